@@ -1,0 +1,1 @@
+"""Node images and the configuration of the MQTT broker."""

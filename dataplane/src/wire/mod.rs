@@ -1,0 +1,1 @@
+//! Byte-exact views and builders, one protocol a file.

@@ -1,0 +1,1 @@
+"""A network emulation testbed controller for lossless fabrics."""

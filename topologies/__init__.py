@@ -1,0 +1,1 @@
+"""Labs: YAML files, and generators that make them. Imports nothing from testbed."""
