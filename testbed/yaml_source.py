@@ -1,0 +1,149 @@
+"""YAML as plain data that remembers its lines, read within bounds.
+
+A file from a stranger may not exhaust the machine: its size, its depth and the number of values after aliases are
+expanded are limited, and only plain scalars, lists and mappings with text keys are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from testbed.errors import Fault, InputError
+
+MAX_BYTES = 4 * 2**20
+MAX_DEPTH = 24
+MAX_VALUES = 200_000
+
+Path_ = tuple[str | int, ...]
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass
+class Source:
+    """Data of one file, the line of each key path in it, and the faults met while reading."""
+
+    file: str
+    data: Any = None
+    lines: dict[Path_, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def line(self, path: Sequence[str | int]) -> int:
+        """Return the line of `path`, or of the nearest enclosing key that the file has; 0 if it has none."""
+        for length in range(len(path), -1, -1):
+            if (found := self.lines.get(tuple(path[:length]))) is not None:
+                return found
+        return 0
+
+    def fault(self, path: Sequence[str | int], message: str) -> None:
+        """Note a fault at `path`."""
+        self.faults.append(Fault(self.file, self.line(path), dotted(path), message))
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """Write a key path as `topology.links[2].rate`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def read_yaml(path: Path, error: type[InputError]) -> Source:
+    """Read a YAML file; raise `error` if it cannot be opened or is not YAML at all."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except OSError as problem:
+        raise error.at(str(path), "", problem.strerror or str(problem)) from None
+    if len(raw) > MAX_BYTES:
+        raise error.at(str(path), "", f"larger than {MAX_BYTES} bytes")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise error.at(str(path), "", "not UTF-8 text", raw.count(b"\n", 0, problem.start) + 1) from None
+    return parse_yaml(text, str(path), error)
+
+
+def parse_yaml(text: str, file: str, error: type[InputError]) -> Source:
+    """Read YAML text; raise `error` if it is not YAML at all. Lesser faults are left in the result."""
+    source = Source(file)
+    try:
+        root = YAML(typ="safe", pure=True).compose(StringIO(text))
+    except MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        message = problem.problem or problem.context or "not YAML"
+        raise error.at(file, "", f"not YAML: {message}", mark.line + 1 if mark else 0) from None
+    except YAMLError as problem:
+        raise error.at(file, "", f"not YAML: {str(problem).splitlines()[0]}") from None
+    except RecursionError:
+        raise error.at(file, "", f"nested deeper than {MAX_DEPTH} levels") from None
+    if root is None:
+        raise error.at(file, "", "the file is empty", 1)
+    source.data = _Builder(source, error).build(root, (), 0)
+    return source
+
+
+class _Builder:
+    def __init__(self, source: Source, error: type[InputError]) -> None:
+        self.source = source
+        self.error = error
+        self.values = 0
+
+    def build(self, node: Node, path: Path_, depth: int) -> Any:
+        """Return the plain data of a node; aliases are expanded, each expansion counting as values of its own."""
+        line = node.start_mark.line + 1
+        self.source.lines.setdefault(path, line)
+        self.values += 1
+        if depth > MAX_DEPTH:
+            raise self.error.at(self.source.file, dotted(path), f"nested deeper than {MAX_DEPTH} levels", line)
+        if self.values > MAX_VALUES:
+            raise self.error.at(self.source.file, dotted(path), f"more than {MAX_VALUES} values", line)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path, depth)
+        if isinstance(node, SequenceNode):
+            return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: MappingNode, path: Path_, depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, ScalarNode):
+                self.source.faults.append(Fault(self.source.file, line, dotted(path), "a key must be plain text"))
+                continue
+            key = str(key_node.value)
+            inner = (*path, key)
+            if key in result:
+                first = self.source.line(inner)
+                self.source.faults.append(
+                    Fault(self.source.file, line, dotted(inner), f"key given twice, first on line {first}")
+                )
+                continue
+            self.source.lines[inner] = line
+            result[key] = self.build(value_node, inner, depth + 1)
+        return result
+
+    def _scalar(self, node: Node, path: Path_) -> Any:
+        text: str = node.value
+        tag = str(node.tag)
+        try:
+            if tag == _TAG + "null":
+                return None
+            if tag == _TAG + "bool":
+                return text.lower() == "true"
+            if tag == _TAG + "int":
+                return int(text.replace("_", ""), 0) if not text.lstrip("+-").startswith("0o") else int(text, 8)
+            if tag == _TAG + "float":
+                return float(text.replace("_", ""))
+        except ValueError:
+            return text
+        if not tag.startswith(_TAG):
+            self.source.fault(path, f"the tag {tag} is not allowed")
+        return text
