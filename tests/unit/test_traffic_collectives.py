@@ -1,0 +1,207 @@
+"""The collectives: right results in any order, the promised bytes on the wire, no memory used twice at once."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from traffic import COLLECTIVES, Calc, Collective, Reduce, Schedule, Send, Shape, count_wrong, permutation, simulate
+from traffic.collective import Elements
+from traffic.point_to_point import INCAST
+from traffic.races import races
+from traffic.ring_all_reduce import RING_ALL_REDUCE, chunks
+from traffic.schedule import build_graph
+
+shapes = st.builds(
+    Shape,
+    ranks=st.integers(2, 9),
+    count=st.integers(1, 60),
+    dtype=st.sampled_from(["float", "int32"]),
+    in_place=st.booleans(),
+    slice_bytes=st.none() | st.integers(4, 64),
+)
+
+
+def run(collective: Collective, shape: Shape, vectors: list[Elements], seed: int | None = None) -> list[Elements]:
+    """Carry the schedule out in memory and return what lies at every rank's result."""
+    rng = None if seed is None else random.Random(seed)
+    memories = simulate(collective.schedule(shape), [vector.tobytes() for vector in vectors], rng)
+    offset = collective.result_offset(shape)
+    wanted = collective.expected(shape, vectors)
+    return [
+        np.frombuffer(memory[offset : offset + want.nbytes].tobytes(), want.dtype)
+        for memory, want in zip(memories, wanted, strict=True)
+    ]
+
+
+@settings(deadline=None)
+@given(shapes, st.integers(0, 2**32))
+def test_ring_equals_numpy_in_any_order_of_events(shape: Shape, seed: int) -> None:
+    vectors = RING_ALL_REDUCE.inputs(shape, seed)
+    reference = np.sum(vectors, axis=0)
+    results = run(RING_ALL_REDUCE, shape, vectors, seed)
+    assert len(results) == shape.ranks
+    for result, want in zip(results, RING_ALL_REDUCE.expected(shape, vectors), strict=True):
+        assert np.array_equal(want, reference)
+        assert count_wrong(result, want) == 0
+
+
+@settings(deadline=None)
+@given(shapes, st.integers(0, 2**32))
+def test_ring_equals_expected_to_the_bit_for_any_values(shape: Shape, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    bits = [generator.integers(0, 2**32, shape.count, dtype=np.uint32) for _ in range(shape.ranks)]
+    if shape.dtype == "float":
+        # Every finite magnitude; NaN payloads have no defined sum.
+        bits = [np.where((b >> 23 & 0xFF) == 0xFF, b & 0x807FFFFF, b) for b in bits]
+    vectors = [b.astype(np.uint32).view("<f4" if shape.dtype == "float" else "<i4") for b in bits]
+    expected = RING_ALL_REDUCE.expected(shape, vectors)
+    for result, want in zip(run(RING_ALL_REDUCE, shape, vectors, seed), expected, strict=True):
+        nans = np.isnan(want) if shape.dtype == "float" else np.zeros(shape.count, bool)
+        assert count_wrong(result[~nans], want[~nans]) == 0
+        assert np.isnan(result[nans].astype(float)).all()
+
+
+@settings(deadline=None)
+@given(shapes)
+def test_every_chunk_reaches_every_rank(shape: Shape) -> None:
+    """With rank r holding 2^r everywhere, a sum of all ones in binary has heard from every rank exactly once."""
+    dtype = RING_ALL_REDUCE.inputs(shape, 0)[0].dtype
+    vectors = [np.full(shape.count, 1 << rank, dtype) for rank in range(shape.ranks)]
+    for result in run(RING_ALL_REDUCE, shape, vectors, 1):
+        assert set(result.tolist()) == {(1 << shape.ranks) - 1}
+
+
+@settings(deadline=None, max_examples=60)
+@given(shapes)
+def test_ring_memory_is_never_used_twice_at_once(shape: Shape) -> None:
+    schedule = RING_ALL_REDUCE.schedule(shape)
+    assert races(schedule) == []
+    if not shape.in_place:
+        assert races(schedule, until_acknowledged=True) == []
+
+
+@given(st.integers(2, 12), st.integers(1, 20), st.none() | st.integers(4, 40))
+def test_ring_sends_the_least_bytes(ranks: int, per_chunk: int, slice_bytes: int | None) -> None:
+    shape = Shape(ranks, ranks * per_chunk, slice_bytes=slice_bytes)
+    schedule = RING_ALL_REDUCE.schedule(shape)
+    for rank in range(ranks):
+        assert schedule.bytes_sent(rank) == 2 * shape.size_bytes * (ranks - 1) // ranks
+
+
+@given(st.integers(1, 100), st.integers(2, 20))
+def test_chunks_cover_the_vector_evenly(count: int, ranks: int) -> None:
+    parts = chunks(count, ranks)
+    assert [index for first, end in parts for index in range(first, end)] == list(range(count))
+    lengths = [end - first for first, end in parts]
+    assert len(lengths) == ranks and max(lengths) - min(lengths) <= 1
+
+
+def completion(schedule: Schedule, latency: int) -> int:
+    """Return when all is done if a link carries one byte per unit of time and delivers `latency` later."""
+    graph = build_graph(schedule)
+    places = [(rank, index) for rank, r in enumerate(schedule.ranks) for index in range(len(r.ops))]
+    times = [0] * graph.size
+    link_free: dict[tuple[int, int], int] = {}
+    for node in graph.walk():
+        rank, index = places[node % graph.total_ops]
+        op = schedule.ranks[rank].ops[index]
+        if node >= graph.total_ops and isinstance(op, Send):
+            begin = max([link_free.get((rank, op.peer), 0), *(times[graph.finish(rank, r)] for r in op.requires)])
+            link_free[rank, op.peer] = begin + op.bytes
+            times[node] = begin + op.bytes + latency
+        else:
+            times[node] = max((times[before] for before in graph.before[node]), default=0)
+    return max(times)
+
+
+def test_slices_hide_serialisation_on_long_links() -> None:
+    """Whole messages pay for bytes and distance at every step; slices pay for the bytes of one slice and the distance."""
+    steps, chunk, slice_bytes, latency = 6, 256, 16, 1000
+    whole = RING_ALL_REDUCE.schedule(Shape(4, chunk))
+    sliced = RING_ALL_REDUCE.schedule(Shape(4, chunk, slice_bytes=slice_bytes))
+    assert completion(whole, latency) == steps * (chunk + latency)
+    assert completion(sliced, latency) == steps * (slice_bytes + latency) + chunk - slice_bytes
+
+
+@settings(deadline=None)
+@given(st.integers(2, 9), st.integers(1, 50), st.sampled_from(["float", "int32"]), st.integers(0, 2**32))
+def test_incast_lays_the_senders_side_by_side(ranks: int, count: int, dtype: str, seed: int) -> None:
+    shape = Shape(ranks, count, dtype)
+    vectors = INCAST.inputs(shape, seed)
+    at_receiver = run(INCAST, shape, vectors, seed)[0]
+    assert at_receiver.tobytes() == b"".join(vector.tobytes() for vector in vectors[1:])
+    assert races(INCAST.schedule(shape), until_acknowledged=True) == []
+
+
+def test_incast_without_payload_has_no_memory() -> None:
+    schedule = INCAST.schedule(Shape(5, 1 << 20, payload=False))
+    schedule.validate()
+    assert [rank.memory_bytes for rank in schedule.ranks] == [0] * 5
+    assert [schedule.bytes_sent(rank) for rank in range(5)] == [0] + [4 << 20] * 4
+
+
+def test_permutation_pairs_every_rank() -> None:
+    schedule = permutation(16, 64_000_000, 8)
+    schedule.validate()
+    assert [rank.ops[0].peer for rank in schedule.ranks if not isinstance(rank.ops[0], Calc | Reduce)] == [
+        (rank + 8) % 16 for rank in range(16)
+    ]
+    with pytest.raises(ValueError, match="sends every rank to itself"):
+        permutation(4, 1, 8)
+
+
+@pytest.mark.parametrize("name", sorted(COLLECTIVES))
+@pytest.mark.parametrize("dtype", ["float", "int32"])
+def test_every_collective_checks_out(name: str, dtype: str) -> None:
+    collective = COLLECTIVES[name]
+    for in_place in (False, True) if collective.in_place else (False,):
+        shape = Shape(4, 10, dtype, in_place)
+        vectors = collective.inputs(shape, 3)
+        results = run(collective, shape, vectors)
+        wanted = collective.expected(shape, vectors)
+        assert [count_wrong(result, want) for result, want in zip(results, wanted, strict=True)] == [0] * 4
+
+
+def test_bandwidths_follow_nccl_tests() -> None:
+    """8 ranks, 100 MB in 10 ms: 10 GB/s, times 2·7/8; an incast of 7 senders moves 700 MB."""
+    shape = Shape(8, 25_000_000)
+    assert COLLECTIVES["all_reduce"].bandwidth(shape, 10_000_000_000) == (10.0, 17.5)
+    assert COLLECTIVES["incast"].bandwidth(shape, 10_000_000_000) == (70.0, 70.0)
+    assert COLLECTIVES["permutation"].bandwidth(shape, 10_000_000_000) == (10.0, 10.0)
+    assert COLLECTIVES["all_reduce"].bandwidth(shape, 0) == (0.0, 0.0)
+
+
+def test_inputs_depend_on_seed_and_rank_alone() -> None:
+    shape = Shape(3, 1000)
+    first, again, other = (RING_ALL_REDUCE.inputs(shape, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0]) and not np.array_equal(first[0], first[1])
+
+
+def test_count_wrong_counts_elements() -> None:
+    wanted = np.arange(6, dtype="<f4")
+    spoiled = wanted.copy()
+    spoiled[[1, 4]] += 1
+    assert count_wrong(wanted.tobytes(), wanted) == 0
+    assert count_wrong(spoiled, wanted) == 2
+    assert count_wrong(wanted[:4], wanted) == 2
+    assert count_wrong(b"", wanted) == 6
+    assert count_wrong(wanted.tobytes() + b"x", wanted) == 1
+    assert count_wrong(np.array([-0.0], "<f4"), np.array([0.0], "<f4")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ranks": 1, "count": 1}, "at least 2 ranks"),
+        ({"ranks": 2, "count": 0}, "at least 1 element"),
+        ({"ranks": 2, "count": 1, "dtype": "half"}, "unknown dtype"),
+        ({"ranks": 2, "count": 1, "slice_bytes": 3}, "hold no element"),
+    ],
+)
+def test_impossible_shapes_are_refused(arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Shape(**arguments)  # type: ignore[arg-type]

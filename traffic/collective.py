@@ -1,0 +1,99 @@
+"""A collective: what is to be done, as a handful of small functions of its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traffic.schedule import DTYPES, Schedule
+
+Elements = npt.NDArray[Any]
+
+SMALL_VALUES = 256
+"""Inputs are whole numbers below this: float32 sums over up to 65,536 ranks are exact, whatever their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of one call: `count` elements of `dtype` on each of `ranks` ranks.
+
+    `slice_bytes` splits every message so that a rank passes on the first slice while it still receives the next; None
+    leaves messages whole. Without `payload` the ranks have no memory and send lengths only.
+    Raises ValueError for fewer than two ranks, no elements, an unknown dtype, or slices of less than one element.
+    """
+
+    ranks: int
+    count: int
+    dtype: str = "float"
+    in_place: bool = False
+    slice_bytes: int | None = None
+    payload: bool = True
+
+    def __post_init__(self) -> None:
+        if self.ranks < 2:
+            raise ValueError(f"a collective needs at least 2 ranks, not {self.ranks}")
+        if self.count < 1:
+            raise ValueError(f"a collective needs at least 1 element, not {self.count}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
+        if self.slice_bytes is not None and self.slice_bytes < self.element_bytes:
+            raise ValueError(f"slices of {self.slice_bytes} bytes hold no element of {self.element_bytes} bytes")
+
+    @property
+    def element_bytes(self) -> int:
+        """Return the length of one element."""
+        return DTYPES[self.dtype].itemsize
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the length of one rank's input, the size in the result table."""
+        return self.count * self.element_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """One collective and the algorithm that carries it out, after the struct of functions in nccl-tests.
+
+    inputs(shape, seed)         the elements at offset 0 of every rank's memory before the call; empty: all zeros
+    schedule(shape)             what the ranks do
+    result_offset(shape)        where every rank's result lies, in bytes
+    expected(shape, inputs)     the elements every rank must then find there; empty: none to check
+    bandwidth(shape, time_ps)   (algbw, busbw) in GB/s, 1e9 bytes a second
+    """
+
+    name: str
+    algorithm: str
+    redop: str
+    root: int
+    in_place: bool
+    inputs: Callable[[Shape, int], list[Elements]]
+    schedule: Callable[[Shape], Schedule]
+    result_offset: Callable[[Shape], int]
+    expected: Callable[[Shape, Sequence[Elements]], list[Elements]]
+    bandwidth: Callable[[Shape, int], tuple[float, float]]
+
+
+def random_elements(count: int, dtype: str, seed: int, rank: int) -> Elements:
+    """Draw whole numbers for one rank; same seed and rank, same numbers."""
+    generator = np.random.default_rng([seed, rank])
+    return generator.integers(0, SMALL_VALUES, count, dtype=np.int32).astype(DTYPES[dtype])
+
+
+def count_wrong(result: Elements | bytes, expected: Elements) -> int:
+    """Return how many elements differ, bit for bit; elements missing from or extra in `result` count as wrong."""
+    width = expected.dtype.itemsize
+    found = np.frombuffer(result if isinstance(result, bytes) else result.tobytes(), dtype=np.uint8)
+    wanted = np.frombuffer(expected.tobytes(), dtype=np.uint8)
+    common = min(len(found), len(wanted)) // width * width
+    differing = (found[:common] != wanted[:common]).reshape(-1, width).any(axis=1)
+    surplus = -(-(max(len(found), len(wanted)) - common) // width)
+    return int(np.count_nonzero(differing)) + surplus
+
+
+def gbytes_per_s(length_bytes: int, time_ps: int) -> float:
+    """Return a rate in GB/s; 0.0 for a time that is not positive."""
+    return length_bytes * 1000 / time_ps if time_ps > 0 else 0.0
