@@ -1,0 +1,66 @@
+//! Ethernet II framing (IEEE 802.3 clause 3), untagged.
+
+use super::{split, Field, WireError};
+
+pub type Mac = [u8; 6];
+
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+pub const ETHERTYPE_MAC_CONTROL: u16 = 0x8808;
+
+pub const HEADER_BYTES: usize = 14;
+pub const FCS_BYTES: usize = 4;
+/// The shortest frame, without FCS; shorter payloads are padded with zeros.
+pub const MIN_FRAME_BYTES: usize = 60;
+/// What a frame costs on the line beyond its bytes as captured: FCS 4, preamble and start delimiter 8, inter-packet gap 12.
+pub const WIRE_OVERHEAD_BYTES: usize = FCS_BYTES + 8 + 12;
+
+mod field {
+    use super::Field;
+    pub const DST: Field<0, 6> = Field;
+    pub const SRC: Field<6, 6> = Field;
+    pub const ETHERTYPE: Field<12, 2> = Field;
+}
+
+/// Hold an Ethernet II header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ethernet {
+    pub dst: Mac,
+    pub src: Mac,
+    pub ethertype: u16,
+}
+
+impl Ethernet {
+    /// Read the header of a frame without FCS; return it and all that follows, padding included.
+    ///
+    /// # Errors
+    /// `Truncated` below 14 bytes.
+    #[inline]
+    pub fn parse(frame: &[u8]) -> Result<(Self, &[u8]), WireError> {
+        let (header, payload) = split::<HEADER_BYTES>(frame, "Ethernet header")?;
+        let ethernet = Self {
+            dst: field::DST.get(header),
+            src: field::SRC.get(header),
+            ethertype: field::ETHERTYPE.u16(header),
+        };
+        Ok((ethernet, payload))
+    }
+
+    /// Append the header.
+    #[inline]
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bytes());
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let mut header = [0; HEADER_BYTES];
+        field::DST.set(&mut header, self.dst);
+        field::SRC.set(&mut header, self.src);
+        field::ETHERTYPE.set(&mut header, self.ethertype.to_be_bytes());
+        header
+    }
+}
+
+/// Compute the frame check sequence of a frame, in the order its four bytes travel on the line (IEEE 802.3 clause 3.2.9).
+pub fn fcs(frame: &[u8]) -> [u8; FCS_BYTES] {
+    crc32fast::hash(frame).to_le_bytes()
+}

@@ -1,0 +1,10 @@
+//! RoCEv2 packets of the reliable connected service (InfiniBand Architecture Specification volume 1 chapter 9, annex A17).
+
+mod frame;
+mod header;
+
+pub use frame::{build_frame, parse_frame, RoceFrame, RocePacket};
+pub use header::{
+    Aeth, Bth, Extension, Nak, Opcode, Reth, Syndrome, AETH_BYTES, BTH_BYTES, CNP_RESERVED_BYTES,
+    DEFAULT_PKEY, RETH_BYTES, UNLIMITED_CREDITS,
+};
