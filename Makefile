@@ -1,0 +1,76 @@
+# One target a job; `make help` lists them. Options for the testbed go into ARGS: make run ARGS="--clock virtual".
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+CRATE := dataplane/Cargo.toml
+FORMAT ?= table
+ARGS ?=
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The first Python of version 3.11 or newer; a shim that leads nowhere fails the question and is passed over.
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(RECENT)' 2>/dev/null && command -v $$p && break; done)
+
+# Cargo's live tests make namespaces, which takes root.
+LIVE := $(if $(filter 0,$(shell id -u)),--features live)
+RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
+
+.PHONY: help setup run test lint rust-test python-test bench lock clean packages toolchain
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: $(VENV)/.testbed ## Make .venv with testbed in it, and install Debian packages when root
+
+run: setup ## Run a lossless all-reduce between two data centres; ARGS="…" for testbed's options
+	@$(BIN)/testbed run all_reduce -t two-dc --clock auto $(ARGS)
+
+test: lint rust-test python-test ## Lint, then every test
+
+lint: $(VENV)/.dependencies | toolchain ## Check format, style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cargo fmt --manifest-path $(CRATE) --check
+	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy --quiet --locked --manifest-path $(CRATE) \
+		--all-targets --features live,extension-module -- -D warnings
+
+rust-test: | packages toolchain ## Test the data plane alone (the live tests too when root)
+	cargo test --quiet --locked --manifest-path $(CRATE) $(LIVE)
+
+python-test: setup ## Run pytest; ARGS="…" for pytest's options
+	$(BIN)/pytest $(ARGS)
+
+bench: setup ## Measure speed; FORMAT=json for one JSON document
+	@$(BIN)/python -m bench --format $(FORMAT)
+
+lock: ## Resolve the Python dependencies afresh into the lock files
+	tools/lock $(PYTHON)
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) dist results dataplane/target testbed/_dataplane*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What setup is made of. Its output goes to stderr, so that `run` and `bench` print their result alone on stdout.
+packages:
+	@tools/debian-packages $(PYTHON)
+
+toolchain:
+	@command -v cargo >/dev/null || { echo "cargo not found: install Rust with rustup, then repeat" >&2; exit 3; }
+
+$(VENV)/.dependencies: requirements-dev.lock | packages
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install it, or name it with PYTHON=…" >&2; exit 3; }
+	$(PYTHON) -m venv --clear $(VENV) >&2
+	$(BIN)/pip install --quiet -r requirements-dev.lock >&2
+	touch $@
+
+$(VENV)/.testbed: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml | toolchain
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked >&2
+	touch $@
