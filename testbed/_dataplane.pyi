@@ -1,0 +1,53 @@
+"""The fabric in Rust: one class a clock, of the same shape.
+
+Plans, workloads and reports are JSON texts; ARCHITECTURE.md sections 3 and 4 define them. Faults in them raise
+ValueError; a refusal of the system (socket, namespace, file) raises OSError.
+"""
+
+from typing import Self, final
+
+@final
+class VirtualFabric:
+    """A fabric under the virtual clock: exact, deterministic, without privileges."""
+
+    def __new__(cls, plan: str) -> Self: ...
+    def load(self, workload: str) -> None:
+        """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
+
+    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
+        """Copy `data` into the rank's memory, `offset` in bytes."""
+
+    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
+        """Return `length` bytes of the rank's memory from `offset`."""
+
+    def advance(self, budget: int) -> bool:
+        """Run at most `budget` events; return True once the workload is over."""
+
+    def report(self) -> str:
+        """Return the state of the fabric as JSON; counters are cumulative since the fabric was made."""
+
+    def capture(self, path: str | None) -> None:
+        """Write every frame that crosses a link into a nanosecond pcap at `path`, until called with None."""
+
+@final
+class RealFabric:
+    """A fabric under the real clock: the same, with real frames on the interfaces that `attachments` names."""
+
+    def __new__(cls, plan: str, dilation: int, attachments: str) -> Self: ...
+    def load(self, workload: str) -> None:
+        """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
+
+    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
+        """Copy `data` into the rank's memory, `offset` in bytes."""
+
+    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
+        """Return `length` bytes of the rank's memory from `offset`."""
+
+    def advance(self, budget: int) -> bool:
+        """Run for at most `budget` milliseconds of wall time; return True once the workload is over."""
+
+    def report(self) -> str:
+        """Return the state of the fabric as JSON; counters are cumulative since the fabric was made."""
+
+    def capture(self, path: str | None) -> None:
+        """Write every frame that crosses a link into a nanosecond pcap at `path`, until called with None."""

@@ -1,0 +1,88 @@
+"""What every test shares: the checkout, the command line, who may run live tests, and no silent skips."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+LIVE_FOLDERS = (ROOT / "tests" / "live", ROOT / "tests" / "parity")
+IN_CI = bool(os.environ.get("CI"))
+IS_ROOT = os.geteuid() == 0
+DESELECTED = pytest.StashKey[int]()
+
+# A shared machine is slow at times, so examples have no deadline; in CI the same examples are drawn every time.
+settings.register_profile("testbed", deadline=None, derandomize=IN_CI, print_blob=True)
+settings.load_profile("testbed")
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """Return the root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def require_root() -> None:
+    """Fail unless root runs the tests; a test that asks for this fixture counts as live."""
+    if not IS_ROOT:
+        pytest.fail("this test makes network namespaces and needs root")
+
+
+@pytest.fixture(scope="session")
+def run_testbed() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs `testbed ARGUMENTS…` and returns the completed process, output as text."""
+
+    def run(*arguments: str, cwd: Path = ROOT, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
+        code = "import sys; from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+        environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s)
+
+    return run
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark live tests; without root deselect them, or refuse to go on if this is CI."""
+    for item in items:
+        below_live = any(item.path.is_relative_to(folder) for folder in LIVE_FOLDERS)
+        if below_live or "require_root" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.live)
+    live = [item for item in items if item.get_closest_marker("live")]
+    if IS_ROOT or not live:
+        return
+    if IN_CI:
+        raise pytest.UsageError(f"{len(live)} live tests need root, and CI leaves none out: run it as root")
+    items[:] = [item for item in items if not item.get_closest_marker("live")]
+    config.stash[DESELECTED] = len(live)
+    config.hook.pytest_deselected(items=live)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Say in one line which tests were left out."""
+    count = config.stash.get(DESELECTED, 0)
+    return [f"{count} live tests left out: they make network namespaces and need root"] if count else []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failure in CI."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a skipped module into a failure in CI."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report

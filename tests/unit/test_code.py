@@ -1,0 +1,227 @@
+"""The code's own rules, each a row of a table: sizes, direction of dependencies, words that do not belong."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FILE_LINES = 450
+FUNCTION_LINES = 70
+
+# Module (and all below it) → what it must not import.
+EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report")
+OUTER = (*EDGE, "testbed.controller", "testbed.agent", "testbed.bus")
+SYSTEM = ("testbed.drivers", "testbed.kernel", "testbed._dataplane")
+PYTHON_DIRECTION = {
+    "traffic": ("testbed",),
+    "topologies": ("testbed",),
+    "containers": ("testbed",),
+    "testbed.units": (*OUTER, *SYSTEM, "testbed.plan"),
+    "testbed.errors": (*OUTER, *SYSTEM, "testbed.plan"),
+    "testbed.topology": (*OUTER, *SYSTEM, "testbed.plan"),
+    "testbed.experiment": (*OUTER, *SYSTEM, "testbed.plan"),
+    "testbed.plan": (*OUTER, *SYSTEM),
+    "testbed.result": OUTER,
+    "testbed.kernel": OUTER,
+    "testbed.drivers": OUTER,
+    "testbed.bus": (*EDGE, "testbed.controller"),
+    "testbed.agent": (*EDGE, "testbed.controller"),
+    "testbed.controller": EDGE,
+}
+
+# Folder or file of dataplane/src → what it must not name. The state machines neither know a clock nor do I/O.
+PURE = ("std::time", "std::net", "std::fs", "std::io", "std::thread", "libc::", "pyo3", "crate::clock", "crate::io")
+RUST_DIRECTION = {
+    "units": (*PURE, "crate::wire", "crate::port", "crate::switch", "crate::nic", "crate::link"),
+    "wire": (*PURE, "crate::port", "crate::switch", "crate::nic", "crate::link"),
+    "port": (*PURE, "crate::switch", "crate::nic", "crate::link"),
+    "switch": (*PURE, "crate::nic"),
+    "nic": (*PURE, "crate::switch"),
+    "link": (*PURE, "crate::switch", "crate::nic"),
+}
+
+# What must not be written → the pattern, and the files where it cannot be helped.
+# Brackets keep a pattern from finding itself.
+WORDS = {
+    "an unfinished thought": (r"\b([T]ODO|[F]IXME|[X]XX)\b", ()),
+    "a registry's host": (
+        r"pypi[.]org|pythonhosted[.]org|crates[.]io|docker[.]io/|ghcr[.]io|quay[.]io|debian[.]org|npmjs[.]org|golang[.]org",
+        ("dataplane/Cargo.lock",),
+    ),
+    "a path of one machine": (r"(?<![\w.}])/([w]ork|[r]oot|[t]mp/wt|home/\w+)\b", ()),
+}
+BINARY = {".pcap", ".png", ".gz", ".npy"}
+
+
+def files(*suffixes: str) -> list[Path]:
+    """Return the checkout's files with one of `suffixes` (all of them without), tracked or not yet, but not ignored."""
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    paths = sorted({ROOT / name for name in listing.split("\0") if name})
+    return [path for path in paths if path.is_file() and (not suffixes or path.suffix in suffixes)]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def code(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+# Sizes
+
+
+def python_functions(source: str) -> Iterator[tuple[str, int]]:
+    """Yield the name and the number of lines of every function, its docstring left out."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if ast.get_docstring(node):
+                lines -= (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
+            yield node.name, lines
+
+
+RUST_TEXT = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|b?r(?P<hashes>\#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?'(?:\\[^\n]+?|[^'\\\n])'""",
+    re.DOTALL,
+)
+
+
+def blank_rust_text(source: str) -> str:
+    """Return Rust source without its comments and literals; what is left stays on its line."""
+    return RUST_TEXT.sub(lambda found: "\n" * found.group().count("\n"), source)
+
+
+def rust_functions(source: str) -> Iterator[tuple[str, int]]:
+    """Yield the name and the number of lines of every function that has a body."""
+    source = blank_rust_text(source)
+    for found in re.finditer(r"\bfn\s+(\w+)", source):
+        nesting, braces = 0, 0
+        for position in range(found.end(), len(source)):
+            sign = source[position]
+            nesting += (sign in "([") - (sign in ")]")
+            braces += (sign == "{") - (sign == "}")
+            if sign == ";" and not nesting and not braces:
+                break
+            if sign == "}" and not braces:
+                yield found.group(1), source.count("\n", found.start(), position) + 1
+                break
+
+
+FUNCTIONS: dict[str, Callable[[str], Iterator[tuple[str, int]]]] = {".py": python_functions, ".rs": rust_functions}
+
+
+def test_files_are_short() -> None:
+    sizes = {relative(path): code(path).count("\n") for path in files(".py", ".pyi", ".rs")}
+    long = {name: lines for name, lines in sizes.items() if lines > FILE_LINES}
+    assert not long, f"more than {FILE_LINES} lines (aim for 400): {long}"
+
+
+@pytest.mark.parametrize("suffix", FUNCTIONS)
+def test_functions_are_short(suffix: str) -> None:
+    sizes = {(relative(path), *found) for path in files(suffix) for found in FUNCTIONS[suffix](code(path))}
+    long = [f"{path}: {name} has {lines}" for path, name, lines in sorted(sizes) if lines > FUNCTION_LINES]
+    assert not long, f"more than {FUNCTION_LINES} lines: {long}"
+
+
+def test_the_scan_of_rust_sees_through_text() -> None:
+    source = """\
+fn a<'a>(x: &'a [u8; 2]) -> char {
+    // }
+    let s = "}\\"}"; let r = r#"}"}"#;
+    if x.len() > 1 { return '\\u{7d}' }
+    '}'
+}
+fn b(x: [u8; 2]);
+fn c() {}
+"""
+    assert list(rust_functions(source)) == [("a", 6), ("c", 1)]
+
+
+# Direction
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_below(module: str, ancestor: str) -> bool:
+    return module == ancestor or module.startswith(ancestor + ".")
+
+
+def imports(path: Path, modules: set[str]) -> Iterator[str]:
+    """Yield the modules that a file imports anywhere in it; `from a import b` is a.b where that is a module, else a."""
+    package = module_of(path).split(".")
+    for node in ast.walk(ast.parse(code(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            up = package[: len(package) - node.level + (path.name == "__init__.py")] if node.level else []
+            base = ".".join([*up, *([node.module] if node.module else [])])
+            for alias in node.names:
+                name = f"{base}.{alias.name}"
+                yield name if name in modules else base
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Return what each module of the four packages imports."""
+    packages = ("testbed", "traffic", "topologies", "containers")
+    paths = [path for path in files(".py") if path.relative_to(ROOT).parts[0] in packages]
+    modules = {module_of(path) for path in paths} | {"testbed._dataplane"}
+    return {module_of(path): set(imports(path, modules)) for path in paths}
+
+
+@pytest.mark.parametrize("importer", PYTHON_DIRECTION)
+def test_python_imports_point_one_way(importer: str) -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, found in import_graph().items()
+        if is_below(module, importer)
+        for imported in sorted(found)
+        if any(is_below(imported, forbidden) for forbidden in PYTHON_DIRECTION[importer])
+    ]
+    assert not wrong
+
+
+def test_python_imports_make_no_cycle() -> None:
+    graph = import_graph()
+    try:
+        TopologicalSorter({module: found & graph.keys() - {module} for module, found in graph.items()}).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("part", RUST_DIRECTION)
+def test_rust_names_point_one_way(part: str) -> None:
+    source = ROOT / "dataplane" / "src"
+    wrong = [
+        f"{relative(path)} names {forbidden}"
+        for path in files(".rs")
+        if path.is_relative_to(source / part) or path == source / f"{part}.rs"
+        for forbidden in RUST_DIRECTION[part]
+        if forbidden in blank_rust_text(code(path))
+    ]
+    assert not wrong
+
+
+# Words
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_no_file_holds(what: str) -> None:
+    pattern, exceptions = WORDS[what]
+    found = [
+        f"{relative(path)}:{number}: {line.strip()[:80]}"
+        for path in files()
+        if path.suffix not in BINARY and relative(path) not in exceptions
+        for number, line in enumerate(code(path).splitlines(), start=1)
+        if re.search(pattern, line)
+    ]
+    assert not found, f"{what}: {found}"
