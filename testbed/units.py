@@ -126,11 +126,13 @@ def format_length(length_mm: int) -> str:
 
 
 def format_size(size_bytes: int) -> str:
-    """Write bytes as "64MiB" where a binary unit fits exactly, else as "10.044MB"."""
+    """Write bytes as "64MiB" or "32MB", whichever is exact and shorter."""
+    decimal = _format(size_bytes, {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1})
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size_bytes and size_bytes % _SIZE_UNITS[unit] == 0:
-            return f"{size_bytes // _SIZE_UNITS[unit]}{unit}"
-    return _format(size_bytes, {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1})
+            binary = f"{size_bytes // _SIZE_UNITS[unit]}{unit}"
+            return binary if len(binary) < len(decimal) else decimal
+    return decimal
 
 
 def fibre_delay_ps(length_mm: int) -> int:

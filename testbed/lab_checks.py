@@ -1,0 +1,150 @@
+"""What must hold between the parts of a lab file, beyond what its models can say alone.
+
+They work on the file's plain data, so that they find their faults even where the models found others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from testbed.errors import Fault, UnitError, nearest
+from testbed.units import format_rate, parse_rate, parse_size
+from testbed.yaml_source import Path_, Source
+
+_ONLY_SWITCH = ("buffer", "lossless", "lossy-queue", "thresholds")
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge mappings, later ones winning, mappings inside them key by key."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = result.get(key)
+            result[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+class _Graph:
+    """The ends met so far, link by link."""
+
+    def __init__(self, source: Source, kinds: Mapping[str, Any]) -> None:
+        self.found = Source(source.file, lines=source.lines)
+        self.kinds = kinds
+        self.link_of: dict[tuple[str, str], int] = {}
+        self.ports: dict[str, int] = {}
+        self.pairs: dict[frozenset[tuple[str, str]], int] = {}
+
+    def add(self, index: int, ends: list[tuple[str, str]], path: Path_) -> None:
+        pair = frozenset(ends)
+        if ends[0][0] == ends[1][0]:
+            self.found.fault(path, f"a link from {ends[0][0]} to itself")
+            return
+        if pair in self.pairs:
+            self.found.fault(path, f"the same link as topology.links[{self.pairs[pair]}]")
+            return
+        self.pairs[pair] = index
+        for node, port in ends:
+            self._end(index, node, port, path)
+
+    def _end(self, index: int, node: str, port: str, path: Path_) -> None:
+        if node not in self.kinds:
+            self.found.fault(path, f'no node is called "{node}"{nearest(node, self.kinds)}')
+            return
+        if (other := self.link_of.get((node, port))) is not None:
+            self.found.fault(path, f"port {node}:{port} is used twice, first by topology.links[{other}]")
+            return
+        self.link_of[node, port] = index
+        self.ports[node] = self.ports.get(node, 0) + 1
+        if self.kinds[node] == "host" and self.ports[node] == 2:
+            self.found.fault(path, f"host {node} already has a link; a host has one port")
+
+
+def graph_faults(source: Source, parse_endpoint: Callable[[object], tuple[str, str]]) -> list[Fault]:
+    """Return the faults of the links as a graph: ends that dangle, ports used twice, hosts left alone."""
+    body = source.data.get("topology") if isinstance(source.data, dict) else None
+    nodes = body.get("nodes") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(nodes, dict):
+        return []  # the models report it
+    kinds = {name: entry.get("kind") if isinstance(entry, dict) else None for name, entry in nodes.items()}
+    links = body.get("links")
+    graph = _Graph(source, kinds)
+    named: set[str] = set()
+    for index, link in enumerate(links if isinstance(links, list) else []):
+        texts = link.get("endpoints") if isinstance(link, dict) else None
+        if not isinstance(texts, list | tuple) or len(texts) != 2:
+            continue
+        named.update(text.partition(":")[0] for text in texts if isinstance(text, str))
+        try:
+            ends = [parse_endpoint(text) for text in texts]
+        except ValueError:
+            continue  # the models report it
+        graph.add(index, ends, ("topology", "links", index, "endpoints"))
+    for name, kind in kinds.items():
+        if kind == "host" and name not in named:
+            graph.found.fault(("topology", "nodes", name), "a host without a link")
+    return graph.found.faults
+
+
+def setting_faults(source: Source) -> list[Fault]:
+    """Return the faults of settings that exclude or contradict each other; values that the models reject are skipped."""
+    found = Source(source.file, lines=source.lines)
+    body = _mapping(_mapping(source.data).get("topology"))
+    _both_delays(found, ("topology", "defaults"), _mapping(body.get("defaults")))
+    for kind, settings in _mapping(body.get("kinds")).items():
+        _xon_above_xoff(found, ("topology", "kinds", kind), settings)
+    for name, entry in _mapping(body.get("nodes")).items():
+        path: Path_ = ("topology", "nodes", name)
+        kind = _mapping(entry).get("kind")
+        for key in _mapping(entry):
+            if kind == "switch" and key == "nic":
+                found.fault((*path, key), "a switch has no NIC")
+            if kind == "host" and key in _ONLY_SWITCH:
+                found.fault((*path, key), "belongs to switches, not to hosts")
+        _xon_above_xoff(found, path, entry)
+    links = body.get("links")
+    for index, link in enumerate(links if isinstance(links, list) else []):
+        path = ("topology", "links", index)
+        _both_delays(found, path, _mapping(link))
+        _rate_above_nic(found, path, _mapping(link), body)
+    return found.faults
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _read(parse: Callable[[object], int], value: object) -> int | None:
+    """Return the quantity, or None for one that is not given or that the models report."""
+    try:
+        return parse(value)
+    except UnitError:
+        return None
+
+
+def _both_delays(found: Source, path: Path_, settings: Mapping[str, Any]) -> None:
+    if settings.get("delay") is not None and settings.get("length") is not None:
+        found.fault((*path, "delay"), "give a length or a delay, not both")
+
+
+def _xon_above_xoff(found: Source, path: Path_, settings: object) -> None:
+    thresholds = _mapping(_mapping(settings).get("thresholds"))
+    xoff, xon = (_read(parse_size, thresholds.get(key)) for key in ("xoff", "xon"))
+    if xoff is not None and xon is not None and xon > xoff:
+        found.fault((*path, "thresholds", "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
+
+
+def _rate_above_nic(found: Source, path: Path_, link: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    rate = _read(parse_rate, link.get("rate"))
+    ends = link.get("endpoints")
+    kinds, nodes = _mapping(body.get("kinds")), _mapping(body.get("nodes"))
+    for end in ends if isinstance(ends, list) else []:
+        name = str(end).partition(":")[0]
+        entry = _mapping(nodes.get(name))
+        if rate is None or entry.get("kind") != "host":
+            continue
+        layers = (_mapping(body.get("defaults")), _mapping(kinds.get("host")), entry)
+        nic = _read(parse_rate, merge(*({"nic": _mapping(layer.get("nic"))} for layer in layers))["nic"].get("rate"))
+        if nic is not None and rate > nic:
+            message = f"{format_rate(rate)} is faster than the NIC of {name}, {format_rate(nic)}"
+            found.fault((*path, "rate"), message)

@@ -1,0 +1,152 @@
+"""What the models of labs and experiments share: units as field types, hyphenated keys, and faults with their line."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictInt, WithJsonSchema
+from pydantic_core import ErrorDetails, ValidationError
+
+from testbed import units
+from testbed.errors import Fault, nearest
+from testbed.yaml_source import Source, dotted
+
+NAME_MAX = 63  # `testbed-<lab>-<node>` stays far below the 255 bytes of a file name, and each part fits a DNS label
+_NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_MAX - 1}}}")
+
+
+class FileModel(BaseModel):
+    """A frozen mapping of a file; keys are written with hyphens, unknown ones are faults."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-"), allow_inf_nan=False
+    )
+
+
+def check_name(name: str) -> str:
+    """Return a name that is safe in paths, labels and namespace names; raise ValueError for any other."""
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(
+            f'"{name}" is not a safe name: lower-case letters, digits and hyphens, '
+            f"not a hyphen first, at most {NAME_MAX} characters"
+        )
+    return name
+
+
+def _quantity(
+    parse: Callable[[object], Any], what: str, example: str, auto: bool = False, extra: Sequence[str] = ()
+) -> Any:
+    """Make the annotations of a field that is read by `parse`, and by the word `auto` if allowed."""
+
+    def read(value: object) -> Any:
+        return value if auto and value == "auto" else parse(value)
+
+    schema = {
+        "type": ["string", "number", *extra],
+        "description": what + (", or auto" if auto else ""),
+        "examples": [example],
+    }
+    return BeforeValidator(read), WithJsonSchema(schema)
+
+
+def _whole(low: int, high: int) -> AfterValidator:
+    def check(value: int) -> int:
+        if not low <= value <= high:
+            raise ValueError(f"{value} is not between {low} and {high}")
+        return value
+
+    return AfterValidator(check)
+
+
+def parse_loss(value: object) -> tuple[float, float]:
+    """Read the loss of a link: one ratio for both directions, or a list of two, first endpoint to second first."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ValueError("loss is one ratio, or two: from the first endpoint to the second, and back")
+        return units.parse_ratio(value[0]), units.parse_ratio(value[1])
+    ratio = units.parse_ratio(value)
+    return ratio, ratio
+
+
+def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("a priority is listed twice")
+    return tuple(sorted(values))
+
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
+Flag = StrictBool
+Rate = Annotated[int, *_quantity(units.parse_rate, "rate in bit/s", "100G")]
+Time = Annotated[int, *_quantity(units.parse_time, "time", "80us")]
+TimeOrAuto = Annotated[int | Auto, *_quantity(units.parse_time, "time", "2us", auto=True)]
+Length = Annotated[int, *_quantity(units.parse_length, "length of fibre", "80km")]
+Size = Annotated[int, *_quantity(units.parse_size, "size in bytes", "64MiB")]
+SizeOrAuto = Annotated[int | Auto, *_quantity(units.parse_size, "size in bytes", "400KB", auto=True)]
+Loss = Annotated[
+    tuple[float, float], *_quantity(parse_loss, "probability that a frame is lost", "1e-4", extra=["array"])
+]
+Priority = Annotated[StrictInt, _whole(0, 7)]
+Priorities = Annotated[tuple[Priority, ...], AfterValidator(_distinct)]
+Mtu = Annotated[StrictInt, _whole(576, 65535)]
+Seed = Annotated[StrictInt, _whole(0, 2**63 - 1)]
+
+
+def whole(low: int, high: int) -> Any:
+    """Make the type of an integer field from `low` to `high`."""
+    return Annotated[StrictInt, _whole(low, high)]
+
+
+def model_faults(error: ValidationError, model: type[BaseModel], source: Source) -> list[Fault]:
+    """Return what pydantic found, as faults with the line of their key and, for unknown keys, the nearest known one."""
+    faults = []
+    for detail in error.errors(include_url=False):
+        path = tuple(part for part in detail["loc"] if part != "[key]")
+        faults.append(Fault(source.file, source.line(path), dotted(path), _message(detail, path, model)))
+    return faults
+
+
+def _message(detail: ErrorDetails, path: Sequence[str | int], model: type[BaseModel]) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "unknown key" + nearest(str(path[-1]), known_keys(model, path[:-1]))
+    if detail["type"] == "missing":
+        return "missing"
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
+    if detail["type"] == "literal_error":
+        return f'"{detail["input"]}" is not {detail["ctx"]["expected"]}'.replace("'", '"')
+    if detail["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        return "must be a mapping of keys to values"
+    message = detail["msg"].removeprefix("Input ")
+    return message[0].lower() + message[1:]
+
+
+def known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Return the keys that the mapping at `path` of a model may have; none if it is not a mapping with fixed keys."""
+    annotation: Any = model
+    for part in path:
+        annotation = _member(annotation, part)
+    found = _as_model(annotation)
+    return [field.alias or name for name, field in found.model_fields.items()] if found else []
+
+
+def _member(annotation: Any, part: str | int) -> Any:
+    model = _as_model(annotation)
+    if model is not None:
+        return next(
+            (field.annotation for name, field in model.model_fields.items() if part in (field.alias, name)), None
+        )
+    arguments = [item for item in get_args(annotation) if item is not Ellipsis]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return _member(next((item for item in arguments if item is not type(None)), None), part)
+    return arguments[-1] if arguments else None
+
+
+def _as_model(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next((found for item in get_args(annotation) if (found := _as_model(item))), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -1,0 +1,331 @@
+"""A lab as a graph: hosts and switches, and the links between their ports.
+
+A lab file has containerlab's shape. `LabFile` is the file as written, `Lab` the graph it stands for, with every setting
+resolved: what a node does not say itself comes from its kind, and what the kind does not say from `defaults`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+import topologies
+from testbed import lab_checks, models, units
+from testbed.errors import TopologyError, UsageError, nearest
+from testbed.models import AUTO, FileModel, Length, Loss, Mtu, Name, Priorities, Rate, Size, SizeOrAuto, Time
+from testbed.yaml_source import Source, read_yaml
+
+DEFAULT_RATE_BPS = 100 * 10**9
+DEFAULT_MTU_BYTES = 4200  # a 4096-byte RoCE payload with its headers, and room to spare
+DEFAULT_BUFFER_BYTES = 32 * 10**6
+DEFAULT_LENGTH_MM = 5_000
+DEFAULT_LOSSLESS = (3,)
+FRAME_OVERHEAD_BYTES = 18  # Ethernet header and FCS around the MTU
+
+_PORT = re.compile(r"eth([1-9][0-9]{0,3})")
+_ENDPOINT_SCHEMA = {
+    "type": "array",
+    "items": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]*:eth[1-9][0-9]*$"},
+    "minItems": 2,
+    "maxItems": 2,
+    "examples": [["a1:eth1", "leaf-a:eth1"]],
+}
+
+
+class Endpoint(NamedTuple):
+    """One port of one node, written `leaf-a:eth9`."""
+
+    node: str
+    port: str
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.port}"
+
+
+def parse_endpoint(text: object) -> Endpoint:
+    """Read `node:ethN`; raise ValueError if it is not that."""
+    node, colon, port = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if not colon:
+        raise ValueError(f'"{text}" is not an endpoint; write it like leaf-a:eth1')
+    if _PORT.fullmatch(port) is None:
+        raise ValueError(f'"{port}" is not a port name; ports are eth1, eth2, ... eth9999')
+    return Endpoint(models.check_name(node), port)
+
+
+def parse_endpoints(value: object) -> tuple[Endpoint, Endpoint]:
+    """Read the two ends of a link; raise ValueError if they are not two endpoints."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError('a link has two endpoints; write it like ["a1:eth1", "leaf-a:eth1"]')
+    return parse_endpoint(value[0]), parse_endpoint(value[1])
+
+
+def port_number(port: str) -> int:
+    """Return the number in a port's name."""
+    return int(port.removeprefix("eth"))
+
+
+class Thresholds(FileModel):
+    """When a priority group of a switch pauses its peer; what is left out is derived from the link."""
+
+    xoff: SizeOrAuto | None = None
+    xon: SizeOrAuto | None = None
+    headroom: SizeOrAuto | None = None
+
+
+class Nic(FileModel):
+    """The RDMA NIC of a host."""
+
+    rate: Rate
+
+
+class SwitchSettings(FileModel):
+    """What a switch can be given. `buffer: auto` is as deep as its links need."""
+
+    buffer: SizeOrAuto | None = None
+    lossless: Priorities | None = None
+    lossy_queue: Size | None = None
+    thresholds: Thresholds | None = None
+
+
+class HostSettings(FileModel):
+    """What a host can be given."""
+
+    nic: Nic | None = None
+
+
+class LinkSettings(FileModel):
+    """What a link can be given: its delay, or the length of fibre that the delay follows from, not both."""
+
+    rate: Rate | None = None
+    length: Length | None = None
+    delay: Time | None = None
+    loss: Loss | None = None
+    medium: Literal["veth", "memory"] | None = None
+    mtu: Mtu | None = None
+
+
+class Defaults(SwitchSettings, HostSettings, LinkSettings):
+    """Settings for all nodes and links that do not say otherwise."""
+
+
+class Kinds(FileModel):
+    """Settings for all nodes of a kind that do not say otherwise."""
+
+    switch: SwitchSettings = SwitchSettings()
+    host: HostSettings = HostSettings()
+
+
+class NodeEntry(SwitchSettings, HostSettings):
+    """A node as written in the file."""
+
+    kind: Literal["switch", "host"]
+
+
+class LinkEntry(LinkSettings):
+    """A link as written in the file."""
+
+    endpoints: Annotated[tuple[Endpoint, Endpoint], BeforeValidator(parse_endpoints), WithJsonSchema(_ENDPOINT_SCHEMA)]
+
+
+class TopologyBody(FileModel):
+    """The `topology:` section of a lab file."""
+
+    defaults: Defaults = Defaults()
+    kinds: Kinds = Kinds()
+    nodes: dict[Name, NodeEntry] = Field(min_length=1)
+    links: tuple[LinkEntry, ...] = ()
+
+
+class LabFile(FileModel):
+    """A lab file."""
+
+    name: Name
+    topology: TopologyBody
+
+
+class Resolved(BaseModel):
+    """A part of a lab with every setting resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Switch(Resolved):
+    """A switch. Thresholds that are None are derived from each port's link, a buffer that is None from all of them."""
+
+    name: str
+    kind: Literal["switch"] = "switch"
+    buffer_bytes: int | None
+    lossless: tuple[int, ...]
+    lossy_queue_bytes: int | None
+    xoff_bytes: int | None
+    xon_bytes: int | None
+    headroom_bytes: int | None
+
+
+class Host(Resolved):
+    """A host with one port and an RDMA NIC behind it."""
+
+    name: str
+    kind: Literal["host"] = "host"
+    nic_rate_bps: int
+
+
+class Link(Resolved):
+    """A link; `loss` is per frame, from `a` to `b` and back. `length_mm` is None if the delay was given outright."""
+
+    a: Endpoint
+    b: Endpoint
+    rate_bps: int
+    delay_ps: int
+    length_mm: int | None
+    loss: tuple[float, float]
+    medium: Literal["veth", "memory"]
+    mtu_bytes: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """The longest frame on this link, with its FCS."""
+        return self.mtu_bytes + FRAME_OVERHEAD_BYTES
+
+
+class Lab(Resolved):
+    """A lab: nodes in the order of the file, links in the order of the file."""
+
+    name: str
+    nodes: tuple[Switch | Host, ...]
+    links: tuple[Link, ...]
+
+    @cached_property
+    def hosts(self) -> tuple[Host, ...]:
+        """The hosts, in the order of the file: rank i of a collective runs on hosts[i]."""
+        return tuple(node for node in self.nodes if isinstance(node, Host))
+
+    @cached_property
+    def switches(self) -> tuple[Switch, ...]:
+        """The switches, in the order of the file."""
+        return tuple(node for node in self.nodes if isinstance(node, Switch))
+
+    @cached_property
+    def ports(self) -> Mapping[str, tuple[str, ...]]:
+        """The ports of each node that have a link, by number."""
+        found: dict[str, list[str]] = {node.name: [] for node in self.nodes}
+        for link in self.links:
+            for end in (link.a, link.b):
+                found[end.node].append(end.port)
+        return {name: tuple(sorted(ports, key=port_number)) for name, ports in found.items()}
+
+
+def lab_from(source: Source) -> Lab:
+    """Build a lab from the data of a file; raise TopologyError with every fault in it."""
+    faults = list(source.faults)
+    parsed: LabFile | None = None
+    try:
+        parsed = LabFile.model_validate(source.data)
+    except ValidationError as error:
+        faults += models.model_faults(error, LabFile, source)
+    faults += lab_checks.graph_faults(source, parse_endpoint)
+    faults += lab_checks.setting_faults(source)
+    if parsed is None or faults:
+        raise TopologyError(faults)
+    return _resolve(parsed)
+
+
+def _resolve(parsed: LabFile) -> Lab:
+    body = parsed.topology
+    defaults = body.defaults.model_dump(exclude_none=True)
+    nodes: dict[str, Switch | Host] = {}
+    for name, entry in body.nodes.items():
+        kind = body.kinds.switch if entry.kind == "switch" else body.kinds.host
+        settings = lab_checks.merge(defaults, kind.model_dump(exclude_none=True), entry.model_dump(exclude_none=True))
+        nodes[name] = _switch(name, settings) if entry.kind == "switch" else _host(name, settings)
+    links = tuple(_link(entry, nodes, defaults) for entry in body.links)
+    return Lab(name=parsed.name, nodes=tuple(nodes.values()), links=links)
+
+
+def _switch(name: str, settings: Mapping[str, Any]) -> Switch:
+    thresholds = settings.get("thresholds", {})
+
+    def given(value: Any) -> int | None:
+        return None if value in (None, AUTO) else int(value)
+
+    return Switch(
+        name=name,
+        buffer_bytes=given(settings.get("buffer", DEFAULT_BUFFER_BYTES)),
+        lossless=settings.get("lossless", DEFAULT_LOSSLESS),
+        lossy_queue_bytes=settings.get("lossy_queue"),
+        xoff_bytes=given(thresholds.get("xoff")),
+        xon_bytes=given(thresholds.get("xon")),
+        headroom_bytes=given(thresholds.get("headroom")),
+    )
+
+
+def _host(name: str, settings: Mapping[str, Any]) -> Host:
+    rate = settings.get("nic", {}).get("rate") or settings.get("rate") or DEFAULT_RATE_BPS
+    return Host(name=name, nic_rate_bps=rate)
+
+
+def _link(entry: LinkEntry, nodes: Mapping[str, Switch | Host], defaults: Mapping[str, Any]) -> Link:
+    own = entry.model_dump(exclude_none=True)
+    if "delay" in own or "length" in own:
+        # A link's own delay replaces a default length, and the other way round.
+        defaults = {key: value for key, value in defaults.items() if key not in ("delay", "length")}
+    settings = {**defaults, **own}
+    ends = entry.endpoints
+    nics = [node.nic_rate_bps for end in ends if isinstance(node := nodes[end.node], Host)]
+    rate = entry.rate or (min(nics) if nics else settings.get("rate", DEFAULT_RATE_BPS))
+    length = None if "delay" in settings else settings.get("length", DEFAULT_LENGTH_MM)
+    return Link(
+        a=ends[0],
+        b=ends[1],
+        rate_bps=rate,
+        delay_ps=settings["delay"] if length is None else units.fibre_delay_ps(length),
+        length_mm=length,
+        loss=settings.get("loss", (0.0, 0.0)),
+        medium=settings.get("medium", "veth"),
+        mtu_bytes=settings.get("mtu", DEFAULT_MTU_BYTES),
+    )
+
+
+def load_lab(spec: str) -> Lab:
+    """Load a lab from a path, or from the name of one in topologies/: `two-dc`, `two-dc:hosts=4,length=300km`.
+
+    Raises TopologyError for faults in the lab, UsageError for a name or parameter that does not exist.
+    """
+    name, colon, text = spec.partition(":")
+    if not colon and (spec.endswith((".yaml", ".yml")) or "/" in spec or Path(spec).is_file()):
+        return lab_from(read_yaml(Path(spec), TopologyError))
+    stored = topologies.files()
+    if name in stored:
+        if text:
+            raise UsageError(f'the lab "{name}" is a file and takes no parameters')
+        return lab_from(read_yaml(stored[name], TopologyError))
+    if name not in topologies.generators():
+        raise UsageError(f'no lab is called "{name}"{nearest(name, [*stored, *topologies.generators()])}')
+    try:
+        data = topologies.generate(name, parse_parameters(text))
+    except topologies.ParameterError as error:
+        raise UsageError(f"{spec}: {error}") from None
+    return lab_from(Source(spec, data))
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """Read `key=value,key=value`; raise UsageError if it is not that."""
+    parameters: dict[str, str] = {}
+    for item in filter(None, text.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or not key or not value:
+            raise UsageError(f'"{item}" is not a parameter; write them like hosts=4,length=300km')
+        if key in parameters:
+            raise UsageError(f'the parameter "{key}" is given twice')
+        parameters[key.strip()] = value.strip()
+    return parameters
+
+
+def lab_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a lab file."""
+    return LabFile.model_json_schema(by_alias=True)
