@@ -72,5 +72,5 @@ $(VENV)/.dependencies: requirements-dev.lock | packages
 	touch $@
 
 $(VENV)/.testbed: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml | toolchain
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked >&2
+	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked >&2
 	touch $@
