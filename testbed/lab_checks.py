@@ -87,12 +87,12 @@ def graph_faults(source: Source, parse_endpoint: Callable[[object], tuple[str, s
 
 
 def setting_faults(source: Source) -> list[Fault]:
-    """Return the faults of settings that exclude or contradict each other; values that the models reject are skipped."""
+    """Return the faults of settings that exclude or contradict each other, leaving out values the models reject."""
     found = Source(source.file, lines=source.lines)
     body = _mapping(_mapping(source.data).get("topology"))
     _both_delays(found, ("topology", "defaults"), _mapping(body.get("defaults")))
-    for kind, settings in _mapping(body.get("kinds")).items():
-        _xon_above_xoff(found, ("topology", "kinds", kind), settings)
+    for name, settings in _mapping(body.get("kinds")).items():
+        _xon_above_xoff(found, ("topology", "kinds", name), settings)
     for name, entry in _mapping(body.get("nodes")).items():
         path: Path_ = ("topology", "nodes", name)
         kind = _mapping(entry).get("kind")

@@ -7,7 +7,16 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictInt, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails, ValidationError
 
 from testbed import units
@@ -52,13 +61,9 @@ def _quantity(
     return BeforeValidator(read), WithJsonSchema(schema)
 
 
-def _whole(low: int, high: int) -> AfterValidator:
-    def check(value: int) -> int:
-        if not low <= value <= high:
-            raise ValueError(f"{value} is not between {low} and {high}")
-        return value
-
-    return AfterValidator(check)
+def _written(unit: str) -> PlainSerializer:
+    """Write a quantity that may not go without its unit, so that what is written can be read again."""
+    return PlainSerializer(lambda value: f"{value}{unit}" if isinstance(value, int) else value, when_used="json")
 
 
 def parse_loss(value: object) -> tuple[float, float]:
@@ -82,23 +87,18 @@ AUTO: Auto = "auto"
 Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 Flag = StrictBool
 Rate = Annotated[int, *_quantity(units.parse_rate, "rate in bit/s", "100G")]
-Time = Annotated[int, *_quantity(units.parse_time, "time", "80us")]
-TimeOrAuto = Annotated[int | Auto, *_quantity(units.parse_time, "time", "2us", auto=True)]
-Length = Annotated[int, *_quantity(units.parse_length, "length of fibre", "80km")]
+Time = Annotated[int, *_quantity(units.parse_time, "time", "80us"), _written("ps")]
+TimeOrAuto = Annotated[int | Auto, *_quantity(units.parse_time, "time", "2us", auto=True), _written("ps")]
+Length = Annotated[int, *_quantity(units.parse_length, "length of fibre", "80km"), _written("mm")]
 Size = Annotated[int, *_quantity(units.parse_size, "size in bytes", "64MiB")]
 SizeOrAuto = Annotated[int | Auto, *_quantity(units.parse_size, "size in bytes", "400KB", auto=True)]
 Loss = Annotated[
     tuple[float, float], *_quantity(parse_loss, "probability that a frame is lost", "1e-4", extra=["array"])
 ]
-Priority = Annotated[StrictInt, _whole(0, 7)]
+Priority = Annotated[int, Field(strict=True, ge=0, le=7)]
 Priorities = Annotated[tuple[Priority, ...], AfterValidator(_distinct)]
-Mtu = Annotated[StrictInt, _whole(576, 65535)]
-Seed = Annotated[StrictInt, _whole(0, 2**63 - 1)]
-
-
-def whole(low: int, high: int) -> Any:
-    """Make the type of an integer field from `low` to `high`."""
-    return Annotated[StrictInt, _whole(low, high)]
+Mtu = Annotated[int, Field(strict=True, ge=576, le=65535)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 
 
 def model_faults(error: ValidationError, model: type[BaseModel], source: Source) -> list[Fault]:
@@ -121,8 +121,10 @@ def _message(detail: ErrorDetails, path: Sequence[str | int], model: type[BaseMo
         return f'"{detail["input"]}" is not {detail["ctx"]["expected"]}'.replace("'", '"')
     if detail["type"] in ("model_type", "dict_type", "model_attributes_type"):
         return "must be a mapping of keys to values"
-    message = detail["msg"].removeprefix("Input ")
-    return message[0].lower() + message[1:]
+    if detail["type"] in ("tuple_type", "list_type"):
+        return "must be a list"
+    shown = str(detail["input"])[:40]
+    return f'"{shown}" {detail["msg"].removeprefix("Input ")}'
 
 
 def known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

@@ -1,7 +1,7 @@
 """Quantities with units at the edge, plain integers inside: bit/s, picoseconds, millimetres, bytes.
 
-Every `parse_*` is exact (no binary fractions on the way) and raises `UnitError` for what it cannot read or what is finer
-than the integer unit. Every `format_*` is the inverse: `parse_x(format_x(n)) == n`.
+Every `parse_*` is exact (no binary fractions on the way) and raises `UnitError` for what it cannot read, or what is
+finer than the integer unit. Every `format_*` is the inverse: `parse_x(format_x(n)) == n`.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def _fat_tree(radix: int, rate: str, delay: str) -> Data:
 
 
 def ring(switches: int, hosts: int, rate: str, length: str) -> Data:
-    """Make a ring of switches with hosts on each: the smallest lab whose buffers can wait for each other in a circle."""
+    """Make a ring of switches with hosts on each: the smallest lab whose buffers can wait in a circle."""
     lab = _Lab(rate)
     ranks = lab.add("host", (f"h{index}" for index in range(1, switches * hosts + 1)))
     names = lab.add("switch", (f"switch{index}" for index in range(1, switches + 1)))

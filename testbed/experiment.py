@@ -1,0 +1,217 @@
+"""What is run on a lab: the clock, the lossless settings, the transport, the workload, and what is expected of it.
+
+Each section of an experiment file is one model. A section that comes later (a timeline, ECN, congestion control) is one
+more model and one more field with a default; nothing here changes for it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+
+import traffic
+from testbed import expectations, models
+from testbed.errors import ExperimentError, UsageError, nearest
+from testbed.models import AUTO, Auto, FileModel, Flag, Name, Priority, Seed, Size, SizeOrAuto, TimeOrAuto
+from testbed.yaml_source import Source, parse_yaml, read_yaml
+from traffic.schedule import DTYPES, REDOPS
+
+DEFAULT_SIZE_BYTES = 2**20
+
+
+def _one_of(known: Sequence[str], what: str) -> Any:
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f'no {what} is called "{value}"{nearest(value, known)}')
+        return value
+
+    return AfterValidator(check), WithJsonSchema({"enum": list(known)})
+
+
+def _whole_or_auto(low: int, high: int) -> Any:
+    def read(value: object) -> object:
+        if value == AUTO:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"{value!r} is not a whole number from {low} to {high}, nor auto")
+        return value
+
+    schema = {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, {"const": AUTO}]}
+    return BeforeValidator(read), WithJsonSchema(schema)
+
+
+def _expectation(text: str) -> str:
+    expectations.parse(text)
+    return text
+
+
+class Lossless(FileModel):
+    """How switches keep a priority from losing frames; without PFC it is dropped at the tail like any other.
+
+    Thresholds given here hold for every switch and win over the lab's. `response` is how long a paused port may still
+    start frames; `auto` takes it from the rate.
+    """
+
+    pfc: Flag = True
+    priority: Priority = 3
+    headroom: SizeOrAuto = AUTO
+    xoff: SizeOrAuto = AUTO
+    xon: SizeOrAuto = AUTO
+    response: TimeOrAuto = AUTO
+
+
+class Transport(FileModel):
+    """How a reliable connection behaves. `timeout` is the exponent n of 4.096 us x 2^n; `window` is in bytes."""
+
+    recovery: Literal["go-back-n"] = "go-back-n"
+    verb: Literal["write", "send"] = "write"
+    mtu: Literal[1024, 2048, 4096] = 4096
+    ack_every: int = Field(default=16, strict=True, ge=1, le=4096)
+    window: SizeOrAuto = AUTO
+    timeout: Annotated[int | Auto, *_whole_or_auto(1, 31)] = AUTO
+    retries: int = Field(default=7, strict=True, ge=0, le=7)
+
+
+class Workload(FileModel):
+    """What is sent. Give one `size`, or a range from `minbytes` to `maxbytes` in steps of `stepfactor`.
+
+    Rank i runs on the i-th of `ranks`, or of the lab's hosts if none are named. Without `payload` only lengths travel.
+    """
+
+    collective: Annotated[str, *_one_of(sorted(traffic.COLLECTIVES), "collective")] = "all_reduce"
+    algorithm: str | None = None
+    size: Size | None = None
+    minbytes: Size | None = None
+    maxbytes: Size | None = None
+    stepfactor: int = Field(default=2, strict=True, ge=2, le=1024)
+    iterations: int = Field(default=1, strict=True, ge=1, le=10_000)
+    datatype: Annotated[str, *_one_of(list(DTYPES), "datatype")] = "float"
+    redop: Annotated[str, *_one_of(list(REDOPS), "redop")] = "sum"
+    in_place: Flag = False
+    payload: Flag = True
+    slice: Size | None = None
+    ranks: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Workload:
+        known = traffic.COLLECTIVES[self.collective].algorithm
+        if self.algorithm not in (None, known):
+            raise ValueError(f'{self.collective} has no algorithm "{self.algorithm}"; known: {known}')
+        if self.size is not None and (self.minbytes is not None or self.maxbytes is not None):
+            raise ValueError("give a size, or minbytes and maxbytes, not both")
+        smallest, largest = self._range()
+        if smallest > largest:
+            raise ValueError(f"minbytes, {smallest}, is above maxbytes, {largest}")
+        width = DTYPES[self.datatype].itemsize
+        if smallest < width:
+            raise ValueError(f"{smallest} bytes hold no element of {width} bytes")
+        if len(set(self.ranks)) != len(self.ranks):
+            raise ValueError("a host is listed twice in ranks")
+        return self
+
+    def _range(self) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size, self.size
+        low = self.minbytes if self.minbytes is not None else self.maxbytes
+        high = self.maxbytes if self.maxbytes is not None else self.minbytes
+        return (DEFAULT_SIZE_BYTES if low is None else low, DEFAULT_SIZE_BYTES if high is None else high)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes to run, in bytes, ascending."""
+        size, largest = self._range()
+        sizes = []
+        while size <= largest:
+            sizes.append(size)
+            size *= self.stepfactor
+        return tuple(sizes)
+
+
+class Experiment(FileModel):
+    """An experiment; `topology` is what `load_lab` takes."""
+
+    topology: str
+    clock: Literal["virtual", "real"] = "virtual"
+    seed: Seed = 1
+    dilation: Annotated[int | Auto, *_whole_or_auto(1, 10**6)] = AUTO
+    lossless: Lossless = Lossless()
+    transport: Transport = Transport()
+    workload: Workload = Workload()
+    expect: tuple[Annotated[str, AfterValidator(_expectation)], ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """Return what was said, and nothing that was not, in a form that can be written to a file and read again."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def with_overrides(self, overrides: Sequence[str]) -> Experiment:
+        """Return this experiment with `section.key=value` settings replaced, values being read as YAML.
+
+        Raises UsageError for a key that does not exist, ExperimentError for a value that it cannot have.
+        """
+        data = copy.deepcopy(self.data())
+        for override in overrides:
+            _override(data, override)
+        return experiment_from(Source("--set", data)) if overrides else self
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not text.strip():
+        raise UsageError(f'"{override}" is not a setting; write it like lossless.pfc=false')
+    keys = path.strip().split(".")
+    for depth, key in enumerate(keys):
+        known = models.known_keys(Experiment, keys[:depth])
+        if key not in known:
+            raise UsageError(f'no setting is called "{path}": unknown key "{key}"{nearest(key, known)}')
+    if models.known_keys(Experiment, keys):
+        raise UsageError(
+            f'"{path}" is a section; set one of its keys: {", ".join(models.known_keys(Experiment, keys))}'
+        )
+    section = data
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+    section[keys[-1]] = parse_yaml(text, f"--set {path}", ExperimentError).data
+    # A size and a range of sizes exclude each other, and the later word counts.
+    replaced = {"size": ("minbytes", "maxbytes"), "minbytes": ("size",), "maxbytes": ("size",)}
+    for other in replaced.get(keys[-1], ()) if keys[0] == "workload" else ():
+        section.pop(other, None)
+
+
+def experiment_from(source: Source) -> Experiment:
+    """Build an experiment from the data of a file; raise ExperimentError with every fault in it."""
+    faults = list(source.faults)
+    try:
+        experiment = Experiment.model_validate(source.data)
+    except ValidationError as error:
+        raise ExperimentError([*faults, *models.model_faults(error, Experiment, source)]) from None
+    if faults:
+        raise ExperimentError(faults)
+    return experiment
+
+
+def new_experiment(topology: str, collective: str) -> Experiment:
+    """Make the experiment that runs one collective on a lab, all else at its default."""
+    data = {"topology": topology, "workload": {"collective": collective}}
+    return experiment_from(Source("command line", data))
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Load an experiment file; a lab given by a relative path is sought beside it.
+
+    Raises ExperimentError with every fault, each with its line.
+    """
+    source = read_yaml(Path(path), ExperimentError)
+    experiment = experiment_from(source)
+    beside = Path(path).parent / experiment.topology
+    if experiment.topology.endswith((".yaml", ".yml")) and beside.is_file():
+        return experiment.model_copy(update={"topology": str(beside)})
+    return experiment
+
+
+def experiment_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an experiment file."""
+    return Experiment.model_json_schema(by_alias=True)
