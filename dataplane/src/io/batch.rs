@@ -1,0 +1,344 @@
+//! Frames in batches: many frames through one system call.
+
+use std::io;
+use std::ops::Range;
+use std::ptr;
+
+use super::packet_socket::MAX_FRAME_BYTES;
+use super::{IoError, PacketSocket};
+
+/// Frames in a batch: beyond some 32 the cost of the system call is spread thin enough to vanish.
+pub const BATCH_FRAMES: usize = 64;
+
+/// Bytes between the starts of receive buffers: whole cache lines, and no power of two, lest all frames' heads
+/// compete for the same cache sets.
+const STRIDE_BYTES: usize = MAX_FRAME_BYTES.next_multiple_of(64);
+
+/// The array that recvmmsg and sendmmsg work on: one buffer pointer and one length per frame.
+pub(super) struct MessageVector {
+    headers: Vec<libc::mmsghdr>,
+    // The headers point here: never resized.
+    buffers: Vec<libc::iovec>,
+}
+
+// SAFETY: the raw pointers lead into `buffers`, which the value owns, and into frame memory whose owner moves with it
+// (the contract of `point`); nothing refers to the thread.
+unsafe impl Send for MessageVector {}
+
+impl MessageVector {
+    pub(super) fn new(frames: usize) -> Self {
+        assert!(frames > 0, "a batch holds at least one frame");
+        let mut buffers = vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; frames];
+        let first = buffers.as_mut_ptr();
+        let headers = (0..frames)
+            .map(|index| {
+                // SAFETY: mmsghdr is integers and pointers, for which zero is a value.
+                let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                header.msg_hdr.msg_iov = first.wrapping_add(index);
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        Self { headers, buffers }
+    }
+
+    /// Let message `index` use `length` bytes at `base`.
+    ///
+    /// # Safety
+    /// The memory must stay valid, and be written by nobody else during `receive` and `send`, until `point` is called
+    /// for the index again or the vector is dropped.
+    pub(super) unsafe fn point(&mut self, index: usize, base: *mut u8, length: usize) {
+        self.buffers[index] = libc::iovec { iov_base: base.cast(), iov_len: length };
+    }
+
+    /// Set how many bytes of its buffer message `index` sends; never more than the memory it points to.
+    pub(super) fn shorten(&mut self, index: usize, length: usize) {
+        assert!(length <= MAX_FRAME_BYTES);
+        self.buffers[index].iov_len = length;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// The length of the frame received in message `index`, or None if its end was cut off.
+    pub(super) fn received(&self, index: usize) -> Option<usize> {
+        let header = &self.headers[index];
+        (header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0).then_some(header.msg_len as usize)
+    }
+
+    /// Receive what is there, into the first messages; 0 if nothing is.
+    pub(super) fn receive(&mut self, socket: &PacketSocket) -> io::Result<usize> {
+        let fd = socket.raw_fd();
+        loop {
+            let length = self.headers.len() as libc::c_uint;
+            // SAFETY: each header points to one iovec of ours and that to memory that `point`'s caller vouches for.
+            let count =
+                unsafe { libc::recvmmsg(fd, self.headers.as_mut_ptr(), length, libc::MSG_DONTWAIT, ptr::null_mut()) };
+            if count >= 0 {
+                return Ok(count as usize);
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EAGAIN) => return Ok(0),
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Send the messages of `range` in order; the answer is how many went, at least one.
+    pub(super) fn send(&mut self, socket: &PacketSocket, range: Range<usize>) -> io::Result<usize> {
+        let fd = socket.raw_fd();
+        let messages = &mut self.headers[range];
+        loop {
+            let length = messages.len() as libc::c_uint;
+            // SAFETY: as for recvmmsg; the kernel only reads the frames.
+            let count = unsafe { libc::sendmmsg(fd, messages.as_mut_ptr(), length, libc::MSG_DONTWAIT) };
+            if count >= 0 {
+                return Ok(count as usize);
+            }
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::EINTR) {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Buffers for one recvmmsg; one batch serves any number of sockets in turn.
+///
+/// Frames that would not fit `MAX_FRAME_BYTES` are counted and not delivered. Memory is touched only where frames
+/// land in it.
+pub struct RxBatch {
+    pub(super) messages: MessageVector,
+    memory: Vec<u8>,
+    truncated: u64,
+    outages: u64,
+}
+
+impl RxBatch {
+    /// Make room for `frames` frames a call; BATCH_FRAMES suits.
+    pub fn new(frames: usize) -> Self {
+        let mut messages = MessageVector::new(frames);
+        let mut memory = vec![0u8; frames * STRIDE_BYTES];
+        for (index, slot) in memory.chunks_exact_mut(STRIDE_BYTES).enumerate() {
+            // SAFETY: the memory is owned beside the messages, never resized, and read only between calls.
+            unsafe { messages.point(index, slot.as_mut_ptr(), MAX_FRAME_BYTES) };
+        }
+        Self { messages, memory, truncated: 0, outages: 0 }
+    }
+
+    /// Receive the frames that wait at `socket`, at most a batch; an empty answer if there are none.
+    ///
+    /// That the interface went down is no error: it is counted, and the socket hears again once it is up.
+    pub fn recv(&mut self, socket: &PacketSocket) -> Result<Frames<'_>, IoError> {
+        let count = match self.messages.receive(socket) {
+            Ok(count) => count,
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {
+                self.outages += 1;
+                0
+            }
+            Err(error) => return Err(IoError::new("recvmmsg", socket.subject(), error)),
+        };
+        self.truncated += (0..count).filter(|&index| self.messages.received(index).is_none()).count() as u64;
+        Ok(Frames { batch: self, next: 0, count })
+    }
+
+    /// Frames longer than MAX_FRAME_BYTES, not delivered.
+    pub fn truncated(&self) -> u64 {
+        self.truncated
+    }
+
+    /// How often an interface was found to have gone down.
+    pub fn outages(&self) -> u64 {
+        self.outages
+    }
+}
+
+/// The frames of one `recv`, in order of arrival, without FCS.
+pub struct Frames<'a> {
+    batch: &'a RxBatch,
+    next: usize,
+    count: usize,
+}
+
+impl Frames<'_> {
+    /// Whether every buffer was used, so that more frames may wait.
+    pub fn filled_batch(&self) -> bool {
+        self.count == self.batch.messages.len()
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while self.next < self.count {
+            let index = self.next;
+            self.next += 1;
+            if let Some(length) = self.batch.messages.received(index) {
+                let start = index * STRIDE_BYTES;
+                return Some(&self.batch.memory[start..start + length]);
+            }
+        }
+        None
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.count - self.next))
+    }
+}
+
+/// What one `flush` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxOutcome {
+    /// Frames handed to the interface.
+    pub sent: usize,
+    /// Frames that stay queued, because buffer space ran out on the way: flush again.
+    pub left: usize,
+    /// Frames taken off the queue because no later try could send them: longer than the interface's MTU or shorter
+    /// than an Ethernet header, or the interface is down.
+    pub refused: usize,
+}
+
+/// A bounded queue of frames towards one socket, sent by sendmmsg, in order.
+///
+/// Nothing is lost unseen: a push to a full queue is refused and counted, and every frame taken is sent, left, or
+/// counted as refused. Buffers grow to the longest frame they have held and are kept.
+pub struct TxBatch {
+    messages: MessageVector,
+    memory: Vec<Vec<u8>>,
+    // A ring: `queued` frames from `head` on.
+    head: usize,
+    queued: usize,
+    overflowed: u64,
+    refused: u64,
+}
+
+impl TxBatch {
+    /// Make a queue of at most `frames` frames.
+    pub fn new(frames: usize) -> Self {
+        Self {
+            messages: MessageVector::new(frames),
+            memory: vec![Vec::new(); frames],
+            head: 0,
+            queued: 0,
+            overflowed: 0,
+            refused: 0,
+        }
+    }
+
+    /// Queue a copy of `frame`; false, and counted, if the queue is full.
+    #[must_use]
+    pub fn push(&mut self, frame: &[u8]) -> bool {
+        self.push_with(|buffer| buffer.extend_from_slice(frame))
+    }
+
+    /// Queue the frame that `build` writes into an empty buffer; false, counted and not built, if the queue is full.
+    #[must_use]
+    pub fn push_with(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.is_full() {
+            self.overflowed += 1;
+            return false;
+        }
+        let index = (self.head + self.queued) % self.memory.len();
+        let buffer = &mut self.memory[index];
+        buffer.clear();
+        build(buffer);
+        // SAFETY: the buffer is owned beside the messages and left alone until this index is pushed again, which
+        // points anew.
+        unsafe { self.messages.point(index, buffer.as_mut_ptr(), buffer.len()) };
+        self.queued += 1;
+        true
+    }
+
+    /// Send what is queued until all is gone or buffer space runs out.
+    ///
+    /// Fails if the socket itself is unusable (the interface was removed); the frames then stay queued.
+    pub fn flush(&mut self, socket: &PacketSocket) -> Result<TxOutcome, IoError> {
+        let mut outcome = TxOutcome::default();
+        while self.queued > 0 {
+            let end = (self.head + self.queued).min(self.memory.len());
+            match self.messages.send(socket, self.head..end) {
+                Ok(count) => {
+                    outcome.sent += count;
+                    self.advance(count);
+                }
+                Err(error) => match error.raw_os_error() {
+                    // EAGAIN: the socket's own buffer. ENOBUFS: the queue behind the interface; the kernel has thrown
+                    // its copy away, so that sending it again makes no second one.
+                    Some(libc::EAGAIN | libc::ENOBUFS) => break,
+                    Some(libc::EMSGSIZE | libc::EINVAL | libc::ENETDOWN) => {
+                        outcome.refused += 1;
+                        self.advance(1);
+                    }
+                    _ => return Err(IoError::new("sendmmsg", socket.subject(), error)),
+                },
+            }
+        }
+        outcome.left = self.queued;
+        self.refused += outcome.refused as u64;
+        Ok(outcome)
+    }
+
+    fn advance(&mut self, frames: usize) {
+        assert!(frames <= self.queued);
+        self.head = (self.head + frames) % self.memory.len();
+        self.queued -= frames;
+    }
+
+    /// Frames queued.
+    pub fn len(&self) -> usize {
+        self.queued
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queued == 0
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.queued == self.memory.len()
+    }
+
+    /// Frames that a full queue turned away since the batch was made.
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
+    /// Frames that the kernel would not take, since the batch was made.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_refuses_counts_and_does_not_build() {
+        let mut batch = TxBatch::new(2);
+        assert!(batch.push(&[1; 60]) && batch.push(&[2; 60]));
+        assert!(!batch.push_with(|_| panic!("there is no buffer to build in")));
+        assert_eq!((batch.len(), batch.overflowed()), (2, 1));
+    }
+
+    #[test]
+    fn the_ring_reuses_buffers_in_order() {
+        let mut batch = TxBatch::new(3);
+        for value in 0..7u8 {
+            assert!(batch.push(&[value; 60]));
+            assert_eq!(batch.memory[batch.head], vec![value; 60]);
+            batch.advance(1);
+        }
+        assert!(batch.is_empty());
+        assert_eq!(batch.head, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "at least one frame")]
+    fn an_empty_batch_is_a_mistake() {
+        RxBatch::new(0);
+    }
+}
