@@ -4,11 +4,15 @@
 //! nanoseconds, and every failure says which operation on what was refused, and with which errno.
 
 mod batch;
+mod forwarder;
+mod load;
 mod netns;
 mod packet_socket;
 mod poller;
 
 pub use batch::{Frames, RxBatch, TxBatch, TxOutcome, BATCH_FRAMES};
+pub use forwarder::{forward, measure_forwarder, ForwardPath, Forwarded};
+pub use load::{measure_load, probe_frame, Attachment, Rates};
 pub use netns::open_in;
 pub use packet_socket::{close_all, Filter, Options, PacketSocket, SocketStatistics, MAX_FRAME_BYTES};
 pub use poller::{set_timer_slack_ns, Poller, Ready, Waker};
