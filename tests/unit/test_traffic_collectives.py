@@ -118,7 +118,7 @@ def completion(schedule: Schedule, latency: int) -> int:
 
 
 def test_slices_hide_serialisation_on_long_links() -> None:
-    """Whole messages pay for bytes and distance at every step; slices pay for the bytes of one slice and the distance."""
+    """Every step pays for the distance and the bytes of a whole message, or of one slice only."""
     steps, chunk, slice_bytes, latency = 6, 256, 16, 1000
     whole = RING_ALL_REDUCE.schedule(Shape(4, chunk))
     sliced = RING_ALL_REDUCE.schedule(Shape(4, chunk, slice_bytes=slice_bytes))

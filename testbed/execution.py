@@ -1,0 +1,259 @@
+"""Run the rows of a collective on an engine and check every result against numpy.
+
+Each iteration loads the workload anew, writes the same seeded inputs, runs until all ranks are finished, and reads
+the results back. So every iteration starts with idle queue pairs and is checked in full; the time of a row is the
+mean, from the start of the workload to the finish of the last rank, in nominal time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from testbed.errors import UsageError
+from testbed.units import PS_PER_SECOND
+from traffic import Collective, Schedule, Shape, count_wrong
+from traffic.collective import Elements
+
+Json = dict[str, Any]
+CompileWorkload = Callable[[Schedule], Json]
+
+REPORT_EVERY = 16
+"""Reports are long on big labs: while a workload runs, one in so many calls of `advance` is followed by one."""
+
+MAX_ROWS = 64
+
+
+class Engine(Protocol):
+    """A fabric under either clock: what `testbed._dataplane` offers (ARCHITECTURE section 4)."""
+
+    def load(self, workload: str) -> None:
+        """Forget the last workload and install this one, its memories zero."""
+
+    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
+        """Set bytes of a rank's memory."""
+
+    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
+        """Return bytes of a rank's memory."""
+
+    def advance(self, budget: int) -> bool:
+        """Run for at most `budget`, events or milliseconds; True when the workload is over."""
+
+    def report(self) -> str:
+        """Return all that was observed, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The rows to run: sizes from `min_bytes` to `max_bytes`, each `step_factor` times the last.
+
+    A row is measured out of place and then, if the collective can, in place, `iterations` times each. `budget` is what
+    `Engine.advance` is given. A workload that takes longer than `limit_ps` of nominal time is given up.
+    Raises UsageError for sizes, steps or iterations that make no rows, or too many.
+    """
+
+    collective: Collective
+    ranks: int
+    min_bytes: int
+    max_bytes: int
+    step_factor: int = 2
+    iterations: int = 1
+    dtype: str = "float"
+    seed: int = 1
+    slice_bytes: int | None = None
+    payload: bool = True
+    budget: int = 200_000
+    limit_ps: int = 60 * PS_PER_SECOND
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_bytes <= self.max_bytes:
+            raise UsageError(f"sizes from {self.min_bytes} to {self.max_bytes} bytes make no row")
+        if self.step_factor < 2 and self.min_bytes != self.max_bytes:
+            raise UsageError(f"a step factor of {self.step_factor} never reaches {self.max_bytes} bytes")
+        if self.iterations < 1:
+            raise UsageError("a row needs at least 1 iteration")
+        if len(self.sizes()) > MAX_ROWS:
+            raise UsageError(f"{len(self.sizes())} rows are more than {MAX_ROWS}")
+        try:
+            self.shapes()
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def sizes(self) -> list[int]:
+        """Return the sizes asked for, in bytes."""
+        sizes = [self.min_bytes]
+        while sizes[-1] * self.step_factor <= self.max_bytes and self.step_factor > 1:
+            sizes.append(sizes[-1] * self.step_factor)
+        return sizes
+
+    def shapes(self) -> list[Shape]:
+        """Return the shape of every row, out of place; sizes are rounded down to whole elements, but not to none."""
+        width = Shape(self.ranks, 1, self.dtype).element_bytes
+        return [self.shape(max(1, size // width), in_place=False) for size in self.sizes()]
+
+    def shape(self, count: int, in_place: bool) -> Shape:
+        """Return one call of this series."""
+        return Shape(self.ranks, count, self.dtype, in_place, self.slice_bytes, self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a series is; all numbers count from 0."""
+
+    row: int
+    rows: int
+    size_bytes: int
+    in_place: bool
+    iteration: int
+    iterations: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a series gave. If not `complete`, `rows` is what was measured before and `reasons` says what stopped it."""
+
+    rows: list[Json] = field(default_factory=list)
+    flows: list[Json] = field(default_factory=list)
+    report: Json = field(default_factory=dict)
+    complete: bool = True
+    interrupted: bool = False
+    reasons: list[str] = field(default_factory=list)
+
+
+class _Incomplete(Exception):
+    """A workload did not come to its end; the text says why."""
+
+
+def _ignore(progress: Progress) -> None:
+    """Show no progress."""
+
+
+def execute(
+    engine: Engine,
+    series: Series,
+    compile_workload: CompileWorkload,
+    progress: Callable[[Progress], None] = _ignore,
+) -> Outcome:
+    """Run a series on an engine and return its rows, flows and the engine's last report.
+
+    `progress` is called before every `advance`. A workload that stalls, and a KeyboardInterrupt, end the series early
+    with an outcome that is not complete; neither is raised.
+    """
+    outcome = Outcome()
+    shapes = series.shapes()
+    try:
+        for number, shape in enumerate(shapes):
+            _run_row(engine, series, compile_workload, outcome, shape, (number, len(shapes)), progress)
+    except _Incomplete as error:
+        outcome.complete = False
+        outcome.reasons.append(str(error))
+    except KeyboardInterrupt:
+        outcome.complete = False
+        outcome.interrupted = True
+        outcome.reasons.append(f"interrupted after {len(outcome.rows)} of {len(shapes)} rows")
+    outcome.report = json.loads(engine.report())
+    return outcome
+
+
+def _run_row(
+    engine: Engine,
+    series: Series,
+    compile_workload: CompileWorkload,
+    outcome: Outcome,
+    shape: Shape,
+    place: tuple[int, int],
+    progress: Callable[[Progress], None],
+) -> None:
+    """Measure one row both ways and append it to the outcome."""
+    collective = series.collective
+    inputs = collective.inputs(shape, series.seed) if shape.payload else []
+    row: Json = {"size_bytes": shape.size_bytes, "count": shape.count, "type": shape.dtype, "redop": collective.redop}
+    for in_place in (False, True) if collective.in_place else (False,):
+        call = series.shape(shape.count, in_place)
+        workload = json.dumps(compile_workload(collective.schedule(call)))
+        expected = collective.expected(call, inputs) if shape.payload else []
+        total_ps, wrong, checked = 0, 0, any(len(want) for want in expected)
+        for iteration in range(series.iterations):
+            now = Progress(*place, shape.size_bytes, in_place, iteration, series.iterations)
+            engine.load(workload)
+            for rank, vector in enumerate(inputs):
+                if len(vector):
+                    engine.write_memory(rank, 0, vector.tobytes())
+            report = _run_to_end(engine, series, now, progress)
+            total_ps += max(rank["finish_ps"] for rank in report["ranks"]) - report["start_ps"]
+            wrong += _wrong(engine, collective.result_offset(call), expected)
+        time_ps = total_ps // series.iterations
+        algbw, busbw = collective.bandwidth(call, time_ps)
+        measured = {
+            "time_us": time_ps / 10**6,
+            "algbw_gbytes_per_s": algbw,
+            "busbw_gbytes_per_s": busbw,
+            "wrong": wrong if checked else None,
+        }
+        if in_place:
+            row["in_place"] = measured
+        else:
+            row |= {**measured, "in_place": None}
+            outcome.rows.append(row)
+            outcome.flows += [{**flow, "size_bytes": shape.size_bytes} for flow in merge_flows(report["flows"])]
+
+
+def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callable[[Progress], None]) -> Json:
+    """Advance until the workload is over and return the report; raises _Incomplete if that does not come."""
+    where = f"{series.collective.name} of {now.size_bytes} bytes{', in place' if now.in_place else ''}"
+    calls = 0
+    while True:
+        progress(now)
+        over = engine.advance(series.budget)
+        calls += 1
+        if not over and calls % REPORT_EVERY:
+            continue
+        report: Json = json.loads(engine.report())
+        if report["complete"]:
+            return report
+        if over or report["stalled"]:
+            raise _Incomplete(f"{where}: {_why(report)}")
+        elapsed_ps = report["now_ps"] - report["start_ps"]
+        if elapsed_ps > series.limit_ps:
+            raise _Incomplete(f"{where}: not finished after {elapsed_ps / 10**9:.0f} ms of nominal time")
+
+
+def _why(report: Json) -> str:
+    """Say what keeps a workload from completing."""
+    broken = [f"QP {qp['qpn']} ({qp['a']} and {qp['b']}): {qp['error']}" for qp in report["qps"] if qp["error"]]
+    waiting = sum(1 for rank in report["ranks"] if rank["finish_ps"] is None)
+    stalled = f"stalled at {report['now_ps'] / 10**6:.3f} us, {waiting} of {len(report['ranks'])} ranks unfinished"
+    return "; ".join([stalled, *broken])
+
+
+def _wrong(engine: Engine, offset: int, expected: Sequence[Elements]) -> int:
+    return sum(
+        count_wrong(engine.read_memory(rank, offset, want.nbytes), want)
+        for rank, want in enumerate(expected)
+        if len(want)
+    )
+
+
+def merge_flows(flows: Iterable[Json]) -> list[Json]:
+    """Join the messages from one node to another into one flow: first start, last completion, all bytes.
+
+    A flow with an unfinished message has no completion and no goodput.
+    """
+    merged: dict[tuple[str, str], list[Json]] = {}
+    for flow in flows:
+        merged.setdefault((flow["src"], flow["dst"]), []).append(flow)
+    result = []
+    for (src, dst), parts in merged.items():
+        if len(parts) == 1:
+            result.append(dict(parts[0]))
+            continue
+        length = sum(part["bytes"] for part in parts)
+        start = min(part["start_ns"] for part in parts)
+        ends = [part["completion_ns"] for part in parts]
+        end = None if None in ends else max(ends)
+        goodput = round(length * 8 * 10**9 / (end - start)) if end is not None and end > start else 0
+        flow = {"src": src, "dst": dst, "bytes": length, "start_ns": start, "completion_ns": end}
+        result.append({**flow, "goodput_bps": goodput})
+    return result

@@ -1,0 +1,240 @@
+"""Rows of a collective on an engine: measured, checked, and ended early without losing what was measured."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from testbed.errors import UsageError
+from testbed.execution import Outcome, Progress, Series, execute, merge_flows
+from traffic import COLLECTIVES, Schedule, Send, simulate
+
+PS_PER_BYTE = 80  # 100 Gb/s
+
+
+@dataclass
+class FakeEngine:
+    """An engine that takes `PS_PER_BYTE` for what the busiest rank sends, `steps` calls of advance, and no network.
+
+    `spoil` flips that many elements at the last rank; `stall_at` counts loads, and that workload never completes.
+    """
+
+    steps: int = 3
+    spoil: int = 0
+    stall_at: int | None = None
+    honest: bool = True  # advance says True when a workload is stalled
+    slow_ps: int = 0
+    schedules: list[Schedule] = field(default_factory=list)
+    loads: list[int] = field(default_factory=list)
+    memories: list[bytearray] = field(default_factory=list)
+    left: int = 0
+    now_ps: int = 1000
+    start_ps: int = 0
+
+    def compile_workload(self, schedule: Schedule) -> dict[str, Any]:
+        self.schedules.append(schedule)
+        return {"schema": 1, "number": len(self.schedules) - 1}
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.schedules[self.loads[-1]]
+
+    @property
+    def stalled(self) -> bool:
+        return self.stall_at is not None and len(self.loads) > self.stall_at
+
+    def load(self, workload: str) -> None:
+        self.loads.append(json.loads(workload)["number"])
+        self.memories = [bytearray(rank.memory_bytes) for rank in self.schedule.ranks]
+        self.left, self.start_ps = self.steps, self.now_ps
+
+    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
+        assert offset + len(data) <= len(self.memories[rank])
+        self.memories[rank][offset : offset + len(data)] = data
+
+    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
+        assert self.left == 0, "read before the workload was over"
+        return bytes(self.memories[rank][offset : offset + length])
+
+    def advance(self, budget: int) -> bool:
+        assert budget > 0
+        if self.slow_ps:
+            self.now_ps += self.slow_ps
+            return False
+        if self.stalled:
+            return self.honest
+        self.left -= 1
+        if self.left == 0:
+            busiest = max(self.schedule.bytes_sent(rank) for rank in range(len(self.schedule.ranks)))
+            self.now_ps = self.start_ps + busiest * PS_PER_BYTE
+            self.memories = [bytearray(m.tobytes()) for m in simulate(self.schedule, [bytes(m) for m in self.memories])]
+            for element in range(self.spoil):
+                self.memories[-1][element * 4] ^= 0xFF
+        return self.left == 0
+
+    def report(self) -> str:
+        over = self.left == 0
+        flows = [
+            {"src": f"h{rank}", "dst": f"h{op.peer}", "bytes": op.bytes, "start_ns": 1, "completion_ns": 9 + rank}
+            for rank, r in enumerate(self.schedule.ranks)
+            for op in r.ops
+            if isinstance(op, Send)
+        ]
+        return json.dumps(
+            {
+                "now_ps": self.now_ps,
+                "start_ps": self.start_ps,
+                "complete": over,
+                "stalled": self.stalled,
+                "ranks": [{"finish_ps": self.now_ps - rank if over else None} for rank in range(len(self.memories))],
+                "flows": [{**flow, "goodput_bps": 5} for flow in flows],
+                "qps": [{"qpn": 17, "a": "h0", "b": "h1", "error": "retry exceeded" if self.stalled else None}],
+            }
+        )
+
+
+def series(name: str = "all_reduce", **changes: Any) -> Series:
+    arguments: dict[str, Any] = {"ranks": 4, "min_bytes": 1024, "max_bytes": 4096} | changes
+    return Series(COLLECTIVES[name], **arguments)
+
+
+def run(engine: FakeEngine, wanted: Series) -> Outcome:
+    return execute(engine, wanted, engine.compile_workload)
+
+
+@pytest.mark.parametrize("dtype", ["float", "int32"])
+def test_rows_of_an_all_reduce(dtype: str) -> None:
+    engine = FakeEngine()
+    outcome = run(engine, series(dtype=dtype, iterations=2))
+    assert outcome.complete and not outcome.reasons
+    assert [row["size_bytes"] for row in outcome.rows] == [1024, 2048, 4096]
+    # 2·1024·3/4 = 1536 bytes at 80 ps each; algbw 1024 B / 122.88 ns; busbw 12.5 GB/s, the rate itself.
+    measured = {
+        "time_us": pytest.approx(0.12288),
+        "algbw_gbytes_per_s": pytest.approx(1024 / 122.88),
+        "busbw_gbytes_per_s": pytest.approx(12.5),
+        "wrong": 0,
+    }
+    assert outcome.rows[0] == {
+        "size_bytes": 1024, "count": 256, "type": dtype, "redop": "sum", **measured, "in_place": measured
+    }  # fmt: skip
+    # Out of place, in place, twice each; one compilation serves the iterations.
+    assert engine.loads == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_wrong_elements_are_counted_over_all_iterations() -> None:
+    engine = FakeEngine(spoil=3)
+    (row,) = run(engine, series(max_bytes=1024, iterations=2)).rows
+    # Byte 0 is in the input out of place, and in the result in place.
+    assert row["wrong"] == 0
+    assert row["in_place"]["wrong"] == 6
+
+
+def test_an_incast_is_compared_and_has_a_flow_for_every_sender() -> None:
+    outcome = run(FakeEngine(), series("incast", max_bytes=1024))
+    (row,) = outcome.rows
+    assert (row["wrong"], row["in_place"], row["redop"]) == (0, None, "none")
+    assert row["algbw_gbytes_per_s"] == pytest.approx(3 * 12.5)
+    assert [(flow["src"], flow["dst"], flow["bytes"], flow["size_bytes"]) for flow in outcome.flows] == [
+        (f"h{rank}", "h0", 1024, 1024) for rank in (1, 2, 3)
+    ]
+    spoiled = run(FakeEngine(spoil=1), series("incast", max_bytes=1024))
+    assert spoiled.rows[0]["wrong"] == 0, "a sender's own memory is not a result"
+
+
+def test_lengths_alone_cannot_be_wrong_or_right() -> None:
+    engine = FakeEngine()
+    (row,) = run(engine, series("incast", max_bytes=1024, payload=False)).rows
+    assert row["wrong"] is None
+    assert [len(memory) for memory in engine.memories] == [0] * 4
+    (row,) = run(FakeEngine(), series("permutation", max_bytes=1024, payload=False)).rows
+    assert row["wrong"] is None
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_stall_ends_the_series_and_keeps_the_rows_before(honest: bool) -> None:
+    outcome = run(FakeEngine(stall_at=3, honest=honest), series())
+    assert not outcome.complete and not outcome.interrupted
+    assert [row["size_bytes"] for row in outcome.rows] == [1024, 2048]
+    assert outcome.rows[1]["in_place"] is None, "the stalled half of the row has no figures"
+    (reason,) = outcome.reasons
+    assert reason.startswith("all_reduce of 2048 bytes, in place: stalled at ")
+    assert "4 of 4 ranks unfinished" in reason and "QP 17 (h0 and h1): retry exceeded" in reason
+
+
+def test_a_workload_that_never_ends_is_given_up() -> None:
+    engine = FakeEngine(slow_ps=10**9)
+    outcome = run(engine, series(limit_ps=20 * 10**9))
+    assert outcome.reasons == ["all_reduce of 1024 bytes: not finished after 32 ms of nominal time"]
+    assert not outcome.rows and not outcome.complete
+
+
+def test_ctrl_c_keeps_what_was_measured() -> None:
+    engine = FakeEngine()
+    seen: list[Progress] = []
+
+    def press_at_second_row(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.row == 1:
+            raise KeyboardInterrupt
+
+    outcome = execute(engine, series(), engine.compile_workload, press_at_second_row)
+    assert outcome.interrupted and not outcome.complete
+    assert outcome.reasons == ["interrupted after 1 of 3 rows"]
+    assert len(outcome.rows) == 1 and outcome.report["now_ps"] == engine.now_ps
+    assert seen[0] == Progress(0, 3, 1024, False, 0, 1)
+
+
+def test_same_seed_same_inputs() -> None:
+    written: list[list[bytes]] = []
+    for seed in (1, 1, 2):
+        engine = FakeEngine(steps=1)
+        run(engine, series(max_bytes=1024, seed=seed))
+        written.append([bytes(memory) for memory in engine.memories])
+    assert written[0] == written[1] != written[2]
+
+
+def test_sizes_are_whole_elements() -> None:
+    assert [shape.count for shape in series(min_bytes=1, max_bytes=10, step_factor=3).shapes()] == [1, 1, 2]
+    assert series(min_bytes=5, max_bytes=5, step_factor=1).sizes() == [5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_bytes": 0}, "make no row"),
+        ({"min_bytes": 8192}, "make no row"),
+        ({"step_factor": 1}, "never reaches"),
+        ({"iterations": 0}, "at least 1 iteration"),
+        ({"ranks": 1}, "at least 2 ranks"),
+        ({"dtype": "half"}, "unknown dtype"),
+        ({"slice_bytes": 2}, "hold no element"),
+        ({"min_bytes": 1, "max_bytes": 2**70}, "more than 64"),
+    ],
+)
+def test_series_that_make_no_sense_are_usage_errors(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        series(**changes)
+
+
+def test_flows_between_the_same_nodes_are_joined() -> None:
+    def flow(src: str, start: int, end: int | None) -> dict[str, Any]:
+        return {"src": src, "dst": "b", "bytes": 500, "start_ns": start, "completion_ns": end, "goodput_bps": 1}
+
+    joined = merge_flows([flow("a", 10, 20), flow("c", 0, 9), flow("a", 12, 1010), flow("d", 1, 2), flow("d", 3, None)])
+    assert joined == [
+        {"src": "a", "dst": "b", "bytes": 1000, "start_ns": 10, "completion_ns": 1010, "goodput_bps": 8 * 10**9},
+        flow("c", 0, 9),
+        {"src": "d", "dst": "b", "bytes": 1000, "start_ns": 1, "completion_ns": None, "goodput_bps": 0},
+    ]
+
+
+def test_inputs_are_written_before_the_workload_runs() -> None:
+    engine = FakeEngine(steps=1)
+    run(engine, series(max_bytes=1024))
+    vectors = COLLECTIVES["all_reduce"].inputs(series().shapes()[0], 1)
+    # After the last workload, in place, every rank holds the sum.
+    for memory in engine.memories:
+        assert np.array_equal(np.frombuffer(memory[:1024], "<f4"), np.sum(vectors, axis=0))
