@@ -6,6 +6,8 @@ ValueError; a refusal of the system (socket, namespace, file) raises OSError.
 
 from typing import Self, final
 
+__all__ = ["RealFabric", "VirtualFabric"]
+
 @final
 class VirtualFabric:
     """A fabric under the virtual clock: exact, deterministic, without privileges."""
