@@ -1,0 +1,42 @@
+"""Drivers: what turns a fabric plan into nodes and links on a real machine, and takes them away again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol, TypedDict
+
+Plan = Mapping[str, Any]
+
+
+class Attachment(TypedDict):
+    """Where the data plane finds a port: an interface inside a namespace."""
+
+    node: str
+    port: str
+    netns: str
+    interface: str
+
+
+class Driver(Protocol):
+    """What every driver offers. All calls block; all are safe to interrupt and to repeat. They raise DriverError."""
+
+    def deploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
+        """Build the lab of a plan; a lab that already is as planned stays as it is."""
+
+    def redeploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
+        """Destroy the plan's lab, whatever state it is in, and build it anew."""
+
+    def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:
+        """Remove a lab and the processes inside it, but for the process ids in `spare`. Returns its nodes."""
+
+    def destroy_all(self, spare: Collection[int] = ()) -> dict[str, list[str]]:
+        """Remove every lab. Returns the nodes of each."""
+
+    def list_labs(self) -> dict[str, list[str]]:
+        """Return the labs on this machine and their nodes, as the system itself has them."""
+
+    def exec_in(self, lab: str, node: str, argv: Sequence[str]) -> int:
+        """Run a program inside a node with this process's standard streams; return its exit status."""
+
+    def shape(self, lab: str, node: str, port: str, rate_bps: int) -> None:
+        """Limit the kernel traffic that a host sends to `rate_bps` of wall time."""

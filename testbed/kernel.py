@@ -1,0 +1,391 @@
+"""Named network namespaces: made, recognised as ours, entered and removed without a trace.
+
+How a namespace becomes ours, so that a kill at any moment leaves nothing that cannot be recognised:
+
+1. A thread of its own unshares. The namespace has no name yet and dies with the thread.
+2. Its `lo` gets the label `testbed:<lab>:<node>` as alias.
+3. An empty file of mode 01000, our mark, is made in /run/netns. `ip netns` makes its files with mode 0.
+4. The namespace is bound over that file: from here on it has a name, and it has had its label since step 2.
+
+So what is bound and bears the label that its name asks for is ours; a file with our mark and nothing bound over it is
+what a kill between steps 3 and 4 left, or one in the middle of a removal; nothing else is ever touched. A lock on /run
+keeps the steps of two processes apart. The calling thread's namespace never changes: a thread that moved ends there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import re
+import select
+import signal
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from testbed import netlink
+from testbed.errors import DriverError, UsageError
+from testbed.netlink import Netlink
+
+NAMESPACE_DIRECTORY = "/run/netns"
+_LOCK_DIRECTORY = "/run"
+_PREFIX = "testbed-"
+_MARK_MODE = stat.S_ISVTX
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+_CLONE_NEWNET = 0x40000000
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
+_MNT_DETACH = 2
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
+_GRACE_MS = 500
+_KILL_ROUNDS = 10
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace of ours, held open: descriptor of the namespace and a netlink socket inside it. Close after use."""
+
+    lab: str
+    node: str
+    fd: int
+    netlink: Netlink
+
+    @property
+    def path(self) -> str:
+        """Where the namespace is bound."""
+        return namespace_path(self.lab, self.node)
+
+    def close(self) -> None:
+        """Let go of the namespace; it stays if it is bound."""
+        self.netlink.close()
+        os.close(self.fd)
+
+
+def label(lab: str, node: str) -> str:
+    """Return the alias that makes a namespace ours."""
+    return f"testbed:{lab}:{node}"
+
+
+def namespace_path(lab: str, node: str) -> str:
+    """Return where the namespace of a node is bound. Raises UsageError for a name that is not safe in a path."""
+    for name in (lab, node):
+        if not _SAFE_NAME.fullmatch(name):
+            raise UsageError(f"{name!r} is no name for a lab or node: letters, digits and ._- only")
+    return f"{NAMESPACE_DIRECTORY}/{_PREFIX}{lab}-{node}"
+
+
+def missing_capabilities() -> list[str]:
+    """Return the capabilities that this thread needs for namespaces and raw frames and does not have."""
+    with open("/proc/thread-self/status", encoding="ascii") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def require_privileges(operation: str) -> None:
+    """Raise DriverError if this process may not make network namespaces."""
+    missing = missing_capabilities()
+    if missing:
+        raise DriverError(operation, errno.EPERM, f"needs root ({', '.join(missing)} missing)")
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread of its own, which may change its namespace, and return or raise what it does.
+
+    An interrupt is held back until the thread is done, so that what it made can be undone.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001  raised again in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=body, name="testbed-namespace")
+    thread.start()
+    interrupt: KeyboardInterrupt | None = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if errors:
+        raise errors[0]
+    if interrupt is not None:
+        raise interrupt
+    return results[0]
+
+
+def unshare_network() -> None:
+    """Move the calling thread into a new network namespace; only for threads that end there."""
+    _check(_libc.unshare(_CLONE_NEWNET), "create a network namespace")
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Keep other processes of the testbed from making or removing namespaces meanwhile; any kind of death lets go."""
+    descriptor = os.open(_LOCK_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def create_namespaces(lab: str, nodes: Sequence[str], made: list[Namespace]) -> None:
+    """Make a labelled namespace for each node, `lo` up, no IPv6, no forwarding, and append each to `made`.
+
+    Call under `exclusive`. On DriverError `made` holds what must be removed again. About 1.2 ms each.
+    """
+
+    def work() -> None:
+        for node in nodes:
+            made.append(_create(lab, node))
+
+    _prepare_directory()
+    in_thread(work)
+
+
+def _create(lab: str, node: str) -> Namespace:
+    path = namespace_path(lab, node)
+    unshare_network()
+    with ExitStack() as undo:
+        fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        undo.callback(os.close, fd)
+        socket = undo.enter_context(Netlink())
+        _write_sysctl("ipv6/conf/all/disable_ipv6", "1")
+        _write_sysctl("ipv4/ip_forward", "0")  # a new namespace takes its value from the first one
+        socket.apply([netlink.bring_up(netlink.LOOPBACK_INDEX, label(lab, node), arp=True)])
+        _mark(path)
+        undo.callback(os.unlink, path)
+        source = f"/proc/self/fd/{fd}"
+        _check(_libc.mount(source.encode(), path.encode(), b"none", _MS_BIND, None), f"bind namespace {path}")
+        undo.pop_all()
+    return Namespace(lab, node, fd, socket)
+
+
+def _write_sysctl(name: str, value: str) -> None:
+    try:
+        with open(f"/proc/sys/net/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+    except FileNotFoundError:
+        return  # a kernel without that protocol needs no telling
+    except OSError as error:
+        raise DriverError(f"set net/{name}", error.errno or 0) from error
+
+
+def _mark(path: str) -> None:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MARK_MODE))
+    except FileExistsError as error:
+        if not _is_mark(path):
+            detail = "that name is taken by something which is not of this lab; remove it or rename the lab"
+            raise DriverError(f"create namespace {path}", errno.EEXIST, detail) from error
+    except OSError as error:
+        raise DriverError(f"create namespace {path}", error.errno or 0) from error
+
+
+def _is_mark(path: str) -> bool:
+    """Tell whether `path` is our empty file with nothing bound over it."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == _MARK_MODE and found.st_size == 0
+
+
+def open_namespaces(lab: str | None = None) -> list[Namespace]:
+    """Open every namespace that bears our label, of one lab or of all, ordered by path. The caller closes them."""
+    try:
+        names = sorted(name for name in os.listdir(NAMESPACE_DIRECTORY) if name.startswith(_PREFIX))
+    except FileNotFoundError:
+        return []
+    if lab is not None:
+        names = [name for name in names if name.startswith(f"{_PREFIX}{lab}-")]
+    if not names:
+        return []
+    require_privileges("read the labels of namespaces")
+
+    def work() -> list[Namespace]:
+        return [found for name in names if (found := _open(f"{NAMESPACE_DIRECTORY}/{name}")) is not None]
+
+    found = in_thread(work)
+    for other in [namespace for namespace in found if lab not in (None, namespace.lab)]:
+        other.close()  # lab "a" node "b-c" looks like lab "a-b" node "c" until its label is read
+    return [namespace for namespace in found if lab in (None, namespace.lab)]
+
+
+def _open(path: str) -> Namespace | None:
+    """Open a namespace if its label and its name agree; None if it is not ours. Changes the thread's namespace."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if _libc.setns(fd, _CLONE_NEWNET) != 0:
+        os.close(fd)
+        return None  # not a network namespace
+    socket = Netlink()
+    owner, _, rest = netlink.read_alias(socket).partition(":")
+    lab, _, node = rest.partition(":")
+    if owner == "testbed" and path == f"{NAMESPACE_DIRECTORY}/{_PREFIX}{lab}-{node}":
+        return Namespace(lab, node, fd, socket)
+    socket.close()
+    os.close(fd)
+    return None
+
+
+def remove_namespaces(namespaces: Iterable[Namespace]) -> None:
+    """Unbind and close namespaces, last made first. Call under `exclusive`.
+
+    The kernel takes their interfaces apart by itself as soon as nothing uses them any more.
+    """
+    for namespace in reversed(list(namespaces)):
+        path = namespace.path
+        namespace.close()
+        _check(_libc.umount2(path.encode(), _MNT_DETACH), f"unbind namespace {path}")
+        os.unlink(path)
+
+
+def remove_leftovers() -> None:
+    """Remove marks that a killed process left without a namespace, and our mount of /run/netns if it is empty.
+
+    Call under `exclusive`.
+    """
+    try:
+        names = os.listdir(NAMESPACE_DIRECTORY)
+    except FileNotFoundError:
+        return
+    for name in names:
+        path = f"{NAMESPACE_DIRECTORY}/{name}"
+        if name.startswith(_PREFIX) and _is_mark(path):
+            os.unlink(path)
+            names = [other for other in names if other != name]
+    if not names and _mounted(NAMESPACE_DIRECTORY) == ("tmpfs", "testbed"):
+        # Refused while anything at all uses it, which is then the reason to leave it.
+        _libc.umount2(NAMESPACE_DIRECTORY.encode(), 0)
+
+
+def _mounted(path: str) -> tuple[str, str] | None:
+    """Return (file system, source) of what is mounted at `path`, topmost first; None if nothing is."""
+    found = None
+    with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            left, _, right = line.partition(" - ")
+            if left.split()[4] == path:
+                kind, source = right.split()[:2]
+                found = (kind, source)
+    return found
+
+
+def _prepare_directory() -> None:
+    """Make /run/netns a shared mount, as `ip netns add` does: else its first use would hide ours under a copy.
+
+    Where nothing is there yet a tmpfs of our name is mounted, so that the last lab can take it away again.
+    """
+    os.makedirs(NAMESPACE_DIRECTORY, mode=0o755, exist_ok=True)
+    directory = NAMESPACE_DIRECTORY.encode()
+    operation = f"mount {NAMESPACE_DIRECTORY}"
+    if _mounted(NAMESPACE_DIRECTORY) is None:
+        if os.listdir(NAMESPACE_DIRECTORY):
+            _check(_libc.mount(directory, directory, b"none", _MS_BIND | _MS_REC, None), operation)
+        else:
+            _check(_libc.mount(b"testbed", directory, b"tmpfs", 0, b"mode=755"), operation)
+    _check(_libc.mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None), operation)
+
+
+def spawn_in(path: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a program inside the namespace bound at `path`, with this process's standard streams.
+
+    Raises DriverError if the namespace cannot be entered or the program not be started.
+    """
+
+    def work() -> subprocess.Popen[bytes]:
+        enter(path)
+        try:
+            return subprocess.Popen(list(argv))  # a child is born into the namespace of the thread that makes it
+        except OSError as error:
+            raise DriverError(f"run {argv[0]}", error.errno or 0) from error
+
+    return in_thread(work)
+
+
+def enter(path: str) -> None:
+    """Move the calling thread into the namespace bound at `path`; only for threads that end there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise DriverError(f"open namespace {path}", error.errno or 0) from error
+    try:
+        _check(_libc.setns(fd, _CLONE_NEWNET), f"enter namespace {path}")
+    finally:
+        os.close(fd)
+
+
+def end_processes(namespaces: Iterable[Namespace], spare: Collection[int] = ()) -> None:
+    """End the processes whose network namespace is one of ours: first asked, then, half a second later, killed.
+
+    This process and those in `spare` are left alone. Raises DriverError if some survive.
+    """
+    homes = {_identity(f"/proc/self/fd/{namespace.fd}") for namespace in namespaces}
+    spared = {os.getpid(), *spare}
+    for attempt in range(_KILL_ROUNDS):
+        with ExitStack() as stack:
+            found = list(_open_processes(homes, spared, stack))
+            if not found:
+                return
+            waiting = select.poll()
+            for pidfd in found:
+                waiting.register(pidfd, select.POLLIN)
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGTERM if attempt == 0 else signal.SIGKILL)
+            _wait_for_all(waiting, len(found))
+    raise DriverError("end the processes of a lab", errno.EBUSY, f"{len(found)} did not die")
+
+
+def _wait_for_all(waiting: select.poll, count: int) -> None:
+    """Wait until `count` processes have ended, or half a second has passed since the last that did."""
+    while count:
+        ended = waiting.poll(_GRACE_MS)
+        if not ended:
+            return
+        for pidfd, _events in ended:
+            waiting.unregister(pidfd)
+        count -= len(ended)
+
+
+def _open_processes(homes: set[tuple[int, int]], spared: set[int], stack: ExitStack) -> Iterator[int]:
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) in spared:
+            continue
+        path = f"/proc/{entry}/ns/net"
+        try:
+            if _identity(path) not in homes:
+                continue
+            pidfd = os.pidfd_open(int(entry))
+            stack.callback(os.close, pidfd)
+            # Asked again now that the process is pinned: its number may have been given to another in between.
+            if _identity(path) in homes:
+                yield pidfd
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # ended meanwhile, or a zombie
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _check(result: int, operation: str) -> None:
+    if result != 0:
+        raise DriverError(operation, ctypes.get_errno())

@@ -1,0 +1,410 @@
+"""Route netlink in few, batched messages: what is asked of the kernel, and how it is sent and answered.
+
+Messages are encoded with pyroute2's classes and sent many to a system call. Only the last message of a send asks for an
+acknowledgement; the kernel reports errors whether asked or not and answers in order, so that one reply settles them all.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+
+from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
+    RTM_DELQDISC,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETQDISC,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    RTM_NEWQDISC,
+    TC_H_ROOT,
+)
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.tcmsg import tcmsg  # type: ignore[import-untyped]
+
+from testbed.errors import DriverError
+
+IFF_UP, IFF_NOARP = 0x1, 0x80
+LOOPBACK_INDEX = 1
+
+_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
+_NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_ACK_TLVS = 0x200
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_NUD_PERMANENT = 0x80
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
+_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
+_ATTRIBUTE = struct.Struct("=HH")  # length with this header, type
+
+# Bounds on one send: the errors of every message must fit the receive buffer, the messages the send buffer.
+_MESSAGES_PER_SEND = 512
+_BYTES_PER_SEND = 128 * 1024
+_BUFFER_BYTES = 4 * 1024 * 1024
+_ANSWER_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Message:
+    """One encoded request. `purpose` names it in the error raised if the kernel refuses it; `hint` says what to do."""
+
+    data: bytes
+    purpose: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One end of a veth pair to create: where, as what. `mac` None lets the kernel choose."""
+
+    namespace_fd: int
+    index: int
+    name: str
+    mac: str | None
+
+
+@dataclass(frozen=True)
+class Qdisc:
+    """A root queueing discipline: its kind and the encoded attributes inside TCA_OPTIONS."""
+
+    kind: str
+    options: bytes = b""
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interface as the kernel reports it."""
+
+    index: int
+    name: str
+    flags: int
+    mac: str
+    mtu_bytes: int
+    alias: str
+
+
+class Netlink:
+    """A route netlink socket in the namespace of the thread that makes it; usable from any thread afterwards.
+
+    Not for use by two threads at once.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._sequence = 0
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+            self._socket.settimeout(_ANSWER_TIMEOUT_S)
+            self._socket.bind((0, 0))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor; interface ioctls on it act in its namespace."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket. May be called twice."""
+        self._socket.close()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def apply(self, messages: Sequence[Message]) -> None:
+        """Send requests in order and wait until the kernel has done them all.
+
+        Raises DriverError for the first one refused; those after it in the same send may have been done.
+        """
+        batch: list[Message] = []
+        size = 0
+        for message in messages:
+            if batch and (len(batch) == _MESSAGES_PER_SEND or size + len(message.data) > _BYTES_PER_SEND):
+                self._send(batch)
+                batch, size = [], 0
+            batch.append(message)
+            size += len(message.data)
+        if batch:
+            self._send(batch)
+
+    def query(self, message: Message) -> list[tuple[int, bytes]]:
+        """Send one request and return the (type, payload) of every message that answers it."""
+        first = self._sequence + 1
+        self._transmit([message])
+        answers: list[tuple[int, bytes]] = []
+        for kind, flags, sequence, payload in self._answers():
+            if sequence != first:
+                continue
+            if kind == _NLMSG_DONE:
+                return answers
+            if kind == _NLMSG_ERROR:
+                _raise_for(message, payload, flags)
+                return answers
+            answers.append((kind, payload))
+        raise AssertionError("unreachable: answers end only by return")
+
+    def _send(self, batch: list[Message]) -> None:
+        first = self._sequence + 1
+        self._transmit(batch)
+        failure: tuple[Message, bytes, int] | None = None
+        for kind, flags, sequence, payload in self._answers():
+            if kind != _NLMSG_ERROR or sequence < first:
+                continue
+            if failure is None and payload[:4] != b"\0\0\0\0":
+                failure = (batch[sequence - first], payload, flags)
+            if sequence == self._sequence:
+                break
+        if failure is not None:
+            _raise_for(*failure)
+
+    def _transmit(self, batch: list[Message]) -> None:
+        buffer = bytearray()
+        for position, message in enumerate(batch):
+            start = len(buffer)
+            buffer += message.data
+            buffer += bytes(-len(buffer) % 4)
+            _length, kind, flags, _sequence, _port = _HEADER.unpack_from(buffer, start)
+            flags |= _NLM_F_REQUEST | (_NLM_F_ACK if position == len(batch) - 1 else 0)
+            self._sequence += 1
+            _HEADER.pack_into(buffer, start, len(message.data), kind, flags, self._sequence, 0)
+        try:
+            self._socket.send(buffer)
+        except OSError as error:
+            raise DriverError(batch[0].purpose, error.errno or 0, "the netlink socket refused the request") from error
+
+    def _answers(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield (type, flags, sequence, payload) of every message received, for ever."""
+        while True:
+            try:
+                data = self._socket.recv(1 << 17)
+            except TimeoutError as error:
+                raise DriverError("wait for netlink", errno.ETIMEDOUT, "the kernel did not answer") from error
+            except OSError as error:
+                raise DriverError("read netlink", error.errno or 0) from error
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
+                if length < _HEADER.size:
+                    raise DriverError("read netlink", errno.EBADMSG)
+                yield kind, flags, sequence, data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+
+
+def _raise_for(message: Message, payload: bytes, flags: int) -> None:
+    """Raise the error that an NLMSG_ERROR payload carries, if any, with the kernel's own words where it gives some."""
+    (code,) = struct.unpack_from("=i", payload)
+    if code == 0:
+        return
+    words = ""
+    if flags & _NLM_F_ACK_TLVS:  # with NETLINK_CAP_ACK only the header of the request precedes the attributes
+        words = (
+            attributes(payload, 4 + _HEADER.size).get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
+        )
+    raise DriverError(message.purpose, -code, "; ".join(part for part in (words.rstrip("."), message.hint) if part))
+
+
+def attributes(payload: bytes, offset: int) -> dict[int, bytes]:
+    """Read the attributes of a message from `offset`: type to value. Of a type met twice the last one counts."""
+    found: dict[int, bytes] = {}
+    while offset + _ATTRIBUTE.size <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & 0x3FFF] = payload[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Encode one attribute, padded to four bytes."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _encode(message: Any, kind: int, flags: int = 0) -> bytes:
+    message["header"] = {"type": kind, "flags": flags}
+    message.encode()
+    return bytes(message.data)
+
+
+def _link_attributes(end: Endpoint, mtu_bytes: int) -> list[tuple[str, Any]]:
+    # One queue each way: the frames of a priority must not overtake each other on different CPUs.
+    found: list[tuple[str, Any]] = [
+        ("IFLA_IFNAME", end.name),
+        ("IFLA_NET_NS_FD", end.namespace_fd),
+        ("IFLA_MTU", mtu_bytes),
+        ("IFLA_NUM_TX_QUEUES", 1),
+        ("IFLA_NUM_RX_QUEUES", 1),
+    ]
+    return found if end.mac is None else [*found, ("IFLA_ADDRESS", end.mac)]
+
+
+def create_veth(a: Endpoint, b: Endpoint, mtu_bytes: int, purpose: str) -> Message:
+    """Create a veth pair, both ends down, each in its own namespace from the first moment. `mtu_bytes`: IP MTU."""
+    message = ifinfmsg()
+    message["index"] = a.index
+    peer = {"index": b.index, "attrs": _link_attributes(b, mtu_bytes)}
+    info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]
+    message["attrs"] = [*_link_attributes(a, mtu_bytes), ("IFLA_LINKINFO", {"attrs": info})]
+    return Message(_encode(message, RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL), purpose)
+
+
+def bring_up(index: int, alias: str, arp: bool) -> Message:
+    """Set an interface's alias and bring it up, with or without ARP."""
+    message = ifinfmsg()
+    message["index"] = index
+    message["flags"] = IFF_UP | (0 if arp else IFF_NOARP)
+    message["change"] = IFF_UP | IFF_NOARP
+    message["attrs"] = [("IFLA_IFALIAS", alias)]
+    return Message(_encode(message, RTM_NEWLINK), f"bring up interface {index} ({alias})")
+
+
+def add_address(index: int, address: str, prefix_length: int) -> Message:
+    """Give an interface an IPv4 address whose subnet is on-link."""
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET
+    message["index"] = index
+    message["prefixlen"] = prefix_length
+    message["attrs"] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
+    return Message(_encode(message, RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_REPLACE), f"add address {address}")
+
+
+@lru_cache(maxsize=65536)
+def add_neighbour(index: int, address: str, mac: str) -> Message:
+    """Bind an IPv4 address to a MAC for good. Cached: all hosts of a lab share the same few."""
+    message = ndmsg()
+    message["family"] = socket.AF_INET
+    message["ifindex"] = index
+    message["state"] = _NUD_PERMANENT
+    message["attrs"] = [("NDA_DST", address), ("NDA_LLADDR", mac)]
+    return Message(_encode(message, RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_REPLACE), f"add neighbour {address}")
+
+
+def set_qdisc(index: int, qdisc: Qdisc | None) -> Message:
+    """Make `qdisc` the root queueing discipline of an interface; None restores the default.
+
+    The one place that decides what happens to frames which the kernel sends on an endpoint. Frames sent with
+    PACKET_QDISC_BYPASS do not pass it.
+    """
+    message = tcmsg()
+    message["index"] = index
+    message["parent"] = TC_H_ROOT
+    if qdisc is None:
+        return Message(_encode(message, RTM_DELQDISC), f"remove the qdisc of interface {index}")
+    message["handle"] = 0x10000
+    data = _encode(message, RTM_NEWQDISC, _NLM_F_CREATE | _NLM_F_REPLACE)
+    data += attribute(1, qdisc.kind.encode() + b"\0")  # TCA_KIND
+    if qdisc.options:
+        data += attribute(2, qdisc.options)  # TCA_OPTIONS
+    hint = f"does this kernel have sch_{qdisc.kind}?"
+    return Message(data, f"set qdisc {qdisc.kind} on interface {index}", hint)
+
+
+def tbf(rate_bps: int, frame_bytes: int) -> Qdisc:
+    """Describe a token bucket of `rate_bps` whose largest frame is `frame_bytes` long.
+
+    The bucket holds a millisecond of traffic, and two frames at least; as much again, and 64 frames, may wait.
+    """
+    if rate_bps < 8 or frame_bytes < 1:
+        raise ValueError(f"a token bucket needs at least 8 bit/s and 1 byte, not {rate_bps} and {frame_bytes}")
+    rate = rate_bps // 8
+    burst = min(max(2 * frame_bytes, rate // 1000), 0x7FFFFFFF)
+    limit = min(burst + 64 * frame_bytes, 0xFFFFFFFF)
+    # struct tc_tbf_qopt: two tc_ratespec (cell_log, linklayer, overhead, cell_align, mpu, rate), limit, buffer, mtu.
+    # Link layer 1 (Ethernet) frees us from the rate table; the burst goes in bytes in an attribute of its own.
+    parameters = struct.pack("=BBHhHI BBHhHI III", 0, 1, 0, 0, 0, min(rate, 0xFFFFFFFF), *[0] * 6, limit, 0, 0)
+    options = attribute(1, parameters) + attribute(6, struct.pack("=I", burst))
+    if rate > 0xFFFFFFFE:
+        options += attribute(4, struct.pack("=Q", rate))
+    return Qdisc("tbf", options)
+
+
+def read_links(netlink: Netlink) -> list[Link]:
+    """List the interfaces of the socket's namespace."""
+    message = ifinfmsg()
+    message["family"] = socket.AF_UNSPEC
+    answers = netlink.query(Message(_encode(message, RTM_GETLINK, _NLM_F_DUMP), "list interfaces"))
+    return [_link(payload) for kind, payload in answers if kind == RTM_NEWLINK]
+
+
+def read_alias(netlink: Netlink, index: int = LOOPBACK_INDEX) -> str:
+    """Return the alias of an interface, empty if it has none."""
+    message = ifinfmsg()
+    message["index"] = index
+    answers = netlink.query(Message(_encode(message, RTM_GETLINK), f"read interface {index}"))
+    return _link(answers[0][1]).alias if answers else ""
+
+
+def _link(payload: bytes) -> Link:
+    _family, _type, index, flags, _change = _IFINFO.unpack_from(payload)
+    found = attributes(payload, _IFINFO.size)
+    return Link(
+        index=index,
+        name=found.get(3, b"").rstrip(b"\0").decode(errors="replace"),
+        flags=flags,
+        mac=found.get(1, b"").hex(":"),
+        mtu_bytes=int.from_bytes(found.get(4, b""), "little"),
+        alias=found.get(20, b"").rstrip(b"\0").decode(errors="replace"),
+    )
+
+
+def read_addresses(netlink: Netlink) -> set[tuple[int, str, int]]:
+    """List the IPv4 addresses of the socket's namespace: (interface index, address, prefix length)."""
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET
+    found = set()
+    for kind, payload in netlink.query(Message(_encode(message, RTM_GETADDR, _NLM_F_DUMP), "list addresses")):
+        if kind == RTM_NEWADDR:
+            _family, prefix_length, _flags, _scope, index = struct.unpack_from("=BBBBI", payload)
+            local = attributes(payload, 8).get(2, b"")
+            if len(local) == 4:
+                found.add((index, socket.inet_ntoa(local), prefix_length))
+    return found
+
+
+def read_neighbours(netlink: Netlink) -> set[tuple[int, str, str]]:
+    """List the permanent IPv4 neighbours of the socket's namespace: (interface index, address, MAC)."""
+    message = ndmsg()
+    message["family"] = socket.AF_INET
+    found = set()
+    for kind, payload in netlink.query(Message(_encode(message, RTM_GETNEIGH, _NLM_F_DUMP), "list neighbours")):
+        if kind == RTM_NEWNEIGH:
+            _family, index, state, _flags, _type = struct.unpack_from("=BxxxiHBB", payload)
+            values = attributes(payload, 12)
+            if state & _NUD_PERMANENT and len(values.get(1, b"")) == 4:
+                found.add((index, socket.inet_ntoa(values[1]), values.get(2, b"").hex(":")))
+    return found
+
+
+def read_qdiscs(netlink: Netlink) -> dict[int, Qdisc]:
+    """Return the root queueing discipline of every interface of the socket's namespace, by interface index."""
+    message = tcmsg()
+    message["family"] = socket.AF_UNSPEC
+    found = {}
+    for kind, payload in netlink.query(Message(_encode(message, RTM_GETQDISC, _NLM_F_DUMP), "list qdiscs")):
+        if kind == RTM_NEWQDISC:
+            _family, index, _handle, parent, _info = struct.unpack_from("=BxxxiIII", payload)
+            values = attributes(payload, 20)
+            if parent == TC_H_ROOT:
+                found[index] = Qdisc(values.get(1, b"").rstrip(b"\0").decode(), values.get(2, b""))
+    return found
