@@ -36,7 +36,6 @@ def test_rule(
     user: int,
     exit_code: int,
     said: str,
-    times: int,
     repo_root: Path,
     tmp_path: Path,
 ) -> None:
