@@ -1,0 +1,368 @@
+"""The result of a run: run.json, its verdict, and the exit code that follows from it.
+
+All quantities are nominal, with the unit in the key. The document holds no wall-clock time, so that two runs of one
+seed under the virtual clock can be compared as files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from testbed.errors import Fault, InputError, UsageError
+from testbed.execution import Outcome
+
+FILE_NAME = "run.json"
+PLACES_NAMED = 3
+
+PASSED, FAILED, UNTRUSTED = 0, 1, 4
+"""Exit codes of a run that came to a verdict."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True)
+
+
+class _Observed(BaseModel):
+    """What the data plane reports; it may say more than is named here, and nothing of it is lost."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Verdict(_Model):
+    """Whether the network was lossless, the emulation faithful, the result right, and all that was asked for held."""
+
+    lossless: bool
+    trusted: bool
+    correct: bool
+    complete: bool
+    deadlock: bool
+    passed: bool
+    reasons: list[str]
+
+
+class Measurement(_Model):
+    """One time, mean over the iterations; `wrong` is null where lengths were sent, and nothing could be compared."""
+
+    time_us: float
+    algbw_gbytes_per_s: float
+    busbw_gbytes_per_s: float
+    wrong: int | None
+
+
+class Row(Measurement):
+    """One size of a collective, out of place, and in place where the collective can."""
+
+    size_bytes: int
+    count: int
+    type: str
+    redop: str
+    in_place: Measurement | None = None
+
+
+class CollectiveResult(_Model):
+    """What was run, and its rows."""
+
+    name: str
+    algorithm: str
+    ranks: int
+    root: int = -1
+    rows: list[Row]
+
+
+class Flow(_Observed):
+    """All messages from one node to another in one row; times since the fabric was made."""
+
+    src: str
+    dst: str
+    bytes: int
+    start_ns: int | float
+    completion_ns: int | float | None
+    goodput_bps: int | float
+
+
+class Drops(_Observed):
+    """Frames that one port lost, by cause."""
+
+    headroom: int = 0
+    buffer: int = 0
+    link: int = 0
+    watchdog: int = 0
+
+
+class PriorityCounters(_Observed):
+    """What one priority of a port did."""
+
+    frames_tx: int = 0
+    frames_rx: int = 0
+    bytes_tx: int = 0
+    drops: Drops = Drops()
+    pause_tx: int = 0
+    pause_rx: int = 0
+    paused_ns: int | float = 0
+    queue_bytes_max: int = 0
+    headroom_bytes_max: int = 0
+    ecn_marked: int = 0
+
+
+class PortCounters(_Observed):
+    """A port, named node:port, by priority."""
+
+    rate_bps: int
+    priorities: dict[str, PriorityCounters] = Field(default_factory=dict)
+
+
+class TotalDrops(_Observed):
+    """Frames lost: on lossless priorities for lack of buffer, on lossy ones, and on links."""
+
+    lossless: int
+    lossy: int
+    link: int
+
+
+class RunResult(_Model):
+    """The document run.json."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    lab: str
+    seed: int
+    clock: Literal["virtual", "real"]
+    dilation: int
+    versions: dict[str, str]
+    replay: str
+    verdict: Verdict
+    event_log_hash: str | None
+    collective: CollectiveResult
+    flows: list[Flow]
+    ports: dict[str, PortCounters]
+    qps: list[dict[str, Any]]
+    drops: TotalDrops
+    fidelity: dict[str, Any] | None
+    energy: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """Return 4 if the emulation was not faithful, whatever the traffic did; else 0 if all held, or 1."""
+        if not self.verdict.trusted:
+            return UNTRUSTED
+        return PASSED if self.verdict.passed else FAILED
+
+    def to_json(self) -> str:
+        """Return the document as text, one key a line."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class FidelityBounds:
+    """What a run under the real clock may show and still be trusted; lateness in nominal time.
+
+    20 µs at the 99th percentile is 5 % of the flight over 80 km. A lab of short links needs a tighter bound, or a
+    larger dilation, which divides lateness.
+    """
+
+    lateness_p99_ns: float = 20_000
+    lateness_max_ns: float | None = None
+    socket_drops: int = 0
+    overflow: int = 0
+    cpu_share: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a result says of the run apart from what the engine saw."""
+
+    lab: str
+    seed: int
+    clock: Literal["virtual", "real"]
+    dilation: int
+    replay: str
+    collective: str
+    algorithm: str
+    ranks: int
+    root: int = -1
+    lossless: tuple[int, ...] = (3, 4)
+    bounds: FidelityBounds = FidelityBounds()
+
+
+def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -> list[str]:
+    """Return why an emulation cannot be trusted, one line a figure out of bounds; none if it can.
+
+    A figure that was not measured is out of bounds: fidelity is never assumed.
+    """
+    if fidelity is None:
+        return ["untrusted: fidelity was not measured"]
+    lateness = fidelity.get("lateness_ns") or {}
+    figures: list[tuple[str, Any, float | None, str]] = [
+        ("99th percentile of lateness", lateness.get("p99"), bounds.lateness_p99_ns, " ns"),
+        ("greatest lateness", lateness.get("max"), bounds.lateness_max_ns, " ns"),
+        ("frames dropped by sockets", fidelity.get("socket_drops"), bounds.socket_drops, ""),
+        ("frames lost to full queues of the emulator", fidelity.get("overflow"), bounds.overflow, ""),
+        ("share of a processor", fidelity.get("cpu_share"), bounds.cpu_share, ""),
+    ]
+    reasons = []
+    for name, value, bound, unit in figures:
+        if bound is None:
+            continue
+        if value is None:
+            reasons.append(f"untrusted: {name} was not measured")
+        elif not value <= bound:
+            reasons.append(f"untrusted: {name} is {value:,}{unit}, more than {bound:,}{unit}")
+    return reasons
+
+
+def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> RunResult:
+    """Judge an outcome and return the document.
+
+    `failed_expectations` has one line for each that did not hold. Raises KeyError or pydantic.ValidationError if the
+    engine's report lacks what ARCHITECTURE section 4 promises.
+    """
+    report = outcome.report
+    return RunResult(
+        lab=facts.lab,
+        seed=facts.seed,
+        clock=facts.clock,
+        dilation=facts.dilation,
+        versions=versions(),
+        replay=facts.replay,
+        verdict=judge(facts, outcome, failed_expectations),
+        event_log_hash=report["event_log_hash"],
+        collective=CollectiveResult(
+            name=facts.collective,
+            algorithm=facts.algorithm,
+            ranks=facts.ranks,
+            root=facts.root,
+            rows=[Row.model_validate(row) for row in outcome.rows],
+        ),
+        flows=[Flow.model_validate(flow) for flow in outcome.flows],
+        ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
+        qps=report["qps"],
+        drops=TotalDrops.model_validate(report["drops"]),
+        fidelity=report["fidelity"],
+    )
+
+
+def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:
+    """Return the verdict on an outcome; `reasons` names everything that keeps it from passing.
+
+    A run that did not complete is not correct, whatever was right until then.
+    """
+    report = outcome.report
+    distrust = judge_fidelity(report["fidelity"], facts.bounds) if facts.clock == "real" else []
+    losses = _losses(report, facts.lossless)
+    wrong = _wrong(outcome)
+    broken = [f"invariant violated: {text}" for text in report["violations"]] + _conservation(report)
+    deadlock = bool(report.get("deadlock", False))
+    stuck = ["deadlock: paused ports wait for each other"] if deadlock else []
+    expectations = [f"expectation failed: {text}" for text in failed_expectations]
+    faults = [*broken, *losses, *wrong, *stuck, *outcome.reasons, *expectations]
+    return Verdict(
+        lossless=not losses,
+        trusted=not distrust,
+        correct=outcome.complete and not wrong,
+        complete=outcome.complete,
+        deadlock=deadlock,
+        passed=outcome.complete and not faults and not distrust,
+        reasons=[*distrust, *faults],
+    )
+
+
+def _losses(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:
+    """Say how many frames lossless priorities lost for lack of buffer, and where frames were lost so."""
+    lost = report["drops"]["lossless"]
+    if not lost:
+        return []
+    places = [
+        (sum(priority["drops"].get(cause, 0) for cause in ("headroom", "buffer")), f"{name} priority {number}")
+        for name, port in report["ports"].items()
+        for number, priority in port["priorities"].items()
+        if int(number) in lossless
+    ]
+    worst = sorted((place for place in places if place[0]), key=lambda place: (-place[0], place[1]))
+    named = [f"{place} ({count:,})" for count, place in worst[:PLACES_NAMED]]
+    if len(worst) > PLACES_NAMED:
+        named.append(f"{len(worst) - PLACES_NAMED} more")
+    where = f", at {', '.join(named)}" if named else ""
+    return [f"not lossless: {lost:,} frames of lossless priorities dropped for lack of buffer{where}"]
+
+
+def _wrong(outcome: Outcome) -> list[str]:
+    reasons = []
+    for row in outcome.rows:
+        for measured, how in ((row, ""), (row["in_place"], ", in place")):
+            if measured and measured["wrong"]:
+                reasons.append(f"not correct: {measured['wrong']:,} wrong elements at {row['size_bytes']} bytes{how}")
+    return reasons
+
+
+def _conservation(report: Mapping[str, Any]) -> list[str]:
+    """Check invariant 1: every frame sent was delivered, dropped, or is still under way."""
+    counts = report["conservation"]
+    accounted = counts["delivered"] + counts["dropped"] + counts["in_flight"]
+    if counts["sent"] == accounted:
+        return []
+    return [f"invariant violated: {counts['sent']:,} frames sent, {accounted:,} delivered, dropped or in flight"]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the testbed, Python and the kernel."""
+    try:
+        own = metadata.version("testbed")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return {"testbed": own, "python": platform.python_version(), "kernel": f"{platform.system()} {platform.release()}"}
+
+
+def replay_command(arguments: Sequence[str], seed: int) -> str:
+    """Return the shell command that repeats a run: its arguments, and the seed if they named none."""
+    named = any(argument == "--seed" or argument.startswith("--seed=") for argument in arguments)
+    return shlex.join(["testbed", *arguments, *([] if named else ["--seed", str(seed)])])
+
+
+def write(result: RunResult, directory: Path) -> Path:
+    """Write run.json into a directory, made if absent, and return its path.
+
+    The file appears whole or not at all, and replaces an older one. Raises UsageError if it cannot be written.
+    """
+    target = directory / FILE_NAME
+    draft = directory / f".{FILE_NAME}.{os.getpid()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(result.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+    return target
+
+
+def read(path: Path) -> RunResult:
+    """Read run.json from a file or from the directory that holds it.
+
+    Raises UsageError if it cannot be read, and InputError naming every key that is not as it should be.
+    """
+    source = path / FILE_NAME if path.is_dir() else path
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {source}: {error}") from error
+    try:
+        return RunResult.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(
+            Fault(str(source), 0, ".".join(str(part) for part in detail["loc"]), detail["msg"])
+            for detail in error.errors()
+        ) from error

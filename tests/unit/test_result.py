@@ -1,0 +1,216 @@
+"""run.json: what it holds, the verdict, and the exit code."""
+
+import copy
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from testbed.errors import InputError, UsageError
+from testbed.execution import Outcome
+from testbed.result import FidelityBounds, RunFacts, RunResult, assemble, judge_fidelity, read, replay_command, write
+
+FACTS = RunFacts(
+    lab="two-dc", seed=7, clock="virtual", dilation=1, replay="testbed run all_reduce -t two-dc --seed 7",
+    collective="all_reduce", algorithm="ring", ranks=4,
+)  # fmt: skip
+REAL = RunFacts(
+    lab="two-dc", seed=7, clock="real", dilation=1000, replay="testbed run",
+    collective="all_reduce", algorithm="ring", ranks=4,
+)  # fmt: skip
+
+MEASURED = {"time_us": 3105.2, "algbw_gbytes_per_s": 0.34, "busbw_gbytes_per_s": 0.51, "wrong": 0}
+FIDELITY = {"lateness_ns": {"p50": 12, "p99": 900, "max": 4100}, "socket_drops": 0, "cpu_share": 0.4, "overflow": 0}
+COUNTERS = {
+    "frames_tx": 1000, "frames_rx": 900, "bytes_tx": 4_200_000,
+    "drops": {"headroom": 0, "buffer": 0, "link": 0, "watchdog": 0},
+    "pause_tx": 4, "pause_rx": 0, "paused_ns": 0, "queue_bytes_max": 80_000, "headroom_bytes_max": 12_000, "ecn_marked": 0,
+}  # fmt: skip
+REPORT = {
+    "now_ps": 10**10, "events": 40_000, "frame_hops": 30_000, "event_log_hash": "00ff00ff00ff00ff",
+    "complete": True, "stalled": False, "start_ps": 0, "ranks": [{"finish_ps": 10**9}] * 4, "flows": [],
+    "ports": {
+        "leaf-a:eth9": {"rate_bps": 10**11, "priorities": {"3": COUNTERS}},
+        "leaf-b:eth9": {"rate_bps": 10**11, "priorities": {"0": COUNTERS, "3": COUNTERS}},
+    },
+    "qps": [{"qpn": 17, "a": "a1", "b": "a2", "packets_tx": 5, "retransmitted": 0, "acks_rx": 5, "naks_rx": 0,
+             "timeouts": 0, "error": None}],
+    "conservation": {"sent": 3000, "delivered": 2990, "dropped": 4, "in_flight": 6},
+    "drops": {"lossless": 0, "lossy": 4, "link": 0}, "violations": [], "fidelity": None,
+}  # fmt: skip
+
+
+def outcome(**changes: Any) -> Outcome:
+    row = {"size_bytes": 1048576, "count": 262144, "type": "float", "redop": "sum", **MEASURED, "in_place": MEASURED}
+    flow = {
+        "src": "a1",
+        "dst": "a2",
+        "bytes": 5,
+        "start_ns": 1,
+        "completion_ns": 2.5,
+        "goodput_bps": 9,
+        "size_bytes": 5,
+    }
+    return Outcome(rows=[copy.deepcopy(row)], flows=[flow], report=json.loads(json.dumps(REPORT)) | changes)
+
+
+def test_a_good_run_passes() -> None:
+    result = assemble(FACTS, outcome())
+    verdict = result.verdict
+    assert (verdict.lossless, verdict.trusted, verdict.correct, verdict.complete, verdict.passed) == (True,) * 5
+    assert not verdict.deadlock and verdict.reasons == [] and result.exit_code == 0
+
+
+def test_the_document_has_the_promised_keys() -> None:
+    document = json.loads(assemble(FACTS, outcome()).to_json())
+    assert list(document) == [
+        "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
+        "flows", "ports", "qps", "drops", "fidelity", "energy",
+    ]  # fmt: skip
+    assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
+    assert set(document["verdict"]) >= {"lossless", "trusted", "correct", "deadlock", "passed", "reasons"}
+    assert document["ports"] == REPORT["ports"]
+    assert document["qps"] == REPORT["qps"] and document["drops"] == REPORT["drops"]
+    assert document["flows"][0] == outcome().flows[0]
+    (row,) = document["collective"]["rows"]
+    assert row == {
+        "size_bytes": 1048576, "count": 262144, "type": "float", "redop": "sum", **MEASURED, "in_place": MEASURED
+    }  # fmt: skip
+    assert document["versions"]["python"] == platform.python_version()
+    assert platform.release() in document["versions"]["kernel"]
+
+
+def test_a_lossless_frame_lost_for_lack_of_buffer_fails_the_run() -> None:
+    bad = outcome(drops={"lossless": 1234, "lossy": 0, "link": 0})
+    bad.report["ports"]["leaf-b:eth9"]["priorities"]["3"]["drops"]["headroom"] = 1200
+    bad.report["ports"]["leaf-a:eth9"]["priorities"]["3"]["drops"]["buffer"] = 34
+    bad.report["ports"]["leaf-b:eth9"]["priorities"]["0"]["drops"]["buffer"] = 5000  # lossy
+    result = assemble(FACTS, bad)
+    assert not result.verdict.lossless and not result.verdict.passed and result.exit_code == 1
+    assert result.verdict.correct and result.verdict.trusted
+    assert result.verdict.reasons == [
+        "not lossless: 1,234 frames of lossless priorities dropped for lack of buffer, "
+        "at leaf-b:eth9 priority 3 (1,200), leaf-a:eth9 priority 3 (34)"
+    ]
+
+
+def test_lossy_and_link_drops_are_no_fault_of_the_buffers() -> None:
+    assert assemble(FACTS, outcome(drops={"lossless": 0, "lossy": 99, "link": 5})).exit_code == 0
+
+
+def test_wrong_elements_fail_the_run() -> None:
+    bad = outcome()
+    bad.rows[0]["in_place"] = MEASURED | {"wrong": 3}
+    result = assemble(FACTS, bad)
+    assert not result.verdict.correct and result.exit_code == 1
+    assert result.verdict.reasons == ["not correct: 3 wrong elements at 1048576 bytes, in place"]
+
+
+def test_violations_and_lost_frames_fail_the_run() -> None:
+    result = assemble(FACTS, outcome(violations=["frame started while paused at leaf-a:eth9"]))
+    assert result.exit_code == 1 and "frame started while paused" in result.verdict.reasons[0]
+    result = assemble(FACTS, outcome(conservation={"sent": 3000, "delivered": 2990, "dropped": 4, "in_flight": 5}))
+    assert result.exit_code == 1
+    assert result.verdict.reasons == ["invariant violated: 3,000 frames sent, 2,999 delivered, dropped or in flight"]
+
+
+def test_a_run_that_did_not_complete_is_neither_correct_nor_passed() -> None:
+    stopped = outcome(complete=False)
+    stopped.complete, stopped.reasons = False, ["interrupted after 1 of 3 rows"]
+    result = assemble(FACTS, stopped)
+    assert not result.verdict.complete and not result.verdict.correct and not result.verdict.passed
+    assert result.exit_code == 1 and result.verdict.reasons == ["interrupted after 1 of 3 rows"]
+
+
+def test_expectations_that_failed_fail_the_run() -> None:
+    result = assemble(FACTS, outcome(), ["busbw >= 11 (measured 9.8)"])
+    assert result.exit_code == 1 and result.verdict.reasons == ["expectation failed: busbw >= 11 (measured 9.8)"]
+    assert result.verdict.lossless and result.verdict.correct
+
+
+def test_an_unfaithful_run_is_untrusted_whatever_the_traffic_did() -> None:
+    assert assemble(REAL, outcome(fidelity=FIDELITY)).exit_code == 0
+    late = FIDELITY | {"lateness_ns": {"p50": 12, "p99": 20_001, "max": 20_001}}
+    good = assemble(REAL, outcome(fidelity=late))
+    assert (good.exit_code, good.verdict.trusted, good.verdict.passed, good.verdict.lossless) == (4, False, False, True)
+    lossy = assemble(REAL, outcome(fidelity=late, drops={"lossless": 1, "lossy": 0, "link": 0}))
+    assert lossy.exit_code == 4 and not lossy.verdict.lossless
+    assert assemble(REAL, outcome(fidelity=None)).exit_code == 4, "fidelity is never assumed"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"lateness_ns": {"p99": 30_000.0}}, "99th percentile of lateness is 30,000.0 ns, more than 20,000 ns"),
+        ({"socket_drops": 1}, "frames dropped by sockets is 1, more than 0"),
+        ({"overflow": 2}, "frames lost to full queues of the emulator is 2, more than 0"),
+        ({"cpu_share": 0.99}, "share of a processor is 0.99, more than 0.95"),
+        ({"cpu_share": float("nan")}, "share of a processor is nan, more than 0.95"),
+        ({"socket_drops": None}, "frames dropped by sockets was not measured"),
+        ({"lateness_ns": None}, "99th percentile of lateness was not measured"),
+    ],
+)
+def test_every_figure_out_of_bounds_is_named(change: dict[str, Any], reason: str) -> None:
+    assert judge_fidelity(FIDELITY, FidelityBounds()) == []
+    assert judge_fidelity(FIDELITY | change, FidelityBounds()) == [f"untrusted: {reason}"]
+
+
+def test_bounds_may_be_tightened() -> None:
+    assert judge_fidelity(FIDELITY, FidelityBounds(lateness_p99_ns=899, lateness_max_ns=4099)) == [
+        "untrusted: 99th percentile of lateness is 900 ns, more than 899 ns",
+        "untrusted: greatest lateness is 4,100 ns, more than 4,099 ns",
+    ]
+
+
+def test_replay_names_the_seed_once_and_quotes() -> None:
+    arguments = ["run", "incast", "-t", "incast:senders=3", "--set", "a=b c"]
+    assert replay_command(arguments, 7) == "testbed run incast -t incast:senders=3 --set 'a=b c' --seed 7"
+    assert replay_command(["run", "--seed", "3"], 3) == "testbed run --seed 3"
+    assert replay_command(["run", "--seed=3"], 3) == "testbed run --seed=3"
+
+
+def test_write_then_read(tmp_path: Path) -> None:
+    result = assemble(REAL, outcome(fidelity=FIDELITY))
+    directory = tmp_path / "new" / "results"
+    path = write(result, directory)
+    assert path == directory / "run.json" and os.listdir(directory) == ["run.json"]
+    assert read(directory) == read(path) == result
+    assert json.loads(path.read_text()) == json.loads(result.to_json())
+
+
+def test_an_older_result_is_replaced_whole_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(assemble(FACTS, outcome()), tmp_path)
+    before = (tmp_path / "run.json").read_bytes()
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(UsageError, match=r"cannot write .*run\.json: No space left"):
+        write(assemble(REAL, outcome(fidelity=FIDELITY)), tmp_path)
+    assert os.listdir(tmp_path) == ["run.json"] and (tmp_path / "run.json").read_bytes() == before
+
+
+def test_read_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        read(tmp_path)
+    document = json.loads(assemble(FACTS, outcome()).to_json())
+    document["schema"], document["verdict"]["passed"] = 2, "perhaps"
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+    assert {fault.key for fault in caught.value.faults} == {"schema", "verdict.passed"}
+
+
+def test_a_report_that_breaks_the_contract_is_refused() -> None:
+    with pytest.raises(ValidationError, match="lossy"):
+        assemble(FACTS, outcome(drops={"lossless": 0, "link": 0}))
+
+
+def test_the_schema_names_every_key() -> None:
+    schema = RunResult.model_json_schema(mode="serialization")
+    assert set(schema["properties"]) == set(json.loads(assemble(FACTS, outcome()).to_json()))
