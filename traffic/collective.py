@@ -85,13 +85,14 @@ def random_elements(count: int, dtype: str, seed: int, rank: int) -> Elements:
 
 def count_wrong(result: Elements | bytes, expected: Elements) -> int:
     """Return how many elements differ, bit for bit; elements missing from or extra in `result` count as wrong."""
+    # As unsigned integers of the same width, so that -0.0 differs from 0.0 and a NaN agrees with itself.
     width = expected.dtype.itemsize
-    found = np.frombuffer(result if isinstance(result, bytes) else result.tobytes(), dtype=np.uint8)
-    wanted = np.frombuffer(expected.tobytes(), dtype=np.uint8)
-    common = min(len(found), len(wanted)) // width * width
-    differing = (found[:common] != wanted[:common]).reshape(-1, width).any(axis=1)
-    surplus = -(-(max(len(found), len(wanted)) - common) // width)
-    return int(np.count_nonzero(differing)) + surplus
+    found = result if isinstance(result, bytes) else result.tobytes()
+    wanted = np.ascontiguousarray(expected).view(f"<u{width}")
+    common = min(len(found) // width, len(wanted))
+    differing = int(np.count_nonzero(np.frombuffer(found, f"<u{width}", common) != wanted[:common]))
+    surplus = max(len(found), expected.nbytes) - common * width
+    return differing + -(-surplus // width)
 
 
 def gbytes_per_s(length_bytes: int, time_ps: int) -> float:

@@ -1,0 +1,239 @@
+"""Tables for people, made from a result document.
+
+Pure functions from `RunResult` to what rich prints. The table of rows is plain text in the form that users of
+nccl-tests know, so that it may be piped to the tools they have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from testbed.result import Drops, Measurement, PriorityCounters, Row, RunResult
+
+PORT_ROWS = 40
+FLOW_ROWS = 32
+
+_ROW_COLUMNS = ("size", "count", "type", "redop", "root")
+_ROW_UNITS = ("(B)", "(elements)", "", "", "")
+_MEASURED_COLUMNS = ("time", "algbw", "busbw", "#wrong")
+_MEASURED_UNITS = ("(us)", "(GB/s)", "(GB/s)", "")
+_ROW_WIDTHS = (11, 11, 6, 6, 5)
+_MEASURED_WIDTHS = (9, 7, 7, 7)
+
+
+def show(result: RunResult, console: Console) -> None:
+    """Print the whole report; a console narrower than the table of rows does not cut it off."""
+    console.print(render(result), crop=False)
+
+
+def render(result: RunResult) -> RenderableType:
+    """Return the whole report: rows, flows of a point-to-point pattern, ports, verdict."""
+    parts: list[RenderableType] = [Text(rows_text(result), no_wrap=True, overflow="ignore")]
+    if result.collective.algorithm == "direct":
+        parts += _with_note(flow_table(result))
+    parts += _with_note(port_table(result))
+    parts += [Text(), verdict_text(result)]
+    if result.verdict.reasons:
+        parts.append(reasons_table(result))
+    return Group(*parts)
+
+
+def rows_text(result: RunResult) -> str:
+    """Return the table of nccl-tests, at most 100 columns wide while sizes stay below 10 GB."""
+    collective = result.collective
+    in_place = any(row.in_place for row in collective.rows)
+    lines = [
+        f"# {collective.name} ({collective.algorithm}), {collective.ranks} ranks, lab {result.lab}, seed {result.seed}",
+        f"# {result.clock} clock, dilation {result.dilation}; times are nominal",
+        "#",
+    ]
+    measured_width = sum(_MEASURED_WIDTHS)
+    titles = ["out-of-place".center(measured_width), *(["in-place".center(measured_width)] if in_place else [])]
+    lines.append(("#" + " " * (sum(_ROW_WIDTHS) - 1) + "".join(titles)).rstrip())
+    for names, measured in ((_ROW_COLUMNS, _MEASURED_COLUMNS), (_ROW_UNITS, _MEASURED_UNITS)):
+        cells = _cells(names, _ROW_WIDTHS) + _cells(measured, _MEASURED_WIDTHS) * (2 if in_place else 1)
+        lines.append("#" + cells[1:].rstrip())
+    for row in collective.rows:
+        start = (str(row.size_bytes), str(row.count), row.type, row.redop, str(collective.root))
+        lines.append(_cells(start, _ROW_WIDTHS) + _measured(row) + (_measured(row.in_place) if in_place else ""))
+    lines += ["#", *_summary(collective.rows)]
+    return "\n".join(lines)
+
+
+def _summary(rows: list[Row]) -> list[str]:
+    """Return the closing lines: wrong elements and mean bus bandwidth, over both columns."""
+    measurements = [*rows, *(row.in_place for row in rows if row.in_place)]
+    if not measurements:
+        return ["# No row was completed"]
+    wrong = [measurement.wrong for measurement in measurements if measurement.wrong is not None]
+    mean = sum(measurement.busbw_gbytes_per_s for measurement in measurements) / len(measurements)
+    checked = f"{sum(wrong)} {'OK' if sum(wrong) == 0 else 'FAILED'}" if wrong else "not checked, lengths only"
+    return [f"# Wrong elements       : {checked}", f"# Avg bus bandwidth    : {mean:.4g} GB/s"]
+
+
+def _cells(texts: tuple[str, ...], widths: tuple[int, ...]) -> str:
+    # A value as wide as its column keeps a space before it, at the cost of alignment.
+    return "".join(f" {text:>{width - 1}}" for text, width in zip(texts, widths, strict=True))
+
+
+def _measured(measurement: Measurement | None) -> str:
+    if measurement is None:
+        return _cells(("-",) * len(_MEASURED_WIDTHS), _MEASURED_WIDTHS)
+    wrong = "N/A" if measurement.wrong is None else str(measurement.wrong)
+    time, algbw, busbw = measurement.time_us, measurement.algbw_gbytes_per_s, measurement.busbw_gbytes_per_s
+    return _cells((_number(time), _number(algbw), _number(busbw), wrong), _MEASURED_WIDTHS)
+
+
+def _number(value: float) -> str:
+    """Write a figure with two decimals, fewer where it is large."""
+    return f"{value:.2f}" if value < 10_000 else f"{value:.1f}" if value < 100_000 else f"{value:.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotedTable:
+    """A table, if it has rows, and a line on what it leaves out."""
+
+    table: Table | None
+    note: str
+
+
+def _with_note(noted: NotedTable) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if noted.table is not None:
+        parts += [Text(), noted.table]
+    if noted.note:
+        parts += [Text(noted.note, style="dim")] if parts else [Text(), Text(noted.note, style="dim")]
+    return parts
+
+
+def flow_table(result: RunResult) -> NotedTable:
+    """Return completion time and goodput by flow."""
+    table = _table("Flows", left=("source", "destination"), right=("size", "completion", "goodput"))
+    for flow in result.flows[:FLOW_ROWS]:
+        if flow.completion_ns is None:
+            ending = ("not finished", "-")
+        else:
+            ending = (format_ns(flow.completion_ns - flow.start_ns), f"{flow.goodput_bps / 1e9:.2f} Gb/s")
+        table.add_row(Text(flow.src), Text(flow.dst), format_bytes(flow.bytes), *ending)
+    omitted = len(result.flows) - FLOW_ROWS
+    note = f"{omitted} more flows in run.json" if omitted > 0 else ""
+    return NotedTable(table if result.flows else None, note)
+
+
+def port_table(result: RunResult) -> NotedTable:
+    """Return pauses, occupancy and drops of every port and priority that saw a pause, a drop, headroom or a mark."""
+    table = _table(
+        "Ports",
+        left=("port", "prio"),
+        right=("pauses sent", "received", "paused", "peak queue", "peak headroom", "drops"),
+    )
+    eventful = [
+        (name, number, counters)
+        for name, port in result.ports.items()
+        for number, counters in port.priorities.items()
+        if _has_something_to_say(counters)
+    ]
+    for name, number, counters in eventful[:PORT_ROWS]:
+        table.add_row(
+            Text(name),
+            number,
+            _count(counters.pause_tx),
+            _count(counters.pause_rx),
+            format_ns(counters.paused_ns) if counters.paused_ns else "-",
+            format_bytes(counters.queue_bytes_max) if counters.queue_bytes_max else "-",
+            format_bytes(counters.headroom_bytes_max) if counters.headroom_bytes_max else "-",
+            _drops(counters.drops),
+        )
+    notes = []
+    quiet = len(result.ports) - len({name for name, _, _ in eventful})
+    if quiet:
+        notes.append(f"{quiet} of {len(result.ports)} ports had no pause, headroom, mark or drop")
+    if len(eventful) > PORT_ROWS:
+        notes.append(f"{len(eventful) - PORT_ROWS} more rows in run.json")
+    return NotedTable(table if eventful else None, "; ".join(notes))
+
+
+def _has_something_to_say(counters: PriorityCounters) -> bool:
+    return bool(
+        counters.pause_tx
+        or counters.pause_rx
+        or counters.paused_ns
+        or counters.headroom_bytes_max
+        or counters.ecn_marked
+        or any(count for _, count in _causes(counters.drops))
+    )
+
+
+def _causes(drops: Drops) -> list[tuple[str, int]]:
+    return [(cause, count) for cause, count in drops.model_dump().items() if isinstance(count, int)]
+
+
+def _drops(drops: Drops) -> str:
+    return "\n".join(f"{cause} {count:,}" for cause, count in _causes(drops) if count) or "-"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "-"
+
+
+def verdict_text(result: RunResult) -> Text:
+    """Return the verdict in one line."""
+    verdict = result.verdict
+    if not verdict.trusted:
+        word, style = "UNTRUSTED", "bold yellow"
+    elif verdict.passed:
+        word, style = "PASSED", "bold green"
+    else:
+        word, style = "FAILED", "bold red"
+    facts = [
+        "lossless" if verdict.lossless else "not lossless",
+        _correctness(result) if verdict.complete else "not complete",
+        "trusted" if verdict.trusted else "not trusted",
+    ]
+    if verdict.deadlock:
+        facts.append("deadlock")
+    return Text().append(word, style=style).append(": " + ", ".join(facts))
+
+
+def reasons_table(result: RunResult) -> Table:
+    """Return the reasons for the verdict, one a paragraph, hanging so that long ones stay readable."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for reason in result.verdict.reasons:
+        table.add_row("  -", Text(reason))
+    return table
+
+
+def _correctness(result: RunResult) -> str:
+    """Say whether results were right, and not more than was compared."""
+    if not result.verdict.correct:
+        return "not correct"
+    return "correct" if any(row.wrong is not None for row in result.collective.rows) else "payload not compared"
+
+
+def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def format_ns(time_ns: float) -> str:
+    """Write a time to the eye's precision: "391.76 us"."""
+    for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if time_ns >= factor:
+            return f"{time_ns / factor:.2f} {unit}"
+    return f"{time_ns:.0f} ns"
+
+
+def format_bytes(length: int) -> str:
+    """Write a length to the eye's precision, decimal as rates are: "10.04 MB"."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if length >= factor:
+            return f"{length / factor:.2f} {unit}"
+    return f"{length} B"

@@ -1,0 +1,213 @@
+"""What people see of a result, as snapshots that can be read."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from testbed.execution import Outcome
+from testbed.report import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
+from testbed.result import RunFacts, RunResult, assemble
+
+FIDELITY = {"lateness_ns": {"p50": 12, "p99": 900, "max": 4100}, "socket_drops": 0, "cpu_share": 0.4, "overflow": 0}
+
+
+def measured(time_us: float, algbw: float, busbw: float, wrong: int | None = 0) -> dict[str, Any]:
+    return {"time_us": time_us, "algbw_gbytes_per_s": algbw, "busbw_gbytes_per_s": busbw, "wrong": wrong}
+
+
+def row(size: int, redop: str, out: dict[str, Any], in_place: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"size_bytes": size, "count": size // 4, "type": "float", "redop": redop, **out, "in_place": in_place}
+
+
+def counters(**changes: Any) -> dict[str, Any]:
+    return {"frames_tx": 10, "bytes_tx": 9000, "queue_bytes_max": 4222, "drops": {"headroom": 0, "link": 0}} | changes
+
+
+def outcome(rows: list[dict[str, Any]], **changes: Any) -> Outcome:
+    quiet = {"rate_bps": 10**11, "priorities": {"0": counters(), "3": counters()}}
+    report: dict[str, Any] = {
+        "event_log_hash": None, "ports": {"a1:eth1": quiet}, "qps": [], "violations": [], "fidelity": FIDELITY,
+        "conservation": {"sent": 9, "delivered": 9, "dropped": 0, "in_flight": 0},
+        "drops": {"lossless": 0, "lossy": 0, "link": 0},
+    }  # fmt: skip
+    return Outcome(rows=rows, report=report | changes)
+
+
+def ring(wanted: Outcome) -> RunResult:
+    facts = RunFacts("two-dc", 7, "virtual", 1, "testbed run", collective="all_reduce", algorithm="ring", ranks=4)
+    return assemble(facts, wanted)
+
+
+def incast(wanted: Outcome, ranks: int = 3) -> RunResult:
+    facts = RunFacts("incast", 7, "real", 100, "testbed run", "incast", "direct", ranks, root=0)
+    return assemble(facts, wanted)
+
+
+def shown(result: RunResult, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    show(result, console)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+
+def test_rows_look_as_nccl_tests_prints_them() -> None:
+    rows = [
+        row(1048576, "sum", measured(2595.4327, 0.404, 0.606), measured(2595.4, 0.404, 0.606, wrong=3)),
+        row(1 << 30, "sum", measured(131319.26, 8.1766, 12.2649), measured(10522.71, 99.5, 12345.6)),
+        row(4096, "sum", measured(1.5, 2.0, 3.0), None),
+    ]
+    assert (
+        "\n" + rows_text(ring(outcome(rows))) + "\n"
+        == """
+# all_reduce (ring), 4 ranks, lab two-dc, seed 7
+# virtual clock, dilation 1; times are nominal
+#
+#                                               out-of-place                    in-place
+#      size      count  type redop root     time  algbw  busbw #wrong     time  algbw  busbw #wrong
+#       (B) (elements)                      (us) (GB/s) (GB/s)            (us) (GB/s) (GB/s)
+    1048576     262144 float   sum   -1  2595.43   0.40   0.61      0  2595.40   0.40   0.61      3
+ 1073741824  268435456 float   sum   -1   131319   8.18  12.26      0  10522.7  99.50 12345.6      0
+       4096       1024 float   sum   -1     1.50   2.00   3.00      0        -      -      -      -
+#
+# Wrong elements       : 3 FAILED
+# Avg bus bandwidth    : 2472 GB/s
+"""
+    )
+
+
+def test_every_line_of_the_rows_can_be_told_from_its_comments() -> None:
+    """A script that skips lines beginning with # and splits the others by blanks reads 13 columns of figures."""
+    text = rows_text(ring(outcome([row(1 << 33, "sum", measured(9e6, 8, 12), measured(9e6, 8, 12))])))
+    data = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    assert [len(columns) for columns in data] == [13]
+    assert data[0][0] == str(1 << 33) and float(data[0][5]) == 9e6
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_a_failed_incast() -> None:
+    flows = [
+        {
+            "src": "s1",
+            "dst": "r",
+            "bytes": 16 << 20,
+            "start_ns": 100,
+            "completion_ns": 4_123_556,
+            "goodput_bps": 32.5e9,
+        },
+        {"src": "s2", "dst": "r", "bytes": 16 << 20, "start_ns": 100, "completion_ns": None, "goodput_bps": 0},
+    ]
+    ports = {
+        "a1:eth1": {"rate_bps": 10**11, "priorities": {"0": counters(), "3": counters()}},
+        "leaf:eth1": {"rate_bps": 10**11, "priorities": {"3": counters(pause_tx=1204, headroom_bytes_max=10_043_772)}},
+        "leaf:eth2": {
+            "rate_bps": 10**11,
+            "priorities": {"3": counters(pause_rx=2, paused_ns=391_760.5, drops={"headroom": 12345, "link": 17})},
+        },
+    }
+    stopped = outcome(
+        [row(16 << 20, "none", measured(4123.456, 12.2, 12.2, wrong=None))],
+        ports=ports, drops={"lossless": 12345, "lossy": 0, "link": 17},
+    )  # fmt: skip
+    stopped.flows, stopped.complete, stopped.reasons = flows, False, ["incast of 16777216 bytes: stalled"]
+    assert (
+        "\n" + shown(incast(stopped)) + "\n"
+        == """
+# incast (direct), 3 ranks, lab incast, seed 7
+# real clock, dilation 100; times are nominal
+#
+#                                               out-of-place
+#      size      count  type redop root     time  algbw  busbw #wrong
+#       (B) (elements)                      (us) (GB/s) (GB/s)
+   16777216    4194304 float  none    0  4123.46  12.20  12.20    N/A
+#
+# Wrong elements       : not checked, lengths only
+# Avg bus bandwidth    : 12.2 GB/s
+
+Flows
+source  destination      size    completion     goodput
+s1      r            16.78 MB       4.12 ms  32.50 Gb/s
+s2      r            16.78 MB  not finished           -
+
+Ports
+port       prio  pauses sent  received     paused  peak queue  peak headroom            drops
+leaf:eth1  3           1,204         -          -     4.22 kB       10.04 MB                -
+leaf:eth2  3               -         2  391.76 us     4.22 kB              -  headroom 12,345
+                                                                                      link 17
+1 of 3 ports had no pause, headroom, mark or drop
+
+FAILED: not lossless, not complete, trusted
+  - not lossless: 12,345 frames of lossless priorities dropped for lack of buffer, at leaf:eth2
+    priority 3 (12,345)
+  - incast of 16777216 bytes: stalled
+"""
+    )
+
+
+def test_a_quiet_run_has_no_empty_tables() -> None:
+    text = shown(ring(outcome([row(4096, "sum", measured(1.5, 2, 3))])))
+    assert text.endswith(
+        "GB/s\n\n1 of 1 ports had no pause, headroom, mark or drop\n\nPASSED: lossless, correct, trusted"
+    )
+    assert "Ports" not in text and "Flows" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "complete", "line"),
+    [
+        ({}, True, "PASSED: lossless, payload not compared, trusted"),
+        ({"fidelity": None}, True, "UNTRUSTED: lossless, payload not compared, not trusted"),
+        ({"deadlock": True}, True, "FAILED: lossless, payload not compared, trusted, deadlock"),
+        ({}, False, "FAILED: lossless, not complete, trusted"),
+    ],
+)
+def test_the_verdict_claims_no_more_than_was_seen(changes: dict[str, Any], complete: bool, line: str) -> None:
+    wanted = outcome([row(4096, "none", measured(1, 1, 1, wrong=None))], **changes)
+    wanted.complete = complete
+    if not complete:
+        wanted.reasons.append("stalled")
+    assert line in shown(incast(wanted)).splitlines()
+
+
+def test_a_run_without_rows_says_so() -> None:
+    assert "# No row was completed" in shown(ring(outcome([])))
+
+
+def test_long_tables_say_what_they_leave_out() -> None:
+    busy = {"rate_bps": 1, "priorities": {"3": counters(pause_tx=1)}}
+    wanted = outcome([], ports={f"leaf:eth{number}": busy for number in range(PORT_ROWS + 5)})
+    flow = {"src": "s", "dst": "r", "bytes": 1, "start_ns": 0, "completion_ns": 1, "goodput_bps": 8e9}
+    wanted.flows = [flow] * (FLOW_ROWS + 2)
+    text = shown(incast(wanted))
+    assert "5 more rows in run.json" in text and "2 more flows in run.json" in text
+    assert text.count("leaf:eth") == PORT_ROWS
+
+
+def test_narrow_terminals_keep_names_and_rows_whole() -> None:
+    wanted = outcome(
+        [row(4096, "sum", measured(1, 1, 1), measured(1, 1, 1))],
+        ports={"border-b:eth9": {"rate_bps": 1, "priorities": {"3": counters(pause_tx=1, headroom_bytes_max=10**7)}}},
+    )
+    text = shown(ring(wanted), width=80)
+    assert any(line.startswith("border-b:eth9 ") for line in text.splitlines())
+    assert rows_text(ring(wanted)) in text
+
+
+def test_names_in_brackets_are_not_markup() -> None:
+    wanted = outcome([], ports={"[red]x:eth1": {"rate_bps": 1, "priorities": {"3": counters(pause_tx=1)}}})
+    assert "[red]x:eth1" in shown(ring(wanted))
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "text"), [(0, "0 ns"), (999, "999 ns"), (1000, "1.00 us"), (391_760.5, "391.76 us"), (2e9, "2.00 s")]
+)
+def test_times(time_ns: float, text: str) -> None:
+    assert format_ns(time_ns) == text
+
+
+@pytest.mark.parametrize(
+    ("length", "text"), [(999, "999 B"), (4222, "4.22 kB"), (10**7, "10.00 MB"), (2**30, "1.07 GB")]
+)
+def test_lengths(length: int, text: str) -> None:
+    assert format_bytes(length) == text
