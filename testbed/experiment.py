@@ -53,7 +53,7 @@ class Lossless(FileModel):
     """How switches keep a priority from losing frames; without PFC it is dropped at the tail like any other.
 
     Thresholds given here hold for every switch and win over the lab's. `response` is how long a paused port may still
-    start frames; `auto` takes it from the rate.
+    start frames; `auto` takes it from the rate. An `xon` above the xoff of a port counts as equal to it.
     """
 
     pfc: Flag = True
@@ -62,6 +62,12 @@ class Lossless(FileModel):
     xoff: SizeOrAuto = AUTO
     xon: SizeOrAuto = AUTO
     response: TimeOrAuto = AUTO
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Lossless:
+        if isinstance(self.xon, int) and isinstance(self.xoff, int) and self.xon > self.xoff:
+            raise ValueError(f"xon, {self.xon} bytes, is above xoff, {self.xoff} bytes")
+        return self
 
 
 class Transport(FileModel):

@@ -54,7 +54,7 @@ class _Lab:
     def __init__(self, rate: int | str, **switch: Any) -> None:
         self.nodes: dict[str, Data] = {}
         self.links: list[Data] = []
-        self.kinds: Data = {"switch": {"buffer": "32MB", "lossless": [3], **switch}, "host": {"nic": {"rate": rate}}}
+        self.kinds: Data = {"switch": {"buffer": "auto", "lossless": [3], **switch}, "host": {"nic": {"rate": rate}}}
         self.rate = rate
         self.used: dict[str, int] = {}
 
@@ -87,7 +87,7 @@ def pair(rate: str, length: str) -> Data:
 
 def incast(senders: int, rate: str, length: str) -> Data:
     """Make one receiver and many senders on one switch; the receiver is the first host, rank 0."""
-    lab = _Lab(rate, buffer="auto")
+    lab = _Lab(rate)
     hosts = lab.add("host", ["r1", *(f"s{index}" for index in range(1, senders + 1))])
     lab.add("switch", ["leaf"])
     for host in hosts:
@@ -104,7 +104,7 @@ def two_dc(hosts: int, rate: str, length: str, local: str) -> Data:
     lab = _Lab(rate)
     sites = {site: lab.add("host", [f"{site}{index}" for index in range(1, hosts + 1)]) for site in "ab"}
     lab.add("switch", ["leaf-a", "leaf-b"])
-    lab.add("switch", ["border-a", "border-b"], buffer="auto")
+    lab.add("switch", ["border-a", "border-b"])
     for site, names in sites.items():
         for host in names:
             lab.link(host, f"leaf-{site}", length=local)

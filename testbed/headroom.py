@@ -1,0 +1,67 @@
+"""What a lossless priority group must be able to hold after it asked its peer to stop.
+
+The sum is that of IEEE 802.1Q's annex on PFC headroom, as switch vendors' guides compute it: what waits before the PAUSE
+frame, the PAUSE frame, the round trip of the cable, the interfaces, the peer's response, and what had begun to leave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
+
+PFC_FRAME_BYTES = 64
+WIRE_OVERHEAD_BYTES = 20  # preamble, start delimiter and the shortest gap between frames
+
+# Quanta of 512 bit times that a MAC of each rate may take to obey (IEEE 802.3, by PHY).
+_RESPONSE_QUANTA = {10: 60, 25: 80, 40: 118, 50: 147, 100: 394, 200: 453, 400: 905, 800: 905}
+# Bit times through MAC and PHY at both ends, for hardware; the emulation's own ports take none.
+_INTERFACE_BITS = {10: 8192, 25: 6144, 40: 24576, 100: 122880}
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """The terms of the sum, each in bytes rounded up, and their exact total rounded up."""
+
+    terms: Mapping[str, int]
+    total_bytes: int
+
+
+def _at_least(table: Mapping[int, int], rate_bps: int) -> int:
+    """Return the entry of the slowest rate (in Gb/s) that is not below `rate_bps`, else of the fastest."""
+    return next((value for rate, value in table.items() if rate * 10**9 >= rate_bps), table[max(table)])
+
+
+def response_ps(rate_bps: int) -> int:
+    """Return how long after a PAUSE frame's arrival a port of this rate may still start frames, rounded up."""
+    return -(-_at_least(_RESPONSE_QUANTA, rate_bps) * BITS_PER_QUANTUM * PS_PER_SECOND // rate_bps)
+
+
+def interface_bits(rate_bps: int) -> int:
+    """Return the bit times that hardware interfaces add at both ends together."""
+    return _at_least(_INTERFACE_BITS, rate_bps)
+
+
+def headroom(
+    rate_bps: int, delay_ps: int, frame_bytes: int, response: int | None = None, interface: int = 0
+) -> Headroom:
+    """Return the headroom for one lossless priority group behind one link.
+
+    `delay_ps` is the flight time one way, `frame_bytes` the longest frame with its FCS, `response` the peer's response
+    time in ps (None: what its rate allows), `interface` the bit times of `interface_bits`.
+    """
+    response = response_ps(rate_bps) if response is None else response
+    frame_bits = (frame_bytes + WIRE_OVERHEAD_BYTES) * 8
+    # In bit·ps/s, so that nothing is rounded before the end.
+    scaled = {
+        "frame_before_pause": frame_bits * PS_PER_SECOND,
+        "pause_frame": (PFC_FRAME_BYTES + WIRE_OVERHEAD_BYTES) * 8 * PS_PER_SECOND,
+        "round_trip": 2 * delay_ps * rate_bps,
+        "interfaces": interface * PS_PER_SECOND,
+        "response": response * rate_bps,
+        "frame_leaving": frame_bits * PS_PER_SECOND,
+    }
+    per_byte = 8 * PS_PER_SECOND
+    terms = {name: -(-value // per_byte) for name, value in scaled.items()}
+    return Headroom(terms, -(-sum(scaled.values()) // per_byte))

@@ -1,0 +1,171 @@
+"""Compile a lab and an experiment into the plan of a fabric: plain data, integers only, the same for the same input.
+
+The plan's shape is a contract with the data plane; ARCHITECTURE.md section 3 states it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from testbed import addressing
+from testbed.addressing import stable_hash
+from testbed.errors import ExperimentError, Fault, TopologyError, nearest
+from testbed.experiment import Experiment
+from testbed.headroom import response_ps
+from testbed.models import AUTO
+from testbed.routing import Routing
+from testbed.thresholds import divide_buffer
+from testbed.topology import Endpoint, Host, Lab, Link, Switch
+
+SCHEMA = 1
+PRIORITIES = 8
+# The class selectors of RFC 2474: the upper three bits of a DSCP are its priority.
+DSCP_TO_PRIORITY = tuple(dscp >> 3 for dscp in range(64))
+
+Plan = dict[str, Any]
+
+
+def dscp_of(priority: int) -> int:
+    """Return the DSCP whose frames travel on `priority`."""
+    return DSCP_TO_PRIORITY.index(priority)
+
+
+def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
+    """Compile the plan of a fabric.
+
+    Raises TopologyError where a buffer cannot hold what must not be dropped, ExperimentError where lab and experiment
+    contradict each other. Cost: a second or so for a thousand nodes.
+    """
+    _check_priority(lab, experiment)
+    return _Compiler(lab, experiment).plan()
+
+
+def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:
+    """Return the hosts that the ranks run on, rank 0 first; raise ExperimentError if they are not hosts of the lab."""
+    names = [host.name for host in lab.hosts]
+    unknown = [name for name in experiment.workload.ranks if name not in names]
+    if unknown:
+        message = [f'lab {lab.name} has no host "{name}"{nearest(name, names)}' for name in unknown]
+        raise ExperimentError(Fault("experiment", 0, "workload.ranks", text) for text in message)
+    chosen = experiment.workload.ranks or tuple(names)
+    if len(chosen) < 2:
+        raise ExperimentError.at(
+            "experiment", "workload.ranks", f"a collective needs 2 hosts, {lab.name} has {len(chosen)}"
+        )
+    return chosen
+
+
+def ideal_busbw(lab: Lab) -> float:
+    """Return the rate of the slowest host port in GB/s, headers included: the bound that no busbw can reach."""
+    hosts = {host.name for host in lab.hosts}
+    rates = [link.rate_bps for link in lab.links if link.a.node in hosts or link.b.node in hosts]
+    if not rates:
+        raise TopologyError.at(f"lab {lab.name}", "topology.nodes", "no hosts")
+    return min(rates) / 8e9
+
+
+def _check_priority(lab: Lab, experiment: Experiment) -> None:
+    priority = experiment.lossless.priority
+    lossy = [switch.name for switch in lab.switches if priority not in switch.lossless]
+    if lossy:
+        message = f"priority {priority} is not lossless on {', '.join(lossy[:4])}{' ...' if len(lossy) > 4 else ''}"
+        raise ExperimentError.at("experiment", "lossless.priority", message)
+
+
+class _Compiler:
+    def __init__(self, lab: Lab, experiment: Experiment) -> None:
+        self.lab = lab
+        self.experiment = experiment
+        self.routing = Routing(lab)
+        self.node_index = {node.name: index for index, node in enumerate(lab.nodes)}
+        self.host_index = {host.name: index for index, host in enumerate(lab.hosts)}
+        # Two addresses for each host, then one for each port of a switch.
+        self.next_address = 2 * len(lab.hosts)
+        self.response: Mapping[int, int] = {link.rate_bps: self._response(link.rate_bps) for link in lab.links}
+        addresses = self.next_address + sum(len(lab.ports[switch.name]) for switch in lab.switches)
+        if addresses > addressing.MAX_MACS or len(lab.hosts) > addressing.MAX_HOSTS:
+            raise TopologyError.at(f"lab {lab.name}", "topology.nodes", f"more than {addressing.MAX_MACS} addresses")
+
+    def plan(self) -> Plan:
+        return {
+            "schema": SCHEMA,
+            "lab": self.lab.name,
+            "seed": self.experiment.seed,
+            "stations": [*self._stations("nic"), *self._stations("kernel")],
+            "nodes": [self._host(node) if isinstance(node, Host) else self._switch(node) for node in self.lab.nodes],
+            "links": [self._link(link) for link in self.lab.links],
+        }
+
+    def _response(self, rate_bps: int) -> int:
+        given = self.experiment.lossless.response
+        return response_ps(rate_bps) if given == AUTO else given
+
+    def _stations(self, kind: str) -> list[Plan]:
+        """Return one station for each host; host h's NIC is station h, its kernel station hosts + h."""
+        base, ip = (0, addressing.nic_ip) if kind == "nic" else (len(self.lab.hosts), addressing.kernel_ip)
+        return [
+            {
+                "name": host.name,
+                "kind": kind,
+                "mac": addressing.mac_address(self.lab.name, base + index),
+                "ip": ip(index),
+                "node": self.node_index[host.name],
+                "port": 0,
+            }
+            for index, host in enumerate(self.lab.hosts)
+        ]
+
+    def _port(self, name: str, mac_index: int, link: Link) -> Plan:
+        return {
+            "name": name,
+            "mac": addressing.mac_address(self.lab.name, mac_index),
+            "rate_bps": link.rate_bps,
+            "response_ps": self.response[link.rate_bps],
+            "weights": [0] * PRIORITIES,
+        }
+
+    def _host(self, host: Host) -> Plan:
+        index = self.host_index[host.name]
+        name, link = self._links(host.name)[0]
+        # The port is the kernel's interface, so it has the kernel's address.
+        port = self._port(name, len(self.lab.hosts) + index, link)
+        return {"name": host.name, "kind": "host", "ports": [port], "station": index}
+
+    def _switch(self, switch: Switch) -> Plan:
+        links = self._links(switch.name)
+        first = self.next_address
+        self.next_address += len(links)
+        memory = divide_buffer(self.lab.name, switch, links, self.experiment.lossless)
+        routes = self.routing.routes(switch.name)
+        return {
+            "name": switch.name,
+            "kind": "switch",
+            "ports": [self._port(name, first + index, link) for index, (name, link) in enumerate(links)],
+            "pfc": self.experiment.lossless.pfc,
+            "lossless": list(switch.lossless),
+            "buffer_bytes": memory.buffer_bytes,
+            "lossy_queue_bytes": memory.lossy_queue_bytes,
+            "hash_seed": stable_hash("ecmp", self.lab.name, self.experiment.seed, switch.name) >> 32,
+            "dscp_to_priority": list(DSCP_TO_PRIORITY),
+            "priority_groups": [asdict(group) for group in memory.groups],
+            "routes": [*routes, *routes],
+        }
+
+    def _links(self, node: str) -> list[tuple[str, Link]]:
+        """Return the ports of a node with their links, in the order of the plan."""
+        ways = self.routing.adjacent[node]
+        return [(name, way.link) for name, way in zip(self.lab.ports[node], ways, strict=True)]
+
+    def _link(self, link: Link) -> Plan:
+        return {
+            "a": self._place(link.a),
+            "b": self._place(link.b),
+            "delay_ps": link.delay_ps,
+            "loss": list(link.loss),
+            "medium": link.medium,
+        }
+
+    def _place(self, end: Endpoint) -> list[int]:
+        return [self.node_index[end.node], self.lab.ports[end.node].index(end.port)]

@@ -1,0 +1,175 @@
+"""Compile a schedule into the workload of a fabric: queue pairs, ops, and the transport's window and timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from testbed.addressing import stable_hash
+from testbed.errors import ExperimentError
+from testbed.experiment import Experiment
+from testbed.models import AUTO
+from testbed.plan import SCHEMA, dscp_of, rank_hosts
+from testbed.routing import PathCost, PathCosts, Routing
+from testbed.topology import Lab, Link
+from testbed.units import PS_PER_SECOND, serialisation_ps
+from traffic import Calc, RankSchedule, Recv, Reduce, Schedule, Send
+
+FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management as RDMA stacks do
+FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
+ENTROPY_PORTS = 16_384
+IP_OVERHEAD_BYTES = 60  # IPv4, UDP, BTH, RETH and ICRC around the payload of the longest packet
+ETHERNET_WIRE_BYTES = 38  # header, FCS, preamble and gap
+ACK_WIRE_BYTES = 86  # IPv4, UDP, BTH, AETH and ICRC, in Ethernet
+SMALLEST_WINDOW_PACKETS = 64
+LARGEST_WINDOW_PACKETS = 2**23 - 1  # half the PSN space, less one
+TIMEOUT_UNIT_PS = 4_096_000  # InfiniBand: 4.096 us, doubled n times
+SMALLEST_TIMEOUT = 12  # 16.8 ms; adapters in the field are given no less, and a busy machine must not look like loss
+LARGEST_TIMEOUT = 31
+
+Pair = tuple[int, int]
+
+
+def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> dict[str, Any]:
+    """Compile a schedule whose rank i runs on the i-th of `rank_hosts`.
+
+    Raises ExperimentError if there are not as many hosts as ranks, two ranks that talk have no path, or a packet does
+    not fit the links. Cost: linear in the ops; each pair that talks costs a few look-ups.
+    """
+    hosts = rank_hosts(lab, experiment)
+    if len(hosts) != len(schedule.ranks):
+        message = f"{len(schedule.ranks)} ranks on {len(hosts)} hosts"
+        raise ExperimentError.at("experiment", "workload.ranks", message)
+    _check_mtu(lab, experiment)
+    pairs = talking_pairs(schedule)
+    numbers = {pair: index for index, pair in enumerate(pairs)}
+    node = {entry.name: index for index, entry in enumerate(lab.nodes)}
+    priority = experiment.lossless.priority
+    return {
+        "schema": SCHEMA,
+        "priority": priority,
+        "dscp": dscp_of(priority),
+        "transport": _transport(lab, experiment, hosts, pairs),
+        "qps": [
+            {"a": a, "b": b, "qpn": FIRST_QPN + index, "entropy": _entropy(experiment.seed, a, b)}
+            for index, (a, b) in enumerate(pairs)
+        ],
+        "ranks": [
+            {"node": node[host], "memory_bytes": ranked.memory_bytes, "ops": _ops(rank, ranked, numbers)}
+            for rank, (host, ranked) in enumerate(zip(hosts, schedule.ranks, strict=True))
+        ],
+    }
+
+
+def talking_pairs(schedule: Schedule) -> list[Pair]:
+    """Return the pairs of ranks that exchange messages, lower rank first, in ascending order."""
+    pairs = set()
+    for rank, ranked in enumerate(schedule.ranks):
+        for op in ranked.ops:
+            if isinstance(op, Send | Recv):
+                pairs.add((min(rank, op.peer), max(rank, op.peer)))
+    return sorted(pairs)
+
+
+def _entropy(seed: int, a: int, b: int) -> int:
+    return FIRST_ENTROPY + stable_hash("entropy", seed, a, b) % ENTROPY_PORTS
+
+
+def _ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int]) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = []
+    for op in ranked.ops:
+        requires = list(op.requires)
+        if isinstance(op, Send):
+            qp = numbers[min(rank, op.peer), max(rank, op.peer)]
+            entry = {
+                "kind": "send",
+                "qp": qp,
+                "offset": op.offset,
+                "bytes": op.bytes,
+                "remote_offset": op.remote_offset,
+            }
+        elif isinstance(op, Recv):
+            qp = numbers[min(rank, op.peer), max(rank, op.peer)]
+            entry = {"kind": "recv", "qp": qp, "offset": op.offset, "bytes": op.bytes}
+        elif isinstance(op, Reduce):
+            entry = {"kind": "reduce", "dtype": op.dtype, "redop": op.redop}
+            entry |= {"dst": op.dst, "lhs": op.lhs, "rhs": op.rhs, "count": op.count}
+        elif isinstance(op, Calc):
+            entry = {"kind": "calc", "duration_ps": op.duration_ps}
+        result.append({**entry, "requires": requires})
+    return result
+
+
+def _check_mtu(lab: Lab, experiment: Experiment) -> None:
+    needed = experiment.transport.mtu + IP_OVERHEAD_BYTES
+    small = [link for link in lab.links if link.mtu_bytes < needed]
+    if small:
+        message = f"packets of {needed} bytes do not fit link {small[0].a} - {small[0].b}, mtu {small[0].mtu_bytes}"
+        raise ExperimentError.at("experiment", "transport.mtu", message)
+
+
+def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
+    settings = experiment.transport
+    costs = _path_costs(lab, settings.mtu, hosts, pairs)
+    window = _window(costs, settings.mtu) if settings.window == AUTO else settings.window
+    exponent = _timeout(costs, pairs, window) if settings.timeout == AUTO else settings.timeout
+    if window < settings.mtu:
+        message = f"{window} bytes are less than one packet of {settings.mtu}"
+        raise ExperimentError.at("experiment", "transport.window", message)
+    return {
+        "recovery": settings.recovery,
+        "verb": settings.verb,
+        "mtu_bytes": settings.mtu,
+        "ack_every": settings.ack_every,
+        "window_bytes": window,
+        "timeout_ps": TIMEOUT_UNIT_PS << exponent,
+        "retries": settings.retries,
+    }
+
+
+def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair]) -> list[PathCost]:
+    packet = mtu + IP_OVERHEAD_BYTES + ETHERNET_WIRE_BYTES
+
+    def round_trip(link: Link) -> int:
+        there, back = serialisation_ps(packet, link.rate_bps), serialisation_ps(ACK_WIRE_BYTES, link.rate_bps)
+        return 2 * link.delay_ps + there + back
+
+    paths = PathCosts(Routing(lab), round_trip)
+    costs = []
+    for a, b in pairs:
+        cost = paths.between(hosts[a], hosts[b])
+        if cost is None:
+            raise ExperimentError.at("experiment", "workload", f"no path between {hosts[a]} and {hosts[b]}")
+        costs.append(cost)
+    return costs
+
+
+def _window(costs: Sequence[PathCost], mtu: int) -> int:
+    """Return twice the largest bandwidth-delay product, in whole packets.
+
+    Once would do for a path without queues; twice keeps it full while as much again stands in them.
+    """
+    product = max((cost.rate_bps * cost.round_trip_ps for cost in costs), default=0)
+    packets = -(-2 * product // (8 * PS_PER_SECOND * mtu))
+    return min(max(packets, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * mtu
+
+
+def _timeout(costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int) -> int:
+    """Return the smallest exponent whose timeout is four times what an unlucky acknowledgement may take.
+
+    That is the longest round trip, and the time for which pauses may hold a packet back: until the windows of all queue
+    pairs of the busiest rank have drained at the lowest rate. A timeout within it would resend what is not lost. The
+    answer is the same for both clocks, so that their frames can be compared.
+    """
+    if not costs:
+        return SMALLEST_TIMEOUT
+    busy: dict[int, int] = {}
+    for pair in pairs:
+        for rank in pair:
+            busy[rank] = busy.get(rank, 0) + 1
+    slowest = min(cost.rate_bps for cost in costs)
+    held = serialisation_ps(max(busy.values()) * window_bytes, slowest)
+    wanted = 4 * (max(cost.round_trip_ps for cost in costs) + held)
+    return next(
+        (n for n in range(SMALLEST_TIMEOUT, LARGEST_TIMEOUT) if TIMEOUT_UNIT_PS << n >= wanted), LARGEST_TIMEOUT
+    )
