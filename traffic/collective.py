@@ -13,9 +13,6 @@ from traffic.schedule import DTYPES, Schedule
 
 Elements = npt.NDArray[Any]
 
-SMALL_VALUES = 256
-"""Inputs are whole numbers below this: float32 sums over up to 65,536 ranks are exact, whatever their order."""
-
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -78,9 +75,12 @@ class Collective:
 
 
 def random_elements(count: int, dtype: str, seed: int, rank: int) -> Elements:
-    """Draw whole numbers for one rank; same seed and rank, same numbers."""
+    """Draw whole numbers below 256 for one rank; same seed and rank, same numbers.
+
+    float32 sums of such numbers over up to 65,536 ranks are exact, whatever their order.
+    """
     generator = np.random.default_rng([seed, rank])
-    return generator.integers(0, SMALL_VALUES, count, dtype=np.int32).astype(DTYPES[dtype])
+    return np.frombuffer(generator.bytes(count), np.uint8).astype(DTYPES[dtype])
 
 
 def count_wrong(result: Elements | bytes, expected: Elements) -> int:
