@@ -1,0 +1,233 @@
+"""What agents and controllers say to each other over MQTT: topics, envelopes, and the body of every verb.
+
+MQTT 3.1.1 has no reply topic and no correlation data, so both travel in the envelope. Everything that comes off the
+bus passes through `decode_request` or `decode_reply`: bytes in, a frozen model out, or `InvalidMessage`, and nothing
+else.
+
+Topics::
+
+    testbed/<lab>/<agent>/command              requests to an agent; lab `-` for verbs that concern no single lab
+    testbed/<lab>/<agent>/reply/<client>       replies; each client reads its own topic only
+    testbed/<lab>/<node>/<port>/telemetry      port counters while they change, at most ten a second
+    testbed/agents/<agent>/status              retained `online` or `offline`; `offline` is the agent's last will
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from testbed.errors import TestbedError
+
+PREFIX = "testbed"
+NO_LAB = "-"
+ONLINE = b"online"
+OFFLINE = b"offline"
+
+# A plan of a thousand nodes is a few megabytes; a result with a hundred thousand flows some twenty.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# Enough for `[0-9a-f-]` identifiers of both sides, and bounded because agents remember the recent ones.
+MAX_ID_CHARS = 64
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_REPLY_TOPIC = re.compile(rf"{PREFIX}/(?:{_NAME}|-)/{_NAME}/reply(?:/{_NAME})?")
+
+Name = Annotated[str, StringConstraints(pattern=rf"^{_NAME}$")]
+CorrelationId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9-]{{1,{MAX_ID_CHARS}}}$")]
+
+
+class InvalidMessage(TestbedError):
+    """Say what is wrong with a message, and whom to tell.
+
+    `reply_to` and `correlation_id` are set when the broken message still carried a usable pair; else they are None
+    and the message can only be dropped and counted.
+    """
+
+    def __init__(self, reason: str, reply_to: str | None = None, correlation_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.reply_to = reply_to
+        self.correlation_id = correlation_id
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Verb = Literal["ping", "list", "deploy", "destroy", "inspect", "run", "exec_info", "capture_info", "shutdown"]
+
+
+class Request(_Message):
+    """Ask an agent for one verb. The agent answers on `reply_to` with the same `correlation_id`."""
+
+    version: Literal[1] = 1
+    correlation_id: CorrelationId
+    reply_to: str
+    verb: Verb
+    body: dict[str, Any] = Field(default_factory=dict)
+
+
+class Reply(_Message):
+    """Answer a request: any number of `progress` and `alive`, then exactly one `result` or `error`."""
+
+    version: Literal[1] = 1
+    correlation_id: CorrelationId
+    kind: Literal["alive", "progress", "result", "error"]
+    body: dict[str, Any] = Field(default_factory=dict)
+
+
+class NoBody(_Message):
+    """The body of a verb that takes no argument."""
+
+
+class LabBody(_Message):
+    """The body of a verb that concerns one lab."""
+
+    lab: Name
+
+
+class DeployBody(_Message):
+    """Build a lab in the system and start its data plane.
+
+    `plan` is the fabric plan, `dilation` the wall seconds of one nominal second. Deploying the same plan again
+    changes nothing.
+    """
+
+    plan: dict[str, Any]
+    dilation: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class RunBody(_Message):
+    """Run the rows of an experiment on a lab that is up. `spec` is what `execution` made of the experiment."""
+
+    lab: Name
+    spec: dict[str, Any]
+
+
+class NodeBody(_Message):
+    """Name one node of a lab."""
+
+    lab: Name
+    node: Name
+
+
+class PortBody(_Message):
+    """Name one port of one node of a lab."""
+
+    lab: Name
+    node: Name
+    port: Name
+
+
+BODIES: dict[str, type[_Message]] = {
+    "ping": NoBody,
+    "list": NoBody,
+    "deploy": DeployBody,
+    "destroy": LabBody,
+    "inspect": LabBody,
+    "run": RunBody,
+    "exec_info": NodeBody,
+    "capture_info": PortBody,
+    "shutdown": NoBody,
+}
+
+
+class ErrorBody(_Message):
+    """Carry an agent's error to the controller, which raises it again with the same exit code."""
+
+    message: str
+    exit_code: int = 3
+
+
+_JSON_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+def is_name(text: str) -> bool:
+    """Tell whether `text` is safe as a topic segment, a file name and part of a namespace's name."""
+    return re.fullmatch(_NAME, text) is not None
+
+
+def is_reply_topic(topic: str) -> bool:
+    """Tell whether an agent may publish a reply there: below our prefix, without wildcards."""
+    return _REPLY_TOPIC.fullmatch(topic) is not None
+
+
+def command_topic(lab: str, agent: str) -> str:
+    """Name the topic on which `agent` takes requests about `lab`."""
+    return f"{PREFIX}/{lab}/{agent}/command"
+
+
+def reply_topic(lab: str, agent: str, client: str) -> str:
+    """Name the topic on which `client` reads what `agent` answers about `lab`."""
+    return f"{PREFIX}/{lab}/{agent}/reply/{client}"
+
+
+def status_topic(agent: str) -> str:
+    """Name the retained topic that says whether `agent` is alive."""
+    return f"{PREFIX}/agents/{agent}/status"
+
+
+def telemetry_topic(lab: str, node: str, port: str) -> str:
+    """Name the topic of one port's counters."""
+    return f"{PREFIX}/{lab}/{node}/{port}/telemetry"
+
+
+def decode_request(payload: bytes) -> Request:
+    """Read a request. Raise `InvalidMessage`, and nothing else, whatever the bytes are."""
+    document = _decode_object(payload)
+    reply_to = document.get("reply_to")
+    correlation_id = document.get("correlation_id")
+    answerable = (
+        isinstance(reply_to, str)
+        and is_reply_topic(reply_to)
+        and isinstance(correlation_id, str)
+        and re.fullmatch(rf"[A-Za-z0-9-]{{1,{MAX_ID_CHARS}}}", correlation_id) is not None
+    )
+    if not answerable:
+        raise InvalidMessage("no usable reply_to and correlation_id")
+    try:
+        return Request.model_validate(document)
+    except ValidationError as error:
+        raise InvalidMessage(_explain(error), reply_to, correlation_id) from None
+
+
+def decode_body(request: Request) -> BaseModel:
+    """Read the body that the request's verb demands. Raise `InvalidMessage`."""
+    try:
+        return BODIES[request.verb].model_validate(request.body)
+    except ValidationError as error:
+        raise InvalidMessage(_explain(error), request.reply_to, request.correlation_id) from None
+
+
+def decode_reply(payload: bytes) -> Reply:
+    """Read a reply. Raise `InvalidMessage`, and nothing else, whatever the bytes are."""
+    try:
+        return Reply.model_validate(_decode_object(payload))
+    except ValidationError as error:
+        raise InvalidMessage(_explain(error)) from None
+
+
+def encode(message: Request | Reply) -> bytes:
+    """Write a message as JSON. Raise `InvalidMessage` when it is longer than the bus takes."""
+    payload = message.model_dump_json().encode()
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise InvalidMessage(f"message of {len(payload)} bytes; the bus takes {MAX_MESSAGE_BYTES}")
+    return payload
+
+
+def _decode_object(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise InvalidMessage(f"message of {len(payload)} bytes; the bus takes {MAX_MESSAGE_BYTES}")
+    try:
+        return _JSON_OBJECT.validate_json(payload)
+    except ValidationError:
+        # Nothing of the payload is repeated here: it may hold anything, secrets of somebody else included.
+        raise InvalidMessage("not a JSON object") from None
+
+
+def _explain(error: ValidationError) -> str:
+    faults = [
+        f"{'.'.join(str(part) for part in fault['loc']) or 'message'}: {fault['msg']}" for fault in error.errors()[:5]
+    ]
+    return "; ".join(faults)
