@@ -1,0 +1,247 @@
+"""The agent: one process on a machine that owns labs and their data planes, and does what the bus asks for.
+
+This file is the bus side: envelopes in, replies out, signs of life, telemetry, the idle exit. What the verbs do is in
+`owner.py`. A message that is not valid changes nothing: it is answered with an error when it says where to, else
+counted and dropped.
+
+SIGTERM and SIGINT end the agent and its data planes, not the labs: their namespaces stay, `inspect` calls them
+broken, and `destroy` or a new `deploy` deals with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import aiomqtt
+from pydantic import BaseModel
+
+from testbed import bus, messages
+from testbed.bus import BrokerAddress
+from testbed.errors import TestbedError, UsageError
+from testbed.owner import LabOwner
+
+_log = logging.getLogger(__name__)
+
+# Verbs in flight at once. Each holds a thread; a run and the destroy that interrupts it are two.
+MAX_IN_FLIGHT = 64
+_REMEMBERED_REQUESTS = 1024
+_TELEMETRY_PERIOD_S = 0.1
+# Reading the counters may cost this share of one core; the data plane needs the rest.
+_TELEMETRY_SHARE = 0.02
+_RECONNECT_S = 1.0
+_IDLE_CHECK_S = 0.25
+_PUBLISH_S = 60.0
+
+
+class Agent:
+    """Serve one `LabOwner` on a bus, until `shutdown`, a signal, or `idle_exit_s` without labs and requests."""
+
+    def __init__(self, name: str, owner: LabOwner, idle_exit_s: float | None = None) -> None:
+        if not messages.is_name(name):
+            raise UsageError(f"agent name {name!r}: letters, digits, dots, dashes and underscores only")
+        self.name = name
+        self.dropped_messages = 0
+        self._owner = owner
+        self._idle_exit_s = idle_exit_s
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._seen: deque[str] = deque(maxlen=_REMEMBERED_REQUESTS)
+        self._last_request = time.monotonic()
+        self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT + 1, thread_name_prefix="verb")
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask the agent to end; `serve` returns soon after. To be called from the event loop's thread."""
+        self._stopping.set()
+
+    async def serve(self, address: BrokerAddress, on_ready: Callable[[], None], reconnect: bool) -> None:
+        """Take requests until told to stop. Calls `on_ready` once requests are heard.
+
+        With `reconnect` a lost broker is tried again every second, and labs live on meanwhile; without, it ends the
+        agent with `BusError`. The data planes are stopped in the end, whatever the reason.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._session(address, on_ready)
+                except aiomqtt.MqttError as error:
+                    if not reconnect:
+                        raise bus.BusError(f"broker {address.host}:{address.port}: {error}") from None
+                    _log.warning("broker %s:%d: %s; trying again", address.host, address.port, error)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), _RECONNECT_S)
+        finally:
+            await loop.run_in_executor(self._threads, self._owner.close)
+            self._threads.shutdown()
+
+    async def _session(self, address: BrokerAddress, on_ready: Callable[[], None]) -> None:
+        """Live through one connection to the broker. Returns when told to stop; raises `MqttError` when it is lost."""
+        status = messages.status_topic(self.name)
+        will = aiomqtt.Will(status, messages.OFFLINE, qos=1, retain=True)
+        async with bus.client(address, f"agent-{self.name}", will) as mqtt:
+            await mqtt.subscribe(f"{messages.PREFIX}/+/{self.name}/command", qos=1)
+            await mqtt.publish(status, messages.ONLINE, qos=1, retain=True)
+            on_ready()
+            tasks = [
+                asyncio.create_task(work)
+                for work in (self._listen(mqtt), self._telemetry(mqtt), self._watch_idle(), self._stopping.wait())
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                # The reply to `shutdown` itself is still on its way.
+                await self._finish_requests()
+                await mqtt.publish(status, messages.OFFLINE, qos=1, retain=True)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _finish_requests(self) -> None:
+        self._owner.interrupt_all()
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=_PUBLISH_S)
+
+    async def _listen(self, mqtt: aiomqtt.Client) -> None:
+        async for message in mqtt.messages:
+            payload = bytes(message.payload) if isinstance(message.payload, bytes | bytearray) else b""
+            # Retained commands are left over from somebody's mistake: to obey one at every start would be another.
+            if message.retain:
+                self._drop("a retained command")
+                continue
+            lab = str(message.topic).split("/")[1]
+            try:
+                request = messages.decode_request(payload)
+                body = messages.decode_body(request)
+            except messages.InvalidMessage as error:
+                await self._refuse(mqtt, error)
+                continue
+            self._accept(mqtt, lab, request, body)
+
+    async def _refuse(self, mqtt: aiomqtt.Client, error: messages.InvalidMessage) -> None:
+        if error.reply_to is None or error.correlation_id is None:
+            self._drop(str(error))
+            return
+        fault = messages.ErrorBody(message=f"invalid message: {error}", exit_code=UsageError.exit_code)
+        reply = messages.Reply(correlation_id=error.correlation_id, kind="error", body=fault.model_dump())
+        await mqtt.publish(error.reply_to, messages.encode(reply), qos=1)
+
+    def _drop(self, reason: str) -> None:
+        self.dropped_messages += 1
+        _log.warning("message dropped: %s", reason)
+
+    def _accept(self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, body: BaseModel) -> None:
+        # At-least-once delivery may bring a request twice; the first one answers.
+        if request.correlation_id in self._seen:
+            return
+        self._seen.append(request.correlation_id)
+        self._last_request = time.monotonic()
+        task = asyncio.create_task(self._serve_request(mqtt, lab, request, body))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+
+    async def _serve_request(self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, body: BaseModel) -> None:
+        async def reply(kind: str, content: dict[str, Any]) -> None:
+            envelope = messages.Reply.model_validate(
+                {"correlation_id": request.correlation_id, "kind": kind, "body": content}
+            )
+            await mqtt.publish(request.reply_to, messages.encode(envelope), qos=1, timeout=_PUBLISH_S)
+
+        async def show_life() -> None:
+            while True:
+                await asyncio.sleep(bus.ALIVE_PERIOD_S)
+                await reply("alive", {})
+
+        loop = asyncio.get_running_loop()
+
+        def progress(content: dict[str, Any]) -> None:
+            asyncio.run_coroutine_threadsafe(reply("progress", content), loop)
+
+        life = asyncio.create_task(show_life())
+        try:
+            kind, content = await self._perform(lab, request, body, progress)
+        finally:
+            life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+            self._last_request = time.monotonic()
+        try:
+            await reply(kind, content)
+        except messages.InvalidMessage as error:
+            await reply("error", messages.ErrorBody(message=f"{request.verb}: {error}").model_dump())
+        except aiomqtt.MqttError as error:
+            _log.warning("%s: nobody hears the answer: %s", request.verb, error)
+        if request.verb == "shutdown":
+            self.stop()
+
+    async def _perform(
+        self, lab: str, request: messages.Request, body: BaseModel, progress: bus.Progress
+    ) -> tuple[str, dict[str, Any]]:
+        """Do the verb in a thread of its own; return the kind and body of the reply."""
+        loop = asyncio.get_running_loop()
+        try:
+            if len(self._in_flight) > MAX_IN_FLIGHT:
+                raise bus.BusError(f"agent {self.name} is busy with {MAX_IN_FLIGHT} requests; try again")
+            _check_lab(lab, body)
+            result = await loop.run_in_executor(self._threads, self._owner.perform, request.verb, body, progress)
+            return "result", result
+        except TestbedError as error:
+            return "error", messages.ErrorBody(message=str(error), exit_code=error.exit_code).model_dump()
+        except Exception as error:  # noqa: BLE001  logged with its traceback, and answered
+            # A defect of ours ends this one request, not the labs of everybody else. The log has the traceback.
+            _log.exception("%s failed", request.verb)
+            fault = messages.ErrorBody(message=f"{request.verb}: internal error in the agent: {error!r}; see its log")
+            return "error", fault.model_dump()
+
+    async def _telemetry(self, mqtt: aiomqtt.Client) -> None:
+        """Publish the counters of every port that changed, at most ten times a second."""
+        loop = asyncio.get_running_loop()
+        last: dict[tuple[str, str, str], str] = {}
+        while True:
+            started = time.monotonic()
+            counters = await loop.run_in_executor(self._threads, self._owner.counters)
+            cost_s = time.monotonic() - started
+            now = {key: json.dumps(value, sort_keys=True) for key, value in counters.items()}
+            for key, text in now.items():
+                if last.get(key) != text:
+                    await mqtt.publish(messages.telemetry_topic(*key), text, qos=0)
+            last = now
+            await asyncio.sleep(max(_TELEMETRY_PERIOD_S, cost_s / _TELEMETRY_SHARE))
+
+    async def _watch_idle(self) -> None:
+        """Return, and so end the agent, when nobody has needed it for long enough."""
+        while True:
+            await asyncio.sleep(_IDLE_CHECK_S)
+            if self._in_flight or self._owner.has_labs() or self._idle_exit_s is None:
+                continue
+            if time.monotonic() - self._last_request > self._idle_exit_s:
+                _log.info("no lab and no request for %g s", self._idle_exit_s)
+                self.stop()
+
+
+def _check_lab(topic_lab: str, body: BaseModel) -> None:
+    """Hold the lab of the topic against that of the body: a client may be allowed on some labs' topics only."""
+    match body:
+        case messages.DeployBody(plan=plan):
+            meant = plan.get("lab")
+            if not isinstance(meant, str) or not messages.is_name(meant):
+                raise UsageError("plan.lab: not a safe identifier")
+        case messages.LabBody(lab=name) | messages.RunBody(lab=name):
+            meant = name
+        case messages.NodeBody(lab=name) | messages.PortBody(lab=name):
+            meant = name
+        case _:
+            meant = messages.NO_LAB
+    if meant != topic_lab:
+        raise UsageError(f"a request about {meant} came on the topic of {topic_lab}")

@@ -1,0 +1,260 @@
+"""The client side of the MQTT bus: where the broker is, how to reach it, and requests that always come to an end.
+
+A request ends with a result, with the agent's own error, or with `BusError` after a stretch of silence. Agents send a
+sign of life for every verb in flight (`ALIVE_PERIOD_S`), so silence means that the agent, the broker or the way to
+them is gone, however long the verb takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiomqtt
+from pydantic import ValidationError
+
+from testbed import messages
+from testbed.errors import HostError, TestbedError, UsageError
+
+ALIVE_PERIOD_S = 1.0
+# Twenty missed signs of life: a loaded machine may starve an agent for seconds, hardly for this long.
+SILENCE_S = 20.0
+_CONNECT_S = 10.0
+# A plan or a result of many megabytes needs longer than a handshake until it is acknowledged.
+_PUBLISH_S = 60.0
+_KEEPALIVE_S = 15
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class BusError(HostError):
+    """Say that the broker or the agent cannot be reached, or went away.
+
+    The exit code is that of a faulty environment.
+    """
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Say where a broker is and who we are to it. The password never shows in `repr`."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: bool = False
+    ca_file: Path | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Tell whether the traffic to this broker stays on the machine."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def broker_address(url: str, credentials: Path | None = None, ca_file: Path | None = None) -> BrokerAddress:
+    """Read `mqtt://host[:port]` or `mqtts://host[:port]`, and `user:password` from a file that only its owner can read.
+
+    Raises `UsageError` when the URL is malformed or carries a password (argument lists are public), when the file is
+    readable by others, and when a broker off loopback is to be used without TLS or without credentials.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
+        raise UsageError(f"--broker {parts.scheme}://…: expected mqtt://host[:port] or mqtts://host[:port]")
+    if parts.username or parts.password:
+        raise UsageError(
+            "--broker: no credentials in the URL, every user of the machine can see them; use --credentials FILE"
+        )
+    try:
+        port = parts.port
+    except ValueError:
+        raise UsageError("--broker: the port is not a number from 1 to 65535") from None
+    tls = parts.scheme == "mqtts"
+    username, password = _read_credentials(credentials) if credentials else (None, None)
+    address = BrokerAddress(parts.hostname, port or (8883 if tls else 1883), username, password, tls, ca_file)
+    if not address.is_loopback and not tls:
+        raise UsageError(f"--broker: {address.host} is not on this machine; only mqtts:// (TLS) may be used")
+    if not address.is_loopback and password is None:
+        raise UsageError(f"--broker: {address.host} is not on this machine; --credentials FILE is needed")
+    return address
+
+
+def _read_credentials(path: Path) -> tuple[str, str]:
+    try:
+        with path.open() as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise UsageError(f"{path}: readable by others than its owner; chmod 600 it")
+            line = file.readline().rstrip("\n")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    username, colon, password = line.partition(":")
+    if not colon or not username or not password:
+        raise UsageError(f"{path}: expected one line, user:password")
+    return username, password
+
+
+def client(address: BrokerAddress, identifier: str, will: aiomqtt.Will | None = None) -> aiomqtt.Client:
+    """Make an MQTT 3.1.1 client, not yet connected, with TLS verified against the system's or the given authorities."""
+    tls = aiomqtt.TLSParameters(ca_certs=str(address.ca_file) if address.ca_file else None) if address.tls else None
+    return aiomqtt.Client(
+        hostname=address.host,
+        port=address.port,
+        username=address.username,
+        password=address.password,
+        identifier=identifier,
+        will=will,
+        tls_params=tls,
+        timeout=_CONNECT_S,
+        keepalive=_KEEPALIVE_S,
+        protocol=aiomqtt.ProtocolVersion.V311,
+    )
+
+
+class Caller:
+    """Send requests to one agent and wait for their ends. Made by `connect`; any number may be in flight."""
+
+    def __init__(self, mqtt: aiomqtt.Client, agent: str, identifier: str) -> None:
+        self._mqtt = mqtt
+        self._agent = agent
+        self._identifier = identifier
+        self._waiting: dict[str, asyncio.Queue[messages.Reply | BusError]] = {}
+        self._lost: BusError | None = None
+        self.invalid_replies = 0
+
+    async def request(
+        self,
+        verb: messages.Verb,
+        body: dict[str, Any] | None = None,
+        *,
+        lab: str = messages.NO_LAB,
+        silence_s: float = SILENCE_S,
+        on_progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Ask for one verb and return the body of its result.
+
+        Raises `BusError` when the agent is lost or silent for `silence_s`. A verb that failed there fails here with
+        the agent's message and exit code: 2 as `UsageError`, 3 as `HostError`, any other as `TestbedError`.
+        """
+        if self._lost:
+            raise self._lost
+        correlation_id = uuid.uuid4().hex
+        replies: asyncio.Queue[messages.Reply | BusError] = asyncio.Queue()
+        self._waiting[correlation_id] = replies
+        request = messages.Request(
+            correlation_id=correlation_id,
+            reply_to=messages.reply_topic(lab, self._agent, self._identifier),
+            verb=verb,
+            body=body or {},
+        )
+        try:
+            await self._mqtt.publish(
+                messages.command_topic(lab, self._agent), messages.encode(request), qos=1, timeout=_PUBLISH_S
+            )
+            return await self._collect(verb, replies, silence_s, on_progress)
+        except aiomqtt.MqttError as error:
+            raise self._lost or BusError(f"{verb}: the broker went away: {error}") from None
+        finally:
+            del self._waiting[correlation_id]
+
+    async def _collect(
+        self,
+        verb: str,
+        replies: asyncio.Queue[messages.Reply | BusError],
+        silence_s: float,
+        on_progress: Progress | None,
+    ) -> dict[str, Any]:
+        while True:
+            try:
+                reply = await asyncio.wait_for(replies.get(), silence_s)
+            except TimeoutError:
+                raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s") from None
+            if isinstance(reply, BusError):
+                raise reply
+            if reply.kind == "result":
+                return reply.body
+            if reply.kind == "error":
+                raise _remote_error(reply.body)
+            if reply.kind == "progress" and on_progress:
+                on_progress(reply.body)
+
+    async def pump(self) -> None:
+        """Hand every reply to the request that waits for it; end all of them when agent or broker are lost."""
+        try:
+            async for message in self._mqtt.messages:
+                payload = bytes(message.payload) if isinstance(message.payload, bytes | bytearray) else b""
+                if str(message.topic) == messages.status_topic(self._agent):
+                    if payload == messages.OFFLINE:
+                        self._lose(BusError(f"agent {self._agent} went away"))
+                    else:
+                        self._lost = None
+                elif message.topic.matches(f"{messages.PREFIX}/+/{self._agent}/reply/{self._identifier}"):
+                    self._deliver(payload)
+                # Anything else was not asked for: amqtt sends newcomers retained messages of other people's topics.
+        except aiomqtt.MqttError as error:
+            self._lose(BusError(f"the broker of agent {self._agent} went away: {error}"))
+
+    def _deliver(self, payload: bytes) -> None:
+        try:
+            reply = messages.decode_reply(payload)
+        except TestbedError:
+            self.invalid_replies += 1
+            return
+        # A reply nobody waits for any more is late; its request has already ended in an error.
+        if waiting := self._waiting.get(reply.correlation_id):
+            waiting.put_nowait(reply)
+
+    def _lose(self, error: BusError) -> None:
+        self._lost = error
+        for waiting in self._waiting.values():
+            waiting.put_nowait(error)
+
+
+def _remote_error(body: dict[str, Any]) -> TestbedError:
+    try:
+        fault = messages.ErrorBody.model_validate(body)
+    except ValidationError:
+        return BusError("the agent answered with an error that cannot be read")
+    classes: dict[int, type[TestbedError]] = {UsageError.exit_code: UsageError, HostError.exit_code: HostError}
+    return classes.get(fault.exit_code, TestbedError)(fault.message)
+
+
+@asynccontextmanager
+async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
+    """Connect to a broker and yield a `Caller` for one agent on it.
+
+    Raise `BusError` when the broker refuses or is not there.
+    """
+    identifier = f"c{uuid.uuid4().hex[:16]}"
+    mqtt = client(address, identifier)
+    try:
+        await mqtt.__aenter__()
+    except aiomqtt.MqttError as error:
+        raise BusError(f"broker {address.host}:{address.port}: {error}") from None
+    caller = Caller(mqtt, agent, identifier)
+    pump = asyncio.create_task(caller.pump())
+    try:
+        await mqtt.subscribe(f"{messages.PREFIX}/+/{agent}/reply/{identifier}", qos=1)
+        await mqtt.subscribe(messages.status_topic(agent), qos=1)
+        yield caller
+    except aiomqtt.MqttError as error:
+        raise BusError(f"broker {address.host}:{address.port}: {error}") from None
+    finally:
+        pump.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await pump
+        # The broker may already be gone, as after `shutdown`; there is nobody left to say goodbye to.
+        with contextlib.suppress(aiomqtt.MqttError):
+            await mqtt.__aexit__(None, None, None)

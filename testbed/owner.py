@@ -1,0 +1,260 @@
+"""What an agent owns and does: labs in the system, one data plane for each, and the verbs on them.
+
+Knows nothing of MQTT.
+
+Verbs are called from many threads at once. Each lab has a lock that serialises what happens to it; `destroy` does not
+wait for a run to end by itself but interrupts it first. Every verb may be repeated and may be cut off at any moment:
+the truth about what exists is in the system, and this object only adds who is alive.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from testbed import messages
+from testbed.errors import HostError, TestbedError, UsageError
+from testbed.execution import Engine
+
+Document = dict[str, Any]
+Progress = Callable[[Document], None]
+
+
+class Fabric(Engine, Protocol):
+    """What an owner needs of a data plane besides running workloads on it."""
+
+    def close(self) -> None:
+        """Stop its thread and close its sockets."""
+
+
+class Driver(Protocol):
+    """How labs come into the system and leave it. Every method may be repeated without harm."""
+
+    def deploy(self, plan: Document) -> list[Document]: ...
+    def destroy(self, lab: str) -> None: ...
+    def labs(self) -> dict[str, list[str]]: ...
+    def namespace(self, lab: str, node: str) -> str: ...
+
+
+class Interrupted(TestbedError):
+    """Say that a run was cut off because its lab is being destroyed, or the agent is ending."""
+
+
+class InterruptibleFabric:
+    """A fabric whose `advance` raises `Interrupted` as soon as somebody wants the lab for something else."""
+
+    def __init__(self, fabric: Engine, interrupted: threading.Event) -> None:
+        self._fabric = fabric
+        self._interrupted = interrupted
+
+    def load(self, workload: str) -> None:
+        """Load a workload."""
+        self._fabric.load(workload)
+
+    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
+        """Fill a rank's memory."""
+        self._fabric.write_memory(rank, offset, data)
+
+    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
+        """Read a rank's memory."""
+        return self._fabric.read_memory(rank, offset, length)
+
+    def advance(self, budget: int) -> bool:
+        """Run on, unless interrupted."""
+        if self._interrupted.is_set():
+            raise Interrupted("the run was interrupted")
+        return self._fabric.advance(budget)
+
+    def report(self) -> str:
+        """Return the fabric's report."""
+        return self._fabric.report()
+
+
+@dataclass
+class _Lab:
+    plan: Document
+    dilation: int
+    fabric: Fabric
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+
+
+MakeFabric = Callable[[str, int, str], Fabric]
+Execute = Callable[[Engine, Document, int, Document, Progress], Document]
+
+
+class LabOwner:
+    """Own labs. `make_fabric(plan, dilation, attachments)` opens a data plane; `execute` runs an experiment on one."""
+
+    def __init__(self, driver: Driver, make_fabric: MakeFabric, execute: Execute) -> None:
+        self._driver = driver
+        self._make_fabric = make_fabric
+        self._execute = execute
+        self._labs: dict[str, _Lab] = {}
+        self._building: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def perform(self, verb: str, body: BaseModel, progress: Progress) -> Document:
+        """Do one verb. Raise a `TestbedError` that says what is wrong, in the user's words."""
+        match body:
+            case messages.DeployBody(plan=plan, dilation=dilation):
+                return self.deploy(plan, dilation)
+            case messages.RunBody(lab=lab, spec=spec):
+                return self.run(lab, spec, progress)
+            case messages.LabBody(lab=lab):
+                return self.destroy(lab) if verb == "destroy" else self.inspect(lab)
+            case messages.PortBody(lab=lab, node=node, port=port):
+                return self.port_place(lab, node, port)
+            case messages.NodeBody(lab=lab, node=node):
+                return {"netns": self._namespace(lab, node)}
+        # `ping` and `shutdown` have nothing to do here: to be answered is all they ask for.
+        return {"labs": self.list()} if verb == "list" else {}
+
+    def deploy(self, plan: Document, dilation: int) -> Document:
+        """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is replaced.
+
+        Raises `UsageError` when the lab is up with another plan or dilation. Undoes everything when it fails.
+        """
+        lab = str(plan["lab"])
+        with self._building_lock(lab):
+            present = self._labs.get(lab)
+            if present is not None:
+                if present.plan == plan and present.dilation == dilation:
+                    return {"lab": lab, "changed": False}
+                raise UsageError(f"lab {lab} is deployed already, with another plan or dilation; destroy it first")
+            self._driver.destroy(lab)
+            try:
+                attachments = self._driver.deploy(plan)
+                fabric = self._make_fabric(json.dumps(plan), dilation, json.dumps(attachments))
+            except BaseException:
+                self._driver.destroy(lab)
+                raise
+            self._labs[lab] = _Lab(plan, dilation, fabric)
+            return {"lab": lab, "changed": True}
+
+    def destroy(self, lab: str) -> Document:
+        """Take a lab down, interrupting a run on it. A lab that is not there is down already."""
+        present = self._labs.get(lab)
+        if present is not None:
+            present.interrupted.set()
+        with self._building_lock(lab):
+            existed = lab in self._driver.labs()
+            present = self._labs.get(lab)
+            if present is not None:
+                present.interrupted.set()
+                with present.lock:
+                    del self._labs[lab]
+                    present.fabric.close()
+            self._driver.destroy(lab)
+            return {"lab": lab, "changed": existed}
+
+    def run(self, lab: str, spec: Document, progress: Progress) -> Document:
+        """Run an experiment on a lab that is up; one at a time on each lab."""
+        present = self._running(lab)
+        if not present.lock.acquire(blocking=False):
+            raise UsageError(f"lab {lab} is busy with another run")
+        try:
+            engine = InterruptibleFabric(present.fabric, present.interrupted)
+            return self._execute(engine, present.plan, present.dilation, spec, progress)
+        finally:
+            present.lock.release()
+
+    def list(self) -> list[Document]:
+        """List every lab of ours in the system.
+
+        Its nodes, and whether it is running or broken (without a data plane).
+        """
+        rows = []
+        for lab, nodes in sorted(self._driver.labs().items()):
+            present = self._labs.get(lab)
+            row: Document = {"lab": lab, "state": "running" if present else "broken", "nodes": sorted(nodes)}
+            if present:
+                row["dilation"] = present.dilation
+                row["busy"] = present.lock.locked()
+            rows.append(row)
+        return rows
+
+    def inspect(self, lab: str) -> Document:
+        """Describe one lab: state, nodes with addresses, and the live counters of its ports."""
+        row = next((row for row in self.list() if row["lab"] == lab), None)
+        if row is None:
+            raise UsageError(f"no lab {lab} is deployed on this machine")
+        present = self._labs.get(lab)
+        if present is None:
+            return row
+        row["stations"] = [
+            {
+                "node": present.plan["nodes"][station["node"]]["name"],
+                **{key: station[key] for key in ("kind", "mac", "ip")},
+            }
+            for station in present.plan["stations"]
+        ]
+        row["ports"] = json.loads(present.fabric.report())["ports"]
+        return row
+
+    def port_place(self, lab: str, node: str, port: str) -> Document:
+        """Say where a port can be listened to: the namespace and the interface in it."""
+        present = self._running(lab)
+        names = {entry["name"]: [p["name"] for p in entry["ports"]] for entry in present.plan["nodes"]}
+        if port not in names.get(node, []):
+            raise UsageError(f"lab {lab} has no port {node}:{port}")
+        for link in present.plan["links"]:
+            ends = [
+                (present.plan["nodes"][n]["name"], present.plan["nodes"][n]["ports"][p]["name"])
+                for n, p in (link["a"], link["b"])
+            ]
+            if (node, port) in ends and link["medium"] != "veth":
+                raise UsageError(
+                    f"{node}:{port}: its link is of medium {link['medium']} and has no interface to listen on"
+                )
+        return {"netns": self._namespace(lab, node), "interface": port}
+
+    def counters(self) -> dict[tuple[str, str, str], Document]:
+        """Read the counters of all ports of all labs, by (lab, node, port)."""
+        found = {}
+        for lab, present in list(self._labs.items()):
+            for port, counters in json.loads(present.fabric.report())["ports"].items():
+                node, _, name = port.partition(":")
+                found[lab, node, name] = counters
+        return found
+
+    def has_labs(self) -> bool:
+        """Tell whether any lab is up or being built."""
+        return bool(self._labs) or any(lock.locked() for lock in list(self._building.values()))
+
+    def interrupt_all(self) -> None:
+        """Make every run end at its next step."""
+        for present in list(self._labs.values()):
+            present.interrupted.set()
+
+    def close(self) -> None:
+        """Stop all data planes; leave the namespaces. They are `broken` from now on."""
+        self.interrupt_all()
+        for lab, present in list(self._labs.items()):
+            with present.lock:
+                self._labs.pop(lab, None)
+                present.fabric.close()
+
+    def _running(self, lab: str) -> _Lab:
+        if present := self._labs.get(lab):
+            return present
+        if lab in self._driver.labs():
+            raise HostError(f"lab {lab} is broken: it has no data plane; destroy it, or deploy it again")
+        raise UsageError(f"no lab {lab} is deployed on this machine")
+
+    def _namespace(self, lab: str, node: str) -> str:
+        nodes = self._driver.labs().get(lab)
+        if nodes is None:
+            raise UsageError(f"no lab {lab} is deployed on this machine")
+        if node not in nodes:
+            raise UsageError(f"lab {lab} has no node {node}; it has {', '.join(sorted(nodes))}")
+        return self._driver.namespace(lab, node)
+
+    def _building_lock(self, lab: str) -> threading.Lock:
+        with self._guard:
+            return self._building.setdefault(lab, threading.Lock())
