@@ -237,9 +237,7 @@ def _check_lab(topic_lab: str, body: BaseModel) -> None:
             meant = plan.get("lab")
             if not isinstance(meant, str) or not messages.is_name(meant):
                 raise UsageError("plan.lab: not a safe identifier")
-        case messages.LabBody(lab=name) | messages.RunBody(lab=name):
-            meant = name
-        case messages.NodeBody(lab=name) | messages.PortBody(lab=name):
+        case messages.LabBody(lab=name) | messages.RunBody(lab=name) | messages.PortBody(lab=name):
             meant = name
         case _:
             meant = messages.NO_LAB

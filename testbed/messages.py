@@ -55,7 +55,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Verb = Literal["ping", "list", "deploy", "destroy", "inspect", "run", "exec_info", "capture_info", "shutdown"]
+Verb = Literal["ping", "list", "deploy", "destroy", "inspect", "run", "capture_points", "shutdown"]
 
 
 class Request(_Message):
@@ -105,13 +105,6 @@ class RunBody(_Message):
     spec: dict[str, Any]
 
 
-class NodeBody(_Message):
-    """Name one node of a lab."""
-
-    lab: Name
-    node: Name
-
-
 class PortBody(_Message):
     """Name one port of one node of a lab."""
 
@@ -127,8 +120,7 @@ BODIES: dict[str, type[_Message]] = {
     "destroy": LabBody,
     "inspect": LabBody,
     "run": RunBody,
-    "exec_info": NodeBody,
-    "capture_info": PortBody,
+    "capture_points": PortBody,
     "shutdown": NoBody,
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,13 +32,20 @@ class Fabric(Engine, Protocol):
         """Stop its thread and close its sockets."""
 
 
-class Driver(Protocol):
-    """How labs come into the system and leave it. Every method may be repeated without harm."""
+class LabDriver(Protocol):
+    """What an owner needs of a driver: labs into the system and out of it, every call safe to repeat."""
 
-    def deploy(self, plan: Document) -> list[Document]: ...
-    def destroy(self, lab: str) -> None: ...
-    def labs(self) -> dict[str, list[str]]: ...
-    def namespace(self, lab: str, node: str) -> str: ...
+    def deploy(self, plan: Document, dilation: int) -> Sequence[Mapping[str, Any]]:
+        """Build a lab and return where its ports are."""
+
+    def destroy(self, lab: str) -> Sequence[str]:
+        """Remove a lab; return its nodes, none if there was no lab."""
+
+    def list_labs(self) -> dict[str, list[str]]:
+        """Return the labs in the system and their nodes."""
+
+    def namespace_path(self, lab: str, node: str) -> str:
+        """Return where the namespace of a node is."""
 
 
 class Interrupted(TestbedError):
@@ -91,7 +98,7 @@ Execute = Callable[[Engine, Document, int, Document, Progress], Document]
 class LabOwner:
     """Own labs. `make_fabric(plan, dilation, attachments)` opens a data plane; `execute` runs an experiment on one."""
 
-    def __init__(self, driver: Driver, make_fabric: MakeFabric, execute: Execute) -> None:
+    def __init__(self, driver: LabDriver, make_fabric: MakeFabric, execute: Execute) -> None:
         self._driver = driver
         self._make_fabric = make_fabric
         self._execute = execute
@@ -109,16 +116,15 @@ class LabOwner:
             case messages.LabBody(lab=lab):
                 return self.destroy(lab) if verb == "destroy" else self.inspect(lab)
             case messages.PortBody(lab=lab, node=node, port=port):
-                return self.port_place(lab, node, port)
-            case messages.NodeBody(lab=lab, node=node):
-                return {"netns": self._namespace(lab, node)}
+                return self.capture_points(lab, node, port)
         # `ping` and `shutdown` have nothing to do here: to be answered is all they ask for.
         return {"labs": self.list()} if verb == "list" else {}
 
     def deploy(self, plan: Document, dilation: int) -> Document:
-        """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is replaced.
+        """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.
 
-        Raises `UsageError` when the lab is up with another plan or dilation. Undoes everything when it fails.
+        Raises `UsageError` when the lab is up with another plan or dilation, `DriverError` when a dead agent left another
+        lab of this name. Undoes what it did when it fails.
         """
         lab = str(plan["lab"])
         with self._building_lock(lab):
@@ -127,12 +133,14 @@ class LabOwner:
                 if present.plan == plan and present.dilation == dilation:
                     return {"lab": lab, "changed": False}
                 raise UsageError(f"lab {lab} is deployed already, with another plan or dilation; destroy it first")
-            self._driver.destroy(lab)
+            stood_before = lab in self._driver.list_labs()
+            attachments = self._driver.deploy(plan, dilation)
             try:
-                attachments = self._driver.deploy(plan)
-                fabric = self._make_fabric(json.dumps(plan), dilation, json.dumps(attachments))
+                places = json.dumps(list(attachments))
+                fabric = self._make_fabric(json.dumps(plan), dilation, places)
             except BaseException:
-                self._driver.destroy(lab)
+                if not stood_before:
+                    self._driver.destroy(lab)
                 raise
             self._labs[lab] = _Lab(plan, dilation, fabric)
             return {"lab": lab, "changed": True}
@@ -143,15 +151,13 @@ class LabOwner:
         if present is not None:
             present.interrupted.set()
         with self._building_lock(lab):
-            existed = lab in self._driver.labs()
             present = self._labs.get(lab)
             if present is not None:
                 present.interrupted.set()
                 with present.lock:
                     del self._labs[lab]
                     present.fabric.close()
-            self._driver.destroy(lab)
-            return {"lab": lab, "changed": existed}
+            return {"lab": lab, "changed": bool(self._driver.destroy(lab))}
 
     def run(self, lab: str, spec: Document, progress: Progress) -> Document:
         """Run an experiment on a lab that is up; one at a time on each lab."""
@@ -170,7 +176,7 @@ class LabOwner:
         Its nodes, and whether it is running or broken (without a data plane).
         """
         rows = []
-        for lab, nodes in sorted(self._driver.labs().items()):
+        for lab, nodes in sorted(self._driver.list_labs().items()):
             present = self._labs.get(lab)
             row: Document = {"lab": lab, "state": "running" if present else "broken", "nodes": sorted(nodes)}
             if present:
@@ -197,22 +203,21 @@ class LabOwner:
         row["ports"] = json.loads(present.fabric.report())["ports"]
         return row
 
-    def port_place(self, lab: str, node: str, port: str) -> Document:
-        """Say where a port can be listened to: the namespace and the interface in it."""
-        present = self._running(lab)
-        names = {entry["name"]: [p["name"] for p in entry["ports"]] for entry in present.plan["nodes"]}
-        if port not in names.get(node, []):
-            raise UsageError(f"lab {lab} has no port {node}:{port}")
-        for link in present.plan["links"]:
-            ends = [
-                (present.plan["nodes"][n]["name"], present.plan["nodes"][n]["ports"][p]["name"])
-                for n, p in (link["a"], link["b"])
-            ]
-            if (node, port) in ends and link["medium"] != "veth":
-                raise UsageError(
-                    f"{node}:{port}: its link is of medium {link['medium']} and has no interface to listen on"
-                )
-        return {"netns": self._namespace(lab, node), "interface": port}
+    def capture_points(self, lab: str, node: str, port: str) -> Document:
+        """Say where to listen to a port: at both ends of its link, each for what arrives there.
+
+        A frame that the data plane sends does not show at the end that it leaves by, only at the one where it arrives.
+        """
+        plan = self._running(lab).plan
+        for link in plan["links"]:
+            ends = [(plan["nodes"][n]["name"], plan["nodes"][n]["ports"][p]["name"]) for n, p in (link["a"], link["b"])]
+            if (node, port) not in ends:
+                continue
+            if link["medium"] != "veth":
+                raise UsageError(f"{node}:{port} is on a link of medium {link['medium']}: no interface to listen on")
+            points = [{"netns": self._driver.namespace_path(lab, n), "interface": p} for n, p in ends]
+            return {"points": points}
+        raise UsageError(f"lab {lab} has no port {node}:{port} with a link")
 
     def counters(self) -> dict[tuple[str, str, str], Document]:
         """Read the counters of all ports of all labs, by (lab, node, port)."""
@@ -243,17 +248,9 @@ class LabOwner:
     def _running(self, lab: str) -> _Lab:
         if present := self._labs.get(lab):
             return present
-        if lab in self._driver.labs():
+        if lab in self._driver.list_labs():
             raise HostError(f"lab {lab} is broken: it has no data plane; destroy it, or deploy it again")
         raise UsageError(f"no lab {lab} is deployed on this machine")
-
-    def _namespace(self, lab: str, node: str) -> str:
-        nodes = self._driver.labs().get(lab)
-        if nodes is None:
-            raise UsageError(f"no lab {lab} is deployed on this machine")
-        if node not in nodes:
-            raise UsageError(f"lab {lab} has no node {node}; it has {', '.join(sorted(nodes))}")
-        return self._driver.namespace(lab, node)
 
     def _building_lock(self, lab: str) -> threading.Lock:
         with self._guard:

@@ -28,6 +28,8 @@ PLAN: Document = {
     "links": [],
 }
 
+NO_FABRIC = 13
+
 
 class MemoryFabric:
     """A data plane that counts how often it was advanced."""
@@ -59,21 +61,18 @@ class MemoryDriver:
 
     def __init__(self) -> None:
         self.system: dict[str, list[str]] = {}
-        self.fail: TestbedError | None = None
 
-    def deploy(self, plan: Document) -> list[Document]:
+    def deploy(self, plan: Document, dilation: int) -> list[Document]:
         self.system[plan["lab"]] = [node["name"] for node in plan["nodes"]]
-        if self.fail:
-            raise self.fail
         return []
 
-    def destroy(self, lab: str) -> None:
-        self.system.pop(lab, None)
+    def destroy(self, lab: str) -> list[str]:
+        return self.system.pop(lab, [])
 
-    def labs(self) -> dict[str, list[str]]:
+    def list_labs(self) -> dict[str, list[str]]:
         return dict(self.system)
 
-    def namespace(self, lab: str, node: str) -> str:
+    def namespace_path(self, lab: str, node: str) -> str:
         return f"/run/netns/testbed-{lab}-{node}"
 
 
@@ -104,6 +103,8 @@ async def world(idle_exit_s: float | None = None) -> AsyncIterator[World]:
     driver, fabrics = MemoryDriver(), list[MemoryFabric]()
 
     def make_fabric(plan: str, dilation: int, attachments: str) -> MemoryFabric:
+        if dilation == NO_FABRIC:
+            raise HostError("no such device")
         fabrics.append(MemoryFabric())
         return fabrics[-1]
 
@@ -141,8 +142,8 @@ async def next_on(mqtt: aiomqtt.Client, topic: str) -> Document:
     raise AssertionError("no message")
 
 
-async def deploy(caller: bus.Caller, plan: Document = PLAN) -> Document:
-    return await caller.request("deploy", {"plan": plan, "dilation": 1}, lab="tiny")
+async def deploy(caller: bus.Caller, plan: Document = PLAN, dilation: int = 1) -> Document:
+    return await caller.request("deploy", {"plan": plan, "dilation": dilation}, lab="tiny")
 
 
 @bus_test
@@ -155,9 +156,6 @@ async def test_a_lab_is_deployed_inspected_and_destroyed(w: World) -> None:
         assert (inspected["state"], inspected["nodes"]) == ("running", ["h1"])
         assert inspected["stations"][0]["ip"] == "198.18.0.1"
         assert (await caller.request("list"))["labs"][0]["lab"] == "tiny"
-        assert (await caller.request("exec_info", {"lab": "tiny", "node": "h1"}, lab="tiny"))["netns"].endswith(
-            "tiny-h1"
-        )
         assert await caller.request("destroy", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": True}
         assert await caller.request("destroy", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": False}
         assert w.driver.system == {}
@@ -172,8 +170,8 @@ async def test_errors_keep_their_words_and_their_exit_code(w: World) -> None:
         await deploy(caller)
         with pytest.raises(UsageError, match="another plan"):
             await deploy(caller, {**PLAN, "seed": 2})
-        with pytest.raises(UsageError, match="no node h9"):
-            await caller.request("exec_info", {"lab": "tiny", "node": "h9"}, lab="tiny")
+        with pytest.raises(UsageError, match="no port h1:eth9"):
+            await caller.request("capture_points", {"lab": "tiny", "node": "h1", "port": "eth9"}, lab="tiny")
         w.driver.system["orphan"] = ["a"]
         with pytest.raises(HostError, match="broken"):
             await caller.request("run", {"lab": "orphan", "spec": {}}, lab="orphan")
@@ -181,10 +179,9 @@ async def test_errors_keep_their_words_and_their_exit_code(w: World) -> None:
 
 @bus_test
 async def test_a_failed_deploy_leaves_nothing(w: World) -> None:
-    w.driver.fail = HostError("no such device")
     async with bus.connect(w.address, "local") as caller:
         with pytest.raises(HostError, match="no such device"):
-            await deploy(caller)
+            await deploy(caller, dilation=NO_FABRIC)
         assert w.driver.system == {}
         assert (await caller.request("list"))["labs"] == []
 

@@ -86,7 +86,7 @@ def test_no_answer_goes_outside_our_topics_or_without_an_identifier(changes: dic
         ("destroy", {"lab": ""}),
         ("destroy", {"lab": "x" * 64}),
         ("destroy", {}),
-        ("exec_info", {"lab": "a", "node": "; reboot"}),
+        ("capture_points", {"lab": "a", "node": "; reboot", "port": "eth1"}),
         ("deploy", {"plan": {}, "dilation": 0}),
         ("deploy", {"plan": {}, "dilation": "1"}),
         ("deploy", {"plan": "text", "dilation": 1}),
