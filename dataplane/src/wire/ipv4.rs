@@ -82,10 +82,9 @@ impl Ipv4 {
         if flags_and_offset & MORE_FRAGMENTS_AND_OFFSET != 0 {
             return Err(WireError::Fragment);
         }
-        let found = field::CHECKSUM.u16(header);
-        let computed = checksum(header);
-        if found != computed {
-            return Err(WireError::BadChecksum { found, computed });
+        if sum(header) != 0xffff {
+            let found = field::CHECKSUM.u16(header);
+            return Err(WireError::BadChecksum { found });
         }
         let tos = field::TOS.u8(header);
         let ipv4 = Self {
@@ -131,8 +130,8 @@ impl Ipv4 {
         field::PROTOCOL.set(&mut header, [self.protocol]);
         field::SRC.set(&mut header, self.src);
         field::DST.set(&mut header, self.dst);
-        let sum = checksum(&header);
-        field::CHECKSUM.set(&mut header, sum.to_be_bytes());
+        let checksum = !sum(&header);
+        field::CHECKSUM.set(&mut header, checksum.to_be_bytes());
         Ok(header)
     }
 }
@@ -197,18 +196,19 @@ fn check_version_and_ihl(found: u8) -> Result<(), WireError> {
     Err(WireError::Options { header_bytes })
 }
 
-/// Compute the checksum of a header as if its checksum field were zero.
+/// Add up the words of a header, checksum included: all ones if the checksum is right (RFC 1071).
 #[inline]
-fn checksum(header: &[u8; HEADER_BYTES]) -> u16 {
+fn sum(header: &[u8; HEADER_BYTES]) -> u16 {
     let (words, _) = header.as_chunks::<2>();
-    let sum: u32 = words
-        .iter()
-        .map(|&word| u32::from(u16::from_be_bytes(word)))
-        .sum();
-    !fold(sum - u32::from(field::CHECKSUM.u16(header)))
+    fold(
+        words
+            .iter()
+            .map(|&word| u32::from(u16::from_be_bytes(word)))
+            .sum(),
+    )
 }
 
-/// Fold a sum of up to 2^16 words into 16 bits, end-around carry (RFC 1071).
+/// Fold a sum of up to 2^16 words into 16 bits with end-around carry.
 #[inline]
 fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);

@@ -36,8 +36,8 @@ pub enum WireError {
     Options { header_bytes: usize },
     #[error("IPv4 fragment")]
     Fragment,
-    #[error("IPv4 header checksum {found:04x}, computed {computed:04x}")]
-    BadChecksum { found: u16, computed: u16 },
+    #[error("IPv4 header checksum {found:04x} is wrong")]
+    BadChecksum { found: u16 },
     #[error("not IPv4: EtherType {ethertype:04x}")]
     NotIpv4 { ethertype: u16 },
     #[error("not UDP: protocol {protocol}")]
