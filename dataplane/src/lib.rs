@@ -1,4 +1,22 @@
 //! The fabric of the lossless testbed: switches, NICs and links as pure state machines, and the two clocks that drive them.
 
+pub mod build;
+pub mod capture;
+pub mod clock;
+pub mod codec;
+pub mod event;
+pub mod fabric;
+pub mod frame;
 pub mod io;
+pub mod link;
+pub mod nic;
+pub mod plan;
+pub mod port;
+#[cfg(feature = "extension-module")]
+mod python;
+pub mod report;
+pub mod switch;
+pub mod timers;
+pub mod units;
+pub mod watch;
 pub mod wire;

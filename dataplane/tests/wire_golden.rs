@@ -6,8 +6,7 @@ use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
 use _dataplane::wire::roce::{
-    build_frame, parse_frame, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome,
-    DEFAULT_PKEY,
+    build_frame, parse_frame, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome, DEFAULT_PKEY,
 };
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::WireError;
@@ -25,33 +24,15 @@ const BTH_AT: usize = UDP_CHECKSUM_AT + 2;
 const CONGESTION_AT: usize = BTH_AT + 4;
 
 fn golden(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/golden/frames")
-        .join(name)
-        .with_extension("hex");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/frames").join(name).with_extension("hex");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-    let digits: String = text
-        .lines()
-        .filter_map(|line| line.split('#').next())
-        .flat_map(str::split_whitespace)
-        .collect();
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-        .collect()
+    let digits: String =
+        text.lines().filter_map(|line| line.split('#').next()).flat_map(str::split_whitespace).collect();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 fn ip(dscp: u8, ecn: Ecn, identification: u16, src: [u8; 4], dst: [u8; 4]) -> Ipv4 {
-    Ipv4 {
-        dscp,
-        ecn,
-        identification,
-        dont_fragment: true,
-        ttl: 64,
-        protocol: PROTOCOL_UDP,
-        src,
-        dst,
-    }
+    Ipv4 { dscp, ecn, identification, dont_fragment: true, ttl: 64, protocol: PROTOCOL_UDP, src, dst }
 }
 
 fn bth(opcode: Opcode, dest_qp: u32, psn: u32) -> Bth {
@@ -71,22 +52,10 @@ fn bth(opcode: Opcode, dest_qp: u32, psn: u32) -> Bth {
 /// A frame from `SENDER` to `RECEIVER` without extension headers.
 fn frame(ip: Ipv4, src_port: u16, bth: Bth, payload: &[u8]) -> RoceFrame<'_> {
     RoceFrame {
-        ethernet: Ethernet {
-            dst: RECEIVER,
-            src: SENDER,
-            ethertype: ETHERTYPE_IPV4,
-        },
+        ethernet: Ethernet { dst: RECEIVER, src: SENDER, ethertype: ETHERTYPE_IPV4 },
         ip,
-        udp: Udp {
-            src_port,
-            dst_port: ROCE_PORT,
-        },
-        packet: RocePacket {
-            bth,
-            reth: None,
-            aeth: None,
-            payload,
-        },
+        udp: Udp { src_port, dst_port: ROCE_PORT },
+        packet: RocePacket { bth, reth: None, aeth: None, payload },
     }
 }
 
@@ -95,21 +64,14 @@ fn write_only() -> RoceFrame<'static> {
     let header = bth(Opcode::WriteOnly, 0x11, 0x12_3456);
     let mut frame = frame(ip(3, Ecn::NotEct, 1, A, B), 49152, header, SIXTEEN);
     frame.packet.bth.ack_request = true;
-    frame.packet.reth = Some(Reth {
-        va: 0x1000,
-        rkey: 0x1234,
-        dma_bytes: 16,
-    });
+    frame.packet.reth = Some(Reth { va: 0x1000, rkey: 0x1234, dma_bytes: 16 });
     frame
 }
 
 fn ack() -> RoceFrame<'static> {
     let header = bth(Opcode::Ack, 0x22, 0x12_3456);
     let mut frame = frame(ip(3, Ecn::NotEct, 3, B, A), 49152, header, &[]);
-    frame.packet.aeth = Some(Aeth {
-        syndrome: Syndrome::ACK,
-        msn: 1,
-    });
+    frame.packet.aeth = Some(Aeth { syndrome: Syndrome::ACK, msn: 1 });
     frame
 }
 
@@ -141,10 +103,7 @@ fn nak_sequence_error() -> RoceFrame<'static> {
     let header = bth(Opcode::Ack, 0x11, 0x42);
     let ip = ip(24, Ecn::NotEct, 10, LAB_A, LAB_B);
     let mut frame = frame(ip, 0xc011, header, &[]);
-    frame.packet.aeth = Some(Aeth {
-        syndrome: Syndrome::Nak(Nak::PsnSequenceError),
-        msn: 5,
-    });
+    frame.packet.aeth = Some(Aeth { syndrome: Syndrome::Nak(Nak::PsnSequenceError), msn: 5 });
     frame
 }
 
@@ -153,11 +112,7 @@ fn read_request() -> RoceFrame<'static> {
     let ip = ip(24, Ecn::Ect0, 9, LAB_A, LAB_B);
     let mut frame = frame(ip, 0xc011, header, &[]);
     frame.packet.bth.ack_request = true;
-    frame.packet.reth = Some(Reth {
-        va: 0x7f00_0000_1000,
-        rkey: 0x1234,
-        dma_bytes: 65536,
-    });
+    frame.packet.reth = Some(Reth { va: 0x7f00_0000_1000, rkey: 0x1234, dma_bytes: 65536 });
     frame
 }
 
@@ -258,10 +213,7 @@ fn marking_refuses_what_is_not_ipv4_and_leaves_it_alone() {
 
 #[test]
 fn pfc_frame_is_written_byte_for_byte_and_read_back() {
-    let request = Pfc {
-        class_enable: 1 << 3,
-        quanta: [0, 0, 0, 0xffff, 0, 0, 0, 0],
-    };
+    let request = Pfc { class_enable: 1 << 3, quanta: [0, 0, 0, 0xffff, 0, 0, 0, 0] };
     let bytes = golden("pfc_xoff_priority_3");
     assert_eq!(request.build(SENDER)[..], bytes);
     assert_eq!(ethernet::fcs(&bytes), [0xb0, 0xb2, 0x29, 0xc3]);
@@ -270,10 +222,7 @@ fn pfc_frame_is_written_byte_for_byte_and_read_back() {
 
 #[test]
 fn pfc_ignores_source_padding_and_the_upper_byte_of_the_vector() {
-    let request = Pfc {
-        class_enable: 0b1000_0001,
-        quanta: [1, 2, 3, 4, 5, 6, 7, 0x8000],
-    };
+    let request = Pfc { class_enable: 0b1000_0001, quanta: [1, 2, 3, 4, 5, 6, 7, 0x8000] };
     let mut bytes = request.build([0; 6]);
     bytes[16] = 0xff;
     let expected = Ok(Some(MacControl::Pfc(request)));
@@ -337,10 +286,7 @@ fn builders_refuse_what_does_not_fit() {
     let wrong = |opcode| WireError::WrongExtension { opcode };
     assert_eq!(refused(|f| f.packet.reth = None), wrong(0x0a));
     assert_eq!(refused(|f| f.packet.bth.opcode = Opcode::Cnp), wrong(0x81));
-    assert_eq!(
-        refused(|f| f.packet.bth.opcode = Opcode::SendOnly),
-        wrong(0x04)
-    );
+    assert_eq!(refused(|f| f.packet.bth.opcode = Opcode::SendOnly), wrong(0x04));
     let dns = WireError::NotRoce { port: 53 };
     assert_eq!(refused(|f| f.udp.dst_port = 53), dns);
     let tcp = WireError::NotUdp { protocol: 6 };
@@ -349,10 +295,7 @@ fn builders_refuse_what_does_not_fit() {
     assert_eq!(refused(|f| f.ethernet.ethertype = 0x0806), arp);
     assert_eq!(what(refused(|f| f.ip.dscp = 64)), "DSCP");
     assert_eq!(what(refused(|f| f.packet.bth.psn = 1 << 24)), "PSN");
-    assert_eq!(
-        what(refused(|f| f.packet.bth.dest_qp = 1 << 24)),
-        "queue pair"
-    );
+    assert_eq!(what(refused(|f| f.packet.bth.dest_qp = 1 << 24)), "queue pair");
 }
 
 #[test]

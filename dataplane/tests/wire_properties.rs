@@ -3,9 +3,7 @@
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
-use _dataplane::wire::roce::{
-    build_frame, parse_frame, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome,
-};
+use _dataplane::wire::roce::{build_frame, parse_frame, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome};
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::{icrc, WireError};
 use proptest::prelude::*;
@@ -14,12 +12,7 @@ use rand_pcg::rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 const ECNS: [Ecn; 4] = [Ecn::NotEct, Ecn::Ect1, Ecn::Ect0, Ecn::Ce];
-const NAKS: [Nak; 4] = [
-    Nak::PsnSequenceError,
-    Nak::InvalidRequest,
-    Nak::RemoteAccess,
-    Nak::RemoteOperational,
-];
+const NAKS: [Nak; 4] = [Nak::PsnSequenceError, Nak::InvalidRequest, Nak::RemoteAccess, Nak::RemoteOperational];
 
 fn ipv4() -> impl Strategy<Value = Ipv4> {
     let ecn = prop::sample::select(&ECNS[..]);
@@ -49,19 +42,17 @@ fn syndrome() -> impl Strategy<Value = Syndrome> {
 fn bth() -> impl Strategy<Value = Bth> {
     let opcode = prop::sample::select(&Opcode::ALL[..]);
     let numbers = (0..1u32 << 24, 0..1u32 << 24);
-    (opcode, any::<[bool; 5]>(), any::<u16>(), numbers).prop_map(
-        |(opcode, flags, pkey, (dest_qp, psn))| Bth {
-            opcode,
-            solicited: flags[0],
-            migration: flags[1],
-            pkey,
-            fecn: flags[2],
-            becn: flags[3],
-            dest_qp,
-            ack_request: flags[4],
-            psn,
-        },
-    )
+    (opcode, any::<[bool; 5]>(), any::<u16>(), numbers).prop_map(|(opcode, flags, pkey, (dest_qp, psn))| Bth {
+        opcode,
+        solicited: flags[0],
+        migration: flags[1],
+        pkey,
+        fecn: flags[2],
+        becn: flags[3],
+        dest_qp,
+        ack_request: flags[4],
+        psn,
+    })
 }
 
 /// A frame without its payload, and the payload, which is empty where the opcode allows none.
@@ -73,22 +64,11 @@ fn frame() -> impl Strategy<Value = (RoceFrame<'static>, Vec<u8>)> {
     (edges, ipv4(), bth(), reth, aeth, data).prop_map(
         |((dst, src, src_port), ip, bth, (va, rkey, dma_bytes), (syndrome, msn), data)| {
             let extension = bth.opcode.extension();
-            let reth = Reth {
-                va,
-                rkey,
-                dma_bytes,
-            };
+            let reth = Reth { va, rkey, dma_bytes };
             let frame = RoceFrame {
-                ethernet: Ethernet {
-                    dst,
-                    src,
-                    ethertype: ETHERTYPE_IPV4,
-                },
+                ethernet: Ethernet { dst, src, ethertype: ETHERTYPE_IPV4 },
                 ip,
-                udp: Udp {
-                    src_port,
-                    dst_port: ROCE_PORT,
-                },
+                udp: Udp { src_port, dst_port: ROCE_PORT },
                 packet: RocePacket {
                     bth,
                     reth: extension.reth.then_some(reth),
@@ -226,9 +206,7 @@ fn repair(bytes: &mut [u8]) {
     }
     bytes[IP + 10..IP + 12].fill(0);
     let words = bytes[IP..IP + 20].chunks(2);
-    let sum: u32 = words
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
-        .sum();
+    let sum: u32 = words.map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
     bytes[IP + 10..IP + 12].copy_from_slice(&checksum.to_be_bytes());
@@ -269,10 +247,7 @@ fn two_hundred_thousand_damaged_frames_do_no_harm() {
             build(&with_payload(header, &payload))
         })
         .collect();
-    let pause = Pfc {
-        class_enable: 0xff,
-        quanta: [0xffff; 8],
-    };
+    let pause = Pfc { class_enable: 0xff, quanta: [0xffff; 8] };
     originals.push(pause.build([2; 6]).to_vec());
 
     let (mut bytes, mut rebuilt, mut valid) = (Vec::new(), Vec::new(), 0);

@@ -37,11 +37,8 @@ impl Ethernet {
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<(Self, &[u8]), WireError> {
         let (header, payload) = split::<HEADER_BYTES>(frame, "Ethernet header")?;
-        let ethernet = Self {
-            dst: field::DST.get(header),
-            src: field::SRC.get(header),
-            ethertype: field::ETHERTYPE.u16(header),
-        };
+        let ethernet =
+            Self { dst: field::DST.get(header), src: field::SRC.get(header), ethertype: field::ETHERTYPE.u16(header) };
         Ok((ethernet, payload))
     }
 

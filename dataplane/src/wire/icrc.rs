@@ -52,19 +52,14 @@ pub fn icrc(packet: &[u8]) -> Result<[u8; ICRC_BYTES], WireError> {
 /// `BadIcrc`, or `Truncated` below 44 bytes.
 #[inline]
 pub fn verify(packet: &[u8]) -> Result<(), WireError> {
-    let (covered, found) = packet
-        .split_last_chunk::<ICRC_BYTES>()
-        .ok_or(WireError::Truncated {
-            what: "ICRC",
-            need: ICRC_BYTES,
-            have: packet.len(),
-        })?;
+    let (covered, found) = packet.split_last_chunk::<ICRC_BYTES>().ok_or(WireError::Truncated {
+        what: "ICRC",
+        need: ICRC_BYTES,
+        have: packet.len(),
+    })?;
     let computed = icrc(covered)?;
     if *found != computed {
-        return Err(WireError::BadIcrc {
-            found: *found,
-            computed,
-        });
+        return Err(WireError::BadIcrc { found: *found, computed });
     }
     Ok(())
 }

@@ -73,10 +73,7 @@ impl Ipv4 {
         let total_bytes = usize::from(field::TOTAL_BYTES.u16(header));
         let payload_bytes = total_bytes
             .checked_sub(HEADER_BYTES)
-            .ok_or(WireError::BadLength {
-                what: "IPv4 packet",
-                found: total_bytes,
-            })?;
+            .ok_or(WireError::BadLength { what: "IPv4 packet", found: total_bytes })?;
         let payload = prefix(rest, payload_bytes, "IPv4 payload")?;
         let flags_and_offset = field::FLAGS_AND_OFFSET.u16(header);
         if flags_and_offset & MORE_FRAGMENTS_AND_OFFSET != 0 {
@@ -113,10 +110,7 @@ impl Ipv4 {
     pub(super) fn to_bytes(self, payload_bytes: usize) -> Result<[u8; HEADER_BYTES], WireError> {
         at_most("DSCP", u32::from(self.dscp), MAX_DSCP)?;
         if payload_bytes > MAX_PAYLOAD_BYTES {
-            return Err(WireError::BadLength {
-                what: "IPv4 payload",
-                found: payload_bytes,
-            });
+            return Err(WireError::BadLength { what: "IPv4 payload", found: payload_bytes });
         }
         let total_bytes = (HEADER_BYTES + payload_bytes) as u16;
         let flags = if self.dont_fragment { DONT_FRAGMENT } else { 0 };
@@ -147,18 +141,12 @@ pub fn set_ecn_ce(frame: &mut [u8]) -> Result<Ecn, WireError> {
     let have = frame.len();
     let (ethernet, _) = ethernet::Ethernet::parse(frame)?;
     if ethernet.ethertype != ethernet::ETHERTYPE_IPV4 {
-        return Err(WireError::NotIpv4 {
-            ethertype: ethernet.ethertype,
-        });
+        return Err(WireError::NotIpv4 { ethertype: ethernet.ethertype });
     }
     let header: &mut [u8; HEADER_BYTES] = frame
         .get_mut(ethernet::HEADER_BYTES..)
         .and_then(|packet| packet.first_chunk_mut())
-        .ok_or(WireError::Truncated {
-            what: "IPv4 header",
-            need: ethernet::HEADER_BYTES + HEADER_BYTES,
-            have,
-        })?;
+        .ok_or(WireError::Truncated { what: "IPv4 header", need: ethernet::HEADER_BYTES + HEADER_BYTES, have })?;
     let version_and_ihl = field::VERSION_AND_IHL.u8(header);
     check_version_and_ihl(version_and_ihl)?;
     let tos = field::TOS.u8(header);
@@ -167,8 +155,7 @@ pub fn set_ecn_ce(frame: &mut [u8]) -> Result<Ecn, WireError> {
         let marked = tos | Ecn::Ce as u8;
         let old_word = u16::from_be_bytes([version_and_ihl, tos]);
         let new_word = u16::from_be_bytes([version_and_ihl, marked]);
-        let sum =
-            u32::from(!field::CHECKSUM.u16(header)) + u32::from(!old_word) + u32::from(new_word);
+        let sum = u32::from(!field::CHECKSUM.u16(header)) + u32::from(!old_word) + u32::from(new_word);
         field::TOS.set(header, [marked]);
         field::CHECKSUM.set(header, (!fold(sum)).to_be_bytes());
     }
@@ -181,17 +168,11 @@ fn check_version_and_ihl(found: u8) -> Result<(), WireError> {
         return Ok(());
     }
     if found >> 4 != 4 {
-        return Err(WireError::BadVersion {
-            what: "IPv4 header",
-            found: found >> 4,
-        });
+        return Err(WireError::BadVersion { what: "IPv4 header", found: found >> 4 });
     }
     let header_bytes = usize::from(found & 0xf) * 4;
     if header_bytes < HEADER_BYTES {
-        return Err(WireError::BadLength {
-            what: "IPv4 header",
-            found: header_bytes,
-        });
+        return Err(WireError::BadLength { what: "IPv4 header", found: header_bytes });
     }
     Err(WireError::Options { header_bytes })
 }
@@ -200,12 +181,7 @@ fn check_version_and_ihl(found: u8) -> Result<(), WireError> {
 #[inline]
 fn sum(header: &[u8; HEADER_BYTES]) -> u16 {
     let (words, _) = header.as_chunks::<2>();
-    fold(
-        words
-            .iter()
-            .map(|&word| u32::from(u16::from_be_bytes(word)))
-            .sum(),
-    )
+    fold(words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum())
 }
 
 /// Fold a sum of up to 2^16 words into 16 bits with end-around carry.

@@ -4,13 +4,7 @@
 //! Lengths, checksums and pad counts are derived when building and verified when parsing; values do not store them, so they cannot disagree.
 //! No input makes this module panic: the lints below forbid every operation that could, and a field outside its header does not compile.
 
-#![deny(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unreachable
-)]
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 
 pub mod ethernet;
 pub mod icrc;
@@ -23,11 +17,7 @@ pub mod udp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("{what} is cut short: {need} bytes needed, {have} present")]
-    Truncated {
-        what: &'static str,
-        need: usize,
-        have: usize,
-    },
+    Truncated { what: &'static str, need: usize, have: usize },
     #[error("{what} cannot be {found} bytes long")]
     BadLength { what: &'static str, found: usize },
     #[error("{what} has version {found}")]
@@ -53,11 +43,7 @@ pub enum WireError {
     #[error("extension headers do not fit BTH opcode {opcode:#04x}")]
     WrongExtension { opcode: u8 },
     #[error("{what} {found} is above {max}")]
-    TooLarge {
-        what: &'static str,
-        found: u32,
-        max: u32,
-    },
+    TooLarge { what: &'static str, found: u32, max: u32 },
 }
 
 /// Name `N` bytes at offset `AT` of a fixed-size header.
@@ -68,10 +54,7 @@ struct Field<const AT: usize, const N: usize>;
 
 impl<const AT: usize, const N: usize> Field<AT, N> {
     #[inline]
-    #[allow(
-        clippy::indexing_slicing,
-        reason = "the bound is asserted at compile time"
-    )]
+    #[allow(clippy::indexing_slicing, reason = "the bound is asserted at compile time")]
     fn get<const L: usize>(self, header: &[u8; L]) -> [u8; N] {
         const { assert!(AT + N <= L) };
         let mut value = [0; N];
@@ -80,10 +63,7 @@ impl<const AT: usize, const N: usize> Field<AT, N> {
     }
 
     #[inline]
-    #[allow(
-        clippy::indexing_slicing,
-        reason = "the bound is asserted at compile time"
-    )]
+    #[allow(clippy::indexing_slicing, reason = "the bound is asserted at compile time")]
     fn set<const L: usize>(self, header: &mut [u8; L], value: [u8; N]) {
         const { assert!(AT + N <= L) };
         header[AT..AT + N].copy_from_slice(&value);
@@ -113,12 +93,7 @@ impl<const AT: usize> Field<AT, 3> {
 
     /// Write `value`, or refuse it if it needs more than 24 bits.
     #[inline]
-    fn set_u24<const L: usize>(
-        self,
-        header: &mut [u8; L],
-        what: &'static str,
-        value: u32,
-    ) -> Result<(), WireError> {
+    fn set_u24<const L: usize>(self, header: &mut [u8; L], what: &'static str, value: u32) -> Result<(), WireError> {
         at_most(what, value, 0x00ff_ffff)?;
         let [_, high, middle, low] = value.to_be_bytes();
         self.set(header, [high, middle, low]);
@@ -142,25 +117,14 @@ impl<const AT: usize> Field<AT, 8> {
 
 /// Split a header of `N` bytes from the front of `bytes`.
 #[inline]
-fn split<'a, const N: usize>(
-    bytes: &'a [u8],
-    what: &'static str,
-) -> Result<(&'a [u8; N], &'a [u8]), WireError> {
-    bytes.split_first_chunk().ok_or(WireError::Truncated {
-        what,
-        need: N,
-        have: bytes.len(),
-    })
+fn split<'a, const N: usize>(bytes: &'a [u8], what: &'static str) -> Result<(&'a [u8; N], &'a [u8]), WireError> {
+    bytes.split_first_chunk().ok_or(WireError::Truncated { what, need: N, have: bytes.len() })
 }
 
 /// Take the first `need` bytes of `bytes`.
 #[inline]
 fn prefix<'a>(bytes: &'a [u8], need: usize, what: &'static str) -> Result<&'a [u8], WireError> {
-    bytes.get(..need).ok_or(WireError::Truncated {
-        what,
-        need,
-        have: bytes.len(),
-    })
+    bytes.get(..need).ok_or(WireError::Truncated { what, need, have: bytes.len() })
 }
 
 #[inline]

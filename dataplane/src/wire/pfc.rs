@@ -51,11 +51,7 @@ pub enum MacControl {
 impl Pfc {
     /// Build the whole frame, padded to the minimum length, without FCS.
     pub fn build(&self, src: Mac) -> [u8; MIN_FRAME_BYTES] {
-        let ethernet = Ethernet {
-            dst: PFC_DST,
-            src,
-            ethertype: ETHERTYPE_MAC_CONTROL,
-        };
+        let ethernet = Ethernet { dst: PFC_DST, src, ethertype: ETHERTYPE_MAC_CONTROL };
         let mut quanta = [0; 16];
         let (slots, _) = quanta.as_chunks_mut::<2>();
         for (slot, time) in slots.iter_mut().zip(self.quanta) {
@@ -78,10 +74,7 @@ impl Pfc {
         for (time, slot) in quanta.iter_mut().zip(slots) {
             *time = u16::from_be_bytes(*slot);
         }
-        Self {
-            class_enable: field::CLASS_ENABLE.u8(parameters),
-            quanta,
-        }
+        Self { class_enable: field::CLASS_ENABLE.u8(parameters), quanta }
     }
 }
 
@@ -105,9 +98,7 @@ pub fn parse(frame: &[u8]) -> Result<Option<MacControl>, WireError> {
         }
         OPCODE_PAUSE => {
             let (parameters, _) = split::<2>(parameters, "PAUSE parameters")?;
-            MacControl::GlobalPause {
-                quanta: field::PAUSE_QUANTA.u16(parameters),
-            }
+            MacControl::GlobalPause { quanta: field::PAUSE_QUANTA.u16(parameters) }
         }
         opcode => MacControl::Other { opcode },
     };

@@ -33,17 +33,10 @@ impl Udp {
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), WireError> {
         let (header, rest) = split::<HEADER_BYTES>(bytes, "UDP header")?;
         let found = usize::from(field::LENGTH.u16(header));
-        let payload_bytes = found
-            .checked_sub(HEADER_BYTES)
-            .ok_or(WireError::BadLength {
-                what: "UDP datagram",
-                found,
-            })?;
+        let payload_bytes =
+            found.checked_sub(HEADER_BYTES).ok_or(WireError::BadLength { what: "UDP datagram", found })?;
         let payload = prefix(rest, payload_bytes, "UDP payload")?;
-        let udp = Self {
-            src_port: field::SRC_PORT.u16(header),
-            dst_port: field::DST_PORT.u16(header),
-        };
+        let udp = Self { src_port: field::SRC_PORT.u16(header), dst_port: field::DST_PORT.u16(header) };
         Ok((udp, payload))
     }
 
@@ -59,18 +52,12 @@ impl Udp {
 
     pub(super) fn to_bytes(self, payload_bytes: usize) -> Result<[u8; HEADER_BYTES], WireError> {
         if payload_bytes > MAX_PAYLOAD_BYTES {
-            return Err(WireError::BadLength {
-                what: "UDP payload",
-                found: payload_bytes,
-            });
+            return Err(WireError::BadLength { what: "UDP payload", found: payload_bytes });
         }
         let mut header = [0; HEADER_BYTES];
         field::SRC_PORT.set(&mut header, self.src_port.to_be_bytes());
         field::DST_PORT.set(&mut header, self.dst_port.to_be_bytes());
-        field::LENGTH.set(
-            &mut header,
-            ((HEADER_BYTES + payload_bytes) as u16).to_be_bytes(),
-        );
+        field::LENGTH.set(&mut header, ((HEADER_BYTES + payload_bytes) as u16).to_be_bytes());
         Ok(header)
     }
 }

@@ -33,21 +33,13 @@ impl<'a> RocePacket<'a> {
         }
         prefix(rest, extension.reserved_bytes, "CNP")?;
         let data = rest.get(extension.reserved_bytes..).unwrap_or_default();
-        let bad_length = WireError::BadLength {
-            what: "RoCEv2 payload",
-            found: data.len(),
-        };
+        let bad_length = WireError::BadLength { what: "RoCEv2 payload", found: data.len() };
         // The ICRC stands on a four-byte boundary; the pad count says how much of the last word is not payload.
         if data.len() % 4 != 0 || (!extension.payload && !data.is_empty()) {
             return Err(bad_length);
         }
         let payload_bytes = data.len().checked_sub(pad).ok_or(bad_length)?;
-        Ok(Self {
-            bth,
-            reth,
-            aeth,
-            payload: data.get(..payload_bytes).unwrap_or_default(),
-        })
+        Ok(Self { bth, reth, aeth, payload: data.get(..payload_bytes).unwrap_or_default() })
     }
 
     fn emit(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
@@ -75,9 +67,7 @@ impl<'a> RocePacket<'a> {
             && self.aeth.is_some() == extension.aeth
             && (extension.payload || self.payload.is_empty());
         if !fits {
-            return Err(WireError::WrongExtension {
-                opcode: self.bth.opcode as u8,
-            });
+            return Err(WireError::WrongExtension { opcode: self.bth.opcode as u8 });
         }
         let reth_bytes = if extension.reth { RETH_BYTES } else { 0 };
         let aeth_bytes = if extension.aeth { AETH_BYTES } else { 0 };
@@ -104,6 +94,18 @@ pub struct RoceFrame<'a> {
 /// `NotIpv4`, `NotUdp`, `NotRoce` for frames that are something else; `BadIcrc`; what the parsers of the headers report; `BadLength` if UDP does not
 /// fill IPv4, or if payload and pad are not whole words or not allowed by the opcode.
 pub fn parse_frame(frame: &[u8]) -> Result<RoceFrame<'_>, WireError> {
+    parse(frame, icrc::verify)
+}
+
+/// Read a frame like `parse_frame`, but leave the ICRC alone, as a switch does: it is the receiver's to check.
+///
+/// # Errors
+/// As `parse_frame`, without `BadIcrc`.
+pub fn parse_frame_in_transit(frame: &[u8]) -> Result<RoceFrame<'_>, WireError> {
+    parse(frame, |_| Ok(()))
+}
+
+fn parse(frame: &[u8], verify: impl FnOnce(&[u8]) -> Result<(), WireError>) -> Result<RoceFrame<'_>, WireError> {
     let (ethernet, ip_packet) = Ethernet::parse(frame)?;
     expect_ipv4(&ethernet)?;
     let (ip, datagram) = Ipv4::parse(ip_packet)?;
@@ -111,25 +113,13 @@ pub fn parse_frame(frame: &[u8]) -> Result<RoceFrame<'_>, WireError> {
     let (udp, udp_payload) = Udp::parse(datagram)?;
     expect_roce(&udp)?;
     if datagram.len() != udp::HEADER_BYTES + udp_payload.len() {
-        return Err(WireError::BadLength {
-            what: "UDP payload",
-            found: udp_payload.len(),
-        });
+        return Err(WireError::BadLength { what: "UDP payload", found: udp_payload.len() });
     }
-    let unpadded = prefix(
-        ip_packet,
-        ipv4::HEADER_BYTES + datagram.len(),
-        "IPv4 packet",
-    )?;
-    icrc::verify(unpadded)?;
+    let unpadded = prefix(ip_packet, ipv4::HEADER_BYTES + datagram.len(), "IPv4 packet")?;
+    verify(unpadded)?;
     let packet_bytes = udp_payload.len().saturating_sub(ICRC_BYTES);
     let packet = RocePacket::parse(prefix(udp_payload, packet_bytes, "RoCEv2 packet")?)?;
-    Ok(RoceFrame {
-        ethernet,
-        ip,
-        udp,
-        packet,
-    })
+    Ok(RoceFrame { ethernet, ip, udp, packet })
 }
 
 /// Write a whole frame without FCS into `out`, in place of what it holds: headers, payload, pad, ICRC, Ethernet padding.

@@ -144,10 +144,7 @@ impl Bth {
         let (header, rest) = split::<BTH_BYTES>(bytes, "BTH")?;
         let flags = field::FLAGS.u8(header);
         if flags & VERSION != 0 {
-            return Err(WireError::BadVersion {
-                what: "BTH",
-                found: flags & VERSION,
-            });
+            return Err(WireError::BadVersion { what: "BTH", found: flags & VERSION });
         }
         let congestion = field::CONGESTION.u8(header);
         let bth = Self {
@@ -171,9 +168,8 @@ impl Bth {
     #[inline]
     pub fn emit(&self, payload_bytes: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        let flags = flag(self.solicited, SOLICITED)
-            | flag(self.migration, MIGRATION)
-            | (pad_bytes(payload_bytes) as u8) << 4;
+        let flags =
+            flag(self.solicited, SOLICITED) | flag(self.migration, MIGRATION) | (pad_bytes(payload_bytes) as u8) << 4;
         let mut header = [0; BTH_BYTES];
         field::OPCODE.set(&mut header, [self.opcode as u8]);
         field::FLAGS.set(&mut header, [flags]);
@@ -203,11 +199,8 @@ impl Reth {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), WireError> {
         let (header, rest) = split::<RETH_BYTES>(bytes, "RETH")?;
-        let reth = Self {
-            va: field::VA.u64(header),
-            rkey: field::RKEY.u32(header),
-            dma_bytes: field::DMA_BYTES.u32(header),
-        };
+        let reth =
+            Self { va: field::VA.u64(header), rkey: field::RKEY.u32(header), dma_bytes: field::DMA_BYTES.u32(header) };
         Ok((reth, rest))
     }
 
@@ -247,9 +240,7 @@ pub enum Syndrome {
 }
 
 impl Syndrome {
-    pub const ACK: Self = Self::Ack {
-        credits: UNLIMITED_CREDITS,
-    };
+    pub const ACK: Self = Self::Ack { credits: UNLIMITED_CREDITS };
 
     fn to_byte(self) -> Result<u8, WireError> {
         let (kind, value) = match self {
@@ -295,10 +286,7 @@ impl Aeth {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), WireError> {
         let (header, rest) = split::<AETH_BYTES>(bytes, "AETH")?;
-        let aeth = Self {
-            syndrome: Syndrome::try_from(field::SYNDROME.u8(header))?,
-            msn: field::MSN.u24(header),
-        };
+        let aeth = Self { syndrome: Syndrome::try_from(field::SYNDROME.u8(header))?, msn: field::MSN.u24(header) };
         Ok((aeth, rest))
     }
 

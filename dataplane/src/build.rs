@@ -1,0 +1,209 @@
+//! From plan to fabric: nodes with their tables and buffers, directions with their losses, and workloads onto NICs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::codec::Codec;
+use crate::fabric::{Fabric, Node};
+use crate::frame::Station;
+use crate::link::Direction;
+use crate::nic::message::Verb;
+use crate::nic::qp::Transport;
+use crate::nic::schedule::{Op, Schedule};
+use crate::nic::{Nic, QpConfig, Rank};
+use crate::plan::{HostPlan, NodePlan, OpKind, Plan, PlanError, PortPlan, RankPlan, SwitchPlan, Workload};
+use crate::port::PortConfig;
+use crate::switch::buffer::{Buffer, GroupConfig};
+use crate::switch::forward::Table;
+use crate::switch::Switch;
+use crate::units::{Rate, Time};
+use crate::watch::Watch;
+
+/// A plan, the fabric built from it, and what was loaded onto it.
+#[derive(Debug)]
+pub struct Emulation {
+    pub plan: Plan,
+    pub codec: Arc<Codec>,
+    pub fabric: Fabric,
+    /// Node of each rank of the loaded workload.
+    pub ranks: Vec<usize>,
+    pub qps: Vec<(u32, usize, usize)>,
+    pub started: Time,
+    /// Without progress for this long, the workload is stalled.
+    pub patience: Time,
+}
+
+impl Emulation {
+    /// Build the fabric of a plan.
+    pub fn new(json: &str) -> Result<Emulation, PlanError> {
+        let plan = Plan::parse(json)?;
+        let codec = Arc::new(Codec::new(&plan)?);
+        let nodes = plan.nodes.iter().map(node).collect::<Result<Vec<_>, _>>()?;
+        let mut directions = Vec::new();
+        for (index, link) in plan.links.iter().enumerate() {
+            let delay = Time::from_ps(link.delay_ps);
+            for (way, (from, to)) in [(link.a, link.b), (link.b, link.a)].into_iter().enumerate() {
+                let seed = [plan.seed, (2 * index + way) as u64];
+                directions.push((from, Direction::new(to, link.medium, delay, link.loss[way], seed)));
+            }
+        }
+        let names = plan.nodes.iter().map(|node| node.name().to_owned()).collect();
+        let watched = |node: &NodePlan| {
+            node.ports().iter().map(|port| Ok((rate(port)?, Time::from_ps(port.response_ps)))).collect()
+        };
+        let watched = plan.nodes.iter().map(watched).collect::<Result<Vec<Vec<_>>, PlanError>>()?;
+        let fabric = Fabric::new(nodes, directions, Watch::new(names, watched));
+        let (ranks, qps) = (Vec::new(), Vec::new());
+        Ok(Emulation { plan, codec, fabric, ranks, qps, started: Time::ZERO, patience: Time::ZERO })
+    }
+
+    /// Install a workload on the NICs of its ranks, in place of the last one. Nothing moves before `start`.
+    pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
+        let workload = Workload::parse(json, &self.plan)?;
+        let mut connections = vec![0; self.plan.nodes.len()];
+        for (index, rank) in workload.ranks.iter().enumerate() {
+            let (loaded, count) = self.rank(&workload, index, rank);
+            connections[rank.node] = count;
+            if let Node::Host(nic) = &mut self.fabric.nodes[rank.node] {
+                nic.load(loaded);
+            }
+        }
+        let node = |rank: usize| workload.ranks[rank].node;
+        let ends = workload.qps.iter().map(|qp| (qp.qpn, (node(qp.a) as u32, node(qp.b) as u32)));
+        let ends: HashMap<_, _> = ends.collect();
+        self.fabric.watch.load(ends, &connections, self.fabric.now());
+        self.ranks = workload.ranks.iter().map(|rank| rank.node).collect();
+        self.qps = workload.qps.iter().map(|qp| (qp.qpn, node(qp.a), node(qp.b))).collect();
+        self.started = self.fabric.now();
+        self.patience = patience(&workload);
+        Ok(())
+    }
+
+    /// Start the loaded schedules now.
+    pub fn start(&mut self) {
+        self.started = self.fabric.now();
+        self.fabric.watch.last_progress = self.started;
+        self.fabric.start();
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.fabric.watch.finished.len() == self.ranks.len()
+    }
+
+    /// Nothing of the workload has moved for longer than every retry takes.
+    pub fn is_stalled(&self) -> bool {
+        !self.is_complete() && self.fabric.now() > self.fabric.watch.last_progress + self.patience
+    }
+
+    pub fn nic(&self, rank: usize) -> Option<&Nic> {
+        match self.fabric.nodes.get(*self.ranks.get(rank)?)? {
+            Node::Host(nic) => Some(nic),
+            Node::Switch(_) => None,
+        }
+    }
+
+    pub fn nic_mut(&mut self, rank: usize) -> Option<&mut Nic> {
+        match self.fabric.nodes.get_mut(*self.ranks.get(rank)?)? {
+            Node::Host(nic) => Some(nic),
+            Node::Switch(_) => None,
+        }
+    }
+
+    fn rank(&self, workload: &Workload, index: usize, rank: &RankPlan) -> (Rank, usize) {
+        let mut local = HashMap::new();
+        let mut qps = Vec::new();
+        for (number, qp) in workload.qps.iter().enumerate().filter(|(_, qp)| qp.a == index || qp.b == index) {
+            let peer = workload.ranks[if qp.a == index { qp.b } else { qp.a }].node;
+            let station = match &self.plan.nodes[peer] {
+                NodePlan::Host(host) => Station(host.station),
+                NodePlan::Switch(_) => Station::UNKNOWN,
+            };
+            local.insert(number, qps.len());
+            qps.push(QpConfig { qpn: qp.qpn, peer: station, entropy: qp.entropy });
+        }
+        let ops = rank.ops.iter().map(|planned| (op(&planned.kind, &local), planned.requires.clone()));
+        let connections = qps.len();
+        let loaded = Rank {
+            transport: transport(workload),
+            priority: workload.priority,
+            dscp: workload.dscp,
+            schedule: Schedule::new(ops.collect(), connections),
+            qps,
+            memory_bytes: rank.memory_bytes as usize,
+        };
+        (loaded, connections)
+    }
+}
+
+fn op(kind: &OpKind, local: &HashMap<usize, usize>) -> Op {
+    match *kind {
+        OpKind::Send { qp, offset, bytes, remote_offset } => {
+            Op::Send { qp: local[&qp], offset, bytes, remote: remote_offset }
+        }
+        OpKind::Recv { qp, offset, bytes } => Op::Recv { qp: local[&qp], offset, bytes },
+        OpKind::Reduce { dtype, redop, dst, lhs, rhs, count } => Op::Reduce { dtype, redop, dst, lhs, rhs, count },
+        OpKind::Calc { duration_ps } => Op::Calc { duration: Time::from_ps(duration_ps) },
+    }
+}
+
+fn transport(workload: &Workload) -> Transport {
+    let plan = &workload.transport;
+    let verb: Verb = plan.verb;
+    Transport {
+        verb,
+        mtu: plan.mtu_bytes,
+        ack_every: plan.ack_every,
+        window: plan.window_bytes / u64::from(plan.mtu_bytes),
+        timeout: Time::from_ps(plan.timeout_ps),
+        retries: plan.retries,
+    }
+}
+
+/// Every retry used up, twice over, and the longest calc.
+fn patience(workload: &Workload) -> Time {
+    let transport = &workload.transport;
+    let retries = transport.timeout_ps.saturating_mul(2 * (u64::from(transport.retries) + 1));
+    let calcs = workload.ranks.iter().flat_map(|rank| &rank.ops).map(|op| match op.kind {
+        OpKind::Calc { duration_ps } => duration_ps,
+        _ => 0,
+    });
+    Time::from_ps(retries.saturating_add(calcs.max().unwrap_or(0)))
+}
+
+fn rate(port: &PortPlan) -> Result<Rate, PlanError> {
+    Rate::from_bps(port.rate_bps).ok_or_else(|| PlanError::Invalid(format!("port {}: rate 0", port.name)))
+}
+
+fn port(plan: &PortPlan) -> Result<PortConfig, PlanError> {
+    Ok(PortConfig { rate: rate(plan)?, response: Time::from_ps(plan.response_ps), weights: plan.weights })
+}
+
+fn node(plan: &NodePlan) -> Result<Node, PlanError> {
+    match plan {
+        NodePlan::Host(host) => host_node(host),
+        NodePlan::Switch(switch) => switch_node(switch),
+    }
+}
+
+fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
+    let only = plan.ports.first().ok_or_else(|| PlanError::Invalid(format!("{}: a host has one port", plan.name)))?;
+    Ok(Node::Host(Box::new(Nic::new(Station(plan.station), port(only)?))))
+}
+
+fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
+    let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
+    let mut buffer = Buffer::new(ports.len(), plan.buffer_bytes, plan.lossy_queue_bytes);
+    // Without PFC nobody heeds a threshold: the priorities are tail-drop queues like the others.
+    for group in plan.priority_groups.iter().filter(|_| plan.pfc) {
+        let config = GroupConfig {
+            xoff_bytes: group.xoff_bytes,
+            xon_bytes: group.xon_bytes,
+            headroom_bytes: group.headroom_bytes,
+        };
+        buffer.add_group(group.port, group.priority, config);
+    }
+    let table = Table::new(&plan.routes, plan.hash_seed);
+    let dscp_to_priority = <[u8; 64]>::try_from(plan.dscp_to_priority.as_slice())
+        .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
+    Ok(Node::Switch(Box::new(Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority))))
+}

@@ -1,0 +1,233 @@
+//! Between frames as values and frames as bytes: where a real wire, a kernel or a capture file wants them.
+
+use std::collections::HashMap;
+
+use crate::frame::{Body, Frame, Packet, Station};
+use crate::plan::{Plan, PlanError, StationKind};
+use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
+use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
+use crate::wire::pfc::{self, MacControl};
+use crate::wire::roce::{
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Reth, RoceFrame, RocePacket, Syndrome, DEFAULT_PKEY,
+};
+use crate::wire::udp::{Udp, ROCE_PORT};
+use crate::wire::WireError;
+
+const TTL: u8 = 64;
+const CE: u8 = Ecn::Ce as u8;
+/// Bytes before the BTH: Ethernet, IPv4, UDP.
+const BTH_AT: usize = 42;
+const ECN_MASK: u8 = 3;
+
+/// Where a frame was read: a switch forwards what it need not understand, a NIC takes only sound RoCEv2 packets for itself.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Reader {
+    Switch,
+    Nic,
+}
+
+/// Addresses of a plan, both ways.
+#[derive(Debug)]
+pub struct Codec {
+    by_mac: HashMap<Mac, Station>,
+    addresses: Vec<(Mac, [u8; 4])>,
+    nic: Vec<bool>,
+    ports: Vec<Vec<Mac>>,
+}
+
+impl Codec {
+    pub fn new(plan: &Plan) -> Result<Codec, PlanError> {
+        let mut codec = Codec { by_mac: HashMap::new(), addresses: Vec::new(), nic: Vec::new(), ports: Vec::new() };
+        for (index, station) in plan.stations.iter().enumerate() {
+            let mac = parse_mac(&station.mac)?;
+            codec.by_mac.insert(mac, Station(index as u32));
+            codec.addresses.push((mac, station.ip.octets()));
+            codec.nic.push(station.kind == StationKind::Nic);
+        }
+        for node in &plan.nodes {
+            let macs: Result<_, _> = node.ports().iter().map(|port| parse_mac(&port.mac)).collect();
+            codec.ports.push(macs?);
+        }
+        Ok(codec)
+    }
+
+    pub fn mac(&self, station: Station) -> Option<Mac> {
+        Some(self.addresses.get(station.0 as usize)?.0)
+    }
+
+    /// Write the bytes of a frame that leaves `port` of `node` into `out`, in place of what it holds.
+    ///
+    /// A frame that was read from an interface leaves as it came, but for a congestion mark; a lengths-only payload becomes zeros.
+    pub fn encode(&self, node: usize, port: u16, frame: &Frame, out: &mut Vec<u8>) -> Result<(), WireError> {
+        out.clear();
+        match (&frame.body, &frame.bytes) {
+            (Body::Pause(pfc), _) => {
+                out.extend_from_slice(&pfc.build(self.ports[node][usize::from(port)]));
+                Ok(())
+            }
+            (Body::Roce(_), Some(bytes)) if frame.payload_at > 0 => {
+                out.extend_from_slice(bytes);
+                if frame.ecn == CE {
+                    set_ecn_ce(out)?;
+                }
+                Ok(())
+            }
+            (Body::Roce(packet), _) => self.encode_packet(frame, packet, out),
+            (Body::Opaque, bytes) => {
+                out.extend_from_slice(bytes.as_deref().map_or(&[][..], |bytes| bytes));
+                Ok(())
+            }
+        }
+    }
+
+    fn encode_packet(&self, frame: &Frame, packet: &Packet, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let unknown = ([0; 6], [0; 4]);
+        let (src_mac, src_ip) = self.addresses.get(frame.src.0 as usize).copied().unwrap_or(unknown);
+        let (dst_mac, dst_ip) = self.addresses.get(frame.dst.0 as usize).copied().unwrap_or(unknown);
+        let extension = packet.opcode.extension();
+        let zeros;
+        let payload = if frame.payload().is_empty() && extension.payload {
+            let around = crate::nic::message::overhead_bytes(packet.opcode) + u16::from(packet.pad);
+            zeros = vec![0; usize::from(frame.len.saturating_sub(around))];
+            &zeros[..]
+        } else {
+            frame.payload()
+        };
+        let bth = Bth {
+            opcode: packet.opcode,
+            solicited: false,
+            migration: true,
+            pkey: DEFAULT_PKEY,
+            fecn: false,
+            becn: packet.opcode == crate::wire::roce::Opcode::Cnp,
+            dest_qp: packet.dst_qp,
+            ack_request: packet.ack_request,
+            psn: packet.psn,
+        };
+        // One memory region a rank, its key the QP's number.
+        let reth = Reth { va: packet.va, rkey: packet.dst_qp, dma_bytes: packet.dma_bytes };
+        let aeth = Aeth { syndrome: packet.syndrome, msn: packet.msn };
+        let ip = Ipv4 {
+            dscp: frame.dscp,
+            ecn: ecn(frame.ecn),
+            identification: packet.psn as u16,
+            dont_fragment: true,
+            ttl: TTL,
+            protocol: PROTOCOL_UDP,
+            src: src_ip,
+            dst: dst_ip,
+        };
+        let packet =
+            RocePacket { bth, reth: extension.reth.then_some(reth), aeth: extension.aeth.then_some(aeth), payload };
+        let ethernet = Ethernet { dst: dst_mac, src: src_mac, ethertype: ETHERTYPE_IPV4 };
+        let udp = Udp { src_port: frame.entropy, dst_port: ROCE_PORT };
+        build_frame(&RoceFrame { ethernet, ip, udp, packet }, out)
+    }
+
+    /// Read a frame; `None` if it is none of the reader's business (global PAUSE, damaged, cut short).
+    pub fn decode(&self, bytes: &[u8], reader: Reader) -> Option<Frame> {
+        let (ethernet, packet) = Ethernet::parse(bytes).ok()?;
+        match pfc::parse(bytes) {
+            Ok(None) => {}
+            Ok(Some(MacControl::Pfc(pfc))) => {
+                return Some(frame(Station::UNKNOWN, Station::UNKNOWN, bytes, Body::Pause(pfc)))
+            }
+            Ok(Some(_)) | Err(_) => return None,
+        }
+        let station = |mac| self.by_mac.get(&mac).copied().unwrap_or(Station::UNKNOWN);
+        let (dst, src) = (station(ethernet.dst), station(ethernet.src));
+        let mut decoded = frame(dst, src, bytes, Body::Opaque);
+        decoded.bytes = Some(Box::new(bytes.to_vec()));
+        let Ok((ip, datagram)) = Ipv4::parse(packet) else {
+            return (reader == Reader::Switch).then_some(decoded);
+        };
+        decoded.dscp = ip.dscp;
+        decoded.ecn = ip.ecn as u8;
+        decoded.entropy = ports_hash(&ip, datagram);
+        if !self.nic.get(dst.0 as usize).is_some_and(|nic| *nic) {
+            return (reader == Reader::Switch).then_some(decoded);
+        }
+        let parsed = if reader == Reader::Nic { parse_frame(bytes) } else { parse_frame_in_transit(bytes) };
+        match parsed {
+            Ok(roce) => {
+                decoded.entropy = roce.udp.src_port;
+                let extension = roce.packet.bth.opcode.extension();
+                let headers = 12 + if extension.reth { 16 } else { 0 } + if extension.aeth { 4 } else { 0 };
+                decoded.payload_at = (BTH_AT + headers) as u16;
+                decoded.body = Body::Roce(packet_of(&roce.packet));
+                if extension.payload {
+                    let end = usize::from(decoded.payload_at) + roce.packet.payload.len();
+                    // A NIC needs the payload only; a switch forwards the frame with its pad and ICRC.
+                    if let (Reader::Nic, Some(bytes)) = (reader, &mut decoded.bytes) {
+                        bytes.truncate(end);
+                    }
+                }
+                Some(decoded)
+            }
+            Err(_) => (reader == Reader::Switch).then_some(decoded),
+        }
+    }
+}
+
+fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {
+    Frame {
+        bytes: None,
+        dst,
+        src,
+        len: u16::try_from(bytes.len()).unwrap_or(u16::MAX),
+        entropy: 0,
+        ingress: 0,
+        payload_at: 0,
+        priority: 0,
+        dscp: 0,
+        ecn: 0,
+        body,
+    }
+}
+
+fn packet_of(packet: &RocePacket<'_>) -> Packet {
+    let reth = packet.reth.unwrap_or(Reth { va: 0, rkey: 0, dma_bytes: 0 });
+    let aeth = packet.aeth.unwrap_or(Aeth { syndrome: Syndrome::ACK, msn: 0 });
+    Packet {
+        va: reth.va,
+        dst_qp: packet.bth.dest_qp,
+        psn: packet.bth.psn,
+        dma_bytes: reth.dma_bytes,
+        msn: aeth.msn,
+        syndrome: aeth.syndrome,
+        opcode: packet.bth.opcode,
+        pad: (packet.payload.len().wrapping_neg() & 3) as u8,
+        ack_request: packet.bth.ack_request,
+    }
+}
+
+/// What tells apart the kernel's flows between two hosts: their ports, where the protocol has some.
+fn ports_hash(ip: &Ipv4, datagram: &[u8]) -> u16 {
+    let word = |at: usize| datagram.get(at..at + 2).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
+    match ip.protocol {
+        6 | PROTOCOL_UDP => word(0) ^ word(2).rotate_left(5),
+        _ => 0,
+    }
+}
+
+fn ecn(bits: u8) -> Ecn {
+    match bits & ECN_MASK {
+        0 => Ecn::NotEct,
+        1 => Ecn::Ect1,
+        2 => Ecn::Ect0,
+        _ => Ecn::Ce,
+    }
+}
+
+fn parse_mac(text: &str) -> Result<Mac, PlanError> {
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        let part = parts.next().and_then(|part| u8::from_str_radix(part, 16).ok());
+        *byte = part.ok_or_else(|| PlanError::Invalid(format!("{text:?} is no MAC address")))?;
+    }
+    match parts.next() {
+        None => Ok(mac),
+        Some(_) => Err(PlanError::Invalid(format!("{text:?} is no MAC address"))),
+    }
+}

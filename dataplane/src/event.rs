@@ -1,0 +1,85 @@
+//! Everything observable: counters, the event-log hash, captures and the invariants all read this one vocabulary.
+
+use crate::frame::{Frame, Priority};
+use crate::units::Time;
+use crate::wire::pfc::Pfc;
+
+/// Why a frame was lost. Every loss has exactly one.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
+pub enum Cause {
+    /// A lossless priority group had used up its headroom.
+    Headroom,
+    /// A lossy queue or the whole buffer was full.
+    Buffer,
+    /// The link corrupted it.
+    Link,
+    /// The watchdog flushed its queue.
+    Watchdog,
+    /// No route to its destination (broadcast and strangers: this fabric never floods).
+    Unroutable,
+}
+
+impl Cause {
+    pub const ALL: [Cause; 5] = [Cause::Headroom, Cause::Buffer, Cause::Link, Cause::Watchdog, Cause::Unroutable];
+
+    /// The key under `drops` in run.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Headroom => "headroom",
+            Cause::Buffer => "buffer",
+            Cause::Link => "link",
+            Cause::Watchdog => "watchdog",
+            Cause::Unroutable => "unroutable",
+        }
+    }
+}
+
+/// What a node says of itself. Frames put on a link are not repeated here: the driver sees each of them in `poll_transmit`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    Dropped {
+        port: u16,
+        priority: Priority,
+        cause: Cause,
+    },
+    PauseReceived {
+        port: u16,
+        pfc: Pfc,
+    },
+    /// A NIC passed a data packet of its connection number `qp` up to the verbs layer.
+    Accepted {
+        qp: u32,
+        psn: u64,
+    },
+    /// The `message`-th message on this direction of the QP arrived whole, with `bytes`.
+    MessageArrived {
+        qpn: u32,
+        message: u64,
+        bytes: u64,
+    },
+    /// The `message`-th message was posted for sending.
+    SendPosted {
+        qpn: u32,
+        message: u64,
+        bytes: u64,
+    },
+    /// The last packet of the `message`-th message was acknowledged.
+    SendFinished {
+        qpn: u32,
+        message: u64,
+    },
+    /// The retry count ran out: nothing more is sent on the QP.
+    QpFailed {
+        qpn: u32,
+    },
+    /// Every op of the rank's schedule has finished.
+    RankFinished,
+}
+
+/// A frame whose first bit leaves a port at `at`.
+pub struct Transmission<'a> {
+    pub node: u32,
+    pub port: u16,
+    pub at: Time,
+    pub frame: &'a Frame,
+}

@@ -1,0 +1,103 @@
+//! A frame as it moves between state machines: header fields and a length, with bytes only where a wire or a payload needs them.
+
+use crate::wire::pfc::Pfc;
+use crate::wire::roce::{Opcode, Syndrome};
+
+/// Index into the plan's stations: what stands for a MAC address inside the fabric.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
+pub struct Station(pub u32);
+
+impl Station {
+    /// An address that the plan does not know (broadcast, multicast, strangers).
+    pub const UNKNOWN: Station = Station(u32::MAX);
+}
+
+/// One of the eight 802.1p priorities.
+pub type Priority = u8;
+pub const PRIORITIES: usize = 8;
+
+/// FCS bytes that a buffer holds beyond `Frame::len`.
+const FCS_BYTES: u32 = 4;
+/// Shortest frame on the wire, FCS included.
+const MIN_WIRE_BYTES: u32 = 64;
+/// Preamble with start delimiter (8) and inter-frame gap (12).
+const GAP_BYTES: u32 = 20;
+
+/// What a RoCEv2 packet says, header by header: BTH, then RETH or AETH where the opcode carries one.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Packet {
+    pub va: u64,
+    pub dst_qp: u32,
+    pub psn: u32,
+    pub dma_bytes: u32,
+    pub msn: u32,
+    pub syndrome: Syndrome,
+    pub opcode: Opcode,
+    /// Bytes that fill the payload up to a multiple of four, 0 to 3.
+    pub pad: u8,
+    pub ack_request: bool,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    Roce(Packet),
+    Pause(Pfc),
+    /// Anything else: forwarded, never interpreted.
+    Opaque,
+}
+
+/// A frame by value: under 64 bytes, moved from queue to queue without touching the heap.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The payload (`payload_at` 0) or, for a frame read from an interface, the whole frame with the payload at `payload_at`.
+    #[allow(clippy::box_collection)] // a thin pointer keeps the frame within a cache line
+    pub bytes: Option<Box<Vec<u8>>>,
+    pub dst: Station,
+    pub src: Station,
+    /// Bytes from the destination MAC to the end of the payload, without FCS.
+    pub len: u16,
+    /// What tells flows between the same two stations apart for ECMP: the UDP source port of RoCEv2.
+    pub entropy: u16,
+    /// The port by which the frame entered the node that holds it.
+    pub ingress: u16,
+    pub payload_at: u16,
+    pub priority: Priority,
+    pub dscp: u8,
+    pub ecn: u8,
+    pub body: Body,
+}
+
+impl Frame {
+    /// Bytes charged to a buffer: the frame with its FCS.
+    #[inline]
+    pub fn buffer_bytes(&self) -> u32 {
+        (u32::from(self.len) + FCS_BYTES).max(MIN_WIRE_BYTES)
+    }
+
+    /// Bytes of line time the frame takes: FCS, padding, preamble and gap included.
+    #[inline]
+    pub fn wire_bytes(&self) -> u64 {
+        u64::from(self.buffer_bytes() + GAP_BYTES)
+    }
+
+    /// The payload where the frame carries real bytes; empty for frames that carry lengths only.
+    pub fn payload(&self) -> &[u8] {
+        let bytes = self.bytes.as_deref().map_or(&[][..], |bytes| &bytes[..]);
+        bytes.get(usize::from(self.payload_at)..).unwrap_or(&[])
+    }
+
+    /// True for a RoCEv2 packet that carries message data (not an ACK, NAK or CNP).
+    pub fn is_data(&self) -> bool {
+        matches!(&self.body, Body::Roce(packet) if packet.opcode.extension().payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_fits_a_cache_line() {
+        assert!(std::mem::size_of::<Frame>() <= 64, "{}", std::mem::size_of::<Frame>());
+    }
+}

@@ -1,0 +1,92 @@
+//! Messages cut into packets: the opcode says which verb a packet belongs to and where it stands in its message.
+
+use crate::wire::roce::{Opcode, AETH_BYTES, RETH_BYTES};
+
+/// Bytes of a RoCEv2 frame around extension headers and payload: Ethernet 14, IPv4 20, UDP 8, BTH 12, ICRC 4.
+const BASE_BYTES: u16 = 58;
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    Send,
+    Write,
+}
+
+/// Where a packet stands in its message.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    First,
+    Middle,
+    Last,
+    Only,
+}
+
+impl Place {
+    pub fn of(is_first: bool, is_last: bool) -> Place {
+        match (is_first, is_last) {
+            (true, true) => Place::Only,
+            (true, false) => Place::First,
+            (false, true) => Place::Last,
+            (false, false) => Place::Middle,
+        }
+    }
+
+    pub fn starts(self) -> bool {
+        matches!(self, Place::First | Place::Only)
+    }
+
+    pub fn ends(self) -> bool {
+        matches!(self, Place::Last | Place::Only)
+    }
+}
+
+pub fn encode(verb: Verb, place: Place) -> Opcode {
+    match (verb, place) {
+        (Verb::Send, Place::First) => Opcode::SendFirst,
+        (Verb::Send, Place::Middle) => Opcode::SendMiddle,
+        (Verb::Send, Place::Last) => Opcode::SendLast,
+        (Verb::Send, Place::Only) => Opcode::SendOnly,
+        (Verb::Write, Place::First) => Opcode::WriteFirst,
+        (Verb::Write, Place::Middle) => Opcode::WriteMiddle,
+        (Verb::Write, Place::Last) => Opcode::WriteLast,
+        (Verb::Write, Place::Only) => Opcode::WriteOnly,
+    }
+}
+
+/// The verb and place of a data opcode; `None` for all others.
+pub fn decode(opcode: Opcode) -> Option<(Verb, Place)> {
+    Some(match opcode {
+        Opcode::SendFirst => (Verb::Send, Place::First),
+        Opcode::SendMiddle => (Verb::Send, Place::Middle),
+        Opcode::SendLast => (Verb::Send, Place::Last),
+        Opcode::SendOnly => (Verb::Send, Place::Only),
+        Opcode::WriteFirst => (Verb::Write, Place::First),
+        Opcode::WriteMiddle => (Verb::Write, Place::Middle),
+        Opcode::WriteLast => (Verb::Write, Place::Last),
+        Opcode::WriteOnly => (Verb::Write, Place::Only),
+        Opcode::ReadRequest | Opcode::Ack | Opcode::Cnp => return None,
+    })
+}
+
+/// Bytes of a frame with this opcode besides its padded payload, without FCS.
+pub fn overhead_bytes(opcode: Opcode) -> u16 {
+    let extension = opcode.extension();
+    let reth = if extension.reth { RETH_BYTES } else { 0 };
+    let aeth = if extension.aeth { AETH_BYTES } else { 0 };
+    BASE_BYTES + (reth + aeth + extension.reserved_bytes) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decode_inverts_encode() {
+        for verb in [Verb::Send, Verb::Write] {
+            for place in [Place::First, Place::Middle, Place::Last, Place::Only] {
+                assert_eq!(decode(encode(verb, place)), Some((verb, place)));
+            }
+        }
+        assert_eq!(decode(Opcode::Ack), None);
+    }
+}

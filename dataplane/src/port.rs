@@ -1,0 +1,285 @@
+//! One egress port: queues by priority, strict and DWRR scheduling, PFC pause timers, serialisation at line rate. Used by switch and NIC.
+
+use std::collections::VecDeque;
+
+use crate::event::Cause;
+use crate::frame::{Frame, Priority, PRIORITIES};
+use crate::units::{Rate, Time};
+use crate::wire::pfc::Pfc;
+
+/// DWRR credit of weight 1 for a round: at least the longest frame, so that every visit can send.
+const DWRR_QUANTUM_BYTES: i64 = 9_300;
+
+/// What a port counted for one priority since it was made.
+#[derive(Clone, Default, Debug)]
+pub struct PriorityCounters {
+    pub frames_tx: u64,
+    pub frames_rx: u64,
+    pub bytes_tx: u64,
+    pub bytes_rx: u64,
+    pub data_frames_tx: u64,
+    pub drops: [u64; Cause::ALL.len()],
+    pub pause_tx: u64,
+    pub pause_rx: u64,
+    pub queue_bytes_max: u64,
+}
+
+/// Pause of one priority: frames may not start in `[from, until)`.
+#[derive(Copy, Clone, Default, Debug)]
+struct Pause {
+    from: Time,
+    until: Time,
+    /// Paused time of the windows before this one.
+    spent: Time,
+}
+
+impl Pause {
+    #[inline]
+    fn holds(&self, now: Time) -> bool {
+        self.from <= now && now < self.until
+    }
+
+    /// Take a new pause time; it replaces the remaining one (802.1Q 36.1.3.2), and zero ends the pause at once.
+    fn update(&mut self, span: Time, response: Time, now: Time) {
+        let running = now < self.until;
+        if span == Time::ZERO {
+            self.close(now);
+            self.until = self.until.min(now);
+        } else if running {
+            self.until = (now + span).max(self.from);
+        } else {
+            self.close(now);
+            self.from = now + response;
+            self.until = (now + span).max(self.from);
+        }
+    }
+
+    fn close(&mut self, now: Time) {
+        self.spent = self.total(now);
+        self.from = self.until.min(now);
+    }
+
+    fn total(&self, now: Time) -> Time {
+        self.spent + self.until.min(now).since(self.from)
+    }
+}
+
+/// Configuration of a port, in nominal units.
+#[derive(Clone, Debug)]
+pub struct PortConfig {
+    pub rate: Rate,
+    /// How long after a PAUSE frame's arrival frames of the priority may still start.
+    pub response: Time,
+    /// DWRR weight by priority; 0 = strict, served before all weighted ones, highest priority first.
+    pub weights: [u32; PRIORITIES],
+}
+
+/// An egress port. The frame in flight always completes; control frames (PAUSE) pass every queue and are never paused.
+#[derive(Debug)]
+pub struct Port {
+    config: PortConfig,
+    queues: [VecDeque<Frame>; PRIORITIES],
+    queue_bytes: [u64; PRIORITIES],
+    control: VecDeque<Frame>,
+    /// Bit p is set while queue p holds a frame.
+    occupied: u8,
+    /// Bit p is set while priority p may be paused: its timer must be asked.
+    pausable: u8,
+    pauses: [Pause; PRIORITIES],
+    deficits: [i64; PRIORITIES],
+    turn: usize,
+    busy_until: Time,
+    pub counters: [PriorityCounters; PRIORITIES],
+}
+
+impl Port {
+    pub fn new(config: PortConfig) -> Port {
+        Port {
+            config,
+            queues: Default::default(),
+            queue_bytes: [0; PRIORITIES],
+            control: VecDeque::new(),
+            occupied: 0,
+            pausable: 0,
+            pauses: Default::default(),
+            deficits: [0; PRIORITIES],
+            turn: 0,
+            busy_until: Time::ZERO,
+            counters: Default::default(),
+        }
+    }
+
+    pub fn rate(&self) -> Rate {
+        self.config.rate
+    }
+
+    pub fn queue_bytes(&self, priority: Priority) -> u64 {
+        self.queue_bytes[usize::from(priority)]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.occupied == 0 && self.control.is_empty()
+    }
+
+    /// Frames in the queues, PAUSE frames not counted.
+    pub fn frames_waiting(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+
+    /// Queue a frame for transmission behind those of its priority.
+    #[inline]
+    pub fn enqueue(&mut self, frame: Frame) {
+        let priority = usize::from(frame.priority & 7);
+        self.queue_bytes[priority] += u64::from(frame.buffer_bytes());
+        let counters = &mut self.counters[priority];
+        counters.queue_bytes_max = counters.queue_bytes_max.max(self.queue_bytes[priority]);
+        self.queues[priority].push_back(frame);
+        self.occupied |= 1 << priority;
+    }
+
+    /// Queue a MAC control frame: it leaves as soon as the frame in flight is out.
+    pub fn enqueue_control(&mut self, frame: Frame) {
+        self.control.push_back(frame);
+    }
+
+    /// Obey a PAUSE frame that has just arrived. An all-zero enable vector changes nothing.
+    pub fn pause(&mut self, pfc: &Pfc, now: Time) {
+        for priority in 0..PRIORITIES {
+            if pfc.class_enable & (1 << priority) == 0 {
+                continue;
+            }
+            let span = self.config.rate.quanta(pfc.quanta[priority]);
+            self.pauses[priority].update(span, self.config.response, now);
+            self.counters[priority].pause_rx += 1;
+            self.pausable |= 1 << priority;
+        }
+    }
+
+    /// How long `priority` has been paused up to `now`.
+    pub fn paused_time(&self, priority: usize, now: Time) -> Time {
+        self.pauses[priority].total(now)
+    }
+
+    #[inline]
+    pub fn is_paused(&self, priority: Priority, now: Time) -> bool {
+        self.pausable & (1 << priority) != 0 && self.pauses[usize::from(priority)].holds(now)
+    }
+
+    /// Bits of the priorities that may not start a frame at `now`.
+    #[inline]
+    fn paused(&mut self, now: Time) -> u8 {
+        if self.pausable == 0 {
+            return 0;
+        }
+        let mut paused = 0;
+        for priority in 0..PRIORITIES {
+            let bit = 1 << priority;
+            if self.pausable & bit == 0 {
+                continue;
+            }
+            if self.pauses[priority].holds(now) {
+                paused |= bit;
+            } else if self.pauses[priority].until <= now {
+                self.pausable &= !bit;
+            }
+        }
+        paused
+    }
+
+    #[inline]
+    pub fn is_busy(&self, now: Time) -> bool {
+        now < self.busy_until
+    }
+
+    /// Start the next frame at `now`: control first, then what scheduling and pauses allow. `None` while the line is busy.
+    pub fn dequeue(&mut self, now: Time) -> Option<Frame> {
+        if self.is_busy(now) {
+            return None;
+        }
+        if let Some(frame) = self.control.pop_front() {
+            self.occupy_line(&frame, now);
+            return Some(frame);
+        }
+        if self.occupied == 0 {
+            return None;
+        }
+        let eligible = self.occupied & !self.paused(now);
+        let priority = self.select(eligible)?;
+        let frame = self.queues[priority].pop_front()?;
+        if self.queues[priority].is_empty() {
+            self.occupied &= !(1 << priority);
+            self.deficits[priority] = 0;
+        }
+        self.queue_bytes[priority] -= u64::from(frame.buffer_bytes());
+        self.count_transmit(&frame);
+        self.occupy_line(&frame, now);
+        Some(frame)
+    }
+
+    /// Send a frame that never waited in a queue (a NIC builds its data packets when the line is free).
+    pub fn transmit(&mut self, frame: &Frame, now: Time) {
+        debug_assert!(!self.is_busy(now), "the frame in flight must complete");
+        self.count_transmit(frame);
+        self.occupy_line(frame, now);
+    }
+
+    fn count_transmit(&mut self, frame: &Frame) {
+        let counters = &mut self.counters[usize::from(frame.priority & 7)];
+        counters.frames_tx += 1;
+        counters.bytes_tx += u64::from(frame.buffer_bytes());
+        counters.data_frames_tx += u64::from(frame.is_data());
+    }
+
+    #[inline]
+    fn occupy_line(&mut self, frame: &Frame, now: Time) {
+        self.busy_until = now + self.config.rate.serialisation(frame.wire_bytes());
+    }
+
+    /// Choose among eligible queues: strict ones first, highest priority first, then deficit round robin by weight.
+    #[inline]
+    fn select(&mut self, eligible: u8) -> Option<usize> {
+        if eligible == 0 {
+            return None;
+        }
+        if eligible & (eligible - 1) == 0 {
+            return Some(eligible.trailing_zeros() as usize);
+        }
+        let strict = (0..PRIORITIES).rev().find(|&p| eligible & (1 << p) != 0 && self.config.weights[p] == 0);
+        if strict.is_some() {
+            return strict;
+        }
+        // A visit adds at least the longest legal frame to the deficit, so the second round sends; an oversized one takes its turn below.
+        for _ in 0..=2 * PRIORITIES {
+            let priority = self.turn;
+            if eligible & (1 << priority) != 0 {
+                let head = self.queues[priority].front().map_or(0, |frame| i64::from(frame.buffer_bytes()));
+                if self.deficits[priority] >= head {
+                    self.deficits[priority] -= head;
+                    return Some(priority);
+                }
+                self.deficits[priority] += i64::from(self.config.weights[priority]) * DWRR_QUANTUM_BYTES;
+            }
+            self.turn = (self.turn + 1) % PRIORITIES;
+        }
+        Some(eligible.trailing_zeros() as usize)
+    }
+
+    /// When a waiting frame could start, at the earliest; `Time::NEVER` when nothing waits.
+    pub fn next_start(&self, now: Time) -> Time {
+        if !self.control.is_empty() {
+            return self.busy_until.max(now);
+        }
+        self.next_start_of(self.occupied, now)
+    }
+
+    /// When a frame of one of the `priorities` (bits) could start, were it there.
+    pub fn next_start_of(&self, priorities: u8, now: Time) -> Time {
+        let free = self.busy_until.max(now);
+        if priorities & !self.pausable != 0 {
+            return free;
+        }
+        let waiting = (0..PRIORITIES).filter(|&p| priorities & (1 << p) != 0);
+        let starts = waiting.map(|p| if self.pauses[p].holds(free) { self.pauses[p].until } else { free });
+        starts.min().unwrap_or(Time::NEVER)
+    }
+}

@@ -1,0 +1,174 @@
+//! What a run has to say, as the JSON document of the engine contract; counters since the fabric was made.
+
+use serde::Serialize;
+use serde_json::{json, Map, Value};
+
+use crate::build::Emulation;
+use crate::event::Cause;
+use crate::fabric::Node;
+use crate::frame::PRIORITIES;
+use crate::plan::NodePlan;
+use crate::port::PriorityCounters;
+use crate::units::Time;
+
+/// How faithful a real-clock run was; absent under the virtual clock, which is exact.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Fidelity {
+    pub lateness_ns: Lateness,
+    pub socket_drops: u64,
+    pub overflow: u64,
+    pub cpu_share: f64,
+}
+
+/// How late frames left, in nominal nanoseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Lateness {
+    pub p50: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+impl Emulation {
+    /// The report of the run so far; `fidelity` under the real clock only.
+    pub fn report(&self, fidelity: Option<&Fidelity>) -> Value {
+        let watch = &self.fabric.watch;
+        let ranks: Vec<Value> = self
+            .ranks
+            .iter()
+            .map(|node| json!({"finish_ps": watch.finished.get(&(*node as u32)).map(|at| at.ps())}))
+            .collect();
+        json!({
+            "now_ps": self.fabric.now().ps(),
+            "events": watch.events,
+            "frame_hops": watch.frame_hops,
+            "event_log_hash": fidelity.is_none().then(|| format!("{:016x}", watch.hash())),
+            "complete": self.is_complete(),
+            "stalled": self.is_stalled(),
+            "start_ps": self.started.ps(),
+            "ranks": ranks,
+            "flows": self.flows(),
+            "ports": self.ports(),
+            "qps": self.qps(),
+            "conservation": {
+                "sent": watch.sent, "delivered": watch.delivered, "dropped": watch.dropped, "in_flight": self.fabric.in_flight(),
+            },
+            "drops": self.drops(),
+            "violations": self.violations(fidelity.is_none()),
+            "fidelity": fidelity,
+        })
+    }
+
+    fn flows(&self) -> Vec<Value> {
+        let name = |node: u32| self.plan.nodes[node as usize].name();
+        let flow = |flow: &crate::watch::Flow| {
+            let span = flow.completion.map(|at| at.since(flow.start)).filter(|span| *span > Time::ZERO);
+            let goodput = span.map(|span| (u128::from(flow.bytes) * 8_000_000_000_000 / u128::from(span.ps())) as u64);
+            json!({
+                "src": name(flow.src), "dst": name(flow.dst), "bytes": flow.bytes, "start_ns": flow.start.ns(),
+                "completion_ns": flow.completion.map(Time::ns), "goodput_bps": goodput,
+            })
+        };
+        self.fabric.watch.flows.iter().map(flow).collect()
+    }
+
+    fn qps(&self) -> Vec<Value> {
+        let mut rows = Vec::new();
+        for &(qpn, a, b) in &self.qps {
+            for (from, to) in [(a, b), (b, a)] {
+                let Node::Host(nic) = &self.fabric.nodes[from] else { continue };
+                let Some((_, counters, failed)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
+                    continue;
+                };
+                rows.push(json!({
+                    "qpn": qpn, "a": self.plan.nodes[from].name(), "b": self.plan.nodes[to].name(),
+                    "packets_tx": counters.packets_tx, "retransmitted": counters.retransmitted, "acks_rx": counters.acks_rx,
+                    "naks_rx": counters.naks_rx, "timeouts": counters.timeouts,
+                    "error": failed.then_some("retry exceeded"),
+                }));
+            }
+        }
+        rows
+    }
+
+    fn ports(&self) -> Value {
+        let mut ports = Map::new();
+        for (node, plan) in self.plan.nodes.iter().enumerate() {
+            for (port, port_plan) in plan.ports().iter().enumerate() {
+                let mut priorities = Map::new();
+                for priority in 0..PRIORITIES {
+                    if let Some(entry) = self.priority(node, port, priority) {
+                        priorities.insert(priority.to_string(), entry);
+                    }
+                }
+                let entry = json!({"rate_bps": port_plan.rate_bps, "priorities": priorities});
+                ports.insert(format!("{}:{}", plan.name(), port_plan.name), entry);
+            }
+        }
+        Value::Object(ports)
+    }
+
+    /// Counters of one priority of one port; `None` when nothing happened there.
+    fn priority(&self, node: usize, port: usize, priority: usize) -> Option<Value> {
+        let state = &self.fabric.nodes[node].ports()[port];
+        let counters: &PriorityCounters = &state.counters[priority];
+        let lost = self.fabric.watch.lost_frames(node, port, priority);
+        let silent = counters.frames_tx + counters.frames_rx + counters.pause_rx + counters.pause_tx + lost == 0;
+        if silent && counters.drops.iter().all(|drops| *drops == 0) {
+            return None;
+        }
+        let mut drops: Map<String, Value> =
+            Cause::ALL.iter().map(|cause| (cause.name().to_owned(), json!(counters.drops[*cause as usize]))).collect();
+        drops.insert(Cause::Link.name().to_owned(), json!(lost));
+        let (headroom_max, group_max) = match &self.fabric.nodes[node] {
+            Node::Switch(switch) => {
+                let buffer = switch.buffer();
+                (buffer.headroom_max(port as u16, priority as u8), buffer.group_max(port as u16, priority as u8))
+            }
+            Node::Host(_) => (0, 0),
+        };
+        Some(json!({
+            "frames_tx": counters.frames_tx, "frames_rx": counters.frames_rx, "bytes_tx": counters.bytes_tx,
+            "bytes_rx": counters.bytes_rx, "data_frames_tx": counters.data_frames_tx, "drops": drops,
+            "pause_tx": counters.pause_tx, "pause_rx": counters.pause_rx,
+            "paused_ns": state.paused_time(priority, self.fabric.now()).ns(), "queue_bytes_max": counters.queue_bytes_max,
+            "headroom_bytes_max": headroom_max, "ingress_bytes_max": group_max, "ecn_marked": 0,
+        }))
+    }
+
+    /// Losses: for lack of buffer on lossless priorities, of lossy frames, and by links.
+    fn drops(&self) -> Value {
+        let is_lossless = |node: usize, _: u16, priority: usize| match &self.plan.nodes[node] {
+            NodePlan::Switch(switch) => switch.lossless.contains(&(priority as u8)),
+            NodePlan::Host(_) => false,
+        };
+        let (mut lossless, mut lossy) = (0, 0);
+        for cause in [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable] {
+            lossless += self.fabric.drops(cause, is_lossless);
+            lossy += self.fabric.drops(cause, |node, port, priority| !is_lossless(node, port, priority));
+        }
+        let mut link = 0;
+        for (node, state) in self.fabric.nodes.iter().enumerate() {
+            for port in 0..state.ports().len() {
+                link +=
+                    (0..PRIORITIES).map(|priority| self.fabric.watch.lost_frames(node, port, priority)).sum::<u64>();
+            }
+        }
+        json!({"lossless": lossless, "lossy": lossy, "link": link})
+    }
+
+    /// Broken invariants: those seen on the way, and conservation, which an exact clock can check at any moment.
+    fn violations(&self, exact: bool) -> Vec<String> {
+        let watch = &self.fabric.watch;
+        let mut violations = watch.violations.clone();
+        let more = watch.violation_count - violations.len() as u64;
+        if more > 0 {
+            violations.push(format!("and {more} more"));
+        }
+        let accounted = watch.delivered + watch.dropped + self.fabric.in_flight();
+        if exact && watch.sent != accounted {
+            violations
+                .push(format!("conservation: {} frames sent, {accounted} delivered, dropped or in flight", watch.sent));
+        }
+        violations
+    }
+}

@@ -1,0 +1,169 @@
+//! A lossless switch: store and forward, ingress accounting, PFC towards the senders.
+//!
+//! The road of a frame: `handle_frame` → forwarding → buffer admission (→ XOFF) → egress queue → `poll_transmit` (→ XON).
+
+pub mod buffer;
+pub mod forward;
+pub mod pfc;
+
+use std::collections::VecDeque;
+
+use crate::event::{Cause, Event};
+use crate::frame::{Body, Frame, Priority};
+use crate::port::{Port, PortConfig};
+use crate::timers::Timers;
+use crate::units::Time;
+
+use buffer::{Buffer, Demand};
+use forward::Table;
+use pfc::PauseSender;
+
+/// A switch as a pure state machine with the five verbs. Drivers call, after each verb that takes a time, `poll_transmit` until it
+/// returns `None`, then `poll_event` likewise, then `poll_timeout`.
+#[derive(Debug)]
+pub struct Switch {
+    ports: Vec<Port>,
+    senders: Vec<PauseSender>,
+    buffer: Buffer,
+    table: Table,
+    pfc: bool,
+    dscp_to_priority: [Priority; 64],
+    /// Slots 0..n wake port i; slots n..2n refresh the pauses of port i.
+    timers: Timers,
+    /// Ports that may have something to send now.
+    ready: Vec<u16>,
+    events: VecDeque<Event>,
+}
+
+impl Switch {
+    pub fn new(
+        ports: Vec<PortConfig>,
+        buffer: Buffer,
+        table: Table,
+        pfc: bool,
+        dscp_to_priority: [Priority; 64],
+    ) -> Switch {
+        Switch {
+            senders: ports.iter().map(|port| PauseSender::new(port.rate)).collect(),
+            timers: Timers::new(2 * ports.len()),
+            ports: ports.into_iter().map(Port::new).collect(),
+            buffer,
+            table,
+            pfc,
+            dscp_to_priority,
+            ready: Vec::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    /// Take a frame whose last bit arrived on `port`.
+    pub fn handle_frame(&mut self, port: u16, mut frame: Frame, now: Time) {
+        if let Body::Pause(pfc) = frame.body {
+            self.ports[usize::from(port)].pause(&pfc, now);
+            self.events.push_back(Event::PauseReceived { port, pfc });
+            self.ready.push(port);
+            return;
+        }
+        let priority = self.dscp_to_priority[usize::from(frame.dscp & 63)];
+        frame.priority = priority;
+        frame.ingress = port;
+        let bytes = u64::from(frame.buffer_bytes());
+        let counters = &mut self.ports[usize::from(port)].counters[usize::from(priority & 7)];
+        counters.frames_rx += 1;
+        counters.bytes_rx += bytes;
+        let Some(egress) = self.table.lookup(&frame) else {
+            return self.drop_frame(port, priority, Cause::Unroutable);
+        };
+        let queued = self.ports[usize::from(egress)].queue_bytes(priority);
+        match self.buffer.admit(port, priority, bytes, queued) {
+            Ok(demand) => self.answer(port, priority, demand, now),
+            Err(cause) => return self.drop_frame(port, priority, cause),
+        }
+        self.ports[usize::from(egress)].enqueue(frame);
+        self.ready.push(egress);
+    }
+
+    pub fn handle_timeout(&mut self, now: Time) {
+        let ports = self.ports.len();
+        while let Some(slot) = self.timers.pop(now) {
+            if slot < ports {
+                self.ready.push(slot as u16);
+            } else {
+                self.refresh(slot - ports, now);
+            }
+        }
+    }
+
+    /// The next frame to put on a link at `now`, with its port.
+    #[inline]
+    pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
+        while let Some(&port) = self.ready.last() {
+            let egress = &mut self.ports[usize::from(port)];
+            let frame = egress.dequeue(now);
+            if frame.is_none() || egress.is_empty() {
+                self.ready.pop();
+                let next = egress.next_start(now);
+                self.timers.set(usize::from(port), next);
+            }
+            if let Some(frame) = frame {
+                if !matches!(frame.body, Body::Pause(_)) {
+                    let demand = self.buffer.release(frame.ingress, frame.priority, u64::from(frame.buffer_bytes()));
+                    self.answer(frame.ingress, frame.priority, demand, now);
+                }
+                return Some((port, frame));
+            }
+        }
+        None
+    }
+
+    pub fn poll_timeout(&self) -> Time {
+        self.timers.next()
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Send what the buffer demands of the peer behind `port`.
+    #[inline]
+    fn answer(&mut self, port: u16, priority: Priority, demand: Demand, now: Time) {
+        if demand == Demand::None || !self.pfc {
+            return;
+        }
+        let sender = &mut self.senders[usize::from(port)];
+        let frame = if demand == Demand::Xoff { sender.xoff(priority) } else { sender.xon(priority) };
+        let Some(frame) = frame else { return };
+        self.ports[usize::from(port)].counters[usize::from(priority)].pause_tx += 1;
+        self.ports[usize::from(port)].enqueue_control(frame);
+        self.ready.push(port);
+        let refresh = self.ports.len() + usize::from(port);
+        if demand == Demand::Xoff && sender.holds_one() {
+            self.timers.set(refresh, now + sender.refresh_every());
+        }
+    }
+
+    fn refresh(&mut self, port: usize, now: Time) {
+        let sender = &mut self.senders[port];
+        let Some(frame) = sender.refresh() else { return };
+        for priority in 0..crate::frame::PRIORITIES {
+            self.ports[port].counters[priority].pause_tx += u64::from(sender.is_asserted(priority as Priority));
+        }
+        self.timers.set(self.ports.len() + port, now + sender.refresh_every());
+        self.ports[port].enqueue_control(frame);
+        self.ready.push(port as u16);
+    }
+
+    fn drop_frame(&mut self, port: u16, priority: Priority, cause: Cause) {
+        let counters = &mut self.ports[usize::from(port)].counters[usize::from(priority & 7)];
+        counters.drops[cause as usize] += 1;
+        self.events.push_back(Event::Dropped { port, priority, cause });
+    }
+}

@@ -1,0 +1,85 @@
+//! The sender of PAUSE frames at one ingress port: XOFF, refresh before expiry, XON (IEEE 802.1Q clause 36).
+
+use crate::frame::{Body, Frame, Priority, Station, PRIORITIES};
+use crate::units::{Rate, Time};
+use crate::wire::pfc::Pfc;
+
+/// The longest pause a frame can ask for.
+const XOFF_QUANTA: u16 = u16::MAX;
+/// Bytes of a PAUSE frame without FCS.
+const PAUSE_FRAME_BYTES: u16 = 60;
+
+/// Which priorities an ingress port holds paused at its peer.
+#[derive(Debug)]
+pub struct PauseSender {
+    asserted: u8,
+    /// Half the longest pause: one refresh may be lost and the pause still holds.
+    refresh_every: Time,
+}
+
+impl PauseSender {
+    pub fn new(rate: Rate) -> PauseSender {
+        PauseSender { asserted: 0, refresh_every: Time::from_ps(rate.quanta(XOFF_QUANTA).ps() / 2) }
+    }
+
+    /// Ask the peer to stop `priority`; `None` if it has been asked already.
+    pub fn xoff(&mut self, priority: Priority) -> Option<Frame> {
+        let bit = 1 << priority;
+        if self.asserted & bit != 0 {
+            return None;
+        }
+        self.asserted |= bit;
+        Some(pause_frame(bit, XOFF_QUANTA))
+    }
+
+    /// Let the peer go on with `priority`; `None` if it was not paused.
+    pub fn xon(&mut self, priority: Priority) -> Option<Frame> {
+        let bit = 1 << priority;
+        if self.asserted & bit == 0 {
+            return None;
+        }
+        self.asserted &= !bit;
+        Some(pause_frame(bit, 0))
+    }
+
+    /// Renew every pause still wanted; `None` when there is none.
+    pub fn refresh(&mut self) -> Option<Frame> {
+        (self.asserted != 0).then(|| pause_frame(self.asserted, XOFF_QUANTA))
+    }
+
+    pub fn refresh_every(&self) -> Time {
+        self.refresh_every
+    }
+
+    /// True when exactly one priority is paused: its refresh timer is not running yet.
+    pub fn holds_one(&self) -> bool {
+        self.asserted.is_power_of_two()
+    }
+
+    #[inline]
+    pub fn is_asserted(&self, priority: Priority) -> bool {
+        self.asserted & (1 << priority) != 0
+    }
+}
+
+fn pause_frame(class_enable: u8, quanta: u16) -> Frame {
+    let mut times = [0; PRIORITIES];
+    for (priority, time) in times.iter_mut().enumerate() {
+        if class_enable & (1 << priority) != 0 {
+            *time = quanta;
+        }
+    }
+    Frame {
+        bytes: None,
+        dst: Station::UNKNOWN,
+        src: Station::UNKNOWN,
+        len: PAUSE_FRAME_BYTES,
+        entropy: 0,
+        ingress: 0,
+        payload_at: 0,
+        priority: 7,
+        dscp: 0,
+        ecn: 0,
+        body: Body::Pause(Pfc { class_enable, quanta: times }),
+    }
+}
