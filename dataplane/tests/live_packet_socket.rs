@@ -1,14 +1,18 @@
 //! Packet sockets on veth pairs between namespaces of their own. Needs root, and fails without.
 #![cfg(feature = "live")]
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use _dataplane::io::{
-    close_all, forward, measure_forwarder, measure_load, open_in, probe_frame, Attachment, Filter, ForwardPath,
-    IoError, Options, PacketSocket, Poller, RxBatch, TxBatch, BATCH_FRAMES, MAX_FRAME_BYTES,
+    close_all, forward, measure_forwarder, measure_load, open_in, probe_frame, wait_until_up, Attachment, Filter,
+    ForwardPath, IoError, Options, PacketSocket, Poller, RxBatch, SocketStatistics, TxBatch, BATCH_FRAMES,
+    MAX_FRAME_BYTES,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +45,7 @@ impl Pair {
             for name in &pair.names {
                 ip(&["-n", name, "link", "set", "dev", &port, "mtu", &mtu, "up"]);
             }
+            wait_until_up(&[pair.at(0, index), pair.at(1, index)], PATIENCE).unwrap();
         }
         pair
     }
@@ -119,6 +124,18 @@ fn receive(socket: &PacketSocket, count: usize) -> Vec<Vec<u8>> {
     frames
 }
 
+/// Wait until the kernel has delivered `packets` frames to the socket: under load it does so after `send` returns.
+fn delivered(socket: &PacketSocket, packets: u64) -> SocketStatistics {
+    let start = Instant::now();
+    loop {
+        let statistics = socket.statistics().unwrap();
+        if statistics.packets >= packets {
+            return statistics;
+        }
+        assert!(start.elapsed() < PATIENCE, "{statistics:?} of {packets} frames");
+    }
+}
+
 #[test]
 fn a_batch_arrives_whole_in_order_and_only_at_the_other_end() {
     let pair = Pair::new(1, 1500);
@@ -134,12 +151,39 @@ fn a_batch_arrives_whole_in_order_and_only_at_the_other_end() {
     assert_eq!(b.statistics().unwrap().packets, there.len() as u64);
 }
 
+/// What tcpdump would open on pair 0: every frame, those going out too.
+fn capture(end: &Attachment) -> OwnedFd {
+    let fd = open_in(&end.netns, || {
+        let protocol = i32::from((libc::ETH_P_ALL as u16).to_be());
+        // SAFETY: no pointers. Unbound, the socket listens on every interface of the namespace.
+        Ok(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, protocol) })
+    });
+    let fd = fd.unwrap();
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the descriptor is new and nobody else's.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[test]
+fn captures_see_what_is_sent_unless_it_bypasses_the_queueing_discipline() {
+    let pair = Pair::new(1, 1500);
+    for (bypass_qdisc, seen) in [(false, 4), (true, 0)] {
+        let a = pair.at(0, 0).open(Options { bypass_qdisc, ..Options::default() }).unwrap();
+        let mut tap = File::from(capture(&pair.at(0, 0)));
+        send(&a, &numbered(4, 60));
+        let mut frame = [0u8; 2000];
+        let captured = std::iter::from_fn(|| tap.read(&mut frame).ok()).count();
+        assert_eq!(captured, seen, "bypass_qdisc: {bypass_qdisc}");
+    }
+}
+
 #[test]
 fn one_recv_fills_the_batch_and_says_so() {
     let pair = Pair::new(1, 1500);
     let (a, b) = pair.open();
     let frames = numbered(5, 100);
     send(&a, &frames);
+    delivered(&b, 5);
     let mut batch = RxBatch::new(4);
     let first = batch.recv(&b).unwrap();
     assert!(first.filled_batch());
@@ -180,7 +224,7 @@ fn frames_that_overflow_the_receive_buffer_are_counted_once_each() {
     let b = pair.at(1, 0).open(small).unwrap();
     for round in 1..=2 {
         send(&a, &numbered(500, 1514));
-        let statistics = b.statistics().unwrap();
+        let statistics = delivered(&b, 500 * round);
         let mut batch = RxBatch::new(500);
         assert_eq!(statistics.packets, 500 * round);
         assert!(statistics.drops > 0);
@@ -213,6 +257,7 @@ fn a_frame_too_long_to_receive_is_counted_and_its_neighbours_are_delivered() {
     let (a, b) = pair.open();
     let frames = [probe_frame(60), probe_frame(MAX_FRAME_BYTES + 1), probe_frame(MAX_FRAME_BYTES)];
     send(&a, &frames);
+    delivered(&b, 3);
     let mut batch = RxBatch::new(BATCH_FRAMES);
     let delivered: Vec<Vec<u8>> = batch.recv(&b).unwrap().map(<[u8]>::to_vec).collect();
     assert_eq!(delivered, [frames[0].clone(), frames[2].clone()]);
@@ -222,10 +267,11 @@ fn a_frame_too_long_to_receive_is_counted_and_its_neighbours_are_delivered() {
 #[test]
 fn frames_that_find_no_room_stay_queued_in_order() {
     let pair = Pair::new(1, 1500);
-    let (a, b) = pair.open();
+    let a = pair.at(0, 0).open(Options { bypass_qdisc: true, ..Options::default() }).unwrap();
+    let b = pair.at(1, 0).open(Options::default()).unwrap();
     let frames = numbered(8, 200);
     let mut batch = TxBatch::new(8);
-    // Without a carrier the interface has nowhere to put a frame.
+    // Without a carrier the driver has nowhere to put a frame, and says so to whoever asks it directly.
     pair.set_link(1, "down");
     for frame in &frames {
         assert!(batch.push(frame));
@@ -255,7 +301,10 @@ fn an_interface_that_goes_down_and_up_is_survived() {
     let mut queue = TxBatch::new(1);
     assert!(queue.push(&probe_frame(60)));
     assert_eq!(queue.flush(&b).unwrap().refused, 1);
+    let error = wait_until_up(&[pair.at(0, 0)], Duration::ZERO).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::ETIMEDOUT));
     pair.set_link(1, "up");
+    wait_until_up(&[pair.at(0, 0)], PATIENCE).unwrap();
     let frames = numbered(3, 60);
     send(&a, &frames);
     assert_eq!(receive(&b, 3), frames);

@@ -266,8 +266,8 @@ impl TxBatch {
                     self.advance(count);
                 }
                 Err(error) => match error.raw_os_error() {
-                    // EAGAIN: the socket's own buffer. ENOBUFS: the queue behind the interface; the kernel has thrown
-                    // its copy away, so that sending it again makes no second one.
+                    // EAGAIN: the socket's own buffer. ENOBUFS: the interface or the queue behind it; the kernel has
+                    // thrown its copy away, so that sending it again makes no second one.
                     Some(libc::EAGAIN | libc::ENOBUFS) => break,
                     Some(libc::EMSGSIZE | libc::EINVAL | libc::ENETDOWN) => {
                         outcome.refused += 1;

@@ -4,6 +4,7 @@
 //! nanoseconds, and every failure says which operation on what was refused, and with which errno.
 
 mod batch;
+mod carrier;
 mod forwarder;
 mod load;
 mod netns;
@@ -11,6 +12,7 @@ mod packet_socket;
 mod poller;
 
 pub use batch::{Frames, RxBatch, TxBatch, TxOutcome, BATCH_FRAMES};
+pub use carrier::wait_until_up;
 pub use forwarder::{forward, measure_forwarder, ForwardPath, Forwarded};
 pub use load::{measure_load, probe_frame, Attachment, Rates};
 pub use netns::open_in;

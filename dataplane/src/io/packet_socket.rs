@@ -36,14 +36,15 @@ pub struct Options {
     pub receive_buffer_bytes: u32,
     /// Bytes of kernel memory, bookkeeping included, that sent frames may hold until they leave the interface.
     pub send_buffer_bytes: u32,
-    /// Go straight to the driver, past the queueing discipline: cheaper, but wrong where a netem sits.
+    /// Go straight to the driver, past the queueing discipline and past every capture on the interface, which then
+    /// shows no frame of ours. Wrong where a netem sits; over veth no cheaper. Without it, `wait_until_up` first.
     pub bypass_qdisc: bool,
     pub filter: Filter,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { receive_buffer_bytes: 16 << 20, send_buffer_bytes: 4 << 20, bypass_qdisc: true, filter: Filter::All }
+        Self { receive_buffer_bytes: 16 << 20, send_buffer_bytes: 4 << 20, bypass_qdisc: false, filter: Filter::All }
     }
 }
 
@@ -186,7 +187,7 @@ pub fn close_all(sockets: Vec<PacketSocket>) {
     });
 }
 
-fn interface_index(interface: &str, subject: &str) -> Result<libc::c_int, IoError> {
+pub(super) fn interface_index(interface: &str, subject: &str) -> Result<libc::c_int, IoError> {
     let invalid = || std::io::Error::from_raw_os_error(libc::EINVAL);
     let name = CString::new(interface).map_err(|_| IoError::new("if_nametoindex", subject, invalid()))?;
     // SAFETY: the name ends in a zero byte and outlives the call.
