@@ -1,13 +1,16 @@
 //! The least that can forward a frame: recvmmsg, sendmmsg, nothing between. The yardstick of the real clock.
 
+use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::batch::MessageVector;
+use super::load::UP_WITHIN;
 use super::packet_socket::MAX_FRAME_BYTES;
 use super::{
-    measure_load, probe_frame, Attachment, IoError, Options, PacketSocket, Poller, Rates, RxBatch, BATCH_FRAMES,
+    measure_load, probe_frame, wait_until_up, Attachment, IoError, Options, PacketSocket, Poller, Rates, RxBatch,
+    BATCH_FRAMES,
 };
 
 /// How long the forwarder sleeps on an empty socket before it looks whether it is to stop.
@@ -81,8 +84,9 @@ fn send_all(messages: &mut MessageVector, count: usize, to: &PacketSocket, stop:
 
 /// Measure how many frames of `frame_bytes` (without FCS) the bare forwarder moves along `path` in `duration`.
 ///
-/// One thread forwards, the caller's is the source (see `measure_load`): two cores are busy throughout.
+/// One thread forwards, the caller's is the source (see `measure_load`); with less than a core for each the rate is that of the scheduler.
 pub fn measure_forwarder(path: &ForwardPath, frame_bytes: usize, duration: Duration) -> Result<Rates, IoError> {
+    wait_until_up(slice::from_ref(&path.egress), UP_WITHIN)?;
     let ingress = path.ingress.open(Options::default())?;
     let egress = path.egress.open(Options::default())?;
     let stop = AtomicBool::new(false);

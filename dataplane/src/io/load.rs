@@ -4,14 +4,24 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Filter, IoError, Options, PacketSocket, TxBatch, BATCH_FRAMES};
+use super::{wait_until_up, Filter, IoError, Options, PacketSocket, TxBatch, BATCH_FRAMES};
 
-/// Frames under way at most. Keeps any forwarder busy, and fits its receive buffer at any frame length (some 9 kB of
-/// kernel memory for a frame of 4 kB), so that a lossless path stays lossless.
-const WINDOW_FRAMES: u64 = 1024;
+/// Frames under way at most: enough to keep any forwarder busy, and few enough that they fit wherever they may gather
+/// (the kernel's backlog of 1000 frames a core, a receive buffer at some 9 kB for a frame of 4 kB), so that a lossless
+/// path stays lossless.
+const WINDOW_FRAMES: u64 = 512;
+
+/// A full window is refilled once it is down to this: still work for many naps of the source.
+const REFILL_FRAMES: u64 = WINDOW_FRAMES / 2;
+
+/// Between two looks at the sink. The source sleeps, because on a machine with few cores a source that spins takes its
+/// time from the forwarder it is to measure.
+const NAP: Duration = Duration::from_micros(100);
 
 /// Without an arrival for this long, what is under way counts as lost.
 const STALL: Duration = Duration::from_millis(100);
+
+pub(super) const UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// One end of a veth pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +64,7 @@ pub fn probe_frame(frame_bytes: usize) -> Vec<u8> {
 /// Send copies of `frame` from `source` for `duration` and count those that reach `sink`, where someone else, already
 /// running, forwards between the two.
 ///
-/// The calling thread is the source and is busy throughout. The first tenth of the time warms up and is not counted.
+/// The calling thread is the source. The first tenth of the time warms up and is not counted.
 /// Only frames to the destination of `frame` count. The counting socket at the sink is never read: the kernel drops
 /// what it cannot keep but counts it first, so that the sink costs the forwarder next to nothing.
 pub fn measure_load(
@@ -63,6 +73,7 @@ pub fn measure_load(
     frame: &[u8],
     duration: Duration,
 ) -> Result<Rates, IoError> {
+    wait_until_up(&[source.clone(), sink.clone()], UP_WITHIN)?;
     let mut destination = [0u8; 6];
     destination.copy_from_slice(&frame[..6]);
     let counting = Options { receive_buffer_bytes: 0, filter: Filter::Station(destination), ..Options::default() };
@@ -109,7 +120,7 @@ impl Load {
         let end = Instant::now() + duration;
         while Instant::now() < end {
             if self.under_way() + BATCH_FRAMES as u64 > WINDOW_FRAMES {
-                self.wait_below(WINDOW_FRAMES - BATCH_FRAMES as u64)?;
+                self.wait_below(REFILL_FRAMES)?;
             }
             while !self.batch.is_full() {
                 // Only a full batch refuses.
@@ -139,7 +150,7 @@ impl Load {
                 self.lost += self.under_way();
                 break;
             }
-            thread::yield_now();
+            thread::sleep(NAP);
         }
         self.idle += start.elapsed();
         Ok(())
