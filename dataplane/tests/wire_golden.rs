@@ -6,10 +6,11 @@ use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
 use _dataplane::wire::roce::{
-    build_frame, parse_frame, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome, DEFAULT_PKEY,
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome,
+    DEFAULT_PKEY,
 };
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
-use _dataplane::wire::WireError;
+use _dataplane::wire::{icrc, WireError};
 
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const RECEIVER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -195,6 +196,17 @@ fn icrc_covers_all_but_udp_checksum_and_congestion_bits() {
 }
 
 #[test]
+fn a_switch_reads_a_damaged_payload_that_its_receiver_refuses() {
+    let mut bytes = golden("roce_send_last_padded");
+    let last = icrc_at(&bytes) - 4;
+    bytes[last] ^= 0x80;
+    let mut expected = send_last_padded();
+    expected.packet.payload = b"lossless fabric!\xa1";
+    assert_eq!(parse_frame_in_transit(&bytes), Ok(expected));
+    assert!(matches!(parse_frame(&bytes), Err(WireError::BadIcrc { .. })));
+}
+
+#[test]
 fn marking_keeps_a_damaged_header_detectable() {
     let mut bytes = golden("roce_send_last_padded");
     bytes[TTL_AT] ^= 0x10;
@@ -272,6 +284,50 @@ fn padding_behind_the_packet_is_ignored() {
     }
 }
 
+/// Wrap a UDP payload in a golden frame's outer headers and give it a right ICRC.
+fn wrap(udp_payload: &[u8]) -> Vec<u8> {
+    let outer = write_only();
+    let packet_bytes = udp_payload.len() + icrc::ICRC_BYTES;
+    let mut bytes = Vec::new();
+    outer.ethernet.emit(&mut bytes);
+    outer.ip.emit(8 + packet_bytes, &mut bytes).unwrap();
+    outer.udp.emit(packet_bytes, &mut bytes).unwrap();
+    bytes.extend_from_slice(udp_payload);
+    let icrc = icrc::icrc(&bytes[ethernet::HEADER_BYTES..]).unwrap();
+    bytes.extend_from_slice(&icrc);
+    bytes
+}
+
+#[test]
+fn malformed_packets_with_a_right_icrc_are_refused() {
+    let read = |first: [u8; 2], rest: usize| {
+        let mut udp_payload = vec![0; 12 + rest];
+        udp_payload[..2].copy_from_slice(&first);
+        parse_frame(&wrap(&udp_payload)).map(|frame| frame.packet.payload.len())
+    };
+    let (send, ack, cnp, read_request) = (0x04, 0x11, 0x81, 0x0c);
+    let bad_length = |found| {
+        let what = "RoCEv2 payload";
+        Err(WireError::BadLength { what, found })
+    };
+    assert_eq!(read([send, 0x30], 8), Ok(5));
+    assert_eq!(read([send, 0], 7), bad_length(7));
+    assert_eq!(read([send, 0x10], 0), bad_length(0));
+    assert_eq!(read([ack, 0], 4), Ok(0));
+    assert_eq!(read([ack, 0], 8), bad_length(4));
+    assert_eq!(read([cnp, 0], 16), Ok(0));
+    assert_eq!(read([cnp, 0], 20), bad_length(4));
+    assert_eq!(read([read_request, 0], 20), bad_length(4));
+    let what = "BTH";
+    assert_eq!(read([send, 0x01], 0), Err(WireError::BadVersion { what, found: 1 }));
+    assert_eq!(read([0x05, 0], 0), Err(WireError::UnknownOpcode { opcode: 5 }));
+    for (what, opcode, need) in [("AETH", ack, 4), ("CNP", cnp, 16), ("RETH", read_request, 16)] {
+        let have = need - 4;
+        let cut_short = WireError::Truncated { what, need, have };
+        assert_eq!(read([opcode, 0], have), Err(cut_short));
+    }
+}
+
 #[test]
 fn builders_refuse_what_does_not_fit() {
     let refused = |change: fn(&mut RoceFrame<'_>)| {
@@ -287,6 +343,10 @@ fn builders_refuse_what_does_not_fit() {
     assert_eq!(refused(|f| f.packet.reth = None), wrong(0x0a));
     assert_eq!(refused(|f| f.packet.bth.opcode = Opcode::Cnp), wrong(0x81));
     assert_eq!(refused(|f| f.packet.bth.opcode = Opcode::SendOnly), wrong(0x04));
+    let acknowledge_with_payload = |f: &mut RoceFrame<'_>| {
+        f.packet = RocePacket { payload: f.packet.payload, ..ack().packet };
+    };
+    assert_eq!(refused(acknowledge_with_payload), wrong(0x11));
     let dns = WireError::NotRoce { port: 53 };
     assert_eq!(refused(|f| f.udp.dst_port = 53), dns);
     let tcp = WireError::NotUdp { protocol: 6 };

@@ -3,7 +3,9 @@
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
-use _dataplane::wire::roce::{build_frame, parse_frame, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome};
+use _dataplane::wire::roce::{
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome,
+};
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::{icrc, WireError};
 use proptest::prelude::*;
@@ -225,6 +227,10 @@ fn check(bytes: &mut [u8], rebuilt: &mut Vec<u8>) -> bool {
     }
     let read = parse_frame(bytes);
     let valid = read.is_ok();
+    match parse_frame_in_transit(bytes) {
+        Ok(frame) => assert!(read == Ok(frame) || matches!(read, Err(WireError::BadIcrc { .. })), "{read:?}"),
+        Err(error) => assert!(read == Err(error) || matches!(read, Err(WireError::BadIcrc { .. })), "{read:?}"),
+    }
     if let Ok(frame) = read {
         build_frame(&frame, rebuilt).expect("what was read can be written");
         assert_eq!(parse_frame(rebuilt), Ok(frame));
