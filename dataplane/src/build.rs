@@ -19,6 +19,15 @@ use crate::switch::Switch;
 use crate::units::{Rate, Time};
 use crate::watch::Watch;
 
+/// How a slice of a run ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    Running,
+    Complete,
+    /// Nothing more will happen, or nothing has moved for longer than every retry takes.
+    Stalled,
+}
+
 /// A plan, the fabric built from it, and what was loaded onto it.
 #[derive(Debug)]
 pub struct Emulation {
@@ -93,6 +102,17 @@ impl Emulation {
     /// Nothing of the workload has moved for longer than every retry takes.
     pub fn is_stalled(&self) -> bool {
         !self.is_complete() && self.fabric.now() > self.fabric.watch.last_progress + self.patience
+    }
+
+    /// Whether the workload is over: every rank has finished and no frame is under way, or nothing moves any more.
+    pub fn progress(&self) -> Progress {
+        if self.is_stalled() {
+            Progress::Stalled
+        } else if self.is_complete() && self.fabric.in_flight() == 0 {
+            Progress::Complete
+        } else {
+            Progress::Running
+        }
     }
 
     pub fn nic(&self, rank: usize) -> Option<&Nic> {

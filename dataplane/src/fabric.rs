@@ -202,15 +202,16 @@ impl Fabric {
         }
     }
 
-    /// Put out what a node has to say after it was called: frames, events, its next timer.
+    /// Put out what a node has to say after it was called: events, frames, its next timer.
     #[inline]
     fn drain(&mut self, node: usize) {
         let now = self.now;
-        while let Some((port, frame)) = self.nodes[node].poll_transmit(now) {
-            self.transmit(node, port, frame);
-        }
+        // Events first: what the node was told explains what it sends.
         while let Some(event) = self.nodes[node].poll_event() {
             self.watch.event(node as u32, &event, now);
+        }
+        while let Some((port, frame)) = self.nodes[node].poll_transmit(now) {
+            self.transmit(node, port, frame);
         }
         let next = self.nodes[node].poll_timeout();
         if next < self.wakes[node] {

@@ -6,9 +6,9 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::build::Emulation;
+use crate::build::{Emulation, Progress};
 use crate::capture::Capture;
-use crate::clock::virtual_clock::{advance, Progress};
+use crate::clock::virtual_clock::advance;
 use crate::plan::PlanError;
 
 /// Events between two looks at pending signals.

@@ -18,8 +18,8 @@ use buffer::{Buffer, Demand};
 use forward::Table;
 use pfc::PauseSender;
 
-/// A switch as a pure state machine with the five verbs. Drivers call, after each verb that takes a time, `poll_transmit` until it
-/// returns `None`, then `poll_event` likewise, then `poll_timeout`.
+/// A switch as a pure state machine with the five verbs. Drivers call, after each verb that takes a time, `poll_event` until it
+/// returns `None`, then `poll_transmit` likewise, then `poll_timeout`.
 #[derive(Debug)]
 pub struct Switch {
     ports: Vec<Port>,
