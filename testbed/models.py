@@ -123,6 +123,8 @@ def _message(detail: ErrorDetails, path: Sequence[str | int], model: type[BaseMo
         return "must be a mapping of keys to values"
     if detail["type"] in ("tuple_type", "list_type"):
         return "must be a list"
+    if detail["type"] == "too_short":
+        return "must not be empty"
     shown = str(detail["input"])[:40]
     return f'"{shown}" {detail["msg"].removeprefix("Input ")}'
 

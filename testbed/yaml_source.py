@@ -24,6 +24,10 @@ MAX_VALUES = 200_000
 
 Path_ = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
+_MAPPING_TAGS = frozenset({_TAG + "map"})
+_LIST_TAGS = frozenset({_TAG + "seq"})
+# Dates and the signs that YAML gives a meaning to are plain text here.
+_TEXT_TAGS = frozenset(_TAG + name for name in ("str", "timestamp", "merge", "value"))
 
 
 @dataclass
@@ -106,8 +110,10 @@ class _Builder:
         if self.values > MAX_VALUES:
             raise self.error.at(self.source.file, dotted(path), f"more than {MAX_VALUES} values", line)
         if isinstance(node, MappingNode):
+            self._check_tag(str(node.tag), _MAPPING_TAGS, path)
             return self._mapping(node, path, depth)
         if isinstance(node, SequenceNode):
+            self._check_tag(str(node.tag), _LIST_TAGS, path)
             return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
 
@@ -144,6 +150,9 @@ class _Builder:
                 return float(text.replace("_", ""))
         except ValueError:
             return text
-        if not tag.startswith(_TAG):
-            self.source.fault(path, f"the tag {tag} is not allowed")
+        self._check_tag(tag, _TEXT_TAGS, path)
         return text
+
+    def _check_tag(self, tag: str, allowed: frozenset[str], path: Path_) -> None:
+        if tag not in allowed:
+            self.source.fault(path, f"the tag {tag} is not allowed")

@@ -1,0 +1,166 @@
+"""Experiments: faults with their line, overrides as strict as files, and a form that can be written and read again."""
+
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import ExperimentError, UsageError
+from testbed.experiment import Experiment, experiment_from, experiment_schema, load_experiment, new_experiment
+from testbed.yaml_source import Source, parse_yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHIPPED = sorted((ROOT / "topologies" / "experiments").glob("*.yaml"))
+
+
+def experiment(text: str) -> Experiment:
+    return experiment_from(parse_yaml(text, "e.yaml", ExperimentError))
+
+
+FAULTY = """\
+topology: two-dc
+clok: virtual
+seed: abc
+lossless: {pfc: yes, xoff: 1KB, xon: 2KB}
+transport: {mtu: 1500, ack-every: 0, timeout: 50, recovery: selective}
+workload:
+  collective: all_redcue
+  size: 5m
+  ranks: [A1]
+expect:
+  - drops.lossless == 0
+  - busbw >
+"""
+FAULTS = """\
+e.yaml:2: clok: unknown key; did you mean "clock"?
+e.yaml:3: seed: "abc" should be a valid integer
+e.yaml:4: lossless.pfc: "yes" should be a valid boolean
+e.yaml:5: transport.ack-every: "0" should be greater than or equal to 1
+e.yaml:5: transport.mtu: "1500" is not 1024, 2048 or 4096
+e.yaml:5: transport.recovery: "selective" is not "go-back-n"
+e.yaml:5: transport.timeout: 50 is not a whole number from 1 to 31, nor auto
+e.yaml:7: workload.collective: no collective is called "all_redcue"; did you mean "all_reduce"?
+e.yaml:8: workload.size: "5m": "m" is an impossible unit for a size; write it like 64MiB
+e.yaml:9: workload.ranks[0]: "A1" is not a safe name: lower-case letters, digits and hyphens, not a hyphen first, \
+at most 63 characters
+e.yaml:12: expect[1]: `busbw >`: a value is missing at the end"""
+
+
+def test_every_fault_with_its_line() -> None:
+    with pytest.raises(ExperimentError) as caught:
+        experiment(FAULTY)
+    assert str(caught.value) == FAULTS
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("workload", "message"),
+    [
+        ("{size: 1M, maxbytes: 2M}", "not both"),
+        ("{minbytes: 2M, maxbytes: 1M}", "is above maxbytes"),
+        ("{size: 2}", "hold no element"),
+        ("{algorithm: tree}", "no algorithm"),
+        ("{ranks: [a1, a1]}", "listed twice"),
+    ],
+)
+def test_a_workload_must_agree_with_itself(workload: str, message: str) -> None:
+    with pytest.raises(ExperimentError, match=rf"e\.yaml:2: workload: .*{message}"):
+        experiment(f"topology: pair\nworkload: {workload}")
+
+
+def test_xon_must_not_be_above_xoff() -> None:
+    with pytest.raises(ExperimentError, match="xon, 2000 bytes, is above xoff, 1000 bytes"):
+        experiment("topology: pair\nlossless: {xoff: 1KB, xon: 2KB}")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_experiments_that_ship_can_be_written_and_read_again(path: Path) -> None:
+    loaded = load_experiment(path)
+    assert experiment_from(Source("again", loaded.data())) == loaded
+
+
+def test_there_are_experiments_that_ship() -> None:
+    assert len(SHIPPED) >= 2
+
+
+def test_a_lab_is_sought_beside_the_experiment(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("name: x\n")
+    (tmp_path / "e.yaml").write_text("topology: lab.yaml\n")
+    assert load_experiment(tmp_path / "e.yaml").topology == str(tmp_path / "lab.yaml")
+    (tmp_path / "e.yaml").write_text("topology: pair\n")
+    assert load_experiment(tmp_path / "e.yaml").topology == "pair"
+
+
+@pytest.mark.parametrize(
+    ("workload", "sizes"),
+    [
+        ("{minbytes: 1M, maxbytes: 64M, stepfactor: 4}", tuple(2**20 * 4**n for n in range(4))),
+        ("{minbytes: 1K, maxbytes: 3K}", (1024, 2048)),
+        ("{size: 12}", (12,)),
+        ("{minbytes: 4K}", (4096,)),
+        ("{}", (2**20,)),
+    ],
+)
+def test_sizes(workload: str, sizes: tuple[int, ...]) -> None:
+    assert experiment(f"topology: pair\nworkload: {workload}").workload.sizes == sizes
+
+
+def test_overrides_are_typed() -> None:
+    found = new_experiment("two-dc", "incast").with_overrides(
+        [
+            "lossless.pfc=false",
+            "lossless.headroom=5MB",
+            "lossless.response=2us",
+            "transport.ack-every=1",
+            "dilation=10",
+            "workload.ranks=[a1, b1]",
+            "expect=[drops.lossless == 0]",
+        ]
+    )
+    assert found.lossless.pfc is False
+    assert (found.lossless.headroom, found.lossless.response) == (5_000_000, 2_000_000)
+    assert (found.transport.ack_every, found.dilation, found.workload.ranks) == (1, 10, ("a1", "b1"))
+    assert found.workload.collective == "incast" and found.expect == ("drops.lossless == 0",)
+
+
+def test_overrides_leave_what_they_do_not_name_and_survive_each_other() -> None:
+    once = new_experiment("pair", "all_reduce").with_overrides(["lossless.response=1.5us"])
+    twice = once.with_overrides(["seed=9"])
+    assert twice.lossless.response == 1_500_000 and twice.seed == 9
+    assert new_experiment("pair", "all_reduce").with_overrides([]) == new_experiment("pair", "all_reduce")
+
+
+def test_a_size_replaces_a_range_and_the_other_way_round() -> None:
+    sized = new_experiment("pair", "all_reduce").with_overrides(["workload.size=4K"])
+    ranged = sized.with_overrides(["workload.minbytes=1K", "workload.maxbytes=2K"])
+    assert ranged.workload.sizes == (1024, 2048)
+    assert ranged.with_overrides(["workload.size=8K"]).workload.sizes == (8192,)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("losless.pfc=1", 'unknown key "losless"; did you mean "lossless"'),
+        ("lossless.pcf=false", 'unknown key "pcf"; did you mean "pfc"'),
+        ("lossless.pfc.x=1", 'unknown key "x"'),
+        ("transport.ack_every=1", 'did you mean "ack-every"'),
+        ("lossless={}", "is a section"),
+        ("lossless.pfc", "is not a setting"),
+        ("lossless.pfc=", "is not a setting"),
+        ("lossless.pfc=maybe", '--set: lossless.pfc: "maybe" should be a valid boolean'),
+        ("lossless.headroom=5kg", "impossible unit"),
+        ("lossless.pfc=[", "--set lossless.pfc:1: not YAML"),
+        ("expect=a == 1", "expect: must be a list"),
+        ("dilation=0", "not a whole number"),
+    ],
+)
+def test_overrides_that_cannot_be(override: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        new_experiment("pair", "all_reduce").with_overrides([override])
+    assert message in str(caught.value)
+
+
+def test_the_schema_names_every_key_as_written() -> None:
+    schema = experiment_schema()
+    assert "ack-every" in schema["$defs"]["Transport"]["properties"]
+    assert schema["$defs"]["Workload"]["properties"]["collective"]["enum"]
+    assert schema["required"] == ["topology"]

@@ -1,0 +1,72 @@
+"""Generators: every parameter in range gives a sound lab of the promised size."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import topologies
+from testbed.topology import Lab, lab_from, load_lab
+from testbed.yaml_source import Source
+
+
+def generated(name: str, **parameters: Any) -> Lab:
+    data = topologies.generate(name, {key: str(value) for key, value in parameters.items()})
+    return lab_from(Source(name, data))
+
+
+def size(lab: Lab) -> tuple[int, int, int]:
+    return len(lab.hosts), len(lab.switches), len(lab.links)
+
+
+@pytest.mark.parametrize("name", topologies.generators())
+def test_every_generator_works_without_parameters(name: str) -> None:
+    assert load_lab(name).name == name
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(sorted(topologies.generators())), st.data())
+def test_parameters_in_range_give_sound_labs(name: str, data: st.DataObject) -> None:
+    parameters: dict[str, str] = {}
+    for key, parameter in topologies.generators()[name].parameters.items():
+        if isinstance(parameter.default, int) and data.draw(st.booleans(), label=key):
+            value = data.draw(st.integers(parameter.low, min(parameter.high, 8)), label=key)
+            parameters[key] = str(value + value % 2 if key == "radix" else value)
+    lab = generated(name, **parameters)
+    assert all(len(lab.ports[host.name]) == 1 for host in lab.hosts)
+    assert len({end for link in lab.links for end in (link.a, link.b)}) == 2 * len(lab.links)
+
+
+@given(st.integers(1, 6))
+def test_two_dc_has_the_promised_size(hosts: int) -> None:
+    lab = generated("two-dc", hosts=hosts)
+    assert size(lab) == (2 * hosts, 4, 2 * hosts + 3)
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))
+def test_clos_joins_every_leaf_with_every_spine(spines: int, leaves: int, hosts: int) -> None:
+    lab = generated("clos", spines=spines, leaves=leaves, hosts=hosts)
+    assert size(lab) == (leaves * hosts, leaves + spines, leaves * hosts + leaves * spines)
+    assert all(len(lab.ports[f"spine{index}"]) == leaves for index in range(1, spines + 1))
+
+
+@pytest.mark.parametrize("radix", [2, 4, 6])
+def test_fat_tree_uses_every_port(radix: int) -> None:
+    lab = generated("clos", tiers=3, radix=radix)
+    assert size(lab) == (radix**3 // 4, 5 * radix**2 // 4, 3 * radix**3 // 4)
+    assert all(len(lab.ports[switch.name]) == radix for switch in lab.switches)
+    assert all((link.rate_bps, link.delay_ps) == (100 * 10**9, 10**6) for link in lab.links)
+
+
+def test_ring_and_incast_and_pair() -> None:
+    assert size(generated("ring", switches=5, hosts=2)) == (10, 5, 15)
+    assert size(generated("incast", senders=3)) == (4, 1, 4)
+    assert generated("incast").hosts[0].name == "r1"
+    assert size(generated("pair")) == (2, 1, 2)
+
+
+def test_a_lab_can_be_called_otherwise_and_reach_farther() -> None:
+    lab = load_lab("two-dc:name=far,length=300km,rate=400G")
+    assert lab.name == "far"
+    assert lab.links[-1].length_mm == 300_000_000 and {link.rate_bps for link in lab.links} == {400 * 10**9}
