@@ -1,0 +1,55 @@
+"""Headroom: the IEEE sum as printed elsewhere, and its terms."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.headroom import headroom, interface_bits, response_ps
+
+G = 10**9
+NS_PER_METRE = 5  # the printed sums take the round figure for fibre
+
+# 9216-byte frames, interfaces left out.
+SUMS = [
+    (100 * G, 300, 81_272),
+    (100 * G, 2_000, 293_772),
+    (100 * G, 80_000, 10_043_772),
+    (100 * G, 1_000_000, 125_043_772),
+    (400 * G, 300, 226_476),
+    (400 * G, 80_000, 40_076_476),
+    (400 * G, 1_000_000, 500_076_476),
+]
+
+
+@pytest.mark.parametrize(("rate", "metres", "total"), SUMS)
+def test_sums(rate: int, metres: int, total: int) -> None:
+    assert headroom(rate, metres * NS_PER_METRE * 1000, 9216).total_bytes == total
+
+
+@pytest.mark.parametrize(
+    ("rate", "quanta"),
+    [(10 * G, 60), (25 * G, 80), (40 * G, 118), (50 * G, 147), (100 * G, 394), (200 * G, 453), (400 * G, 905)],
+)
+def test_response_is_in_quanta_of_512_bit_times(rate: int, quanta: int) -> None:
+    assert (response_ps(rate) - 1) * rate < quanta * 512 * 10**12 <= response_ps(rate) * rate
+
+
+def test_a_rate_between_two_responds_like_the_faster() -> None:
+    assert response_ps(60 * G) == -(-394 * 512 * 10**12 // (60 * G))
+    assert response_ps(1600 * G) == 905 * 512 * 10**12 // (1600 * G)
+
+
+def test_terms_can_be_replaced_and_added() -> None:
+    quick = headroom(100 * G, 0, 9216, response=0)
+    assert quick.terms["response"] == 0 and quick.terms["round_trip"] == 0
+    assert quick.total_bytes == 2 * 9236 + 84
+    hardware = headroom(100 * G, 0, 9216, response=0, interface=interface_bits(100 * G))
+    assert hardware.total_bytes - quick.total_bytes == 122_880 // 8
+
+
+@given(st.integers(1, 10**12), st.integers(0, 10**11), st.integers(64, 10_000), st.integers(0, 10**8))
+def test_the_total_is_the_sum_of_its_terms_and_enough(rate: int, delay: int, frame: int, response: int) -> None:
+    found = headroom(rate, delay, frame, response)
+    # Every term is rounded up by itself, the total only once.
+    assert 0 <= sum(found.terms.values()) - found.total_bytes < len(found.terms)
+    assert found.total_bytes * 8 * 10**12 >= (2 * delay + response) * rate + 2 * frame * 8 * 10**12

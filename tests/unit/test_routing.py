@@ -1,0 +1,126 @@
+"""Routes: shortest, without loops, complete, the same way back, and never through a host."""
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.routing import PathCost, PathCosts, Routing
+from testbed.topology import Host, Lab, lab_from, load_lab
+from testbed.yaml_source import Source
+
+
+@st.composite
+def labs(draw: st.DrawFn) -> Lab:
+    """Draw a lab: switches in any graph, parallel links and islands included, with hosts here and there."""
+    switches = draw(st.integers(1, 6))
+    number = st.integers(0, switches - 1)
+    pairs = draw(st.lists(st.tuples(number, number).filter(lambda pair: pair[0] != pair[1]), max_size=12))
+    homes = draw(st.lists(number, min_size=1, max_size=5))
+    used = [0] * switches
+
+    def port(switch: int) -> str:
+        used[switch] += 1
+        return f"s{switch}:eth{used[switch]}"
+
+    delay = st.integers(0, 50).map(lambda ns: f"{ns}ns")
+    rate = st.sampled_from(["10G", "100G"])
+    links: list[Any] = [{"endpoints": [port(a), port(b)], "delay": draw(delay), "rate": draw(rate)} for a, b in pairs]
+    links += [{"endpoints": [f"h{index}:eth1", port(home)]} for index, home in enumerate(homes)]
+    nodes: dict[str, Any] = {f"s{index}": {"kind": "switch"} for index in range(switches)}
+    nodes.update({f"h{index}": {"kind": "host"} for index in range(len(homes))})
+    return lab_from(Source("drawn", {"name": "drawn", "topology": {"nodes": nodes, "links": links}}))
+
+
+def hops(lab: Lab, start: str) -> dict[str, int]:
+    """Return the number of links from a host to every node that it reaches, hosts ending paths."""
+    neighbours: dict[str, set[str]] = {node.name: set() for node in lab.nodes}
+    for link in lab.links:
+        neighbours[link.a.node].add(link.b.node)
+        neighbours[link.b.node].add(link.a.node)
+    ends = {host.name for host in lab.hosts}
+    found = {start: 0}
+    frontier = [start]
+    while frontier:
+        ahead = []
+        for node in frontier:
+            for other in neighbours[node] if node == start or node not in ends else ():
+                if other not in found:
+                    found[other] = found[node] + 1
+                    ahead.append(other)
+        frontier = ahead
+    return found
+
+
+@settings(max_examples=80)
+@given(labs())
+def test_every_way_is_one_hop_nearer_and_all_such_ways_are_kept(lab: Lab) -> None:
+    routing = Routing(lab)
+    for index, host in enumerate(lab.hosts):
+        distance = hops(lab, host.name)
+        for switch in lab.switches:
+            ways = routing.adjacent[switch.name]
+            ports = routing.routes(switch.name)[index]
+            nearer = [way.port for way in ways if distance.get(way.node) == distance.get(switch.name, 0) - 1]
+            # Other hosts may be as near, but they carry nothing on.
+            carrying = [port for port in nearer if ways[port].node == host.name or ways[port].node not in routing.hosts]
+            assert ports == (carrying if switch.name in distance else [])
+
+
+@settings(max_examples=60)
+@given(labs())
+def test_paths_are_the_same_in_both_directions(lab: Lab) -> None:
+    costs = PathCosts(Routing(lab), lambda link: link.delay_ps + 1)
+    for a in lab.hosts:
+        for b in lab.hosts:
+            if a.name != b.name:
+                assert costs.between(a.name, b.name) == costs.between(b.name, a.name)
+
+
+def worst(lab: Lab, a: str, b: str) -> PathCost | None:
+    """Return the worst cost over all shortest paths by walking every one of them."""
+    distance = hops(lab, b)
+    if a not in distance:
+        return None
+    routing = Routing(lab)
+    found: list[PathCost] = []
+
+    def walk(node: str, delay: int, rate: int) -> None:
+        if node == b:
+            found.append(PathCost(delay, rate))
+            return
+        for way in routing.adjacent[node]:
+            nearer = distance.get(way.node) == distance[node] - 1
+            if nearer and (way.node == b or way.node not in routing.hosts):
+                walk(way.node, delay + way.link.delay_ps, min(rate, way.link.rate_bps))
+
+    walk(a, 0, 2**63)
+    return PathCost(max(cost.round_trip_ps for cost in found), min(cost.rate_bps for cost in found))
+
+
+@settings(max_examples=60)
+@given(labs())
+def test_costs_are_the_worst_over_all_shortest_paths(lab: Lab) -> None:
+    costs = PathCosts(Routing(lab), lambda link: link.delay_ps)
+    for a, b in pairwise(host.name for host in lab.hosts):
+        assert costs.between(a, b) == worst(lab, a, b)
+
+
+def test_hosts_can_face_each_other() -> None:
+    nodes = {"a1": {"kind": "host"}, "b1": {"kind": "host"}, "c1": {"kind": "host"}, "s": {"kind": "switch"}}
+    links = [{"endpoints": ["a1:eth1", "b1:eth1"], "delay": "3ns"}, {"endpoints": ["c1:eth1", "s:eth1"]}]
+    lab = lab_from(Source("direct", {"name": "direct", "topology": {"nodes": nodes, "links": links}}))
+    routing = Routing(lab)
+    assert routing.routes("s") == [[], [], [0]]
+    costs = PathCosts(routing, lambda link: link.delay_ps)
+    assert costs.between("a1", "b1") == PathCost(3000, 100 * 10**9)
+    assert costs.between("a1", "c1") is None and costs.between("c1", "a1") is None
+
+
+def test_a_fat_tree_offers_every_core() -> None:
+    lab = load_lab("clos:tiers=3")
+    routing = Routing(lab)
+    far = routing.routes("leaf1")[-1]
+    assert len(far) == 2 and all(len(routing.routes(f"agg{index}")[-1]) == 2 for index in (1, 2))
+    assert all(isinstance(node, Host) or len(routing.routes(node.name)) == 16 for node in lab.nodes)

@@ -1,0 +1,114 @@
+"""Workloads: one queue pair for each pair that talks, ops as scheduled, and a transport that suits the path."""
+
+import json
+
+import pytest
+
+from testbed.errors import ExperimentError
+from testbed.experiment import Experiment, new_experiment
+from testbed.topology import lab_from, load_lab
+from testbed.workload import LARGEST_WINDOW_PACKETS, compile_workload, talking_pairs
+from testbed.yaml_source import Source
+from traffic import COLLECTIVES, Calc, RankSchedule, Recv, Reduce, Schedule, Send, Shape
+
+PING = Schedule(
+    (
+        RankSchedule(64, (Send(1, 0, 16, 32), Recv(1, 16, 16, requires=(0,)), Calc(5, (1,)))),
+        RankSchedule(64, (Recv(0, 32, 16), Reduce("float", "sum", 0, 0, 32, 4, (0,)), Send(0, 0, 16, 16, 0, (1,)))),
+    )
+)
+
+
+def experiment(*overrides: str) -> Experiment:
+    return new_experiment("any", "all_reduce").with_overrides(overrides)
+
+
+def test_ops_are_those_of_the_schedule() -> None:
+    found = compile_workload(load_lab("pair"), experiment(), PING)
+    assert (found["priority"], found["dscp"]) == (3, 24)
+    assert [(qp["a"], qp["b"], qp["qpn"]) for qp in found["qps"]] == [(0, 1, 17)]
+    assert [(rank["node"], rank["memory_bytes"]) for rank in found["ranks"]] == [(0, 64), (1, 64)]
+    assert found["ranks"][0]["ops"] == [
+        {"kind": "send", "qp": 0, "offset": 0, "bytes": 16, "remote_offset": 32, "requires": []},
+        {"kind": "recv", "qp": 0, "offset": 16, "bytes": 16, "requires": [0]},
+        {"kind": "calc", "duration_ps": 5, "requires": [1]},
+    ]
+    reduce = {"kind": "reduce", "dtype": "float", "redop": "sum", "dst": 0, "lhs": 0, "rhs": 32, "count": 4}
+    assert found["ranks"][1]["ops"][1] == {**reduce, "requires": [0]}
+
+
+@pytest.mark.parametrize(("collective", "pairs"), [("all_reduce", 8), ("incast", 7), ("permutation", 4)])
+def test_one_queue_pair_for_each_pair_that_talks(collective: str, pairs: int) -> None:
+    schedule = COLLECTIVES[collective].schedule(Shape(8, 1024))
+    found = compile_workload(load_lab("clos"), experiment(), schedule)
+    assert len(found["qps"]) == len(talking_pairs(schedule)) == pairs
+    assert [qp["qpn"] for qp in found["qps"]] == list(range(17, 17 + pairs))
+    assert all(qp["a"] < qp["b"] and 49_152 <= qp["entropy"] <= 65_535 for qp in found["qps"])
+    assert json.dumps(found) == json.dumps(compile_workload(load_lab("clos"), experiment(), schedule))
+
+
+def test_the_seed_chooses_the_entropy() -> None:
+    one, other = (compile_workload(load_lab("pair"), experiment(f"seed={seed}"), PING) for seed in (1, 2))
+    assert one["qps"][0]["entropy"] != other["qps"][0]["entropy"]
+
+
+def test_the_window_is_twice_what_the_longest_path_holds() -> None:
+    schedule = COLLECTIVES["all_reduce"].schedule(Shape(4, 1024))
+    transport = compile_workload(load_lab("two-dc"), experiment(), schedule)["transport"]
+    flight = 2 * 391_760_000 * 100 * 10**9 // (8 * 10**12)  # bytes in a round trip of the span alone
+    assert 2 * flight < transport["window_bytes"] < 2.02 * flight
+    assert transport["window_bytes"] % 4096 == 0
+    near = compile_workload(load_lab("pair"), experiment("transport.mtu=1024"), PING)["transport"]
+    assert near["window_bytes"] == 64 * 1024
+
+
+def test_the_window_has_the_bounds_of_its_sequence_numbers() -> None:
+    far = compile_workload(load_lab("pair:length=9000000km,rate=800G"), experiment(), PING)["transport"]
+    assert far["window_bytes"] == LARGEST_WINDOW_PACKETS * 4096
+
+
+@pytest.mark.parametrize(("lab", "exponent"), [("pair", 12), ("pair:length=3000km", 18)])
+def test_the_timeout_outlasts_round_trip_and_pause(lab: str, exponent: int) -> None:
+    transport = compile_workload(load_lab(lab), experiment(), PING)["transport"]
+    assert transport["timeout_ps"] == 4_096_000 << exponent
+
+
+def test_the_timeout_grows_with_the_senders_that_share_a_receiver() -> None:
+    schedule = COLLECTIVES["incast"].schedule(Shape(65, 1024))
+    lab = load_lab("incast:senders=64")
+    transport = compile_workload(lab, experiment("transport.window=16MB"), schedule)["transport"]
+    drain_ps = 64 * 16_000_000 * 8 * 10  # 64 windows at 100 Gb/s, 10 ps a bit
+    assert 4 * drain_ps <= transport["timeout_ps"] < 9 * drain_ps
+
+
+def test_what_is_given_is_taken() -> None:
+    overrides = ["transport.window=1MB", "transport.timeout=14", "transport.ack-every=1", "transport.verb=send"]
+    assert compile_workload(load_lab("pair"), experiment(*overrides), PING)["transport"] == {
+        "recovery": "go-back-n",
+        "verb": "send",
+        "mtu_bytes": 4096,
+        "ack_every": 1,
+        "window_bytes": 1_000_000,
+        "timeout_ps": 67_108_864_000,
+        "retries": 7,
+    }
+
+
+def test_ranks_can_be_placed() -> None:
+    found = compile_workload(load_lab("two-dc"), experiment("workload.ranks=[b2, a1]"), PING)
+    assert [rank["node"] for rank in found["ranks"]] == [3, 0]
+
+
+def test_what_cannot_run() -> None:
+    with pytest.raises(ExperimentError, match="2 ranks on 4 hosts"):
+        compile_workload(load_lab("two-dc"), experiment(), PING)
+    with pytest.raises(ExperimentError, match="less than one packet"):
+        compile_workload(load_lab("pair"), experiment("transport.window=1KB"), PING)
+    nodes = {"a": {"kind": "host"}, "b": {"kind": "host"}, "s": {"kind": "switch"}, "t": {"kind": "switch"}}
+    links = [{"endpoints": ["a:eth1", "s:eth1"]}, {"endpoints": ["b:eth1", "t:eth1"]}]
+    body = {"defaults": {"mtu": 4155}, "nodes": nodes, "links": links}
+    apart = lab_from(Source("x", {"name": "x", "topology": body}))
+    with pytest.raises(ExperimentError, match="packets of 4156 bytes do not fit link a:eth1 - s:eth1, mtu 4155"):
+        compile_workload(apart, experiment(), PING)
+    with pytest.raises(ExperimentError, match="no path between a and b"):
+        compile_workload(apart, experiment("transport.mtu=2048"), PING)
