@@ -11,7 +11,7 @@ pub const HEADER_BYTES: usize = 14;
 pub const FCS_BYTES: usize = 4;
 /// The shortest frame, without FCS; shorter payloads are padded with zeros.
 pub const MIN_FRAME_BYTES: usize = 60;
-/// What a frame costs on the line beyond its bytes as captured: FCS 4, preamble and start delimiter 8, inter-packet gap 12.
+/// What a frame costs on the line beyond its bytes as captured: FCS 4, preamble 8, inter-packet gap 12.
 pub const WIRE_OVERHEAD_BYTES: usize = FCS_BYTES + 8 + 12;
 
 mod field {
@@ -57,7 +57,7 @@ impl Ethernet {
     }
 }
 
-/// Compute the frame check sequence of a frame, in the order its four bytes travel on the line (IEEE 802.3 clause 3.2.9).
+/// Compute the frame check sequence of a frame, its bytes in the order of travel (IEEE 802.3 clause 3.2.9).
 pub fn fcs(frame: &[u8]) -> [u8; FCS_BYTES] {
     crc32fast::hash(frame).to_le_bytes()
 }

@@ -1,7 +1,8 @@
 //! The invariant CRC of RoCEv2 over IPv4 (InfiniBand Architecture Specification, annex A17).
 //!
-//! It is the CRC-32 of Ethernet over 64 one bits, which stand for InfiniBand's local route header, and then over the packet with every field
-//! that may change on the way replaced by ones: TOS, TTL and header checksum, UDP checksum, and the BTH byte that holds FECN and BECN.
+//! It is the CRC-32 of Ethernet over 64 one bits, which stand for InfiniBand's local route header, and then over the
+//! packet with every field that may change on the way replaced by ones: TOS, TTL and header checksum, UDP checksum, and
+//! the BTH byte that holds FECN and BECN.
 
 use super::{ipv4, roce, split, udp, Field, WireError};
 
@@ -26,7 +27,7 @@ mod field {
     pub const CONGESTION: Field<{ BTH + 4 }, 1> = Field;
 }
 
-/// Compute the ICRC of `packet`, which runs from the IPv4 header to the last pad byte, in the order its four bytes travel.
+/// Compute the ICRC of `packet`, from the IPv4 header to the last pad byte; its bytes are in the order of travel.
 ///
 /// # Errors
 /// `Truncated` if the IPv4, UDP and BTH headers (40 bytes) are not all there.

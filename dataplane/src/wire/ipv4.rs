@@ -62,7 +62,8 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
-    /// Read the header and verify its checksum; return it and the payload that its total length bounds, without Ethernet padding.
+    /// Read the header and verify its checksum; return it and the payload that its total length bounds, without
+    /// Ethernet padding.
     ///
     /// # Errors
     /// `Truncated`, `BadVersion`, `BadLength`, `Options`, `Fragment`, `BadChecksum`.
@@ -132,8 +133,8 @@ impl Ipv4 {
 
 /// Set ECN to CE in an Ethernet frame that carries IPv4, in place, and return the codepoint it had.
 ///
-/// A Not-ECT packet is left as it is (RFC 3168 section 5: its sender would not understand the mark). The checksum is updated incrementally
-/// (RFC 1624 equation 3), so a packet damaged before stays detectably damaged.
+/// A Not-ECT packet is left as it is (RFC 3168 section 5: its sender would not understand the mark). The checksum is
+/// updated incrementally (RFC 1624 equation 3), so a packet damaged before stays detectably damaged.
 ///
 /// # Errors
 /// `Truncated`, `NotIpv4`, `BadVersion`, `BadLength`, `Options`; the frame is then unchanged.

@@ -1,8 +1,11 @@
 //! Byte-exact views and builders, one protocol a file.
 //!
-//! A header is a plain value: `parse` reads it from the front of a slice and returns it with what follows, `emit` appends it to a buffer.
-//! Lengths, checksums and pad counts are derived when building and verified when parsing; values do not store them, so they cannot disagree.
-//! No input makes this module panic: the lints below forbid every operation that could, and a field outside its header does not compile.
+//! A header is a plain value: `parse` reads it from the front of a slice and returns it with what follows, `emit`
+//! appends it to a buffer. Lengths, checksums and pad counts are derived when building and verified when parsing;
+//! values do not store them, so they cannot disagree.
+//!
+//! No input makes this module panic: the lints below forbid every
+//! operation that could, and a field outside its header does not compile.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 
@@ -48,7 +51,8 @@ pub enum WireError {
 
 /// Name `N` bytes at offset `AT` of a fixed-size header.
 ///
-/// All integers are in network byte order. Access outside the header is refused by the compiler, which is why reads and writes return no error.
+/// All integers are in network byte order. Access outside the header is refused by the compiler, which is why reads and
+/// writes return no error.
 #[derive(Clone, Copy)]
 struct Field<const AT: usize, const N: usize>;
 

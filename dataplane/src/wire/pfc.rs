@@ -1,4 +1,4 @@
-//! MAC control frames: priority-based flow control (IEEE 802.3 annex 31D, 802.1Q clause 36) and global PAUSE (802.3 annex 31B).
+//! MAC control frames: PFC (IEEE 802.3 annex 31D, 802.1Q clause 36) and global PAUSE (802.3 annex 31B).
 
 use super::ethernet::{Ethernet, Mac, ETHERTYPE_MAC_CONTROL, HEADER_BYTES, MIN_FRAME_BYTES};
 use super::{split, Field, WireError};
@@ -19,7 +19,7 @@ mod field {
     pub const FRAME_OPCODE: Field<14, 2> = Field;
     pub const FRAME_PARAMETERS: Field<16, 18> = Field;
 
-    /// Within the control parameters, which follow the opcode. The upper byte of the enable vector (offset 0) is reserved.
+    /// Within the control parameters, which follow the opcode. Offset 0, the upper byte of the enable vector, is reserved.
     pub const PAUSE_QUANTA: Field<0, 2> = Field;
     pub const CLASS_ENABLE: Field<1, 1> = Field;
     pub const QUANTA: Field<2, 16> = Field;
@@ -27,7 +27,8 @@ mod field {
 
 /// Hold a PFC frame's request: which priorities it speaks of, and for how long each is paused.
 ///
-/// Bit `p` of `class_enable` says that `quanta[p]` counts; there, 0 means XON. A quantum is 512 bit times of the port's rate.
+/// Bit `p` of `class_enable` says that `quanta[p]` counts; there, 0 means XON. A quantum is 512 bit times of the port's
+/// rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pfc {
     pub class_enable: u8,
@@ -42,7 +43,8 @@ pub enum MacControl {
     GlobalPause {
         quanta: u16,
     },
-    /// Another opcode, or PFC sent to another address than `PFC_DST`. To be dropped: MAC control frames never cross a bridge.
+    /// Another opcode, or PFC sent to another address than `PFC_DST`. To be dropped: MAC control frames never cross a
+    /// bridge.
     Other {
         opcode: u16,
     },

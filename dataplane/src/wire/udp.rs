@@ -17,7 +17,8 @@ mod field {
 
 /// Hold the ports of a UDP header; the length is derived.
 ///
-/// The checksum is written as zero (none) and not read: RoCEv2 packets are protected by the ICRC, and no other UDP is terminated here.
+/// The checksum is written as zero (none) and not read: RoCEv2 packets are protected by the ICRC, and no other UDP is
+/// terminated here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Udp {
     pub src_port: u16,

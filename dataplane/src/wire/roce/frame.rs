@@ -77,7 +77,7 @@ impl<'a> RocePacket<'a> {
 
 /// Hold a whole RoCEv2 frame.
 ///
-/// `ethernet`, `ip` and `udp` must lead to each other when building: EtherType IPv4, protocol UDP, destination port 4791.
+/// To be built, its layers must lead to each other: EtherType IPv4, protocol UDP, destination port 4791.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoceFrame<'a> {
     pub ethernet: Ethernet,
@@ -91,8 +91,9 @@ pub struct RoceFrame<'a> {
 /// Nothing is copied. Costs one pass of CRC-32 over the packet.
 ///
 /// # Errors
-/// `NotIpv4`, `NotUdp`, `NotRoce` for frames that are something else; `BadIcrc`; what the parsers of the headers report; `BadLength` if UDP does not
-/// fill IPv4, or if payload and pad are not whole words or not allowed by the opcode.
+/// `NotIpv4`, `NotUdp`, `NotRoce` for frames that are something else; `BadIcrc`; what the parsers of the headers
+/// report; `BadLength` if UDP does not fill IPv4, or if payload and pad are not whole words or not allowed by the
+/// opcode.
 pub fn parse_frame(frame: &[u8]) -> Result<RoceFrame<'_>, WireError> {
     parse(frame, icrc::verify)
 }
@@ -122,13 +123,14 @@ fn parse(frame: &[u8], verify: impl FnOnce(&[u8]) -> Result<(), WireError>) -> R
     Ok(RoceFrame { ethernet, ip, udp, packet })
 }
 
-/// Write a whole frame without FCS into `out`, in place of what it holds: headers, payload, pad, ICRC, Ethernet padding.
+/// Write a whole frame without FCS into `out`, in place of what it holds.
 ///
-/// Allocates only if `out` has too little capacity. Costs one copy of the payload and one pass of CRC-32 over the packet.
+/// Pad, ICRC and Ethernet padding are added. /// Allocates only if `out` has too little capacity. Costs one copy of the
+/// payload and one pass of CRC-32 over the packet.
 ///
 /// # Errors
-/// `WrongExtension` if headers or payload are not those of the opcode; `NotIpv4`, `NotUdp`, `NotRoce` if a layer does not lead to the next;
-/// `TooLarge` or `BadLength` if a value does not fit its field. `out` then holds no frame.
+/// `WrongExtension` if headers or payload are not those of the opcode; `NotIpv4`, `NotUdp`, `NotRoce` if a layer does
+/// not lead to the next; `TooLarge` or `BadLength` if a value does not fit its field. `out` then holds no frame.
 pub fn build_frame(frame: &RoceFrame<'_>, out: &mut Vec<u8>) -> Result<(), WireError> {
     out.clear();
     expect_ipv4(&frame.ethernet)?;

@@ -1,4 +1,4 @@
-//! RoCEv2 packets of the reliable connected service (InfiniBand Architecture Specification volume 1 chapter 9, annex A17).
+//! RoCEv2 packets of the reliable connected service (IBTA specification volume 1, chapter 9 and annex A17).
 
 mod frame;
 mod header;
