@@ -4,8 +4,8 @@
 //! appends it to a buffer. Lengths, checksums and pad counts are derived when building and verified when parsing;
 //! values do not store them, so they cannot disagree.
 //!
-//! No input makes this module panic: the lints below forbid every
-//! operation that could, and a field outside its header does not compile.
+//! No input makes this module panic: the lints below forbid every operation that could, and a field outside its header
+//! does not compile.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 

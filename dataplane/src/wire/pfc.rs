@@ -19,7 +19,7 @@ mod field {
     pub const FRAME_OPCODE: Field<14, 2> = Field;
     pub const FRAME_PARAMETERS: Field<16, 18> = Field;
 
-    /// Within the control parameters, which follow the opcode. Offset 0, the upper byte of the enable vector, is reserved.
+    /// Within the parameters, which follow the opcode. Offset 0, the upper byte of the enable vector, is reserved.
     pub const PAUSE_QUANTA: Field<0, 2> = Field;
     pub const CLASS_ENABLE: Field<1, 1> = Field;
     pub const QUANTA: Field<2, 16> = Field;

@@ -125,7 +125,7 @@ fn parse(frame: &[u8], verify: impl FnOnce(&[u8]) -> Result<(), WireError>) -> R
 
 /// Write a whole frame without FCS into `out`, in place of what it holds.
 ///
-/// Pad, ICRC and Ethernet padding are added. /// Allocates only if `out` has too little capacity. Costs one copy of the
+/// Pad, ICRC and Ethernet padding are added. Allocates only if `out` has too little capacity. Costs one copy of the
 /// payload and one pass of CRC-32 over the packet.
 ///
 /// # Errors
