@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import re
 import select
@@ -86,7 +87,7 @@ def namespace_path(lab: str, node: str) -> str:
 
 def missing_capabilities() -> list[str]:
     """Return the capabilities that this thread needs for namespaces and raw frames and does not have."""
-    with open("/proc/thread-self/status", encoding="ascii") as file:
+    with open("/proc/thread-self/status", encoding="utf-8") as file:
         effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
     return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
 
@@ -236,7 +237,7 @@ def _open(path: str) -> Namespace | None:
         os.close(fd)
         return None  # not a network namespace
     socket = Netlink()
-    owner, _, rest = netlink.read_alias(socket).partition(":")
+    owner, _, rest = netlink.read_link(socket, netlink.LOOPBACK_INDEX).alias.partition(":")
     lab, _, node = rest.partition(":")
     if owner == "testbed" and path == f"{NAMESPACE_DIRECTORY}/{_PREFIX}{lab}-{node}":
         return Namespace(lab, node, fd, socket)
@@ -271,21 +272,21 @@ def remove_leftovers() -> None:
         if name.startswith(_PREFIX) and _is_mark(path):
             os.unlink(path)
             names = [other for other in names if other != name]
-    if not names and _mounted(NAMESPACE_DIRECTORY) == ("tmpfs", "testbed"):
+    if not names and _is_our_mount(NAMESPACE_DIRECTORY):
         # Refused while anything at all uses it, which is then the reason to leave it.
         _libc.umount2(NAMESPACE_DIRECTORY.encode(), 0)
 
 
-def _mounted(path: str) -> tuple[str, str] | None:
-    """Return (file system, source) of what is mounted at `path`, topmost first; None if nothing is."""
-    found = None
+def _is_our_mount(path: str) -> bool:
+    """Tell whether what `path` shows is the tmpfs that this tool mounted. The mount table lists covered mounts too."""
+    device = os.stat(path).st_dev
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
             left, _, right = line.partition(" - ")
-            if left.split()[4] == path:
-                kind, source = right.split()[:2]
-                found = (kind, source)
-    return found
+            number, target = left.split()[2:5:2]
+            if target == path and number == f"{os.major(device)}:{os.minor(device)}":
+                return right.split()[:2] == ["tmpfs", "testbed"]
+    return False
 
 
 def _prepare_directory() -> None:
@@ -296,12 +297,16 @@ def _prepare_directory() -> None:
     os.makedirs(NAMESPACE_DIRECTORY, mode=0o755, exist_ok=True)
     directory = NAMESPACE_DIRECTORY.encode()
     operation = f"mount {NAMESPACE_DIRECTORY}"
-    if _mounted(NAMESPACE_DIRECTORY) is None:
-        if os.listdir(NAMESPACE_DIRECTORY):
-            _check(_libc.mount(directory, directory, b"none", _MS_BIND | _MS_REC, None), operation)
-        else:
-            _check(_libc.mount(b"testbed", directory, b"tmpfs", 0, b"mode=755"), operation)
-    _check(_libc.mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None), operation)
+    share = functools.partial(_libc.mount, b"", directory, b"none", _MS_SHARED | _MS_REC, None)
+    if share() == 0:
+        return
+    if ctypes.get_errno() != errno.EINVAL:  # which says that nothing is mounted there
+        raise DriverError(operation, ctypes.get_errno())
+    if os.listdir(NAMESPACE_DIRECTORY):
+        _check(_libc.mount(directory, directory, b"none", _MS_BIND | _MS_REC, None), operation)
+    else:
+        _check(_libc.mount(b"testbed", directory, b"tmpfs", 0, b"mode=755"), operation)
+    _check(share(), operation)
 
 
 def spawn_in(path: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -45,6 +45,7 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _NUD_PERMANENT = 0x80
+_OPERSTATE_UP = b"\x06"
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
@@ -86,7 +87,7 @@ class Qdisc:
 
 @dataclass(frozen=True)
 class Link:
-    """An interface as the kernel reports it."""
+    """An interface as the kernel reports it. `operational`: what is sent on it leaves."""
 
     index: int
     name: str
@@ -94,6 +95,7 @@ class Link:
     mac: str
     mtu_bytes: int
     alias: str
+    operational: bool
 
 
 class Netlink:
@@ -347,12 +349,12 @@ def read_links(netlink: Netlink) -> list[Link]:
     return [_link(payload) for kind, payload in answers if kind == RTM_NEWLINK]
 
 
-def read_alias(netlink: Netlink, index: int = LOOPBACK_INDEX) -> str:
-    """Return the alias of an interface, empty if it has none."""
+def read_link(netlink: Netlink, index: int) -> Link:
+    """Return one interface. Recent kernels first do what a change of its carrier left to be done."""
     message = ifinfmsg()
     message["index"] = index
     answers = netlink.query(Message(_encode(message, RTM_GETLINK), f"read interface {index}"))
-    return _link(answers[0][1]).alias if answers else ""
+    return _link(answers[0][1])
 
 
 def _link(payload: bytes) -> Link:
@@ -365,6 +367,7 @@ def _link(payload: bytes) -> Link:
         mac=found.get(1, b"").hex(":"),
         mtu_bytes=int.from_bytes(found.get(4, b""), "little"),
         alias=found.get(20, b"").rstrip(b"\0").decode(errors="replace"),
+        operational=found.get(16) == _OPERSTATE_UP,
     )
 
 

@@ -9,6 +9,7 @@ is up has its offloads off.
 from __future__ import annotations
 
 import errno
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,8 @@ _FIRST_INDEX = 101
 """Interface index of port 0. Set by us so that nothing needs looking up; clear of those that the kernel hands out."""
 
 _ETHERNET_HEADER_BYTES = 14
+_CARRIER_TIMEOUT_NS = 10_000_000_000
+_CARRIER_POLL_S = 0.001
 
 
 @dataclass
@@ -245,12 +248,24 @@ def _build(layout: _Layout, dilation: int) -> None:
             for interface in node.interfaces:
                 disable_offloads(namespace.netlink.fileno(), interface.name)
             namespace.netlink.apply([*_configuration(layout, node), *_shaping(node, dilation)])
+        _await_links(layout, made)
     except BaseException:
         kernel.remove_namespaces(made)
         kernel.remove_leftovers()
         raise
     for namespace in made:
         namespace.close()
+
+
+def _await_links(layout: _Layout, made: list[Namespace]) -> None:
+    """Wait until every interface sends. The kernel notices its peer some time later, and drops until then."""
+    deadline_ns = time.monotonic_ns() + _CARRIER_TIMEOUT_NS
+    for namespace, node in zip(made, layout.nodes, strict=True):
+        for interface in node.interfaces:
+            while not netlink.read_link(namespace.netlink, interface.index).operational:
+                if time.monotonic_ns() > deadline_ns:
+                    raise DriverError(f"wait for link {node.name}:{interface.name}", errno.ETIMEDOUT)
+                time.sleep(_CARRIER_POLL_S)
 
 
 def _veth(layout: _Layout, made: list[Namespace], a: tuple[int, _Interface], b: tuple[int, _Interface]) -> Message:
