@@ -1,114 +1,28 @@
-"""The netns driver on the real kernel: what it builds reads back as asked, and what it removes leaves no trace.
+"""What the netns driver builds on the real kernel: it reads back as planned, and carries frames.
 
-Each test runs in a child process with a mount namespace and a /run of its own: it can destroy all labs without touching
-those of the machine, and can compare everything before and after.
+Each test runs in a child process with a mount namespace and a /run of its own (see `isolated`).
 """
 
 import ctypes
 import errno
 import fcntl
-import functools
 import os
-import random
-import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 
-from testbed import doctor, kernel, netlink
+from testbed import doctor, netlink
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
+from tests.live.netns_lab import inside, isolated, make_plan, snapshot, tbf_rate
 
 pytestmark = pytest.mark.usefixtures("require_root")
 
-KILLS = 24
-T = TypeVar("T")
 ETHERTYPE = 0x88B5  # IEEE 802 local experimental
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def isolated(test: Callable[[], None]) -> Callable[[], None]:
-    """Run a test in a child process with a private /run; its traceback becomes the failure of the test."""
-
-    @functools.wraps(test)
-    def run() -> None:
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                assert libc.unshare(0x00020000) == 0, os.strerror(ctypes.get_errno())
-                assert libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None) == 0  # recursively private
-                while libc.umount2(b"/run/netns", 2) == 0:
-                    pass  # what others unmount there meanwhile must not look like our doing
-                assert libc.mount(b"test", b"/run", b"tmpfs", 0, None) == 0
-                test()
-                status = 0
-            except BaseException:  # noqa: BLE001  reported by the parent
-                os.write(writing, traceback.format_exc().encode()[-60_000:])
-            finally:
-                os._exit(status)
-        os.close(writing)
-        with os.fdopen(reading) as pipe:
-            report = pipe.read()
-        _pid, status = os.waitpid(child, 0)
-        if status != 0:
-            pytest.fail(report or f"the child ended with status {status}", pytrace=False)
-
-    return run
-
-
-def make_plan(lab: str, hosts: int = 2, switches: int = 1, **link: Any) -> dict[str, Any]:
-    """Return a plan: `hosts` hosts shared out to `switches` switches in a row, all links alike."""
-    nodes: list[dict[str, Any]] = [{"name": f"h{n}", "kind": "host", "ports": []} for n in range(hosts)]
-    nodes += [{"name": f"s{n}", "kind": "switch", "ports": []} for n in range(switches)]
-
-    def port(node: int) -> list[int]:
-        number = len(nodes[node]["ports"])
-        mac = f"02:00:00:00:{node:02x}:{number:02x}"
-        nodes[node]["ports"].append({"name": f"eth{number + 1}", "mac": mac, "rate_bps": 100_000_000_000})
-        return [node, number]
-
-    pairs = [(n, hosts + n % switches) for n in range(hosts)] if switches else [(0, 1)]
-    pairs += [(hosts + n, hosts + n + 1) for n in range(switches - 1)]
-    links = [{"a": port(a), "b": port(b), "medium": "veth", **link} for a, b in pairs]
-    stations = []
-    for n in range(hosts):
-        place = {"node": n, "port": 0}
-        stations.append({"name": f"h{n}", "kind": "nic", "mac": nodes[n]["ports"][0]["mac"], "ip": f"198.18.0.{n + 1}"})
-        stations.append(
-            {"name": f"h{n}", "kind": "kernel", "mac": f"02:00:01:00:00:{n:02x}", "ip": f"198.19.0.{n + 1}"}
-        )
-        stations[-2].update(place)
-        stations[-1].update(place)
-    return {"schema": 1, "lab": lab, "seed": 1, "stations": stations, "nodes": nodes, "links": links}
-
-
-def snapshot() -> dict[str, Any]:
-    """Return what a lab could leave behind: names, mounts, interfaces of this namespace, and the namespace itself."""
-    names = sorted(os.listdir("/run/netns")) if os.path.exists("/run/netns") else []
-    mounts = sorted(line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    interfaces = sorted(name for _index, name in socket.if_nameindex())
-    return {"names": names, "mounts": mounts, "interfaces": interfaces, "home": os.readlink("/proc/thread-self/ns/net")}
-
-
-def inside(lab: str, node: str, work: Callable[[], T]) -> T:
-    """Return what `work` returns in a thread inside a node."""
-
-    def entered() -> T:
-        kernel.enter(kernel.namespace_path(lab, node))
-        return work()
-
-    return kernel.in_thread(entered)
 
 
 def packet_socket(lab: str, node: str, interface: str) -> socket.socket:
@@ -136,14 +50,6 @@ def old_offload(made: socket.socket, interface: str, command: int) -> int:
     value = ctypes.create_string_buffer(struct.pack("=II", command, 99), 8)
     fcntl.ioctl(made, 0x8946, struct.pack("=16sQ16x", interface.encode(), ctypes.addressof(value)))
     return int.from_bytes(value.raw[4:], "little")
-
-
-def tbf_rate(qdisc: netlink.Qdisc) -> int:
-    """Return the bit rate of a token bucket as the kernel reports it."""
-    assert qdisc.kind == "tbf"
-    options = netlink.attributes(qdisc.options, 0)
-    (rate,) = struct.unpack_from("=I", options[1], 8)
-    return 8 * (int.from_bytes(options[4], "little") if 4 in options else int(rate))
 
 
 def checksum(data: bytes) -> int:
@@ -286,112 +192,6 @@ def test_memory_links_have_no_interface() -> None:
 
 
 @isolated
-def test_deploy_and_destroy_leave_the_machine_as_it_was() -> None:
-    driver = NetnsDriver()
-    before = snapshot()
-    driver.deploy(make_plan("live", hosts=4, switches=2))
-    during = snapshot()
-    assert during["interfaces"] == before["interfaces"]
-    assert during["home"] == before["home"]
-    assert len(during["names"]) == 6
-    assert driver.destroy("live") == ["h0", "h1", "h2", "h3", "s0", "s1"]
-    assert snapshot() == before
-    assert driver.destroy("live") == []
-    subprocess.run(["ip", "netns", "add", "other"], check=True)
-    before = snapshot()
-    driver.deploy(make_plan("live"))
-    listing = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout.split()
-    assert {"other", "testbed-live-h0", "testbed-live-s0"} <= set(listing)
-    driver.destroy("live")
-    assert snapshot() == before
-
-
-@isolated
-def test_deploying_twice_changes_nothing() -> None:
-    driver, plan = NetnsDriver(), make_plan("live", hosts=3, switches=2)
-
-    def identities() -> list[tuple[int, int]]:
-        return [(os.stat(entry).st_dev, os.stat(entry).st_ino) for entry in sorted(Path("/run/netns").iterdir())]
-
-    first = driver.deploy(plan, dilation=1000)
-    before = identities()
-    assert driver.deploy(plan, dilation=500) == first
-    assert identities() == before
-    with inside("live", "h0", netlink.Netlink) as control:
-        assert tbf_rate(netlink.read_qdiscs(control)[101]) == 200_000_000
-    assert driver.redeploy(plan) == first
-    assert identities() != before
-
-
-@isolated
-def test_a_lab_that_differs_is_refused_and_left_alone() -> None:
-    driver = NetnsDriver()
-    driver.deploy(make_plan("live", hosts=2, switches=2))
-    others = {name: make_plan("live", hosts=2, switches=2) for name in ("wiring", "mtu", "address", "mac")}
-    first, second = others["wiring"]["links"][:2]
-    first["b"], second["b"] = second["b"], first["b"]
-    others["mtu"]["links"][0]["mtu_bytes"] = 1500
-    others["address"]["stations"][1]["ip"] = "198.19.0.77"
-    others["mac"]["stations"][1]["mac"] = "02:00:01:00:00:77"
-    others["fewer"], others["more"] = make_plan("live", hosts=1, switches=1), make_plan("live", hosts=3, switches=2)
-    before = snapshot()
-    for name, plan in others.items():
-        with pytest.raises(DriverError, match="differs from its plan") as caught:
-            driver.deploy(plan)
-        assert (caught.value.errno, caught.value.exit_code) == (errno.EEXIST, 3), name
-        assert snapshot() == before
-    assert inside("live", "h0", lambda: socket.if_nameindex()[1:]) == [(101, "eth1")]
-
-
-@isolated
-def test_a_failed_deploy_leaves_nothing() -> None:
-    driver, before = NetnsDriver(), snapshot()
-    with pytest.raises(DriverError, match=r"create link h0:eth1 - s0:eth1.*EINVAL"):
-        driver.deploy(make_plan("live", mtu_bytes=70_000))
-    assert snapshot() == before
-    taken = make_plan("live", hosts=3)
-    taken["nodes"][3]["ports"][1]["name"] = "eth1"
-    with pytest.raises(DriverError) as caught:
-        driver.deploy(taken)
-    assert caught.value.errno == errno.EEXIST
-    assert snapshot() == before
-
-
-@isolated
-def test_what_is_not_ours_is_never_touched() -> None:
-    driver = NetnsDriver()
-    subprocess.run(["ip", "netns", "add", "testbed-live-h0"], check=True)
-    Path("/run/netns/testbed-live-s0").touch(mode=0)  # as `ip netns add` leaves it for a moment
-    before = snapshot()
-    with pytest.raises(DriverError, match="taken by something") as caught:
-        driver.deploy(make_plan("live"))
-    assert (caught.value.errno, caught.value.exit_code) == (errno.EEXIST, 3)
-    assert driver.list_labs() == {}
-    assert driver.destroy("live") == []
-    assert driver.destroy_all() == {}
-    assert snapshot() == before
-
-
-@isolated
-def test_labs_side_by_side_do_not_disturb_each_other() -> None:
-    driver, before = NetnsDriver(), snapshot()
-    longer = make_plan("one-h0", hosts=2, switches=2)
-    for plan in (make_plan("one"), longer, make_plan("two")):
-        driver.deploy(plan)
-    driver.destroy("one")
-    # Lab "one-h0" node "s0" and lab "one" node "h0-s0" ask for one name: the second is told so, the first stays.
-    rival = make_plan("one")
-    rival["nodes"][0]["name"] = "h0-s0"
-    with pytest.raises(DriverError) as caught:
-        driver.deploy(rival)
-    assert caught.value.errno == errno.EEXIST
-    assert driver.list_labs() == {"one-h0": ["h0", "h1", "s0", "s1"], "two": ["h0", "h1", "s0"]}
-    assert driver.deploy(longer)
-    assert driver.destroy_all() == {"one-h0": ["h0", "h1", "s0", "s1"], "two": ["h0", "h1", "s0"]}
-    assert snapshot() == before
-
-
-@isolated
 def test_programs_run_inside_a_node() -> None:
     driver = NetnsDriver()
     driver.deploy(make_plan("live"))
@@ -401,117 +201,6 @@ def test_programs_run_inside_a_node() -> None:
         with pytest.raises(DriverError) as caught:
             driver.exec_in("live", node, [program])
         assert caught.value.errno == errno.ENOENT
-
-
-@isolated
-def test_destroy_ends_the_processes_inside_and_no_others() -> None:
-    driver, before = NetnsDriver(), snapshot()
-    driver.deploy(make_plan("live"))
-    stubborn_code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()"
-
-    def start() -> list[subprocess.Popen[bytes]]:
-        polite = subprocess.Popen(["sleep", "1000"])
-        stubborn = subprocess.Popen([sys.executable, "-c", stubborn_code], stdout=subprocess.PIPE)
-        spared = subprocess.Popen(["sleep", "1000"])
-        assert stubborn.stdout is not None
-        assert stubborn.stdout.readline() == b"1\n"
-        return [polite, stubborn, spared]
-
-    polite, stubborn, spared = inside("live", "s0", start)
-    outside = subprocess.Popen(["sleep", "1000"])
-    try:
-        driver.destroy("live", spare={spared.pid})
-        assert polite.wait(5) == -signal.SIGTERM
-        assert stubborn.wait(5) == -signal.SIGKILL
-        assert spared.poll() is None
-        assert outside.poll() is None
-    finally:
-        for process in (polite, stubborn, spared, outside):
-            process.kill()
-            process.wait()
-    assert snapshot() == before
-
-
-def run_and_kill(work: Callable[[], object], delay_ns: int) -> bool:
-    """Fork a child that does `work`, kill it `delay_ns` later; return whether that found it at work."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writing, b"!")
-        try:
-            work()
-        finally:
-            os._exit(0)
-    os.read(reading, 1)
-    pidfd = os.pidfd_open(child)
-    ended = select.select([pidfd], [], [], delay_ns / 1e9)[0]
-    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    os.waitpid(child, 0)
-    for descriptor in (reading, writing, pidfd):
-        os.close(descriptor)
-    return not ended
-
-
-@isolated
-def test_a_kill_at_any_moment_leaves_nothing_that_destroy_cannot_find() -> None:
-    driver, plan, draw = NetnsDriver(), make_plan("live", hosts=6, switches=3), random.Random(7)
-    before = snapshot()
-    start = time.monotonic_ns()
-    driver.deploy(plan)
-    deploy_ns = time.monotonic_ns() - start
-    start = time.monotonic_ns()
-    driver.destroy_all()
-    destroy_ns = time.monotonic_ns() - start
-    at_work = 0
-    for number in range(KILLS):
-        if number % 3 == 2:
-            driver.deploy(plan)
-            at_work += run_and_kill(driver.destroy_all, draw.randrange(destroy_ns))
-        else:
-            at_work += run_and_kill(lambda: driver.deploy(plan), draw.randrange(deploy_ns))
-        driver.destroy_all()
-        assert snapshot() == before, f"kill {number}"
-    assert at_work >= KILLS // 2, "most kills came too late to mean anything"
-
-
-@isolated
-def test_a_kill_on_either_side_of_naming_a_namespace_is_recovered() -> None:
-    driver, plan, mount = NetnsDriver(), make_plan("live"), kernel._libc.mount
-
-    def die_around(before_mount: bool) -> Callable[..., int]:
-        def replacement(source: bytes, target: bytes, *rest: Any) -> int:
-            if target.endswith(b"-h1"):
-                if not before_mount:
-                    mount(source, target, *rest)
-                os.kill(os.getpid(), signal.SIGKILL)
-            return int(mount(source, target, *rest))
-
-        return replacement
-
-    before = snapshot()
-    for before_mount in (True, False):
-
-        def work(early: bool = before_mount) -> None:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(kernel._libc, "mount", die_around(early))
-                driver.deploy(plan)
-
-        assert run_and_kill(work, 60_000_000_000) is False  # it dies by itself, long before
-        assert snapshot()["names"] == ["testbed-live-h0", "testbed-live-h1"]
-        assert driver.list_labs() == {"live": ["h0"] if before_mount else ["h0", "h1"]}
-        assert driver.destroy("live") == (["h0"] if before_mount else ["h0", "h1"])
-        assert snapshot() == before
-
-
-@isolated
-def test_without_privileges_the_error_says_so() -> None:
-    before = snapshot()
-    os.setresuid(65534, 65534, 65534)
-    with pytest.raises(DriverError, match="needs root") as caught:
-        NetnsDriver().deploy(make_plan("live"))
-    assert (caught.value.errno, caught.value.exit_code) == (errno.EPERM, 3)
-    assert NetnsDriver().list_labs() == {}
-    assert snapshot()["names"] == before["names"]
 
 
 @isolated
