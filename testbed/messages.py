@@ -99,10 +99,11 @@ class DeployBody(_Message):
 
 
 class RunBody(_Message):
-    """Run the rows of an experiment on a lab that is up. `spec` is what `execution` made of the experiment."""
+    """Run a trial on a lab that is up: `Trial.spec()`, and the file on the agent's machine for a capture, or None."""
 
     lab: Name
     spec: dict[str, Any]
+    pcap: str | None = None
 
 
 class PortBody(_Message):

@@ -28,6 +28,9 @@ Progress = Callable[[Document], None]
 class Fabric(Engine, Protocol):
     """What an owner needs of a data plane besides running workloads on it."""
 
+    def capture(self, path: str | None) -> None:
+        """Write every frame into a file, until called with None."""
+
     def close(self) -> None:
         """Stop its thread and close its sockets."""
 
@@ -92,7 +95,7 @@ class _Lab:
 
 
 MakeFabric = Callable[[str, int, str], Fabric]
-Execute = Callable[[Engine, Document, int, Document, Progress], Document]
+Execute = Callable[[Engine, Document, Document, Progress], Document]
 
 
 class LabOwner:
@@ -111,8 +114,8 @@ class LabOwner:
         match body:
             case messages.DeployBody(plan=plan, dilation=dilation):
                 return self.deploy(plan, dilation)
-            case messages.RunBody(lab=lab, spec=spec):
-                return self.run(lab, spec, progress)
+            case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
+                return self.run(lab, spec, pcap, progress)
             case messages.LabBody(lab=lab):
                 return self.destroy(lab) if verb == "destroy" else self.inspect(lab)
             case messages.PortBody(lab=lab, node=node, port=port):
@@ -159,15 +162,19 @@ class LabOwner:
                     present.fabric.close()
             return {"lab": lab, "changed": bool(self._driver.destroy(lab))}
 
-    def run(self, lab: str, spec: Document, progress: Progress) -> Document:
-        """Run an experiment on a lab that is up; one at a time on each lab."""
+    def run(self, lab: str, spec: Document, pcap: str | None, progress: Progress) -> Document:
+        """Run a trial on a lab that is up, one at a time on each lab; with `pcap`, capture every frame into that file."""
         present = self._running(lab)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with another run")
         try:
+            present.fabric.capture(pcap)
             engine = InterruptibleFabric(present.fabric, present.interrupted)
-            return self._execute(engine, present.plan, present.dilation, spec, progress)
+            return self._execute(engine, present.plan, spec, progress)
+        except OSError as error:
+            raise HostError(f"run on lab {lab}: {error}") from error
         finally:
+            present.fabric.capture(None)
             present.lock.release()
 
     def list(self) -> list[Document]:

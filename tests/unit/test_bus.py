@@ -86,7 +86,7 @@ class World:
         self.fabrics = fabrics
 
 
-def execute(fabric: Engine, plan: Document, dilation: int, spec: Document, progress: Progress) -> Document:
+def execute(fabric: Engine, plan: Document, spec: Document, progress: Progress) -> Document:
     """Advance until the spec's number of steps is reached; for ever without one."""
     step = 0
     while step != spec.get("steps"):
