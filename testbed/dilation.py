@@ -1,0 +1,96 @@
+"""How slow nominal time has to run so that this machine keeps up: pure arithmetic over a plan and a calibration."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from testbed.errors import HostError
+
+# A data frame of path MTU 4096 on the wire: payload, IPv4, UDP, BTH, RETH, ICRC, Ethernet with FCS, preamble and gap.
+DATA_FRAME_BYTES = 4096 + 20 + 8 + 12 + 16 + 4 + 18 + 20
+ACK_EVERY = 16
+# The load is an average and arrives in bursts; the calibration had the machine to itself.
+SAFETY = 2
+# Lateness that the emulated network may see: so many frame times of its fastest link.
+LATE_FRAMES = 3
+MAX_DILATION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What this machine can do.
+
+    Frames over a link each second of wall time, and how late the 99th percentile leaves.
+    """
+
+    frame_hops_per_s: int
+    lateness_p99_ns: int
+
+
+def choose_dilation(plan: Mapping[str, Any], calibration: Calibration) -> int:
+    """Return the smallest of 1, 2, 5, 10, 20 … at which this machine carries all hosts at line rate, and in time.
+
+    Raises HostError when not even 1,000,000 suffices. Cost: one breadth-first search for each host.
+    """
+    offered = offered_frame_hops_per_s(plan)
+    fastest_bps = max((port["rate_bps"] for node in plan["nodes"] for port in node["ports"]), default=0)
+    if not fastest_bps or not offered:
+        return 1
+    late_ns = Fraction(LATE_FRAMES * DATA_FRAME_BYTES * 8 * 10**9, fastest_bps)
+    for dilation in _steps():
+        carried = offered * SAFETY <= calibration.frame_hops_per_s * dilation
+        if carried and calibration.lateness_p99_ns <= late_ns * dilation:
+            return dilation
+    raise HostError(f"this machine is too slow for this lab, even at dilation {MAX_DILATION:,}")
+
+
+def offered_frame_hops_per_s(plan: Mapping[str, Any]) -> Fraction:
+    """Return how many frames cross a link in a nominal second when every host sends at line rate to all others."""
+    nodes: Sequence[Mapping[str, Any]] = plan["nodes"]
+    hosts = [index for index, node in enumerate(nodes) if node["kind"] == "host"]
+    neighbours: list[set[int]] = [set() for _ in nodes]
+    for link in plan["links"]:
+        a, b = link["a"][0], link["b"][0]
+        neighbours[a].add(b)
+        neighbours[b].add(a)
+    hops = _mean_hops(neighbours, hosts)
+    frames = sum(
+        (Fraction(port["rate_bps"], DATA_FRAME_BYTES * 8) for host in hosts for port in nodes[host]["ports"]),
+        Fraction(),
+    )
+    return frames * hops * (1 + Fraction(1, ACK_EVERY))
+
+
+def _mean_hops(neighbours: Sequence[set[int]], hosts: Sequence[int]) -> Fraction:
+    """Return the mean number of links between two hosts that can reach each other."""
+    total, pairs = 0, 0
+    for host in hosts:
+        distance = _distances(neighbours, host)
+        reached = [distance[other] for other in hosts if other != host and other in distance]
+        total += sum(reached)
+        pairs += len(reached)
+    return Fraction(total, pairs) if pairs else Fraction()
+
+
+def _distances(neighbours: Sequence[set[int]], start: int) -> dict[int, int]:
+    distance = {start: 0}
+    queue = deque([start])
+    while queue:
+        node = queue.popleft()
+        for other in neighbours[node] - distance.keys():
+            distance[other] = distance[node] + 1
+            queue.append(other)
+    return distance
+
+
+def _steps() -> Iterator[int]:
+    decade = 1
+    while decade <= MAX_DILATION:
+        for digit in (1, 2, 5):
+            if digit * decade <= MAX_DILATION:
+                yield digit * decade
+        decade *= 10

@@ -1,0 +1,148 @@
+"""One experiment on one lab, from its plan to its result, whichever clock runs it and whichever process.
+
+The controller runs a trial under the virtual clock itself; under the real clock it sends the trial to the agent that
+owns the lab, as `spec`, and gets the outcome back as `outcome_data`. Both go through `Trial.execute`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+import traffic
+from testbed import expectations, result
+from testbed.errors import UsageError
+from testbed.execution import Engine, Outcome, Progress, Series, execute
+from testbed.experiment import Experiment
+from testbed.plan import Plan, compile_fabric, ideal_busbw, rank_hosts
+from testbed.result import RunFacts, RunResult
+from testbed.topology import Lab
+from testbed.workload import compile_workload
+from traffic import Collective, Schedule
+
+Document = dict[str, Any]
+Clock = Literal["virtual", "real"]
+
+# Between two looks at progress and interrupts: some 20 ms of computing, and 20 ms of waiting.
+BUDGET: dict[Clock, int] = {"virtual": 50_000, "real": 20}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An experiment and its lab. Making one checks nothing; `plan` and `series` raise what is wrong with it."""
+
+    experiment: Experiment
+    lab: Lab
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The fabric plan."""
+        return compile_fabric(self.lab, self.experiment)
+
+    @property
+    def collective(self) -> Collective:
+        """The collective, restricted to what the workload asks for."""
+        workload = self.experiment.workload
+        known = traffic.COLLECTIVES[workload.collective]
+        return dataclasses.replace(known, in_place=known.in_place and workload.in_place)
+
+    def series(self, clock: Clock) -> Series:
+        """Return the rows to run."""
+        workload = self.experiment.workload
+        return Series(
+            collective=self.collective,
+            ranks=len(rank_hosts(self.lab, self.experiment)),
+            min_bytes=workload.sizes[0],
+            max_bytes=workload.sizes[-1],
+            step_factor=workload.stepfactor,
+            iterations=workload.iterations,
+            dtype=workload.datatype,
+            seed=self.experiment.seed,
+            slice_bytes=workload.slice,
+            payload=workload.payload,
+            budget=BUDGET[clock],
+        )
+
+    def execute(self, engine: Engine, clock: Clock, progress: Callable[[Progress], None]) -> Outcome:
+        """Run every row on an engine that holds this trial's plan."""
+
+        def compile_schedule(schedule: Schedule) -> Document:
+            return compile_workload(self.lab, self.experiment, schedule)
+
+        return execute(engine, self.series(clock), compile_schedule, progress)
+
+    def conclude(self, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:
+        """Judge an outcome, expectations included."""
+        facts = RunFacts(
+            lab=self.lab.name,
+            seed=self.experiment.seed,
+            clock=clock,
+            dilation=dilation,
+            replay=replay,
+            collective=self.collective.name,
+            algorithm=self.collective.algorithm,
+            ranks=len(rank_hosts(self.lab, self.experiment)),
+            root=self.collective.root,
+        )
+        judged = result.assemble(facts, outcome)
+        if not self.experiment.expect:
+            return judged
+        checks = expectations.check_all(self.experiment.expect, judged.model_dump(mode="json"), self._figures(outcome))
+        return result.assemble(facts, outcome, [check.explanation for check in checks if not check.held])
+
+    def _figures(self, outcome: Outcome) -> dict[str, float]:
+        """Return what expectations may name besides the document: of the last and largest row that was completed."""
+        figures = {"ideal": ideal_busbw(self.lab)}
+        if outcome.rows:
+            last = outcome.rows[-1]
+            figures |= {
+                "time_us": last["time_us"],
+                "algbw": last["algbw_gbytes_per_s"],
+                "busbw": last["busbw_gbytes_per_s"],
+            }
+        return figures
+
+    def spec(self) -> Document:
+        """Return this trial as JSON data, for `from_spec`."""
+        return {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json")}
+
+
+def from_spec(spec: Document) -> Trial:
+    """Read a trial from JSON data that may come from anywhere. Raises UsageError."""
+    if spec.keys() != {"experiment", "lab"}:
+        raise UsageError("spec: expected experiment and lab")
+    try:
+        return Trial(Experiment.model_validate(spec["experiment"]), Lab.model_validate(spec["lab"]))
+    except ValidationError as error:
+        raise UsageError(f"spec: {error.error_count()} faults, the first: {error.errors()[0]['msg']}") from None
+
+
+def outcome_data(outcome: Outcome) -> Document:
+    """Return an outcome as JSON data, for `outcome_from`."""
+    return dataclasses.asdict(outcome)
+
+
+def outcome_from(data: Document) -> Outcome:
+    """Read an outcome that an agent sent."""
+    return Outcome(**data)
+
+
+def run_virtual(trial: Trial, pcap: Path | None, progress: Callable[[Progress], None]) -> Outcome:
+    """Run a trial under the virtual clock, in this process. Raises UsageError when the capture cannot be written."""
+    from testbed._dataplane import VirtualFabric
+
+    fabric = VirtualFabric(json.dumps(trial.plan))
+    try:
+        fabric.capture(str(pcap) if pcap else None)
+        outcome = trial.execute(fabric, "virtual", progress)
+        fabric.capture(None)
+    except OSError as error:
+        raise UsageError(f"cannot write {pcap}: {error}") from error
+    return outcome
