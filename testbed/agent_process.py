@@ -1,0 +1,146 @@
+"""What an agent is made of in a process of its own: the driver of this machine, the real-clock data plane, the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed import local_agent
+from testbed.agent import Agent
+from testbed.broker import embedded_broker
+from testbed.bus import BrokerAddress
+from testbed.drivers.netns import NetnsDriver
+from testbed.errors import HostError, UsageError
+from testbed.execution import Engine
+from testbed.execution import Progress as Where
+from testbed.owner import Document, LabOwner, Progress
+from testbed.trial import from_spec, outcome_data
+
+if TYPE_CHECKING:
+    from testbed._dataplane import RealFabric
+
+_PROGRESS_PERIOD_S = 0.2
+
+
+def serve_local(directory: Path) -> None:
+    """Be the local agent of a state directory: broker inside, found by `agent.json`, ending by itself when not needed.
+
+    Raises UsageError when one runs already.
+    """
+    handed_over = local_agent.inherited()
+    if handed_over is None and local_agent.find(directory) is not None:
+        raise UsageError(f"a local agent runs already: {directory}")
+    idle_exit_s = float(os.environ.get(local_agent.IDLE_VARIABLE, local_agent.IDLE_EXIT_S))
+    _log_to_stderr()
+
+    async def work() -> None:
+        async with embedded_broker() as address:
+
+            def ready() -> None:
+                local_agent.publish(directory, address)
+                if handed_over is not None:
+                    local_agent.ready(*handed_over)
+
+            agent = Agent(local_agent.NAME, _owner(), idle_exit_s)
+            try:
+                await agent.serve(address, ready, reconnect=False)
+            finally:
+                local_agent.withdraw(directory)
+
+    asyncio.run(work())
+
+
+def serve_broker(address: BrokerAddress, name: str) -> None:
+    """Be an agent on somebody else's broker until told to stop; a lost broker is waited for."""
+    _log_to_stderr()
+
+    async def work() -> None:
+        agent = Agent(name, _owner())
+        await agent.serve(address, lambda: logging.info("agent %s on %s:%d", name, address.host, address.port), True)
+
+    asyncio.run(work())
+
+
+def _owner() -> LabOwner:
+    return LabOwner(NetnsDriver(), _open_fabric, _execute)
+
+
+class OwnedFabric:
+    """A data plane under the real clock that ends when it is told to, not when the last reference happens to go.
+
+    Dropping the fabric stops its thread and closes its sockets; this object holds the only reference. After `close` every
+    other method raises HostError.
+    """
+
+    def __init__(self, fabric: RealFabric) -> None:
+        self._held: RealFabric | None = fabric
+
+    @property
+    def _fabric(self) -> RealFabric:
+        if self._held is None:
+            raise HostError("the data plane is closed")
+        return self._held
+
+    def load(self, workload: str) -> None:
+        """Load a workload."""
+        self._fabric.load(workload)
+
+    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
+        """Fill a rank's memory."""
+        self._fabric.write_memory(rank, offset, data)
+
+    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
+        """Read a rank's memory."""
+        return self._fabric.read_memory(rank, offset, length)
+
+    def advance(self, budget: int) -> bool:
+        """Run for at most `budget` milliseconds."""
+        return self._fabric.advance(budget)
+
+    def report(self) -> str:
+        """Return the fabric's report."""
+        return self._fabric.report()
+
+    def capture(self, path: str | None) -> None:
+        """Start or end a capture."""
+        self._fabric.capture(path)
+
+    def close(self) -> None:
+        """Stop the data plane."""
+        self._held = None
+
+
+def _open_fabric(plan: str, dilation: int, attachments: str) -> OwnedFabric:
+    """Start the data plane of a lab. Raises HostError where the system refuses."""
+    from testbed._dataplane import RealFabric
+
+    try:
+        return OwnedFabric(RealFabric(plan, dilation, attachments))
+    except OSError as error:
+        raise HostError(f"start the data plane: {error}") from error
+
+
+def _execute(engine: Engine, plan: Document, spec: Document, progress: Progress) -> Document:
+    """Run a trial that came over the bus, and say where it is a few times a second."""
+    trial = from_spec(spec)
+    if json.loads(json.dumps(trial.plan)) != plan:
+        raise UsageError(f"lab {trial.lab.name} is deployed with another plan; destroy it first")
+    said_at = 0.0
+
+    def say(where: Where) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= _PROGRESS_PERIOD_S:
+            said_at = time.monotonic()
+            progress({"row": where.row, "rows": where.rows, "size_bytes": where.size_bytes})
+
+    return outcome_data(trial.execute(engine, "real", say))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -1,0 +1,205 @@
+"""The verbs on labs in the system, without printing: each finds the agent, asks it, and cleans up when that fails.
+
+The local agent is started by the verbs that need an owner for a lab (`deploy`, `run`); the others do without when
+there is none. Where the agent is lost, what it left in the system is dealt with through the driver directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed import bus, kernel, local_agent
+from testbed.bus import BrokerAddress, BusError, Caller
+from testbed.drivers.netns import NetnsDriver
+from testbed.errors import UsageError
+from testbed.execution import Outcome
+from testbed.trial import Trial, outcome_from
+
+Document = dict[str, Any]
+
+# An agent that does not answer for so long is not waited for when everything is to go.
+_IMPATIENT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Say which agent is meant: the local one, or one by name on a broker."""
+
+    address: BrokerAddress | None = None
+    agent: str = local_agent.NAME
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether the labs are on this machine, so that the driver reaches them too."""
+        return self.address is None
+
+
+@asynccontextmanager
+async def _started(target: Target) -> AsyncIterator[Caller]:
+    """Connect to the agent, starting the local one if it does not run."""
+    address = target.address
+    if address is None:
+        kernel.require_privileges("deploy")
+        address = local_agent.ensure(local_agent.state_dir()).address()
+    async with bus.connect(address, target.agent) as caller:
+        yield caller
+
+
+@asynccontextmanager
+async def _found(target: Target) -> AsyncIterator[Caller | None]:
+    """Connect to the agent if there is one; yield None if the local one does not run."""
+    address = target.address
+    if address is None:
+        record = local_agent.find(local_agent.default_state_dir())
+        if record is None:
+            yield None
+            return
+        address = record.address()
+    async with bus.connect(address, target.agent) as caller:
+        yield caller
+
+
+def deploy(target: Target, trial: Trial, dilation: int) -> Document:
+    """Bring a lab up and leave it up. Returns {"lab", "changed"}. A lab that is up the same way is left alone."""
+
+    async def work() -> Document:
+        async with _started(target) as caller:
+            body = {"plan": trial.plan, "dilation": dilation}
+            return await caller.request("deploy", body, lab=trial.lab.name)
+
+    return asyncio.run(work())
+
+
+def run(
+    target: Target,
+    trial: Trial,
+    dilation: int,
+    *,
+    keep: bool,
+    pcap: Path | None,
+    on_progress: Callable[[Document], None],
+) -> Outcome:
+    """Deploy a lab, run a trial on it, and destroy it again, whatever happens in between.
+
+    A lab that was up before stays up; with `keep` one that was not does too. An interrupt (KeyboardInterrupt) ends the
+    run and destroys the lab before it is raised again.
+    """
+    lab = trial.lab.name
+
+    async def work() -> Outcome:
+        async with _started(target) as caller:
+            stood_before = any(row["lab"] == lab for row in (await caller.request("list"))["labs"])
+            try:
+                await caller.request("deploy", {"plan": trial.plan, "dilation": dilation}, lab=lab)
+                body = {"lab": lab, "spec": trial.spec(), "pcap": str(pcap.absolute()) if pcap else None}
+                return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))
+            finally:
+                if not keep and not stood_before:
+                    await _destroy(target, caller, lab)
+
+    return asyncio.run(work())
+
+
+def destroy(target: Target, lab: str) -> Document:
+    """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already."""
+
+    async def work() -> Document:
+        try:
+            async with _found(target) as caller:
+                return await _destroy(target, caller, lab)
+        except BusError:
+            # It runs, yet cannot be talked to: its lab goes all the same.
+            return await _destroy(target, None, lab)
+
+    return asyncio.run(work())
+
+
+async def _destroy(target: Target, caller: Caller | None, lab: str) -> Document:
+    """Destroy through the agent, or without it when the labs are within reach of the driver."""
+    if caller is not None:
+        try:
+            return await caller.request("destroy", {"lab": lab}, lab=lab)
+        except BusError:
+            if not target.is_local:
+                raise
+    if not target.is_local:
+        raise BusError(f"agent {target.agent} cannot be reached")
+    return {"lab": lab, "changed": bool(NetnsDriver().destroy(lab))}
+
+
+def destroy_all(target: Target) -> list[Document]:
+    """Take every lab down, and end the local agent; leave no namespace, link, process or state file of ours.
+
+    A dead or hanging local agent is no obstacle: it is ended by its verified process id, and the system cleaned
+    directly.
+    """
+    gone: dict[str, Document] = {}
+
+    async def ask() -> None:
+        async with _found(target) as caller:
+            if caller is None:
+                return
+            for row in (await caller.request("list", silence_s=_IMPATIENT_S))["labs"]:
+                lab = row["lab"]
+                gone[lab] = await caller.request("destroy", {"lab": lab}, lab=lab, silence_s=_IMPATIENT_S)
+            if target.is_local:
+                await caller.request("shutdown", silence_s=_IMPATIENT_S)
+
+    try:
+        asyncio.run(ask())
+    except BusError:
+        if not target.is_local:
+            raise
+    if target.is_local:
+        local_agent.stop(local_agent.default_state_dir())
+        for lab in NetnsDriver().destroy_all():
+            gone[lab] = {"lab": lab, "changed": True}
+    return [gone[lab] for lab in sorted(gone)]
+
+
+def inspect(target: Target, lab: str | None) -> list[Document]:
+    """Describe one lab, or all of them. Raises UsageError when that lab is not deployed."""
+
+    async def work() -> list[Document]:
+        async with _found(target) as caller:
+            if caller is None:
+                rows = NetnsDriver().list_labs()
+                return [{"lab": name, "state": "broken", "nodes": nodes} for name, nodes in rows.items()]
+            names = [row["lab"] for row in (await caller.request("list"))["labs"]]
+            chosen = [name for name in names if lab in (None, name)]
+            found = [await caller.request("inspect", {"lab": name}, lab=name) for name in chosen]
+            return [{**row, "agent": target.agent} for row in found]
+
+    rows = [row for row in asyncio.run(work()) if lab in (None, row["lab"])]
+    if lab is not None and not rows:
+        raise UsageError(f"no lab {lab} is deployed")
+    return rows
+
+
+def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:
+    """Run a program in a node of a lab on this machine, broken or not; return its exit status."""
+    labs = NetnsDriver().list_labs()
+    if lab not in labs:
+        raise UsageError(f"no lab {lab} is deployed on this machine")
+    if node not in labs[lab]:
+        raise UsageError(f"lab {lab} has no node {node}; it has {', '.join(labs[lab])}")
+    return NetnsDriver().exec_in(lab, node, argv)
+
+
+def capture_points(lab: str, node: str, port: str) -> list[Document]:
+    """Return where to listen to a port of a running lab on this machine: [{"netns", "interface"}]."""
+
+    async def work() -> list[Document]:
+        async with _found(Target()) as caller:
+            if caller is None:
+                raise UsageError(f"no lab {lab} is running on this machine")
+            body = {"lab": lab, "node": node, "port": port}
+            points: list[Document] = (await caller.request("capture_points", body, lab=lab))["points"]
+            return points
+
+    return asyncio.run(work())
