@@ -1,0 +1,108 @@
+"""The command `testbed`: global options, errors and exit codes. The verbs are in `testbed.commands`.
+
+Exit codes: 0 all expectations held · 1 an expectation failed · 2 bad usage or input · 3 the machine cannot, or the
+testbed has a defect · 4 the emulation was not faithful · 130 interrupted, after cleaning up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed import commands  # noqa: F401  the package that holds the verbs
+from testbed.commands import (
+    agent,
+    calibrate,
+    capture,
+    deploy,
+    destroy,
+    doctor,
+    execute,
+    inspect,
+    run,
+    schema,
+    validate,
+)
+from testbed.errors import TestbedError
+
+DEFECT = 3
+DEBUG_VARIABLE = "TESTBED_DEBUG"
+
+app = typer.Typer(
+    name="testbed",
+    help="Build lossless networks on one machine, and measure how they behave over distance.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("run")(run.run)
+app.command("deploy")(deploy.deploy)
+app.command("inspect")(inspect.inspect)
+# What follows the node is the program's own, dashes and all.
+app.command("exec", context_settings={"ignore_unknown_options": True})(execute.execute)
+app.command("capture")(capture.capture)
+app.command("destroy")(destroy.destroy)
+app.command("validate")(validate.validate)
+app.command("schema")(schema.schema)
+app.command("calibrate")(calibrate.calibrate)
+app.command("doctor")(doctor.doctor)
+app.command("agent")(agent.agent)
+
+
+@app.callback()
+def _global_options(
+    context: typer.Context,
+    broker: Annotated[
+        str | None, typer.Option(envvar="TESTBED_BROKER", help="broker of a remote agent: mqtts://host[:port]")
+    ] = None,
+    agent_name: Annotated[
+        str, typer.Option("--agent", envvar="TESTBED_AGENT", help="name of the agent on that broker")
+    ] = "agent",
+    credentials: Annotated[
+        Path | None, typer.Option(envvar="TESTBED_CREDENTIALS", help="file with user:password, mode 0600")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca", envvar="TESTBED_CA", help="certificate authorities of the broker, PEM")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+    context.obj = {"agent": (broker, agent_name, credentials, ca_file)}
+
+
+def main() -> int:
+    """Run the command line; return or exit with the exit code."""
+    # Being asked to end is to clean up like an interrupt: what was deployed goes.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        app()
+    except TestbedError as error:
+        print(f"testbed: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has had enough. The interpreter must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:  # noqa: BLE001  the last resort: a defect is reported, not thrown at the user
+        print(f"testbed: internal error: {error!r}", file=sys.stderr)
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        else:
+            print("testbed: repeat with `testbed --debug` for the traceback", file=sys.stderr)
+        return DEFECT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""testbed agent: the process that owns labs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.errors import UsageError
+
+
+def agent(
+    context: typer.Context,
+    broker: Annotated[str | None, typer.Option(help="mqtts://host[:port], or mqtt:// on this machine")] = None,
+    name: Annotated[str, typer.Option(help="name of this agent on the broker")] = "agent",
+    credentials: Annotated[Path | None, typer.Option(help="file with user:password, mode 0600")] = None,
+    ca_file: Annotated[Path | None, typer.Option("--ca", help="certificate authorities of the broker, PEM")] = None,
+    local: Annotated[bool, typer.Option(hidden=True)] = False,
+    state_dir: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Own the labs of this machine and serve them on a broker. Other commands start a local agent by themselves."""
+    from testbed import agent_process, bus
+
+    if local and state_dir is not None:
+        agent_process.serve_local(state_dir)
+        return
+    settings = (context.obj or {}).get("agent", (None, None, None, None))
+    url = broker or settings[0]
+    if url is None:
+        raise UsageError("--broker is missing; without a broker no agent is needed, the other commands start one")
+    agent_process.serve_broker(bus.broker_address(url, credentials or settings[2], ca_file or settings[3]), name)

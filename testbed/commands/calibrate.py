@@ -1,0 +1,27 @@
+"""testbed calibrate: what this machine can carry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from testbed import calibration
+from testbed.commands.common import Format, FormatOption, print_json, say
+
+
+def calibrate(
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="wall time to measure for")] = calibration.SECONDS,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Measure how many frames this machine forwards and how late; --dilation auto goes by it."""
+    measured = calibration.measure(seconds)
+    path = calibration.default_path()
+    calibration.store(measured, path)
+    if format_ is Format.json:
+        print_json(measured.model_dump())
+    else:
+        late = measured.lateness_ns
+        print(f"frames over a link   {measured.frame_hops_per_s:,.0f} a second")
+        print(f"lateness             p50 {late.p50:,.0f} ns, p99 {late.p99:,.0f} ns, max {late.max:,.0f} ns")
+    say(f"kept in {path}")

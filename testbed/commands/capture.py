@@ -1,0 +1,43 @@
+"""testbed capture: the frames on a link, into a pcap file."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.commands.common import LabName, say
+from testbed.errors import UsageError
+
+
+def capture(
+    name: LabName,
+    port: Annotated[str, typer.Argument(help="node and port: leaf-a:eth1", metavar="NODE:PORT")],
+    write: Annotated[str, typer.Option("--write", "-w", help="pcap file; - for standard output")],
+    count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many frames")] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="end after so much wall time")] = None,
+) -> None:
+    """Write what crosses a link, both ways, into a pcap file, until Ctrl-C."""
+    from testbed import controller, packet_capture
+    from testbed.topology import parse_endpoint
+
+    try:
+        end = parse_endpoint(port)
+    except ValueError as error:
+        raise UsageError(f"{port}: {error}") from None
+    points = controller.capture_points(name, end.node, end.port)
+    with ExitStack() as stack:
+        try:
+            out = sys.stdout.buffer if write == "-" else stack.enter_context(Path(write).open("wb"))
+        except OSError as error:
+            raise UsageError(f"{write}: {error.strerror}") from None
+        captured = packet_capture.capture(
+            points, out, count=count, seconds=seconds, on_listening=lambda: say(f"listening to {end}; Ctrl-C ends it")
+        )
+    say(
+        f"{captured.frames:,} frames"
+        + (f", {captured.missed:,} missed: the machine is too slow" if captured.missed else "")
+    )

@@ -1,0 +1,122 @@
+"""What the commands share: options, output on the right stream, and how an experiment is put together."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from testbed.errors import UsageError
+from testbed.experiment import Experiment, load_experiment, new_experiment
+from testbed.topology import load_lab
+from testbed.trial import Trial
+
+if TYPE_CHECKING:
+    from testbed.controller import Target
+
+DEFAULT_COLLECTIVE = "all_reduce"
+
+
+class Format(enum.StrEnum):
+    """How a result is written on standard output."""
+
+    table = "table"
+    json = "json"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="table for people, json for one JSON document on standard output")
+]
+TopologyOption = Annotated[
+    str | None, typer.Option("--topology", "-t", help="lab file, or name with parameters: two-dc:hosts=4,length=300km")
+]
+NameOption = Annotated[str | None, typer.Option("--name", help="name of a lab")]
+LabName = Annotated[str, typer.Option("--name", help="name of the lab")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="change one setting of the experiment: lossless.pfc=false")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="seed of everything that is drawn")]
+DilationOption = Annotated[
+    str | None, typer.Option("--dilation", help="wall seconds of one nominal second, or auto (real clock)")
+]
+
+
+def console() -> Console:
+    """Return where results for people go. In a pipe lines are as long as they are."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the result: on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(document: Any) -> None:
+    """Write one JSON document, and nothing else, on standard output."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def target(context: typer.Context) -> Target:
+    """Return the agent that the global options name."""
+    from testbed import bus, controller
+
+    url, name, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
+    if url is None:
+        return controller.Target()
+    return controller.Target(bus.broker_address(url, credentials, ca_file), name)
+
+
+def is_file_name(text: str) -> bool:
+    """Tell a file from the name of a collective."""
+    return text.endswith((".yaml", ".yml")) or os.sep in text or Path(text).is_file()
+
+
+def read_experiment(
+    what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None = None
+) -> Experiment:
+    """Make an experiment of a file or a collective's name, a lab, and settings that replace what they say."""
+    if what is not None and is_file_name(what):
+        experiment = load_experiment(what)
+        if topology is not None:
+            experiment = experiment.model_copy(update={"topology": topology})
+    elif topology is None:
+        raise UsageError("no lab given: name one with -t, for example -t two-dc")
+    else:
+        experiment = new_experiment(topology, what or DEFAULT_COLLECTIVE)
+    settings = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
+    return experiment.with_overrides(settings)
+
+
+def read_trial(what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None = None) -> Trial:
+    """Make a trial, its plan compiled, so that every fault of the input shows before anything is touched."""
+    experiment = read_experiment(what, topology, overrides, seed)
+    trial = Trial(experiment, load_lab(experiment.topology))
+    trial.plan  # noqa: B018  compiled for its errors
+    trial.series("virtual")
+    return trial
+
+
+def read_dilation(option: str | None, trial: Trial) -> int:
+    """Return the dilation of a run under the real clock: as asked for, else by calibration."""
+    from testbed import calibration, dilation
+
+    asked = trial.experiment.dilation if option is None else option
+    if asked == "auto":
+        return dilation.choose_dilation(trial.plan, calibration.load_or_measure().calibration())
+    if not str(asked).isdecimal() or not 1 <= int(asked) <= dilation.MAX_DILATION:
+        raise UsageError(f"--dilation {asked}: a whole number from 1 to {dilation.MAX_DILATION}, or auto")
+    return int(asked)
+
+
+def one_lab(name: str | None, topology: str | None) -> str:
+    """Return the name of the lab that is meant by --name or -t."""
+    if (name is None) == (topology is None):
+        raise UsageError("name one lab: --name LAB or -t TOPOLOGY")
+    return name if name is not None else load_lab(str(topology)).name

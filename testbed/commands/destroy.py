@@ -1,0 +1,41 @@
+"""testbed destroy: a lab, or everything, out of the system."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from testbed.commands.common import (
+    Format,
+    FormatOption,
+    NameOption,
+    TopologyOption,
+    one_lab,
+    print_json,
+    target,
+)
+from testbed.errors import UsageError
+
+
+def destroy(
+    context: typer.Context,
+    topology: TopologyOption = None,
+    name: NameOption = None,
+    all_: Annotated[bool, typer.Option("--all", help="every lab, and the local agent")] = False,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Take a lab down, or all of them; touches nothing that is not the testbed's."""
+    from testbed import controller
+
+    if all_ and (name or topology):
+        raise UsageError("--all leaves nothing to be named: give it alone, or name one lab")
+    agent = target(context)
+    rows = controller.destroy_all(agent) if all_ else [controller.destroy(agent, one_lab(name, topology))]
+    if format_ is Format.json:
+        print_json({"labs": rows})
+        return
+    for row in rows:
+        print(f"lab {row['lab']} {'is gone' if row['changed'] else 'was not there'}")
+    if not rows:
+        print("no lab was deployed")

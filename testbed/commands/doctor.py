@@ -1,0 +1,45 @@
+"""testbed doctor: what this machine can do, and what to do about the rest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from testbed.commands.common import Format, FormatOption, console, print_json
+from testbed.errors import HostError
+
+# What a check may be needed for, that the real clock cannot do without.
+_INDISPENSABLE = ("real clock", "every run")
+
+
+def doctor(format_: FormatOption = Format.table) -> None:
+    """Examine this machine; exit with 3 if it cannot run labs under the real clock."""
+    from testbed import doctor as examination
+
+    checks = examination.checks()
+    obstacle = real_clock_obstacle()
+    if format_ is Format.json:
+        print_json({"real_clock": obstacle is None, "checks": [asdict(check) for check in checks]})
+    else:
+        table = Table(box=None, pad_edge=False)
+        for title in ("check", "", "found", "needed for"):
+            table.add_column(title)
+        for check in checks:
+            mark = "[green]ok[/]" if check.ok else "[red]missing[/]"
+            table.add_row(check.name, mark, check.detail, check.needed_for)
+        console().print(table)
+        print("real clock: " + ("this machine can" if obstacle is None else f"not here: {obstacle}"))
+    if obstacle is not None:
+        raise typer.Exit(HostError.exit_code)
+
+
+def real_clock_obstacle() -> str | None:
+    """Return in one line why this machine cannot run the real clock; None if it can."""
+    from testbed import doctor as examination
+
+    for check in examination.checks():
+        if not check.ok and check.needed_for in _INDISPENSABLE:
+            return f"{check.name}: {check.detail}"
+    return None

@@ -1,0 +1,70 @@
+"""testbed inspect: what is deployed, and how it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from testbed.commands.common import (
+    Format,
+    FormatOption,
+    NameOption,
+    TopologyOption,
+    console,
+    one_lab,
+    print_json,
+    target,
+)
+
+
+def inspect(
+    context: typer.Context,
+    topology: TopologyOption = None,
+    name: NameOption = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Show labs, nodes, addresses and live port counters; all labs unless one is named."""
+    from testbed import controller
+
+    lab = one_lab(name, topology) if name or topology else None
+    rows = controller.inspect(target(context), lab)
+    if format_ is Format.json:
+        print_json({"labs": rows})
+        return
+    if not rows:
+        print("no lab is deployed")
+    for row in rows:
+        _print_lab(row, with_ports=lab is not None)
+
+
+def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
+    out = console()
+    state = row["state"] if row["state"] == "running" else "broken: it has no data plane; destroy or deploy it again"
+    facts = [f"agent {row['agent']}", f"dilation {row['dilation']}"] if row["state"] == "running" else []
+    out.print(f"lab {row['lab']}: {', '.join([state, *facts])}")
+    stations = row.get("stations", [])
+    table = Table(box=None, pad_edge=False)
+    for title in ("node", "kernel address", "NIC address"):
+        table.add_column(title)
+    for node in row["nodes"]:
+        address = {entry["kind"]: entry["ip"] for entry in stations if entry["node"] == node}
+        table.add_row(node, address.get("kernel", "-"), address.get("nic", "-"))
+    out.print(table)
+    if with_ports and "ports" in row:
+        out.print(_port_table(row["ports"]))
+
+
+def _port_table(ports: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    columns = ("frames_tx", "frames_rx", "bytes_tx", "pause_tx", "pause_rx")
+    table.add_column("port")
+    table.add_column("priority")
+    for title in columns:
+        table.add_column(title, justify="right")
+    for port, counters in ports.items():
+        for priority, figures in counters["priorities"].items():
+            if any(figures.get(column) for column in columns):
+                table.add_row(port, priority, *(f"{figures.get(column, 0):,}" for column in columns))
+    return table

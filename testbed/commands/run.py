@@ -1,0 +1,169 @@
+"""testbed run: an experiment from its file to its verdict."""
+
+from __future__ import annotations
+
+import enum
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from testbed import report, result, trial
+from testbed.commands.common import (
+    DilationOption,
+    Format,
+    FormatOption,
+    SeedOption,
+    SetOption,
+    TopologyOption,
+    console,
+    read_dilation,
+    read_trial,
+    say,
+    target,
+)
+from testbed.commands.doctor import real_clock_obstacle
+from testbed.errors import UsageError
+from testbed.execution import Outcome
+from testbed.trial import Clock, Trial
+
+INTERRUPTED = 130
+
+Show = Callable[[int, int, int], None]
+
+
+class ClockOption(enum.StrEnum):
+    """Which clock: the real one, the virtual one, or the real one where the machine can."""
+
+    auto = "auto"
+    virtual = "virtual"
+    real = "real"
+
+
+def run(
+    context: typer.Context,
+    what: Annotated[
+        str | None, typer.Argument(help="experiment file, or a collective", metavar="[EXPERIMENT.yaml | COLLECTIVE]")
+    ] = None,
+    topology: TopologyOption = None,
+    clock: Annotated[ClockOption | None, typer.Option(help="auto: real where this machine can")] = None,
+    dilation: DilationOption = None,
+    minbytes: Annotated[str | None, typer.Option("--minbytes", "-b", help="smallest size, as 1M or 400KB")] = None,
+    maxbytes: Annotated[str | None, typer.Option("--maxbytes", "-e", help="largest size")] = None,
+    stepfactor: Annotated[int | None, typer.Option("--stepfactor", "-f", help="from one size to the next")] = None,
+    iters: Annotated[int | None, typer.Option("--iters", "-n", help="times that each size is measured")] = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcap")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="directory for the result")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Run an experiment, or one collective on a lab, and judge it."""
+    sizes = {"minbytes": minbytes, "maxbytes": maxbytes, "stepfactor": stepfactor, "iterations": iters}
+    settings = [f"workload.{key}={value}" for key, value in sizes.items() if value is not None]
+    # --set comes last: it may say the same more precisely.
+    subject = read_trial(what, topology, [*settings, *(set_ or [])], seed)
+    chosen = _choose_clock(clock, subject)
+    if chosen == "virtual" and keep:
+        raise UsageError("--keep: under the virtual clock there is no lab to keep")
+    directory = out or _new_directory(subject)
+    capture = _capture_path(directory) if pcap else None
+    factor = read_dilation(dilation, subject) if chosen == "real" else 1
+    with _progress() as show:
+        if chosen == "virtual":
+            outcome = trial.run_virtual(subject, capture, lambda where: show(where.row, where.rows, where.size_bytes))
+        else:
+            outcome = _run_real(context, subject, factor, keep, capture, show)
+    _conclude(subject, outcome, chosen, factor, directory, format_)
+
+
+def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
+    """Return the clock: as the option says, else as the experiment file says, else real where the machine can."""
+    experiment = subject.experiment
+    if option is ClockOption.real:
+        return "real"
+    if option is ClockOption.virtual:
+        return "virtual"
+    if option is None and "clock" in experiment.model_fields_set:
+        return experiment.clock
+    obstacle = real_clock_obstacle()
+    if obstacle is None:
+        return "real"
+    say(f"virtual clock: {obstacle}")
+    return "virtual"
+
+
+def _run_real(
+    context: typer.Context, subject: Trial, dilation: int, keep: bool, capture: Path | None, show: Show
+) -> Outcome:
+    from testbed import controller
+
+    chosen = target(context)
+    if capture is not None and not chosen.is_local:
+        raise UsageError("--pcap: the agent is on another machine; use `testbed capture` there")
+
+    def on_progress(where: dict[str, Any]) -> None:
+        show(where["row"], where["rows"], where["size_bytes"])
+
+    return controller.run(chosen, subject, dilation, keep=keep, pcap=capture, on_progress=on_progress)
+
+
+def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, directory: Path, format_: Format) -> None:
+    replay = result.replay_command(sys.argv[1:], subject.experiment.seed)
+    judged = subject.conclude(outcome, clock, dilation, replay)
+    path = result.write(judged, directory)
+    if format_ is Format.json:
+        sys.stdout.write(judged.to_json())
+    else:
+        console().print(report.render(judged))
+    say(f"result: {path}")
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(judged.exit_code)
+
+
+def _new_directory(subject: Trial) -> Path:
+    """Name a directory below ./results that does not exist: <lab>-<collective>-<UTC time>[-n]."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    base = Path("results") / f"{subject.lab.name}-{subject.collective.name}-{stamp}"
+    candidate, number = base, 1
+    while candidate.exists():
+        number += 1
+        candidate = base.with_name(f"{base.name}-{number}")
+    return candidate
+
+
+def _capture_path(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {directory}: {error.strerror}") from None
+    return directory / "capture.pcap"
+
+
+@contextmanager
+def _progress() -> Iterator[Show]:
+    """Show a bar on standard error while something runs; show nothing where that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda row, rows, size_bytes: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        shown_at = 0.0
+
+        def show(row: int, rows: int, size_bytes: int) -> None:
+            nonlocal shown_at
+            if time.monotonic() - shown_at > 0.1:
+                shown_at = time.monotonic()
+                bar.update(task, completed=row, total=rows, description=report.format_bytes(size_bytes))
+
+        yield show
