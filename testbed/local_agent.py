@@ -34,6 +34,7 @@ from testbed.errors import HostError
 
 NAME = "local"
 STATE_VARIABLE = "TESTBED_STATE_DIR"
+IDLE_VARIABLE = "TESTBED_AGENT_IDLE_S"
 IDLE_EXIT_S = 5.0
 
 # Importing everything takes about two seconds on an idle machine.
@@ -242,7 +243,7 @@ def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in search),
         "TESTBED_AGENT_FDS": f"{lock},{writing}",
-        "TESTBED_AGENT_IDLE_S": str(idle_exit_s),
+        IDLE_VARIABLE: str(idle_exit_s),
         STATE_VARIABLE: str(directory),
     }
     try:
