@@ -115,6 +115,8 @@ class Workload(FileModel):
         width = DTYPES[self.datatype].itemsize
         if smallest < width:
             raise ValueError(f"{smallest} bytes hold no element of {width} bytes")
+        if not self.payload and traffic.COLLECTIVES[self.collective].redop != "none":
+            raise ValueError(f"{self.collective} needs payload: lengths cannot be added up")
         if len(set(self.ranks)) != len(self.ranks):
             raise ValueError("a host is listed twice in ranks")
         return self

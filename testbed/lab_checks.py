@@ -10,7 +10,7 @@ from typing import Any
 
 from testbed.errors import Fault, UnitError, nearest
 from testbed.units import format_rate, parse_rate, parse_size
-from testbed.yaml_source import Path_, Source
+from testbed.yaml_source import KeyPath, Source
 
 _ONLY_SWITCH = ("buffer", "lossless", "lossy-queue", "thresholds")
 
@@ -35,7 +35,7 @@ class _Graph:
         self.ports: dict[str, int] = {}
         self.pairs: dict[frozenset[tuple[str, str]], int] = {}
 
-    def add(self, index: int, ends: list[tuple[str, str]], path: Path_) -> None:
+    def add(self, index: int, ends: list[tuple[str, str]], path: KeyPath) -> None:
         pair = frozenset(ends)
         if ends[0][0] == ends[1][0]:
             self.found.fault(path, f"a link from {ends[0][0]} to itself")
@@ -47,7 +47,7 @@ class _Graph:
         for node, port in ends:
             self._end(index, node, port, path)
 
-    def _end(self, index: int, node: str, port: str, path: Path_) -> None:
+    def _end(self, index: int, node: str, port: str, path: KeyPath) -> None:
         if node not in self.kinds:
             self.found.fault(path, f'no node is called "{node}"{nearest(node, self.kinds)}')
             return
@@ -94,7 +94,7 @@ def setting_faults(source: Source) -> list[Fault]:
     for name, settings in _mapping(body.get("kinds")).items():
         _xon_above_xoff(found, ("topology", "kinds", name), settings)
     for name, entry in _mapping(body.get("nodes")).items():
-        path: Path_ = ("topology", "nodes", name)
+        path: KeyPath = ("topology", "nodes", name)
         kind = _mapping(entry).get("kind")
         for key in _mapping(entry):
             if kind == "switch" and key == "nic":
@@ -122,19 +122,19 @@ def _read(parse: Callable[[object], int], value: object) -> int | None:
         return None
 
 
-def _both_delays(found: Source, path: Path_, settings: Mapping[str, Any]) -> None:
+def _both_delays(found: Source, path: KeyPath, settings: Mapping[str, Any]) -> None:
     if settings.get("delay") is not None and settings.get("length") is not None:
         found.fault((*path, "delay"), "give a length or a delay, not both")
 
 
-def _xon_above_xoff(found: Source, path: Path_, settings: object) -> None:
+def _xon_above_xoff(found: Source, path: KeyPath, settings: object) -> None:
     thresholds = _mapping(_mapping(settings).get("thresholds"))
     xoff, xon = (_read(parse_size, thresholds.get(key)) for key in ("xoff", "xon"))
     if xoff is not None and xon is not None and xon > xoff:
         found.fault((*path, "thresholds", "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
 
 
-def _rate_above_nic(found: Source, path: Path_, link: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+def _rate_above_nic(found: Source, path: KeyPath, link: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     rate = _read(parse_rate, link.get("rate"))
     ends = link.get("endpoints")
     kinds, nodes = _mapping(body.get("kinds")), _mapping(body.get("nodes"))

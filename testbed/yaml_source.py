@@ -22,7 +22,7 @@ MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 24
 MAX_VALUES = 200_000
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _MAPPING_TAGS = frozenset({_TAG + "map"})
 _LIST_TAGS = frozenset({_TAG + "seq"})
@@ -36,7 +36,7 @@ class Source:
 
     file: str
     data: Any = None
-    lines: dict[Path_, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def line(self, path: Sequence[str | int]) -> int:
@@ -100,7 +100,7 @@ class _Builder:
         self.error = error
         self.values = 0
 
-    def build(self, node: Node, path: Path_, depth: int) -> Any:
+    def build(self, node: Node, path: KeyPath, depth: int) -> Any:
         """Return the plain data of a node; aliases are expanded, each expansion counting as values of its own."""
         line = node.start_mark.line + 1
         self.source.lines.setdefault(path, line)
@@ -117,7 +117,7 @@ class _Builder:
             return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
 
-    def _mapping(self, node: MappingNode, path: Path_, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -136,7 +136,7 @@ class _Builder:
             result[key] = self.build(value_node, inner, depth + 1)
         return result
 
-    def _scalar(self, node: Node, path: Path_) -> Any:
+    def _scalar(self, node: Node, path: KeyPath) -> Any:
         text: str = node.value
         tag = str(node.tag)
         try:
@@ -153,6 +153,6 @@ class _Builder:
         self._check_tag(tag, _TEXT_TAGS, path)
         return text
 
-    def _check_tag(self, tag: str, allowed: frozenset[str], path: Path_) -> None:
+    def _check_tag(self, tag: str, allowed: frozenset[str], path: KeyPath) -> None:
         if tag not in allowed:
             self.source.fault(path, f"the tag {tag} is not allowed")
