@@ -67,10 +67,10 @@ def test_no_frame_is_lost(
 
 
 def test_the_headroom_is_needed() -> None:
-    """Nine tenths of it are used, and four fifths of it would lose frames."""
+    """More than 85 % of it is used, and 80 % of it would lose frames."""
     lab, *early = "incast:senders=8,rate=400G,length=2km", "lossless.xoff=20KB", "lossless.xon=20KB"
     plan, report = incast(lab, "transport.window=4MB", *early)
-    assert max(headroom_shares(plan, report)) > 0.9
+    assert max(headroom_shares(plan, report)) > 0.85
     fewer = max(group["headroom_bytes"] for group in plan["nodes"][-1]["priority_groups"]) * 4 // 5
     _, scant = incast(lab, "transport.window=4MB", *early, f"lossless.headroom={fewer}")
     assert scant["drops"]["lossless"] > 0
