@@ -53,3 +53,6 @@ class RealFabric:
 
     def capture(self, path: str | None) -> None:
         """Write every frame that crosses a link into a nanosecond pcap at `path`, until called with None."""
+
+    def close(self) -> None:
+        """Stop forwarding and close the sockets; every later call raises OSError."""

@@ -1,6 +1,7 @@
 //! The Python surface, kept thin: JSON in, JSON out, bytes for memory.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -8,7 +9,10 @@ use pyo3::types::PyBytes;
 
 use crate::build::{Emulation, Progress};
 use crate::capture::Capture;
+use crate::clock::real::{Attachment, RealClock, RealError};
+use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::advance;
+use crate::io::IoError;
 use crate::plan::PlanError;
 
 /// Events between two looks at pending signals.
@@ -50,7 +54,7 @@ impl VirtualFabric {
         offset: u64,
         length: u64,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        read_memory(&self.emulation, py, rank, offset, length)
+        Ok(PyBytes::new(py, memory(&self.emulation, rank, offset, length)?))
     }
 
     fn advance(&mut self, py: Python<'_>, budget: u64) -> PyResult<bool> {
@@ -87,16 +91,10 @@ fn write_memory(emulation: &mut Emulation, rank: usize, offset: u64, data: &[u8]
     Ok(())
 }
 
-fn read_memory<'py>(
-    emulation: &Emulation,
-    py: Python<'py>,
-    rank: usize,
-    offset: u64,
-    length: u64,
-) -> PyResult<Bound<'py, PyBytes>> {
+fn memory(emulation: &Emulation, rank: usize, offset: u64, length: u64) -> PyResult<&[u8]> {
     let nic = emulation.nic(rank).ok_or_else(|| PyValueError::new_err(format!("no rank {rank}")))?;
     let outside = || PyValueError::new_err(format!("{length} bytes at {offset} are outside the memory of rank {rank}"));
-    Ok(PyBytes::new(py, nic.memory.get(offset, length).ok_or_else(outside)?))
+    nic.memory.get(offset, length).ok_or_else(outside)
 }
 
 fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {
@@ -110,7 +108,103 @@ fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {
     Ok(())
 }
 
+/// Wall time between two looks at whether a workload is over.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+impl From<RealError> for PyErr {
+    fn from(error: RealError) -> PyErr {
+        match error {
+            RealError::Plan(error) => error.into(),
+            RealError::Io(error) => os_error(&error),
+        }
+    }
+}
+
+impl From<RunnerError> for PyErr {
+    fn from(error: RunnerError) -> PyErr {
+        PyOSError::new_err(error.to_string())
+    }
+}
+
+/// An OSError with errno, so that Python makes the right subclass of it.
+fn os_error(error: &IoError) -> PyErr {
+    match error.errno() {
+        Some(errno) => PyOSError::new_err((errno, error.to_string())),
+        None => PyOSError::new_err(error.to_string()),
+    }
+}
+
+#[pyclass(module = "testbed._dataplane")]
+struct RealFabric {
+    runner: Runner,
+    started: bool,
+}
+
+#[pymethods]
+impl RealFabric {
+    #[new]
+    fn new(py: Python<'_>, plan: &str, dilation: u64, attachments: &str) -> PyResult<RealFabric> {
+        let attachments: Vec<Attachment> = serde_json::from_str(attachments).map_err(PlanError::from)?;
+        let emulation = Emulation::new(plan)?;
+        let runner = py.detach(|| Runner::start(RealClock::new(emulation, dilation, &attachments)?))?;
+        Ok(RealFabric { runner, started: false })
+    }
+
+    fn load(&mut self, py: Python<'_>, workload: String) -> PyResult<()> {
+        py.detach(|| self.runner.call(move |clock| clock.emulation.load(&workload)))??;
+        self.started = false;
+        Ok(())
+    }
+
+    fn write_memory(&mut self, py: Python<'_>, rank: usize, offset: u64, data: Vec<u8>) -> PyResult<()> {
+        py.detach(|| self.runner.call(move |clock| write_memory(&mut clock.emulation, rank, offset, &data)))?
+    }
+
+    fn read_memory<'py>(
+        &mut self,
+        py: Python<'py>,
+        rank: usize,
+        offset: u64,
+        length: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let copy = move |clock: &mut RealClock| memory(&clock.emulation, rank, offset, length).map(<[u8]>::to_vec);
+        let bytes = py.detach(|| self.runner.call(copy))??;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn advance(&mut self, py: Python<'_>, budget: u64) -> PyResult<bool> {
+        if !std::mem::replace(&mut self.started, true) {
+            py.detach(|| self.runner.call(RealClock::start))?;
+        }
+        let deadline = Instant::now() + Duration::from_millis(budget);
+        loop {
+            if py.detach(|| self.runner.call(RealClock::progress))? != Progress::Running {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            py.check_signals()?;
+            py.detach(|| std::thread::sleep(LOOK_EVERY));
+        }
+    }
+
+    fn report(&mut self, py: Python<'_>) -> PyResult<String> {
+        Ok(py.detach(|| self.runner.call(|clock| clock.emulation.report(Some(&clock.fidelity())).to_string()))?)
+    }
+
+    fn capture(&mut self, py: Python<'_>, path: Option<PathBuf>) -> PyResult<()> {
+        py.detach(|| self.runner.call(move |clock| capture(&mut clock.emulation, path)))?
+    }
+
+    /// Stop the loop and close the sockets.
+    fn close(&mut self, py: Python<'_>) {
+        py.detach(|| self.runner.stop());
+    }
+}
+
 #[pymodule]
 fn _dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<VirtualFabric>()
+    module.add_class::<VirtualFabric>()?;
+    module.add_class::<RealFabric>()
 }

@@ -20,6 +20,10 @@ const ON: libc::c_int = 1;
 /// Threads that close sockets side by side; each close waits for an RCU grace period of some 13 ms.
 const CLOSERS_MAX: usize = 64;
 
+/// SO_PRIORITY of a host's emulated NIC: the handle of the shaper at the host's interface, past which such frames go unshaped
+/// (its classes are for the kernel's own traffic).
+pub const UNSHAPED_PRIORITY: u32 = 0x0001_0000;
+
 /// Which arriving frames reach the socket. The rest never leave the kernel and are counted nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -39,12 +43,20 @@ pub struct Options {
     /// Go straight to the driver, past the queueing discipline and past every capture on the interface, which then
     /// shows no frame of ours. Wrong where a netem sits; over veth no cheaper. Without it, `wait_until_up` first.
     pub bypass_qdisc: bool,
+    /// The kernel's priority of sent frames (SO_PRIORITY), by which a queueing discipline may class them; 0 = none.
+    pub priority: u32,
     pub filter: Filter,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { receive_buffer_bytes: 16 << 20, send_buffer_bytes: 4 << 20, bypass_qdisc: false, filter: Filter::All }
+        Self {
+            receive_buffer_bytes: 16 << 20,
+            send_buffer_bytes: 4 << 20,
+            bypass_qdisc: false,
+            priority: 0,
+            filter: Filter::All,
+        }
     }
 }
 
@@ -103,6 +115,10 @@ impl PacketSocket {
         self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &send, "SO_SNDBUFFORCE")?;
         if options.bypass_qdisc {
             self.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &ON, "PACKET_QDISC_BYPASS")?;
+        }
+        if options.priority != 0 {
+            let priority = options.priority.cast_signed();
+            self.set(libc::SOL_SOCKET, libc::SO_PRIORITY, &priority, "SO_PRIORITY")?;
         }
         if let Filter::Station(mac) = options.filter {
             let mut program = station_program(mac);

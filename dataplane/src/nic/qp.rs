@@ -135,7 +135,7 @@ impl Requester {
             syndrome: Syndrome::ACK,
             opcode: message::encode(transport.verb, place),
             pad: (bytes.wrapping_neg() & 3) as u8,
-            ack_request: place.ends() || (psn + 1) % transport.ack_every == 0 || window_closes,
+            ack_request: place.ends() || (psn + 1).is_multiple_of(transport.ack_every) || window_closes,
         };
         let segment = Segment { packet, offset: current.offset + done, bytes };
         if psn == self.unacknowledged {

@@ -1,0 +1,334 @@
+//! The real clock: the virtual clock's event queue held back to wall time, with AF_PACKET sockets as one more source of events.
+//!
+//! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
+//! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use super::lateness::Histogram;
+use crate::build::{Emulation, Progress};
+use crate::codec::Reader;
+use crate::fabric::Step;
+use crate::frame::{Body, Frame, Station};
+use crate::io::{
+    close_all, set_timer_slack_ns, Filter, IoError, Options, PacketSocket, Poller, RxBatch, TxBatch, Waker,
+    BATCH_FRAMES,
+};
+use crate::plan::{Medium, PlanError, StationKind};
+use crate::report::Fidelity;
+use crate::units::Time;
+
+/// Events dealt with before the sockets are looked at again.
+const EVENTS_A_TURN: usize = 256;
+/// Closer than this to the next event the loop spins, since sleeps end late.
+const SPIN_NS: u64 = 60_000;
+/// The longest sleep: commands wake the loop anyway.
+const NAP_NS: u64 = 100_000_000;
+/// Frames that may wait for room in a socket.
+const TX_QUEUE_FRAMES: usize = 1024;
+/// How long a finished workload may wait for its last frames to come out of the kernel, in wall nanoseconds.
+const GRACE_NS: u64 = 1_000_000_000;
+const NONE: u32 = u32::MAX;
+
+/// Where a port of the plan meets the system.
+#[derive(Debug, Deserialize)]
+pub struct Attachment {
+    pub node: String,
+    pub port: String,
+    pub netns: PathBuf,
+    pub interface: String,
+}
+
+/// Why a real clock could not be set up or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RealError {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// A port's socket.
+struct Attached {
+    socket: PacketSocket,
+    tx: TxBatch,
+    node: usize,
+    port: u16,
+    reader: Reader,
+    /// The link leads to a host: frames that come in here enter the fabric.
+    from_host: bool,
+    /// Listed in `RealClock::dirty`.
+    dirty: bool,
+    /// Room to send is being waited for.
+    blocked: bool,
+}
+
+/// An emulation on real interfaces, one loop in one thread.
+pub struct RealClock {
+    pub emulation: Emulation,
+    dilation: u64,
+    epoch: Instant,
+    sockets: Vec<Attached>,
+    /// By direction: the socket that frames leave by, `NONE` for memory links.
+    senders: Vec<u32>,
+    kernel_stations: Vec<bool>,
+    poller: Poller,
+    rx: RxBatch,
+    dirty: Vec<u32>,
+    lateness: Histogram,
+    /// Wall nanoseconds in which the loop had work, of all since the workload started.
+    busy_ns: u64,
+    busy_since: Instant,
+    complete_since: Option<Instant>,
+}
+
+impl RealClock {
+    /// Open the sockets of every port that has an attachment. `dilation` is wall time by nominal time.
+    pub fn new(emulation: Emulation, dilation: u64, attachments: &[Attachment]) -> Result<RealClock, RealError> {
+        let poller = Poller::new()?;
+        let mut sockets = Vec::new();
+        let mut by_port = std::collections::HashMap::new();
+        for attachment in attachments {
+            let attached = attach(&emulation, attachment)?;
+            poller.add(&attached.socket, sockets.len() as u32)?;
+            by_port.insert((attached.node, attached.port), sockets.len() as u32);
+            sockets.push(attached);
+        }
+        let ends = emulation.plan.links.iter().flat_map(|link| [(link, link.a), (link, link.b)]);
+        let sender = |(link, from): (&crate::plan::LinkPlan, (usize, u16))| match link.medium {
+            Medium::Memory => Ok(NONE),
+            Medium::Veth => by_port.get(&from).copied().ok_or_else(|| {
+                PlanError::Invalid(format!(
+                    "{}: port {} has no attachment",
+                    emulation.plan.nodes[from.0].name(),
+                    from.1
+                ))
+            }),
+        };
+        let senders = ends.map(sender).collect::<Result<_, _>>()?;
+        let kernel = emulation.plan.stations.iter().map(|station| station.kind == StationKind::Kernel);
+        Ok(RealClock {
+            kernel_stations: kernel.collect(),
+            emulation,
+            dilation: dilation.max(1),
+            epoch: Instant::now(),
+            sockets,
+            senders,
+            poller,
+            rx: RxBatch::new(BATCH_FRAMES),
+            dirty: Vec::new(),
+            lateness: Histogram::default(),
+            busy_ns: 0,
+            busy_since: Instant::now(),
+            complete_since: None,
+        })
+    }
+
+    pub fn waker(&self) -> Waker {
+        self.poller.waker()
+    }
+
+    /// Nominal time now.
+    fn now(&self) -> Time {
+        let wall_ps = self.epoch.elapsed().as_nanos() * 1_000;
+        Time::from_ps((wall_ps / u128::from(self.dilation)) as u64)
+    }
+
+    /// Start the loaded workload at the present moment; fidelity is measured from here on.
+    pub fn start(&mut self) {
+        self.emulation.fabric.advance_to(self.now());
+        self.busy_ns = 0;
+        self.busy_since = Instant::now();
+        self.complete_since = None;
+        self.emulation.start();
+    }
+
+    /// Whether the workload is over. Frames inside the kernel are waited for, but not for ever: a lost one never comes.
+    pub fn progress(&mut self) -> Progress {
+        let progress = self.emulation.progress();
+        let watch = &self.emulation.fabric.watch;
+        if progress != Progress::Complete || watch.sent == watch.delivered + watch.dropped {
+            return progress;
+        }
+        let since = *self.complete_since.get_or_insert_with(Instant::now);
+        if since.elapsed().as_nanos() > u128::from(GRACE_NS) {
+            Progress::Complete
+        } else {
+            Progress::Running
+        }
+    }
+
+    /// One turn of the loop: what is due, what came in, then a wait for the next of either.
+    pub fn turn(&mut self) -> Result<(), IoError> {
+        let began = Instant::now();
+        let now = self.now();
+        let mut work = self.run_due(now);
+        self.flush(now)?;
+        let due = self.emulation.fabric.next_event();
+        let wait_ns = if due <= now { 0 } else { self.wall_ns_until(due) };
+        let timeout_ns = if wait_ns <= SPIN_NS { 0 } else { (wait_ns - SPIN_NS).min(NAP_NS) };
+        if timeout_ns > 0 && work > 0 {
+            self.busy_ns += began.elapsed().as_nanos() as u64;
+        }
+        let ready: Vec<_> = self.poller.wait(timeout_ns)?.to_vec();
+        let woke = if timeout_ns > 0 { Instant::now() } else { began };
+        for socket in ready {
+            if socket.writable {
+                self.mark_dirty(socket.token);
+            }
+            if socket.readable {
+                work += self.receive(socket.token as usize)?;
+            }
+        }
+        if timeout_ns == 0 && work > 0 || !self.dirty.is_empty() {
+            self.busy_ns += woke.elapsed().as_nanos() as u64;
+        }
+        Ok(())
+    }
+
+    /// Deal with events due at `now`, a bounded number; the answer is how many.
+    fn run_due(&mut self, now: Time) -> usize {
+        for count in 0..EVENTS_A_TURN {
+            match self.emulation.fabric.step(now) {
+                Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
+                    NONE => self.emulation.fabric.receive(direction, frame),
+                    socket => self.emit(socket, direction, &frame),
+                },
+                Some(Step::Timer) => {}
+                None => return count,
+            }
+        }
+        EVENTS_A_TURN
+    }
+
+    /// Hand a frame to the kernel: it is due now at the far end of its link.
+    fn emit(&mut self, socket: u32, direction: u32, frame: &Frame) {
+        let due = self.emulation.fabric.now();
+        self.lateness.record(self.now().since(due));
+        let towards = self.emulation.fabric.directions[direction as usize].to_node as usize;
+        let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
+        if for_kernel && self.emulation.fabric.nodes[towards].is_host() {
+            self.emulation.fabric.watch.delivered += 1;
+        }
+        let attached = &mut self.sockets[socket as usize];
+        if attached.tx.is_full() {
+            // Best effort: what finds no room is counted as overflow, and the run is not trusted.
+            let _ = attached.tx.flush(&attached.socket);
+        }
+        let codec = &self.emulation.codec;
+        let (node, port) = (attached.node, attached.port);
+        let mut sound = true;
+        let queued = attached.tx.push_with(|out| sound = codec.encode(node, port, frame, out).is_ok());
+        debug_assert!(sound, "the fabric makes no frame that has no bytes");
+        if queued {
+            self.mark_dirty(socket);
+        }
+    }
+
+    fn mark_dirty(&mut self, socket: u32) {
+        if !std::mem::replace(&mut self.sockets[socket as usize].dirty, true) {
+            self.dirty.push(socket);
+        }
+    }
+
+    fn flush(&mut self, _now: Time) -> Result<(), IoError> {
+        for token in std::mem::take(&mut self.dirty) {
+            let attached = &mut self.sockets[token as usize];
+            attached.dirty = false;
+            let blocked = attached.tx.flush(&attached.socket)?.left > 0;
+            if blocked != attached.blocked {
+                self.poller.set_writable(&attached.socket, token, blocked)?;
+                attached.blocked = blocked;
+            }
+        }
+        Ok(())
+    }
+
+    /// Take what waits at a socket into the fabric; the answer is how many frames.
+    fn receive(&mut self, index: usize) -> Result<usize, IoError> {
+        let now = self.now();
+        let fabric = &mut self.emulation.fabric;
+        if fabric.next_event() > now {
+            fabric.advance_to(now);
+        }
+        let attached = &self.sockets[index];
+        let mut count = 0;
+        for bytes in self.rx.recv(&attached.socket)? {
+            count += 1;
+            let Some(frame) = self.emulation.codec.decode(bytes, attached.reader) else { continue };
+            if attached.from_host && enters(&frame, &self.kernel_stations) {
+                fabric.watch.sent += 1;
+            }
+            fabric.receive_at(attached.node, attached.port, frame);
+        }
+        Ok(count)
+    }
+
+    fn wall_ns_until(&self, due: Time) -> u64 {
+        let at_ns = u128::from(due.ps()) * u128::from(self.dilation) / 1_000;
+        u64::try_from(at_ns.saturating_sub(self.epoch.elapsed().as_nanos())).unwrap_or(u64::MAX)
+    }
+
+    /// How faithful the run has been.
+    pub fn fidelity(&self) -> Fidelity {
+        let drops = |attached: &Attached| attached.socket.statistics().map_or(0, |statistics| statistics.drops);
+        let refused = |attached: &Attached| attached.tx.overflowed() + attached.tx.refused();
+        let wall_ns = self.busy_since.elapsed().as_nanos().max(1) as f64;
+        Fidelity {
+            lateness_ns: self.lateness.summary(),
+            socket_drops: self.sockets.iter().map(drops).sum(),
+            overflow: self.sockets.iter().map(refused).sum::<u64>() + self.rx.truncated(),
+            cpu_share: (self.busy_ns as f64 / wall_ns).min(1.0),
+        }
+    }
+
+    /// Close all sockets, side by side.
+    pub fn close(self) {
+        close_all(self.sockets.into_iter().map(|attached| attached.socket).collect());
+    }
+}
+
+/// A frame that the host's kernel, not its NIC, put on the link.
+fn enters(frame: &Frame, kernel_stations: &[bool]) -> bool {
+    let from_nic = frame.src != Station::UNKNOWN && !kernel_stations.get(frame.src.0 as usize).copied().unwrap_or(true);
+    !from_nic && !matches!(frame.body, Body::Pause(_))
+}
+
+fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached, RealError> {
+    let plan = &emulation.plan;
+    let unknown = || PlanError::Invalid(format!("attachment {}:{}: no such port", attachment.node, attachment.port));
+    let node = plan.nodes.iter().position(|node| node.name() == attachment.node).ok_or_else(unknown)?;
+    let ports = plan.nodes[node].ports();
+    let port = ports.iter().position(|port| port.name == attachment.port).ok_or_else(unknown)? as u16;
+    let peer = plan.links.iter().find_map(|link| match (node, port) {
+        end if end == link.a => Some(link.b.0),
+        end if end == link.b => Some(link.a.0),
+        _ => None,
+    });
+    let (reader, filter, priority) = match &plan.nodes[node] {
+        crate::plan::NodePlan::Switch(_) => (Reader::Switch, Filter::All, 0),
+        crate::plan::NodePlan::Host(host) => {
+            let mac = emulation.codec.mac(Station(host.station)).ok_or_else(unknown)?;
+            (Reader::Nic, Filter::Station(mac), crate::io::UNSHAPED_PRIORITY)
+        }
+    };
+    let options = Options { filter, priority, ..Options::default() };
+    Ok(Attached {
+        socket: PacketSocket::open(&attachment.netns, &attachment.interface, options)?,
+        tx: TxBatch::new(TX_QUEUE_FRAMES),
+        node,
+        port,
+        reader,
+        from_host: peer.is_some_and(|peer| emulation.fabric.nodes[peer].is_host()),
+        dirty: false,
+        blocked: false,
+    })
+}
+
+/// Make the calling thread fit to run a real clock.
+pub fn prepare_thread() -> Result<(), IoError> {
+    set_timer_slack_ns(1)
+}
