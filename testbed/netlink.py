@@ -271,14 +271,14 @@ def create_veth(a: Endpoint, b: Endpoint, mtu_bytes: int, purpose: str) -> Messa
     return Message(_encode(message, RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL), purpose)
 
 
-def bring_up(index: int, alias: str, arp: bool) -> Message:
-    """Set an interface's alias and bring it up, with or without ARP."""
+def set_link(index: int, up: bool, alias: str | None = None, arp: bool = True) -> Message:
+    """Bring an interface up or down, with or without ARP, and name it with an alias if one is given."""
     message = ifinfmsg()
     message["index"] = index
-    message["flags"] = IFF_UP | (0 if arp else IFF_NOARP)
+    message["flags"] = (IFF_UP if up else 0) | (0 if arp else IFF_NOARP)
     message["change"] = IFF_UP | IFF_NOARP
-    message["attrs"] = [("IFLA_IFALIAS", alias)]
-    return Message(_encode(message, RTM_NEWLINK), f"bring up interface {index} ({alias})")
+    message["attrs"] = [] if alias is None else [("IFLA_IFALIAS", alias)]
+    return Message(_encode(message, RTM_NEWLINK), f"bring interface {index} {'up' if up else 'down'}")
 
 
 def add_address(index: int, address: str, prefix_length: int) -> Message:

@@ -3,7 +3,8 @@
 The plan is first turned into what each namespace shall hold (`_layout`, pure); building sends that to the kernel in one
 send for all links and one for each namespace; comparing reads it back. The steps of building always come in the same
 order: namespaces, links, then per namespace offloads, interfaces up, addresses, neighbours, shaping. So an interface that
-is up has its offloads off.
+is up has its offloads off. Last of all every `lo` comes up, and is first to go down when a lab is removed: a lab with one
+that is down is one that a killed process left, and the next deploy clears it away.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ DEFAULT_PREFIX_LENGTH = 15
 _FIRST_INDEX = 101
 """Interface index of port 0. Set by us so that nothing needs looking up; clear of those that the kernel hands out."""
 
+_LAB_STANDS = netlink.set_link(netlink.LOOPBACK_INDEX, up=True)
+_LAB_FALLS = netlink.set_link(netlink.LOOPBACK_INDEX, up=False)
 _ETHERNET_HEADER_BYTES = 14
 _CARRIER_TIMEOUT_NS = 10_000_000_000
 _CARRIER_POLL_S = 0.001
@@ -77,21 +80,17 @@ class NetnsDriver:
         """Build the lab of a plan and return where its ports are.
 
         A lab of that name that is exactly as planned is kept, only the hosts' shaping is set again, because `dilation`
-        may differ. Raises DriverError: EPERM without privileges, EEXIST if the lab exists and differs or a name is
-        taken. On any error nothing that this call made stays.
+        may differ. What a killed deploy or destroy left of it is removed first. Raises DriverError: EPERM without
+        privileges, EEXIST if the lab exists and differs or a name is taken. On any error nothing that this call made
+        stays.
         """
         kernel.require_privileges("deploy")
         if dilation < 1:
             raise ValueError(f"dilation is at least 1, not {dilation}")
         layout = _layout(plan)
         with _system_errors("deploy"), kernel.exclusive():
-            with _opened(layout.lab) as existing:
-                if existing:
-                    _compare(layout, existing)
-                    for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
-                        namespace.netlink.apply(_shaping(node, dilation))
-                    return _attachments(layout)
-            _build(layout, dilation)
+            if not _stands(layout, dilation):
+                _build(layout, dilation)
         return _attachments(layout)
 
     def redeploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
@@ -114,10 +113,7 @@ class NetnsDriver:
         with _system_errors("destroy"), kernel.exclusive():
             namespaces = kernel.open_namespaces(lab)
             labs = _by_lab(namespaces)
-            if namespaces:
-                kernel.end_processes(namespaces, spare)
-                kernel.remove_namespaces(namespaces)
-            kernel.remove_leftovers()
+            _remove(namespaces, spare)
         return labs
 
     def list_labs(self) -> dict[str, list[str]]:
@@ -238,6 +234,39 @@ def _interface(
     return interface
 
 
+def _stands(layout: _Layout, dilation: int) -> bool:
+    """Tell whether the lab stands as planned, its hosts shaped anew; remove what was never finished of it.
+
+    Raises DriverError (EEXIST) if it stands and differs.
+    """
+    with _opened(layout.lab) as existing:
+        if not existing:
+            return False
+        loopbacks = [netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX) for namespace in existing]
+        if all(loopback.flags & netlink.IFF_UP for loopback in loopbacks):
+            _compare(layout, existing)
+            for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
+                namespace.netlink.apply(_shaping(node, dilation))
+            return True
+    _remove(kernel.open_namespaces(layout.lab), ())
+    return False
+
+
+def _remove(namespaces: list[Namespace], spare: Collection[int]) -> None:
+    """Remove namespaces and who lives there, and whatever a killed process left of others. Closes them."""
+    try:
+        for namespace in namespaces:
+            namespace.netlink.apply([_LAB_FALLS])
+        if namespaces:
+            kernel.end_processes(namespaces, spare)
+    except BaseException:
+        for namespace in namespaces:
+            namespace.close()
+        raise
+    kernel.remove_namespaces(namespaces)
+    kernel.remove_leftovers()
+
+
 def _build(layout: _Layout, dilation: int) -> None:
     made: list[Namespace] = []
     try:
@@ -249,6 +278,8 @@ def _build(layout: _Layout, dilation: int) -> None:
                 disable_offloads(namespace.netlink.fileno(), interface.name)
             namespace.netlink.apply([*_configuration(layout, node), *_shaping(node, dilation)])
         _await_links(layout, made)
+        for namespace in made:
+            namespace.netlink.apply([_LAB_STANDS])
     except BaseException:
         kernel.remove_namespaces(made)
         kernel.remove_leftovers()
@@ -276,7 +307,7 @@ def _veth(layout: _Layout, made: list[Namespace], a: tuple[int, _Interface], b: 
 
 def _configuration(layout: _Layout, node: _Node) -> Iterator[Message]:
     for interface in node.interfaces:
-        yield netlink.bring_up(interface.index, interface.alias, arp=False)
+        yield netlink.set_link(interface.index, up=True, alias=interface.alias, arp=False)
         if interface.address is not None:
             yield netlink.add_address(interface.index, interface.address, layout.prefix_length)
     for index, address, mac in node.neighbours:

@@ -7,6 +7,7 @@ without touching those of the machine, and can compare everything before and aft
 import errno
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -98,6 +99,20 @@ def test_a_failed_deploy_leaves_nothing() -> None:
     with pytest.raises(DriverError) as caught:
         driver.deploy(taken)
     assert caught.value.errno == errno.EEXIST
+    assert snapshot() == before
+
+
+@isolated
+def test_many_nodes_fit_a_small_limit_of_open_files() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))
+    driver, before = NetnsDriver(), snapshot()
+    assert len(driver.deploy(make_plan("live", hosts=40, switches=4))) == 86
+    assert driver.list_labs()["live"] == sorted([*(f"h{n}" for n in range(40)), "s0", "s1", "s2", "s3"])
+    driver.destroy("live")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    with pytest.raises(DriverError) as caught:
+        driver.deploy(make_plan("live", hosts=40))
+    assert caught.value.errno == errno.EMFILE
     assert snapshot() == before
 
 
@@ -201,6 +216,9 @@ def test_a_kill_at_any_moment_leaves_nothing_that_destroy_cannot_find() -> None:
             at_work += run_and_kill(driver.destroy_all, draw.randrange(destroy_ns))
         else:
             at_work += run_and_kill(lambda: driver.deploy(plan), draw.randrange(deploy_ns))
+        if number % 2:
+            driver.deploy(plan)  # a second try succeeds, whatever the first one left
+            assert driver.list_labs() == {"live": [*(f"h{n}" for n in range(6)), "s0", "s1", "s2"]}
         driver.destroy_all()
         assert snapshot() == before, f"kill {number}"
     assert at_work >= KILLS // 2, "most kills came too late to mean anything"
