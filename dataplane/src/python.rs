@@ -134,10 +134,10 @@ fn os_error(error: &IoError) -> PyErr {
     }
 }
 
-#[pyclass(module = "testbed._dataplane")]
+/// Frozen: any thread may call while another waits in `advance`.
+#[pyclass(frozen, module = "testbed._dataplane")]
 struct RealFabric {
     runner: Runner,
-    started: bool,
 }
 
 #[pymethods]
@@ -147,21 +147,20 @@ impl RealFabric {
         let attachments: Vec<Attachment> = serde_json::from_str(attachments).map_err(PlanError::from)?;
         let emulation = Emulation::new(plan)?;
         let runner = py.detach(|| Runner::start(RealClock::new(emulation, dilation, &attachments)?))?;
-        Ok(RealFabric { runner, started: false })
+        Ok(RealFabric { runner })
     }
 
-    fn load(&mut self, py: Python<'_>, workload: String) -> PyResult<()> {
-        py.detach(|| self.runner.call(move |clock| clock.emulation.load(&workload)))??;
-        self.started = false;
+    fn load(&self, py: Python<'_>, workload: String) -> PyResult<()> {
+        py.detach(|| self.runner.call(move |clock| clock.load(&workload)))??;
         Ok(())
     }
 
-    fn write_memory(&mut self, py: Python<'_>, rank: usize, offset: u64, data: Vec<u8>) -> PyResult<()> {
+    fn write_memory(&self, py: Python<'_>, rank: usize, offset: u64, data: Vec<u8>) -> PyResult<()> {
         py.detach(|| self.runner.call(move |clock| write_memory(&mut clock.emulation, rank, offset, &data)))?
     }
 
     fn read_memory<'py>(
-        &mut self,
+        &self,
         py: Python<'py>,
         rank: usize,
         offset: u64,
@@ -172,10 +171,8 @@ impl RealFabric {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    fn advance(&mut self, py: Python<'_>, budget: u64) -> PyResult<bool> {
-        if !std::mem::replace(&mut self.started, true) {
-            py.detach(|| self.runner.call(RealClock::start))?;
-        }
+    fn advance(&self, py: Python<'_>, budget: u64) -> PyResult<bool> {
+        py.detach(|| self.runner.call(RealClock::start))?;
         let deadline = Instant::now() + Duration::from_millis(budget);
         loop {
             if py.detach(|| self.runner.call(RealClock::progress))? != Progress::Running {
@@ -189,16 +186,16 @@ impl RealFabric {
         }
     }
 
-    fn report(&mut self, py: Python<'_>) -> PyResult<String> {
+    fn report(&self, py: Python<'_>) -> PyResult<String> {
         Ok(py.detach(|| self.runner.call(|clock| clock.emulation.report(Some(&clock.fidelity())).to_string()))?)
     }
 
-    fn capture(&mut self, py: Python<'_>, path: Option<PathBuf>) -> PyResult<()> {
+    fn capture(&self, py: Python<'_>, path: Option<PathBuf>) -> PyResult<()> {
         py.detach(|| self.runner.call(move |clock| capture(&mut clock.emulation, path)))?
     }
 
     /// Stop the loop and close the sockets.
-    fn close(&mut self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) {
         py.detach(|| self.runner.stop());
     }
 }

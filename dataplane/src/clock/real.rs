@@ -83,6 +83,7 @@ pub struct RealClock {
     busy_ns: u64,
     busy_since: Instant,
     complete_since: Option<Instant>,
+    started: bool,
 }
 
 impl RealClock {
@@ -124,6 +125,7 @@ impl RealClock {
             busy_ns: 0,
             busy_since: Instant::now(),
             complete_since: None,
+            started: false,
         })
     }
 
@@ -137,9 +139,20 @@ impl RealClock {
         Time::from_ps((wall_ps / u128::from(self.dilation)) as u64)
     }
 
-    /// Start the loaded workload at the present moment; fidelity is measured from here on.
+    /// Install a workload; it starts with the first `start`.
+    pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
+        self.emulation.fabric.advance_to(self.now().min(self.emulation.fabric.next_event()));
+        self.emulation.load(json)?;
+        self.started = false;
+        Ok(())
+    }
+
+    /// Start the loaded workload at the present moment, once.
     pub fn start(&mut self) {
-        self.emulation.fabric.advance_to(self.now());
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        self.emulation.fabric.advance_to(self.now().min(self.emulation.fabric.next_event()));
         self.busy_ns = 0;
         self.busy_since = Instant::now();
         self.complete_since = None;

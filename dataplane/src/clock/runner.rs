@@ -1,6 +1,7 @@
 //! The thread that a real clock lives in, and the way others talk to it.
 
 use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::real::{prepare_thread, RealClock, RealError};
@@ -16,11 +17,11 @@ pub enum RunnerError {
     Stopped(String),
 }
 
-/// A real clock at work. Dropping it stops the thread and closes the sockets.
+/// A real clock at work, for any number of threads to talk to. Dropping it stops the thread and closes the sockets.
 pub struct Runner {
-    commands: Option<Sender<Command>>,
+    commands: Mutex<Option<Sender<Command>>>,
     waker: Waker,
-    thread: Option<JoinHandle<Result<(), IoError>>>,
+    thread: Mutex<Option<JoinHandle<Result<(), IoError>>>>,
 }
 
 impl Runner {
@@ -30,20 +31,21 @@ impl Runner {
         let (commands, inbox) = channel();
         let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || run(clock, &inbox));
         let thread = thread.map_err(|error| IoError::new("spawn", "the data plane's thread", error))?;
-        Ok(Runner { commands: Some(commands), waker, thread: Some(thread) })
+        Ok(Runner { commands: Mutex::new(Some(commands)), waker, thread: Mutex::new(Some(thread)) })
     }
 
     /// Have `work` done between two turns of the loop, and wait for its answer.
-    pub fn call<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut RealClock) -> T + Send + 'static,
-    ) -> Result<T, RunnerError> {
+    pub fn call<T, F>(&self, work: F) -> Result<T, RunnerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut RealClock) -> T + Send + 'static,
+    {
         let (reply, answer) = channel();
         let command: Command = Box::new(move |clock| {
             // Nobody waits for the answer any more if the caller is gone; that is not the loop's concern.
             let _ = reply.send(work(clock));
         });
-        let sent = self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
+        let sent = lock(&self.commands).as_ref().is_some_and(|commands| commands.send(command).is_ok());
         if sent && self.waker.wake().is_ok() {
             if let Ok(answer) = answer.recv() {
                 return Ok(answer);
@@ -53,16 +55,21 @@ impl Runner {
     }
 
     /// Stop the loop and close its sockets; the answer says what went wrong in it, if anything did.
-    pub fn stop(&mut self) -> String {
-        self.commands = None;
+    pub fn stop(&self) -> String {
+        *lock(&self.commands) = None;
         // If the waker fails the loop's own naps end the wait.
         let _ = self.waker.wake();
-        match self.thread.take().map(JoinHandle::join) {
+        match lock(&self.thread).take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => error.to_string(),
             Some(Err(_)) => "its thread panicked".to_owned(),
             Some(Ok(Ok(()))) | None => "it was closed".to_owned(),
         }
     }
+}
+
+/// A lock whose holder panicked still guards a whole value here: each is replaced in one step.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Runner {
