@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import math
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from testbed.dilation import Calibration
+from testbed._dataplane import RealFabric
+from testbed.dilation import SAFETY, Calibration, offered_frame_hops_per_s
+from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError
+from testbed.experiment import new_experiment
+from testbed.plan import compile_fabric
+from testbed.topology import load_lab
+from testbed.workload import compile_workload
+from traffic import COLLECTIVES
+from traffic.collective import Shape
 
 SECONDS = 2.0
+# More than any machine moves in the longest measurement; a message is below 4 GiB.
+ENDLESS_BYTES = 2 << 30
 
 
 class CalibrationFile(BaseModel):
@@ -43,12 +54,40 @@ def default_path() -> Path:
 
 
 def measure(seconds: float = SECONDS) -> CalibrationFile:
-    """Measure this machine for so many seconds. Raises HostError where it cannot run the real clock."""
-    dataplane: Any = importlib.import_module("testbed._dataplane")
+    """Measure this machine for so many seconds: half of them at full load, half at a load that it can carry.
+
+    Builds a lab of its own, two hosts on a switch, and removes it. Raises DriverError where the machine cannot run the
+    real clock.
+    """
+    lab = load_lab(f"pair:name=calibrate-{os.getpid()}")
+    experiment = new_experiment("pair", "permutation")
+    plan = compile_fabric(lab, experiment)
+    # Lengths only, for longer than the measurement lasts.
+    schedule = COLLECTIVES["permutation"].schedule(Shape(2, ENDLESS_BYTES // 4, payload=False))
+    workload = json.dumps(compile_workload(lab, experiment, schedule))
+    driver = NetnsDriver()
+    attachments = json.dumps(driver.deploy(plan))
     try:
-        return CalibrationFile.model_validate_json(dataplane.calibrate(seconds))
-    except OSError as error:
-        raise HostError(f"calibrate: {error.strerror or error}") from None
+        full = _run(json.dumps(plan), workload, 1, attachments, seconds / 2)
+        hops_per_s = full["frame_hops"] / (seconds / 2)
+        dilation = math.ceil(SAFETY * offered_frame_hops_per_s(plan) / Fraction(hops_per_s))
+        carried = _run(json.dumps(plan), workload, dilation, attachments, seconds / 2)
+    finally:
+        driver.destroy(lab.name)
+    nominal: dict[str, int] = carried["fidelity"]["lateness_ns"]
+    lateness = CalibrationFile.Lateness.model_validate({key: ns * dilation for key, ns in nominal.items()})
+    return CalibrationFile(frame_hops_per_s=hops_per_s, lateness_ns=lateness)
+
+
+def _run(plan: str, workload: str, dilation: int, attachments: str, seconds: float) -> dict[str, Any]:
+    fabric = RealFabric(plan, dilation, attachments)
+    try:
+        fabric.load(workload)
+        fabric.advance(round(seconds * 1000))
+        report: dict[str, Any] = json.loads(fabric.report())
+    finally:
+        fabric.close()
+    return report
 
 
 def load(path: Path) -> CalibrationFile | None:
