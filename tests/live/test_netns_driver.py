@@ -7,9 +7,12 @@ import ctypes
 import errno
 import fcntl
 import os
+import random
+import select
 import signal
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -128,6 +131,41 @@ def test_hosts_reach_each_other_without_address_resolution() -> None:
         assert b.recv(65536) == b"x" * size
         # No address resolution went ahead of it: the first frame seen is the datagram, with the right addresses.
         assert watcher.recv(65536)[:14].hex() == "020001000001" + "020001000000" + "0800"
+
+
+@isolated
+def test_tcp_crosses_a_switch_made_of_packet_sockets() -> None:
+    NetnsDriver().deploy(make_plan("live"), dilation=1000)
+    ports = [packet_socket("live", "s0", "eth1"), packet_socket("live", "s0", "eth2")]
+    stop, stopping = os.pipe()
+
+    def forward() -> None:
+        watched: list[Any] = [*ports, stop]
+        while stop not in (ready := select.select(watched, [], [])[0]):
+            for port in ready:
+                ports[port is ports[0]].send(port.recv(65536))
+
+    def listen() -> socket.socket:
+        return socket.create_server(("198.19.0.2", 7000))
+
+    forwarder = threading.Thread(target=forward)
+    forwarder.start()
+    try:
+        server = inside("live", "h1", listen)
+        client = inside("live", "h0", lambda: socket.create_connection(("198.19.0.2", 7000), timeout=20))
+        accepted, _address = server.accept()
+        accepted.settimeout(20)
+        payload = random.Random(7).randbytes(500_000)
+        sender = threading.Thread(target=client.sendall, args=(payload,))
+        sender.start()
+        received = b""
+        while len(received) < len(payload):
+            received += accepted.recv(1 << 20)
+        sender.join()
+        assert received == payload
+    finally:
+        os.close(stopping)
+        forwarder.join()
 
 
 @isolated
