@@ -15,6 +15,7 @@ from rich.console import Console
 
 from testbed.errors import UsageError
 from testbed.experiment import Experiment, load_experiment, new_experiment
+from testbed.messages import is_name
 from testbed.topology import load_lab
 from testbed.trial import Trial
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from testbed.controller import Target
 
 DEFAULT_COLLECTIVE = "all_reduce"
+_PIPE_COLUMNS = 200
 
 
 class Format(enum.StrEnum):
@@ -37,8 +39,16 @@ FormatOption = Annotated[
 TopologyOption = Annotated[
     str | None, typer.Option("--topology", "-t", help="lab file, or name with parameters: two-dc:hosts=4,length=300km")
 ]
-NameOption = Annotated[str | None, typer.Option("--name", help="name of a lab")]
-LabName = Annotated[str, typer.Option("--name", help="name of the lab")]
+
+
+def _safe(name: str | None) -> str | None:
+    if name is not None and not is_name(name):
+        raise typer.BadParameter(f"{name!r} is no name: letters, digits and ._- only")
+    return name
+
+
+NameOption = Annotated[str | None, typer.Option("--name", callback=_safe, help="name of a lab")]
+LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of the lab")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="change one setting of the experiment: lossless.pfc=false")
 ]
@@ -49,8 +59,8 @@ DilationOption = Annotated[
 
 
 def console() -> Console:
-    """Return where results for people go. In a pipe lines are as long as they are."""
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    """Return where results for people go. In a pipe there is no edge to wrap lines at."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
 
 
 def say(text: str) -> None:
