@@ -168,14 +168,21 @@ class LabOwner:
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with another run")
         try:
-            present.fabric.capture(pcap)
-            engine = InterruptibleFabric(present.fabric, present.interrupted)
-            return self._execute(engine, present.plan, spec, progress)
+            return self._run(present, spec, pcap, progress)
         except OSError as error:
             raise HostError(f"run on lab {lab}: {error}") from error
         finally:
-            present.fabric.capture(None)
             present.lock.release()
+
+    def _run(self, present: _Lab, spec: Document, pcap: str | None, progress: Progress) -> Document:
+        engine = InterruptibleFabric(present.fabric, present.interrupted)
+        if pcap is None:
+            return self._execute(engine, present.plan, spec, progress)
+        present.fabric.capture(pcap)
+        try:
+            return self._execute(engine, present.plan, spec, progress)
+        finally:
+            present.fabric.capture(None)
 
     def list(self) -> list[Document]:
         """List every lab of ours in the system.
@@ -207,7 +214,10 @@ class LabOwner:
             }
             for station in present.plan["stations"]
         ]
-        row["ports"] = json.loads(present.fabric.report())["ports"]
+        try:
+            row["ports"] = json.loads(present.fabric.report())["ports"]
+        except OSError as error:
+            raise HostError(f"lab {lab}: {error}") from error
         return row
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
@@ -226,14 +236,20 @@ class LabOwner:
             return {"points": points}
         raise UsageError(f"lab {lab} has no port {node}:{port} with a link")
 
-    def counters(self) -> dict[tuple[str, str, str], Document]:
-        """Read the counters of all ports of all labs, by (lab, node, port)."""
+    def counters(self) -> tuple[dict[tuple[str, str, str], Document], int]:
+        """Read the counters of all ports of all labs, by (lab, node, port); and the bytes of the reports they are from."""
         found = {}
+        size_bytes = 0
         for lab, present in list(self._labs.items()):
-            for port, counters in json.loads(present.fabric.report())["ports"].items():
+            try:
+                text = present.fabric.report()
+            except OSError:
+                continue  # closed since the labs were listed
+            size_bytes += len(text)
+            for port, counters in json.loads(text)["ports"].items():
                 node, _, name = port.partition(":")
                 found[lab, node, name] = counters
-        return found
+        return found, size_bytes
 
     def has_labs(self) -> bool:
         """Tell whether any lab is up or being built."""
