@@ -37,7 +37,5 @@ def capture(
         captured = packet_capture.capture(
             points, out, count=count, seconds=seconds, on_listening=lambda: say(f"listening to {end}; Ctrl-C ends it")
         )
-    say(
-        f"{captured.frames:,} frames"
-        + (f", {captured.missed:,} missed: the machine is too slow" if captured.missed else "")
-    )
+    missed = f", {captured.missed:,} missed: this machine is too slow" if captured.missed else ""
+    say(f"frames: {captured.frames:,}{missed}")

@@ -1,0 +1,209 @@
+"""The command line as scripts see it.
+
+Exit codes, one JSON document on standard output, everything else on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def document(completed: subprocess.CompletedProcess[str]) -> Any:
+    """Read standard output as exactly one JSON document."""
+    return json.loads(completed.stdout)
+
+
+@pytest.fixture
+def testbed(run_testbed: Cli, tmp_path: Path) -> Cli:
+    """Run testbed in a directory of its own."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_testbed(*arguments, cwd=tmp_path)
+
+    return run
+
+
+VIRTUAL = ("--clock", "virtual", "--format", "json")
+
+
+def test_a_run_prints_the_document_that_it_writes(testbed: Cli, tmp_path: Path) -> None:
+    done = testbed("run", "all_reduce", "-t", "pair", *VIRTUAL, "-b", "64K", "-e", "256K", "-f", "4", "--seed", "9")
+    assert done.returncode == 0, done.stderr
+    printed = document(done)
+    assert [row["size_bytes"] for row in printed["collective"]["rows"]] == [65_536, 262_144]
+    assert all(row["wrong"] == 0 for row in printed["collective"]["rows"])
+    assert (printed["seed"], printed["clock"]) == (9, "virtual")
+    written = list(tmp_path.glob("results/*/run.json"))
+    assert len(written) == 1
+    assert json.loads(written[0].read_text()) == printed
+    assert str(written[0].relative_to(tmp_path)) in done.stderr
+
+
+def test_the_replay_command_gives_the_same_hash(testbed: Cli, tmp_path: Path) -> None:
+    first = document(testbed("run", "all_reduce", "-t", "pair", *VIRTUAL, "-b", "1M", "--out", str(tmp_path / "one")))
+    again = document(testbed(*shlex.split(first["replay"])[1:]))
+    assert first["event_log_hash"] and again["event_log_hash"] == first["event_log_hash"]
+    assert (tmp_path / "one" / "run.json").is_file()
+
+
+def test_a_lossy_fabric_fails_with_1(testbed: Cli) -> None:
+    done = testbed("run", "incast", "-t", "incast", *VIRTUAL, "--set", "lossless.pfc=false")
+    assert done.returncode == 1
+    verdict = document(done)["verdict"]
+    assert (verdict["lossless"], verdict["passed"]) == (False, False)
+
+
+def test_expectations_decide_the_exit_code(testbed: Cli, tmp_path: Path) -> None:
+    text = "topology: pair\nclock: virtual\nworkload: {{collective: all_reduce, size: 64KiB}}\nexpect: ['{}']\n"
+    for expectation, code in (("drops.lossless == 0", 0), ("busbw > ideal", 1)):
+        (tmp_path / "e.yaml").write_text(text.format(expectation))
+        done = testbed("run", "e.yaml", "--format", "json")
+        assert done.returncode == code, done.stderr
+        assert document(done)["verdict"]["passed"] == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("run", "all_reduce"), "-t two-dc"),
+        (("run", "nonsense", "-t", "pair"), "nonsense"),
+        (("run", "all_reduce", "-t", "nowhere"), "nowhere"),
+        (("run", "all_reduce", "-t", "pair", "--set", "lossless.pcf=1"), "pfc"),
+        (("run", "all_reduce", "-t", "pair", "--clock", "sidereal"), "sidereal"),
+        (("run", "all_reduce", "-t", "pair", "--clock", "virtual", "--keep"), "--keep"),
+        (("run", "all_reduce", "-t", "pair", "-b", "2M", "-e", "1M"), "minbytes"),
+        (("run", "missing.yaml"), "missing.yaml"),
+        (("destroy",), "--name"),
+        (("destroy", "--all", "--name", "x"), "--all"),
+        (("destroy", "--name", "../x"), "name"),
+        (("exec", "--name", "a/b", "n", "--", "true"), "name"),
+        (("capture", "--name", "x", "no-port", "-w", "-"), "endpoint"),
+        (("agent",), "--broker"),
+        (("agent", "--broker", "mqtt://broker.example"), "TLS"),
+        (("agent", "--broker", "mqtts://u:hunter2@broker.example"), "credentials"),
+        (("--broker", "mqtt://broker.example", "inspect"), "TLS"),
+        (("frobnicate",), "frobnicate"),
+    ],
+)
+def test_bad_usage_ends_with_2_and_says_what(testbed: Cli, arguments: tuple[str, ...], word: str) -> None:
+    done = testbed(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert word in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_validate_names_every_fault_by_line(testbed: Cli, tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(
+        "name: x\ntopology:\n  nodes:\n    a: {kind: host, colour: red}\n    b: {kind: toaster}\n  links: []\n"
+    )
+    done = testbed("validate", "lab.yaml", "two-dc", "--format", "json")
+    assert done.returncode == 2
+    assert "lab.yaml:4" in done.stderr and "lab.yaml:5" in done.stderr
+    answer = document(done)
+    faults = [file["faults"] for file in answer["files"]]
+    assert (answer["valid"], faults[1]) == (False, [])
+    assert {fault.split(":")[1] for fault in faults[0]} >= {"4", "5"}
+    assert testbed("validate", "two-dc", "pair").returncode == 0
+
+
+def test_schema_is_a_json_schema(testbed: Cli) -> None:
+    for subject, key in (("lab", "topology"), ("experiment", "workload")):
+        assert key in document(testbed("schema", subject))["properties"]
+
+
+def test_a_pcap_has_the_frames_of_the_run(testbed: Cli, tmp_path: Path) -> None:
+    done = testbed("run", "all_reduce", "-t", "pair", *VIRTUAL, "-b", "64K", "--pcap", "--out", "here")
+    assert done.returncode == 0, done.stderr
+    header = (tmp_path / "here" / "capture.pcap").read_bytes()[:4]
+    assert header in (b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
+
+
+def test_a_result_that_cannot_be_written_is_bad_usage(testbed: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for extra in ((), ("--pcap",)):
+        done = testbed("run", "all_reduce", "-t", "pair", "--clock", "virtual", "-b", "64K", "--out", "file", *extra)
+        assert done.returncode == 2
+        assert "file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_without_privileges_the_clock_is_virtual_and_one_line_says_why(repo_root: Path, tmp_path: Path) -> None:
+    """As root, the capabilities are given up first; without root, there are none."""
+    done = _unprivileged(
+        repo_root, tmp_path, "run", "all_reduce", "-t", "pair", "--clock", "auto", "-b", "64K", "--format", "json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["clock"] == "virtual"
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("virtual clock: root"), lines
+
+
+@pytest.mark.parametrize(
+    "arguments", [("deploy", "-t", "pair"), ("run", "all_reduce", "-t", "pair", "--clock", "real")]
+)
+def test_without_privileges_the_real_clock_ends_with_3(
+    repo_root: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = _unprivileged(repo_root, tmp_path, *arguments, "--dilation", "1000")
+    assert done.returncode == 3, done.stderr
+    assert "root" in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def _unprivileged(root: Path, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run testbed without effective capabilities, with the state directory where it cannot matter."""
+    drop = (
+        "import ctypes, os, struct, sys; "
+        # capset: version 3, this process; effective and permitted are cleared
+        "libc = ctypes.CDLL(None); "
+        "libc.capset(struct.pack('Ii', 0x20080522, 0), bytes(24)); "
+        "from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(root), "TESTBED_STATE_DIR": str(directory / "state")}
+    return subprocess.run(
+        [sys.executable, "-c", drop, *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_it_has_and_ends_with_130(
+    repo_root: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    code = "import sys; from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+    arguments = ["run", "all_reduce", "-t", "two-dc", *VIRTUAL, "-b", "64K", "-e", "64G", "-n", "100", "--pcap"]
+    environment = {**os.environ, "PYTHONPATH": str(repo_root)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, "--out", "here"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        capture = tmp_path / "here" / "capture.pcap"
+        while not (capture.exists() and capture.stat().st_size) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert json.loads(out)["verdict"]["complete"] is False
+    assert "Traceback" not in errors
