@@ -1,5 +1,6 @@
 """The all-reduce under the virtual clock: right, lossless, repeatable, and as fast as its frames and its ring allow."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -136,7 +137,7 @@ def ring_time_ps(paths: Sequence[Sequence[int]], chunk_bytes: int) -> int:
 
 def ring_paths(trial: Trial, routes: Sequence[Sequence[str]]) -> list[list[int]]:
     delays = {frozenset((link.a.node, link.b.node)): link.delay_ps for link in trial.lab.links}
-    return [[delays[frozenset(hop)] for hop in zip(route, route[1:], strict=False)] for route in routes]
+    return [[delays[frozenset(hop)] for hop in itertools.pairwise(route)] for route in routes]
 
 
 PAIR = ["a1 leaf b1", "b1 leaf a1"]
