@@ -1,0 +1,69 @@
+"""Go-back-N over 80 km: what loss costs is what the closed form says.
+
+A lost packet is noticed when the next one arrives out of order; the NAK reaches the sender a round trip later, and all W
+packets sent in the meantime are sent again. So a packet is sent 1 + W·p/(1−p) times on average, and goodput falls to
+(1−p)/(1−p+p·W). W is rate·RTT over the packet's bytes on the wire, preamble and gap included (4178 for 4096 of payload);
+the RTT is twice the flight, and the packet and its answer stored and forwarded by the switch: 2352 packets.
+"""
+
+import pytest
+
+from tests.virtual.harness import (
+    ACK_WIRE_BYTES,
+    FULL_WIRE_BYTES,
+    MTU,
+    PS_PER_BYTE,
+    Json,
+    check_conservation,
+    finish,
+    flows_to_last,
+    loaded_fabric,
+    make_trial,
+    star,
+)
+
+TOLERANCE = 0.05
+MESSAGE_BYTES = 2**26
+MESSAGES = 256  # some 4 million packets, so that 1e-5 means 40 losses, each worth 0.06 %
+SPAN_PS = 80_000 * 4897  # single-mode fibre
+LOCAL_PS = 10**6
+RTT_PS = 2 * (SPAN_PS + LOCAL_PS) + 2 * (FULL_WIRE_BYTES + ACK_WIRE_BYTES) * PS_PER_BYTE
+W = RTT_PS / (FULL_WIRE_BYTES * PS_PER_BYTE)
+
+
+def transfer(loss: float, messages: int = MESSAGES) -> tuple[float, Json]:
+    """Send messages over a span that loses data frames only; return payload bits a second, and the report."""
+    lab = star({"a1": f"{SPAN_PS}ps", "b1": f"{LOCAL_PS}ps"}, loss=[loss, 0])
+    trial = make_trial(lab, "incast", "workload.payload=false")
+    report = finish(loaded_fabric(trial, flows_to_last(1, *[MESSAGE_BYTES] * messages)))
+    assert report["complete"]
+    check_conservation(report)
+    taken_ps = report["ranks"][1]["finish_ps"] - report["start_ps"]
+    return messages * MESSAGE_BYTES * 8 * 10**12 / taken_ps, report
+
+
+@pytest.fixture(scope="module")
+def ideal() -> float:
+    """Return the goodput without loss: the line rate less headers, and the flight of the last packet."""
+    goodput, report = transfer(0)
+    assert goodput == pytest.approx(10**11 * MTU / FULL_WIRE_BYTES, rel=0.001)
+    assert report["qps"][0]["retransmitted"] == 0
+    return goodput
+
+
+@pytest.mark.parametrize(("loss", "messages"), [(1e-5, MESSAGES), (1e-4, MESSAGES), (1e-3, MESSAGES // 2)])
+def test_goodput_under_loss(loss: float, messages: int, ideal: float) -> None:
+    goodput, report = transfer(loss, messages)
+    assert goodput / ideal == pytest.approx((1 - loss) / (1 - loss + loss * W), rel=TOLERANCE)
+    sender = report["qps"][0]
+    assert report["drops"]["lossless"] == 0 and report["drops"]["link"] > 0
+    # A second loss of the same packet draws no second NAK, only the timer's end: one in 1/p losses.
+    assert sender["timeouts"] <= 5 + 3 * loss * sender["naks_rx"]
+
+
+def test_one_loss_costs_a_round_trip_of_packets() -> None:
+    """Beyond W it costs the lost packet itself, the one whose arrival shows the gap, and at most one on the line."""
+    _, report = transfer(1e-5)
+    sender = report["qps"][0]
+    assert sender["timeouts"] == 0 and sender["naks_rx"] > 20
+    assert W <= sender["retransmitted"] / sender["naks_rx"] <= W + 3
