@@ -23,7 +23,7 @@ from testbed.trial import Trial, outcome_from
 Document = dict[str, Any]
 
 # An agent that does not answer for so long is not waited for when everything is to go.
-_IMPATIENT_S = 10.0
+_IMPATIENT_S = 5.0
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ IDLE_EXIT_S = 5.0
 
 # Importing everything takes about two seconds on an idle machine.
 _START_S = 30.0
-_KILL_S = 10.0
+_KILL_S = 5.0
 _LOCK_S = 45.0
 _POLL_S = 0.02
 _STATE_FILE = "agent.json"

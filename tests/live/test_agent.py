@@ -1,0 +1,255 @@
+"""The agent and its labs in a real system: nothing is left behind, whoever is killed and whenever.
+
+All of it happens in a mount namespace with a /run of its own, so that labs and agents of whoever runs the tests are
+neither seen nor touched. Links and processes are compared on the whole machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP
+from scapy.utils import rdpcap
+
+from testbed import local_agent
+from testbed.local_agent import ProcessId
+
+CODE = "import sys; from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+PAIR = ("-t", "pair", "--dilation", "1000")
+STATE = Path("/run/testbed")
+
+
+class Machine:
+    """A private /run, commands in it, and what of the testbed's there is in the system."""
+
+    def __init__(self, root: Path, directory: Path, holder: int) -> None:
+        self._directory = directory
+        self._holder = holder
+        self._environment = {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(directory / "cache")}
+        self._environment.pop(local_agent.STATE_VARIABLE, None)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start testbed with the given arguments."""
+        inside = ["nsenter", f"--mount=/proc/{self._holder}/ns/mnt", f"--wd={self._directory}"]
+        return subprocess.Popen(
+            [*inside, sys.executable, "-c", CODE, *arguments],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run testbed to its end."""
+        with self.start(*arguments) as process:
+            out, errors = process.communicate(timeout=100)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
+
+    def ok(self, *arguments: str) -> str:
+        """Run testbed, insist on success, and return its standard output."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def labs(self) -> list[dict[str, Any]]:
+        """Return what `inspect` says of all labs."""
+        found: list[dict[str, Any]] = json.loads(self.ok("inspect", "--format", "json"))["labs"]
+        return found
+
+    def namespaces(self) -> list[str]:
+        """Return the names in the private /run/netns."""
+        directory = Path(f"/proc/{self._holder}/root/run/netns")
+        return sorted(os.listdir(directory)) if directory.exists() else []
+
+    def state_files(self) -> list[str]:
+        """Return the files of the private state directory, itself included."""
+        directory = Path(f"/proc/{self._holder}/root{STATE}")
+        return [str(directory), *os.listdir(directory)] if directory.exists() else []
+
+    def agents(self) -> list[ProcessId]:
+        """Return the agents that live in the private /run."""
+        mine = os.readlink(f"/proc/{self._holder}/ns/mnt")
+        return [found for found in local_agent.processes(STATE) if _mount_namespace(found.pid) == mine]
+
+    def assert_clean(self, links: list[str]) -> None:
+        """Insist that nothing of ours is left."""
+        assert self.namespaces() == []
+        assert self.state_files() == []
+        assert self.agents() == []
+        assert root_links() == links
+
+
+def _mount_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""
+
+
+def root_links() -> list[str]:
+    """Return the interfaces of the machine's own network namespace."""
+    return sorted(os.listdir("/sys/class/net"))
+
+
+@pytest.fixture
+def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
+    """Return a machine of our own inside this one; afterwards insist that nothing is left of it."""
+    links = root_links()
+    script = "mount -t tmpfs tmpfs /run && echo ready && read end"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
+        found = Machine(repo_root, tmp_path, holder.pid)
+        try:
+            yield found
+            found.ok("destroy", "--all")
+            found.assert_clean(links)
+        finally:
+            for process in found.agents():
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_lab_lives_on_after_its_command_and_until_destroyed(machine: Machine) -> None:
+    assert "is up" in machine.ok("deploy", *PAIR)
+    assert "was up already" in machine.ok("deploy", *PAIR)
+    (lab,) = machine.labs()
+    assert (lab["lab"], lab["state"], lab["dilation"], lab["agent"]) == ("pair", "running", 1000, "local")
+    hosts = {entry["node"]: entry["ip"] for entry in lab["stations"] if entry["kind"] == "kernel"}
+    one, two = sorted(hosts)
+    assert "1 received" in machine.ok("exec", "--name", "pair", one, "--", "ping", "-c1", "-W20", hosts[two])
+    assert machine.run("exec", "--name", "pair", one, "--", "sh", "-c", "exit 7").returncode == 7
+    (after,) = machine.labs()
+    assert after["ports"] != lab["ports"]
+    assert "is gone" in machine.ok("destroy", "-t", "pair")
+    assert machine.namespaces() == []
+
+
+def test_a_run_brings_its_lab_and_takes_it_away(machine: Machine) -> None:
+    done = machine.run("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json", "--pcap")
+    result = json.loads(done.stdout)
+    assert (result["clock"], result["collective"]["rows"][0]["wrong"]) == ("real", 0), done.stderr
+    assert result["verdict"]["lossless"]
+    assert done.returncode == (0 if result["verdict"]["trusted"] else 4)
+    assert machine.labs() == []
+
+
+def test_a_run_leaves_a_lab_that_was_there_before(machine: Machine) -> None:
+    machine.ok("deploy", *PAIR)
+    done = machine.run("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json")
+    assert json.loads(done.stdout)["collective"]["rows"][0]["wrong"] == 0
+    assert [lab["lab"] for lab in machine.labs()] == ["pair"]
+    clash = machine.run("deploy", "-t", "pair", "--dilation", "500")
+    assert (clash.returncode, "another plan or dilation" in clash.stderr) == (2, True)
+
+
+def test_interrupting_a_run_destroys_its_lab(machine: Machine) -> None:
+    process = machine.start("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64M", "--out", "here")
+    wait_for(lambda: any(lab.get("busy") for lab in machine.labs()))
+    # nsenter has become Python, so this is the command itself.
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert machine.labs() == []
+
+
+def test_a_capture_hears_both_directions(machine: Machine, tmp_path: Path) -> None:
+    machine.ok("deploy", *PAIR)
+    (lab,) = machine.labs()
+    hosts = sorted(entry["node"] for entry in lab["stations"] if entry["kind"] == "kernel")
+    address = {entry["node"]: entry["ip"] for entry in lab["stations"] if entry["kind"] == "kernel"}
+    target = tmp_path / "c.pcap"
+    capture = machine.start("capture", "--name", "pair", f"{hosts[0]}:eth1", "-w", str(target), "--count", "2")
+    assert capture.stderr is not None and "listening" in capture.stderr.readline()
+    machine.ok("exec", "--name", "pair", hosts[0], "--", "ping", "-c1", "-W20", address[hosts[1]])
+    assert capture.wait(60) == 0
+    assert [(packet[IP].src, packet[IP].dst) for packet in rdpcap(str(target))] == [
+        (address[hosts[0]], address[hosts[1]]),
+        (address[hosts[1]], address[hosts[0]]),
+    ]
+    capture.communicate()
+
+
+def test_a_killed_agent_leaves_a_broken_lab_that_can_be_deployed_again(machine: Machine) -> None:
+    machine.ok("deploy", *PAIR)
+    (agent,) = machine.agents()
+    kill(agent.pid)
+    assert [(lab["lab"], lab["state"]) for lab in machine.labs()] == [("pair", "broken")]
+    machine.ok("deploy", *PAIR)
+    assert [lab["state"] for lab in machine.labs()] == ["running"]
+
+
+def test_a_hanging_agent_does_not_stop_destroy_all(machine: Machine) -> None:
+    machine.ok("deploy", *PAIR)
+    (agent,) = machine.agents()
+    os.kill(agent.pid, signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_destroy_all_cleans_up_after_a_kill_at_any_moment(machine: Machine, seed: int) -> None:
+    """Kill the command, the agent or both, somewhere between start and run; the fixture then cleans and checks."""
+    draw = random.Random(seed)
+    process = machine.start("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64M", "--out", "here")
+    time.sleep(draw.uniform(0.2, 4.0))
+    victims = draw.choice([("command",), ("agent",), ("command", "agent"), ("agent", "command")])
+    for victim in victims:
+        for pid in [process.pid] if victim == "command" else [agent.pid for agent in machine.agents()]:
+            kill(pid)
+    if "command" in victims:
+        process.communicate()
+        return
+    # Its agent gone, the command has to come to an end by itself, and say why.
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 3, 4), errors
+    assert "Traceback" not in errors
+
+
+def test_destroy_all_leaves_what_is_not_ours(machine: Machine) -> None:
+    machine.ok("deploy", *PAIR)
+    stranger = "testbed-pair-stranger"  # named like ours, without our label
+    subprocess.run(["nsenter", f"--mount=/proc/{machine._holder}/ns/mnt", "ip", "netns", "add", stranger], check=True)
+    machine.ok("destroy", "--all")
+    assert machine.namespaces() == [stranger]
+    subprocess.run(["nsenter", f"--mount=/proc/{machine._holder}/ns/mnt", "ip", "netns", "del", stranger], check=True)
+
+
+def kill(pid: int) -> None:
+    """Kill one process and wait until it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        assert select.select([descriptor], [], [], 20)[0]
+    finally:
+        os.close(descriptor)
+
+
+def wait_for(condition: Any) -> None:
+    """Ask again and again until it is so; give up after 60 s."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_the_helpers_see_what_they_should(machine: Machine) -> None:
+    """The checks of cleanliness would be worth nothing if they saw nothing: here there is something to see."""
+    machine.ok("deploy", *PAIR)
+    assert len(machine.agents()) == 1
+    assert all(re.fullmatch(r"testbed-pair-.+", name) for name in machine.namespaces())
+    assert len(machine.namespaces()) >= 3
+    assert "agent.json" in machine.state_files()
