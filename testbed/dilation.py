@@ -37,15 +37,20 @@ def choose_dilation(plan: Mapping[str, Any], calibration: Calibration) -> int:
     Raises HostError when not even 1,000,000 suffices. Cost: one breadth-first search for each host.
     """
     offered = offered_frame_hops_per_s(plan)
-    fastest_bps = max((port["rate_bps"] for node in plan["nodes"] for port in node["ports"]), default=0)
-    if not fastest_bps or not offered:
+    if not offered:
         return 1
-    late_ns = Fraction(LATE_FRAMES * DATA_FRAME_BYTES * 8 * 10**9, fastest_bps)
+    late_ns = lateness_bound_ns(plan)
     for dilation in _steps():
         carried = offered * SAFETY <= calibration.frame_hops_per_s * dilation
         if carried and calibration.lateness_p99_ns <= late_ns * dilation:
             return dilation
     raise HostError(f"this machine is too slow for this lab, even at dilation {MAX_DILATION:,}")
+
+
+def lateness_bound_ns(plan: Mapping[str, Any]) -> Fraction:
+    """Return how late, in nominal ns, frames may leave without the network noticing: three frame times, fastest link."""
+    fastest_bps = max(port["rate_bps"] for node in plan["nodes"] for port in node["ports"])
+    return Fraction(LATE_FRAMES * DATA_FRAME_BYTES * 8 * 10**9, fastest_bps)
 
 
 def offered_frame_hops_per_s(plan: Mapping[str, Any]) -> Fraction:

@@ -18,11 +18,12 @@ from pydantic import ValidationError
 
 import traffic
 from testbed import expectations, result
+from testbed.dilation import lateness_bound_ns
 from testbed.errors import UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import Experiment
 from testbed.plan import Plan, compile_fabric, ideal_busbw, rank_hosts
-from testbed.result import RunFacts, RunResult
+from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.topology import Lab
 from testbed.workload import compile_workload
 from traffic import Collective, Schedule
@@ -90,6 +91,7 @@ class Trial:
             algorithm=self.collective.algorithm,
             ranks=len(rank_hosts(self.lab, self.experiment)),
             root=self.collective.root,
+            bounds=FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan))),
         )
         judged = result.assemble(facts, outcome)
         if not self.experiment.expect:

@@ -15,9 +15,13 @@ use crate::units::Time;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Fidelity {
     pub lateness_ns: Lateness,
-    pub socket_drops: u64,
-    pub overflow: u64,
+    /// Share of the wall time for which nominal time stood still because the machine did not keep up.
+    pub held_share: f64,
+    /// Share of the wall time in which the loop had work.
     pub cpu_share: f64,
+    pub socket_drops: u64,
+    /// Frames that found no room on their way into the kernel, or that it would not take.
+    pub overflow: u64,
 }
 
 /// How late frames left, in nominal nanoseconds.

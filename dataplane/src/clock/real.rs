@@ -1,5 +1,9 @@
 //! The real clock: the virtual clock's event queue held back to wall time, with AF_PACKET sockets as one more source of events.
 //!
+//! Nominal time waits for the loop: between two looks at the sockets it advances by one frame time of the fastest link at most (and
+//! by what was slept through). When the machine stalls, the whole network stands still with it, so that no feedback loop of the
+//! fabric grows longer than it is; the time so held back is part of the run's fidelity.
+//!
 //! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
 
@@ -21,8 +25,10 @@ use crate::plan::{Medium, PlanError, StationKind};
 use crate::report::Fidelity;
 use crate::units::Time;
 
-/// Events dealt with before the sockets are looked at again.
+/// Events dealt with before the sockets are looked at again, however many are due.
 const EVENTS_A_TURN: usize = 256;
+/// The frame whose serialisation at the fastest link is the longest step of nominal time.
+const STEP_FRAME_BYTES: u64 = 4200;
 /// Closer than this to the next event the loop spins, since sleeps end late.
 const SPIN_NS: u64 = 60_000;
 /// The longest sleep: commands wake the loop anyway.
@@ -79,9 +85,15 @@ pub struct RealClock {
     rx: RxBatch,
     dirty: Vec<u32>,
     lateness: Histogram,
-    /// Wall nanoseconds in which the loop had work, of all since the workload started.
+    /// Nominal time at the last look at the wall, and the longest step from there.
+    at: Time,
+    step: Time,
+    /// Wall nanoseconds that nominal time was held back, since the beginning and before the workload started.
+    held_ns: u64,
+    held_before_ns: u64,
+    /// Wall nanoseconds in which the loop had work, since the workload started.
     busy_ns: u64,
-    busy_since: Instant,
+    started_at: Instant,
     complete_since: Option<Instant>,
     started: bool,
 }
@@ -110,6 +122,8 @@ impl RealClock {
             }),
         };
         let senders = ends.map(sender).collect::<Result<_, _>>()?;
+        let rates = emulation.fabric.nodes.iter().flat_map(|node| node.ports()).map(|port| port.rate());
+        let step = rates.map(|rate| rate.serialisation(STEP_FRAME_BYTES)).min().unwrap_or(Time::NEVER);
         let kernel = emulation.plan.stations.iter().map(|station| station.kind == StationKind::Kernel);
         Ok(RealClock {
             kernel_stations: kernel.collect(),
@@ -122,8 +136,12 @@ impl RealClock {
             rx: RxBatch::new(BATCH_FRAMES),
             dirty: Vec::new(),
             lateness: Histogram::default(),
+            at: Time::ZERO,
+            step,
+            held_ns: 0,
+            held_before_ns: 0,
             busy_ns: 0,
-            busy_since: Instant::now(),
+            started_at: Instant::now(),
             complete_since: None,
             started: false,
         })
@@ -133,15 +151,28 @@ impl RealClock {
         self.poller.waker()
     }
 
-    /// Nominal time now.
-    fn now(&self) -> Time {
-        let wall_ps = self.epoch.elapsed().as_nanos() * 1_000;
-        Time::from_ps((wall_ps / u128::from(self.dilation)) as u64)
+    /// What the wall says nominal time is, without what was held back.
+    fn nominal(&self) -> Time {
+        let wall_ns = self.epoch.elapsed().as_nanos().saturating_sub(u128::from(self.held_ns));
+        Time::from_ps((wall_ns * 1_000 / u128::from(self.dilation)) as u64)
+    }
+
+    /// Move nominal time on to the wall's, by a step and by the `slept_ns` (wall) that were meant to pass; hold back the rest.
+    fn tick(&mut self, slept_ns: u64) -> Time {
+        let nominal = self.nominal();
+        let slept = Time::from_ps((u128::from(slept_ns) * 1_000 / u128::from(self.dilation)) as u64);
+        let limit = self.at + slept + self.step;
+        if nominal > limit {
+            let excess = u128::from(nominal.since(limit).ps()) * u128::from(self.dilation) / 1_000;
+            self.held_ns += excess as u64;
+        }
+        self.at = nominal.min(limit).max(self.at);
+        self.at
     }
 
     /// Install a workload; it starts with the first `start`.
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
-        self.emulation.fabric.advance_to(self.now().min(self.emulation.fabric.next_event()));
+        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
         self.emulation.load(json)?;
         self.started = false;
         Ok(())
@@ -152,9 +183,10 @@ impl RealClock {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        self.emulation.fabric.advance_to(self.now().min(self.emulation.fabric.next_event()));
+        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
         self.busy_ns = 0;
-        self.busy_since = Instant::now();
+        self.held_before_ns = self.held_ns;
+        self.started_at = Instant::now();
         self.complete_since = None;
         self.emulation.start();
     }
@@ -174,20 +206,18 @@ impl RealClock {
         }
     }
 
-    /// One turn of the loop: what is due, what came in, then a wait for the next of either.
+    /// One turn of the loop: what is due, a wait for the next event or frame, what came in.
     pub fn turn(&mut self) -> Result<(), IoError> {
         let began = Instant::now();
-        let now = self.now();
+        let now = self.tick(0);
         let mut work = self.run_due(now);
-        self.flush(now)?;
-        let due = self.emulation.fabric.next_event();
-        let wait_ns = if due <= now { 0 } else { self.wall_ns_until(due) };
+        self.flush()?;
+        let wait_ns = self.wall_ns_until(self.emulation.fabric.next_event());
         let timeout_ns = if wait_ns <= SPIN_NS { 0 } else { (wait_ns - SPIN_NS).min(NAP_NS) };
-        if timeout_ns > 0 && work > 0 {
-            self.busy_ns += began.elapsed().as_nanos() as u64;
-        }
+        let mut busy = began.elapsed();
         let ready: Vec<_> = self.poller.wait(timeout_ns)?.to_vec();
-        let woke = if timeout_ns > 0 { Instant::now() } else { began };
+        let woke = Instant::now();
+        self.tick(timeout_ns);
         for socket in ready {
             if socket.writable {
                 self.mark_dirty(socket.token);
@@ -196,8 +226,9 @@ impl RealClock {
                 work += self.receive(socket.token as usize)?;
             }
         }
-        if timeout_ns == 0 && work > 0 || !self.dirty.is_empty() {
-            self.busy_ns += woke.elapsed().as_nanos() as u64;
+        busy += woke.elapsed();
+        if work > 0 {
+            self.busy_ns += busy.as_nanos() as u64;
         }
         Ok(())
     }
@@ -220,7 +251,7 @@ impl RealClock {
     /// Hand a frame to the kernel: it is due now at the far end of its link.
     fn emit(&mut self, socket: u32, direction: u32, frame: &Frame) {
         let due = self.emulation.fabric.now();
-        self.lateness.record(self.now().since(due));
+        self.lateness.record(self.nominal().since(due));
         let towards = self.emulation.fabric.directions[direction as usize].to_node as usize;
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
         if for_kernel && self.emulation.fabric.nodes[towards].is_host() {
@@ -247,7 +278,7 @@ impl RealClock {
         }
     }
 
-    fn flush(&mut self, _now: Time) -> Result<(), IoError> {
+    fn flush(&mut self) -> Result<(), IoError> {
         for token in std::mem::take(&mut self.dirty) {
             let attached = &mut self.sockets[token as usize];
             attached.dirty = false;
@@ -262,11 +293,8 @@ impl RealClock {
 
     /// Take what waits at a socket into the fabric; the answer is how many frames.
     fn receive(&mut self, index: usize) -> Result<usize, IoError> {
-        let now = self.now();
         let fabric = &mut self.emulation.fabric;
-        if fabric.next_event() > now {
-            fabric.advance_to(now);
-        }
+        fabric.advance_to(self.at.min(fabric.next_event()));
         let attached = &self.sockets[index];
         let mut count = 0;
         for bytes in self.rx.recv(&attached.socket)? {
@@ -280,21 +308,23 @@ impl RealClock {
         Ok(count)
     }
 
+    /// Wall time from now until nominal `due`.
     fn wall_ns_until(&self, due: Time) -> u64 {
-        let at_ns = u128::from(due.ps()) * u128::from(self.dilation) / 1_000;
-        u64::try_from(at_ns.saturating_sub(self.epoch.elapsed().as_nanos())).unwrap_or(u64::MAX)
+        let left = u128::from(due.since(self.nominal()).ps()) * u128::from(self.dilation) / 1_000;
+        u64::try_from(left).unwrap_or(u64::MAX)
     }
 
-    /// How faithful the run has been.
+    /// How faithful the run has been since the workload started (lateness: since the beginning).
     pub fn fidelity(&self) -> Fidelity {
         let drops = |attached: &Attached| attached.socket.statistics().map_or(0, |statistics| statistics.drops);
         let refused = |attached: &Attached| attached.tx.overflowed() + attached.tx.refused();
-        let wall_ns = self.busy_since.elapsed().as_nanos().max(1) as f64;
+        let share = |ns: u64| (ns as f64 / self.started_at.elapsed().as_nanos().max(1) as f64).min(1.0);
         Fidelity {
             lateness_ns: self.lateness.summary(),
+            held_share: share(self.held_ns - self.held_before_ns),
+            cpu_share: share(self.busy_ns),
             socket_drops: self.sockets.iter().map(drops).sum(),
             overflow: self.sockets.iter().map(refused).sum::<u64>() + self.rx.truncated(),
-            cpu_share: (self.busy_ns as f64 / wall_ns).min(1.0),
         }
     }
 
