@@ -121,6 +121,19 @@ def test_validate_names_every_fault_by_line(testbed: Cli, tmp_path: Path) -> Non
     assert testbed("validate", "two-dc", "pair").returncode == 0
 
 
+def test_without_the_data_plane_doctor_says_what_to_do(repo_root: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['testbed._dataplane'] = None; "
+        "from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(repo_root)}
+    command = [sys.executable, "-c", code, "doctor", "--format", "json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3, done.stderr
+    found = {check["name"]: check for check in document(done)["checks"]}
+    assert not found["data plane"]["ok"] and "make setup" in found["data plane"]["detail"]
+
+
 def test_schema_is_a_json_schema(testbed: Cli) -> None:
     for subject, key in (("lab", "topology"), ("experiment", "workload")):
         assert key in document(testbed("schema", subject))["properties"]
