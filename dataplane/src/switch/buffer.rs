@@ -36,6 +36,9 @@ pub struct Buffer {
     total: u64,
     used: u64,
     used_max: u64,
+    /// What lossy frames may hold together: all that the priority groups could not claim.
+    lossy_total: u64,
+    lossy_used: u64,
     lossy_queue_bytes: u64,
     groups: Vec<Option<Group>>,
 }
@@ -43,11 +46,12 @@ pub struct Buffer {
 impl Buffer {
     pub fn new(ports: usize, total: u64, lossy_queue_bytes: u64) -> Buffer {
         let groups = (0..ports * PRIORITIES).map(|_| None).collect();
-        Buffer { total, used: 0, used_max: 0, lossy_queue_bytes, groups }
+        Buffer { total, used: 0, used_max: 0, lossy_total: total, lossy_used: 0, lossy_queue_bytes, groups }
     }
 
     /// Make `priority` lossless at ingress `port`.
     pub fn add_group(&mut self, port: u16, priority: Priority, config: GroupConfig) {
+        self.lossy_total = self.lossy_total.saturating_sub(config.xoff_bytes + config.headroom_bytes);
         self.groups[slot(port, priority)] = Some(Group { config, ..Group::default() });
     }
 
@@ -72,7 +76,11 @@ impl Buffer {
                 }
             }
             None if queued + bytes > self.lossy_queue_bytes => return Err(Cause::Buffer),
-            None => Demand::None,
+            None if self.lossy_used + bytes > self.lossy_total => return Err(Cause::Buffer),
+            None => {
+                self.lossy_used += bytes;
+                Demand::None
+            }
         };
         self.used += bytes;
         self.used_max = self.used_max.max(self.used);
@@ -85,6 +93,7 @@ impl Buffer {
         debug_assert!(self.used >= bytes, "released more than was admitted");
         self.used -= bytes;
         let Some(group) = &mut self.groups[slot(port, priority)] else {
+            self.lossy_used -= bytes;
             return Demand::None;
         };
         debug_assert!(group.used >= bytes, "released more than the group held");
@@ -146,6 +155,17 @@ mod tests {
         assert_eq!(buffer.admit(0, 0, 100, 401), Err(Cause::Buffer));
         assert_eq!(buffer.admit(0, 0, 100, 400), Ok(Demand::None));
         assert_eq!(buffer.admit(0, 3, 100, 9_000), Ok(Demand::None));
+    }
+
+    #[test]
+    fn lossy_frames_cannot_take_what_priority_groups_may_claim() {
+        let mut buffer = Buffer::new(1, 1_000, 10_000);
+        buffer.add_group(0, 3, GroupConfig { xoff_bytes: 400, xon_bytes: 0, headroom_bytes: 200 });
+        assert_eq!(buffer.admit(0, 0, 401, 0), Err(Cause::Buffer));
+        assert_eq!(buffer.admit(0, 0, 400, 0), Ok(Demand::None));
+        assert_eq!(buffer.admit(0, 3, 600, 0), Ok(Demand::Xoff));
+        assert_eq!(buffer.release(0, 0, 400), Demand::None);
+        assert_eq!(buffer.admit(0, 0, 400, 0), Ok(Demand::None));
     }
 
     #[test]
