@@ -346,6 +346,11 @@ def test_credentials_come_from_a_private_file(tmp_path: Path) -> None:
     assert "cret" not in repr(address)
 
 
+def test_authorities_must_be_a_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--ca"):
+        bus.broker_address("mqtt://127.0.0.1", ca_file=tmp_path / "none.pem")
+
+
 def test_loopback_needs_neither() -> None:
     for url in ("mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]"):
         address = bus.broker_address(url)
