@@ -210,7 +210,11 @@ class Agent:
         loop = asyncio.get_running_loop()
         last: dict[tuple[str, str, str], str] = {}
         while True:
-            counters, size_bytes = await loop.run_in_executor(self._threads, self._owner.counters)
+            try:
+                counters, size_bytes = await loop.run_in_executor(self._threads, self._owner.counters)
+            except Exception:  # noqa: BLE001  a defect in telemetry must not end the labs
+                _log.exception("telemetry failed")
+                counters, size_bytes = {}, _TELEMETRY_BYTES_PER_S
             now = {key: json.dumps(value, sort_keys=True) for key, value in counters.items()}
             for key, text in now.items():
                 if last.get(key) != text:

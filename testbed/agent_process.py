@@ -46,13 +46,16 @@ def serve_local(directory: Path) -> None:
         async with embedded_broker() as address:
 
             def ready() -> None:
+                nonlocal handed_over
                 local_agent.publish(directory, address)
                 if handed_over is not None:
                     local_agent.ready(*handed_over)
+                    handed_over = None
 
             agent = Agent(local_agent.NAME, _owner(), idle_exit_s)
             try:
-                await agent.serve(address, ready, reconnect=False)
+                # The broker is in this process: a lost session is a hiccup of a loaded machine, and no reason to drop labs.
+                await agent.serve(address, ready, reconnect=True)
             finally:
                 local_agent.withdraw(directory)
 
