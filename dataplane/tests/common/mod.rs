@@ -1,0 +1,7 @@
+//! What the tests of the fabric share: frames in a word, a switch on a bench.
+
+// Every test file is a crate of its own and uses its own part of this.
+#![allow(dead_code)]
+
+pub mod bench;
+pub mod frames;
