@@ -253,15 +253,19 @@ impl Nic {
     fn handle_data(&mut self, index: usize, frame: &Frame, packet: &Packet, data: (Verb, Place), now: Time) {
         let (verb, place) = data;
         let qp = &mut self.qps[index];
+        if qp.responder.has_refused() {
+            return;
+        }
         let around = u32::from(message::overhead_bytes(packet.opcode)) + u32::from(packet.pad);
         let bytes = u64::from(u32::from(frame.len).saturating_sub(around));
-        let (buffer, _) = self.schedule.receive_buffer(index, qp.responder.message()).unwrap_or((u64::MAX, 0));
+        // Without a receive a length has all the room there is, and bytes have no place: storing them fails.
+        let buffer = self.schedule.receive_buffer(index, qp.responder.message()).unwrap_or((u64::MAX, u64::MAX));
         match qp.responder.receive(packet, verb, place, bytes, buffer) {
             Verdict::Accept { psn, offset, arrived } => {
-                self.events.push_back(Event::Accepted { qp: index as u32, psn });
                 if !self.store(offset, frame.payload()) {
-                    return self.respond(index, Syndrome::Nak(Nak::RemoteAccess), packet.psn);
+                    return self.refuse(index, Nak::RemoteAccess, packet.psn);
                 }
+                self.events.push_back(Event::Accepted { qp: index as u32, psn });
                 if packet.ack_request {
                     let psn = self.qps[index].responder.acknowledged_psn();
                     self.respond(index, Syndrome::ACK, psn);
@@ -278,7 +282,7 @@ impl Nic {
                 let psn = qp.responder.expected_psn();
                 self.respond(index, Syndrome::Nak(Nak::PsnSequenceError), psn);
             }
-            Verdict::Invalid => self.respond(index, Syndrome::Nak(Nak::InvalidRequest), packet.psn),
+            Verdict::Invalid => self.refuse(index, Nak::InvalidRequest, packet.psn),
             Verdict::Duplicate | Verdict::Gap { first: false } => {}
         }
     }
@@ -305,10 +309,10 @@ impl Nic {
     }
 
     fn handle_response(&mut self, index: usize, packet: &Packet, now: Time) {
-        if packet.opcode != Opcode::Ack {
+        let qp = &mut self.qps[index];
+        if packet.opcode != Opcode::Ack || qp.requester.failed() {
             return;
         }
-        let qp = &mut self.qps[index];
         let finished = match packet.syndrome {
             Syndrome::Ack { .. } => qp.requester.acknowledge(packet.psn, now),
             Syndrome::Nak(Nak::PsnSequenceError) => qp.requester.negative(packet.psn, now),
@@ -348,6 +352,11 @@ impl Nic {
         };
         let frame = self.frame_to(qp.config, packet);
         self.port.enqueue(frame);
+    }
+
+    fn refuse(&mut self, index: usize, why: Nak, psn: u32) {
+        self.qps[index].responder.refuse();
+        self.respond(index, Syndrome::Nak(why), psn);
     }
 
     /// The timer of a connection fired: it may have been armed for a packet acknowledged since.

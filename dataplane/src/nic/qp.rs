@@ -233,7 +233,7 @@ pub enum Verdict {
     Duplicate,
     /// A gap lies before it; the first such packet is answered with a NAK.
     Gap { first: bool },
-    /// Not a packet of this message (IBTA volume 1, 9.7.4: NAK invalid request).
+    /// Not a packet of this message, or more than its receive has room for (IBTA volume 1, 9.7.4: NAK invalid request).
     Invalid,
 }
 
@@ -248,6 +248,7 @@ pub struct Responder {
     offset: u64,
     bytes: u64,
     inside: bool,
+    refused: bool,
 }
 
 impl Responder {
@@ -270,8 +271,17 @@ impl Responder {
         self.arrived
     }
 
-    /// Judge a packet of `bytes` payload; `buffer` is where a SEND's message goes (a WRITE says so itself).
-    pub fn receive(&mut self, packet: &Packet, verb: Verb, place: Place, bytes: u64, buffer: u64) -> Verdict {
+    /// Take nothing more: a refused packet puts the connection into error (IBTA volume 1, 9.9.3).
+    pub fn refuse(&mut self) {
+        self.refused = true;
+    }
+
+    pub fn has_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Judge a packet of `bytes` payload; `buffer` is where a SEND's message goes and the room there (a WRITE says so itself).
+    pub fn receive(&mut self, packet: &Packet, verb: Verb, place: Place, bytes: u64, buffer: (u64, u64)) -> Verdict {
         let ahead = u64::from(packet.psn).wrapping_sub(self.expected) & PSN_MASK;
         if ahead >= PSN_HALF {
             return Verdict::Duplicate;
@@ -279,12 +289,14 @@ impl Responder {
         if ahead > 0 {
             return Verdict::Gap { first: !std::mem::replace(&mut self.nak_sent, true) };
         }
-        if place.starts() == self.inside {
+        let held = if place.starts() { 0 } else { self.bytes };
+        let overlong = verb == Verb::Send && held.saturating_add(bytes) > buffer.1;
+        if place.starts() == self.inside || overlong {
             return Verdict::Invalid;
         }
         self.nak_sent = false;
         if place.starts() {
-            self.offset = if verb == Verb::Write { packet.va } else { buffer };
+            self.offset = if verb == Verb::Write { packet.va } else { buffer.0 };
             self.bytes = 0;
         }
         let psn = self.expected;

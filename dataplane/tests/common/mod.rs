@@ -1,7 +1,8 @@
-//! What the tests of the fabric share: frames in a word, a switch on a bench.
+//! What the tests of the fabric share: frames in a word, a switch on a bench, two NICs on a wire.
 
 // Every test file is a crate of its own and uses its own part of this.
 #![allow(dead_code)]
 
 pub mod bench;
 pub mod frames;
+pub mod pair;
