@@ -1,8 +1,9 @@
-//! What the tests of the fabric share: frames in a word, a switch on a bench, two NICs on a wire.
+//! What the tests of the fabric share: frames in a word, a switch on a bench, two NICs on a wire, labs as plans.
 
 // Every test file is a crate of its own and uses its own part of this.
 #![allow(dead_code)]
 
 pub mod bench;
 pub mod frames;
+pub mod lab;
 pub mod pair;

@@ -1,0 +1,190 @@
+//! Random fabrics under random workloads: what must hold in every one of them.
+
+mod common;
+
+use std::cell::Cell;
+
+use _dataplane::build::{Emulation, Progress};
+use common::lab::{
+    buffered_bytes, come_to_rest, finish, is_delivered, pauses_sent, started, Message, Shape, Transport,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
+const ALL_AT_ONCE: u64 = u64::MAX;
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let size = (1usize..4, 1usize..3, 1usize..4);
+    let rates = (prop::sample::select(&[25u64, 100][..]), prop::sample::select(&[25u64, 50, 100, 400][..]));
+    let delays = (0u64..2_000_000, 0u64..40_000_000);
+    let thresholds = (0u64..40_000, 0u64..10_000);
+    (size, rates, delays, thresholds, any::<u64>()).prop_map(|(size, rates, delays, thresholds, seed)| {
+        let (leaves, spines, hosts_per_leaf) = size;
+        Shape {
+            leaves,
+            spines: if leaves == 1 { 0 } else { spines },
+            // A workload needs two hosts.
+            hosts_per_leaf: if leaves == 1 { hosts_per_leaf + 1 } else { hosts_per_leaf },
+            host_gbps: rates.0,
+            spine_gbps: rates.1,
+            host_delay_ps: delays.0,
+            spine_delay_ps: delays.1,
+            xoff_bytes: thresholds.0,
+            hysteresis_bytes: thresholds.1.min(thresholds.0),
+            loss: 0.0,
+            seed,
+        }
+    })
+}
+
+fn messages(hosts: usize) -> impl Strategy<Value = Vec<Message>> {
+    let message = (0..hosts, 1..hosts, 0u64..150_000, prop::option::of(any::<prop::sample::Index>()));
+    prop::collection::vec(message, 1..25).prop_map(move |drawn| {
+        let message =
+            |(number, (src, step, bytes, after)): (usize, (usize, usize, u64, Option<prop::sample::Index>))| {
+                let after = after.filter(|_| number > 0).map(|after| after.index(number));
+                Message { src, dst: (src + step) % hosts, bytes, after }
+            };
+        drawn.into_iter().enumerate().map(message).collect()
+    })
+}
+
+fn transport() -> impl Strategy<Value = Transport> {
+    let mtu = prop::sample::select(&[256u64, 1_024, 4_096][..]);
+    (prop::sample::select(&["write", "send"][..]), mtu, 1u64..200, 1u64..32).prop_map(
+        |(verb, mtu_bytes, window_packets, ack_every)| {
+            // Longer than any queue here takes to drain: a timeout would hide a lost frame.
+            Transport { verb, mtu_bytes, window_packets, ack_every, timeout_ps: 1_000_000_000_000 }
+        },
+    )
+}
+
+fn experiment() -> impl Strategy<Value = (Shape, Vec<Message>, Transport)> {
+    shape().prop_flat_map(|shape| {
+        let hosts = shape.hosts();
+        (Just(shape), messages(hosts), transport())
+    })
+}
+
+/// The same cases on every machine, every time.
+fn runner(cases: u32) -> TestRunner {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
+fn check_accounts(lab: &Emulation) -> Result<(), TestCaseError> {
+    let report = lab.report(None);
+    prop_assert_eq!(&report["violations"], &serde_json::json!([]));
+    let of = |key: &str| report["conservation"][key].as_u64().expect("a count");
+    prop_assert_eq!(of("sent"), of("delivered") + of("dropped") + of("in_flight"));
+    Ok(())
+}
+
+#[test]
+fn enough_headroom_loses_nothing_and_every_message_arrives() {
+    let pauses = Cell::new(0);
+    let property = |(shape, messages, transport): (Shape, Vec<Message>, Transport)| {
+        let mut lab = started(&shape, &messages, &transport);
+        prop_assert_eq!(finish(&mut lab, ALL_AT_ONCE), Progress::Complete);
+        check_accounts(&lab)?;
+        prop_assert!(is_delivered(&lab, &messages));
+        let report = lab.report(None);
+        prop_assert_eq!(&report["drops"], &serde_json::json!({"lossless": 0, "lossy": 0, "link": 0}));
+        let flows = report["flows"].as_array().expect("a list");
+        prop_assert_eq!(flows.len(), messages.len());
+        prop_assert!(flows.iter().all(|flow| flow["completion_ns"].is_u64()));
+        let retransmitted = |qp: &serde_json::Value| qp["retransmitted"].as_u64() != Some(0);
+        prop_assert!(!report["qps"].as_array().expect("a list").iter().any(retransmitted));
+        come_to_rest(&mut lab);
+        check_accounts(&lab)?;
+        prop_assert_eq!((buffered_bytes(&lab), lab.fabric.in_flight()), (0, 0));
+        pauses.set(pauses.get() + pauses_sent(&lab));
+        Ok(())
+    };
+    runner(150).run(&experiment(), property).unwrap();
+    assert!(pauses.get() > 1_000, "these fabrics paused {} times: they prove nothing", pauses.get());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_however_it_is_sliced() {
+    let property = |((shape, messages, transport), slice): ((Shape, Vec<Message>, Transport), u64)| {
+        let shape = Shape { loss: 1e-3, ..shape };
+        let mut whole = started(&shape, &messages, &transport);
+        let mut sliced = started(&shape, &messages, &transport);
+        prop_assert_eq!(finish(&mut whole, ALL_AT_ONCE), finish(&mut sliced, slice));
+        prop_assert_eq!(whole.report(None).to_string(), sliced.report(None).to_string());
+        Ok(())
+    };
+    runner(40).run(&(experiment(), 1u64..5_000), property).unwrap();
+}
+
+#[test]
+fn losses_are_repaired_accounted_for_and_differ_by_seed() {
+    let lost = Cell::new(0);
+    let property = |(shape, messages, transport): (Shape, Vec<Message>, Transport)| {
+        let run = |seed: u64| {
+            let shape = Shape { loss: 5e-3, seed, ..shape.clone() };
+            let transport = Transport { timeout_ps: 2_000_000_000, ..transport.clone() };
+            let mut lab = started(&shape, &messages, &transport);
+            let progress = finish(&mut lab, ALL_AT_ONCE);
+            (lab, progress)
+        };
+        let ((one, progress), (other, _)) = (run(1), run(2));
+        check_accounts(&one)?;
+        check_accounts(&other)?;
+        prop_assert_eq!(progress, Progress::Complete);
+        prop_assert!(is_delivered(&one, &messages));
+        let (losses, of_other) =
+            (one.report(None)["drops"]["link"].clone(), other.report(None)["drops"]["link"].clone());
+        lost.set(lost.get() + losses.as_u64().expect("a count"));
+        if losses != of_other {
+            prop_assert_ne!(one.fabric.watch.hash(), other.fabric.watch.hash());
+        }
+        Ok(())
+    };
+    runner(60).run(&experiment(), property).unwrap();
+    assert!(lost.get() > 100, "{} frames lost: this proves nothing", lost.get());
+}
+
+/// Eight hosts send to one: the buffer that a switch was promised is used, paused for, and enough; with less it overflows.
+#[test]
+fn an_incast_needs_the_headroom_it_was_given() {
+    let shape = Shape {
+        leaves: 1,
+        spines: 0,
+        hosts_per_leaf: 9,
+        host_gbps: 100,
+        spine_gbps: 100,
+        host_delay_ps: 5_000_000,
+        spine_delay_ps: 0,
+        xoff_bytes: 50_000,
+        hysteresis_bytes: 5_000,
+        loss: 0.0,
+        seed: 1,
+    };
+    let messages: Vec<Message> = (1..9).map(|src| Message { src, dst: 0, bytes: 1_000_000, after: None }).collect();
+    let transport =
+        Transport { verb: "write", mtu_bytes: 4_096, window_packets: 1_000, ack_every: 16, timeout_ps: 1_000_000_000 };
+    let mut lab = started(&shape, &messages, &transport);
+    assert_eq!(finish(&mut lab, ALL_AT_ONCE), Progress::Complete);
+    let report = lab.report(None);
+    assert_eq!(report["drops"]["lossless"], 0);
+    let used = report["ports"]["leaf0:eth2"]["priorities"]["3"]["headroom_bytes_max"].as_u64().expect("a count");
+    let cable = 2 * 5_000_000 * 100 / 8_000;
+    assert!(used > cable, "{used} bytes of headroom used, and the cable alone holds {cable}");
+    // 8 MB of payload with their headers take 656 µs at 100 Gb/s: pausing must not leave the bottleneck idle.
+    let flows = report["flows"].as_array().expect("a list").iter();
+    let took = flows.map(|flow| flow["completion_ns"].as_u64().expect("a time")).max().expect("eight flows");
+    assert!((656_000..680_000).contains(&took), "{took} ns");
+
+    let mut plan = shape.plan();
+    for group in plan["nodes"][9]["priority_groups"].as_array_mut().expect("groups") {
+        group["headroom_bytes"] = serde_json::json!(cable / 2);
+    }
+    let mut lab = Emulation::new(&plan.to_string()).expect("a sound plan");
+    lab.load(&common::lab::workload(9, &messages, &transport).to_string()).expect("a sound workload");
+    lab.start();
+    finish(&mut lab, ALL_AT_ONCE);
+    assert_ne!(lab.report(None)["drops"]["lossless"], 0, "half the cable's bytes cannot be enough");
+    check_accounts(&lab).unwrap();
+}
