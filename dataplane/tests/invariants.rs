@@ -1,0 +1,163 @@
+//! The checkers themselves: each invariant, broken on purpose, is reported once, with its place and time; kept, it is silent.
+
+mod common;
+
+use std::collections::HashMap;
+
+use _dataplane::clock::virtual_clock;
+use _dataplane::event::{Event, Transmission};
+use _dataplane::frame::Frame;
+use _dataplane::units::Time;
+use _dataplane::watch::Watch;
+use common::frames::{frame, gbps, ns, pause, pfc};
+use common::lab::{started, Message, Shape, Transport};
+
+const QPN: u32 = 17;
+
+/// Two nodes of one port at 100 Gb/s that answer a PAUSE frame within 1 µs, and one connection between them.
+fn watch() -> Watch {
+    let port = || vec![(gbps(100), ns(1_000))];
+    let mut watch = Watch::new(vec!["a".into(), "b".into()], vec![port(), port()]);
+    watch.load(HashMap::from([(QPN, (0, 1))]), &[1, 1], Time::ZERO);
+    watch
+}
+
+fn transmit(watch: &mut Watch, at: Time, frame: &Frame) {
+    watch.transmission(&Transmission { node: 0, port: 0, at, frame });
+}
+
+fn paused(watch: &mut Watch, times: &[(u8, u16)], at: Time) {
+    watch.event(0, &Event::PauseReceived { port: 0, pfc: pfc(times) }, at);
+}
+
+fn posted(message: u64) -> Event {
+    Event::SendPosted { qpn: QPN, message, bytes: 100 }
+}
+
+fn arrived(message: u64, bytes: u64) -> Event {
+    Event::MessageArrived { qpn: QPN, message, bytes }
+}
+
+#[test]
+fn a_frame_that_starts_during_a_pause_is_a_violation() {
+    let mut watch = watch();
+    let data = frame(0, 1, 3, 1_000);
+    paused(&mut watch, &[(3, 1_000)], Time::ZERO);
+    transmit(&mut watch, Time::from_ps(999_999), &data);
+    transmit(&mut watch, ns(2_000), &frame(0, 1, 4, 1_000));
+    transmit(&mut watch, ns(2_000), &pause(&[(3, 0)]));
+    transmit(&mut watch, ns(5_120), &data);
+    assert_eq!(watch.violations, [""; 0], "response time, other priorities, PAUSE frames, and the end of the pause");
+    transmit(&mut watch, ns(1_000), &data);
+    transmit(&mut watch, Time::from_ps(5_119_999), &data);
+    assert_eq!(watch.violation_count, 2);
+    assert!(watch.violations[0].starts_with("a at 1000000 ps:"), "{:?}", watch.violations);
+}
+
+#[test]
+fn the_checker_knows_xon_and_renewals() {
+    let mut watch = watch();
+    let data = frame(0, 1, 3, 1_000);
+    paused(&mut watch, &[(3, 1_000)], Time::ZERO);
+    paused(&mut watch, &[(3, 1_000)], ns(4_000));
+    transmit(&mut watch, ns(5_200), &data);
+    assert_eq!(watch.violation_count, 1, "renewed: no new response time");
+    paused(&mut watch, &[(3, 0)], ns(6_000));
+    transmit(&mut watch, ns(6_000), &data);
+    assert_eq!(watch.violation_count, 1, "XON ends a pause at once");
+}
+
+#[test]
+fn a_gap_in_the_accepted_numbers_is_a_violation() {
+    let mut watch = watch();
+    for psn in [0, 1, 2] {
+        watch.event(1, &Event::Accepted { qp: 0, psn }, ns(psn));
+    }
+    assert_eq!(watch.violation_count, 0);
+    watch.event(1, &Event::Accepted { qp: 0, psn: 4 }, ns(4));
+    watch.event(1, &Event::Accepted { qp: 0, psn: 5 }, ns(5));
+    watch.event(1, &Event::Accepted { qp: 0, psn: 5 }, ns(6));
+    assert_eq!(watch.violation_count, 2, "{:?}", watch.violations);
+    assert!(watch.violations[0].contains("PSN 4 accepted, 3 was due"), "{:?}", watch.violations);
+}
+
+#[test]
+fn messages_complete_once_whole_and_only_if_posted() {
+    let broken: [(&[Event], &str); 4] = [
+        (&[posted(0), arrived(0, 100), arrived(0, 100)], "arrived twice"),
+        (&[posted(0), arrived(0, 99)], "has 99 bytes of 100"),
+        (&[posted(0), arrived(1, 100)], "never posted"),
+        (&[posted(0), posted(0)], "posted twice"),
+    ];
+    for (events, complaint) in broken {
+        let mut watch = watch();
+        for event in events {
+            let node = u32::from(matches!(event, Event::MessageArrived { .. }));
+            watch.event(node, event, ns(5));
+        }
+        assert_eq!(watch.violation_count, 1, "{complaint}");
+        assert!(watch.violations[0].contains(complaint), "{:?}", watch.violations);
+    }
+    let mut watch = watch();
+    watch.event(0, &posted(0), ns(1));
+    watch.event(1, &arrived(0, 100), ns(9));
+    watch.event(0, &Event::SendFinished { qpn: QPN, message: 0 }, ns(11));
+    watch.event(0, &Event::RankFinished, ns(11));
+    assert_eq!((watch.violation_count, watch.flows[0].completion), (0, Some(ns(9))));
+    watch.event(0, &Event::RankFinished, ns(12));
+    assert_eq!(watch.violation_count, 1);
+    assert!(watch.violations[0].contains("finished twice"));
+}
+
+/// A frame that hides from the accounts is missed.
+#[test]
+fn a_frame_that_vanishes_breaks_conservation() {
+    let shape = Shape {
+        leaves: 1,
+        spines: 0,
+        hosts_per_leaf: 2,
+        host_gbps: 100,
+        spine_gbps: 100,
+        host_delay_ps: 1_000_000,
+        spine_delay_ps: 0,
+        xoff_bytes: 100_000,
+        hysteresis_bytes: 0,
+        loss: 0.0,
+        seed: 1,
+    };
+    let messages = [Message { src: 0, dst: 1, bytes: 50_000, after: None }];
+    let transport =
+        Transport { verb: "write", mtu_bytes: 1_024, window_packets: 64, ack_every: 8, timeout_ps: 100_000_000 };
+    let mut lab = started(&shape, &messages, &transport);
+    for _ in 0..20 {
+        virtual_clock::advance(&mut lab, 1);
+    }
+    assert_eq!(lab.report(None)["violations"], serde_json::json!([]));
+    let stolen = lab.fabric.directions.iter_mut().find_map(|direction| direction.arrive());
+    assert!(stolen.is_some(), "frames are in flight");
+    let violations = lab.report(None)["violations"].to_string();
+    assert!(violations.contains("conservation"), "{violations}");
+}
+
+#[test]
+fn the_log_tells_runs_apart_by_order_place_and_content() {
+    let run = |frames: &[(u64, Frame)]| {
+        let mut watch = watch();
+        frames.iter().for_each(|(at, frame)| transmit(&mut watch, ns(*at), frame));
+        watch.hash()
+    };
+    let (one, two) = (frame(0, 1, 3, 1_000), frame(0, 1, 3, 1_001));
+    let runs = [
+        run(&[]),
+        run(&[(1, one.clone())]),
+        run(&[(2, one.clone())]),
+        run(&[(1, two.clone())]),
+        run(&[(1, frame(0, 1, 4, 1_000))]),
+        run(&[(1, frame(1, 0, 3, 1_000))]),
+        run(&[(1, one.clone()), (2, two.clone())]),
+        run(&[(1, two), (2, one)]),
+    ];
+    for (index, hash) in runs.iter().enumerate() {
+        assert!(!runs[..index].contains(hash), "run {index} looks like another");
+    }
+}
