@@ -97,7 +97,7 @@ class Workload(FileModel):
     iterations: int = Field(default=1, strict=True, ge=1, le=10_000)
     datatype: Annotated[str, *_one_of(list(DTYPES), "datatype")] = "float"
     redop: Annotated[str, *_one_of(list(REDOPS), "redop")] = "sum"
-    in_place: Flag = False
+    in_place: Flag = True
     payload: Flag = True
     slice: Size | None = None
     ranks: tuple[Name, ...] = ()

@@ -15,6 +15,8 @@ from rich.text import Text
 from testbed.result import Drops, Measurement, PriorityCounters, Row, RunResult
 
 PORT_ROWS = 40
+# Up to so many rows, ports where nothing remarkable happened are shown too.
+QUIET_PORT_ROWS = 24
 FLOW_ROWS = 32
 
 _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
@@ -125,22 +127,25 @@ def flow_table(result: RunResult) -> NotedTable:
 
 
 def port_table(result: RunResult) -> NotedTable:
-    """Return pauses, occupancy and drops of every port and priority that saw a pause, a drop, headroom or a mark."""
+    """Return pauses, occupancy and drops by port and priority.
+
+    In a small lab of every priority that carried frames, in a larger one only where there was something to see.
+    """
     table = _table(
         "Ports",
         left=("port", "prio"),
-        right=("pauses sent", "received", "paused", "peak queue", "peak headroom", "drops"),
+        right=("frames tx", "pause tx", "pause rx", "paused", "queue max", "headroom max", "drops"),
     )
-    eventful = [
-        (name, number, counters)
-        for name, port in result.ports.items()
-        for number, counters in port.priorities.items()
-        if _has_something_to_say(counters)
+    carried = [
+        (name, number, counters) for name, port in result.ports.items() for number, counters in port.priorities.items()
     ]
-    for name, number, counters in eventful[:PORT_ROWS]:
+    eventful = [row for row in carried if _has_something_to_say(row[2])]
+    shown = carried if len(carried) <= QUIET_PORT_ROWS else eventful
+    for name, number, counters in shown[:PORT_ROWS]:
         table.add_row(
             Text(name),
             number,
+            _count(counters.frames_tx),
             _count(counters.pause_tx),
             _count(counters.pause_rx),
             format_ns(counters.paused_ns) if counters.paused_ns else "-",
@@ -152,9 +157,9 @@ def port_table(result: RunResult) -> NotedTable:
     quiet = len(result.ports) - len({name for name, _, _ in eventful})
     if quiet:
         notes.append(f"{quiet} of {len(result.ports)} ports had no pause, headroom, mark or drop")
-    if len(eventful) > PORT_ROWS:
-        notes.append(f"{len(eventful) - PORT_ROWS} more rows in run.json")
-    return NotedTable(table if eventful else None, "; ".join(notes))
+    if len(shown) > PORT_ROWS:
+        notes.append(f"{len(shown) - PORT_ROWS} more rows in run.json")
+    return NotedTable(table if shown else None, "; ".join(notes))
 
 
 def _has_something_to_say(counters: PriorityCounters) -> bool:

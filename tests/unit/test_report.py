@@ -10,7 +10,13 @@ from testbed.execution import Outcome
 from testbed.report import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
 from testbed.result import RunFacts, RunResult, assemble
 
-FIDELITY = {"lateness_ns": {"p50": 12, "p99": 900, "max": 4100}, "socket_drops": 0, "cpu_share": 0.4, "overflow": 0}
+FIDELITY = {
+    "lateness_ns": {"p50": 12, "p99": 900, "max": 4100},
+    "socket_drops": 0,
+    "held_share": 0.01,
+    "cpu_share": 0.4,
+    "overflow": 0,
+}
 
 
 def measured(time_us: float, algbw: float, busbw: float, wrong: int | None = 0) -> dict[str, Any]:
@@ -131,10 +137,12 @@ s1      r            16.78 MB       4.12 ms  32.50 Gb/s
 s2      r            16.78 MB  not finished           -
 
 Ports
-port       prio  pauses sent  received     paused  peak queue  peak headroom            drops
-leaf:eth1  3           1,204         -          -     4.22 kB       10.04 MB                -
-leaf:eth2  3               -         2  391.76 us     4.22 kB              -  headroom 12,345
-                                                                                      link 17
+port       prio  frames tx  pause tx  pause rx     paused  queue max  headroom max            drops
+a1:eth1    0            10         -         -          -    4.22 kB             -                -
+a1:eth1    3            10         -         -          -    4.22 kB             -                -
+leaf:eth1  3            10     1,204         -          -    4.22 kB      10.04 MB                -
+leaf:eth2  3            10         -         2  391.76 us    4.22 kB             -  headroom 12,345
+                                                                                            link 17
 1 of 3 ports had no pause, headroom, mark or drop
 
 FAILED: not lossless, not complete, trusted
@@ -146,7 +154,11 @@ FAILED: not lossless, not complete, trusted
 
 
 def test_a_quiet_run_has_no_empty_tables() -> None:
-    text = shown(ring(outcome([row(4096, "sum", measured(1.5, 2, 3))])))
+    text = shown(
+        ring(
+            outcome([row(4096, "sum", measured(1.5, 2, 3))], ports={"a1:eth1": {"rate_bps": 10**11, "priorities": {}}})
+        )
+    )
     assert text.endswith(
         "GB/s\n\n1 of 1 ports had no pause, headroom, mark or drop\n\nPASSED: lossless, correct, trusted"
     )

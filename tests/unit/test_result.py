@@ -24,7 +24,13 @@ REAL = RunFacts(
 )  # fmt: skip
 
 MEASURED = {"time_us": 3105.2, "algbw_gbytes_per_s": 0.34, "busbw_gbytes_per_s": 0.51, "wrong": 0}
-FIDELITY = {"lateness_ns": {"p50": 12, "p99": 900, "max": 4100}, "socket_drops": 0, "held_share": 0.01, "cpu_share": 0.4, "overflow": 0}
+FIDELITY = {
+    "lateness_ns": {"p50": 12, "p99": 900, "max": 4100},
+    "socket_drops": 0,
+    "held_share": 0.01,
+    "cpu_share": 0.4,
+    "overflow": 0,
+}
 COUNTERS = {
     "frames_tx": 1000, "frames_rx": 900, "bytes_tx": 4_200_000,
     "drops": {"headroom": 0, "buffer": 0, "link": 0, "watchdog": 0},
