@@ -159,7 +159,9 @@ impl Watch {
             Event::PauseReceived { port, pfc } => self.pause(node, *port, pfc, now),
             Event::Accepted { qp, psn } => {
                 self.last_progress = now;
-                let expected = &mut self.expected[node as usize][*qp as usize];
+                let Some(expected) = self.expected[node as usize].get_mut(*qp as usize) else {
+                    return self.violate(node, now, &format!("connection {qp}: PSN {psn} accepted, none was loaded"));
+                };
                 let wanted = std::mem::replace(expected, *psn + 1);
                 if wanted != *psn {
                     self.violate(node, now, &format!("connection {qp}: PSN {psn} accepted, {wanted} was due"));

@@ -82,6 +82,13 @@ fn a_gap_in_the_accepted_numbers_is_a_violation() {
 }
 
 #[test]
+fn a_packet_on_a_connection_that_nobody_loaded_is_a_violation() {
+    let mut watch = watch();
+    watch.event(1, &Event::Accepted { qp: 1, psn: 0 }, ns(1_000));
+    assert_eq!(watch.violations, ["b at 1000000 ps: connection 1: PSN 0 accepted, none was loaded"]);
+}
+
+#[test]
 fn messages_complete_once_whole_and_only_if_posted() {
     let broken: [(&[Event], &str); 4] = [
         (&[posted(0), arrived(0, 100), arrived(0, 100)], "arrived twice"),
