@@ -4,14 +4,16 @@ import copy
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from testbed._dataplane import VirtualFabric
 from testbed.workload import compile_workload
-from tests.virtual.harness import Json, finish, make_trial
+from tests.virtual.harness import Json, finish, make_trial, report_of
 from traffic import COLLECTIVES, Shape
 
 TRIAL = make_trial("pair", "all_reduce")
@@ -237,3 +239,37 @@ def test_excess_never_crashes(which: str, path: Sequence[str | int], value: Any)
     )
     assert completed.returncode == 0, completed.stderr
     assert completed.stdout.startswith("refused") or completed.stdout == "ran []\n"
+
+
+SIZES = [0, 1, 2, 7, 8, 255, 2**16, 2**31, 2**32, 2**63 - 1, 2**64 - 1, 2**64]
+VALUES = st.sampled_from([None, True, {}, [], [0], [[0]], [0] * 64, "", "send", 0.5, 1e300, -1, *SIZES])
+
+
+def places(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of everything in a document; memory is left out, for some of the values would be allocated."""
+    steps = document.items() if isinstance(document, dict) else enumerate(document)
+    for step, value in steps:
+        if step != "memory_bytes":
+            yield (*path, step)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, step))
+
+
+@settings(max_examples=400)
+@given(st.data(), st.booleans())
+def test_any_fault_is_refused_or_harmless(data: st.DataObject, in_plan: bool) -> None:
+    """Whatever stands where it should not: a ValueError, or a run that ends with every invariant in place."""
+    documents = {"plan": plan(), "workload": workload()}
+    chosen = documents["plan" if in_plan else "workload"]
+    path = data.draw(st.sampled_from(list(places(chosen))))
+    broken = change(chosen, path, data.draw(st.just(DELETE) | VALUES))
+    try:
+        fabric = VirtualFabric(broken if in_plan else json.dumps(plan()))
+        fabric.load(json.dumps(workload()) if in_plan else broken)
+    except ValueError as error:
+        assert str(error)
+        return
+    for _ in range(50):
+        if fabric.advance(10_000):
+            break
+    assert report_of(fabric)["violations"] == []

@@ -6,6 +6,8 @@ packets sent in the meantime are sent again. So a packet is sent 1 + W·p/(1−p
 the RTT is twice the flight, and the packet and its answer stored and forwarded by the switch: 2352 packets.
 """
 
+from functools import cache
+
 import pytest
 
 from tests.virtual.harness import (
@@ -31,6 +33,7 @@ RTT_PS = 2 * (SPAN_PS + LOCAL_PS) + 2 * (FULL_WIRE_BYTES + ACK_WIRE_BYTES) * PS_
 W = RTT_PS / (FULL_WIRE_BYTES * PS_PER_BYTE)
 
 
+@cache
 def transfer(loss: float, messages: int = MESSAGES) -> tuple[float, Json]:
     """Send messages over a span that loses data frames only; return payload bits a second, and the report."""
     lab = star({"a1": f"{SPAN_PS}ps", "b1": f"{LOCAL_PS}ps"}, loss=[loss, 0])
