@@ -7,10 +7,7 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,70 +74,12 @@ def _owner() -> LabOwner:
     return LabOwner(NetnsDriver(), _open_fabric, _execute)
 
 
-class SharedFabric:
-    """A data plane under the real clock that several threads may call: a run, telemetry, `inspect`, `destroy`.
-
-    The data plane itself takes one caller at a time and refuses a second. Here callers take turns in the order in which
-    they came, so that a run, which calls again and again, does not starve the others.
-    """
-
-    def __init__(self, fabric: RealFabric) -> None:
-        self._fabric = fabric
-        self._next = threading.Lock()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def _turn(self) -> Iterator[RealFabric]:
-        # Whoever waits for the fabric holds `_next`; who has just left queues up behind it.
-        with self._next:
-            self._lock.acquire()
-        try:
-            yield self._fabric
-        finally:
-            self._lock.release()
-
-    def load(self, workload: str) -> None:
-        """Load a workload."""
-        with self._turn() as fabric:
-            fabric.load(workload)
-
-    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
-        """Fill a rank's memory."""
-        with self._turn() as fabric:
-            fabric.write_memory(rank, offset, data)
-
-    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
-        """Read a rank's memory."""
-        with self._turn() as fabric:
-            return fabric.read_memory(rank, offset, length)
-
-    def advance(self, budget: int) -> bool:
-        """Run for at most `budget` milliseconds."""
-        with self._turn() as fabric:
-            return fabric.advance(budget)
-
-    def report(self) -> str:
-        """Return the fabric's report."""
-        with self._turn() as fabric:
-            return fabric.report()
-
-    def capture(self, path: str | None) -> None:
-        """Start or end a capture."""
-        with self._turn() as fabric:
-            fabric.capture(path)
-
-    def close(self) -> None:
-        """Stop the data plane; every later call raises OSError."""
-        with self._turn() as fabric:
-            fabric.close()
-
-
-def _open_fabric(plan: str, dilation: int, attachments: str) -> SharedFabric:
+def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:
     """Start the data plane of a lab. Raises HostError where the system refuses."""
     from testbed._dataplane import RealFabric
 
     try:
-        return SharedFabric(RealFabric(plan, dilation, attachments))
+        return RealFabric(plan, dilation, attachments)
     except OSError as error:
         raise HostError(f"start the data plane: {error}") from error
 

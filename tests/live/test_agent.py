@@ -13,7 +13,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,102 +22,16 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.utils import rdpcap
 
-from testbed import local_agent
-from testbed.local_agent import ProcessId
+from tests.live.machine import Machine, private_machine
 
-CODE = "import sys; from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
 PAIR = ("-t", "pair", "--dilation", "1000")
-STATE = Path("/run/testbed")
-
-
-class Machine:
-    """A private /run, commands in it, and what of the testbed's there is in the system."""
-
-    def __init__(self, root: Path, directory: Path, holder: int) -> None:
-        self._directory = directory
-        self._holder = holder
-        self._environment = {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(directory / "cache")}
-        self._environment.pop(local_agent.STATE_VARIABLE, None)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start testbed with the given arguments."""
-        inside = ["nsenter", f"--mount=/proc/{self._holder}/ns/mnt", f"--wd={self._directory}"]
-        return subprocess.Popen(
-            [*inside, sys.executable, "-c", CODE, *arguments],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run testbed to its end."""
-        with self.start(*arguments) as process:
-            out, errors = process.communicate(timeout=100)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
-
-    def ok(self, *arguments: str) -> str:
-        """Run testbed, insist on success, and return its standard output."""
-        done = self.run(*arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def labs(self) -> list[dict[str, Any]]:
-        """Return what `inspect` says of all labs."""
-        found: list[dict[str, Any]] = json.loads(self.ok("inspect", "--format", "json"))["labs"]
-        return found
-
-    def namespaces(self) -> list[str]:
-        """Return the names in the private /run/netns."""
-        directory = Path(f"/proc/{self._holder}/root/run/netns")
-        return sorted(os.listdir(directory)) if directory.exists() else []
-
-    def state_files(self) -> list[str]:
-        """Return the files of the private state directory, itself included."""
-        directory = Path(f"/proc/{self._holder}/root{STATE}")
-        return [str(directory), *os.listdir(directory)] if directory.exists() else []
-
-    def agents(self) -> list[ProcessId]:
-        """Return the agents that live in the private /run."""
-        mine = os.readlink(f"/proc/{self._holder}/ns/mnt")
-        return [found for found in local_agent.processes(STATE) if _mount_namespace(found.pid) == mine]
-
-    def assert_clean(self, links: list[str]) -> None:
-        """Insist that nothing of ours is left."""
-        assert self.namespaces() == []
-        assert self.state_files() == []
-        assert self.agents() == []
-        assert root_links() == links
-
-
-def _mount_namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return ""
-
-
-def root_links() -> list[str]:
-    """Return the interfaces of the machine's own network namespace."""
-    return sorted(os.listdir("/sys/class/net"))
 
 
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one; afterwards insist that nothing is left of it."""
-    links = root_links()
-    script = "mount -t tmpfs tmpfs /run && echo ready && read end"
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
-        found = Machine(repo_root, tmp_path, holder.pid)
-        try:
-            yield found
-            found.ok("destroy", "--all")
-            found.assert_clean(links)
-        finally:
-            for process in found.agents():
-                os.kill(process.pid, signal.SIGKILL)
+    with private_machine(repo_root, tmp_path) as found:
+        yield found
 
 
 def test_a_lab_lives_on_after_its_command_and_until_destroyed(machine: Machine) -> None:

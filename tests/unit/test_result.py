@@ -152,7 +152,7 @@ def test_an_unfaithful_run_is_untrusted_whatever_the_traffic_did() -> None:
     ("change", "reason"),
     [
         ({"lateness_ns": {"p99": 30_000.0}}, "99th percentile of lateness is 30,000 ns, more than 1,000 ns"),
-        ({"held_share": 0.25}, "share of the time held back is 0.25, more than 0.2"),
+        ({"held_share": 0.75}, "share of the time held back is 0.75, more than 0.5"),
         ({"socket_drops": 1}, "frames dropped by sockets is 1, more than 0"),
         ({"overflow": 2}, "frames lost to full queues of the emulator is 2, more than 0"),
         ({"cpu_share": 0.99}, "share of a processor is 0.99, more than 0.95"),

@@ -1,0 +1,52 @@
+"""The two clocks run one network: the same frames by port and priority, and the same times, whether computed or real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.machine import Machine, private_machine
+
+# What a real-clock run may differ by in time; its frames may not differ at all.
+TOLERANCE = 0.05
+
+CASES = {
+    "all-reduce over 80 km": ("all_reduce", "two-dc", "1M", "4M"),
+    "all-reduce in a clos": ("all_reduce", "clos:spines=2,leaves=2,hosts=2", "1M", "1M"),
+    "incast under PFC": ("incast", "incast:senders=3", "1M", "1M"),
+}
+
+
+def run(machine: Machine, clock: str, collective: str, topology: str, low: str, high: str) -> dict[str, Any]:
+    """Run one case on one clock; a run that was not faithful fails the test, as it should."""
+    sizes = ("-b", low, "-e", high, "-f", "4")
+    done = machine.run("run", collective, "-t", topology, "--clock", clock, *sizes, "--format", "json")
+    assert done.returncode == 0, done.stderr + done.stdout[-2000:]
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def data_frames(document: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Return the data frames that each port sent, by priority."""
+    return {
+        (port, priority): counters["data_frames_tx"]
+        for port, state in document["ports"].items()
+        for priority, counters in state["priorities"].items()
+        if counters["data_frames_tx"]
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_clocks_tell_the_same(case: str, repo_root: Path, tmp_path: Path, require_root: None) -> None:
+    with private_machine(repo_root, tmp_path) as machine:
+        computed = run(machine, "virtual", *CASES[case])
+        real = run(machine, "real", *CASES[case])
+    assert real["verdict"] == computed["verdict"]
+    assert real["verdict"]["lossless"] and real["verdict"]["correct"]
+    assert data_frames(real) == data_frames(computed)
+    for expected, measured in zip(computed["collective"]["rows"], real["collective"]["rows"], strict=True):
+        assert measured["time_us"] == pytest.approx(expected["time_us"], rel=TOLERANCE)
+        assert measured["wrong"] == expected["wrong"] == 0
