@@ -6,7 +6,7 @@ ValueError; a refusal of the system (socket, namespace, file) raises OSError.
 
 from typing import Self, final
 
-__all__ = ["RealFabric", "VirtualFabric"]
+__all__ = ["RealFabric", "VirtualFabric", "measure_forwarder", "measure_load"]
 
 @final
 class VirtualFabric:
@@ -56,3 +56,17 @@ class RealFabric:
 
     def close(self) -> None:
         """Stop forwarding and close the sockets; every later call raises OSError."""
+
+def measure_forwarder(path: str, frame: bytes, seconds: float) -> str:
+    """Measure how many copies of `frame` a bare recvmmsg/sendmmsg forwarder moves along a path; return rates as JSON.
+
+    `path`: {"source", "ingress", "egress", "sink"}, each {"netns": path, "interface": name}: source and ingress are the
+    ends of one veth pair, egress and sink those of another. The answer has "frames", "elapsed_ns", "frames_per_s",
+    "lost", and "source_idle_share": near 1 the forwarder was the bottleneck. Blocks for a little more than `seconds`.
+    """
+
+def measure_load(source: str, sink: str, frame: bytes, seconds: float) -> str:
+    """Send copies of `frame` from `source` while someone else forwards them, and count them at `sink`; return rates.
+
+    Ends and answer are as for `measure_forwarder`.
+    """

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -12,7 +12,7 @@ use crate::capture::Capture;
 use crate::clock::real::{Attachment, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::advance;
-use crate::io::IoError;
+use crate::io::{self, ForwardPath, IoError};
 use crate::plan::PlanError;
 
 /// Events between two looks at pending signals.
@@ -200,8 +200,39 @@ impl RealFabric {
     }
 }
 
+/// `path` has source, ingress, egress and sink, each a netns and an interface. Blocks for a little more than `seconds`.
+#[pyfunction]
+fn measure_forwarder(py: Python<'_>, path: &str, frame: Vec<u8>, seconds: f64) -> PyResult<String> {
+    let path: ForwardPath = serde_json::from_str(path).map_err(PlanError::from)?;
+    let duration = load_duration(&frame, seconds)?;
+    rates(&py.detach(|| io::measure_forwarder(&path, &frame, duration)))
+}
+
+/// `source` and `sink` are each a netns and an interface. Blocks for a little more than `seconds`.
+#[pyfunction]
+fn measure_load(py: Python<'_>, source: &str, sink: &str, frame: Vec<u8>, seconds: f64) -> PyResult<String> {
+    let attachment = |text| serde_json::from_str::<io::Attachment>(text).map_err(PlanError::from);
+    let (source, sink) = (attachment(source)?, attachment(sink)?);
+    let duration = load_duration(&frame, seconds)?;
+    rates(&py.detach(|| io::measure_load(&source, &sink, &frame, duration)))
+}
+
+fn load_duration(frame: &[u8], seconds: f64) -> PyResult<Duration> {
+    if frame.len() < 14 || frame.len() > io::MAX_FRAME_BYTES {
+        return Err(PyValueError::new_err(format!("{} bytes are no frame", frame.len())));
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(format!("{seconds} s: {error}")))
+}
+
+fn rates(measured: &Result<io::Rates, IoError>) -> PyResult<String> {
+    let rates = measured.as_ref().map_err(os_error)?;
+    serde_json::to_string(rates).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+}
+
 #[pymodule]
 fn _dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<VirtualFabric>()?;
-    module.add_class::<RealFabric>()
+    module.add_class::<RealFabric>()?;
+    module.add_function(wrap_pyfunction!(measure_forwarder, module)?)?;
+    module.add_function(wrap_pyfunction!(measure_load, module)?)
 }

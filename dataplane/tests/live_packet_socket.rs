@@ -392,7 +392,7 @@ fn the_bare_forwarder_loses_nothing_and_keeps_order() {
 fn the_measured_rate_is_of_frames_that_arrived() {
     let (left, right) = (Pair::new(1, 4200), Pair::new(1, 4200));
     let path = forward_path(&left, &right);
-    let rates = measure_forwarder(&path, 64, Duration::from_millis(200)).unwrap();
+    let rates = measure_forwarder(&path, &probe_frame(64), Duration::from_millis(200)).unwrap();
     assert_eq!(rates.lost, 0);
     assert!(rates.frames > 1000, "{rates:?}");
     let share = rates.frames as f64 / (rates.elapsed_ns as f64 / 1e9) / rates.frames_per_s;

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::batch::MessageVector;
 use super::load::UP_WITHIN;
 use super::packet_socket::MAX_FRAME_BYTES;
 use super::{
-    measure_load, probe_frame, wait_until_up, Attachment, IoError, Options, PacketSocket, Poller, Rates, RxBatch,
-    BATCH_FRAMES,
+    measure_load, wait_until_up, Attachment, IoError, Options, PacketSocket, Poller, Rates, RxBatch, BATCH_FRAMES,
 };
 
 /// How long the forwarder sleeps on an empty socket before it looks whether it is to stop.
@@ -25,7 +26,7 @@ pub struct Forwarded {
 }
 
 /// Where the bare forwarder stands: source → ingress, egress → sink, two veth pairs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct ForwardPath {
     pub source: Attachment,
     pub ingress: Attachment,
@@ -82,17 +83,17 @@ fn send_all(messages: &mut MessageVector, count: usize, to: &PacketSocket, stop:
     Ok(sent)
 }
 
-/// Measure how many frames of `frame_bytes` (without FCS) the bare forwarder moves along `path` in `duration`.
+/// Measure how many copies of `frame` the bare forwarder moves along `path` in `duration`.
 ///
 /// One thread forwards, the caller's is the source (see `measure_load`); with less than a core for each the rate is that of the scheduler.
-pub fn measure_forwarder(path: &ForwardPath, frame_bytes: usize, duration: Duration) -> Result<Rates, IoError> {
+pub fn measure_forwarder(path: &ForwardPath, frame: &[u8], duration: Duration) -> Result<Rates, IoError> {
     wait_until_up(slice::from_ref(&path.egress), UP_WITHIN)?;
     let ingress = path.ingress.open(Options::default())?;
     let egress = path.egress.open(Options::default())?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let forwarder = scope.spawn(|| forward(&ingress, &egress, &stop));
-        let rates = measure_load(&path.source, &path.sink, &probe_frame(frame_bytes), duration);
+        let rates = measure_load(&path.source, &path.sink, frame, duration);
         stop.store(true, Ordering::Relaxed);
         let forwarded = forwarder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // What broke the forwarder explains what the source saw.

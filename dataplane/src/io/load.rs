@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{wait_until_up, Filter, IoError, Options, PacketSocket, TxBatch, BATCH_FRAMES};
 
 /// Frames under way at most: enough to keep any forwarder busy, and few enough that they fit wherever they may gather
@@ -24,7 +26,7 @@ const STALL: Duration = Duration::from_millis(100);
 pub(super) const UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// One end of a veth pair.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Attachment {
     /// Path of the namespace, as under /run/netns.
     pub netns: PathBuf,
@@ -39,7 +41,7 @@ impl Attachment {
 }
 
 /// What came out of a path under load.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
     /// Frames that arrived in the measured time, and that time.
     pub frames: u64,
