@@ -1,0 +1,70 @@
+"""The table that a person reads: every figure beside its goal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bench.deploy import GOAL_SECONDS
+from bench.real import GOAL_FORWARD_RATIO
+from bench.virtual import GOAL_FRAME_HOPS_PER_S
+
+Json = dict[str, Any]
+
+
+def render(document: Json) -> RenderableType:
+    """Return the table of a whole document, with the machine below it."""
+    table = Table("what", "figure", "goal", "detail")
+    for name, rows in (("virtual", _virtual), ("real", _real), ("deploy", _deploy)):
+        found = document[name]
+        if "error" in found:
+            table.add_row(f"{name}: not measured", "", "", Text(found["error"], style="red"))
+            continue
+        for what, figure, goal, met, detail in rows(found):
+            style = "" if met is None else "green" if met else "yellow"
+            table.add_row(what, Text(figure, style=style), goal, detail)
+    machine = document["machine"]
+    load = " ".join(f"{load:.1f}" for load in machine["load_average"])
+    below = f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; load average before: {load}"
+    return Group(table, Text(below))
+
+
+Row = tuple[str, str, str, bool | None, str]
+
+
+def _virtual(found: Json) -> list[Row]:
+    rate = found["frame_hops_per_s"]
+    best = f"median of {found['rounds']}; best {found['frame_hops_per_s_best'] / 1e6:.2f} M"
+    work = (
+        f"{found['frame_hops'] / 1e6:.1f} M hops and {found['events'] / 1e6:.1f} M events in {found['seconds']:.2f} s"
+    )
+    goal = GOAL_FRAME_HOPS_PER_S
+    return [
+        ("virtual clock, frame-hops/s", f"{rate / 1e6:.2f} M", f"≥ {goal / 1e6:.0f} M", rate >= goal, best),
+        ("virtual clock, nominal time of a run", f"{found['nominal_ns'] / 1e6:.2f} ms", "", None, work),
+        ("virtual clock, event log", found["event_log_hash"], "", None, "the same in every run"),
+    ]
+
+
+def _real(found: Json) -> list[Row]:
+    rows: list[Row] = []
+    for size, figures in found["frame_bytes"].items():
+        ratio, both = figures["forward_ratio"], [figures["real_frames_per_s"], figures["bare_frames_per_s"]]
+        detail = f"{both[0] / 1e3:.0f} k against {both[1] / 1e3:.0f} k frames/s, medians of {found['rounds']}"
+        goal = GOAL_FORWARD_RATIO
+        rows.append((f"real clock / bare forwarder, {size} B", f"{ratio:.2f}", f"≥ {goal}", ratio >= goal, detail))
+    return rows
+
+
+def _deploy(found: Json) -> list[Row]:
+    build, destroy = found["seconds_100_nodes"], found["destroy_seconds_100_nodes"]
+    what = f"{found['nodes']} namespaces, {found['links']} links"
+    worst = f"median of {found['rounds']}; worst {found['seconds_100_nodes_max']:.2f} s"
+    worst_gone = f"median of {found['rounds']}; worst {found['destroy_seconds_100_nodes_max']:.2f} s"
+    return [
+        (f"build {what}", f"{build:.2f} s", f"< {GOAL_SECONDS} s", build < GOAL_SECONDS, worst),
+        (f"destroy {what}", f"{destroy:.2f} s", "", None, worst_gone),
+    ]

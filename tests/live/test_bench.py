@@ -1,0 +1,60 @@
+"""The benchmarks in small: their document has the keys that scripts rely on, and nothing is left behind."""
+
+import contextlib
+import io
+import json
+import sys
+from unittest import mock
+
+import pytest
+
+from bench import __main__ as command
+from bench import deploy, real, virtual
+from testbed.drivers.netns import NetnsDriver
+from testbed.errors import DriverError
+from tests.live.netns_lab import isolated
+
+pytestmark = pytest.mark.usefixtures("require_root")
+
+SMALL = {
+    "virtual": lambda: virtual.measure(rounds=2, flow_bytes=1 << 18),
+    "real": lambda: real.measure(rounds=1, seconds=0.05),
+    "deploy": lambda: deploy.measure(rounds=1),
+}
+
+
+def run(form: str, benchmarks: object) -> tuple[int, str]:
+    """Run the command line with these benchmarks; return the exit code and what it printed."""
+    output = io.StringIO()
+    arguments = mock.patch.object(sys, "argv", ["bench", "--format", form])
+    chosen = mock.patch.object(command, "BENCHMARKS", benchmarks)
+    with arguments, chosen, contextlib.redirect_stdout(output):
+        return command.main(), output.getvalue()
+
+
+@isolated
+def test_one_document_holds_every_figure() -> None:
+    code, text = run("json", SMALL)
+    found = json.loads(text)
+    assert code == 0, text
+    assert found["virtual"]["frame_hops_per_s_best"] >= found["virtual"]["frame_hops_per_s"] > 0
+    # 16 flows of 64 packets: each at least one hop up and one down, and as many for its ACK.
+    assert found["virtual"]["conservation"]["sent"] == 2 * 16 * 64
+    assert found["virtual"]["frame_hops"] >= 4 * 16 * 64
+    sizes = found["real"]["frame_bytes"]
+    assert found["real"]["forward_ratio"] == min(size["forward_ratio"] for size in sizes.values()) > 0
+    for size in sizes.values():
+        assert all(run["frames"] > 0 and run["lost"] == 0 for run in size["real_runs"] + size["bare_runs"])
+    assert (found["deploy"]["nodes"], found["deploy"]["links"]) == (100, 180)
+    assert found["deploy"]["seconds_100_nodes"] > 0
+    assert NetnsDriver().list_labs() == {}
+
+
+@isolated
+def test_what_cannot_be_measured_is_said_and_the_rest_is_shown() -> None:
+    def refused() -> None:
+        raise DriverError("deploy", 1, "needs root")
+
+    code, text = run("table", {**SMALL, "real": refused, "deploy": refused})
+    assert code == 3
+    assert "needs root" in text and "frame-hops/s" in text
