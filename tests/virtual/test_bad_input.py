@@ -201,6 +201,8 @@ def test_a_hopeless_workload_stalls(fabric: VirtualFabric, path: Sequence[str | 
 
 # Legal in form, but more than any machine holds. In a process of its own: an allocation that fails could end it.
 EXCESSIVE = {
+    "memory": ("workload", ["ranks", 0, "memory_bytes"], 2**62),
+    "memory beyond signed numbers": ("workload", ["ranks", 0, "memory_bytes"], 2**64 - 1),
     "a delay of months": ("plan", ["links", 0, "delay_ps"], 2**64 - 1),
     "a rate beyond light": ("plan", ["nodes", 2, "ports", 0, "rate_bps"], 2**64 - 1),
     "a rate of one bit a second": ("plan", ["nodes", 2, "ports", 0, "rate_bps"], 1),
