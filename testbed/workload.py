@@ -111,7 +111,7 @@ def _check_mtu(lab: Lab, experiment: Experiment) -> None:
 def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
     settings = experiment.transport
     costs = _path_costs(lab, settings.mtu, hosts, pairs)
-    window = _window(costs, settings.mtu) if settings.window == AUTO else settings.window
+    window = _window(costs, settings.mtu, settings.ack_every) if settings.window == AUTO else settings.window
     exponent = _timeout(costs, pairs, window) if settings.timeout == AUTO else settings.timeout
     if window < settings.mtu:
         message = f"{window} bytes are less than one packet of {settings.mtu}"
@@ -144,14 +144,15 @@ def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair])
     return costs
 
 
-def _window(costs: Sequence[PathCost], mtu: int) -> int:
+def _window(costs: Sequence[PathCost], mtu: int, ack_every: int) -> int:
     """Return twice the largest bandwidth-delay product, in whole packets.
 
-    Once would do for a path without queues; twice keeps it full while as much again stands in them.
+    Once would do for a path without queues; twice keeps it full while as much again stands in them. The sender must not
+    come to its window's end before the acknowledgement that it asked for is due.
     """
     product = max((cost.rate_bps * cost.round_trip_ps for cost in costs), default=0)
     packets = -(-2 * product // (8 * PS_PER_SECOND * mtu))
-    return min(max(packets, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * mtu
+    return min(max(packets, 4 * ack_every, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * mtu
 
 
 def _timeout(costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int) -> int:

@@ -7,6 +7,7 @@ use crate::codec::Codec;
 use crate::fabric::{Fabric, Node};
 use crate::frame::Station;
 use crate::link::Direction;
+use crate::nic::memory::Memory;
 use crate::nic::message::Verb;
 use crate::nic::qp::Transport;
 use crate::nic::schedule::{Op, Schedule};
@@ -70,9 +71,11 @@ impl Emulation {
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
         let workload = Workload::parse(json, &self.plan)?;
         let mut connections = vec![0; self.plan.nodes.len()];
-        for (index, rank) in workload.ranks.iter().enumerate() {
-            let (loaded, count) = self.rank(&workload, index, rank);
-            connections[rank.node] = count;
+        // All or nothing: a rank that cannot be had leaves the last workload in place.
+        let ranks = workload.ranks.iter().enumerate();
+        let loaded = ranks.map(|(index, rank)| self.rank(&workload, index, rank)).collect::<Result<Vec<_>, _>>()?;
+        for (rank, loaded) in workload.ranks.iter().zip(loaded) {
+            connections[rank.node] = loaded.qps.len();
             if let Node::Host(nic) = &mut self.fabric.nodes[rank.node] {
                 nic.load(loaded);
             }
@@ -129,7 +132,7 @@ impl Emulation {
         }
     }
 
-    fn rank(&self, workload: &Workload, index: usize, rank: &RankPlan) -> (Rank, usize) {
+    fn rank(&self, workload: &Workload, index: usize, rank: &RankPlan) -> Result<Rank, PlanError> {
         let mut local = HashMap::new();
         let mut qps = Vec::new();
         for (number, qp) in workload.qps.iter().enumerate().filter(|(_, qp)| qp.a == index || qp.b == index) {
@@ -142,16 +145,17 @@ impl Emulation {
             qps.push(QpConfig { qpn: qp.qpn, peer: station, entropy: qp.entropy });
         }
         let ops = rank.ops.iter().map(|planned| (op(&planned.kind, &local), planned.requires.clone()));
-        let connections = qps.len();
-        let loaded = Rank {
+        let memory = Memory::new(rank.memory_bytes);
+        Ok(Rank {
             transport: transport(workload),
             priority: workload.priority,
             dscp: workload.dscp,
-            schedule: Schedule::new(ops.collect(), connections),
+            schedule: Schedule::new(ops.collect(), qps.len()),
             qps,
-            memory_bytes: rank.memory_bytes as usize,
-        };
-        (loaded, connections)
+            memory: memory.ok_or_else(|| {
+                PlanError::Invalid(format!("rank {index}: no room for memory_bytes {}", rank.memory_bytes))
+            })?,
+        })
     }
 }
 

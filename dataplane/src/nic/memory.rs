@@ -23,8 +23,13 @@ const BLOCK: usize = 1024;
 pub struct Memory(Vec<u8>);
 
 impl Memory {
-    pub fn new(bytes: usize) -> Memory {
-        Memory(vec![0; bytes])
+    /// `bytes` zeros; `None` if the system has no room for them.
+    pub fn new(bytes: u64) -> Option<Memory> {
+        let bytes = usize::try_from(bytes).ok()?;
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(bytes).ok()?;
+        memory.resize(bytes, 0);
+        Some(Memory(memory))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -78,7 +83,7 @@ mod tests {
     #[test]
     fn reduce_in_place_over_many_blocks() {
         let count = 3 * BLOCK as u64 + 5;
-        let mut memory = Memory::new(8 * count as usize);
+        let mut memory = Memory::new(8 * count).unwrap();
         for i in 0..2 * count {
             memory.get_mut(4 * i, 4).unwrap().copy_from_slice(&(i as i32).to_le_bytes());
         }
@@ -91,7 +96,7 @@ mod tests {
 
     #[test]
     fn ranges_outside_are_refused() {
-        let mut memory = Memory::new(16);
+        let mut memory = Memory::new(16).unwrap();
         assert!(memory.reduce(Dtype::Float, Redop::Sum, 0, 4, 12, 2).is_none());
         assert!(memory.reduce(Dtype::Float, Redop::Sum, u64::MAX, 4, 8, 2).is_none());
         assert!(memory.get(u64::MAX, 2).is_none());

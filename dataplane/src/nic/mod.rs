@@ -41,7 +41,7 @@ pub struct Rank {
     pub dscp: u8,
     pub qps: Vec<QpConfig>,
     pub schedule: Schedule,
-    pub memory_bytes: usize,
+    pub memory: Memory,
 }
 
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Nic {
         self.priority = rank.priority;
         self.dscp = rank.dscp;
         self.schedule = rank.schedule;
-        self.memory = Memory::new(rank.memory_bytes);
+        self.memory = rank.memory;
         self.running = false;
     }
 

@@ -2,6 +2,7 @@
 
 use _dataplane::event::Event;
 use _dataplane::frame::{Body, Frame, Packet, Station};
+use _dataplane::nic::memory::Memory;
 use _dataplane::nic::message::Verb;
 use _dataplane::nic::qp::{RequesterCounters, Transport};
 use _dataplane::nic::schedule::{Op, Schedule};
@@ -95,7 +96,14 @@ impl Pair {
             let mut nic = Nic::new(Station(station), strict(gbps(100)));
             let qps = vec![QpConfig { qpn: QPN, peer: Station(peer), entropy: 49_169 }];
             let schedule = Schedule::new(ops, 1);
-            nic.load(Rank { transport, priority: PRIORITY, dscp: 24, qps, schedule, memory_bytes: end as usize });
+            nic.load(Rank {
+                transport,
+                priority: PRIORITY,
+                dscp: 24,
+                qps,
+                schedule,
+                memory: Memory::new(end).unwrap(),
+            });
             nic
         };
         let (mut a, mut b) = (nic(0, 1, sends.collect()), nic(1, 0, recvs.collect()));
