@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from testbed import kernel, netlink
 from testbed.errors import DriverError
-from testbed.netlink import Endpoint, Netlink, Qdisc
+from testbed.netlink import Endpoint, Netlink
+from testbed.qdisc import Qdisc, htb, set_qdisc
 
 _MINIMUM_KERNEL = (5, 4)  # pidfd_open, PACKET_IGNORE_OUTGOING
 _MINIMUM_CORES = 2
@@ -84,7 +85,7 @@ def _kernel_features() -> list[Check]:
         "netns": "real clock",
         "veth": "real clock",
         "AF_PACKET": "real clock",
-        "tbf": "kernel traffic of hosts at the rate of their links",
+        "htb": "kernel traffic of hosts at the rate of their links",
         "netem": "delay and loss imposed by the kernel; without it links are native to the data plane",
     }
     found = dict.fromkeys(needs, "not looked at: it needs what is missing above")
@@ -117,10 +118,8 @@ def _probe(found: dict[str, str]) -> None:
             pair = netlink.create_veth(a, b, 1500, "create a veth pair")
             if attempt("veth", lambda: control.apply([pair])):
                 attempt("AF_PACKET", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close())
-                shaper = netlink.set_qdisc(a.index, netlink.tbf(1_000_000, 1514))
-                attempt("tbf", lambda: control.apply([shaper]))
-                emulator = netlink.set_qdisc(b.index, _NETEM)
-                attempt("netem", lambda: control.apply([emulator]))
+                attempt("htb", lambda: set_qdisc(control, a.index, htb(1_000_000, 1514)))
+                attempt("netem", lambda: set_qdisc(control, b.index, _NETEM))
     finally:
         os.close(home)
 

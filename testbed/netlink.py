@@ -18,29 +18,27 @@ from types import TracebackType
 from typing import Any
 
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
-    RTM_DELQDISC,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
-    RTM_GETQDISC,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
-    RTM_NEWQDISC,
-    TC_H_ROOT,
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.tcmsg import tcmsg  # type: ignore[import-untyped]
 
 from testbed.errors import DriverError
 
 IFF_UP, IFF_NOARP = 0x1, 0x80
 LOOPBACK_INDEX = 1
 
-_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
-_NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
+# Flags of a request: NLM_F_DUMP, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE
+DUMP = 0x300
+REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
+
+_NLM_F_REQUEST, _NLM_F_ACK = 0x1, 0x4
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
@@ -80,14 +78,6 @@ class Endpoint:
     index: int
     name: str
     mac: str | None
-
-
-@dataclass(frozen=True)
-class Qdisc:
-    """A root queueing discipline: its kind and the encoded attributes inside TCA_OPTIONS."""
-
-    kind: str
-    options: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -248,6 +238,11 @@ def attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
+def encode_request(kind: int, flags: int, body: bytes) -> bytes:
+    """Encode one request around its body: the message's own struct and its attributes."""
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
+
+
 def _encode(message: Any, kind: int, flags: int = 0) -> bytes:
     message["header"] = {"type": kind, "flags": flags}
     message.encode()
@@ -281,7 +276,7 @@ def create_veth(a: Endpoint, b: Endpoint, mtu_bytes: int, purpose: str) -> Messa
     # IFLA_INFO_KIND, and in IFLA_INFO_DATA the other end as VETH_INFO_PEER
     peer = attribute(1, _IFINFO.pack(socket.AF_UNSPEC, 0, b.index, 0, 0) + _link_attributes(b, mtu_bytes))
     info = attribute(1, b"veth\0") + attribute(2, peer)
-    data = _link_message(a.index, request=_NLM_F_CREATE | _NLM_F_EXCL) + _link_attributes(a, mtu_bytes)
+    data = _link_message(a.index, request=CREATE | EXCLUSIVE) + _link_attributes(a, mtu_bytes)
     return Message(data + attribute(_IFLA["LINKINFO"], info), purpose)
 
 
@@ -300,7 +295,7 @@ def add_address(index: int, address: str, prefix_length: int) -> Message:
     message["index"] = index
     message["prefixlen"] = prefix_length
     message["attrs"] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
-    return Message(_encode(message, RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_REPLACE), f"add address {address}")
+    return Message(_encode(message, RTM_NEWADDR, CREATE | REPLACE), f"add address {address}")
 
 
 @lru_cache(maxsize=65536)
@@ -311,53 +306,14 @@ def add_neighbour(index: int, address: str, mac: str) -> Message:
     message["ifindex"] = index
     message["state"] = _NUD_PERMANENT
     message["attrs"] = [("NDA_DST", address), ("NDA_LLADDR", mac)]
-    return Message(_encode(message, RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_REPLACE), f"add neighbour {address}")
-
-
-def set_qdisc(index: int, qdisc: Qdisc | None) -> Message:
-    """Make `qdisc` the root queueing discipline of an interface; None restores the default.
-
-    The one place that decides what happens to frames which the kernel sends on an endpoint. Frames sent with
-    PACKET_QDISC_BYPASS do not pass it.
-    """
-    message = tcmsg()
-    message["index"] = index
-    message["parent"] = TC_H_ROOT
-    if qdisc is None:
-        return Message(_encode(message, RTM_DELQDISC), f"remove the qdisc of interface {index}")
-    message["handle"] = 0x10000
-    data = _encode(message, RTM_NEWQDISC, _NLM_F_CREATE | _NLM_F_REPLACE)
-    data += attribute(1, qdisc.kind.encode() + b"\0")  # TCA_KIND
-    if qdisc.options:
-        data += attribute(2, qdisc.options)  # TCA_OPTIONS
-    hint = f"does this kernel have sch_{qdisc.kind}?"
-    return Message(data, f"set qdisc {qdisc.kind} on interface {index}", hint)
-
-
-def tbf(rate_bps: int, frame_bytes: int) -> Qdisc:
-    """Describe a token bucket of `rate_bps` whose largest frame is `frame_bytes` long.
-
-    The bucket holds a millisecond of traffic, and two frames at least; as much again, and 64 frames, may wait.
-    """
-    if rate_bps < 8 or frame_bytes < 1:
-        raise ValueError(f"a token bucket needs at least 8 bit/s and 1 byte, not {rate_bps} and {frame_bytes}")
-    rate = rate_bps // 8
-    burst = min(max(2 * frame_bytes, rate // 1000), 0x7FFFFFFF)
-    limit = min(burst + 64 * frame_bytes, 0xFFFFFFFF)
-    # struct tc_tbf_qopt: two tc_ratespec (cell_log, linklayer, overhead, cell_align, mpu, rate), limit, buffer, mtu.
-    # Link layer 1 (Ethernet) frees us from the rate table; the burst goes in bytes in an attribute of its own.
-    parameters = struct.pack("=BBHhHI BBHhHI III", 0, 1, 0, 0, 0, min(rate, 0xFFFFFFFF), *[0] * 6, limit, 0, 0)
-    options = attribute(1, parameters) + attribute(6, struct.pack("=I", burst))
-    if rate > 0xFFFFFFFE:
-        options += attribute(4, struct.pack("=Q", rate))
-    return Qdisc("tbf", options)
+    return Message(_encode(message, RTM_NEWNEIGH, CREATE | REPLACE), f"add neighbour {address}")
 
 
 def read_links(netlink: Netlink) -> list[Link]:
     """List the interfaces of the socket's namespace."""
     message = ifinfmsg()
     message["family"] = socket.AF_UNSPEC
-    answers = netlink.query(Message(_encode(message, RTM_GETLINK, _NLM_F_DUMP), "list interfaces"))
+    answers = netlink.query(Message(_encode(message, RTM_GETLINK, DUMP), "list interfaces"))
     return [_link(payload) for kind, payload in answers if kind == RTM_NEWLINK]
 
 
@@ -393,7 +349,7 @@ def read_addresses(netlink: Netlink) -> set[tuple[int, str, int]]:
     message = ifaddrmsg()
     message["family"] = socket.AF_INET
     found = set()
-    for kind, payload in netlink.query(Message(_encode(message, RTM_GETADDR, _NLM_F_DUMP), "list addresses")):
+    for kind, payload in netlink.query(Message(_encode(message, RTM_GETADDR, DUMP), "list addresses")):
         if kind == RTM_NEWADDR:
             _family, prefix_length, _flags, _scope, index = struct.unpack_from("=BBBBI", payload)
             local = attributes(payload, 8).get(2, b"")
@@ -407,24 +363,10 @@ def read_neighbours(netlink: Netlink) -> set[tuple[int, str, str]]:
     message = ndmsg()
     message["family"] = socket.AF_INET
     found = set()
-    for kind, payload in netlink.query(Message(_encode(message, RTM_GETNEIGH, _NLM_F_DUMP), "list neighbours")):
+    for kind, payload in netlink.query(Message(_encode(message, RTM_GETNEIGH, DUMP), "list neighbours")):
         if kind == RTM_NEWNEIGH:
             _family, index, state, _flags, _type = struct.unpack_from("=BxxxiHBB", payload)
             values = attributes(payload, 12)
             if state & _NUD_PERMANENT and len(values.get(1, b"")) == 4:
                 found.add((index, socket.inet_ntoa(values[1]), values.get(2, b"").hex(":")))
-    return found
-
-
-def read_qdiscs(netlink: Netlink) -> dict[int, Qdisc]:
-    """Return the root queueing discipline of every interface of the socket's namespace, by interface index."""
-    message = tcmsg()
-    message["family"] = socket.AF_UNSPEC
-    found = {}
-    for kind, payload in netlink.query(Message(_encode(message, RTM_GETQDISC, _NLM_F_DUMP), "list qdiscs")):
-        if kind == RTM_NEWQDISC:
-            _family, index, _handle, parent, _info = struct.unpack_from("=BxxxiIII", payload)
-            values = attributes(payload, 20)
-            if parent == TC_H_ROOT:
-                found[index] = Qdisc(values.get(1, b"").rstrip(b"\0").decode(), values.get(2, b""))
     return found

@@ -17,12 +17,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed import kernel, netlink
+from testbed import kernel, netlink, qdisc
 from testbed.drivers import Attachment, Plan
 from testbed.errors import DriverError
 from testbed.kernel import Namespace
 from testbed.netlink import Endpoint, Message
 from testbed.offloads import disable_offloads
+from testbed.qdisc import Qdisc
 
 DEFAULT_MTU_BYTES = 4200
 """IP MTU of a link whose plan names none: holds a RoCEv2 packet of path MTU 4096 with all its headers."""
@@ -145,7 +146,7 @@ class NetnsDriver:
     def shape(self, lab: str, node: str, port: str, rate_bps: int) -> None:
         """Limit the kernel traffic that a host sends on a port to `rate_bps` of wall time; 0 lifts the limit.
 
-        Leaves the emulated NIC alone: its socket bypasses queueing disciplines.
+        Leaves the frames of the emulated NIC alone.
         """
         with _system_errors("shape"), _opened(lab) as namespaces:
             for namespace in namespaces:
@@ -154,8 +155,8 @@ class NetnsDriver:
                 for link in netlink.read_links(namespace.netlink):
                     if link.name == port:
                         frame_bytes = link.mtu_bytes + _ETHERNET_HEADER_BYTES
-                        qdisc = netlink.tbf(rate_bps, frame_bytes) if rate_bps else None
-                        namespace.netlink.apply([netlink.set_qdisc(link.index, qdisc)])
+                        shaper = qdisc.htb(rate_bps, frame_bytes) if rate_bps else None
+                        qdisc.set_qdisc(namespace.netlink, link.index, shaper)
                         return
         raise DriverError(f"shape {node}:{port} of lab {lab}", errno.ENODEV)
 
@@ -246,7 +247,8 @@ def _stands(layout: _Layout, dilation: int) -> bool:
         if all(loopback.flags & netlink.IFF_UP for loopback in loopbacks):
             _compare(layout, existing)
             for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
-                namespace.netlink.apply(_shaping(node, dilation))
+                for index, shaper in _shapers(node, dilation):
+                    qdisc.set_qdisc(namespace.netlink, index, shaper)
             return True
     _remove(kernel.open_namespaces(layout.lab), ())
     return False
@@ -314,15 +316,17 @@ def _configuration(layout: _Layout, node: _Node) -> Iterator[Message]:
         yield netlink.add_neighbour(index, address, mac)
 
 
-def _shaping(node: _Node, dilation: int) -> list[Message]:
-    """Limit what a host's kernel sends to the port's nominal rate, in wall time."""
-    messages = []
+def _shapers(node: _Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
+    """Yield what limits a host's kernel to the port's nominal rate, in wall time, with the interface to put it on."""
     for interface in node.interfaces:
         if interface.rate_bps:
-            rate_bps = max(interface.rate_bps // dilation, 8)
-            qdisc = netlink.tbf(rate_bps, interface.mtu_bytes + _ETHERNET_HEADER_BYTES)
-            messages.append(netlink.set_qdisc(interface.index, qdisc))
-    return messages
+            rate_bps = max(interface.rate_bps // dilation, qdisc.MINIMUM_RATE_BPS)
+            yield interface.index, qdisc.htb(rate_bps, interface.mtu_bytes + _ETHERNET_HEADER_BYTES)
+
+
+def _shaping(node: _Node, dilation: int) -> Iterator[Message]:
+    for index, shaper in _shapers(node, dilation):
+        yield from qdisc.new_qdisc(index, shaper)
 
 
 def _sorted_nodes(layout: _Layout) -> list[_Node]:

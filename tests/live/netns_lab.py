@@ -4,7 +4,6 @@ import ctypes
 import functools
 import os
 import socket
-import struct
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from testbed import kernel, netlink
+from testbed import kernel
 
 T = TypeVar("T")
 libc = ctypes.CDLL(None, use_errno=True)
@@ -91,11 +90,3 @@ def inside(lab: str, node: str, work: Callable[[], T]) -> T:
         return work()
 
     return kernel.in_thread(entered)
-
-
-def tbf_rate(qdisc: netlink.Qdisc) -> int:
-    """Return the bit rate of a token bucket as the kernel reports it."""
-    assert qdisc.kind == "tbf"
-    options = netlink.attributes(qdisc.options, 0)
-    (rate,) = struct.unpack_from("=I", options[1], 8)
-    return 8 * (int.from_bytes(options[4], "little") if 4 in options else int(rate))

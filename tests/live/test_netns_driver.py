@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from testbed import doctor, netlink
+from testbed import doctor, netlink, qdisc
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
-from tests.live.netns_lab import inside, isolated, make_plan, snapshot, tbf_rate
+from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
 
@@ -82,7 +82,7 @@ def test_what_is_built_reads_back_as_planned() -> None:
             assert netlink.read_neighbours(control) == {
                 (host.index, f"198.19.0.{other + 1}", f"02:00:01:00:00:{other:02x}") for other in others
             }
-            assert tbf_rate(netlink.read_qdiscs(control)[host.index]) == 100_000_000
+            assert qdisc.read_shaped_rate(control, host.index) == 100_000_000
     with inside("live", "s0", netlink.Netlink) as control:
         assert [(link.name, link.mac) for link in netlink.read_links(control)[1:]] == [
             (f"eth{n + 1}", f"02:00:00:00:03:{n:02x}") for n in range(3)
@@ -200,7 +200,7 @@ def test_shaping_limits_what_the_kernel_sends() -> None:
     driver = NetnsDriver()
     driver.deploy(make_plan("live", hosts=2, switches=0), dilation=1)
     with inside("live", "h0", netlink.Netlink) as control:
-        assert tbf_rate(netlink.read_qdiscs(control)[101]) == 100_000_000_000
+        assert qdisc.read_shaped_rate(control, 101) == 100_000_000_000
     rate_bps, count, size = 40_000_000, 100, 4000
     driver.shape("live", "h0", "eth1", rate_bps)
     a, b = udp_socket("live", "h0", "198.19.0.1"), udp_socket("live", "h1", "198.19.0.2")
@@ -209,14 +209,45 @@ def test_shaping_limits_what_the_kernel_sends() -> None:
         a.sendto(bytes(size), ("198.19.0.2", 7000))
         b.recv(65536)
     elapsed_ns = time.monotonic_ns() - start
-    bucket_bytes = 2 * (4200 + 14)
+    bucket_bytes = 2 * (4200 + 14) + size  # a frame may leave as long as the bucket is not empty
     assert elapsed_ns >= (count * size - bucket_bytes) * 8 * 1_000_000_000 // rate_bps
     driver.shape("live", "h0", "eth1", 0)
     with inside("live", "h0", netlink.Netlink) as control:
-        assert netlink.read_qdiscs(control).get(101, netlink.Qdisc("noqueue")).kind == "noqueue"
+        assert qdisc.read_shaped_rate(control, 101) is None
+        assert qdisc.read_qdiscs(control)[101].kind == "noqueue"
+    driver.shape("live", "h0", "eth1", rate_bps)
+    driver.shape("live", "h0", "eth1", 2 * rate_bps)
+    with inside("live", "h0", netlink.Netlink) as control:
+        assert qdisc.read_shaped_rate(control, 101) == 2 * rate_bps
+        qdisc.set_qdisc(control, 101, qdisc.Qdisc("pfifo", (64).to_bytes(4, "little"), 0x70000))
+    driver.deploy(make_plan("live", hosts=2, switches=0), dilation=1000)  # whatever was put there by hand
+    with inside("live", "h0", netlink.Netlink) as control:
+        assert qdisc.read_shaped_rate(control, 101) == 100_000_000
     with pytest.raises(DriverError) as caught:
         driver.shape("live", "h0", "eth7", rate_bps)
     assert caught.value.errno == errno.ENODEV
+
+
+@isolated
+def test_frames_of_the_emulated_nic_go_unshaped_and_are_seen() -> None:
+    driver = NetnsDriver()
+    driver.deploy(make_plan("live"))
+    driver.shape("live", "h0", "eth1", 80_000)
+    nic, stack, watcher, wire = (packet_socket("live", node, "eth1") for node in ("h0", "h0", "h0", "s0"))
+    nic.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, qdisc.SHAPER_HANDLE)
+    header = b"\x02" * 12 + ETHERTYPE.to_bytes(2, "big")
+    for _ in range(20):  # a burst of some frames leaves at once, the rest would take eight seconds
+        stack.send(header + b"s" + bytes(4000))
+    start = time.monotonic_ns()
+    for number in range(200):
+        frame = header + b"n" + number.to_bytes(2, "big") + bytes(4000)
+        nic.send(frame)
+        for listener in (wire, watcher):
+            while (seen := listener.recv(65536))[14:15] == b"s":
+                continue
+            assert seen == frame
+    # At the shaped rate they would take 80 seconds.
+    assert time.monotonic_ns() - start < 20_000_000_000
 
 
 @isolated
@@ -247,7 +278,7 @@ def test_the_doctor_finds_what_the_kernel_has_and_leaves_no_trace() -> None:
     before = snapshot()
     found = {check.name: check for check in doctor.checks()}
     assert snapshot() == before
-    for name in ("root", "kernel", "netns", "veth", "AF_PACKET", "tbf"):
+    for name in ("root", "kernel", "netns", "veth", "AF_PACKET", "htb"):
         assert found[name].ok, found[name]
     # tc asks the same question by another road.
     NetnsDriver().deploy(make_plan("live"))
@@ -256,6 +287,6 @@ def test_the_doctor_finds_what_the_kernel_has_and_leaves_no_trace() -> None:
     assert doctor.has_netem() == found["netem"].ok
     os.setresuid(65534, 65534, 65534)
     unprivileged = {check.name: check for check in doctor.checks()}
-    for name in ("root", "netns", "veth", "AF_PACKET", "tbf", "netem"):
+    for name in ("root", "netns", "veth", "AF_PACKET", "htb", "netem"):
         assert not unprivileged[name].ok
         assert "root" in unprivileged[name].detail

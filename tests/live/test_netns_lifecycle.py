@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from testbed import kernel, netlink
+from testbed import kernel, netlink, qdisc
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
-from tests.live.netns_lab import inside, isolated, make_plan, snapshot, tbf_rate
+from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
 
@@ -63,7 +63,7 @@ def test_deploying_twice_changes_nothing() -> None:
     assert driver.deploy(plan, dilation=500) == first
     assert identities() == before
     with inside("live", "h0", netlink.Netlink) as control:
-        assert tbf_rate(netlink.read_qdiscs(control)[101]) == 200_000_000
+        assert qdisc.read_shaped_rate(control, 101) == 200_000_000
     assert driver.redeploy(plan) == first
     assert identities() != before
 

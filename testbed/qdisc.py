@@ -1,0 +1,168 @@
+"""Queueing disciplines: what becomes of the frames that are sent on an interface.
+
+At a host, the kernel's own traffic is held to the rate of the port, but not the frames of the emulated NIC, which leave
+by the same interface at times that are right already. An htb of handle `SHAPER_HANDLE` does both: it sends frames whose
+socket priority is its handle on at once, before all others, and puts the rest into its one class. Such frames pass the
+qdisc all the same, since the kernel shows the frames of a socket that bypasses it to no listener on the interface.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
+    RTM_DELQDISC,
+    RTM_GETQDISC,
+    RTM_GETTCLASS,
+    RTM_NEWQDISC,
+    RTM_NEWTCLASS,
+    TC_H_ROOT,
+)
+
+from testbed.netlink import CREATE, DUMP, REPLACE, Message, Netlink, attribute, attributes, encode_request
+
+SHAPER_HANDLE = 0x0001_0000
+"""Handle of the htb at hosts, 1:0 as tc writes it; the data plane sends the NIC's frames with it as SO_PRIORITY."""
+
+MINIMUM_RATE_BPS = 8_000
+"""The slowest class: htb forgets what a class owes it beyond a minute, so that slower ones would send too much."""
+
+_SHAPED_CLASS = SHAPER_HANDLE | 0x10
+# More frames than the send buffer of the NIC's socket (4 MiB, of which a frame takes 768 bytes or more) can hold.
+_DIRECT_FRAMES = 16_384
+_BURST_PER_SECOND = 4_000  # a burst of 250 µs, so that a late timer costs no throughput
+_WAITING_FRAMES = 64
+_WAITING_PER_SECOND = 10  # 100 ms
+_WAITING_BYTES = 16 << 20
+_TICK_NS = 64  # what the kernel counts a bucket's size in
+_U32 = 0xFFFFFFFF
+_ETHERNET = 1  # a link layer that is named frees us from the rate tables of old
+
+_TCMSG = struct.Struct("=BxxxiIII")  # family, interface index, handle, parent, info
+_RATE = struct.Struct("=BBHhHI")  # struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate in bytes/s
+_TCA_KIND, _TCA_OPTIONS = 1, 2
+_HTB_PARAMETERS, _HTB_INIT, _HTB_DIRECT_QLEN, _HTB_RATE64, _HTB_CEIL64 = 1, 2, 5, 6, 7
+
+
+@dataclass(frozen=True)
+class TrafficClass:
+    """A class of a queueing discipline. `options` None: the discipline makes this class by itself."""
+
+    class_id: int
+    options: bytes | None
+    leaf: Qdisc | None = None
+
+
+@dataclass(frozen=True)
+class Qdisc:
+    """A queueing discipline: kind, encoded attributes inside TCA_OPTIONS, handle (0: the kernel chooses), classes."""
+
+    kind: str
+    options: bytes = b""
+    handle: int = 0
+    classes: tuple[TrafficClass, ...] = ()
+
+
+def htb(rate_bps: int, frame_bytes: int) -> Qdisc:
+    """Describe what a host's interface has: the NIC's frames pass, all others leave at `rate_bps` of wall time.
+
+    `frame_bytes` is the longest frame without FCS. Others may leave in bursts of 250 µs or two frames, and of them
+    100 ms (at most 16 MiB) or 64 frames may wait; more are dropped.
+    """
+    if rate_bps < MINIMUM_RATE_BPS or frame_bytes < 1:
+        raise ValueError(f"at least {MINIMUM_RATE_BPS} bit/s and frames of 1 byte, not {rate_bps} and {frame_bytes}")
+    rate = rate_bps // 8
+    burst_bytes = max(2 * frame_bytes, rate // _BURST_PER_SECOND)
+    burst_ticks = min(burst_bytes * 1_000_000_000 // rate // _TICK_NS, _U32)
+    speed = _RATE.pack(0, _ETHERNET, 0, 0, 0, min(rate, _U32))
+    # struct tc_htb_opt: rate, ceiling, the bucket of each, quantum (of no meaning for a single class), level, priority
+    parameters = speed + speed + struct.pack("=5I", burst_ticks, burst_ticks, frame_bytes, 0, 0)
+    options = attribute(_HTB_PARAMETERS, parameters)
+    if rate >= _U32:
+        options += attribute(_HTB_RATE64, struct.pack("=Q", rate)) + attribute(_HTB_CEIL64, struct.pack("=Q", rate))
+    waiting_bytes = max(_WAITING_FRAMES * frame_bytes, min(rate // _WAITING_PER_SECOND, _WAITING_BYTES))
+    leaf = Qdisc("bfifo", struct.pack("=I", waiting_bytes))
+    # struct tc_htb_glob: version, divisor of the quantum, default class, debug, direct packets
+    start = attribute(_HTB_INIT, struct.pack("=5I", 3, 10, _SHAPED_CLASS & 0xFFFF, 0, 0))
+    start += attribute(_HTB_DIRECT_QLEN, struct.pack("=I", _DIRECT_FRAMES))
+    return Qdisc("htb", start, SHAPER_HANDLE, (TrafficClass(_SHAPED_CLASS, options, leaf),))
+
+
+def new_qdisc(index: int, qdisc: Qdisc) -> list[Message]:
+    """Ask for `qdisc` at the root of an interface that has none but the kernel's default.
+
+    The one place that decides what happens to frames which the kernel sends on an endpoint.
+    """
+    return list(_messages(index, qdisc, TC_H_ROOT))
+
+
+def set_qdisc(netlink: Netlink, index: int, qdisc: Qdisc | None) -> None:
+    """Make `qdisc` the root of an interface, whatever it has; None restores the kernel's default. Raises DriverError.
+
+    Of a classful discipline that is there already only the classes change, and no frame that waits is lost.
+    """
+    found = read_qdiscs(netlink).get(index)
+    if qdisc is not None and qdisc.classes and found and (found.kind, found.handle) == (qdisc.kind, qdisc.handle):
+        netlink.apply(list(_class_messages(index, qdisc)))
+        return
+    messages = []
+    if found is not None and found.handle:
+        remove = encode_request(RTM_DELQDISC, 0, _TCMSG.pack(socket.AF_UNSPEC, index, 0, TC_H_ROOT, 0))
+        messages.append(Message(remove, f"remove the qdisc of interface {index}"))
+    if qdisc is not None:
+        messages += new_qdisc(index, qdisc)
+    netlink.apply(messages)
+
+
+def _messages(index: int, qdisc: Qdisc, parent: int) -> Iterator[Message]:
+    """Ask for a discipline below `parent` with all that is below it; what is there of the same kind is changed."""
+    yield _message(RTM_NEWQDISC, index, qdisc.handle, parent, qdisc.kind, qdisc.options)
+    yield from _class_messages(index, qdisc)
+
+
+def _class_messages(index: int, qdisc: Qdisc) -> Iterator[Message]:
+    for entry in qdisc.classes:
+        if entry.options is not None:
+            yield _message(RTM_NEWTCLASS, index, entry.class_id, qdisc.handle, qdisc.kind, entry.options)
+        if entry.leaf is not None:
+            yield from _messages(index, entry.leaf, entry.class_id)
+
+
+def _message(kind: int, index: int, handle: int, parent: int, name: str, options: bytes) -> Message:
+    data = _TCMSG.pack(socket.AF_UNSPEC, index, handle, parent, 0) + attribute(_TCA_KIND, name.encode() + b"\0")
+    if options:
+        data += attribute(_TCA_OPTIONS, options)
+    what = "qdisc" if kind == RTM_NEWQDISC else "class of"
+    hint = f"does this kernel have sch_{name}?"
+    return Message(encode_request(kind, CREATE | REPLACE, data), f"set {what} {name} on interface {index}", hint)
+
+
+def read_qdiscs(netlink: Netlink) -> dict[int, Qdisc]:
+    """Return the root queueing discipline, without classes, of every interface of the socket's namespace, by index."""
+    message = Message(encode_request(RTM_GETQDISC, DUMP, _TCMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)), "list qdiscs")
+    found = {}
+    for kind, payload in netlink.query(message):
+        if kind == RTM_NEWQDISC:
+            _family, index, handle, parent, _info = _TCMSG.unpack_from(payload)
+            values = attributes(payload, _TCMSG.size)
+            if parent == TC_H_ROOT:
+                name = values.get(_TCA_KIND, b"").rstrip(b"\0").decode()
+                found[index] = Qdisc(name, values.get(_TCA_OPTIONS, b""), handle)
+    return found
+
+
+def read_shaped_rate(netlink: Netlink, index: int) -> int | None:
+    """Return the bit/s to which the kernel's traffic on an interface is held; None if it is not."""
+    data = _TCMSG.pack(socket.AF_UNSPEC, index, 0, 0, 0)
+    for kind, payload in netlink.query(Message(encode_request(RTM_GETTCLASS, DUMP, data), "list classes")):
+        if kind != RTM_NEWTCLASS or _TCMSG.unpack_from(payload)[2] != _SHAPED_CLASS:
+            continue
+        values = attributes(attributes(payload, _TCMSG.size).get(_TCA_OPTIONS, b""), 0)
+        if _HTB_RATE64 in values:
+            return 8 * int.from_bytes(values[_HTB_RATE64], "little")
+        if _HTB_PARAMETERS in values:
+            return 8 * int(_RATE.unpack_from(values[_HTB_PARAMETERS])[5])
+    return None
