@@ -24,7 +24,6 @@ import resource
 import select
 import signal
 import stat
-import subprocess
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -42,14 +41,14 @@ _MARK_MODE = stat.S_ISVTX
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 _CLONE_NEWNET = 0x40000000
-_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
-_MNT_DETACH = 2
+MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 1 << 20
+MNT_DETACH = 2
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
 _GRACE_MS = 500
 _KILL_ROUNDS = 10
 _SPARE_DESCRIPTORS = 256
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 T = TypeVar("T")
 
@@ -132,7 +131,7 @@ def in_thread(work: Callable[[], T]) -> T:
 
 def unshare_network() -> None:
     """Move the calling thread into a new network namespace; only for threads that end there."""
-    _check(_libc.unshare(_CLONE_NEWNET), "create a network namespace")
+    check(libc.unshare(_CLONE_NEWNET), "create a network namespace")
 
 
 @contextmanager
@@ -183,7 +182,7 @@ def _create(lab: str, node: str) -> Namespace:
         _mark(path)
         undo.callback(os.unlink, path)
         source = f"/proc/self/fd/{fd}"
-        _check(_libc.mount(source.encode(), path.encode(), b"none", _MS_BIND, None), f"bind namespace {path}")
+        check(libc.mount(source.encode(), path.encode(), b"none", MS_BIND, None), f"bind namespace {path}")
         undo.pop_all()
     return Namespace(lab, node, fd, socket)
 
@@ -246,7 +245,7 @@ def _open(path: str) -> Namespace | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    if _libc.setns(fd, _CLONE_NEWNET) != 0:
+    if libc.setns(fd, _CLONE_NEWNET) != 0:
         os.close(fd)
         return None  # not a network namespace
     socket = Netlink()
@@ -267,7 +266,7 @@ def remove_namespaces(namespaces: Iterable[Namespace]) -> None:
     for namespace in reversed(list(namespaces)):
         path = namespace.path
         namespace.close()
-        _check(_libc.umount2(path.encode(), _MNT_DETACH), f"unbind namespace {path}")
+        check(libc.umount2(path.encode(), MNT_DETACH), f"unbind namespace {path}")
         os.unlink(path)
 
 
@@ -287,7 +286,7 @@ def remove_leftovers() -> None:
             names = [other for other in names if other != name]
     if not names and _is_our_mount(NAMESPACE_DIRECTORY):
         # Refused while anything at all uses it, which is then the reason to leave it.
-        _libc.umount2(NAMESPACE_DIRECTORY.encode(), 0)
+        libc.umount2(NAMESPACE_DIRECTORY.encode(), 0)
 
 
 def _is_our_mount(path: str) -> bool:
@@ -310,32 +309,16 @@ def _prepare_directory() -> None:
     os.makedirs(NAMESPACE_DIRECTORY, mode=0o755, exist_ok=True)
     directory = NAMESPACE_DIRECTORY.encode()
     operation = f"mount {NAMESPACE_DIRECTORY}"
-    share = functools.partial(_libc.mount, b"", directory, b"none", _MS_SHARED | _MS_REC, None)
+    share = functools.partial(libc.mount, b"", directory, b"none", MS_SHARED | MS_REC, None)
     if share() == 0:
         return
     if ctypes.get_errno() != errno.EINVAL:  # which says that nothing is mounted there
         raise DriverError(operation, ctypes.get_errno())
     if os.listdir(NAMESPACE_DIRECTORY):
-        _check(_libc.mount(directory, directory, b"none", _MS_BIND | _MS_REC, None), operation)
+        check(libc.mount(directory, directory, b"none", MS_BIND | MS_REC, None), operation)
     else:
-        _check(_libc.mount(b"testbed", directory, b"tmpfs", 0, b"mode=755"), operation)
-    _check(share(), operation)
-
-
-def spawn_in(path: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a program inside the namespace bound at `path`, with this process's standard streams.
-
-    Raises DriverError if the namespace cannot be entered or the program not be started.
-    """
-
-    def work() -> subprocess.Popen[bytes]:
-        enter(path)
-        try:
-            return subprocess.Popen(list(argv))  # a child is born into the namespace of the thread that makes it
-        except OSError as error:
-            raise DriverError(f"run {argv[0]}", error.errno or 0) from error
-
-    return in_thread(work)
+        check(libc.mount(b"testbed", directory, b"tmpfs", 0, b"mode=755"), operation)
+    check(share(), operation)
 
 
 def enter(path: str) -> None:
@@ -345,7 +328,7 @@ def enter(path: str) -> None:
     except OSError as error:
         raise DriverError(f"open namespace {path}", error.errno or 0) from error
     try:
-        _check(_libc.setns(fd, _CLONE_NEWNET), f"enter namespace {path}")
+        check(libc.setns(fd, _CLONE_NEWNET), f"enter namespace {path}")
     finally:
         os.close(fd)
 
@@ -404,6 +387,7 @@ def _identity(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _check(result: int, operation: str) -> None:
+def check(result: int, operation: str) -> None:
+    """Raise DriverError if a call into libc has just failed."""
     if result != 0:
         raise DriverError(operation, ctypes.get_errno())

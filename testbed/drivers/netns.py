@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed import kernel, netlink, qdisc
+from testbed import inside, kernel, netlink, qdisc
 from testbed.drivers import Attachment, Plan
 from testbed.errors import DriverError
 from testbed.kernel import Namespace
@@ -132,10 +132,15 @@ class NetnsDriver:
     def exec_in(self, lab: str, node: str, argv: Sequence[str]) -> int:
         """Run a program inside a node with this process's standard streams; return its exit status.
 
-        A program ended by signal n gives 128 + n, as in a shell. An interrupt reaches the program from the terminal;
-        this process waits on. Raises DriverError if the program cannot be started.
+        The names of the lab's hosts lead to the addresses of their kernels. A program ended by signal n gives 128 + n,
+        as in a shell. An interrupt reaches the program from the terminal; this process waits on. Raises DriverError if
+        the program cannot be started.
         """
-        process = kernel.spawn_in(self.namespace_path(lab, node), argv)
+        with _system_errors("exec"), _opened(lab) as namespaces:
+            nodes = {namespace.node: namespace for namespace in namespaces}
+            if node not in nodes:
+                raise DriverError(f"find node {node} of lab {lab}", errno.ENOENT)
+            process = inside.spawn_in(nodes[node].path, argv, _addresses(namespaces))
         while True:
             try:
                 status = process.wait()
@@ -184,6 +189,16 @@ def _by_lab(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:
     for namespace in namespaces:
         labs[namespace.lab].append(namespace.node)
     return {lab: sorted(nodes) for lab, nodes in sorted(labs.items())}
+
+
+def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
+    """Return the address at which each host's kernel is found; switches have none."""
+    return {
+        namespace.node: address
+        for namespace in namespaces
+        for index, address, _prefix_length in netlink.read_addresses(namespace.netlink)
+        if index >= _FIRST_INDEX
+    }
 
 
 def _layout(plan: Plan) -> _Layout:

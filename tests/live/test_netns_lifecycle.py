@@ -226,7 +226,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_destroy_cannot_find() -> None:
 
 @isolated
 def test_a_kill_on_either_side_of_naming_a_namespace_is_recovered() -> None:
-    driver, plan, mount = NetnsDriver(), make_plan("live"), kernel._libc.mount
+    driver, plan, mount = NetnsDriver(), make_plan("live"), kernel.libc.mount
 
     def die_around(before_mount: bool) -> Callable[..., int]:
         def replacement(source: bytes, target: bytes, *rest: Any) -> int:
@@ -243,7 +243,7 @@ def test_a_kill_on_either_side_of_naming_a_namespace_is_recovered() -> None:
 
         def work(early: bool = before_mount) -> None:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(kernel._libc, "mount", die_around(early))
+                patch.setattr(kernel.libc, "mount", die_around(early))
                 driver.deploy(plan)
 
         assert run_and_kill(work, 60_000_000_000) is False  # it dies by itself, long before

@@ -1,0 +1,68 @@
+"""Programs inside a node: its network, its interfaces in /sys, and the names of its lab's hosts in /etc/hosts.
+
+A program gets a mount namespace of its own, as with `ip netns exec`. What is mounted there ends with the last process in
+it, whatever kills that, and nothing of it was ever on a disk: the hosts file lies on a tmpfs that no other process sees.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from testbed import kernel
+from testbed.errors import DriverError
+from testbed.kernel import MNT_DETACH, MS_BIND, MS_REC, check, libc
+
+_CLONE_NEWNS = 0x00020000
+_MS_SLAVE = 1 << 19
+_MS_HARDENED = 0x2 | 0x4 | 0x8  # no set-user-id, no devices, no execution
+_MS_READ_ONLY = 0x1
+_HOSTS = "/etc/hosts"
+_SYS = "/sys"
+
+
+def spawn_in(path: str, argv: Sequence[str], hosts: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program inside the namespace bound at `path`, with this process's standard streams.
+
+    `hosts`: addresses by name, known there besides what the system's /etc/hosts knows; they go first. Raises DriverError
+    if the namespace cannot be entered or the program not be started.
+    """
+
+    def work() -> subprocess.Popen[bytes]:
+        kernel.enter(path)
+        _prepare_mounts(hosts)
+        try:
+            # A child is born into the namespaces of the thread that makes it.
+            return subprocess.Popen(list(argv))
+        except OSError as error:
+            raise DriverError(f"run {argv[0]}", error.errno or 0) from error
+
+    return kernel.in_thread(work)
+
+
+def _prepare_mounts(hosts: Mapping[str, str]) -> None:
+    """Move the calling thread into a mount namespace of its own with a hosts file and a view of /sys of its own."""
+    check(libc.unshare(_CLONE_NEWNS), "create a mount namespace")
+    # What is unmounted outside goes here too, so that a program in a node keeps nothing alive; not the other way round.
+    check(libc.mount(b"none", b"/", None, MS_REC | _MS_SLAVE, None), "part from the mounts of the system")
+    read_only = bool(os.statvfs(_SYS).f_flag & os.ST_RDONLY)
+    try:
+        content = _hosts_file(Path(_HOSTS).read_bytes(), hosts)
+        check(libc.mount(b"testbed", _SYS.encode(), b"tmpfs", 0, b"mode=755"), "mount a place for the hosts file")
+        staged = Path(_SYS, "hosts")
+        staged.write_bytes(content)
+        staged.chmod(0o644)
+        check(libc.mount(bytes(staged), _HOSTS.encode(), b"none", MS_BIND, None), f"bind {_HOSTS}")
+        # The file stays where it is bound; /sys is free again.
+        check(libc.umount2(_SYS.encode(), MNT_DETACH), "unmount the place of the hosts file")
+    except OSError as error:
+        raise DriverError(f"write {_HOSTS}", error.errno or 0) from error
+    # The interfaces in sysfs are those of the namespace that mounts it. Where that is forbidden the view stays as it was.
+    libc.mount(b"sysfs", _SYS.encode(), b"sysfs", _MS_HARDENED | (_MS_READ_ONLY if read_only else 0), None)
+
+
+def _hosts_file(system: bytes, hosts: Mapping[str, str]) -> bytes:
+    """Return a hosts file with the lab's hosts before what the system's has: the first line that has a name counts."""
+    return "".join(f"{address}\t{name}\n" for name, address in sorted(hosts.items())).encode() + system

@@ -1,0 +1,92 @@
+"""What a program sees inside a node, and that nothing of it stays behind.
+
+Each test runs in a child process with a mount namespace and a /run of its own (see `isolated`).
+"""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from testbed import inside as node_programs
+from testbed import kernel
+from testbed.drivers.netns import NetnsDriver
+from tests.live.netns_lab import isolated, make_plan, snapshot
+
+pytestmark = pytest.mark.usefixtures("require_root")
+
+
+def output(node: str, script: str, lab: str = "live") -> list[str]:
+    """Return the lines that a shell script prints inside a node."""
+    file = Path("/run/output")
+    assert NetnsDriver().exec_in(lab, node, ["sh", "-ec", f"exec >{file}; {script}"]) == 0
+    return file.read_text().splitlines()
+
+
+@isolated
+def test_the_hosts_of_the_lab_have_names() -> None:
+    driver = NetnsDriver()
+    driver.deploy(make_plan("live", hosts=3, switches=1))
+    driver.deploy(make_plan("live-2", hosts=2, switches=0))
+    system = Path("/etc/hosts").read_bytes()
+    for node in ("h0", "s0"):
+        found = output(node, "getent hosts h0 h1 h2; ! getent hosts s0")
+        assert [line.split()[:2] for line in found] == [
+            ["198.19.0.1", "h0"],
+            ["198.19.0.2", "h1"],
+            ["198.19.0.3", "h2"],
+        ]
+        lines = ["198.19.0.1\th0", "198.19.0.2\th1", "198.19.0.3\th2"]
+        assert output(node, "cat /etc/hosts") == lines + system.decode().splitlines()
+    assert Path("/etc/hosts").read_bytes() == system
+    assert output("h0", "ping -q -c 2 -W 5 h1", lab="live-2")
+
+
+@isolated
+def test_a_node_shows_its_own_interfaces() -> None:
+    NetnsDriver().deploy(make_plan("live", hosts=3, switches=1))
+    before = sorted(os.listdir("/sys/class/net"))
+    assert sorted(output("s0", "ls /sys/class/net")) == ["eth1", "eth2", "eth3", "lo"]
+    assert output("h1", "cat /sys/class/net/eth1/address") == ["02:00:01:00:00:01"]
+    assert sorted(os.listdir("/sys/class/net")) == before
+
+
+@isolated
+def test_a_killed_program_leaves_nothing_and_one_that_lives_on_keeps_nothing() -> None:
+    driver, before = NetnsDriver(), snapshot()
+    places = ("/tmp", "/etc", "/run", "/dev/shm")
+    files = {place: set(os.listdir(place)) for place in places if place != "/run"}
+    driver.deploy(make_plan("live"))
+    with_lab = snapshot()
+    path = kernel.namespace_path("live", "h0")
+    script = "grep -c h0 /etc/hosts; kill -STOP $$"
+    programs = [node_programs.spawn_in(path, ["sh", "-c", script], {"h0": "198.19.0.1"}) for _ in range(2)]
+    for program in programs:
+        assert os.WIFSTOPPED(os.waitpid(program.pid, os.WUNTRACED)[1])
+    assert snapshot() == with_lab  # while they are there, nobody else sees what they see
+    killed, spared = programs
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    driver.destroy("live", spare={spared.pid})
+    assert snapshot() == before
+    mounts = Path(f"/proc/{spared.pid}/mountinfo").read_text()
+    assert "testbed-live" not in mounts, "the mounts of a program must not keep namespaces alive"
+    spared.kill()
+    spared.wait()
+    assert files == {place: set(os.listdir(place)) for place in files}
+
+
+@isolated
+def test_a_program_may_die_with_the_testbed_at_any_moment() -> None:
+    NetnsDriver().deploy(make_plan("live"))
+    before = snapshot()
+    child = os.fork()
+    if child == 0:
+        NetnsDriver().exec_in("live", "h0", ["sh", "-c", 'kill -KILL "$PPID"; kill -KILL $$'])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert snapshot() == before
+    subprocess.run(["test", "!", "-e", "/sys/hosts"], check=True)
+    NetnsDriver().destroy("live")
