@@ -146,6 +146,23 @@ fn a_paused_nic_sends_nothing_and_goes_on_at_the_picosecond() {
     assert_eq!(other.sent[0].at, Time::ZERO);
 }
 
+/// Nothing can be acknowledged that has not left: while the port is paused no retry is spent, however long it takes.
+#[test]
+fn a_pause_longer_than_all_retries_fails_no_connection() {
+    let mut pair = Pair::new(transport(Verb::Write), &[MTU]);
+    let renewals = 4;
+    for renewal in 0..renewals {
+        pair.inject(ns(1_000 + renewal * 300_000), Side::A, pause(&[(PRIORITY, u16::MAX)]));
+    }
+    pair.run_with(dropping(Side::A, &[0]));
+    pair.assert_delivered();
+    let end = ns(1_000 + (renewals - 1) * 300_000) + gbps(100).quanta(u16::MAX);
+    assert!(end.ps() > 16 * transport(Verb::Write).timeout.ps(), "four times what the retries last");
+    let starts: Vec<Time> = pair.from(Side::A).map(|sent| sent.at).collect();
+    assert_eq!(starts, [Time::ZERO, end]);
+    assert_eq!(pair.counters().timeouts, 1);
+}
+
 /// A data packet for `b` that the harness forges.
 fn forged(src: u32, packet: Packet, payload: &[u8]) -> Frame {
     let len = 74 + payload.len() as u16;

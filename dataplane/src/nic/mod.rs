@@ -363,7 +363,7 @@ impl Nic {
     fn retransmit(&mut self, index: usize, now: Time) {
         let qp = &mut self.qps[index];
         if qp.requester.deadline() <= now {
-            qp.requester.time_out(now);
+            qp.requester.time_out();
             if qp.requester.failed() {
                 self.events.push_back(Event::QpFailed { qpn: qp.config.qpn });
                 return;

@@ -174,7 +174,7 @@ impl Requester {
     }
 
     /// The retransmission timer ran out: go back, or fail once the retries are used up.
-    pub fn time_out(&mut self, now: Time) {
+    pub fn time_out(&mut self) {
         self.counters.timeouts += 1;
         if self.retries_left == 0 {
             self.failed = true;
@@ -182,7 +182,6 @@ impl Requester {
             return;
         }
         self.retries_left -= 1;
-        self.deadline = now + self.transport.timeout;
         self.go_back();
     }
 
@@ -204,7 +203,7 @@ impl Requester {
         if unacknowledged > self.unacknowledged {
             self.unacknowledged = unacknowledged;
             self.retries_left = self.transport.retries;
-            let outstanding = self.high > unacknowledged;
+            let outstanding = self.next > unacknowledged;
             self.deadline = if outstanding { now + self.transport.timeout } else { Time::NEVER };
         }
         while self.messages.front().is_some_and(|message| message.end <= self.unacknowledged) {
@@ -218,9 +217,11 @@ impl Requester {
         before..self.finished
     }
 
+    /// Send again from the oldest packet not acknowledged. The timer starts when that one leaves: a paused port spends no retries.
     fn go_back(&mut self) {
         self.next = self.unacknowledged;
         self.current = 0;
+        self.deadline = Time::NEVER;
     }
 }
 

@@ -123,6 +123,12 @@ impl Pair {
         }
     }
 
+    /// Have a frame reach one side at `at`, from nowhere.
+    pub fn inject(&mut self, at: Time, to: Side, frame: Frame) {
+        self.numbers += 1;
+        self.wire.push((at, self.numbers, to, frame));
+    }
+
     /// Run on a wire that loses nothing.
     pub fn run(&mut self) {
         self.run_with(|_, _| Fate::Deliver);
