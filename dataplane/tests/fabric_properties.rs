@@ -9,7 +9,7 @@ use common::lab::{
     buffered_bytes, come_to_rest, finish, is_delivered, pauses_sent, started, Message, Shape, Transport,
 };
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::TestRunner;
 
 const ALL_AT_ONCE: u64 = u64::MAX;
 
@@ -66,12 +66,6 @@ fn experiment() -> impl Strategy<Value = (Shape, Vec<Message>, Transport)> {
     })
 }
 
-/// The same cases on every machine, every time.
-fn runner(cases: u32) -> TestRunner {
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
-}
-
 fn check_accounts(lab: &Emulation) -> Result<(), TestCaseError> {
     let report = lab.report(None);
     prop_assert_eq!(&report["violations"], &serde_json::json!([]));
@@ -101,7 +95,7 @@ fn enough_headroom_loses_nothing_and_every_message_arrives() {
         pauses.set(pauses.get() + pauses_sent(&lab));
         Ok(())
     };
-    runner(150).run(&experiment(), property).unwrap();
+    TestRunner::new(common::cases(150)).run(&experiment(), property).unwrap();
     assert!(pauses.get() > 1_000, "these fabrics paused {} times: they prove nothing", pauses.get());
 }
 
@@ -115,7 +109,7 @@ fn the_same_seed_gives_the_same_run_however_it_is_sliced() {
         prop_assert_eq!(whole.report(None).to_string(), sliced.report(None).to_string());
         Ok(())
     };
-    runner(40).run(&(experiment(), 1u64..5_000), property).unwrap();
+    TestRunner::new(common::cases(40)).run(&(experiment(), 1u64..5_000), property).unwrap();
 }
 
 #[test]
@@ -142,7 +136,7 @@ fn losses_are_repaired_accounted_for_and_differ_by_seed() {
         }
         Ok(())
     };
-    runner(60).run(&experiment(), property).unwrap();
+    TestRunner::new(common::cases(60)).run(&experiment(), property).unwrap();
     assert!(lost.get() > 100, "{} frames lost: this proves nothing", lost.get());
 }
 

@@ -183,6 +183,8 @@ fn other_priorities_do_not_notice() {
 }
 
 proptest! {
+    #![proptest_config(common::cases(256))]
+
     /// Any sequence of requests pauses exactly the intervals that its sentences say: `is_paused`, `paused_time` and the next start.
     #[test]
     fn pauses_are_the_intervals_that_were_asked_for(

@@ -324,7 +324,7 @@ fn sequence_numbers_wrap() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(common::cases(300))]
 
     /// Loss, duplication and reordering in both directions: every message arrives exactly once, in order, in its place.
     #[test]

@@ -152,7 +152,7 @@ fn a_flow_stays_on_one_path_and_flows_spread() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(common::cases(200))]
 
     /// Whatever comes in and however the ways out are paused: every frame is out, dropped or waiting, and in the end the memory is free.
     #[test]

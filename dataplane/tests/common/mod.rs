@@ -7,3 +7,10 @@ pub mod bench;
 pub mod frames;
 pub mod lab;
 pub mod pair;
+
+use proptest::test_runner::{Config, RngSeed};
+
+/// So many cases, the same on every machine, every time.
+pub fn cases(cases: u32) -> Config {
+    Config { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() }
+}
