@@ -30,7 +30,7 @@ help: ## List the targets
 setup: $(VENV)/.testbed ## Make .venv with testbed in it, and install Debian packages when root
 
 run: setup ## Run a lossless all-reduce between two data centres; ARGS="…" for testbed's options
-	@$(BIN)/testbed run all_reduce -t two-dc --clock auto -b 1M -e 16M -f 4 $(ARGS)
+	@$(BIN)/testbed run all_reduce -t two-dc --clock auto -b 1M -e 16M -f 4 --set 'workload.ranks=[a1,b1,a2,b2]' $(ARGS)
 
 test: lint rust-test python-test ## Lint, then every test
 

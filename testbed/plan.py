@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed import addressing
 from testbed.addressing import stable_hash
+from testbed.dilation import LATE_FRAMES
 from testbed.errors import ExperimentError, Fault, TopologyError, nearest
 from testbed.experiment import Experiment
 from testbed.headroom import response_ps
@@ -137,7 +138,8 @@ class _Compiler:
         links = self._links(switch.name)
         first = self.next_address
         self.next_address += len(links)
-        memory = divide_buffer(self.lab.name, switch, links, self.experiment.lossless)
+        late_frames = LATE_FRAMES if self.experiment.clock == "real" else 0
+        memory = divide_buffer(self.lab.name, switch, links, self.experiment.lossless, late_frames)
         routes = self.routing.routes(switch.name)
         return {
             "name": switch.name,

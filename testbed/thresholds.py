@@ -4,6 +4,7 @@ Three sources, the first that speaks wins: the experiment, the lab's switch, and
 
 - headroom: the IEEE sum, and one frame more. A switch counts a frame when all of it has arrived, so the frame that
   crosses the threshold stands in the headroom with nearly its whole length.
+  Under the real clock also the lateness that a trusted run may show: data read late, XOFF sent late and read late.
 - XOFF: as much as a round trip of the link carries and two frames, at least 100 KB; so a queue that drains at line rate
   does not run dry before its peer, told to go on, is heard again. Scaled down, to two frames at least, where the
   buffer has not that much.
@@ -25,6 +26,8 @@ from testbed.units import format_size
 LOSSY_QUEUE_BYTES = 1_000_000
 SMALLEST_AUTO_XOFF_BYTES = 100_000
 _AUTO_BUFFER_STEP_BYTES = 1_000_000
+# Data read late, XOFF sent late, XOFF read late.
+_LATE_STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,12 @@ def _first(*values: int | str | None) -> int | None:
     return next((value for value in values if isinstance(value, int)), None)
 
 
-def divide_buffer(lab: str, switch: Switch, links: Sequence[tuple[str, Link]], settings: Lossless) -> Buffering:
+def divide_buffer(
+    lab: str, switch: Switch, links: Sequence[tuple[str, Link]], settings: Lossless, late_frames: int = 0
+) -> Buffering:
     """Divide the memory of a switch among its ports, given as name and link in the order of the plan.
+
+    `late_frames`: how many frame times late a frame may be handled, which derived headroom has to bear.
 
     Raises TopologyError naming ports and bytes if the buffer cannot hold what must not be dropped.
     """
@@ -73,7 +80,7 @@ def divide_buffer(lab: str, switch: Switch, links: Sequence[tuple[str, Link]], s
     if not settings.pfc:
         return Buffering(switch.buffer_bytes or DEFAULT_BUFFER_BYTES, lossy, ())
     wishes = [
-        _wish(index, name, priority, link, switch, settings)
+        _wish(index, name, priority, link, switch, settings, late_frames)
         for index, (name, link) in enumerate(links)
         for priority in switch.lossless
     ]
@@ -98,7 +105,9 @@ def _lossy_queue(switch: Switch, ports: int) -> int:
     return min(LOSSY_QUEUE_BYTES, switch.buffer_bytes // (4 * max(1, ports)))
 
 
-def _wish(index: int, name: str, priority: int, link: Link, switch: Switch, settings: Lossless) -> _Wish:
+def _wish(
+    index: int, name: str, priority: int, link: Link, switch: Switch, settings: Lossless, late_frames: int
+) -> _Wish:
     response = None if settings.response == AUTO else settings.response
     needed = headroom(link.rate_bps, link.delay_ps, link.frame_bytes, response).total_bytes
     room = _first(settings.headroom, switch.headroom_bytes)
@@ -108,7 +117,7 @@ def _wish(index: int, name: str, priority: int, link: Link, switch: Switch, sett
         name=name,
         priority=priority,
         frame_bytes=link.frame_bytes,
-        headroom_bytes=needed + link.frame_bytes if room is None else room,
+        headroom_bytes=needed + (1 + _LATE_STAGES * late_frames) * link.frame_bytes if room is None else room,
         xoff_bytes=max(SMALLEST_AUTO_XOFF_BYTES, needed + 2 * link.frame_bytes) if xoff is None else xoff,
         fixed=xoff is not None,
     )

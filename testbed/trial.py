@@ -42,6 +42,10 @@ class Trial:
     experiment: Experiment
     lab: Lab
 
+    def under(self, clock: Clock) -> Trial:
+        """Return this trial on a clock, whatever the experiment says."""
+        return Trial(self.experiment.model_copy(update={"clock": clock}), self.lab)
+
     @cached_property
     def plan(self) -> Plan:
         """The fabric plan."""

@@ -39,6 +39,8 @@ pub struct Emulation {
     pub ranks: Vec<usize>,
     pub qps: Vec<(u32, usize, usize)>,
     pub started: Time,
+    /// Workloads loaded so far.
+    generation: u64,
     /// Without progress for this long, the workload is stalled.
     pub patience: Time,
 }
@@ -64,7 +66,7 @@ impl Emulation {
         let watched = plan.nodes.iter().map(watched).collect::<Result<Vec<Vec<_>>, PlanError>>()?;
         let fabric = Fabric::new(nodes, directions, Watch::new(names, watched));
         let (ranks, qps) = (Vec::new(), Vec::new());
-        Ok(Emulation { plan, codec, fabric, ranks, qps, started: Time::ZERO, patience: Time::ZERO })
+        Ok(Emulation { plan, codec, fabric, ranks, qps, started: Time::ZERO, generation: 0, patience: Time::ZERO })
     }
 
     /// Install a workload on the NICs of its ranks, in place of the last one. Nothing moves before `start`.
@@ -74,6 +76,12 @@ impl Emulation {
         // All or nothing: a rank that cannot be had leaves the last workload in place.
         let ranks = workload.ranks.iter().enumerate();
         let loaded = ranks.map(|(index, rank)| self.rank(&workload, index, rank)).collect::<Result<Vec<_>, _>>()?;
+        self.generation += 1;
+        for node in &mut self.fabric.nodes {
+            if let Node::Host(nic) = node {
+                nic.unload();
+            }
+        }
         for (rank, loaded) in workload.ranks.iter().zip(loaded) {
             connections[rank.node] = loaded.qps.len();
             if let Node::Host(nic) = &mut self.fabric.nodes[rank.node] {
@@ -83,7 +91,7 @@ impl Emulation {
         let node = |rank: usize| workload.ranks[rank].node;
         let ends = workload.qps.iter().map(|qp| (qp.qpn, (node(qp.a) as u32, node(qp.b) as u32)));
         let ends: HashMap<_, _> = ends.collect();
-        self.fabric.watch.load(ends, &connections, self.fabric.now());
+        self.fabric.watch.load(ends, &connections, first_psn(self.generation), self.fabric.now());
         self.ranks = workload.ranks.iter().map(|rank| rank.node).collect();
         self.qps = workload.qps.iter().map(|qp| (qp.qpn, node(qp.a), node(qp.b))).collect();
         self.started = self.fabric.now();
@@ -147,7 +155,7 @@ impl Emulation {
         let ops = rank.ops.iter().map(|planned| (op(&planned.kind, &local), planned.requires.clone()));
         let memory = Memory::new(rank.memory_bytes);
         Ok(Rank {
-            transport: transport(workload),
+            transport: transport(workload, self.generation + 1),
             priority: workload.priority,
             dscp: workload.dscp,
             schedule: Schedule::new(ops.collect(), qps.len()),
@@ -170,7 +178,7 @@ fn op(kind: &OpKind, local: &HashMap<usize, usize>) -> Op {
     }
 }
 
-fn transport(workload: &Workload) -> Transport {
+fn transport(workload: &Workload, generation: u64) -> Transport {
     let plan = &workload.transport;
     let verb: Verb = plan.verb;
     Transport {
@@ -180,7 +188,15 @@ fn transport(workload: &Workload) -> Transport {
         window: plan.window_bytes / u64::from(plan.mtu_bytes),
         timeout: Time::from_ps(plan.timeout_ps),
         retries: plan.retries,
+        first_psn: first_psn(generation),
     }
+}
+
+/// Where connections of the n-th workload (from 1) begin to count: at 0, then far apart, so that a packet left over from an abandoned
+/// workload is not taken for one of the next.
+fn first_psn(generation: u64) -> u64 {
+    const STRIDE: u64 = 5_000_011;
+    (generation - 1) * STRIDE % (1 << 23)
 }
 
 /// Every retry used up, twice over, and the longest calc.

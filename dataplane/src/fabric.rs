@@ -213,10 +213,10 @@ impl Fabric {
         while let Some((port, frame)) = self.nodes[node].poll_transmit(now) {
             self.transmit(node, port, frame);
         }
-        let next = self.nodes[node].poll_timeout();
+        let next = self.nodes[node].poll_timeout().max(now);
         if next < self.wakes[node] {
             self.wakes[node] = next;
-            self.queue.push(Reverse((next.max(now), (node as u64) << 32 | u64::from(TIMER_SLOT))));
+            self.queue.push(Reverse((next, (node as u64) << 32 | u64::from(TIMER_SLOT))));
         }
     }
 

@@ -247,6 +247,9 @@ impl Plan {
         for group in &switch.priority_groups {
             let known = usize::from(group.port) < ports && group.priority < 8;
             require(known, || format!("{name}: priority group of port {}, priority {}", group.port, group.priority))?;
+            let most =
+                group.xoff_bytes.checked_add(group.headroom_bytes).is_some_and(|most| most <= switch.buffer_bytes);
+            require(most, || format!("{name}: the priority group of port {} exceeds the buffer", group.port))?;
             let ordered = group.xon_bytes <= group.xoff_bytes;
             require(ordered, || format!("{name}: XON threshold above XOFF on port {}", group.port))?;
         }

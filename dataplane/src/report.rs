@@ -7,6 +7,7 @@ use crate::build::Emulation;
 use crate::event::Cause;
 use crate::fabric::Node;
 use crate::frame::PRIORITIES;
+use crate::nic::qp::Failure;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
 use crate::units::Time;
@@ -80,14 +81,14 @@ impl Emulation {
         for &(qpn, a, b) in &self.qps {
             for (from, to) in [(a, b), (b, a)] {
                 let Node::Host(nic) = &self.fabric.nodes[from] else { continue };
-                let Some((_, counters, failed)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
+                let Some((_, counters, failure)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
                     continue;
                 };
                 rows.push(json!({
                     "qpn": qpn, "a": self.plan.nodes[from].name(), "b": self.plan.nodes[to].name(),
                     "packets_tx": counters.packets_tx, "retransmitted": counters.retransmitted, "acks_rx": counters.acks_rx,
                     "naks_rx": counters.naks_rx, "timeouts": counters.timeouts,
-                    "error": failed.then_some("retry exceeded"),
+                    "error": failure.map(Failure::name),
                 }));
             }
         }

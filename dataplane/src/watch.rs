@@ -99,10 +99,10 @@ impl Watch {
     }
 
     /// Forget the flows of the last workload; `ends` are the QPs of the next one, `connections` how many each node has.
-    pub fn load(&mut self, ends: HashMap<u32, (u32, u32)>, connections: &[usize], now: Time) {
+    pub fn load(&mut self, ends: HashMap<u32, (u32, u32)>, connections: &[usize], first_psn: u64, now: Time) {
         self.ends = ends;
         for (expected, connections) in self.expected.iter_mut().zip(connections) {
-            *expected = vec![0; *connections];
+            *expected = vec![first_psn; *connections];
         }
         self.flows.clear();
         self.flow_index.clear();

@@ -18,7 +18,7 @@ const QPN: u32 = 17;
 fn watch() -> Watch {
     let port = || vec![(gbps(100), ns(1_000))];
     let mut watch = Watch::new(vec!["a".into(), "b".into()], vec![port(), port()]);
-    watch.load(HashMap::from([(QPN, (0, 1))]), &[1, 1], Time::ZERO);
+    watch.load(HashMap::from([(QPN, (0, 1))]), &[1, 1], 0, Time::ZERO);
     watch
 }
 

@@ -5,7 +5,7 @@ mod common;
 use _dataplane::event::Event;
 use _dataplane::frame::{Body, Frame, Packet, Station};
 use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{Requester, Responder, Transport, Verdict};
+use _dataplane::nic::qp::{Failure, Requester, Responder, Transport, Verdict};
 use _dataplane::units::Time;
 use _dataplane::wire::roce::{Nak, Opcode, Syndrome};
 use common::frames::{frame, gbps, ns, pause};
@@ -93,7 +93,7 @@ fn the_connection_fails_once_when_retries_run_out_and_is_silent_then() {
     assert_eq!(pair.now.ps(), 4 * timeout.ps(), "the last chance waits as long as the others");
     let failed = pair.events_a.iter().filter(|event| **event == Event::QpFailed { qpn: QPN }).count();
     assert_eq!(failed, 1);
-    assert!(pair.a.counters().all(|(_, _, failed)| failed));
+    assert!(pair.a.counters().all(|(_, _, failure)| failure == Some(Failure::RetryExceeded)));
     assert!(!pair.a.is_finished() && !pair.b.is_finished());
 }
 
@@ -290,7 +290,7 @@ fn sequence_numbers_wrap() {
     const WRAP: u64 = 1 << 24;
     const PER_MESSAGE: u64 = 1 << 20;
     let transport = Transport { window: 64, ack_every: 16, ..transport(Verb::Write) };
-    let (mut requester, mut responder) = (Requester::new(transport, QPN), Responder::default());
+    let (mut requester, mut responder) = (Requester::new(transport, QPN), Responder::new(&transport));
     (0..17).for_each(|_| assert!(requester.post(0, 0, PER_MESSAGE * MTU) < 17));
     let lost = [WRAP - 40, WRAP - 1, WRAP, WRAP + 3];
     let (mut attempts, mut finished, mut arrived, mut accepted) = (0u64, 0, 0, 0);

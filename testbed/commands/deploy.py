@@ -29,7 +29,7 @@ def deploy(
     """Bring a lab up under the real clock, and leave it up; the same lab again changes nothing."""
     from testbed import controller
 
-    trial = read_trial(None, topology, set_ or [], seed)
+    trial = read_trial(None, topology, set_ or [], seed).under("real")
     factor = read_dilation(dilation, trial)
     answer = controller.deploy(target(context), trial, factor)
     if format_ is Format.json:

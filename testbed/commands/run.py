@@ -72,6 +72,7 @@ def run(
     # --set comes last: it may say the same more precisely.
     subject = read_trial(what, topology, [*settings, *(set_ or [])], seed)
     chosen = _choose_clock(clock, subject)
+    subject = subject.under(chosen)
     if chosen == "virtual" and keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
     directory = out or _new_directory(subject)

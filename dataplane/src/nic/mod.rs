@@ -16,7 +16,7 @@ use crate::wire::roce::{Nak, Opcode, Syndrome};
 
 use memory::Memory;
 use message::{Place, Verb};
-use qp::{Requester, RequesterCounters, Responder, Transport, Verdict};
+use qp::{Failure, Requester, RequesterCounters, Responder, Transport, Verdict};
 use schedule::{Action, Schedule};
 
 const PORT_SLOT: usize = 0;
@@ -103,7 +103,7 @@ impl Nic {
         let queue_pair = |config: &QpConfig| QueuePair {
             config: *config,
             requester: Requester::new(rank.transport, config.qpn),
-            responder: Responder::default(),
+            responder: Responder::new(&rank.transport),
             active: false,
         };
         self.qps = rank.qps.iter().map(queue_pair).collect();
@@ -118,6 +118,17 @@ impl Nic {
         self.running = false;
     }
 
+    /// Forget the last workload; packets of it that are still under way find no connection.
+    pub fn unload(&mut self) {
+        self.qps.clear();
+        self.by_qpn.clear();
+        self.active.clear();
+        self.timers = Timers::new(QP_SLOTS);
+        self.schedule = Schedule::default();
+        self.memory = Memory::default();
+        self.running = false;
+    }
+
     /// Begin the loaded schedule.
     pub fn start(&mut self, now: Time) {
         self.running = true;
@@ -128,8 +139,8 @@ impl Nic {
         self.schedule.is_finished()
     }
 
-    pub fn counters(&self) -> impl Iterator<Item = (QpConfig, &RequesterCounters, bool)> {
-        self.qps.iter().map(|qp| (qp.config, &qp.requester.counters, qp.requester.failed()))
+    pub fn counters(&self) -> impl Iterator<Item = (QpConfig, &RequesterCounters, Option<Failure>)> {
+        self.qps.iter().map(|qp| (qp.config, &qp.requester.counters, qp.requester.failure()))
     }
 
     pub fn handle_frame(&mut self, frame: Frame, now: Time) {
@@ -310,7 +321,7 @@ impl Nic {
 
     fn handle_response(&mut self, index: usize, packet: &Packet, now: Time) {
         let qp = &mut self.qps[index];
-        if packet.opcode != Opcode::Ack || qp.requester.failed() {
+        if packet.opcode != Opcode::Ack || qp.requester.failure().is_some() {
             return;
         }
         let finished = match packet.syndrome {
@@ -364,7 +375,7 @@ impl Nic {
         let qp = &mut self.qps[index];
         if qp.requester.deadline() <= now {
             qp.requester.time_out();
-            if qp.requester.failed() {
+            if qp.requester.failure().is_some() {
                 self.events.push_back(Event::QpFailed { qpn: qp.config.qpn });
                 return;
             }

@@ -23,6 +23,8 @@ pub struct Transport {
     pub window: u64,
     pub timeout: Time,
     pub retries: u32,
+    /// Number of the first packet, each way.
+    pub first_psn: u64,
 }
 
 /// A message on its way: packets `first..end`.
@@ -52,6 +54,24 @@ pub struct RequesterCounters {
     pub timeouts: u64,
 }
 
+/// What ended a connection.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    RetryExceeded,
+    /// The responder refused a packet: a NAK other than for a sequence error.
+    Refused,
+}
+
+impl Failure {
+    /// The `error` of a QP in run.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::RetryExceeded => "retry exceeded",
+            Failure::Refused => "refused by the peer",
+        }
+    }
+}
+
 /// The sending end. Go-back-N: after a NAK or a timeout everything from the first packet not acknowledged is sent again.
 #[derive(Debug)]
 pub struct Requester {
@@ -69,25 +89,26 @@ pub struct Requester {
     high: u64,
     deadline: Time,
     retries_left: u32,
-    failed: bool,
+    failure: Option<Failure>,
     pub counters: RequesterCounters,
 }
 
 impl Requester {
     pub fn new(transport: Transport, dst_qp: u32) -> Requester {
+        let first = transport.first_psn;
         Requester {
             transport,
             dst_qp,
             messages: VecDeque::new(),
             finished: 0,
             current: 0,
-            posted: 0,
-            next: 0,
-            unacknowledged: 0,
-            high: 0,
+            posted: first,
+            next: first,
+            unacknowledged: first,
+            high: first,
             deadline: Time::NEVER,
             retries_left: transport.retries,
-            failed: false,
+            failure: None,
             counters: RequesterCounters::default(),
         }
     }
@@ -103,11 +124,12 @@ impl Requester {
 
     #[inline]
     pub fn can_send(&self) -> bool {
-        !self.failed && self.next < self.posted && self.next - self.unacknowledged < self.transport.window
+        self.failure.is_none() && self.next < self.posted && self.next - self.unacknowledged < self.transport.window
     }
 
-    pub fn failed(&self) -> bool {
-        self.failed
+    /// Why nothing more is sent on the connection, if so.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
     }
 
     /// When the retransmission timer runs out; `Time::NEVER` while nothing is outstanding.
@@ -177,7 +199,7 @@ impl Requester {
     pub fn time_out(&mut self) {
         self.counters.timeouts += 1;
         if self.retries_left == 0 {
-            self.failed = true;
+            self.failure = Some(Failure::RetryExceeded);
             self.deadline = Time::NEVER;
             return;
         }
@@ -187,7 +209,7 @@ impl Requester {
 
     /// Stop for good (the responder refused a packet).
     pub fn fail(&mut self) {
-        self.failed = true;
+        self.failure = Some(Failure::Refused);
         self.deadline = Time::NEVER;
     }
 
@@ -253,6 +275,10 @@ pub struct Responder {
 }
 
 impl Responder {
+    pub fn new(transport: &Transport) -> Responder {
+        Responder { expected: transport.first_psn, ..Responder::default() }
+    }
+
     /// The PSN that an acknowledgement names: the last one taken.
     pub fn acknowledged_psn(&self) -> u32 {
         (self.expected.wrapping_sub(1) & PSN_MASK) as u32

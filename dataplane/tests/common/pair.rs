@@ -62,7 +62,7 @@ impl Sent {
 
 /// A transport with an MTU of 256 bytes, an acknowledgement every 4 packets, a window of 16, and 3 retries of 65.536 µs.
 pub fn transport(verb: Verb) -> Transport {
-    Transport { verb, mtu: 256, ack_every: 4, window: 16, timeout: ns(4_096 << 4), retries: 3 }
+    Transport { verb, mtu: 256, ack_every: 4, window: 16, timeout: ns(4_096 << 4), retries: 3, first_psn: 0 }
 }
 
 pub struct Pair {
