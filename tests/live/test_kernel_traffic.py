@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
 from testbed.topology import load_lab
+from testbed.workload import compile_workload
 from tests.live.netns_lab import inside, isolated
+from traffic import COLLECTIVES
+from traffic.collective import Shape
 
 pytestmark = pytest.mark.usefixtures("require_root")
 
@@ -29,6 +33,7 @@ OUTPUT = Path("/run/output")
 SHAPED_BPS = 100_000_000
 TCP_SECONDS = 3
 SLACK_MS = 30
+FLOOD = "import socket; s = socket.socket(type=socket.SOCK_DGRAM)\nwhile True: s.sendto(bytes(4000), ('{}', 7000))"
 
 
 @contextmanager
@@ -162,3 +167,42 @@ def test_a_switch_never_floods() -> None:
         drops = report["ports"]["leaf:eth1"]["priorities"]["0"]["drops"]
         assert {cause: count for cause, count in drops.items() if count} == {"unroutable": len(strangers)}
         assert report["conservation"] == {"sent": 4, "delivered": 1, "dropped": 3, "in_flight": 0}
+
+
+@isolated
+def test_the_emulated_nic_keeps_its_pace_while_the_kernel_floods() -> None:
+    topology, dilation = "pair:rate=100G", 1000
+    with running(topology, dilation) as (plan, fabric):
+        lab, experiment = load_lab(f"{topology},name={LAB}"), new_experiment("pair", "permutation")
+        schedule = COLLECTIVES["permutation"].schedule(Shape(2, 1 << 21, payload=False))
+        workload = json.dumps(compile_workload(lab, experiment, schedule))
+
+        def duration_ps() -> int:
+            fabric.load(workload)
+            deadline = time.monotonic() + 30
+            while True:
+                fabric.advance(50)
+                report = json.loads(fabric.report())
+                finished = [rank["finish_ps"] for rank in report["ranks"]]
+                if None not in finished:
+                    return int(max(finished) - report["start_ps"])
+                assert time.monotonic() < deadline, report
+
+        def frames_of_the_kernel() -> int:
+            priorities = json.loads(fabric.report())["ports"]["leaf:eth1"]["priorities"]
+            return int(priorities["0"]["frames_rx"]) if "0" in priorities else 0
+
+        alone_ps, before = duration_ps(), frames_of_the_kernel()
+        address = plan["stations"][3]["ip"]
+        flood = inside(LAB, "a1", lambda: subprocess.Popen([sys.executable, "-c", FLOOD.format(address)]))
+        try:
+            while frames_of_the_kernel() < before + 100:
+                assert flood.poll() is None
+            before = frames_of_the_kernel()
+            together_ps = duration_ps()
+            assert frames_of_the_kernel() > before + 100
+        finally:
+            flood.kill()
+            flood.wait()
+        assert abs(together_ps - alone_ps) < alone_ps // 100
+        check_report(fabric)
