@@ -286,6 +286,10 @@ impl TxBatch {
         assert!(frames <= self.queued);
         self.head = (self.head + frames) % self.memory.len();
         self.queued -= frames;
+        if self.queued == 0 {
+            // Begin anew with the buffers that are in the processor's cache.
+            self.head = 0;
+        }
     }
 
     /// Frames queued.
@@ -327,13 +331,15 @@ mod tests {
     #[test]
     fn the_ring_reuses_buffers_in_order() {
         let mut batch = TxBatch::new(3);
-        for value in 0..7u8 {
+        assert!(batch.push(&[0; 60]));
+        for value in 1..=7u8 {
             assert!(batch.push(&[value; 60]));
-            assert_eq!(batch.memory[batch.head], vec![value; 60]);
+            assert_eq!(batch.memory[batch.head], vec![value - 1; 60]);
             batch.advance(1);
         }
-        assert!(batch.is_empty());
-        assert_eq!(batch.head, 1);
+        assert_eq!((batch.len(), batch.head), (1, 1));
+        batch.advance(1);
+        assert_eq!((batch.len(), batch.head), (0, 0));
     }
 
     #[test]
