@@ -119,7 +119,7 @@ impl Emulation {
     pub fn progress(&self) -> Progress {
         if self.is_stalled() {
             Progress::Stalled
-        } else if self.is_complete() && self.fabric.in_flight() == 0 {
+        } else if self.is_complete() && self.fabric.in_flight(true) == 0 {
             Progress::Complete
         } else {
             Progress::Running

@@ -37,10 +37,12 @@ impl Cause {
 /// What a node says of itself. Frames put on a link are not repeated here: the driver sees each of them in `poll_transmit`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
+    /// `packet`: a NIC's RoCEv2 packet, not a frame of a host's kernel.
     Dropped {
         port: u16,
         priority: Priority,
         cause: Cause,
+        packet: bool,
     },
     PauseReceived {
         port: u16,

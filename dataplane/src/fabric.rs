@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::event::{Cause, Event, Transmission};
-use crate::frame::{Body, Frame};
+use crate::frame::Frame;
 use crate::link::Direction;
 use crate::nic::Nic;
 use crate::port::Port;
@@ -185,8 +185,8 @@ impl Fabric {
     /// Hand a frame to a port, at the current time.
     #[inline]
     pub fn receive_at(&mut self, node: usize, port: u16, frame: Frame) {
-        if self.nodes[node].is_host() && !matches!(frame.body, Body::Pause(_)) {
-            self.watch.delivered += 1;
+        if self.nodes[node].is_host() && !frame.is_pause() {
+            self.watch.tally(frame.is_packet()).delivered += 1;
         }
         self.nodes[node].handle_frame(port, frame, self.now);
         self.drain(node);
@@ -224,19 +224,19 @@ impl Fabric {
     fn transmit(&mut self, node: usize, port: u16, frame: Frame) {
         let now = self.now;
         self.watch.transmission(&Transmission { node: node as u32, port, at: now, frame: &frame });
-        if self.nodes[node].is_host() && !matches!(frame.body, Body::Pause(_)) {
-            self.watch.sent += 1;
+        if self.nodes[node].is_host() && !frame.is_pause() {
+            self.watch.tally(frame.is_packet()).sent += 1;
         }
         let index = self.outgoing[(self.first_port[node] + u32::from(port)) as usize];
         let rate = self.nodes[node].ports()[usize::from(port)].rate();
-        let (priority, counted) = (frame.priority, !matches!(frame.body, Body::Pause(_)));
+        let (priority, packet) = (frame.priority, (!frame.is_pause()).then_some(frame.is_packet()));
         let sent = now + rate.serialisation(frame.wire_bytes());
         let Some(direction) = self.directions.get_mut(index as usize) else {
-            return self.watch.lost(node as u32, port, priority, counted, now);
+            return self.watch.lost(node as u32, port, priority, packet, now);
         };
         let idle = direction.next_arrival() == Time::NEVER;
         if !direction.send(frame, sent) {
-            return self.watch.lost(node as u32, port, priority, counted, now);
+            return self.watch.lost(node as u32, port, priority, packet, now);
         }
         if idle {
             let key = u64::from(direction.to_node) << 32 | u64::from(direction.to_port);
@@ -244,13 +244,12 @@ impl Fabric {
         }
     }
 
-    /// Frames of NICs and kernels inside the fabric: waiting in a queue or in flight on a link.
-    pub fn in_flight(&self) -> u64 {
+    /// NICs' packets inside the fabric, or kernels' frames: waiting in a queue or in flight on a link.
+    pub fn in_flight(&self, packets: bool) -> u64 {
         let flying = self.directions.iter().flat_map(Direction::in_flight);
-        let flying = flying.filter(|frame| !matches!(frame.body, Body::Pause(_))).count();
         let switches = self.nodes.iter().filter(|node| !node.is_host());
-        let waiting: usize = switches.flat_map(|node| node.ports()).map(Port::frames_waiting).sum();
-        (flying + waiting) as u64
+        let waiting = switches.flat_map(|node| node.ports()).flat_map(Port::frames_waiting);
+        flying.chain(waiting).filter(|frame| !frame.is_pause() && frame.is_packet() == packets).count() as u64
     }
 
     /// Frames dropped by `cause` over all ports, of priorities that `select` chooses.

@@ -86,6 +86,17 @@ impl Frame {
         bytes.get(usize::from(self.payload_at)..).unwrap_or(&[])
     }
 
+    /// True for a RoCEv2 packet, of whatever kind.
+    #[inline]
+    pub fn is_packet(&self) -> bool {
+        matches!(self.body, Body::Roce(_))
+    }
+
+    #[inline]
+    pub fn is_pause(&self) -> bool {
+        matches!(self.body, Body::Pause(_))
+    }
+
     /// True for a RoCEv2 packet that carries message data (not an ACK, NAK or CNP).
     pub fn is_data(&self) -> bool {
         matches!(&self.body, Body::Roce(packet) if packet.opcode.extension().payload)

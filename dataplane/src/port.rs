@@ -122,8 +122,8 @@ impl Port {
     }
 
     /// Frames in the queues, PAUSE frames not counted.
-    pub fn frames_waiting(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum()
+    pub fn frames_waiting(&self) -> impl Iterator<Item = &Frame> {
+        self.queues.iter().flatten()
     }
 
     /// Queue a frame for transmission behind those of its priority.

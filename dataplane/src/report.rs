@@ -11,6 +11,7 @@ use crate::nic::qp::Failure;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
 use crate::units::Time;
+use crate::watch::Tally;
 
 /// How faithful a real-clock run was; absent under the virtual clock, which is exact.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -31,6 +32,10 @@ pub struct Lateness {
     pub p50: u64,
     pub p99: u64,
     pub max: u64,
+}
+
+fn tally(tally: &Tally, in_flight: u64) -> Value {
+    json!({"sent": tally.sent, "delivered": tally.delivered, "dropped": tally.dropped, "in_flight": in_flight})
 }
 
 impl Emulation {
@@ -54,9 +59,8 @@ impl Emulation {
             "flows": self.flows(),
             "ports": self.ports(),
             "qps": self.qps(),
-            "conservation": {
-                "sent": watch.sent, "delivered": watch.delivered, "dropped": watch.dropped, "in_flight": self.fabric.in_flight(),
-            },
+            "conservation": tally(&watch.packets, self.fabric.in_flight(true)),
+            "kernel_frames": tally(&watch.kernel_frames, self.fabric.in_flight(false)),
             "drops": self.drops(),
             "violations": self.violations(fidelity.is_none()),
             "fidelity": fidelity,
@@ -169,10 +173,12 @@ impl Emulation {
         if more > 0 {
             violations.push(format!("and {more} more"));
         }
-        let accounted = watch.delivered + watch.dropped + self.fabric.in_flight();
-        if exact && watch.sent != accounted {
-            violations
-                .push(format!("conservation: {} frames sent, {accounted} delivered, dropped or in flight", watch.sent));
+        let accounted = watch.packets.accounted() + self.fabric.in_flight(true);
+        if exact && watch.packets.sent != accounted {
+            violations.push(format!(
+                "conservation: {} frames sent, {accounted} delivered, dropped or in flight",
+                watch.packets.sent
+            ));
         }
         violations
     }

@@ -22,6 +22,21 @@ pub struct Flow {
     pub completion: Option<Time>,
 }
 
+/// Frames that hosts sent, that arrived at hosts, and that were dropped in between.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Tally {
+    pub sent: u64,
+    pub delivered: u64,
+    pub dropped: u64,
+}
+
+impl Tally {
+    /// Frames whose fate is known.
+    pub fn accounted(&self) -> u64 {
+        self.delivered + self.dropped
+    }
+}
+
 /// The checker's own idea of when a priority is paused, kept apart from the port's.
 #[derive(Copy, Clone, Default, Debug)]
 struct PauseWindow {
@@ -47,10 +62,9 @@ pub struct Watch {
     /// Events taken from the queue, frames that crossed (or were lost on) a link.
     pub events: u64,
     pub frame_hops: u64,
-    /// Frames that hosts sent, that arrived at hosts, and that were dropped in between.
-    pub sent: u64,
-    pub delivered: u64,
-    pub dropped: u64,
+    /// What became of the NICs' packets, and of the frames of the hosts' kernels (real clock only).
+    pub packets: Tally,
+    pub kernel_frames: Tally,
     hashes: Vec<u64>,
     ports: Vec<Vec<WatchedPort>>,
     names: Vec<String>,
@@ -80,9 +94,8 @@ impl Watch {
         Watch {
             events: 0,
             frame_hops: 0,
-            sent: 0,
-            delivered: 0,
-            dropped: 0,
+            packets: Tally::default(),
+            kernel_frames: Tally::default(),
             hashes: vec![0; names.len()],
             expected: vec![Vec::new(); names.len()],
             ports: ports.into_iter().map(|ports| ports.into_iter().map(watched).collect()).collect(),
@@ -108,6 +121,15 @@ impl Watch {
         self.flow_index.clear();
         self.finished.clear();
         self.last_progress = now;
+    }
+
+    /// The tally of the NICs' packets, or of the kernels' frames.
+    pub fn tally(&mut self, packet: bool) -> &mut Tally {
+        if packet {
+            &mut self.packets
+        } else {
+            &mut self.kernel_frames
+        }
     }
 
     /// The hash of everything that happened, node by node.
@@ -140,10 +162,12 @@ impl Watch {
         }
     }
 
-    /// The link behind a port lost a frame; PAUSE frames are not counted among the dropped.
-    pub fn lost(&mut self, node: u32, port: u16, priority: Priority, counted: bool, now: Time) {
+    /// The link behind a port lost a frame: a NIC's packet, a kernel's frame, or (`packet` `None`) a PAUSE frame, which is in no tally.
+    pub fn lost(&mut self, node: u32, port: u16, priority: Priority, packet: Option<bool>, now: Time) {
         self.ports[node as usize][usize::from(port)].lost[usize::from(priority & 7)] += 1;
-        self.dropped += u64::from(counted);
+        if let Some(packet) = packet {
+            self.tally(packet).dropped += 1;
+        }
         let hash = &mut self.hashes[node as usize];
         *hash = fold(*hash ^ now.ps(), 0x10 | u64::from(port) << 8);
     }
@@ -151,8 +175,8 @@ impl Watch {
     /// A node reports an event.
     pub fn event(&mut self, node: u32, event: &Event, now: Time) {
         match event {
-            Event::Dropped { port, priority, cause } => {
-                self.dropped += 1;
+            Event::Dropped { port, priority, cause, packet } => {
+                self.tally(*packet).dropped += 1;
                 let hash = &mut self.hashes[node as usize];
                 *hash = fold(*hash ^ now.ps(), u64::from(*port) << 16 | u64::from(*priority) << 8 | *cause as u64);
             }

@@ -91,7 +91,7 @@ fn enough_headroom_loses_nothing_and_every_message_arrives() {
         prop_assert!(!report["qps"].as_array().expect("a list").iter().any(retransmitted));
         come_to_rest(&mut lab);
         check_accounts(&lab)?;
-        prop_assert_eq!((buffered_bytes(&lab), lab.fabric.in_flight()), (0, 0));
+        prop_assert_eq!((buffered_bytes(&lab), lab.fabric.in_flight(true)), (0, 0));
         pauses.set(pauses.get() + pauses_sent(&lab));
         Ok(())
     };

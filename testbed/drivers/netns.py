@@ -21,7 +21,7 @@ from testbed import inside, kernel, netlink, qdisc
 from testbed.drivers import Attachment, Plan
 from testbed.errors import DriverError
 from testbed.kernel import Namespace
-from testbed.netlink import Endpoint, Message
+from testbed.netlink import Endpoint, Message, Netlink
 from testbed.offloads import disable_offloads
 from testbed.qdisc import Qdisc
 
@@ -288,8 +288,8 @@ def _build(layout: _Layout, dilation: int) -> None:
     made: list[Namespace] = []
     try:
         kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made)
-        if made:
-            made[0].netlink.apply([_veth(layout, made, a, b) for a, b in layout.links])
+        with kernel.in_thread(_scratch) as control:
+            control.apply([_veth(layout, made, a, b) for a, b in layout.links])
         for namespace, node in zip(made, layout.nodes, strict=True):
             for interface in node.interfaces:
                 disable_offloads(namespace.netlink.fileno(), interface.name)
@@ -303,6 +303,15 @@ def _build(layout: _Layout, dilation: int) -> None:
         raise
     for namespace in made:
         namespace.close()
+
+
+def _scratch() -> Netlink:
+    """Open a socket in a namespace that holds nothing and ends with it.
+
+    Kernels before 6.7 or so look for a new link's index in the namespace of the socket that asks, too.
+    """
+    kernel.unshare_network()
+    return Netlink()
 
 
 def _await_links(layout: _Layout, made: list[Namespace]) -> None:

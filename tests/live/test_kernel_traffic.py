@@ -110,7 +110,7 @@ def check_tcp(fabric: RealFabric, since: float) -> None:
 
 def check_report(fabric: RealFabric) -> None:
     report = json.loads(fabric.report())
-    count = report["conservation"]
+    count = report["kernel_frames"]
     assert count["sent"] > 0
     assert count["sent"] == count["delivered"] + count["dropped"] + count["in_flight"]
     assert (report["drops"]["lossless"], report["drops"]["link"], report["violations"]) == (0, 0, [])
@@ -166,7 +166,7 @@ def test_a_switch_never_floods() -> None:
         report = json.loads(fabric.report())
         drops = report["ports"]["leaf:eth1"]["priorities"]["0"]["drops"]
         assert {cause: count for cause, count in drops.items() if count} == {"unroutable": len(strangers)}
-        assert report["conservation"] == {"sent": 4, "delivered": 1, "dropped": 3, "in_flight": 0}
+        assert report["kernel_frames"] == {"sent": 4, "delivered": 1, "dropped": 3, "in_flight": 0}
 
 
 @isolated

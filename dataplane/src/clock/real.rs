@@ -195,7 +195,7 @@ impl RealClock {
     pub fn progress(&mut self) -> Progress {
         let progress = self.emulation.progress();
         let watch = &self.emulation.fabric.watch;
-        if progress != Progress::Complete || watch.sent == watch.delivered + watch.dropped {
+        if progress != Progress::Complete || watch.packets.sent == watch.packets.accounted() {
             return progress;
         }
         let since = *self.complete_since.get_or_insert_with(Instant::now);
@@ -255,7 +255,7 @@ impl RealClock {
         let towards = self.emulation.fabric.directions[direction as usize].to_node as usize;
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
         if for_kernel && self.emulation.fabric.nodes[towards].is_host() {
-            self.emulation.fabric.watch.delivered += 1;
+            self.emulation.fabric.watch.kernel_frames.delivered += 1;
         }
         let attached = &mut self.sockets[socket as usize];
         if attached.tx.is_full() {
@@ -301,7 +301,7 @@ impl RealClock {
             count += 1;
             let Some(frame) = self.emulation.codec.decode(bytes, attached.reader) else { continue };
             if attached.from_host && enters(&frame, &self.kernel_stations) {
-                fabric.watch.sent += 1;
+                fabric.watch.tally(frame.is_packet()).sent += 1;
             }
             fabric.receive_at(attached.node, attached.port, frame);
         }

@@ -80,12 +80,12 @@ impl Switch {
         counters.frames_rx += 1;
         counters.bytes_rx += bytes;
         let Some(egress) = self.table.lookup(&frame) else {
-            return self.drop_frame(port, priority, Cause::Unroutable);
+            return self.drop_frame(&frame, Cause::Unroutable);
         };
         let queued = self.ports[usize::from(egress)].queue_bytes(priority);
         match self.buffer.admit(port, priority, bytes, queued) {
             Ok(demand) => self.answer(port, priority, demand, now),
-            Err(cause) => return self.drop_frame(port, priority, cause),
+            Err(cause) => return self.drop_frame(&frame, cause),
         }
         self.ports[usize::from(egress)].enqueue(frame);
         self.ready.push(egress);
@@ -161,9 +161,10 @@ impl Switch {
         self.ready.push(port as u16);
     }
 
-    fn drop_frame(&mut self, port: u16, priority: Priority, cause: Cause) {
+    fn drop_frame(&mut self, frame: &Frame, cause: Cause) {
+        let (port, priority, packet) = (frame.ingress, frame.priority, frame.is_packet());
         let counters = &mut self.ports[usize::from(port)].counters[usize::from(priority & 7)];
         counters.drops[cause as usize] += 1;
-        self.events.push_back(Event::Dropped { port, priority, cause });
+        self.events.push_back(Event::Dropped { port, priority, cause, packet });
     }
 }

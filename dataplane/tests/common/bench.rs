@@ -97,7 +97,7 @@ impl Bench {
     }
 
     pub fn waiting(&self) -> u64 {
-        self.switch.ports().iter().map(|port| port.frames_waiting() as u64).sum()
+        self.switch.ports().iter().map(|port| port.frames_waiting().count() as u64).sum()
     }
 }
 
