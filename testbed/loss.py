@@ -169,3 +169,10 @@ class Codewords:
 
 
 LossProcess = Bernoulli | GilbertElliott | Codewords
+
+
+def random_loss(mean_loss: float, mean_burst_frames: float | None = None) -> Bernoulli | GilbertElliott:
+    """Return the process of a plain loss ratio: independent losses, or bursts of so many frames on average."""
+    if mean_burst_frames is None:
+        return Bernoulli(mean_loss)
+    return GilbertElliott.from_burst(mean_loss, mean_burst_frames)

@@ -252,11 +252,10 @@ def required_osnr_db(name: str, profile: Profile) -> float:
 
     What a real receiver needs beyond the ideal one is taken as a constant penalty on the SNR.
     """
-    if not profile.coherent or profile.modulation is None or profile.ber_limit is None or profile.baud is None:
+    ideal = profile.ideal_osnr_db
+    if ideal is None:
         raise ProfileError("osnr-db", f"{name} is not coherent and has no OSNR; give its ber or margin-db")
-    if profile.required_osnr_db is not None:
-        return profile.required_osnr_db
-    return fec.osnr_of_snr(fec.MODULATIONS[profile.modulation].snr(profile.ber_limit), profile.baud)
+    return ideal if profile.required_osnr_db is None else profile.required_osnr_db
 
 
 def _failures(profile: Profile, ber: float, margin_db: float, rate_bps: int) -> tuple[float, Codewords]:

@@ -138,6 +138,9 @@ class Profile(FileModel):
             raise ValueError(f"{self.modulation} needs a baud")
         if not self.coherent and (self.baud is not None or self.required_osnr_db is not None):
             raise ValueError("baud and required-osnr-db belong to coherent modulations")
+        ideal = self.ideal_osnr_db
+        if self.required_osnr_db is not None and ideal is not None and self.required_osnr_db < ideal:
+            raise ValueError(f"required-osnr-db is below the {ideal:.1f} dB that an ideal receiver needs")
         if self.fec in fec.SOFT and self.fec_latency is None:
             raise ValueError(f"{self.fec} needs a fec-latency")
         return self
@@ -146,6 +149,13 @@ class Profile(FileModel):
     def coherent(self) -> bool:
         """Whether the receiver is coherent, so that its quality is an OSNR."""
         return self.modulation is not None and fec.MODULATIONS[self.modulation].coherent
+
+    @property
+    def ideal_osnr_db(self) -> float | None:
+        """The OSNR (0.1 nm) at which an ideal receiver meets the limit; None for a receiver that is not coherent."""
+        if not self.coherent or self.modulation is None or self.ber_limit is None or self.baud is None:
+            return None
+        return fec.osnr_of_snr(fec.MODULATIONS[self.modulation].snr(self.ber_limit), self.baud)
 
     @property
     def pj_per_bit(self) -> float | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from testbed.errors import UsageError
 from testbed.fec import KP4
-from testbed.loss import Bernoulli, Codewords, GilbertElliott, LossError
+from testbed.loss import Bernoulli, Codewords, GilbertElliott, LossError, random_loss
 
 RATE = 100 * 10**9
 
@@ -76,6 +76,13 @@ def test_gilbert_elliott_by_its_definition() -> None:
         bad = generator.random() >= process.leave if bad else generator.random() < process.enter
     assert losses / frames == pytest.approx(0.01, rel=0.1)
     assert losses / bursts == pytest.approx(5, rel=0.1)
+
+
+def test_a_ratio_alone_or_with_bursts() -> None:
+    assert random_loss(0.01) == Bernoulli(0.01)
+    assert random_loss(0.01, 5) == GilbertElliott.from_burst(0.01, 5)
+    # Independent losses come in runs too, of 1/(1 − e) frames: bursts that short are shorter than chance.
+    assert random_loss(0.01, 1).frame_loss(64) == pytest.approx(0.01)
 
 
 def test_a_state_that_only_thins() -> None:

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -63,6 +63,7 @@ def test_at_no_margin_the_ber_is_the_limit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTICAL)
+@settings(max_examples=25)
 @given(st.lists(st.floats(-6, 6), min_size=2, max_size=2))
 def test_less_margin_never_loses_less(name: str, margins: list[float]) -> None:
     worse, better = (behaviour(name, 0, OperatingPoint(margin_db=margin)) for margin in sorted(margins))
@@ -103,10 +104,8 @@ def test_osnr_is_margin_above_what_is_required(name: str) -> None:
 
 def test_a_real_receiver_needs_more_than_an_ideal_one() -> None:
     assert required_osnr_db("400g-zr", CATALOGUE.profile("400g-zr")) == 26
-    for name in COHERENT:
-        profile = CATALOGUE.profile(name)
-        ideal = profile.model_copy(update={"required_osnr_db": None})
-        assert required_osnr_db(name, profile) >= required_osnr_db(name, ideal)
+    ideal = CATALOGUE.profile("400g-zr").model_copy(update={"required_osnr_db": None})
+    assert required_osnr_db("400g-zr", ideal) == pytest.approx(20.4, abs=0.05)
 
 
 def test_a_coherent_link_falls_off_its_cliff() -> None:
@@ -149,7 +148,7 @@ def test_a_circuit_switch_is_a_cable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "length_mm", "rate_bps", "key", "message"),
+    ("written", "length_mm", "rate_bps", "key", "message"),
     [
         ({"profile": "400g-dr4"}, 600 * M, None, "length", "600m is beyond the reach of 400g-dr4, 500m"),
         ({"profile": "400g-dr4"}, -1, None, "length", "cannot be negative"),
@@ -169,31 +168,31 @@ def test_a_circuit_switch_is_a_cable() -> None:
     ],
 )
 def test_what_a_profile_cannot_be(
-    settings: dict[str, Any], length_mm: int, rate_bps: int | None, key: str, message: str
+    written: dict[str, Any], length_mm: int, rate_bps: int | None, key: str, message: str
 ) -> None:
     with pytest.raises(ProfileError, match=message) as caught:
-        behaviour_of(OpticalSettings.model_validate(settings), length_mm, rate_bps)
+        behaviour_of(OpticalSettings.model_validate(written), length_mm, rate_bps)
     assert caught.value.key == key
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "written",
     [{"ber": 0.6}, {"ber": -1}, {"lanes-down": -1}, {"acceleration": 0.5}, {"osnr-db": "many"}, {"bre": 1e-5}],
 )
-def test_settings_out_of_range(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range(written: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        OpticalSettings.model_validate(settings)
+        OpticalSettings.model_validate(written)
     with pytest.raises(ProfileError, match=r"between 0 and 0\.5"):
         OperatingPoint(ber=0.6)
 
 
 def test_a_fault_is_noted_where_it_was_written() -> None:
     source = parse_yaml("links:\n  - profile: 400g-dr4\n    length: 1km\n", "lab.yaml", TopologyError)
-    settings = OpticalSettings(profile="400g-dr4")
-    assert checked(source, ("links", 0), settings, 1 * KM) is None
+    written = OpticalSettings(profile="400g-dr4")
+    assert checked(source, ("links", 0), written, 1 * KM) is None
     assert [str(fault) for fault in source.faults] == [
         "lab.yaml:3: links[0].length: 1km is beyond the reach of 400g-dr4, 500m"
     ]
     source.faults.clear()
-    found = checked(source, ("links", 0), settings, 500 * M)
+    found = checked(source, ("links", 0), written, 500 * M)
     assert found is not None and found.profile == "400g-dr4" and not source.faults

@@ -172,6 +172,7 @@ profiles:
         ("400g-zr: {modulation: pam4}", 2, "profiles.400g-zr", "belong to coherent modulations"),
         ("400g-dr4: {fec: ofec}", 2, "profiles.400g-dr4", "ofec needs a fec-latency"),
         ("400g-dr4: {modulation: dp-qpsk}", 2, "profiles.400g-dr4", "dp-qpsk needs a baud"),
+        ("400g-zr: {required-osnr-db: 20}", 2, "profiles.400g-zr", "below the 20.4 dB that an ideal receiver needs"),
         ("ocs: {fec: kp4}", 2, "profiles.ocs", "needs a modulation"),
         ("ocs: {modulation: nrz}", 2, "profiles.ocs", "needs a rate and a ber-limit"),
         ("a: {about: x}", 2, "profiles.a.reach", "missing"),
