@@ -1,0 +1,102 @@
+"""An optical circuit switch as a schedule of port maps, and the times at which each path is dark because of it.
+
+A path is a pair of ports that a map joins. From one map to the next, pairs that stay are not disturbed (unless the step says
+`repoint`); a pair that ends is dark from the step on; a new pair is dark until the mirrors have moved and the link has
+come up. With a drain, nothing new is let onto a path for that long before it goes dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from testbed.models import FileModel, Flag, Time
+
+Pair = tuple[str, str]
+
+
+class Step(FileModel):
+    """From `at` on, `circuits` is the port map: pairs of ports. `repoint` moves the mirrors of pairs that stay, too."""
+
+    at: Time
+    circuits: tuple[tuple[str, str], ...]
+    repoint: Flag = False
+
+    @model_validator(mode="after")
+    def _one_to_one(self) -> Step:
+        seen: set[str] = set()
+        for pair in self.circuits:
+            for port in pair:
+                if port in seen:
+                    raise ValueError(f"port {port} is joined twice; a mirror points one way")
+                seen.add(port)
+        return self
+
+    def pairs(self) -> frozenset[Pair]:
+        """Return the pairs, each with its ports in order."""
+        return frozenset((min(pair), max(pair)) for pair in self.circuits)
+
+
+class CircuitSchedule(FileModel):
+    """Steps in the order of their times; the first is the map in place when the run begins."""
+
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    drain: Time = 0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> CircuitSchedule:
+        if self.steps[0].at != 0:
+            raise ValueError("the first step is the map at the beginning of the run, at: 0s")
+        for before, after in pairwise(self.steps):
+            if after.at <= before.at:
+                raise ValueError("steps must be in the order of their times, each at a time of its own")
+        return self
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A path is dark in [start_ps, end_ps); end None: for good. From `drain_ps` on nothing new should enter it."""
+
+    pair: Pair
+    drain_ps: int
+    start_ps: int
+    end_ps: int | None
+
+
+def outages(schedule: CircuitSchedule, outage_ps: int) -> list[Outage]:
+    """Return the outages of every path of a schedule, in the order of time and path.
+
+    `outage_ps` is mirror time plus bring-up. A path that joins the map later is dark from 0 on without a drain. A step
+    that comes before the one before it is over prolongs the dark.
+    """
+    steps = schedule.steps
+    every = sorted(frozenset[Pair]().union(*(step.pairs() for step in steps)))
+    found = [outage for pair in every for outage in _outages_of(pair, steps, outage_ps, schedule.drain)]
+    return sorted(found, key=lambda outage: (outage.start_ps, outage.pair))
+
+
+def _outages_of(pair: Pair, steps: Sequence[Step], outage_ps: int, drain: int) -> Iterable[Outage]:
+    dark: int | None = None if pair in steps[0].pairs() else 0
+    ready = 0  # when the path is bright again, while it is in the map
+    for before, step in pairwise(steps):
+        was, stays = pair in before.pairs(), pair in step.pairs()
+        if was and stays and not step.repoint:
+            continue
+        if not was and not stays:
+            continue
+        if was and dark is not None and ready <= step.at:
+            yield _outage(pair, dark, ready, drain)
+            dark = None
+        if dark is None:
+            dark = step.at
+        ready = step.at + outage_ps
+    if dark is not None:
+        yield _outage(pair, dark, ready if pair in steps[-1].pairs() else None, drain)
+
+
+def _outage(pair: Pair, start: int, end: int | None, drain: int) -> Outage:
+    return Outage(pair, max(0, start - drain), start, end)

@@ -1,0 +1,76 @@
+"""Circuit schedules: which path is dark when."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from testbed.ocs import CircuitSchedule, Outage, outages
+
+MS = 10**9
+AB, AC, CD, BD = ("a", "b"), ("a", "c"), ("c", "d"), ("b", "d")
+
+
+def schedule(
+    *steps: tuple[int, list[tuple[str, str]]] | tuple[int, list[tuple[str, str]], bool], drain: int = 0
+) -> Any:
+    written = [
+        {
+            "at": f"{step[0]}ms",
+            "circuits": [list(pair) for pair in step[1]],
+            "repoint": step[2] if len(step) > 2 else False,
+        }
+        for step in steps
+    ]
+    return CircuitSchedule.model_validate({"steps": written, "drain": f"{drain}ms"})
+
+
+def test_a_map_that_stays_disturbs_nothing() -> None:
+    assert outages(schedule((0, [AB, CD]), (5, [CD, ("b", "a")])), 10 * MS) == []
+
+
+def test_a_change_ends_one_path_and_begins_another() -> None:
+    found = outages(schedule((0, [AB, CD]), (5, [AC, BD])), 10 * MS)
+    assert found == [
+        Outage(AC, 0, 0, 15 * MS),
+        Outage(BD, 0, 0, 15 * MS),
+        Outage(AB, 5 * MS, 5 * MS, None),
+        Outage(CD, 5 * MS, 5 * MS, None),
+    ]
+
+
+def test_repointing_a_path_with_a_drain() -> None:
+    assert outages(schedule((0, [AB]), (5, [AB], True), drain=2), 10 * MS) == [Outage(AB, 3 * MS, 5 * MS, 15 * MS)]
+
+
+def test_away_and_back() -> None:
+    found = outages(schedule((0, [AB]), (50, [AC]), (100, [AB])), 10 * MS)
+    assert found == [
+        Outage(AC, 0, 0, 60 * MS),
+        Outage(AB, 50 * MS, 50 * MS, 110 * MS),
+        Outage(AC, 100 * MS, 100 * MS, None),
+    ]
+
+
+def test_a_step_before_the_last_is_over_prolongs_the_dark() -> None:
+    found = outages(schedule((0, [AB]), (5, [AB], True), (8, [AB], True), (30, [AB], True)), 10 * MS)
+    assert found == [Outage(AB, 5 * MS, 5 * MS, 18 * MS), Outage(AB, 30 * MS, 30 * MS, 40 * MS)]
+
+
+def test_a_path_that_never_came_up() -> None:
+    assert outages(schedule((0, []), (5, [AB]), (8, [])), 10 * MS) == [Outage(AB, 0, 0, None)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([], "at least 1 item"),
+        ([(0, [AB, AC])], "port a is joined twice"),
+        ([(0, [("a", "a")])], "port a is joined twice"),
+        ([(1, [AB])], "first step"),
+        ([(0, [AB]), (5, []), (5, [AB])], "in the order of their times"),
+    ],
+)
+def test_schedules_that_cannot_be(steps: list[Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        schedule(*steps)
