@@ -162,7 +162,7 @@ fn the_frame_in_flight_completes_and_control_frames_pass_next() {
     assert!(port.dequeue(ns(1)).is_none(), "nothing cuts into a frame");
     assert_eq!(port.next_start(ns(1)).ps(), SLOT_PS);
     assert_eq!(run(&mut port, ps(SLOT_PS), ns(100_000)), [(SLOT_PS, 7)]);
-    assert_eq!(port.frames_waiting(), 4);
+    assert_eq!(port.frames_waiting().count(), 4);
 }
 
 #[test]
