@@ -16,7 +16,7 @@ use super::lateness::Histogram;
 use crate::build::{Emulation, Progress};
 use crate::codec::Reader;
 use crate::fabric::Step;
-use crate::frame::{Body, Frame, Station};
+use crate::frame::{Body, Buffer, Frame, Station};
 use crate::io::{
     close_all, set_timer_slack_ns, Filter, IoError, Options, PacketSocket, Poller, RxBatch, TxBatch, Waker,
     BATCH_FRAMES,
@@ -83,6 +83,8 @@ pub struct RealClock {
     kernel_stations: Vec<bool>,
     poller: Poller,
     rx: RxBatch,
+    /// Buffers of frames that have left, for those to come.
+    spare: Vec<Buffer>,
     dirty: Vec<u32>,
     lateness: Histogram,
     /// Nominal time at the last look at the wall, and the longest step from there.
@@ -134,6 +136,7 @@ impl RealClock {
             senders,
             poller,
             rx: RxBatch::new(BATCH_FRAMES),
+            spare: Vec::new(),
             dirty: Vec::new(),
             lateness: Histogram::default(),
             at: Time::ZERO,
@@ -239,7 +242,7 @@ impl RealClock {
             match self.emulation.fabric.step(now) {
                 Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
                     NONE => self.emulation.fabric.receive(direction, frame),
-                    socket => self.emit(socket, direction, &frame),
+                    socket => self.emit(socket, direction, frame),
                 },
                 Some(Step::Timer) => {}
                 None => return count,
@@ -249,7 +252,7 @@ impl RealClock {
     }
 
     /// Hand a frame to the kernel: it is due now at the far end of its link.
-    fn emit(&mut self, socket: u32, direction: u32, frame: &Frame) {
+    fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
         let due = self.emulation.fabric.now();
         self.lateness.record(self.nominal().since(due));
         let towards = self.emulation.fabric.directions[direction as usize].to_node as usize;
@@ -265,11 +268,12 @@ impl RealClock {
         let codec = &self.emulation.codec;
         let (node, port) = (attached.node, attached.port);
         let mut sound = true;
-        let queued = attached.tx.push_with(|out| sound = codec.encode(node, port, frame, out).is_ok());
+        let queued = attached.tx.push_with(|out| sound = codec.encode_from(node, port, &mut frame, out).is_ok());
         debug_assert!(sound, "the fabric makes no frame that has no bytes");
         if queued {
             self.mark_dirty(socket);
         }
+        self.spare.extend(frame.bytes.filter(|_| self.spare.len() < BATCH_FRAMES));
     }
 
     fn mark_dirty(&mut self, socket: u32) {
@@ -299,7 +303,9 @@ impl RealClock {
         let mut count = 0;
         for bytes in self.rx.recv(&attached.socket)? {
             count += 1;
-            let Some(frame) = self.emulation.codec.decode(bytes, attached.reader) else { continue };
+            let Some(frame) = self.emulation.codec.decode_into(bytes, attached.reader, &mut self.spare) else {
+                continue;
+            };
             if attached.from_host && enters(&frame, &self.kernel_stations) {
                 fabric.watch.sent += 1;
             }
