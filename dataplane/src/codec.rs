@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::frame::{Body, Frame, Packet, Station};
+use crate::frame::{Body, Buffer, Frame, Packet, Station};
 use crate::plan::{Plan, PlanError, StationKind};
 use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
@@ -80,6 +80,21 @@ impl Codec {
         }
     }
 
+    /// Do as `encode` and take the frame's own bytes where they leave as they came; the frame is left with what `out` held.
+    pub fn encode_from(&self, node: usize, port: u16, frame: &mut Frame, out: &mut Vec<u8>) -> Result<(), WireError> {
+        match (&frame.body, &mut frame.bytes) {
+            (Body::Opaque, Some(bytes)) => std::mem::swap(out, bytes),
+            (Body::Roce(_), Some(bytes)) if frame.payload_at > 0 => {
+                std::mem::swap(out, bytes);
+                if frame.ecn == CE {
+                    set_ecn_ce(out)?;
+                }
+            }
+            _ => return self.encode(node, port, frame, out),
+        }
+        Ok(())
+    }
+
     fn encode_packet(&self, frame: &Frame, packet: &Packet, out: &mut Vec<u8>) -> Result<(), WireError> {
         let unknown = ([0; 6], [0; 4]);
         let (src_mac, src_ip) = self.addresses.get(frame.src.0 as usize).copied().unwrap_or(unknown);
@@ -126,6 +141,11 @@ impl Codec {
 
     /// Read a frame; `None` if it is none of the reader's business (global PAUSE, damaged, cut short).
     pub fn decode(&self, bytes: &[u8], reader: Reader) -> Option<Frame> {
+        self.decode_into(bytes, reader, &mut Vec::new())
+    }
+
+    /// Do as `decode` and keep the bytes in a buffer from `spare`, if there is one.
+    pub fn decode_into(&self, bytes: &[u8], reader: Reader, spare: &mut Vec<Buffer>) -> Option<Frame> {
         let (ethernet, packet) = Ethernet::parse(bytes).ok()?;
         match pfc::parse(bytes) {
             Ok(None) => {}
@@ -137,7 +157,10 @@ impl Codec {
         let station = |mac| self.by_mac.get(&mac).copied().unwrap_or(Station::UNKNOWN);
         let (dst, src) = (station(ethernet.dst), station(ethernet.src));
         let mut decoded = frame(dst, src, bytes, Body::Opaque);
-        decoded.bytes = Some(Box::new(bytes.to_vec()));
+        let mut buffer = spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        decoded.bytes = Some(buffer);
         let Ok((ip, datagram)) = Ipv4::parse(packet) else {
             return (reader == Reader::Switch).then_some(decoded);
         };

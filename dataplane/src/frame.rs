@@ -46,12 +46,15 @@ pub enum Body {
     Opaque,
 }
 
+/// Bytes of a frame on the heap; a thin pointer keeps the frame within a cache line.
+#[allow(clippy::box_collection)]
+pub type Buffer = Box<Vec<u8>>;
+
 /// A frame by value: under 64 bytes, moved from queue to queue without touching the heap.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The payload (`payload_at` 0) or, for a frame read from an interface, the whole frame with the payload at `payload_at`.
-    #[allow(clippy::box_collection)] // a thin pointer keeps the frame within a cache line
-    pub bytes: Option<Box<Vec<u8>>>,
+    pub bytes: Option<Buffer>,
     pub dst: Station,
     pub src: Station,
     /// Bytes from the destination MAC to the end of the payload, without FCS.

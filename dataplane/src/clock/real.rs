@@ -2,7 +2,8 @@
 //!
 //! Nominal time waits for the loop: between two looks at the sockets it advances by one frame time of the fastest link at most (and
 //! by what was slept through). When the machine stalls, the whole network stands still with it, so that no feedback loop of the
-//! fabric grows longer than it is; the time so held back is part of the run's fidelity.
+//! fabric grows longer than it is; the time so held back is part of the run's fidelity. While no frame is on its way through the
+//! kernel back to the fabric there is nothing of the fabric's own to see, and several such steps go by from one look to the next.
 //!
 //! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
@@ -16,7 +17,7 @@ use super::lateness::Histogram;
 use crate::build::{Emulation, Progress};
 use crate::codec::Reader;
 use crate::fabric::Step;
-use crate::frame::{Body, Frame, Station};
+use crate::frame::{Body, Buffer, Frame, Station};
 use crate::io::{
     close_all, set_timer_slack_ns, Filter, IoError, Options, PacketSocket, Poller, RxBatch, TxBatch, Waker,
     BATCH_FRAMES,
@@ -27,6 +28,8 @@ use crate::units::Time;
 
 /// Events dealt with before the sockets are looked at again, however many are due.
 const EVENTS_A_TURN: usize = 256;
+/// Steps of nominal time before the sockets are looked at again while nothing is under way: enough to fill a batch.
+const STEPS_A_TURN: usize = BATCH_FRAMES;
 /// The frame whose serialisation at the fastest link is the longest step of nominal time.
 const STEP_FRAME_BYTES: u64 = 4200;
 /// Closer than this to the next event the loop spins, since sleeps end late.
@@ -83,7 +86,12 @@ pub struct RealClock {
     kernel_stations: Vec<bool>,
     poller: Poller,
     rx: RxBatch,
+    /// Buffers of frames that have left, for those to come.
+    spare: Vec<Buffer>,
     dirty: Vec<u32>,
+    /// Frames written to a veth pair and not yet read at its other end. One that the kernel loses stays counted, which only
+    /// makes the loop look more often.
+    under_way: u64,
     lateness: Histogram,
     /// Nominal time at the last look at the wall, and the longest step from there.
     at: Time,
@@ -134,7 +142,9 @@ impl RealClock {
             senders,
             poller,
             rx: RxBatch::new(BATCH_FRAMES),
+            spare: Vec::new(),
             dirty: Vec::new(),
+            under_way: 0,
             lateness: Histogram::default(),
             at: Time::ZERO,
             step,
@@ -209,8 +219,15 @@ impl RealClock {
     /// One turn of the loop: what is due, a wait for the next event or frame, what came in.
     pub fn turn(&mut self) -> Result<(), IoError> {
         let began = Instant::now();
-        let now = self.tick(0);
-        let mut work = self.run_due(now);
+        let mut work = 0;
+        for _ in 0..STEPS_A_TURN {
+            let now = self.tick(0);
+            work += self.run_due(now);
+            let pressing = self.emulation.fabric.next_event() <= self.at + self.step;
+            if self.under_way > 0 || !pressing || work >= EVENTS_A_TURN {
+                break;
+            }
+        }
         self.flush()?;
         let wait_ns = self.wall_ns_until(self.emulation.fabric.next_event());
         let timeout_ns = if wait_ns <= SPIN_NS { 0 } else { (wait_ns - SPIN_NS).min(NAP_NS) };
@@ -239,7 +256,7 @@ impl RealClock {
             match self.emulation.fabric.step(now) {
                 Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
                     NONE => self.emulation.fabric.receive(direction, frame),
-                    socket => self.emit(socket, direction, &frame),
+                    socket => self.emit(socket, direction, frame),
                 },
                 Some(Step::Timer) => {}
                 None => return count,
@@ -249,12 +266,13 @@ impl RealClock {
     }
 
     /// Hand a frame to the kernel: it is due now at the far end of its link.
-    fn emit(&mut self, socket: u32, direction: u32, frame: &Frame) {
+    fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
         let due = self.emulation.fabric.now();
         self.lateness.record(self.nominal().since(due));
         let towards = self.emulation.fabric.directions[direction as usize].to_node as usize;
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
-        if for_kernel && self.emulation.fabric.nodes[towards].is_host() {
+        let leaves = for_kernel && self.emulation.fabric.nodes[towards].is_host();
+        if leaves {
             self.emulation.fabric.watch.kernel_frames.delivered += 1;
         }
         let attached = &mut self.sockets[socket as usize];
@@ -265,11 +283,13 @@ impl RealClock {
         let codec = &self.emulation.codec;
         let (node, port) = (attached.node, attached.port);
         let mut sound = true;
-        let queued = attached.tx.push_with(|out| sound = codec.encode(node, port, frame, out).is_ok());
+        let queued = attached.tx.push_with(|out| sound = codec.encode_from(node, port, &mut frame, out).is_ok());
         debug_assert!(sound, "the fabric makes no frame that has no bytes");
         if queued {
+            self.under_way += u64::from(!leaves);
             self.mark_dirty(socket);
         }
+        self.spare.extend(frame.bytes.filter(|_| self.spare.len() < BATCH_FRAMES));
     }
 
     fn mark_dirty(&mut self, socket: u32) {
@@ -299,11 +319,17 @@ impl RealClock {
         let mut count = 0;
         for bytes in self.rx.recv(&attached.socket)? {
             count += 1;
-            let Some(frame) = self.emulation.codec.decode(bytes, attached.reader) else { continue };
-            if attached.from_host && enters(&frame, &self.kernel_stations) {
-                fabric.watch.tally(frame.is_packet()).sent += 1;
+            let frame = self.emulation.codec.decode_into(bytes, attached.reader, &mut self.spare);
+            let entered = frame.as_ref().is_some_and(|frame| enters(frame, &self.kernel_stations));
+            if attached.from_host && entered {
+                let packet = frame.as_ref().is_some_and(Frame::is_packet);
+                fabric.watch.tally(packet).sent += 1;
+            } else if !attached.from_host || frame.is_some() {
+                self.under_way = self.under_way.saturating_sub(1);
             }
-            fabric.receive_at(attached.node, attached.port, frame);
+            if let Some(frame) = frame {
+                fabric.receive_at(attached.node, attached.port, frame);
+            }
         }
         Ok(count)
     }
