@@ -72,7 +72,7 @@ fn headroom_is_exact_to_the_byte() {
     fill(&mut bench, 0, 1, 65);
     assert_eq!(
         bench.events.last(),
-        Some(&Event::Dropped { port: 0, priority: 3, cause: Cause::Headroom, packet: true })
+        Some(&Event::Dropped { port: 0, priority: 3, cause: Cause::Headroom, packet: false })
     );
     fill(&mut bench, 0, 1, 64);
     assert_eq!(bench.dropped(Cause::Headroom), 1, "15,000 bytes fit");
