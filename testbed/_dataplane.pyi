@@ -16,6 +16,9 @@ class VirtualFabric:
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
 
+    def impair(self, changes: str) -> None:
+        """Change links, now or so long after the next start of a workload: a JSON list, see ARCHITECTURE.md section 4."""
+
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""
 
@@ -38,6 +41,9 @@ class RealFabric:
     def __new__(cls, plan: str, dilation: int, attachments: str) -> Self: ...
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
+
+    def impair(self, changes: str) -> None:
+        """Change links, now or so long after the next start of a workload: a JSON list, see ARCHITECTURE.md section 4."""
 
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::codec::Codec;
 use crate::fabric::{Fabric, Node};
 use crate::frame::Station;
-use crate::link::Direction;
+use crate::impair::parse_changes;
+use crate::link::{Direction, DirectionConfig};
 use crate::nic::memory::Memory;
 use crate::nic::message::Verb;
 use crate::nic::qp::Transport;
@@ -53,10 +54,17 @@ impl Emulation {
         let nodes = plan.nodes.iter().map(node).collect::<Result<Vec<_>, _>>()?;
         let mut directions = Vec::new();
         for (index, link) in plan.links.iter().enumerate() {
-            let delay = Time::from_ps(link.delay_ps);
             for (way, (from, to)) in [(link.a, link.b), (link.b, link.a)].into_iter().enumerate() {
-                let seed = [plan.seed, (2 * index + way) as u64];
-                directions.push((from, Direction::new(to, link.medium, delay, link.loss[way], seed)));
+                let config = DirectionConfig {
+                    to,
+                    medium: link.medium,
+                    delay: Time::from_ps(link.delay_ps),
+                    loss: link.loss[way],
+                    process: link.loss_process[way].clone(),
+                    up: link.carrier,
+                    seed: [plan.seed, (2 * index + way) as u64],
+                };
+                directions.push((from, Direction::new(&config)));
             }
         }
         let names = plan.nodes.iter().map(|node| node.name().to_owned()).collect();
@@ -96,6 +104,13 @@ impl Emulation {
         self.qps = workload.qps.iter().map(|qp| (qp.qpn, node(qp.a), node(qp.b))).collect();
         self.started = self.fabric.now();
         self.patience = patience(&workload);
+        Ok(())
+    }
+
+    /// Change links: now, or so long after the next start.
+    pub fn impair(&mut self, json: &str) -> Result<(), PlanError> {
+        let changes = parse_changes(json, self.plan.links.len())?;
+        self.fabric.impair(changes);
         Ok(())
     }
 

@@ -13,6 +13,8 @@ pub enum Cause {
     Buffer,
     /// The link corrupted it.
     Link,
+    /// The link was down, or was cut while the frame was leaving.
+    Outage,
     /// The watchdog flushed its queue.
     Watchdog,
     /// No route to its destination (broadcast and strangers: this fabric never floods).
@@ -20,7 +22,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Cause; 5] = [Cause::Headroom, Cause::Buffer, Cause::Link, Cause::Watchdog, Cause::Unroutable];
+    pub const ALL: [Cause; 6] =
+        [Cause::Headroom, Cause::Buffer, Cause::Link, Cause::Outage, Cause::Watchdog, Cause::Unroutable];
 
     /// The key under `drops` in run.json.
     pub fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Cause {
             Cause::Headroom => "headroom",
             Cause::Buffer => "buffer",
             Cause::Link => "link",
+            Cause::Outage => "outage",
             Cause::Watchdog => "watchdog",
             Cause::Unroutable => "unroutable",
         }

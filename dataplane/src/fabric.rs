@@ -9,11 +9,12 @@ use std::collections::BinaryHeap;
 
 use crate::event::{Cause, Event, Transmission};
 use crate::frame::Frame;
+use crate::impair::{Change, Timeline};
 use crate::link::Direction;
 use crate::nic::Nic;
 use crate::port::Port;
 use crate::switch::Switch;
-use crate::units::Time;
+use crate::units::{Rate, Time};
 use crate::watch::Watch;
 
 /// Slot of a node's timer in the event order: after every port.
@@ -73,6 +74,13 @@ impl Node {
         }
     }
 
+    fn port_mut(&mut self, port: u16) -> &mut Port {
+        match self {
+            Node::Switch(switch) => switch.port_mut(port),
+            Node::Host(nic) => nic.port_mut(),
+        }
+    }
+
     pub fn is_host(&self) -> bool {
         matches!(self, Node::Host(_))
     }
@@ -82,8 +90,8 @@ impl Node {
 pub enum Step {
     /// A frame reached the end of a link: hand it to `Fabric::receive`, or put it on a real wire.
     Arrival { direction: u32, frame: Frame },
-    /// The fabric dealt with it: a timer of a node.
-    Timer,
+    /// The fabric dealt with it: a timer of a node, a change of a link.
+    Done,
 }
 
 /// Nodes, links and what is about to happen to them.
@@ -99,6 +107,9 @@ pub struct Fabric {
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     /// By node: when its timer event is due; older entries in the queue are stale.
     wakes: Vec<Time>,
+    /// By direction: the (node, port) it leaves.
+    senders: Vec<(u32, u16)>,
+    timeline: Timeline,
     now: Time,
     pub watch: Watch,
 }
@@ -119,6 +130,8 @@ impl Fabric {
             incoming[(first_port[direction.to_node as usize] + u32::from(direction.to_port)) as usize] = index as u32;
         }
         Fabric {
+            senders: directions.iter().map(|((node, port), _)| (*node as u32, *port)).collect(),
+            timeline: Timeline::default(),
             wakes: vec![Time::NEVER; nodes.len()],
             nodes,
             directions: directions.into_iter().map(|(_, direction)| direction).collect(),
@@ -142,14 +155,17 @@ impl Fabric {
 
     /// When the next event is due; `Time::NEVER` when nothing will ever happen again.
     pub fn next_event(&self) -> Time {
-        self.queue.peek().map_or(Time::NEVER, |Reverse((at, _))| *at)
+        self.queue.peek().map_or(Time::NEVER, |Reverse((at, _))| *at).min(self.timeline.next())
     }
 
     /// Take the next event, if it is due at `until` or before.
     #[inline]
     pub fn step(&mut self, until: Time) -> Option<Step> {
-        let Reverse((at, key)) = *self.queue.peek()?;
-        if at > until {
+        let (at, key) = self.queue.peek().map_or((Time::NEVER, 0), |Reverse(event)| *event);
+        if self.timeline.next() <= at.min(until) {
+            return self.change();
+        }
+        if at > until || at == Time::NEVER {
             return None;
         }
         debug_assert!(at >= self.now, "time goes forward");
@@ -163,10 +179,14 @@ impl Fabric {
                 self.nodes[node].handle_timeout(at);
                 self.drain(node);
             }
-            return Some(Step::Timer);
+            return Some(Step::Done);
         }
         let index = self.incoming[(self.first_port[node] + slot) as usize];
         let direction = &mut self.directions[index as usize];
+        if direction.next_arrival() != at {
+            // The frame that was to arrive was cut off after all.
+            return Some(Step::Done);
+        }
         let frame = direction.arrive()?;
         let next = direction.next_arrival();
         if next != Time::NEVER {
@@ -194,12 +214,58 @@ impl Fabric {
 
     /// Start the schedules of all loaded NICs, at the current time.
     pub fn start(&mut self) {
+        self.timeline.start(self.now);
         for node in 0..self.nodes.len() {
             if let Node::Host(nic) = &mut self.nodes[node] {
                 nic.start(self.now);
                 self.drain(node);
             }
         }
+    }
+
+    /// Change links: now, or so long after the next start.
+    pub fn impair(&mut self, changes: Vec<Change>) {
+        for change in self.timeline.add(changes) {
+            self.apply(change, self.now);
+        }
+    }
+
+    /// Let the next change of the timeline take place.
+    fn change(&mut self) -> Option<Step> {
+        let (due, change) = self.timeline.pop()?;
+        self.now = self.now.max(due);
+        self.apply(change, due);
+        Some(Step::Done)
+    }
+
+    fn apply(&mut self, change: Change, asked: Time) {
+        let now = self.now;
+        // Directions come in pairs, a link each: forth and back.
+        let index = 2 * change.link + change.way;
+        let sender = self.senders[index];
+        let direction = &mut self.directions[index];
+        if let Some(ps) = change.delay_ps {
+            direction.set_delay(Time::from_ps(ps));
+        }
+        if let Some(ps) = change.jitter_ps {
+            direction.set_jitter(Time::from_ps(ps));
+        }
+        if let Some(plan) = &change.loss_process {
+            direction.set_loss(plan.as_ref());
+        }
+        if let Some(frame) = change.up.and_then(|up| direction.set_up(up, now)) {
+            let packet = (!frame.is_pause()).then_some(frame.is_packet());
+            self.watch.lost(sender, frame.priority, packet, Cause::Outage, now);
+        }
+        let port = self.nodes[sender.0 as usize].port_mut(sender.1);
+        if let Some(rate) = change.rate_bps.and_then(Rate::from_bps) {
+            port.set_rate(rate);
+        }
+        if let Some(held) = change.drain {
+            port.hold(held);
+        }
+        self.watch.changed(sender, change, asked, now);
+        self.drain(sender.0 as usize);
     }
 
     /// Put out what a node has to say after it was called: events, frames, its next timer.
@@ -231,12 +297,13 @@ impl Fabric {
         let rate = self.nodes[node].ports()[usize::from(port)].rate();
         let (priority, packet) = (frame.priority, (!frame.is_pause()).then_some(frame.is_packet()));
         let sent = now + rate.serialisation(frame.wire_bytes());
+        let sender = (node as u32, port);
         let Some(direction) = self.directions.get_mut(index as usize) else {
-            return self.watch.lost(node as u32, port, priority, packet, now);
+            return self.watch.lost(sender, priority, packet, Cause::Outage, now);
         };
         let idle = direction.next_arrival() == Time::NEVER;
-        if !direction.send(frame, sent) {
-            return self.watch.lost(node as u32, port, priority, packet, now);
+        if let Err(cause) = direction.send(frame, now, sent) {
+            return self.watch.lost(sender, priority, packet, cause, now);
         }
         if idle {
             let key = u64::from(direction.to_node) << 32 | u64::from(direction.to_port);

@@ -1,92 +1,92 @@
-//! One direction of a link: propagation, and loss drawn from a generator of its own.
+//! One direction of a link: propagation with jitter, loss drawn from a generator of its own, and being up or down.
 
 use std::collections::VecDeque;
 
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
+use crate::event::Cause;
 use crate::frame::Frame;
+use crate::loss::{Loss, ProcessPlan};
 use crate::plan::Medium;
 use crate::units::Time;
 
-/// Frames lost independently with one probability, drawn as gaps between losses: one draw a loss, not one a frame.
-#[derive(Debug)]
-struct Bernoulli {
-    probability: f64,
-    /// Frames that still pass before the next loss; `u64::MAX` = no loss to come.
-    passing: u64,
-    random: Pcg64,
+/// What a direction is made with.
+#[derive(Clone, Debug)]
+pub struct DirectionConfig {
+    pub to: (usize, u16),
+    pub medium: Medium,
+    pub delay: Time,
+    /// Independent losses, and a process beside them.
+    pub loss: f64,
+    pub process: Option<ProcessPlan>,
+    pub up: bool,
+    /// Tells directions apart and makes each repeatable.
+    pub seed: [u64; 2],
 }
 
-impl Bernoulli {
-    fn new(probability: f64, seed: [u64; 2]) -> Bernoulli {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed[0].to_le_bytes());
-        key[8..16].copy_from_slice(&seed[1].to_le_bytes());
-        let mut bernoulli = Bernoulli { probability, passing: 0, random: Pcg64::from_seed(key) };
-        bernoulli.passing = bernoulli.draw_gap();
-        bernoulli
-    }
-
-    /// Frames that pass before the next loss: geometric, by inversion.
-    fn draw_gap(&mut self) -> u64 {
-        if self.probability <= 0.0 {
-            return u64::MAX;
-        }
-        if self.probability >= 1.0 {
-            return 0;
-        }
-        // Uniform in (0, 1]: 53 random bits, never zero, so the logarithm is finite.
-        let uniform = ((self.random.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
-        (uniform.ln() / (-self.probability).ln_1p()) as u64
-    }
-
-    #[inline]
-    fn loses(&mut self) -> bool {
-        if self.passing == u64::MAX {
-            return false;
-        }
-        if self.passing > 0 {
-            self.passing -= 1;
-            return false;
-        }
-        self.passing = self.draw_gap();
-        true
-    }
-}
-
-/// One direction of a link. Frames arrive in the order they were sent.
+/// One direction of a link. Frames arrive in the order they were sent, whatever jitter and changes of delay do.
 #[derive(Debug)]
 pub struct Direction {
     pub to_node: u32,
     pub to_port: u16,
     pub medium: Medium,
     delay: Time,
-    loss: Bernoulli,
+    jitter: Time,
+    random_loss: Loss,
+    process: Loss,
+    up: bool,
+    random: Pcg64,
+    /// When the last bit of the latest frame leaves the sender, and when that frame arrives.
+    last_sent: Time,
+    last_arrival: Time,
     flight: VecDeque<(Time, Frame)>,
 }
 
 impl Direction {
-    /// A direction towards a port; `seed` tells directions apart and makes each repeatable.
-    pub fn new(to: (usize, u16), medium: Medium, delay: Time, loss: f64, seed: [u64; 2]) -> Direction {
+    pub fn new(config: &DirectionConfig) -> Direction {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&config.seed[0].to_le_bytes());
+        key[8..16].copy_from_slice(&config.seed[1].to_le_bytes());
+        let mut random = Pcg64::from_seed(key);
         Direction {
-            to_node: to.0 as u32,
-            to_port: to.1,
-            medium,
-            delay,
-            loss: Bernoulli::new(loss, seed),
+            to_node: config.to.0 as u32,
+            to_port: config.to.1,
+            medium: config.medium,
+            delay: config.delay,
+            jitter: Time::ZERO,
+            random_loss: Loss::bernoulli(config.loss, &mut random),
+            process: config.process.as_ref().map_or(Loss::None, |plan| Loss::new(plan, &mut random)),
+            up: config.up,
+            random,
+            last_sent: Time::ZERO,
+            last_arrival: Time::ZERO,
             flight: VecDeque::new(),
         }
     }
 
-    /// Put a frame on the link whose last bit leaves at `sent`. False if the link loses it.
+    /// Put a frame on the link whose first bit leaves at `started` and its last at `sent`; the answer says why it is lost, if it is.
     #[inline]
-    pub fn send(&mut self, frame: Frame, sent: Time) -> bool {
-        if self.loss.loses() {
-            return false;
+    pub fn send(&mut self, frame: Frame, started: Time, sent: Time) -> Result<(), Cause> {
+        if !self.up {
+            return Err(Cause::Outage);
         }
-        self.flight.push_back((sent + self.delay, frame));
-        true
+        let bytes = frame.buffer_bytes();
+        // Both are asked, so that what one draws does not depend on the other.
+        let lost = self.random_loss.loses(bytes, sent, &mut self.random);
+        if self.process.loses(bytes, sent, &mut self.random) || lost {
+            return Err(Cause::Link);
+        }
+        let mut arrival = sent + self.delay;
+        if self.jitter > Time::ZERO {
+            arrival += Time::from_ps(self.random.next_u64() % (self.jitter.ps() + 1));
+        }
+        // Neither jitter nor a shorter delay makes a line deliver faster than it sends.
+        arrival = arrival.max(self.last_arrival + sent.since(started));
+        self.last_sent = sent;
+        self.last_arrival = arrival;
+        self.flight.push_back((arrival, frame));
+        Ok(())
     }
 
     /// When the oldest frame in flight arrives; `Time::NEVER` on an empty link.
@@ -103,28 +103,30 @@ impl Direction {
     pub fn in_flight(&self) -> impl Iterator<Item = &Frame> {
         self.flight.iter().map(|(_, frame)| frame)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn losses_are_as_many_as_asked_and_repeatable() {
-        let count = |seed| {
-            let mut loss = Bernoulli::new(1e-3, [seed, 0]);
-            (0..1_000_000).filter(|_| loss.loses()).count()
-        };
-        // 1000 expected, standard deviation 31.6: four of them.
-        assert!(count(1).abs_diff(1_000) < 127, "{}", count(1));
-        assert_eq!(count(2), count(2));
-        assert_ne!(count(2), count(3));
+    /// From now on frames take this long. What is in flight is not touched.
+    pub fn set_delay(&mut self, delay: Time) {
+        self.delay = delay;
     }
 
-    #[test]
-    fn certain_and_impossible_loss() {
-        let mut never = Bernoulli::new(0.0, [1, 1]);
-        let mut always = Bernoulli::new(1.0, [1, 1]);
-        assert!((0..1000).all(|_| !never.loses() && always.loses()));
+    /// From now on frames take up to so much longer, evenly drawn.
+    pub fn set_jitter(&mut self, jitter: Time) {
+        self.jitter = jitter;
+    }
+
+    /// Lose frames by this process alone, or none.
+    pub fn set_loss(&mut self, plan: Option<&ProcessPlan>) {
+        self.random_loss = Loss::None;
+        self.process = plan.map_or(Loss::None, |plan| Loss::new(plan, &mut self.random));
+    }
+
+    /// Bring the link up, or cut it at the sender's end: the answer is the frame that was on its way out, if there was one.
+    pub fn set_up(&mut self, up: bool, now: Time) -> Option<Frame> {
+        self.up = up;
+        if up || self.last_sent <= now {
+            return None;
+        }
+        self.last_sent = now;
+        self.flight.pop_back().map(|(_, frame)| frame)
     }
 }

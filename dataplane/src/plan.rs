@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::loss::ProcessPlan;
 use crate::nic::memory::{Dtype, Redop};
 use crate::nic::message::Verb;
 
@@ -100,7 +101,15 @@ pub struct LinkPlan {
     pub b: (usize, u16),
     pub delay_ps: u64,
     pub loss: [f64; 2],
+    #[serde(default)]
+    pub loss_process: [Option<ProcessPlan>; 2],
+    #[serde(default = "yes")]
+    pub carrier: bool,
     pub medium: Medium,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,6 +221,8 @@ impl Plan {
             }
             let lossy = link.loss.iter().all(|loss| (0.0..=1.0).contains(loss));
             require(lossy, || format!("link {index}: loss {:?} is no probability", link.loss))?;
+            let fault = link.loss_process.iter().flatten().find_map(ProcessPlan::fault);
+            require(fault.is_none(), || format!("link {index}: {}", fault.unwrap_or_default()))?;
         }
         Ok(plan)
     }

@@ -88,6 +88,8 @@ pub struct Port {
     pauses: [Pause; PRIORITIES],
     deficits: [i64; PRIORITIES],
     turn: usize,
+    /// Nothing new may start, whatever waits.
+    held: bool,
     busy_until: Time,
     pub counters: [PriorityCounters; PRIORITIES],
 }
@@ -104,6 +106,7 @@ impl Port {
             pauses: Default::default(),
             deficits: [0; PRIORITIES],
             turn: 0,
+            held: false,
             busy_until: Time::ZERO,
             counters: Default::default(),
         }
@@ -193,7 +196,7 @@ impl Port {
 
     /// Start the next frame at `now`: control first, then what scheduling and pauses allow. `None` while the line is busy.
     pub fn dequeue(&mut self, now: Time) -> Option<Frame> {
-        if self.is_busy(now) {
+        if self.is_busy(now) || self.held {
             return None;
         }
         if let Some(frame) = self.control.pop_front() {
@@ -264,8 +267,25 @@ impl Port {
         Some(eligible.trailing_zeros() as usize)
     }
 
+    /// Serialise at another rate from the next frame on.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.config.rate = rate;
+    }
+
+    /// Let nothing new start (`true`), or let it start again.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// When a waiting frame could start, at the earliest; `Time::NEVER` when nothing waits.
     pub fn next_start(&self, now: Time) -> Time {
+        if self.held {
+            return Time::NEVER;
+        }
         if !self.control.is_empty() {
             return self.busy_until.max(now);
         }
@@ -274,6 +294,9 @@ impl Port {
 
     /// When a frame of one of the `priorities` (bits) could start, were it there.
     pub fn next_start_of(&self, priorities: u8, now: Time) -> Time {
+        if self.held {
+            return Time::NEVER;
+        }
         let free = self.busy_until.max(now);
         if priorities & !self.pausable != 0 {
             return free;

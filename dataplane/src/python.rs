@@ -43,6 +43,10 @@ impl VirtualFabric {
         Ok(())
     }
 
+    fn impair(&mut self, changes: &str) -> PyResult<()> {
+        Ok(self.emulation.impair(changes)?)
+    }
+
     fn write_memory(&mut self, rank: usize, offset: u64, data: &[u8]) -> PyResult<()> {
         write_memory(&mut self.emulation, rank, offset, data)
     }
@@ -153,6 +157,10 @@ impl RealFabric {
     fn load(&self, py: Python<'_>, workload: String) -> PyResult<()> {
         py.detach(|| self.runner.call(move |clock| clock.load(&workload)))??;
         Ok(())
+    }
+
+    fn impair(&self, py: Python<'_>, changes: String) -> PyResult<()> {
+        Ok(py.detach(|| self.runner.call(move |clock| clock.impair(&changes)))??)
     }
 
     fn write_memory(&self, py: Python<'_>, rank: usize, offset: u64, data: Vec<u8>) -> PyResult<()> {

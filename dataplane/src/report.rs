@@ -62,6 +62,7 @@ impl Emulation {
             "conservation": tally(&watch.packets, self.fabric.in_flight(true)),
             "kernel_frames": tally(&watch.kernel_frames, self.fabric.in_flight(false)),
             "drops": self.drops(),
+            "impairments": watch.impairments,
             "violations": self.violations(fidelity.is_none()),
             "fidelity": fidelity,
         })
@@ -120,14 +121,17 @@ impl Emulation {
     fn priority(&self, node: usize, port: usize, priority: usize) -> Option<Value> {
         let state = &self.fabric.nodes[node].ports()[port];
         let counters: &PriorityCounters = &state.counters[priority];
-        let lost = self.fabric.watch.lost_frames(node, port, priority);
-        let silent = counters.frames_tx + counters.frames_rx + counters.pause_rx + counters.pause_tx + lost == 0;
+        let watch = &self.fabric.watch;
+        let lost = watch.lost_frames(node, port, priority, Cause::Link);
+        let cut = watch.lost_frames(node, port, priority, Cause::Outage);
+        let silent = counters.frames_tx + counters.frames_rx + counters.pause_rx + counters.pause_tx + lost + cut == 0;
         if silent && counters.drops.iter().all(|drops| *drops == 0) {
             return None;
         }
         let mut drops: Map<String, Value> =
             Cause::ALL.iter().map(|cause| (cause.name().to_owned(), json!(counters.drops[*cause as usize]))).collect();
         drops.insert(Cause::Link.name().to_owned(), json!(lost));
+        drops.insert(Cause::Outage.name().to_owned(), json!(cut));
         let (headroom_max, group_max) = match &self.fabric.nodes[node] {
             Node::Switch(switch) => {
                 let buffer = switch.buffer();
@@ -144,7 +148,7 @@ impl Emulation {
         }))
     }
 
-    /// Losses: for lack of buffer on lossless priorities, of lossy frames, and by links.
+    /// Losses: for lack of buffer on lossless priorities, of lossy frames, by links that corrupt, and by links that are down.
     fn drops(&self) -> Value {
         let is_lossless = |node: usize, _: u16, priority: usize| match &self.plan.nodes[node] {
             NodePlan::Switch(switch) => switch.lossless.contains(&(priority as u8)),
@@ -155,14 +159,17 @@ impl Emulation {
             lossless += self.fabric.drops(cause, is_lossless);
             lossy += self.fabric.drops(cause, |node, port, priority| !is_lossless(node, port, priority));
         }
-        let mut link = 0;
-        for (node, state) in self.fabric.nodes.iter().enumerate() {
-            for port in 0..state.ports().len() {
-                link +=
-                    (0..PRIORITIES).map(|priority| self.fabric.watch.lost_frames(node, port, priority)).sum::<u64>();
-            }
-        }
-        json!({"lossless": lossless, "lossy": lossy, "link": link})
+        json!({"lossless": lossless, "lossy": lossy, "link": self.lost(Cause::Link), "outage": self.lost(Cause::Outage)})
+    }
+
+    /// Frames that all links lost to a cause.
+    fn lost(&self, cause: Cause) -> u64 {
+        let nodes = self.fabric.nodes.iter().enumerate();
+        let ports = nodes.flat_map(|(node, state)| (0..state.ports().len()).map(move |port| (node, port)));
+        let by_priority = |(node, port)| {
+            (0..PRIORITIES).map(move |priority| self.fabric.watch.lost_frames(node, port, priority, cause))
+        };
+        ports.flat_map(by_priority).sum()
     }
 
     /// Broken invariants: those seen on the way, and conservation, which an exact clock can check at any moment.

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::capture::Capture;
-use crate::event::{Event, Transmission};
+use crate::event::{Cause, Event, Transmission};
 use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::impair::{Change, Logged};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::Syndrome;
@@ -52,8 +53,9 @@ struct WatchedPort {
     windows: [PauseWindow; PRIORITIES],
     /// Some window may still be open.
     paused: bool,
-    /// Frames that the link behind the port lost, by priority.
+    /// Frames that the link behind the port lost, by priority: corrupted, and because it was down.
     lost: [u64; PRIORITIES],
+    cut: [u64; PRIORITIES],
 }
 
 /// Watches a run; all of it is derived from transmissions and events, nothing feeds back into the nodes.
@@ -79,6 +81,7 @@ pub struct Watch {
     pub violations: Vec<String>,
     pub violation_count: u64,
     pub capture: Option<Capture>,
+    pub impairments: Vec<Logged>,
 }
 
 impl Watch {
@@ -90,6 +93,7 @@ impl Watch {
             windows: Default::default(),
             paused: false,
             lost: [0; PRIORITIES],
+            cut: [0; PRIORITIES],
         };
         Watch {
             events: 0,
@@ -108,6 +112,7 @@ impl Watch {
             violations: Vec::new(),
             violation_count: 0,
             capture: None,
+            impairments: Vec::new(),
         }
     }
 
@@ -137,8 +142,24 @@ impl Watch {
         self.hashes.iter().fold(0, |hash, node| fold(hash, *node))
     }
 
-    pub fn lost_frames(&self, node: usize, port: usize, priority: usize) -> u64 {
-        self.ports[node][port].lost[priority]
+    /// Frames of a priority that the link behind a port lost to `Cause::Link` or `Cause::Outage`.
+    pub fn lost_frames(&self, node: usize, port: usize, priority: usize, cause: Cause) -> u64 {
+        let port = &self.ports[node][port];
+        if cause == Cause::Outage {
+            port.cut[priority]
+        } else {
+            port.lost[priority]
+        }
+    }
+
+    /// A link changed; the sending end is `port` of `node`.
+    pub fn changed(&mut self, (node, port): (u32, u16), change: Change, asked: Time, at: Time) {
+        let hash = &mut self.hashes[node as usize];
+        *hash = fold(*hash ^ at.ps(), 0x20 | u64::from(port) << 8);
+        if let Some(rate) = change.rate_bps.and_then(Rate::from_bps) {
+            self.ports[node as usize][usize::from(port)].rate = rate;
+        }
+        self.impairments.push(Logged { change, asked_ps: asked.ps(), at_ps: at.ps() });
     }
 
     /// A frame starts on a link.
@@ -163,8 +184,17 @@ impl Watch {
     }
 
     /// The link behind a port lost a frame: a NIC's packet, a kernel's frame, or (`packet` `None`) a PAUSE frame, which is in no tally.
-    pub fn lost(&mut self, node: u32, port: u16, priority: Priority, packet: Option<bool>, now: Time) {
-        self.ports[node as usize][usize::from(port)].lost[usize::from(priority & 7)] += 1;
+    pub fn lost(
+        &mut self,
+        (node, port): (u32, u16),
+        priority: Priority,
+        packet: Option<bool>,
+        cause: Cause,
+        now: Time,
+    ) {
+        let watched = &mut self.ports[node as usize][usize::from(port)];
+        let counters = if cause == Cause::Outage { &mut watched.cut } else { &mut watched.lost };
+        counters[usize::from(priority & 7)] += 1;
         if let Some(packet) = packet {
             self.tally(packet).dropped += 1;
         }

@@ -78,4 +78,4 @@ def test_throughput_and_peak(delay_us: int, share: float) -> None:
         sender = f"s{number}:eth1"
         paused_ns = priority(after, sender)["paused_ns"] - priority(before, sender)["paused_ns"]
         assert paused_ns * 1000 / span_ps == pytest.approx(trip * RATE / DRAIN / cycle, rel=TOLERANCE)
-    assert after["drops"] == {"lossless": 0, "lossy": 0, "link": 0} and after["violations"] == []
+    assert after["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0} and after["violations"] == []

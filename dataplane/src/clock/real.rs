@@ -188,6 +188,12 @@ impl RealClock {
         Ok(())
     }
 
+    /// Change links: now, or so long after the next start.
+    pub fn impair(&mut self, json: &str) -> Result<(), PlanError> {
+        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
+        self.emulation.impair(json)
+    }
+
     /// Start the loaded workload at the present moment, once.
     pub fn start(&mut self) {
         if std::mem::replace(&mut self.started, true) {
@@ -258,7 +264,7 @@ impl RealClock {
                     NONE => self.emulation.fabric.receive(direction, frame),
                     socket => self.emit(socket, direction, frame),
                 },
-                Some(Step::Timer) => {}
+                Some(Step::Done) => {}
                 None => return count,
             }
         }

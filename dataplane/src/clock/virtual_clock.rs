@@ -12,7 +12,7 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
     for _ in 0..budget {
         match emulation.fabric.step(Time::NEVER) {
             Some(Step::Arrival { direction, frame }) => emulation.fabric.receive(direction, frame),
-            Some(Step::Timer) => {}
+            Some(Step::Done) => {}
             None if emulation.is_complete() => return Progress::Complete,
             None => return Progress::Stalled,
         }

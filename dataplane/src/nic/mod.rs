@@ -94,6 +94,11 @@ impl Nic {
         &self.port
     }
 
+    /// The port, whose line is about to change: to be polled afterwards.
+    pub fn port_mut(&mut self) -> &mut Port {
+        &mut self.port
+    }
+
     pub fn station(&self) -> Station {
         self.station
     }
@@ -196,7 +201,7 @@ impl Nic {
                 return Some(frame);
             }
         }
-        if self.port.is_paused(self.priority, now) {
+        if self.port.is_paused(self.priority, now) || self.port.is_held() {
             self.arm_port(now);
             return None;
         }

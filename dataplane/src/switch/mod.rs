@@ -60,6 +60,12 @@ impl Switch {
         &self.ports
     }
 
+    /// A port whose line is about to change: to be polled afterwards.
+    pub fn port_mut(&mut self, port: u16) -> &mut Port {
+        self.ready.push(port);
+        &mut self.ports[usize::from(port)]
+    }
+
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }

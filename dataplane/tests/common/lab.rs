@@ -222,7 +222,7 @@ pub fn come_to_rest(lab: &mut Emulation) {
     for _ in 0..10_000_000 {
         match lab.fabric.step(Time::NEVER) {
             Some(Step::Arrival { direction, frame }) => lab.fabric.receive(direction, frame),
-            Some(Step::Timer) => {}
+            Some(Step::Done) => {}
             None => return,
         }
     }
