@@ -1,7 +1,7 @@
 """Write the frames that cross a veth link into a pcap file, with the nanoseconds of the kernel's clock.
 
-Frames sent by the data plane bypass the queueing disciplines and with them the listeners of the sending end. So both
-ends of the link are listened to, each for what arrives there: every frame is seen once, whoever sent it.
+Both ends of the link are listened to, each for what arrives there: every frame is seen once, after all that may happen to
+it on its way out.
 """
 
 from __future__ import annotations

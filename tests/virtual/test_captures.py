@@ -1,11 +1,8 @@
 """Captures of the virtual clock, read by others: tshark decodes every frame, scapy agrees with every ICRC."""
 
 import collections
-import itertools
 import json
 import random
-import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from scapy.layers.l2 import Ether
 
 from testbed._dataplane import VirtualFabric
 from testbed.workload import compile_workload
+from tests.captures import assert_icrc, read_pcap, tshark
 from tests.golden_files import GOLDEN
 from tests.virtual.harness import PS_PER_BYTE, Json, finish, flows_to_last, loaded_fabric, make_trial, report_of, star
 from traffic import RankSchedule, Recv, Schedule, Send
@@ -33,20 +31,6 @@ ROCE_PORT = 4791
 XOFF = 0xFFFF
 
 
-def read_pcap(path: Path) -> list[tuple[int, bytes]]:
-    """Return the frames of a nanosecond pcap with their time in ns."""
-    data = path.read_bytes()
-    magic, major, minor, _, _, snap, link = struct.unpack_from("<IHHiIII", data)
-    assert (magic, major, minor, link) == (0xA1B23C4D, 2, 4, 1) and snap >= 9216
-    frames, at = [], 24
-    while at < len(data):
-        seconds, ns, kept, length = struct.unpack_from("<IIII", data, at)
-        assert kept == length and ns < 10**9
-        frames.append((seconds * 10**9 + ns, data[at + 16 : at + 16 + length]))
-        at += 16 + length
-    return frames
-
-
 def end_of_packet(frame: bytes) -> int:
     """Return where the IPv4 packet in a frame ends."""
     return 14 + int.from_bytes(frame[16:18], "big")
@@ -55,18 +39,6 @@ def end_of_packet(frame: bytes) -> int:
 def read_hex(name: str) -> bytes:
     lines = (GOLDEN / "frames" / name).read_text().splitlines()
     return bytes.fromhex("".join(line.partition("#")[0] for line in lines))
-
-
-def tshark(path: Path, *fields: str) -> list[list[str]]:
-    """Return fields of every frame as tshark reads them, checksums verified.
-
-    tshark guesses at what a SEND carries, and takes some of these random bytes for a damaged call of RPC over RDMA.
-    """
-    options = ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "--disable-protocol", "rpcordma"]
-    chosen = itertools.chain(*(("-e", field) for field in fields))
-    command = ["tshark", "-n", "-r", str(path), *options, "-T", "fields", *chosen]
-    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return [line.split("\t") for line in completed.stdout.splitlines()]
 
 
 @dataclass
@@ -187,8 +159,7 @@ def test_pauses_are_the_golden_frame(captured: Captured) -> None:
 def test_scapy_agrees_with_every_icrc(captured: Captured) -> None:
     checked = 0
     for frame in captured.roce:
-        bth = frame[BTH]
-        assert bth.icrc.to_bytes(4, "big") == bth.compute_icrc(b""), frame.summary()
+        assert_icrc(frame)
         checked += 1
     assert checked > 200
 
