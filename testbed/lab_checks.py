@@ -5,13 +5,14 @@ They work on the file's plain data, so that they find their faults even where th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from testbed.errors import Fault, UnitError, nearest
 from testbed.units import format_rate, parse_rate, parse_size
 from testbed.yaml_source import KeyPath, Source
 
+_ONLY_OPTICS = ("cable", "ber", "osnr-db", "margin-db", "lanes-down", "acceleration")
 _ONLY_SWITCH = ("buffer", "lossless", "lossy-queue", "thresholds")
 
 
@@ -106,6 +107,10 @@ def setting_faults(source: Source) -> list[Fault]:
     for index, link in enumerate(links if isinstance(links, list) else []):
         path = ("topology", "links", index)
         _both_delays(found, path, _mapping(link))
+        if "profile" not in {**_mapping(body.get("defaults")), **_mapping(link)}:
+            for key in _mapping(link):
+                if key in _ONLY_OPTICS:
+                    found.fault((*path, key), "belongs to links with a profile")
         _rate_above_nic(found, path, _mapping(link), body)
     return found.faults
 
@@ -134,17 +139,29 @@ def _xon_above_xoff(found: Source, path: KeyPath, settings: object) -> None:
         found.fault((*path, "thresholds", "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
 
 
+def profile_above_nic(found: Source, index: int, rate_bps: int) -> None:
+    """Note it if the rate that a link has from its profile is above what the NIC at one of its ends says it has."""
+    body = _mapping(_mapping(found.data).get("topology"))
+    link = body["links"][index]
+    if "rate" not in link:
+        _above_nic(found, ("topology", "links", index, "profile"), rate_bps, link["endpoints"], body)
+
+
 def _rate_above_nic(found: Source, path: KeyPath, link: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     rate = _read(parse_rate, link.get("rate"))
     ends = link.get("endpoints")
+    if rate is not None and isinstance(ends, list):
+        _above_nic(found, (*path, "rate"), rate, ends, body)
+
+
+def _above_nic(found: Source, path: KeyPath, rate: int, ends: Sequence[object], body: Mapping[str, Any]) -> None:
     kinds, nodes = _mapping(body.get("kinds")), _mapping(body.get("nodes"))
-    for end in ends if isinstance(ends, list) else []:
+    for end in ends:
         name = str(end).partition(":")[0]
         entry = _mapping(nodes.get(name))
-        if rate is None or entry.get("kind") != "host":
+        if entry.get("kind") != "host":
             continue
         layers = (_mapping(body.get("defaults")), _mapping(kinds.get("host")), entry)
         nic = _read(parse_rate, merge(*({"nic": _mapping(layer.get("nic"))} for layer in layers))["nic"].get("rate"))
         if nic is not None and rate > nic:
-            message = f"{format_rate(rate)} is faster than the NIC of {name}, {format_rate(nic)}"
-            found.fault((*path, "rate"), message)
+            found.fault(path, f"{format_rate(rate)} is faster than the NIC of {name}, {format_rate(nic)}")

@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from testbed import dwdm, fec, lanes
 from testbed.loss import Codewords
@@ -40,13 +40,28 @@ class OperatingPoint:
             raise ProfileError("ber", f"a bit error ratio is between 0 and 0.5, not {self.ber:g}")
 
 
+def _decibels_or_auto() -> Any:
+    decibels = TypeAdapter(Decibels)
+
+    def read(value: object) -> object:
+        if value == AUTO:
+            return value
+        try:
+            return decibels.validate_python(value)
+        except ValidationError:
+            raise ValueError(f'"{value}" is not a number of dB from -100 to 100, nor auto') from None
+
+    schema = {"anyOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"const": AUTO}]}
+    return BeforeValidator(read), WithJsonSchema(schema)
+
+
 class OpticalSettings(FileModel):
     """What a lab file can say of a link's optics, beside its length and rate. `osnr-db: auto` asks gnpy."""
 
     profile: str | None = None
     cable: str | None = None
     ber: Ber | None = None
-    osnr_db: Decibels | Auto | None = None
+    osnr_db: Annotated[float | Auto, *_decibels_or_auto()] | None = None
     margin_db: Decibels | None = None
     lanes_down: Annotated[int, Field(strict=True, ge=0)] = 0
     acceleration: Annotated[float, Field(ge=1)] = 1.0

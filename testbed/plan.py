@@ -161,13 +161,18 @@ class _Compiler:
         return [(name, way.link) for name, way in zip(self.lab.ports[node], ways, strict=True)]
 
     def _link(self, link: Link) -> Plan:
-        return {
+        planned: Plan = {
             "a": self._place(link.a),
             "b": self._place(link.b),
             "delay_ps": link.delay_ps,
             "loss": list(link.loss),
             "medium": link.medium,
         }
+        if link.loss_process is not None:
+            planned["loss_process"] = [link.loss_process.plan()] * 2
+        if not link.carrier:
+            planned["carrier"] = False
+        return planned
 
     def _place(self, end: Endpoint) -> list[int]:
         return [self.node_index[end.node], self.lab.ports[end.node].index(end.port)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -197,6 +197,27 @@ def _shown(name: str, value: Any) -> Any:
     return value
 
 
+def _own_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a lab file's profiles: any figure, each a value or a list of the value and its source."""
+    figures = {
+        key: {
+            "anyOf": [
+                schema,
+                {"type": "array", "prefixItems": [schema, {"type": "string"}], "minItems": 2, "maxItems": 2},
+            ]
+        }
+        for key, schema in Profile.model_json_schema(by_alias=True)["properties"].items()
+        if key != "sources"
+    }
+    properties = {"like": {"type": "string", "description": "the profile whose figures hold where none are given"}}
+    entry = {"type": "object", "properties": properties | figures, "additionalProperties": False}
+    return {"type": "object", "additionalProperties": entry}
+
+
+# Profiles as a lab file writes them; `Catalogue.extended` reads them.
+OwnProfiles = Annotated[dict[str, Any], WithJsonSchema(_own_schema())]
+
+
 class CatalogueFile(FileModel):
     """The catalogue as written: what its source keys stand for, cables, and profiles."""
 
@@ -229,6 +250,10 @@ class Catalogue:
         if name != profile.cable and found.replaces != profile.cable:
             raise ProfileError("cable", f"{name} cannot stand in for {profile.cable}")
         return found
+
+    def with_profiles(self, own: Mapping[str, Profile]) -> Catalogue:
+        """Return this catalogue with profiles that were read before."""
+        return replace(self, profiles={**self.profiles, **own}) if own else self
 
     def extended(self, own: object, source: Source, path: KeyPath) -> Catalogue:
         """Return this catalogue with the profiles of a lab file, found at `path` of `source`.

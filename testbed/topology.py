@@ -2,6 +2,7 @@
 
 A lab file has containerlab's shape. `LabFile` is the file as written, `Lab` the graph it stands for, with every setting
 resolved: what a node does not say itself comes from its kind, and what the kind does not say from `defaults`.
+What a link does follows from its profile, if it has one, and from its rate and length or delay if not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 import topologies
 from testbed import lab_checks, models, units
 from testbed.errors import TopologyError, UsageError, nearest
+from testbed.link_optics import link_behaviour, link_layers, own_catalogue
+from testbed.loss import Codewords
 from testbed.models import AUTO, FileModel, Length, Loss, Mtu, Name, Priorities, Rate, Size, SizeOrAuto, Time
+from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
+from testbed.profiles import Catalogue, OwnProfiles, Profile, load_catalogue
 from testbed.yaml_source import Source, read_yaml
 
 DEFAULT_RATE_BPS = 100 * 10**9
@@ -98,8 +103,11 @@ class HostSettings(FileModel):
     nic: Nic | None = None
 
 
-class LinkSettings(FileModel):
-    """What a link can be given: its delay, or the length of fibre that the delay follows from, not both."""
+class LinkSettings(OpticalSettings):
+    """What a link can be given: its delay, or the length of fibre that the delay follows from, not both.
+
+    A profile gives rate, delay and loss; a delay or a loss given outright wins over it.
+    """
 
     rate: Rate | None = None
     length: Length | None = None
@@ -146,6 +154,7 @@ class LabFile(FileModel):
 
     name: Name
     topology: TopologyBody
+    profiles: OwnProfiles = Field(default_factory=dict)
 
 
 class Resolved(BaseModel):
@@ -176,7 +185,11 @@ class Host(Resolved):
 
 
 class Link(Resolved):
-    """A link; `loss` is per frame, from `a` to `b` and back. `length_mm` is None if the delay was given outright."""
+    """A link; `loss` is per frame, from `a` to `b` and back. `length_mm` is None if the delay was given outright.
+
+    `rate_bps` is what is usable, or of a link without `carrier` what it would be. `optics` is what the file said of a link
+    with a profile, and `loss_process` what follows from it in both directions.
+    """
 
     a: Endpoint
     b: Endpoint
@@ -186,6 +199,9 @@ class Link(Resolved):
     loss: tuple[float, float]
     medium: Literal["veth", "memory"]
     mtu_bytes: int
+    optics: OpticalSettings | None = None
+    loss_process: Codewords | None = None
+    carrier: bool = True
 
     @property
     def frame_bytes(self) -> int:
@@ -194,11 +210,12 @@ class Link(Resolved):
 
 
 class Lab(Resolved):
-    """A lab: nodes in the order of the file, links in the order of the file."""
+    """A lab: nodes in the order of the file, links in the order of the file, and the profiles of the file."""
 
     name: str
     nodes: tuple[Switch | Host, ...]
     links: tuple[Link, ...]
+    profiles: dict[str, Profile] = Field(default_factory=dict)
 
     @cached_property
     def hosts(self) -> tuple[Host, ...]:
@@ -219,6 +236,18 @@ class Lab(Resolved):
                 found[end.node].append(end.port)
         return {name: tuple(sorted(ports, key=port_number)) for name, ports in found.items()}
 
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The profiles that links of this lab can have."""
+        return load_catalogue().with_profiles(self.profiles)
+
+    def behaviour(self, link: Link) -> LinkBehaviour | None:
+        """Return all that is known of a link with a profile; None of any other."""
+        if link.optics is None:
+            return None
+        rate = link.rate_bps if self.catalogue.profile(str(link.optics.profile)).rate is None else None
+        return behaviour_of(link.optics, link.length_mm or 0, rate, self.catalogue)
+
 
 def lab_from(source: Source) -> Lab:
     """Build a lab from the data of a file; raise TopologyError with every fault in it."""
@@ -232,19 +261,28 @@ def lab_from(source: Source) -> Lab:
     faults += lab_checks.setting_faults(source)
     if parsed is None or faults:
         raise TopologyError(faults)
-    return _resolve(parsed)
+    return _resolve(parsed, source)
 
 
-def _resolve(parsed: LabFile) -> Lab:
+def _resolve(parsed: LabFile, source: Source) -> Lab:
     body = parsed.topology
-    defaults = body.defaults.model_dump(exclude_none=True)
+    found = Source(source.file, source.data, source.lines)
+    catalogue = own_catalogue(parsed.profiles, found)
+    defaults = body.defaults.model_dump(exclude_none=True, exclude_unset=True)
     nodes: dict[str, Switch | Host] = {}
     for name, entry in body.nodes.items():
         kind = body.kinds.switch if entry.kind == "switch" else body.kinds.host
         settings = lab_checks.merge(defaults, kind.model_dump(exclude_none=True), entry.model_dump(exclude_none=True))
         nodes[name] = _switch(name, settings) if entry.kind == "switch" else _host(name, settings)
-    links = tuple(_link(entry, nodes, defaults) for entry in body.links)
-    return Lab(name=parsed.name, nodes=tuple(nodes.values()), links=links)
+    links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
+    if found.faults:
+        raise TopologyError(found.faults)
+    return Lab(
+        name=parsed.name,
+        nodes=tuple(nodes.values()),
+        links=tuple(link for link in links if link is not None),
+        profiles={name: catalogue.profiles[name] for name in parsed.profiles},
+    )
 
 
 def _switch(name: str, settings: Mapping[str, Any]) -> Switch:
@@ -269,25 +307,43 @@ def _host(name: str, settings: Mapping[str, Any]) -> Host:
     return Host(name=name, nic_rate_bps=rate)
 
 
-def _link(entry: LinkEntry, nodes: Mapping[str, Switch | Host], defaults: Mapping[str, Any]) -> Link:
-    own = entry.model_dump(exclude_none=True)
-    if "delay" in own or "length" in own:
-        # A link's own delay replaces a default length, and the other way round.
-        defaults = {key: value for key, value in defaults.items() if key not in ("delay", "length")}
-    settings = {**defaults, **own}
+def _link(
+    index: int,
+    entry: LinkEntry,
+    nodes: Mapping[str, Switch | Host],
+    defaults: Mapping[str, Any],
+    catalogue: Catalogue,
+    found: Source,
+) -> Link | None:
+    """Return a link, or None after noting what its profile cannot be."""
+    own = entry.model_dump(exclude_none=True, exclude_unset=True)
+    settings = link_layers(defaults, own)
     ends = entry.endpoints
     nics = [node.nic_rate_bps for end in ends if isinstance(node := nodes[end.node], Host)]
-    rate = entry.rate or (min(nics) if nics else settings.get("rate", DEFAULT_RATE_BPS))
+    rate = entry.rate or (min(nics) if nics else defaults.get("rate", DEFAULT_RATE_BPS))
+    path = ("topology", "links", index)
+    light = link_behaviour(settings, DEFAULT_LENGTH_MM, rate, catalogue, found, path)
+    if "profile" in settings and light is None:
+        return None
     length = None if "delay" in settings else settings.get("length", DEFAULT_LENGTH_MM)
+    delay = settings["delay"] if length is None else units.fibre_delay_ps(length)
+    if light is not None:
+        lab_checks.profile_above_nic(found, index, light.behaviour.nominal_rate_bps)
+        rate = light.behaviour.rate_bps or light.behaviour.nominal_rate_bps
+        length = None if length is None else light.behaviour.length_mm
+        delay = delay if length is None else light.behaviour.delay_ps
     return Link(
         a=ends[0],
         b=ends[1],
         rate_bps=rate,
-        delay_ps=settings["delay"] if length is None else units.fibre_delay_ps(length),
+        delay_ps=delay,
         length_mm=length,
         loss=settings.get("loss", (0.0, 0.0)),
         medium=settings.get("medium", "veth"),
         mtu_bytes=settings.get("mtu", DEFAULT_MTU_BYTES),
+        optics=light.settings if light else None,
+        loss_process=light.behaviour.loss if light and "loss" not in settings else None,
+        carrier=light is None or light.behaviour.up,
     )
 
 

@@ -117,7 +117,7 @@ class Trial:
 
     def spec(self) -> Document:
         """Return this trial as JSON data, for `from_spec`."""
-        return {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json")}
+        return {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json", by_alias=True)}
 
 
 def from_spec(spec: Document) -> Trial:

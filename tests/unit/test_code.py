@@ -25,6 +25,13 @@ PURE_MODULES = [
     "yaml_source",
     "models",
     "lab_checks",
+    "fec",
+    "loss",
+    "lanes",
+    "profiles",
+    "optics",
+    "dwdm",
+    "link_optics",
     "topology",
     "experiment",
     "expectations",
@@ -36,6 +43,8 @@ PURE_MODULES = [
     "workload",
     "result",
     "execution",
+    "energy",
+    "ocs",
 ]
 PYTHON_DIRECTION = {
     **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench")),

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import topologies
+from testbed.errors import UsageError
 from testbed.topology import Lab, lab_from, load_lab
 from testbed.yaml_source import Source
 
@@ -70,3 +71,39 @@ def test_a_lab_can_be_called_otherwise_and_reach_farther() -> None:
     lab = load_lab("two-dc:name=far,length=300km,rate=400G")
     assert lab.name == "far"
     assert lab.links[-1].length_mm == 300_000_000 and {link.rate_bps for link in lab.links} == {400 * 10**9}
+
+
+def profiles_of(lab: Lab) -> list[str | None]:
+    return [link.optics.profile if link.optics else None for link in lab.links]
+
+
+@pytest.mark.parametrize("name", ["pair", "incast", "clos", "clos:tiers=3", "ring"])
+def test_every_link_can_have_a_profile_and_its_rate(name: str) -> None:
+    colon = "," if ":" in name else ":"
+    lab = load_lab(f"{name}{colon}profile=400g-dr4")
+    assert set(profiles_of(lab)) == {"400g-dr4"}
+    assert {(link.rate_bps, link.length_mm) for link in lab.links} == {(400 * 10**9, 50_000)}
+    with pytest.raises(UsageError, match="400g-dr4 has no 100G, only 400G"):
+        load_lab(f"{name}{colon}profile=400g-dr4,rate=100G")
+
+
+def test_two_dc_has_a_profile_for_its_span_and_one_for_the_rest() -> None:
+    lab = load_lab("two-dc:profile=400g-zr,local-profile=800g-dr8,length=120km")
+    assert profiles_of(lab) == ["800g-dr8"] * 6 + ["400g-zr"]
+    assert [link.rate_bps // 10**9 for link in lab.links] == [800] * 6 + [400]
+    span_only = load_lab("two-dc:profile=400g-zr")
+    assert [link.rate_bps // 10**9 for link in span_only.links] == [100] * 6 + [400]
+    with pytest.raises(UsageError, match=r"120\.1km is beyond the reach of 400g-zr, 120km"):
+        load_lab("two-dc:profile=400g-zr,length=120.1km")
+
+
+def test_clos_has_a_delay_or_a_length() -> None:
+    assert {link.length_mm for link in load_lab("clos:length=7m").links} == {7_000}
+    assert {link.delay_ps for link in load_lab("clos:profile=400g-dr4,delay=3us").links} == {3 * 10**6}
+    with pytest.raises(UsageError, match="not both"):
+        load_lab("clos:length=7m,delay=1us")
+
+
+def test_circuits_carry_the_rate_that_is_asked_for() -> None:
+    assert {link.rate_bps for link in load_lab("pair:profile=ocs").links} == {100 * 10**9}
+    assert {link.rate_bps for link in load_lab("pair:profile=ocs,rate=400G").links} == {400 * 10**9}

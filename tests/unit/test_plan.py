@@ -170,6 +170,17 @@ def test_response_can_be_given() -> None:
     assert more == 125_000  # 10 us at 100 Gb/s
 
 
+def test_links_with_a_profile_say_how_they_lose_frames_and_whether_they_are_up() -> None:
+    lab = load_lab("pair:profile=800g-dr8")
+    dark = lab.links[1].model_copy(update={"carrier": False, "loss_process": None, "loss": (0.5, 0.0)})
+    plan = compile_fabric(lab.model_copy(update={"links": (lab.links[0], dark)}), experiment())
+    process = lab.links[0].loss_process
+    assert process is not None and process.rate_bps == 800 * 10**9
+    assert plan["links"][0]["loss_process"] == [process.plan(), process.plan()] and "carrier" not in plan["links"][0]
+    assert plan["links"][1]["carrier"] is False and "loss_process" not in plan["links"][1]
+    assert {port["rate_bps"] for node in plan["nodes"] for port in node["ports"]} == {800 * 10**9}
+
+
 def test_dscp_and_priority_agree() -> None:
     plan = compile_fabric(load_lab("pair"), experiment())
     table = switches(plan)["leaf"]["dscp_to_priority"]

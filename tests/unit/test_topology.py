@@ -1,11 +1,13 @@
 """Labs: every fault at once with its line, settings resolved in order, bounds on what a file may cost."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 import topologies
 from testbed.errors import TopologyError, UsageError
+from testbed.optics import OperatingPoint, behaviour
 from testbed.topology import Endpoint, Host, Lab, Switch, lab_from, lab_schema, load_lab
 from testbed.yaml_source import MAX_BYTES, parse_yaml
 from tests.golden_files import GOLDEN, check_golden
@@ -66,6 +68,65 @@ def test_links_take_the_rate_of_the_nic_and_the_delay_of_their_fibre() -> None:
     assert (second.rate_bps, second.delay_ps, second.length_mm) == (10 * 10**9, 7_000, None)
     assert (second.medium, second.mtu_bytes, second.frame_bytes) == ("memory", 9000, 9018)
     assert (third.rate_bps, third.loss, third.a) == (400 * 10**9, (0.01, 0.01), Endpoint("leaf", "eth9"))
+
+
+OPTICS = """
+name: optics
+profiles:
+  campus: {like: 400g-fr4, reach: [3km, our own fibre], power-w: 10}
+topology:
+  defaults: {rate: 10G, delay: 1us, loss: 1%, ber: 1e-5, acceleration: 100}
+  nodes:
+    a1: {kind: host}
+    b1: {kind: host}
+    leaf: {kind: switch}
+    spine: {kind: switch}
+  links:
+    - {endpoints: ["a1:eth1", "leaf:eth1"], profile: campus, length: 3km}
+    - {endpoints: ["leaf:eth2", "spine:eth2"], profile: microled-800g, lanes-down: 9, margin-db: 3}
+    - {endpoints: ["leaf:eth3", "spine:eth3"], profile: 400g-dr4, length: 1m, lanes-down: 1, delay: 7ns, loss: 0}
+    - {endpoints: ["b1:eth1", "spine:eth1"]}
+    - {endpoints: ["leaf:eth4", "spine:eth4"], profile: 800g-dac}
+"""
+
+
+def test_a_profile_gives_what_the_link_does_not_say() -> None:
+    found = lab(OPTICS.replace("length: 1m, ", ""))
+    campus, microled, dark, plain, copper = found.links
+    # Flight over 3 km, the decoder and a codeword at 400G, signal processing at both ends.
+    assert (campus.rate_bps, campus.delay_ps, campus.length_mm) == (400 * 10**9, 14_691_000 + 262_600, 3_000_000)
+    assert campus.loss == (0.0, 0.0) and campus.loss_process is not None
+    expected = behaviour("400g-fr4", 0, OperatingPoint(ber=1e-5), acceleration=100).loss
+    assert campus.loss_process == expected
+    assert (microled.rate_bps, microled.carrier) == (798 * 10**9, True)
+    light = found.behaviour(microled)
+    assert light is not None and light.margin_db == 3 and light.delay_ps == microled.delay_ps
+    assert (dark.rate_bps, dark.carrier) == (400 * 10**9, False), "a laser link knows only all of its lanes"
+    assert (dark.delay_ps, dark.length_mm, dark.loss_process) == (7_000, None, None)
+    assert (plain.rate_bps, plain.delay_ps, plain.loss) == (10 * 10**9, 10**6, (0.01, 0.01))
+    assert plain.optics is plain.loss_process is found.behaviour(plain) is None
+    assert copper.length_mm == 2_000, "a link that says no length is no longer than its profile reaches"
+
+
+def test_a_lab_with_optics_can_be_sent_and_read_again() -> None:
+    found = lab(OPTICS.replace("length: 1m, ", ""))
+    sent = json.loads(json.dumps(found.model_dump(mode="json", by_alias=True), allow_nan=False))
+    again = Lab.model_validate(sent)
+    assert again == found
+    assert again.behaviour(again.links[0]) == found.behaviour(found.links[0])
+    assert again.catalogue.profile("campus").power_w == 10
+
+
+def test_a_length_and_a_delay_exclude_each_other_with_a_profile_too() -> None:
+    with pytest.raises(TopologyError, match=r"links\[2\].delay: give a length or a delay, not both"):
+        lab(OPTICS)
+
+
+def test_a_transparent_profile_takes_the_rate_of_its_ends() -> None:
+    text = OPTICS.replace("length: 1m, ", "").replace("profile: campus", "profile: ocs").replace(", ber: 1e-5", "")
+    text = text.replace(", acceleration: 100", "").replace("length: 3km", "length: 300m")
+    (first, *_) = lab(text).links
+    assert (first.rate_bps, first.loss_process, first.carrier) == (10 * 10**9, None, True)
 
 
 def test_ports_are_in_the_order_of_their_numbers() -> None:
@@ -132,3 +193,5 @@ def test_the_schema_names_every_key_as_written() -> None:
     assert schema["additionalProperties"] is False and set(schema["required"]) == {"name", "topology"}
     assert {"lossy-queue", "buffer", "kind", "nic"} <= set(definitions["NodeEntry"]["properties"])
     assert definitions["LinkEntry"]["required"] == ["endpoints"]
+    assert {"profile", "osnr-db", "lanes-down"} <= set(definitions["LinkEntry"]["properties"])
+    assert "power-w" in schema["properties"]["profiles"]["additionalProperties"]["properties"]
