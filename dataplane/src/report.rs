@@ -1,5 +1,7 @@
 //! What a run has to say, as the JSON document of the engine contract; counters since the fabric was made.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{json, Map, Value};
 
@@ -24,6 +26,8 @@ pub struct Fidelity {
     pub socket_drops: u64,
     /// Frames that found no room on their way into the kernel, or that it would not take.
     pub overflow: u64,
+    /// By port, where it happened: how often a full queue of the kernel turned away a frame, which was then sent again.
+    pub turned_away: BTreeMap<String, u64>,
 }
 
 /// How late frames left, in nominal nanoseconds.

@@ -8,6 +8,7 @@
 //! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -357,7 +358,19 @@ impl RealClock {
             cpu_share: share(self.busy_ns),
             socket_drops: self.sockets.iter().map(drops).sum(),
             overflow: self.sockets.iter().map(refused).sum::<u64>() + self.rx.truncated(),
+            turned_away: self.turned_away(),
         }
+    }
+
+    fn turned_away(&self) -> BTreeMap<String, u64> {
+        let nodes = &self.emulation.plan.nodes;
+        let busy = self.sockets.iter().filter(|attached| attached.tx.turned_away() > 0);
+        busy.map(|attached| {
+            let node = &nodes[attached.node];
+            let port = &node.ports()[usize::from(attached.port)].name;
+            (format!("{}:{port}", node.name()), attached.tx.turned_away())
+        })
+        .collect()
     }
 
     /// Close all sockets, side by side.

@@ -214,6 +214,7 @@ pub struct TxBatch {
     queued: usize,
     overflowed: u64,
     refused: u64,
+    turned_away: u64,
 }
 
 impl TxBatch {
@@ -226,6 +227,7 @@ impl TxBatch {
             queued: 0,
             overflowed: 0,
             refused: 0,
+            turned_away: 0,
         }
     }
 
@@ -258,19 +260,30 @@ impl TxBatch {
     /// Fails if the socket itself is unusable (the interface was removed); the frames then stay queued.
     pub fn flush(&mut self, socket: &PacketSocket) -> Result<TxOutcome, IoError> {
         let mut outcome = TxOutcome::default();
+        // The kernel ended the last send at a frame that it would not take, and did not say why.
+        let mut cut_short = false;
         while self.queued > 0 {
             let end = (self.head + self.queued).min(self.memory.len());
             match self.messages.send(socket, self.head..end) {
                 Ok(count) => {
+                    // What goes through at the second try met a full queue at the first: a full socket stays full.
+                    self.turned_away += u64::from(cut_short);
+                    cut_short = count < end - self.head;
                     outcome.sent += count;
                     self.advance(count);
                 }
                 Err(error) => match error.raw_os_error() {
-                    // EAGAIN: the socket's own buffer. ENOBUFS: the interface or the queue behind it; the kernel has
-                    // thrown its copy away, so that sending it again makes no second one.
-                    Some(libc::EAGAIN | libc::ENOBUFS) => break,
+                    // The socket's own buffer.
+                    Some(libc::EAGAIN) => break,
+                    // The interface or the queue behind it; the kernel has thrown its copy away, so that sending it
+                    // again makes no second one.
+                    Some(libc::ENOBUFS) => {
+                        self.turned_away += 1 + u64::from(cut_short);
+                        break;
+                    }
                     Some(libc::EMSGSIZE | libc::EINVAL | libc::ENETDOWN) => {
                         outcome.refused += 1;
+                        cut_short = false;
                         self.advance(1);
                     }
                     _ => return Err(IoError::new("sendmmsg", socket.subject(), error)),
@@ -313,6 +326,12 @@ impl TxBatch {
     /// Frames that the kernel would not take, since the batch was made.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// How often a full queue behind the socket (ENOBUFS) turned a frame away, since the batch was made. Each such frame
+    /// stayed here to be sent again, but the queue has counted it as dropped.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away
     }
 }
 
