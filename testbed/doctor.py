@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testbed import kernel, netlink
+from testbed import kernel, netem, netlink
 from testbed.errors import DriverError
 from testbed.netlink import Endpoint, Netlink
-from testbed.qdisc import Qdisc, htb, set_qdisc
+from testbed.qdisc import htb, set_qdisc
 
 _MINIMUM_KERNEL = (5, 4)  # pidfd_open, PACKET_IGNORE_OUTGOING
 _MINIMUM_CORES = 2
@@ -62,7 +62,7 @@ def checks() -> list[Check]:
 
 def has_netem() -> bool:
     """Tell whether the kernel can impose delay and loss on a link; if not they are `native` to the data plane."""
-    return any(check.name == "netem" and check.ok for check in _kernel_features())
+    return not kernel.missing_capabilities() and netem.probe()
 
 
 def _privileges() -> Check:
@@ -119,13 +119,9 @@ def _probe(found: dict[str, str]) -> None:
             if attempt("veth", lambda: control.apply([pair])):
                 attempt("AF_PACKET", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close())
                 attempt("htb", lambda: set_qdisc(control, a.index, htb(1_000_000, 1514)))
-                attempt("netem", lambda: set_qdisc(control, b.index, _NETEM))
+                attempt("netem", lambda: set_qdisc(control, b.index, netem.qdisc(netem.Netem())))
     finally:
         os.close(home)
-
-
-# struct tc_netem_qopt with nothing but the default limit: no delay, no loss.
-_NETEM = Qdisc("netem", bytes(4) + (1000).to_bytes(4, "little") + bytes(16))
 
 
 def _timer() -> Check:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_NEWQDISC  # type: ignore[import-untyped]
 
@@ -270,7 +270,7 @@ def _foreign(found: dict[int, bytes], gap: int, duplicate: int, rate: int) -> tu
     return tuple(name for name, there in present.items() if there)
 
 
-def _loses(loss: Loss) -> bool:
+def loses(loss: Loss) -> bool:
     """Tell whether a frame can be lost."""
     if isinstance(loss, FourState):
         return loss.p13 > 0 or loss.p14 > 0
@@ -289,7 +289,7 @@ def differences(asked: Netem, configured: Netem) -> list[str]:
         ours, theirs = getattr(wanted, field.name), getattr(configured, field.name)
         if ours != theirs and not (field.name == "seed" and theirs is None):
             found.append(f"{field.name}: asked {ours}, configured {theirs}")
-    if _loses(asked.loss) and not _loses(wanted.loss):
+    if loses(asked.loss) and not loses(wanted.loss):
         found.append(f"loss: asked {asked.loss}, which is less than the kernel's quantum of 2^-32")
     return found
 
@@ -308,6 +308,22 @@ def limit_for(rate_bps: int, longest_delay_ns: int, smallest_frame_bytes: int) -
     if limit > _U32_MAX:
         raise ValueError(f"a link holding {limit} frames is more than netem can hold; dilate time")
     return limit
+
+
+def stretched(present: Netem, delay_ns: int, jitter_ns: int) -> Netem:
+    """Return settings with another delay, and a limit that fits it as the present one fits the present delay.
+
+    The limit never shrinks: frames may be inside that the longer delay let in.
+    """
+    before_ns = present.delay_ns + present.jitter_ns + _QUEUE_SLACK_NS
+    after_ns = delay_ns + jitter_ns + _QUEUE_SLACK_NS
+    frames = -(-max(present.limit - _QUEUE_SLACK_FRAMES, 0) * after_ns // before_ns) + _QUEUE_SLACK_FRAMES
+    return replace(present, delay_ns=delay_ns, jitter_ns=jitter_ns, limit=max(present.limit, frames))
+
+
+def with_loss(present: Netem, loss: Loss) -> Netem:
+    """Return settings with another loss."""
+    return replace(present, loss=loss)
 
 
 def read(control: Netlink) -> dict[int, Netem]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
@@ -37,6 +37,8 @@ _BURST_PER_SECOND = 4_000  # a burst of 250 µs, so that a late timer costs no t
 _WAITING_FRAMES = 64
 _WAITING_PER_SECOND = 10  # 100 ms
 _WAITING_BYTES = 16 << 20
+# Kinds of which the kernel changes the classes alone.
+_NOT_CHANGEABLE = ("htb",)
 _TICK_NS = 64  # what the kernel counts a bucket's size in
 _U32 = 0xFFFFFFFF
 _ETHERNET = 1  # a link layer that is named frees us from the rate tables of old
@@ -102,11 +104,13 @@ def new_qdisc(index: int, qdisc: Qdisc) -> list[Message]:
 def set_qdisc(netlink: Netlink, index: int, qdisc: Qdisc | None) -> None:
     """Make `qdisc` the root of an interface, whatever it has; None restores the kernel's default. Raises DriverError.
 
-    Of a classful discipline that is there already only the classes change, and no frame that waits is lost.
+    Of disciplines that are there already only settings and classes change, and no frame that waits is lost. What is there
+    below them and not in `qdisc` stays.
     """
+    there = {found.handle: found.kind for place, _parent, found in _read_all(netlink) if place == index}
     found = read_qdiscs(netlink).get(index)
     if qdisc is not None and qdisc.classes and found and (found.kind, found.handle) == (qdisc.kind, qdisc.handle):
-        netlink.apply(list(_class_messages(index, qdisc)))
+        netlink.apply(list(_update_messages(index, qdisc, TC_H_ROOT, there)))
         return
     messages = []
     if found is not None and found.handle:
@@ -131,6 +135,17 @@ def _class_messages(index: int, qdisc: Qdisc) -> Iterator[Message]:
             yield from _messages(index, entry.leaf, entry.class_id)
 
 
+def _update_messages(index: int, qdisc: Qdisc, parent: int, there: Mapping[int, str]) -> Iterator[Message]:
+    """Ask for a discipline of which part is `there`, by handle: what cannot be changed as a whole is left as it is."""
+    if qdisc.kind not in _NOT_CHANGEABLE or there.get(qdisc.handle) != qdisc.kind:
+        yield _message(RTM_NEWQDISC, index, qdisc.handle, parent, qdisc.kind, qdisc.options)
+    for entry in qdisc.classes:
+        if entry.options is not None:
+            yield _message(RTM_NEWTCLASS, index, entry.class_id, qdisc.handle, qdisc.kind, entry.options)
+        if entry.leaf is not None:
+            yield from _update_messages(index, entry.leaf, entry.class_id, there)
+
+
 def _message(kind: int, index: int, handle: int, parent: int, name: str, options: bytes) -> Message:
     data = _TCMSG.pack(socket.AF_UNSPEC, index, handle, parent, 0) + attribute(_TCA_KIND, name.encode() + b"\0")
     if options:
@@ -142,16 +157,18 @@ def _message(kind: int, index: int, handle: int, parent: int, name: str, options
 
 def read_qdiscs(netlink: Netlink) -> dict[int, Qdisc]:
     """Return the root queueing discipline, without classes, of every interface of the socket's namespace, by index."""
+    return {index: found for index, parent, found in _read_all(netlink) if parent == TC_H_ROOT}
+
+
+def _read_all(netlink: Netlink) -> Iterator[tuple[int, int, Qdisc]]:
+    """Yield every queueing discipline of the socket's namespace with its interface index and its parent."""
     message = Message(encode_request(RTM_GETQDISC, DUMP, _TCMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)), "list qdiscs")
-    found = {}
     for kind, payload in netlink.query(message):
         if kind == RTM_NEWQDISC:
             _family, index, handle, parent, _info = _TCMSG.unpack_from(payload)
             values = attributes(payload, _TCMSG.size)
-            if parent == TC_H_ROOT:
-                name = values.get(_TCA_KIND, b"").rstrip(b"\0").decode()
-                found[index] = Qdisc(name, values.get(_TCA_OPTIONS, b""), handle)
-    return found
+            name = values.get(_TCA_KIND, b"").rstrip(b"\0").decode()
+            yield index, parent, Qdisc(name, values.get(_TCA_OPTIONS, b""), handle)
 
 
 def read_shaped_rate(netlink: Netlink, index: int) -> int | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, TypedDict
 
+from testbed.emulation import Emulation
+from testbed.netem import Netem
+
 Plan = Mapping[str, Any]
 
 
@@ -37,6 +40,15 @@ class Driver(Protocol):
 
     def exec_in(self, lab: str, node: str, argv: Sequence[str]) -> int:
         """Run a program inside a node with this process's standard streams; return its exit status."""
+
+    def emulations(self, plan: Plan, dilation: int = 1) -> list[Emulation]:
+        """Say for each link of a plan who will impose it."""
+
+    def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int = 1) -> Netem:
+        """Change what netem does to the frames that leave an end of a link (`node:port`)."""
+
+    def configured(self, lab: str, endpoint: str) -> Netem | None:
+        """Return what netem does to the frames that leave an end of a link; None if the link is native."""
 
     def shape(self, lab: str, node: str, port: str, rate_bps: int) -> None:
         """Limit the kernel traffic that a host sends to `rate_bps` of wall time."""

@@ -1,6 +1,6 @@
 """Labs out of network namespaces and veth pairs.
 
-The plan is first turned into what each namespace shall hold (`_layout`, pure); building sends that to the kernel in one
+The plan is first turned into what each namespace shall hold (`layout.py`, pure); building sends that to the kernel in one
 send for all links and one for each namespace; comparing reads it back. The steps of building always come in the same
 order: namespaces, links, then per namespace offloads, interfaces up, addresses, neighbours, shaping. So an interface that
 is up has its offloads off. Last of all every `lo` comes up, and is first to go down when a lab is removed: a lab with one
@@ -14,62 +14,25 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from testbed import inside, kernel, netlink, qdisc
-from testbed.drivers import Attachment, Plan
+from testbed import emulation, inside, kernel, netem, netlink, qdisc
+from testbed.drivers import Attachment, Plan, links
+from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, attachments, layout_of
+from testbed.emulation import Emulation
 from testbed.errors import DriverError
 from testbed.kernel import Namespace
+from testbed.netem import Netem
 from testbed.netlink import Endpoint, Message, Netlink
 from testbed.offloads import disable_offloads
 from testbed.qdisc import Qdisc
-
-DEFAULT_MTU_BYTES = 4200
-"""IP MTU of a link whose plan names none: holds a RoCEv2 packet of path MTU 4096 with all its headers."""
-
-DEFAULT_PREFIX_LENGTH = 15
-
-_FIRST_INDEX = 101
-"""Interface index of port 0. Set by us so that nothing needs looking up; clear of those that the kernel hands out."""
 
 _LAB_STANDS = netlink.set_link(netlink.LOOPBACK_INDEX, up=True)
 _LAB_FALLS = netlink.set_link(netlink.LOOPBACK_INDEX, up=False)
 _ETHERNET_HEADER_BYTES = 14
 _CARRIER_TIMEOUT_NS = 10_000_000_000
 _CARRIER_POLL_S = 0.001
-
-
-@dataclass
-class _Interface:
-    """What one veth end shall be. `address` and `rate_bps` are set where a host's kernel speaks."""
-
-    name: str
-    index: int
-    alias: str
-    mtu_bytes: int
-    mac: str | None
-    address: str | None = None
-    rate_bps: int = 0
-
-
-@dataclass
-class _Node:
-    """What one namespace shall hold. `neighbours`: (interface index, address, MAC)."""
-
-    name: str
-    interfaces: list[_Interface] = field(default_factory=list)
-    neighbours: list[tuple[int, str, str]] = field(default_factory=list)
-
-
-@dataclass
-class _Layout:
-    """What a plan asks of the kernel. `links` pairs (node, interface) with (node, interface)."""
-
-    lab: str
-    prefix_length: int
-    nodes: list[_Node]
-    links: list[tuple[tuple[int, _Interface], tuple[int, _Interface]]]
 
 
 class NetnsDriver:
@@ -80,19 +43,20 @@ class NetnsDriver:
     def deploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
         """Build the lab of a plan and return where its ports are.
 
-        A lab of that name that is exactly as planned is kept, only the hosts' shaping is set again, because `dilation`
-        may differ. What a killed deploy or destroy left of it is removed first. Raises DriverError: EPERM without
-        privileges, EEXIST if the lab exists and differs or a name is taken. On any error nothing that this call made
-        stays.
+        A lab of that name that is exactly as planned is kept, only shaping and netem are set again, because `dilation`
+        may differ and somebody may have changed them. What a killed deploy or destroy left of it is removed first.
+        Raises DriverError: EPERM without privileges, EEXIST if the lab exists and differs or a name is taken, EBADMSG
+        if netem does not do what it was asked; HostError if the plan asks for netem and there is none. On any error
+        nothing that this call made stays.
         """
         kernel.require_privileges("deploy")
         if dilation < 1:
             raise ValueError(f"dilation is at least 1, not {dilation}")
-        layout = _layout(plan)
+        layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
         with _system_errors("deploy"), kernel.exclusive():
             if not _stands(layout, dilation):
                 _build(layout, dilation)
-        return _attachments(layout)
+        return attachments(layout)
 
     def redeploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
         """Destroy the plan's lab, whatever state it is in, and build it anew."""
@@ -148,22 +112,56 @@ class NetnsDriver:
                 continue
             return status if status >= 0 else 128 - status
 
+    def emulations(self, plan: Plan, dilation: int = 1) -> list[Emulation]:
+        """Say for each link of a plan whether `deploy` has it imposed by netem. Raises HostError as `deploy` does."""
+        return emulation.choose(plan, dilation, _has_netem)
+
+    def counters(self, lab: str) -> links.Counters:
+        """Open the counters of a lab's netems, beginning at zero now. The caller closes them."""
+        with _system_errors("count losses"):
+            return links.Counters(kernel.open_namespaces(lab))
+
+    def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int = 1) -> Netem:
+        """Change what netem does to the frames that leave `endpoint` (`node:port`); return what it now does.
+
+        `change` names what changes, in nominal time: `delay_ps`, `jitter_ps`, `loss_process`. The rest stays, and so do
+        frames under way. Raises ValueError for what netem cannot do, DriverError (ENODEV) if the link is not netem's.
+        """
+        with _system_errors("impair"), self._endpoint(lab, endpoint) as (control, index):
+            return links.change(control, index, lambda found: emulation.changed(found, change, dilation), endpoint)
+
+    def configured(self, lab: str, endpoint: str) -> Netem | None:
+        """Return what netem does to the frames that leave `endpoint`, in wall time, as the kernel says; None if native."""
+        with _system_errors("read netem"), self._endpoint(lab, endpoint) as (control, index):
+            return links.configured(control, index)
+
+    @contextmanager
+    def _endpoint(self, lab: str, endpoint: str) -> Iterator[tuple[Netlink, int]]:
+        node, _, port = endpoint.partition(":")
+        with _opened(lab) as namespaces:
+            for namespace in namespaces:
+                if namespace.node == node:
+                    for link in netlink.read_links(namespace.netlink):
+                        if link.name == port and link.index >= FIRST_INDEX:
+                            yield namespace.netlink, link.index
+                            return
+        raise DriverError(f"find {endpoint} of lab {lab}", errno.ENODEV)
+
     def shape(self, lab: str, node: str, port: str, rate_bps: int) -> None:
         """Limit the kernel traffic that a host sends on a port to `rate_bps` of wall time; 0 lifts the limit.
 
-        Leaves the frames of the emulated NIC alone.
+        Leaves the frames of the emulated NIC alone, but for those inside a netem when a limit is lifted.
         """
-        with _system_errors("shape"), _opened(lab) as namespaces:
-            for namespace in namespaces:
-                if namespace.node != node:
-                    continue
-                for link in netlink.read_links(namespace.netlink):
-                    if link.name == port:
-                        frame_bytes = link.mtu_bytes + _ETHERNET_HEADER_BYTES
-                        shaper = qdisc.htb(rate_bps, frame_bytes) if rate_bps else None
-                        qdisc.set_qdisc(namespace.netlink, link.index, shaper)
-                        return
-        raise DriverError(f"shape {node}:{port} of lab {lab}", errno.ENODEV)
+        with _system_errors("shape"), self._endpoint(lab, f"{node}:{port}") as (control, index):
+            mtu_bytes = netlink.read_link(control, index).mtu_bytes
+            shaper = qdisc.htb(rate_bps, mtu_bytes + _ETHERNET_HEADER_BYTES) if rate_bps else None
+            delay = links.configured(control, index)
+            if delay is None:
+                qdisc.set_qdisc(control, index, shaper)
+                return
+            if shaper is None:
+                qdisc.set_qdisc(control, index, None)  # and with it the shaper below
+            qdisc.set_qdisc(control, index, netem.qdisc(delay, shaper))
 
 
 @contextmanager
@@ -197,61 +195,12 @@ def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
         namespace.node: address
         for namespace in namespaces
         for index, address, _prefix_length in netlink.read_addresses(namespace.netlink)
-        if index >= _FIRST_INDEX
+        if index >= FIRST_INDEX
     }
 
 
-def _layout(plan: Plan) -> _Layout:
-    """Turn a plan into what each namespace shall hold. Ports on links of medium `memory` have no interface."""
-    lab = str(plan["lab"])
-    nodes = [_Node(node["name"]) for node in plan["nodes"]]
-    speakers = {(entry["node"], entry["port"]): entry for entry in plan["stations"] if entry["kind"] == "kernel"}
-    layout = _Layout(lab, int(plan.get("prefix_length", DEFAULT_PREFIX_LENGTH)), nodes, [])
-    for link in plan["links"]:
-        if link["medium"] != "veth":
-            continue
-        mtu_bytes = int(link.get("mtu_bytes", DEFAULT_MTU_BYTES))
-        ends = []
-        for here, there in (("a", "b"), ("b", "a")):
-            interface = _interface(plan, tuple(link[here]), tuple(link[there]), mtu_bytes, speakers)
-            nodes[link[here][0]].interfaces.append(interface)
-            ends.append((link[here][0], interface))
-        layout.links.append((ends[0], ends[1]))
-    for (number, _port), speaker in speakers.items():
-        for interface in nodes[number].interfaces:
-            if interface.address == speaker["ip"]:
-                others = [other for other in speakers.values() if other is not speaker]
-                nodes[number].neighbours += [(interface.index, other["ip"], other["mac"]) for other in others]
-    return layout
-
-
-def _interface(
-    plan: Plan,
-    here: tuple[int, int],
-    there: tuple[int, int],
-    mtu_bytes: int,
-    speakers: Mapping[tuple[int, int], Mapping[str, Any]],
-) -> _Interface:
-    node, peer = plan["nodes"][here[0]], plan["nodes"][there[0]]
-    port = node["ports"][here[1]]
-    interface = _Interface(
-        name=port["name"],
-        index=_FIRST_INDEX + here[1],
-        alias=f"to {peer['name']}:{peer['ports'][there[1]]['name']}",
-        mtu_bytes=mtu_bytes,
-        mac=port["mac"],
-    )
-    speaker = speakers.get(here)
-    if speaker is not None:
-        interface.mac, interface.address, interface.rate_bps = speaker["mac"], speaker["ip"], int(port["rate_bps"])
-    elif node["kind"] == "host":
-        # The port's own MAC is the emulated NIC's; the kernel must not take its frames for frames to itself.
-        interface.mac = None
-    return interface
-
-
-def _stands(layout: _Layout, dilation: int) -> bool:
-    """Tell whether the lab stands as planned, its hosts shaped anew; remove what was never finished of it.
+def _stands(layout: Layout, dilation: int) -> bool:
+    """Tell whether the lab stands as planned, shaping and netem set anew; remove what was never finished of it.
 
     Raises DriverError (EEXIST) if it stands and differs.
     """
@@ -262,8 +211,7 @@ def _stands(layout: _Layout, dilation: int) -> bool:
         if all(loopback.flags & netlink.IFF_UP for loopback in loopbacks):
             _compare(layout, existing)
             for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
-                for index, shaper in _shapers(node, dilation):
-                    qdisc.set_qdisc(namespace.netlink, index, shaper)
+                _set_anew(namespace, node, dilation)
             return True
     _remove(kernel.open_namespaces(layout.lab), ())
     return False
@@ -284,7 +232,7 @@ def _remove(namespaces: list[Namespace], spare: Collection[int]) -> None:
     kernel.remove_leftovers()
 
 
-def _build(layout: _Layout, dilation: int) -> None:
+def _build(layout: Layout, dilation: int) -> None:
     made: list[Namespace] = []
     try:
         kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made)
@@ -293,7 +241,8 @@ def _build(layout: _Layout, dilation: int) -> None:
         for namespace, node in zip(made, layout.nodes, strict=True):
             for interface in node.interfaces:
                 disable_offloads(namespace.netlink.fileno(), interface.name)
-            namespace.netlink.apply([*_configuration(layout, node), *_shaping(node, dilation)])
+            namespace.netlink.apply([*_configuration(layout, node), *_disciplining(node, dilation)])
+            links.verify(namespace.netlink, _netems(node), node.name)
         _await_links(layout, made)
         for namespace in made:
             namespace.netlink.apply([_LAB_STANDS])
@@ -314,7 +263,7 @@ def _scratch() -> Netlink:
     return Netlink()
 
 
-def _await_links(layout: _Layout, made: list[Namespace]) -> None:
+def _await_links(layout: Layout, made: list[Namespace]) -> None:
     """Wait until every interface sends. The kernel notices its peer some time later, and drops until then."""
     deadline_ns = time.monotonic_ns() + _CARRIER_TIMEOUT_NS
     for namespace, node in zip(made, layout.nodes, strict=True):
@@ -325,13 +274,13 @@ def _await_links(layout: _Layout, made: list[Namespace]) -> None:
                 time.sleep(_CARRIER_POLL_S)
 
 
-def _veth(layout: _Layout, made: list[Namespace], a: tuple[int, _Interface], b: tuple[int, _Interface]) -> Message:
+def _veth(layout: Layout, made: list[Namespace], a: tuple[int, Interface], b: tuple[int, Interface]) -> Message:
     ends = [Endpoint(made[number].fd, end.index, end.name, end.mac) for number, end in (a, b)]
     names = [f"{layout.nodes[number].name}:{end.name}" for number, end in (a, b)]
     return netlink.create_veth(ends[0], ends[1], a[1].mtu_bytes, f"create link {names[0]} - {names[1]}")
 
 
-def _configuration(layout: _Layout, node: _Node) -> Iterator[Message]:
+def _configuration(layout: Layout, node: Node) -> Iterator[Message]:
     for interface in node.interfaces:
         yield netlink.set_link(interface.index, up=True, alias=interface.alias, arp=False)
         if interface.address is not None:
@@ -340,25 +289,52 @@ def _configuration(layout: _Layout, node: _Node) -> Iterator[Message]:
         yield netlink.add_neighbour(index, address, mac)
 
 
-def _shapers(node: _Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
-    """Yield what limits a host's kernel to the port's nominal rate, in wall time, with the interface to put it on."""
+def _disciplines(node: Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
+    """Yield the queueing discipline of each interface that has one.
+
+    It limits a host's kernel to the port's nominal rate, in wall time, and imposes the link where that is netem's.
+    """
     for interface in node.interfaces:
+        shaper = None
         if interface.rate_bps:
             rate_bps = max(interface.rate_bps // dilation, qdisc.MINIMUM_RATE_BPS)
-            yield interface.index, qdisc.htb(rate_bps, interface.mtu_bytes + _ETHERNET_HEADER_BYTES)
+            shaper = qdisc.htb(rate_bps, interface.mtu_bytes + _ETHERNET_HEADER_BYTES)
+        if interface.netem is not None:
+            yield interface.index, netem.qdisc(interface.netem, shaper)
+        elif shaper is not None:
+            yield interface.index, shaper
 
 
-def _shaping(node: _Node, dilation: int) -> Iterator[Message]:
-    for index, shaper in _shapers(node, dilation):
-        yield from qdisc.new_qdisc(index, shaper)
+def _disciplining(node: Node, dilation: int) -> Iterator[Message]:
+    for index, discipline in _disciplines(node, dilation):
+        yield from qdisc.new_qdisc(index, discipline)
 
 
-def _sorted_nodes(layout: _Layout) -> list[_Node]:
+def _set_anew(namespace: Namespace, node: Node, dilation: int) -> None:
+    """Give the interfaces of a node that stands their queueing disciplines; take away a netem that is not planned."""
+    wanted = dict(_disciplines(node, dilation))
+    for index in netem.read(namespace.netlink).keys() - wanted.keys():
+        qdisc.set_qdisc(namespace.netlink, index, None)
+    for index, discipline in wanted.items():
+        qdisc.set_qdisc(namespace.netlink, index, discipline)
+    links.verify(namespace.netlink, _netems(node), node.name)
+
+
+def _netems(node: Node) -> dict[int, Netem]:
+    return {interface.index: interface.netem for interface in node.interfaces if interface.netem is not None}
+
+
+@cache
+def _has_netem() -> bool:
+    return netem.probe()
+
+
+def _sorted_nodes(layout: Layout) -> list[Node]:
     """Return the nodes in the order in which `open_namespaces` finds theirs."""
     return sorted(layout.nodes, key=lambda node: kernel.namespace_path(layout.lab, node.name))
 
 
-def _compare(layout: _Layout, existing: list[Namespace]) -> None:
+def _compare(layout: Layout, existing: list[Namespace]) -> None:
     """Raise DriverError (EEXIST) naming the first difference between a lab and its plan."""
     difference = _difference(layout, existing)
     if difference:
@@ -366,26 +342,26 @@ def _compare(layout: _Layout, existing: list[Namespace]) -> None:
         raise DriverError(f"deploy lab {layout.lab}", errno.EEXIST, detail)
 
 
-def _difference(layout: _Layout, existing: list[Namespace]) -> str:
+def _difference(layout: Layout, existing: list[Namespace]) -> str:
     nodes = _sorted_nodes(layout)
     differing = {namespace.node for namespace in existing} ^ {node.name for node in nodes}
     if differing:
         return f"node {min(differing)} is not in both"
     for namespace, node in zip(existing, nodes, strict=True):
         planned = {end.name: end for end in node.interfaces}
-        found = {link.name: link for link in netlink.read_links(namespace.netlink) if link.index >= _FIRST_INDEX}
+        found = {link.name: link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX}
         for name in sorted(planned.keys() | found.keys()):
             if not _agrees(planned.get(name), found.get(name)):
                 return f"interface {node.name}:{name}"
         addresses = {(end.index, end.address, layout.prefix_length) for end in node.interfaces if end.address}
-        if {entry for entry in netlink.read_addresses(namespace.netlink) if entry[0] >= _FIRST_INDEX} != addresses:
+        if {entry for entry in netlink.read_addresses(namespace.netlink) if entry[0] >= FIRST_INDEX} != addresses:
             return f"the addresses of {node.name}"
         if netlink.read_neighbours(namespace.netlink) != set(node.neighbours):
             return f"the neighbours of {node.name}"
     return ""
 
 
-def _agrees(planned: _Interface | None, found: netlink.Link | None) -> bool:
+def _agrees(planned: Interface | None, found: netlink.Link | None) -> bool:
     if planned is None or found is None:
         return False
     return (
@@ -394,16 +370,3 @@ def _agrees(planned: _Interface | None, found: netlink.Link | None) -> bool:
         and found.flags & netlink.IFF_UP != 0
         and found.flags & netlink.IFF_NOARP != 0
     )
-
-
-def _attachments(layout: _Layout) -> list[Attachment]:
-    return [
-        Attachment(
-            node=node.name,
-            port=interface.name,
-            netns=kernel.namespace_path(layout.lab, node.name),
-            interface=interface.name,
-        )
-        for node in layout.nodes
-        for interface in node.interfaces
-    ]

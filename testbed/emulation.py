@@ -1,0 +1,288 @@
+"""Who imposes a link's delay and loss: netem in the kernel, or the data plane itself (`native`).
+
+Pure: what each direction of a link asks of netem, the plan that is left for the data plane, and how the kernel's losses
+come into the report. A link is netem's where the kernel has it and can do what the link asks; else it stays native, with
+the reason. Delays are nominal in the plan and wall time in netem: longer by the dilation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from testbed import netem
+from testbed.addressing import stable_hash
+from testbed.errors import HostError
+from testbed.netem import GilbertElliott, Loss, Netem
+
+Mode = Literal["netem", "native"]
+Plan = Mapping[str, Any]
+Document = dict[str, Any]
+Place = tuple[int, int]  # node and port, as the plan counts them
+
+_SMALLEST_FRAME_BYTES = 64
+_PS_PER_NS = 1000
+_KERNEL_PRIORITY = "0"
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """Who imposes a link, and why not netem where it does not."""
+
+    mode: Mode
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What one end of a link has done with frames, in the kernel: `lost` on purpose or not, `queued` still under way."""
+
+    lost: int
+    queued: int
+
+
+def choose(plan: Plan, dilation: int, has_netem: Callable[[], bool]) -> list[Emulation]:
+    """Decide who imposes each link of a plan; its key `emulation` may ask for `netem` or `native`.
+
+    Raises HostError if netem is asked for and this kernel does not have it.
+    """
+    wanted = plan.get("emulation", "auto")
+    if wanted == "native":
+        return [Emulation("native", "asked for") for _ in plan["links"]]
+    if not has_netem():
+        if wanted == "netem":
+            raise HostError("emulation netem: this kernel does not have sch_netem; use auto or native")
+        return [Emulation("native", "this kernel does not have sch_netem") for _ in plan["links"]]
+    return [_emulation(plan, number, dilation) for number in range(len(plan["links"]))]
+
+
+def _emulation(plan: Plan, number: int, dilation: int) -> Emulation:
+    if plan["links"][number]["medium"] != "veth":
+        return Emulation("native", "no interface")
+    try:
+        for way in (0, 1):
+            settings(plan, number, way, dilation)
+    except ValueError as error:
+        return Emulation("native", str(error))
+    return Emulation("netem")
+
+
+def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
+    """Return what netem shall do to the frames of one direction of a link. Raises ValueError if it cannot."""
+    link = plan["links"][number]
+    node, port = link["ab"[way]]
+    rate_bps = max(int(plan["nodes"][node]["ports"][port]["rate_bps"]) // dilation, 1)
+    delay_ns = int(link.get("delay_ps", 0)) * dilation // _PS_PER_NS
+    losses = link.get("loss", (0.0, 0.0))
+    processes = link.get("loss_process", (None, None))
+    found = Netem(
+        delay_ns=delay_ns,
+        loss=_both(losses[way], processes[way]),
+        limit=netem.limit_for(rate_bps, delay_ns, _SMALLEST_FRAME_BYTES),
+        seed=stable_hash("netem", plan["lab"], plan.get("seed", 0), number, way),
+    )
+    _require_exact(found)
+    return found
+
+
+def _require_exact(found: Netem) -> None:
+    """Raise ValueError if the kernel would store something else."""
+    inexact = netem.differences(found, netem.decode(netem.encode(found)))
+    if inexact:
+        raise ValueError("; ".join(inexact))
+
+
+def _both(probability: float, process: Mapping[str, Any] | None) -> Loss:
+    """Return the loss of a link that loses a frame if either says so."""
+    chain = loss_of(process)
+    if not isinstance(chain, GilbertElliott):
+        assert isinstance(chain, float)
+        return _either(probability, chain)
+    if not probability:
+        return chain
+    bad, good = (_either(probability, loss) for loss in (chain.loss_bad, chain.loss_good))
+    return GilbertElliott(chain.to_bad, chain.to_good, bad, good)
+
+
+def _either(a: float, b: float) -> float:
+    return a + b - a * b
+
+
+def loss_of(process: Mapping[str, Any] | None) -> Loss:
+    """Return a loss process of the plan as netem has it. Raises ValueError for one that netem cannot do."""
+    if process is None:
+        return 0.0
+    if process["kind"] == "bernoulli":
+        return float(process["probability"])
+    if process["kind"] == "gilbert-elliott":
+        bad, good = process.get("loss_bad", 1.0), process.get("loss_good", 0.0)
+        return GilbertElliott(process["enter"], process["leave"], bad, good)
+    raise ValueError(f"netem has no loss process {process['kind']}")
+
+
+def for_netem(plan: Plan, emulations: Sequence[Emulation]) -> Document:
+    """Return the plan for the data plane: what netem imposes is not in it, lest it be imposed twice."""
+    reduced = {key: value for key, value in plan.items() if key != "emulation"}
+    reduced["links"] = [
+        _without_distance(link) if emulation.mode == "netem" else link
+        for link, emulation in zip(plan["links"], emulations, strict=True)
+    ]
+    return reduced
+
+
+def _without_distance(link: Mapping[str, Any]) -> Document:
+    return {key: value for key, value in link.items() if key != "loss_process"} | {"delay_ps": 0, "loss": [0.0, 0.0]}
+
+
+def ends(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> dict[Place, Netem]:
+    """Return what each end of the links that are netem's shall do to what it sends."""
+    return {
+        (place[0], place[1]): settings(plan, number, way, dilation)
+        for number, link in _imposed(plan, emulations)
+        for way, place in enumerate((link["a"], link["b"]))
+    }
+
+
+def _imposed(plan: Plan, emulations: Sequence[Emulation]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, link in enumerate(plan["links"]):
+        if emulations[number].mode == "netem":
+            yield number, link
+
+
+def name_of(plan: Plan, place: Sequence[int]) -> str:
+    """Return an end of a link as `node:port`."""
+    node = plan["nodes"][place[0]]
+    return f"{node['name']}:{node['ports'][place[1]]['name']}"
+
+
+def listing(plan: Plan, emulations: Sequence[Emulation]) -> list[Document]:
+    """Return who imposes each link, as results and `inspect` say it."""
+    return [
+        {
+            "ends": [name_of(plan, link["a"]), name_of(plan, link["b"])],
+            "emulation": emulation.mode,
+            **({"reason": emulation.reason} if emulation.reason else {}),
+        }
+        for link, emulation in zip(plan["links"], emulations, strict=True)
+    ]
+
+
+def longest_delay_ns(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> int:
+    """Return how long the kernel holds a frame at most, in wall time; 0 if it holds none."""
+    return max((found.delay_ns + found.jitter_ns for found in ends(plan, emulations, dilation).values()), default=0)
+
+
+def lossy_ends(plan: Plan, emulations: Sequence[Emulation]) -> set[str]:
+    """Return the ends, as `node:port`, at which netem is asked to lose frames."""
+    return {name_of(plan, place) for place, found in ends(plan, emulations, 1).items() if netem.loses(found.loss)}
+
+
+def changed(present: Netem, change: Mapping[str, Any], dilation: int) -> Netem:
+    """Return settings with what an impairment names put in place of what was: `delay_ps`, `jitter_ps`, `loss_process`.
+
+    Jitter is uniform in [0, jitter] and comes on top of the delay. Raises ValueError for what netem cannot do.
+    """
+    unknown = change.keys() - {"delay_ps", "jitter_ps", "loss_process"}
+    if unknown:
+        raise ValueError(f"not for netem: {', '.join(sorted(unknown))}")
+    delay_ns = present.delay_ns - present.jitter_ns
+    spread_ns = 2 * present.jitter_ns
+    if "delay_ps" in change:
+        delay_ns = int(change["delay_ps"]) * dilation // _PS_PER_NS
+    if "jitter_ps" in change:
+        spread_ns = int(change["jitter_ps"]) * dilation // _PS_PER_NS
+    # The kernel's jitter goes both ways from the mean.
+    half_ns = spread_ns // 2
+    found = netem.stretched(present, delay_ns + half_ns, half_ns)
+    if "loss_process" in change:
+        found = netem.with_loss(found, loss_of(change["loss_process"]))
+    _require_exact(found)
+    return found
+
+
+def nominal(found: Netem, dilation: int) -> Document:
+    """Return settings as an impairment would name them, in nominal time."""
+    loss: Document | None = None
+    if isinstance(found.loss, GilbertElliott):
+        chain = found.loss
+        loss = {"kind": "gilbert-elliott", "enter": chain.to_bad, "leave": chain.to_good}
+        loss |= {"loss_good": chain.loss_good, "loss_bad": chain.loss_bad}
+    elif isinstance(found.loss, float) and found.loss:
+        loss = {"kind": "bernoulli", "probability": found.loss}
+    delay_ns = found.delay_ns - found.jitter_ns
+    return {
+        "delay_ps": delay_ns * _PS_PER_NS // dilation,
+        "jitter_ps": 2 * found.jitter_ns * _PS_PER_NS // dilation,
+        "loss_process": loss,
+    }
+
+
+# What the kernel did, in the report
+
+
+def merge(
+    report: Mapping[str, Any],
+    plan: Plan,
+    emulations: Sequence[Emulation],
+    backlogs: Mapping[str, Backlog],
+    lossy: Collection[str],
+) -> Document:
+    """Return an engine's report with the kernel's losses in it, and with who imposed each link.
+
+    `backlogs` by end of a link; `lossy`: the ends at which losses are asked for. All others count as overflow of netem.
+
+    A loss belongs to the port that sent the frame, and there to the priority of which fewer frames arrived than left.
+    What is lost beyond that was sent by a host's kernel and never entered the fabric: its lossy priority bears it. A frame
+    that a full queue turned away was not lost, as it was sent again, yet the kernel counts it.
+    """
+    merged: Document = copy.deepcopy(dict(report))
+    turned_away = (merged.get("fidelity") or {}).get("turned_away", {})
+    total_lost, total_queued, overflow = 0, 0, 0
+    for _number, link in _imposed(plan, emulations):
+        for here, there in ((link["a"], link["b"]), (link["b"], link["a"])):
+            sender = name_of(plan, here)
+            backlog = backlogs.get(sender, Backlog(0, 0))
+            lost = max(backlog.lost - turned_away.get(sender, 0), 0)
+            overflow += turned_away.get(sender, 0) + (0 if sender in lossy else lost)
+            _attribute(merged["ports"], sender, name_of(plan, there), lost)
+            total_lost += lost
+            total_queued += backlog.queued
+    merged["drops"]["link"] += total_lost
+    for tally in ("conservation", "kernel_frames"):
+        if tally in merged:
+            dropped = _settle(merged[tally], "dropped", total_lost)
+            total_lost -= dropped
+            total_queued -= _settle(merged[tally], "in_flight", total_queued)
+    if merged.get("fidelity") is not None:
+        merged["fidelity"] |= {"netem_overflow": overflow, "links": listing(plan, emulations)}
+    return merged
+
+
+def _attribute(ports: Document, sender: str, receiver: str, lost: int) -> None:
+    """Write `lost` frames into the drops of the port that sent them."""
+    sent, received = ports[sender]["priorities"], ports[receiver]["priorities"]
+    left = lost
+    for priority, counters in sent.items():
+        arrived = received.get(priority, {}).get("frames_rx", 0)
+        missing = counters["frames_tx"] - counters["drops"].get("link", 0) - arrived
+        share = max(min(missing, left), 0)
+        counters["drops"]["link"] = counters["drops"].get("link", 0) + share
+        left -= share
+    for priority, counters in sent.items():  # PAUSE frames, which are counted apart
+        missing = counters.get("pause_tx", 0) - received.get(priority, {}).get("pause_rx", 0)
+        share = max(min(missing, left), 0)
+        counters["drops"]["link"] += share
+        left -= share
+    if left:
+        counters = sent.setdefault(_KERNEL_PRIORITY, {"drops": {}})
+        counters["drops"]["link"] = counters["drops"].get("link", 0) + left
+
+
+def _settle(tally: Document, kind: str, most: int) -> int:
+    """Account for frames that were sent and are nowhere, at most for `most`; return for how many."""
+    accounted = tally["delivered"] + tally["dropped"] + tally["in_flight"]
+    found = max(min(tally["sent"] - accounted, most), 0)
+    tally[kind] += found
+    return int(found)
