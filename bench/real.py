@@ -42,7 +42,7 @@ def measure(rounds: int = ROUNDS, seconds: float = SECONDS) -> Json:
     root, BenchError where the real clock breaks an invariant or drops a frame.
     """
     lab = load_lab(f"pair:name=bench-{os.getpid()},rate={RATE}")
-    plan = compile_fabric(lab, new_experiment("pair", "permutation"))
+    plan = {**compile_fabric(lab, new_experiment("pair", "permutation")), "emulation": "native"}
     _make_room(plan)
     driver = NetnsDriver()
     attachments = [dict(attachment) for attachment in driver.deploy(plan)]

@@ -61,7 +61,7 @@ def measure(seconds: float = SECONDS) -> CalibrationFile:
     """
     lab = load_lab(f"pair:name=calibrate-{os.getpid()}")
     experiment = new_experiment("pair", "permutation")
-    plan = compile_fabric(lab, experiment)
+    plan = {**compile_fabric(lab, experiment), "emulation": "native"}
     # Lengths only, for longer than the measurement lasts.
     schedule = COLLECTIVES["permutation"].schedule(Shape(2, ENDLESS_BYTES // 4, payload=False))
     workload = json.dumps(compile_workload(lab, experiment, schedule))

@@ -140,12 +140,17 @@ class Workload(FileModel):
 
 
 class Experiment(FileModel):
-    """An experiment; `topology` is what `load_lab` takes."""
+    """An experiment; `topology` is what `load_lab` takes.
+
+    `emulation`: who imposes delay and loss under the real clock. `auto` is the kernel's netem where there is one, and the
+    data plane (`native`) where there is none or a link asks for what netem cannot do.
+    """
 
     topology: str
     clock: Literal["virtual", "real"] = "virtual"
     seed: Seed = 1
     dilation: Annotated[int | Auto, *_whole_or_auto(1, 10**6)] = AUTO
+    emulation: Literal["auto", "netem", "native"] = AUTO
     lossless: Lossless = Lossless()
     transport: Transport = Transport()
     workload: Workload = Workload()

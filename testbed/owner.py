@@ -17,9 +17,11 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from testbed import messages
+from testbed import emulation, messages
+from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
+from testbed.kernel_part import Counters, KernelPart
 
 Document = dict[str, Any]
 Progress = Callable[[Document], None]
@@ -50,16 +52,26 @@ class LabDriver(Protocol):
     def namespace_path(self, lab: str, node: str) -> str:
         """Return where the namespace of a node is."""
 
+    def emulations(self, plan: Document, dilation: int) -> Sequence[Emulation]:
+        """Say for each link who imposes it."""
+
+    def counters(self, lab: str) -> Counters:
+        """Open the counters of the links that netem imposes."""
+
 
 class Interrupted(TestbedError):
     """Say that a run was cut off because its lab is being destroyed, or the agent is ending."""
 
 
 class InterruptibleFabric:
-    """A fabric whose `advance` raises `Interrupted` as soon as somebody wants the lab for something else."""
+    """A fabric whose `advance` raises `Interrupted` as soon as somebody wants the lab for something else.
 
-    def __init__(self, fabric: Engine, interrupted: threading.Event) -> None:
+    A workload is over for it when the kernel, too, is through with its frames.
+    """
+
+    def __init__(self, fabric: Engine, part: KernelPart, interrupted: threading.Event) -> None:
         self._fabric = fabric
+        self._part = part
         self._interrupted = interrupted
 
     def load(self, workload: str) -> None:
@@ -78,7 +90,10 @@ class InterruptibleFabric:
         """Run on, unless interrupted."""
         if self._interrupted.is_set():
             raise Interrupted("the run was interrupted")
-        return self._fabric.advance(budget)
+        over = self._fabric.advance(budget)
+        if over:
+            self._part.settle(self._fabric, self._interrupted)
+        return over
 
     def report(self) -> str:
         """Return the fabric's report."""
@@ -90,8 +105,14 @@ class _Lab:
     plan: Document
     dilation: int
     fabric: Fabric
+    part: KernelPart
     lock: threading.Lock = field(default_factory=threading.Lock)
     interrupted: threading.Event = field(default_factory=threading.Event)
+
+    def close(self) -> None:
+        """Stop the data plane and let go of the kernel's part."""
+        self.fabric.close()
+        self.part.close()
 
 
 MakeFabric = Callable[[str, int, str], Fabric]
@@ -137,16 +158,28 @@ class LabOwner:
                     return {"lab": lab, "changed": False}
                 raise UsageError(f"lab {lab} is deployed already, with another plan or dilation; destroy it first")
             stood_before = lab in self._driver.list_labs()
+            emulations = self._driver.emulations(plan, dilation)
             attachments = self._driver.deploy(plan, dilation)
             try:
-                places = json.dumps(list(attachments))
-                fabric = self._make_fabric(json.dumps(plan), dilation, places)
+                self._labs[lab] = self._start(plan, dilation, emulations, attachments)
             except BaseException:
                 if not stood_before:
                     self._driver.destroy(lab)
                 raise
-            self._labs[lab] = _Lab(plan, dilation, fabric)
             return {"lab": lab, "changed": True}
+
+    def _start(
+        self, plan: Document, dilation: int, emulations: Sequence[Emulation], attachments: Sequence[Mapping[str, Any]]
+    ) -> _Lab:
+        """Open the data plane of a lab that stands, for what the kernel does not do itself."""
+        netem = any(link.mode == "netem" for link in emulations)
+        part = KernelPart(plan, dilation, emulations, self._driver.counters(str(plan["lab"])) if netem else None)
+        try:
+            own = json.dumps(emulation.for_netem(plan, emulations))
+            return _Lab(plan, dilation, self._make_fabric(own, dilation, json.dumps(list(attachments))), part)
+        except BaseException:
+            part.close()
+            raise
 
     def destroy(self, lab: str) -> Document:
         """Take a lab down, interrupting a run on it. A lab that is not there is down already."""
@@ -159,7 +192,7 @@ class LabOwner:
                 present.interrupted.set()
                 with present.lock:
                     del self._labs[lab]
-                    present.fabric.close()
+                    present.close()
             return {"lab": lab, "changed": bool(self._driver.destroy(lab))}
 
     def run(self, lab: str, spec: Document, pcap: str | None, progress: Progress) -> Document:
@@ -175,14 +208,17 @@ class LabOwner:
             present.lock.release()
 
     def _run(self, present: _Lab, spec: Document, pcap: str | None, progress: Progress) -> Document:
-        engine = InterruptibleFabric(present.fabric, present.interrupted)
-        if pcap is None:
-            return self._execute(engine, present.plan, spec, progress)
-        present.fabric.capture(pcap)
+        engine = InterruptibleFabric(present.fabric, present.part, present.interrupted)
+        if pcap is not None:
+            present.fabric.capture(pcap)
         try:
-            return self._execute(engine, present.plan, spec, progress)
+            document = self._execute(engine, present.plan, spec, progress)
         finally:
-            present.fabric.capture(None)
+            if pcap is not None:
+                present.fabric.capture(None)
+        if "report" in document:
+            document["report"] = present.part.complete(document["report"])
+        return document
 
     def list(self) -> list[Document]:
         """List every lab of ours in the system.
@@ -200,7 +236,7 @@ class LabOwner:
         return rows
 
     def inspect(self, lab: str) -> Document:
-        """Describe one lab: state, nodes with addresses, and the live counters of its ports."""
+        """Describe one lab: state, nodes with addresses, who imposes its links, and the live counters of its ports."""
         row = next((row for row in self.list() if row["lab"] == lab), None)
         if row is None:
             raise UsageError(f"no lab {lab} is deployed on this machine")
@@ -214,6 +250,7 @@ class LabOwner:
             }
             for station in present.plan["stations"]
         ]
+        row["links"] = present.part.listing()
         try:
             row["ports"] = json.loads(present.fabric.report())["ports"]
         except OSError as error:
@@ -266,7 +303,7 @@ class LabOwner:
         for lab, present in list(self._labs.items()):
             with present.lock:
                 self._labs.pop(lab, None)
-                present.fabric.close()
+                present.close()
 
     def _running(self, lab: str) -> _Lab:
         if present := self._labs.get(lab):

@@ -90,10 +90,13 @@ class _Compiler:
             raise TopologyError.at(f"lab {lab.name}", "topology.nodes", f"more than {addressing.MAX_MACS} addresses")
 
     def plan(self) -> Plan:
+        # Who imposes the links is for the driver to read, and only where there is one.
+        asked = self.experiment.emulation if self.experiment.clock == "real" else AUTO
         return {
             "schema": SCHEMA,
             "lab": self.lab.name,
             "seed": self.experiment.seed,
+            **({"emulation": asked} if asked != AUTO else {}),
             "stations": [*self._stations("nic"), *self._stations("kernel")],
             "nodes": [self._host(node) if isinstance(node, Host) else self._switch(node) for node in self.lab.nodes],
             "links": [self._link(link) for link in self.lab.links],

@@ -58,6 +58,22 @@ DilationOption = Annotated[
 ]
 
 
+class EmulationChoice(enum.StrEnum):
+    """Who imposes delay and loss under the real clock."""
+
+    auto = "auto"
+    netem = "netem"
+    native = "native"
+
+
+EmulationOption = Annotated[
+    EmulationChoice | None,
+    typer.Option(
+        "--emulation", help="who imposes delay and loss: the kernel's netem, the data plane, or what is there"
+    ),
+]
+
+
 def console() -> Console:
     """Return where results for people go. In a pipe there is no edge to wrap lines at."""
     return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
@@ -111,6 +127,11 @@ def read_trial(what: str | None, topology: str | None, overrides: Sequence[str],
     trial.plan  # noqa: B018  compiled for its errors
     trial.series("virtual")
     return trial
+
+
+def emulation_setting(option: EmulationChoice | None) -> list[str]:
+    """Return the option as a setting of the experiment."""
+    return [] if option is None else [f"emulation={option}"]
 
 
 def read_dilation(option: str | None, trial: Trial) -> int:

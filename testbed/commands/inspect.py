@@ -52,8 +52,18 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
         address = {entry["kind"]: entry["ip"] for entry in stations if entry["node"] == node}
         table.add_row(node, address.get("kernel", "-"), address.get("nic", "-"))
     out.print(table)
+    if "links" in row:
+        out.print(_emulation_text(row["links"]))
     if with_ports and "ports" in row:
         out.print(_port_table(row["ports"]))
+
+
+def _emulation_text(links: list[dict[str, Any]]) -> str:
+    """Say who imposes the links: in one line where it is the same for all, else a line for each."""
+    said = [f"{link['emulation']}{': ' + link['reason'] if 'reason' in link else ''}" for link in links]
+    if len(set(said)) == 1:
+        return f"{len(said)} links {said[0]}"
+    return "\n".join(f"{' - '.join(link['ends'])}  {text}" for link, text in zip(links, said, strict=True))
 
 
 def _port_table(ports: dict[str, Any]) -> Table:

@@ -18,12 +18,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from testbed import report, result, trial
 from testbed.commands.common import (
     DilationOption,
+    EmulationOption,
     Format,
     FormatOption,
     SeedOption,
     SetOption,
     TopologyOption,
     console,
+    emulation_setting,
     read_dilation,
     read_trial,
     say,
@@ -55,6 +57,7 @@ def run(
     topology: TopologyOption = None,
     clock: Annotated[ClockOption | None, typer.Option(help="auto: real where this machine can")] = None,
     dilation: DilationOption = None,
+    emulation: EmulationOption = None,
     minbytes: Annotated[str | None, typer.Option("--minbytes", "-b", help="smallest size, as 1M or 400KB")] = None,
     maxbytes: Annotated[str | None, typer.Option("--maxbytes", "-e", help="largest size")] = None,
     stepfactor: Annotated[int | None, typer.Option("--stepfactor", "-f", help="from one size to the next")] = None,
@@ -70,11 +73,13 @@ def run(
     sizes = {"minbytes": minbytes, "maxbytes": maxbytes, "stepfactor": stepfactor, "iterations": iters}
     settings = [f"workload.{key}={value}" for key, value in sizes.items() if value is not None]
     # --set comes last: it may say the same more precisely.
-    subject = read_trial(what, topology, [*settings, *(set_ or [])], seed)
+    subject = read_trial(what, topology, [*settings, *emulation_setting(emulation), *(set_ or [])], seed)
     chosen = _choose_clock(clock, subject)
     subject = subject.under(chosen)
     if chosen == "virtual" and keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
+    if chosen == "virtual" and emulation is not None:
+        raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
     directory = out or _new_directory(subject)
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1

@@ -40,7 +40,7 @@ FLOOD = "import socket; s = socket.socket(type=socket.SOCK_DGRAM)\nwhile True: s
 def running(topology: str, dilation: int) -> Iterator[tuple[dict[str, Any], RealFabric]]:
     """Deploy a lab and let its data plane forward."""
     lab = load_lab(f"{topology},name={LAB}")
-    plan = compile_fabric(lab, new_experiment(topology.split(":")[0], "all_reduce"))
+    plan = {**compile_fabric(lab, new_experiment(topology.split(":")[0], "all_reduce")), "emulation": "native"}
     driver = NetnsDriver()
     attachments = driver.deploy(plan, dilation)
     try:

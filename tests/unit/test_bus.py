@@ -15,8 +15,10 @@ import pytest
 from testbed import bus, messages
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
+from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
+from testbed.kernel_part import Counters
 from testbed.owner import Document, InterruptibleFabric, LabOwner, Progress
 
 PLAN: Document = {
@@ -74,6 +76,12 @@ class MemoryDriver:
 
     def namespace_path(self, lab: str, node: str) -> str:
         return f"/run/netns/testbed-{lab}-{node}"
+
+    def emulations(self, plan: Document, dilation: int) -> list[Emulation]:
+        return [Emulation("native", "no kernel here") for _ in plan["links"]]
+
+    def counters(self, lab: str) -> Counters:
+        raise AssertionError("no link is netem's")
 
 
 class World:

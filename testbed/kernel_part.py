@@ -1,0 +1,88 @@
+"""The kernel's part in a running lab: the links that netem imposes, and what they mean for a report."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from testbed import emulation
+from testbed.emulation import Backlog, Emulation
+
+Document = dict[str, Any]
+
+_LOOK_EVERY_S = 0.02
+_PATIENCE_S = 1.0
+
+
+class Counters(Protocol):
+    """What is needed of a driver's counters of netem."""
+
+    def read(self) -> Mapping[str, Backlog]:
+        """Return what each end of a link has lost since the beginning, and holds."""
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+
+class Reporting(Protocol):
+    """What is needed of a data plane."""
+
+    def report(self) -> str:
+        """Return all that was observed, as JSON."""
+
+
+class KernelPart:
+    """Who imposes the links of one lab. Without `counters` no link is netem's."""
+
+    def __init__(
+        self, plan: Document, dilation: int, emulations: Sequence[Emulation], counters: Counters | None
+    ) -> None:
+        self._plan = plan
+        self._emulations = emulations
+        self._counters = counters
+        self._lossy = emulation.lossy_ends(plan, emulations)
+        self._longest_s = emulation.longest_delay_ns(plan, emulations, dilation) / 1e9
+
+    def listing(self) -> list[Document]:
+        """Return who imposes each link."""
+        return emulation.listing(self._plan, self._emulations)
+
+    def expect_losses(self, endpoint: str) -> None:
+        """Say that losses at an end of a link are asked for from now on; those until now count as asked for too."""
+        self._lossy.add(endpoint)
+
+    def settle(self, fabric: Reporting, interrupted: threading.Event) -> None:
+        """Wait until no frame of a workload that is over is inside netem, so that a report adds up.
+
+        At most for the longest delay and a second: the hosts' kernels may go on sending.
+        """
+        if self._counters is None:
+            return
+        deadline = time.monotonic() + self._longest_s + _PATIENCE_S
+        empty_before = False
+        while time.monotonic() < deadline:
+            if _unaccounted(json.loads(fabric.report())) == 0:
+                return
+            empty = not any(backlog.queued for backlog in self._counters.read().values())
+            # Once more: what has just left netem is on its way through a socket.
+            if (empty and empty_before) or interrupted.wait(_LOOK_EVERY_S):
+                return
+            empty_before = empty
+
+    def complete(self, report: Document) -> Document:
+        """Return a report with the kernel's part in it. Only one of a real clock has such a part."""
+        backlogs = self._counters.read() if self._counters else {}
+        return emulation.merge(report, self._plan, self._emulations, backlogs, self._lossy)
+
+    def close(self) -> None:
+        """Let go of the lab's namespaces."""
+        if self._counters:
+            self._counters.close()
+
+
+def _unaccounted(report: Document) -> int:
+    tally = report["conservation"]
+    return int(tally["sent"] - tally["delivered"] - tally["dropped"] - tally["in_flight"])
