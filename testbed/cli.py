@@ -25,6 +25,7 @@ from testbed.commands import (
     doctor,
     execute,
     inspect,
+    profiles,
     run,
     schema,
     validate,
@@ -53,6 +54,7 @@ app.command("capture")(capture.capture)
 app.command("destroy")(destroy.destroy)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)
+app.command("profiles")(profiles.profiles)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor.doctor)
 app.command("agent")(agent.agent)

@@ -220,3 +220,37 @@ def test_an_interrupted_run_keeps_what_it_has_and_ends_with_130(
     assert process.returncode == 130, errors
     assert json.loads(out)["verdict"]["complete"] is False
     assert "Traceback" not in errors
+
+
+def test_profiles_lists_the_catalogue_and_shows_one_with_its_sources(testbed: Cli) -> None:
+    listed = document(testbed("profiles", "--format", "json"))["profiles"]
+    names = [row["name"] for row in listed]
+    assert {"400g-dr4", "microled-800g", "400g-zr", "ocs"} <= set(names)
+    table = testbed("profiles")
+    assert table.returncode == 0 and all(f"{name} " in table.stdout for name in names)
+    (one,) = document(testbed("profiles", "400g-zr", "--format", "json"))["profiles"]
+    assert (one["rate_bps"], one["reach_m"], one["power_w_per_end"]) == (400 * 10**9, 120_000, 15)
+    assert one["figures"]["reach"] == {"value": "120km", "source": "OIF-400ZR-02.0 implementation agreement"}
+    shown = testbed("profiles", "400g-zr").stdout
+    for words in (
+        ("reach", "120km", "OIF-400ZR"),
+        ("power-w", "15.0 W"),
+        ("baud", "59.84375GBd"),
+        ("4.897 ns a metre",),
+    ):
+        assert any(all(word in line for word in words) for line in shown.splitlines()), words
+
+
+def test_a_profile_that_does_not_exist_is_met_with_the_nearest(testbed: Cli) -> None:
+    done = testbed("profiles", "400zr")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'no profile is called "400zr"; did you mean "400g-zr"?' in done.stderr
+
+
+def test_a_lab_beyond_its_optics_is_refused_at_its_line(testbed: Cli, tmp_path: Path) -> None:
+    nodes = "nodes: {a1: {kind: host}, b1: {kind: host}}"
+    link = '{endpoints: ["a1:eth1", "b1:eth1"], profile: 400g-zr,\n       length: 121km}'
+    (tmp_path / "lab.yaml").write_text(f"name: far\ntopology:\n  {nodes}\n  links:\n    - {link}\n")
+    done = testbed("run", "all_reduce", "-t", "lab.yaml", *VIRTUAL)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "lab.yaml:6: topology.links[0].length: 121km is beyond the reach of 400g-zr, 120km" in done.stderr
