@@ -8,14 +8,18 @@ use crate::fabric::{Fabric, Node};
 use crate::frame::Station;
 use crate::impair::parse_changes;
 use crate::link::{Direction, DirectionConfig};
+use crate::nic::dcqcn::DcqcnConfig;
 use crate::nic::memory::Memory;
 use crate::nic::message::Verb;
 use crate::nic::qp::Transport;
 use crate::nic::schedule::{Op, Schedule};
 use crate::nic::{Nic, QpConfig, Rank};
-use crate::plan::{HostPlan, NodePlan, OpKind, Plan, PlanError, PortPlan, RankPlan, SwitchPlan, Workload};
+use crate::plan::{
+    CongestionPlan, HostPlan, NodePlan, OpKind, Plan, PlanError, PortPlan, RankPlan, SwitchPlan, Workload,
+};
 use crate::port::PortConfig;
 use crate::switch::buffer::{Buffer, GroupConfig};
+use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
 use crate::switch::Switch;
 use crate::units::{Rate, Time};
@@ -198,12 +202,45 @@ fn transport(workload: &Workload, generation: u64) -> Transport {
     let verb: Verb = plan.verb;
     Transport {
         verb,
+        recovery: plan.recovery,
+        congestion: plan.congestion_control.map(congestion),
         mtu: plan.mtu_bytes,
         ack_every: plan.ack_every,
         window: plan.window_bytes / u64::from(plan.mtu_bytes),
         timeout: Time::from_ps(plan.timeout_ps),
         retries: plan.retries,
         first_psn: first_psn(generation),
+    }
+}
+
+fn congestion(plan: CongestionPlan) -> DcqcnConfig {
+    let CongestionPlan::Dcqcn {
+        g,
+        initial_alpha,
+        alpha_timer_ps,
+        increase_timer_ps,
+        byte_counter_bytes,
+        fast_recovery_rounds,
+        additive_bps,
+        hyper_bps,
+        minimum_bps,
+        cut_interval_ps,
+        notify_interval_ps,
+        notify_dscp,
+    } = plan;
+    DcqcnConfig {
+        g,
+        initial_alpha,
+        alpha_timer: Time::from_ps(alpha_timer_ps),
+        increase_timer: Time::from_ps(increase_timer_ps),
+        byte_counter: byte_counter_bytes,
+        fast_recovery_rounds,
+        additive: additive_bps,
+        hyper: hyper_bps,
+        minimum: minimum_bps,
+        cut_interval: Time::from_ps(cut_interval_ps),
+        notify_interval: Time::from_ps(notify_interval_ps),
+        notify_dscp,
     }
 }
 
@@ -258,7 +295,11 @@ fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
         buffer.add_group(group.port, group.priority, config);
     }
     let table = Table::new(&plan.routes, plan.hash_seed);
+    let marker = plan.ecn.map(|config| Marker::new(config, plan.hash_seed));
+    let lossless = plan.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7));
     let dscp_to_priority = <[u8; 64]>::try_from(plan.dscp_to_priority.as_slice())
         .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
-    Ok(Node::Switch(Box::new(Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority))))
+    Ok(Node::Switch(Box::new(
+        Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority).with_marking(marker, lossless),
+    )))
 }

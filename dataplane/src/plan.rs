@@ -5,6 +5,8 @@ use serde::Deserialize;
 use crate::loss::ProcessPlan;
 use crate::nic::memory::{Dtype, Redop};
 use crate::nic::message::Verb;
+use crate::nic::qp::Recovery;
+use crate::switch::ecn::EcnConfig;
 
 /// Why a plan or workload cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,9 @@ pub struct SwitchPlan {
     pub lossless: Vec<u8>,
     pub buffer_bytes: u64,
     pub lossy_queue_bytes: u64,
+    /// Marking in the egress queues of the lossless priorities.
+    #[serde(default)]
+    pub ecn: Option<EcnConfig>,
     pub hash_seed: u64,
     pub dscp_to_priority: Vec<u8>,
     pub priority_groups: Vec<PriorityGroupPlan>,
@@ -131,12 +136,51 @@ pub struct TransportPlan {
     pub window_bytes: u64,
     pub timeout_ps: u64,
     pub retries: u32,
+    #[serde(default)]
+    pub congestion_control: Option<CongestionPlan>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recovery {
-    GoBackN,
+/// Congestion control as the plan states it; rates in bit/s.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum CongestionPlan {
+    Dcqcn {
+        g: f64,
+        initial_alpha: f64,
+        alpha_timer_ps: u64,
+        increase_timer_ps: u64,
+        byte_counter_bytes: u64,
+        fast_recovery_rounds: u32,
+        additive_bps: u64,
+        hyper_bps: u64,
+        minimum_bps: u64,
+        cut_interval_ps: u64,
+        notify_interval_ps: u64,
+        notify_dscp: u8,
+    },
+}
+
+impl CongestionPlan {
+    fn fault(&self) -> Option<&'static str> {
+        let CongestionPlan::Dcqcn {
+            g,
+            initial_alpha,
+            alpha_timer_ps,
+            increase_timer_ps,
+            byte_counter_bytes,
+            minimum_bps,
+            notify_dscp,
+            ..
+        } = *self;
+        let shares = (0.0..=1.0).contains(&g) && (0.0..=1.0).contains(&initial_alpha);
+        let positive = alpha_timer_ps > 0 && increase_timer_ps > 0 && byte_counter_bytes > 0 && minimum_bps > 0;
+        match (shares, positive, notify_dscp < 64) {
+            (false, ..) => Some("g and alpha are shares"),
+            (_, false, _) => Some("timers, byte counter and minimum rate must be positive"),
+            (.., false) => Some("a DSCP is below 64"),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -255,6 +299,8 @@ impl Plan {
         require(switch.routes.len() == self.stations.len(), || format!("{name}: one route a station"))?;
         let routed = switch.routes.iter().flatten().all(|port| usize::from(*port) < ports);
         require(routed, || format!("{name}: a route leads to a port that is not there"))?;
+        let fault = switch.ecn.as_ref().and_then(EcnConfig::fault);
+        require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))?;
         for group in &switch.priority_groups {
             let known = usize::from(group.port) < ports && group.priority < 8;
             require(known, || format!("{name}: priority group of port {}, priority {}", group.port, group.priority))?;
@@ -297,6 +343,8 @@ impl Workload {
             format!("path MTU {} is not one of 256, 512, 1024, 2048, 4096", transport.mtu_bytes)
         })?;
         require(transport.ack_every > 0, || "ack_every 0".into())?;
+        let fault = transport.congestion_control.as_ref().and_then(CongestionPlan::fault);
+        require(fault.is_none(), || format!("congestion control: {}", fault.unwrap_or_default()))?;
         require(transport.timeout_ps > 0, || "timeout 0".into())?;
         let window = transport.window_bytes / u64::from(transport.mtu_bytes);
         require((1..=MAX_WINDOW_PACKETS).contains(&window), || {

@@ -22,6 +22,7 @@ pub struct PriorityCounters {
     pub pause_tx: u64,
     pub pause_rx: u64,
     pub queue_bytes_max: u64,
+    pub ecn_marked: u64,
 }
 
 /// Pause of one priority: frames may not start in `[from, until)`.

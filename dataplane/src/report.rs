@@ -148,7 +148,7 @@ impl Emulation {
             "bytes_rx": counters.bytes_rx, "data_frames_tx": counters.data_frames_tx, "drops": drops,
             "pause_tx": counters.pause_tx, "pause_rx": counters.pause_rx,
             "paused_ns": state.paused_time(priority, self.fabric.now()).ns(), "queue_bytes_max": counters.queue_bytes_max,
-            "headroom_bytes_max": headroom_max, "ingress_bytes_max": group_max, "ecn_marked": 0,
+            "headroom_bytes_max": headroom_max, "ingress_bytes_max": group_max, "ecn_marked": counters.ecn_marked,
         }))
     }
 

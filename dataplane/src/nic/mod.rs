@@ -1,9 +1,13 @@
 //! A RoCEv2 NIC: RC queue pairs over one port that obeys PFC, and the rank whose schedule it executes.
 
+pub mod dcqcn;
 pub mod memory;
 pub mod message;
 pub mod qp;
+pub mod requester;
+pub mod responder;
 pub mod schedule;
+mod transfer;
 
 use std::collections::VecDeque;
 
@@ -12,18 +16,31 @@ use crate::frame::{Body, Frame, Packet, Priority, Station};
 use crate::port::{Port, PortConfig};
 use crate::timers::Timers;
 use crate::units::Time;
-use crate::wire::roce::{Nak, Opcode, Syndrome};
 
+use dcqcn::{Dcqcn, DcqcnConfig};
 use memory::Memory;
-use message::{Place, Verb};
-use qp::{Failure, Requester, RequesterCounters, Responder, Transport, Verdict};
+use qp::{Failure, RequesterCounters, Transport};
+use requester::Requester;
+use responder::Responder;
 use schedule::{Action, Schedule};
 
 const PORT_SLOT: usize = 0;
 const CALC_SLOT: usize = 1;
+/// From here on two slots a connection: retransmission, and the timers of its rate.
 const QP_SLOTS: usize = 2;
 /// ECT(0): the transport understands congestion marks.
 const ECN_CAPABLE: u8 = 2;
+
+/// What a frame takes on the line beyond its bytes: FCS, preamble, gap.
+const WIRE_OVERHEAD_BYTES: u64 = 24;
+
+fn retransmission_slot(qp: usize) -> usize {
+    QP_SLOTS + 2 * qp
+}
+
+fn rate_slot(qp: usize) -> usize {
+    QP_SLOTS + 2 * qp + 1
+}
 
 /// One end of a connection as the plan gives it.
 #[derive(Copy, Clone, Debug)]
@@ -49,6 +66,11 @@ struct QueuePair {
     config: QpConfig,
     requester: Requester,
     responder: Responder,
+    /// The reaction point, with congestion control; the next packet may start at `ready_at`.
+    rate: Option<Dcqcn>,
+    ready_at: Time,
+    /// When the notification point may send the next CNP.
+    notify_at: Time,
     /// Listed in `Nic::active`.
     active: bool,
 }
@@ -61,6 +83,7 @@ pub struct Nic {
     timers: Timers,
     priority: Priority,
     dscp: u8,
+    congestion: Option<DcqcnConfig>,
     qps: Vec<QueuePair>,
     /// QP number and index in `qps`, ascending.
     by_qpn: Vec<(u32, usize)>,
@@ -80,6 +103,7 @@ impl Nic {
             timers: Timers::new(QP_SLOTS),
             priority: 0,
             dscp: 0,
+            congestion: None,
             qps: Vec::new(),
             by_qpn: Vec::new(),
             active: VecDeque::new(),
@@ -109,15 +133,19 @@ impl Nic {
             config: *config,
             requester: Requester::new(rank.transport, config.qpn),
             responder: Responder::new(&rank.transport),
+            rate: rank.transport.congestion.map(|config| Dcqcn::new(config, self.port.rate())),
+            ready_at: Time::ZERO,
+            notify_at: Time::ZERO,
             active: false,
         };
         self.qps = rank.qps.iter().map(queue_pair).collect();
         self.by_qpn = self.qps.iter().enumerate().map(|(index, qp)| (qp.config.qpn, index)).collect();
         self.by_qpn.sort_unstable();
-        self.timers = Timers::new(QP_SLOTS + self.qps.len());
+        self.timers = Timers::new(QP_SLOTS + 2 * self.qps.len());
         self.active.clear();
         self.priority = rank.priority;
         self.dscp = rank.dscp;
+        self.congestion = rank.transport.congestion;
         self.schedule = rank.schedule;
         self.memory = rank.memory;
         self.running = false;
@@ -160,7 +188,7 @@ impl Nic {
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
                 let Some(index) = self.find(packet.dst_qp, frame.src) else { return };
                 match message::decode(packet.opcode) {
-                    Some(data) => self.handle_data(index, &frame, &packet, data, now),
+                    Some(data) => self.handle_data(index, frame, &packet, data, now),
                     None => self.handle_response(index, &packet, now),
                 }
             }
@@ -184,7 +212,8 @@ impl Nic {
                     self.schedule.wake(now);
                     self.run_schedule(now);
                 }
-                _ => self.retransmit(slot - QP_SLOTS, now),
+                _ if (slot - QP_SLOTS).is_multiple_of(2) => self.retransmit((slot - QP_SLOTS) / 2, now),
+                _ => self.adapt((slot - QP_SLOTS) / 2, now),
             }
         }
     }
@@ -205,13 +234,29 @@ impl Nic {
             self.arm_port(now);
             return None;
         }
-        while let Some(index) = self.active.pop_front() {
-            if self.qps[index].requester.can_send() {
-                let frame = self.send_data(index, now);
-                self.port.transmit(&frame, now);
-                return Some(frame);
+        let index = self.next_ready(now)?;
+        let frame = self.send_data(index, now);
+        self.port.transmit(&frame, now);
+        Some(frame)
+    }
+
+    /// The connection whose turn it is. Those that pace themselves wait for their time; the port is woken for the first of them.
+    fn next_ready(&mut self, now: Time) -> Option<usize> {
+        let mut earliest = Time::NEVER;
+        for _ in 0..self.active.len() {
+            let index = self.active.pop_front()?;
+            let qp = &mut self.qps[index];
+            if !qp.requester.can_send() {
+                qp.active = false;
+            } else if qp.ready_at <= now {
+                return Some(index);
+            } else {
+                earliest = earliest.min(qp.ready_at);
+                self.active.push_back(index);
             }
-            self.qps[index].active = false;
+        }
+        if earliest != Time::NEVER {
+            self.timers.set(PORT_SLOT, earliest);
         }
         None
     }
@@ -239,15 +284,17 @@ impl Nic {
         } else {
             qp.active = false;
         }
-        self.timers.set_if_idle(QP_SLOTS + index, qp.requester.deadline());
+        self.timers.set_if_idle(retransmission_slot(index), qp.requester.deadline());
         let padded = segment.bytes + u32::from(segment.packet.pad);
+        let len = message::overhead_bytes(segment.packet.opcode) + padded as u16;
+        if let Some(rate) = &mut qp.rate {
+            let wire_bytes = u64::from(len) + WIRE_OVERHEAD_BYTES;
+            rate.sent(wire_bytes);
+            qp.ready_at = now + rate.rate().map_or(Time::ZERO, |rate| rate.serialisation(wire_bytes));
+        }
         let config = qp.config;
         let payload = self.memory.get(segment.offset, u64::from(segment.bytes)).filter(|payload| !payload.is_empty());
-        Frame {
-            bytes: payload.map(|payload| Box::new(payload.to_vec())),
-            len: message::overhead_bytes(segment.packet.opcode) + padded as u16,
-            ..self.frame_to(config, segment.packet)
-        }
+        Frame { bytes: payload.map(|payload| Box::new(payload.to_vec())), len, ..self.frame_to(config, segment.packet) }
     }
 
     fn frame_to(&self, config: QpConfig, packet: Packet) -> Frame {
@@ -266,115 +313,6 @@ impl Nic {
         }
     }
 
-    fn handle_data(&mut self, index: usize, frame: &Frame, packet: &Packet, data: (Verb, Place), now: Time) {
-        let (verb, place) = data;
-        let qp = &mut self.qps[index];
-        if qp.responder.has_refused() {
-            return;
-        }
-        let around = u32::from(message::overhead_bytes(packet.opcode)) + u32::from(packet.pad);
-        let bytes = u64::from(u32::from(frame.len).saturating_sub(around));
-        // Without a receive a length has all the room there is, and bytes have no place: storing them fails.
-        let buffer = self.schedule.receive_buffer(index, qp.responder.message()).unwrap_or((u64::MAX, u64::MAX));
-        match qp.responder.receive(packet, verb, place, bytes, buffer) {
-            Verdict::Accept { psn, offset, arrived } => {
-                if !self.store(offset, frame.payload()) {
-                    return self.refuse(index, Nak::RemoteAccess, packet.psn);
-                }
-                self.events.push_back(Event::Accepted { qp: index as u32, psn });
-                if packet.ack_request {
-                    let psn = self.qps[index].responder.acknowledged_psn();
-                    self.respond(index, Syndrome::ACK, psn);
-                }
-                if let Some((message, bytes)) = arrived {
-                    self.complete(index, message, bytes, now);
-                }
-            }
-            Verdict::Duplicate if packet.ack_request => {
-                let psn = qp.responder.acknowledged_psn();
-                self.respond(index, Syndrome::ACK, psn);
-            }
-            Verdict::Gap { first: true } => {
-                let psn = qp.responder.expected_psn();
-                self.respond(index, Syndrome::Nak(Nak::PsnSequenceError), psn);
-            }
-            Verdict::Invalid => self.refuse(index, Nak::InvalidRequest, packet.psn),
-            Verdict::Duplicate | Verdict::Gap { first: false } => {}
-        }
-    }
-
-    /// Put payload into memory; false if it lies outside. Lengths-only ranks and frames have nothing to put.
-    fn store(&mut self, offset: u64, payload: &[u8]) -> bool {
-        if self.memory.is_empty() || payload.is_empty() {
-            return true;
-        }
-        match self.memory.get_mut(offset, payload.len() as u64) {
-            Some(place) => {
-                place.copy_from_slice(payload);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn complete(&mut self, index: usize, message: u64, bytes: u64, now: Time) {
-        let qpn = self.qps[index].config.qpn;
-        self.events.push_back(Event::MessageArrived { qpn, message, bytes });
-        self.schedule.arrived(index);
-        self.run_schedule(now);
-    }
-
-    fn handle_response(&mut self, index: usize, packet: &Packet, now: Time) {
-        let qp = &mut self.qps[index];
-        if packet.opcode != Opcode::Ack || qp.requester.failure().is_some() {
-            return;
-        }
-        let finished = match packet.syndrome {
-            Syndrome::Ack { .. } => qp.requester.acknowledge(packet.psn, now),
-            Syndrome::Nak(Nak::PsnSequenceError) => qp.requester.negative(packet.psn, now),
-            // Receive buffers are always posted here, so nobody of ours sends RNR.
-            Syndrome::RnrNak { .. } => return,
-            Syndrome::Nak(_) => {
-                qp.requester.fail();
-                self.events.push_back(Event::QpFailed { qpn: qp.config.qpn });
-                return;
-            }
-        };
-        let qpn = qp.config.qpn;
-        self.activate(index);
-        if finished.is_empty() {
-            return;
-        }
-        for message in finished {
-            self.events.push_back(Event::SendFinished { qpn, message });
-            self.schedule.sent(index, message);
-        }
-        self.run_schedule(now);
-    }
-
-    /// Acknowledge or refuse; the response rides the priority of the data.
-    fn respond(&mut self, index: usize, syndrome: Syndrome, psn: u32) {
-        let qp = &self.qps[index];
-        let packet = Packet {
-            va: 0,
-            dst_qp: qp.config.qpn,
-            psn,
-            dma_bytes: 0,
-            msn: qp.responder.msn(),
-            syndrome,
-            opcode: Opcode::Ack,
-            pad: 0,
-            ack_request: false,
-        };
-        let frame = self.frame_to(qp.config, packet);
-        self.port.enqueue(frame);
-    }
-
-    fn refuse(&mut self, index: usize, why: Nak, psn: u32) {
-        self.qps[index].responder.refuse();
-        self.respond(index, Syndrome::Nak(why), psn);
-    }
-
     /// The timer of a connection fired: it may have been armed for a packet acknowledged since.
     fn retransmit(&mut self, index: usize, now: Time) {
         let qp = &mut self.qps[index];
@@ -385,8 +323,16 @@ impl Nic {
                 return;
             }
         }
-        self.timers.set(QP_SLOTS + index, qp.requester.deadline());
+        self.timers.set(retransmission_slot(index), qp.requester.deadline());
         self.activate(index);
+    }
+
+    /// A timer of a connection's rate fired.
+    fn adapt(&mut self, index: usize, now: Time) {
+        if let Some(rate) = &mut self.qps[index].rate {
+            rate.handle_timeout(now);
+            self.timers.set(rate_slot(index), rate.deadline());
+        }
     }
 
     fn activate(&mut self, index: usize) {

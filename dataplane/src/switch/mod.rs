@@ -3,6 +3,7 @@
 //! The road of a frame: `handle_frame` → forwarding → buffer admission (→ XOFF) → egress queue → `poll_transmit` (→ XON).
 
 pub mod buffer;
+pub mod ecn;
 pub mod forward;
 pub mod pfc;
 
@@ -13,8 +14,10 @@ use crate::frame::{Body, Frame, Priority};
 use crate::port::{Port, PortConfig};
 use crate::timers::Timers;
 use crate::units::Time;
+use crate::wire::ipv4::Ecn;
 
 use buffer::{Buffer, Demand};
+use ecn::Marker;
 use forward::Table;
 use pfc::PauseSender;
 
@@ -28,6 +31,9 @@ pub struct Switch {
     table: Table,
     pfc: bool,
     dscp_to_priority: [Priority; 64],
+    /// Marks frames of these priorities (bits) as they leave.
+    marker: Option<Marker>,
+    marked: u8,
     /// Slots 0..n wake port i; slots n..2n refresh the pauses of port i.
     timers: Timers,
     /// Ports that may have something to send now.
@@ -51,9 +57,18 @@ impl Switch {
             table,
             pfc,
             dscp_to_priority,
+            marker: None,
+            marked: 0,
             ready: Vec::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Mark frames of `priorities` (bits) that leave long queues.
+    pub fn with_marking(mut self, marker: Option<Marker>, priorities: u8) -> Switch {
+        self.marker = marker;
+        self.marked = priorities;
+        self
     }
 
     pub fn ports(&self) -> &[Port] {
@@ -119,8 +134,9 @@ impl Switch {
                 let next = egress.next_start(now);
                 self.timers.set(usize::from(port), next);
             }
-            if let Some(frame) = frame {
+            if let Some(mut frame) = frame {
                 if !matches!(frame.body, Body::Pause(_)) {
+                    self.mark(port, &mut frame);
                     let demand = self.buffer.release(frame.ingress, frame.priority, u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.priority, demand, now);
                 }
@@ -136,6 +152,20 @@ impl Switch {
 
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Mark a frame that leaves a long queue, if its transport understands marks.
+    #[inline]
+    fn mark(&mut self, port: u16, frame: &mut Frame) {
+        let Some(marker) = &mut self.marker else { return };
+        if self.marked & (1 << frame.priority) == 0 || frame.ecn == Ecn::NotEct as u8 {
+            return;
+        }
+        let egress = &mut self.ports[usize::from(port)];
+        if marker.marks(egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
+            frame.ecn = Ecn::Ce as u8;
+            egress.counters[usize::from(frame.priority)].ecn_marked += 1;
+        }
     }
 
     /// Send what the buffer demands of the peer behind `port`.

@@ -4,7 +4,7 @@ use _dataplane::event::Event;
 use _dataplane::frame::{Body, Frame, Packet, Station};
 use _dataplane::nic::memory::Memory;
 use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{RequesterCounters, Transport};
+use _dataplane::nic::qp::{Recovery, RequesterCounters, Transport};
 use _dataplane::nic::schedule::{Op, Schedule};
 use _dataplane::nic::{Nic, QpConfig, Rank};
 use _dataplane::units::Time;
@@ -62,7 +62,17 @@ impl Sent {
 
 /// A transport with an MTU of 256 bytes, an acknowledgement every 4 packets, a window of 16, and 3 retries of 65.536 µs.
 pub fn transport(verb: Verb) -> Transport {
-    Transport { verb, mtu: 256, ack_every: 4, window: 16, timeout: ns(4_096 << 4), retries: 3, first_psn: 0 }
+    Transport {
+        verb,
+        mtu: 256,
+        ack_every: 4,
+        window: 16,
+        timeout: ns(4_096 << 4),
+        retries: 3,
+        first_psn: 0,
+        recovery: Recovery::GoBackN,
+        congestion: None,
+    }
 }
 
 pub struct Pair {

@@ -1,0 +1,217 @@
+//! DCQCN's reaction point: a sending rate that notifications cut and time and bytes raise (Zhu et al., SIGCOMM 2015, section 3.1).
+
+use crate::units::{Rate, Time};
+
+/// The parameters, named as the paper names them.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct DcqcnConfig {
+    /// Gain of the estimate of congestion.
+    pub g: f64,
+    pub initial_alpha: f64,
+    /// Without a notification for so long, alpha decays.
+    pub alpha_timer: Time,
+    /// What makes an increase due: so much time, or so many bytes.
+    pub increase_timer: Time,
+    pub byte_counter: u64,
+    /// Increases of each kind that only recover, before the target rises.
+    pub fast_recovery_rounds: u32,
+    pub additive: u64,
+    pub hyper: u64,
+    pub minimum: u64,
+    /// The least time between two cuts, and between two notifications of a flow.
+    pub cut_interval: Time,
+    pub notify_interval: Time,
+    /// DSCP of notifications.
+    pub notify_dscp: u8,
+}
+
+/// The rate of one flow. Rates are in bit/s.
+#[derive(Clone, Debug)]
+pub struct Dcqcn {
+    config: DcqcnConfig,
+    line: u64,
+    current: u64,
+    target: u64,
+    alpha: f64,
+    bytes: u64,
+    byte_rounds: u32,
+    timer_rounds: u32,
+    alpha_at: Time,
+    increase_at: Time,
+    last_cut: Option<Time>,
+}
+
+impl Dcqcn {
+    pub fn new(config: DcqcnConfig, line: Rate) -> Dcqcn {
+        Dcqcn {
+            config,
+            line: line.bps(),
+            current: line.bps(),
+            target: line.bps(),
+            alpha: config.initial_alpha,
+            bytes: 0,
+            byte_rounds: 0,
+            timer_rounds: 0,
+            alpha_at: Time::NEVER,
+            increase_at: Time::NEVER,
+            last_cut: None,
+        }
+    }
+
+    /// The rate to send at now.
+    pub fn rate(&self) -> Option<Rate> {
+        Rate::from_bps(self.current)
+    }
+
+    /// When `handle_timeout` is due; `Time::NEVER` at line rate with nothing to forget.
+    pub fn deadline(&self) -> Time {
+        self.alpha_at.min(self.increase_at)
+    }
+
+    /// A notification arrived: cut the rate in proportion to alpha, and begin to recover from there.
+    pub fn notify(&mut self, now: Time) {
+        let config = self.config;
+        if self.last_cut.is_some_and(|cut| now.since(cut) < config.cut_interval) {
+            return;
+        }
+        self.last_cut = Some(now);
+        self.target = self.current;
+        let cut = self.current as f64 * (1.0 - self.alpha / 2.0);
+        self.current = (cut as u64).max(config.minimum);
+        self.alpha = (1.0 - config.g) * self.alpha + config.g;
+        self.bytes = 0;
+        self.byte_rounds = 0;
+        self.timer_rounds = 0;
+        self.alpha_at = now + config.alpha_timer;
+        self.increase_at = now + config.increase_timer;
+    }
+
+    /// So many bytes were sent.
+    pub fn sent(&mut self, bytes: u64) {
+        if self.current >= self.line {
+            return;
+        }
+        self.bytes += bytes;
+        if self.bytes >= self.config.byte_counter {
+            self.bytes -= self.config.byte_counter;
+            self.byte_rounds += 1;
+            self.increase();
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.alpha_at <= now {
+            self.alpha *= 1.0 - self.config.g;
+            self.alpha_at = now + self.config.alpha_timer;
+        }
+        if self.increase_at <= now {
+            self.timer_rounds += 1;
+            self.increase_at = now + self.config.increase_timer;
+            self.increase();
+        }
+        if self.current >= self.line {
+            // Back at line rate there is nothing left to raise; alpha keeps its value until the next cut.
+            self.increase_at = Time::NEVER;
+            self.alpha_at = Time::NEVER;
+        }
+    }
+
+    /// Fast recovery, then additive, then hyper increase: by how often each of timer and byte counter came round.
+    fn increase(&mut self) {
+        let rounds = self.config.fast_recovery_rounds;
+        let (fewer, more) = (self.byte_rounds.min(self.timer_rounds), self.byte_rounds.max(self.timer_rounds));
+        if fewer > rounds {
+            self.target += self.config.hyper * u64::from(fewer - rounds);
+        } else if more > rounds {
+            self.target += self.config.additive;
+        }
+        self.target = self.target.min(self.line);
+        // Rounded up, so that halving the distance arrives.
+        self.current = (self.target + self.current).div_ceil(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: u64 = 100_000_000_000;
+
+    /// The paper's parameters.
+    fn paper() -> DcqcnConfig {
+        DcqcnConfig {
+            g: 1.0 / 256.0,
+            initial_alpha: 1.0,
+            alpha_timer: Time::from_ns(55_000),
+            increase_timer: Time::from_ns(55_000),
+            byte_counter: 10_000_000,
+            fast_recovery_rounds: 5,
+            additive: 40_000_000,
+            hyper: 400_000_000,
+            minimum: 40_000_000,
+            cut_interval: Time::from_ns(50_000),
+            notify_interval: Time::from_ns(50_000),
+            notify_dscp: 48,
+        }
+    }
+
+    fn flow() -> Dcqcn {
+        Dcqcn::new(paper(), Rate::from_bps(LINE).unwrap())
+    }
+
+    #[test]
+    fn the_first_cut_halves_and_a_second_too_soon_does_nothing() {
+        let mut flow = flow();
+        flow.notify(Time::from_ns(1));
+        assert_eq!(flow.current, LINE / 2);
+        flow.notify(Time::from_ns(49_000));
+        assert_eq!(flow.current, LINE / 2);
+        flow.notify(Time::from_ns(50_001));
+        assert!(flow.current.abs_diff(LINE / 4) < LINE / 1_000, "{}", flow.current);
+    }
+
+    /// Five rounds of fast recovery leave 1/32 of the cut, and then the target creeps up by R_AI a round.
+    #[test]
+    fn fast_recovery_halves_the_distance_and_additive_increase_follows() {
+        let mut flow = flow();
+        flow.notify(Time::ZERO);
+        flow.notify(Time::from_ns(50_000));
+        let (start, target) = (flow.current, flow.target);
+        let mut now = Time::from_ns(50_000);
+        for _ in 0..5 {
+            now += Time::from_ns(55_000);
+            flow.handle_timeout(now);
+        }
+        assert!((target - flow.current).abs_diff((target - start) / 32) <= 5);
+        flow.handle_timeout(now + Time::from_ns(55_000));
+        assert_eq!(flow.target, target + 40_000_000);
+    }
+
+    #[test]
+    fn bytes_and_time_together_go_hyper() {
+        let mut flow = flow();
+        flow.notify(Time::ZERO);
+        flow.notify(Time::from_ns(50_000));
+        let target = flow.target;
+        let mut now = Time::from_ns(50_000);
+        for _ in 0..6 {
+            now += Time::from_ns(55_000);
+            flow.handle_timeout(now);
+        }
+        (0..5).for_each(|_| flow.sent(10_000_000));
+        assert_eq!(flow.target, target + 6 * 40_000_000);
+        flow.sent(10_000_000);
+        assert_eq!(flow.target, target + 6 * 40_000_000 + 400_000_000);
+    }
+
+    #[test]
+    fn it_comes_back_to_line_rate_and_rests() {
+        let mut flow = flow();
+        flow.notify(Time::ZERO);
+        while flow.deadline() != Time::NEVER {
+            flow.handle_timeout(flow.deadline());
+            assert!(flow.current <= LINE && flow.current >= LINE / 2);
+        }
+        assert_eq!(flow.current, LINE);
+    }
+}

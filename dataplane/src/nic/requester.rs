@@ -1,0 +1,239 @@
+//! The sending end of an RC connection: numbers packets, sends them within a window, and sends again what was lost.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::message::{self, Place};
+use super::qp::{Failure, Recovery, RequesterCounters, Transport, PSN_HALF, PSN_MASK};
+use crate::frame::Packet;
+use crate::units::Time;
+use crate::wire::roce::Syndrome;
+
+/// A message on its way: packets `first..end`.
+#[derive(Debug)]
+struct Message {
+    first: u64,
+    end: u64,
+    offset: u64,
+    remote: u64,
+    bytes: u64,
+}
+
+/// A data packet to send: its headers, and where its payload lies in local memory.
+#[derive(Debug, PartialEq)]
+pub struct Segment {
+    pub packet: Packet,
+    pub offset: u64,
+    pub bytes: u32,
+}
+
+/// The sending end.
+#[derive(Debug)]
+pub struct Requester {
+    transport: Transport,
+    dst_qp: u32,
+    messages: VecDeque<Message>,
+    /// Messages finished before `messages[0]`.
+    finished: u64,
+    /// Index in `messages` of the one that `next` belongs to.
+    current: usize,
+    /// One past the last packet posted, the next to send, the oldest not acknowledged, one past the highest ever sent.
+    posted: u64,
+    next: u64,
+    unacknowledged: u64,
+    high: u64,
+    /// Packets to send again before anything new, and those reported missing and not acknowledged since (selective repeat).
+    resend: BTreeSet<u64>,
+    missing: BTreeSet<u64>,
+    deadline: Time,
+    retries_left: u32,
+    failure: Option<Failure>,
+    pub counters: RequesterCounters,
+}
+
+impl Requester {
+    pub fn new(transport: Transport, dst_qp: u32) -> Requester {
+        let first = transport.first_psn;
+        Requester {
+            transport,
+            dst_qp,
+            messages: VecDeque::new(),
+            finished: 0,
+            current: 0,
+            posted: first,
+            next: first,
+            unacknowledged: first,
+            high: first,
+            resend: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            deadline: Time::NEVER,
+            retries_left: transport.retries,
+            failure: None,
+            counters: RequesterCounters::default(),
+        }
+    }
+
+    /// Queue a message; an empty one still takes a packet. Returns its number on this connection, from 0.
+    pub fn post(&mut self, offset: u64, remote: u64, bytes: u64) -> u64 {
+        let packets = bytes.div_ceil(u64::from(self.transport.mtu)).max(1);
+        let first = self.posted;
+        self.posted += packets;
+        self.messages.push_back(Message { first, end: self.posted, offset, remote, bytes });
+        self.finished + self.messages.len() as u64 - 1
+    }
+
+    #[inline]
+    pub fn can_send(&self) -> bool {
+        let fresh = self.next < self.posted && self.next - self.unacknowledged < self.transport.window;
+        self.failure.is_none() && (fresh || !self.resend.is_empty())
+    }
+
+    /// Why nothing more is sent on the connection, if so.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// When the retransmission timer runs out; `Time::NEVER` while nothing is outstanding.
+    pub fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// Build the next packet. Only to be called while `can_send`.
+    pub fn send(&mut self, now: Time) -> Segment {
+        debug_assert!(self.can_send());
+        let again = self.resend.pop_first();
+        let psn = again.unwrap_or(self.next);
+        let index = if again.is_some() { self.message_of(psn) } else { self.current };
+        let segment = self.segment(psn, &self.messages[index], again.is_some());
+        if psn == self.unacknowledged || self.deadline == Time::NEVER {
+            self.deadline = now + self.transport.timeout;
+        }
+        if again.is_none() {
+            self.next += 1;
+            if self.next == self.messages[self.current].end {
+                self.current += 1;
+            }
+        }
+        self.counters.packets_tx += 1;
+        self.counters.retransmitted += u64::from(psn < self.high);
+        self.high = self.high.max(self.next);
+        segment
+    }
+
+    /// Index in `messages` of the one that an outstanding packet belongs to.
+    fn message_of(&self, psn: u64) -> usize {
+        self.messages.partition_point(|message| message.end <= psn)
+    }
+
+    fn segment(&self, psn: u64, message: &Message, again: bool) -> Segment {
+        debug_assert!((message.first..message.end).contains(&psn));
+        let transport = &self.transport;
+        let place = Place::of(psn == message.first, psn + 1 == message.end);
+        let done = (psn - message.first) * u64::from(transport.mtu);
+        let bytes = (message.bytes - done).min(u64::from(transport.mtu)) as u32;
+        let window_closes = psn + 1 - self.unacknowledged >= transport.window;
+        let packet = Packet {
+            va: message.remote,
+            dst_qp: self.dst_qp,
+            psn: (psn & PSN_MASK) as u32,
+            dma_bytes: message.bytes as u32,
+            msn: 0,
+            syndrome: Syndrome::ACK,
+            opcode: message::encode(transport.verb, place),
+            pad: (bytes.wrapping_neg() & 3) as u8,
+            ack_request: again || place.ends() || (psn + 1).is_multiple_of(transport.ack_every) || window_closes,
+        };
+        Segment { packet, offset: message.offset + done, bytes }
+    }
+
+    /// Take an acknowledgement of all packets up to `psn`. Returns the numbers of the messages that finished with it.
+    pub fn acknowledge(&mut self, psn: u32, now: Time) -> std::ops::Range<u64> {
+        self.counters.acks_rx += 1;
+        match self.unwrap(psn) {
+            Some(acknowledged) => self.advance(acknowledged + 1, now),
+            None => self.finished..self.finished,
+        }
+    }
+
+    /// Take a NAK for a sequence error. Go-back-N: all before `psn` arrived, `psn` did not. Selective repeat: `psn` is missing.
+    pub fn negative(&mut self, psn: u32, now: Time) -> std::ops::Range<u64> {
+        self.counters.naks_rx += 1;
+        let Some(psn) = self.unwrap(psn) else { return self.finished..self.finished };
+        match self.transport.recovery {
+            Recovery::GoBackN => {
+                let finished = self.advance(psn, now);
+                self.go_back();
+                finished
+            }
+            Recovery::SelectiveRepeat => {
+                self.missing.insert(psn);
+                self.resend.insert(psn);
+                self.finished..self.finished
+            }
+        }
+    }
+
+    /// The retransmission timer ran out: send again, or fail once the retries are used up.
+    pub fn time_out(&mut self) {
+        self.counters.timeouts += 1;
+        if self.retries_left == 0 {
+            self.failure = Some(Failure::RetryExceeded);
+            self.deadline = Time::NEVER;
+            return;
+        }
+        self.retries_left -= 1;
+        match self.transport.recovery {
+            Recovery::GoBackN => self.go_back(),
+            Recovery::SelectiveRepeat => {
+                // The oldest, and whatever else was reported missing: the packets sent again may have been lost as well.
+                self.resend.extend(&self.missing);
+                if self.unacknowledged < self.next {
+                    self.resend.insert(self.unacknowledged);
+                }
+                self.deadline = Time::NEVER;
+            }
+        }
+    }
+
+    /// Stop for good (the responder refused a packet).
+    pub fn fail(&mut self) {
+        self.failure = Some(Failure::Refused);
+        self.deadline = Time::NEVER;
+    }
+
+    /// The full number of a 24-bit PSN of an outstanding packet; `None` for a stale or foolish one.
+    fn unwrap(&self, psn: u32) -> Option<u64> {
+        let ahead = u64::from(psn).wrapping_sub(self.unacknowledged) & PSN_MASK;
+        let full = self.unacknowledged + ahead;
+        (ahead < PSN_HALF && full < self.high).then_some(full)
+    }
+
+    fn advance(&mut self, unacknowledged: u64, now: Time) -> std::ops::Range<u64> {
+        let before = self.finished;
+        if unacknowledged > self.unacknowledged {
+            self.unacknowledged = unacknowledged;
+            self.retries_left = self.transport.retries;
+            let outstanding = self.next > unacknowledged;
+            self.deadline = if outstanding { now + self.transport.timeout } else { Time::NEVER };
+        }
+        if !self.missing.is_empty() {
+            self.missing = self.missing.split_off(&self.unacknowledged);
+            self.resend = self.resend.split_off(&self.unacknowledged);
+        }
+        while self.messages.front().is_some_and(|message| message.end <= self.unacknowledged) {
+            self.messages.pop_front();
+            self.finished += 1;
+            self.current = self.current.saturating_sub(1);
+        }
+        if self.next < self.unacknowledged {
+            self.go_back();
+        }
+        before..self.finished
+    }
+
+    /// Send again from the oldest packet not acknowledged. The timer starts when that one leaves: a paused port spends no retries.
+    fn go_back(&mut self) {
+        self.next = self.unacknowledged;
+        self.current = 0;
+        self.deadline = Time::NEVER;
+    }
+}

@@ -1,0 +1,176 @@
+//! The receiving half of a NIC: data packets into memory, acknowledgements and notifications back, and what comes of those.
+
+use super::message::{self, Place, Verb};
+use super::qp::PSN_MASK;
+use super::responder::Verdict;
+use super::{rate_slot, Nic};
+use crate::event::Event;
+use crate::frame::{Body, Frame, Packet};
+use crate::units::Time;
+use crate::wire::ipv4::Ecn;
+use crate::wire::roce::{Nak, Opcode, Syndrome};
+
+impl Nic {
+    pub(super) fn handle_data(&mut self, index: usize, frame: Frame, packet: &Packet, data: (Verb, Place), now: Time) {
+        if self.qps[index].responder.has_refused() {
+            return;
+        }
+        if frame.ecn == Ecn::Ce as u8 {
+            self.notify(index, now);
+        }
+        let mut acknowledge = false;
+        match self.receive(index, &frame, packet, data) {
+            Verdict::Accept { psn, offset, arrived } => {
+                acknowledge |= packet.ack_request;
+                if !self.accept(index, &frame, (psn, offset), arrived, now) {
+                    return self.refuse(index, Nak::RemoteAccess, packet.psn);
+                }
+                acknowledge |= self.take_kept(index, now);
+            }
+            Verdict::Duplicate => acknowledge = packet.ack_request,
+            Verdict::Gap { missing, keep } => {
+                if keep {
+                    self.qps[index].responder.keep(packet.psn, frame);
+                }
+                for psn in missing {
+                    self.respond(index, Syndrome::Nak(Nak::PsnSequenceError), (psn & PSN_MASK) as u32);
+                }
+            }
+            Verdict::Invalid => self.refuse(index, Nak::InvalidRequest, packet.psn),
+        }
+        if acknowledge {
+            let psn = self.qps[index].responder.acknowledged_psn();
+            self.respond(index, Syndrome::ACK, psn);
+        }
+    }
+
+    /// Have the responder judge a packet.
+    fn receive(&mut self, index: usize, frame: &Frame, packet: &Packet, (verb, place): (Verb, Place)) -> Verdict {
+        let qp = &mut self.qps[index];
+        let around = u32::from(message::overhead_bytes(packet.opcode)) + u32::from(packet.pad);
+        let bytes = u64::from(u32::from(frame.len).saturating_sub(around));
+        // Without a receive a length has all the room there is, and bytes have no place: storing them fails.
+        let buffer = self.schedule.receive_buffer(index, qp.responder.message()).unwrap_or((u64::MAX, u64::MAX));
+        qp.responder.receive(packet, verb, place, bytes, buffer)
+    }
+
+    /// Take a packet that is in order; false if its payload has no place.
+    fn accept(&mut self, index: usize, frame: &Frame, at: (u64, u64), arrived: Option<(u64, u64)>, now: Time) -> bool {
+        let (psn, offset) = at;
+        if !self.store(offset, frame.payload()) {
+            return false;
+        }
+        self.events.push_back(Event::Accepted { qp: index as u32, psn });
+        if let Some((message, bytes)) = arrived {
+            self.complete(index, message, bytes, now);
+        }
+        true
+    }
+
+    /// Take what came early and is in order now; the answer is whether one of them asked for an acknowledgement.
+    fn take_kept(&mut self, index: usize, now: Time) -> bool {
+        let mut asked = false;
+        while let Some(frame) = self.qps[index].responder.next_kept() {
+            let Body::Roce(packet) = frame.body else { continue };
+            let Some(data) = message::decode(packet.opcode) else { continue };
+            match self.receive(index, &frame, &packet, data) {
+                Verdict::Accept { psn, offset, arrived } if self.accept(index, &frame, (psn, offset), arrived, now) => {
+                    asked |= packet.ack_request;
+                }
+                Verdict::Accept { .. } => self.refuse(index, Nak::RemoteAccess, packet.psn),
+                _ => self.refuse(index, Nak::InvalidRequest, packet.psn),
+            }
+            if self.qps[index].responder.has_refused() {
+                return false;
+            }
+        }
+        asked
+    }
+
+    /// The notification point: tell the sender of a marked packet, not too often.
+    fn notify(&mut self, index: usize, now: Time) {
+        let qp = &mut self.qps[index];
+        let Some(config) = self.congestion else { return };
+        if now < qp.notify_at {
+            return;
+        }
+        qp.notify_at = now + config.notify_interval;
+        let end = qp.config;
+        let frame = self.frame_to(end, response(end.qpn, Opcode::Cnp, 0));
+        let priority = config.notify_dscp >> 3;
+        self.port.enqueue(Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame });
+    }
+
+    /// Put payload into memory; false if it lies outside. Lengths-only ranks and frames have nothing to put.
+    fn store(&mut self, offset: u64, payload: &[u8]) -> bool {
+        if self.memory.is_empty() || payload.is_empty() {
+            return true;
+        }
+        match self.memory.get_mut(offset, payload.len() as u64) {
+            Some(place) => {
+                place.copy_from_slice(payload);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn complete(&mut self, index: usize, message: u64, bytes: u64, now: Time) {
+        let qpn = self.qps[index].config.qpn;
+        self.events.push_back(Event::MessageArrived { qpn, message, bytes });
+        self.schedule.arrived(index);
+        self.run_schedule(now);
+    }
+
+    pub(super) fn handle_response(&mut self, index: usize, packet: &Packet, now: Time) {
+        let qp = &mut self.qps[index];
+        if let (Opcode::Cnp, Some(rate)) = (packet.opcode, &mut qp.rate) {
+            rate.notify(now);
+            self.timers.set(rate_slot(index), rate.deadline());
+            return;
+        }
+        if packet.opcode != Opcode::Ack || qp.requester.failure().is_some() {
+            return;
+        }
+        let finished = match packet.syndrome {
+            Syndrome::Ack { .. } => qp.requester.acknowledge(packet.psn, now),
+            Syndrome::Nak(Nak::PsnSequenceError) => qp.requester.negative(packet.psn, now),
+            // Receive buffers are always posted here, so nobody of ours sends RNR.
+            Syndrome::RnrNak { .. } => return,
+            Syndrome::Nak(_) => {
+                qp.requester.fail();
+                self.events.push_back(Event::QpFailed { qpn: qp.config.qpn });
+                return;
+            }
+        };
+        let qpn = qp.config.qpn;
+        self.activate(index);
+        if finished.is_empty() {
+            return;
+        }
+        for message in finished {
+            self.events.push_back(Event::SendFinished { qpn, message });
+            self.schedule.sent(index, message);
+        }
+        self.run_schedule(now);
+    }
+
+    /// Acknowledge or refuse; the response rides the priority of the data.
+    fn respond(&mut self, index: usize, syndrome: Syndrome, psn: u32) {
+        let qp = &self.qps[index];
+        let msn = qp.responder.msn();
+        let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };
+        let frame = self.frame_to(qp.config, packet);
+        self.port.enqueue(frame);
+    }
+
+    fn refuse(&mut self, index: usize, why: Nak, psn: u32) {
+        self.qps[index].responder.refuse();
+        self.respond(index, Syndrome::Nak(why), psn);
+    }
+}
+
+/// A packet without payload to the peer's end of a connection.
+fn response(dst_qp: u32, opcode: Opcode, psn: u32) -> Packet {
+    Packet { va: 0, dst_qp, psn, dma_bytes: 0, msn: 0, syndrome: Syndrome::ACK, opcode, pad: 0, ack_request: false }
+}
