@@ -44,6 +44,9 @@ class Engine(Protocol):
     def report(self) -> str:
         """Return all that was observed, as JSON."""
 
+    def impair(self, changes: str) -> None:
+        """Change links, now or so long after the next start of a workload: a JSON list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Series:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from testbed.models import AUTO
+from testbed.ocs import CircuitSwitch, Pair, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, checked
-from testbed.profiles import Catalogue, load_catalogue
+from testbed.profiles import Catalogue, ProfileError, load_catalogue
 from testbed.yaml_source import KeyPath, Source
 
 POINTS = ("ber", "osnr_db", "margin_db")
@@ -71,3 +72,24 @@ def link_behaviour(
         # So that whoever reads the resolved lab again, on whatever machine, needs no gnpy.
         said = said.model_copy(update={"osnr_db": None, "ber": behaviour.ber})
     return Light(said, behaviour)
+
+
+def check_circuits(
+    switches: Mapping[str, CircuitSwitch], links: Collection[Pair], catalogue: Catalogue, found: Source
+) -> None:
+    """Note what circuit switches cannot be: paths that are no links of the lab, profiles without mirrors."""
+    taken: dict[Pair, str] = {}
+    for name, switch in switches.items():
+        path: KeyPath = ("circuits", name)
+        try:
+            if not catalogue.profile(switch.profile).outage_ps:
+                found.fault((*path, "profile"), f"{switch.profile} has neither a mirror-time nor a bring-up")
+        except ProfileError as error:
+            found.fault((*path, "profile"), str(error))
+        for number, step in enumerate(switch.steps):
+            for place, circuit in enumerate(step.circuits):
+                pair, here = ordered(*circuit), (*path, "steps", number, "circuits", place)
+                if pair not in links:
+                    found.fault(here, f"no link joins {circuit[0]} and {circuit[1]}")
+                elif taken.setdefault(pair, name) != name:
+                    found.fault(here, f"the link is a path of {taken[pair]} already")

@@ -3,20 +3,27 @@
 A path is a pair of ports that a map joins. From one map to the next, pairs that stay are not disturbed (unless the step says
 `repoint`); a pair that ends is dark from the step on; a new pair is dark until the mirrors have moved and the link has
 come up. With a drain, nothing new is let onto a path for that long before it goes dark.
+
+In a lab every path is a link, named by its two ends; `changes` is what a schedule makes of these links.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from testbed.models import FileModel, Flag, Time
 
 Pair = tuple[str, str]
+
+
+def ordered(a: str, b: str) -> Pair:
+    """Return the pair of two ports, whichever was named first."""
+    return (min(a, b), max(a, b))
 
 
 class Step(FileModel):
@@ -38,7 +45,7 @@ class Step(FileModel):
 
     def pairs(self) -> frozenset[Pair]:
         """Return the pairs, each with its ports in order."""
-        return frozenset((min(pair), max(pair)) for pair in self.circuits)
+        return frozenset(ordered(*pair) for pair in self.circuits)
 
 
 class CircuitSchedule(FileModel):
@@ -55,6 +62,12 @@ class CircuitSchedule(FileModel):
             if after.at <= before.at:
                 raise ValueError("steps must be in the order of their times, each at a time of its own")
         return self
+
+
+class CircuitSwitch(CircuitSchedule):
+    """A circuit switch of a lab: its schedule, and the profile whose mirror time and bring-up an outage lasts."""
+
+    profile: str = "ocs"
 
 
 @dataclass(frozen=True)
@@ -100,3 +113,22 @@ def _outages_of(pair: Pair, steps: Sequence[Step], outage_ps: int, drain: int) -
 
 def _outage(pair: Pair, start: int, end: int | None, drain: int) -> Outage:
     return Outage(pair, max(0, start - drain), start, end)
+
+
+def changes(name: str, schedule: CircuitSchedule, outage_ps: int, links: Mapping[Pair, int]) -> list[dict[str, Any]]:
+    """Return what a schedule changes on links, both ways, in the order of time (ARCHITECTURE section 4).
+
+    `links` has the index of the link of every pair; times count from the start of a workload.
+    """
+    found = []
+    for outage in outages(schedule, outage_ps):
+        states: list[tuple[int, dict[str, bool], str]] = []
+        if outage.drain_ps < outage.start_ps:
+            states.append((outage.drain_ps, {"drain": True}, "drained"))
+        states.append((outage.start_ps, {"up": False}, "dark"))
+        if outage.end_ps is not None:
+            states.append((outage.end_ps, {"up": True, "drain": False}, "bright"))
+        for at_ps, state, word in states:
+            entry = {"link": links[outage.pair], "at_ps": at_ps, **state, "label": f"{name} {word}"}
+            found += [{**entry, "way": way} for way in (0, 1)]
+    return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))

@@ -99,6 +99,10 @@ class InterruptibleFabric:
         """Return the fabric's report."""
         return self._fabric.report()
 
+    def impair(self, changes: str) -> None:
+        """Change links, now or later."""
+        self._fabric.impair(changes)
+
 
 @dataclass
 class _Lab:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from testbed import addressing
+from testbed import addressing, ocs
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
 from testbed.errors import ExperimentError, Fault, TopologyError, nearest
@@ -41,6 +41,15 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
     """
     _check_priority(lab, experiment)
     return _Compiler(lab, experiment).plan()
+
+
+def circuit_changes(lab: Lab) -> list[dict[str, Any]]:
+    """Return what the circuit switches of a lab change on its links, in the order of time (ARCHITECTURE section 4)."""
+    links = {ocs.ordered(str(link.a), str(link.b)): index for index, link in enumerate(lab.links)}
+    found = []
+    for name, switch in lab.circuits.items():
+        found += ocs.changes(name, switch, lab.catalogue.profile(switch.profile).outage_ps, links)
+    return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))
 
 
 def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:

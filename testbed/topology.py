@@ -18,9 +18,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 import topologies
 from testbed import lab_checks, models, units
 from testbed.errors import TopologyError, UsageError, nearest
-from testbed.link_optics import link_behaviour, link_layers, own_catalogue
+from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.loss import Codewords
 from testbed.models import AUTO, FileModel, Length, Loss, Mtu, Name, Priorities, Rate, Size, SizeOrAuto, Time
+from testbed.ocs import CircuitSwitch, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.profiles import Catalogue, OwnProfiles, Profile, load_catalogue
 from testbed.yaml_source import Source, read_yaml
@@ -155,6 +156,7 @@ class LabFile(FileModel):
     name: Name
     topology: TopologyBody
     profiles: OwnProfiles = Field(default_factory=dict)
+    circuits: dict[Name, CircuitSwitch] = Field(default_factory=dict)
 
 
 class Resolved(BaseModel):
@@ -210,12 +212,13 @@ class Link(Resolved):
 
 
 class Lab(Resolved):
-    """A lab: nodes in the order of the file, links in the order of the file, and the profiles of the file."""
+    """A lab: nodes in the order of the file, links in the order of the file, its own profiles and circuit switches."""
 
     name: str
     nodes: tuple[Switch | Host, ...]
     links: tuple[Link, ...]
     profiles: dict[str, Profile] = Field(default_factory=dict)
+    circuits: dict[str, CircuitSwitch] = Field(default_factory=dict)
 
     @cached_property
     def hosts(self) -> tuple[Host, ...]:
@@ -275,6 +278,8 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
         settings = lab_checks.merge(defaults, kind.model_dump(exclude_none=True), entry.model_dump(exclude_none=True))
         nodes[name] = _switch(name, settings) if entry.kind == "switch" else _host(name, settings)
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
+    pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
+    check_circuits(parsed.circuits, pairs, catalogue, found)
     if found.faults:
         raise TopologyError(found.faults)
     return Lab(
@@ -282,6 +287,7 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
         nodes=tuple(nodes.values()),
         links=tuple(link for link in links if link is not None),
         profiles={name: catalogue.profiles[name] for name in parsed.profiles},
+        circuits=parsed.circuits,
     )
 
 

@@ -22,7 +22,7 @@ from testbed.dilation import lateness_bound_ns
 from testbed.errors import UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import Experiment
-from testbed.plan import Plan, compile_fabric, ideal_busbw, rank_hosts
+from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.topology import Lab
 from testbed.workload import compile_workload
@@ -50,6 +50,11 @@ class Trial:
     def plan(self) -> Plan:
         """The fabric plan."""
         return compile_fabric(self.lab, self.experiment)
+
+    @cached_property
+    def changes(self) -> list[Document]:
+        """What happens to links while the first workload runs, and when."""
+        return circuit_changes(self.lab)
 
     @property
     def collective(self) -> Collective:
@@ -81,6 +86,8 @@ class Trial:
         def compile_schedule(schedule: Schedule) -> Document:
             return compile_workload(self.lab, self.experiment, schedule)
 
+        if self.changes:
+            engine.impair(json.dumps(self.changes))
         return execute(engine, self.series(clock), compile_schedule, progress)
 
     def conclude(self, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from testbed.ocs import CircuitSchedule, Outage, outages
+from testbed.ocs import CircuitSchedule, Outage, changes, outages
 
 MS = 10**9
 AB, AC, CD, BD = ("a", "b"), ("a", "c"), ("c", "d"), ("b", "d")
@@ -74,3 +74,21 @@ def test_a_path_that_never_came_up() -> None:
 def test_schedules_that_cannot_be(steps: list[Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         schedule(*steps)
+
+
+def test_changes_go_both_ways_and_a_drain_comes_before() -> None:
+    found = changes("x", schedule((0, [AB]), (5, [("b", "a")], True), drain=2), 10 * MS, {AB: 7})
+    drained, dark, bright = ({"drain": True}, {"up": False}, {"up": True, "drain": False})
+    expected = [(3 * MS, "x drained", drained), (5 * MS, "x dark", dark), (15 * MS, "x bright", bright)]
+    assert found == [
+        {"link": 7, "at_ps": at_ps, **state, "label": label, "way": way}
+        for at_ps, label, state in expected
+        for way in (0, 1)
+    ]
+
+
+def test_a_path_that_ends_never_brightens_and_changes_are_in_the_order_of_time() -> None:
+    found = changes("x", schedule((0, [AB, CD]), (5, [AC, BD])), 10 * MS, {AB: 0, CD: 1, AC: 2, BD: 3})
+    assert [(change["at_ps"] // MS, change["link"], change["up"]) for change in found if change["way"] == 0] == [
+        (0, 2, False), (0, 3, False), (5, 0, False), (5, 1, False), (15, 2, True), (15, 3, True),
+    ]  # fmt: skip
