@@ -6,11 +6,12 @@ nominal energy of a bit is W/rate: the figure that makers state for one end. Amp
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from testbed.models import FileModel
 from testbed.units import PS_PER_SECOND
@@ -63,19 +64,96 @@ NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class Prices(FileModel):
-    """What a link costs its owner, in one currency of the user's choice; nothing has a default but full load."""
+def _amount(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+        raise ValueError(f'"{value}" is not an amount of 0 or more')
+    return float(value)
 
-    capex_per_end: NotNegative
+
+def _capex(value: object) -> object:
+    return {str(key): _amount(each) for key, each in value.items()} if isinstance(value, dict) else _amount(value)
+
+
+_AMOUNT = {"type": "number", "minimum": 0}
+Capex = Annotated[
+    float | dict[str, float],
+    BeforeValidator(_capex),
+    WithJsonSchema({"anyOf": [_AMOUNT, {"type": "object", "additionalProperties": _AMOUNT}]}),
+]
+
+
+class Prices(FileModel):
+    """What a link costs its owner, in one currency of the user's choice; nothing has a default but full load.
+
+    `capex-per-end` is one price for all, or a price for each profile.
+    """
+
+    capex_per_end: Capex
     lifetime_years: Positive
     energy_per_kwh: NotNegative
     utilisation: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    def capex_of(self, profile: str) -> float | None:
+        """Return the price of one end of a link; None where none was given."""
+        return self.capex_per_end.get(profile) if isinstance(self.capex_per_end, dict) else self.capex_per_end
 
-def cost_per_petabyte(power_w: float, rate_bps: int, prices: Prices) -> float:
-    """Return the cost of carrying a petabyte over a link: both ends' share of purchase, and their electricity."""
+
+def cost_per_petabyte(power_w: float, rate_bps: int, prices: Prices, profile: str = "") -> float | None:
+    """Return the cost of carrying a petabyte over a link: both ends' share of purchase, and their electricity.
+
+    None where the profile has no price.
+    """
     if rate_bps <= 0:
         raise ValueError("a link that is down carries nothing at any price")
-    seconds = BITS_PER_PETABYTE / (2 * rate_bps * prices.utilisation)
-    capex = 2 * prices.capex_per_end * seconds / (prices.lifetime_years * SECONDS_PER_YEAR)
-    return capex + 2 * power_w * seconds / JOULES_PER_KWH * prices.energy_per_kwh
+    return _cost(power_w, BITS_PER_PETABYTE / (2 * rate_bps), prices, profile)
+
+
+def _cost(power_w: float, seconds: float, prices: Prices, profile: str) -> float | None:
+    """Return what both ends of a link cost over so many seconds of full use."""
+    capex = prices.capex_of(profile)
+    if capex is None:
+        return None
+    owned = seconds / prices.utilisation
+    purchase = 2 * capex * owned / (prices.lifetime_years * SECONDS_PER_YEAR)
+    return purchase + 2 * power_w * owned / JOULES_PER_KWH * prices.energy_per_kwh
+
+
+@dataclass(frozen=True)
+class PoweredLink:
+    """A link with a profile. `useful_bits` is what both its ends received during a run, frames with their headers."""
+
+    name: str
+    profile: str
+    power_w: float
+    rate_bps: int
+    useful_bits: int
+
+
+def energy_of_run(
+    links: Sequence[PoweredLink], duration_ps: int, useful_bits: int, prices: Prices | None = None
+) -> dict[str, Any]:
+    """Return the energy of a run for run.json: of all links together, and of each; empty where no link has a profile.
+
+    `useful_bits` is what the run delivered to applications. Costs are there if prices are, null where one is missing.
+    """
+    if not links:
+        return {}
+    whole = total_energy([(link.power_w, link.rate_bps) for link in links], duration_ps, useful_bits)
+    document = {"duration_ns": duration_ps / 1000, **whole.as_json()}
+    each: dict[str, dict[str, Any]] = {}
+    for link in links:
+        spent = link_energy(link.power_w, link.rate_bps, duration_ps, link.useful_bits)
+        each[link.name] = {"profile": link.profile, **spent.as_json()}
+        if prices is not None:
+            cost = cost_per_petabyte(link.power_w, link.rate_bps, prices, link.profile) if link.rate_bps else None
+            each[link.name]["cost_per_petabyte"] = cost
+    if prices is not None:
+        document["cost_per_petabyte"] = _cost_of_run(links, duration_ps, useful_bits, prices)
+    return {**document, "links": each}
+
+
+def _cost_of_run(links: Sequence[PoweredLink], duration_ps: int, useful_bits: int, prices: Prices) -> float | None:
+    spent = [_cost(link.power_w, duration_ps / PS_PER_SECOND, prices, link.profile) for link in links]
+    if not useful_bits or None in spent:
+        return None
+    return sum(cost for cost in spent if cost is not None) * BITS_PER_PETABYTE / useful_bits

@@ -115,7 +115,10 @@ class Progress:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a series gave. If not `complete`, `rows` is what was measured before and `reasons` says what stopped it."""
+    """What a series gave. If not `complete`, `rows` is what was measured before and `reasons` says what stopped it.
+
+    `received_bits` is what the ports of links with a profile received during the series, by port.
+    """
 
     rows: list[Json] = field(default_factory=list)
     flows: list[Json] = field(default_factory=list)
@@ -123,6 +126,7 @@ class Outcome:
     complete: bool = True
     interrupted: bool = False
     reasons: list[str] = field(default_factory=list)
+    received_bits: dict[str, int] = field(default_factory=dict)
 
 
 class _Incomplete(Exception):

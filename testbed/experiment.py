@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Wi
 
 import traffic
 from testbed import expectations, models
+from testbed.energy import Prices
 from testbed.errors import ExperimentError, UsageError, nearest
 from testbed.models import AUTO, Auto, FileModel, Flag, Name, Priority, Seed, Size, SizeOrAuto, TimeOrAuto
 from testbed.yaml_source import Source, parse_yaml, read_yaml
@@ -143,7 +144,8 @@ class Experiment(FileModel):
     """An experiment; `topology` is what `load_lab` takes.
 
     `emulation`: who imposes delay and loss under the real clock. `auto` is the kernel's netem where there is one, and the
-    data plane (`native`) where there is none or a link asks for what netem cannot do.
+    data plane (`native`) where there is none or a link asks for what netem cannot do. `prices` make the result say what a
+    petabyte costs.
     """
 
     topology: str
@@ -154,6 +156,7 @@ class Experiment(FileModel):
     lossless: Lossless = Lossless()
     transport: Transport = Transport()
     workload: Workload = Workload()
+    prices: Prices | None = None
     expect: tuple[Annotated[str, AfterValidator(_expectation)], ...] = ()
 
     def data(self) -> dict[str, Any]:

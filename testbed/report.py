@@ -7,6 +7,7 @@ nccl-tests know, so that it may be piped to the tools they have.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -38,6 +39,7 @@ def render(result: RunResult) -> RenderableType:
     if result.collective.algorithm == "direct":
         parts += _with_note(flow_table(result))
     parts += _with_note(port_table(result))
+    parts += _with_note(energy_table(result))
     parts += [Text(), verdict_text(result)]
     if result.verdict.reasons:
         parts.append(reasons_table(result))
@@ -183,6 +185,40 @@ def _drops(drops: Drops) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,}" if number else "-"
+
+
+def energy_table(result: RunResult) -> NotedTable:
+    """Return power, energy and cost by profile and of the run; nothing where no link has a profile."""
+    energy = result.energy
+    if not energy:
+        return NotedTable(None, "")
+    priced = "cost_per_petabyte" in energy
+    right = ("links", "power", "nominal", "useful", "energy", *(("cost of 1 PB",) if priced else ()))
+    table = _table("Energy", left=("profile",), right=right)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for link in energy["links"].values():
+        groups.setdefault(link["profile"], []).append(link)
+    for profile, links in groups.items():
+        joules, bits = sum(link["joules"] for link in links), sum(link["useful_bits"] for link in links)
+        nominal = next((link["nominal_pj_per_bit"] for link in links if link["nominal_pj_per_bit"] is not None), None)
+        cells = _energy(sum(link["watts"] for link in links), nominal, joules / bits * 1e12 if bits else None, joules)
+        cost = next((link["cost_per_petabyte"] for link in links if link.get("cost_per_petabyte") is not None), None)
+        table.add_row(Text(profile), str(len(links)), *cells, *((_price(cost),) if priced else ()))
+    cells = _energy(energy["watts"], energy["nominal_pj_per_bit"], energy["useful_pj_per_bit"], energy["joules"])
+    whole = (_price(energy["cost_per_petabyte"]),) if priced else ()
+    table.add_row("run", str(len(energy["links"])), *cells, *whole)
+    return NotedTable(
+        table, "useful: of a link, per bit that its ends received; of the run, per bit that ranks received"
+    )
+
+
+def _energy(watts: float, nominal: float | None, useful: float | None, joules: float) -> tuple[str, ...]:
+    per_bit = ("-" if value is None else f"{value:.3g} pJ/bit" for value in (nominal, useful))
+    return f"{watts:.4g} W", *per_bit, f"{joules:.3g} J"
+
+
+def _price(cost: float | None) -> str:
+    return "-" if cost is None else f"{cost:,.4g}"
 
 
 def verdict_text(result: RunResult) -> Text:

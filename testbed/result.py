@@ -11,7 +11,7 @@ import os
 import platform
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -196,6 +196,7 @@ class RunFacts:
     root: int = -1
     lossless: tuple[int, ...] = (3, 4)
     bounds: FidelityBounds = FidelityBounds()
+    energy: Mapping[str, Any] = field(default_factory=dict)
 
 
 def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -> list[str]:
@@ -258,6 +259,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         qps=report["qps"],
         drops=TotalDrops.model_validate(report["drops"]),
         fidelity=report["fidelity"],
+        energy=dict(facts.energy),
     )
 
 

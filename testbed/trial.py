@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 import traffic
 from testbed import expectations, result
 from testbed.dilation import lateness_bound_ns
+from testbed.energy import PoweredLink, energy_of_run
 from testbed.errors import UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import Experiment
@@ -88,7 +90,17 @@ class Trial:
 
         if self.changes:
             engine.impair(json.dumps(self.changes))
-        return execute(engine, self.series(clock), compile_schedule, progress)
+        before = self._received_bits(engine)
+        outcome = execute(engine, self.series(clock), compile_schedule, progress)
+        # Counters begin with the lab, which may have seen other runs.
+        outcome.received_bits = {port: bits - before[port] for port, bits in self._received_bits(engine).items()}
+        return outcome
+
+    def _received_bits(self, engine: Engine) -> dict[str, int]:
+        """Return what each end of a link with a profile has received so far."""
+        ends = [str(end) for link in self.lab.links if link.optics for end in (link.a, link.b)]
+        ports = json.loads(engine.report())["ports"] if ends else {}
+        return {end: sum(8 * counters["bytes_rx"] for counters in ports[end]["priorities"].values()) for end in ends}
 
     def conclude(self, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:
         """Judge an outcome, expectations included."""
@@ -103,12 +115,36 @@ class Trial:
             ranks=len(rank_hosts(self.lab, self.experiment)),
             root=self.collective.root,
             bounds=FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan))),
+            energy=self._energy(outcome),
         )
         judged = result.assemble(facts, outcome)
         if not self.experiment.expect:
             return judged
         checks = expectations.check_all(self.experiment.expect, judged.model_dump(mode="json"), self._figures(outcome))
         return result.assemble(facts, outcome, [check.explanation for check in checks if not check.held])
+
+    def _energy(self, outcome: Outcome) -> Document:
+        """Return what links with a profile spent while the workloads ran that came to their end."""
+        links = [
+            PoweredLink(
+                name=f"{link.a} - {link.b}",
+                profile=found.profile,
+                power_w=found.power_w,
+                rate_bps=found.rate_bps,
+                useful_bits=sum(outcome.received_bits.get(str(end), 0) for end in (link.a, link.b)),
+            )
+            for link in self.lab.links
+            if (found := self.lab.behaviour(link)) is not None
+        ]
+        times = self.experiment.workload.iterations
+        measured = [(row, row["size_bytes"]) for row in outcome.rows]
+        measured += [(row["in_place"], row["size_bytes"]) for row in outcome.rows if row["in_place"]]
+        duration_ps = sum(round(result["time_us"] * 10**6) * times for result, _ in measured)
+        moved = Counter[int]()
+        for flow in outcome.flows:
+            moved[flow["size_bytes"]] += flow["bytes"]
+        useful_bits = sum(8 * moved[size] * times for _, size in measured)
+        return energy_of_run(links, duration_ps, useful_bits, self.experiment.prices)
 
     def _figures(self, outcome: Outcome) -> dict[str, float]:
         """Return what expectations may name besides the document: of the last and largest row that was completed."""

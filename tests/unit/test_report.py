@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from testbed.energy import PoweredLink, Prices, energy_of_run
 from testbed.execution import Outcome
 from testbed.report import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
 from testbed.result import RunFacts, RunResult, assemble
@@ -223,3 +224,20 @@ def test_times(time_ns: float, text: str) -> None:
 )
 def test_lengths(length: int, text: str) -> None:
     assert format_bytes(length) == text
+
+
+def test_energy_by_profile_and_of_the_run() -> None:
+    links = [PoweredLink(f"a{n} - leaf", "400g-dr4", 8, 400 * 10**9, 10**6) for n in (1, 2)]
+    links.append(PoweredLink("leaf - spine", "microled-800g", 4.2, 798 * 10**9, 0))
+    prices = Prices.model_validate({"capex-per-end": {"400g-dr4": 1000}, "lifetime-years": 5, "energy-per-kwh": 0.2})
+    for given, costs in ((None, ("", "", "")), (prices, ("0.1356", "-", "-"))):
+        energy = energy_of_run(links, 10**9, 10**6, given)
+        facts = RunFacts("lab", 7, "virtual", 1, "", "all_reduce", "ring", ranks=2, energy=energy)
+        lines = [line.split() for line in shown(assemble(facts, outcome([]))).splitlines()]
+        rows = [line for line in lines if line and line[0] in ("400g-dr4", "microled-800g", "run")]
+        expected = [
+            ["400g-dr4", "2", "32", "W", "20", "pJ/bit", "1.6e+04", "pJ/bit", "0.032", "J"],
+            ["microled-800g", "1", "8.4", "W", "5.26", "pJ/bit", "-", "0.0084", "J"],
+            ["run", "3", "40.4", "W", "12.6", "pJ/bit", "4.04e+04", "pJ/bit", "0.0404", "J"],
+        ]
+        assert rows == [[*row, *([cost] if cost else [])] for row, cost in zip(expected, costs, strict=True)]

@@ -1,10 +1,12 @@
 """Links that behave like light, over every profile of the catalogue: delay to the picosecond, loss by its closed form."""
 
+import json
 import math
 from typing import Any
 
 import pytest
 
+from testbed._dataplane import VirtualFabric
 from testbed.fec import gaussian_tail_inverse
 from testbed.optics import behaviour
 from testbed.profiles import load_catalogue
@@ -188,3 +190,38 @@ def test_a_laser_link_without_one_of_its_lanes_is_down() -> None:
     )
     assert not outcome.complete and any("retry" in reason for reason in outcome.reasons)
     assert outcome.report["drops"]["outage"] > 0 and outcome.report["drops"]["link"] == 0
+
+
+PRICES = ("prices.capex-per-end={400g-dr4: 800}", "prices.lifetime-years=5", "prices.energy-per-kwh=0.2")
+
+
+def test_a_run_says_what_its_optics_spent() -> None:
+    """Two ranks and one link of 2 × 8 W: both ends draw power while four all-reduces run, two of them in place."""
+    overrides = ("workload.size=1M", "workload.in-place=true", "workload.iterations=2", *PRICES)
+    trial = one_link("400g-dr4", "all_reduce", *overrides)
+    outcome = run_trial(trial)
+    energy = trial.conclude(outcome, "virtual", 1, "testbed run").energy
+    row = outcome.rows[0]
+    seconds = 2 * (row["time_us"] + row["in_place"]["time_us"]) / 1e6
+    assert energy["watts"] == 16 and energy["joules"] == pytest.approx(16 * seconds)
+    assert energy["nominal_pj_per_bit"] == pytest.approx(20)
+    # In a ring of two each rank receives its half of the sum, then the other half: 1 MiB in all, each of four times.
+    assert energy["useful_bits"] == 4 * 2 * 8 * 2**20
+    (link,) = energy["links"].values()
+    received = sum(priority(outcome.report, f"{host}:eth1")["bytes_rx"] for host in ("a1", "b1"))
+    assert link["useful_bits"] == 8 * received > energy["useful_bits"]
+    assert energy["cost_per_petabyte"] > link["cost_per_petabyte"] > 0, "idle time and headers cost something"
+
+
+def test_energy_of_a_run_leaves_out_the_runs_before_it() -> None:
+    trial = one_link("400g-dr4", "all_reduce", "workload.size=1M")
+    fabric = VirtualFabric(json.dumps(trial.plan))
+    first, second = (trial.execute(fabric, "virtual", lambda progress: None) for _ in range(2))
+    # Acknowledgements fall a little differently after a workload than at the very beginning.
+    assert second.received_bits == pytest.approx(first.received_bits, rel=1e-3)
+    assert min(first.received_bits.values()) > 8 * 2**20
+
+
+def test_without_a_profile_there_is_no_energy() -> None:
+    trial = make_trial("pair", "all_reduce", "workload.size=64K")
+    assert trial.conclude(run_trial(trial), "virtual", 1, "testbed run").energy == {}
