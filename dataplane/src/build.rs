@@ -18,9 +18,10 @@ use crate::plan::{
     CongestionPlan, HostPlan, NodePlan, OpKind, Plan, PlanError, PortPlan, RankPlan, SwitchPlan, Workload,
 };
 use crate::port::PortConfig;
-use crate::switch::buffer::{Buffer, GroupConfig};
+use crate::switch::buffer::{Buffer, BufferConfig};
 use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
+use crate::switch::group::{GroupConfig, Threshold};
 use crate::switch::Switch;
 use crate::units::{Rate, Time};
 use crate::watch::Watch;
@@ -284,14 +285,25 @@ fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
 
 fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
     let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
-    let mut buffer = Buffer::new(ports.len(), plan.buffer_bytes, plan.lossy_queue_bytes);
+    let config = BufferConfig {
+        total_bytes: plan.buffer_bytes,
+        lossy_queue_bytes: plan.lossy_queue_bytes,
+        cell_bytes: plan.cell_bytes,
+        pool_bytes: plan.pool_bytes,
+        headroom_pool_bytes: plan.headroom_pool_bytes,
+    };
+    let mut buffer = Buffer::new(ports.len(), config);
     // Without PFC nobody heeds a threshold: the priorities are tail-drop queues like the others.
     for group in plan.priority_groups.iter().filter(|_| plan.pfc) {
-        let config = GroupConfig {
-            xoff_bytes: group.xoff_bytes,
-            xon_bytes: group.xon_bytes,
-            headroom_bytes: group.headroom_bytes,
+        let threshold = match group.alpha_log2 {
+            None => Threshold::Static { xoff_bytes: group.xoff_bytes, xon_bytes: group.xon_bytes },
+            Some(alpha_log2) => Threshold::Dynamic {
+                reserve_bytes: group.reserve_bytes,
+                alpha_log2,
+                xon_offset_bytes: group.xon_offset_bytes,
+            },
         };
+        let config = GroupConfig { threshold, headroom_bytes: group.headroom_bytes };
         buffer.add_group(group.port, group.priority, config);
     }
     let table = Table::new(&plan.routes, plan.hash_seed);

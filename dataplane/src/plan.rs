@@ -75,6 +75,14 @@ pub struct SwitchPlan {
     pub lossless: Vec<u8>,
     pub buffer_bytes: u64,
     pub lossy_queue_bytes: u64,
+    /// Frames take whole cells of the buffer.
+    #[serde(default = "one")]
+    pub cell_bytes: u64,
+    /// What groups with a dynamic threshold share, and what all of them may hold as headroom (0: each its own).
+    #[serde(default)]
+    pub pool_bytes: u64,
+    #[serde(default)]
+    pub headroom_pool_bytes: u64,
     /// Marking in the egress queues of the lossless priorities.
     #[serde(default)]
     pub ecn: Option<EcnConfig>,
@@ -88,9 +96,22 @@ pub struct SwitchPlan {
 pub struct PriorityGroupPlan {
     pub port: u16,
     pub priority: u8,
+    /// The static threshold; without meaning where `alpha_log2` makes it dynamic.
+    #[serde(default)]
     pub xoff_bytes: u64,
+    #[serde(default)]
     pub xon_bytes: u64,
     pub headroom_bytes: u64,
+    #[serde(default)]
+    pub alpha_log2: Option<i8>,
+    #[serde(default)]
+    pub reserve_bytes: u64,
+    #[serde(default)]
+    pub xon_offset_bytes: u64,
+}
+
+fn one() -> u64 {
+    1
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -299,13 +320,20 @@ impl Plan {
         require(switch.routes.len() == self.stations.len(), || format!("{name}: one route a station"))?;
         let routed = switch.routes.iter().flatten().all(|port| usize::from(*port) < ports);
         require(routed, || format!("{name}: a route leads to a port that is not there"))?;
+        require(switch.cell_bytes > 0, || format!("{name}: cells of 0 bytes"))?;
+        let pools = switch.pool_bytes.checked_add(switch.headroom_pool_bytes);
+        let fit = pools.is_some_and(|pools| pools <= switch.buffer_bytes);
+        require(fit, || format!("{name}: the pools exceed the buffer"))?;
         let fault = switch.ecn.as_ref().and_then(EcnConfig::fault);
         require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))?;
         for group in &switch.priority_groups {
             let known = usize::from(group.port) < ports && group.priority < 8;
             require(known, || format!("{name}: priority group of port {}, priority {}", group.port, group.priority))?;
-            let most =
-                group.xoff_bytes.checked_add(group.headroom_bytes).is_some_and(|most| most <= switch.buffer_bytes);
+            let most = group
+                .xoff_bytes
+                .max(group.reserve_bytes)
+                .checked_add(group.headroom_bytes)
+                .is_some_and(|most| most <= switch.buffer_bytes);
             require(most, || format!("{name}: the priority group of port {} exceeds the buffer", group.port))?;
             let ordered = group.xon_bytes <= group.xoff_bytes;
             require(ordered, || format!("{name}: XON threshold above XOFF on port {}", group.port))?;

@@ -5,6 +5,7 @@
 pub mod buffer;
 pub mod ecn;
 pub mod forward;
+pub mod group;
 pub mod pfc;
 
 use std::collections::VecDeque;

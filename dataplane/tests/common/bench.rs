@@ -2,8 +2,9 @@
 
 use _dataplane::event::{Cause, Event};
 use _dataplane::frame::{Body, Frame};
-use _dataplane::switch::buffer::{Buffer, GroupConfig};
+use _dataplane::switch::buffer::{Buffer, BufferConfig};
 use _dataplane::switch::forward::Table;
+use _dataplane::switch::group::{GroupConfig, Threshold};
 use _dataplane::switch::Switch;
 use _dataplane::units::Time;
 
@@ -103,10 +104,11 @@ impl Bench {
 
 /// A buffer of 1 MB whose ports have lossless priorities 3 and 4: XOFF above 10,000 bytes, XON at 8,000, 5,000 of headroom.
 pub fn small_buffer(ports: u16) -> Buffer {
-    let mut buffer = Buffer::new(usize::from(ports), 1_000_000, 4_000);
+    let mut buffer = Buffer::new(usize::from(ports), BufferConfig::plain(1_000_000, 4_000));
     for port in 0..ports {
         for priority in [3, 4] {
-            let group = GroupConfig { xoff_bytes: 10_000, xon_bytes: 8_000, headroom_bytes: 5_000 };
+            let threshold = Threshold::Static { xoff_bytes: 10_000, xon_bytes: 8_000 };
+            let group = GroupConfig { threshold, headroom_bytes: 5_000 };
             buffer.add_group(port, priority, group);
         }
     }
