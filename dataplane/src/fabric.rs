@@ -153,6 +153,11 @@ impl Fabric {
         self.now = self.now.max(now);
     }
 
+    /// Whether nothing is under way and no timer runs: only a change of a link can happen next, if anything.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// When the next event is due; `Time::NEVER` when nothing will ever happen again.
     pub fn next_event(&self) -> Time {
         self.queue.peek().map_or(Time::NEVER, |Reverse((at, _))| *at).min(self.timeline.next())

@@ -10,6 +10,10 @@ const LOOK_EVERY: u64 = 4096;
 /// Run at most `budget` events. After the last message the fabric runs on until no frame is under way, so that each is accounted for.
 pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
     for _ in 0..budget {
+        // What a timeline still has in store is no reason to let time run on: another workload may follow.
+        if emulation.fabric.is_quiet() && emulation.is_complete() {
+            return Progress::Complete;
+        }
         match emulation.fabric.step(Time::NEVER) {
             Some(Step::Arrival { direction, frame }) => emulation.fabric.receive(direction, frame),
             Some(Step::Done) => {}
