@@ -25,6 +25,9 @@ REPORT_EVERY = 16
 
 MAX_ROWS = 64
 
+LIMIT_PS = 60 * PS_PER_SECOND
+"""Nominal time after which a workload is given up."""
+
 
 class Engine(Protocol):
     """A fabric under either clock: what `testbed._dataplane` offers (ARCHITECTURE section 4)."""
@@ -68,7 +71,7 @@ class Series:
     slice_bytes: int | None = None
     payload: bool = True
     budget: int = 200_000
-    limit_ps: int = 60 * PS_PER_SECOND
+    limit_ps: int = LIMIT_PS
 
     def __post_init__(self) -> None:
         if not 0 < self.min_bytes <= self.max_bytes:
@@ -118,6 +121,9 @@ class Outcome:
     """What a series gave. If not `complete`, `rows` is what was measured before and `reasons` says what stopped it.
 
     `received_bits` is what the ports of links with a profile received during the series, by port.
+
+    `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
+    not; `impairments` is the log of a timeline.
     """
 
     rows: list[Json] = field(default_factory=list)
@@ -127,6 +133,9 @@ class Outcome:
     interrupted: bool = False
     reasons: list[str] = field(default_factory=list)
     received_bits: dict[str, int] = field(default_factory=dict)
+    start_ps: int | None = None
+    end_ps: int | None = None
+    impairments: list[Json] = field(default_factory=list)
 
 
 class _Incomplete(Exception):
@@ -161,7 +170,16 @@ def execute(
         outcome.interrupted = True
         outcome.reasons.append(f"interrupted after {len(outcome.rows)} of {len(shapes)} rows")
     outcome.report = json.loads(engine.report())
+    if outcome.start_ps is None:
+        outcome.start_ps = outcome.report["start_ps"]
+    if outcome.complete:
+        outcome.end_ps = _end(outcome.report)
     return outcome
+
+
+def _end(report: Json) -> int:
+    """Return when the last rank finished."""
+    return max(int(rank["finish_ps"]) for rank in report["ranks"])
 
 
 def _run_row(
@@ -189,7 +207,9 @@ def _run_row(
                 if len(vector):
                     engine.write_memory(rank, 0, vector.tobytes())
             report = _run_to_end(engine, series, now, progress)
-            total_ps += max(rank["finish_ps"] for rank in report["ranks"]) - report["start_ps"]
+            if outcome.start_ps is None:
+                outcome.start_ps = report["start_ps"]
+            total_ps += _end(report) - report["start_ps"]
             wrong += _wrong(engine, collective.result_offset(call), expected)
         time_ps = total_ps // series.iterations
         algbw, busbw = collective.bandwidth(call, time_ps)

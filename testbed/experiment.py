@@ -1,24 +1,34 @@
 """What is run on a lab: the clock, the lossless settings, the transport, the workload, and what is expected of it.
 
-Each section of an experiment file is one model. A section that comes later (a timeline, ECN, congestion control) is one
-more model and one more field with a default; nothing here changes for it.
+Each section of an experiment file is one model. A section that comes later (ECN, congestion control) is one more model
+and one more field with a default; nothing here changes for it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 import traffic
-from testbed import expectations, models
+from testbed import expectations, models, traces
 from testbed.energy import Prices
-from testbed.errors import ExperimentError, UsageError, nearest
+from testbed.errors import ExperimentError, Fault, UsageError, nearest
+from testbed.impairments import MAX_ENTRIES, TimelineEntry
 from testbed.models import AUTO, Auto, FileModel, Flag, Name, Priority, Seed, Size, SizeOrAuto, TimeOrAuto
-from testbed.yaml_source import Source, parse_yaml, read_yaml
+from testbed.yaml_source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
@@ -140,6 +150,22 @@ class Workload(FileModel):
         return tuple(sizes)
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """Where an experiment was written down; no part of what it says, so any two are equal."""
+
+    file: str = field(default="experiment", compare=False)
+    lines: dict[KeyPath, int] = field(default_factory=dict, compare=False)
+    replaced: frozenset[KeyPath] = field(default=frozenset(), compare=False)
+    """Keys whose values were given with --set."""
+
+    def fault(self, path: KeyPath, message: str) -> Fault:
+        """Return a fault at `path`, with the line of the nearest key that the file has."""
+        if any(path[: len(key)] == key for key in self.replaced):
+            return Fault("--set", 0, dotted(path), message)
+        return Fault(self.file, Source(self.file, lines=self.lines).line(path), dotted(path), message)
+
+
 class Experiment(FileModel):
     """An experiment; `topology` is what `load_lab` takes.
 
@@ -157,7 +183,13 @@ class Experiment(FileModel):
     transport: Transport = Transport()
     workload: Workload = Workload()
     prices: Prices | None = None
+    timeline: Annotated[tuple[TimelineEntry, ...], Field(max_length=MAX_ENTRIES)] = ()
     expect: tuple[Annotated[str, AfterValidator(_expectation)], ...] = ()
+    _origin: _Origin = PrivateAttr(default_factory=_Origin)
+
+    def fault(self, path: KeyPath, message: str) -> Fault:
+        """Return a fault at `path` of this experiment, with the file and line that it was read from, if any."""
+        return self._origin.fault(path, message)
 
     def data(self) -> dict[str, Any]:
         """Return what was said, and nothing that was not, in a form that can be written to a file and read again."""
@@ -171,7 +203,13 @@ class Experiment(FileModel):
         data = copy.deepcopy(self.data())
         for override in overrides:
             _override(data, override)
-        return experiment_from(Source("--set", data)) if overrides else self
+        if not overrides:
+            return self
+        changed = experiment_from(Source("--set", data))
+        paths = {tuple(override.partition("=")[0].strip().split(".")) for override in overrides}
+        origin = self._origin
+        changed._origin = _Origin(origin.file, origin.lines, origin.replaced | paths)
+        return changed
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -206,6 +244,7 @@ def experiment_from(source: Source) -> Experiment:
         raise ExperimentError([*faults, *models.model_faults(error, Experiment, source)]) from None
     if faults:
         raise ExperimentError(faults)
+    experiment._origin = _Origin(source.file, source.lines)
     return experiment
 
 
@@ -218,9 +257,10 @@ def new_experiment(topology: str, collective: str) -> Experiment:
 def load_experiment(path: str | Path) -> Experiment:
     """Load an experiment file; a lab given by a relative path is sought beside it.
 
-    Raises ExperimentError with every fault, each with its line.
+    Traces that a timeline names are read from beside it. Raises ExperimentError with every fault, each with its line.
     """
     source = read_yaml(Path(path), ExperimentError)
+    traces.inline(source, Path(path).parent)
     experiment = experiment_from(source)
     beside = Path(path).parent / experiment.topology
     if experiment.topology.endswith((".yaml", ".yml")) and beside.is_file():

@@ -95,6 +95,7 @@ SizeOrAuto = Annotated[int | Auto, *_quantity(units.parse_size, "size in bytes",
 Loss = Annotated[
     tuple[float, float], *_quantity(parse_loss, "probability that a frame is lost", "1e-4", extra=["array"])
 ]
+Ratio = Annotated[float, *_quantity(units.parse_ratio, "share from 0 to 1", "1e-4")]
 Priority = Annotated[int, Field(strict=True, ge=0, le=7)]
 Priorities = Annotated[tuple[Priority, ...], AfterValidator(_distinct)]
 Mtu = Annotated[int, Field(strict=True, ge=576, le=65535)]

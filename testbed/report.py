@@ -13,12 +13,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.result import Drops, Measurement, PriorityCounters, Row, RunResult
+from testbed.result import Drops, Impaired, Measurement, PriorityCounters, Row, RunResult
+from testbed.units import format_rate
 
 PORT_ROWS = 40
 # Up to so many rows, ports where nothing remarkable happened are shown too.
 QUIET_PORT_ROWS = 24
 FLOW_ROWS = 32
+IMPAIRMENT_ROWS = 24
 
 _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
 _ROW_UNITS = ("(B)", "(elements)", "", "", "")
@@ -40,6 +42,7 @@ def render(result: RunResult) -> RenderableType:
         parts += _with_note(flow_table(result))
     parts += _with_note(port_table(result))
     parts += _with_note(energy_table(result))
+    parts += _with_note(impairment_table(result))
     parts += [Text(), verdict_text(result)]
     if result.verdict.reasons:
         parts.append(reasons_table(result))
@@ -162,6 +165,40 @@ def port_table(result: RunResult) -> NotedTable:
     if len(shown) > PORT_ROWS:
         notes.append(f"{len(shown) - PORT_ROWS} more rows in run.json")
     return NotedTable(table if shown else None, "; ".join(notes))
+
+
+def impairment_table(result: RunResult) -> NotedTable:
+    """Return what changed on links, and when it was asked for and took place."""
+    table = _table("Impairments", left=("from", "to", "change", "by"), right=("asked", "took place"))
+    for row in result.impairments[:IMPAIRMENT_ROWS]:
+        at = "not any more" if row.at_ns is None else format_ns(row.at_ns)
+        table.add_row(Text(row.link), Text(row.to), Text(_change(row)), Text(row.label), format_ns(row.asked_ns), at)
+    omitted = len(result.impairments) - IMPAIRMENT_ROWS
+    note = f"{omitted} more changes in run.json" if omitted > 0 else ""
+    return NotedTable(table if result.impairments else None, note)
+
+
+def _change(row: Impaired) -> str:
+    return ", ".join(impairment_text(key, value) for key, value in row.set.items())
+
+
+def impairment_text(key: str, value: Any) -> str:
+    """Write one setting of a link, as run.json has it, in words."""
+    if key in ("delay_ns", "jitter_ns"):
+        return f"{key.removesuffix('_ns')} {format_ns(value)}"
+    if key == "rate_bps":
+        return f"rate {format_rate(value)}"
+    if key == "up":
+        return "up" if value else "down"
+    if key == "drain":
+        return "draining" if value else "no longer draining"
+    if value is None:
+        return "no loss"
+    if value["kind"] == "bernoulli":
+        return f"loss {value['probability']:.3g}"
+    if value["kind"] == "codewords":
+        return f"{value['per_second']:.3g} bad codewords/s"
+    return f"bursts: enter {value['enter']:.3g}, leave {value['leave']:.3g}"
 
 
 def _has_something_to_say(counters: PriorityCounters) -> bool:

@@ -91,11 +91,12 @@ class Flow(_Observed):
 
 
 class Drops(_Observed):
-    """Frames that one port lost, by cause."""
+    """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down."""
 
     headroom: int = 0
     buffer: int = 0
     link: int = 0
+    outage: int = 0
     watchdog: int = 0
 
 
@@ -122,11 +123,27 @@ class PortCounters(_Observed):
 
 
 class TotalDrops(_Observed):
-    """Frames lost: on lossless priorities for lack of buffer, on lossy ones, and on links."""
+    """Frames lost: on lossless priorities for lack of buffer, on lossy ones, and on links, corrupted or down."""
 
     lossless: int
     lossy: int
     link: int
+    outage: int = 0
+
+
+class Impaired(_Model):
+    """A change of what the port `link` sends to the port `to`; times since the start of the first workload.
+
+    `at_ns` is when it took place, null if the run ended before. `set` has what changed, and `loss` null there says that
+    nothing is lost any more.
+    """
+
+    link: str
+    to: str
+    asked_ns: float
+    at_ns: float | None
+    set: dict[str, Any]
+    label: str = ""
 
 
 class RunResult(_Model):
@@ -146,6 +163,7 @@ class RunResult(_Model):
     ports: dict[str, PortCounters]
     qps: list[dict[str, Any]]
     drops: TotalDrops
+    impairments: list[Impaired] = Field(default_factory=list)
     fidelity: dict[str, Any] | None
     energy: dict[str, Any] = Field(default_factory=dict)
 
@@ -258,6 +276,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
         qps=report["qps"],
         drops=TotalDrops.model_validate(report["drops"]),
+        impairments=[Impaired.model_validate(row) for row in outcome.impairments],
         fidelity=report["fidelity"],
         energy=dict(facts.energy),
     )

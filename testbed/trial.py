@@ -18,10 +18,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 import traffic
-from testbed import expectations, result
+from testbed import expectations, result, timeline
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
-from testbed.errors import UsageError
+from testbed.errors import Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import Experiment
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
@@ -55,8 +55,9 @@ class Trial:
 
     @cached_property
     def changes(self) -> list[Document]:
-        """What happens to links while the first workload runs, and when."""
-        return circuit_changes(self.lab)
+        """What happens to links from the start of the first workload on: circuit switches, and the timeline."""
+        found = [*circuit_changes(self.lab), *timeline.expand(self.lab, self.experiment)]
+        return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))
 
     @property
     def collective(self) -> Collective:
@@ -83,7 +84,10 @@ class Trial:
         )
 
     def execute(self, engine: Engine, clock: Clock, progress: Callable[[Progress], None]) -> Outcome:
-        """Run every row on an engine that holds this trial's plan."""
+        """Run every row on an engine that holds this trial's plan; its timeline starts with the first of them.
+
+        Directions of links that were left down are named among the reasons of an outcome that is not complete.
+        """
 
         def compile_schedule(schedule: Schedule) -> Document:
             return compile_workload(self.lab, self.experiment, schedule)
@@ -94,6 +98,11 @@ class Trial:
         outcome = execute(engine, self.series(clock), compile_schedule, progress)
         # Counters begin with the lab, which may have seen other runs.
         outcome.received_bits = {port: bits - before[port] for port, bits in self._received_bits(engine).items()}
+        outcome.impairments = timeline.log(
+            self.lab, self.changes, outcome.report, outcome.start_ps or 0, outcome.end_ps
+        )
+        if not outcome.complete and not outcome.interrupted:
+            outcome.reasons += timeline.cut_off(self.lab, outcome.impairments)
         return outcome
 
     def _received_bits(self, engine: Engine) -> dict[str, int]:
@@ -101,6 +110,10 @@ class Trial:
         ends = [str(end) for link in self.lab.links if link.optics for end in (link.a, link.b)]
         ports = json.loads(engine.report())["ports"] if ends else {}
         return {end: sum(8 * counters["bytes_rx"] for counters in ports[end]["priorities"].values()) for end in ends}
+
+    def unreached(self, outcome: Outcome) -> list[Fault]:
+        """Return a fault for each entry of the timeline that a complete run ended before."""
+        return timeline.never_reached(self.experiment, outcome.impairments) if outcome.complete else []
 
     def conclude(self, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:
         """Judge an outcome, expectations included."""

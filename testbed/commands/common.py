@@ -125,6 +125,7 @@ def read_trial(what: str | None, topology: str | None, overrides: Sequence[str],
     experiment = read_experiment(what, topology, overrides, seed)
     trial = Trial(experiment, load_lab(experiment.topology))
     trial.plan  # noqa: B018  compiled for its errors
+    trial.changes  # noqa: B018  so is the timeline
     trial.series("virtual")
     return trial
 

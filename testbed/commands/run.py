@@ -32,7 +32,7 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.doctor import real_clock_obstacle
-from testbed.errors import UsageError
+from testbed.errors import ExperimentError, UsageError
 from testbed.execution import Outcome
 from testbed.trial import Clock, Trial
 
@@ -133,6 +133,8 @@ def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, dir
     say(f"result: {path}")
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if faults := subject.unreached(outcome):
+        raise ExperimentError(faults)
     raise typer.Exit(judged.exit_code)
 
 

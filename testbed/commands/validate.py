@@ -52,6 +52,7 @@ def _faults(file: str) -> list[str]:
             experiment = load_experiment(file)
             trial = Trial(experiment, load_lab(experiment.topology))
             trial.plan  # noqa: B018  compiled for its errors
+            trial.changes  # noqa: B018  so is the timeline
             trial.series("virtual")
     except TestbedError as error:
         return str(error).splitlines()

@@ -45,6 +45,10 @@ PURE_MODULES = [
     "execution",
     "energy",
     "ocs",
+    "impairments",
+    "link_state",
+    "timeline",
+    "traces",
 ]
 PYTHON_DIRECTION = {
     **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench")),

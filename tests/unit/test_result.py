@@ -33,7 +33,7 @@ FIDELITY = {
 }
 COUNTERS = {
     "frames_tx": 1000, "frames_rx": 900, "bytes_tx": 4_200_000,
-    "drops": {"headroom": 0, "buffer": 0, "link": 0, "watchdog": 0},
+    "drops": {"headroom": 0, "buffer": 0, "link": 0, "outage": 0, "watchdog": 0},
     "pause_tx": 4, "pause_rx": 0, "paused_ns": 0, "queue_bytes_max": 80_000, "headroom_bytes_max": 12_000, "ecn_marked": 0,
 }  # fmt: skip
 REPORT = {
@@ -46,7 +46,7 @@ REPORT = {
     "qps": [{"qpn": 17, "a": "a1", "b": "a2", "packets_tx": 5, "retransmitted": 0, "acks_rx": 5, "naks_rx": 0,
              "timeouts": 0, "error": None}],
     "conservation": {"sent": 3000, "delivered": 2990, "dropped": 4, "in_flight": 6},
-    "drops": {"lossless": 0, "lossy": 4, "link": 0}, "violations": [], "fidelity": None,
+    "drops": {"lossless": 0, "lossy": 4, "link": 0, "outage": 0}, "violations": [], "fidelity": None,
 }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_the_document_has_the_promised_keys() -> None:
     document = json.loads(assemble(FACTS, outcome()).to_json())
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
-        "flows", "ports", "qps", "drops", "fidelity", "energy",
+        "flows", "ports", "qps", "drops", "impairments", "fidelity", "energy",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
     assert set(document["verdict"]) >= {"lossless", "trusted", "correct", "deadlock", "passed", "reasons"}

@@ -1,0 +1,205 @@
+"""What can be wrong with a link for a while, as an experiment's `timeline:` or `testbed impair` says it.
+
+Models only: what they come to for the data plane is worked out in `timeline.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from testbed.loss import random_loss
+from testbed.models import FileModel, Flag, Rate, Ratio, Time
+from testbed.profiles import Ber, Decibels
+from testbed.topology import parse_endpoint
+
+MAX_ENTRIES = 1_000
+MAX_STEPS = 1_000
+MAX_FLAPS = 10_000
+MAX_TRACE_POINTS = 10_000
+
+LOSSES = ("loss", "ber", "osnr_db", "margin_db")
+"""Settings that each say how frames are lost: only one of them can hold."""
+
+
+def _endpoint(text: str) -> str:
+    return str(parse_endpoint(text))
+
+
+def _positive(time_ps: int) -> int:
+    if time_ps <= 0:
+        raise ValueError("must last longer than 0")
+    return time_ps
+
+
+def _points(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError("a trace in a file can be named in an experiment file only; give its points")
+    return value
+
+
+Span = Annotated[Time, AfterValidator(_positive)]
+Lanes = Annotated[int, Field(strict=True, ge=0)]
+Burst = Annotated[float, Field(ge=1)]
+Direction = Literal["both", "out", "in"]
+EndpointText = Annotated[
+    str,
+    AfterValidator(_endpoint),
+    WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9-]*:eth[1-9][0-9]*$", "examples": ["leaf-a:eth9"]}),
+]
+
+
+class Impairment(FileModel):
+    """How a link shall be; what is left out stays as it is.
+
+    `loss` is independent from frame to frame, or comes in bursts of `burst` frames on average. `ber`, `osnr-db` and
+    `margin-db` are operating points of a link with a profile. `drain` keeps the sending port from starting anything new.
+    """
+
+    delay: Time | None = None
+    jitter: Time | None = None
+    loss: Ratio | None = None
+    burst: Burst | None = None
+    ber: Ber | None = None
+    osnr_db: Decibels | None = None
+    margin_db: Decibels | None = None
+    rate: Rate | None = None
+    lanes_down: Lanes | None = None
+    down: Flag | None = None
+    up: Flag | None = None
+    drain: Flag | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Impairment:
+        if not self.model_fields_set:
+            raise ValueError("nothing is impaired; give at least one setting")
+        given = [name.replace("_", "-") for name in LOSSES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say the same thing, how frames are lost; give one")
+        if self.down is not None and self.up is not None and self.down == self.up:
+            raise ValueError("a link is either up or down")
+        if self.burst is not None and self.loss is None and "loss" not in self._ramped():
+            raise ValueError("a burst needs a loss")
+        if self.loss is not None:
+            random_loss(self.loss, self.burst)
+        return self
+
+    def _ramped(self) -> Mapping[str, Any]:
+        """Return what changes steadily."""
+        return {}
+
+    @property
+    def carrier(self) -> bool | None:
+        """Whether the link is to be up, None if that is not said."""
+        if self.up is not None:
+            return self.up
+        return None if self.down is None else not self.down
+
+
+class Flap(FileModel):
+    """A link that goes down at the start of each `period`, for a share `duty` of it, `count` times or while it lasts."""
+
+    period: Span
+    duty: Annotated[Ratio, Field(gt=0, lt=1)] = 0.5
+    count: Annotated[int, Field(strict=True, ge=1, le=MAX_FLAPS)] | None = None
+
+
+class Ramp(FileModel):
+    """Settings that go from one value to another in so many equal steps; `over` is left out where `for` says it."""
+
+    delay: tuple[Time, Time] | None = None
+    jitter: tuple[Time, Time] | None = None
+    loss: tuple[Ratio, Ratio] | None = None
+    ber: tuple[Ber, Ber] | None = None
+    osnr_db: tuple[Decibels, Decibels] | None = None
+    margin_db: tuple[Decibels, Decibels] | None = None
+    rate: tuple[Rate, Rate] | None = None
+    steps: Annotated[int, Field(strict=True, ge=1, le=MAX_STEPS)] = 10
+    over: Span | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Ramp:
+        if not self.fields():
+            raise ValueError("nothing changes; give a setting and two values, as delay: [80us, 400us]")
+        given = [name.replace("_", "-") for name in LOSSES if name in self.fields()]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say the same thing, how frames are lost; give one")
+        return self
+
+    def fields(self) -> dict[str, tuple[Any, Any]]:
+        """Return the settings that change, each from one value to another."""
+        names = [name for name in type(self).model_fields if name not in ("steps", "over")]
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class TracePoint(FileModel):
+    """From `time` on, counted from the entry's `at`, a link is like this; what is left out stays."""
+
+    time: Time
+    rate: Rate | None = None
+    delay: Time | None = None
+    jitter: Time | None = None
+    loss: Ratio | None = None
+
+
+Trace = Annotated[tuple[TracePoint, ...], Field(min_length=1, max_length=MAX_TRACE_POINTS)]
+_TRACE_SCHEMA = {
+    "type": ["string", "array", "null"],
+    "description": "CSV file beside the experiment with the columns time and any of rate, delay, jitter, loss; or points",
+    "examples": ["trace.csv", [{"time": "0ms", "rate": "50G"}]],
+}
+
+
+class TimedImpairment(Impairment):
+    """An impairment that may also flap, ramp, or follow a trace: a CSV file beside the experiment, or its points."""
+
+    flap: Flap | None = None
+    ramp: Ramp | None = None
+    trace: Annotated[Trace | None, BeforeValidator(_points), WithJsonSchema(_TRACE_SCHEMA)] = None
+
+    @model_validator(mode="after")
+    def _once(self) -> TimedImpairment:
+        ramped = self._ramped()
+        both = [name for name in ramped if getattr(self, name) is not None]
+        if both:
+            raise ValueError(f"{both[0].replace('_', '-')} is given outright and as a ramp")
+        if any(name in ramped for name in LOSSES) and any(getattr(self, name) is not None for name in LOSSES):
+            raise ValueError("how frames are lost is given outright and as a ramp")
+        for value in ramped.get("loss", ()):
+            random_loss(value, self.burst)
+        if self.flap is not None and self.carrier is not None:
+            raise ValueError("a link that flaps is neither up nor down; give one")
+        if self.trace is not None and any(a.time >= b.time for a, b in zip(self.trace, self.trace[1:], strict=False)):
+            raise ValueError("the points of a trace must be in the order of their times")
+        return self
+
+    def _ramped(self) -> Mapping[str, Any]:
+        return {} if self.ramp is None else self.ramp.fields()
+
+
+class TimelineEntry(FileModel):
+    """From `at` on, counted from the start of the first workload, a link is impaired, for good or `for` a while.
+
+    `direction` is seen from the named port: `out` is what it sends, `in` what it receives. When the while is over the
+    link is as if this entry had never been.
+    """
+
+    at: Time
+    link: EndpointText
+    impair: TimedImpairment
+    for_: Span | None = Field(default=None, alias="for")
+    direction: Direction = "both"
+
+    @model_validator(mode="after")
+    def _ends(self) -> TimelineEntry:
+        if self.impair.ramp is not None and self.impair.ramp.over is None and self.for_ is None:
+            raise ValueError("a ramp needs a time: over, or for")
+        flap = self.impair.flap
+        if flap is not None and flap.count is None:
+            if self.for_ is None:
+                raise ValueError("a flapping link needs an end: count, or for")
+            if self.for_ > flap.period * MAX_FLAPS:
+                raise ValueError(f"a link cannot flap more than {MAX_FLAPS} times")
+        return self

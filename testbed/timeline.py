@@ -1,0 +1,289 @@
+"""A timeline as the list of changes that the data plane makes, and the log of what it made of them.
+
+Each entry of a timeline lays values over a link for a span of time. What holds at any moment is, for each setting, the
+value laid last of those that have not ended: so the end of one entry uncovers what was there before, whatever was laid
+and lifted in between. Ramps, flaps and traces are many short spans.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from testbed.errors import ExperimentError, Fault
+from testbed.execution import LIMIT_PS
+from testbed.experiment import Experiment
+from testbed.impairments import LOSSES, Flap, Ramp, TimelineEntry, TracePoint
+from testbed.link_state import (
+    Asked,
+    SettingError,
+    State,
+    asked_of,
+    ends_of,
+    find_port,
+    losses,
+    state_of,
+    ways_of,
+)
+from testbed.topology import Lab
+from testbed.units import format_time
+
+Json = dict[str, Any]
+
+MAX_SPANS = 100_000
+"""Of all entries together: bounds the work for a file from a stranger."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A value of one field from `start` to `end` (None: for good), laid by an entry."""
+
+    start: int
+    end: int | None
+    entry: int
+    field: str
+    value: Any
+
+
+@dataclass(slots=True)
+class _Layers:
+    """What lies on one direction of a link: by field, the spans that have begun and not ended."""
+
+    active: dict[str, list[_Span]] = field(default_factory=lambda: defaultdict(list))
+
+    def asked(self) -> Asked:
+        """Return the uppermost values. Spans are added in order, so the last of those that began latest is on top."""
+        return {name: max(spans, key=_began).value for name, spans in self.active.items() if spans}
+
+
+def _began(span: _Span) -> tuple[int, int]:
+    return span.start, span.entry
+
+
+def expand(lab: Lab, experiment: Experiment) -> list[Json]:
+    """Return the changes that a timeline comes to, in the order of time, link and way (ARCHITECTURE section 4).
+
+    Raises ExperimentError with every entry that names no port, ends after any run could, or asks for what its link
+    cannot have.
+    """
+    spans: defaultdict[tuple[int, int], list[_Span]] = defaultdict(list)
+    faults: list[Fault] = []
+    limit_ps = _longest(experiment)
+    total = 0
+    for number, entry in enumerate(experiment.timeline):
+        faults += _outside(experiment, number, entry, limit_ps)
+        try:
+            link, way_out = find_port(lab, entry.link)
+        except SettingError as error:
+            faults.append(experiment.fault(("timeline", number, "link"), str(error)))
+            continue
+        laid = list(_spans(number, entry))
+        total += len(laid)
+        for way in ways_of(way_out, entry.direction):
+            spans[link, way] += laid
+    if total > MAX_SPANS:
+        raise ExperimentError([experiment.fault(("timeline",), f"more than {MAX_SPANS} steps")])
+    changes: list[Json] = []
+    for (link, way), laid in spans.items():
+        changes += _changes(lab, experiment, (link, way), laid, faults)
+    if faults:
+        raise ExperimentError(faults)
+    return sorted(changes, key=lambda change: (change["at_ps"], change["link"], change["way"]))
+
+
+def _longest(experiment: Experiment) -> int:
+    """Return the nominal time after which the last workload is given up."""
+    workload = experiment.workload
+    return LIMIT_PS * len(workload.sizes) * workload.iterations * (2 if workload.in_place else 1)
+
+
+def _outside(experiment: Experiment, number: int, entry: TimelineEntry, limit_ps: int) -> Iterator[Fault]:
+    for key, time_ps in (("at", entry.at), ("for", entry.at + (entry.for_ or 0))):
+        if time_ps > limit_ps:
+            message = (
+                f"timeline outside the run: {format_time(time_ps)}, and a run is given up after {format_time(limit_ps)}"
+            )
+            yield experiment.fault(("timeline", number, key), message)
+            return
+
+
+def _spans(number: int, entry: TimelineEntry) -> Iterator[_Span]:
+    """Yield what an entry lays: plain settings first, so that steps of the same moment lie on top of them."""
+    end = None if entry.for_ is None else entry.at + entry.for_
+    impair = entry.impair
+    for name, value in asked_of(impair).items():
+        yield _Span(entry.at, end, number, name, value)
+    steps: list[tuple[int, int | None, str, Any]] = []
+    if impair.ramp is not None:
+        steps += _ramp(entry.at, impair.ramp, impair.ramp.over or entry.for_ or 0, impair.burst)
+    if impair.flap is not None:
+        steps += _flaps(entry.at, impair.flap, entry.for_)
+    if impair.trace is not None:
+        steps += _trace(entry.at, impair.trace)
+    for start, stop, name, value in steps:
+        if end is None or start < end:
+            yield _Span(start, end if stop is None or (end is not None and stop > end) else stop, number, name, value)
+
+
+def _ramp(at: int, ramp: Ramp, over: int, burst: float | None) -> Iterator[tuple[int, int | None, str, Any]]:
+    for name, (first, last) in ramp.fields().items():
+        for step in range(ramp.steps + 1):
+            if isinstance(first, int):
+                value = first + (last - first) * step // ramp.steps
+            else:
+                # The ends exactly as they were given, whatever rounding does between.
+                value = last if step == ramp.steps else first + (last - first) * step / ramp.steps
+            start = at + over * step // ramp.steps
+            stop = at + over * (step + 1) // ramp.steps if step < ramp.steps else None
+            yield start, stop, *_named(name, value, burst)
+
+
+def _named(name: str, value: Any, burst: float | None) -> tuple[str, Any]:
+    return ("losses", losses(name, value, burst)) if name in LOSSES else (name, value)
+
+
+def _flaps(at: int, flap: Flap, lasting: int | None) -> Iterator[tuple[int, int | None, str, Any]]:
+    down = max(1, round(flap.period * flap.duty))
+    count = flap.count if flap.count is not None else -(-(lasting or 0) // flap.period)
+    for number in range(count):
+        start = at + number * flap.period
+        yield start, start + down, "carrier", False
+
+
+def _trace(at: int, points: Sequence[TracePoint]) -> Iterator[tuple[int, int | None, str, Any]]:
+    for name in ("rate", "delay", "jitter", "loss"):
+        said = [(at + point.time, value) for point in points if (value := getattr(point, name)) is not None]
+        ends = [*(start for start, _ in said[1:]), None]
+        for (start, value), stop in zip(said, ends, strict=False):
+            yield start, stop, *_named(name, value, None)
+
+
+def _changes(
+    lab: Lab, experiment: Experiment, place: tuple[int, int], spans: Sequence[_Span], faults: list[Fault]
+) -> Iterator[Json]:
+    """Yield what changes on one direction of a link, moment by moment; note what it cannot be."""
+    index, way = place
+    link = lab.links[index]
+    starts: defaultdict[int, list[_Span]] = defaultdict(list)
+    ends: defaultdict[int, list[_Span]] = defaultdict(list)
+    for span in spans:
+        starts[span.start].append(span)
+        if span.end is not None:
+            ends[span.end].append(span)
+    layers = _Layers()
+    before = state_of(lab, link, way, {})
+    for moment in sorted(starts.keys() | ends.keys()):
+        for span in ends[moment]:
+            layers.active[span.field].remove(span)
+        for span in starts[moment]:
+            layers.active[span.field].append(span)
+        try:
+            now = state_of(lab, link, way, layers.asked())
+        except SettingError as error:
+            # What ends cannot be wrong, but it can uncover what was wrong already and is noted.
+            for number in sorted({span.entry for span in starts[moment]}):
+                faults.append(_misfit(experiment, number, error))
+            continue
+        if changed := difference(before, now):
+            yield {"link": index, "way": way, "at_ps": moment, **changed, "label": _label(starts[moment], ends[moment])}
+        before = now
+
+
+def _misfit(experiment: Experiment, number: int, error: SettingError) -> Fault:
+    """Blame the setting if the entry has it as such, else the ramp or trace that came to it."""
+    impair = experiment.timeline[number].impair
+    plain = getattr(impair, error.key.replace("-", "_"), None) is not None
+    inner = next((name for name in ("ramp", "trace") if getattr(impair, name) is not None), None)
+    path = (error.key,) if plain or inner is None else (inner, error.key) if inner == "ramp" else (inner,)
+    return experiment.fault(("timeline", number, "impair", *path), str(error))
+
+
+def difference(before: State, now: State) -> State:
+    """Return the keys whose values differ, with their values now."""
+    return {key: value for key, value in now.items() if value != before[key]}
+
+
+def _label(starts: Sequence[_Span], ends: Sequence[_Span]) -> str:
+    begun = {span.entry for span in starts}
+    over = {span.entry for span in ends} - begun
+    return ", ".join([*(f"timeline[{n}]" for n in sorted(begun)), *(f"timeline[{n}] over" for n in sorted(over))])
+
+
+def log(
+    lab: Lab, changes: Sequence[Json], report: Mapping[str, Any], start_ps: int, end_ps: int | None = None
+) -> list[Json]:
+    """Return what was asked of links and when it took place, for run.json: in the order of that, the rest in the end.
+
+    Times count from `start_ps`, the start of the first workload. A change that did not take place before `end_ps`, the
+    end of the last one, has `at_ns` null.
+    """
+    waiting = [_key(change, change["at_ps"]) for change in changes]
+    rows = []
+    for entry in report.get("impairments", ()):
+        if entry["at_ps"] < start_ps or (end_ps is not None and entry["at_ps"] > end_ps):
+            continue
+        key = _key(entry, entry["asked_ps"] - start_ps)
+        if key in waiting:
+            waiting.remove(key)
+        rows.append(_row(lab, entry, entry["asked_ps"] - start_ps, entry["at_ps"] - start_ps))
+    missed = [change for change in changes if _key(change, change["at_ps"]) in waiting]
+    return [*rows, *(_row(lab, change, change["at_ps"], None) for change in missed)]
+
+
+def _key(change: Mapping[str, Any], asked_ps: int) -> tuple[int, int, int]:
+    return change["link"], change["way"], asked_ps
+
+
+def _row(lab: Lab, change: Mapping[str, Any], asked_ps: int, at_ps: int | None) -> Json:
+    source, target = ends_of(lab.links[change["link"]], change["way"])
+    return {
+        "link": source,
+        "to": target,
+        "asked_ns": asked_ps / 1000,
+        "at_ns": None if at_ps is None else at_ps / 1000,
+        "set": described(change),
+        "label": change.get("label", ""),
+    }
+
+
+def described(state: Mapping[str, Any]) -> Json:
+    """Return the settings in a change or a state as run.json has them."""
+    names = {"delay_ps": "delay_ns", "jitter_ps": "jitter_ns", "loss_process": "loss"}
+    return {
+        names.get(key, key): state[key] / 1000 if key.endswith("_ps") else state[key]
+        for key in ("delay_ps", "jitter_ps", "loss_process", "rate_bps", "up", "drain")
+        if key in state
+    }
+
+
+def never_reached(experiment: Experiment, rows: Sequence[Json]) -> list[Fault]:
+    """Return a fault for each entry of a timeline of which nothing took place: it lies outside the run."""
+    reached = {row["label"] for row in rows if row["at_ns"] is not None}
+    names = {name.removesuffix(" over") for label in reached for name in label.split(", ")}
+    asked = {name for row in rows for name in row["label"].split(", ")}
+    return [
+        experiment.fault(
+            ("timeline", number, "at"), f"timeline outside the run: it was over before {format_time(entry.at)}"
+        )
+        for number, entry in enumerate(experiment.timeline)
+        if f"timeline[{number}]" in asked - names
+    ]
+
+
+def cut_off(lab: Lab, rows: Sequence[Json]) -> list[str]:
+    """Say which directions of links were left down or drained, one line each, with the time since when."""
+    since: dict[tuple[str, str], str] = {
+        ends_of(link, way): "down from the beginning" for link in lab.links for way in (0, 1) if not link.carrier
+    }
+    for row in rows:
+        place = row["link"], row["to"]
+        for key, value, what in (("up", False, "down"), ("drain", True, "drained")):
+            if row["at_ns"] is None or key not in row["set"]:
+                continue
+            if row["set"][key] is value:
+                since[place] = f"{what} since {row['at_ns'] / 1e6:g} ms ({row['label']})"
+            elif since.get(place, "").startswith(what):
+                del since[place]
+    return [f"link {source} to {target} is {what}" for (source, target), what in since.items()]
