@@ -242,6 +242,8 @@ def _check_lab(topic_lab: str, body: BaseModel) -> None:
                 raise UsageError("plan.lab: not a safe identifier")
         case messages.LabBody(lab=name) | messages.RunBody(lab=name) | messages.PortBody(lab=name):
             meant = name
+        case messages.ImpairBody(lab=name):
+            meant = name
         case _:
             meant = messages.NO_LAB
     if meant != topic_lab:

@@ -24,6 +24,7 @@ from testbed.commands import (
     destroy,
     doctor,
     execute,
+    impair,
     inspect,
     profiles,
     run,
@@ -51,6 +52,7 @@ app.command("inspect")(inspect.inspect)
 # What follows the node is the program's own, dashes and all.
 app.command("exec", context_settings={"ignore_unknown_options": True})(execute.execute)
 app.command("capture")(capture.capture)
+app.add_typer(impair.app, name="impair")
 app.command("destroy")(destroy.destroy)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)

@@ -64,13 +64,16 @@ async def _found(target: Target) -> AsyncIterator[Caller | None]:
         yield caller
 
 
+def _deployment(trial: Trial, dilation: int) -> Document:
+    return {"plan": trial.plan, "dilation": dilation, "topology": trial.lab.model_dump(mode="json")}
+
+
 def deploy(target: Target, trial: Trial, dilation: int) -> Document:
     """Bring a lab up and leave it up. Returns {"lab", "changed"}. A lab that is up the same way is left alone."""
 
     async def work() -> Document:
         async with _started(target) as caller:
-            body = {"plan": trial.plan, "dilation": dilation}
-            return await caller.request("deploy", body, lab=trial.lab.name)
+            return await caller.request("deploy", _deployment(trial, dilation), lab=trial.lab.name)
 
     return asyncio.run(work())
 
@@ -95,7 +98,7 @@ def run(
         async with _started(target) as caller:
             stood_before = any(row["lab"] == lab for row in (await caller.request("list"))["labs"])
             try:
-                await caller.request("deploy", {"plan": trial.plan, "dilation": dilation}, lab=lab)
+                await caller.request("deploy", _deployment(trial, dilation), lab=lab)
                 body = {"lab": lab, "spec": trial.spec(), "pcap": str(pcap.absolute()) if pcap else None}
                 return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))
             finally:
@@ -179,6 +182,23 @@ def inspect(target: Target, lab: str | None) -> list[Document]:
     if lab is not None and not rows:
         raise UsageError(f"no lab {lab} is deployed")
     return rows
+
+
+def impair(
+    target: Target, lab: str, end: tuple[str, str], action: str, direction: str, settings: Document
+) -> list[Document]:
+    """Set, show or reset how the link at a port of a running lab is; return one row a direction: see `LinkDesk.show`."""
+
+    async def work() -> list[Document]:
+        async with _found(target) as caller:
+            if caller is None:
+                raise UsageError(f"no lab {lab} is running on this machine")
+            body = {"lab": lab, "node": end[0], "port": end[1], "action": action, "direction": direction}
+            reply = await caller.request("impair", {**body, "settings": settings}, lab=lab)
+            rows: list[Document] = reply["directions"]
+            return rows
+
+    return asyncio.run(work())
 
 
 def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:

@@ -55,7 +55,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Verb = Literal["ping", "list", "deploy", "destroy", "inspect", "run", "capture_points", "shutdown"]
+Verb = Literal["ping", "list", "deploy", "destroy", "inspect", "run", "capture_points", "impair", "shutdown"]
 
 
 class Request(_Message):
@@ -90,12 +90,13 @@ class LabBody(_Message):
 class DeployBody(_Message):
     """Build a lab in the system and start its data plane.
 
-    `plan` is the fabric plan, `dilation` the wall seconds of one nominal second. Deploying the same plan again
-    changes nothing.
+    `plan` is the fabric plan, `dilation` the wall seconds of one nominal second; `topology` is the lab that the plan is
+    of, for verbs that change it later. Deploying the same plan again changes nothing.
     """
 
     plan: dict[str, Any]
     dilation: Annotated[int, Field(ge=1, le=1_000_000)]
+    topology: dict[str, Any] | None = None
 
 
 class RunBody(_Message):
@@ -114,6 +115,20 @@ class PortBody(_Message):
     port: Name
 
 
+class ImpairBody(_Message):
+    """Change what one port of a lab sends, receives, or both; show it; or make it as planned again.
+
+    `settings` is for `set` only, and what an `Impairment` of an experiment's timeline can have.
+    """
+
+    lab: Name
+    node: Name
+    port: Name
+    action: Literal["set", "show", "reset"]
+    direction: Literal["both", "out", "in"] = "both"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
 BODIES: dict[str, type[_Message]] = {
     "ping": NoBody,
     "list": NoBody,
@@ -122,6 +137,7 @@ BODIES: dict[str, type[_Message]] = {
     "inspect": LabBody,
     "run": RunBody,
     "capture_points": PortBody,
+    "impair": ImpairBody,
     "shutdown": NoBody,
 }
 

@@ -22,6 +22,9 @@ from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
 from testbed.kernel_part import Counters, KernelPart
+from testbed.link_desk import LinkDesk, read_impairment, read_lab
+from testbed.netem import Netem
+from testbed.topology import Lab
 
 Document = dict[str, Any]
 Progress = Callable[[Document], None]
@@ -57,6 +60,12 @@ class LabDriver(Protocol):
 
     def counters(self, lab: str) -> Counters:
         """Open the counters of the links that netem imposes."""
+
+    def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int) -> Netem:
+        """Change what netem does to the frames that leave an end of a link."""
+
+    def configured(self, lab: str, endpoint: str) -> Netem | None:
+        """Return what netem does to the frames that leave an end of a link."""
 
 
 class Interrupted(TestbedError):
@@ -110,6 +119,7 @@ class _Lab:
     dilation: int
     fabric: Fabric
     part: KernelPart
+    links: LinkDesk | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     interrupted: threading.Event = field(default_factory=threading.Event)
 
@@ -137,24 +147,29 @@ class LabOwner:
     def perform(self, verb: str, body: BaseModel, progress: Progress) -> Document:
         """Do one verb. Raise a `TestbedError` that says what is wrong, in the user's words."""
         match body:
-            case messages.DeployBody(plan=plan, dilation=dilation):
-                return self.deploy(plan, dilation)
+            case messages.DeployBody(plan=plan, dilation=dilation, topology=topology):
+                return self.deploy(plan, dilation, topology)
             case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
                 return self.run(lab, spec, pcap, progress)
             case messages.LabBody(lab=lab):
                 return self.destroy(lab) if verb == "destroy" else self.inspect(lab)
             case messages.PortBody(lab=lab, node=node, port=port):
                 return self.capture_points(lab, node, port)
+            case messages.ImpairBody(lab=lab):
+                return self.impair(lab, body)
         # `ping` and `shutdown` have nothing to do here: to be answered is all they ask for.
         return {"labs": self.list()} if verb == "list" else {}
 
-    def deploy(self, plan: Document, dilation: int) -> Document:
+    def deploy(self, plan: Document, dilation: int, topology: Document | None = None) -> Document:
         """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.
+
+        `topology` is the lab of the plan, without which its links cannot be changed later.
 
         Raises `UsageError` when the lab is up with another plan or dilation, `DriverError` when a dead agent left another
         lab of this name. Undoes what it did when it fails.
         """
         lab = str(plan["lab"])
+        described = None if topology is None else read_lab(topology, plan)
         with self._building_lock(lab):
             present = self._labs.get(lab)
             if present is not None:
@@ -165,7 +180,7 @@ class LabOwner:
             emulations = self._driver.emulations(plan, dilation)
             attachments = self._driver.deploy(plan, dilation)
             try:
-                self._labs[lab] = self._start(plan, dilation, emulations, attachments)
+                self._labs[lab] = self._start(plan, dilation, emulations, attachments, described)
             except BaseException:
                 if not stood_before:
                     self._driver.destroy(lab)
@@ -173,14 +188,21 @@ class LabOwner:
             return {"lab": lab, "changed": True}
 
     def _start(
-        self, plan: Document, dilation: int, emulations: Sequence[Emulation], attachments: Sequence[Mapping[str, Any]]
+        self,
+        plan: Document,
+        dilation: int,
+        emulations: Sequence[Emulation],
+        attachments: Sequence[Mapping[str, Any]],
+        described: Lab | None,
     ) -> _Lab:
         """Open the data plane of a lab that stands, for what the kernel does not do itself."""
         netem = any(link.mode == "netem" for link in emulations)
         part = KernelPart(plan, dilation, emulations, self._driver.counters(str(plan["lab"])) if netem else None)
         try:
             own = json.dumps(emulation.for_netem(plan, emulations))
-            return _Lab(plan, dilation, self._make_fabric(own, dilation, json.dumps(list(attachments))), part)
+            fabric = self._make_fabric(own, dilation, json.dumps(list(attachments)))
+            links = described and LinkDesk(described, fabric, self._driver, part, emulations, dilation)
+            return _Lab(plan, dilation, fabric, part, links)
         except BaseException:
             part.close()
             raise
@@ -220,6 +242,8 @@ class LabOwner:
         finally:
             if pcap is not None:
                 present.fabric.capture(None)
+            if present.links is not None:
+                present.links.settle()
         if "report" in document:
             document["report"] = present.part.complete(document["report"])
         return document
@@ -276,6 +300,21 @@ class LabOwner:
             points = [{"netns": self._driver.namespace_path(lab, n), "interface": p} for n, p in ends]
             return {"points": points}
         raise UsageError(f"lab {lab} has no port {node}:{port} with a link")
+
+    def impair(self, lab: str, body: messages.ImpairBody) -> Document:
+        """Change or show the link at a port, during a run too. Returns {"directions": [one row each]}."""
+        links = self._running(lab).links
+        if links is None:
+            raise UsageError(f"lab {lab} was deployed without its description; deploy it anew")
+        ways = links.ways(f"{body.node}:{body.port}", body.direction)
+        try:
+            if body.action == "set":
+                links.set(ways, read_impairment(body.settings))
+            elif body.action == "reset":
+                links.reset(ways)
+            return {"directions": links.show(ways)}
+        except OSError as error:
+            raise HostError(f"lab {lab}: {error}") from error
 
     def counters(self) -> tuple[dict[tuple[str, str, str], Document], int]:
         """Read the counters of all ports of all labs, by (lab, node, port); and the bytes of the reports they are from."""

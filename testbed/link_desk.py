@@ -1,0 +1,182 @@
+"""The links of a running lab: changed by hand, and shown as asked, as configured, and as measured."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from testbed import timeline
+from testbed.errors import UsageError
+from testbed.execution import Engine
+from testbed.impairments import Impairment
+from testbed.link_state import SettingError, State, asked_of, ends_of, find_port, state_of, ways_of
+from testbed.topology import Lab
+
+Document = dict[str, Any]
+Place = tuple[int, int]
+"""A link's index, and a way: 0 from its first end to its second, 1 back."""
+
+LABEL = "testbed impair"
+
+
+def read_lab(topology: Document, plan: Document) -> Lab:
+    """Read the lab of a plan from JSON data that may come from anywhere. Raises UsageError."""
+    try:
+        lab = Lab.model_validate(topology)
+    except ValidationError as error:
+        raise UsageError(f"topology: {error.error_count()} faults, the first: {error.errors()[0]['msg']}") from None
+    if (lab.name, len(lab.links)) != (plan["lab"], len(plan["links"])):
+        raise UsageError("topology: not the lab of the plan")
+    return lab
+
+
+def read_impairment(settings: Document) -> Impairment:
+    """Read what `impair set` asks for. Raises UsageError naming the option at fault."""
+    try:
+        return Impairment.model_validate(settings)
+    except ValidationError as error:
+        faults = []
+        for detail in error.errors(include_url=False):
+            option = f"--{detail['loc'][0]}: " if detail["loc"] else ""
+            text = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
+            faults.append(option + text)
+        raise UsageError("; ".join(faults)) from None
+
+
+class LinkDesk:
+    """What was asked of the links of one lab since it is up, and the data plane and driver that carry it out.
+
+    A driver that imposes part of it in the kernel has `impair(lab, node, port, state)`, and `configured(lab, node, port)`,
+    which reads back from the kernel what there is and is shown as such; both are about what a port sends.
+    """
+
+    def __init__(self, lab: Lab, engine: Engine, driver: object) -> None:
+        self._lab = lab
+        self._engine = engine
+        self._driver = driver
+        self._asked: dict[Place, Document] = {}
+        self._since: dict[Place, Document] = {}
+        self._lock = threading.Lock()
+
+    def ways(self, port: str, direction: str) -> list[Place]:
+        """Return the directions that are meant. Raises UsageError."""
+        try:
+            link, way_out = find_port(self._lab, port)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return [(link, way) for way in ways_of(way_out, direction)]
+
+    def set(self, places: Sequence[Place], impairment: Impairment) -> None:
+        """Change what an impairment names in each direction, and nothing else. Raises UsageError, changing nothing."""
+        said = asked_of(impairment)
+        with self._lock:
+            self._apply({place: {**self._asked.get(place, {}), **said} for place in places})
+
+    def reset(self, places: Sequence[Place]) -> None:
+        """Make each direction as it was planned."""
+        with self._lock:
+            self._apply({place: {} for place in places})
+
+    def settle(self) -> None:
+        """Undo what a timeline left on links: make each as it was asked for by hand, or else planned."""
+        with self._lock:
+            report = json.loads(self._engine.report())
+            places = sorted({(entry["link"], entry["way"]) for entry in report["impairments"]})
+            left = {}
+            for index, way in places:
+                asked = self._asked.get((index, way), {})
+                wanted = state_of(self._lab, self._lab.links[index], way, asked)
+                if self._configured(report, (index, way)) != wanted:
+                    left[index, way] = asked
+            if left:
+                self._apply(left)
+
+    def _apply(self, wanted: dict[Place, Document]) -> None:
+        states = {}
+        for (index, way), asked in wanted.items():
+            try:
+                states[index, way] = state_of(self._lab, self._lab.links[index], way, asked)
+            except SettingError as error:
+                raise UsageError(f"--{error.key}: {error}") from None
+        # The whole state, and not what differs: a timeline may have changed it in the meantime.
+        changes = [
+            {"link": index, "way": way, "at_ps": None, **state, "label": LABEL}
+            for (index, way), state in states.items()
+        ]
+        self._engine.impair(json.dumps(changes))
+        if impose := getattr(self._driver, "impair", None):
+            for (index, way), state in states.items():
+                node, _, port = ends_of(self._lab.links[index], way)[0].partition(":")
+                impose(self._lab.name, node, port, state)
+        self._asked.update(wanted)
+        report = json.loads(self._engine.report())
+        self._since.update({place: self._totals(report, place) for place in wanted})
+
+    def show(self, places: Sequence[Place]) -> list[Document]:
+        """Return a row for each direction: `asked`, `configured` and `measured`, with the units in the keys.
+
+        `configured` is what the data plane has, and under `kernel` what the driver read back. What is measured is since
+        the last change by hand, or since the lab is up: the loss of what the port sent, and its mean rate. What nothing
+        measured is null.
+        """
+        report = json.loads(self._engine.report())
+        return [self._row(report, place) for place in places]
+
+    def _row(self, report: Document, place: Place) -> Document:
+        index, way = place
+        link = self._lab.links[index]
+        source, target = ends_of(link, way)
+        asked = state_of(self._lab, link, way, self._asked.get(place, {}))
+        row: Document = {
+            "from": source,
+            "to": target,
+            "asked": timeline.described(asked),
+            "configured": timeline.described(self._configured(report, place)),
+            "measured": self._measured(report, place),
+        }
+        if read_back := getattr(self._driver, "configured", None):
+            node, _, port = source.partition(":")
+            row["kernel"] = read_back(self._lab.name, node, port)
+        return row
+
+    def _configured(self, report: Document, place: Place) -> State:
+        """Return the planned state with every change that took place since on it."""
+        index, way = place
+        state = state_of(self._lab, self._lab.links[index], way, {})
+        for entry in report["impairments"]:
+            if (entry["link"], entry["way"]) == place:
+                state |= {key: entry[key] for key in state if key in entry}
+        return state
+
+    def _totals(self, report: Document, place: Place) -> Document:
+        """Return what the sending port did so far, all priorities together."""
+        index, way = place
+        port = report["ports"].get(ends_of(self._lab.links[index], way)[0], {"priorities": {}})
+        counters = list(port["priorities"].values())
+        lost = {cause: sum(entry["drops"].get(cause, 0) for entry in counters) for cause in ("link", "outage")}
+        return {
+            "now_ps": report["now_ps"],
+            "frames": sum(entry["frames_tx"] for entry in counters),
+            "bytes": sum(entry["bytes_tx"] for entry in counters),
+            **lost,
+        }
+
+    def _measured(self, report: Document, place: Place) -> Document:
+        now = self._totals(report, place)
+        before = self._since.get(place) or dict.fromkeys(now, 0)
+        past = {key: now[key] - before[key] for key in now}
+        frames, lost = past["frames"], past["link"]
+        return {
+            "over_ns": past["now_ps"] / 1000,
+            "frames": frames,
+            "lost": lost,
+            "outage": past["outage"],
+            "loss": lost / frames if frames else None,
+            "rate_bps": round(past["bytes"] * 8 * 10**12 / past["now_ps"]) if past["now_ps"] else None,
+            # No frame says when it was sent, and a probe would cross more links than this one.
+            "delay_ns": None,
+        }

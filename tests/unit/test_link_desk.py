@@ -1,0 +1,155 @@
+"""Links of a running lab, changed by hand: only what is named changes, and all of it can be taken back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from testbed.errors import UsageError
+from testbed.link_desk import LinkDesk, read_impairment, read_lab
+from testbed.topology import load_lab
+
+SPAN = "border-a:eth2"
+
+
+@dataclass
+class FakeEngine:
+    """An engine on which changes take place at once; `tick` lets the port of the span send."""
+
+    now_ps: int = 0
+    log: list[dict[str, Any]] = field(default_factory=list)
+    frames: int = 0
+    lost: int = 0
+
+    def impair(self, changes: str) -> None:
+        for change in json.loads(changes):
+            assert change["at_ps"] is None
+            entry = {key: value for key, value in change.items() if key != "at_ps"}
+            self.log.append({**entry, "asked_ps": self.now_ps, "at_ps": self.now_ps})
+
+    def tick(self, frames: int, lost: int) -> None:
+        self.now_ps += 10**9
+        self.frames += frames
+        self.lost += lost
+
+    def report(self) -> str:
+        drops = {"headroom": 0, "buffer": 0, "link": self.lost, "outage": 0, "watchdog": 0}
+        counters = {"frames_tx": self.frames, "bytes_tx": self.frames * 1000, "drops": drops}
+        ports = {SPAN: {"rate_bps": 10**11, "priorities": {"3": counters}}}
+        return json.dumps({"now_ps": self.now_ps, "ports": ports, "impairments": self.log})
+
+
+def desk(engine: FakeEngine, driver: object = None) -> LinkDesk:
+    return LinkDesk(load_lab("two-dc"), engine, driver)  # type: ignore[arg-type]
+
+
+def test_only_what_is_named_changes() -> None:
+    links = desk(FakeEngine())
+    ways = links.ways(SPAN, "out")
+    (planned,) = links.show(ways)
+    links.set(ways, read_impairment({"delay": "2ms"}))
+    links.set(ways, read_impairment({"loss": "1%", "burst": 2}))
+    (row,) = links.show(ways)
+    assert row["asked"] == {**planned["asked"], "delay_ns": 2e6, "loss": row["asked"]["loss"]}
+    assert row["asked"]["loss"]["kind"] == "gilbert-elliott"
+    assert row["configured"] == row["asked"]
+    assert links.show(links.ways(SPAN, "in"))[0]["configured"] == links.show(links.ways(SPAN, "in"))[0]["asked"]
+    assert links.show(links.ways(SPAN, "in"))[0]["asked"]["delay_ns"] == planned["asked"]["delay_ns"]
+    links.reset(ways)
+    (after,) = links.show(ways)
+    assert (after["asked"], after["configured"]) == (planned["asked"], planned["asked"])
+
+
+def test_directions_are_seen_from_the_port() -> None:
+    links = desk(FakeEngine())
+    assert [(row["from"], row["to"]) for row in links.show(links.ways("border-b:eth2", "out"))] == [
+        ("border-b:eth2", "border-a:eth2")
+    ]
+    assert links.ways("border-b:eth2", "in") == links.ways("border-a:eth2", "out")
+    assert sorted(links.ways(SPAN, "both")) == [(6, 0), (6, 1)]
+
+
+def test_measured_is_since_the_last_change() -> None:
+    engine = FakeEngine()
+    links = desk(engine)
+    ways = links.ways(SPAN, "out")
+    engine.tick(frames=500, lost=100)
+    assert links.show(ways)[0]["measured"]["loss"] == 0.2
+    links.set(ways, read_impairment({"loss": 0.01}))
+    assert links.show(ways)[0]["measured"]["loss"] is None, "nothing was sent since"
+    engine.tick(frames=1000, lost=10)
+    measured = links.show(ways)[0]["measured"]
+    assert measured == {
+        "over_ns": 1e6, "frames": 1000, "lost": 10, "outage": 0, "loss": 0.01, "rate_bps": 8 * 10**9, "delay_ns": None
+    }  # fmt: skip
+
+
+def test_what_a_timeline_left_is_undone_and_what_a_hand_set_stays() -> None:
+    engine = FakeEngine()
+    links = desk(engine)
+    links.set(links.ways(SPAN, "out"), read_impairment({"rate": "50G"}))
+    left = [{"link": 6, "way": way, "at_ps": None, "up": False, "label": "timeline[0]"} for way in (0, 1)]
+    engine.impair(json.dumps(left))
+    assert [row["configured"]["up"] for row in links.show(links.ways(SPAN, "both"))] == [False, False]
+    links.settle()
+    rows = links.show(links.ways(SPAN, "both"))
+    assert [(row["configured"]["up"], row["configured"]["rate_bps"]) for row in rows] == [
+        (True, 50 * 10**9), (True, 100 * 10**9)
+    ]  # fmt: skip
+    before = len(engine.log)
+    links.settle()
+    assert len(engine.log) == before, "nothing is left to undo"
+
+
+def test_a_driver_that_imposes_is_told_and_asked() -> None:
+    class Driver:
+        def __init__(self) -> None:
+            self.told: list[tuple[str, str, str, int]] = []
+
+        def impair(self, lab: str, node: str, port: str, state: dict[str, Any]) -> None:
+            self.told.append((lab, node, port, state["delay_ps"]))
+
+        def configured(self, lab: str, node: str, port: str) -> dict[str, Any]:
+            return {"delay_ns": 1_999_999}
+
+    driver = Driver()
+    links = desk(FakeEngine(), driver)
+    links.set(links.ways(SPAN, "in"), read_impairment({"delay": "2ms"}))
+    assert driver.told == [("two-dc", "border-b", "eth2", 2 * 10**9)]
+    assert links.show(links.ways(SPAN, "in"))[0]["kernel"] == {"delay_ns": 1_999_999}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": 2}, "--loss: .*between 0 and 1"),
+        ({"ber": 0.6}, "--ber: .*at most 0.5"),
+        ({"rate": "400G"}, "--rate: 400G is more than the 100G"),
+        ({"margin-db": 1.0}, "--margin-db: belongs to links with a profile"),
+        ({"lanes-down": 1}, "--lanes-down: belongs to links with a profile"),
+        ({"burst": 2}, "a burst needs a loss"),
+        ({"flap": {"period": "1ms"}}, "--flap"),
+        ({}, "nothing is impaired"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(settings: dict[str, Any], message: str) -> None:
+    engine = FakeEngine()
+    links = desk(engine)
+    with pytest.raises(UsageError, match=message):
+        links.set(links.ways(SPAN, "both"), read_impairment(settings))
+    assert engine.log == []
+
+
+def test_ports_and_labs_that_are_not_there() -> None:
+    with pytest.raises(UsageError, match='no port "border-a:eth7"'):
+        desk(FakeEngine()).ways("border-a:eth7", "both")
+    lab = load_lab("two-dc")
+    with pytest.raises(UsageError, match="not the lab of the plan"):
+        read_lab(lab.model_dump(mode="json"), {"lab": "other", "links": []})
+    with pytest.raises(UsageError, match=r"topology: .* faults"):
+        read_lab({"name": 3}, {"lab": "two-dc", "links": []})
+    plan = {"lab": "two-dc", "links": [{}] * len(lab.links)}
+    assert read_lab(json.loads(json.dumps(lab.model_dump(mode="json"))), plan) == lab
