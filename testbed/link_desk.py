@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from testbed import timeline
+from testbed import emulation, timeline
+from testbed.emulation import Emulation
 from testbed.errors import UsageError
 from testbed.execution import Engine
 from testbed.impairments import Impairment
+from testbed.kernel_part import KernelPart
 from testbed.link_state import SettingError, State, asked_of, ends_of, find_port, state_of, ways_of
+from testbed.netem import Netem
 from testbed.topology import Lab
 
 Document = dict[str, Any]
@@ -21,6 +24,19 @@ Place = tuple[int, int]
 """A link's index, and a way: 0 from its first end to its second, 1 back."""
 
 LABEL = "testbed impair"
+
+_NETEM_KEYS = ("delay_ps", "jitter_ps", "loss_process")
+"""What the kernel imposes where a link is netem's; the rest is the data plane's in any case."""
+
+
+class Driver(Protocol):
+    """What is needed of a driver: netem at an end of a link (`node:port`), changed and read back."""
+
+    def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int) -> Netem:
+        """Change what netem does to the frames that leave there."""
+
+    def configured(self, lab: str, endpoint: str) -> Netem | None:
+        """Return what it does to them, as the kernel says."""
 
 
 def read_lab(topology: Document, plan: Document) -> Lab:
@@ -48,16 +64,17 @@ def read_impairment(settings: Document) -> Impairment:
 
 
 class LinkDesk:
-    """What was asked of the links of one lab since it is up, and the data plane and driver that carry it out.
+    """What was asked of the links of one lab since it is up, and the data plane and the kernel that carry it out."""
 
-    A driver that imposes part of it in the kernel has `impair(lab, node, port, state)`, and `configured(lab, node, port)`,
-    which reads back from the kernel what there is and is shown as such; both are about what a port sends.
-    """
-
-    def __init__(self, lab: Lab, engine: Engine, driver: object) -> None:
+    def __init__(
+        self, lab: Lab, engine: Engine, driver: Driver, part: KernelPart, emulations: Sequence[Emulation], dilation: int
+    ) -> None:
         self._lab = lab
         self._engine = engine
         self._driver = driver
+        self._part = part
+        self._modes = [found.mode for found in emulations]
+        self._dilation = dilation
         self._asked: dict[Place, Document] = {}
         self._since: dict[Place, Document] = {}
         self._lock = threading.Lock()
@@ -84,7 +101,7 @@ class LinkDesk:
     def settle(self) -> None:
         """Undo what a timeline left on links: make each as it was asked for by hand, or else planned."""
         with self._lock:
-            report = json.loads(self._engine.report())
+            report = self._report()
             places = sorted({(entry["link"], entry["way"]) for entry in report["impairments"]})
             left = {}
             for index, way in places:
@@ -104,26 +121,40 @@ class LinkDesk:
                 raise UsageError(f"--{error.key}: {error}") from None
         # The whole state, and not what differs: a timeline may have changed it in the meantime.
         changes = [
-            {"link": index, "way": way, "at_ps": None, **state, "label": LABEL}
+            {"link": index, "way": way, "at_ps": None, **self._own(index, state), "label": LABEL}
             for (index, way), state in states.items()
         ]
+        for (index, way), state in states.items():
+            if self._modes[index] == "netem":
+                self._impose(ends_of(self._lab.links[index], way)[0], state)
         self._engine.impair(json.dumps(changes))
-        if impose := getattr(self._driver, "impair", None):
-            for (index, way), state in states.items():
-                node, _, port = ends_of(self._lab.links[index], way)[0].partition(":")
-                impose(self._lab.name, node, port, state)
         self._asked.update(wanted)
-        report = json.loads(self._engine.report())
+        report = self._report()
         self._since.update({place: self._totals(report, place) for place in wanted})
+
+    def _own(self, index: int, state: State) -> State:
+        """Return what of a state the data plane imposes."""
+        return {key: value for key, value in state.items() if self._modes[index] == "native" or key not in _NETEM_KEYS}
+
+    def _impose(self, endpoint: str, state: State) -> None:
+        try:
+            self._driver.impair(self._lab.name, endpoint, {key: state[key] for key in _NETEM_KEYS}, self._dilation)
+        except ValueError as error:
+            raise UsageError(f"{endpoint}: {error}") from None
+        if state["loss_process"] is not None:
+            self._part.expect_losses(endpoint)
+
+    def _report(self) -> Document:
+        return self._part.complete(json.loads(self._engine.report()))
 
     def show(self, places: Sequence[Place]) -> list[Document]:
         """Return a row for each direction: `asked`, `configured` and `measured`, with the units in the keys.
 
-        `configured` is what the data plane has, and under `kernel` what the driver read back. What is measured is since
-        the last change by hand, or since the lab is up: the loss of what the port sent, and its mean rate. What nothing
-        measured is null.
+        `configured` is what the data plane has and, where the link is netem's, what was read back from the kernel. What is
+        measured is since the last change by hand, or since the lab is up: the loss of what the port sent, and its mean
+        rate. What nothing measured is null.
         """
-        report = json.loads(self._engine.report())
+        report = self._report()
         return [self._row(report, place) for place in places]
 
     def _row(self, report: Document, place: Place) -> Document:
@@ -131,25 +162,26 @@ class LinkDesk:
         link = self._lab.links[index]
         source, target = ends_of(link, way)
         asked = state_of(self._lab, link, way, self._asked.get(place, {}))
-        row: Document = {
+        return {
             "from": source,
             "to": target,
+            "emulation": self._modes[index],
             "asked": timeline.described(asked),
             "configured": timeline.described(self._configured(report, place)),
             "measured": self._measured(report, place),
         }
-        if read_back := getattr(self._driver, "configured", None):
-            node, _, port = source.partition(":")
-            row["kernel"] = read_back(self._lab.name, node, port)
-        return row
 
     def _configured(self, report: Document, place: Place) -> State:
-        """Return the planned state with every change that took place since on it."""
+        """Return the planned state with every change that took place since on it, or what the kernel says."""
         index, way = place
         state = state_of(self._lab, self._lab.links[index], way, {})
         for entry in report["impairments"]:
             if (entry["link"], entry["way"]) == place:
                 state |= {key: entry[key] for key in state if key in entry}
+        if self._modes[index] == "netem":
+            found = self._driver.configured(self._lab.name, ends_of(self._lab.links[index], way)[0])
+            if found is not None:
+                state |= emulation.nominal(found, self._dilation)
         return state
 
     def _totals(self, report: Document, place: Place) -> Document:

@@ -201,8 +201,10 @@ class LabOwner:
         try:
             own = json.dumps(emulation.for_netem(plan, emulations))
             fabric = self._make_fabric(own, dilation, json.dumps(list(attachments)))
-            links = described and LinkDesk(described, fabric, self._driver, part, emulations, dilation)
-            return _Lab(plan, dilation, fabric, part, links)
+            present = _Lab(plan, dilation, fabric, part)
+            if described is not None:
+                present.links = LinkDesk(described, fabric, self._driver, part, emulations, dilation)
+            return present
         except BaseException:
             part.close()
             raise

@@ -113,8 +113,10 @@ def _table(row: dict[str, Any]) -> Table:
     from testbed.report import format_ns, impairment_text
 
     past = row["measured"]
-    table = Table(title=f"{row['from']} to {row['to']}", title_justify="left", box=None, pad_edge=False)
-    columns = ["asked", "configured", *(["kernel"] if "kernel" in row else [])]
+    table = Table(
+        title=f"{row['from']} to {row['to']} ({row['emulation']})", title_justify="left", box=None, pad_edge=False
+    )
+    columns = ("asked", "configured")
     for title in ("", *columns, f"measured over {format_ns(past['over_ns'])}"):
         table.add_column(title)
     measured = {
@@ -123,6 +125,6 @@ def _table(row: dict[str, Any]) -> Table:
         "up": f"{past['outage']:,} lost to outages",
     }
     for key in row["asked"]:
-        cells = [impairment_text(key, row[column][key]) if key in (row[column] or {}) else "-" for column in columns]
+        cells = [impairment_text(key, row[column][key]) for column in columns]
         table.add_row(key.removesuffix("_ns").removesuffix("_bps"), *cells, measured.get(key) or "-")
     return table

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from testbed.emulation import Emulation, changed
 from testbed.errors import UsageError
+from testbed.experiment import new_experiment
+from testbed.kernel_part import KernelPart
 from testbed.link_desk import LinkDesk, read_impairment, read_lab
+from testbed.netem import Netem
+from testbed.plan import compile_fabric
 from testbed.topology import load_lab
 
 SPAN = "border-a:eth2"
@@ -39,11 +45,33 @@ class FakeEngine:
         drops = {"headroom": 0, "buffer": 0, "link": self.lost, "outage": 0, "watchdog": 0}
         counters = {"frames_tx": self.frames, "bytes_tx": self.frames * 1000, "drops": drops}
         ports = {SPAN: {"rate_bps": 10**11, "priorities": {"3": counters}}}
-        return json.dumps({"now_ps": self.now_ps, "ports": ports, "impairments": self.log})
+        drops = {"lossless": 0, "lossy": 0, "link": self.lost, "outage": 0}
+        return json.dumps({"now_ps": self.now_ps, "ports": ports, "impairments": self.log, "drops": drops})
 
 
-def desk(engine: FakeEngine, driver: object = None) -> LinkDesk:
-    return LinkDesk(load_lab("two-dc"), engine, driver)  # type: ignore[arg-type]
+class FakeDriver:
+    """A kernel that has one netem for all ends."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, dict[str, Any], int]] = []
+        self.netem = Netem()
+
+    def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int) -> Netem:
+        self.told.append((lab, endpoint, dict(change), dilation))
+        self.netem = changed(self.netem, change, dilation)
+        return self.netem
+
+    def configured(self, lab: str, endpoint: str) -> Netem | None:
+        return self.netem
+
+
+def desk(engine: FakeEngine, driver: FakeDriver | None = None) -> LinkDesk:
+    """Return the desk of a lab whose links are all native or, with a driver, all netem's."""
+    lab = load_lab("two-dc")
+    plan = compile_fabric(lab, new_experiment("two-dc", "all_reduce"))
+    emulations = [Emulation("netem" if driver else "native") for _ in lab.links]
+    part = KernelPart(plan, 10, [Emulation("native")] * len(emulations), None)
+    return LinkDesk(lab, engine, driver or FakeDriver(), part, emulations, 10)  # type: ignore[arg-type]
 
 
 def test_only_what_is_named_changes() -> None:
@@ -104,22 +132,19 @@ def test_what_a_timeline_left_is_undone_and_what_a_hand_set_stays() -> None:
     assert len(engine.log) == before, "nothing is left to undo"
 
 
-def test_a_driver_that_imposes_is_told_and_asked() -> None:
-    class Driver:
-        def __init__(self) -> None:
-            self.told: list[tuple[str, str, str, int]] = []
-
-        def impair(self, lab: str, node: str, port: str, state: dict[str, Any]) -> None:
-            self.told.append((lab, node, port, state["delay_ps"]))
-
-        def configured(self, lab: str, node: str, port: str) -> dict[str, Any]:
-            return {"delay_ns": 1_999_999}
-
-    driver = Driver()
-    links = desk(FakeEngine(), driver)
-    links.set(links.ways(SPAN, "in"), read_impairment({"delay": "2ms"}))
-    assert driver.told == [("two-dc", "border-b", "eth2", 2 * 10**9)]
-    assert links.show(links.ways(SPAN, "in"))[0]["kernel"] == {"delay_ns": 1_999_999}
+def test_what_is_netems_goes_to_the_kernel_and_comes_back_from_there() -> None:
+    engine, driver = FakeEngine(), FakeDriver()
+    links = desk(engine, driver)
+    ways = links.ways(SPAN, "in")
+    links.set(ways, read_impairment({"delay": "2ms", "loss": "1%", "rate": "50G"}))
+    ((lab, endpoint, change, dilation),) = driver.told
+    assert (lab, endpoint, change["delay_ps"], dilation) == ("two-dc", "border-b:eth2", 2 * 10**9, 10)
+    (entry,) = engine.log
+    assert entry["rate_bps"] == 50 * 10**9 and "delay_ps" not in entry and "loss_process" not in entry
+    driver.netem = replace(driver.netem, delay_ns=19_999_000)
+    (row,) = links.show(ways)
+    assert (row["emulation"], row["asked"]["delay_ns"], row["configured"]["delay_ns"]) == ("netem", 2e6, 1_999_900)
+    assert row["configured"]["loss"] == {"kind": "bernoulli", "probability": 0.01}
 
 
 @pytest.mark.parametrize(
