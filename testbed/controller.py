@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import bus, kernel, local_agent
+from testbed import bus, emulation, kernel, local_agent
 from testbed.bus import BrokerAddress, BusError, Caller
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import UsageError
@@ -65,7 +65,8 @@ async def _found(target: Target) -> AsyncIterator[Caller | None]:
 
 
 def _deployment(trial: Trial, dilation: int) -> Document:
-    return {"plan": trial.plan, "dilation": dilation, "topology": trial.lab.model_dump(mode="json")}
+    topology = trial.lab.model_dump(mode="json")
+    return {"plan": trial.plan, "dilation": dilation, "topology": topology, "native": emulation.timed(trial.changes)}
 
 
 def deploy(target: Target, trial: Trial, dilation: int) -> Document:

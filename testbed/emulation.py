@@ -22,6 +22,9 @@ Plan = Mapping[str, Any]
 Document = dict[str, Any]
 Place = tuple[int, int]  # node and port, as the plan counts them
 
+IMPOSED = ("delay_ps", "jitter_ps", "loss_process")
+"""Keys of a change that are netem's business where a link is."""
+
 _SMALLEST_FRAME_BYTES = 64
 _PS_PER_NS = 1000
 _KERNEL_PRIORITY = "0"
@@ -59,6 +62,8 @@ def choose(plan: Plan, dilation: int, has_netem: Callable[[], bool]) -> list[Emu
 
 
 def _emulation(plan: Plan, number: int, dilation: int) -> Emulation:
+    if plan["links"][number].get("emulation") == "native":
+        return Emulation("native", "changes at exact times")
     if plan["links"][number]["medium"] != "veth":
         return Emulation("native", "no interface")
     try:
@@ -120,6 +125,17 @@ def loss_of(process: Mapping[str, Any] | None) -> Loss:
         bad, good = process.get("loss_bad", 1.0), process.get("loss_good", 0.0)
         return GilbertElliott(process["enter"], process["leave"], bad, good)
     raise ValueError(f"netem has no loss process {process['kind']}")
+
+
+def with_native(plan: Plan, links: Collection[int]) -> Document:
+    """Return a plan some of whose links netem is to leave alone, whatever it could do."""
+    marked = [{**link, "emulation": "native"} if number in links else link for number, link in enumerate(plan["links"])]
+    return {**plan, "links": marked}
+
+
+def timed(changes: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the links whose delay, jitter or loss changes: at nominal times that only the data plane can keep."""
+    return sorted({change["link"] for change in changes if any(key in change for key in IMPOSED)})
 
 
 def for_netem(plan: Plan, emulations: Sequence[Emulation]) -> Document:
@@ -184,7 +200,7 @@ def changed(present: Netem, change: Mapping[str, Any], dilation: int) -> Netem:
 
     Jitter is uniform in [0, jitter] and comes on top of the delay. Raises ValueError for what netem cannot do.
     """
-    unknown = change.keys() - {"delay_ps", "jitter_ps", "loss_process"}
+    unknown = change.keys() - set(IMPOSED)
     if unknown:
         raise ValueError(f"not for netem: {', '.join(sorted(unknown))}")
     delay_ns = present.delay_ns - present.jitter_ns

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from testbed import emulation
 from testbed.emulation import Backlog, Emulation
+from testbed.errors import UsageError
 
 Document = dict[str, Any]
 
@@ -49,6 +50,16 @@ class KernelPart:
     def listing(self) -> list[Document]:
         """Return who imposes each link."""
         return emulation.listing(self._plan, self._emulations)
+
+    def refuse_timed(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """Raise UsageError if changes at exact times are wanted of what netem imposes."""
+        for number in emulation.timed(changes):
+            if self._emulations[number].mode == "netem":
+                one, two = self.listing()[number]["ends"]
+                raise UsageError(
+                    f"link {one} - {two} is imposed by netem, which cannot follow a timeline; "
+                    "destroy the lab, and the run deploys it as it needs it"
+                )
 
     def expect_losses(self, endpoint: str) -> None:
         """Say that losses at an end of a link are asked for from now on; those until now count as asked for too."""

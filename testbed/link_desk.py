@@ -25,9 +25,6 @@ Place = tuple[int, int]
 
 LABEL = "testbed impair"
 
-_NETEM_KEYS = ("delay_ps", "jitter_ps", "loss_process")
-"""What the kernel imposes where a link is netem's; the rest is the data plane's in any case."""
-
 
 class Driver(Protocol):
     """What is needed of a driver: netem at an end of a link (`node:port`), changed and read back."""
@@ -134,11 +131,15 @@ class LinkDesk:
 
     def _own(self, index: int, state: State) -> State:
         """Return what of a state the data plane imposes."""
-        return {key: value for key, value in state.items() if self._modes[index] == "native" or key not in _NETEM_KEYS}
+        return {
+            key: value for key, value in state.items() if self._modes[index] == "native" or key not in emulation.IMPOSED
+        }
 
     def _impose(self, endpoint: str, state: State) -> None:
         try:
-            self._driver.impair(self._lab.name, endpoint, {key: state[key] for key in _NETEM_KEYS}, self._dilation)
+            self._driver.impair(
+                self._lab.name, endpoint, {key: state[key] for key in emulation.IMPOSED}, self._dilation
+            )
         except ValueError as error:
             raise UsageError(f"{endpoint}: {error}") from None
         if state["loss_process"] is not None:

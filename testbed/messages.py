@@ -91,12 +91,14 @@ class DeployBody(_Message):
     """Build a lab in the system and start its data plane.
 
     `plan` is the fabric plan, `dilation` the wall seconds of one nominal second; `topology` is the lab that the plan is
-    of, for verbs that change it later. Deploying the same plan again changes nothing.
+    of, for verbs that change it later, `native` the links that netem is to leave alone. Deploying the same plan again
+    changes nothing.
     """
 
     plan: dict[str, Any]
     dilation: Annotated[int, Field(ge=1, le=1_000_000)]
     topology: dict[str, Any] | None = None
+    native: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
 
 
 class RunBody(_Message):

@@ -110,6 +110,7 @@ class InterruptibleFabric:
 
     def impair(self, changes: str) -> None:
         """Change links, now or later."""
+        self._part.refuse_timed(json.loads(changes))
         self._fabric.impair(changes)
 
 
@@ -147,8 +148,8 @@ class LabOwner:
     def perform(self, verb: str, body: BaseModel, progress: Progress) -> Document:
         """Do one verb. Raise a `TestbedError` that says what is wrong, in the user's words."""
         match body:
-            case messages.DeployBody(plan=plan, dilation=dilation, topology=topology):
-                return self.deploy(plan, dilation, topology)
+            case messages.DeployBody(plan=plan, dilation=dilation, topology=topology, native=native):
+                return self.deploy(plan, dilation, topology, native)
             case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
                 return self.run(lab, spec, pcap, progress)
             case messages.LabBody(lab=lab):
@@ -160,10 +161,13 @@ class LabOwner:
         # `ping` and `shutdown` have nothing to do here: to be answered is all they ask for.
         return {"labs": self.list()} if verb == "list" else {}
 
-    def deploy(self, plan: Document, dilation: int, topology: Document | None = None) -> Document:
+    def deploy(
+        self, plan: Document, dilation: int, topology: Document | None = None, native: Sequence[int] = ()
+    ) -> Document:
         """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.
 
-        `topology` is the lab of the plan, without which its links cannot be changed later.
+        `topology` is the lab of the plan, without which its links cannot be changed later. Of the links in `native` the
+        data plane imposes all.
 
         Raises `UsageError` when the lab is up with another plan or dilation, `DriverError` when a dead agent left another
         lab of this name. Undoes what it did when it fails.
@@ -177,8 +181,9 @@ class LabOwner:
                     return {"lab": lab, "changed": False}
                 raise UsageError(f"lab {lab} is deployed already, with another plan or dilation; destroy it first")
             stood_before = lab in self._driver.list_labs()
-            emulations = self._driver.emulations(plan, dilation)
-            attachments = self._driver.deploy(plan, dilation)
+            built = emulation.with_native(plan, native)
+            emulations = self._driver.emulations(built, dilation)
+            attachments = self._driver.deploy(built, dilation)
             try:
                 self._labs[lab] = self._start(plan, dilation, emulations, attachments, described)
             except BaseException:

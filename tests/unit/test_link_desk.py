@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from testbed.emulation import Emulation, changed
+from testbed.emulation import Emulation, changed, choose, timed, with_native
 from testbed.errors import UsageError
 from testbed.experiment import new_experiment
 from testbed.kernel_part import KernelPart
@@ -178,3 +178,14 @@ def test_ports_and_labs_that_are_not_there() -> None:
         read_lab({"name": 3}, {"lab": "two-dc", "links": []})
     plan = {"lab": "two-dc", "links": [{}] * len(lab.links)}
     assert read_lab(json.loads(json.dumps(lab.model_dump(mode="json"))), plan) == lab
+
+
+def test_netem_is_not_asked_to_keep_a_timeline() -> None:
+    plan = compile_fabric(load_lab("two-dc"), new_experiment("two-dc", "all_reduce"))
+    changes = [{"link": 6, "way": 0, "at_ps": 1, "delay_ps": 5}, {"link": 0, "way": 0, "at_ps": 1, "up": False}]
+    assert timed(changes) == [6]
+    native = choose(with_native(plan, [6]), 1, lambda: True)
+    assert [link.mode for link in native] == ["netem"] * 6 + ["native"]
+    KernelPart(plan, 1, native, None).refuse_timed(changes)
+    with pytest.raises(UsageError, match="border-a:eth2 - border-b:eth2 is imposed by netem"):
+        KernelPart(plan, 1, choose(plan, 1, lambda: True), None).refuse_timed(changes)
