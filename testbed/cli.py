@@ -24,6 +24,7 @@ from testbed.commands import (
     destroy,
     doctor,
     execute,
+    headroom,
     impair,
     inspect,
     profiles,
@@ -57,6 +58,7 @@ app.command("destroy")(destroy.destroy)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)
 app.command("profiles")(profiles.profiles)
+app.command("headroom")(headroom.headroom)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor.doctor)
 app.command("agent")(agent.agent)

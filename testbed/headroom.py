@@ -22,10 +22,24 @@ _INTERFACE_BITS = {10: 8192, 25: 6144, 40: 24576, 100: 122880}
 
 @dataclass(frozen=True)
 class Headroom:
-    """The terms of the sum, each in bytes rounded up, and their exact total rounded up."""
+    """The terms of a sum in bytes, and their total: the exact sum rounded up, and what the terms add up to."""
 
     terms: Mapping[str, int]
     total_bytes: int
+
+
+def add_up(exact: Mapping[str, int], denominator: int) -> Headroom:
+    """Return terms given as numerators over one denominator as whole bytes that add up to the total.
+
+    Each term is rounded where the running sum stands, so a term may be a byte more or less than if rounded alone.
+    """
+    terms, running, total = {}, 0, 0
+    for name, value in exact.items():
+        running += value
+        reached = -(-running // denominator)
+        terms[name] = reached - total
+        total = reached
+    return Headroom(terms, total)
 
 
 def _at_least(table: Mapping[int, int], rate_bps: int) -> int:
@@ -62,6 +76,4 @@ def headroom(
         "response": response * rate_bps,
         "frame_leaving": frame_bits * PS_PER_SECOND,
     }
-    per_byte = 8 * PS_PER_SECOND
-    terms = {name: -(-value // per_byte) for name, value in scaled.items()}
-    return Headroom(terms, -(-sum(scaled.values()) // per_byte))
+    return add_up(scaled, 8 * PS_PER_SECOND)

@@ -37,6 +37,7 @@ PURE_MODULES = [
     "expectations",
     "addressing",
     "headroom",
+    "headroom_models",
     "routing",
     "thresholds",
     "plan",

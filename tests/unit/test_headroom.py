@@ -48,8 +48,11 @@ def test_terms_can_be_replaced_and_added() -> None:
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**11), st.integers(64, 10_000), st.integers(0, 10**8))
-def test_the_total_is_the_sum_of_its_terms_and_enough(rate: int, delay: int, frame: int, response: int) -> None:
+def test_terms_are_whole_bytes_that_add_up_to_a_total_that_is_enough(
+    rate: int, delay: int, frame: int, response: int
+) -> None:
     found = headroom(rate, delay, frame, response)
-    # Every term is rounded up by itself, the total only once.
-    assert 0 <= sum(found.terms.values()) - found.total_bytes < len(found.terms)
+    assert sum(found.terms.values()) == found.total_bytes and min(found.terms.values()) >= 0
+    exact = (2 * delay + response) * rate + (2 * (frame + 20) + 64 + 20) * 8 * 10**12
+    assert 0 <= found.total_bytes * 8 * 10**12 - exact < 8 * 10**12
     assert found.total_bytes * 8 * 10**12 >= (2 * delay + response) * rate + 2 * frame * 8 * 10**12

@@ -1,0 +1,304 @@
+"""Three ways to reckon the headroom of one lossless priority at one port, and how far a buffer reaches by each.
+
+- `Ieee`: the sum of IEEE 802.1Q's annex (`testbed.headroom`), for any rate.
+- `Spectrum`: what SONiC computes for NVIDIA Spectrum switches, with its roundings.
+- `Sonic`: rows that switches with Broadcom chips are shipped with. A straight line leads from row to row, and on beyond
+  the longest one; a cable shorter than the shortest row gets that row. Measured is nothing between or beyond the rows.
+
+All are pure, in integers or exact fractions. Each never falls as the length grows, so that a length can be searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, lcm
+from typing import ClassVar, Protocol
+
+from testbed.errors import UsageError
+from testbed.headroom import Headroom, add_up, headroom, interface_bits
+from testbed.units import PS_PER_SECOND, format_rate
+
+# More than twice around the Earth: lengths are searched for up to here.
+LONGEST_MM = 100_000 * 10**6
+ROUND_TRIP = "round_trip"
+GUIDES_PS_PER_METRE = 5000
+
+
+@dataclass(frozen=True)
+class GroupProfile:
+    """The columns of SONiC's pg_profile_lookup.ini that do not depend on distance; bytes, but for the threshold.
+
+    `threshold` is n in alpha = 2^n. `xon_offset_bytes` is None where the table has no such column.
+    `size_bytes` is the group's reserve; where `with_xoff` holds, the column counts the headroom as well.
+    """
+
+    size_bytes: int
+    xon_bytes: int
+    threshold: int
+    xon_offset_bytes: int | None
+    with_xoff: bool = False
+
+
+# Arista 7260CX3 (Tomahawk 2); also the reserve, alpha and offset of Azure's lossless storage network (NSDI 2023).
+TOMAHAWK_2_PROFILE = GroupProfile(1248, 1248, -3, 2496)
+# Dell Z9332F (Tomahawk 3).
+TOMAHAWK_3_PROFILE = GroupProfile(2540, 2540, -2, 2540)
+# Mellanox SN5640. Its table leaves the headroom to a shared pool; here every group has its own.
+SPECTRUM_PROFILE = GroupProfile(19456, 19456, 0, None, with_xoff=True)
+
+
+class Model(Protocol):
+    """A way to reckon headroom, with everything but the length decided."""
+
+    name: ClassVar[str]
+    # Where each term comes from, by its name.
+    sources: ClassVar[Mapping[str, str]]
+
+    @property
+    def profile(self) -> GroupProfile:
+        """What a row of SONiC's table says beside the headroom."""
+
+    def headroom(self, length_mm: int) -> Headroom:
+        """Return the headroom for a length of cable; its terms have the names of `sources`."""
+
+
+@dataclass(frozen=True)
+class Ieee:
+    """The sum of IEEE 802.1Q. `frame_bytes` is the longest frame with its FCS.
+
+    A metre takes 5 ns, as Cisco's and Dell's guides have it; labs know fibre more exactly, at 4.897 ns.
+    With `interfaces` the delay of MAC and PHY at both ends counts, as in hardware; ports of the emulation have none.
+    """
+
+    name: ClassVar[str] = "ieee"
+    sources: ClassVar[Mapping[str, str]] = {
+        "frame_before_pause": "longest frame and 20 B around it: the PAUSE frame waits for it",
+        "pause_frame": "64 B and 20 B around them, 672 bit times",
+        ROUND_TRIP: "2 × length × rate / v, 5 ns/m unless told otherwise",
+        "interfaces": "MAC and PHY of both ends, IEEE 802.3 by rate; above 100G as at 100G",
+        "response": "quanta of 512 bit times, IEEE 802.3 annex 31B by rate",
+        "frame_leaving": "longest frame and 20 B around it: the peer had begun it",
+    }
+
+    rate_bps: int
+    frame_bytes: int
+    interfaces: bool = True
+    ps_per_metre: int = GUIDES_PS_PER_METRE
+
+    @property
+    def profile(self) -> GroupProfile:
+        return TOMAHAWK_2_PROFILE
+
+    def headroom(self, length_mm: int) -> Headroom:
+        # To the nearest picosecond, as a lab's links have it.
+        delay_ps = (length_mm * self.ps_per_metre + 500) // 1000
+        interface = interface_bits(self.rate_bps) if self.interfaces else 0
+        return headroom(self.rate_bps, delay_ps, self.frame_bytes, interface=interface)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """SONiC's dynamic headroom for NVIDIA Spectrum (sonic-swss, buffer_headroom_mellanox.lua).
+
+    `port_mtu_bytes` is the longest frame of the port, `mtu_bytes` the longest of lossless traffic, `cell_bytes` the unit
+    of the buffer, `small_percent` how many of a hundred frames have 64 bytes and waste most of a cell.
+
+    Raises UsageError for a rate that SONiC has no response time for.
+    """
+
+    name: ClassVar[str] = "spectrum"
+    sources: ClassVar[Mapping[str, str]] = {
+        "lossless_frame": "longest lossless frame",
+        "port_frame": "longest frame of the port: the PAUSE frame waits for it",
+        ROUND_TRIP: "2 × length × rate / v, v = 1.98e8 m/s",
+        "interfaces": "MAC and PHY, 0.8 KiB",
+        "response": "quanta × 64 B, by rate",
+        "tile": "rate in Gb/s × 120 / 8 B, Spectrum-4 and -5 (cells of 192 B)",
+        "cell_occupancy": "cells that small frames do not fill, on all but the first term",
+        "rounding": "up to 1 KiB",
+    }
+    METRES_PER_SECOND: ClassVar[int] = 198_000_000
+    # The tables of SN5640 come out with 67 for 10G, not the 60 of IEEE's annex.
+    QUANTA: ClassVar[Mapping[int, int]] = {
+        10: 67,
+        25: 80,
+        40: 118,
+        50: 147,
+        100: 394,
+        200: 453,
+        400: 905,
+        800: 905,
+    }
+    INTERFACES_BYTES: ClassVar[Fraction] = Fraction(8, 10) * 1024
+    TILE_CELL_BYTES: ClassVar[int] = 192
+    SMALL_BYTES: ClassVar[int] = 64
+    STEP_BYTES: ClassVar[int] = 1024
+
+    rate_bps: int
+    port_mtu_bytes: int = 9216
+    mtu_bytes: int = 4096
+    cell_bytes: int = TILE_CELL_BYTES
+    small_percent: int = 50
+
+    def __post_init__(self) -> None:
+        if self.rate_bps % 10**9 or self.rate_bps // 10**9 not in self.QUANTA:
+            known = ", ".join(f"{rate}G" for rate in self.QUANTA)
+            raise UsageError(
+                f"the model spectrum has no response time for {format_rate(self.rate_bps)}; known: {known}"
+            )
+
+    @property
+    def profile(self) -> GroupProfile:
+        return SPECTRUM_PROFILE
+
+    def occupancy(self) -> Fraction:
+        """Return how many bytes of cells a byte of traffic takes at worst, as SONiC weighs it."""
+        if self.cell_bytes > 2 * self.SMALL_BYTES:
+            worst = ceil(Fraction(self.cell_bytes, self.SMALL_BYTES))
+        else:
+            worst = ceil(Fraction(2 * self.cell_bytes, 1 + self.cell_bytes))
+        mean = Fraction(self.small_percent * self.SMALL_BYTES + (100 - self.small_percent) * self.mtu_bytes, 100)
+        return 1 + self.SMALL_BYTES / mean * (worst - 1)
+
+    def headroom(self, length_mm: int) -> Headroom:
+        propagation = {
+            "port_frame": Fraction(self.port_mtu_bytes),
+            ROUND_TRIP: Fraction(2 * length_mm * self.rate_bps, 1000 * 8 * self.METRES_PER_SECOND),
+            "interfaces": self.INTERFACES_BYTES,
+            "response": Fraction(self.QUANTA[self.rate_bps // 10**9] * 512, 8),
+            "tile": Fraction(self.rate_bps * 120, 8 * 10**9) * (self.cell_bytes == self.TILE_CELL_BYTES),
+        }
+        exact = {"lossless_frame": Fraction(self.mtu_bytes), **propagation}
+        exact["cell_occupancy"] = sum(propagation.values(), Fraction()) * (self.occupancy() - 1)
+        reached = sum(exact.values(), Fraction())
+        exact["rounding"] = ceil(reached / self.STEP_BYTES) * self.STEP_BYTES - reached
+        denominator = lcm(*(value.denominator for value in exact.values()))
+        return add_up({name: int(value * denominator) for name, value in exact.items()}, denominator)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Rows of headroom (metres, bytes) by rate in Gb/s, as SONiC ships them for a switch with this chip."""
+
+    name: str
+    cell_bytes: int
+    profile: GroupProfile
+    rows: Mapping[int, tuple[tuple[int, int], ...]]
+
+
+# pg_profile_lookup.ini of SONiC. By cell size; the first chip that has a rate is the one meant without a cell size.
+TOMAHAWK_2 = Chip(
+    "Tomahawk 2",
+    208,
+    TOMAHAWK_2_PROFILE,
+    {100: ((5, 54_080), (40, 59_696), (300, 101_088))},
+)
+# DellEMC-Z9332f-O32.
+TOMAHAWK_3 = Chip(
+    "Tomahawk 3",
+    254,
+    TOMAHAWK_3_PROFILE,
+    {
+        100: ((5, 68_580), (40, 74_422), (300, 117_348), (1000, 233_172), (2000, 398_526)),
+        400: ((5, 178_562), (40, 201_930), (300, 373_888), (1000, 836_676), (2000, 1_498_092)),
+    },
+)
+CHIPS = (TOMAHAWK_2, TOMAHAWK_3)
+
+
+@dataclass(frozen=True)
+class Sonic:
+    """Deployed rows, joined by straight lines and rounded up to cells; `cell_bytes` chooses the chip.
+
+    Raises UsageError for a rate or a cell size without rows.
+    """
+
+    name: ClassVar[str] = "sonic"
+    sources: ClassVar[Mapping[str, str]] = {
+        "chip": "shortest row of SONiC's table for the chip, less its round trip",
+        ROUND_TRIP: "2 × length × rate / v, 5 ns/m",
+        "surplus": "what the rows, and the line through the last two, have above that; up to a cell",
+    }
+    rate_bps: int
+    cell_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        self.chip  # noqa: B018  looked up for its errors
+
+    @property
+    def chip(self) -> Chip:
+        """The chip whose rows these are."""
+        for chip in CHIPS:
+            if self.cell_bytes in (None, chip.cell_bytes) and self.rate_bps in (rate * 10**9 for rate in chip.rows):
+                return chip
+        known = "; ".join(
+            f"{' and '.join(f'{rate}G' for rate in chip.rows)} in cells of {chip.cell_bytes} ({chip.name})"
+            for chip in CHIPS
+        )
+        cells = f" in cells of {self.cell_bytes}" if self.cell_bytes is not None else ""
+        raise UsageError(f"the model sonic has no rows for {format_rate(self.rate_bps)}{cells}; known: {known}")
+
+    @property
+    def profile(self) -> GroupProfile:
+        return self.chip.profile
+
+    def _round_trip_bytes(self, length_mm: int) -> int:
+        return -(-2 * length_mm * GUIDES_PS_PER_METRE * self.rate_bps // (1000 * 8 * PS_PER_SECOND))
+
+    def headroom(self, length_mm: int) -> Headroom:
+        chip = self.chip
+        rows = chip.rows[self.rate_bps // 10**9]
+        shortest, least = rows[0]
+        metres = max(Fraction(length_mm, 1000), Fraction(shortest))
+        segments = list(pairwise(rows))
+        (near, near_bytes), (far, far_bytes) = next((s for s in segments if metres <= s[1][0]), segments[-1])
+        exact = near_bytes + (metres - near) * Fraction(far_bytes - near_bytes, far - near)
+        total = ceil(exact / chip.cell_bytes) * chip.cell_bytes
+        round_trip = self._round_trip_bytes(length_mm)
+        fixed = least - self._round_trip_bytes(shortest * 1000)
+        return Headroom({"chip": fixed, ROUND_TRIP: round_trip, "surplus": total - round_trip - fixed}, total)
+
+
+def longest_mm(model: Model, budget_bytes: int) -> int | None:
+    """Return the longest length whose headroom is no more than a budget; None if not even no length is.
+
+    LONGEST_MM stands for that and any more. Costs one headroom for each bit of LONGEST_MM.
+    """
+    if model.headroom(0).total_bytes > budget_bytes:
+        return None
+    fits, beyond = 0, LONGEST_MM + 1
+    while beyond - fits > 1:
+        middle = (fits + beyond) // 2
+        if model.headroom(middle).total_bytes <= budget_bytes:
+            fits = middle
+        else:
+            beyond = middle
+    return fits
+
+
+def pg_profile_row(model: Model, rate_bps: int, length_mm: int) -> str:
+    """Return a header and one row as in SONiC's pg_profile_lookup.ini.
+
+    Raises UsageError for what its columns cannot say: parts of a metre or of a megabit per second.
+    """
+    if length_mm % 1000 or rate_bps % 10**6:
+        raise UsageError("SONiC's table has whole metres and whole Mb/s only")
+    xoff, profile = model.headroom(length_mm).total_bytes, model.profile
+    columns = {
+        "speed": str(rate_bps // 10**6),
+        "cable": f"{length_mm // 1000}m",
+        "size": str(profile.size_bytes + (xoff if profile.with_xoff else 0)),
+        "xon": str(profile.xon_bytes),
+        "xoff": str(xoff),
+        "threshold": str(profile.threshold),
+    }
+    if profile.xon_offset_bytes is not None:
+        columns["xon_offset"] = str(profile.xon_offset_bytes)
+    widths = [max(len(title), len(value)) for title, value in columns.items()]
+    lines = (columns.keys(), columns.values())
+    head, row = ("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    # The header begins with a sign; the row makes room for it, so that the columns align.
+    return f"# {head}\n  {row}"
