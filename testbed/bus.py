@@ -233,6 +233,12 @@ def _remote_error(body: dict[str, Any]) -> TestbedError:
     return classes.get(fault.exit_code, TestbedError)(fault.message)
 
 
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what nobody awaited, but for a session's end: the client keeps that in a future of its own, which it never reads."""
+    if not isinstance(context.get("exception"), aiomqtt.MqttError):
+        loop.default_exception_handler(context)
+
+
 @asynccontextmanager
 async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
     """Connect to a broker and yield a `Caller` for one agent on it.
@@ -240,6 +246,7 @@ async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
     Raise `BusError` when the broker refuses or is not there.
     """
     identifier = f"c{uuid.uuid4().hex[:16]}"
+    asyncio.get_running_loop().set_exception_handler(_unhandled)
     mqtt = client(address, identifier)
     try:
         await mqtt.__aenter__()
