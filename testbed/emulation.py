@@ -15,6 +15,7 @@ from typing import Any, Literal
 from testbed import netem
 from testbed.addressing import stable_hash
 from testbed.errors import HostError
+from testbed.loss import Codewords
 from testbed.netem import GilbertElliott, Loss, Netem
 
 Mode = Literal["netem", "native"]
@@ -26,8 +27,12 @@ IMPOSED = ("delay_ps", "jitter_ps", "loss_process")
 """Keys of a change that are netem's business where a link is."""
 
 _SMALLEST_FRAME_BYTES = 64
+_LONGEST_FRAME_BYTES = 4200
 _PS_PER_NS = 1000
 _KERNEL_PRIORITY = "0"
+
+_NEVER_SEEN = 1e-12
+"""A loss by failing codewords that is rarer than this, for the longest frame, is left out: no run sends so many frames."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,20 @@ def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
     processes = link.get("loss_process", (None, None))
     found = Netem(
         delay_ns=delay_ns,
-        loss=_both(losses[way], processes[way]),
+        loss=_both(losses[way], None if _is_never_seen(processes[way], link) else processes[way]),
         limit=netem.limit_for(rate_bps, delay_ns, _SMALLEST_FRAME_BYTES),
         seed=stable_hash("netem", plan["lab"], plan.get("seed", 0), number, way),
     )
     _require_exact(found)
     return found
+
+
+def _is_never_seen(process: Mapping[str, Any] | None, link: Mapping[str, Any]) -> bool:
+    """Tell whether a process is one of codewords that fail too rarely to be worth leaving a link to the data plane."""
+    if process is None or process["kind"] != "codewords":
+        return False
+    codewords = Codewords(process["per_second"], process["burst_ps"], process["rate_bps"])
+    return codewords.frame_loss(int(link.get("mtu_bytes", _LONGEST_FRAME_BYTES))) < _NEVER_SEEN
 
 
 def _require_exact(found: Netem) -> None:
