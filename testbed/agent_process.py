@@ -49,7 +49,7 @@ def serve_local(directory: Path) -> None:
                     local_agent.ready(*handed_over)
                     handed_over = None
 
-            agent = Agent(local_agent.NAME, _owner(), idle_exit_s)
+            agent = Agent(local_agent.NAME, make_owner(), idle_exit_s)
             try:
                 # The broker is in this process: a lost session is a hiccup of a loaded machine, and no reason to drop labs.
                 await agent.serve(address, ready, reconnect=True)
@@ -64,13 +64,14 @@ def serve_broker(address: BrokerAddress, name: str) -> None:
     _log_to_stderr()
 
     async def work() -> None:
-        agent = Agent(name, _owner())
+        agent = Agent(name, make_owner())
         await agent.serve(address, lambda: logging.info("agent %s on %s:%d", name, address.host, address.port), True)
 
     asyncio.run(work())
 
 
-def _owner() -> LabOwner:
+def make_owner() -> LabOwner:
+    """Make the owner of this machine's labs."""
     return LabOwner(NetnsDriver(), _open_fabric, _execute)
 
 

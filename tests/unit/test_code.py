@@ -18,7 +18,15 @@ FUNCTION_LINES = 70
 EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report", "bench")
 CONTROLLER = (*EDGE, "testbed.controller")
 AGENT = ("testbed.agent", "testbed.local_agent", "testbed.owner", "testbed.bus", "testbed.broker", "testbed.messages")
-SYSTEM = ("testbed.drivers", "testbed.kernel", "testbed.netlink", "testbed.offloads", "testbed._dataplane")
+SYSTEM = (
+    "testbed.drivers",
+    "testbed.kernel",
+    "testbed.netlink",
+    "testbed.qdisc",
+    "testbed.netem",
+    "testbed.offloads",
+    "testbed._dataplane",
+)
 PURE_MODULES = [
     "units",
     "errors",

@@ -221,3 +221,20 @@ def test_a_report_that_breaks_the_contract_is_refused() -> None:
 def test_the_schema_names_every_key() -> None:
     schema = RunResult.model_json_schema(mode="serialization")
     assert set(schema["properties"]) == set(json.loads(assemble(FACTS, outcome()).to_json()))
+
+
+def test_links_imposed_by_netem_are_judged_more_strictly() -> None:
+    held = FIDELITY | {"held_share": 0.06}
+    assert judge_fidelity(held, FidelityBounds()) == []
+    links = [{"ends": ["a:eth1", "b:eth1"], "emulation": "netem"}]
+    native = [{"ends": ["a:eth1", "b:eth1"], "emulation": "native", "reason": "asked for"}]
+    assert judge_fidelity(held | {"links": native}, FidelityBounds()) == []
+    assert judge_fidelity(held | {"links": links, "netem_overflow": 0}, FidelityBounds()) == [
+        "untrusted: share of the time held back is 0.06, more than 0.05"
+    ]
+    assert judge_fidelity(FIDELITY | {"links": links, "netem_overflow": 2}, FidelityBounds()) == [
+        "untrusted: frames that netem lost unasked is 2, more than 0"
+    ]
+    assert judge_fidelity(FIDELITY | {"links": links}, FidelityBounds()) == [
+        "untrusted: frames that netem lost unasked was not measured"
+    ]
