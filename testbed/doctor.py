@@ -86,7 +86,7 @@ def _kernel_features() -> list[Check]:
         "veth": "real clock",
         "AF_PACKET": "real clock",
         "htb": "kernel traffic of hosts at the rate of their links",
-        "netem": "delay and loss imposed by the kernel; without it links are native to the data plane",
+        "netem": "links imposed by netem; without it they are native to the data plane",
     }
     found = dict.fromkeys(needs, "not looked at: it needs what is missing above")
     if kernel.missing_capabilities():

@@ -6,6 +6,7 @@ nccl-tests know, so that it may be piped to the tools they have.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ def rows_text(result: RunResult) -> str:
     in_place = any(row.in_place for row in collective.rows)
     lines = [
         f"# {collective.name} ({collective.algorithm}), {collective.ranks} ranks, lab {result.lab}, seed {result.seed}",
-        f"# {result.clock} clock, dilation {result.dilation}; times are nominal",
+        f"# {result.clock} clock, dilation {result.dilation}; times are nominal{_emulation(result)}",
         "#",
     ]
     measured_width = sum(_MEASURED_WIDTHS)
@@ -69,6 +70,14 @@ def rows_text(result: RunResult) -> str:
         lines.append(_cells(start, _ROW_WIDTHS) + _measured(row) + (_measured(row.in_place) if in_place else ""))
     lines += ["#", *_summary(collective.rows)]
     return "\n".join(lines)
+
+
+def _emulation(result: RunResult) -> str:
+    """Say who imposed the links, where that is known."""
+    counts = Counter(link["emulation"] for link in (result.fidelity or {}).get("links", ()))
+    if not counts:
+        return ""
+    return "; links " + ", ".join(f"{mode} {count}" if len(counts) > 1 else mode for mode, count in counts.items())
 
 
 def _summary(rows: list[Row]) -> list[str]:
