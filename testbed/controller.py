@@ -65,7 +65,7 @@ async def _found(target: Target) -> AsyncIterator[Caller | None]:
 
 
 def _deployment(trial: Trial, dilation: int) -> Document:
-    topology = trial.lab.model_dump(mode="json")
+    topology = trial.spec()["lab"]
     return {"plan": trial.plan, "dilation": dilation, "topology": topology, "native": emulation.timed(trial.changes)}
 
 
