@@ -200,7 +200,7 @@ def impairment_text(key: str, value: Any) -> str:
     if key == "up":
         return "up" if value else "down"
     if key == "drain":
-        return "draining" if value else "no longer draining"
+        return "draining" if value else "not draining"
     if value is None:
         return "no loss"
     if value["kind"] == "bernoulli":
