@@ -16,7 +16,7 @@ DILATION = 200
 SPAN, BACK = "border-a:eth2", "border-b:eth2"
 EXPERIMENT = """\
 topology: two-dc
-workload: {{collective: all_reduce, size: 24MiB, in-place: false, ranks: [a1, b1]}}
+workload: {{collective: all_reduce, size: 48MiB, in-place: false, ranks: [a1, b1]}}
 emulation: native
 timeline:
   - {entry}
