@@ -108,6 +108,7 @@ def test_what_cannot_be_set_is_refused(machine: Machine) -> None:
 def run_with(machine: Machine, directory: Path, entry: str) -> dict[str, Any]:
     (directory / "e.yaml").write_text(EXPERIMENT.format(entry=entry))
     done = machine.run("run", "e.yaml", "--clock", "real", "--dilation", "1000", "--format", "json")
+    assert done.stdout, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["verdict"]["complete"] and document["verdict"]["correct"], done.stderr
     return document
