@@ -347,7 +347,29 @@ fn selective_repeat_sends_again_what_was_lost_and_nothing_else() {
     }
 }
 
-/// A packet that is lost again when it is sent again waits for the timer, which sends all that is still missing.
+/// A packet that is lost again when it is sent again is noticed when one behind it is reported missing; the next one, lost
+/// twice too, when the first is repaired. Only those are sent again, and nothing waits for the timer.
+#[test]
+fn selective_repeat_notices_the_loss_of_what_it_repeats() {
+    let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 256, ..transport(Verb::Write) };
+    let mut pair = Pair::new(selective, &[300 * MTU]);
+    let mut copies = [0; 300];
+    pair.run_with(|sent, _| {
+        let losses = [(5, 2), (9, 2), (11, 1), (200, 1)].iter().find(|(psn, _)| *psn == sent.packet.psn);
+        let Some((psn, losses)) = losses.filter(|_| sent.is_data()) else { return Fate::Deliver };
+        copies[*psn as usize] += 1;
+        if copies[*psn as usize] <= *losses {
+            Fate::Drop
+        } else {
+            Fate::Deliver
+        }
+    });
+    pair.assert_delivered();
+    let counters = pair.counters();
+    assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (6, 4, 0));
+}
+
+/// With nothing behind it that is lost as well, it waits for the timer, which sends all that is still missing.
 #[test]
 fn selective_repeat_survives_the_loss_of_what_it_repeats() {
     let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 64, ..transport(Verb::Write) };

@@ -1,6 +1,6 @@
 //! The sending end of an RC connection: numbers packets, sends them within a window, and sends again what was lost.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::message::{self, Place};
 use super::qp::{Failure, Recovery, RequesterCounters, Transport, PSN_HALF, PSN_MASK};
@@ -41,9 +41,11 @@ pub struct Requester {
     next: u64,
     unacknowledged: u64,
     high: u64,
-    /// Packets to send again before anything new, and those reported missing and not acknowledged since (selective repeat).
+    /// Packets to send again before anything new (selective repeat).
     resend: BTreeSet<u64>,
-    missing: BTreeSet<u64>,
+    /// Those reported missing and not acknowledged since, with what `next` was when they were last sent again: the first
+    /// new packet behind them on the path. Zero until then.
+    missing: BTreeMap<u64, u64>,
     deadline: Time,
     retries_left: u32,
     failure: Option<Failure>,
@@ -64,7 +66,7 @@ impl Requester {
             unacknowledged: first,
             high: first,
             resend: BTreeSet::new(),
-            missing: BTreeSet::new(),
+            missing: BTreeMap::new(),
             deadline: Time::NEVER,
             retries_left: transport.retries,
             failure: None,
@@ -107,7 +109,9 @@ impl Requester {
         if psn == self.unacknowledged || self.deadline == Time::NEVER {
             self.deadline = now + self.transport.timeout;
         }
-        if again.is_none() {
+        if again.is_some() {
+            self.missing.insert(psn, self.next);
+        } else {
             self.next += 1;
             if self.next == self.messages[self.current].end {
                 self.current += 1;
@@ -165,9 +169,21 @@ impl Requester {
                 finished
             }
             Recovery::SelectiveRepeat => {
-                self.missing.insert(psn);
+                self.missing.entry(psn).or_insert(0);
                 self.resend.insert(psn);
+                self.repeat_first(psn + 1);
                 self.finished..self.finished
+            }
+        }
+    }
+
+    /// The peer answered to something that left when `next` was `heard` or later. Paths keep order, so if the first of the
+    /// missing packets was sent again before that, and still is missing, it was lost again. (Others may have arrived: what is
+    /// behind the first draws no acknowledgement.)
+    fn repeat_first(&mut self, heard: u64) {
+        if let Some((&psn, &behind)) = self.missing.first_key_value() {
+            if behind > 0 && behind < heard {
+                self.resend.insert(psn);
             }
         }
     }
@@ -185,7 +201,7 @@ impl Requester {
             Recovery::GoBackN => self.go_back(),
             Recovery::SelectiveRepeat => {
                 // The oldest, and whatever else was reported missing: the packets sent again may have been lost as well.
-                self.resend.extend(&self.missing);
+                self.resend.extend(self.missing.keys());
                 if self.unacknowledged < self.next {
                     self.resend.insert(self.unacknowledged);
                 }
@@ -216,8 +232,10 @@ impl Requester {
             self.deadline = if outstanding { now + self.transport.timeout } else { Time::NEVER };
         }
         if !self.missing.is_empty() {
-            self.missing = self.missing.split_off(&self.unacknowledged);
+            let later = self.missing.split_off(&self.unacknowledged);
+            let repaired = std::mem::replace(&mut self.missing, later);
             self.resend = self.resend.split_off(&self.unacknowledged);
+            self.repeat_first(repaired.into_values().max().unwrap_or(0));
         }
         while self.messages.front().is_some_and(|message| message.end <= self.unacknowledged) {
             self.messages.pop_front();
