@@ -2,6 +2,10 @@
 
 use crate::units::{Rate, Time};
 
+/// A byte counter that never comes round. Time alone then leads from recovery to one additive step and on to hyper increase,
+/// as in the simulator of HPCC (Li et al., SIGCOMM 2019).
+pub const NO_BYTE_COUNTER: u64 = u64::MAX;
+
 /// The parameters, named as the paper names them.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct DcqcnConfig {
@@ -118,14 +122,19 @@ impl Dcqcn {
 
     /// Fast recovery, then additive, then hyper increase: by how often each of timer and byte counter came round.
     fn increase(&mut self) {
-        let rounds = self.config.fast_recovery_rounds;
+        let config = &self.config;
+        let rounds = config.fast_recovery_rounds;
         let (fewer, more) = (self.byte_rounds.min(self.timer_rounds), self.byte_rounds.max(self.timer_rounds));
-        if fewer > rounds {
-            self.target += self.config.hyper * u64::from(fewer - rounds);
+        let step = if config.byte_counter == NO_BYTE_COUNTER && more > rounds + 1 {
+            config.hyper
+        } else if fewer > rounds {
+            config.hyper * u64::from(fewer - rounds)
         } else if more > rounds {
-            self.target += self.config.additive;
-        }
-        self.target = self.target.min(self.line);
+            config.additive
+        } else {
+            0
+        };
+        self.target = self.target.saturating_add(step).min(self.line);
         // Rounded up, so that halving the distance arrives.
         self.current = (self.target + self.current).div_ceil(2);
     }
@@ -202,6 +211,22 @@ mod tests {
         assert_eq!(flow.target, target + 6 * 40_000_000);
         flow.sent(10_000_000);
         assert_eq!(flow.target, target + 6 * 40_000_000 + 400_000_000);
+    }
+
+    #[test]
+    fn without_a_byte_counter_time_alone_goes_hyper() {
+        let config = DcqcnConfig { byte_counter: NO_BYTE_COUNTER, fast_recovery_rounds: 1, ..paper() };
+        let mut flow = Dcqcn::new(config, Rate::from_bps(LINE).unwrap());
+        flow.notify(Time::ZERO);
+        flow.notify(Time::from_ns(50_000));
+        let mut targets = vec![flow.target];
+        for _ in 0..4 {
+            flow.sent(10_000_000);
+            flow.handle_timeout(flow.increase_at);
+            targets.push(flow.target);
+        }
+        let steps: Vec<u64> = targets.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(steps, [0, 40_000_000, 400_000_000, 400_000_000]);
     }
 
     #[test]
