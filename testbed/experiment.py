@@ -1,7 +1,7 @@
 """What is run on a lab: the clock, the lossless settings, the transport, the workload, and what is expected of it.
 
-Each section of an experiment file is one model. A section that comes later (ECN, congestion control) is one more model
-and one more field with a default; nothing here changes for it.
+Each section of an experiment file is one model. A section that comes later is one more model and one more field with a
+default; nothing here changes for it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pydantic import (
 
 import traffic
 from testbed import expectations, models, traces
+from testbed.congestion import Dcqcn, Marking
 from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.impairments import MAX_ENTRIES, TimelineEntry
@@ -32,6 +33,7 @@ from testbed.yaml_source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
+PRESET = "preset"
 
 
 def _one_of(known: Sequence[str], what: str) -> Any:
@@ -65,6 +67,9 @@ class Lossless(FileModel):
 
     Thresholds given here hold for every switch and win over the lab's. `response` is how long a paused port may still
     start frames; `auto` takes it from the rate. An `xon` above the xoff of a port counts as equal to it.
+
+    `ecn` marks what leaves long queues of lossless priorities: a preset or {kmin, kmax, pmax}; null is off. Where many
+    senders share a queue, kmin should lie well below what their groups hold before XOFF, or pauses come first.
     """
 
     pfc: Flag = True
@@ -73,6 +78,7 @@ class Lossless(FileModel):
     xoff: SizeOrAuto = AUTO
     xon: SizeOrAuto = AUTO
     response: TimeOrAuto = AUTO
+    ecn: Marking | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Lossless:
@@ -82,9 +88,15 @@ class Lossless(FileModel):
 
 
 class Transport(FileModel):
-    """How a reliable connection behaves. `timeout` is the exponent n of 4.096 us x 2^n; `window` is in bytes."""
+    """How a reliable connection behaves. `timeout` is the exponent n of 4.096 us x 2^n; `window` is in bytes.
 
-    recovery: Literal["go-back-n"] = "go-back-n"
+    `recovery`: after a loss everything is sent again from the lost packet on, or that packet alone. `congestion-control`
+    acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or parameters that differ from one.
+    """
+
+    recovery: Literal["go-back-n", "selective-repeat"] = "go-back-n"
+    congestion_control: Literal["none", "dcqcn"] = "none"
+    dcqcn: Dcqcn = Dcqcn()
     verb: Literal["write", "send"] = "write"
     mtu: Literal[1024, 2048, 4096] = 4096
     ack_every: int = Field(default=16, strict=True, ge=1, le=4096)
@@ -221,13 +233,15 @@ def _override(data: dict[str, Any], override: str) -> None:
         known = models.known_keys(Experiment, keys[:depth])
         if key not in known:
             raise UsageError(f'no setting is called "{path}": unknown key "{key}"{nearest(key, known)}')
-    if models.known_keys(Experiment, keys):
-        raise UsageError(
-            f'"{path}" is a section; set one of its keys: {", ".join(models.known_keys(Experiment, keys))}'
-        )
+    members = models.known_keys(Experiment, keys)
+    if members and PRESET not in members:
+        raise UsageError(f'"{path}" is a section; set one of its keys: {", ".join(members)}')
     section = data
     for key in keys[:-1]:
-        section = section.setdefault(key, {})
+        inner = section.get(key)
+        # A section that was given by the name of a preset is spelled out before a key of it changes.
+        section[key] = {PRESET: inner} if isinstance(inner, str) else inner or {}
+        section = section[key]
     section[keys[-1]] = parse_yaml(text, f"--set {path}", ExperimentError).data
     # A size and a range of sizes exclude each other, and the later word counts.
     replaced = {"size": ("minbytes", "maxbytes"), "minbytes": ("size",), "maxbytes": ("size",)}

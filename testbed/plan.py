@@ -40,6 +40,7 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
     contradict each other. Cost: a second or so for a thousand nodes.
     """
     _check_priority(lab, experiment)
+    _check_marking(experiment)
     return _Compiler(lab, experiment).plan()
 
 
@@ -82,6 +83,14 @@ def _check_priority(lab: Lab, experiment: Experiment) -> None:
     if lossy:
         message = f"priority {priority} is not lossless on {', '.join(lossy[:4])}{' ...' if len(lossy) > 4 else ''}"
         raise ExperimentError.at("experiment", "lossless.priority", message)
+
+
+def _check_marking(experiment: Experiment) -> None:
+    if experiment.transport.congestion_control != "none" and experiment.lossless.ecn is None:
+        message = (
+            f"{experiment.transport.congestion_control} acts on marks, and lossless.ecn is off; set it, say to sonic"
+        )
+        raise ExperimentError.at("experiment", "transport.congestion-control", message)
 
 
 class _Compiler:
@@ -153,6 +162,7 @@ class _Compiler:
         late_frames = LATE_FRAMES if self.experiment.clock == "real" else 0
         memory = divide_buffer(self.lab.name, switch, links, self.experiment.lossless, late_frames)
         routes = self.routing.routes(switch.name)
+        marking = self.experiment.lossless.ecn
         return {
             "name": switch.name,
             "kind": "switch",
@@ -165,6 +175,7 @@ class _Compiler:
             "dscp_to_priority": list(DSCP_TO_PRIORITY),
             "priority_groups": [asdict(group) for group in memory.groups],
             "routes": [*routes, *routes],
+            **({"ecn": marking.plan(min(link.rate_bps for _, link in links))} if marking and links else {}),
         }
 
     def _links(self, node: str) -> list[tuple[str, Link]]:

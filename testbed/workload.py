@@ -7,7 +7,7 @@ from typing import Any
 
 from testbed.addressing import stable_hash
 from testbed.errors import ExperimentError
-from testbed.experiment import Experiment
+from testbed.experiment import Experiment, Transport
 from testbed.models import AUTO
 from testbed.plan import SCHEMA, dscp_of, rank_hosts
 from testbed.routing import PathCost, PathCosts, Routing
@@ -111,7 +111,7 @@ def _check_mtu(lab: Lab, experiment: Experiment) -> None:
 def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
     settings = experiment.transport
     costs = _path_costs(lab, settings.mtu, hosts, pairs)
-    window = _window(costs, settings.mtu, settings.ack_every) if settings.window == AUTO else settings.window
+    window = _window(costs, settings) if settings.window == AUTO else settings.window
     exponent = _timeout(costs, pairs, window) if settings.timeout == AUTO else settings.timeout
     if window < settings.mtu:
         message = f"{window} bytes are less than one packet of {settings.mtu}"
@@ -124,7 +124,16 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
         "window_bytes": window,
         "timeout_ps": TIMEOUT_UNIT_PS << exponent,
         "retries": settings.retries,
+        "congestion_control": _congestion_control(lab, experiment, hosts),
     }
+
+
+def _congestion_control(lab: Lab, experiment: Experiment, hosts: Sequence[str]) -> dict[str, Any] | None:
+    settings = experiment.transport
+    if settings.congestion_control == "none":
+        return None
+    chosen = set(hosts)
+    return settings.dcqcn.plan(min(link.rate_bps for link in lab.links if {link.a.node, link.b.node} & chosen))
 
 
 def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair]) -> list[PathCost]:
@@ -144,15 +153,17 @@ def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair])
     return costs
 
 
-def _window(costs: Sequence[PathCost], mtu: int, ack_every: int) -> int:
-    """Return twice the largest bandwidth-delay product, in whole packets.
+def _window(costs: Sequence[PathCost], settings: Transport) -> int:
+    """Return twice the largest bandwidth-delay product, in whole packets; under selective repeat three times.
 
-    Once would do for a path without queues; twice keeps it full while as much again stands in them. The sender must not
-    come to its window's end before the acknowledgement that it asked for is due.
+    Once would do for a path without queues; twice keeps it full while as much again stands in them, or while a lost packet
+    is asked for and sent again, which is once more to be lost when it is lost again. The sender must not come to its
+    window's end before the acknowledgement that it asked for is due.
     """
     product = max((cost.rate_bps * cost.round_trip_ps for cost in costs), default=0)
-    packets = -(-2 * product // (8 * PS_PER_SECOND * mtu))
-    return min(max(packets, 4 * ack_every, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * mtu
+    times = 3 if settings.recovery == "selective-repeat" else 2
+    packets = -(-times * product // (8 * PS_PER_SECOND * settings.mtu))
+    return min(max(packets, 4 * settings.ack_every, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
 
 
 def _timeout(costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int) -> int:

@@ -41,6 +41,7 @@ PURE_MODULES = [
     "dwdm",
     "link_optics",
     "topology",
+    "congestion",
     "experiment",
     "expectations",
     "addressing",

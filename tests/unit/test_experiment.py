@@ -36,7 +36,7 @@ e.yaml:3: seed: "abc" should be a valid integer
 e.yaml:4: lossless.pfc: "yes" should be a valid boolean
 e.yaml:5: transport.ack-every: "0" should be greater than or equal to 1
 e.yaml:5: transport.mtu: "1500" is not 1024, 2048 or 4096
-e.yaml:5: transport.recovery: "selective" is not "go-back-n"
+e.yaml:5: transport.recovery: "selective" is not "go-back-n" or "selective-repeat"
 e.yaml:5: transport.timeout: 50 is not a whole number from 1 to 31, nor auto
 e.yaml:7: workload.collective: no collective is called "all_redcue"; did you mean "all_reduce"?
 e.yaml:8: workload.size: "5m": "m" is an impossible unit for a size; write it like 64MiB
@@ -71,6 +71,54 @@ def test_a_workload_must_agree_with_itself(workload: str, message: str) -> None:
 def test_xon_must_not_be_above_xoff() -> None:
     with pytest.raises(ExperimentError, match="xon, 2000 bytes, is above xoff, 1000 bytes"):
         experiment("topology: pair\nlossless: {xoff: 1KB, xon: 2KB}")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "lossless: {ecn: {kmin: 2KB, kmax: 1KB, pmax: 1%}}",
+            "lossless.ecn: kmin, 2000 bytes, is above kmax, 1000 bytes",
+        ),
+        ("lossless: {ecn: sonik}", 'lossless.ecn: no marking is called "sonik"; did you mean "sonic"?'),
+        (
+            "lossless: {ecn: {preset: sonik}}",
+            'lossless.ecn.preset: no marking is called "sonik"; did you mean "sonic"?',
+        ),
+        ("lossless: {ecn: {kmin: 2KB}}", "lossless.ecn: give kmin, kmax and pmax, or a preset: sonic, hpcc-ns3"),
+        ("lossless: {ecn: {preset: sonic, pmax: 1}}", "lossless.ecn: preset sonic says pmax already"),
+        ("lossless: {ecn: {kmin: 1KB, kmax: 2KB, pmax: 2}}", 'lossless.ecn.pmax: "2" is not between 0 and 1'),
+        ("lossless: {ecn: {kmn: 1KB}}", 'lossless.ecn.kmn: unknown key; did you mean "kmin"?'),
+        ("lossless: {ecn: true}", "lossless.ecn: must be a mapping of keys to values"),
+        ("transport: {dcqcn: papr}", 'transport.dcqcn: no DCQCN parameter set is called "papr"; did you mean "paper"?'),
+        (
+            "transport: {dcqcn: {alfa-timer: 1us}}",
+            'transport.dcqcn.alfa-timer: unknown key; did you mean "alpha-timer"?',
+        ),
+        ("transport: {dcqcn: {increase-timer: 0s}}", 'transport.dcqcn.increase-timer: "0s" should be greater than 0'),
+        ("transport: {congestion-control: dctcp}", 'transport.congestion-control: "dctcp" is not "none" or "dcqcn"'),
+    ],
+)
+def test_faults_of_congestion_settings(text: str, fault: str) -> None:
+    with pytest.raises(ExperimentError) as caught:
+        experiment(f"topology: pair\n{text}")
+    assert str(caught.value) == f"e.yaml:2: {fault}"
+
+
+def test_a_preset_is_a_name_or_a_section_to_change() -> None:
+    plain = new_experiment("pair", "incast")
+    assert plain.lossless.ecn is None and plain.transport.dcqcn.preset == "paper"
+    named = plain.with_overrides(["lossless.ecn=sonic", "transport.dcqcn=hpcc-ns3", "transport.dcqcn.g=0.5"])
+    assert named.lossless.ecn is not None and named.lossless.ecn.preset == "sonic"
+    assert (named.transport.dcqcn.preset, named.transport.dcqcn.g) == ("hpcc-ns3", 0.5)
+    assert experiment_from(Source("again", named.data())) == named
+    given = named.with_overrides(["lossless.ecn={kmin: 1KB, kmax: 2KB, pmax: 1%}", "lossless.ecn.kmax=3KB"])
+    assert given.lossless.ecn is not None and given.lossless.ecn.plan(1) == {
+        "kmin_bytes": 1000,
+        "kmax_bytes": 3000,
+        "pmax": 0.01,
+    }
+    assert given.with_overrides(["lossless.ecn=null"]).lossless.ecn is None
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -209,3 +209,29 @@ def test_a_thousand_nodes_compile_in_time() -> None:
     start = time.process_time()
     compile_fabric(lab, experiment())
     assert time.process_time() - start < 2
+
+
+def test_switches_mark_by_the_rate_of_their_slowest_port() -> None:
+    assert all("ecn" not in node for node in switches(compile_fabric(load_lab("clos"), experiment())).values())
+    step = {"kmin_bytes": 400_000, "kmax_bytes": 1_600_000, "pmax": 0.2}
+    rates = {("a1:eth1", "x:eth1"): "100G", ("x:eth2", "y:eth1"): "400G", ("y:eth2", "b1:eth1"): "400G"}
+    links = [{"endpoints": list(ends), "rate": rate, "length": "10m"} for ends, rate in rates.items()]
+    nodes = {name: {"kind": "host" if name in ("a1", "b1") else "switch"} for name in ("a1", "b1", "x", "y")}
+    lab = lab_from(Source("test", {"name": "mixed", "topology": {"nodes": nodes, "links": links}}))
+    found = switches(compile_fabric(lab, experiment("lossless.ecn=hpcc-ns3")))
+    slowest = {name: min(port["rate_bps"] for port in node["ports"]) for name, node in found.items()}
+    assert set(slowest.values()) == {10**11, 4 * 10**11}
+    for name, node in found.items():
+        times = slowest[name] // 10**11
+        assert node["ecn"] == {key: value * (1 if key == "pmax" else times) for key, value in step.items()}
+    fixed = switches(compile_fabric(lab, experiment("lossless.ecn=sonic")))
+    assert [node["ecn"] for node in fixed.values()] == [
+        {"kmin_bytes": 1_048_576, "kmax_bytes": 2_097_152, "pmax": 0.05}
+    ] * len(fixed)
+
+
+def test_congestion_control_needs_marks() -> None:
+    settings = ["transport.congestion-control=dcqcn"]
+    with pytest.raises(ExperimentError, match=r"transport\.congestion-control: dcqcn acts on marks.*sonic"):
+        compile_fabric(load_lab("pair"), experiment(*settings))
+    compile_fabric(load_lab("pair"), experiment(*settings, "lossless.ecn=sonic"))

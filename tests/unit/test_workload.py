@@ -1,6 +1,7 @@
 """Workloads: one queue pair for each pair that talks, ops as scheduled, and a transport that suits the path."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,54 @@ def test_what_is_given_is_taken() -> None:
         "window_bytes": 1_000_000,
         "timeout_ps": 67_108_864_000,
         "retries": 7,
+        "congestion_control": None,
     }
+
+
+def test_selective_repeat_has_a_window_for_two_repairs() -> None:
+    far = "workload.ranks=[a1, b1]"
+    once, repeat = (
+        compile_workload(load_lab("two-dc"), experiment(far, f"transport.recovery={recovery}"), PING)["transport"]
+        for recovery in ("go-back-n", "selective-repeat")
+    )
+    assert repeat["recovery"] == "selective-repeat"
+    assert repeat["window_bytes"] == pytest.approx(1.5 * once["window_bytes"], abs=2 * 4096)
+
+
+def congestion_control(lab: str, *overrides: str) -> dict[str, Any]:
+    settings = ("lossless.ecn=sonic", "transport.congestion-control=dcqcn", *overrides)
+    found = compile_workload(load_lab(lab), experiment(*settings), PING)["transport"]["congestion_control"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_parameters_of_the_paper_are_one_set_for_all_rates() -> None:
+    assert (
+        congestion_control("pair")
+        == congestion_control("pair:rate=400G")
+        == {
+            "kind": "dcqcn",
+            "g": 1 / 256,
+            "initial_alpha": 1.0,
+            "alpha_timer_ps": 55_000_000,
+            "increase_timer_ps": 55_000_000,
+            "byte_counter_bytes": 10_000_000,
+            "fast_recovery_rounds": 5,
+            "additive_bps": 40_000_000,
+            "hyper_bps": 400_000_000,
+            "minimum_bps": 40_000_000,
+            "cut_interval_ps": 50_000_000,
+            "notify_interval_ps": 50_000_000,
+            "notify_dscp": 48,
+        }
+    )
+
+
+def test_parameters_of_the_simulator_grow_with_the_rate() -> None:
+    found = congestion_control("pair:rate=400G", "transport.dcqcn=hpcc-ns3", "transport.dcqcn.cut-interval=5us")
+    assert (found["additive_bps"], found["hyper_bps"], found["minimum_bps"]) == (80_000_000, 800_000_000, 10**9)
+    assert (found["increase_timer_ps"], found["cut_interval_ps"]) == (300_000_000, 5_000_000)
+    assert found["byte_counter_bytes"] == 2**64 - 1 and found["fast_recovery_rounds"] == 1
 
 
 def test_ranks_can_be_placed() -> None:

@@ -1,0 +1,66 @@
+"""Selective repeat over distance: what loss costs is the packets lost, whatever the round trip.
+
+Goodput falls to 1 − p of the line, times window over bandwidth-delay product where the window is the smaller.
+"""
+
+from functools import cache
+
+import pytest
+
+from tests.virtual.harness import (
+    ACK_WIRE_BYTES,
+    FULL_WIRE_BYTES,
+    MTU,
+    PS_PER_BYTE,
+    Json,
+    check_conservation,
+    finish,
+    flows_to_last,
+    loaded_fabric,
+    make_trial,
+    star,
+)
+
+TOLERANCE = 0.05
+MESSAGE_BYTES = 2**26
+MESSAGES = 128  # some 2 million packets: two of them, at 1e-3, are lost when they are sent again
+LOCAL_PS = 10**6
+PS_PER_KM = 4_897_000  # single-mode fibre
+
+
+@cache
+def transfer(km: int, loss: float, *settings: str, messages: int = MESSAGES) -> tuple[float, Json]:
+    """Send messages over a span that loses data frames only; return payload bits a second, and the report."""
+    lab = star({"a1": f"{km * PS_PER_KM}ps", "b1": f"{LOCAL_PS}ps"}, loss=[loss, 0])
+    recovery = "transport.recovery=selective-repeat"
+    trial = make_trial(lab, "incast", "workload.payload=false", recovery, *settings)
+    report = finish(loaded_fabric(trial, flows_to_last(1, *[MESSAGE_BYTES] * messages)))
+    assert report["complete"]
+    check_conservation(report)
+    taken_ps = report["ranks"][1]["finish_ps"] - report["start_ps"]
+    return messages * MESSAGE_BYTES * 8 * 10**12 / taken_ps, report
+
+
+@pytest.mark.parametrize("km", [80, 300, 1000])
+@pytest.mark.parametrize("loss", [1e-4, 1e-3])
+def test_goodput_under_loss(km: int, loss: float) -> None:
+    goodput, report = transfer(km, loss)
+    assert goodput / (10**11 * MTU / FULL_WIRE_BYTES) == pytest.approx(1 - loss, rel=TOLERANCE)
+    sender = report["qps"][0]
+    lost = report["drops"]["link"]
+    assert lost > 100
+    # What was lost is sent again and little else: a timer repeats what came without an acknowledgement.
+    assert lost <= sender["retransmitted"] <= lost + 20 and sender["timeouts"] <= 2
+
+
+@pytest.mark.parametrize("km", [80, 300])
+def test_a_small_window_is_the_limit(km: int) -> None:
+    """Half of the bandwidth-delay product gives half of the line.
+
+    An acknowledgement answers every 16th packet, so a part of the window waits for it.
+    """
+    round_trip_ps = 2 * (km * PS_PER_KM + LOCAL_PS) + 2 * (FULL_WIRE_BYTES + ACK_WIRE_BYTES) * PS_PER_BYTE
+    product = round_trip_ps / (FULL_WIRE_BYTES * PS_PER_BYTE) * MTU
+    goodput, report = transfer(km, 0, f"transport.window={round(product / 2)}", messages=16)
+    assert goodput / (10**11 * MTU / FULL_WIRE_BYTES) == pytest.approx(1 / 2, rel=TOLERANCE)
+    assert report["qps"][0]["retransmitted"] == 0
