@@ -27,6 +27,7 @@ _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
 _ROW_UNITS = ("(B)", "(elements)", "", "", "")
 _MEASURED_COLUMNS = ("time", "algbw", "busbw", "#wrong")
 _MEASURED_UNITS = ("(us)", "(GB/s)", "(GB/s)", "")
+_PORT_COLUMNS = ("pause tx", "pause rx", "paused", "queue max", "headroom max", "drops")
 _ROW_WIDTHS = (11, 11, 6, 6, 5)
 _MEASURED_WIDTHS = (9, 7, 7, 7)
 
@@ -143,23 +144,23 @@ def flow_table(result: RunResult) -> NotedTable:
 def port_table(result: RunResult) -> NotedTable:
     """Return pauses, occupancy and drops by port and priority.
 
-    In a small lab of every priority that carried frames, in a larger one only where there was something to see.
+    In a small lab of every priority that carried frames, in a larger one only where there was something to see. Congestion
+    marks have a column where there are any.
     """
-    table = _table(
-        "Ports",
-        left=("port", "prio"),
-        right=("frames tx", "pause tx", "pause rx", "paused", "queue max", "headroom max", "drops"),
-    )
     carried = [
         (name, number, counters) for name, port in result.ports.items() for number, counters in port.priorities.items()
     ]
     eventful = [row for row in carried if _has_something_to_say(row[2])]
     shown = carried if len(carried) <= QUIET_PORT_ROWS else eventful
+    marks = any(counters.ecn_marked for _, _, counters in shown)
+    right = ("frames tx", *(["ECN marks"] if marks else []), *_PORT_COLUMNS)
+    table = _table("Ports", left=("port", "prio"), right=right)
     for name, number, counters in shown[:PORT_ROWS]:
         table.add_row(
             Text(name),
             number,
             _count(counters.frames_tx),
+            *([_count(counters.ecn_marked)] if marks else []),
             _count(counters.pause_tx),
             _count(counters.pause_rx),
             format_ns(counters.paused_ns) if counters.paused_ns else "-",

@@ -154,6 +154,21 @@ FAILED: not lossless, not complete, trusted
     )
 
 
+def test_marks_have_a_column_where_there_are_any() -> None:
+    ports = {"leaf:eth1": {"rate_bps": 10**11, "priorities": {"0": counters(), "3": counters(ecn_marked=1234)}}}
+    text = shown(ring(outcome([row(4096, "sum", measured(1.5, 2, 3))], ports=ports)))
+    start = text.index("Ports")
+    assert (
+        "\n" + text[start : text.index("\n\n", start)] + "\n"
+        == """
+Ports
+port       prio  frames tx  ECN marks  pause tx  pause rx  paused  queue max  headroom max  drops
+leaf:eth1  0            10          -         -         -       -    4.22 kB             -      -
+leaf:eth1  3            10      1,234         -         -       -    4.22 kB             -      -
+"""
+    )
+
+
 def test_a_quiet_run_has_no_empty_tables() -> None:
     text = shown(
         ring(
