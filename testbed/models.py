@@ -92,7 +92,6 @@ TimeOrAuto = Annotated[int | Auto, *_quantity(units.parse_time, "time", "2us", a
 Length = Annotated[int, *_quantity(units.parse_length, "length of fibre", "80km"), _written("mm")]
 Size = Annotated[int, *_quantity(units.parse_size, "size in bytes", "64MiB")]
 SizeOrAuto = Annotated[int | Auto, *_quantity(units.parse_size, "size in bytes", "400KB", auto=True)]
-Ratio = Annotated[float, *_quantity(units.parse_ratio, "ratio from 0 to 1", "5%")]
 Loss = Annotated[
     tuple[float, float], *_quantity(parse_loss, "probability that a frame is lost", "1e-4", extra=["array"])
 ]

@@ -90,7 +90,7 @@ def _check_marking(experiment: Experiment) -> None:
         message = (
             f"{experiment.transport.congestion_control} acts on marks, and lossless.ecn is off; set it, say to sonic"
         )
-        raise ExperimentError.at("experiment", "transport.congestion-control", message)
+        raise ExperimentError([experiment.fault(("transport", "congestion-control"), message)])
 
 
 class _Compiler:
