@@ -113,11 +113,18 @@ def command_line(directory: Path) -> list[str]:
     return [sys.executable, "-m", "testbed.cli", "agent", "--local", "--state-dir", str(directory)]
 
 
-def is_agent(process: ProcessId, directory: Path) -> bool:
-    """Tell whether a process is alive, the one meant, and an agent of this state directory."""
+def is_agent(process: ProcessId, directory: Path, root: Path = Path("/")) -> bool:
+    """Tell whether a process is alive, the one meant, and an agent of this state directory.
+
+    `root` is where the directory is looked up: in another mount namespace the same path may be another directory.
+    """
     if start_ticks(process.pid) != process.start_ticks:
         return False
     try:
+        # The parent, since the directory itself may be gone already.
+        parents = [place / directory.parent.relative_to("/") for place in (root, Path(f"/proc/{process.pid}/root"))]
+        if not os.path.samestat(*(parent.stat() for parent in parents)):
+            return False
         if Path(f"/proc/{process.pid}").stat().st_uid != os.geteuid():
             return False
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")[:-1]
@@ -201,14 +208,14 @@ def _remove(directory: Path) -> None:
         directory.rmdir()
 
 
-def processes(directory: Path) -> list[ProcessId]:
-    """List the agents of this state directory, however they were started."""
+def processes(directory: Path, root: Path = Path("/")) -> list[ProcessId]:
+    """List the agents of this state directory, as it is seen from `root`, however they were started."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         ticks = start_ticks(int(entry.name))
-        if ticks is not None and is_agent(process := ProcessId(int(entry.name), ticks), directory):
+        if ticks is not None and is_agent(process := ProcessId(int(entry.name), ticks), directory, root):
             found.append(process)
     return found
 

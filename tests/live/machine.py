@@ -68,8 +68,7 @@ class Machine:
 
     def agents(self) -> list[ProcessId]:
         """Return the agents that live in the private /run."""
-        mine = os.readlink(f"/proc/{self._holder}/ns/mnt")
-        return [found for found in local_agent.processes(STATE) if _mount_namespace(found.pid) == mine]
+        return local_agent.processes(STATE, Path(f"/proc/{self._holder}/root"))
 
     def assert_clean(self, links: list[str]) -> None:
         """Insist that nothing of ours is left."""
@@ -77,13 +76,6 @@ class Machine:
         assert self.state_files() == []
         assert self.agents() == []
         assert root_links() == links
-
-
-def _mount_namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return ""
 
 
 def root_links() -> list[str]:
