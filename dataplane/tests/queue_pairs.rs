@@ -366,7 +366,29 @@ fn selective_repeat_notices_the_loss_of_what_it_repeats() {
     });
     pair.assert_delivered();
     let counters = pair.counters();
-    assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (6, 4, 0));
+    // Packet 4 as well: it arrived, but drew no acknowledgement, and the NAK of one like it might have been lost.
+    assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (7, 4, 0));
+}
+
+/// The NAK for packet 5 is lost. Packet 9 is sent again and stays unacknowledged; the NAK of a later one shows that, and all that
+/// might be missing before it is sent again: packets 4 to 7, up to where the next acknowledgement is due.
+#[test]
+fn selective_repeat_notices_the_loss_of_a_nak() {
+    let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 256, ..transport(Verb::Write) };
+    let mut pair = Pair::new(selective, &[300 * MTU]);
+    let mut lost = std::collections::HashSet::new();
+    pair.run_with(|sent, _| {
+        let data = sent.is_data() && [5, 9, 200].contains(&sent.packet.psn);
+        let unlucky = data || (sent.is_nak() && sent.packet.psn == 5);
+        if unlucky && lost.insert((sent.is_data(), sent.packet.psn)) {
+            Fate::Drop
+        } else {
+            Fate::Deliver
+        }
+    });
+    pair.assert_delivered();
+    let counters = pair.counters();
+    assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (7, 2, 0));
 }
 
 /// With nothing behind it that is lost as well, it waits for the timer, which sends all that is still missing.

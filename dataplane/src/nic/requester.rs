@@ -178,11 +178,14 @@ impl Requester {
     }
 
     /// The peer answered to something that left when `next` was `heard` or later. Paths keep order, so if the first of the
-    /// missing packets was sent again before that, and still is missing, it was lost again. (Others may have arrived: what is
-    /// behind the first draws no acknowledgement.)
+    /// missing packets was sent again before that, and still is not acknowledged, it was lost again, or the NAK of one before it
+    /// was. That one lies where the next acknowledgement would have been asked for. (Others may have arrived: what is behind the
+    /// first draws no acknowledgement.)
     fn repeat_first(&mut self, heard: u64) {
         if let Some((&psn, &behind)) = self.missing.first_key_value() {
             if behind > 0 && behind < heard {
+                let unheard = self.unacknowledged..psn.min(self.unacknowledged + self.transport.ack_every);
+                self.resend.extend(unheard);
                 self.resend.insert(psn);
             }
         }
