@@ -19,6 +19,9 @@ class VirtualFabric:
     def impair(self, changes: str) -> None:
         """Change links, now or so long after the next start of a workload: a JSON list, see ARCHITECTURE.md section 4."""
 
+    def cancel_impairments(self) -> None:
+        """Forget the changes that are still due."""
+
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""
 
@@ -44,6 +47,9 @@ class RealFabric:
 
     def impair(self, changes: str) -> None:
         """Change links, now or so long after the next start of a workload: a JSON list, see ARCHITECTURE.md section 4."""
+
+    def cancel_impairments(self) -> None:
+        """Forget the changes that are still due."""
 
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""

@@ -36,6 +36,9 @@ class Fabric(Engine, Protocol):
     def capture(self, path: str | None) -> None:
         """Write every frame into a file, until called with None."""
 
+    def cancel_impairments(self) -> None:
+        """Forget the changes of links that are still due."""
+
     def close(self) -> None:
         """Stop its thread and close its sockets."""
 
@@ -249,6 +252,8 @@ class LabOwner:
         finally:
             if pcap is not None:
                 present.fabric.capture(None)
+            # What the run's timeline did not come to must not happen to the lab later.
+            present.fabric.cancel_impairments()
             if present.links is not None:
                 present.links.settle()
         if "report" in document:

@@ -217,6 +217,14 @@ impl Fabric {
         self.drain(node);
     }
 
+    /// Put a frame of a host's kernel, come in at the far end already, on the link that leads to `port`: it has delay and loss to
+    /// suffer like any other. Its time on the line has passed: the host shapes what its kernel sends.
+    pub fn inject(&mut self, node: usize, port: u16, frame: Frame) {
+        let index = self.incoming[(self.first_port[node] + u32::from(port)) as usize];
+        self.watch.tally(frame.is_packet()).sent += 1;
+        self.put(index, frame, self.now);
+    }
+
     /// Start the schedules of all loaded NICs, at the current time.
     pub fn start(&mut self) {
         self.timeline.start(self.now);
@@ -233,6 +241,11 @@ impl Fabric {
         for change in self.timeline.add(changes) {
             self.apply(change, self.now);
         }
+    }
+
+    /// Forget the changes that are still due.
+    pub fn cancel_changes(&mut self) {
+        self.timeline.clear();
     }
 
     /// Let the next change of the timeline take place.
@@ -299,16 +312,24 @@ impl Fabric {
             self.watch.tally(frame.is_packet()).sent += 1;
         }
         let index = self.outgoing[(self.first_port[node] + u32::from(port)) as usize];
+        if index == u32::MAX {
+            let packet = (!frame.is_pause()).then_some(frame.is_packet());
+            return self.watch.lost((node as u32, port), frame.priority, packet, Cause::Outage, now);
+        }
         let rate = self.nodes[node].ports()[usize::from(port)].rate();
-        let (priority, packet) = (frame.priority, (!frame.is_pause()).then_some(frame.is_packet()));
         let sent = now + rate.serialisation(frame.wire_bytes());
-        let sender = (node as u32, port);
-        let Some(direction) = self.directions.get_mut(index as usize) else {
-            return self.watch.lost(sender, priority, packet, Cause::Outage, now);
-        };
+        self.put(index, frame, sent);
+    }
+
+    /// Put a frame on a link that its last bit leaves for at `sent`, and see to its arrival.
+    #[inline]
+    fn put(&mut self, index: u32, frame: Frame, sent: Time) {
+        let now = self.now;
+        let (priority, packet) = (frame.priority, (!frame.is_pause()).then_some(frame.is_packet()));
+        let direction = &mut self.directions[index as usize];
         let idle = direction.next_arrival() == Time::NEVER;
         if let Err(cause) = direction.send(frame, now, sent) {
-            return self.watch.lost(sender, priority, packet, cause, now);
+            return self.watch.lost(self.senders[index as usize], priority, packet, cause, now);
         }
         if idle {
             let key = u64::from(direction.to_node) << 32 | u64::from(direction.to_port);

@@ -75,6 +75,12 @@ impl Timeline {
         self.due.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     }
 
+    /// Forget all that is still due.
+    pub fn clear(&mut self) {
+        self.due.clear();
+        self.pending.clear();
+    }
+
     pub fn next(&self) -> Time {
         self.due.last().map_or(Time::NEVER, |(at, _)| *at)
     }

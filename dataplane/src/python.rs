@@ -47,6 +47,10 @@ impl VirtualFabric {
         Ok(self.emulation.impair(changes)?)
     }
 
+    fn cancel_impairments(&mut self) {
+        self.emulation.fabric.cancel_changes();
+    }
+
     fn write_memory(&mut self, rank: usize, offset: u64, data: &[u8]) -> PyResult<()> {
         write_memory(&mut self.emulation, rank, offset, data)
     }
@@ -161,6 +165,10 @@ impl RealFabric {
 
     fn impair(&self, py: Python<'_>, changes: String) -> PyResult<()> {
         Ok(py.detach(|| self.runner.call(move |clock| clock.impair(&changes)))??)
+    }
+
+    fn cancel_impairments(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.runner.call(|clock| clock.emulation.fabric.cancel_changes()))?)
     }
 
     fn write_memory(&self, py: Python<'_>, rank: usize, offset: u64, data: Vec<u8>) -> PyResult<()> {

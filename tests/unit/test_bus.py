@@ -42,6 +42,9 @@ class MemoryFabric:
 
     def load(self, workload: str) -> None: ...
     def write_memory(self, rank: int, offset: int, data: bytes) -> None: ...
+    def cancel_impairments(self) -> None:
+        """Nothing is ever due here."""
+
     def capture(self, path: str | None) -> None: ...
 
     def read_memory(self, rank: int, offset: int, length: int) -> bytes:

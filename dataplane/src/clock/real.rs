@@ -263,6 +263,8 @@ impl RealClock {
             match self.emulation.fabric.step(now) {
                 Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
                     NONE => self.emulation.fabric.receive(direction, frame),
+                    // What a host's kernel sent is at the far end already.
+                    socket if self.is_of_kernel(socket, &frame) => self.emulation.fabric.receive(direction, frame),
                     socket => self.emit(socket, direction, frame),
                 },
                 Some(Step::Done) => {}
@@ -270,6 +272,11 @@ impl RealClock {
             }
         }
         EVENTS_A_TURN
+    }
+
+    /// A frame that a host's kernel put on the link which leaves by a NIC's socket.
+    fn is_of_kernel(&self, socket: u32, frame: &Frame) -> bool {
+        self.sockets[socket as usize].reader == Reader::Nic && enters(frame, &self.kernel_stations)
     }
 
     /// Hand a frame to the kernel: it is due now at the far end of its link.
@@ -328,15 +335,16 @@ impl RealClock {
             count += 1;
             let frame = self.emulation.codec.decode_into(bytes, attached.reader, &mut self.spare);
             let entered = frame.as_ref().is_some_and(|frame| enters(frame, &self.kernel_stations));
-            if attached.from_host && entered {
-                let packet = frame.as_ref().is_some_and(Frame::is_packet);
-                fabric.watch.tally(packet).sent += 1;
-            } else if !attached.from_host || frame.is_some() {
-                self.under_way = self.under_way.saturating_sub(1);
+            match frame {
+                Some(frame) if attached.from_host && entered => {
+                    fabric.inject(attached.node, attached.port, frame);
+                    continue;
+                }
+                Some(frame) => fabric.receive_at(attached.node, attached.port, frame),
+                None if attached.from_host => continue,
+                None => {}
             }
-            if let Some(frame) = frame {
-                fabric.receive_at(attached.node, attached.port, frame);
-            }
+            self.under_way = self.under_way.saturating_sub(1);
         }
         Ok(count)
     }
