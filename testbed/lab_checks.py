@@ -13,7 +13,7 @@ from testbed.units import format_rate, parse_rate, parse_size
 from testbed.yaml_source import KeyPath, Source
 
 _ONLY_OPTICS = ("cable", "ber", "osnr-db", "margin-db", "lanes-down", "acceleration")
-_ONLY_SWITCH = ("buffer", "lossless", "lossy-queue", "thresholds")
+_ONLY_SWITCH = ("buffer", "lossless", "lossy-queue", "thresholds", "cell", "pool", "headroom-pool", "profile")
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,8 +92,9 @@ def setting_faults(source: Source) -> list[Fault]:
     found = Source(source.file, lines=source.lines)
     body = _mapping(_mapping(source.data).get("topology"))
     _both_delays(found, ("topology", "defaults"), _mapping(body.get("defaults")))
+    _thresholds(found, ("topology", "defaults"), body.get("defaults"))
     for name, settings in _mapping(body.get("kinds")).items():
-        _xon_above_xoff(found, ("topology", "kinds", name), settings)
+        _thresholds(found, ("topology", "kinds", name), settings)
     for name, entry in _mapping(body.get("nodes")).items():
         path: KeyPath = ("topology", "nodes", name)
         kind = _mapping(entry).get("kind")
@@ -102,7 +103,7 @@ def setting_faults(source: Source) -> list[Fault]:
                 found.fault((*path, key), "a switch has no NIC")
             if kind == "host" and key in _ONLY_SWITCH:
                 found.fault((*path, key), "belongs to switches, not to hosts")
-        _xon_above_xoff(found, path, entry)
+        _thresholds(found, path, entry)
     links = body.get("links")
     for index, link in enumerate(links if isinstance(links, list) else []):
         path = ("topology", "links", index)
@@ -132,11 +133,16 @@ def _both_delays(found: Source, path: KeyPath, settings: Mapping[str, Any]) -> N
         found.fault((*path, "delay"), "give a length or a delay, not both")
 
 
-def _xon_above_xoff(found: Source, path: KeyPath, settings: object) -> None:
+def _thresholds(found: Source, path: KeyPath, settings: object) -> None:
     thresholds = _mapping(_mapping(settings).get("thresholds"))
     xoff, xon = (_read(parse_size, thresholds.get(key)) for key in ("xoff", "xon"))
     if xoff is not None and xon is not None and xon > xoff:
         found.fault((*path, "thresholds", "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
+    if thresholds.get("alpha") is None:
+        return
+    for key, value, instead in (("xoff", xoff, "leave out one of them"), ("xon", xon, "give xon-offset instead")):
+        if value is not None:
+            found.fault((*path, "thresholds", key), f"{key} is a static threshold and alpha a dynamic one; {instead}")
 
 
 def profile_above_nic(found: Source, index: int, rate_bps: int) -> None:

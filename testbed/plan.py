@@ -160,7 +160,8 @@ class _Compiler:
         first = self.next_address
         self.next_address += len(links)
         late_frames = LATE_FRAMES if self.experiment.clock == "real" else 0
-        memory = divide_buffer(self.lab.name, switch, links, self.experiment.lossless, late_frames)
+        packet = self.experiment.transport.mtu
+        memory = divide_buffer(self.lab.name, switch, links, self.experiment.lossless, late_frames, packet)
         routes = self.routing.routes(switch.name)
         marking = self.experiment.lossless.ecn
         return {
@@ -171,6 +172,7 @@ class _Compiler:
             "lossless": list(switch.lossless),
             "buffer_bytes": memory.buffer_bytes,
             "lossy_queue_bytes": memory.lossy_queue_bytes,
+            **memory.sharing(),
             "hash_seed": stable_hash("ecmp", self.lab.name, self.experiment.seed, switch.name) >> 32,
             "dscp_to_priority": list(DSCP_TO_PRIORITY),
             "priority_groups": [asdict(group) for group in memory.groups],

@@ -5,22 +5,29 @@ Three sources, the first that speaks wins: the experiment, the lab's switch, and
 - headroom: the IEEE sum, and one frame more. A switch counts a frame when all of it has arrived, so the frame that
   crosses the threshold stands in the headroom with nearly its whole length.
   Under the real clock also the lateness that a trusted run may show: data read late, XOFF sent late and read late.
+  Where frames take whole cells, as much more as a mixture of as many full packets as smallest frames takes.
 - XOFF: as much as a round trip of the link carries and two frames, at least 100 KB; so a queue that drains at line rate
   does not run dry before its peer, told to go on, is heard again. Scaled down, to two frames at least, where the
   buffer has not that much.
 - XON: two frames below XOFF.
+
+With a dynamic threshold XOFF moves with what is left of a pool, and XON with it, two frames below unless told otherwise.
+The pool is what all else leaves over, or in a buffer of no given depth so much that any one group alone may hold what it
+would wish for as XOFF. A pool of headroom may be smaller than all headrooms together, but not than one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
-from testbed.headroom import headroom
+from testbed.headroom import WIRE_OVERHEAD_BYTES, headroom
 from testbed.models import AUTO
-from testbed.topology import DEFAULT_BUFFER_BYTES, Link, Switch
+from testbed.switch_settings import DEFAULT_BUFFER_BYTES
+from testbed.topology import Link, Switch
 from testbed.units import format_size
 
 LOSSY_QUEUE_BYTES = 1_000_000
@@ -28,11 +35,14 @@ SMALLEST_AUTO_XOFF_BYTES = 100_000
 _AUTO_BUFFER_STEP_BYTES = 1_000_000
 # Data read late, XOFF sent late, XOFF read late.
 _LATE_STAGES = 3
+_SMALLEST_FRAME_BYTES = 64
+# Ethernet, IPv4, UDP, BTH, ICRC and FCS around the payload of a packet.
+_PACKET_OVERHEAD_BYTES = 62
 
 
 @dataclass(frozen=True)
 class Group:
-    """The thresholds of one priority group, as the plan has them."""
+    """The static thresholds of one priority group, as the plan has them."""
 
     port: int
     priority: int
@@ -42,12 +52,33 @@ class Group:
 
 
 @dataclass(frozen=True)
+class DynamicGroup:
+    """The dynamic threshold of one priority group, as the plan has it."""
+
+    port: int
+    priority: int
+    alpha_log2: int
+    reserve_bytes: int
+    xon_offset_bytes: int
+    headroom_bytes: int
+
+
+@dataclass(frozen=True)
 class Buffering:
-    """How a switch divides its memory: its groups, and beside them one lossy queue for every port."""
+    """How a switch divides its memory: its groups, their pools if any, and beside them one lossy queue for every port."""
 
     buffer_bytes: int
     lossy_queue_bytes: int
-    groups: tuple[Group, ...]
+    groups: tuple[Group | DynamicGroup, ...]
+    cell_bytes: int = 1
+    pool_bytes: int = 0
+    headroom_pool_bytes: int = 0
+
+    def sharing(self) -> dict[str, int]:
+        """Return the keys of the plan that only switches with cells or pools have."""
+        found = {"pool_bytes": self.pool_bytes, "headroom_pool_bytes": self.headroom_pool_bytes}
+        cell = {"cell_bytes": self.cell_bytes} if self.cell_bytes > 1 else {}
+        return cell | {key: size for key, size in found.items() if size}
 
 
 @dataclass(frozen=True)
@@ -68,32 +99,115 @@ def _first(*values: int | str | None) -> int | None:
 
 
 def divide_buffer(
-    lab: str, switch: Switch, links: Sequence[tuple[str, Link]], settings: Lossless, late_frames: int = 0
+    lab: str,
+    switch: Switch,
+    links: Sequence[tuple[str, Link]],
+    settings: Lossless,
+    late_frames: int = 0,
+    packet_bytes: int = 4096,
 ) -> Buffering:
     """Divide the memory of a switch among its ports, given as name and link in the order of the plan.
 
     `late_frames`: how many frame times late a frame may be handled, which derived headroom has to bear.
+    `packet_bytes`: the payload of a full packet, which tells how much of a cell is wasted.
 
-    Raises TopologyError naming ports and bytes if the buffer cannot hold what must not be dropped.
+    An XOFF or XON of the experiment makes thresholds static. Raises TopologyError naming ports and bytes if the buffer,
+    or the headroom pool, cannot hold what must not be dropped.
     """
     lossy = _lossy_queue(switch, len(links))
+    cell = switch.cell_bytes
     if not settings.pfc:
-        return Buffering(switch.buffer_bytes or DEFAULT_BUFFER_BYTES, lossy, ())
+        return Buffering(switch.buffer_bytes or DEFAULT_BUFFER_BYTES, lossy, (), cell)
     wishes = [
-        _wish(index, name, priority, link, switch, settings, late_frames)
+        _wish(index, name, priority, link, switch, settings, late_frames, packet_bytes)
         for index, (name, link) in enumerate(links)
         for priority in switch.lossless
     ]
+    if switch.alpha_log2 is not None and _first(settings.xoff, settings.xon) is None:
+        return _divide_pool(lab, switch, wishes, len(links), switch.alpha_log2)
     reserved = lossy * len(links) + sum(wish.headroom_bytes for wish in wishes)
     wanted = reserved + sum(wish.xoff_bytes for wish in wishes)
-    # A depth nobody chose is a round number of megabytes.
-    auto = max(DEFAULT_BUFFER_BYTES, -(-wanted // _AUTO_BUFFER_STEP_BYTES) * _AUTO_BUFFER_STEP_BYTES)
-    total = auto if switch.buffer_bytes is None else switch.buffer_bytes
+    total = _round_megabytes(wanted) if switch.buffer_bytes is None else switch.buffer_bytes
     fixed = sum(wish.xoff_bytes for wish in wishes if wish.fixed)
     smallest = reserved + fixed + sum(2 * wish.frame_bytes for wish in wishes if not wish.fixed)
     if smallest > total:
-        raise TopologyError([_too_small(lab, switch, wishes, lossy * len(links), smallest, total)])
-    return Buffering(total, lossy, _share(wishes, total - reserved - fixed, switch, settings))
+        fault = _too_small(lab, switch, wishes, "XOFF thresholds", lossy * len(links), smallest, total)
+        raise TopologyError([fault])
+    return Buffering(total, lossy, _share(wishes, total - reserved - fixed, switch, settings), cell)
+
+
+def _round_megabytes(wanted: int) -> int:
+    """Return a depth that nobody chose: a round number of megabytes, the usual one at least."""
+    return max(DEFAULT_BUFFER_BYTES, -(-wanted // _AUTO_BUFFER_STEP_BYTES) * _AUTO_BUFFER_STEP_BYTES)
+
+
+def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], ports: int, alpha_log2: int) -> Buffering:
+    """Divide a memory whose groups share a pool, and perhaps their headroom."""
+    _check_headroom_pool(lab, switch, wishes)
+    headrooms = switch.headroom_pool_bytes or sum(wish.headroom_bytes for wish in wishes)
+    claimed = headrooms + len(wishes) * switch.reserve_bytes
+    # A threshold is positive only while something is left of the pool; so much must be left for one frame at least.
+    least = max((_pool_for(2 * wish.frame_bytes, alpha_log2) for wish in wishes), default=0)
+    pool = switch.pool_bytes
+    lossy = _lossy_queue(switch, ports)
+    if switch.lossy_queue_bytes is None and switch.buffer_bytes is not None:
+        # They make do with what is over, or with a quarter of it where the pool too has no given size; not with less
+        # than two frames.
+        over = (
+            max(0, switch.buffer_bytes - claimed - least) // 4 if pool is None else switch.buffer_bytes - claimed - pool
+        )
+        lossy = min(lossy, max(over // max(1, ports), 2 * max((wish.frame_bytes for wish in wishes), default=0)))
+    smallest = claimed + lossy * ports + (least if pool is None else pool)
+    total = switch.buffer_bytes
+    if total is None:
+        wished = max((_pool_for(wish.xoff_bytes, alpha_log2) for wish in wishes), default=0)
+        total = _round_megabytes(claimed + lossy * ports + (wished if pool is None else pool))
+    if smallest > total:
+        raise TopologyError([_too_small(lab, switch, wishes, "reserves and pool", lossy * ports, smallest, total)])
+    groups = tuple(
+        DynamicGroup(
+            port=wish.port,
+            priority=wish.priority,
+            alpha_log2=alpha_log2,
+            reserve_bytes=switch.reserve_bytes,
+            xon_offset_bytes=2 * wish.frame_bytes if switch.xon_offset_bytes is None else switch.xon_offset_bytes,
+            headroom_bytes=wish.headroom_bytes,
+        )
+        for wish in wishes
+    )
+    shared = total - claimed - lossy * ports if pool is None else pool
+    return Buffering(total, lossy, groups, switch.cell_bytes, shared, switch.headroom_pool_bytes)
+
+
+def _pool_for(threshold_bytes: int, alpha_log2: int) -> int:
+    """Return the pool in which one group alone settles at a threshold t: t·(1 + alpha)/alpha, rounded up."""
+    return threshold_bytes + (threshold_bytes << -alpha_log2 if alpha_log2 < 0 else -(-threshold_bytes >> alpha_log2))
+
+
+def _check_headroom_pool(lab: str, switch: Switch, wishes: Sequence[_Wish]) -> None:
+    pool = switch.headroom_pool_bytes
+    larger = [wish for wish in wishes if pool and wish.headroom_bytes > pool]
+    if larger:
+        message = (
+            f"{format_size(pool)} cannot hold the headroom of {_deepest(larger)}: no group may need more than "
+            "the whole pool. Give a larger pool, or none: each group then has its own headroom"
+        )
+        raise TopologyError.at(f"lab {lab}", f"topology.nodes.{switch.name}.headroom-pool", message)
+
+
+def pool_notes(plan: Mapping[str, Any]) -> list[str]:
+    """Say of each switch of a plan whose headroom pool cannot hold all headrooms at once by how much it is oversubscribed."""
+    notes = []
+    for node in plan["nodes"]:
+        pool, groups = node.get("headroom_pool_bytes", 0), node.get("priority_groups", ())
+        caps = sum(group["headroom_bytes"] for group in groups)
+        if pool and caps > pool:
+            tenths = (10 * caps + pool // 2) // pool
+            notes.append(
+                f"{node['name']}: the headroom pool of {format_size(pool)} is oversubscribed {tenths // 10}.{tenths % 10} "
+                f"times: {len(groups)} groups may need {caps} bytes; if too many need it at once, frames are lost"
+            )
+    return notes
 
 
 def _lossy_queue(switch: Switch, ports: int) -> int:
@@ -106,21 +220,45 @@ def _lossy_queue(switch: Switch, ports: int) -> int:
 
 
 def _wish(
-    index: int, name: str, priority: int, link: Link, switch: Switch, settings: Lossless, late_frames: int
+    index: int,
+    name: str,
+    priority: int,
+    link: Link,
+    switch: Switch,
+    settings: Lossless,
+    late_frames: int,
+    packet_bytes: int,
 ) -> _Wish:
     response = None if settings.response == AUTO else settings.response
     needed = headroom(link.rate_bps, link.delay_ps, link.frame_bytes, response).total_bytes
     room = _first(settings.headroom, switch.headroom_bytes)
+    if room is None:
+        room = needed + (1 + _LATE_STAGES * late_frames) * link.frame_bytes
+        room = _in_cells(room, switch.cell_bytes, min(packet_bytes + _PACKET_OVERHEAD_BYTES, link.frame_bytes))
     xoff = _first(settings.xoff, switch.xoff_bytes)
     return _Wish(
         port=index,
         name=name,
         priority=priority,
         frame_bytes=link.frame_bytes,
-        headroom_bytes=needed + (1 + _LATE_STAGES * late_frames) * link.frame_bytes if room is None else room,
+        headroom_bytes=room,
         xoff_bytes=max(SMALLEST_AUTO_XOFF_BYTES, needed + 2 * link.frame_bytes) if xoff is None else xoff,
         fixed=xoff is not None,
     )
+
+
+def _in_cells(needed: int, cell: int, packet: int) -> int:
+    """Return what `needed` bytes on the line take in a memory of cells, if every other frame is a full packet.
+
+    The others are the smallest frames, which waste most: acknowledgements.
+    """
+    if cell == 1:
+        return needed
+    taken = sum(-(-frame // cell) * cell for frame in (packet, _SMALLEST_FRAME_BYTES))
+    line = packet + _SMALLEST_FRAME_BYTES + 2 * WIRE_OVERHEAD_BYTES
+    # A frame more: where the mixture begins is chance.
+    cells = -(-max(needed, -(-needed * taken // line)) // cell) + -(-packet // cell)
+    return cells * cell
 
 
 def _share(wishes: Sequence[_Wish], pool: int, switch: Switch, settings: Lossless) -> tuple[Group, ...]:
@@ -139,13 +277,22 @@ def _share(wishes: Sequence[_Wish], pool: int, switch: Switch, settings: Lossles
     return tuple(groups)
 
 
-def _too_small(lab: str, switch: Switch, wishes: Sequence[_Wish], lossy: int, smallest: int, total: int) -> Fault:
+def _deepest(wishes: Sequence[_Wish]) -> str:
+    """Name the groups that need most headroom, and how many more there are."""
     deepest = sorted(wishes, key=lambda wish: (-wish.headroom_bytes, wish.port))
     shown = [f"{wish.name} priority {wish.priority} {wish.headroom_bytes} bytes" for wish in deepest[:4]]
     more = [f"and {len(deepest) - len(shown)} more"] if len(deepest) > len(shown) else []
+    return ", ".join([*shown, *more])
+
+
+def _too_small(
+    lab: str, switch: Switch, wishes: Sequence[_Wish], besides: str, lossy: int, smallest: int, total: int
+) -> Fault:
+    headrooms = f"headroom of {_deepest(wishes)}"
+    if switch.alpha_log2 is not None and switch.headroom_pool_bytes:
+        headrooms = f"a headroom pool of {switch.headroom_pool_bytes} bytes"
     message = (
-        f"{format_size(total)} cannot hold the {smallest} bytes that must not be dropped: headroom of "
-        f"{', '.join([*shown, *more])}; XOFF thresholds; {lossy} bytes for lossy queues. "
-        "Give a deeper buffer, or buffer: auto"
+        f"{format_size(total)} cannot hold the {smallest} bytes that must not be dropped: {headrooms}; {besides}; "
+        f"{lossy} bytes for lossy queues. Give a deeper buffer, or buffer: auto"
     )
     return Fault(f"lab {lab}", 0, f"topology.nodes.{switch.name}.buffer", message)

@@ -20,17 +20,16 @@ from testbed import lab_checks, models, units
 from testbed.errors import TopologyError, UsageError, nearest
 from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.loss import Codewords
-from testbed.models import AUTO, FileModel, Length, Loss, Mtu, Name, Priorities, Rate, Size, SizeOrAuto, Time
+from testbed.models import FileModel, Length, Loss, Mtu, Name, Rate, Time
 from testbed.ocs import CircuitSwitch, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.profiles import Catalogue, OwnProfiles, Profile, load_catalogue
+from testbed.switch_settings import Layer, NamedSwitchSettings, SwitchSettings, switch_figures
 from testbed.yaml_source import Source, read_yaml
 
 DEFAULT_RATE_BPS = 100 * 10**9
 DEFAULT_MTU_BYTES = 4200  # a 4096-byte RoCE payload with its headers, and room to spare
-DEFAULT_BUFFER_BYTES = 32 * 10**6
 DEFAULT_LENGTH_MM = 5_000
-DEFAULT_LOSSLESS = (3,)
 FRAME_OVERHEAD_BYTES = 18  # Ethernet header and FCS around the MTU
 
 _PORT = re.compile(r"eth([1-9][0-9]{0,3})")
@@ -75,27 +74,10 @@ def port_number(port: str) -> int:
     return int(port.removeprefix("eth"))
 
 
-class Thresholds(FileModel):
-    """When a priority group of a switch pauses its peer; what is left out is derived from the link."""
-
-    xoff: SizeOrAuto | None = None
-    xon: SizeOrAuto | None = None
-    headroom: SizeOrAuto | None = None
-
-
 class Nic(FileModel):
     """The RDMA NIC of a host."""
 
     rate: Rate
-
-
-class SwitchSettings(FileModel):
-    """What a switch can be given. `buffer: auto` is as deep as its links need."""
-
-    buffer: SizeOrAuto | None = None
-    lossless: Priorities | None = None
-    lossy_queue: Size | None = None
-    thresholds: Thresholds | None = None
 
 
 class HostSettings(FileModel):
@@ -125,11 +107,11 @@ class Defaults(SwitchSettings, HostSettings, LinkSettings):
 class Kinds(FileModel):
     """Settings for all nodes of a kind that do not say otherwise."""
 
-    switch: SwitchSettings = SwitchSettings()
+    switch: NamedSwitchSettings = NamedSwitchSettings()
     host: HostSettings = HostSettings()
 
 
-class NodeEntry(SwitchSettings, HostSettings):
+class NodeEntry(NamedSwitchSettings, HostSettings):
     """A node as written in the file."""
 
     kind: Literal["switch", "host"]
@@ -166,7 +148,11 @@ class Resolved(BaseModel):
 
 
 class Switch(Resolved):
-    """A switch. Thresholds that are None are derived from each port's link, a buffer that is None from all of them."""
+    """A switch. Thresholds that are None are derived from each port's link, a buffer that is None from all of them.
+
+    With `alpha_log2` the thresholds are dynamic: 2^alpha_log2 times what is left of the pool, whose size, if it is None,
+    is what the rest leaves over. `headroom_pool_bytes` of 0: every group has its own headroom.
+    """
 
     name: str
     kind: Literal["switch"] = "switch"
@@ -176,6 +162,12 @@ class Switch(Resolved):
     xoff_bytes: int | None
     xon_bytes: int | None
     headroom_bytes: int | None
+    cell_bytes: int = 1
+    alpha_log2: int | None = None
+    reserve_bytes: int = 0
+    xon_offset_bytes: int | None = None
+    pool_bytes: int | None = None
+    headroom_pool_bytes: int = 0
 
 
 class Host(Resolved):
@@ -274,9 +266,16 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
     defaults = body.defaults.model_dump(exclude_none=True, exclude_unset=True)
     nodes: dict[str, Switch | Host] = {}
     for name, entry in body.nodes.items():
-        kind = body.kinds.switch if entry.kind == "switch" else body.kinds.host
-        settings = lab_checks.merge(defaults, kind.model_dump(exclude_none=True), entry.model_dump(exclude_none=True))
-        nodes[name] = _switch(name, settings) if entry.kind == "switch" else _host(name, settings)
+        if entry.kind == "switch":
+            layers = (
+                Layer(("topology", "defaults"), body.defaults),
+                Layer(("topology", "kinds", "switch"), body.kinds.switch),
+                Layer(("topology", "nodes", name), entry),
+            )
+            nodes[name] = Switch(**switch_figures(name, layers, found))
+        else:
+            host = body.kinds.host.model_dump(exclude_none=True)
+            nodes[name] = _host(name, lab_checks.merge(defaults, host, entry.model_dump(exclude_none=True)))
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
     pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
     check_circuits(parsed.circuits, pairs, catalogue, found)
@@ -288,23 +287,6 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
         links=tuple(link for link in links if link is not None),
         profiles={name: catalogue.profiles[name] for name in parsed.profiles},
         circuits=parsed.circuits,
-    )
-
-
-def _switch(name: str, settings: Mapping[str, Any]) -> Switch:
-    thresholds = settings.get("thresholds", {})
-
-    def given(value: Any) -> int | None:
-        return None if value in (None, AUTO) else int(value)
-
-    return Switch(
-        name=name,
-        buffer_bytes=given(settings.get("buffer", DEFAULT_BUFFER_BYTES)),
-        lossless=settings.get("lossless", DEFAULT_LOSSLESS),
-        lossy_queue_bytes=settings.get("lossy_queue"),
-        xoff_bytes=given(thresholds.get("xoff")),
-        xon_bytes=given(thresholds.get("xon")),
-        headroom_bytes=given(thresholds.get("headroom")),
     )
 
 

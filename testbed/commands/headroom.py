@@ -22,7 +22,7 @@ from testbed.headroom_models import (
     longest_mm,
     pg_profile_row,
 )
-from testbed.topology import DEFAULT_BUFFER_BYTES
+from testbed.switch_settings import DEFAULT_BUFFER_BYTES
 from testbed.units import format_length, format_rate, format_size, parse_length, parse_rate, parse_size, parse_time
 
 DEFAULT_FRAME_BYTES = 9216

@@ -34,6 +34,7 @@ from testbed.commands.common import (
 from testbed.commands.doctor import real_clock_obstacle
 from testbed.errors import ExperimentError, UsageError
 from testbed.execution import Outcome
+from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
 
 INTERRUPTED = 130
@@ -80,6 +81,8 @@ def run(
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
     if chosen == "virtual" and emulation is not None:
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
+    for note in pool_notes(subject.plan):
+        say(note)
     directory = out or _new_directory(subject)
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1

@@ -40,6 +40,7 @@ PURE_MODULES = [
     "optics",
     "dwdm",
     "link_optics",
+    "switch_settings",
     "topology",
     "congestion",
     "experiment",

@@ -1,0 +1,236 @@
+"""What a switch can be given, and how it follows from named switches, defaults, kinds and the switch's own words.
+
+A priority group has either a static threshold (`xoff`, `xon`) or a dynamic one (`alpha` and what goes with it). Whichever
+is said later, in the order catalogue, defaults, kind, node, replaces the other with all its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ValidationError, WithJsonSchema
+
+from testbed import lab_checks, models
+from testbed.errors import TopologyError, nearest
+from testbed.models import AUTO, FileModel, Priorities, Size, SizeOrAuto
+from testbed.units import format_size
+from testbed.yaml_source import KeyPath, Source, read_yaml
+
+CATALOGUE = Path(__file__).parent / "data" / "switches.yaml"
+DEFAULT_BUFFER_BYTES = 32 * 10**6
+DEFAULT_LOSSLESS = (3,)
+
+# 2^-7 to 2^3: what shared-memory switches can be set to.
+_ALPHAS = {Fraction(2) ** exponent: exponent for exponent in range(-7, 4)}
+_STATIC = ("xoff", "xon")
+_DYNAMIC = ("alpha", "reserve", "xon_offset")
+_POOLS = ("pool", "headroom_pool")
+
+
+def parse_alpha(value: object) -> int:
+    """Read the factor of a dynamic threshold ("1/8", 0.125, 2) as its exponent of two, from -7 to 3."""
+    try:
+        found = None if isinstance(value, bool) else _ALPHAS.get(Fraction(str(value).replace(" ", "")))
+    except (ValueError, ZeroDivisionError):
+        found = None
+    if found is None:
+        raise ValueError(f'"{str(value)[:40]}" is not a power of two from 1/128 to 8; write it like 1/8')
+    return found
+
+
+def _positive(size_bytes: int) -> int:
+    if size_bytes < 1:
+        raise ValueError("must be at least 1 byte")
+    return size_bytes
+
+
+Alpha = Annotated[
+    int,
+    BeforeValidator(parse_alpha),
+    WithJsonSchema(
+        {"type": ["string", "number"], "description": "power of two from 1/128 to 8", "examples": ["1/8", 2]}
+    ),
+]
+PositiveSize = Annotated[Size, AfterValidator(_positive)]
+PositiveSizeOrAuto = Annotated[
+    SizeOrAuto, AfterValidator(lambda value: value if value == AUTO else _positive(int(value)))
+]
+
+
+class Thresholds(FileModel):
+    """When a priority group of a switch pauses its peer; what is left out is derived from the link.
+
+    Static: above `xoff` bytes, until `xon`. Dynamic: above `alpha` times what is left of the switch's pool, after a
+    `reserve` of the group's own, until it is `xon-offset` bytes below that again.
+    """
+
+    xoff: SizeOrAuto | None = None
+    xon: SizeOrAuto | None = None
+    headroom: SizeOrAuto | None = None
+    alpha: Alpha | None = None
+    reserve: Size | None = None
+    xon_offset: Size | None = None
+
+
+class SwitchSettings(FileModel):
+    """What a switch can be given. `buffer: auto` is as deep as its links need, `pool: auto` what the rest leaves over."""
+
+    buffer: SizeOrAuto | None = None
+    lossless: Priorities | None = None
+    lossy_queue: Size | None = None
+    thresholds: Thresholds | None = None
+    cell: PositiveSize | None = None
+    pool: PositiveSizeOrAuto | None = None
+    headroom_pool: Size | None = None
+
+
+class NamedSwitchSettings(SwitchSettings):
+    """Settings that may begin from a named switch. (Under `defaults`, `profile` is that of the links.)"""
+
+    profile: str | None = None
+
+
+@dataclass(frozen=True)
+class NamedSwitch:
+    """A switch of the catalogue: its settings as data, and where each figure is from, by its dotted key."""
+
+    about: str
+    settings: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+
+@cache
+def named_switches() -> Mapping[str, NamedSwitch]:
+    """Read the named switches that ship with the testbed; raise TopologyError with every fault in them."""
+    source = read_yaml(CATALOGUE, TopologyError)
+    found = {name: _named(name, entry, source) for name, entry in source.data["switches"].items()}
+    if source.faults:
+        raise TopologyError(source.faults)
+    return found
+
+
+def _named(name: str, entry: Mapping[str, Any], source: Source) -> NamedSwitch:
+    """Take the figures of an entry apart into values and sources, and note what is wrong with them."""
+    sources: dict[str, str] = {}
+    path: KeyPath = ("switches", name)
+
+    def values(section: Mapping[str, Any], inner: KeyPath) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, figure in section.items():
+            if isinstance(figure, dict):
+                result[key] = values(figure, (*inner, key))
+            elif not isinstance(figure, list) or len(figure) != 2 or figure[1] not in source.data["sources"]:
+                source.fault((*path, *inner, key), "is not a list of a value and one of the file's sources")
+            else:
+                result[key] = figure[0]
+                sources[".".join(map(str, (*inner, key)))] = source.data["sources"][figure[1]]
+        return result
+
+    figures = values({key: value for key, value in entry.items() if key != "about"}, ())
+    try:
+        settings = SwitchSettings.model_validate(figures).model_dump(exclude_none=True)
+    except ValidationError as error:
+        for fault in models.model_faults(error, SwitchSettings, Source(source.file)):
+            source.fault((*path, *fault.key.split(".")), fault.message)
+        settings = {}
+    return NamedSwitch(str(entry.get("about", "")), settings, sources)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one place of a lab file says of switches, and the key path of that place."""
+
+    path: KeyPath
+    settings: SwitchSettings
+
+
+def switch_figures(name: str, layers: tuple[Layer, ...], found: Source) -> dict[str, Any]:
+    """Return what a switch is given by layers, the later ones winning, as the fields of `topology.Switch`.
+
+    What cannot be is noted in `found`, at the place that said it last.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        profile = layer.settings.profile if isinstance(layer.settings, NamedSwitchSettings) else None
+        if profile is not None:
+            if profile not in named_switches():
+                message = f'no switch profile is called "{profile}"{nearest(profile, named_switches())}'
+                found.fault((*layer.path, "profile"), message)
+            else:
+                merged = _over(merged, named_switches()[profile].settings)
+        # Of the defaults only what is said of switches; `nic`, `rate` and the like are others' business.
+        own = layer.settings.model_dump(exclude_none=True, include=set(SwitchSettings.model_fields))
+        merged = _over(merged, own)
+    _check(merged, layers, found)
+    return _resolved(name, merged)
+
+
+def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a layer over those below it; a threshold of one kind takes away one of the other kind."""
+    thresholds = own.get("thresholds", {})
+    kept, kept_thresholds = dict(below), dict(below.get("thresholds", {}))
+    if any(isinstance(thresholds.get(key), int) for key in _STATIC):
+        kept = {key: value for key, value in kept.items() if key not in _POOLS}
+        kept_thresholds = {key: value for key, value in kept_thresholds.items() if key not in _DYNAMIC}
+    if "alpha" in thresholds:
+        kept_thresholds = {key: value for key, value in kept_thresholds.items() if key not in _STATIC}
+    return lab_checks.merge({**kept, "thresholds": kept_thresholds}, own)
+
+
+def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], found: Source) -> None:
+    """Note settings that need a dynamic threshold where there is none, and pools that the buffer cannot hold."""
+    thresholds = merged["thresholds"]
+    if "alpha" not in thresholds:
+        given = [(key, merged) for key in _POOLS] + [(key, thresholds) for key in _DYNAMIC]
+        for key, section in given:
+            if section.get(key) not in (None, AUTO, 0):
+                path = _place(layers, (("thresholds", key) if section is thresholds else (key,),))
+                found.fault(path, "needs a dynamic threshold: give thresholds.alpha too")
+        return
+    pools = {key: merged[key] for key in _POOLS if isinstance(merged.get(key), int)}
+    buffer = merged.get("buffer", DEFAULT_BUFFER_BYTES)
+    if pools and buffer != AUTO and sum(pools.values()) > buffer:
+        said = " and ".join(f"{key.replace('_', '-')} {format_size(size)}" for key, size in pools.items())
+        path = _place(layers, (("pool",), ("headroom_pool",), ("buffer",), ("profile",)))
+        verb = "is" if len(pools) == 1 else "are"
+        found.fault(path, f"{said} {verb} more than the buffer, {format_size(buffer)}")
+
+
+def _place(layers: tuple[Layer, ...], fields: tuple[tuple[str, ...], ...]) -> KeyPath:
+    """Return the key path of the last layer that says one of these fields, the first of them that it says."""
+    for layer in reversed(layers):
+        for field in fields:
+            value: Any = layer.settings
+            for part in field:
+                value = getattr(value, part, None)
+            if value not in (None, AUTO):
+                return (*layer.path, *(part.replace("_", "-") for part in field))
+    return layers[-1].path
+
+
+def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
+    thresholds = merged["thresholds"]
+
+    def given(value: Any) -> int | None:
+        return None if value in (None, AUTO) else int(value)
+
+    return {
+        "name": name,
+        "buffer_bytes": given(merged.get("buffer", DEFAULT_BUFFER_BYTES)),
+        "lossless": merged.get("lossless", DEFAULT_LOSSLESS),
+        "lossy_queue_bytes": merged.get("lossy_queue"),
+        "xoff_bytes": given(thresholds.get("xoff")),
+        "xon_bytes": given(thresholds.get("xon")),
+        "headroom_bytes": given(thresholds.get("headroom")),
+        "cell_bytes": merged.get("cell", 1),
+        "alpha_log2": thresholds.get("alpha"),
+        "reserve_bytes": thresholds.get("reserve", 0),
+        "xon_offset_bytes": thresholds.get("xon_offset"),
+        "pool_bytes": given(merged.get("pool")),
+        "headroom_pool_bytes": merged.get("headroom_pool", 0),
+    }

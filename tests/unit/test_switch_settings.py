@@ -1,0 +1,187 @@
+"""Named switches and shared buffers: layers of settings, and the plans that come of them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.errors import TopologyError
+from testbed.experiment import new_experiment
+from testbed.plan import compile_fabric
+from testbed.switch_settings import named_switches, parse_alpha
+from testbed.thresholds import pool_notes
+from testbed.topology import Lab, Switch, lab_from
+from testbed.yaml_source import Source
+from tests.golden_files import GOLDEN, check_golden
+from tests.unit.test_plan import groups, readable, switches
+
+Json = dict[str, Any]
+
+
+def lab_of(switch: Json, length: str = "100m", ports: int = 2, **sections: Any) -> Lab:
+    """Return a lab of one switch and a host on each of its ports."""
+    nodes: Json = {f"h{number}": {"kind": "host"} for number in range(1, ports + 1)}
+    nodes["sw"] = {"kind": "switch", **switch}
+    links = [{"endpoints": [f"h{n}:eth1", f"sw:eth{n}"], "length": length} for n in range(1, ports + 1)]
+    return lab_from(Source("x", {"name": "x", "topology": {**sections, "nodes": nodes, "links": links}}))
+
+
+def switch_of(lab: Lab) -> Switch:
+    return lab.switches[0]
+
+
+def planned(lab: Lab, *overrides: str) -> Json:
+    return compile_fabric(lab, new_experiment("x", "incast").with_overrides(overrides))
+
+
+@pytest.mark.parametrize(
+    ("text", "exponent"), [("1/128", -7), ("1/8", -3), ("1 / 8", -3), (0.125, -3), ("0.5", -1), (1, 0), (8, 3)]
+)
+def test_alpha(text: object, exponent: int) -> None:
+    assert parse_alpha(text) == exponent
+
+
+@pytest.mark.parametrize("text", ["1/256", 16, "1/3", "1/0", 0, -1, "eighth", True, None, "nan", [1]])
+def test_alpha_is_a_power_of_two_that_switches_have(text: object) -> None:
+    with pytest.raises(ValueError, match=r"is not a power of two from 1/128 to 8; write it like 1/8"):
+        parse_alpha(text)
+
+
+def test_the_catalogue_gives_every_figure_a_source() -> None:
+    assert {"azure-24mb", "tomahawk-32mb", "spectrum", "jericho-8gb"} <= named_switches().keys()
+    for named in named_switches().values():
+        said = {key for key in named.settings if key != "thresholds"}
+        said |= {f"thresholds.{key}" for key in named.settings["thresholds"]}
+        assert {key.replace("_", "-") for key in said} == named.sources.keys() and all(named.sources.values())
+        assert named.about
+
+
+def test_the_worked_configuration() -> None:
+    """18 MB shared, 6 MB of headroom for all, alpha 1/8: what the source states, to the byte."""
+    plan = planned(lab_of({"profile": "azure-24mb"}))
+    switch = switches(plan)["sw"]
+    assert (switch["pool_bytes"], switch["headroom_pool_bytes"]) == (18_000_000, 6_000_000)
+    group = {"alpha_log2": -3, "reserve_bytes": 1248, "xon_offset_bytes": 2496, "headroom_bytes": 96_928}
+    assert switch["priority_groups"] == [{"port": port, "priority": 3, **group} for port in (0, 1)]
+    check_golden(GOLDEN / "plans" / "azure-switch.json", readable(switch) + "\n")
+
+
+@pytest.mark.parametrize("name", ["azure-24mb", "tomahawk-32mb", "spectrum", "jericho-8gb"])
+@pytest.mark.parametrize("ports", [2, 32])
+def test_what_a_switch_promises_fits_its_memory(name: str, ports: int) -> None:
+    switch = switches(planned(lab_of({"profile": name}, ports=ports)))["sw"]
+    own = [group["reserve_bytes"] for group in switch["priority_groups"]]
+    rooms = [group["headroom_bytes"] for group in switch["priority_groups"]]
+    promised = switch["pool_bytes"] + sum(own) + (switch.get("headroom_pool_bytes") or sum(rooms))
+    assert promised + ports * switch["lossy_queue_bytes"] <= switch["buffer_bytes"]
+    assert switch["lossy_queue_bytes"] >= 2 * 4218
+    assert all(room % switch.get("cell_bytes", 1) == 0 for room in rooms)
+    assert switch.get("cell_bytes") == {"tomahawk-32mb": 208, "spectrum": 192}.get(name)
+
+
+def test_layers_from_catalogue_to_node() -> None:
+    kinds = {"switch": {"profile": "azure-24mb", "buffer": "64MB", "thresholds": {"alpha": "1/4"}}}
+    found = switch_of(lab_of({"pool": "20MB", "thresholds": {"headroom": "auto"}}, kinds=kinds))
+    assert (found.buffer_bytes, found.pool_bytes, found.alpha_log2) == (64_000_000, 20_000_000, -2)
+    assert (found.reserve_bytes, found.headroom_pool_bytes, found.headroom_bytes) == (1248, 6_000_000, None)
+    # A profile said later wins over figures said earlier.
+    found = switch_of(lab_of({"profile": "spectrum"}, kinds=kinds))
+    assert (found.buffer_bytes, found.alpha_log2, found.cell_bytes) == (136_210_432, 0, 192)
+
+
+def test_the_profile_of_links_is_not_that_of_switches() -> None:
+    found = lab_of({}, defaults={"profile": "400g-dr4", "cell": 208, "thresholds": {"alpha": 2}})
+    assert (switch_of(found).alpha_log2, switch_of(found).cell_bytes) == (1, 208)
+    assert found.links[0].rate_bps == 400 * 10**9
+
+
+def test_a_static_threshold_replaces_a_dynamic_one_and_the_other_way_round() -> None:
+    found = switch_of(lab_of({"profile": "azure-24mb", "thresholds": {"xoff": "100KB"}}))
+    assert (found.xoff_bytes, found.alpha_log2, found.pool_bytes, found.headroom_pool_bytes) == (100_000, None, None, 0)
+    assert found.headroom_bytes == 96_928
+    kinds = {"switch": {"thresholds": {"xoff": "100KB", "xon": "50KB"}}}
+    found = switch_of(lab_of({"thresholds": {"alpha": 1}}, kinds=kinds))
+    assert (found.xoff_bytes, found.xon_bytes, found.alpha_log2) == (None, None, 0)
+
+
+@pytest.mark.parametrize("override", ["lossless.xoff=100KB", "lossless.xon=10KB"])
+def test_the_experiments_threshold_is_static(override: str) -> None:
+    switch = switches(planned(lab_of({"profile": "tomahawk-32mb"}), override))["sw"]
+    assert switch["cell_bytes"] == 208 and "pool_bytes" not in switch and "headroom_pool_bytes" not in switch
+    assert all("alpha_log2" not in group and group["xoff_bytes"] > 0 for group in switch["priority_groups"])
+    dynamic = groups(planned(lab_of({"profile": "tomahawk-32mb"}), "lossless.headroom=50KB"), "sw")
+    assert [(group["alpha_log2"], group["headroom_bytes"]) for group in dynamic] == [(0, 50_000)] * 2
+
+
+def test_without_pfc_there_are_no_pools() -> None:
+    switch = switches(planned(lab_of({"profile": "tomahawk-32mb"}), "lossless.pfc=false"))["sw"]
+    assert (switch["priority_groups"], switch["cell_bytes"]) == ([], 208) and "pool_bytes" not in switch
+
+
+@given(st.integers(-7, 3), st.integers(2, 6), st.sampled_from(["1m", "1km", "80km"]))
+def test_a_buffer_of_no_given_depth_holds_what_the_longest_link_needs(exponent: int, ports: int, length: str) -> None:
+    """One group alone settles at alpha·B/(1 + alpha): at least a round trip and two frames."""
+    lab = lab_of({"buffer": "auto", "thresholds": {"alpha": 2.0**exponent}}, length, ports)
+    switch = switches(planned(lab))["sw"]
+    round_trip = 2 * lab.links[0].delay_ps * lab.links[0].rate_bps // (8 * 10**12)
+    alpha = 2.0**exponent
+    assert switch["pool_bytes"] * alpha / (1 + alpha) >= round_trip + 2 * 4218
+    rooms = sum(group["headroom_bytes"] for group in switch["priority_groups"])
+    assert switch["pool_bytes"] + rooms + ports * switch["lossy_queue_bytes"] == switch["buffer_bytes"]
+
+
+def test_a_group_that_needs_more_than_the_headroom_pool_is_an_error_that_names_ports_and_bytes() -> None:
+    with pytest.raises(TopologyError) as caught:
+        planned(lab_of({"headroom-pool": "1MB", "thresholds": {"alpha": "1/8"}}, "80km"))
+    assert str(caught.value) == (
+        "lab x: topology.nodes.sw.headroom-pool: 1MB cannot hold the headroom of eth1 priority 3 9831994 bytes, "
+        "eth2 priority 3 9831994 bytes: no group may need more than the whole pool. Give a larger pool, or none: "
+        "each group then has its own headroom"
+    )
+
+
+def test_an_oversubscribed_headroom_pool_is_said_and_by_how_much() -> None:
+    settings = {"headroom-pool": "10MB", "thresholds": {"alpha": "1/8"}}
+    assert pool_notes(planned(lab_of(settings, "80km", 4))) == [
+        "sw: the headroom pool of 10MB is oversubscribed 3.9 times: 4 groups may need 39327976 bytes; "
+        "if too many need it at once, frames are lost"
+    ]
+    assert pool_notes(planned(lab_of({**settings, "headroom-pool": "20MB"}, "80km", 2))) == []
+    assert pool_notes(planned(lab_of({}))) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"buffer": "19.6MB"}, "eth2 priority 3 9831994 bytes; reserves and pool; 16872 bytes for lossy queues"),
+        ({"buffer": "20MB", "headroom-pool": "10MB", "pool": "10MB"}, "a headroom pool of 10000000 bytes; reserves"),
+        ({"buffer": "30MB", "pool": "11MB"}, "30MB cannot hold the 30680860 bytes"),
+    ],
+)
+def test_a_buffer_too_small_for_its_pools(settings: Json, message: str) -> None:
+    with pytest.raises(TopologyError, match=message) as caught:
+        planned(lab_of({"thresholds": {"alpha": 1}, **settings}, "80km"))
+    assert "topology.nodes.sw.buffer" in str(caught.value)
+
+
+def test_lossy_queues_make_do_with_what_pools_leave() -> None:
+    def lossy(**settings: str) -> int:
+        switch = switches(planned(lab_of({"thresholds": {"alpha": 1, "headroom": "1MB"}, **settings})))["sw"]
+        size: int = switch["lossy_queue_bytes"]
+        return size
+
+    assert lossy(buffer="auto", pool="50MB") == lossy(buffer="12MB") == 1_000_000
+    assert lossy(buffer="12MB", pool="9MB") == 500_000
+    assert lossy(buffer="12MB", pool="9MB", **{"lossy-queue": "100KB"}) == 100_000
+    assert 60_000 < lossy(buffer="2.6MB") < 75_000, "a quarter of what the headroom leaves"
+
+
+def test_cells_make_headroom_deeper() -> None:
+    def room(cell: int, mtu: int = 4096) -> int:
+        lab = lab_of({"cell": cell, "thresholds": {"alpha": 1}}, "1km")
+        size: int = groups(planned(lab, f"transport.mtu={mtu}"), "sw")[0]["headroom_bytes"]
+        return size
+
+    assert room(1) < room(208) < room(208, 1024) < room(1000, 1024)
+    assert room(208) % 208 == room(1000, 1024) % 1000 == 0
