@@ -64,6 +64,14 @@ def test_a_ping_follows_the_delay_that_is_set_and_reset(machine: Machine) -> Non
     assert_round_trip(2 * 0.392)
 
 
+def test_what_a_hosts_kernel_sends_suffers_its_own_link(machine: Machine) -> None:
+    machine.ok("deploy", "-t", "two-dc", "--dilation", str(DILATION))
+    before_ms = round_trip_ms(machine, "two-dc", "a1", "a2")
+    directions(machine, "set", "--name", "two-dc", "a1:eth1", "--delay", "1ms", "--direction", "out")
+    longer_ms = round_trip_ms(machine, "two-dc", "a1", "a2") - before_ms
+    assert DILATION * 0.98 < longer_ms + before_ms and longer_ms < DILATION * 1.2 + 20
+
+
 def test_losses_and_outages_set_by_hand_are_measured(machine: Machine) -> None:
     machine.ok("deploy", "-t", "two-dc", "--dilation", "20")
 
