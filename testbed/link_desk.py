@@ -203,6 +203,7 @@ class LinkDesk:
         before = self._since.get(place) or dict.fromkeys(now, 0)
         past = {key: now[key] - before[key] for key in now}
         frames, lost = past["frames"], past["link"]
+        timed = (report["fidelity"] or {}).get("delays", [])
         return {
             "over_ns": past["now_ps"] / 1000,
             "frames": frames,
@@ -210,6 +211,5 @@ class LinkDesk:
             "outage": past["outage"],
             "loss": lost / frames if frames else None,
             "rate_bps": round(past["bytes"] * 8 * 10**12 / past["now_ps"]) if past["now_ps"] else None,
-            # No frame says when it was sent, and a probe would cross more links than this one.
-            "delay_ns": None,
+            "delay_ns": next((row["mean_ns"] for row in timed if (row["link"], row["way"]) == place), None),
         }

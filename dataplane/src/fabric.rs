@@ -225,6 +225,12 @@ impl Fabric {
         self.put(index, frame, self.now);
     }
 
+    /// The direction that enters a port; `None` where nothing is plugged in.
+    pub fn entering(&self, node: usize, port: u16) -> Option<usize> {
+        let index = self.incoming[(self.first_port[node] + u32::from(port)) as usize];
+        (index != u32::MAX).then_some(index as usize)
+    }
+
     /// Start the schedules of all loaded NICs, at the current time.
     pub fn start(&mut self) {
         self.timeline.start(self.now);

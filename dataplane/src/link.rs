@@ -41,6 +41,8 @@ pub struct Direction {
     last_sent: Time,
     last_arrival: Time,
     flight: VecDeque<(Time, Frame)>,
+    /// Of one frame in flight at a time: when it arrives, and when its last bit left.
+    sample: Option<(Time, Time)>,
 }
 
 impl Direction {
@@ -62,6 +64,7 @@ impl Direction {
             last_sent: Time::ZERO,
             last_arrival: Time::ZERO,
             flight: VecDeque::new(),
+            sample: None,
         }
     }
 
@@ -85,6 +88,7 @@ impl Direction {
         arrival = arrival.max(self.last_arrival + sent.since(started));
         self.last_sent = sent;
         self.last_arrival = arrival;
+        self.sample.get_or_insert((arrival, sent));
         self.flight.push_back((arrival, frame));
         Ok(())
     }
@@ -98,6 +102,17 @@ impl Direction {
     #[inline]
     pub fn arrive(&mut self) -> Option<Frame> {
         self.flight.pop_front().map(|(_, frame)| frame)
+    }
+
+    /// When the last bit of the frame left that arrives at `arrival`, if that is the one whose time is taken. Asked at every arrival.
+    #[inline]
+    pub fn take_sample(&mut self, arrival: Time) -> Option<Time> {
+        let (due, sent) = self.sample?;
+        if due > arrival {
+            return None;
+        }
+        self.sample = None;
+        (due == arrival).then_some(sent)
     }
 
     pub fn in_flight(&self) -> impl Iterator<Item = &Frame> {

@@ -23,11 +23,22 @@ pub struct Fidelity {
     pub held_share: f64,
     /// Share of the wall time in which the loop had work.
     pub cpu_share: f64,
+    /// How long frames took over each direction of a link since it was last changed by hand, where some were timed.
+    pub delays: Vec<MeasuredDelay>,
     pub socket_drops: u64,
     /// Frames that found no room on their way into the kernel, or that it would not take.
     pub overflow: u64,
     /// By port, where it happened: how often a full queue of the kernel turned away a frame, which was then sent again.
     pub turned_away: BTreeMap<String, u64>,
+}
+
+/// One direction of a link, and what `count` of its frames took from the last bit sent to being read at the far end.
+#[derive(Clone, Debug, Serialize)]
+pub struct MeasuredDelay {
+    pub link: usize,
+    pub way: usize,
+    pub count: u64,
+    pub mean_ns: u64,
 }
 
 /// How late frames left, in nominal nanoseconds.

@@ -120,11 +120,13 @@ def _table(row: dict[str, Any]) -> Table:
     for title in ("", *columns, f"measured over {format_ns(past['over_ns'])}"):
         table.add_column(title)
     measured = {
+        "delay_ns": None if past["delay_ns"] is None else f"{format_ns(past['delay_ns'])} mean",
         "rate_bps": None if past["rate_bps"] is None else f"{past['rate_bps'] / 1e9:.3f} Gb/s sent",
         "loss": None if past["loss"] is None else f"{past['loss']:.3g} ({past['lost']:,} of {past['frames']:,})",
         "up": f"{past['outage']:,} lost to outages",
     }
     for key in row["asked"]:
-        cells = [impairment_text(key, row[column][key]) for column in columns]
+        # The row says what it is about.
+        cells = [impairment_text(key, row[column][key]).removeprefix(f"{key.split('_')[0]} ") for column in columns]
         table.add_row(key.removesuffix("_ns").removesuffix("_bps"), *cells, measured.get(key) or "-")
     return table

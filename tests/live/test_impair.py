@@ -56,6 +56,8 @@ def test_a_ping_follows_the_delay_that_is_set_and_reset(machine: Machine) -> Non
     assert [row["asked"]["delay_ns"] for row in rows] == [1e6, 1e6]
     assert [row["configured"] for row in rows] == [row["asked"] for row in rows]
     assert_round_trip(2)
+    for row in directions(machine, "show", "--name", "two-dc", SPAN):
+        assert 1e6 <= row["measured"]["delay_ns"] < 1.2e6
     # One direction only; the other keeps what it was told.
     directions(machine, "set", "--name", "two-dc", SPAN, "--delay", "2ms", "--direction", "out")
     assert_round_trip(3)

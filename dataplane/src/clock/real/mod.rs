@@ -8,13 +8,15 @@
 //! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
 
-use std::collections::BTreeMap;
+mod fidelity;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Deserialize;
 
 use super::lateness::Histogram;
+use super::probe::Probe;
 use crate::build::{Emulation, Progress};
 use crate::codec::Reader;
 use crate::fabric::Step;
@@ -24,7 +26,6 @@ use crate::io::{
     BATCH_FRAMES,
 };
 use crate::plan::{Medium, PlanError, StationKind};
-use crate::report::Fidelity;
 use crate::units::Time;
 
 /// Events dealt with before the sockets are looked at again, however many are due.
@@ -84,6 +85,8 @@ pub struct RealClock {
     sockets: Vec<Attached>,
     /// By direction: the socket that frames leave by, `NONE` for memory links.
     senders: Vec<u32>,
+    /// By direction: the time that some of its frames take.
+    probes: Vec<Probe>,
     kernel_stations: Vec<bool>,
     poller: Poller,
     rx: RxBatch,
@@ -130,7 +133,7 @@ impl RealClock {
                 ))
             }),
         };
-        let senders = ends.map(sender).collect::<Result<_, _>>()?;
+        let senders = ends.map(sender).collect::<Result<Vec<_>, _>>()?;
         let rates = emulation.fabric.nodes.iter().flat_map(|node| node.ports()).map(|port| port.rate());
         let step = rates.map(|rate| rate.serialisation(STEP_FRAME_BYTES)).min().unwrap_or(Time::NEVER);
         let kernel = emulation.plan.stations.iter().map(|station| station.kind == StationKind::Kernel);
@@ -140,6 +143,7 @@ impl RealClock {
             dilation: dilation.max(1),
             epoch: Instant::now(),
             sockets,
+            probes: senders.iter().map(|_| Probe::default()).collect(),
             senders,
             poller,
             rx: RxBatch::new(BATCH_FRAMES),
@@ -192,6 +196,7 @@ impl RealClock {
     /// Change links: now, or so long after the next start.
     pub fn impair(&mut self, json: &str) -> Result<(), PlanError> {
         self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
+        self.probes.iter_mut().for_each(Probe::reset);
         self.emulation.impair(json)
     }
 
@@ -294,10 +299,17 @@ impl RealClock {
             // Best effort: what finds no room is counted as overflow, and the run is not trusted.
             let _ = attached.tx.flush(&attached.socket);
         }
+        let sampled = self.emulation.fabric.directions[direction as usize].take_sample(due);
+        let probe = &mut self.probes[direction as usize];
         let codec = &self.emulation.codec;
         let (node, port) = (attached.node, attached.port);
         let mut sound = true;
-        let queued = attached.tx.push_with(|out| sound = codec.encode_from(node, port, &mut frame, out).is_ok());
+        let queued = attached.tx.push_with(|out| {
+            sound = codec.encode_from(node, port, &mut frame, out).is_ok();
+            if let Some(sent) = sampled {
+                probe.sent(out, sent);
+            }
+        });
         debug_assert!(sound, "the fabric makes no frame that has no bytes");
         if queued {
             self.under_way += u64::from(!leaves);
@@ -330,9 +342,13 @@ impl RealClock {
         let fabric = &mut self.emulation.fabric;
         fabric.advance_to(self.at.min(fabric.next_event()));
         let attached = &self.sockets[index];
+        let mut probe = fabric.entering(attached.node, attached.port).map(|direction| &mut self.probes[direction]);
         let mut count = 0;
         for bytes in self.rx.recv(&attached.socket)? {
             count += 1;
+            if let Some(probe) = &mut probe {
+                probe.received(bytes, self.at);
+            }
             let frame = self.emulation.codec.decode_into(bytes, attached.reader, &mut self.spare);
             let entered = frame.as_ref().is_some_and(|frame| enters(frame, &self.kernel_stations));
             match frame {
@@ -353,32 +369,6 @@ impl RealClock {
     fn wall_ns_until(&self, due: Time) -> u64 {
         let left = u128::from(due.since(self.nominal()).ps()) * u128::from(self.dilation) / 1_000;
         u64::try_from(left).unwrap_or(u64::MAX)
-    }
-
-    /// How faithful the run has been since the workload started (lateness: since the beginning).
-    pub fn fidelity(&self) -> Fidelity {
-        let drops = |attached: &Attached| attached.socket.statistics().map_or(0, |statistics| statistics.drops);
-        let refused = |attached: &Attached| attached.tx.overflowed() + attached.tx.refused();
-        let share = |ns: u64| (ns as f64 / self.started_at.elapsed().as_nanos().max(1) as f64).min(1.0);
-        Fidelity {
-            lateness_ns: self.lateness.summary(),
-            held_share: share(self.held_ns - self.held_before_ns),
-            cpu_share: share(self.busy_ns),
-            socket_drops: self.sockets.iter().map(drops).sum(),
-            overflow: self.sockets.iter().map(refused).sum::<u64>() + self.rx.truncated(),
-            turned_away: self.turned_away(),
-        }
-    }
-
-    fn turned_away(&self) -> BTreeMap<String, u64> {
-        let nodes = &self.emulation.plan.nodes;
-        let busy = self.sockets.iter().filter(|attached| attached.tx.turned_away() > 0);
-        busy.map(|attached| {
-            let node = &nodes[attached.node];
-            let port = &node.ports()[usize::from(attached.port)].name;
-            (format!("{}:{port}", node.name()), attached.tx.turned_away())
-        })
-        .collect()
     }
 
     /// Close all sockets, side by side.

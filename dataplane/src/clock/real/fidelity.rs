@@ -1,0 +1,40 @@
+//! How faithful a run under the real clock has been, in figures.
+
+use std::collections::BTreeMap;
+
+use super::{Attached, RealClock};
+use crate::clock::probe::Probe;
+use crate::report::{Fidelity, MeasuredDelay};
+
+impl RealClock {
+    /// How faithful the run has been since the workload started (lateness: since the beginning).
+    pub fn fidelity(&self) -> Fidelity {
+        let drops = |attached: &Attached| attached.socket.statistics().map_or(0, |statistics| statistics.drops);
+        let refused = |attached: &Attached| attached.tx.overflowed() + attached.tx.refused();
+        let delay = |(index, probe): (usize, &Probe)| {
+            let delays = probe.delays()?;
+            Some(MeasuredDelay { link: index / 2, way: index % 2, count: delays.count, mean_ns: delays.mean().ns() })
+        };
+        let share = |ns: u64| (ns as f64 / self.started_at.elapsed().as_nanos().max(1) as f64).min(1.0);
+        Fidelity {
+            lateness_ns: self.lateness.summary(),
+            held_share: share(self.held_ns - self.held_before_ns),
+            cpu_share: share(self.busy_ns),
+            delays: self.probes.iter().enumerate().filter_map(delay).collect(),
+            socket_drops: self.sockets.iter().map(drops).sum(),
+            overflow: self.sockets.iter().map(refused).sum::<u64>() + self.rx.truncated(),
+            turned_away: self.turned_away(),
+        }
+    }
+
+    fn turned_away(&self) -> BTreeMap<String, u64> {
+        let nodes = &self.emulation.plan.nodes;
+        let busy = self.sockets.iter().filter(|attached| attached.tx.turned_away() > 0);
+        busy.map(|attached| {
+            let node = &nodes[attached.node];
+            let port = &node.ports()[usize::from(attached.port)].name;
+            (format!("{}:{port}", node.name()), attached.tx.turned_away())
+        })
+        .collect()
+    }
+}
