@@ -29,6 +29,7 @@ class FakeEngine:
     log: list[dict[str, Any]] = field(default_factory=list)
     frames: int = 0
     lost: int = 0
+    delays: list[dict[str, int]] = field(default_factory=list)
 
     def impair(self, changes: str) -> None:
         for change in json.loads(changes):
@@ -46,7 +47,9 @@ class FakeEngine:
         counters = {"frames_tx": self.frames, "bytes_tx": self.frames * 1000, "drops": drops}
         ports = {SPAN: {"rate_bps": 10**11, "priorities": {"3": counters}}}
         drops = {"lossless": 0, "lossy": 0, "link": self.lost, "outage": 0}
-        return json.dumps({"now_ps": self.now_ps, "ports": ports, "impairments": self.log, "drops": drops})
+        fidelity = {"delays": self.delays}
+        report = {"now_ps": self.now_ps, "ports": ports, "impairments": self.log, "drops": drops, "fidelity": fidelity}
+        return json.dumps(report)
 
 
 class FakeDriver:
@@ -109,9 +112,13 @@ def test_measured_is_since_the_last_change() -> None:
     links.set(ways, read_impairment({"loss": 0.01}))
     assert links.show(ways)[0]["measured"]["loss"] is None, "nothing was sent since"
     engine.tick(frames=1000, lost=10)
+    ((index, way),) = ways
+    engine.delays = [{"link": index, "way": 1 - way, "count": 1, "mean_ns": 7}]
+    assert links.show(ways)[0]["measured"]["delay_ns"] is None, "that was the other direction"
+    engine.delays.append({"link": index, "way": way, "count": 3, "mean_ns": 392_000})
     measured = links.show(ways)[0]["measured"]
     assert measured == {
-        "over_ns": 1e6, "frames": 1000, "lost": 10, "outage": 0, "loss": 0.01, "rate_bps": 8 * 10**9, "delay_ns": None
+        "over_ns": 1e6, "frames": 1000, "lost": 10, "outage": 0, "loss": 0.01, "rate_bps": 8 * 10**9, "delay_ns": 392_000
     }  # fmt: skip
 
 
