@@ -101,3 +101,25 @@ def check_conservation(report: Json) -> None:
     unheard = sum(entry["pause_tx"] - entry["pause_rx"] for entry in entries)
     assert 0 <= sum(report["drops"].values()) - counts["dropped"] <= unheard
     assert counts["sent"] > 0 and report["violations"] == []
+
+
+TRANSFER_MESSAGE_BYTES = 2**26
+TRANSFER_LOCAL_PS = 10**6
+
+
+def transfer(
+    span_ps: int, loss: tuple[float, float], messages: int, *settings: str, rate: str = "100G"
+) -> tuple[float, Json]:
+    """Send messages of 64 MiB over a span that loses frames, there and back; return payload bits a second, and the report.
+
+    The receiver is a microsecond behind the switch at the far end of the span.
+    """
+    lab = star({"a1": f"{span_ps}ps", "b1": f"{TRANSFER_LOCAL_PS}ps"}, loss=list(loss))
+    for link in lab["topology"]["links"]:
+        link["rate"] = rate
+    trial = make_trial(lab, "incast", "workload.payload=false", *settings)
+    report = finish(loaded_fabric(trial, flows_to_last(1, *[TRANSFER_MESSAGE_BYTES] * messages)))
+    assert report["complete"]
+    check_conservation(report)
+    taken_ps = report["ranks"][1]["finish_ps"] - report["start_ps"]
+    return messages * TRANSFER_MESSAGE_BYTES * 8 * 10**12 / taken_ps, report

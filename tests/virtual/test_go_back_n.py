@@ -15,42 +15,29 @@ from tests.virtual.harness import (
     FULL_WIRE_BYTES,
     MTU,
     PS_PER_BYTE,
+    TRANSFER_LOCAL_PS,
+    TRANSFER_MESSAGE_BYTES,
     Json,
-    check_conservation,
-    finish,
-    flows_to_last,
-    loaded_fabric,
-    make_trial,
-    star,
+    transfer,
 )
 
 TOLERANCE = 0.05
-MESSAGE_BYTES = 2**26
 MESSAGES = 256  # some 4 million packets, so that 1e-5 means 40 losses, each worth 0.06 %
 SPAN_PS = 80_000 * 4897  # single-mode fibre
-LOCAL_PS = 10**6
-RTT_PS = 2 * (SPAN_PS + LOCAL_PS) + 2 * (FULL_WIRE_BYTES + ACK_WIRE_BYTES) * PS_PER_BYTE
+RTT_PS = 2 * (SPAN_PS + TRANSFER_LOCAL_PS) + 2 * (FULL_WIRE_BYTES + ACK_WIRE_BYTES) * PS_PER_BYTE
 W = RTT_PS / (FULL_WIRE_BYTES * PS_PER_BYTE)
 
 
 @cache
-def transfer(loss: float, messages: int = MESSAGES, span_ps: int = SPAN_PS, rate: str = "100G") -> tuple[float, Json]:
-    """Send messages over a span that loses data frames only; return payload bits a second, and the report."""
-    lab = star({"a1": f"{span_ps}ps", "b1": f"{LOCAL_PS}ps"}, loss=[loss, 0])
-    for link in lab["topology"]["links"]:
-        link["rate"] = rate
-    trial = make_trial(lab, "incast", "workload.payload=false")
-    report = finish(loaded_fabric(trial, flows_to_last(1, *[MESSAGE_BYTES] * messages)))
-    assert report["complete"]
-    check_conservation(report)
-    taken_ps = report["ranks"][1]["finish_ps"] - report["start_ps"]
-    return messages * MESSAGE_BYTES * 8 * 10**12 / taken_ps, report
+def sent(loss: float, messages: int = MESSAGES) -> tuple[float, Json]:
+    """Send messages over the span, which loses data frames only."""
+    return transfer(SPAN_PS, (loss, 0), messages)
 
 
 @pytest.fixture(scope="module")
 def ideal() -> float:
     """Return the goodput without loss: the line rate less headers, and the flight of the last packet."""
-    goodput, report = transfer(0)
+    goodput, report = sent(0)
     assert goodput == pytest.approx(10**11 * MTU / FULL_WIRE_BYTES, rel=0.001)
     assert report["qps"][0]["retransmitted"] == 0
     return goodput
@@ -58,7 +45,7 @@ def ideal() -> float:
 
 @pytest.mark.parametrize(("loss", "messages"), [(1e-5, MESSAGES), (1e-4, MESSAGES), (1e-3, MESSAGES // 2)])
 def test_goodput_under_loss(loss: float, messages: int, ideal: float) -> None:
-    goodput, report = transfer(loss, messages)
+    goodput, report = sent(loss, messages)
     assert goodput / ideal == pytest.approx((1 - loss) / (1 - loss + loss * W), rel=TOLERANCE)
     sender = report["qps"][0]
     assert report["drops"]["lossless"] == 0 and report["drops"]["link"] > 0
@@ -68,7 +55,7 @@ def test_goodput_under_loss(loss: float, messages: int, ideal: float) -> None:
 
 def test_one_loss_costs_a_round_trip_of_packets() -> None:
     """Beyond W it costs the lost packet itself, the one whose arrival shows the gap, and at most one on the line."""
-    _, report = transfer(1e-5)
+    _, report = sent(1e-5)
     sender = report["qps"][0]
     assert sender["timeouts"] == 0 and sender["naks_rx"] > 20
     assert W <= sender["retransmitted"] / sender["naks_rx"] <= W + 3
@@ -77,11 +64,13 @@ def test_one_loss_costs_a_round_trip_of_packets() -> None:
 def test_one_loss_over_300_km_at_400g() -> None:
     """Fifteen times the packets in flight, and the same law; with so few losses goodput is held to those that there were."""
     span_ps, ps_per_byte = 300_000 * 4897, PS_PER_BYTE // 4
-    goodput, report = transfer(1e-5, MESSAGES // 4, span_ps, "400G")
-    in_flight = 2 * (span_ps + LOCAL_PS) / (FULL_WIRE_BYTES * ps_per_byte) + 2 * (1 + ACK_WIRE_BYTES / FULL_WIRE_BYTES)
+    goodput, report = transfer(span_ps, (1e-5, 0), MESSAGES // 4, rate="400G")
+    in_flight = 2 * (span_ps + TRANSFER_LOCAL_PS) / (FULL_WIRE_BYTES * ps_per_byte) + 2 * (
+        1 + ACK_WIRE_BYTES / FULL_WIRE_BYTES
+    )
     sender = report["qps"][0]
     assert sender["timeouts"] == 0 and sender["naks_rx"] >= 5
     assert in_flight <= sender["retransmitted"] / sender["naks_rx"] <= in_flight + 3
-    fresh = MESSAGES // 4 * MESSAGE_BYTES / MTU
+    fresh = MESSAGES // 4 * TRANSFER_MESSAGE_BYTES / MTU
     share = fresh / (fresh + sender["naks_rx"] * in_flight)
     assert goodput / (4 * 10**11 * MTU / FULL_WIRE_BYTES) == pytest.approx(share, rel=TOLERANCE)

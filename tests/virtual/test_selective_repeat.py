@@ -7,44 +7,23 @@ from functools import cache
 
 import pytest
 
-from tests.virtual.harness import (
-    ACK_WIRE_BYTES,
-    FULL_WIRE_BYTES,
-    MTU,
-    PS_PER_BYTE,
-    Json,
-    check_conservation,
-    finish,
-    flows_to_last,
-    loaded_fabric,
-    make_trial,
-    star,
-)
+from tests.virtual.harness import ACK_WIRE_BYTES, FULL_WIRE_BYTES, MTU, PS_PER_BYTE, TRANSFER_LOCAL_PS, Json, transfer
 
 TOLERANCE = 0.05
-MESSAGE_BYTES = 2**26
 MESSAGES = 128  # some 2 million packets: two of them, at 1e-3, are lost when they are sent again
-LOCAL_PS = 10**6
 PS_PER_KM = 4_897_000  # single-mode fibre
 
 
 @cache
-def transfer(km: int, loss: float, *settings: str, back: float = 0, messages: int = MESSAGES) -> tuple[float, Json]:
-    """Send messages over a span that loses data frames, and answers; return payload bits a second, and the report."""
-    lab = star({"a1": f"{km * PS_PER_KM}ps", "b1": f"{LOCAL_PS}ps"}, loss=[loss, back])
-    recovery = "transport.recovery=selective-repeat"
-    trial = make_trial(lab, "incast", "workload.payload=false", recovery, *settings)
-    report = finish(loaded_fabric(trial, flows_to_last(1, *[MESSAGE_BYTES] * messages)))
-    assert report["complete"]
-    check_conservation(report)
-    taken_ps = report["ranks"][1]["finish_ps"] - report["start_ps"]
-    return messages * MESSAGE_BYTES * 8 * 10**12 / taken_ps, report
+def sent(km: int, loss: float, *settings: str, back: float = 0, messages: int = MESSAGES) -> tuple[float, Json]:
+    """Send messages over a span that loses data frames, and answers."""
+    return transfer(km * PS_PER_KM, (loss, back), messages, "transport.recovery=selective-repeat", *settings)
 
 
 @pytest.mark.parametrize("km", [80, 300, 1000])
 @pytest.mark.parametrize("loss", [1e-4, 1e-3])
 def test_goodput_under_loss(km: int, loss: float) -> None:
-    goodput, report = transfer(km, loss)
+    goodput, report = sent(km, loss)
     assert goodput / (10**11 * MTU / FULL_WIRE_BYTES) == pytest.approx(1 - loss, rel=TOLERANCE)
     sender = report["qps"][0]
     lost = report["drops"]["link"]
@@ -56,7 +35,7 @@ def test_goodput_under_loss(km: int, loss: float) -> None:
 @pytest.mark.parametrize("km", [300, 1000])
 def test_lost_answers_cost_no_timeout(km: int) -> None:
     """As many answers are lost as packets, some of them NAKs: noticed by the next that come, at most but for the last one."""
-    goodput, report = transfer(km, 1e-3, back=1e-3)
+    goodput, report = sent(km, 1e-3, back=1e-3)
     assert goodput / (10**11 * MTU / FULL_WIRE_BYTES) == pytest.approx(1 - 1e-3, rel=TOLERANCE)
     assert report["qps"][0]["timeouts"] <= 1
 
@@ -67,8 +46,8 @@ def test_a_small_window_is_the_limit(km: int) -> None:
 
     An acknowledgement answers every 16th packet, so a part of the window waits for it.
     """
-    round_trip_ps = 2 * (km * PS_PER_KM + LOCAL_PS) + 2 * (FULL_WIRE_BYTES + ACK_WIRE_BYTES) * PS_PER_BYTE
+    round_trip_ps = 2 * (km * PS_PER_KM + TRANSFER_LOCAL_PS) + 2 * (FULL_WIRE_BYTES + ACK_WIRE_BYTES) * PS_PER_BYTE
     product = round_trip_ps / (FULL_WIRE_BYTES * PS_PER_BYTE) * MTU
-    goodput, report = transfer(km, 0, f"transport.window={round(product / 2)}", messages=16)
+    goodput, report = sent(km, 0, f"transport.window={round(product / 2)}", messages=16)
     assert goodput / (10**11 * MTU / FULL_WIRE_BYTES) == pytest.approx(1 / 2, rel=TOLERANCE)
     assert report["qps"][0]["retransmitted"] == 0
