@@ -28,6 +28,8 @@ from testbed.errors import HostError, TestbedError, UsageError
 ALIVE_PERIOD_S = 1.0
 # Twenty missed signs of life: a loaded machine may starve an agent for seconds, hardly for this long.
 SILENCE_S = 20.0
+# How often it is looked whether an agent on this machine still lives.
+_LOOK_S = 1.0
 _CONNECT_S = 10.0
 # A plan or a result of many megabytes needs longer than a handshake until it is acknowledged.
 _PUBLISH_S = 60.0
@@ -132,8 +134,11 @@ class Caller:
         self._mqtt = mqtt
         self._agent = agent
         self._identifier = identifier
+        # Whoever knows better than the broker does whether the agent lives, says so here.
+        self.alive: Callable[[], bool] = lambda: True
         self._waiting: dict[str, asyncio.Queue[messages.Reply | BusError]] = {}
         self._lost: BusError | None = None
+        self._gone = asyncio.Event()
         self.invalid_replies = 0
 
     async def request(
@@ -162,14 +167,25 @@ class Caller:
             body=body or {},
         )
         try:
-            await self._mqtt.publish(
-                messages.command_topic(lab, self._agent), messages.encode(request), qos=1, timeout=_PUBLISH_S
-            )
+            await self._publish(messages.command_topic(lab, self._agent), messages.encode(request))
             return await self._collect(verb, replies, silence_s, on_progress)
         except aiomqtt.MqttError as error:
             raise self._lost or BusError(f"{verb}: the broker went away: {error}") from None
         finally:
             del self._waiting[correlation_id]
+
+    async def _publish(self, topic: str, payload: bytes) -> None:
+        """Publish, and wait for the broker to have it; a broker that is lost meanwhile would be waited for in vain."""
+        sending = asyncio.ensure_future(self._mqtt.publish(topic, payload, qos=1, timeout=_PUBLISH_S))
+        lost = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({sending, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if self._lost and not sending.done():
+                raise self._lost
+            await sending
+        finally:
+            lost.cancel()
+            sending.cancel()
 
     async def _collect(
         self,
@@ -179,10 +195,9 @@ class Caller:
         on_progress: Progress | None,
     ) -> dict[str, Any]:
         while True:
-            try:
-                reply = await asyncio.wait_for(replies.get(), silence_s)
-            except TimeoutError:
-                raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s") from None
+            reply = await self._next(replies, silence_s)
+            if reply is None:
+                raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s")
             if isinstance(reply, BusError):
                 raise reply
             if reply.kind == "result":
@@ -191,6 +206,18 @@ class Caller:
                 raise _remote_error(reply.body)
             if reply.kind == "progress" and on_progress:
                 on_progress(reply.body)
+
+    async def _next(
+        self, replies: asyncio.Queue[messages.Reply | BusError], silence_s: float
+    ) -> messages.Reply | BusError | None:
+        """Wait for the next reply, and now and then look whether there is still somebody to send one; None is silence."""
+        deadline = asyncio.get_running_loop().time() + silence_s
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(replies.get(), min(left, _LOOK_S))
+            if not self.alive():
+                return BusError(f"agent {self._agent} has died")
+        return None
 
     async def pump(self) -> None:
         """Hand every reply to the request that waits for it; end all of them when agent or broker are lost."""
@@ -202,6 +229,7 @@ class Caller:
                         self._lose(BusError(f"agent {self._agent} went away"))
                     else:
                         self._lost = None
+                        self._gone.clear()
                 elif message.topic.matches(f"{messages.PREFIX}/+/{self._agent}/reply/{self._identifier}"):
                     self._deliver(payload)
                 # Anything else was not asked for: amqtt sends newcomers retained messages of other people's topics.
@@ -219,6 +247,7 @@ class Caller:
             waiting.put_nowait(reply)
 
     def _lose(self, error: BusError) -> None:
+        self._gone.set()
         self._lost = error
         for waiting in self._waiting.values():
             waiting.put_nowait(error)

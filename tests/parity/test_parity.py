@@ -17,6 +17,7 @@ CASES = {
     "all-reduce over 80 km": ("all_reduce", "two-dc", "1M", "4M"),
     "all-reduce in a clos": ("all_reduce", "clos:spines=2,leaves=2,hosts=2", "1M", "1M"),
     "all-reduce over optics": ("all_reduce", "two-dc:profile=100g-zr,local-profile=100g-dr1,length=40km", "1M", "1M"),
+    "all-reduce over a span in memory": ("all_reduce", "memory-span", "1M", "1M"),
     "incast under PFC": ("incast", "incast:senders=3", "1M", "1M"),
 }
 
