@@ -28,8 +28,6 @@ from testbed.errors import HostError, TestbedError, UsageError
 ALIVE_PERIOD_S = 1.0
 # Twenty missed signs of life: a loaded machine may starve an agent for seconds, hardly for this long.
 SILENCE_S = 20.0
-# How often it is looked whether an agent on this machine still lives.
-_LOOK_S = 1.0
 _CONNECT_S = 10.0
 # A plan or a result of many megabytes needs longer than a handshake until it is acknowledged.
 _PUBLISH_S = 60.0
@@ -134,8 +132,6 @@ class Caller:
         self._mqtt = mqtt
         self._agent = agent
         self._identifier = identifier
-        # Whoever knows better than the broker does whether the agent lives, says so here.
-        self.alive: Callable[[], bool] = lambda: True
         self._waiting: dict[str, asyncio.Queue[messages.Reply | BusError]] = {}
         self._lost: BusError | None = None
         self._gone = asyncio.Event()
@@ -195,9 +191,10 @@ class Caller:
         on_progress: Progress | None,
     ) -> dict[str, Any]:
         while True:
-            reply = await self._next(replies, silence_s)
-            if reply is None:
-                raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s")
+            try:
+                reply = await asyncio.wait_for(replies.get(), silence_s)
+            except TimeoutError:
+                raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s") from None
             if isinstance(reply, BusError):
                 raise reply
             if reply.kind == "result":
@@ -206,18 +203,6 @@ class Caller:
                 raise _remote_error(reply.body)
             if reply.kind == "progress" and on_progress:
                 on_progress(reply.body)
-
-    async def _next(
-        self, replies: asyncio.Queue[messages.Reply | BusError], silence_s: float
-    ) -> messages.Reply | BusError | None:
-        """Wait for the next reply, and now and then look whether there is still somebody to send one; None is silence."""
-        deadline = asyncio.get_running_loop().time() + silence_s
-        while (left := deadline - asyncio.get_running_loop().time()) > 0:
-            with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(replies.get(), min(left, _LOOK_S))
-            if not self.alive():
-                return BusError(f"agent {self._agent} has died")
-        return None
 
     async def pump(self) -> None:
         """Hand every reply to the request that waits for it; end all of them when agent or broker are lost."""

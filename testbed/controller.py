@@ -47,13 +47,7 @@ async def _started(target: Target) -> AsyncIterator[Caller]:
         kernel.require_privileges("deploy")
         address = local_agent.ensure(local_agent.state_dir()).address()
     async with bus.connect(address, target.agent) as caller:
-        if target.is_local:
-            caller.alive = _local_agent_lives
         yield caller
-
-
-def _local_agent_lives() -> bool:
-    return local_agent.find(local_agent.default_state_dir()) is not None
 
 
 @asynccontextmanager
@@ -67,8 +61,6 @@ async def _found(target: Target) -> AsyncIterator[Caller | None]:
             return
         address = record.address()
     async with bus.connect(address, target.agent) as caller:
-        if target.is_local:
-            caller.alive = _local_agent_lives
         yield caller
 
 
