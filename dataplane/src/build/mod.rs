@@ -1,30 +1,22 @@
 //! From plan to fabric: nodes with their tables and buffers, directions with their losses, and workloads onto NICs.
 
+mod load;
+mod nodes;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::fabric::{Fabric, Node};
-use crate::frame::Station;
 use crate::impair::parse_changes;
 use crate::link::{Direction, DirectionConfig};
-use crate::nic::dcqcn::DcqcnConfig;
-use crate::nic::memory::Memory;
-use crate::nic::message::Verb;
-use crate::nic::qp::Transport;
-use crate::nic::schedule::{Op, Schedule};
-use crate::nic::{Nic, QpConfig, Rank};
-use crate::plan::{
-    CongestionPlan, HostPlan, NodePlan, OpKind, Plan, PlanError, PortPlan, RankPlan, SwitchPlan, Workload,
-};
-use crate::port::PortConfig;
-use crate::switch::buffer::{Buffer, BufferConfig};
-use crate::switch::ecn::Marker;
-use crate::switch::forward::Table;
-use crate::switch::group::{GroupConfig, Threshold};
-use crate::switch::Switch;
-use crate::units::{Rate, Time};
+use crate::nic::Nic;
+use crate::plan::workload::{OpKind, Workload};
+use crate::plan::{NodePlan, Plan, PlanError};
+use crate::units::Time;
 use crate::watch::Watch;
+
+use nodes::{node, rate};
 
 /// How a slice of a run ended.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -161,90 +153,6 @@ impl Emulation {
             Node::Switch(_) => None,
         }
     }
-
-    fn rank(&self, workload: &Workload, index: usize, rank: &RankPlan) -> Result<Rank, PlanError> {
-        let mut local = HashMap::new();
-        let mut qps = Vec::new();
-        for (number, qp) in workload.qps.iter().enumerate().filter(|(_, qp)| qp.a == index || qp.b == index) {
-            let peer = workload.ranks[if qp.a == index { qp.b } else { qp.a }].node;
-            let station = match &self.plan.nodes[peer] {
-                NodePlan::Host(host) => Station(host.station),
-                NodePlan::Switch(_) => Station::UNKNOWN,
-            };
-            local.insert(number, qps.len());
-            qps.push(QpConfig { qpn: qp.qpn, peer: station, entropy: qp.entropy });
-        }
-        let ops = rank.ops.iter().map(|planned| (op(&planned.kind, &local), planned.requires.clone()));
-        let memory = Memory::new(rank.memory_bytes);
-        Ok(Rank {
-            transport: transport(workload, self.generation + 1),
-            priority: workload.priority,
-            dscp: workload.dscp,
-            schedule: Schedule::new(ops.collect(), qps.len()),
-            qps,
-            memory: memory.ok_or_else(|| {
-                PlanError::Invalid(format!("rank {index}: no room for memory_bytes {}", rank.memory_bytes))
-            })?,
-        })
-    }
-}
-
-fn op(kind: &OpKind, local: &HashMap<usize, usize>) -> Op {
-    match *kind {
-        OpKind::Send { qp, offset, bytes, remote_offset } => {
-            Op::Send { qp: local[&qp], offset, bytes, remote: remote_offset }
-        }
-        OpKind::Recv { qp, offset, bytes } => Op::Recv { qp: local[&qp], offset, bytes },
-        OpKind::Reduce { dtype, redop, dst, lhs, rhs, count } => Op::Reduce { dtype, redop, dst, lhs, rhs, count },
-        OpKind::Calc { duration_ps } => Op::Calc { duration: Time::from_ps(duration_ps) },
-    }
-}
-
-fn transport(workload: &Workload, generation: u64) -> Transport {
-    let plan = &workload.transport;
-    let verb: Verb = plan.verb;
-    Transport {
-        verb,
-        recovery: plan.recovery,
-        congestion: plan.congestion_control.map(congestion),
-        mtu: plan.mtu_bytes,
-        ack_every: plan.ack_every,
-        window: plan.window_bytes / u64::from(plan.mtu_bytes),
-        timeout: Time::from_ps(plan.timeout_ps),
-        retries: plan.retries,
-        first_psn: first_psn(generation),
-    }
-}
-
-fn congestion(plan: CongestionPlan) -> DcqcnConfig {
-    let CongestionPlan::Dcqcn {
-        g,
-        initial_alpha,
-        alpha_timer_ps,
-        increase_timer_ps,
-        byte_counter_bytes,
-        fast_recovery_rounds,
-        additive_bps,
-        hyper_bps,
-        minimum_bps,
-        cut_interval_ps,
-        notify_interval_ps,
-        notify_dscp,
-    } = plan;
-    DcqcnConfig {
-        g,
-        initial_alpha,
-        alpha_timer: Time::from_ps(alpha_timer_ps),
-        increase_timer: Time::from_ps(increase_timer_ps),
-        byte_counter: byte_counter_bytes,
-        fast_recovery_rounds,
-        additive: additive_bps,
-        hyper: hyper_bps,
-        minimum: minimum_bps,
-        cut_interval: Time::from_ps(cut_interval_ps),
-        notify_interval: Time::from_ps(notify_interval_ps),
-        notify_dscp,
-    }
 }
 
 /// Where connections of the n-th workload (from 1) begin to count: at 0, then far apart, so that a packet left over from an abandoned
@@ -263,57 +171,4 @@ fn patience(workload: &Workload) -> Time {
         _ => 0,
     });
     Time::from_ps(retries.saturating_add(calcs.max().unwrap_or(0)))
-}
-
-fn rate(port: &PortPlan) -> Result<Rate, PlanError> {
-    Rate::from_bps(port.rate_bps).ok_or_else(|| PlanError::Invalid(format!("port {}: rate 0", port.name)))
-}
-
-fn port(plan: &PortPlan) -> Result<PortConfig, PlanError> {
-    Ok(PortConfig { rate: rate(plan)?, response: Time::from_ps(plan.response_ps), weights: plan.weights })
-}
-
-fn node(plan: &NodePlan) -> Result<Node, PlanError> {
-    match plan {
-        NodePlan::Host(host) => host_node(host),
-        NodePlan::Switch(switch) => switch_node(switch),
-    }
-}
-
-fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
-    let only = plan.ports.first().ok_or_else(|| PlanError::Invalid(format!("{}: a host has one port", plan.name)))?;
-    Ok(Node::Host(Box::new(Nic::new(Station(plan.station), port(only)?))))
-}
-
-fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
-    let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
-    let config = BufferConfig {
-        total_bytes: plan.buffer_bytes,
-        lossy_queue_bytes: plan.lossy_queue_bytes,
-        cell_bytes: plan.cell_bytes,
-        pool_bytes: plan.pool_bytes,
-        headroom_pool_bytes: plan.headroom_pool_bytes,
-    };
-    let mut buffer = Buffer::new(ports.len(), config);
-    // Without PFC nobody heeds a threshold: the priorities are tail-drop queues like the others.
-    for group in plan.priority_groups.iter().filter(|_| plan.pfc) {
-        let threshold = match group.alpha_log2 {
-            None => Threshold::Static { xoff_bytes: group.xoff_bytes, xon_bytes: group.xon_bytes },
-            Some(alpha_log2) => Threshold::Dynamic {
-                reserve_bytes: group.reserve_bytes,
-                alpha_log2,
-                xon_offset_bytes: group.xon_offset_bytes,
-            },
-        };
-        let config = GroupConfig { threshold, headroom_bytes: group.headroom_bytes };
-        buffer.add_group(group.port, group.priority, config);
-    }
-    let table = Table::new(&plan.routes, plan.hash_seed);
-    let marker = plan.ecn.map(|config| Marker::new(config, plan.hash_seed));
-    let lossless = plan.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7));
-    let dscp_to_priority = <[u8; 64]>::try_from(plan.dscp_to_priority.as_slice())
-        .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
-    Ok(Node::Switch(Box::new(
-        Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority).with_marking(marker, lossless),
-    )))
 }

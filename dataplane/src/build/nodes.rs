@@ -1,0 +1,66 @@
+//! From the plan of a node to its state machine.
+
+use crate::fabric::Node;
+use crate::frame::Station;
+use crate::nic::Nic;
+use crate::plan::{HostPlan, NodePlan, PlanError, PortPlan, SwitchPlan};
+use crate::port::PortConfig;
+use crate::switch::buffer::{Buffer, BufferConfig};
+use crate::switch::ecn::Marker;
+use crate::switch::forward::Table;
+use crate::switch::group::{GroupConfig, Threshold};
+use crate::switch::Switch;
+use crate::units::{Rate, Time};
+
+pub(super) fn rate(port: &PortPlan) -> Result<Rate, PlanError> {
+    Rate::from_bps(port.rate_bps).ok_or_else(|| PlanError::Invalid(format!("port {}: rate 0", port.name)))
+}
+
+fn port(plan: &PortPlan) -> Result<PortConfig, PlanError> {
+    Ok(PortConfig { rate: rate(plan)?, response: Time::from_ps(plan.response_ps), weights: plan.weights })
+}
+
+pub(super) fn node(plan: &NodePlan) -> Result<Node, PlanError> {
+    match plan {
+        NodePlan::Host(host) => host_node(host),
+        NodePlan::Switch(switch) => switch_node(switch),
+    }
+}
+
+fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
+    let only = plan.ports.first().ok_or_else(|| PlanError::Invalid(format!("{}: a host has one port", plan.name)))?;
+    Ok(Node::Host(Box::new(Nic::new(Station(plan.station), port(only)?))))
+}
+
+fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
+    let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
+    let config = BufferConfig {
+        total_bytes: plan.buffer_bytes,
+        lossy_queue_bytes: plan.lossy_queue_bytes,
+        cell_bytes: plan.cell_bytes,
+        pool_bytes: plan.pool_bytes,
+        headroom_pool_bytes: plan.headroom_pool_bytes,
+    };
+    let mut buffer = Buffer::new(ports.len(), config);
+    // Without PFC nobody heeds a threshold: the priorities are tail-drop queues like the others.
+    for group in plan.priority_groups.iter().filter(|_| plan.pfc) {
+        let threshold = match group.alpha_log2 {
+            None => Threshold::Static { xoff_bytes: group.xoff_bytes, xon_bytes: group.xon_bytes },
+            Some(alpha_log2) => Threshold::Dynamic {
+                reserve_bytes: group.reserve_bytes,
+                alpha_log2,
+                xon_offset_bytes: group.xon_offset_bytes,
+            },
+        };
+        let config = GroupConfig { threshold, headroom_bytes: group.headroom_bytes };
+        buffer.add_group(group.port, group.priority, config);
+    }
+    let table = Table::new(&plan.routes, plan.hash_seed);
+    let marker = plan.ecn.map(|config| Marker::new(config, plan.hash_seed));
+    let lossless = plan.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7));
+    let dscp_to_priority = <[u8; 64]>::try_from(plan.dscp_to_priority.as_slice())
+        .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
+    Ok(Node::Switch(Box::new(
+        Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority).with_marking(marker, lossless),
+    )))
+}
