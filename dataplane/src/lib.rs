@@ -12,6 +12,7 @@ pub mod io;
 pub mod link;
 pub mod loss;
 pub mod nic;
+pub mod pause;
 pub mod plan;
 pub mod port;
 #[cfg(feature = "extension-module")]

@@ -6,12 +6,12 @@ pub mod buffer;
 pub mod ecn;
 pub mod forward;
 pub mod group;
-pub mod pfc;
 
 use std::collections::VecDeque;
 
 use crate::event::{Cause, Event};
 use crate::frame::{Body, Frame, Priority};
+use crate::pause::PauseSender;
 use crate::port::{Port, PortConfig};
 use crate::timers::Timers;
 use crate::units::Time;
@@ -20,7 +20,6 @@ use crate::wire::ipv4::Ecn;
 use buffer::{Buffer, Demand};
 use ecn::Marker;
 use forward::Table;
-use pfc::PauseSender;
 
 /// A switch as a pure state machine with the five verbs. Drivers call, after each verb that takes a time, `poll_event` until it
 /// returns `None`, then `poll_transmit` likewise, then `poll_timeout`.

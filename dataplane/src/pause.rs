@@ -1,4 +1,4 @@
-//! The sender of PAUSE frames at one ingress port: XOFF, refresh before expiry, XON (IEEE 802.1Q clause 36).
+//! The sender of PAUSE frames at one ingress port, of a switch or a NIC: XOFF, refresh before expiry, XON (IEEE 802.1Q clause 36).
 
 use crate::frame::{Body, Frame, Priority, Station, PRIORITIES};
 use crate::units::{Rate, Time};
