@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::frame::{Body, Buffer, Frame, Packet, Station};
 use crate::plan::{Plan, PlanError, StationKind};
+use crate::wire::credit;
 use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
 use crate::wire::pfc::{self, MacControl};
@@ -63,6 +64,10 @@ impl Codec {
         match (&frame.body, &frame.bytes) {
             (Body::Pause(pfc), _) => {
                 out.extend_from_slice(&pfc.build(self.ports[node][usize::from(port)]));
+                Ok(())
+            }
+            (Body::Credit(credit), _) => {
+                out.extend_from_slice(&credit.build(self.ports[node][usize::from(port)]));
                 Ok(())
             }
             (Body::Roce(_), Some(bytes)) if frame.payload_at > 0 => {
@@ -153,6 +158,11 @@ impl Codec {
                 return Some(frame(Station::UNKNOWN, Station::UNKNOWN, bytes, Body::Pause(pfc)))
             }
             Ok(Some(_)) | Err(_) => return None,
+        }
+        match credit::parse(bytes) {
+            Ok(None) => {}
+            Ok(Some(credit)) => return Some(frame(Station::UNKNOWN, Station::UNKNOWN, bytes, Body::Credit(credit))),
+            Err(_) => return None,
         }
         let station = |mac| self.by_mac.get(&mac).copied().unwrap_or(Station::UNKNOWN);
         let (dst, src) = (station(ethernet.dst), station(ethernet.src));

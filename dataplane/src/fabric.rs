@@ -210,7 +210,7 @@ impl Fabric {
     /// Hand a frame to a port, at the current time.
     #[inline]
     pub fn receive_at(&mut self, node: usize, port: u16, frame: Frame) {
-        if self.nodes[node].is_host() && !frame.is_pause() {
+        if self.nodes[node].is_host() && !frame.is_control() {
             self.watch.tally(frame.is_packet()).delivered += 1;
         }
         self.nodes[node].handle_frame(port, frame, self.now);
@@ -278,7 +278,7 @@ impl Fabric {
             direction.set_loss(plan.as_ref());
         }
         if let Some(frame) = change.up.and_then(|up| direction.set_up(up, now)) {
-            let packet = (!frame.is_pause()).then_some(frame.is_packet());
+            let packet = (!frame.is_control()).then_some(frame.is_packet());
             self.watch.lost(sender, frame.priority, packet, Cause::Outage, now);
         }
         let port = self.nodes[sender.0 as usize].port_mut(sender.1);
@@ -314,12 +314,12 @@ impl Fabric {
     fn transmit(&mut self, node: usize, port: u16, frame: Frame) {
         let now = self.now;
         self.watch.transmission(&Transmission { node: node as u32, port, at: now, frame: &frame });
-        if self.nodes[node].is_host() && !frame.is_pause() {
+        if self.nodes[node].is_host() && !frame.is_control() {
             self.watch.tally(frame.is_packet()).sent += 1;
         }
         let index = self.outgoing[(self.first_port[node] + u32::from(port)) as usize];
         if index == u32::MAX {
-            let packet = (!frame.is_pause()).then_some(frame.is_packet());
+            let packet = (!frame.is_control()).then_some(frame.is_packet());
             return self.watch.lost((node as u32, port), frame.priority, packet, Cause::Outage, now);
         }
         let rate = self.nodes[node].ports()[usize::from(port)].rate();
@@ -331,7 +331,7 @@ impl Fabric {
     #[inline]
     fn put(&mut self, index: u32, frame: Frame, sent: Time) {
         let now = self.now;
-        let (priority, packet) = (frame.priority, (!frame.is_pause()).then_some(frame.is_packet()));
+        let (priority, packet) = (frame.priority, (!frame.is_control()).then_some(frame.is_packet()));
         let direction = &mut self.directions[index as usize];
         let idle = direction.next_arrival() == Time::NEVER;
         if let Err(cause) = direction.send(frame, now, sent) {
@@ -348,7 +348,7 @@ impl Fabric {
         let flying = self.directions.iter().flat_map(Direction::in_flight);
         let switches = self.nodes.iter().filter(|node| !node.is_host());
         let waiting = switches.flat_map(|node| node.ports()).flat_map(Port::frames_waiting);
-        flying.chain(waiting).filter(|frame| !frame.is_pause() && frame.is_packet() == packets).count() as u64
+        flying.chain(waiting).filter(|frame| !frame.is_control() && frame.is_packet() == packets).count() as u64
     }
 
     /// Frames dropped by `cause` over all ports, of priorities that `select` chooses.

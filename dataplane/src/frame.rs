@@ -1,5 +1,6 @@
 //! A frame as it moves between state machines: header fields and a length, with bytes only where a wire or a payload needs them.
 
+use crate::wire::credit::Credit;
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::{Opcode, Syndrome};
 
@@ -42,6 +43,7 @@ pub struct Packet {
 pub enum Body {
     Roce(Packet),
     Pause(Pfc),
+    Credit(Credit),
     /// Anything else: forwarded, never interpreted.
     Opaque,
 }
@@ -95,9 +97,10 @@ impl Frame {
         matches!(self.body, Body::Roce(_))
     }
 
+    /// True for a frame between the two ends of a link, which is in no tally, no buffer and no flow: PAUSE and credit frames.
     #[inline]
-    pub fn is_pause(&self) -> bool {
-        matches!(self.body, Body::Pause(_))
+    pub fn is_control(&self) -> bool {
+        matches!(self.body, Body::Pause(_) | Body::Credit(_))
     }
 
     /// True for a RoCEv2 packet that carries message data (not an ACK, NAK or CNP).

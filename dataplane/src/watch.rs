@@ -170,7 +170,7 @@ impl Watch {
         let place = u64::from(seen.port) << 32 | u64::from(seen.frame.len) << 8 | u64::from(seen.frame.priority);
         *hash = fold(fold(*hash ^ seen.at.ps(), place), digest(seen.frame));
         let port = &self.ports[seen.node as usize][usize::from(seen.port)];
-        if port.paused && !matches!(seen.frame.body, Body::Pause(_)) {
+        if port.paused && !seen.frame.is_control() {
             let window = port.windows[usize::from(seen.frame.priority & 7)];
             if window.from <= seen.at && seen.at < window.until {
                 let text =
@@ -183,7 +183,7 @@ impl Watch {
         }
     }
 
-    /// The link behind a port lost a frame: a NIC's packet, a kernel's frame, or (`packet` `None`) a PAUSE frame, which is in no tally.
+    /// The link behind a port lost a frame: a NIC's packet, a kernel's frame, or (`packet` `None`) a control frame, which is in no tally.
     pub fn lost(
         &mut self,
         (node, port): (u32, u16),
@@ -298,6 +298,10 @@ fn digest(frame: &Frame) -> u64 {
         }
         Body::Pause(pfc) => {
             pfc.quanta.iter().fold(u64::from(pfc.class_enable), |hash, quanta| fold(hash, u64::from(*quanta)))
+        }
+        Body::Credit(credit) => {
+            let counts = u64::from(credit.sent) << 32 | u64::from(credit.limit);
+            fold(counts, u64::from(credit.priority) << 1 | u64::from(credit.request))
         }
         Body::Opaque => u64::from(frame.src.0) << 32 | u64::from(frame.dst.0),
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use _dataplane::wire::credit::{self, Credit};
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
@@ -242,6 +243,29 @@ fn pfc_ignores_source_padding_and_the_upper_byte_of_the_vector() {
     assert_eq!(pfc::parse(&bytes[..34]), expected);
     let short = pfc::parse(&bytes[..33]);
     assert!(matches!(short, Err(WireError::Truncated { .. })));
+}
+
+#[test]
+fn credit_frame_is_written_byte_for_byte_and_read_back() {
+    let update = Credit { priority: 3, request: true, sent: 66, limit: 2048 };
+    let bytes = golden("credit_priority_3");
+    assert_eq!(update.build(SENDER)[..], bytes);
+    assert_eq!(credit::parse(&bytes), Ok(Some(update)));
+    assert_eq!(credit::parse(&bytes[..27]), Ok(Some(update)), "padding is no matter");
+    assert!(matches!(credit::parse(&bytes[..26]), Err(WireError::Truncated { .. })));
+    let with = |at: usize, value: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        credit::parse(&bytes)
+    };
+    assert_eq!(with(17, 0xfe), Ok(Some(Credit { request: false, ..update })), "unknown flags are ignored");
+    assert_eq!(with(18, 8), Err(WireError::TooLarge { what: "priority", found: 8, max: 7 }));
+    for (at, other) in [(0, 0x03), (13, 0xb6), (14, b'X'), (16, 2)] {
+        assert_eq!(with(at, other), Ok(None), "another address, EtherType, protocol or version: byte {at}");
+    }
+    for other in ["pfc_xoff_priority_3", "roce_ack"] {
+        assert_eq!(credit::parse(&golden(other)), Ok(None));
+    }
 }
 
 #[test]

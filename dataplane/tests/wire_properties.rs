@@ -1,5 +1,6 @@
 //! Properties of the wire formats: what is built reads back, what is damaged is refused, and no bytes panic.
 
+use _dataplane::wire::credit::{self, Credit};
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
@@ -164,6 +165,12 @@ proptest! {
         let request = Pfc { class_enable, quanta };
         prop_assert_eq!(pfc::parse(&request.build(src)), Ok(Some(MacControl::Pfc(request))));
     }
+
+    #[test]
+    fn credit_reads_back(priority in 0..8u8, request: bool, sent: u32, limit: u32, src: [u8; 6]) {
+        let credit = Credit { priority, request, sent, limit };
+        prop_assert_eq!(credit::parse(&credit.build(src)), Ok(Some(credit)));
+    }
 }
 
 #[test]
@@ -225,6 +232,9 @@ fn check(bytes: &mut [u8], rebuilt: &mut Vec<u8>) -> bool {
         let again = pfc::parse(&request.build([0; 6]));
         assert_eq!(again, Ok(Some(MacControl::Pfc(request))));
     }
+    if let Ok(Some(credit)) = credit::parse(bytes) {
+        assert_eq!(credit::parse(&credit.build([0; 6])), Ok(Some(credit)));
+    }
     let read = parse_frame(bytes);
     let valid = read.is_ok();
     match parse_frame_in_transit(bytes) {
@@ -255,6 +265,7 @@ fn two_hundred_thousand_damaged_frames_do_no_harm() {
         .collect();
     let pause = Pfc { class_enable: 0xff, quanta: [0xffff; 8] };
     originals.push(pause.build([2; 6]).to_vec());
+    originals.push(Credit { priority: 7, request: true, sent: u32::MAX, limit: 1 << 31 }.build([2; 6]).to_vec());
 
     let (mut bytes, mut rebuilt, mut valid) = (Vec::new(), Vec::new(), 0);
     for round in 0..FRAMES {

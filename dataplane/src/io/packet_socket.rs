@@ -29,7 +29,7 @@ pub const UNSHAPED_PRIORITY: u32 = 0x0001_0000;
 pub enum Filter {
     /// Every frame, as a switch port needs.
     All,
-    /// Frames to this address and PAUSE frames, as a NIC that shares its interface with the kernel's stack needs.
+    /// Frames to this address, PAUSE and credit frames, as a NIC that shares its interface with the kernel's stack needs.
     Station([u8; 6]),
 }
 

@@ -190,7 +190,7 @@ impl Nic {
                     None => self.handle_response(index, &packet, now),
                 }
             }
-            Body::Opaque => {}
+            Body::Credit(_) | Body::Opaque => {}
         }
     }
 

@@ -87,11 +87,8 @@ impl Switch {
 
     /// Take a frame whose last bit arrived on `port`.
     pub fn handle_frame(&mut self, port: u16, mut frame: Frame, now: Time) {
-        if let Body::Pause(pfc) = frame.body {
-            self.ports[usize::from(port)].pause(&pfc, now);
-            self.events.push_back(Event::PauseReceived { port, pfc });
-            self.ready.push(port);
-            return;
+        if frame.is_control() {
+            return self.handle_control(port, &frame.body, now);
         }
         let priority = self.dscp_to_priority[usize::from(frame.dscp & 63)];
         frame.priority = priority;
@@ -110,6 +107,15 @@ impl Switch {
         }
         self.ports[usize::from(egress)].enqueue(frame);
         self.ready.push(egress);
+    }
+
+    /// Take what the other end of the link behind `port` says; it goes no further.
+    fn handle_control(&mut self, port: u16, body: &Body, now: Time) {
+        if let Body::Pause(pfc) = *body {
+            self.ports[usize::from(port)].pause(&pfc, now);
+            self.events.push_back(Event::PauseReceived { port, pfc });
+        }
+        self.ready.push(port);
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
@@ -135,7 +141,7 @@ impl Switch {
                 self.timers.set(usize::from(port), next);
             }
             if let Some(mut frame) = frame {
-                if !matches!(frame.body, Body::Pause(_)) {
+                if !frame.is_control() {
                     self.mark(port, &mut frame);
                     let demand = self.buffer.release(frame.ingress, frame.priority, u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.priority, demand, now);

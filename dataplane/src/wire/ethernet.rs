@@ -6,6 +6,8 @@ pub type Mac = [u8; 6];
 
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_MAC_CONTROL: u16 = 0x8808;
+/// Local Experimental EtherType 1 (IEEE 802, clause 9.2.4).
+pub const ETHERTYPE_EXPERIMENTAL: u16 = 0x88b5;
 
 pub const HEADER_BYTES: usize = 14;
 pub const FCS_BYTES: usize = 4;

@@ -20,7 +20,7 @@ use super::probe::Probe;
 use crate::build::{Emulation, Progress};
 use crate::codec::Reader;
 use crate::fabric::Step;
-use crate::frame::{Body, Buffer, Frame, Station};
+use crate::frame::{Buffer, Frame, Station};
 use crate::io::{
     close_all, set_timer_slack_ns, Filter, IoError, Options, PacketSocket, Poller, RxBatch, TxBatch, Waker,
     BATCH_FRAMES,
@@ -380,7 +380,7 @@ impl RealClock {
 /// A frame that the host's kernel, not its NIC, put on the link.
 fn enters(frame: &Frame, kernel_stations: &[bool]) -> bool {
     let from_nic = frame.src != Station::UNKNOWN && !kernel_stations.get(frame.src.0 as usize).copied().unwrap_or(true);
-    !from_nic && !matches!(frame.body, Body::Pause(_))
+    !from_nic && !frame.is_control()
 }
 
 fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached, RealError> {
