@@ -1,24 +1,17 @@
-"""Shortest paths by number of links, all of equal length kept; hosts end paths, they never carry them on.
+"""The routes of a lab: shortest paths or up/down ones, all of equal length kept, and what its switches were told outright.
 
-Hosts behind one switch share their way through the fabric, so paths are sought once for each switch that has hosts.
+Hosts end paths, they never carry them on. Hosts behind one switch share their way through the fabric.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
-from testbed.topology import Endpoint, Lab, Link
+from testbed.paths import Tables, Ways
+from testbed.topology import Adjacency, Lab, Link
 
 _UNLIMITED = 2**63
-
-
-class Adjacency(NamedTuple):
-    """What lies behind one port: its number among the node's ports, the node at the far end, and the link."""
-
-    port: int
-    node: str
-    link: Link
 
 
 class PathCost(NamedTuple):
@@ -33,53 +26,30 @@ class Routing:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        far: dict[Endpoint, tuple[str, Link]] = {}
-        for link in lab.links:
-            far[link.a] = (link.b.node, link)
-            far[link.b] = (link.a.node, link)
-        self.adjacent: Mapping[str, tuple[Adjacency, ...]] = {
-            node: tuple(Adjacency(index, *far[Endpoint(node, port)]) for index, port in enumerate(ports))
-            for node, ports in lab.ports.items()
-        }
+        self.adjacent = lab.adjacent
         self.hosts = frozenset(host.name for host in lab.hosts)
-        self._towards: dict[str, Mapping[str, tuple[Adjacency, ...]]] = {}
+        self.tables = Tables(self.adjacent, self.hosts, lab.routing, lab.roots, lab.stated_routes)
 
-    def towards(self, target: str) -> Mapping[str, tuple[Adjacency, ...]]:
-        """Return, for every switch that reaches the switch `target`, the ways that start a shortest path, by port.
+    def towards(self, host: str) -> Ways[Adjacency]:
+        """Return, for every switch that reaches `host`, the ways by which it forwards to it, by port.
 
-        Nearer switches come first; `target` itself is the first, without a way.
+        A switch comes after all that it forwards to; the host's own is the first, without a way.
         """
-        if target not in self._towards:
-            self._towards[target] = self._search(target)
-        return self._towards[target]
-
-    def _search(self, target: str) -> dict[str, tuple[Adjacency, ...]]:
-        distance = {target: 0}
-        order = [target]
-        for node in order:
-            for way in self.adjacent[node]:
-                if way.node not in distance and way.node not in self.hosts:
-                    distance[way.node] = distance[node] + 1
-                    order.append(way.node)
-        return {
-            node: tuple(way for way in self.adjacent[node] if distance.get(way.node) == distance[node] - 1)
-            for node in order
-        }
+        return self.tables.towards(host)
 
     def routes(self, switch: str) -> list[list[int]]:
-        """Return, for every host of the lab in order, the ports of a switch that begin a shortest path to it."""
+        """Return, for every host of the lab in order, the ports by which a switch forwards to it."""
         local: dict[str, list[int]] = {way.node: [way.port] for way in self.adjacent[switch]}
         shared: dict[str, list[int]] = {}
         result = []
         for host in self.lab.hosts:
-            leaf = self.adjacent[host.name][0].node
-            if leaf == switch:
+            if self.adjacent[host.name][0].node == switch:
                 result.append(local[host.name])
                 continue
-            if leaf not in shared:
-                ways = {} if leaf in self.hosts else self.towards(leaf)
-                shared[leaf] = [way.port for way in ways.get(switch, ())]
-            result.append(shared[leaf])
+            key = self.tables.shared(host.name)
+            if key not in shared:
+                shared[key] = [way.port for way in self.towards(host.name).get(switch, ())]
+            result.append(shared[key])
         return result
 
 
@@ -92,14 +62,21 @@ class PathCosts:
         self._costs: dict[str, dict[str, PathCost]] = {}
 
     def between(self, a: str, b: str) -> PathCost | None:
-        """Return the worst cost over the shortest paths between two hosts, or None if there is no path."""
+        """Return the worst cost over the paths between two hosts, or None if there is none.
+
+        The way back may be another than the way there. What the longer of them takes twice is no less than both take.
+        """
+        there, back = self._one_way(a, b), self._one_way(b, a)
+        if there is None or back is None:
+            return None
+        return PathCost(max(there.round_trip_ps, back.round_trip_ps), min(there.rate_bps, back.rate_bps))
+
+    def _one_way(self, a: str, b: str) -> PathCost | None:
         first, last = self.routing.adjacent[a][0], self.routing.adjacent[b][0]
         start = PathCost(self.round_trip(first.link), first.link.rate_bps)
         if first.node == b:
             return start
-        if first.node in self.routing.hosts or last.node in self.routing.hosts:
-            return None
-        middle = self._towards(last.node).get(first.node)
+        middle = self._towards(b).get(first.node)
         if middle is None:
             return None
         return PathCost(
@@ -107,14 +84,15 @@ class PathCosts:
             min(start.rate_bps, middle.rate_bps, last.link.rate_bps),
         )
 
-    def _towards(self, target: str) -> dict[str, PathCost]:
-        if target not in self._costs:
+    def _towards(self, host: str) -> dict[str, PathCost]:
+        key = self.routing.tables.shared(host)
+        if key not in self._costs:
             costs: dict[str, PathCost] = {}
-            for node, ways in self.routing.towards(target).items():
+            for node, ways in self.routing.towards(host).items():
                 ahead = [(self.round_trip(way.link), way.link.rate_bps, costs[way.node]) for way in ways]
                 costs[node] = PathCost(
                     max((own + cost.round_trip_ps for own, _, cost in ahead), default=0),
                     min((min(rate, cost.rate_bps) for _, rate, cost in ahead), default=_UNLIMITED),
                 )
-            self._costs[target] = costs
-        return self._costs[target]
+            self._costs[key] = costs
+        return self._costs[key]

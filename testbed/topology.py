@@ -18,11 +18,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 import topologies
 from testbed import lab_checks, models, units
 from testbed.errors import TopologyError, UsageError, nearest
+from testbed.lab_routes import PortNames, check_routes, stated_routes
 from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.loss import Codewords
 from testbed.models import FileModel, Length, Loss, Mtu, Name, Rate, Time
 from testbed.ocs import CircuitSwitch, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
+from testbed.paths import Policy, Stated
 from testbed.profiles import Catalogue, OwnProfiles, Profile, load_catalogue
 from testbed.switch_settings import Layer, NamedSwitchSettings, SwitchSettings, switch_figures
 from testbed.yaml_source import Source, read_yaml
@@ -112,9 +114,10 @@ class Kinds(FileModel):
 
 
 class NodeEntry(NamedSwitchSettings, HostSettings):
-    """A node as written in the file."""
+    """A node as written in the file. `routes` of a switch say, by host, the port or ports by which it forwards to it."""
 
     kind: Literal["switch", "host"]
+    routes: dict[Name, PortNames] = Field(default_factory=dict)
 
 
 class LinkEntry(LinkSettings):
@@ -124,8 +127,14 @@ class LinkEntry(LinkSettings):
 
 
 class TopologyBody(FileModel):
-    """The `topology:` section of a lab file."""
+    """The `topology:` section of a lab file.
 
+    `routing`: by shortest paths, or up and down the ranks of switches, which are their distances from `roots`. Left out,
+    the roots are the switches farthest from hosts where these join all others, else the switch with the most links.
+    """
+
+    routing: Policy = "shortest"
+    roots: tuple[Name, ...] = ()
     defaults: Defaults = Defaults()
     kinds: Kinds = Kinds()
     nodes: dict[Name, NodeEntry] = Field(min_length=1)
@@ -151,7 +160,8 @@ class Switch(Resolved):
     """A switch. Thresholds that are None are derived from each port's link, a buffer that is None from all of them.
 
     With `alpha_log2` the thresholds are dynamic: 2^alpha_log2 times what is left of the pool, whose size, if it is None,
-    is what the rest leaves over. `headroom_pool_bytes` of 0: every group has its own headroom.
+    is what the rest leaves over. `headroom_pool_bytes` of 0: every group has its own headroom. `routes`, by host, are the
+    ports by which the switch forwards to it whatever the lab's routing says.
     """
 
     name: str
@@ -168,6 +178,7 @@ class Switch(Resolved):
     xon_offset_bytes: int | None = None
     pool_bytes: int | None = None
     headroom_pool_bytes: int = 0
+    routes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Host(Resolved):
@@ -203,6 +214,14 @@ class Link(Resolved):
         return self.mtu_bytes + FRAME_OVERHEAD_BYTES
 
 
+class Adjacency(NamedTuple):
+    """What lies behind one port: its number among the node's ports, the node at the far end, and the link."""
+
+    port: int
+    node: str
+    link: Link
+
+
 class Lab(Resolved):
     """A lab: nodes in the order of the file, links in the order of the file, its own profiles and circuit switches."""
 
@@ -211,6 +230,8 @@ class Lab(Resolved):
     links: tuple[Link, ...]
     profiles: dict[str, Profile] = Field(default_factory=dict)
     circuits: dict[str, CircuitSwitch] = Field(default_factory=dict)
+    routing: Policy = "shortest"
+    roots: tuple[str, ...] = ()
 
     @cached_property
     def hosts(self) -> tuple[Host, ...]:
@@ -230,6 +251,23 @@ class Lab(Resolved):
             for end in (link.a, link.b):
                 found[end.node].append(end.port)
         return {name: tuple(sorted(ports, key=port_number)) for name, ports in found.items()}
+
+    @cached_property
+    def adjacent(self) -> Mapping[str, tuple[Adjacency, ...]]:
+        """What lies behind the ports of each node, in the order of `ports`."""
+        far: dict[Endpoint, tuple[str, Link]] = {}
+        for link in self.links:
+            far[link.a] = (link.b.node, link)
+            far[link.b] = (link.a.node, link)
+        return {
+            node: tuple(Adjacency(index, *far[Endpoint(node, port)]) for index, port in enumerate(ports))
+            for node, ports in self.ports.items()
+        }
+
+    @cached_property
+    def stated_routes(self) -> Stated:
+        """The routes that switches were given outright."""
+        return stated_routes(self.switches, self.ports)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -272,22 +310,27 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
                 Layer(("topology", "kinds", "switch"), body.kinds.switch),
                 Layer(("topology", "nodes", name), entry),
             )
-            nodes[name] = Switch(**switch_figures(name, layers, found))
+            nodes[name] = Switch(**switch_figures(name, layers, found), routes=entry.routes)
         else:
             host = body.kinds.host.model_dump(exclude_none=True)
             nodes[name] = _host(name, lab_checks.merge(defaults, host, entry.model_dump(exclude_none=True)))
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
     pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
     check_circuits(parsed.circuits, pairs, catalogue, found)
-    if found.faults:
-        raise TopologyError(found.faults)
-    return Lab(
+    lab = Lab(
         name=parsed.name,
         nodes=tuple(nodes.values()),
         links=tuple(link for link in links if link is not None),
         profiles={name: catalogue.profiles[name] for name in parsed.profiles},
         circuits=parsed.circuits,
+        routing=body.routing,
+        roots=body.roots,
     )
+    if not found.faults and (body.roots or any(switch.routes for switch in lab.switches)):
+        check_routes(lab.adjacent, lab.ports, lab.switches, lab.routing, lab.roots, found)
+    if found.faults:
+        raise TopologyError(found.faults)
+    return lab
 
 
 def _host(name: str, settings: Mapping[str, Any]) -> Host:

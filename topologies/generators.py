@@ -15,6 +15,7 @@ Data = dict[str, Any]
 DEFAULT_RATE = "100G"
 DEFAULT_LENGTH = "50m"
 DEFAULT_DELAY = "1us"
+RING_ROUTINGS = ("shortest", "up-down", "clockwise")
 
 
 class ParameterError(ValueError):
@@ -175,8 +176,13 @@ def _fat_tree(radix: int, rate: str, link: Mapping[str, str]) -> Data:
     return lab.data("clos")
 
 
-def ring(switches: int, hosts: int, rate: str, length: str, profile: str) -> Data:
-    """Make a ring of switches with hosts on each: the smallest lab whose buffers can wait in a circle."""
+def ring(switches: int, hosts: int, rate: str, length: str, profile: str, routing: str) -> Data:
+    """Make a ring of switches with hosts on each: the smallest lab whose buffers can wait in a circle.
+
+    Routed clockwise, every switch sends all that is not for its own hosts to the next switch.
+    """
+    if routing not in RING_ROUTINGS:
+        raise ParameterError(f'routing must be {", ".join(RING_ROUTINGS[:-1])} or {RING_ROUTINGS[-1]}, not "{routing}"')
     lab = _Lab(rate, profile)
     ranks = lab.add("host", (f"h{index}" for index in range(1, switches * hosts + 1)))
     names = lab.add("switch", (f"switch{index}" for index in range(1, switches + 1)))
@@ -184,7 +190,16 @@ def ring(switches: int, hosts: int, rate: str, length: str, profile: str) -> Dat
         lab.link(host, names[index // hosts], profile, length=length)
     for index, name in enumerate(names):
         lab.link(name, names[(index + 1) % switches], profile, length=length)
-    return lab.data("ring")
+    data = lab.data("ring")
+    if routing == "clockwise":
+        # The first switch is linked to the next before the last is linked to it.
+        for index, name in enumerate(names):
+            onward = f"eth{hosts + (1 if index == 0 else 2)}"
+            others = [host for number, host in enumerate(ranks) if number // hosts != index]
+            lab.nodes[name]["routes"] = dict.fromkeys(others, onward)
+    else:
+        data["topology"]["routing"] = routing
+    return data
 
 
 _RATE = Parameter("", f"rate of every link; {DEFAULT_RATE} where no profile says otherwise")
@@ -234,6 +249,7 @@ GENERATORS: Mapping[str, Generator] = {
             "rate": _RATE,
             "length": _LENGTH,
             "profile": _PROFILE,
+            "routing": Parameter("shortest", f"which way around: {', '.join(RING_ROUTINGS)}"),
         },
     ),
 }

@@ -33,6 +33,8 @@ PURE_MODULES = [
     "yaml_source",
     "models",
     "lab_checks",
+    "lab_routes",
+    "paths",
     "fec",
     "loss",
     "lanes",

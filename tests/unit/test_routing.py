@@ -1,18 +1,21 @@
-"""Routes: shortest, without loops, complete, the same way back, and never through a host."""
+"""Routes: shortest, without loops, complete, the same way back, and never through a host; or up and down; or as stated."""
 
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.errors import UsageError
+from testbed.paths import rank_switches
 from testbed.routing import PathCost, PathCosts, Routing
 from testbed.topology import Host, Lab, lab_from, load_lab
 from testbed.yaml_source import Source
 
 
 @st.composite
-def labs(draw: st.DrawFn) -> Lab:
+def labs(draw: st.DrawFn, **body: Any) -> Lab:
     """Draw a lab: switches in any graph, parallel links and islands included, with hosts here and there."""
     switches = draw(st.integers(1, 6))
     number = st.integers(0, switches - 1)
@@ -30,7 +33,7 @@ def labs(draw: st.DrawFn) -> Lab:
     links += [{"endpoints": [f"h{index}:eth1", port(home)]} for index, home in enumerate(homes)]
     nodes: dict[str, Any] = {f"s{index}": {"kind": "switch"} for index in range(switches)}
     nodes.update({f"h{index}": {"kind": "host"} for index in range(len(homes))})
-    return lab_from(Source("drawn", {"name": "drawn", "topology": {"nodes": nodes, "links": links}}))
+    return lab_from(Source("drawn", {"name": "drawn", "topology": {"nodes": nodes, "links": links, **body}}))
 
 
 def hops(lab: Lab, start: str) -> dict[str, int]:
@@ -124,3 +127,101 @@ def test_a_fat_tree_offers_every_core() -> None:
     far = routing.routes("leaf1")[-1]
     assert len(far) == 2 and all(len(routing.routes(f"agg{index}")[-1]) == 2 for index in (1, 2))
     assert all(isinstance(node, Host) or len(routing.routes(node.name)) == 16 for node in lab.nodes)
+
+
+@settings(max_examples=120)
+@given(labs(routing="up-down"))
+def test_up_down_paths_are_legal_end_and_join_all_that_hang_together(lab: Lab) -> None:
+    """A walk by any of the ways never goes up after it went down, so it ends; and it ends at the host."""
+    routing = Routing(lab)
+    ranks = rank_switches(lab.adjacent, routing.hosts)
+    for index, host in enumerate(lab.hosts):
+        reach = hops(lab, host.name)
+        routes = {switch.name: routing.routes(switch.name)[index] for switch in lab.switches}
+        assert {name for name, ports in routes.items() if ports} == {n.name for n in lab.switches} & reach.keys()
+        walks = [(switch.name, False) for switch in lab.switches if switch.name in reach]
+        seen = set()
+        while walks:
+            node, down = walks.pop()
+            if node == host.name or (node, down) in seen:
+                continue
+            seen.add((node, down))
+            for port in routes[node]:
+                far = lab.adjacent[node][port].node
+                falls = far == host.name or ranks[far] > ranks[node]
+                assert falls or not down
+                walks.append((far, falls))
+
+
+@settings(max_examples=60)
+@given(labs(routing="up-down"))
+def test_costs_of_up_down_paths_are_known_wherever_there_is_one(lab: Lab) -> None:
+    costs = PathCosts(Routing(lab), lambda link: link.delay_ps + 1)
+    shortest = PathCosts(Routing(lab.model_copy(update={"routing": "shortest"})), lambda link: 1)
+    longer = PathCosts(Routing(lab), lambda link: 1)
+    for a, b in pairwise(host.name for host in lab.hosts):
+        assert (costs.between(a, b) is None) == (b not in hops(lab, a))
+        if (short := shortest.between(a, b)) is not None and (long := longer.between(a, b)) is not None:
+            assert long.round_trip_ps >= short.round_trip_ps
+
+
+@pytest.mark.parametrize("spec", ["clos", "clos:tiers=3", "two-dc", "three-leaves", "incast"])
+def test_in_a_tree_of_tiers_up_down_paths_are_the_shortest_and_as_many(spec: str) -> None:
+    lab = load_lab(spec)
+    shortest, up_down = Routing(lab), Routing(lab.model_copy(update={"routing": "up-down"}))
+    assert all(shortest.routes(switch.name) == up_down.routes(switch.name) for switch in lab.switches)
+
+
+def test_up_down_in_a_ring_turns_back_at_the_bottom() -> None:
+    """Of two switches of equal rank the first in the file is above the other: that link only leads down, or begins a way up."""
+    lab = load_lab("ring:switches=5,routing=up-down")
+    ranks = rank_switches(lab.adjacent, [host.name for host in lab.hosts])
+    assert [ranks[f"switch{number}"][0] for number in range(1, 6)] == [0, 1, 2, 2, 1]
+    routing = Routing(lab)
+    to_h4 = {switch.name: routing.routes(switch.name)[3] for switch in lab.switches}
+    assert to_h4 == {"switch1": [2], "switch2": [2], "switch3": [2], "switch4": [0], "switch5": [1]}
+    assert routing.routes("switch4")[1] == [1]
+
+
+def test_roots_can_be_chosen() -> None:
+    lab = load_lab("ring:switches=4,routing=up-down").model_copy(update={"roots": ("switch3",)})
+    ranks = rank_switches(lab.adjacent, [host.name for host in lab.hosts], lab.roots)
+    assert [ranks[f"switch{number}"][0] for number in range(1, 5)] == [2, 1, 0, 1]
+
+
+def test_stated_routes_win_and_both_ways_count() -> None:
+    """Clockwise in a ring of three: one link there is two links back."""
+    lab = load_lab("ring:routing=clockwise")
+    routing = Routing(lab)
+    assert [routing.routes(f"switch{number}") for number in (1, 2, 3)] == [
+        [[0], [1], [1]],
+        [[2], [0], [2]],
+        [[2], [2], [0]],
+    ]
+    costs = PathCosts(routing, lambda link: 1)
+    assert costs.between("h1", "h2") == costs.between("h2", "h1") == PathCost(4, 100 * 10**9)
+
+
+def test_a_switch_that_states_nothing_goes_by_policy() -> None:
+    nodes: dict[str, Any] = {f"h{number}": {"kind": "host"} for number in (1, 2, 3)}
+    nodes |= {
+        "s1": {"kind": "switch", "routes": {"h3": ["eth3", "eth2"]}},
+        "s2": {"kind": "switch"},
+        "s3": {"kind": "switch"},
+    }
+    pairs = [("h1:eth1", "s1:eth1"), ("h2:eth1", "s2:eth1"), ("h3:eth1", "s3:eth1")]
+    pairs += [("s1:eth2", "s2:eth2"), ("s2:eth3", "s3:eth2"), ("s3:eth3", "s1:eth3")]
+    links = [{"endpoints": list(pair)} for pair in pairs]
+    lab = lab_from(Source("test", {"name": "some", "topology": {"nodes": nodes, "links": links}}))
+    routing = Routing(lab)
+    assert [routing.routes(switch) for switch in ("s1", "s2", "s3")] == [
+        [[0], [1], [1, 2]],
+        [[1], [0], [2]],
+        [[2], [1], [0]],
+    ]
+    assert lab == Lab.model_validate(lab.model_dump(mode="json", by_alias=True))
+
+
+def test_a_ring_has_three_routings() -> None:
+    with pytest.raises(UsageError, match='routing must be shortest, up-down or clockwise, not "left"'):
+        load_lab("ring:routing=left")

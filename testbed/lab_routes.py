@@ -1,0 +1,163 @@
+"""The routes that a lab file states: what they may be, and whether they lead where they say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Protocol
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from testbed import paths
+from testbed.errors import nearest
+from testbed.paths import Policy, Stated, Tables, W, Way
+from testbed.yaml_source import KeyPath, Source
+
+_PORT_NAME = re.compile("eth[1-9][0-9]{0,3}")
+
+
+def parse_ports(value: object) -> tuple[str, ...]:
+    """Read a port's name or a list of them; raise ValueError if it is neither."""
+    named = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
+    if not named:
+        raise ValueError("must be a port or a list of ports, like eth2 or [eth2, eth3]")
+    for port in named:
+        if not isinstance(port, str) or _PORT_NAME.fullmatch(port) is None:
+            raise ValueError(f'"{port}" is not a port name; ports are eth1, eth2, ... eth9999')
+    return named
+
+
+PortNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(parse_ports),
+    WithJsonSchema(
+        {
+            "type": ["string", "array"],
+            "pattern": f"^{_PORT_NAME.pattern}$",
+            "items": {"type": "string", "pattern": f"^{_PORT_NAME.pattern}$"},
+            "minItems": 1,
+            "description": "port, or ports of equal cost",
+            "examples": ["eth2", ["eth2", "eth3"]],
+        }
+    ),
+]
+
+
+class _Switch(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def routes(self) -> Mapping[str, tuple[str, ...]]: ...
+
+
+def stated_routes(switches: Sequence[_Switch], ports: Mapping[str, tuple[str, ...]]) -> Stated:
+    """Return the routes of switches by number of port; raise ValueError for a port without a link."""
+    return {
+        switch.name: {
+            host: tuple(sorted(ports[switch.name].index(port) for port in named))
+            for host, named in switch.routes.items()
+        }
+        for switch in switches
+        if switch.routes
+    }
+
+
+def check_routes(
+    graph: Mapping[str, Sequence[W]],
+    ports: Mapping[str, tuple[str, ...]],
+    switches: Sequence[_Switch],
+    policy: Policy,
+    roots: Sequence[str],
+    found: Source,
+) -> None:
+    """Note every stated route, and every root, that cannot be.
+
+    Where all names are sound the routes are followed to their ends: one that loops, or leads to where no way goes on, is
+    noted at a switch that states one of its steps. Cost: one pass over the links for each host that a switch has routes to.
+    """
+    before = len(found.faults)
+    _check_roots(graph, switches, policy, roots, found)
+    names = {switch.name for switch in switches}
+    hosts = dict.fromkeys(node for node in graph if node not in names)
+    for switch in switches:
+        for host, named in switch.routes.items():
+            path = ("topology", "nodes", switch.name, "routes", host)
+            if host not in hosts:
+                found.fault(path, f'no host is called "{host}"{nearest(host, hosts)}')
+            for port in named:
+                if port not in ports[switch.name]:
+                    found.fault(path, f"{switch.name} has no link on {port}{nearest(port, ports[switch.name])}")
+            if len(set(named)) != len(named):
+                found.fault(path, "a port is listed twice")
+    if len(found.faults) > before:
+        return
+    tables = Tables(graph, hosts, policy, roots, stated_routes(switches, ports))
+    for host in hosts:
+        if tables.leaf(host) not in hosts:
+            _follow(tables, host, found)
+    if roots:
+        _check_reach(tables, roots, found)
+
+
+def _check_roots(
+    graph: Mapping[str, object], switches: Sequence[_Switch], policy: Policy, roots: Sequence[str], found: Source
+) -> None:
+    path: KeyPath = ("topology", "roots")
+    if roots and policy != "up-down":
+        found.fault(path, "roots belong to routing: up-down")
+    names = [switch.name for switch in switches]
+    for index, root in enumerate(roots):
+        if root not in names:
+            found.fault((*path, index), f'no switch is called "{root}"{nearest(root, names)}')
+        elif root in roots[:index]:
+            found.fault((*path, index), f"{root} is listed twice")
+
+
+def _follow(tables: Tables[Any], host: str, found: Source) -> None:
+    """Note the stated routes to a host that never come there."""
+    told = [switch for switch, ports in tables.stated.items() if host in ports]
+    if not told:
+        return
+    leaf = tables.leaf(host)
+    ways = dict(tables.told(host))
+    wrong = False
+    for switch in told:
+        path = ("topology", "nodes", switch, "routes", host)
+        for way in ways[switch]:
+            if way.node in tables.ends and way.node != host:
+                found.fault(path, f"leads to the host {way.node}")
+                wrong = True
+            elif switch == leaf and way.node != host:
+                found.fault(path, f"{host} is on {switch} itself")
+                wrong = True
+    if wrong:
+        return
+    _, lost = paths.settle(ways, leaf)
+    for switch in told:
+        if switch in lost:
+            path = ("topology", "nodes", switch, "routes", host)
+            found.fault(path, _fate(switch, ways, leaf, host))
+
+
+def _fate(switch: str, ways: Mapping[str, Sequence[Way]], leaf: str, host: str) -> str:
+    """Say where a route that never arrives goes, by its first way that does not."""
+    settled, _ = paths.settle(ways, leaf)
+    walk = [switch]
+    while True:
+        onward = next((way.node for way in ways.get(walk[-1], ()) if way.node not in settled), None)
+        if onward is None:
+            return f"leads to {walk[-1]}, which has no way to {host}"
+        if onward in walk:
+            return f"goes round: {' - '.join([*walk[walk.index(onward) :], onward])}"
+        walk.append(onward)
+
+
+def _check_reach(tables: Tables[Any], roots: Sequence[str], found: Source) -> None:
+    """Note it if up/down routing from these roots leaves hosts apart that have a path."""
+    leaves = {leaf for host in tables.ends if (leaf := tables.leaf(host)) not in tables.ends}
+    for leaf in sorted(leaves):
+        apart = leaves & (paths.shortest(tables.graph, leaf, tables.ends).keys() - tables.by_policy(leaf).keys())
+        if apart:
+            message = f"from {', '.join(roots)}, no path up and then down joins {min(apart)} and {leaf}"
+            return found.fault(("topology", "roots"), message)
