@@ -22,6 +22,9 @@ class VirtualFabric:
     def cancel_impairments(self) -> None:
         """Forget the changes that are still due."""
 
+    def inject(self, frames: str) -> None:
+        """Put raw frames on the links of hosts, in trains: a JSON list, see ARCHITECTURE.md section 4."""
+
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""
 
@@ -30,6 +33,9 @@ class VirtualFabric:
 
     def advance(self, budget: int) -> bool:
         """Run at most `budget` events; return True once the workload is over."""
+
+    def run_until(self, until_ps: int, budget: int) -> bool:
+        """Run at most `budget` events, workload or none; return True once nominal time has come to `until_ps`."""
 
     def report(self) -> str:
         """Return the state of the fabric as JSON; counters are cumulative since the fabric was made."""
@@ -51,6 +57,9 @@ class RealFabric:
     def cancel_impairments(self) -> None:
         """Forget the changes that are still due."""
 
+    def inject(self, frames: str) -> None:
+        """Put raw frames on the links of hosts, in trains: a JSON list, see ARCHITECTURE.md section 4."""
+
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""
 
@@ -59,6 +68,9 @@ class RealFabric:
 
     def advance(self, budget: int) -> bool:
         """Run for at most `budget` milliseconds of wall time; return True once the workload is over."""
+
+    def run_until(self, until_ps: int, budget: int) -> bool:
+        """Run for at most `budget` ms of wall time, workload or none; return True once nominal time has come to `until_ps`."""
 
     def report(self) -> str:
         """Return the state of the fabric as JSON; counters are cumulative since the fabric was made."""

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::frame::{Body, Buffer, Frame, Packet, Station};
+use crate::frame::{Body, Buffer, Frame, Packet, Station, PRIORITIES};
 use crate::plan::{Plan, PlanError, StationKind};
 use crate::wire::credit;
 use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
-use crate::wire::pfc::{self, MacControl};
+use crate::wire::pfc::{self, MacControl, Pfc};
 use crate::wire::roce::{
     build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Reth, RoceFrame, RocePacket, Syndrome, DEFAULT_PKEY,
 };
@@ -62,7 +62,7 @@ impl Codec {
     pub fn encode(&self, node: usize, port: u16, frame: &Frame, out: &mut Vec<u8>) -> Result<(), WireError> {
         out.clear();
         match (&frame.body, &frame.bytes) {
-            (Body::Pause(pfc), _) => {
+            (Body::Pause(pfc), None) => {
                 out.extend_from_slice(&pfc.build(self.ports[node][usize::from(port)]));
                 Ok(())
             }
@@ -78,7 +78,7 @@ impl Codec {
                 Ok(())
             }
             (Body::Roce(packet), _) => self.encode_packet(frame, packet, out),
-            (Body::Opaque, bytes) => {
+            (Body::Opaque | Body::Pause(_), bytes) => {
                 out.extend_from_slice(bytes.as_deref().map_or(&[][..], |bytes| bytes));
                 Ok(())
             }
@@ -144,7 +144,7 @@ impl Codec {
         build_frame(&RoceFrame { ethernet, ip, udp, packet }, out)
     }
 
-    /// Read a frame; `None` if it is none of the reader's business (global PAUSE, damaged, cut short).
+    /// Read a frame; `None` if it is none of the reader's business (damaged, cut short).
     pub fn decode(&self, bytes: &[u8], reader: Reader) -> Option<Frame> {
         self.decode_into(bytes, reader, &mut Vec::new())
     }
@@ -157,7 +157,12 @@ impl Codec {
             Ok(Some(MacControl::Pfc(pfc))) => {
                 return Some(frame(Station::UNKNOWN, Station::UNKNOWN, bytes, Body::Pause(pfc)))
             }
-            Ok(Some(_)) | Err(_) => return None,
+            // Taken from the line and without effect.
+            Ok(Some(_)) | Err(_) => {
+                let none = Pfc { class_enable: 0, quanta: [0; PRIORITIES] };
+                let control = frame(Station::UNKNOWN, Station::UNKNOWN, bytes, Body::Pause(none));
+                return Some(Frame { bytes: Some(Box::new(bytes.to_vec())), ..control });
+            }
         }
         match credit::parse(bytes) {
             Ok(None) => {}

@@ -11,6 +11,7 @@ use crate::event::{Cause, Event, Transmission};
 use crate::frame::Frame;
 use crate::impair::{Change, Timeline};
 use crate::link::Direction;
+use crate::nic::inject::Train;
 use crate::nic::Nic;
 use crate::port::Port;
 use crate::switch::Switch;
@@ -223,6 +224,14 @@ impl Fabric {
         let index = self.incoming[(self.first_port[node] + u32::from(port)) as usize];
         self.watch.tally(frame.is_packet()).sent += 1;
         self.put(index, frame, self.now);
+    }
+
+    /// Put a train of frames on the link of a host: now, or with `later` so long after the next start.
+    pub fn inject_train(&mut self, host: usize, train: Train, later: bool) {
+        if let Node::Host(nic) = &mut self.nodes[host] {
+            nic.inject(train, later, self.now);
+            self.drain(host);
+        }
     }
 
     /// The direction that enters a port; `None` where nothing is plugged in.

@@ -17,6 +17,8 @@ impl Station {
 pub type Priority = u8;
 pub const PRIORITIES: usize = 8;
 
+/// The invariant CRC at the end of a RoCEv2 packet.
+const ICRC_BYTES: u16 = 4;
 /// FCS bytes that a buffer holds beyond `Frame::len`.
 const FCS_BYTES: u32 = 4;
 /// Shortest frame on the wire, FCS included.
@@ -42,6 +44,7 @@ pub struct Packet {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Body {
     Roce(Packet),
+    /// A MAC control frame: one that is not PFC enables no priority, and keeps its bytes.
     Pause(Pfc),
     Credit(Credit),
     /// Anything else: forwarded, never interpreted.
@@ -73,6 +76,9 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// `ingress` of a frame that a tester put on a host's link: it need not obey PFC.
+    pub const OUTSIDE: u16 = u16::MAX;
+
     /// Bytes charged to a buffer: the frame with its FCS.
     #[inline]
     pub fn buffer_bytes(&self) -> u32 {
@@ -88,7 +94,14 @@ impl Frame {
     /// The payload where the frame carries real bytes; empty for frames that carry lengths only.
     pub fn payload(&self) -> &[u8] {
         let bytes = self.bytes.as_deref().map_or(&[][..], |bytes| &bytes[..]);
-        bytes.get(usize::from(self.payload_at)..).unwrap_or(&[])
+        let end = match &self.body {
+            // A frame read in transit still has pad and ICRC.
+            Body::Roce(packet) if self.payload_at > 0 => {
+                bytes.len().min(usize::from(self.len.saturating_sub(ICRC_BYTES + u16::from(packet.pad))))
+            }
+            _ => bytes.len(),
+        };
+        bytes.get(usize::from(self.payload_at)..end).unwrap_or(&[])
     }
 
     /// True for a RoCEv2 packet, of whatever kind.

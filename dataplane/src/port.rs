@@ -227,6 +227,32 @@ impl Port {
         self.occupy_line(frame, now);
     }
 
+    /// Send a PAUSE frame that never waited in a queue.
+    pub fn transmit_pause(&mut self, frame: &Frame, pfc: &Pfc, now: Time) {
+        for (priority, counters) in self.counters.iter_mut().enumerate() {
+            counters.pause_tx += u64::from(pfc.class_enable >> priority & 1);
+        }
+        self.occupy_line(frame, now);
+    }
+
+    /// When the line is free, from `now` on; `Time::NEVER` while it is held.
+    pub fn free_at(&self, now: Time) -> Time {
+        if self.held {
+            Time::NEVER
+        } else {
+            self.busy_until.max(now)
+        }
+    }
+
+    /// From `at` on, the first moment at which `priority` is not paused.
+    pub fn pause_end(&self, priority: Priority, at: Time) -> Time {
+        if self.is_paused(priority, at) {
+            self.pauses[usize::from(priority)].until
+        } else {
+            at
+        }
+    }
+
     fn count_transmit(&mut self, frame: &Frame) {
         let counters = &mut self.counters[usize::from(frame.priority & 7)];
         counters.frames_tx += 1;

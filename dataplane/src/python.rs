@@ -11,9 +11,10 @@ use crate::build::{Emulation, Progress};
 use crate::capture::Capture;
 use crate::clock::real::{Attachment, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
-use crate::clock::virtual_clock::advance;
+use crate::clock::virtual_clock::{advance, run_until};
 use crate::io::{self, ForwardPath, IoError};
 use crate::plan::PlanError;
+use crate::units::Time;
 
 /// Events between two looks at pending signals.
 const SLICE_EVENTS: u64 = 1 << 20;
@@ -79,6 +80,26 @@ impl VirtualFabric {
             py.check_signals()?;
         }
         Ok(false)
+    }
+
+    fn run_until(&mut self, py: Python<'_>, until_ps: u64, budget: u64) -> PyResult<bool> {
+        if !std::mem::replace(&mut self.started, true) {
+            self.emulation.start();
+        }
+        let mut left = budget;
+        while left > 0 {
+            let slice = left.min(SLICE_EVENTS);
+            if py.detach(|| run_until(&mut self.emulation, Time::from_ps(until_ps), slice)) {
+                return Ok(true);
+            }
+            left -= slice;
+            py.check_signals()?;
+        }
+        Ok(false)
+    }
+
+    fn inject(&mut self, frames: &str) -> PyResult<()> {
+        Ok(self.emulation.inject(frames)?)
     }
 
     fn report(&self) -> String {
@@ -189,17 +210,17 @@ impl RealFabric {
 
     fn advance(&self, py: Python<'_>, budget: u64) -> PyResult<bool> {
         py.detach(|| self.runner.call(RealClock::start))?;
-        let deadline = Instant::now() + Duration::from_millis(budget);
-        loop {
-            if py.detach(|| self.runner.call(RealClock::progress))? != Progress::Running {
-                return Ok(true);
-            }
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            py.check_signals()?;
-            py.detach(|| std::thread::sleep(LOOK_EVERY));
-        }
+        wait(py, budget, || Ok(self.runner.call(RealClock::progress)? != Progress::Running))
+    }
+
+    fn run_until(&self, py: Python<'_>, until_ps: u64, budget: u64) -> PyResult<bool> {
+        py.detach(|| self.runner.call(RealClock::start))?;
+        let until = Time::from_ps(until_ps);
+        wait(py, budget, || self.runner.call(move |clock| clock.has_come(until)))
+    }
+
+    fn inject(&self, py: Python<'_>, frames: String) -> PyResult<()> {
+        Ok(py.detach(|| self.runner.call(move |clock| clock.inject(&frames)))??)
     }
 
     fn report(&self, py: Python<'_>) -> PyResult<String> {
@@ -213,6 +234,21 @@ impl RealFabric {
     /// Stop the loop and close the sockets.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.runner.stop());
+    }
+}
+
+/// Look every now and then whether something has come about, for `budget_ms` of wall time at most.
+fn wait(py: Python<'_>, budget_ms: u64, come: impl Fn() -> Result<bool, RunnerError> + Sync) -> PyResult<bool> {
+    let deadline = Instant::now() + Duration::from_millis(budget_ms);
+    loop {
+        if py.detach(&come)? {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        py.check_signals()?;
+        py.detach(|| std::thread::sleep(LOOK_EVERY));
     }
 }
 

@@ -172,7 +172,8 @@ impl Watch {
         let port = &self.ports[seen.node as usize][usize::from(seen.port)];
         if port.paused && !seen.frame.is_control() {
             let window = port.windows[usize::from(seen.frame.priority & 7)];
-            if window.from <= seen.at && seen.at < window.until {
+            let obeys = seen.frame.ingress != Frame::OUTSIDE;
+            if obeys && window.from <= seen.at && seen.at < window.until {
                 let text =
                     format!("port {}: a frame of priority {} starts while paused", seen.port, seen.frame.priority);
                 self.violate(seen.node, seen.at, &text);

@@ -30,3 +30,18 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
     }
     Progress::Running
 }
+
+/// Run at most `budget` events, workload or none, until nothing is left to happen by `until`; true when that time has come.
+pub fn run_until(emulation: &mut Emulation, until: Time, budget: u64) -> bool {
+    for _ in 0..budget {
+        match emulation.fabric.step(until) {
+            Some(Step::Arrival { direction, frame }) => emulation.fabric.receive(direction, frame),
+            Some(Step::Done) => {}
+            None => {
+                emulation.fabric.advance_to(until);
+                return true;
+            }
+        }
+    }
+    false
+}

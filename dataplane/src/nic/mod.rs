@@ -1,6 +1,7 @@
 //! A RoCEv2 NIC: RC queue pairs over one port that obeys PFC, and the rank whose schedule it executes.
 
 pub mod dcqcn;
+pub mod inject;
 pub mod memory;
 pub mod message;
 pub mod qp;
@@ -19,6 +20,7 @@ use crate::timers::Timers;
 use crate::units::Time;
 
 use dcqcn::{Dcqcn, DcqcnConfig};
+use inject::Injector;
 use memory::Memory;
 use qp::{Failure, RequesterCounters, Transport};
 use requester::Requester;
@@ -27,8 +29,9 @@ use schedule::{Action, Schedule};
 
 const PORT_SLOT: usize = 0;
 const CALC_SLOT: usize = 1;
+const INJECT_SLOT: usize = 2;
 /// From here on two slots a connection: retransmission, and the timers of its rate.
-const QP_SLOTS: usize = 2;
+const QP_SLOTS: usize = 3;
 /// ECT(0): the transport understands congestion marks.
 const ECN_CAPABLE: u8 = 2;
 
@@ -91,6 +94,8 @@ pub struct Nic {
     pub memory: Memory,
     events: VecDeque<Event>,
     running: bool,
+    /// What a tester puts on the link, if there is one.
+    injector: Option<Box<Injector>>,
 }
 
 impl Nic {
@@ -109,6 +114,7 @@ impl Nic {
             memory: Memory::default(),
             events: VecDeque::new(),
             running: false,
+            injector: None,
         }
     }
 
@@ -163,6 +169,9 @@ impl Nic {
     /// Begin the loaded schedule.
     pub fn start(&mut self, now: Time) {
         self.running = true;
+        if let Some(injector) = &mut self.injector {
+            injector.start(now);
+        }
         self.run_schedule(now);
     }
 
@@ -205,7 +214,7 @@ impl Nic {
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(slot) = self.timers.pop(now) {
             match slot {
-                PORT_SLOT => {}
+                PORT_SLOT | INJECT_SLOT => {}
                 CALC_SLOT => {
                     self.schedule.wake(now);
                     self.run_schedule(now);
@@ -216,9 +225,14 @@ impl Nic {
         }
     }
 
-    /// The next frame to put on the link at `now`: acknowledgements first, then data of the connections in turn.
+    /// The next frame to put on the link at `now`: a tester's, then acknowledgements, then data of the connections in turn.
     #[inline]
     pub fn poll_transmit(&mut self, now: Time) -> Option<Frame> {
+        if self.injector.is_some() {
+            if let Some(frame) = self.next_injected(now) {
+                return Some(frame);
+            }
+        }
         if self.port.is_busy(now) {
             self.arm_port(now);
             return None;

@@ -200,6 +200,12 @@ impl RealClock {
         self.emulation.impair(json)
     }
 
+    /// Put trains of frames on the links of hosts: now, or so long after the next start.
+    pub fn inject(&mut self, json: &str) -> Result<(), PlanError> {
+        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
+        self.emulation.inject(json)
+    }
+
     /// Start the loaded workload at the present moment, once.
     pub fn start(&mut self) {
         if std::mem::replace(&mut self.started, true) {
@@ -226,6 +232,13 @@ impl RealClock {
         } else {
             Progress::Running
         }
+    }
+
+    /// Whether nominal time has come to `until`, and all that was due by then has been dealt with.
+    pub fn has_come(&mut self, until: Time) -> bool {
+        let fabric = &mut self.emulation.fabric;
+        fabric.advance_to(self.at.min(fabric.next_event()));
+        self.at >= until && fabric.next_event() > until
     }
 
     /// One turn of the loop: what is due, a wait for the next event or frame, what came in.

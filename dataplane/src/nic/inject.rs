@@ -1,0 +1,106 @@
+//! Frames that a tester puts on a host's link as they are, in trains, beside what the NIC sends and before it.
+
+use super::{Nic, INJECT_SLOT};
+use crate::frame::{Body, Frame, Priority};
+use crate::port::Port;
+use crate::units::Time;
+
+/// So many copies of a frame, each due `every` after the one before. What the line has no room for is late, not lost.
+#[derive(Clone, Debug)]
+pub struct Train {
+    pub frame: Frame,
+    /// When the next frame is due. Before the start that it waits for: how long after it.
+    pub at: Time,
+    pub every: Time,
+    pub left: u64,
+    /// Waits while this priority is paused; `None`: pauses do not concern it.
+    pub priority: Option<Priority>,
+    /// PSNs of a RoCEv2 packet count up from frame to frame.
+    pub counts: bool,
+}
+
+impl Train {
+    fn take(&mut self) -> Frame {
+        let frame = self.frame.clone();
+        self.left -= 1;
+        self.at += self.every;
+        if let (true, Body::Roce(packet)) = (self.counts, &mut self.frame.body) {
+            packet.psn = (packet.psn + 1) & 0xff_ffff;
+        }
+        frame
+    }
+
+    /// When the next frame may start, as far as its own time and the pauses of its priority go.
+    fn ready_at(&self, port: &Port, now: Time) -> Time {
+        let at = self.at.max(now);
+        self.priority.map_or(at, |priority| port.pause_end(priority, at))
+    }
+}
+
+/// The trains of one host.
+#[derive(Debug, Default)]
+pub struct Injector {
+    running: Vec<Train>,
+    waiting: Vec<Train>,
+}
+
+impl Injector {
+    /// Take a train that begins now.
+    pub fn run(&mut self, train: Train, now: Time) {
+        self.running.push(Train { at: now, ..train });
+    }
+
+    /// Take a train that begins so long after the next start.
+    pub fn hold(&mut self, train: Train) {
+        self.waiting.push(train);
+    }
+
+    /// A workload starts: trains that waited for that count from here.
+    pub fn start(&mut self, now: Time) {
+        self.running.extend(self.waiting.drain(..).map(|train| Train { at: now + train.at, ..train }));
+    }
+
+    /// Take the frame that has been due longest, of equals that of the train given first, if one may start at `now`.
+    pub fn next(&mut self, port: &Port, now: Time) -> Option<Frame> {
+        let ready = self.running.iter_mut().filter(|train| train.at <= now && train.ready_at(port, now) <= now);
+        let frame = ready.min_by_key(|train| train.at)?.take();
+        self.running.retain(|train| train.left > 0);
+        Some(frame)
+    }
+
+    /// When a frame may start, at the earliest.
+    pub fn wake(&self, port: &Port, now: Time) -> Time {
+        self.running.iter().map(|train| train.ready_at(port, now)).min().unwrap_or(Time::NEVER)
+    }
+}
+
+impl Nic {
+    /// Put a train of frames on the link: now, or with `later` so long after the next start. To be polled afterwards.
+    pub fn inject(&mut self, train: Train, later: bool, now: Time) {
+        let injector = self.injector.get_or_insert_default();
+        if later {
+            injector.hold(train);
+        } else {
+            injector.run(train, now);
+        }
+    }
+
+    /// The next frame of a train, if the line is free and one may start at `now`.
+    pub(super) fn next_injected(&mut self, now: Time) -> Option<Frame> {
+        let injector = self.injector.as_mut()?;
+        let free = self.port.free_at(now);
+        if free > now {
+            let wake = injector.wake(&self.port, now);
+            self.timers.set(INJECT_SLOT, if wake == Time::NEVER { wake } else { wake.max(free) });
+            return None;
+        }
+        let frame = injector.next(&self.port, now);
+        match &frame {
+            Some(frame @ Frame { body: Body::Pause(pfc), .. }) => self.port.transmit_pause(frame, pfc, now),
+            Some(frame) => self.port.transmit(frame, now),
+            None => {}
+        }
+        self.timers.set(INJECT_SLOT, injector.wake(&self.port, now));
+        frame
+    }
+}

@@ -1,0 +1,120 @@
+"""The bytes of the frames that testers send, without FCS: MAC control, RoCEv2 packets, plain UDP. Pure.
+
+Lengths are those that a buffer counts, with FCS.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FCS_BYTES = 4
+GAP_BYTES = 20
+"""Preamble, start delimiter and gap: what a frame takes of the line beyond its bytes."""
+SMALLEST_BYTES = 64
+LONGEST_QUANTA = 0xFFFF
+
+PAUSE_BYTES = 64
+_MAC_CONTROL = bytes.fromhex("0180c2000001")
+_ETHERTYPE_MAC_CONTROL = b"\x88\x08"
+_OPCODE_GLOBAL, _OPCODE_PFC = 0x0001, 0x0101
+_SEND_ONLY = 0x04
+_ROCE_PORT = 4791
+_DISCARD_PORT = 9
+_ECN_CAPABLE = 2
+# Ethernet, IPv4, UDP; then BTH and ICRC.
+_UDP_BYTES = 14 + 20 + 8
+_ROCE_BYTES = _UDP_BYTES + 12 + 4
+NOBODYS_QP = 0xFFFFFE
+"""A queue pair that no workload has: what is sent to it counts on every port and ends in the NIC."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a station is found: MAC and IPv4 address as bytes."""
+
+    mac: bytes
+    ip: bytes
+
+
+def address(station: Mapping[str, Any]) -> Address:
+    """Return the address of a station of a plan."""
+    return Address(mac_bytes(station["mac"]), bytes(int(part) for part in station["ip"].split(".")))
+
+
+def mac_bytes(text: str) -> bytes:
+    """Read a MAC address written with colons."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def pfc(times: Mapping[int, int], source: bytes, enable: int | None = None) -> bytes:
+    """Return a PFC frame: quanta by priority, which are enabled unless `enable` says otherwise (802.1Q 36, 802.3 31D)."""
+    vector = sum(1 << priority for priority in times) if enable is None else enable
+    quanta = (times.get(priority, 0) for priority in range(8))
+    body = struct.pack(">HH8H", _OPCODE_PFC, vector, *quanta)
+    return (_MAC_CONTROL + source + _ETHERTYPE_MAC_CONTROL + body).ljust(PAUSE_BYTES - FCS_BYTES, b"\0")
+
+
+def global_pause(quanta: int, source: bytes) -> bytes:
+    """Return an 802.3x PAUSE frame, which stops a whole port that does not run PFC (802.3 31B)."""
+    body = struct.pack(">HH", _OPCODE_GLOBAL, quanta)
+    return (_MAC_CONTROL + source + _ETHERTYPE_MAC_CONTROL + body).ljust(PAUSE_BYTES - FCS_BYTES, b"\0")
+
+
+def udp(source: Address, to: Address, dscp: int, length: int) -> bytes:
+    """Return a UDP datagram to the discard port in a frame of any length from 64 bytes on."""
+    if length < SMALLEST_BYTES:
+        raise ValueError(f"a frame has {SMALLEST_BYTES} bytes at least, not {length}")
+    payload = bytes(length - FCS_BYTES - _UDP_BYTES)
+    return _packet(source, to, dscp, _DISCARD_PORT, _DISCARD_PORT, payload)
+
+
+def roce(source: Address, to: Address, dscp: int, length: int, psn: int = 0, entropy: int = 0xC001) -> bytes:
+    """Return a SEND ONLY packet of zeros to nobody's queue pair, in a frame not longer than `length`, by 3 bytes at most.
+
+    The shortest has no payload and is padded to 64 bytes. It is ECN-capable, and its ICRC is right.
+    """
+    room = length - FCS_BYTES - _ROCE_BYTES
+    if length < SMALLEST_BYTES:
+        raise ValueError(f"a frame has {SMALLEST_BYTES} bytes at least, not {length}")
+    payload = bytes(room - room % 4)
+    bth = struct.pack(">BBHII", _SEND_ONLY, 0x40, 0xFFFF, NOBODYS_QP, psn)
+    frame = _packet(source, to, dscp, entropy, _ROCE_PORT, bth + payload + bytes(4))
+    return frame[:-4] + _icrc(frame[14:-4])
+
+
+def buffer_bytes(frame: bytes) -> int:
+    """Return what a buffer counts for a frame."""
+    return max(len(frame) + FCS_BYTES, SMALLEST_BYTES)
+
+
+def wire_bytes(frame: bytes) -> int:
+    """Return how many byte times a frame occupies the line."""
+    return buffer_bytes(frame) + GAP_BYTES
+
+
+def _packet(source: Address, to: Address, dscp: int, source_port: int, port: int, payload: bytes) -> bytes:
+    datagram = struct.pack(">HHHH", source_port, port, 8 + len(payload), 0) + payload
+    header = struct.pack(
+        ">BBHHHBBH4s4s", 0x45, dscp << 2 | _ECN_CAPABLE, 20 + len(datagram), 0, 0x4000, 64, 17, 0, source.ip, to.ip
+    )
+    header = header[:10] + _checksum(header).to_bytes(2) + header[12:]
+    return to.mac + source.mac + b"\x08\x00" + header + datagram
+
+
+def _checksum(header: bytes) -> int:
+    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _icrc(packet: bytes) -> bytes:
+    """Return the invariant CRC of an IPv4 packet that lacks it: what routers change counts as ones (RoCEv2 annex A17)."""
+    masked = bytearray(packet)
+    for at in (1, 8, 10, 11, 26, 27, 32):  # TOS, TTL, header checksum, UDP checksum, BTH's FECN and BECN
+        masked[at] = 0xFF
+    return zlib.crc32(b"\xff" * 8 + masked).to_bytes(4, "little")
