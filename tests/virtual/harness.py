@@ -1,93 +1,66 @@
-"""What the tests of the virtual clock share: labs by hand, runs through the Python layers, and what every report must hold."""
+"""What the tests of the virtual clock share: the labs and runs of validation, and what every report must hold."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from testbed._dataplane import VirtualFabric
 from testbed.execution import Outcome
-from testbed.experiment import experiment_from
-from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial, run_virtual
-from testbed.workload import compile_workload
-from testbed.yaml_source import Source
-from traffic import RankSchedule, Recv, Schedule, Send
+from validation.fabric import (
+    ACK_WIRE_BYTES,
+    AETH_BYTES,
+    FCS_BYTES,
+    FULL_FRAME_BYTES,
+    FULL_WIRE_BYTES,
+    GAP_BYTES,
+    MTU,
+    PFC_BYTES,
+    PFC_WIRE_BYTES,
+    PS_PER_BYTE,
+    RATE_BPS,
+    RETH_BYTES,
+    ROCE_BYTES,
+    Json,
+    finish,
+    flows_to_last,
+    loaded_fabric,
+    make_trial,
+    priority,
+    report_of,
+    star,
+)
 
-Json = dict[str, Any]
-
-# Sizes that the tests compute with, written down from the standards and not taken from the code under test.
-GAP_BYTES = 20  # preamble, start delimiter and gap (IEEE 802.3)
-FCS_BYTES = 4
-ROCE_BYTES = 14 + 20 + 8 + 12 + 4  # Ethernet, IPv4, UDP, BTH, ICRC
-RETH_BYTES = 16
-AETH_BYTES = 4
-PFC_BYTES = 64  # with its FCS
-MTU = 4096
-FULL_FRAME_BYTES = ROCE_BYTES + MTU + FCS_BYTES  # the middle packet of a message, as a buffer counts it
-FULL_WIRE_BYTES = FULL_FRAME_BYTES + GAP_BYTES  # and as it occupies the line
-ACK_WIRE_BYTES = ROCE_BYTES + AETH_BYTES + FCS_BYTES + GAP_BYTES
-PFC_WIRE_BYTES = PFC_BYTES + GAP_BYTES
-PS_PER_BYTE = 80  # at 100G
-RATE_BPS = 100 * 10**9
-
-
-def star(delays: Mapping[str, str], **first_link: Any) -> Json:
-    """Return a lab of hosts around one switch, each behind a 100G link of its own delay.
-
-    `first_link` adds settings to the link of the first host.
-    """
-    ports = {host: f"sw:eth{number}" for number, host in enumerate(delays, 1)}
-    links: list[Json] = [{"endpoints": [f"{host}:eth1", ports[host]], "delay": delays[host]} for host in delays]
-    links[0] |= first_link
-    nodes: Json = {host: {"kind": "host"} for host in delays} | {"sw": {"kind": "switch", "buffer": "auto"}}
-    return {"name": "star", "topology": {"nodes": nodes, "links": links}}
-
-
-def make_trial(lab: str | Json, collective: str, *overrides: str) -> Trial:
-    """Return the trial of a collective on a lab, given by name or as the data of a lab file."""
-    name = lab if isinstance(lab, str) else "custom"
-    experiment = experiment_from(Source("test", {"topology": name, "workload": {"collective": collective}}))
-    loaded = load_lab(lab) if isinstance(lab, str) else lab_from(Source("test", lab))
-    return Trial(experiment.with_overrides(overrides), loaded)
+__all__ = [
+    "ACK_WIRE_BYTES",
+    "AETH_BYTES",
+    "FCS_BYTES",
+    "FULL_FRAME_BYTES",
+    "FULL_WIRE_BYTES",
+    "GAP_BYTES",
+    "MTU",
+    "PFC_BYTES",
+    "PFC_WIRE_BYTES",
+    "PS_PER_BYTE",
+    "RATE_BPS",
+    "RETH_BYTES",
+    "ROCE_BYTES",
+    "TRANSFER_LOCAL_PS",
+    "TRANSFER_MESSAGE_BYTES",
+    "Json",
+    "check_conservation",
+    "finish",
+    "flows_to_last",
+    "loaded_fabric",
+    "make_trial",
+    "priority",
+    "report_of",
+    "run_trial",
+    "star",
+    "transfer",
+]
 
 
 def run_trial(trial: Trial, pcap: Path | None = None) -> Outcome:
     """Run all rows of a trial under the virtual clock, as `testbed run` does."""
     return run_virtual(trial, pcap, lambda progress: None)
-
-
-def loaded_fabric(trial: Trial, schedule: Schedule) -> VirtualFabric:
-    """Return a fabric of the trial's plan, with a schedule loaded onto it."""
-    fabric = VirtualFabric(json.dumps(trial.plan))
-    fabric.load(json.dumps(compile_workload(trial.lab, trial.experiment, schedule)))
-    return fabric
-
-
-def report_of(fabric: VirtualFabric) -> Json:
-    report: Json = json.loads(fabric.report())
-    return report
-
-
-def finish(fabric: VirtualFabric, budget: int = 1_000_000) -> Json:
-    """Run the loaded workload to its end and return the report."""
-    for _ in range(10_000):
-        if fabric.advance(budget):
-            return report_of(fabric)
-    raise AssertionError(f"still running at {report_of(fabric)['now_ps']} ps")
-
-
-def flows_to_last(senders: int, *sizes: int) -> Schedule:
-    """Let each of the first ranks send messages of these sizes to the last rank, lengths only, all posted at once."""
-    sending = RankSchedule(0, tuple(Send(senders, 0, size, 0) for size in sizes))
-    receiving = tuple(Recv(sender, 0, size) for sender in range(senders) for size in sizes)
-    return Schedule((*(sending for _ in range(senders)), RankSchedule(0, receiving)))
-
-
-def priority(report: Json, port: str, number: int = 3) -> Json:
-    """Return the counters of one priority of a port."""
-    counters: Json = report["ports"][port]["priorities"][str(number)]
-    return counters
 
 
 def check_conservation(report: Json) -> None:
