@@ -22,7 +22,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 LIVE := $(if $(filter 0,$(shell id -u)),--features live)
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint rust-test python-test bench lock clean packages toolchain
+.PHONY: help setup run test lint rust-test python-test bench validation lock clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -50,6 +50,9 @@ python-test: setup ## Run pytest; ARGS="…" for pytest's options
 
 bench: setup ## Measure speed; FORMAT=json for one JSON document
 	@$(BIN)/python -m bench --format $(FORMAT)
+
+validation: setup ## Hold the testbed against closed forms and published figures; writes docs/validation.md
+	@$(BIN)/python -m validation $(ARGS)
 
 lock: ## Resolve the Python dependencies afresh into the lock files
 	tools/lock $(PYTHON)

@@ -26,20 +26,34 @@ FULL_FRAME_BYTES = ROCE_BYTES + MTU + FCS_BYTES  # the middle packet of a messag
 FULL_WIRE_BYTES = FULL_FRAME_BYTES + GAP_BYTES  # and as it occupies the line
 ACK_WIRE_BYTES = ROCE_BYTES + AETH_BYTES + FCS_BYTES + GAP_BYTES
 PFC_WIRE_BYTES = PFC_BYTES + GAP_BYTES
+PS = 10**12
 PS_PER_BYTE = 80  # at 100G
 RATE_BPS = 100 * 10**9
+PS_PER_KM = 4_897_000  # single-mode fibre, group index 1.468
 
 
-def star(delays: Mapping[str, str], **first_link: Any) -> Json:
-    """Return a lab of hosts around one switch, each behind a 100G link of its own delay.
+def star(
+    delays: Mapping[str, str], rates: Mapping[str, str] | None = None, switch: Json | None = None, **first_link: Any
+) -> Json:
+    """Return a lab of hosts around one switch, each behind a link of its own delay; 100G where `rates` has no other.
 
-    `first_link` adds settings to the link of the first host.
+    `switch` says what the switch is like, `first_link` adds settings to the link of the first host.
     """
     ports = {host: f"sw:eth{number}" for number, host in enumerate(delays, 1)}
     links: list[Json] = [{"endpoints": [f"{host}:eth1", ports[host]], "delay": delays[host]} for host in delays]
+    for host, link in zip(delays, links, strict=True):
+        link |= {"rate": rates[host]} if rates and host in rates else {}
     links[0] |= first_link
-    nodes: Json = {host: {"kind": "host"} for host in delays} | {"sw": {"kind": "switch", "buffer": "auto"}}
+    nodes: Json = {host: {"kind": "host"} for host in delays}
+    nodes["sw"] = {"kind": "switch", **({"buffer": "auto"} if switch is None else switch)}
     return {"name": "star", "topology": {"nodes": nodes, "links": links}}
+
+
+def span(delay_ps: int, rate: str, loss: float = 0) -> Json:
+    """Return a lab of two hosts and one link, which loses what a1 sends."""
+    link: Json = {"endpoints": ["a1:eth1", "b1:eth1"], "delay": f"{delay_ps}ps", "rate": rate, "loss": [loss, 0]}
+    nodes = {"a1": {"kind": "host"}, "b1": {"kind": "host"}}
+    return {"name": "span", "topology": {"nodes": nodes, "links": [link]}}
 
 
 def make_trial(lab: str | Json, collective: str, *overrides: str) -> Trial:
@@ -68,6 +82,17 @@ def finish(fabric: VirtualFabric, budget: int = 1_000_000) -> Json:
         if fabric.advance(budget):
             return report_of(fabric)
     raise AssertionError(f"still running at {report_of(fabric)['now_ps']} ps")
+
+
+def run_until(fabric: VirtualFabric, until_ps: int) -> Json:
+    """Run flows that are long enough to a time, and a few events beyond; return a report that shows no fault."""
+    while (report := report_of(fabric))["now_ps"] < until_ps:
+        # A hundred of 100G's frames or so at a time, and a few when it is nearly reached.
+        over = fabric.advance(2_000 if until_ps - report["now_ps"] > 10**9 else 20)
+        assert not over, "the flows are too short"
+    assert report["drops"]["lossless"] == 0 and report["violations"] == []
+    assert all(qp["retransmitted"] == 0 for qp in report["qps"])
+    return report
 
 
 def flows_to_last(senders: int, *sizes: int) -> Schedule:

@@ -15,7 +15,7 @@ FILE_LINES = 450
 FUNCTION_LINES = 70
 
 # Module (and all below it) → what it must not import. The pure ones compute from their arguments alone.
-EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report", "bench")
+EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report", "bench", "validation")
 CONTROLLER = (*EDGE, "testbed.controller")
 AGENT = ("testbed.agent", "testbed.local_agent", "testbed.owner", "testbed.bus", "testbed.broker", "testbed.messages")
 SYSTEM = (
@@ -64,7 +64,7 @@ PURE_MODULES = [
     "traces",
 ]
 PYTHON_DIRECTION = {
-    **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench")),
+    **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench", "validation")),
     **{f"testbed.{name}": (*CONTROLLER, *AGENT, *SYSTEM) for name in PURE_MODULES},
     **dict.fromkeys(
         ("testbed.units", "testbed.errors"), (*CONTROLLER, *AGENT, *SYSTEM, "testbed.topology", "testbed.plan")
@@ -226,8 +226,8 @@ def imports(path: Path, modules: set[str]) -> Iterator[str]:
 
 @cache
 def import_graph() -> dict[str, set[str]]:
-    """Return what each module of the wheel's four packages and of the benchmarks imports."""
-    packages = ("testbed", "traffic", "topologies", "containers", "bench")
+    """Return what each module of the wheel's four packages, the benchmarks and the validation imports."""
+    packages = ("testbed", "traffic", "topologies", "containers", "bench", "validation")
     paths = [path for path in files(".py") if path.relative_to(ROOT).parts[0] in packages]
     modules = {module_of(path) for path in paths} | {"testbed._dataplane"}
     return {module_of(path): set(imports(path, modules)) for path in paths}

@@ -1,0 +1,58 @@
+"""Run every case, write docs/validation.md and its plots, and say what is off.
+
+    python -m validation [--only TOPIC]…
+
+With --only nothing is written but the rows of those topics, to standard output. Exit code 1 if a row is off by more
+than it may be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from validation import page, plots
+from validation.case import Row
+from validation.run import run
+from validation.topics import TOPICS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def write(rows: Mapping[str, Sequence[Row]], docs: Path) -> None:
+    """Write the page and its plots into a folder."""
+    (docs / "validation").mkdir(parents=True, exist_ok=True)
+    paths = {name: f"validation/{name}.svg" for name in rows if name in plots.PLOTS}
+    for name, path in paths.items():
+        plots.save(name, rows[name], docs / path)
+    (docs / "validation.md").write_text(page.render(rows, paths), encoding="utf-8")
+
+
+def main() -> int:
+    """Parse the command line, run, write; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m validation", description="Hold the testbed against what is known.")
+    names = [topic.name for topic in TOPICS]
+    parser.add_argument("--only", action="append", choices=names, metavar="TOPIC", help=", ".join(names))
+    options = parser.parse_args()
+    chosen = [topic for topic in TOPICS if options.only is None or topic.name in options.only]
+    errors = Console(stderr=True)
+    with errors.status("validating") as status:
+        rows = run(chosen, status.update)
+    if options.only is None:
+        write(rows, DOCS)
+    else:
+        print(page.render(rows, {}))
+    faults = [fault for found in rows.values() for row in found for fault in row.faults()]
+    for fault in faults:
+        errors.print(fault, style="red")
+    count = sum(len(found) for found in rows.values())
+    errors.print(f"{count} rows, {len(faults)} figures out of tolerance")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
