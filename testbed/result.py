@@ -146,6 +146,12 @@ class Impaired(_Model):
     label: str = ""
 
 
+class BufferDependencies(_Model):
+    """Ports whose buffers the workload's routes could make wait for each other, each for the next in its list."""
+
+    cycles: list[list[str]] = Field(default_factory=list)
+
+
 class RunResult(_Model):
     """The document run.json."""
 
@@ -166,6 +172,7 @@ class RunResult(_Model):
     impairments: list[Impaired] = Field(default_factory=list)
     fidelity: dict[str, Any] | None
     energy: dict[str, Any] = Field(default_factory=dict)
+    buffer_dependencies: BufferDependencies = BufferDependencies()
 
     @property
     def exit_code(self) -> int:
@@ -215,6 +222,7 @@ class RunFacts:
     lossless: tuple[int, ...] = (3, 4)
     bounds: FidelityBounds = FidelityBounds()
     energy: Mapping[str, Any] = field(default_factory=dict)
+    buffer_cycles: tuple[tuple[str, ...], ...] = ()
 
 
 def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -> list[str]:
@@ -279,6 +287,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         impairments=[Impaired.model_validate(row) for row in outcome.impairments],
         fidelity=report["fidelity"],
         energy=dict(facts.energy),
+        buffer_dependencies=BufferDependencies(cycles=[list(ports) for ports in facts.buffer_cycles]),
     )
 
 

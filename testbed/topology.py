@@ -383,21 +383,25 @@ def load_lab(spec: str) -> Lab:
 
     Raises TopologyError for faults in the lab, UsageError for a name or parameter that does not exist.
     """
+    return lab_from(lab_source(spec))
+
+
+def lab_source(spec: str) -> Source:
+    """Return the data of a lab, with the lines of its file if it is one; raises what `load_lab` does."""
     name, colon, text = spec.partition(":")
     if not colon and (spec.endswith((".yaml", ".yml")) or "/" in spec or Path(spec).is_file()):
-        return lab_from(read_yaml(Path(spec), TopologyError))
+        return read_yaml(Path(spec), TopologyError)
     stored = topologies.files()
     if name in stored:
         if text:
             raise UsageError(f'the lab "{name}" is a file and takes no parameters')
-        return lab_from(read_yaml(stored[name], TopologyError))
+        return read_yaml(stored[name], TopologyError)
     if name not in topologies.generators():
         raise UsageError(f'no lab is called "{name}"{nearest(name, [*stored, *topologies.generators()])}')
     try:
-        data = topologies.generate(name, parse_parameters(text))
+        return Source(spec, topologies.generate(name, parse_parameters(text)))
     except topologies.ParameterError as error:
         raise UsageError(f"{spec}: {error}") from None
-    return lab_from(Source(spec, data))
 
 
 def parse_parameters(text: str) -> dict[str, str]:

@@ -18,7 +18,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 import traffic
-from testbed import expectations, result, timeline
+from testbed import deadlock, expectations, result, timeline
+from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
 from testbed.errors import Fault, UsageError
@@ -27,7 +28,7 @@ from testbed.experiment import Experiment
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.topology import Lab
-from testbed.workload import compile_workload
+from testbed.workload import compile_workload, talking_pairs
 from traffic import Collective, Schedule
 
 Document = dict[str, Any]
@@ -58,6 +59,18 @@ class Trial:
         """What happens to links from the start of the first workload on: circuit switches, and the timeline."""
         found = [*circuit_changes(self.lab), *timeline.expand(self.lab, self.experiment)]
         return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))
+
+    @cached_property
+    def cycles(self) -> list[Cycle]:
+        """The buffers that the workload can make wait in a circle."""
+        hosts = {host.name: index for index, host in enumerate(self.lab.hosts)}
+        ranks = [hosts[name] for name in rank_hosts(self.lab, self.experiment)]
+        # Who talks to whom does not hang on the size; slices would only make the schedule longer.
+        largest = self.series("virtual").shapes()[-1]
+        schedule = self.collective.schedule(dataclasses.replace(largest, slice_bytes=None))
+        # Acknowledgements ride on the same priority, so each pair counts both ways.
+        pairs = [(ranks[a], ranks[b]) for pair in talking_pairs(schedule) for a, b in (pair, pair[::-1])]
+        return deadlock.find_cycles(self.plan, [self.experiment.lossless.priority], pairs)
 
     @property
     def collective(self) -> Collective:
@@ -129,6 +142,7 @@ class Trial:
             root=self.collective.root,
             bounds=FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan))),
             energy=self._energy(outcome),
+            buffer_cycles=tuple(cycle.ports for cycle in self.cycles),
         )
         judged = result.assemble(facts, outcome)
         if not self.experiment.expect:

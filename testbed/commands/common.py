@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from testbed.errors import UsageError
+from testbed.deadlock import Cycle
+from testbed.errors import TopologyError, UsageError
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.messages import is_name
-from testbed.topology import load_lab
+from testbed.topology import lab_source, load_lab
 from testbed.trial import Trial
 
 if TYPE_CHECKING:
@@ -128,6 +129,20 @@ def read_trial(what: str | None, topology: str | None, overrides: Sequence[str],
     trial.changes  # noqa: B018  so is the timeline
     trial.series("virtual")
     return trial
+
+
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="take it as an error if buffers can wait for each other in a circle")
+]
+
+
+def mind_cycles(cycles: Sequence[Cycle], topology: str, strict: bool) -> None:
+    """Warn of buffers that can wait in a circle, or raise TopologyError with the place of each in the lab."""
+    faults = [cycle.fault(lab_source(topology)) for cycle in cycles]
+    if faults and strict:
+        raise TopologyError(faults)
+    for fault in faults:
+        say(f"warning: {fault}")
 
 
 def emulation_setting(option: EmulationChoice | None) -> list[str]:

@@ -23,9 +23,11 @@ from testbed.commands.common import (
     FormatOption,
     SeedOption,
     SetOption,
+    StrictOption,
     TopologyOption,
     console,
     emulation_setting,
+    mind_cycles,
     read_dilation,
     read_trial,
     say,
@@ -68,6 +70,7 @@ def run(
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcap")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="directory for the result")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
+    strict: StrictOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
@@ -83,6 +86,7 @@ def run(
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
     for note in pool_notes(subject.plan):
         say(note)
+    mind_cycles(subject.cycles, subject.experiment.topology, strict)
     directory = out or _new_directory(subject)
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1

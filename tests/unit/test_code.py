@@ -33,6 +33,7 @@ PURE_MODULES = [
     "yaml_source",
     "models",
     "lab_checks",
+    "deadlock",
     "lab_routes",
     "paths",
     "fec",
