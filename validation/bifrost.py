@@ -117,10 +117,11 @@ KNEE = Topic(
     name="bifrost-knee",
     title="Bifrost's testbed: the XOFF of full throughput",
     text=f"""\
-The smallest XOFF that keeps the receiver's link busy for {FULL:.1%} of the time, by bisection to {STEP_BYTES // 1000} KB. The
-model's floor is Rd·τ = 5 MB a port. The paper reports that XOFF had to exceed about 6 MB, a fifth more. What counts is XON, and a real switch does not tell its peer to go on at the very byte at which it told it to stop: with XON 1 MB below
-XOFF our knee is where the paper's is. What gap that switch had we do not know. Knee and headroom together are within a few
-per cent of the 15.5 MB that the paper counts for PFC.""",
+The smallest XOFF that keeps the receiver's link busy for {FULL:.1%} of the time, by bisection to {STEP_BYTES // 1000} KB.
+The model's floor is Rd·τ = 5 MB a port. The paper reports that XOFF had to exceed about 6 MB, a fifth more. What counts
+is XON, and a real switch does not tell its peer to go on at the very byte at which it told it to stop: with XON 1 MB
+below XOFF our knee is where the paper's is. What gap that switch had we do not know. Knee and headroom together are
+within a few per cent of the 15.5 MB that the paper counts for PFC.""",
     source=PAPER,
     axes=("what",),
     quantities=(Quantity("bytes", "MB", 0.02, scale=1e-6),),
