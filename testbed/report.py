@@ -22,6 +22,7 @@ PORT_ROWS = 40
 QUIET_PORT_ROWS = 24
 FLOW_ROWS = 32
 IMPAIRMENT_ROWS = 24
+BUFFER_ROWS = 16
 
 _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
 _ROW_UNITS = ("(B)", "(elements)", "", "", "")
@@ -43,6 +44,7 @@ def render(result: RunResult) -> RenderableType:
     if result.collective.algorithm == "direct":
         parts += _with_note(flow_table(result))
     parts += _with_note(port_table(result))
+    parts += _with_note(buffer_table(result))
     parts += _with_note(energy_table(result))
     parts += _with_note(impairment_table(result))
     parts += [Text(), verdict_text(result)]
@@ -175,6 +177,20 @@ def port_table(result: RunResult) -> NotedTable:
     if len(shown) > PORT_ROWS:
         notes.append(f"{len(shown) - PORT_ROWS} more rows in run.json")
     return NotedTable(table if shown else None, "; ".join(notes))
+
+
+def buffer_table(result: RunResult) -> NotedTable:
+    """Return how full the memories of switches have been, the fullest first."""
+    table = _table("Buffers", left=("switch",), right=("most held", "below thresholds", "headroom", "lossy"))
+    used = sorted(
+        ((name, marks) for name, marks in result.pools.items() if marks.buffer_bytes_max),
+        key=lambda entry: -entry[1].buffer_bytes_max,
+    )
+    for name, marks in used[:BUFFER_ROWS]:
+        parts = (marks.buffer_bytes_max, marks.shared_bytes_max, marks.headroom_bytes_max, marks.lossy_bytes_max)
+        table.add_row(Text(name), *(format_bytes(size) if size else "-" for size in parts))
+    omitted = len(used) - BUFFER_ROWS
+    return NotedTable(table if used else None, f"{omitted} more switches in run.json" if omitted > 0 else "")
 
 
 def impairment_table(result: RunResult) -> NotedTable:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError
 from testbed.execution import Outcome
+from testbed.observed import Observed, Watermarks
 
 FILE_NAME = "run.json"
 PLACES_NAMED = 3
@@ -30,12 +31,6 @@ PASSED, FAILED, UNTRUSTED = 0, 1, 4
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True)
-
-
-class _Observed(BaseModel):
-    """What the data plane reports; it may say more than is named here, and nothing of it is lost."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class Verdict(_Model):
@@ -79,7 +74,7 @@ class CollectiveResult(_Model):
     rows: list[Row]
 
 
-class Flow(_Observed):
+class Flow(Observed):
     """All messages from one node to another in one row; times since the fabric was made."""
 
     src: str
@@ -90,7 +85,7 @@ class Flow(_Observed):
     goodput_bps: int | float
 
 
-class Drops(_Observed):
+class Drops(Observed):
     """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down."""
 
     headroom: int = 0
@@ -100,7 +95,7 @@ class Drops(_Observed):
     watchdog: int = 0
 
 
-class PriorityCounters(_Observed):
+class PriorityCounters(Observed):
     """What one priority of a port did."""
 
     frames_tx: int = 0
@@ -115,14 +110,14 @@ class PriorityCounters(_Observed):
     ecn_marked: int = 0
 
 
-class PortCounters(_Observed):
+class PortCounters(Observed):
     """A port, named node:port, by priority."""
 
     rate_bps: int
     priorities: dict[str, PriorityCounters] = Field(default_factory=dict)
 
 
-class TotalDrops(_Observed):
+class TotalDrops(Observed):
     """Frames lost: on lossless priorities for lack of buffer, on lossy ones, and on links, corrupted or down."""
 
     lossless: int
@@ -167,6 +162,7 @@ class RunResult(_Model):
     collective: CollectiveResult
     flows: list[Flow]
     ports: dict[str, PortCounters]
+    pools: dict[str, Watermarks] = Field(default_factory=dict)
     qps: list[dict[str, Any]]
     drops: TotalDrops
     impairments: list[Impaired] = Field(default_factory=list)
@@ -282,6 +278,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         ),
         flows=[Flow.model_validate(flow) for flow in outcome.flows],
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
+        pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},
         qps=report["qps"],
         drops=TotalDrops.model_validate(report["drops"]),
         impairments=[Impaired.model_validate(row) for row in outcome.impairments],

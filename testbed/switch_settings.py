@@ -1,7 +1,8 @@
 """What a switch can be given, and how it follows from named switches, defaults, kinds and the switch's own words.
 
 A priority group has either a static threshold (`xoff`, `xon`) or a dynamic one (`alpha` and what goes with it). Whichever
-is said later, in the order catalogue, defaults, kind, node, replaces the other with all its settings.
+is said later, in the order catalogue, defaults, kind, node, replaces the other with all its settings. Likewise lossy
+queues have a static limit (`lossy_queue`) or a dynamic one (`lossy_alpha`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _ALPHAS = {Fraction(2) ** exponent: exponent for exponent in range(-7, 4)}
 _STATIC = ("xoff", "xon")
 _DYNAMIC = ("alpha", "reserve", "xon_offset")
 _POOLS = ("pool", "headroom_pool")
+_LOSSY = ("lossy_queue", "lossy_alpha")
 
 
 def parse_alpha(value: object) -> int:
@@ -78,11 +80,19 @@ class Thresholds(FileModel):
 
 
 class SwitchSettings(FileModel):
-    """What a switch can be given. `buffer: auto` is as deep as its links need, `pool: auto` what the rest leaves over."""
+    """What a switch can be given. `buffer: auto` is as deep as its links need, `pool: auto` what the rest leaves over.
+
+    Lossy priorities are limited at egress: each queue to `lossy-queue` bytes, or after a `lossy-reserve` of its own to
+    `lossy-alpha` times what is left of their pool. `lossy-pool` is the size of that; where priority groups share a pool,
+    lossy frames are then charged to both, and without it to memory of their own.
+    """
 
     buffer: SizeOrAuto | None = None
     lossless: Priorities | None = None
     lossy_queue: Size | None = None
+    lossy_alpha: Alpha | None = None
+    lossy_reserve: Size | None = None
+    lossy_pool: PositiveSize | None = None
     thresholds: Thresholds | None = None
     cell: PositiveSize | None = None
     pool: PositiveSizeOrAuto | None = None
@@ -179,26 +189,31 @@ def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         kept_thresholds = {key: value for key, value in kept_thresholds.items() if key not in _DYNAMIC}
     if "alpha" in thresholds:
         kept_thresholds = {key: value for key, value in kept_thresholds.items() if key not in _STATIC}
+    for key, other in zip(_LOSSY, reversed(_LOSSY), strict=True):
+        if key in own:
+            kept.pop(other, None)
     return lab_checks.merge({**kept, "thresholds": kept_thresholds}, own)
 
 
 def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], found: Source) -> None:
     """Note settings that need a dynamic threshold where there is none, and pools that the buffer cannot hold."""
     thresholds = merged["thresholds"]
+    buffer = merged.get("buffer", DEFAULT_BUFFER_BYTES)
     if "alpha" not in thresholds:
         given = [(key, merged) for key in _POOLS] + [(key, thresholds) for key in _DYNAMIC]
         for key, section in given:
             if section.get(key) not in (None, AUTO, 0):
                 path = _place(layers, (("thresholds", key) if section is thresholds else (key,),))
                 found.fault(path, "needs a dynamic threshold: give thresholds.alpha too")
-        return
     pools = {key: merged[key] for key in _POOLS if isinstance(merged.get(key), int)}
-    buffer = merged.get("buffer", DEFAULT_BUFFER_BYTES)
-    if pools and buffer != AUTO and sum(pools.values()) > buffer:
+    if "alpha" in thresholds and pools and buffer != AUTO and sum(pools.values()) > buffer:
         said = " and ".join(f"{key.replace('_', '-')} {format_size(size)}" for key, size in pools.items())
         path = _place(layers, (("pool",), ("headroom_pool",), ("buffer",), ("profile",)))
         verb = "is" if len(pools) == 1 else "are"
         found.fault(path, f"{said} {verb} more than the buffer, {format_size(buffer)}")
+    elif buffer != AUTO and (lossy := merged.get("lossy_pool", 0)) > buffer:
+        path = _place(layers, (("lossy_pool",), ("buffer",), ("profile",)))
+        found.fault(path, f"lossy-pool {format_size(lossy)} is more than the buffer, {format_size(buffer)}")
 
 
 def _place(layers: tuple[Layer, ...], fields: tuple[tuple[str, ...], ...]) -> KeyPath:
@@ -224,6 +239,9 @@ def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
         "buffer_bytes": given(merged.get("buffer", DEFAULT_BUFFER_BYTES)),
         "lossless": merged.get("lossless", DEFAULT_LOSSLESS),
         "lossy_queue_bytes": merged.get("lossy_queue"),
+        "lossy_alpha_log2": merged.get("lossy_alpha"),
+        "lossy_reserve_bytes": merged.get("lossy_reserve", 0),
+        "lossy_pool_bytes": merged.get("lossy_pool", 0),
         "xoff_bytes": given(thresholds.get("xoff")),
         "xon_bytes": given(thresholds.get("xon")),
         "headroom_bytes": given(thresholds.get("headroom")),

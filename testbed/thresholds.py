@@ -25,12 +25,12 @@ from typing import Any
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
 from testbed.headroom import WIRE_OVERHEAD_BYTES, headroom
+from testbed.lossy_queues import aside_bytes, default_queue_bytes
 from testbed.models import AUTO
 from testbed.switch_settings import DEFAULT_BUFFER_BYTES
 from testbed.topology import Link, Switch
 from testbed.units import format_size
 
-LOSSY_QUEUE_BYTES = 1_000_000
 SMALLEST_AUTO_XOFF_BYTES = 100_000
 _AUTO_BUFFER_STEP_BYTES = 1_000_000
 # Data read late, XOFF sent late, XOFF read late.
@@ -114,7 +114,8 @@ def divide_buffer(
     An XOFF or XON of the experiment makes thresholds static. Raises TopologyError naming ports and bytes if the buffer,
     or the headroom pool, cannot hold what must not be dropped.
     """
-    lossy = _lossy_queue(switch, len(links))
+    lossy = default_queue_bytes(switch, len(links))
+    aside = aside_bytes(switch, len(links), lossy, shares=False)
     cell = switch.cell_bytes
     if not settings.pfc:
         return Buffering(switch.buffer_bytes or DEFAULT_BUFFER_BYTES, lossy, (), cell)
@@ -125,14 +126,13 @@ def divide_buffer(
     ]
     if switch.alpha_log2 is not None and _first(settings.xoff, settings.xon) is None:
         return _divide_pool(lab, switch, wishes, len(links), switch.alpha_log2)
-    reserved = lossy * len(links) + sum(wish.headroom_bytes for wish in wishes)
+    reserved = aside + sum(wish.headroom_bytes for wish in wishes)
     wanted = reserved + sum(wish.xoff_bytes for wish in wishes)
     total = _round_megabytes(wanted) if switch.buffer_bytes is None else switch.buffer_bytes
     fixed = sum(wish.xoff_bytes for wish in wishes if wish.fixed)
     smallest = reserved + fixed + sum(2 * wish.frame_bytes for wish in wishes if not wish.fixed)
     if smallest > total:
-        fault = _too_small(lab, switch, wishes, "XOFF thresholds", lossy * len(links), smallest, total)
-        raise TopologyError([fault])
+        raise TopologyError([_too_small(lab, switch, wishes, "XOFF thresholds", aside, smallest, total)])
     return Buffering(total, lossy, _share(wishes, total - reserved - fixed, switch, settings), cell)
 
 
@@ -149,7 +149,7 @@ def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], ports: int, 
     # A threshold is positive only while something is left of the pool; so much must be left for one frame at least.
     least = max((_pool_for(2 * wish.frame_bytes, alpha_log2) for wish in wishes), default=0)
     pool = switch.pool_bytes
-    lossy = _lossy_queue(switch, ports)
+    lossy = default_queue_bytes(switch, ports)
     if switch.lossy_queue_bytes is None and switch.buffer_bytes is not None:
         # They make do with what is over, or with a quarter of it where the pool too has no given size; not with less
         # than two frames.
@@ -157,13 +157,14 @@ def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], ports: int, 
             max(0, switch.buffer_bytes - claimed - least) // 4 if pool is None else switch.buffer_bytes - claimed - pool
         )
         lossy = min(lossy, max(over // max(1, ports), 2 * max((wish.frame_bytes for wish in wishes), default=0)))
-    smallest = claimed + lossy * ports + (least if pool is None else pool)
+    aside = aside_bytes(switch, ports, lossy, shares=True)
+    smallest = claimed + aside + (least if pool is None else pool)
     total = switch.buffer_bytes
     if total is None:
         wished = max((_pool_for(wish.xoff_bytes, alpha_log2) for wish in wishes), default=0)
-        total = _round_megabytes(claimed + lossy * ports + (wished if pool is None else pool))
+        total = _round_megabytes(claimed + aside + (wished if pool is None else pool))
     if smallest > total:
-        raise TopologyError([_too_small(lab, switch, wishes, "reserves and pool", lossy * ports, smallest, total)])
+        raise TopologyError([_too_small(lab, switch, wishes, "reserves and pool", aside, smallest, total)])
     groups = tuple(
         DynamicGroup(
             port=wish.port,
@@ -175,7 +176,7 @@ def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], ports: int, 
         )
         for wish in wishes
     )
-    shared = total - claimed - lossy * ports if pool is None else pool
+    shared = total - claimed - aside if pool is None else pool
     return Buffering(total, lossy, groups, switch.cell_bytes, shared, switch.headroom_pool_bytes)
 
 
@@ -208,15 +209,6 @@ def pool_notes(plan: Mapping[str, Any]) -> list[str]:
                 f"times: {len(groups)} groups may need {caps} bytes; if too many need it at once, frames are lost"
             )
     return notes
-
-
-def _lossy_queue(switch: Switch, ports: int) -> int:
-    if switch.lossy_queue_bytes is not None:
-        return switch.lossy_queue_bytes
-    if switch.buffer_bytes is None:
-        return LOSSY_QUEUE_BYTES
-    # All lossy queues together leave three quarters of the memory to lossless priorities.
-    return min(LOSSY_QUEUE_BYTES, switch.buffer_bytes // (4 * max(1, ports)))
 
 
 def _wish(

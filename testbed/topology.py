@@ -161,7 +161,8 @@ class Switch(Resolved):
 
     With `alpha_log2` the thresholds are dynamic: 2^alpha_log2 times what is left of the pool, whose size, if it is None,
     is what the rest leaves over. `headroom_pool_bytes` of 0: every group has its own headroom. `routes`, by host, are the
-    ports by which the switch forwards to it whatever the lab's routing says.
+    ports by which the switch forwards to it whatever the lab's routing says. With `lossy_alpha_log2` the limits of lossy
+    queues are dynamic likewise; `lossy_pool_bytes` of 0: they share what is left over.
     """
 
     name: str
@@ -179,6 +180,9 @@ class Switch(Resolved):
     pool_bytes: int | None = None
     headroom_pool_bytes: int = 0
     routes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    lossy_alpha_log2: int | None = None
+    lossy_reserve_bytes: int = 0
+    lossy_pool_bytes: int = 0
 
 
 class Host(Resolved):

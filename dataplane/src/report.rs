@@ -73,6 +73,7 @@ impl Emulation {
             "ranks": ranks,
             "flows": self.flows(),
             "ports": self.ports(),
+            "pools": self.pools(),
             "qps": self.qps(),
             "conservation": tally(&watch.packets, self.fabric.in_flight(true)),
             "kernel_frames": tally(&watch.kernel_frames, self.fabric.in_flight(false)),
@@ -147,20 +148,30 @@ impl Emulation {
             Cause::ALL.iter().map(|cause| (cause.name().to_owned(), json!(counters.drops[*cause as usize]))).collect();
         drops.insert(Cause::Link.name().to_owned(), json!(lost));
         drops.insert(Cause::Outage.name().to_owned(), json!(cut));
-        let (headroom_max, group_max) = match &self.fabric.nodes[node] {
+        let [ingress_max, shared_max, headroom_max] = match &self.fabric.nodes[node] {
             Node::Switch(switch) => {
-                let buffer = switch.buffer();
-                (buffer.headroom_max(port as u16, priority as u8), buffer.group_max(port as u16, priority as u8))
+                let group = switch.buffer().group(port as u16, priority as u8);
+                [group.used_max(), group.shared_max(), group.headroom_max()]
             }
-            Node::Host(_) => (0, 0),
+            Node::Host(_) => [0; 3],
         };
         Some(json!({
             "frames_tx": counters.frames_tx, "frames_rx": counters.frames_rx, "bytes_tx": counters.bytes_tx,
             "bytes_rx": counters.bytes_rx, "data_frames_tx": counters.data_frames_tx, "drops": drops,
             "pause_tx": counters.pause_tx, "pause_rx": counters.pause_rx,
             "paused_ns": state.paused_time(priority, self.fabric.now()).ns(), "queue_bytes_max": counters.queue_bytes_max,
-            "headroom_bytes_max": headroom_max, "ingress_bytes_max": group_max, "ecn_marked": counters.ecn_marked,
+            "headroom_bytes_max": headroom_max, "shared_bytes_max": shared_max, "ingress_bytes_max": ingress_max,
+            "ecn_marked": counters.ecn_marked,
         }))
+    }
+
+    /// How full the memory of each switch has been.
+    fn pools(&self) -> Value {
+        let of_switch = |(node, plan): (&Node, &NodePlan)| match node {
+            Node::Switch(switch) => Some((plan.name().to_owned(), json!(switch.buffer().watermarks()))),
+            Node::Host(_) => None,
+        };
+        Value::Object(self.fabric.nodes.iter().zip(&self.plan.nodes).filter_map(of_switch).collect())
     }
 
     /// Losses: for lack of buffer on lossless priorities, of lossy frames, by links that corrupt, and by links that are down.

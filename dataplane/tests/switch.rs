@@ -79,7 +79,7 @@ fn headroom_is_exact_to_the_byte() {
     fill(&mut bench, 0, 1, 64);
     assert_eq!(bench.dropped(Cause::Headroom), 2);
     assert_eq!(bench.switch.ports()[0].counters[3].drops[Cause::Headroom as usize], 2);
-    assert_eq!(bench.switch.buffer().headroom_max(0, 3), 5_000);
+    assert_eq!(bench.switch.buffer().group(0, 3).headroom_max(), 5_000);
     assert_eq!(bench.waiting(), 16);
 }
 

@@ -256,3 +256,20 @@ def test_energy_by_profile_and_of_the_run() -> None:
             ["run", "3", "40.4", "W", "12.6", "pJ/bit", "4.04e+04", "pJ/bit", "0.0404", "J"],
         ]
         assert rows == [[*row, *([cost] if cost else [])] for row, cost in zip(expected, costs, strict=True)]
+
+
+def test_buffers_are_listed_the_fullest_first() -> None:
+    marks = {
+        "idle": {"buffer_bytes_max": 0},
+        "leaf": {"buffer_bytes_max": 1_060_000, "shared_bytes_max": 800_000, "headroom_bytes_max": 260_000},
+        "spine": {"buffer_bytes_max": 4_000_000, "shared_bytes_max": 4_000_000, "lossy_bytes_max": 900_000},
+    }
+    text = shown(ring(outcome([], pools=marks)))
+    assert (
+        text[text.index("Buffers") :].partition("\n\n")[0]
+        == """\
+Buffers
+switch  most held  below thresholds   headroom      lossy
+spine     4.00 MB           4.00 MB          -  900.00 kB
+leaf      1.06 MB         800.00 kB  260.00 kB          -"""
+    )

@@ -74,7 +74,9 @@ def test_what_a_switch_promises_fits_its_memory(name: str, ports: int) -> None:
     own = [group["reserve_bytes"] for group in switch["priority_groups"]]
     rooms = [group["headroom_bytes"] for group in switch["priority_groups"]]
     promised = switch["pool_bytes"] + sum(own) + (switch.get("headroom_pool_bytes") or sum(rooms))
-    assert promised + ports * switch["lossy_queue_bytes"] <= switch["buffer_bytes"]
+    # With an egress pool of their own lossy frames are charged to the one ingress pool too.
+    aside = 0 if "lossy_pool_bytes" in switch else ports * switch["lossy_queue_bytes"]
+    assert promised + aside <= switch["buffer_bytes"]
     assert switch["lossy_queue_bytes"] >= 2 * 4218
     assert all(room % switch.get("cell_bytes", 1) == 0 for room in rooms)
     assert switch.get("cell_bytes") == {"tomahawk-32mb": 208, "spectrum": 192}.get(name)
@@ -175,6 +177,40 @@ def test_lossy_queues_make_do_with_what_pools_leave() -> None:
     assert lossy(buffer="12MB", pool="9MB") == 500_000
     assert lossy(buffer="12MB", pool="9MB", **{"lossy-queue": "100KB"}) == 100_000
     assert 60_000 < lossy(buffer="2.6MB") < 75_000, "a quarter of what the headroom leaves"
+
+
+def test_lossy_queues_are_limited_by_the_word_said_last() -> None:
+    kinds = {"switch": {"lossy-queue": "100KB"}}
+    found = switch_of(lab_of({"lossy-alpha": "1/4", "lossy-reserve": "2KB", "lossy-pool": "3MB"}, kinds=kinds))
+    assert (found.lossy_queue_bytes, found.lossy_alpha_log2) == (None, -2)
+    assert (found.lossy_reserve_bytes, found.lossy_pool_bytes) == (2_000, 3_000_000)
+    found = switch_of(lab_of({"profile": "tomahawk-32mb", "lossy-queue": "100KB"}))
+    assert (found.lossy_queue_bytes, found.lossy_alpha_log2) == (100_000, None)
+
+
+def test_the_plan_of_lossy_queues() -> None:
+    keys = ("lossy_alpha_log2", "lossy_reserve_bytes", "lossy_pool_bytes")
+
+    def lossy(**settings: Any) -> tuple[list[int | None], int]:
+        switch = switches(planned(lab_of({key.replace("_", "-"): value for key, value in settings.items()})))["sw"]
+        groups = sum(group["headroom_bytes"] + group.get("xoff_bytes", 0) for group in switch["priority_groups"])
+        return [switch.get(key) for key in keys], switch["buffer_bytes"] - groups - switch.get("pool_bytes", 0)
+
+    assert lossy(profile="tomahawk-32mb")[0] == [3, 1792, 24_192_256]
+    assert lossy(profile="jericho-8gb")[0] == [-4, None, 6_441_610_000]
+    assert lossy()[0] == [None, None, None]
+    # What is over when the groups have theirs: two queues' worth, and a reserve for each of 7 queues of 2 ports.
+    alpha = {"thresholds": {"alpha": 1}, "buffer": "16MB"}
+    assert lossy(**alpha)[1] == 2_000_000
+    assert lossy(**alpha, lossy_alpha=1, lossy_reserve="1KB") == ([0, 1_000, None], 2_014_000)
+    assert lossy(**alpha, lossy_pool="5MB") == ([None, None, 5_000_000], 0), "one pool for all"
+
+
+def test_a_lossy_pool_larger_than_the_buffer_is_refused() -> None:
+    with pytest.raises(
+        TopologyError, match=r"topology.nodes.sw.lossy-pool: lossy-pool 5MB is more than the buffer, 4MB"
+    ):
+        lab_of({"buffer": "4MB", "lossy-pool": "5MB"})
 
 
 def test_cells_make_headroom_deeper() -> None:

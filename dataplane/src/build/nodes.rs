@@ -9,6 +9,7 @@ use crate::switch::buffer::{Buffer, BufferConfig};
 use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
 use crate::switch::group::{GroupConfig, Threshold};
+use crate::switch::queue::{Limit, LossyConfig};
 use crate::switch::Switch;
 use crate::units::{Rate, Time};
 
@@ -36,10 +37,17 @@ fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
     let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
     let config = BufferConfig {
         total_bytes: plan.buffer_bytes,
-        lossy_queue_bytes: plan.lossy_queue_bytes,
         cell_bytes: plan.cell_bytes,
         pool_bytes: plan.pool_bytes,
         headroom_pool_bytes: plan.headroom_pool_bytes,
+        lossy: LossyConfig {
+            limit: match plan.lossy_alpha_log2 {
+                None => Limit::Static { bytes: plan.lossy_queue_bytes },
+                Some(alpha_log2) => Limit::Dynamic { alpha_log2 },
+            },
+            reserve_bytes: plan.lossy_reserve_bytes,
+            pool_bytes: plan.lossy_pool_bytes,
+        },
     };
     let mut buffer = Buffer::new(ports.len(), config);
     // Without PFC nobody heeds a threshold: the priorities are tail-drop queues like the others.

@@ -82,6 +82,13 @@ pub struct SwitchPlan {
     pub pool_bytes: u64,
     #[serde(default)]
     pub headroom_pool_bytes: u64,
+    /// Lossy queues: with an alpha, `lossy_queue_bytes` is without meaning; a reserve each; a pool of their own at egress.
+    #[serde(default)]
+    pub lossy_alpha_log2: Option<i8>,
+    #[serde(default)]
+    pub lossy_reserve_bytes: u64,
+    #[serde(default)]
+    pub lossy_pool_bytes: u64,
     /// Marking in the egress queues of the lossless priorities.
     #[serde(default)]
     pub ecn: Option<EcnConfig>,
@@ -220,6 +227,9 @@ impl Plan {
         let pools = switch.pool_bytes.checked_add(switch.headroom_pool_bytes);
         let fit = pools.is_some_and(|pools| pools <= switch.buffer_bytes);
         require(fit, || format!("{name}: the pools exceed the buffer"))?;
+        let reserves = switch.lossy_reserve_bytes.checked_mul(8 * ports as u64);
+        let fit = switch.lossy_pool_bytes.max(reserves.unwrap_or(u64::MAX)) <= switch.buffer_bytes;
+        require(fit, || format!("{name}: the pool or the reserves of lossy queues exceed the buffer"))?;
         let fault = switch.ecn.as_ref().and_then(EcnConfig::fault);
         require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))?;
         for group in &switch.priority_groups {

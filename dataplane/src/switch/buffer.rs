@@ -1,9 +1,14 @@
-//! The shared buffer as admission counters over one memory: priority groups at ingress for lossless priorities, queue limits for lossy ones.
+//! The shared buffer as admission counters over one memory: a frame is charged to the priority group of the port it came in by and to
+//! the queue of the port it leaves by, and must pass both. Lossless priorities are limited at ingress, lossy ones at egress.
 //!
 //! A priority group has either a static threshold, exact to the byte, or a dynamic one: it fills its reserve, then a pool that all such
 //! groups share, up to alpha times what is left of the pool, and then its headroom (SAI's buffer model, as SONiC switches configure it).
+//! A lossy queue has a reserve and a pool likewise, and drops where a group would ask for a pause. The egress queues of lossless
+//! priorities have no limit of their own: the ports count them.
 
-use super::group::{Group, GroupConfig};
+use super::group::{Group, GroupConfig, GroupPools};
+use super::pool::Pool;
+use super::queue::{Limit, LossyConfig, Queue};
 use crate::event::Cause;
 use crate::frame::{Priority, PRIORITIES};
 
@@ -19,48 +24,46 @@ pub enum Demand {
 #[derive(Copy, Clone, Debug)]
 pub struct BufferConfig {
     pub total_bytes: u64,
-    pub lossy_queue_bytes: u64,
     /// Frames take whole cells.
     pub cell_bytes: u64,
     /// What groups with a dynamic threshold share.
     pub pool_bytes: u64,
     /// What all groups together may hold as headroom; 0 = each has its own.
     pub headroom_pool_bytes: u64,
+    /// If it names a pool, and groups share one, lossy frames are charged to both; else they have what groups could not claim.
+    pub lossy: LossyConfig,
 }
 
 impl BufferConfig {
     /// A memory that is counted in bytes and has no pools.
     pub fn plain(total_bytes: u64, lossy_queue_bytes: u64) -> BufferConfig {
-        BufferConfig { total_bytes, lossy_queue_bytes, cell_bytes: 1, pool_bytes: 0, headroom_pool_bytes: 0 }
+        let limit = Limit::Static { bytes: lossy_queue_bytes };
+        let lossy = LossyConfig { limit, reserve_bytes: 0, pool_bytes: 0 };
+        BufferConfig { total_bytes, cell_bytes: 1, pool_bytes: 0, headroom_pool_bytes: 0, lossy }
+    }
+
+    /// Whether lossy frames take from the pool of the priority groups too.
+    fn lossy_shares(&self) -> bool {
+        self.lossy.pool_bytes > 0 && self.pool_bytes > 0
     }
 }
 
-/// What is left of something shared.
+/// Where a frame stands: in the group of its ingress port, in the queue of its egress port.
 #[derive(Copy, Clone, Debug)]
-pub struct Pool {
-    size: u64,
-    used: u64,
-    used_max: u64,
+pub struct Place {
+    pub ingress: u16,
+    pub egress: u16,
+    pub priority: Priority,
 }
 
-impl Pool {
-    fn new(size: u64) -> Pool {
-        Pool { size, used: 0, used_max: 0 }
-    }
-
-    pub fn free(&self) -> u64 {
-        self.size - self.used
-    }
-
-    pub fn take(&mut self, bytes: u64) {
-        self.used += bytes;
-        self.used_max = self.used_max.max(self.used);
-    }
-
-    pub fn give(&mut self, bytes: u64) {
-        debug_assert!(self.used >= bytes, "gave back more than was taken");
-        self.used -= bytes;
-    }
+/// How much of a switch's memory was in use at most, and of what.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Watermarks {
+    pub buffer_bytes_max: u64,
+    /// Below the thresholds of priority groups; lossy frames too where they are charged to the same pool.
+    pub shared_bytes_max: u64,
+    pub headroom_bytes_max: u64,
+    pub lossy_bytes_max: u64,
 }
 
 /// Admission counters over one memory.
@@ -68,32 +71,56 @@ impl Pool {
 pub struct Buffer {
     config: BufferConfig,
     memory: Pool,
-    /// What lossy frames may hold together: all that the priority groups could not claim.
+    /// What neither pools, priority groups nor reserves of lossy queues can claim.
+    unclaimed: u64,
+    pools: GroupPools,
+    groups: Vec<Group>,
+    /// What lossy frames share at egress, and what they hold altogether.
     lossy: Pool,
-    shared: Pool,
-    headroom: Option<Pool>,
-    groups: Vec<Option<Group>>,
+    lossy_held: Pool,
+    queues: Vec<Queue>,
 }
 
 impl Buffer {
     pub fn new(ports: usize, config: BufferConfig) -> Buffer {
-        let headroom = (config.headroom_pool_bytes > 0).then(|| Pool::new(config.headroom_pool_bytes));
-        let claimed = config.pool_bytes + config.headroom_pool_bytes;
-        Buffer {
+        let slots = ports * PRIORITIES;
+        let claimed = [config.pool_bytes, config.headroom_pool_bytes, config.lossy.reserve_bytes * slots as u64];
+        let headroom = if config.headroom_pool_bytes > 0 { config.headroom_pool_bytes } else { u64::MAX };
+        let mut buffer = Buffer {
             config,
             memory: Pool::new(config.total_bytes),
-            lossy: Pool::new(config.total_bytes.saturating_sub(claimed)),
-            shared: Pool::new(config.pool_bytes),
-            headroom,
-            groups: (0..ports * PRIORITIES).map(|_| None).collect(),
-        }
+            unclaimed: claimed.iter().fold(config.total_bytes, |left, claim| left.saturating_sub(*claim)),
+            pools: GroupPools {
+                shared: Pool::new(config.pool_bytes),
+                fixed: Pool::unlimited(),
+                headroom: Pool::new(headroom),
+            },
+            groups: (0..slots).map(|_| Group::new(GroupConfig::OPEN)).collect(),
+            lossy: Pool::new(0),
+            lossy_held: Pool::unlimited(),
+            queues: (0..slots).map(|_| Queue::default()).collect(),
+        };
+        buffer.lossy = Pool::new(buffer.lossy_bytes());
+        buffer
     }
 
-    /// Make `priority` lossless at ingress `port`.
+    /// Make `priority` lossless at ingress `port`, before any frame comes.
     pub fn add_group(&mut self, port: u16, priority: Priority, config: GroupConfig) {
-        let own_headroom = if self.headroom.is_some() { 0 } else { config.headroom_bytes };
-        self.lossy.size = self.lossy.size.saturating_sub(config.own_bytes() + own_headroom);
-        self.groups[slot(port, priority)] = Some(Group::new(config));
+        let own_headroom = if self.config.headroom_pool_bytes > 0 { 0 } else { config.headroom_bytes };
+        // The queue of the same number is a lossless one now and needs no reserve.
+        let left = self.unclaimed + self.config.lossy.reserve_bytes;
+        self.unclaimed = left.saturating_sub(config.own_bytes() + own_headroom);
+        self.lossy = Pool::new(self.lossy_bytes());
+        self.groups[slot(port, priority)] = Group::new(config);
+    }
+
+    /// What lossy frames may share.
+    fn lossy_bytes(&self) -> u64 {
+        match self.config.lossy.pool_bytes {
+            0 => self.unclaimed,
+            bytes if self.config.lossy_shares() => bytes,
+            bytes => bytes.min(self.unclaimed),
+        }
     }
 
     /// What a frame takes of the memory.
@@ -105,54 +132,82 @@ impl Buffer {
         }
     }
 
-    /// Charge a frame of `bytes` that came in by `port` and would wait behind `queued` bytes; refuse it with the cause.
+    /// Charge a frame of `bytes`; refuse it with the cause.
     #[inline]
-    pub fn admit(&mut self, port: u16, priority: Priority, bytes: u64, queued: u64) -> Result<Demand, Cause> {
+    pub fn admit(&mut self, place: Place, bytes: u64) -> Result<Demand, Cause> {
         let bytes = self.cells(bytes);
         if bytes > self.memory.free() {
             return Err(Cause::Buffer);
         }
-        let demand = match &mut self.groups[slot(port, priority)] {
-            Some(group) => group.admit(bytes, &mut self.shared, self.headroom.as_mut()).ok_or(Cause::Headroom)?,
-            None if queued + bytes > self.config.lossy_queue_bytes || bytes > self.lossy.free() => {
-                return Err(Cause::Buffer);
-            }
-            None => {
-                self.lossy.take(bytes);
-                Demand::None
-            }
-        };
+        let group = &mut self.groups[slot(place.ingress, place.priority)];
+        if group.is_lossy() && !self.admit_lossy(place, bytes) {
+            return Err(Cause::Buffer);
+        }
+        let group = &mut self.groups[slot(place.ingress, place.priority)];
+        let demand = group.admit(bytes, &mut self.pools).ok_or(Cause::Headroom)?;
         self.memory.take(bytes);
         Ok(demand)
     }
 
+    fn admit_lossy(&mut self, place: Place, bytes: u64) -> bool {
+        let shares = self.config.lossy_shares();
+        if shares && bytes > self.pools.shared.free() {
+            return false;
+        }
+        let queue = &mut self.queues[slot(place.egress, place.priority)];
+        if !queue.admit(bytes, &self.config.lossy, &mut self.lossy) {
+            return false;
+        }
+        if shares {
+            self.pools.shared.take(bytes);
+        }
+        self.lossy_held.take(bytes);
+        true
+    }
+
     /// Give back what `admit` charged, when the frame starts to leave.
     #[inline]
-    pub fn release(&mut self, port: u16, priority: Priority, bytes: u64) -> Demand {
+    pub fn release(&mut self, place: Place, bytes: u64) -> Demand {
         let bytes = self.cells(bytes);
         self.memory.give(bytes);
-        match &mut self.groups[slot(port, priority)] {
-            Some(group) => group.release(bytes, &mut self.shared, self.headroom.as_mut()),
-            None => {
-                self.lossy.give(bytes);
-                Demand::None
-            }
+        let group = &mut self.groups[slot(place.ingress, place.priority)];
+        let demand = group.release(bytes, &mut self.pools);
+        if group.is_lossy() {
+            self.release_lossy(place, bytes);
         }
+        demand
+    }
+
+    fn release_lossy(&mut self, place: Place, bytes: u64) {
+        self.queues[slot(place.egress, place.priority)].release(bytes, &mut self.lossy);
+        if self.config.lossy_shares() {
+            self.pools.shared.give(bytes);
+        }
+        self.lossy_held.give(bytes);
     }
 
     /// Bytes the whole buffer holds, and the most it ever held.
     pub fn used(&self) -> (u64, u64) {
-        (self.memory.used, self.memory.used_max)
+        (self.memory.used(), self.memory.used_max())
     }
 
-    /// The most that ever stood in the headroom of a group.
-    pub fn headroom_max(&self, port: u16, priority: Priority) -> u64 {
-        self.groups[slot(port, priority)].as_ref().map_or(0, Group::headroom_max)
+    pub fn watermarks(&self) -> Watermarks {
+        Watermarks {
+            buffer_bytes_max: self.memory.used_max(),
+            shared_bytes_max: self.pools.shared.used_max() + self.pools.fixed.used_max(),
+            headroom_bytes_max: self.pools.headroom.used_max(),
+            lossy_bytes_max: self.lossy_held.used_max(),
+        }
     }
 
-    /// The most that a group ever held, headroom included.
-    pub fn group_max(&self, port: u16, priority: Priority) -> u64 {
-        self.groups[slot(port, priority)].as_ref().map_or(0, Group::used_max)
+    /// The group of a priority at an ingress port.
+    pub fn group(&self, port: u16, priority: Priority) -> &Group {
+        &self.groups[slot(port, priority)]
+    }
+
+    /// The queue of a lossy priority at an egress port.
+    pub fn queue(&self, port: u16, priority: Priority) -> &Queue {
+        &self.queues[slot(port, priority)]
     }
 }
 
@@ -169,6 +224,11 @@ mod tests {
         GroupConfig { threshold: Threshold::Static { xoff_bytes, xon_bytes }, headroom_bytes }
     }
 
+    /// Frames that came in by a port and leave by port 0.
+    fn at(ingress: u16, priority: Priority) -> Place {
+        Place { ingress, egress: 0, priority }
+    }
+
     fn buffer() -> Buffer {
         let mut buffer = Buffer::new(2, BufferConfig::plain(10_000, 500));
         buffer.add_group(0, 3, fixed(200, 100, 150));
@@ -178,40 +238,42 @@ mod tests {
     #[test]
     fn thresholds_are_exact_to_the_byte() {
         let mut buffer = buffer();
-        assert_eq!(buffer.admit(0, 3, 200, 0), Ok(Demand::None));
-        assert_eq!(buffer.admit(0, 3, 1, 0), Ok(Demand::Xoff));
-        assert_eq!(buffer.admit(0, 3, 150, 0), Err(Cause::Headroom));
-        assert_eq!(buffer.admit(0, 3, 149, 0), Ok(Demand::Xoff));
-        assert_eq!(buffer.headroom_max(0, 3), 150);
-        assert_eq!(buffer.release(0, 3, 249), Demand::None);
-        assert_eq!(buffer.release(0, 3, 1), Demand::Xon);
+        assert_eq!(buffer.admit(at(0, 3), 200), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(0, 3), 1), Ok(Demand::Xoff));
+        assert_eq!(buffer.admit(at(0, 3), 150), Err(Cause::Headroom));
+        assert_eq!(buffer.admit(at(0, 3), 149), Ok(Demand::Xoff));
+        assert_eq!(buffer.group(0, 3).headroom_max(), 150);
+        assert_eq!(buffer.release(at(0, 3), 249), Demand::None);
+        assert_eq!(buffer.release(at(0, 3), 1), Demand::Xon);
         assert_eq!(buffer.used(), (100, 350));
     }
 
     #[test]
     fn lossy_frames_drop_at_the_queue_limit_and_lossless_ones_do_not() {
         let mut buffer = buffer();
-        assert_eq!(buffer.admit(0, 0, 100, 401), Err(Cause::Buffer));
-        assert_eq!(buffer.admit(0, 0, 100, 400), Ok(Demand::None));
-        assert_eq!(buffer.admit(0, 3, 100, 9_000), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(0, 0), 401), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(1, 0), 100), Err(Cause::Buffer));
+        assert_eq!(buffer.admit(at(1, 0), 99), Ok(Demand::None), "one queue, whatever port they came in by");
+        assert_eq!(buffer.admit(at(0, 3), 300), Ok(Demand::Xoff));
+        assert_eq!((buffer.group(0, 0).used_max(), buffer.group(1, 0).used_max()), (401, 99));
     }
 
     #[test]
     fn lossy_frames_cannot_take_what_priority_groups_may_claim() {
         let mut buffer = Buffer::new(1, BufferConfig::plain(1_000, 10_000));
         buffer.add_group(0, 3, fixed(400, 0, 200));
-        assert_eq!(buffer.admit(0, 0, 401, 0), Err(Cause::Buffer));
-        assert_eq!(buffer.admit(0, 0, 400, 0), Ok(Demand::None));
-        assert_eq!(buffer.admit(0, 3, 600, 0), Ok(Demand::Xoff));
-        assert_eq!(buffer.release(0, 0, 400), Demand::None);
-        assert_eq!(buffer.admit(0, 0, 400, 0), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(0, 0), 401), Err(Cause::Buffer));
+        assert_eq!(buffer.admit(at(0, 0), 400), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(0, 3), 600), Ok(Demand::Xoff));
+        assert_eq!(buffer.release(at(0, 0), 400), Demand::None);
+        assert_eq!(buffer.admit(at(0, 0), 400), Ok(Demand::None));
     }
 
     #[test]
     fn the_memory_is_finite() {
         let mut buffer = Buffer::new(1, BufferConfig::plain(1_000, 10_000));
-        assert_eq!(buffer.admit(0, 0, 1_000, 0), Ok(Demand::None));
-        assert_eq!(buffer.admit(0, 0, 1, 0), Err(Cause::Buffer));
+        assert_eq!(buffer.admit(at(0, 0), 1_000), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(0, 0), 1), Err(Cause::Buffer));
     }
 
     fn sharing(groups: u16, cell_bytes: u64, headroom_pool_bytes: u64) -> Buffer {
@@ -240,11 +302,11 @@ mod tests {
             while open {
                 open = false;
                 for port in 0..groups {
-                    if buffer.admit(port, 3, FRAME, 0) == Ok(Demand::None) {
+                    if buffer.admit(at(port, 3), FRAME) == Ok(Demand::None) {
                         held[usize::from(port)] += FRAME;
                         open = true;
                     } else {
-                        buffer.release(port, 3, FRAME);
+                        buffer.release(at(port, 3), FRAME);
                     }
                 }
             }
@@ -257,24 +319,24 @@ mod tests {
     #[test]
     fn headroom_comes_after_the_threshold_and_xon_after_headroom_and_offset() {
         let mut buffer = sharing(1, 1, 0);
-        assert_eq!(buffer.admit(0, 3, 2_000_000, 0), Ok(Demand::None));
-        assert_eq!(buffer.admit(0, 3, 96_928, 0), Ok(Demand::Xoff));
-        assert_eq!(buffer.admit(0, 3, 1, 0), Err(Cause::Headroom));
-        assert_eq!(buffer.headroom_max(0, 3), 96_928);
+        assert_eq!(buffer.admit(at(0, 3), 2_000_000), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(0, 3), 96_928), Ok(Demand::Xoff));
+        assert_eq!(buffer.admit(at(0, 3), 1), Err(Cause::Headroom));
+        assert_eq!(buffer.group(0, 3).headroom_max(), 96_928);
         // Headroom empties first; then the shared part must fall below the threshold by the offset.
-        assert_eq!(buffer.release(0, 3, 96_928), Demand::None);
-        assert_eq!(buffer.release(0, 3, 2_218), Demand::None);
-        assert_eq!(buffer.release(0, 3, 1), Demand::Xon);
+        assert_eq!(buffer.release(at(0, 3), 96_928), Demand::None);
+        assert_eq!(buffer.release(at(0, 3), 2_218), Demand::None);
+        assert_eq!(buffer.release(at(0, 3), 1), Demand::Xon);
     }
 
     #[test]
     fn a_headroom_pool_is_one_for_all() {
         let mut buffer = sharing(2, 1, 100_000);
         for port in 0..2 {
-            while buffer.admit(port, 3, 1_000, 0) == Ok(Demand::None) {}
+            while buffer.admit(at(port, 3), 1_000) == Ok(Demand::None) {}
         }
         let mut held = 2_000;
-        while buffer.admit(0, 3, 1_000, 0).is_ok() || buffer.admit(1, 3, 1_000, 0).is_ok() {
+        while buffer.admit(at(0, 3), 1_000).is_ok() || buffer.admit(at(1, 3), 1_000).is_ok() {
             held += 1_000;
         }
         assert_eq!(held, 100_000, "oversubscribed: two caps of 96,928 and one pool of 100,000");
@@ -283,9 +345,9 @@ mod tests {
     #[test]
     fn frames_take_whole_cells() {
         let mut buffer = sharing(1, 208, 0);
-        assert_eq!(buffer.admit(0, 3, 209, 0), Ok(Demand::None));
+        assert_eq!(buffer.admit(at(0, 3), 209), Ok(Demand::None));
         assert_eq!(buffer.used().0, 416);
-        buffer.release(0, 3, 209);
+        buffer.release(at(0, 3), 209);
         assert_eq!(buffer.used(), (0, 416));
     }
 }

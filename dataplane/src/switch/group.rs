@@ -1,10 +1,13 @@
-//! A priority group: what one ingress port holds of one lossless priority.
+//! A priority group: what one ingress port holds of one priority.
 
-use super::buffer::{Demand, Pool};
+use super::buffer::Demand;
+use super::pool::{scaled, Pool};
 
 /// When a group says stop and go.
 #[derive(Copy, Clone, Debug)]
 pub enum Threshold {
+    /// Never: the priority is lossy, counted here and limited at egress.
+    Open,
     /// XOFF when the group holds more than `xoff_bytes`, XON when it holds `xon_bytes` or less again. A frame may stand in both parts.
     Static { xoff_bytes: u64, xon_bytes: u64 },
     /// XOFF when a frame fits neither the reserve nor alpha = 2^`alpha_log2` times what is left of the shared pool; it goes into the
@@ -21,95 +24,125 @@ pub struct GroupConfig {
 }
 
 impl GroupConfig {
+    /// The group of a lossy priority.
+    pub const OPEN: GroupConfig = GroupConfig { threshold: Threshold::Open, headroom_bytes: 0 };
+
     /// What nobody else can take of the memory, headroom aside.
     pub fn own_bytes(&self) -> u64 {
         match self.threshold {
+            Threshold::Open => 0,
             Threshold::Static { xoff_bytes, .. } => xoff_bytes,
             Threshold::Dynamic { reserve_bytes, .. } => reserve_bytes,
         }
     }
 }
 
+/// What the groups of a switch take from.
+#[derive(Debug)]
+pub struct GroupPools {
+    /// What groups with a dynamic threshold share.
+    pub shared: Pool,
+    /// What groups with a static threshold hold below it: each its own, so this only counts.
+    pub fixed: Pool,
+    /// What groups hold beyond their thresholds; unlimited where each group has its own headroom.
+    pub headroom: Pool,
+}
+
 #[derive(Debug)]
 pub struct Group {
     config: GroupConfig,
-    /// Parts of what the group holds. With a static threshold all of it counts as reserved.
+    /// Parts of what the group holds.
     reserved: u64,
     shared: u64,
     headroom: u64,
     used_max: u64,
+    /// Of the shared part, with a dynamic threshold.
+    shared_max: u64,
     headroom_max: u64,
 }
 
 impl Group {
     pub fn new(config: GroupConfig) -> Group {
-        Group { config, reserved: 0, shared: 0, headroom: 0, used_max: 0, headroom_max: 0 }
+        Group { config, reserved: 0, shared: 0, headroom: 0, used_max: 0, shared_max: 0, headroom_max: 0 }
+    }
+
+    #[inline]
+    pub fn is_lossy(&self) -> bool {
+        matches!(self.config.threshold, Threshold::Open)
     }
 
     /// Take a frame, or `None` if the headroom is used up.
     #[inline]
-    pub fn admit(&mut self, bytes: u64, pool: &mut Pool, headrooms: Option<&mut Pool>) -> Option<Demand> {
+    pub fn admit(&mut self, bytes: u64, pools: &mut GroupPools) -> Option<Demand> {
         let demand = match self.config.threshold {
-            Threshold::Static { xoff_bytes, .. } => self.admit_static(bytes, xoff_bytes)?,
+            Threshold::Open => {
+                self.shared += bytes;
+                Demand::None
+            }
+            Threshold::Static { xoff_bytes, .. } => self.admit_static(bytes, xoff_bytes, pools)?,
             Threshold::Dynamic { reserve_bytes, alpha_log2, .. } => {
                 if self.reserved + bytes <= reserve_bytes {
                     self.reserved += bytes;
                     Demand::None
-                } else if self.shared + bytes <= scaled(pool.free(), alpha_log2).min(self.shared + pool.free()) {
+                } else if self.fits_shared(bytes, alpha_log2, pools) {
                     self.shared += bytes;
-                    pool.take(bytes);
+                    self.shared_max = self.shared_max.max(self.shared);
+                    pools.shared.take(bytes);
                     Demand::None
                 } else {
-                    self.admit_headroom(bytes, headrooms)?
+                    self.take_headroom(bytes, &mut pools.headroom)?
                 }
             }
         };
         self.used_max = self.used_max.max(self.reserved + self.shared + self.headroom);
-        self.headroom_max = self.headroom_max.max(self.headroom);
         Some(demand)
     }
 
-    fn admit_static(&mut self, bytes: u64, xoff_bytes: u64) -> Option<Demand> {
-        let used = self.reserved + self.headroom + bytes;
-        if used > xoff_bytes + self.config.headroom_bytes {
-            return None;
-        }
-        self.reserved = used.min(xoff_bytes);
-        self.headroom = used - self.reserved;
-        Some(if used > xoff_bytes { Demand::Xoff } else { Demand::None })
+    fn fits_shared(&self, bytes: u64, alpha_log2: i8, pools: &GroupPools) -> bool {
+        let free = pools.shared.free();
+        bytes <= free && self.shared + bytes <= scaled(free, alpha_log2)
     }
 
-    fn admit_headroom(&mut self, bytes: u64, headrooms: Option<&mut Pool>) -> Option<Demand> {
-        if self.headroom + bytes > self.config.headroom_bytes {
+    /// Fill up to the threshold, then the headroom: it is empty unless the rest is full.
+    #[inline]
+    fn admit_static(&mut self, bytes: u64, xoff_bytes: u64, pools: &mut GroupPools) -> Option<Demand> {
+        let below = bytes.min(xoff_bytes - self.shared);
+        let demand =
+            if below == bytes { Demand::None } else { self.take_headroom(bytes - below, &mut pools.headroom)? };
+        self.shared += below;
+        pools.fixed.take(below);
+        Some(demand)
+    }
+
+    fn take_headroom(&mut self, bytes: u64, pool: &mut Pool) -> Option<Demand> {
+        if self.headroom + bytes > self.config.headroom_bytes || bytes > pool.free() {
             return None;
         }
-        if let Some(pool) = headrooms {
-            if bytes > pool.free() {
-                return None;
-            }
-            pool.take(bytes);
-        }
+        pool.take(bytes);
         self.headroom += bytes;
+        self.headroom_max = self.headroom_max.max(self.headroom);
         Some(Demand::Xoff)
     }
 
     /// Give back a frame: headroom empties first, then the shared part, the reserve last.
     #[inline]
-    pub fn release(&mut self, bytes: u64, pool: &mut Pool, headrooms: Option<&mut Pool>) -> Demand {
+    pub fn release(&mut self, bytes: u64, pools: &mut GroupPools) -> Demand {
         debug_assert!(self.reserved + self.shared + self.headroom >= bytes, "released more than the group held");
         let of_headroom = bytes.min(self.headroom);
         self.headroom -= of_headroom;
         let of_shared = (bytes - of_headroom).min(self.shared);
         self.shared -= of_shared;
         self.reserved -= bytes - of_headroom - of_shared;
-        pool.give(of_shared);
+        pools.headroom.give(of_headroom);
         let goes_on = match self.config.threshold {
-            Threshold::Static { xon_bytes, .. } => self.reserved + self.headroom <= xon_bytes,
+            Threshold::Open => false,
+            Threshold::Static { xon_bytes, .. } => {
+                pools.fixed.give(of_shared);
+                self.shared + self.headroom <= xon_bytes
+            }
             Threshold::Dynamic { alpha_log2, xon_offset_bytes, .. } => {
-                if let Some(headrooms) = headrooms {
-                    headrooms.give(of_headroom);
-                }
-                let threshold = scaled(pool.free(), alpha_log2);
+                pools.shared.give(of_shared);
+                let threshold = scaled(pools.shared.free(), alpha_log2);
                 self.headroom == 0 && self.shared <= threshold.saturating_sub(xon_offset_bytes)
             }
         };
@@ -120,21 +153,25 @@ impl Group {
         }
     }
 
+    /// What the group holds now, headroom included.
+    pub fn used(&self) -> u64 {
+        self.reserved + self.shared + self.headroom
+    }
+
+    /// The most that the group ever held, headroom included.
     pub fn used_max(&self) -> u64 {
         self.used_max
     }
 
+    /// The most that ever stood in the shared part; with a static threshold, below it.
+    pub fn shared_max(&self) -> u64 {
+        match self.config.threshold {
+            Threshold::Dynamic { .. } => self.shared_max,
+            _ => self.used_max - self.headroom_max,
+        }
+    }
+
     pub fn headroom_max(&self) -> u64 {
         self.headroom_max
-    }
-}
-
-/// `bytes` times 2^`log2`.
-fn scaled(bytes: u64, log2: i8) -> u64 {
-    let shift = u32::from(log2.unsigned_abs());
-    if log2 < 0 {
-        bytes.checked_shr(shift).unwrap_or(0)
-    } else {
-        bytes.saturating_mul(1u64.checked_shl(shift).unwrap_or(u64::MAX))
     }
 }

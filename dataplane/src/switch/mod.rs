@@ -6,6 +6,8 @@ pub mod buffer;
 pub mod ecn;
 pub mod forward;
 pub mod group;
+pub mod pool;
+pub mod queue;
 
 use std::collections::VecDeque;
 
@@ -17,7 +19,7 @@ use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
 
-use buffer::{Buffer, Demand};
+use buffer::{Buffer, Demand, Place};
 use ecn::Marker;
 use forward::Table;
 
@@ -100,8 +102,7 @@ impl Switch {
         let Some(egress) = self.table.lookup(&frame) else {
             return self.drop_frame(&frame, Cause::Unroutable);
         };
-        let queued = self.ports[usize::from(egress)].queue_bytes(priority);
-        match self.buffer.admit(port, priority, bytes, queued) {
+        match self.buffer.admit(Place { ingress: port, egress, priority }, bytes) {
             Ok(demand) => self.answer(port, priority, demand, now),
             Err(cause) => return self.drop_frame(&frame, cause),
         }
@@ -143,7 +144,8 @@ impl Switch {
             if let Some(mut frame) = frame {
                 if !frame.is_control() {
                     self.mark(port, &mut frame);
-                    let demand = self.buffer.release(frame.ingress, frame.priority, u64::from(frame.buffer_bytes()));
+                    let place = Place { ingress: frame.ingress, egress: port, priority: frame.priority };
+                    let demand = self.buffer.release(place, u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.priority, demand, now);
                 }
                 return Some((port, frame));
