@@ -30,6 +30,7 @@ from testbed.commands import (
     profiles,
     run,
     schema,
+    sweep,
     validate,
 )
 from testbed.errors import TestbedError
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 
 app.command("run")(run.run)
+app.command("sweep")(sweep.run_sweep)
 app.command("deploy")(deploy.deploy)
 app.command("inspect")(inspect.inspect)
 # What follows the node is the program's own, dashes and all.

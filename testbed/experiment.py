@@ -24,6 +24,7 @@ from pydantic import (
 
 import traffic
 from testbed import expectations, models, traces
+from testbed.axes import Axis, Sweep, axes_of
 from testbed.congestion import Dcqcn, Marking
 from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
@@ -34,6 +35,7 @@ from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
 PRESET = "preset"
+_FIXED_IN_SWEEPS = ("clock", "dilation", "emulation", "sweep")
 
 
 def _one_of(known: Sequence[str], what: str) -> Any:
@@ -162,6 +164,15 @@ class Workload(FileModel):
         return tuple(sizes)
 
 
+def _known_axes(sweep: Sweep) -> Sweep:
+    try:
+        for axis in axes_of(sweep):
+            check_axis(axis)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return sweep
+
+
 @dataclass(frozen=True)
 class _Origin:
     """Where an experiment was written down; no part of what it says, so any two are equal."""
@@ -183,7 +194,7 @@ class Experiment(FileModel):
 
     `emulation`: who imposes delay and loss under the real clock. `auto` is the kernel's netem where there is one, and the
     data plane (`native`) where there is none or a link asks for what netem cannot do. `prices` make the result say what a
-    petabyte costs.
+    petabyte costs. `sweep` is for `testbed sweep` alone.
     """
 
     topology: str
@@ -197,6 +208,7 @@ class Experiment(FileModel):
     prices: Prices | None = None
     timeline: Annotated[tuple[TimelineEntry, ...], Field(max_length=MAX_ENTRIES)] = ()
     expect: tuple[Annotated[str, AfterValidator(_expectation)], ...] = ()
+    sweep: Annotated[Sweep, AfterValidator(_known_axes)] | None = None
     _origin: _Origin = PrivateAttr(default_factory=_Origin)
 
     def fault(self, path: KeyPath, message: str) -> Fault:
@@ -224,11 +236,18 @@ class Experiment(FileModel):
         return changed
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not text.strip():
-        raise UsageError(f'"{override}" is not a setting; write it like lossless.pfc=false')
-    keys = path.strip().split(".")
+def check_axis(axis: Axis) -> None:
+    """Raise UsageError unless a sweep can vary this setting. Parameters of a lab are not looked at."""
+    if axis.parameter is not None:
+        return
+    check_setting(axis.key)
+    if axis.key.partition(".")[0] in _FIXED_IN_SWEEPS:
+        raise UsageError(f'"{axis.key}" cannot be varied: sweeps are run under the virtual clock')
+
+
+def check_setting(path: str) -> None:
+    """Raise UsageError unless `path` is the dotted key of one setting of an experiment."""
+    keys = path.split(".")
     for depth, key in enumerate(keys):
         known = models.known_keys(Experiment, keys[:depth])
         if key not in known:
@@ -236,6 +255,14 @@ def _override(data: dict[str, Any], override: str) -> None:
     members = models.known_keys(Experiment, keys)
     if members and PRESET not in members:
         raise UsageError(f'"{path}" is a section; set one of its keys: {", ".join(members)}')
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not text.strip():
+        raise UsageError(f'"{override}" is not a setting; write it like lossless.pfc=false')
+    check_setting(path.strip())
+    keys = path.strip().split(".")
     section = data
     for key in keys[:-1]:
         inner = section.get(key)

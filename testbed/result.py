@@ -24,6 +24,7 @@ from testbed.observed import Observed, Watermarks
 
 FILE_NAME = "run.json"
 PLACES_NAMED = 3
+NOT_LOSSLESS = "not lossless"
 
 PASSED, FAILED, UNTRUSTED = 0, 1, 4
 """Exit codes of a run that came to a verdict."""
@@ -329,7 +330,7 @@ def _losses(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:
     if len(worst) > PLACES_NAMED:
         named.append(f"{len(worst) - PLACES_NAMED} more")
     where = f", at {', '.join(named)}" if named else ""
-    return [f"not lossless: {lost:,} frames of lossless priorities dropped for lack of buffer{where}"]
+    return [f"{NOT_LOSSLESS}: {lost:,} frames of lossless priorities dropped for lack of buffer{where}"]
 
 
 def _wrong(outcome: Outcome) -> list[str]:
@@ -366,17 +367,22 @@ def replay_command(arguments: Sequence[str], seed: int) -> str:
 
 
 def write(result: RunResult, directory: Path) -> Path:
-    """Write run.json into a directory, made if absent, and return its path.
+    """Write run.json into a directory, made if absent, and return its path; see `write_text`."""
+    return write_text(result.to_json(), directory, FILE_NAME)
+
+
+def write_text(text: str, directory: Path, name: str) -> Path:
+    """Write a document into a directory, made if absent, and return its path.
 
     The file appears whole or not at all, and replaces an older one. Raises UsageError if it cannot be written.
     """
-    target = directory / FILE_NAME
-    draft = directory / f".{FILE_NAME}.{os.getpid()}"
+    target = directory / name
+    draft = directory / f".{name}.{os.getpid()}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         try:
             with draft.open("w", encoding="utf-8") as file:
-                file.write(result.to_json())
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(target)

@@ -408,6 +408,21 @@ def lab_source(spec: str) -> Source:
         raise UsageError(f"{spec}: {error}") from None
 
 
+def with_parameters(spec: str, changed: Mapping[str, str]) -> str:
+    """Return the name of the same lab with other parameters; raise UsageError if it has no such parameters."""
+    if not changed:
+        return spec
+    name, _, text = spec.partition(":")
+    generator = topologies.generators().get(name)
+    if generator is None:
+        raise UsageError(f'the lab "{spec}" is not made by a generator and takes no parameters')
+    for key in changed:
+        if key not in generator.parameters:
+            raise UsageError(f'{name} has no parameter "{key}"{nearest(key, generator.parameters)}')
+    merged = {**parse_parameters(text), **changed}
+    return f"{name}:{','.join(f'{key}={value}' for key, value in merged.items())}"
+
+
 def parse_parameters(text: str) -> dict[str, str]:
     """Read `key=value,key=value`; raise UsageError if it is not that."""
     parameters: dict[str, str] = {}

@@ -112,7 +112,7 @@ def incast(senders: int, rate: str, length: str, profile: str) -> Data:
     return lab.data("incast")
 
 
-def two_dc(hosts: int, rate: str, length: str, local: str, profile: str, local_profile: str) -> Data:
+def two_dc(hosts: int, rate: str, length: str, loss: str, local: str, profile: str, local_profile: str) -> Data:
     """Make two sites, each with hosts, a leaf and a border switch, joined by one long span between the borders.
 
     The borders have buffers as deep as the span asks for: two frames of headroom are enough in a rack, but 80 km at
@@ -126,7 +126,7 @@ def two_dc(hosts: int, rate: str, length: str, local: str, profile: str, local_p
         for host in names:
             lab.link(host, f"leaf-{site}", local_profile, length=local)
         lab.link(f"leaf-{site}", f"border-{site}", local_profile, length=local)
-    lab.link("border-a", "border-b", profile, length=length)
+    lab.link("border-a", "border-b", profile, length=length, loss=loss)
     return lab.data("two-dc")
 
 
@@ -220,6 +220,7 @@ GENERATORS: Mapping[str, Generator] = {
             "hosts": Parameter(2, "hosts in each data centre", high=1024),
             "rate": _RATE,
             "length": Parameter("80km", "length of the span"),
+            "loss": Parameter("", "probability that the span loses a frame"),
             "local": Parameter(DEFAULT_LENGTH, "length of the links inside a data centre"),
             "profile": Parameter("", "optical profile of the span"),
             "local-profile": Parameter("", "optical profile of the links inside a data centre"),

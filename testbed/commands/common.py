@@ -7,14 +7,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+import topologies
+import traffic
 from testbed.deadlock import Cycle
-from testbed.errors import TopologyError, UsageError
+from testbed.errors import TopologyError, UsageError, nearest
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.messages import is_name
 from testbed.topology import lab_source, load_lab
@@ -108,11 +111,18 @@ def is_file_name(text: str) -> bool:
 def read_experiment(
     what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None = None
 ) -> Experiment:
-    """Make an experiment of a file or a collective's name, a lab, and settings that replace what they say."""
-    if what is not None and is_file_name(what):
-        experiment = load_experiment(what)
+    """Make an experiment of a file, a name or a collective, a lab, and settings that replace what they say.
+
+    A name is that of an experiment in topologies/, unless a collective is called the same.
+    """
+    stored = {} if what is None or what in traffic.COLLECTIVES else topologies.experiments()
+    if what is not None and (what in stored or is_file_name(what)):
+        experiment = load_experiment(stored.get(what, what))
         if topology is not None:
             experiment = experiment.model_copy(update={"topology": topology})
+    elif what is not None and what not in traffic.COLLECTIVES:
+        known = [*topologies.experiments(), *traffic.COLLECTIVES]
+        raise UsageError(f'no experiment or collective is called "{what}"{nearest(what, known)}')
     elif topology is None:
         raise UsageError("no lab given: name one with -t, for example -t two-dc")
     else:
@@ -143,6 +153,17 @@ def mind_cycles(cycles: Sequence[Cycle], topology: str, strict: bool) -> None:
         raise TopologyError(faults)
     for fault in faults:
         say(f"warning: {fault}")
+
+
+def new_directory(name: str) -> Path:
+    """Name a directory below ./results that does not exist: <name>-<UTC time>[-n]."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    base = Path("results") / f"{name}-{stamp}"
+    candidate, number = base, 1
+    while candidate.exists():
+        number += 1
+        candidate = base.with_name(f"{base.name}-{number}")
+    return candidate
 
 
 def emulation_setting(option: EmulationChoice | None) -> list[str]:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +27,7 @@ from testbed.commands.common import (
     console,
     emulation_setting,
     mind_cycles,
+    new_directory,
     read_dilation,
     read_trial,
     say,
@@ -87,7 +87,7 @@ def run(
     for note in pool_notes(subject.plan):
         say(note)
     mind_cycles(subject.cycles, subject.experiment.topology, strict)
-    directory = out or _new_directory(subject)
+    directory = out or new_directory(f"{subject.lab.name}-{subject.collective.name}")
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1
     with _progress() as show:
@@ -143,17 +143,6 @@ def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, dir
     if faults := subject.unreached(outcome):
         raise ExperimentError(faults)
     raise typer.Exit(judged.exit_code)
-
-
-def _new_directory(subject: Trial) -> Path:
-    """Name a directory below ./results that does not exist: <lab>-<collective>-<UTC time>[-n]."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    base = Path("results") / f"{subject.lab.name}-{subject.collective.name}-{stamp}"
-    candidate, number = base, 1
-    while candidate.exists():
-        number += 1
-        candidate = base.with_name(f"{base.name}-{number}")
-    return candidate
 
 
 def _capture_path(directory: Path) -> Path:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from testbed import sweep
+from testbed.axes import axes_of
 from testbed.commands.common import Format, FormatOption, StrictOption, print_json, say
 from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
@@ -78,6 +80,8 @@ def _experiment(file: str) -> tuple[str, list[Cycle]]:
     trial.plan  # noqa: B018  compiled for its errors
     trial.changes  # noqa: B018  so is the timeline
     trial.series("virtual")
+    if experiment.sweep is not None:
+        sweep.combine(experiment, axes_of(experiment.sweep), lambda topology, settings: "")
     return experiment.topology, trial.cycles
 
 

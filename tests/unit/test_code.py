@@ -15,7 +15,7 @@ FILE_LINES = 450
 FUNCTION_LINES = 70
 
 # Module (and all below it) → what it must not import. The pure ones compute from their arguments alone.
-EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report", "bench", "validation")
+EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report", "testbed.sweep_report", "bench", "validation")
 CONTROLLER = (*EDGE, "testbed.controller")
 AGENT = ("testbed.agent", "testbed.local_agent", "testbed.owner", "testbed.bus", "testbed.broker", "testbed.messages")
 SYSTEM = (
@@ -46,6 +46,7 @@ PURE_MODULES = [
     "switch_settings",
     "topology",
     "congestion",
+    "axes",
     "experiment",
     "expectations",
     "addressing",
@@ -76,6 +77,7 @@ PYTHON_DIRECTION = {
     **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
     **dict.fromkeys(AGENT, CONTROLLER),
     "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
+    **dict.fromkeys(("testbed.sweep", "testbed.parallel"), (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.kernel")),
     "testbed.controller": EDGE,
 }
 

@@ -1,0 +1,145 @@
+"""testbed sweep: one experiment under every combination of some settings."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from testbed import axes, parallel, result, sweep, sweep_report
+from testbed.commands.common import SeedOption, SetOption, TopologyOption, console, new_directory, read_experiment, say
+from testbed.errors import UsageError
+from testbed.topology import load_lab
+
+INTERRUPTED = 130
+FILE_NAME = "sweep.json"
+
+
+class SweepFormat(enum.StrEnum):
+    """How the rows are written on standard output."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def run_sweep(
+    what: Annotated[
+        str | None, typer.Argument(help="experiment file or name, or a collective", metavar="[EXPERIMENT | COLLECTIVE]")
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option("--over", help="setting and its values: transport.mtu=1024,4096 or topology.length=1km,80km"),
+    ] = None,
+    topology: TopologyOption = None,
+    set_: SetOption = None,
+    best_by: Annotated[
+        str | None,
+        typer.Option("--best-by", help="settings, with commas: name the best of the others for each of their values"),
+    ] = None,
+    seed: SeedOption = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="runs at a time; all processors")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="directory for the results")] = None,
+    format_: Annotated[
+        SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")
+    ] = SweepFormat.table,
+) -> None:
+    """Run an experiment under every combination of some settings, and say which wins where (virtual clock)."""
+    overrides = set_ or []
+    base = read_experiment(what, topology, overrides, seed)
+    chosen = _axes(base.sweep, over or [], overrides, seed)
+    named = _best_by(best_by, base.sweep, chosen)
+
+    def replay(lab: str, settings: list[str]) -> str:
+        options = [word for setting in [*overrides, *settings] for word in ("--set", setting)]
+        command = ["testbed", "run", *([what] if what else []), "-t", lab, "--clock", "virtual", *options]
+        seeded = any(setting.startswith("seed=") for setting in settings)
+        return shlex.join([*command, *([] if seeded else ["--seed", str(base.seed)])])
+
+    work = sweep.combine(base, chosen, replay)
+    lab = next((found.trial.lab.name for found in work if found.trial), None) or load_lab(base.topology).name
+    directory = out or new_directory(f"{lab}-sweep")
+    rows = _run(work, jobs or parallel.processors(), directory)
+    whole = result.replay_command(sys.argv[1:], base.seed)
+    document = sweep.assemble(base, lab, chosen, rows, named, whole)
+    path = result.write_text(document.to_json(), directory, FILE_NAME)
+    if format_ is SweepFormat.table:
+        _print(sweep_report.render(document))
+    else:
+        sys.stdout.write(document.to_json() if format_ is SweepFormat.json else sweep_report.as_csv(document))
+    say(f"result: {path}")
+    raise typer.Exit(document.exit_code)
+
+
+def _axes(
+    section: axes.Sweep | None, over: Sequence[str], overrides: Sequence[str], seed: int | None
+) -> list[axes.Axis]:
+    """Return what varies: what the experiment says, and the options in place of it."""
+    fixed = [override.partition("=")[0].strip() for override in overrides]
+    changed = [axes.read_axis(text) for text in over]
+    both = next((axis.key for axis in changed if axis.key in fixed or (axis.key == "seed" and seed is not None)), None)
+    if both is not None:
+        raise UsageError(f"{both} is given, and varied with --over; do one of both")
+    found = axes.merge(axes.axes_of(section), changed, [*fixed, *(["seed"] if seed is not None else [])])
+    if not found:
+        raise UsageError("nothing varies: name a setting and its values with --over transport.mtu=1024,4096")
+    return found
+
+
+def _best_by(option: str | None, section: axes.Sweep | None, chosen: Sequence[axes.Axis]) -> list[str]:
+    known = [axis.key for axis in chosen]
+    if option is None:
+        # What the file names may have been fixed since.
+        return [key for key in section.best_by if key in known] if section else []
+    named = [key.strip() for key in option.split(",")]
+    try:
+        axes.check_best_by(named, known)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+    return named
+
+
+def _run(work: Sequence[sweep.Combination], jobs: int, directory: Path) -> list[sweep.SweepRow]:
+    """Run the rows, write the result of each as it comes, and leave with exit code 130 when interrupted."""
+    digits = len(str(len(work) - 1))
+    try:
+        with _progress(len(work)) as show:
+
+            def finished(number: int, found: sweep.Finished) -> None:
+                if found.result is not None:
+                    result.write(found.result, directory / f"row-{number:0{digits}}")
+                show()
+
+            return sweep.run(work, jobs, finished)
+    except KeyboardInterrupt:
+        say(f"interrupted; what was finished is in {directory}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print(report: RenderableType) -> None:
+    """Print tables whole: rows too long for the terminal are the terminal's to wrap."""
+    output = console()
+    needed = Measurement.get(output, output.options.update(max_width=10_000), report).maximum
+    output.width = max(output.width, needed)
+    output.print(report)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on standard error while something runs; show nothing where that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

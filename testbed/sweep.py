@@ -1,0 +1,304 @@
+"""Sweeps: one experiment under every combination of some settings, side by side, and which of them wins where.
+
+Each combination is a trial of its own under the virtual clock. Where a trial runs, and beside which others, has no bearing
+on what comes out, so the document is the same for any number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from testbed import parallel, trial
+from testbed.axes import Axis, Setting, combinations
+from testbed.errors import TestbedError, UsageError
+from testbed.experiment import Experiment, check_axis
+from testbed.plan import ideal_busbw
+from testbed.result import NOT_LOSSLESS, RunResult, versions
+from testbed.topology import Lab, load_lab, with_parameters
+from testbed.trial import Trial
+
+Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]
+"""Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload did
+not; it did not come to its end; it cannot be run; the testbed itself failed."""
+
+HELD = ("passed", "lossy")
+NEAR = 0.99
+"""A row whose busbw is so much of the winner's is as good."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True)
+
+
+class Figures(_Model):
+    """What a sweep compares. Bandwidths and time are those of the largest size; counts are of the whole run.
+
+    `paused_ns` is of the port that was paused longest, `queue_bytes_max` and `headroom_bytes_max` of the fullest queue and
+    priority group of a switch, `buffer_bytes` the deepest memory that a switch has.
+    """
+
+    time_us: float
+    algbw_gbytes_per_s: float
+    busbw_gbytes_per_s: float
+    share_of_ideal: float
+    lossless: bool
+    drops: dict[str, int]
+    packets_tx: int
+    retransmitted: int
+    timeouts: int
+    pause_frames: int
+    paused_ns: float
+    queue_bytes_max: int
+    headroom_bytes_max: int
+    buffer_bytes: int
+
+
+class SweepRow(_Model):
+    """One combination; `figures` is null if no size was completed."""
+
+    settings: dict[str, str]
+    verdict: Verdict
+    reasons: list[str]
+    figures: Figures | None
+    event_log_hash: str | None
+    replay: str
+
+
+class Winner(_Model):
+    """The row with the best busbw where some settings have these values; rows count from 0.
+
+    Of rows that come out alike, the one that lost nothing and then the first. `near` are the rows within 1 % of it.
+    """
+
+    where: dict[str, str]
+    row: int | None
+    near: list[int]
+
+
+class SweepResult(_Model):
+    """The document sweep.json."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    lab: str
+    seed: int
+    versions: dict[str, str]
+    replay: str
+    over: dict[str, list[str]]
+    rows: list[SweepRow]
+    best_by: list[str]
+    best: list[Winner]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 if every row ran to its end and held what was expected, 3 after a defect, else 1.
+
+        To lose frames is a finding of a sweep, and fails it only where the experiment expects otherwise.
+        """
+        verdicts = {row.verdict for row in self.rows}
+        return 0 if verdicts <= set(HELD) else 3 if "defect" in verdicts else 1
+
+    def to_json(self) -> str:
+        """Return the document as text, one key a line."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One combination of settings: its trial, or the fault that keeps it from being one."""
+
+    settings: tuple[Setting, ...]
+    trial: Trial | None
+    fault: str
+    replay: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of a combination; no result if it is invalid."""
+
+    row: SweepRow
+    result: RunResult | None
+
+
+class NothingToRunError(UsageError):
+    """Every combination of a sweep is invalid."""
+
+
+def combine(base: Experiment, axes: Sequence[Axis], replay: Callable[[str, list[str]], str]) -> list[Combination]:
+    """Return every combination of an experiment's settings, in order.
+
+    `replay(topology, overrides)` is the command that runs one. Raises UsageError for an axis that is none, and for too
+    many combinations; values that a setting cannot have are faults of their combinations.
+    """
+    for axis in axes:
+        check_axis(axis)
+    parameters = {axis.parameter: axis.values[0] for axis in axes if axis.parameter is not None}
+    if not any(axis.key == "topology" for axis in axes):
+        with_parameters(base.topology, parameters)
+    bare = base.model_copy(update={"sweep": None, "clock": "virtual"})
+    labs: dict[str, Lab] = {}
+    return [_combination(bare, settings, labs, replay) for settings in combinations(axes)]
+
+
+def _combination(
+    base: Experiment, settings: tuple[Setting, ...], labs: dict[str, Lab], replay: Callable[[str, list[str]], str]
+) -> Combination:
+    split = [(Axis(key, (text,)).parameter, key, text) for key, text in settings]
+    parameters = {name: text for name, _, text in split if name is not None}
+    overrides = [f"{key}={text}" for name, key, text in split if name is None]
+    topology, fault, made = base.topology, "", None
+    try:
+        experiment = base.with_overrides(overrides)
+        topology = with_parameters(experiment.topology, parameters)
+        if topology not in labs:
+            labs[topology] = load_lab(topology)
+        made = Trial(experiment.model_copy(update={"topology": topology}), labs[topology])
+    except TestbedError as error:
+        fault = str(error)
+    others = [text for text in overrides if not text.startswith("topology=")]
+    return Combination(settings, made, fault, replay(topology, others))
+
+
+def run_combination(combination: Combination) -> Finished:
+    """Run one combination under the virtual clock; one that cannot be run is a row that says why."""
+    subject = combination.trial
+    if subject is None:
+        return Finished(_row(combination, "invalid", combination.fault.splitlines()), None)
+    try:
+        subject.series("virtual")
+        outcome = trial.run_virtual(subject, None, lambda _: parallel.check_interrupt())
+    except TestbedError as error:
+        return Finished(_row(combination, "invalid", str(error).splitlines()), None)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    judged = subject.conclude(outcome, "virtual", 1, combination.replay)
+    unreached = [str(fault) for fault in subject.unreached(outcome)]
+    reasons = [*judged.verdict.reasons, *unreached]
+    row = _row(combination, "failed" if unreached else verdict_of(judged), reasons)
+    figures = figures_of(judged, subject) if judged.collective.rows else None
+    return Finished(row.model_copy(update={"figures": figures, "event_log_hash": judged.event_log_hash}), judged)
+
+
+def _row(combination: Combination, verdict: Verdict, reasons: list[str]) -> SweepRow:
+    settings = dict(combination.settings)
+    return SweepRow(
+        settings=settings,
+        verdict=verdict,
+        reasons=reasons,
+        figures=None,
+        event_log_hash=None,
+        replay=combination.replay,
+    )
+
+
+def verdict_of(result: RunResult) -> Verdict:
+    """Return the verdict on a row in one word."""
+    verdict = result.verdict
+    if verdict.passed:
+        return "passed"
+    if not verdict.complete:
+        return "incomplete"
+    lost_only = all(reason.startswith(NOT_LOSSLESS) for reason in verdict.reasons)
+    return "lossy" if lost_only else "failed"
+
+
+def figures_of(result: RunResult, subject: Trial) -> Figures:
+    """Return what is compared of a result that has a row."""
+    last = result.collective.rows[-1]
+    switches = {switch.name for switch in subject.lab.switches}
+    everywhere = [(name, counters) for name, port in result.ports.items() for counters in port.priorities.values()]
+    inside = [counters for name, counters in everywhere if name.rpartition(":")[0] in switches]
+    return Figures(
+        time_us=last.time_us,
+        algbw_gbytes_per_s=last.algbw_gbytes_per_s,
+        busbw_gbytes_per_s=last.busbw_gbytes_per_s,
+        share_of_ideal=last.busbw_gbytes_per_s / ideal_busbw(subject.lab),
+        lossless=result.verdict.lossless,
+        drops={cause: count for cause, count in result.drops.model_dump().items() if isinstance(count, int)},
+        packets_tx=sum(qp["packets_tx"] for qp in result.qps),
+        retransmitted=sum(qp["retransmitted"] for qp in result.qps),
+        timeouts=sum(qp["timeouts"] for qp in result.qps),
+        pause_frames=sum(counters.pause_tx for _, counters in everywhere),
+        paused_ns=max((counters.paused_ns for _, counters in everywhere), default=0),
+        queue_bytes_max=max((counters.queue_bytes_max for counters in inside), default=0),
+        headroom_bytes_max=max((counters.headroom_bytes_max for counters in inside), default=0),
+        buffer_bytes=max((node["buffer_bytes"] for node in subject.plan["nodes"] if "buffer_bytes" in node), default=0),
+    )
+
+
+def run(
+    work: Sequence[Combination],
+    jobs: int,
+    progress: Callable[[int, Finished], None],
+) -> list[SweepRow]:
+    """Run every combination and return their rows in order; `progress` is called as each is finished, in any order.
+
+    Raises NothingToRunError if not one can be run.
+    """
+    rows: dict[int, SweepRow] = {}
+
+    def done(number: int, found: Finished | parallel.Defect) -> None:
+        if isinstance(found, parallel.Defect):
+            found = Finished(_row(work[number], "defect", [f"internal error: {found.summary}"]), None)
+        rows[number] = found.row
+        progress(number, found)
+
+    parallel.run_all(run_combination, work, jobs, done)
+    found = [rows[number] for number in range(len(work))]
+    if all(row.verdict == "invalid" for row in found):
+        reasons = list(dict.fromkeys(reason for row in found for reason in row.reasons))
+        raise NothingToRunError("no combination can be run:\n" + "\n".join(reasons[:8]))
+    return found
+
+
+def winners(rows: Sequence[SweepRow], best_by: Sequence[str]) -> list[Winner]:
+    """Return for each combination of the values of `best_by`, in order, which row wins; rows that failed cannot."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(tuple(row.settings[key] for key in best_by), []).append(number)
+    return [
+        Winner(where=dict(zip(best_by, values, strict=True)), **_best(rows, members))
+        for values, members in groups.items()
+    ]
+
+
+def _best(rows: Sequence[SweepRow], members: Sequence[int]) -> Mapping[str, Any]:
+    held = [
+        (number, figures) for number in members if (figures := rows[number].figures) and rows[number].verdict in HELD
+    ]
+    if not held:
+        return {"row": None, "near": []}
+    best, figures = max(held, key=lambda pair: (pair[1].busbw_gbytes_per_s, pair[1].lossless, -pair[0]))
+    bound = NEAR * figures.busbw_gbytes_per_s
+    near = [number for number, other in held if number != best and other.busbw_gbytes_per_s >= bound]
+    return {"row": best, "near": near}
+
+
+def assemble(
+    base: Experiment, lab: str, axes: Sequence[Axis], rows: list[SweepRow], best_by: Sequence[str], replay: str
+) -> SweepResult:
+    """Return the document of a sweep."""
+    return SweepResult(
+        lab=lab,
+        seed=base.seed,
+        versions=versions(),
+        replay=replay,
+        over={axis.key: list(axis.values) for axis in axes},
+        rows=rows,
+        best_by=list(best_by),
+        best=winners(rows, best_by) if best_by else [],
+    )
+
+
+def reasons_by_rows(rows: Sequence[SweepRow]) -> Iterator[tuple[str, list[int]]]:
+    """Yield every reason with the rows that give it, in the order in which reasons first occur."""
+    found: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        for reason in row.reasons:
+            found.setdefault(reason, []).append(number)
+    yield from found.items()
