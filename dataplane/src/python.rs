@@ -127,12 +127,11 @@ fn memory(emulation: &Emulation, rank: usize, offset: u64, length: u64) -> PyRes
 }
 
 fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {
-    let watch = &mut emulation.fabric.watch;
-    if let Some(previous) = watch.capture.take() {
+    if let Some(previous) = emulation.fabric.capture.take() {
         previous.finish().map_err(PyOSError::new_err)?;
     }
     if let Some(path) = path {
-        watch.capture = Some(Capture::create(&path, emulation.codec.clone())?);
+        emulation.fabric.capture = Some(Capture::create(&path, emulation.codec.clone())?);
     }
     Ok(())
 }

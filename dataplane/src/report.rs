@@ -13,7 +13,7 @@ use crate::nic::qp::Failure;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
 use crate::units::Time;
-use crate::watch::Tally;
+use crate::watch::{Flow, Tally, Watch};
 
 /// How faithful a real-clock run was; absent under the virtual clock, which is exact.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -56,37 +56,35 @@ fn tally(tally: &Tally, in_flight: u64) -> Value {
 impl Emulation {
     /// The report of the run so far; `fidelity` under the real clock only.
     pub fn report(&self, fidelity: Option<&Fidelity>) -> Value {
-        let watch = &self.fabric.watch;
-        let ranks: Vec<Value> = self
-            .ranks
-            .iter()
-            .map(|node| json!({"finish_ps": watch.finished.get(&(*node as u32)).map(|at| at.ps())}))
-            .collect();
+        let finished = |node: &usize| json!({"finish_ps": self.fabric.watch(*node).finished.map(Time::ps)});
+        let ranks: Vec<Value> = self.ranks.iter().map(finished).collect();
+        let totals = self.fabric.totals();
+        let (flows, seen, count) = self.fabric.findings();
         json!({
             "now_ps": self.fabric.now().ps(),
-            "events": watch.events,
-            "frame_hops": watch.frame_hops,
-            "event_log_hash": fidelity.is_none().then(|| format!("{:016x}", watch.hash())),
+            "events": totals.events,
+            "frame_hops": totals.frame_hops,
+            "event_log_hash": fidelity.is_none().then(|| format!("{:016x}", self.fabric.hash())),
             "complete": self.is_complete(),
             "stalled": self.is_stalled(),
             "start_ps": self.started.ps(),
             "ranks": ranks,
-            "flows": self.flows(),
+            "flows": self.flows(&flows),
             "ports": self.ports(),
             "pools": self.pools(),
             "qps": self.qps(),
-            "conservation": tally(&watch.packets, self.fabric.in_flight(true)),
-            "kernel_frames": tally(&watch.kernel_frames, self.fabric.in_flight(false)),
+            "conservation": tally(&totals.packets, self.fabric.in_flight(true)),
+            "kernel_frames": tally(&totals.kernel_frames, self.fabric.in_flight(false)),
             "drops": self.drops(),
-            "impairments": watch.impairments,
-            "violations": self.violations(fidelity.is_none()),
+            "impairments": self.fabric.impairments,
+            "violations": self.violations(seen, count, fidelity.is_none().then_some(&totals.packets)),
             "fidelity": fidelity,
         })
     }
 
-    fn flows(&self) -> Vec<Value> {
+    fn flows(&self, flows: &[Flow]) -> Vec<Value> {
         let name = |node: u32| self.plan.nodes[node as usize].name();
-        let flow = |flow: &crate::watch::Flow| {
+        let flow = |flow: &Flow| {
             let span = flow.completion.map(|at| at.since(flow.start)).filter(|span| *span > Time::ZERO);
             let goodput = span.map(|span| (u128::from(flow.bytes) * 8_000_000_000_000 / u128::from(span.ps())) as u64);
             json!({
@@ -94,14 +92,14 @@ impl Emulation {
                 "completion_ns": flow.completion.map(Time::ns), "goodput_bps": goodput,
             })
         };
-        self.fabric.watch.flows.iter().map(flow).collect()
+        flows.iter().map(flow).collect()
     }
 
     fn qps(&self) -> Vec<Value> {
         let mut rows = Vec::new();
         for &(qpn, a, b) in &self.qps {
             for (from, to) in [(a, b), (b, a)] {
-                let Node::Host(nic) = &self.fabric.nodes[from] else { continue };
+                let Node::Host(nic) = self.fabric.node(from) else { continue };
                 let Some((_, counters, failure)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
                     continue;
                 };
@@ -135,11 +133,11 @@ impl Emulation {
 
     /// Counters of one priority of one port; `None` when nothing happened there.
     fn priority(&self, node: usize, port: usize, priority: usize) -> Option<Value> {
-        let state = &self.fabric.nodes[node].ports()[port];
+        let state = &self.fabric.node(node).ports()[port];
         let counters: &PriorityCounters = &state.counters[priority];
-        let watch = &self.fabric.watch;
-        let lost = watch.lost_frames(node, port, priority, Cause::Link);
-        let cut = watch.lost_frames(node, port, priority, Cause::Outage);
+        let watch = self.fabric.watch(node);
+        let lost = watch.lost_frames(port, priority, Cause::Link);
+        let cut = watch.lost_frames(port, priority, Cause::Outage);
         let silent = counters.frames_tx + counters.frames_rx + counters.pause_rx + counters.pause_tx + lost + cut == 0;
         if silent && counters.drops.iter().all(|drops| *drops == 0) {
             return None;
@@ -148,7 +146,7 @@ impl Emulation {
             Cause::ALL.iter().map(|cause| (cause.name().to_owned(), json!(counters.drops[*cause as usize]))).collect();
         drops.insert(Cause::Link.name().to_owned(), json!(lost));
         drops.insert(Cause::Outage.name().to_owned(), json!(cut));
-        let [ingress_max, shared_max, headroom_max] = match &self.fabric.nodes[node] {
+        let [ingress_max, shared_max, headroom_max] = match self.fabric.node(node) {
             Node::Switch(switch) => {
                 let group = switch.buffer().group(port as u16, priority as u8);
                 [group.used_max(), group.shared_max(), group.headroom_max()]
@@ -171,7 +169,7 @@ impl Emulation {
             Node::Switch(switch) => Some((plan.name().to_owned(), json!(switch.buffer().watermarks()))),
             Node::Host(_) => None,
         };
-        Value::Object(self.fabric.nodes.iter().zip(&self.plan.nodes).filter_map(of_switch).collect())
+        Value::Object(self.fabric.nodes().zip(&self.plan.nodes).filter_map(of_switch).collect())
     }
 
     /// Losses: for lack of buffer on lossless priorities, of lossy frames, by links that corrupt, and by links that are down.
@@ -190,28 +188,29 @@ impl Emulation {
 
     /// Frames that all links lost to a cause.
     fn lost(&self, cause: Cause) -> u64 {
-        let nodes = self.fabric.nodes.iter().enumerate();
-        let ports = nodes.flat_map(|(node, state)| (0..state.ports().len()).map(move |port| (node, port)));
-        let by_priority = |(node, port)| {
-            (0..PRIORITIES).map(move |priority| self.fabric.watch.lost_frames(node, port, priority, cause))
+        let nodes = self.fabric.nodes().zip(self.fabric.watches());
+        let ports = nodes.flat_map(|(node, watch)| (0..node.ports().len()).map(move |port| (watch, port)));
+        let by_priority = |(watch, port): (&Watch, usize)| {
+            (0..PRIORITIES).map(|priority| watch.lost_frames(port, priority, cause)).sum::<u64>()
         };
-        ports.flat_map(by_priority).sum()
+        ports.map(by_priority).sum()
     }
 
-    /// Broken invariants: those seen on the way, and conservation, which an exact clock can check at any moment.
-    fn violations(&self, exact: bool) -> Vec<String> {
-        let watch = &self.fabric.watch;
-        let mut violations = watch.violations.clone();
-        let more = watch.violation_count - violations.len() as u64;
+    /// Broken invariants: the first of `count` seen on the way, and conservation of the `packets`, which an exact clock can check at
+    /// any moment.
+    fn violations(&self, seen: Vec<String>, count: u64, packets: Option<&Tally>) -> Vec<String> {
+        let mut violations = seen;
+        let more = count - violations.len() as u64;
         if more > 0 {
             violations.push(format!("and {more} more"));
         }
-        let accounted = watch.packets.accounted() + self.fabric.in_flight(true);
-        if exact && watch.packets.sent != accounted {
-            violations.push(format!(
-                "conservation: {} frames sent, {accounted} delivered, dropped or in flight",
-                watch.packets.sent
-            ));
+        if let Some(packets) = packets {
+            let accounted = packets.accounted() + self.fabric.in_flight(true);
+            if packets.sent != accounted {
+                let sent = packets.sent;
+                violations
+                    .push(format!("conservation: {sent} frames sent, {accounted} delivered, dropped or in flight"));
+            }
         }
         violations
     }

@@ -132,7 +132,7 @@ fn losses_are_repaired_accounted_for_and_differ_by_seed() {
             (one.report(None)["drops"]["link"].clone(), other.report(None)["drops"]["link"].clone());
         lost.set(lost.get() + losses.as_u64().expect("a count"));
         if losses != of_other {
-            prop_assert_ne!(one.fabric.watch.hash(), other.fabric.watch.hash());
+            prop_assert_ne!(one.fabric.hash(), other.fabric.hash());
         }
         Ok(())
     };

@@ -8,17 +8,16 @@ use _dataplane::clock::virtual_clock;
 use _dataplane::event::{Event, Transmission};
 use _dataplane::frame::Frame;
 use _dataplane::units::Time;
-use _dataplane::watch::Watch;
+use _dataplane::watch::{match_up, Flow, Violation, Watch};
 use common::frames::{frame, gbps, ns, pause, pfc};
 use common::lab::{started, Message, Shape, Transport};
 
 const QPN: u32 = 17;
 
-/// Two nodes of one port at 100 Gb/s that answer a PAUSE frame within 1 µs, and one connection between them.
+/// The observer of a node of one port at 100 Gb/s that answers a PAUSE frame within 1 µs, and has one connection.
 fn watch() -> Watch {
-    let port = || vec![(gbps(100), ns(1_000))];
-    let mut watch = Watch::new(vec!["a".into(), "b".into()], vec![port(), port()]);
-    watch.load(HashMap::from([(QPN, (0, 1))]), &[1, 1], 0, Time::ZERO);
+    let mut watch = Watch::new(vec![(gbps(100), ns(1_000))]);
+    watch.load(1, 0, Time::ZERO);
     watch
 }
 
@@ -27,7 +26,7 @@ fn transmit(watch: &mut Watch, at: Time, frame: &Frame) {
 }
 
 fn paused(watch: &mut Watch, times: &[(u8, u16)], at: Time) {
-    watch.event(0, &Event::PauseReceived { port: 0, pfc: pfc(times) }, at);
+    watch.event(&Event::PauseReceived { port: 0, pfc: pfc(times) }, at);
 }
 
 fn posted(message: u64) -> Event {
@@ -47,11 +46,11 @@ fn a_frame_that_starts_during_a_pause_is_a_violation() {
     transmit(&mut watch, ns(2_000), &frame(0, 1, 4, 1_000));
     transmit(&mut watch, ns(2_000), &pause(&[(3, 0)]));
     transmit(&mut watch, ns(5_120), &data);
-    assert_eq!(watch.violations, [""; 0], "response time, other priorities, PAUSE frames, and the end of the pause");
+    assert_eq!(watch.violations, [], "response time, other priorities, PAUSE frames, and the end of the pause");
     transmit(&mut watch, ns(1_000), &data);
     transmit(&mut watch, Time::from_ps(5_119_999), &data);
     assert_eq!(watch.violation_count, 2);
-    assert!(watch.violations[0].starts_with("a at 1000000 ps:"), "{:?}", watch.violations);
+    assert_eq!(watch.violations[0].0, ns(1_000), "{:?}", watch.violations);
 }
 
 #[test]
@@ -71,49 +70,61 @@ fn the_checker_knows_xon_and_renewals() {
 fn a_gap_in_the_accepted_numbers_is_a_violation() {
     let mut watch = watch();
     for psn in [0, 1, 2] {
-        watch.event(1, &Event::Accepted { qp: 0, psn }, ns(psn));
+        watch.event(&Event::Accepted { qp: 0, psn }, ns(psn));
     }
     assert_eq!(watch.violation_count, 0);
-    watch.event(1, &Event::Accepted { qp: 0, psn: 4 }, ns(4));
-    watch.event(1, &Event::Accepted { qp: 0, psn: 5 }, ns(5));
-    watch.event(1, &Event::Accepted { qp: 0, psn: 5 }, ns(6));
+    watch.event(&Event::Accepted { qp: 0, psn: 4 }, ns(4));
+    watch.event(&Event::Accepted { qp: 0, psn: 5 }, ns(5));
+    watch.event(&Event::Accepted { qp: 0, psn: 5 }, ns(6));
     assert_eq!(watch.violation_count, 2, "{:?}", watch.violations);
-    assert!(watch.violations[0].contains("PSN 4 accepted, 3 was due"), "{:?}", watch.violations);
+    assert!(watch.violations[0].1.contains("PSN 4 accepted, 3 was due"), "{:?}", watch.violations);
 }
 
 #[test]
 fn a_packet_on_a_connection_that_nobody_loaded_is_a_violation() {
     let mut watch = watch();
-    watch.event(1, &Event::Accepted { qp: 1, psn: 0 }, ns(1_000));
-    assert_eq!(watch.violations, ["b at 1000000 ps: connection 1: PSN 0 accepted, none was loaded"]);
+    watch.event(&Event::Accepted { qp: 1, psn: 0 }, ns(1_000));
+    assert_eq!(watch.violations, [(ns(1_000), "connection 1: PSN 0 accepted, none was loaded".to_owned())]);
+}
+
+/// What the observers of two nodes make of events of which the first node sees what is posted, and the second what arrives.
+fn messages(events: &[Event]) -> (Vec<Flow>, Vec<Violation>) {
+    let mut watches = [watch(), watch()];
+    for (event, at) in events.iter().zip(5..) {
+        watches[usize::from(matches!(event, Event::MessageArrived { .. }))].event(event, ns(at));
+    }
+    match_up(watches.iter(), &HashMap::from([(QPN, (0, 1))]))
 }
 
 #[test]
 fn messages_complete_once_whole_and_only_if_posted() {
-    let broken: [(&[Event], &str); 4] = [
-        (&[posted(0), arrived(0, 100), arrived(0, 100)], "arrived twice"),
-        (&[posted(0), arrived(0, 99)], "has 99 bytes of 100"),
-        (&[posted(0), arrived(1, 100)], "never posted"),
-        (&[posted(0), posted(0)], "posted twice"),
+    let broken: [(&[Event], u32, &str); 4] = [
+        (&[posted(0), arrived(0, 100), arrived(0, 100)], 1, "arrived twice"),
+        (&[posted(0), arrived(0, 99)], 1, "has 99 bytes of 100"),
+        (&[posted(0), arrived(1, 100)], 1, "never posted"),
+        (&[posted(0), posted(0)], 0, "posted twice"),
     ];
-    for (events, complaint) in broken {
-        let mut watch = watch();
-        for event in events {
-            let node = u32::from(matches!(event, Event::MessageArrived { .. }));
-            watch.event(node, event, ns(5));
-        }
-        assert_eq!(watch.violation_count, 1, "{complaint}");
-        assert!(watch.violations[0].contains(complaint), "{:?}", watch.violations);
+    for (events, node, complaint) in broken {
+        let (_, faults) = messages(events);
+        assert_eq!(faults.len(), 1, "{complaint}");
+        assert_eq!((faults[0].node, faults[0].at), (node, ns(4 + events.len() as u64)));
+        assert!(faults[0].text.contains(complaint), "{faults:?}");
     }
+    let (flows, faults) = messages(&[posted(0), posted(1), arrived(0, 100)]);
+    let flow = |start, completion| Flow { src: 0, dst: 1, bytes: 100, start: ns(start), completion };
+    assert_eq!(flows, [flow(5, Some(ns(7))), flow(6, None)]);
+    assert!(faults.is_empty(), "{faults:?}");
+}
+
+#[test]
+fn a_rank_finishes_once() {
     let mut watch = watch();
-    watch.event(0, &posted(0), ns(1));
-    watch.event(1, &arrived(0, 100), ns(9));
-    watch.event(0, &Event::SendFinished { qpn: QPN, message: 0 }, ns(11));
-    watch.event(0, &Event::RankFinished, ns(11));
-    assert_eq!((watch.violation_count, watch.flows[0].completion), (0, Some(ns(9))));
-    watch.event(0, &Event::RankFinished, ns(12));
+    watch.event(&Event::SendFinished { qpn: QPN, message: 0 }, ns(11));
+    watch.event(&Event::RankFinished, ns(11));
+    assert_eq!((watch.violation_count, watch.finished), (0, Some(ns(11))));
+    watch.event(&Event::RankFinished, ns(12));
     assert_eq!(watch.violation_count, 1);
-    assert!(watch.violations[0].contains("finished twice"));
+    assert!(watch.violations[0].1.contains("finished twice"));
 }
 
 /// A frame that hides from the accounts is missed.

@@ -3,6 +3,7 @@
 mod inject;
 mod load;
 mod nodes;
+mod progress;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,15 +19,8 @@ use crate::units::Time;
 use crate::watch::Watch;
 
 use nodes::{node, rate};
-
-/// How a slice of a run ended.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Progress {
-    Running,
-    Complete,
-    /// Nothing more will happen, or nothing has moved for longer than every retry takes.
-    Stalled,
-}
+use progress::Looks;
+pub use progress::Progress;
 
 /// A plan, the fabric built from it, and what was loaded onto it.
 #[derive(Debug)]
@@ -42,6 +36,7 @@ pub struct Emulation {
     generation: u64,
     /// Without progress for this long, the workload is stalled.
     pub patience: Time,
+    pub(crate) looks: Looks,
 }
 
 impl Emulation {
@@ -49,7 +44,11 @@ impl Emulation {
     pub fn new(json: &str) -> Result<Emulation, PlanError> {
         let plan = Plan::parse(json)?;
         let codec = Arc::new(Codec::new(&plan)?);
-        let nodes = plan.nodes.iter().map(node).collect::<Result<Vec<_>, _>>()?;
+        let watched = |plan: &NodePlan| {
+            let ports = plan.ports().iter().map(|port| Ok((rate(port)?, Time::from_ps(port.response_ps))));
+            Ok((plan.name().to_owned(), node(plan)?, Watch::new(ports.collect::<Result<_, PlanError>>()?)))
+        };
+        let nodes = plan.nodes.iter().map(watched).collect::<Result<Vec<_>, PlanError>>()?;
         let mut directions = Vec::new();
         for (index, link) in plan.links.iter().enumerate() {
             for (way, (from, to)) in [(link.a, link.b), (link.b, link.a)].into_iter().enumerate() {
@@ -65,14 +64,10 @@ impl Emulation {
                 directions.push((from, Direction::new(&config)));
             }
         }
-        let names = plan.nodes.iter().map(|node| node.name().to_owned()).collect();
-        let watched = |node: &NodePlan| {
-            node.ports().iter().map(|port| Ok((rate(port)?, Time::from_ps(port.response_ps)))).collect()
-        };
-        let watched = plan.nodes.iter().map(watched).collect::<Result<Vec<Vec<_>>, PlanError>>()?;
-        let fabric = Fabric::new(nodes, directions, Watch::new(names, watched));
-        let (ranks, qps) = (Vec::new(), Vec::new());
-        Ok(Emulation { plan, codec, fabric, ranks, qps, started: Time::ZERO, generation: 0, patience: Time::ZERO })
+        let looks = Looks::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));
+        let (ranks, qps, started, patience) = (Vec::new(), Vec::new(), Time::ZERO, Time::ZERO);
+        let fabric = Fabric::new(nodes, directions);
+        Ok(Emulation { plan, codec, fabric, ranks, qps, started, generation: 0, patience, looks })
     }
 
     /// Install a workload on the NICs of its ranks, in place of the last one. Nothing moves before `start`.
@@ -83,21 +78,17 @@ impl Emulation {
         let ranks = workload.ranks.iter().enumerate();
         let loaded = ranks.map(|(index, rank)| self.rank(&workload, index, rank)).collect::<Result<Vec<_>, _>>()?;
         self.generation += 1;
-        for node in &mut self.fabric.nodes {
-            if let Node::Host(nic) = node {
-                nic.unload();
-            }
-        }
+        self.fabric.nics_mut().for_each(|(_, nic)| nic.unload());
         for (rank, loaded) in workload.ranks.iter().zip(loaded) {
             connections[rank.node] = loaded.qps.len();
-            if let Node::Host(nic) = &mut self.fabric.nodes[rank.node] {
+            if let Some(nic) = self.fabric.nic_mut(rank.node) {
                 nic.load(loaded);
             }
         }
         let node = |rank: usize| workload.ranks[rank].node;
         let ends = workload.qps.iter().map(|qp| (qp.qpn, (node(qp.a) as u32, node(qp.b) as u32)));
         let ends: HashMap<_, _> = ends.collect();
-        self.fabric.watch.load(ends, &connections, first_psn(self.generation), self.fabric.now());
+        self.fabric.watch_workload(ends, &connections, first_psn(self.generation));
         self.ranks = workload.ranks.iter().map(|rank| rank.node).collect();
         self.qps = workload.qps.iter().map(|qp| (qp.qpn, node(qp.a), node(qp.b))).collect();
         self.started = self.fabric.now();
@@ -115,44 +106,19 @@ impl Emulation {
     /// Start the loaded schedules now.
     pub fn start(&mut self) {
         self.started = self.fabric.now();
-        self.fabric.watch.last_progress = self.started;
+        self.looks.start(self.started);
         self.fabric.start();
     }
 
-    pub fn is_complete(&self) -> bool {
-        // Hosts without a rank have nothing to do and finish too, so counting is not enough.
-        let finished = &self.fabric.watch.finished;
-        finished.len() >= self.ranks.len() && self.ranks.iter().all(|node| finished.contains_key(&(*node as u32)))
-    }
-
-    /// Nothing of the workload has moved for longer than every retry takes.
-    pub fn is_stalled(&self) -> bool {
-        !self.is_complete() && self.fabric.now() > self.fabric.watch.last_progress + self.patience
-    }
-
-    /// Whether the workload is over: every rank has finished and no frame is under way, or nothing moves any more.
-    pub fn progress(&self) -> Progress {
-        if self.is_stalled() {
-            Progress::Stalled
-        } else if self.is_complete() && self.fabric.in_flight(true) == 0 {
-            Progress::Complete
-        } else {
-            Progress::Running
-        }
-    }
-
     pub fn nic(&self, rank: usize) -> Option<&Nic> {
-        match self.fabric.nodes.get(*self.ranks.get(rank)?)? {
+        match self.fabric.node(*self.ranks.get(rank)?) {
             Node::Host(nic) => Some(nic),
             Node::Switch(_) => None,
         }
     }
 
     pub fn nic_mut(&mut self, rank: usize) -> Option<&mut Nic> {
-        match self.fabric.nodes.get_mut(*self.ranks.get(rank)?)? {
-            Node::Host(nic) => Some(nic),
-            Node::Switch(_) => None,
-        }
+        self.fabric.nic_mut(*self.ranks.get(rank)?)
     }
 }
 

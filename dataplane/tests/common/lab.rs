@@ -235,11 +235,11 @@ pub fn buffered_bytes(lab: &Emulation) -> u64 {
         Node::Switch(switch) => switch.buffer().used().0,
         Node::Host(_) => 0,
     };
-    lab.fabric.nodes.iter().map(held).sum()
+    lab.fabric.nodes().map(held).sum()
 }
 
 /// XOFF and XON frames sent by all switches.
 pub fn pauses_sent(lab: &Emulation) -> u64 {
-    let ports = lab.fabric.nodes.iter().flat_map(Node::ports);
+    let ports = lab.fabric.nodes().flat_map(Node::ports);
     ports.map(|port| port.counters[usize::from(LOSSLESS)].pause_tx).sum()
 }

@@ -134,7 +134,7 @@ impl RealClock {
             }),
         };
         let senders = ends.map(sender).collect::<Result<Vec<_>, _>>()?;
-        let rates = emulation.fabric.nodes.iter().flat_map(|node| node.ports()).map(|port| port.rate());
+        let rates = emulation.fabric.nodes().flat_map(|node| node.ports()).map(|port| port.rate());
         let step = rates.map(|rate| rate.serialisation(STEP_FRAME_BYTES)).min().unwrap_or(Time::NEVER);
         let kernel = emulation.plan.stations.iter().map(|station| station.kind == StationKind::Kernel);
         Ok(RealClock {
@@ -221,9 +221,9 @@ impl RealClock {
 
     /// Whether the workload is over. Frames inside the kernel are waited for, but not for ever: a lost one never comes.
     pub fn progress(&mut self) -> Progress {
-        let progress = self.emulation.progress();
-        let watch = &self.emulation.fabric.watch;
-        if progress != Progress::Complete || watch.packets.sent == watch.packets.accounted() {
+        let progress = self.emulation.look();
+        let packets = self.emulation.fabric.totals().packets;
+        if progress != Progress::Complete || packets.sent == packets.accounted() {
             return progress;
         }
         let since = *self.complete_since.get_or_insert_with(Instant::now);
@@ -303,9 +303,9 @@ impl RealClock {
         self.lateness.record(self.nominal().since(due));
         let towards = self.emulation.fabric.directions[direction as usize].to_node as usize;
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
-        let leaves = for_kernel && self.emulation.fabric.nodes[towards].is_host();
+        let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
         if leaves {
-            self.emulation.fabric.watch.kernel_frames.delivered += 1;
+            self.emulation.fabric.watch_mut(towards).kernel_frames.delivered += 1;
         }
         let attached = &mut self.sockets[socket as usize];
         if attached.tx.is_full() {
@@ -421,7 +421,7 @@ fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached, Re
         node,
         port,
         reader,
-        from_host: peer.is_some_and(|peer| emulation.fabric.nodes[peer].is_host()),
+        from_host: peer.is_some_and(|peer| emulation.fabric.node(peer).is_host()),
         dirty: false,
         blocked: false,
     })

@@ -4,88 +4,27 @@
 //! Equal times have a documented order: by node, then arrivals by port before timers. No two frames arrive on one port at one
 //! instant, so the order is total and does not depend on how events came into the queue.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod node;
+mod totals;
 
-use crate::event::{Cause, Event, Transmission};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use crate::capture::Capture;
+use crate::event::{Cause, Transmission};
 use crate::frame::Frame;
-use crate::impair::{Change, Timeline};
+use crate::impair::{Change, Logged, Timeline};
 use crate::link::Direction;
 use crate::nic::inject::Train;
 use crate::nic::Nic;
-use crate::port::Port;
-use crate::switch::Switch;
 use crate::units::{Rate, Time};
-use crate::watch::Watch;
+use crate::watch::{match_up, Violation, Watch, MAX_VIOLATIONS};
+
+pub use node::Node;
+pub use totals::Totals;
 
 /// Slot of a node's timer in the event order: after every port.
 const TIMER_SLOT: u32 = u32::MAX;
-
-#[derive(Debug)]
-pub enum Node {
-    Switch(Box<Switch>),
-    Host(Box<Nic>),
-}
-
-impl Node {
-    #[inline]
-    fn handle_frame(&mut self, port: u16, frame: Frame, now: Time) {
-        match self {
-            Node::Switch(switch) => switch.handle_frame(port, frame, now),
-            Node::Host(nic) => nic.handle_frame(frame, now),
-        }
-    }
-
-    #[inline]
-    fn handle_timeout(&mut self, now: Time) {
-        match self {
-            Node::Switch(switch) => switch.handle_timeout(now),
-            Node::Host(nic) => nic.handle_timeout(now),
-        }
-    }
-
-    #[inline]
-    fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
-        match self {
-            Node::Switch(switch) => switch.poll_transmit(now),
-            Node::Host(nic) => nic.poll_transmit(now).map(|frame| (0, frame)),
-        }
-    }
-
-    #[inline]
-    fn poll_timeout(&self) -> Time {
-        match self {
-            Node::Switch(switch) => switch.poll_timeout(),
-            Node::Host(nic) => nic.poll_timeout(),
-        }
-    }
-
-    #[inline]
-    fn poll_event(&mut self) -> Option<Event> {
-        match self {
-            Node::Switch(switch) => switch.poll_event(),
-            Node::Host(nic) => nic.poll_event(),
-        }
-    }
-
-    pub fn ports(&self) -> &[Port] {
-        match self {
-            Node::Switch(switch) => switch.ports(),
-            Node::Host(nic) => std::slice::from_ref(nic.port()),
-        }
-    }
-
-    fn port_mut(&mut self, port: u16) -> &mut Port {
-        match self {
-            Node::Switch(switch) => switch.port_mut(port),
-            Node::Host(nic) => nic.port_mut(),
-        }
-    }
-
-    pub fn is_host(&self) -> bool {
-        matches!(self, Node::Host(_))
-    }
-}
 
 /// What the next event asks of the driver.
 pub enum Step {
@@ -95,53 +34,111 @@ pub enum Step {
     Done,
 }
 
+/// A node with what the fabric keeps beside it.
+#[derive(Debug)]
+struct Site {
+    node: Node,
+    watch: Watch,
+    /// When its timer event is due; older entries in the queue are stale.
+    wake: Time,
+    /// The number of its port 0 among the ports of all nodes.
+    first_port: u32,
+}
+
 /// Nodes, links and what is about to happen to them.
 #[derive(Debug)]
 pub struct Fabric {
-    pub nodes: Vec<Node>,
+    sites: Vec<Site>,
+    names: Vec<String>,
     pub directions: Vec<Direction>,
-    /// `first_port[n] + p` numbers port p of node n.
-    first_port: Vec<u32>,
     /// By port number: the direction that leaves it and the one that enters it; `u32::MAX` where nothing is plugged in.
     outgoing: Vec<u32>,
     incoming: Vec<u32>,
     queue: BinaryHeap<Reverse<(Time, u64)>>,
-    /// By node: when its timer event is due; older entries in the queue are stale.
-    wakes: Vec<Time>,
     /// By direction: the (node, port) it leaves.
     senders: Vec<(u32, u16)>,
     timeline: Timeline,
     now: Time,
-    pub watch: Watch,
+    /// The two ends (nodes) of a QP number of the loaded workload.
+    ends: HashMap<u32, (u32, u32)>,
+    /// What was found wrong with the messages of workloads before it.
+    past_faults: Vec<Violation>,
+    pub impairments: Vec<Logged>,
+    pub capture: Option<Capture>,
 }
 
 impl Fabric {
-    /// Wire `nodes` by `directions`; each direction comes with the (node, port) it leaves.
-    pub fn new(nodes: Vec<Node>, directions: Vec<((usize, u16), Direction)>, watch: Watch) -> Fabric {
-        let mut first_port = Vec::with_capacity(nodes.len() + 1);
+    /// Wire `nodes`, each with its name and its observer, by `directions`, each with the (node, port) it leaves.
+    pub fn new(nodes: Vec<(String, Node, Watch)>, directions: Vec<((usize, u16), Direction)>) -> Fabric {
+        let mut sites = Vec::with_capacity(nodes.len());
+        let mut names = Vec::with_capacity(nodes.len());
         let mut ports = 0;
-        for node in &nodes {
-            first_port.push(ports);
+        for (name, node, watch) in nodes {
+            let first_port = ports;
             ports += node.ports().len() as u32;
+            sites.push(Site { node, watch, wake: Time::NEVER, first_port });
+            names.push(name);
         }
         let mut outgoing = vec![u32::MAX; ports as usize];
         let mut incoming = vec![u32::MAX; ports as usize];
         for (index, ((node, port), direction)) in directions.iter().enumerate() {
-            outgoing[(first_port[*node] + u32::from(*port)) as usize] = index as u32;
-            incoming[(first_port[direction.to_node as usize] + u32::from(direction.to_port)) as usize] = index as u32;
+            outgoing[(sites[*node].first_port + u32::from(*port)) as usize] = index as u32;
+            let to = &sites[direction.to_node as usize];
+            incoming[(to.first_port + u32::from(direction.to_port)) as usize] = index as u32;
         }
         Fabric {
             senders: directions.iter().map(|((node, port), _)| (*node as u32, *port)).collect(),
             timeline: Timeline::default(),
-            wakes: vec![Time::NEVER; nodes.len()],
-            nodes,
+            sites,
+            names,
             directions: directions.into_iter().map(|(_, direction)| direction).collect(),
-            first_port,
             outgoing,
             incoming,
             queue: BinaryHeap::new(),
             now: Time::ZERO,
-            watch,
+            ends: HashMap::new(),
+            past_faults: Vec::new(),
+            impairments: Vec::new(),
+            capture: None,
+        }
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.sites.iter().map(|site| &site.node)
+    }
+
+    pub fn node(&self, node: usize) -> &Node {
+        &self.sites[node].node
+    }
+
+    pub fn nics_mut(&mut self) -> impl Iterator<Item = (usize, &mut Nic)> {
+        self.sites.iter_mut().enumerate().filter_map(|(index, site)| Some((index, site.node.nic_mut()?)))
+    }
+
+    pub fn nic_mut(&mut self, node: usize) -> Option<&mut Nic> {
+        self.sites.get_mut(node)?.node.nic_mut()
+    }
+
+    /// The observer of a node.
+    pub fn watch(&self, node: usize) -> &Watch {
+        &self.sites[node].watch
+    }
+
+    pub fn watch_mut(&mut self, node: usize) -> &mut Watch {
+        &mut self.sites[node].watch
+    }
+
+    pub fn watches(&self) -> impl Iterator<Item = &Watch> + Clone {
+        self.sites.iter().map(|site| &site.watch)
+    }
+
+    /// Observe another workload: `ends` are its QPs, `connections` how many each node has.
+    pub fn watch_workload(&mut self, ends: HashMap<u32, (u32, u32)>, connections: &[usize], first_psn: u64) {
+        let (_, faults) = match_up(self.watches(), &self.ends);
+        self.past_faults.extend(faults);
+        self.ends = ends;
+        for (site, connections) in self.sites.iter_mut().zip(connections) {
+            site.watch.load(*connections, first_psn, self.now);
         }
     }
 
@@ -177,17 +174,18 @@ impl Fabric {
         debug_assert!(at >= self.now, "time goes forward");
         self.queue.pop();
         self.now = at;
-        self.watch.events += 1;
         let (node, slot) = ((key >> 32) as usize, key as u32);
+        let site = &mut self.sites[node];
+        site.watch.events += 1;
         if slot == TIMER_SLOT {
-            if self.wakes[node] == at {
-                self.wakes[node] = Time::NEVER;
-                self.nodes[node].handle_timeout(at);
+            if site.wake == at {
+                site.wake = Time::NEVER;
+                site.node.handle_timeout(at);
                 self.drain(node);
             }
             return Some(Step::Done);
         }
-        let index = self.incoming[(self.first_port[node] + slot) as usize];
+        let index = self.incoming[(site.first_port + slot) as usize];
         let direction = &mut self.directions[index as usize];
         if direction.next_arrival() != at {
             // The frame that was to arrive was cut off after all.
@@ -211,41 +209,46 @@ impl Fabric {
     /// Hand a frame to a port, at the current time.
     #[inline]
     pub fn receive_at(&mut self, node: usize, port: u16, frame: Frame) {
-        if self.nodes[node].is_host() && !frame.is_control() {
-            self.watch.tally(frame.is_packet()).delivered += 1;
+        let site = &mut self.sites[node];
+        if site.node.is_host() && !frame.is_control() {
+            site.watch.tally(frame.is_packet()).delivered += 1;
         }
-        self.nodes[node].handle_frame(port, frame, self.now);
+        site.node.handle_frame(port, frame, self.now);
         self.drain(node);
     }
 
     /// Put a frame of a host's kernel, come in at the far end already, on the link that leads to `port`: it has delay and loss to
     /// suffer like any other. Its time on the line has passed: the host shapes what its kernel sends.
     pub fn inject(&mut self, node: usize, port: u16, frame: Frame) {
-        let index = self.incoming[(self.first_port[node] + u32::from(port)) as usize];
-        self.watch.tally(frame.is_packet()).sent += 1;
+        let site = &mut self.sites[node];
+        let index = self.incoming[(site.first_port + u32::from(port)) as usize];
+        site.watch.tally(frame.is_packet()).sent += 1;
         self.put(index, frame, self.now);
     }
 
     /// Put a train of frames on the link of a host: now, or with `later` so long after the next start.
     pub fn inject_train(&mut self, host: usize, train: Train, later: bool) {
-        if let Node::Host(nic) = &mut self.nodes[host] {
-            nic.inject(train, later, self.now);
+        let now = self.now;
+        if let Some(nic) = self.nic_mut(host) {
+            nic.inject(train, later, now);
             self.drain(host);
         }
     }
 
     /// The direction that enters a port; `None` where nothing is plugged in.
     pub fn entering(&self, node: usize, port: u16) -> Option<usize> {
-        let index = self.incoming[(self.first_port[node] + u32::from(port)) as usize];
+        let index = self.incoming[(self.sites[node].first_port + u32::from(port)) as usize];
         (index != u32::MAX).then_some(index as usize)
     }
 
     /// Start the schedules of all loaded NICs, at the current time.
     pub fn start(&mut self) {
-        self.timeline.start(self.now);
-        for node in 0..self.nodes.len() {
-            if let Node::Host(nic) = &mut self.nodes[node] {
-                nic.start(self.now);
+        let now = self.now;
+        self.timeline.start(now);
+        for node in 0..self.sites.len() {
+            self.sites[node].watch.last_progress = self.now;
+            if let Some(nic) = self.nic_mut(node) {
+                nic.start(now);
                 self.drain(node);
             }
         }
@@ -288,16 +291,19 @@ impl Fabric {
         }
         if let Some(frame) = change.up.and_then(|up| direction.set_up(up, now)) {
             let packet = (!frame.is_control()).then_some(frame.is_packet());
-            self.watch.lost(sender, frame.priority, packet, Cause::Outage, now);
+            self.sites[sender.0 as usize].watch.lost(sender.1, frame.priority, packet, Cause::Outage, now);
         }
-        let port = self.nodes[sender.0 as usize].port_mut(sender.1);
-        if let Some(rate) = change.rate_bps.and_then(Rate::from_bps) {
+        let site = &mut self.sites[sender.0 as usize];
+        let port = site.node.port_mut(sender.1);
+        let rate = change.rate_bps.and_then(Rate::from_bps);
+        if let Some(rate) = rate {
             port.set_rate(rate);
         }
         if let Some(held) = change.drain {
             port.hold(held);
         }
-        self.watch.changed(sender, change, asked, now);
+        site.watch.changed(sender.1, rate, now);
+        self.impairments.push(Logged { change, asked_ps: asked.ps(), at_ps: now.ps() });
         self.drain(sender.0 as usize);
     }
 
@@ -305,16 +311,18 @@ impl Fabric {
     #[inline]
     fn drain(&mut self, node: usize) {
         let now = self.now;
+        let site = &mut self.sites[node];
         // Events first: what the node was told explains what it sends.
-        while let Some(event) = self.nodes[node].poll_event() {
-            self.watch.event(node as u32, &event, now);
+        while let Some(event) = site.node.poll_event() {
+            site.watch.event(&event, now);
         }
-        while let Some((port, frame)) = self.nodes[node].poll_transmit(now) {
+        while let Some((port, frame)) = self.sites[node].node.poll_transmit(now) {
             self.transmit(node, port, frame);
         }
-        let next = self.nodes[node].poll_timeout().max(now);
-        if next < self.wakes[node] {
-            self.wakes[node] = next;
+        let site = &mut self.sites[node];
+        let next = site.node.poll_timeout().max(now);
+        if next < site.wake {
+            site.wake = next;
             self.queue.push(Reverse((next, (node as u64) << 32 | u64::from(TIMER_SLOT))));
         }
     }
@@ -322,16 +330,21 @@ impl Fabric {
     #[inline]
     fn transmit(&mut self, node: usize, port: u16, frame: Frame) {
         let now = self.now;
-        self.watch.transmission(&Transmission { node: node as u32, port, at: now, frame: &frame });
-        if self.nodes[node].is_host() && !frame.is_control() {
-            self.watch.tally(frame.is_packet()).sent += 1;
+        let site = &mut self.sites[node];
+        let seen = Transmission { node: node as u32, port, at: now, frame: &frame };
+        site.watch.transmission(&seen);
+        if let Some(capture) = &mut self.capture {
+            capture.write(&seen);
         }
-        let index = self.outgoing[(self.first_port[node] + u32::from(port)) as usize];
+        if site.node.is_host() && !frame.is_control() {
+            site.watch.tally(frame.is_packet()).sent += 1;
+        }
+        let index = self.outgoing[(site.first_port + u32::from(port)) as usize];
         if index == u32::MAX {
             let packet = (!frame.is_control()).then_some(frame.is_packet());
-            return self.watch.lost((node as u32, port), frame.priority, packet, Cause::Outage, now);
+            return site.watch.lost(port, frame.priority, packet, Cause::Outage, now);
         }
-        let rate = self.nodes[node].ports()[usize::from(port)].rate();
+        let rate = site.node.ports()[usize::from(port)].rate();
         let sent = now + rate.serialisation(frame.wire_bytes());
         self.put(index, frame, sent);
     }
@@ -344,34 +357,12 @@ impl Fabric {
         let direction = &mut self.directions[index as usize];
         let idle = direction.next_arrival() == Time::NEVER;
         if let Err(cause) = direction.send(frame, now, sent) {
-            return self.watch.lost(self.senders[index as usize], priority, packet, cause, now);
+            let (node, port) = self.senders[index as usize];
+            return self.sites[node as usize].watch.lost(port, priority, packet, cause, now);
         }
         if idle {
             let key = u64::from(direction.to_node) << 32 | u64::from(direction.to_port);
             self.queue.push(Reverse((direction.next_arrival(), key)));
         }
-    }
-
-    /// NICs' packets inside the fabric, or kernels' frames: waiting in a queue or in flight on a link.
-    pub fn in_flight(&self, packets: bool) -> u64 {
-        let flying = self.directions.iter().flat_map(Direction::in_flight);
-        let switches = self.nodes.iter().filter(|node| !node.is_host());
-        let waiting = switches.flat_map(|node| node.ports()).flat_map(Port::frames_waiting);
-        flying.chain(waiting).filter(|frame| !frame.is_control() && frame.is_packet() == packets).count() as u64
-    }
-
-    /// Frames dropped by `cause` over all ports, of priorities that `select` chooses.
-    pub fn drops(&self, cause: Cause, select: impl Fn(usize, u16, usize) -> bool) -> u64 {
-        let mut total = 0;
-        for (node, state) in self.nodes.iter().enumerate() {
-            for (port, state) in state.ports().iter().enumerate() {
-                for (priority, counters) in state.counters.iter().enumerate() {
-                    if select(node, port as u16, priority) {
-                        total += counters.drops[cause as usize];
-                    }
-                }
-            }
-        }
-        total
     }
 }

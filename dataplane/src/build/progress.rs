@@ -1,0 +1,105 @@
+//! How a run gets on: when it is looked at, and when it is over.
+
+use super::Emulation;
+use crate::units::Time;
+
+/// How a slice of a run ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    Running,
+    Complete,
+    /// Nothing more will happen, or nothing has moved for longer than every retry takes.
+    Stalled,
+}
+
+/// When the virtual clock looks at a run: at whole multiples of a period of nominal time, once all that was due until then has taken
+/// place on every node, and nothing later. The period comes from the plan alone, so that where a run ends depends neither on how
+/// it is sliced nor on how many cores it has. A multiple up to which nothing happened since the last one is passed over.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    every: Time,
+    pub(crate) next: Time,
+}
+
+/// The shortest period, for fabrics of short links, and the longest. In between it is the delay of the longest link: cores that
+/// share a run need not meet more often than that.
+const LOOK_AT_LEAST_EVERY: Time = Time::from_ns(10_000_000);
+const LOOK_AT_MOST_EVERY: Time = Time::from_ns(100_000);
+
+impl Looks {
+    pub(super) fn new(delays: impl Iterator<Item = Time>) -> Looks {
+        let longest = delays.max().unwrap_or(Time::ZERO);
+        Looks { every: longest.clamp(LOOK_AT_MOST_EVERY, LOOK_AT_LEAST_EVERY), next: Time::ZERO }
+    }
+
+    pub(super) fn start(&mut self, now: Time) {
+        self.follow(now + Time::from_ps(1));
+    }
+
+    /// The next look is at the first multiple of the period at or after `event`.
+    pub(crate) fn follow(&mut self, event: Time) {
+        let every = self.every.ps();
+        self.next = Time::from_ps(event.ps().div_ceil(every).saturating_mul(every));
+    }
+}
+
+impl Emulation {
+    pub fn is_complete(&self) -> bool {
+        self.ranks.iter().all(|node| self.fabric.watch(*node).finished.is_some())
+    }
+
+    /// Nothing of the workload has moved for longer than every retry takes.
+    pub fn is_stalled(&self) -> bool {
+        !self.is_complete() && self.fabric.now() > self.fabric.last_progress() + self.patience
+    }
+
+    /// Whether the workload is over: every rank has finished and no frame is under way, or nothing moves any more.
+    pub fn progress(&self) -> Progress {
+        if self.is_stalled() {
+            Progress::Stalled
+        } else if self.is_complete() && self.fabric.in_flight(true) == 0 {
+            Progress::Complete
+        } else {
+            Progress::Running
+        }
+    }
+
+    /// Look at the run. This is the point at which all nodes can be seen at one nominal time: whatever watches a fabric as a whole
+    /// is called from here. The virtual clock comes by at its `Looks`, the real one whenever it is asked for progress.
+    pub fn look(&mut self) -> Progress {
+        self.progress()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn the_period_follows_the_longest_link_within_bounds() {
+        for (delays_ns, every_ns) in
+            [(&[][..], MS / 10), (&[1, 500], MS / 10), (&[500, 3 * MS / 2], 3 * MS / 2), (&[15 * MS], 10 * MS)]
+        {
+            let looks = Looks::new(delays_ns.iter().map(|ns| Time::from_ns(*ns)));
+            assert_eq!(looks.every, Time::from_ns(every_ns), "{delays_ns:?}");
+        }
+    }
+
+    #[test]
+    fn looks_lie_on_the_grid_and_a_start_is_before_the_next() {
+        let mut looks = Looks::new([].into_iter());
+        let grid = Time::from_ns(MS / 10);
+        looks.start(Time::ZERO);
+        assert_eq!(looks.next, grid);
+        looks.start(grid);
+        assert_eq!(looks.next, grid + grid);
+        looks.follow(grid + grid);
+        assert_eq!(looks.next, grid + grid);
+        looks.follow(Time::from_ns(MS));
+        assert_eq!(looks.next, Time::from_ns(MS));
+        looks.follow(Time::NEVER);
+        assert_eq!(looks.next, Time::NEVER);
+    }
+}

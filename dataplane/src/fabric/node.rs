@@ -1,0 +1,81 @@
+//! A node, switch or host, by its five verbs.
+
+use crate::event::Event;
+use crate::frame::Frame;
+use crate::nic::Nic;
+use crate::port::Port;
+use crate::switch::Switch;
+use crate::units::Time;
+
+#[derive(Debug)]
+pub enum Node {
+    Switch(Box<Switch>),
+    Host(Box<Nic>),
+}
+
+impl Node {
+    #[inline]
+    pub(super) fn handle_frame(&mut self, port: u16, frame: Frame, now: Time) {
+        match self {
+            Node::Switch(switch) => switch.handle_frame(port, frame, now),
+            Node::Host(nic) => nic.handle_frame(frame, now),
+        }
+    }
+
+    #[inline]
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        match self {
+            Node::Switch(switch) => switch.handle_timeout(now),
+            Node::Host(nic) => nic.handle_timeout(now),
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
+        match self {
+            Node::Switch(switch) => switch.poll_transmit(now),
+            Node::Host(nic) => nic.poll_transmit(now).map(|frame| (0, frame)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll_timeout(&self) -> Time {
+        match self {
+            Node::Switch(switch) => switch.poll_timeout(),
+            Node::Host(nic) => nic.poll_timeout(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        match self {
+            Node::Switch(switch) => switch.poll_event(),
+            Node::Host(nic) => nic.poll_event(),
+        }
+    }
+
+    pub fn ports(&self) -> &[Port] {
+        match self {
+            Node::Switch(switch) => switch.ports(),
+            Node::Host(nic) => std::slice::from_ref(nic.port()),
+        }
+    }
+
+    pub(super) fn port_mut(&mut self, port: u16) -> &mut Port {
+        match self {
+            Node::Switch(switch) => switch.port_mut(port),
+            Node::Host(nic) => nic.port_mut(),
+        }
+    }
+
+    pub(super) fn nic_mut(&mut self) -> Option<&mut Nic> {
+        match self {
+            Node::Host(nic) => Some(nic),
+            Node::Switch(_) => None,
+        }
+    }
+
+    pub fn is_host(&self) -> bool {
+        matches!(self, Node::Host(_))
+    }
+}

@@ -1,0 +1,79 @@
+//! What concerns several nodes of a fabric, put together from their observers and their ports.
+
+use super::{match_up, Fabric, Node, MAX_VIOLATIONS};
+use crate::event::Cause;
+use crate::link::Direction;
+use crate::port::Port;
+use crate::units::Time;
+use crate::watch::{fold, Flow, Tally, Violation};
+
+/// Sums over all nodes.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Totals {
+    pub events: u64,
+    pub frame_hops: u64,
+    pub packets: Tally,
+    pub kernel_frames: Tally,
+}
+
+impl Fabric {
+    pub fn totals(&self) -> Totals {
+        self.watches().fold(Totals::default(), |sum, watch| Totals {
+            events: sum.events + watch.events,
+            frame_hops: sum.frame_hops + watch.frame_hops,
+            packets: sum.packets.with(&watch.packets),
+            kernel_frames: sum.kernel_frames.with(&watch.kernel_frames),
+        })
+    }
+
+    /// The hash of everything that happened, node by node.
+    pub fn hash(&self) -> u64 {
+        self.watches().fold(0, |hash, watch| fold(hash, watch.hash()))
+    }
+
+    /// When the workload last got on.
+    pub fn last_progress(&self) -> Time {
+        self.watches().map(|watch| watch.last_progress).max().unwrap_or(Time::ZERO)
+    }
+
+    /// The flows of the loaded workload so far, and the first violations of invariants with the number of all.
+    pub fn findings(&self) -> (Vec<Flow>, Vec<String>, u64) {
+        let (flows, mut faults) = match_up(self.watches(), &self.ends);
+        let kept: u64 = self.watches().map(|watch| watch.violations.len() as u64).sum();
+        let seen: u64 = self.watches().map(|watch| watch.violation_count).sum();
+        let unkept = seen - kept;
+        faults.extend(self.past_faults.iter().cloned());
+        for (watch, node) in self.watches().zip(0..) {
+            let violation = |(at, text): &(Time, String)| Violation { at: *at, node, text: text.clone() };
+            faults.extend(watch.violations.iter().map(violation));
+        }
+        faults.sort_by_key(|fault| (fault.at, fault.node));
+        let count = faults.len() as u64 + unkept;
+        let text =
+            |fault: &Violation| format!("{} at {} ps: {}", self.names[fault.node as usize], fault.at.ps(), fault.text);
+        (flows, faults.iter().take(MAX_VIOLATIONS).map(text).collect(), count)
+    }
+
+    /// NICs' packets inside the fabric, or kernels' frames: waiting in a queue or in flight on a link.
+    pub fn in_flight(&self, packets: bool) -> u64 {
+        let flying = self.directions.iter().flat_map(Direction::in_flight);
+        let switches = self.nodes().filter(|node| !node.is_host());
+        let waiting = switches.flat_map(Node::ports).flat_map(Port::frames_waiting);
+        flying.chain(waiting).filter(|frame| !frame.is_control() && frame.is_packet() == packets).count() as u64
+    }
+
+    /// Frames dropped by `cause` over all ports, of priorities that `select` chooses.
+    pub fn drops(&self, cause: Cause, select: impl Fn(usize, u16, usize) -> bool) -> u64 {
+        let mut total = 0;
+        for (node, state) in self.nodes().enumerate() {
+            for (port, state) in state.ports().iter().enumerate() {
+                for (priority, counters) in state.counters.iter().enumerate() {
+                    if select(node, port as u16, priority) {
+                        total += counters.drops[cause as usize];
+                    }
+                }
+            }
+        }
+        total
+    }
+}

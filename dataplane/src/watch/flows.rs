@@ -1,0 +1,73 @@
+//! Messages from end to end: what the sending node posted and what the receiving node saw arrive, put together.
+
+use std::collections::HashMap;
+
+use super::Watch;
+use crate::units::Time;
+
+/// One message of a workload on its way from rank to rank.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    pub src: u32,
+    pub dst: u32,
+    pub bytes: u64,
+    pub start: Time,
+    pub completion: Option<Time>,
+}
+
+/// A message as one end saw it: posted there, or arrived there.
+#[derive(Copy, Clone, Debug)]
+pub struct Sighting {
+    pub qpn: u32,
+    pub message: u64,
+    pub bytes: u64,
+    pub at: Time,
+}
+
+/// A broken invariant: where, when, what.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub at: Time,
+    pub node: u32,
+    pub text: String,
+}
+
+/// Put both ends' sightings together. `ends` has the two nodes of each QP number; others are ignored.
+///
+/// Flows come in the order in which they were posted: by time, then by node. Faults are messages that were posted or arrived twice,
+/// arrived without having been posted, or with other bytes.
+pub fn match_up<'a>(
+    watches: impl Iterator<Item = &'a Watch> + Clone,
+    ends: &HashMap<u32, (u32, u32)>,
+) -> (Vec<Flow>, Vec<Violation>) {
+    let mut faults = Vec::new();
+    let mut fault = |node: u32, seen: &Sighting, what: &str| {
+        let text = format!("QP {}: message {} {what}", seen.qpn, seen.message);
+        faults.push(Violation { at: seen.at, node, text });
+    };
+    let peer = |node: u32, qpn: u32| ends.get(&qpn).map(|&(a, b)| if a == node { b } else { a });
+    let nodes = || watches.clone().zip(0u32..);
+    let mut posted: Vec<(u32, &Sighting)> =
+        nodes().flat_map(|(watch, node)| watch.posted.iter().map(move |seen| (node, seen))).collect();
+    posted.sort_by_key(|(node, seen)| (seen.at, *node));
+    let (mut flows, mut places) = (Vec::with_capacity(posted.len()), HashMap::with_capacity(posted.len()));
+    for (src, seen) in posted {
+        let Some(dst) = peer(src, seen.qpn) else { continue };
+        if places.insert((src, seen.qpn, seen.message), flows.len()).is_some() {
+            fault(src, seen, "posted twice");
+        }
+        flows.push(Flow { src, dst, bytes: seen.bytes, start: seen.at, completion: None });
+    }
+    for (node, seen) in nodes().flat_map(|(watch, node)| watch.arrived.iter().map(move |seen| (node, seen))) {
+        let Some(src) = peer(node, seen.qpn) else { continue };
+        match places.get(&(src, seen.qpn, seen.message)).map(|place: &usize| &mut flows[*place]) {
+            None => fault(node, seen, "arrived but was never posted"),
+            Some(flow) if flow.completion.is_some() => fault(node, seen, "arrived twice"),
+            Some(flow) if flow.bytes != seen.bytes => {
+                fault(node, seen, &format!("has {} bytes of {}", seen.bytes, flow.bytes));
+            }
+            Some(flow) => flow.completion = Some(seen.at),
+        }
+    }
+    (flows, faults)
+}

@@ -1,0 +1,283 @@
+//! The observer of a run: event-log hash, messages, tallies, and the invariants checked in every run.
+//!
+//! Every node has an observer of its own, so that what is observed does not depend on which core ran the node; what concerns several
+//! of them (flows, totals) is put together when it is asked for.
+
+pub mod flows;
+
+use crate::event::{Cause, Event, Transmission};
+use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::units::{Rate, Time};
+use crate::wire::pfc::Pfc;
+use crate::wire::roce::Syndrome;
+
+pub use flows::{match_up, Flow, Sighting, Violation};
+
+/// Violations kept as text; the rest are counted only.
+pub const MAX_VIOLATIONS: usize = 20;
+
+/// Frames that hosts sent, that arrived at hosts, and that were dropped in between.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Tally {
+    pub sent: u64,
+    pub delivered: u64,
+    pub dropped: u64,
+}
+
+impl Tally {
+    /// Frames whose fate is known.
+    pub fn accounted(&self) -> u64 {
+        self.delivered + self.dropped
+    }
+
+    /// Both together.
+    pub fn with(&self, other: &Tally) -> Tally {
+        Tally {
+            sent: self.sent + other.sent,
+            delivered: self.delivered + other.delivered,
+            dropped: self.dropped + other.dropped,
+        }
+    }
+}
+
+/// The checker's own idea of when a priority is paused, kept apart from the port's.
+#[derive(Copy, Clone, Default, Debug)]
+struct PauseWindow {
+    from: Time,
+    until: Time,
+}
+
+/// A port as the checker knows it.
+#[derive(Debug)]
+struct WatchedPort {
+    rate: Rate,
+    response: Time,
+    windows: [PauseWindow; PRIORITIES],
+    /// Some window may still be open.
+    paused: bool,
+    /// Frames that the link behind the port lost, by priority: corrupted, and because it was down.
+    lost: [u64; PRIORITIES],
+    cut: [u64; PRIORITIES],
+}
+
+/// Watches a node; all of it is derived from transmissions and events, nothing feeds back into the node.
+#[derive(Debug)]
+pub struct Watch {
+    /// Events taken from the queue for it, frames that it put on a link.
+    pub events: u64,
+    pub frame_hops: u64,
+    /// What became of the NICs' packets, and of the frames of the hosts' kernels (real clock only), as far as it happened here.
+    pub packets: Tally,
+    pub kernel_frames: Tally,
+    hash: u64,
+    ports: Vec<WatchedPort>,
+    /// By connection: the PSN that must be accepted next.
+    expected: Vec<u64>,
+    /// Messages posted here, and arrived here, since the workload was loaded.
+    pub posted: Vec<Sighting>,
+    pub arrived: Vec<Sighting>,
+    pub finished: Option<Time>,
+    pub last_progress: Time,
+    /// The first violations, and how many there were.
+    pub violations: Vec<(Time, String)>,
+    pub violation_count: u64,
+}
+
+impl Watch {
+    /// Watch a node whose ports have these rates and response times.
+    pub fn new(ports: Vec<(Rate, Time)>) -> Watch {
+        let watched = |(rate, response): (Rate, Time)| WatchedPort {
+            rate,
+            response,
+            windows: Default::default(),
+            paused: false,
+            lost: [0; PRIORITIES],
+            cut: [0; PRIORITIES],
+        };
+        Watch {
+            events: 0,
+            frame_hops: 0,
+            packets: Tally::default(),
+            kernel_frames: Tally::default(),
+            hash: 0,
+            expected: Vec::new(),
+            ports: ports.into_iter().map(watched).collect(),
+            posted: Vec::new(),
+            arrived: Vec::new(),
+            finished: None,
+            last_progress: Time::ZERO,
+            violations: Vec::new(),
+            violation_count: 0,
+        }
+    }
+
+    /// Forget the messages of the last workload; the node has so many connections in the next one.
+    pub fn load(&mut self, connections: usize, first_psn: u64, now: Time) {
+        self.expected = vec![first_psn; connections];
+        self.posted.clear();
+        self.arrived.clear();
+        self.finished = None;
+        self.last_progress = now;
+    }
+
+    /// The tally of the NICs' packets, or of the kernels' frames.
+    #[inline]
+    pub fn tally(&mut self, packet: bool) -> &mut Tally {
+        if packet {
+            &mut self.packets
+        } else {
+            &mut self.kernel_frames
+        }
+    }
+
+    /// The hash of everything that happened here.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Frames of a priority that the link behind a port lost to `Cause::Link` or `Cause::Outage`.
+    pub fn lost_frames(&self, port: usize, priority: usize, cause: Cause) -> u64 {
+        let port = &self.ports[port];
+        if cause == Cause::Outage {
+            port.cut[priority]
+        } else {
+            port.lost[priority]
+        }
+    }
+
+    #[inline]
+    fn note(&mut self, at: Time, what: u64) {
+        self.hash = fold(self.hash ^ at.ps(), what);
+    }
+
+    /// The link behind `port` changed, perhaps to another rate.
+    pub fn changed(&mut self, port: u16, rate: Option<Rate>, at: Time) {
+        self.note(at, 0x20 | u64::from(port) << 8);
+        if let Some(rate) = rate {
+            self.ports[usize::from(port)].rate = rate;
+        }
+    }
+
+    /// A frame starts on a link.
+    #[inline]
+    pub fn transmission(&mut self, seen: &Transmission<'_>) {
+        self.frame_hops += 1;
+        let place = u64::from(seen.port) << 32 | u64::from(seen.frame.len) << 8 | u64::from(seen.frame.priority);
+        self.hash = fold(fold(self.hash ^ seen.at.ps(), place), digest(seen.frame));
+        let port = &self.ports[usize::from(seen.port)];
+        if port.paused && !seen.frame.is_control() {
+            let window = port.windows[usize::from(seen.frame.priority & 7)];
+            let obeys = seen.frame.ingress != Frame::OUTSIDE;
+            if obeys && window.from <= seen.at && seen.at < window.until {
+                let priority = seen.frame.priority;
+                self.violate(
+                    seen.at,
+                    format!("port {}: a frame of priority {priority} starts while paused", seen.port),
+                );
+            }
+        }
+    }
+
+    /// The link behind a port lost a frame: a NIC's packet, a kernel's frame, or (`packet` `None`) a control frame, which is in no tally.
+    pub fn lost(&mut self, port: u16, priority: Priority, packet: Option<bool>, cause: Cause, now: Time) {
+        let watched = &mut self.ports[usize::from(port)];
+        let counters = if cause == Cause::Outage { &mut watched.cut } else { &mut watched.lost };
+        counters[usize::from(priority & 7)] += 1;
+        if let Some(packet) = packet {
+            self.tally(packet).dropped += 1;
+        }
+        self.note(now, 0x10 | u64::from(port) << 8);
+    }
+
+    /// The node reports an event.
+    pub fn event(&mut self, event: &Event, now: Time) {
+        match *event {
+            Event::Dropped { port, priority, cause, packet } => {
+                self.tally(packet).dropped += 1;
+                self.note(now, u64::from(port) << 16 | u64::from(priority) << 8 | cause as u64);
+            }
+            Event::PauseReceived { port, pfc } => self.pause(port, &pfc, now),
+            Event::Accepted { qp, psn } => self.accepted(qp, psn, now),
+            Event::SendPosted { qpn, message, bytes } => {
+                self.posted.push(Sighting { qpn, message, bytes, at: now });
+            }
+            Event::MessageArrived { qpn, message, bytes } => {
+                self.arrived.push(Sighting { qpn, message, bytes, at: now });
+            }
+            Event::SendFinished { .. } => self.last_progress = now,
+            Event::QpFailed { .. } => {}
+            Event::RankFinished => {
+                self.last_progress = now;
+                if self.finished.replace(now).is_some() {
+                    self.violate(now, "the rank finished twice".into());
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn accepted(&mut self, qp: u32, psn: u64, now: Time) {
+        self.last_progress = now;
+        let Some(expected) = self.expected.get_mut(qp as usize) else {
+            return self.violate(now, format!("connection {qp}: PSN {psn} accepted, none was loaded"));
+        };
+        let wanted = std::mem::replace(expected, psn + 1);
+        if wanted != psn {
+            self.violate(now, format!("connection {qp}: PSN {psn} accepted, {wanted} was due"));
+        }
+    }
+
+    fn pause(&mut self, port: u16, pfc: &Pfc, now: Time) {
+        let watched = &mut self.ports[usize::from(port)];
+        for (priority, window) in watched.windows.iter_mut().enumerate() {
+            if pfc.class_enable & (1 << priority) == 0 {
+                continue;
+            }
+            let until = now + watched.rate.quanta(pfc.quanta[priority]);
+            let running = now < window.until;
+            if pfc.quanta[priority] == 0 {
+                window.until = window.until.min(now);
+            } else {
+                let from = if running { window.from } else { now + watched.response };
+                *window = PauseWindow { from, until };
+            }
+        }
+        watched.paused = watched.windows.iter().any(|window| now < window.until);
+    }
+
+    fn violate(&mut self, at: Time, text: String) {
+        self.violation_count += 1;
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push((at, text));
+        }
+    }
+}
+
+/// A number that differs for any two frames that differ in what matters to the log.
+#[inline]
+fn digest(frame: &Frame) -> u64 {
+    match &frame.body {
+        Body::Roce(packet) => {
+            let stations = u64::from(frame.src.0) << 32 | u64::from(frame.dst.0);
+            let numbers = u64::from(packet.psn) << 32 | u64::from(packet.dst_qp) << 8 | packet.opcode as u64;
+            let negative = !matches!(packet.syndrome, Syndrome::Ack { .. });
+            let flags = u64::from(negative) << 3 | u64::from(packet.ack_request) << 2 | u64::from(frame.ecn);
+            fold(stations, numbers) ^ flags
+        }
+        Body::Pause(pfc) => {
+            pfc.quanta.iter().fold(u64::from(pfc.class_enable), |hash, quanta| fold(hash, u64::from(*quanta)))
+        }
+        Body::Credit(credit) => {
+            let counts = u64::from(credit.sent) << 32 | u64::from(credit.limit);
+            fold(counts, u64::from(credit.priority) << 1 | u64::from(credit.request))
+        }
+        Body::Opaque => u64::from(frame.src.0) << 32 | u64::from(frame.dst.0),
+    }
+}
+
+/// Fold two words into one by a wide multiplication: order matters, and no bit is lost for good.
+#[inline]
+pub fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xe703_7ed1_a0b4_28db);
+    (product as u64) ^ ((product >> 64) as u64)
+}
