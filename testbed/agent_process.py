@@ -15,7 +15,7 @@ from testbed import local_agent
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
-from testbed.drivers.netns import NetnsDriver
+from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError, UsageError
 from testbed.execution import Engine
 from testbed.execution import Progress as Where
@@ -72,7 +72,7 @@ def serve_broker(address: BrokerAddress, name: str) -> None:
 
 def make_owner() -> LabOwner:
     """Make the owner of this machine's labs."""
-    return LabOwner(NetnsDriver(), _open_fabric, _execute)
+    return LabOwner(DockerDriver(), _open_fabric, _execute)
 
 
 def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:

@@ -25,6 +25,7 @@ from testbed.commands import (
     doctor,
     execute,
     headroom,
+    images,
     impair,
     inspect,
     profiles,
@@ -56,6 +57,7 @@ app.command("inspect")(inspect.inspect)
 app.command("exec", context_settings={"ignore_unknown_options": True})(execute.execute)
 app.command("capture")(capture.capture)
 app.add_typer(impair.app, name="impair")
+app.add_typer(images.app, name="images")
 app.command("destroy")(destroy.destroy)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)

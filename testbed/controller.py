@@ -15,7 +15,7 @@ from typing import Any
 
 from testbed import bus, emulation, kernel, local_agent
 from testbed.bus import BrokerAddress, BusError, Caller
-from testbed.drivers.netns import NetnsDriver
+from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.execution import Outcome
 from testbed.trial import Trial, outcome_from
@@ -133,7 +133,7 @@ async def _destroy(target: Target, caller: Caller | None, lab: str) -> Document:
                 raise
     if not target.is_local:
         raise BusError(f"agent {target.agent} cannot be reached")
-    return {"lab": lab, "changed": bool(NetnsDriver().destroy(lab))}
+    return {"lab": lab, "changed": bool(DockerDriver().destroy(lab))}
 
 
 def destroy_all(target: Target) -> list[Document]:
@@ -161,7 +161,7 @@ def destroy_all(target: Target) -> list[Document]:
             raise
     if target.is_local:
         local_agent.stop(local_agent.default_state_dir())
-        for lab in NetnsDriver().destroy_all():
+        for lab in DockerDriver().destroy_all():
             gone[lab] = {"lab": lab, "changed": True}
     return [gone[lab] for lab in sorted(gone)]
 
@@ -172,7 +172,7 @@ def inspect(target: Target, lab: str | None) -> list[Document]:
     async def work() -> list[Document]:
         async with _found(target) as caller:
             if caller is None:
-                rows = NetnsDriver().list_labs()
+                rows = DockerDriver().list_labs()
                 return [{"lab": name, "state": "broken", "nodes": nodes} for name, nodes in rows.items()]
             names = [row["lab"] for row in (await caller.request("list"))["labs"]]
             chosen = [name for name in names if lab in (None, name)]
@@ -204,12 +204,12 @@ def impair(
 
 def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:
     """Run a program in a node of a lab on this machine, broken or not; return its exit status."""
-    labs = NetnsDriver().list_labs()
+    labs = DockerDriver().list_labs()
     if lab not in labs:
         raise UsageError(f"no lab {lab} is deployed on this machine")
     if node not in labs[lab]:
         raise UsageError(f"lab {lab} has no node {node}; it has {', '.join(labs[lab])}")
-    return NetnsDriver().exec_in(lab, node, argv)
+    return DockerDriver().exec_in(lab, node, argv)
 
 
 def capture_points(lab: str, node: str, port: str) -> list[Document]:

@@ -193,8 +193,9 @@ class Experiment(FileModel):
     """An experiment; `topology` is what `load_lab` takes.
 
     `emulation`: who imposes delay and loss under the real clock. `auto` is the kernel's netem where there is one, and the
-    data plane (`native`) where there is none or a link asks for what netem cannot do. `prices` make the result say what a
-    petabyte costs. `sweep` is for `testbed sweep` alone.
+    data plane (`native`) where there is none or a link asks for what netem cannot do. `driver`: what a node is there, a
+    network namespace or a container. `prices` make the result say what a petabyte costs. `sweep` is for `testbed sweep`
+    alone.
     """
 
     topology: str
@@ -202,6 +203,7 @@ class Experiment(FileModel):
     seed: Seed = 1
     dilation: Annotated[int | Auto, *_whole_or_auto(1, 10**6)] = AUTO
     emulation: Literal["auto", "netem", "native"] = AUTO
+    driver: Literal["netns", "docker"] = "netns"
     lossless: Lossless = Lossless()
     transport: Transport = Transport()
     workload: Workload = Workload()

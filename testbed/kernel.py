@@ -37,6 +37,7 @@ from testbed.netlink import Netlink
 NAMESPACE_DIRECTORY = "/run/netns"
 _LOCK_DIRECTORY = "/run"
 _PREFIX = "testbed-"
+_CONTAINED = ":docker"
 _MARK_MODE = stat.S_ISVTX
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -61,6 +62,8 @@ class Namespace:
     node: str
     fd: int
     netlink: Netlink
+    contained: bool = False
+    """It is that of a container."""
 
     @property
     def path(self) -> str:
@@ -73,9 +76,9 @@ class Namespace:
         os.close(self.fd)
 
 
-def label(lab: str, node: str) -> str:
-    """Return the alias that makes a namespace ours."""
-    return f"testbed:{lab}:{node}"
+def label(lab: str, node: str, contained: bool = False) -> str:
+    """Return the alias that makes a namespace ours, and says whether it is that of a container."""
+    return f"testbed:{lab}:{node}{_CONTAINED if contained else ''}"
 
 
 def namespace_path(lab: str, node: str) -> str:
@@ -153,10 +156,24 @@ def create_namespaces(lab: str, nodes: Sequence[str], made: list[Namespace]) -> 
 
     def work() -> None:
         for node in nodes:
-            made.append(_create(lab, node))
+            unshare_network()
+            made.append(_name(lab, node, contained=False))
 
     _prepare_directory()
     _allow_descriptors(len(nodes))
+    in_thread(work)
+
+
+def adopt_namespaces(lab: str, processes: Sequence[tuple[str, int]], made: list[Namespace]) -> None:
+    """Do as `create_namespaces` with those that the processes of containers live in: (node, process id)."""
+
+    def work() -> None:
+        for node, process in processes:
+            enter(f"/proc/{process}/ns/net")
+            made.append(_name(lab, node, contained=True))
+
+    _prepare_directory()
+    _allow_descriptors(len(processes))
     in_thread(work)
 
 
@@ -169,22 +186,22 @@ def _allow_descriptors(namespaces: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
 
 
-def _create(lab: str, node: str) -> Namespace:
+def _name(lab: str, node: str, contained: bool) -> Namespace:
+    """Label the calling thread's namespace and give it a name."""
     path = namespace_path(lab, node)
-    unshare_network()
     with ExitStack() as undo:
         fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         undo.callback(os.close, fd)
         socket = undo.enter_context(Netlink())
         _write_sysctl("ipv6/conf/all/disable_ipv6", "1")
         _write_sysctl("ipv4/ip_forward", "0")  # a new namespace takes its value from the first one
-        socket.apply([netlink.set_link(netlink.LOOPBACK_INDEX, up=False, alias=label(lab, node))])
+        socket.apply([netlink.set_link(netlink.LOOPBACK_INDEX, up=False, alias=label(lab, node, contained))])
         _mark(path)
         undo.callback(os.unlink, path)
         source = f"/proc/self/fd/{fd}"
         check(libc.mount(source.encode(), path.encode(), b"none", MS_BIND, None), f"bind namespace {path}")
         undo.pop_all()
-    return Namespace(lab, node, fd, socket)
+    return Namespace(lab, node, fd, socket, contained)
 
 
 def _write_sysctl(name: str, value: str) -> None:
@@ -249,10 +266,12 @@ def _open(path: str) -> Namespace | None:
         os.close(fd)
         return None  # not a network namespace
     socket = Netlink()
-    owner, _, rest = netlink.read_link(socket, netlink.LOOPBACK_INDEX).alias.partition(":")
+    alias = netlink.read_link(socket, netlink.LOOPBACK_INDEX).alias
+    contained = alias.endswith(_CONTAINED)
+    owner, _, rest = alias.removesuffix(_CONTAINED).partition(":")
     lab, _, node = rest.partition(":")
     if owner == "testbed" and path == f"{NAMESPACE_DIRECTORY}/{_PREFIX}{lab}-{node}":
-        return Namespace(lab, node, fd, socket)
+        return Namespace(lab, node, fd, socket, contained)
     socket.close()
     os.close(fd)
     return None

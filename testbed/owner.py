@@ -55,6 +55,9 @@ class LabDriver(Protocol):
     def list_labs(self) -> dict[str, list[str]]:
         """Return the labs in the system and their nodes."""
 
+    def faults(self, lab: str) -> dict[str, str]:
+        """Say what is wrong with nodes of a lab that stands, by node."""
+
     def namespace_path(self, lab: str, node: str) -> str:
         """Return where the namespace of a node is."""
 
@@ -270,8 +273,11 @@ class LabOwner:
             present = self._labs.get(lab)
             row: Document = {"lab": lab, "state": "running" if present else "broken", "nodes": sorted(nodes)}
             if present:
+                row["driver"] = present.plan.get("driver", "netns")
                 row["dilation"] = present.dilation
                 row["busy"] = present.lock.locked()
+                if faults := self._driver.faults(lab):
+                    row |= {"state": "broken", "faults": faults}
             rows.append(row)
         return rows
 

@@ -110,15 +110,20 @@ class _Compiler:
     def plan(self) -> Plan:
         # Who imposes the links is for the driver to read, and only where there is one.
         asked = self.experiment.emulation if self.experiment.clock == "real" else AUTO
+        contained = self.experiment.clock == "real" and self.experiment.driver == "docker"
         return {
             "schema": SCHEMA,
             "lab": self.lab.name,
             "seed": self.experiment.seed,
             **({"emulation": asked} if asked != AUTO else {}),
+            **({"driver": "docker"} if contained else {}),
             "stations": [*self._stations("nic"), *self._stations("kernel")],
-            "nodes": [self._host(node) if isinstance(node, Host) else self._switch(node) for node in self.lab.nodes],
+            "nodes": [self._node(node) | (_container(node) if contained else {}) for node in self.lab.nodes],
             "links": [self._link(link) for link in self.lab.links],
         }
+
+    def _node(self, node: Host | Switch) -> Plan:
+        return self._host(node) if isinstance(node, Host) else self._switch(node)
 
     def _response(self, rate_bps: int) -> int:
         given = self.experiment.lossless.response
@@ -202,3 +207,7 @@ class _Compiler:
 
     def _place(self, end: Endpoint) -> list[int]:
         return [self.node_index[end.node], self.lab.ports[end.node].index(end.port)]
+
+
+def _container(node: Host | Switch) -> Plan:
+    return {"container": node.container.model_dump()}

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 import topologies
 from testbed import lab_checks, models, units
+from testbed.container_settings import DEFAULT_IMAGES, Container, ContainerSettings, container_of
 from testbed.errors import TopologyError, UsageError, nearest
 from testbed.lab_routes import PortNames, check_routes, stated_routes
 from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
@@ -102,18 +103,26 @@ class LinkSettings(OpticalSettings):
     mtu: Mtu | None = None
 
 
-class Defaults(SwitchSettings, HostSettings, LinkSettings):
+class Defaults(SwitchSettings, HostSettings, LinkSettings, ContainerSettings):
     """Settings for all nodes and links that do not say otherwise."""
+
+
+class SwitchKind(NamedSwitchSettings, ContainerSettings):
+    """Settings of switches."""
+
+
+class HostKind(HostSettings, ContainerSettings):
+    """Settings of hosts."""
 
 
 class Kinds(FileModel):
     """Settings for all nodes of a kind that do not say otherwise."""
 
-    switch: NamedSwitchSettings = NamedSwitchSettings()
-    host: HostSettings = HostSettings()
+    switch: SwitchKind = SwitchKind()
+    host: HostKind = HostKind()
 
 
-class NodeEntry(NamedSwitchSettings, HostSettings):
+class NodeEntry(NamedSwitchSettings, HostSettings, ContainerSettings):
     """A node as written in the file. `routes` of a switch say, by host, the port or ports by which it forwards to it."""
 
     kind: Literal["switch", "host"]
@@ -183,6 +192,7 @@ class Switch(Resolved):
     lossy_alpha_log2: int | None = None
     lossy_reserve_bytes: int = 0
     lossy_pool_bytes: int = 0
+    container: Container = Container(image=DEFAULT_IMAGES["switch"])
 
 
 class Host(Resolved):
@@ -191,6 +201,7 @@ class Host(Resolved):
     name: str
     kind: Literal["host"] = "host"
     nic_rate_bps: int
+    container: Container = Container(image=DEFAULT_IMAGES["host"])
 
 
 class Link(Resolved):
@@ -314,10 +325,13 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
                 Layer(("topology", "kinds", "switch"), body.kinds.switch),
                 Layer(("topology", "nodes", name), entry),
             )
-            nodes[name] = Switch(**switch_figures(name, layers, found), routes=entry.routes)
+            container = container_of("switch", body.defaults, body.kinds.switch, entry)
+            figures = switch_figures(name, layers, found)
+            nodes[name] = Switch(**figures, routes=entry.routes, container=container)
         else:
             host = body.kinds.host.model_dump(exclude_none=True)
-            nodes[name] = _host(name, lab_checks.merge(defaults, host, entry.model_dump(exclude_none=True)))
+            settings = lab_checks.merge(defaults, host, entry.model_dump(exclude_none=True))
+            nodes[name] = _host(name, settings, container_of("host", body.defaults, body.kinds.host, entry))
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
     pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
     check_circuits(parsed.circuits, pairs, catalogue, found)
@@ -337,9 +351,9 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
     return lab
 
 
-def _host(name: str, settings: Mapping[str, Any]) -> Host:
+def _host(name: str, settings: Mapping[str, Any], container: Container) -> Host:
     rate = settings.get("nic", {}).get("rate") or settings.get("rate") or DEFAULT_RATE_BPS
-    return Host(name=name, nic_rate_bps=rate)
+    return Host(name=name, nic_rate_bps=rate, container=container)
 
 
 def _link(

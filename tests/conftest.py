@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-LIVE_FOLDERS = (ROOT / "tests" / "live", ROOT / "tests" / "parity")
+LIVE_FOLDERS = (ROOT / "tests" / "live", ROOT / "tests" / "parity", ROOT / "tests" / "docker")
 IN_CI = bool(os.environ.get("CI"))
 IS_ROOT = os.geteuid() == 0
 DESELECTED = pytest.StashKey[int]()

@@ -78,6 +78,18 @@ EmulationOption = Annotated[
 ]
 
 
+class DriverChoice(enum.StrEnum):
+    """What a node is under the real clock."""
+
+    netns = "netns"
+    docker = "docker"
+
+
+DriverOption = Annotated[
+    DriverChoice | None, typer.Option("--driver", help="what a node is: a network namespace, or a container")
+]
+
+
 def console() -> Console:
     """Return where results for people go. In a pipe there is no edge to wrap lines at."""
     return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
@@ -166,9 +178,10 @@ def new_directory(name: str) -> Path:
     return candidate
 
 
-def emulation_setting(option: EmulationChoice | None) -> list[str]:
-    """Return the option as a setting of the experiment."""
-    return [] if option is None else [f"emulation={option}"]
+def real_clock_settings(emulation: EmulationChoice | None, driver: DriverChoice | None) -> list[str]:
+    """Return the options as settings of the experiment."""
+    given = {"emulation": emulation, "driver": driver}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def read_dilation(option: str | None, trial: Trial) -> int:

@@ -6,16 +6,17 @@ import typer
 
 from testbed.commands.common import (
     DilationOption,
+    DriverOption,
     EmulationOption,
     Format,
     FormatOption,
     SeedOption,
     SetOption,
     TopologyOption,
-    emulation_setting,
     print_json,
     read_dilation,
     read_trial,
+    real_clock_settings,
     target,
 )
 
@@ -25,6 +26,7 @@ def deploy(
     topology: TopologyOption = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
+    driver: DriverOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     format_: FormatOption = Format.table,
@@ -32,7 +34,7 @@ def deploy(
     """Bring a lab up under the real clock, and leave it up; the same lab again changes nothing."""
     from testbed import controller
 
-    trial = read_trial(None, topology, [*emulation_setting(emulation), *(set_ or [])], seed).under("real")
+    trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
     factor = read_dilation(dilation, trial)
     answer = controller.deploy(target(context), trial, factor)
     if format_ is Format.json:

@@ -41,8 +41,13 @@ def inspect(
 
 def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
     out = console()
-    state = row["state"] if row["state"] == "running" else "broken: it has no data plane; destroy or deploy it again"
-    facts = [f"agent {row['agent']}", f"dilation {row['dilation']}"] if row["state"] == "running" else []
+    state = row["state"]
+    if state != "running":
+        faults = [f"{node}: {fault}" for node, fault in row.get("faults", {}).items()] or ["it has no data plane"]
+        state = f"broken: {'; '.join(faults)}; destroy or deploy it again"
+    facts = (
+        [f"agent {row['agent']}", f"driver {row['driver']}", f"dilation {row['dilation']}"] if "dilation" in row else []
+    )
     out.print(f"lab {row['lab']}: {', '.join([state, *facts])}")
     stations = row.get("stations", [])
     table = Table(box=None, pad_edge=False)

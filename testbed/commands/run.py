@@ -17,6 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from testbed import report, result, trial
 from testbed.commands.common import (
     DilationOption,
+    DriverChoice,
+    DriverOption,
     EmulationOption,
     Format,
     FormatOption,
@@ -25,11 +27,11 @@ from testbed.commands.common import (
     StrictOption,
     TopologyOption,
     console,
-    emulation_setting,
     mind_cycles,
     new_directory,
     read_dilation,
     read_trial,
+    real_clock_settings,
     say,
     target,
 )
@@ -61,6 +63,7 @@ def run(
     clock: Annotated[ClockOption | None, typer.Option(help="auto: real where this machine can")] = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
+    driver: DriverOption = None,
     minbytes: Annotated[str | None, typer.Option("--minbytes", "-b", help="smallest size, as 1M or 400KB")] = None,
     maxbytes: Annotated[str | None, typer.Option("--maxbytes", "-e", help="largest size")] = None,
     stepfactor: Annotated[int | None, typer.Option("--stepfactor", "-f", help="from one size to the next")] = None,
@@ -77,11 +80,13 @@ def run(
     sizes = {"minbytes": minbytes, "maxbytes": maxbytes, "stepfactor": stepfactor, "iterations": iters}
     settings = [f"workload.{key}={value}" for key, value in sizes.items() if value is not None]
     # --set comes last: it may say the same more precisely.
-    subject = read_trial(what, topology, [*settings, *emulation_setting(emulation), *(set_ or [])], seed)
+    subject = read_trial(what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed)
     chosen = _choose_clock(clock, subject)
     subject = subject.under(chosen)
     if chosen == "virtual" and keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
+    if chosen == "virtual" and driver is DriverChoice.docker:
+        raise UsageError("--driver: under the virtual clock there are no containers")
     if chosen == "virtual" and emulation is not None:
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
     for note in pool_notes(subject.plan):

@@ -38,6 +38,9 @@ class Driver(Protocol):
     def list_labs(self) -> dict[str, list[str]]:
         """Return the labs on this machine and their nodes, as the system itself has them."""
 
+    def faults(self, lab: str) -> dict[str, str]:
+        """Say what is wrong with nodes of a lab that stands, by node; namespaces alone are never wrong."""
+
     def exec_in(self, lab: str, node: str, argv: Sequence[str]) -> int:
         """Run a program inside a node with this process's standard streams; return its exit status."""
 

@@ -34,11 +34,23 @@ class Interface:
     netem: Netem | None = None
 
 
+@dataclass(frozen=True)
+class Contained:
+    """What a node is made of where nodes are containers; a CPU limit of 0 is none. `hosts`: addresses by name."""
+
+    image: str
+    cpu_millis: int
+    memory_bytes: int
+    hosts: Mapping[str, str]
+
+
 @dataclass
 class Node:
     """What one namespace shall hold. `neighbours`: (interface index, address, MAC)."""
 
     name: str
+    kind: str
+    container: Contained | None = None
     interfaces: list[Interface] = field(default_factory=list)
     neighbours: list[tuple[int, str, str]] = field(default_factory=list)
 
@@ -59,8 +71,9 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
     `imposed`: what netem does at the ends of links that are its own.
     """
     lab = str(plan["lab"])
-    nodes = [Node(node["name"]) for node in plan["nodes"]]
     speakers = {(entry["node"], entry["port"]): entry for entry in plan["stations"] if entry["kind"] == "kernel"}
+    hosts = {plan["nodes"][number]["name"]: entry["ip"] for (number, _port), entry in speakers.items()}
+    nodes = [_node(node, hosts) for node in plan["nodes"]]
     layout = Layout(lab, int(plan.get("prefix_length", DEFAULT_PREFIX_LENGTH)), nodes, [])
     for link in plan["links"]:
         if link["medium"] != "veth":
@@ -79,6 +92,11 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
                 others = [other for other in speakers.values() if other is not speaker]
                 nodes[number].neighbours += [(interface.index, other["ip"], other["mac"]) for other in others]
     return layout
+
+
+def _node(node: Mapping[str, Any], hosts: Mapping[str, str]) -> Node:
+    settings = node.get("container")
+    return Node(node["name"], node["kind"], None if settings is None else Contained(**settings, hosts=hosts))
 
 
 def _interface(

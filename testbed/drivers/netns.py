@@ -10,6 +10,7 @@ that is down is one that a killed process left, and the next deploy clears it aw
 from __future__ import annotations
 
 import errno
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -54,8 +55,8 @@ class NetnsDriver:
             raise ValueError(f"dilation is at least 1, not {dilation}")
         layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
         with _system_errors("deploy"), kernel.exclusive():
-            if not _stands(layout, dilation):
-                _build(layout, dilation)
+            if not self._stands(layout, dilation):
+                self._build(layout, dilation)
         return attachments(layout)
 
     def redeploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
@@ -78,7 +79,7 @@ class NetnsDriver:
         with _system_errors("destroy"), kernel.exclusive():
             namespaces = kernel.open_namespaces(lab)
             labs = _by_lab(namespaces)
-            _remove(namespaces, spare)
+            self._remove(lab, namespaces, spare)
         return labs
 
     def list_labs(self) -> dict[str, list[str]]:
@@ -104,7 +105,7 @@ class NetnsDriver:
             nodes = {namespace.node: namespace for namespace in namespaces}
             if node not in nodes:
                 raise DriverError(f"find node {node} of lab {lab}", errno.ENOENT)
-            process = inside.spawn_in(nodes[node].path, argv, _addresses(namespaces))
+            process = self._spawn(nodes[node], argv, _addresses(namespaces))
         while True:
             try:
                 status = process.wait()
@@ -163,6 +164,87 @@ class NetnsDriver:
                 qdisc.set_qdisc(control, index, None)  # and with it the shaper below
             qdisc.set_qdisc(control, index, netem.qdisc(delay, shaper))
 
+    def faults(self, lab: str) -> dict[str, str]:
+        """Say what is wrong with nodes of a lab that stands, by node."""
+        return {}
+
+    @contextmanager
+    def _namespaces(self, lab: str) -> Iterator[list[Namespace]]:
+        with _opened(lab) as namespaces:
+            yield namespaces
+
+    # What differs where nodes are more than namespaces.
+
+    def _settle(self, layout: Layout, made: list[Namespace]) -> None:
+        """Make the namespaces of a lab and append each to `made`."""
+        kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made)
+
+    def _vacate(self, lab: str | None) -> None:
+        """Remove what of a lab's nodes, or all labs', is not a namespace."""
+
+    def _is_inhabited(self, layout: Layout) -> bool:
+        """Tell whether that is there and as planned."""
+        return True
+
+    def _spawn(self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start a program in a node."""
+        return inside.spawn_in(node.path, argv, hosts)
+
+    def _stands(self, layout: Layout, dilation: int) -> bool:
+        """Tell whether the lab stands as planned, shaping and netem set anew; remove what was never finished of it.
+
+        Raises DriverError (EEXIST) if it stands and differs.
+        """
+        with _opened(layout.lab) as existing:
+            if not existing:
+                self._vacate(layout.lab)  # of containers a killed process may have left some without a namespace
+                return False
+            loopbacks = [netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX) for namespace in existing]
+            if all(loopback.flags & netlink.IFF_UP for loopback in loopbacks) and self._is_inhabited(layout):
+                _compare(layout, existing)
+                for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
+                    _set_anew(namespace, node, dilation)
+                return True
+        self._remove(layout.lab, kernel.open_namespaces(layout.lab), ())
+        return False
+
+    def _remove(self, lab: str | None, namespaces: list[Namespace], spare: Collection[int]) -> None:
+        """Remove namespaces and who lives there, and whatever a killed process left of others. Closes them."""
+        try:
+            for namespace in namespaces:
+                namespace.netlink.apply([_LAB_FALLS])
+            self._vacate(lab)
+            if namespaces:
+                kernel.end_processes(namespaces, spare)
+        except BaseException:
+            for namespace in namespaces:
+                namespace.close()
+            raise
+        kernel.remove_namespaces(namespaces)
+        kernel.remove_leftovers()
+
+    def _build(self, layout: Layout, dilation: int) -> None:
+        made: list[Namespace] = []
+        try:
+            self._settle(layout, made)
+            with kernel.in_thread(_scratch) as control:
+                control.apply([_veth(layout, made, a, b) for a, b in layout.links])
+            for namespace, node in zip(made, layout.nodes, strict=True):
+                for interface in node.interfaces:
+                    disable_offloads(namespace.netlink.fileno(), interface.name)
+                namespace.netlink.apply([*_configuration(layout, node), *_disciplining(node, dilation)])
+                links.verify(namespace.netlink, _netems(node), node.name)
+            _await_links(layout, made)
+            for namespace in made:
+                namespace.netlink.apply([_LAB_STANDS])
+        except BaseException:
+            self._vacate(layout.lab)
+            kernel.remove_namespaces(made)
+            kernel.remove_leftovers()
+            raise
+        for namespace in made:
+            namespace.close()
+
 
 @contextmanager
 def _system_errors(operation: str) -> Iterator[None]:
@@ -197,61 +279,6 @@ def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
         for index, address, _prefix_length in netlink.read_addresses(namespace.netlink)
         if index >= FIRST_INDEX
     }
-
-
-def _stands(layout: Layout, dilation: int) -> bool:
-    """Tell whether the lab stands as planned, shaping and netem set anew; remove what was never finished of it.
-
-    Raises DriverError (EEXIST) if it stands and differs.
-    """
-    with _opened(layout.lab) as existing:
-        if not existing:
-            return False
-        loopbacks = [netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX) for namespace in existing]
-        if all(loopback.flags & netlink.IFF_UP for loopback in loopbacks):
-            _compare(layout, existing)
-            for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
-                _set_anew(namespace, node, dilation)
-            return True
-    _remove(kernel.open_namespaces(layout.lab), ())
-    return False
-
-
-def _remove(namespaces: list[Namespace], spare: Collection[int]) -> None:
-    """Remove namespaces and who lives there, and whatever a killed process left of others. Closes them."""
-    try:
-        for namespace in namespaces:
-            namespace.netlink.apply([_LAB_FALLS])
-        if namespaces:
-            kernel.end_processes(namespaces, spare)
-    except BaseException:
-        for namespace in namespaces:
-            namespace.close()
-        raise
-    kernel.remove_namespaces(namespaces)
-    kernel.remove_leftovers()
-
-
-def _build(layout: Layout, dilation: int) -> None:
-    made: list[Namespace] = []
-    try:
-        kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made)
-        with kernel.in_thread(_scratch) as control:
-            control.apply([_veth(layout, made, a, b) for a, b in layout.links])
-        for namespace, node in zip(made, layout.nodes, strict=True):
-            for interface in node.interfaces:
-                disable_offloads(namespace.netlink.fileno(), interface.name)
-            namespace.netlink.apply([*_configuration(layout, node), *_disciplining(node, dilation)])
-            links.verify(namespace.netlink, _netems(node), node.name)
-        _await_links(layout, made)
-        for namespace in made:
-            namespace.netlink.apply([_LAB_STANDS])
-    except BaseException:
-        kernel.remove_namespaces(made)
-        kernel.remove_leftovers()
-        raise
-    for namespace in made:
-        namespace.close()
 
 
 def _scratch() -> Netlink:

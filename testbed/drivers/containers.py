@@ -1,0 +1,196 @@
+"""The Docker engine of this machine: containers that are nodes of labs, recognised by their labels.
+
+A container gets no network of the engine's, no capability but the one that ping and tcpdump need, and no way to gain
+more; what joins it to others is put into its namespace from outside (`docker.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed.drivers.layout import Contained, Node
+from testbed.errors import DriverError, HostError
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+LAB_LABEL = "testbed.lab"
+NODE_LABEL = "testbed.node"
+_SOCKET = Path("/var/run/docker.sock")
+_ADDRESS_VARIABLE = "DOCKER_HOST"
+_PARALLEL = 8
+_TIMEOUT_S = 60
+_PROCESSES = 512
+_CAPABILITIES = ("NET_RAW",)
+
+
+class Engine:
+    """The engine that `DOCKER_HOST` names, else the one at its usual place. It has to be on this machine.
+
+    Nothing is asked of it before it is needed. What it refuses, and its absence, raise HostError or DriverError.
+    """
+
+    def is_present(self) -> bool:
+        """Tell whether there is an engine to ask; one that does not answer counts."""
+        return _ADDRESS_VARIABLE in os.environ or _SOCKET.exists()
+
+    def create(self, lab: str, nodes: Sequence[Node]) -> list[tuple[str, int]]:
+        """Start a container for each node, several at a time; return (node, process id) in the order given.
+
+        Raises HostError if an image is missing, DriverError (EEXIST) if somebody else's container has a name. What was
+        made before that stays, for `remove`.
+        """
+        with connected() as client:
+            for image in sorted({_container(node).image for node in nodes}):
+                _require_image(client, image)
+            with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
+                found = list(pool.map(lambda node: _start(client, lab, node), nodes))
+        return [(node.name, process) for node, process in zip(nodes, found, strict=True)]
+
+    def remove(self, lab: str | None) -> dict[str, list[str]]:
+        """Remove the containers of a lab, or of all labs, running or not; return the nodes of each."""
+        if not self.is_present():
+            return {}
+        with connected() as client:
+            containers = _ours(client, lab)
+            with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
+                list(pool.map(_remove, containers))
+        return _by_lab(containers)
+
+    def states(self, lab: str | None) -> dict[str, dict[str, tuple[str, str]]]:
+        """Return the state and the image of each container, by lab and node."""
+        if not self.is_present():
+            return {}
+        found: dict[str, dict[str, tuple[str, str]]] = {}
+        with connected() as client:
+            for container in _ours(client, lab):
+                labels = container.labels
+                state = (container.status, str(container.attrs["Config"]["Image"]))
+                found.setdefault(labels[LAB_LABEL], {})[labels[NODE_LABEL]] = state
+        return found
+
+
+def container_name(lab: str, node: str) -> str:
+    """Return the name of the container of a node."""
+    return f"testbed-{lab}-{node}"
+
+
+def exec_command(lab: str, node: str, argv: Sequence[str], terminal: bool) -> list[str]:
+    """Return the command that runs `argv` in the container of a node with the caller's standard streams."""
+    return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), container_name(lab, node), *argv]
+
+
+@contextmanager
+def connected() -> Iterator[Any]:
+    """Yield a client of the engine; turn what goes wrong into an error of ours."""
+    # Slow to import, and most labs need none of it.
+    import docker
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+
+    address = os.environ.get(_ADDRESS_VARIABLE, f"unix://{_SOCKET}")
+    if not address.startswith("unix://"):
+        raise HostError(f"{_ADDRESS_VARIABLE}={address}: the engine must be on this machine: unix:///…")
+    try:
+        client = docker.DockerClient(base_url=address, timeout=_TIMEOUT_S, max_pool_size=_PARALLEL)
+    except DockerException as error:
+        raise HostError(f"the Docker engine at {address} does not answer: {error}; start it, then repeat") from None
+    try:
+        yield client
+    except APIError as error:
+        raise DriverError("docker", 0, str(error.explanation or error)) from error
+    except (DockerException, RequestException) as error:
+        raise HostError(f"the Docker engine at {address} was lost: {error}") from error
+    finally:
+        client.close()
+
+
+def _container(node: Node) -> Contained:
+    if node.container is None:
+        raise DriverError(f"start node {node.name}", errno.EINVAL, "the plan says of no container")
+    return node.container
+
+
+def _require_image(client: Any, image: str) -> None:
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        raise HostError(
+            f"no image {image} on this machine; `testbed images build` makes those of the testbed"
+        ) from None
+
+
+def _start(client: Any, lab: str, node: Node) -> int:
+    """Create and start the container of a node; return the id of its first process."""
+    from docker.errors import APIError
+
+    settings = _container(node)
+    name = container_name(lab, node.name)
+    try:
+        container = client.containers.create(
+            settings.image,
+            name=name,
+            hostname=node.name,
+            labels={LAB_LABEL: lab, NODE_LABEL: node.name, "testbed.kind": node.kind},
+            network_mode="none",
+            extra_hosts=dict(settings.hosts),
+            init=True,
+            # Keeps an image whose command is a shell from ending at once.
+            tty=True,
+            stdin_open=True,
+            cap_drop=["ALL"],
+            cap_add=list(_CAPABILITIES),
+            security_opt=["no-new-privileges"],
+            pids_limit=_PROCESSES,
+            mem_limit=settings.memory_bytes,
+            memswap_limit=settings.memory_bytes,
+            **({"nano_cpus": settings.cpu_millis * 1_000_000} if settings.cpu_millis else {}),
+        )
+    except APIError as error:
+        if error.status_code == 409:
+            detail = f"the name {name} is taken by a container that is not of this lab; remove it or rename the lab"
+            raise DriverError(f"create container {name}", errno.EEXIST, detail) from error
+        raise
+    container.start()
+    container.reload()
+    process = int(container.attrs["State"]["Pid"])
+    if process == 0:
+        said = container.logs(tail=3).decode(errors="replace").strip()
+        raise HostError(f"container {name} of image {settings.image} ended at once: {said or 'it said nothing'}")
+    return process
+
+
+def _ours(client: Any, lab: str | None) -> list[Container]:
+    wanted = LAB_LABEL if lab is None else f"{LAB_LABEL}={lab}"
+    found: list[Container] = client.containers.list(
+        all=True, filters={"label": [wanted, NODE_LABEL]}, ignore_removed=True
+    )
+    return found
+
+
+def _remove(container: Container) -> None:
+    from docker.errors import APIError, NotFound
+
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != 409:  # somebody else's removal of it is under way
+            raise
+
+
+def _by_lab(containers: Sequence[Container]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for container in containers:
+        labels: Mapping[str, str] = container.labels
+        found.setdefault(labels[LAB_LABEL], []).append(labels[NODE_LABEL])
+    return {lab: sorted(nodes) for lab, nodes in sorted(found.items())}

@@ -1,0 +1,77 @@
+"""Labs of this machine whose nodes are network namespaces or, where their plan says `driver: docker`, containers.
+
+A container brings a namespace, which is labelled and bound to a name like any other; so links, addresses, shaping and
+captures are the same for both (`netns.py`), and so is what tells a lab of ours from what is not.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+
+from testbed import kernel
+from testbed.drivers.containers import Engine, exec_command
+from testbed.drivers.layout import Layout
+from testbed.drivers.netns import NetnsDriver
+from testbed.errors import HostError
+from testbed.kernel import Namespace
+
+_RUNNING = "running"
+
+
+class DockerDriver(NetnsDriver):
+    """The driver for labs of both kinds. Holds no state: labs live in the system and in its Docker engine."""
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        self._engine = Engine()
+
+    def list_labs(self) -> dict[str, list[str]]:
+        """Return the labs on this machine and their nodes, containers without a namespace included."""
+        found = {lab: set(nodes) for lab, nodes in super().list_labs().items()}
+        for lab, nodes in self._engine.states(None).items():
+            found.setdefault(lab, set()).update(nodes)
+        return {lab: sorted(nodes) for lab, nodes in sorted(found.items())}
+
+    def faults(self, lab: str) -> dict[str, str]:
+        """Say which containers of a lab do not run, by node."""
+        with self._namespaces(lab) as namespaces:
+            contained = [namespace.node for namespace in namespaces if namespace.contained]
+        if not contained:
+            return {}
+        states = self._engine.states(lab).get(lab, {})
+        found = {node: states.get(node, ("gone", ""))[0] for node in contained}
+        return {node: f"its container is {state}" for node, state in found.items() if state != _RUNNING}
+
+    def _destroy(self, lab: str | None, spare: Collection[int]) -> dict[str, list[str]]:
+        listed = self._engine.states(lab)
+        namespaces = super()._destroy(lab, spare)
+        found = {name: set(listed.get(name, ())) | set(namespaces.get(name, ())) for name in {*listed, *namespaces}}
+        return {name: sorted(nodes) for name, nodes in sorted(found.items())}
+
+    def _settle(self, layout: Layout, made: list[Namespace]) -> None:
+        if all(node.container is None for node in layout.nodes):
+            super()._settle(layout, made)
+            return
+        kernel.adopt_namespaces(layout.lab, self._engine.create(layout.lab, layout.nodes), made)
+
+    def _vacate(self, lab: str | None) -> None:
+        self._engine.remove(lab)
+
+    def _is_inhabited(self, layout: Layout) -> bool:
+        planned = {node.name: (_RUNNING, node.container.image) for node in layout.nodes if node.container is not None}
+        with self._namespaces(layout.lab) as namespaces:
+            contained = {namespace.node for namespace in namespaces if namespace.contained}
+        if not planned and not contained:
+            return True
+        return contained == planned.keys() and self._engine.states(layout.lab).get(layout.lab, {}) == planned
+
+    def _spawn(self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        if not node.contained:
+            return super()._spawn(node, argv, hosts)
+        try:
+            return subprocess.Popen(exec_command(node.lab, node.node, argv, sys.stdin.isatty()))
+        except FileNotFoundError:
+            raise HostError("no docker command on this machine: install Debian's docker.io") from None

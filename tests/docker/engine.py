@@ -1,0 +1,81 @@
+"""A real dockerd, started and ended by the tests, with data and sockets of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 60
+POLL_S = 0.05
+
+
+class DockerEngine:
+    """A dockerd that can be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self.address = f"unix://{home}/docker.sock"
+
+    def start(self) -> None:
+        """Start the engine and wait until it answers."""
+        command = [
+            "dockerd",
+            f"--host={self.address}",
+            f"--data-root={self._home}/data",
+            f"--exec-root={self._home}/exec",
+        ]
+        # Nothing of the machine's own network is touched: nodes have none but what the testbed gives them.
+        command += [f"--pidfile={self._home}/pid", "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        with open(self._home / "log", "ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_S
+        while self._ask("version").returncode != 0:
+            assert self._process.poll() is None and time.monotonic() < deadline, self.log()
+            time.sleep(POLL_S)
+
+    def kill(self) -> None:
+        """Kill the engine without warning."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End the engine, and with it every container."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(timeout=START_S)
+
+    def docker(self, *arguments: str) -> str:
+        """Run a docker command, insist on success, and return its output without the last newline."""
+        done = self._ask(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def log(self) -> str:
+        """Return the end of what the engine said."""
+        return "\n".join((self._home / "log").read_text(errors="replace").splitlines()[-12:])
+
+    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DOCKER_HOST": self.address}
+        return subprocess.run(["docker", *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def docker_engine() -> Iterator[DockerEngine]:
+    """Run an engine; afterwards it is gone, data included."""
+    # Short, since the path of a socket has at most 107 bytes.
+    home = Path(tempfile.mkdtemp(prefix="tb-docker-"))
+    found = DockerEngine(home)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""Labs of containers on a real engine: built, used, broken by hand, and removed without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from testbed.container_settings import DEFAULT_IMAGES
+from tests.docker.engine import DockerEngine
+from tests.live.machine import Machine
+
+pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(300)]
+
+PAIR = ("-t", "pair", "--driver", "docker", "--dilation", "2000")
+NODES = ["a1", "b1", "leaf"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images(engine: DockerEngine, run_testbed: object) -> None:
+    """Build both images; from then on they are there."""
+    made = run_testbed("images", "build", "--format", "json", timeout_s=280)  # type: ignore[operator]
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout) == {"images": list(DEFAULT_IMAGES.values())}
+    again = run_testbed("images", "build", "--missing", timeout_s=60)  # type: ignore[operator]
+    assert again.stdout == "all images are there\n"
+
+
+def names(engine: DockerEngine, lab: str = "pair") -> list[str]:
+    return sorted(engine.docker("ps", "--filter", f"label=testbed.lab={lab}", "--format", "{{.Names}}").split())
+
+
+def test_a_lab_of_containers_carries_a_collective_and_goes(machine: Machine, engine: DockerEngine) -> None:
+    assert "is up" in machine.ok("deploy", *PAIR)
+    assert "was up already" in machine.ok("deploy", *PAIR)
+    assert names(engine) == [f"testbed-pair-{node}" for node in NODES]
+    (row,) = machine.labs()
+    assert (row["state"], row["driver"], row["nodes"]) == ("running", "docker", NODES)
+    assert " 0% packet loss" in machine.ok("exec", "--name", "pair", "a1", "--", "ping", "-c", "2", "b1")
+    assert machine.run("exec", "--name", "pair", "a1", "--", "sh", "-c", "exit 7").returncode == 7
+    run = machine.ok("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "-e", "64K", "--format", "json")
+    result = json.loads(run)
+    assert result["verdict"]["lossless"] and result["verdict"]["correct"] and result["verdict"]["complete"]
+    machine.ok("destroy", "--name", "pair")
+    assert names(engine) == []
+    assert machine.namespaces() == []
+
+
+def test_a_node_may_do_no_more_than_it_needs(machine: Machine, engine: DockerEngine) -> None:
+    machine.ok("deploy", *PAIR)
+    (facts,) = json.loads(engine.docker("inspect", "testbed-pair-a1"))
+    host = facts["HostConfig"]
+    assert host["NetworkMode"] == "none" and not host["Privileged"]
+    assert host["CapDrop"] == ["ALL"] and host["CapAdd"] in (["NET_RAW"], ["CAP_NET_RAW"])
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Memory"] == 1 << 30 and host["PidsLimit"] > 0
+    assert facts["Config"]["Hostname"] == "a1"
+    refused = machine.run("exec", "--name", "pair", "a1", "--", "ip", "link", "set", "eth1", "down")
+    assert refused.returncode != 0
+
+
+def test_image_and_limits_come_from_the_lab(machine: Machine, engine: DockerEngine, tmp_path: Path) -> None:
+    engine.docker("tag", "testbed-host", "mine:1")
+    lab = tmp_path / "mine.yaml"
+    lab.write_text(
+        "name: mine\n"
+        "topology:\n"
+        "  kinds: {host: {image: 'mine:1', memory: 64MiB}}\n"
+        "  nodes:\n"
+        "    a1: {kind: host, cpu: 0.5}\n"
+        "    b1: {kind: host}\n"
+        "  links:\n"
+        "    - {endpoints: ['a1:eth1', 'b1:eth1'], rate: 100G, length: 10m}\n"
+    )
+    machine.ok("deploy", "-t", str(lab), "--driver", "docker", "--dilation", "2000")
+    (facts,) = json.loads(engine.docker("inspect", "testbed-mine-a1"))
+    assert facts["Config"]["Image"] == "mine:1"
+    assert (facts["HostConfig"]["Memory"], facts["HostConfig"]["NanoCpus"]) == (64 << 20, 500_000_000)
+
+
+def test_a_dead_container_shows_and_a_deploy_mends_it(machine: Machine, engine: DockerEngine) -> None:
+    machine.ok("deploy", *PAIR)
+    engine.docker("kill", "testbed-pair-b1")
+    (row,) = machine.labs()
+    assert (row["state"], row["faults"]) == ("broken", {"b1": "its container is exited"})
+    machine.ok("destroy", "--name", "pair")
+    machine.ok("deploy", *PAIR)
+    assert machine.labs()[0]["state"] == "running"
+
+
+def test_what_cannot_be_built_leaves_nothing(machine: Machine, engine: DockerEngine, tmp_path: Path) -> None:
+    engine.docker("create", "--name", "testbed-pair-leaf", "--network", "none", "testbed-switch")
+    try:
+        taken = machine.run("deploy", *PAIR)
+        assert taken.returncode == 3
+        assert "testbed-pair-leaf is taken by a container that is not of this lab" in taken.stderr
+        assert names(engine) == []
+        assert engine.docker("ps", "--all", "--format", "{{.Names}}") == "testbed-pair-leaf"
+    finally:
+        engine.docker("rm", "testbed-pair-leaf")
+    lab = tmp_path / "no-image.yaml"
+    lab.write_text(
+        "name: no-image\n"
+        "topology:\n"
+        "  nodes:\n"
+        "    a1: {kind: host, image: 'nobody:has'}\n"
+        "    b1: {kind: host}\n"
+        "  links: [{endpoints: ['a1:eth1', 'b1:eth1']}]\n"
+    )
+    missing = machine.run("deploy", "-t", str(lab), "--driver", "docker", "--dilation", "1")
+    assert missing.returncode == 3
+    assert "no image nobody:has on this machine" in missing.stderr
+    assert machine.namespaces() == []
+
+
+@pytest.mark.parametrize("victim", ["cli", "agent"])
+def test_a_kill_in_the_middle_of_a_deploy_is_cleared(machine: Machine, engine: DockerEngine, victim: str) -> None:
+    process = machine.start("deploy", *PAIR)
+    created = [
+        "docker",
+        "events",
+        "--filter",
+        "event=create",
+        "--format",
+        "{{.Actor.Attributes.name}}",
+        "--since",
+        "0s",
+    ]
+    with subprocess.Popen(created, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None and events.stdout.readline().startswith("testbed-pair-")
+        events.kill()
+    targets = [process.pid] if victim == "cli" else [agent.pid for agent in machine.agents()]
+    for pid in targets:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=100)
+    machine.ok("destroy", "--all")
+    assert engine.docker("ps", "--all", "--quiet") == ""
+    assert machine.namespaces() == []
+
+
+def test_an_engine_that_died_and_came_back_is_cleared(machine: Machine, engine: DockerEngine) -> None:
+    machine.ok("deploy", *PAIR)
+    engine.kill()
+    blind = machine.run("destroy", "--name", "pair")
+    assert blind.returncode == 3
+    assert "does not answer" in blind.stderr
+    engine.start()
+    machine.ok("destroy", "--all")
+    assert engine.docker("ps", "--all", "--quiet") == ""
