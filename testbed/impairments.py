@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from testbed.endpoints import parse_endpoint
 from testbed.loss import random_loss
 from testbed.models import FileModel, Flag, Rate, Ratio, Time
 from testbed.profiles import Ber, Decibels
-from testbed.topology import parse_endpoint
 
 MAX_ENTRIES = 1_000
 MAX_STEPS = 1_000

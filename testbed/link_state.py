@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.endpoints import parse_endpoint
 from testbed.errors import nearest
 from testbed.impairments import Impairment
 from testbed.loss import Bernoulli, LossError, random_loss
 from testbed.optics import LinkBehaviour, OperatingPoint, behaviour_of
 from testbed.profiles import ProfileError
-from testbed.topology import Lab, Link, parse_endpoint
+from testbed.topology import Lab, Link
 from testbed.units import format_rate
 
 State = dict[str, Any]

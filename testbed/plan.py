@@ -12,13 +12,14 @@ from typing import Any
 from testbed import addressing, lossy_queues, ocs
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
+from testbed.endpoints import Endpoint
 from testbed.errors import ExperimentError, Fault, TopologyError, nearest
 from testbed.experiment import Experiment
 from testbed.headroom import response_ps
 from testbed.models import AUTO
 from testbed.routing import Routing
 from testbed.thresholds import divide_buffer
-from testbed.topology import Endpoint, Host, Lab, Link, Switch
+from testbed.topology import Host, Lab, Link, Switch
 
 SCHEMA = 1
 PRIORITIES = 8

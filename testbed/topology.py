@@ -1,162 +1,39 @@
 """A lab as a graph: hosts and switches, and the links between their ports.
 
-A lab file has containerlab's shape. `LabFile` is the file as written, `Lab` the graph it stands for, with every setting
+`LabFile` is the file as written, `Lab` the graph it stands for, with every setting
 resolved: what a node does not say itself comes from its kind, and what the kind does not say from `defaults`.
 What a link does follows from its profile, if it has one, and from its rate and length or delay if not.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import topologies
 from testbed import lab_checks, models, units
-from testbed.container_settings import DEFAULT_IMAGES, Container, ContainerSettings, container_of
+from testbed.container_settings import DEFAULT_IMAGES, Container, container_of
+from testbed.endpoints import Endpoint, parse_endpoint, port_number
 from testbed.errors import TopologyError, UsageError, nearest
-from testbed.lab_routes import PortNames, check_routes, stated_routes
+from testbed.lab_file import LabFile, LinkEntry
+from testbed.lab_routes import check_routes, stated_routes
 from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.loss import Codewords
-from testbed.models import FileModel, Length, Loss, Mtu, Name, Rate, Time
 from testbed.ocs import CircuitSwitch, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.paths import Policy, Stated
-from testbed.profiles import Catalogue, OwnProfiles, Profile, load_catalogue
-from testbed.switch_settings import Layer, NamedSwitchSettings, SwitchSettings, switch_figures
+from testbed.profiles import Catalogue, Profile, load_catalogue
+from testbed.switch_settings import Layer, switch_figures
 from testbed.yaml_source import Source, read_yaml
 
 DEFAULT_RATE_BPS = 100 * 10**9
 DEFAULT_MTU_BYTES = 4200  # a 4096-byte RoCE payload with its headers, and room to spare
 DEFAULT_LENGTH_MM = 5_000
 FRAME_OVERHEAD_BYTES = 18  # Ethernet header and FCS around the MTU
-
-_PORT = re.compile(r"eth([1-9][0-9]{0,3})")
-_ENDPOINT_SCHEMA = {
-    "type": "array",
-    "items": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]*:eth[1-9][0-9]*$"},
-    "minItems": 2,
-    "maxItems": 2,
-    "examples": [["a1:eth1", "leaf-a:eth1"]],
-}
-
-
-class Endpoint(NamedTuple):
-    """One port of one node, written `leaf-a:eth9`."""
-
-    node: str
-    port: str
-
-    def __str__(self) -> str:
-        return f"{self.node}:{self.port}"
-
-
-def parse_endpoint(text: object) -> Endpoint:
-    """Read `node:ethN`; raise ValueError if it is not that."""
-    node, colon, port = text.partition(":") if isinstance(text, str) else ("", "", "")
-    if not colon:
-        raise ValueError(f'"{text}" is not an endpoint; write it like leaf-a:eth1')
-    if _PORT.fullmatch(port) is None:
-        raise ValueError(f'"{port}" is not a port name; ports are eth1, eth2, ... eth9999')
-    return Endpoint(models.check_name(node), port)
-
-
-def parse_endpoints(value: object) -> tuple[Endpoint, Endpoint]:
-    """Read the two ends of a link; raise ValueError if they are not two endpoints."""
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError('a link has two endpoints; write it like ["a1:eth1", "leaf-a:eth1"]')
-    return parse_endpoint(value[0]), parse_endpoint(value[1])
-
-
-def port_number(port: str) -> int:
-    """Return the number in a port's name."""
-    return int(port.removeprefix("eth"))
-
-
-class Nic(FileModel):
-    """The RDMA NIC of a host."""
-
-    rate: Rate
-
-
-class HostSettings(FileModel):
-    """What a host can be given."""
-
-    nic: Nic | None = None
-
-
-class LinkSettings(OpticalSettings):
-    """What a link can be given: its delay, or the length of fibre that the delay follows from, not both.
-
-    A profile gives rate, delay and loss; a delay or a loss given outright wins over it.
-    """
-
-    rate: Rate | None = None
-    length: Length | None = None
-    delay: Time | None = None
-    loss: Loss | None = None
-    medium: Literal["veth", "memory"] | None = None
-    mtu: Mtu | None = None
-
-
-class Defaults(SwitchSettings, HostSettings, LinkSettings, ContainerSettings):
-    """Settings for all nodes and links that do not say otherwise."""
-
-
-class SwitchKind(NamedSwitchSettings, ContainerSettings):
-    """Settings of switches."""
-
-
-class HostKind(HostSettings, ContainerSettings):
-    """Settings of hosts."""
-
-
-class Kinds(FileModel):
-    """Settings for all nodes of a kind that do not say otherwise."""
-
-    switch: SwitchKind = SwitchKind()
-    host: HostKind = HostKind()
-
-
-class NodeEntry(NamedSwitchSettings, HostSettings, ContainerSettings):
-    """A node as written in the file. `routes` of a switch say, by host, the port or ports by which it forwards to it."""
-
-    kind: Literal["switch", "host"]
-    routes: dict[Name, PortNames] = Field(default_factory=dict)
-
-
-class LinkEntry(LinkSettings):
-    """A link as written in the file."""
-
-    endpoints: Annotated[tuple[Endpoint, Endpoint], BeforeValidator(parse_endpoints), WithJsonSchema(_ENDPOINT_SCHEMA)]
-
-
-class TopologyBody(FileModel):
-    """The `topology:` section of a lab file.
-
-    `routing`: by shortest paths, or up and down the ranks of switches, which are their distances from `roots`. Left out,
-    the roots are the switches farthest from hosts where these join all others, else the switch with the most links.
-    """
-
-    routing: Policy = "shortest"
-    roots: tuple[Name, ...] = ()
-    defaults: Defaults = Defaults()
-    kinds: Kinds = Kinds()
-    nodes: dict[Name, NodeEntry] = Field(min_length=1)
-    links: tuple[LinkEntry, ...] = ()
-
-
-class LabFile(FileModel):
-    """A lab file."""
-
-    name: Name
-    topology: TopologyBody
-    profiles: OwnProfiles = Field(default_factory=dict)
-    circuits: dict[Name, CircuitSwitch] = Field(default_factory=dict)
 
 
 class Resolved(BaseModel):

@@ -22,7 +22,7 @@ def capture(
 ) -> None:
     """Write what crosses a link, both ways, into a pcap file, until Ctrl-C."""
     from testbed import controller, packet_capture
-    from testbed.topology import parse_endpoint
+    from testbed.endpoints import parse_endpoint
 
     try:
         end = parse_endpoint(port)

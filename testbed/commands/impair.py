@@ -92,8 +92,8 @@ def _impair(
     format_: Format,
 ) -> None:
     from testbed import controller
+    from testbed.endpoints import parse_endpoint
     from testbed.link_desk import read_impairment
-    from testbed.topology import parse_endpoint
 
     try:
         end = parse_endpoint(port)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import topologies
+from testbed.endpoints import Endpoint
 from testbed.errors import TopologyError, UsageError
 from testbed.optics import OperatingPoint, behaviour
-from testbed.topology import Endpoint, Host, Lab, Switch, lab_from, lab_schema, load_lab
+from testbed.topology import Host, Lab, Switch, lab_from, lab_schema, load_lab
 from testbed.yaml_source import MAX_BYTES, parse_yaml
 from tests.golden_files import GOLDEN, check_golden
 

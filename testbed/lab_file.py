@@ -1,0 +1,99 @@
+"""A lab file as written, in containerlab's shape; `topology` resolves it into a graph."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from testbed.container_settings import ContainerSettings
+from testbed.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
+from testbed.lab_routes import PortNames
+from testbed.models import FileModel, Length, Loss, Mtu, Name, Rate, Time
+from testbed.ocs import CircuitSwitch
+from testbed.optics import OpticalSettings
+from testbed.paths import Policy
+from testbed.profiles import OwnProfiles
+from testbed.switch_settings import NamedSwitchSettings, SwitchSettings
+
+
+class Nic(FileModel):
+    """The RDMA NIC of a host."""
+
+    rate: Rate
+
+
+class HostSettings(FileModel):
+    """What a host can be given."""
+
+    nic: Nic | None = None
+
+
+class LinkSettings(OpticalSettings):
+    """What a link can be given: its delay, or the length of fibre that the delay follows from, not both.
+
+    A profile gives rate, delay and loss; a delay or a loss given outright wins over it.
+    """
+
+    rate: Rate | None = None
+    length: Length | None = None
+    delay: Time | None = None
+    loss: Loss | None = None
+    medium: Literal["veth", "memory"] | None = None
+    mtu: Mtu | None = None
+
+
+class Defaults(SwitchSettings, HostSettings, LinkSettings, ContainerSettings):
+    """Settings for all nodes and links that do not say otherwise."""
+
+
+class SwitchKind(NamedSwitchSettings, ContainerSettings):
+    """Settings of switches."""
+
+
+class HostKind(HostSettings, ContainerSettings):
+    """Settings of hosts."""
+
+
+class Kinds(FileModel):
+    """Settings for all nodes of a kind that do not say otherwise."""
+
+    switch: SwitchKind = SwitchKind()
+    host: HostKind = HostKind()
+
+
+class NodeEntry(NamedSwitchSettings, HostSettings, ContainerSettings):
+    """A node as written in the file. `routes` of a switch say, by host, the port or ports by which it forwards to it."""
+
+    kind: Literal["switch", "host"]
+    routes: dict[Name, PortNames] = Field(default_factory=dict)
+
+
+class LinkEntry(LinkSettings):
+    """A link as written in the file."""
+
+    endpoints: Annotated[tuple[Endpoint, Endpoint], BeforeValidator(parse_endpoints), WithJsonSchema(ENDPOINTS_SCHEMA)]
+
+
+class TopologyBody(FileModel):
+    """The `topology:` section of a lab file.
+
+    `routing`: by shortest paths, or up and down the ranks of switches, which are their distances from `roots`. Left out,
+    the roots are the switches farthest from hosts where these join all others, else the switch with the most links.
+    """
+
+    routing: Policy = "shortest"
+    roots: tuple[Name, ...] = ()
+    defaults: Defaults = Defaults()
+    kinds: Kinds = Kinds()
+    nodes: dict[Name, NodeEntry] = Field(min_length=1)
+    links: tuple[LinkEntry, ...] = ()
+
+
+class LabFile(FileModel):
+    """A lab file."""
+
+    name: Name
+    topology: TopologyBody
+    profiles: OwnProfiles = Field(default_factory=dict)
+    circuits: dict[Name, CircuitSwitch] = Field(default_factory=dict)
