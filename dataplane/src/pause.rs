@@ -8,18 +8,21 @@ use crate::wire::pfc::Pfc;
 const XOFF_QUANTA: u16 = u16::MAX;
 /// Bytes of a PAUSE frame without FCS.
 const PAUSE_FRAME_BYTES: u16 = 60;
+/// What a PAUSE frame may have to wait for: the longest frame and the gap around it.
+const FRAME_IN_FLIGHT_BYTES: u64 = 9_300;
 
 /// Which priorities an ingress port holds paused at its peer.
 #[derive(Debug)]
 pub struct PauseSender {
     asserted: u8,
-    /// Half the longest pause: one refresh may be lost and the pause still holds.
+    /// Twice this and a frame in flight are no more than the longest pause: one refresh may be lost and the pause still holds.
     refresh_every: Time,
 }
 
 impl PauseSender {
     pub fn new(rate: Rate) -> PauseSender {
-        PauseSender { asserted: 0, refresh_every: Time::from_ps(rate.quanta(XOFF_QUANTA).ps() / 2) }
+        let longest = rate.quanta(XOFF_QUANTA).since(rate.serialisation(FRAME_IN_FLIGHT_BYTES));
+        PauseSender { asserted: 0, refresh_every: Time::from_ps(longest.ps() / 2) }
     }
 
     /// Ask the peer to stop `priority`; `None` if it has been asked already.

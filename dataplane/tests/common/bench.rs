@@ -52,6 +52,11 @@ impl Bench {
         self.settle();
     }
 
+    /// Let the switch say what it has to say, after a port was changed by hand.
+    pub fn poll(&mut self) {
+        self.settle();
+    }
+
     /// Let time pass up to `until`, timers included.
     pub fn run_until(&mut self, until: Time) {
         while self.switch.poll_timeout() <= until {

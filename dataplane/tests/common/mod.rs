@@ -7,6 +7,7 @@ pub mod bench;
 pub mod frames;
 pub mod lab;
 pub mod pair;
+pub mod span;
 
 use proptest::test_runner::{Config, RngSeed};
 
