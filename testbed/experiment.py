@@ -29,7 +29,19 @@ from testbed.congestion import Dcqcn, Marking
 from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.impairments import MAX_ENTRIES, TimelineEntry
-from testbed.models import AUTO, Auto, FileModel, Flag, Name, Priority, Seed, Size, SizeOrAuto, TimeOrAuto
+from testbed.models import (
+    AUTO,
+    Auto,
+    FileModel,
+    Flag,
+    Name,
+    Priority,
+    Seed,
+    Size,
+    SizeOrAuto,
+    SizeShareOrAuto,
+    TimeOrAuto,
+)
 from testbed.yaml_source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from traffic.schedule import DTYPES, REDOPS
 
@@ -67,7 +79,8 @@ def _expectation(text: str) -> str:
 class Lossless(FileModel):
     """How switches keep a priority from losing frames; without PFC it is dropped at the tail like any other.
 
-    Thresholds given here hold for every switch and win over the lab's. `response` is how long a paused port may still
+    Thresholds given here hold for every switch and win over the lab's; a `headroom` of 50% is half of what auto comes to at
+    each port, to see what too little does. `response` is how long a paused port may still
     start frames; `auto` takes it from the rate. An `xon` above the xoff of a port counts as equal to it.
 
     `ecn` marks what leaves long queues of lossless priorities: a preset or {kmin, kmax, pmax}; null is off. Where many
@@ -76,7 +89,7 @@ class Lossless(FileModel):
 
     pfc: Flag = True
     priority: Priority = 3
-    headroom: SizeOrAuto = AUTO
+    headroom: SizeShareOrAuto = AUTO
     xoff: SizeOrAuto = AUTO
     xon: SizeOrAuto = AUTO
     response: TimeOrAuto = AUTO

@@ -76,6 +76,20 @@ def parse_loss(value: object) -> tuple[float, float]:
     return ratio, ratio
 
 
+def _size_or_share(value: object) -> int | float:
+    """Read a size in bytes as an integer, a percentage from 1 to 1000 as a fraction."""
+    if not isinstance(value, str) or not value.rstrip().endswith("%"):
+        return units.parse_size(value)
+    number = value.strip().removesuffix("%")
+    try:
+        share = float(number) / 100
+    except ValueError:
+        raise ValueError(f'"{value}" is not a share; write it like 50%') from None
+    if not 0.01 <= share <= 10:
+        raise ValueError(f'"{value}" is not from 1% to 1000%')
+    return share
+
+
 def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(values)) != len(values):
         raise ValueError("a priority is listed twice")
@@ -92,6 +106,18 @@ TimeOrAuto = Annotated[int | Auto, *_quantity(units.parse_time, "time", "2us", a
 Length = Annotated[int, *_quantity(units.parse_length, "length of fibre", "80km"), _written("mm")]
 Size = Annotated[int, *_quantity(units.parse_size, "size in bytes", "64MiB")]
 SizeOrAuto = Annotated[int | Auto, *_quantity(units.parse_size, "size in bytes", "400KB", auto=True)]
+Share = Annotated[float, PlainSerializer(lambda share: f"{100 * share:g}%", when_used="json")]
+SizeShareOrAuto = Annotated[
+    int | Share | Auto,
+    BeforeValidator(lambda value: value if value == AUTO else _size_or_share(value)),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "description": "size in bytes, share of what auto comes to, or auto",
+            "examples": ["400KB", "50%"],
+        }
+    ),
+]
 Loss = Annotated[
     tuple[float, float], *_quantity(parse_loss, "probability that a frame is lost", "1e-4", extra=["array"])
 ]

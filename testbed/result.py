@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,11 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError
 from testbed.execution import Outcome
-from testbed.observed import Observed, Watermarks
+from testbed.observed import Observed, Watermarks, losses_of
 
 FILE_NAME = "run.json"
-PLACES_NAMED = 3
-NOT_LOSSLESS = "not lossless"
 
 PASSED, FAILED, UNTRUSTED = 0, 1, 4
 """Exit codes of a run that came to a verdict."""
@@ -296,7 +294,7 @@ def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] 
     """
     report = outcome.report
     distrust = judge_fidelity(report["fidelity"], facts.bounds) if facts.clock == "real" else []
-    losses = _losses(report, facts.lossless)
+    losses = losses_of(report, facts.lossless)
     wrong = _wrong(outcome)
     broken = [f"invariant violated: {text}" for text in report["violations"]] + _conservation(report)
     deadlock = bool(report.get("deadlock", False))
@@ -312,25 +310,6 @@ def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] 
         passed=outcome.complete and not faults and not distrust,
         reasons=[*distrust, *faults],
     )
-
-
-def _losses(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:
-    """Say how many frames lossless priorities lost for lack of buffer, and where frames were lost so."""
-    lost = report["drops"]["lossless"]
-    if not lost:
-        return []
-    places = [
-        (sum(priority["drops"].get(cause, 0) for cause in ("headroom", "buffer")), f"{name} priority {number}")
-        for name, port in report["ports"].items()
-        for number, priority in port["priorities"].items()
-        if int(number) in lossless
-    ]
-    worst = sorted((place for place in places if place[0]), key=lambda place: (-place[0], place[1]))
-    named = [f"{place} ({count:,})" for count, place in worst[:PLACES_NAMED]]
-    if len(worst) > PLACES_NAMED:
-        named.append(f"{len(worst) - PLACES_NAMED} more")
-    where = f", at {', '.join(named)}" if named else ""
-    return [f"{NOT_LOSSLESS}: {lost:,} frames of lossless priorities dropped for lack of buffer{where}"]
 
 
 def _wrong(outcome: Outcome) -> list[str]:

@@ -17,8 +17,9 @@ from testbed import parallel, trial
 from testbed.axes import Axis, Setting, combinations
 from testbed.errors import TestbedError, UsageError
 from testbed.experiment import Experiment, check_axis
+from testbed.observed import NOT_LOSSLESS
 from testbed.plan import ideal_busbw
-from testbed.result import NOT_LOSSLESS, RunResult, versions
+from testbed.result import RunResult, versions
 from testbed.topology import Lab, load_lab, with_parameters
 from testbed.trial import Trial
 

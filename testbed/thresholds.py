@@ -2,8 +2,8 @@
 
 Three sources, the first that speaks wins: the experiment, the lab's switch, and what the port's link asks for:
 
-- headroom: the IEEE sum, and one frame more. A switch counts a frame when all of it has arrived, so the frame that
-  crosses the threshold stands in the headroom with nearly its whole length.
+- headroom: the IEEE sum, and one frame more, or a share of that. A switch counts a frame when all of it has arrived, so
+  the frame that crosses the threshold stands in the headroom with nearly its whole length.
   Under the real clock also the lateness that a trusted run may show: data read late, XOFF sent late and read late.
   Where frames take whole cells, as much more as a mixture of as many full packets as smallest frames takes.
 - XOFF: as much as a round trip of the link carries and two frames, at least 100 KB; so a queue that drains at line rate
@@ -94,7 +94,7 @@ class _Wish:
     fixed: bool
 
 
-def _first(*values: int | str | None) -> int | None:
+def _first(*values: int | float | str | None) -> int | None:
     return next((value for value in values if isinstance(value, int)), None)
 
 
@@ -227,6 +227,8 @@ def _wish(
     if room is None:
         room = needed + (1 + _LATE_STAGES * late_frames) * link.frame_bytes
         room = _in_cells(room, switch.cell_bytes, min(packet_bytes + _PACKET_OVERHEAD_BYTES, link.frame_bytes))
+    if isinstance(settings.headroom, float):
+        room = int(room * settings.headroom) // switch.cell_bytes * switch.cell_bytes
     xoff = _first(settings.xoff, switch.xoff_bytes)
     return _Wish(
         port=index,

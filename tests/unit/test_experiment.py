@@ -213,3 +213,14 @@ def test_the_schema_names_every_key_as_written() -> None:
     assert "ack-every" in schema["$defs"]["Transport"]["properties"]
     assert schema["$defs"]["Workload"]["properties"]["collective"]["enum"]
     assert schema["required"] == ["topology"]
+
+
+def test_a_share_of_the_derived_headroom() -> None:
+    found = new_experiment("pair", "incast").with_overrides(["lossless.headroom=50%"])
+    assert found.lossless.headroom == 0.5
+    assert found.data()["lossless"] == {"headroom": "50%"}
+    assert found.with_overrides(["seed=3"]).lossless.headroom == 0.5, "written and read again"
+    assert new_experiment("pair", "incast").with_overrides(["lossless.headroom=4e5"]).lossless.headroom == 400_000
+    for wrong, message in [("0.5%", "is not from 1% to 1000%"), ("x%", "is not a share; write it like 50%")]:
+        with pytest.raises(ExperimentError, match=message):
+            new_experiment("pair", "incast").with_overrides([f"lossless.headroom={wrong}"])

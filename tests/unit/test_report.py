@@ -148,7 +148,7 @@ leaf:eth2  3            10         -         2  391.76 us    4.22 kB            
 
 FAILED: not lossless, not complete, trusted
   - not lossless: 12,345 frames of lossless priorities dropped for lack of buffer, at leaf:eth2
-    priority 3 (12,345)
+    priority 3 (headroom 12,345)
   - incast of 16777216 bytes: stalled
 """
     )

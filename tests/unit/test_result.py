@@ -100,7 +100,7 @@ def test_a_lossless_frame_lost_for_lack_of_buffer_fails_the_run() -> None:
     assert result.verdict.correct and result.verdict.trusted
     assert result.verdict.reasons == [
         "not lossless: 1,234 frames of lossless priorities dropped for lack of buffer, "
-        "at leaf-b:eth9 priority 3 (1,200), leaf-a:eth9 priority 3 (34)"
+        "at leaf-b:eth9 priority 3 (headroom 1,200), leaf-a:eth9 priority 3 (buffer 34)"
     ]
 
 

@@ -221,3 +221,20 @@ def test_cells_make_headroom_deeper() -> None:
 
     assert room(1) < room(208) < room(208, 1024) < room(1000, 1024)
     assert room(208) % 208 == room(1000, 1024) % 1000 == 0
+
+
+def test_a_share_of_headroom_is_one_of_what_auto_comes_to() -> None:
+    def rooms(switch: Json, headroom: str) -> list[int]:
+        return [
+            group["headroom_bytes"] for group in groups(planned(lab_of(switch), f"lossless.headroom={headroom}"), "sw")
+        ]
+
+    full = rooms({}, "auto")
+    assert rooms({}, "50%") == [room // 2 for room in full]
+    assert rooms({}, "150%") == [room * 3 // 2 for room in full]
+    cells = rooms({"cell": 208, "thresholds": {"alpha": 1}}, "33%")
+    assert all(
+        room % 208 == 0 and 0 <= 0.33 * full - room < 208
+        for room, full in zip(cells, rooms({"cell": 208, "thresholds": {"alpha": 1}}, "auto"), strict=True)
+    )
+    assert rooms({"profile": "azure-24mb"}, "50%") == [48_464] * 2, "of the switch's own figure, if it has one"
