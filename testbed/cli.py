@@ -20,6 +20,7 @@ from testbed.commands import (
     agent,
     calibrate,
     capture,
+    conformance,
     deploy,
     destroy,
     doctor,
@@ -62,6 +63,7 @@ app.command("destroy")(destroy.destroy)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)
 app.command("profiles")(profiles.profiles)
+app.command("conformance")(conformance.conformance)
 app.command("headroom")(headroom.headroom)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor.doctor)

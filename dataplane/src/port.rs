@@ -159,6 +159,13 @@ impl Port {
         }
     }
 
+    /// Count PAUSE frames for priorities (bits) that this port does not heed.
+    pub fn ignore_pause(&mut self, priorities: u8) {
+        for (priority, counters) in self.counters.iter_mut().enumerate() {
+            counters.pause_rx += u64::from(priorities >> priority & 1);
+        }
+    }
+
     /// How long `priority` has been paused up to `now`.
     pub fn paused_time(&self, priority: usize, now: Time) -> Time {
         self.pauses[priority].total(now)
@@ -193,6 +200,14 @@ impl Port {
     #[inline]
     pub fn is_busy(&self, now: Time) -> bool {
         now < self.busy_until
+    }
+
+    /// Let the last frame of a queue go before the one ahead of it: what no port does by itself.
+    pub fn swap_last(&mut self, priority: Priority) {
+        let queue = &mut self.queues[usize::from(priority)];
+        if let Some(before) = queue.len().checked_sub(2) {
+            queue.swap(before, before + 1);
+        }
     }
 
     /// Start the next frame at `now`: control first, then what scheduling and pauses allow. `None` while the line is busy.

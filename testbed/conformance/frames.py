@@ -86,6 +86,11 @@ def roce(source: Address, to: Address, dscp: int, length: int, psn: int = 0, ent
     return frame[:-4] + _icrc(frame[14:-4])
 
 
+def number(packet: bytes) -> bytes:
+    """Return the PSN of a RoCEv2 packet."""
+    return packet[_UDP_BYTES + 9 : _UDP_BYTES + 12]
+
+
 def buffer_bytes(frame: bytes) -> int:
     """Return what a buffer counts for a frame."""
     return max(len(frame) + FCS_BYTES, SMALLEST_BYTES)

@@ -69,6 +69,7 @@ PURE_MODULES = [
     "link_state",
     "timeline",
     "traces",
+    *(f"conformance.{name}" for name in ("frames", "device", "bench", "case", "labs", "pause", "suite", "junit")),
 ]
 PYTHON_DIRECTION = {
     **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench", "validation")),

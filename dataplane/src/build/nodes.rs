@@ -6,6 +6,7 @@ use crate::nic::Nic;
 use crate::plan::{HostPlan, NodePlan, PlanError, PortPlan, SwitchPlan};
 use crate::port::PortConfig;
 use crate::switch::buffer::{Buffer, BufferConfig};
+use crate::switch::defects::Defects;
 use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
 use crate::switch::group::{GroupConfig, Threshold};
@@ -68,7 +69,9 @@ fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
     let lossless = plan.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7));
     let dscp_to_priority = <[u8; 64]>::try_from(plan.dscp_to_priority.as_slice())
         .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
-    Ok(Node::Switch(Box::new(
-        Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority).with_marking(marker, lossless),
-    )))
+    let switch = Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority)
+        .with_marking(marker, lossless)
+        .with_heeded(if plan.pfc { lossless } else { 0 })
+        .with_defects(Defects::new(&plan.defects));
+    Ok(Node::Switch(Box::new(switch)))
 }

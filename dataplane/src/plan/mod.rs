@@ -5,6 +5,7 @@ pub mod workload;
 use serde::Deserialize;
 
 use crate::loss::ProcessPlan;
+use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
 
 /// Why a plan or workload cannot be used.
@@ -56,7 +57,7 @@ pub struct PortPlan {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum NodePlan {
     Host(HostPlan),
-    Switch(SwitchPlan),
+    Switch(Box<SwitchPlan>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,6 +93,9 @@ pub struct SwitchPlan {
     /// Marking in the egress queues of the lossless priorities.
     #[serde(default)]
     pub ecn: Option<EcnConfig>,
+    /// What the switch does wrong on purpose.
+    #[serde(default)]
+    pub defects: Vec<Defect>,
     pub hash_seed: u64,
     pub dscp_to_priority: Vec<u8>,
     pub priority_groups: Vec<PriorityGroupPlan>,

@@ -3,6 +3,7 @@
 //! The road of a frame: `handle_frame` → forwarding → buffer admission (→ XOFF) → egress queue → `poll_transmit` (→ XON).
 
 pub mod buffer;
+pub mod defects;
 pub mod ecn;
 pub mod forward;
 pub mod group;
@@ -18,8 +19,10 @@ use crate::port::{Port, PortConfig};
 use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
+use crate::wire::pfc::Pfc;
 
 use buffer::{Buffer, Demand, Place};
+use defects::{Defect, Defects};
 use ecn::Marker;
 use forward::Table;
 
@@ -32,6 +35,9 @@ pub struct Switch {
     buffer: Buffer,
     table: Table,
     pfc: bool,
+    /// Pauses of other priorities (bits) than these are counted only.
+    heeded: u8,
+    defects: Defects,
     dscp_to_priority: [Priority; 64],
     /// Marks frames of these priorities (bits) as they leave.
     marker: Option<Marker>,
@@ -58,6 +64,8 @@ impl Switch {
             buffer,
             table,
             pfc,
+            heeded: u8::MAX,
+            defects: Defects::default(),
             dscp_to_priority,
             marker: None,
             marked: 0,
@@ -70,6 +78,18 @@ impl Switch {
     pub fn with_marking(mut self, marker: Option<Marker>, priorities: u8) -> Switch {
         self.marker = marker;
         self.marked = priorities;
+        self
+    }
+
+    /// Heed the pauses of `priorities` (bits), the lossless ones, and no others.
+    pub fn with_heeded(mut self, priorities: u8) -> Switch {
+        self.heeded = priorities;
+        self
+    }
+
+    /// Do things wrong on purpose.
+    pub fn with_defects(mut self, defects: Defects) -> Switch {
+        self.defects = defects;
         self
     }
 
@@ -90,7 +110,7 @@ impl Switch {
     /// Take a frame whose last bit arrived on `port`.
     pub fn handle_frame(&mut self, port: u16, mut frame: Frame, now: Time) {
         if frame.is_control() {
-            return self.handle_control(port, &frame.body, now);
+            return self.handle_control(port, &frame, now);
         }
         let priority = self.dscp_to_priority[usize::from(frame.dscp & 63)];
         frame.priority = priority;
@@ -106,14 +126,26 @@ impl Switch {
             Ok(demand) => self.answer(port, priority, demand, now),
             Err(cause) => return self.drop_frame(&frame, cause),
         }
+        if self.defects.any() {
+            self.spoil(egress, &mut frame);
+        }
         self.ports[usize::from(egress)].enqueue(frame);
+        if self.defects.any() {
+            self.disturb(egress, priority);
+        }
         self.ready.push(egress);
     }
 
     /// Take what the other end of the link behind `port` says; it goes no further.
-    fn handle_control(&mut self, port: u16, body: &Body, now: Time) {
-        if let Body::Pause(pfc) = *body {
-            self.ports[usize::from(port)].pause(&pfc, now);
+    fn handle_control(&mut self, port: u16, frame: &Frame, now: Time) {
+        if let Body::Pause(said) = frame.body {
+            let at = &mut self.ports[usize::from(port)];
+            let mut pfc = Pfc { class_enable: said.class_enable & self.heeded, ..said };
+            if self.defects.any() {
+                pfc = self.defects.hears(frame, said, self.heeded, at, now);
+            }
+            at.pause(&pfc, now);
+            at.ignore_pause(said.class_enable & !pfc.class_enable);
             self.events.push_back(Event::PauseReceived { port, pfc });
         }
         self.ready.push(port);
@@ -165,7 +197,7 @@ impl Switch {
     /// Mark a frame that leaves a long queue, if its transport understands marks.
     #[inline]
     fn mark(&mut self, port: u16, frame: &mut Frame) {
-        let Some(marker) = &mut self.marker else { return };
+        let Some(marker) = self.marker.as_mut().filter(|_| !self.defects.has(Defect::MarksOnArrival)) else { return };
         if self.marked & (1 << frame.priority) == 0 || frame.ecn == Ecn::NotEct as u8 {
             return;
         }
@@ -185,24 +217,36 @@ impl Switch {
         let sender = &mut self.senders[usize::from(port)];
         let frame = if demand == Demand::Xoff { sender.xoff(priority) } else { sender.xon(priority) };
         let Some(frame) = frame else { return };
-        self.ports[usize::from(port)].counters[usize::from(priority)].pause_tx += 1;
-        self.ports[usize::from(port)].enqueue_control(frame);
-        self.ready.push(port);
         let refresh = self.ports.len() + usize::from(port);
         if demand == Demand::Xoff && sender.holds_one() {
             self.timers.set(refresh, now + sender.refresh_every());
         }
+        self.ports[usize::from(port)].counters[usize::from(priority)].pause_tx += 1;
+        self.say(port, frame);
+    }
+
+    /// Put a PAUSE frame before all that waits at `port`.
+    fn say(&mut self, port: u16, mut frame: Frame) {
+        if self.defects.any() {
+            let Some(said) = self.defects.says(port, frame) else { return };
+            frame = said;
+            self.repeat(port, &frame);
+        }
+        self.ports[usize::from(port)].enqueue_control(frame);
+        self.ready.push(port);
     }
 
     fn refresh(&mut self, port: usize, now: Time) {
         let sender = &mut self.senders[port];
+        if self.defects.has(Defect::NeverRefreshes) {
+            return;
+        }
         let Some(frame) = sender.refresh() else { return };
         for priority in 0..crate::frame::PRIORITIES {
             self.ports[port].counters[priority].pause_tx += u64::from(sender.is_asserted(priority as Priority));
         }
         self.timers.set(self.ports.len() + port, now + sender.refresh_every());
-        self.ports[port].enqueue_control(frame);
-        self.ready.push(port as u16);
+        self.say(port as u16, frame);
     }
 
     fn drop_frame(&mut self, frame: &Frame, cause: Cause) {

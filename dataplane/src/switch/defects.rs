@@ -1,0 +1,156 @@
+//! Deliberately defective switches, for tests that must notice: each defect is one thing done wrong. A sound switch has none.
+
+use serde::Deserialize;
+
+use super::Switch;
+use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::port::Port;
+use crate::units::Time;
+use crate::wire::ethernet::Ethernet;
+use crate::wire::ipv4::Ecn;
+use crate::wire::pfc::{self, MacControl, Pfc};
+
+/// What a switch does wrong.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Defect {
+    /// Goes on with a paused priority.
+    IgnoresPause,
+    /// Lets a pause of one priority stop them all.
+    PausesWholePort,
+    ObeysLossyPause,
+    ObeysGlobalPause,
+    /// Takes every time of a PFC frame for enabled that is not zero.
+    IgnoresEnableVector,
+    IgnoresZeroSource,
+    /// Takes a quantum for 256 bit times.
+    HalvesQuanta,
+    /// Lets a new pause time replace only a shorter one.
+    KeepsLongerPause,
+    NeverRefreshes,
+    NeverXon,
+    /// Asks for pauses far shorter than the time to the next refresh.
+    AsksTooLittle,
+    AsksAllPriorities,
+    AsksNextPriority,
+    /// Pauses the peers of all ports when one is to pause.
+    AsksEveryPort,
+    /// Never pauses the peer of its first port.
+    SparesFirstPort,
+    /// Lets every frame overtake the one before it in its queue.
+    Reorders,
+    /// Marks for congestion as frames come in.
+    MarksOnArrival,
+}
+
+/// Shorter by far than half of the longest pause.
+const LITTLE_QUANTA: u16 = 500;
+
+/// The defects of a switch, as bits.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Defects(u32);
+
+impl Defects {
+    pub fn new(defects: &[Defect]) -> Defects {
+        Defects(defects.iter().fold(0, |bits, defect| bits | 1 << *defect as u32))
+    }
+
+    #[inline]
+    pub fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    pub fn has(self, defect: Defect) -> bool {
+        self.0 & (1 << defect as u32) != 0
+    }
+
+    /// What a switch makes of a PFC frame that it should take as `said`, heeding the priorities `heeded` (bits).
+    pub fn hears(self, frame: &Frame, said: Pfc, heeded: u8, port: &Port, now: Time) -> Pfc {
+        let mut heard = said;
+        let bytes = frame.bytes.as_deref().map_or(&[][..], |bytes| &bytes[..]);
+        if self.has(Defect::ObeysGlobalPause) {
+            if let Ok(Some(MacControl::GlobalPause { quanta })) = pfc::parse(bytes) {
+                heard = Pfc { class_enable: u8::MAX, quanta: [quanta; PRIORITIES] };
+            }
+        }
+        if self.has(Defect::IgnoresZeroSource) && Ethernet::parse(bytes).is_ok_and(|(frame, _)| frame.src == [0; 6]) {
+            heard.class_enable = 0;
+        }
+        let longest = heard.quanta.into_iter().max().unwrap_or(0);
+        if self.has(Defect::PausesWholePort) && heard.class_enable != 0 {
+            heard = Pfc { class_enable: u8::MAX, quanta: [longest; PRIORITIES] };
+        }
+        for priority in 0..PRIORITIES {
+            let bit = 1 << priority;
+            if self.has(Defect::IgnoresEnableVector) && heard.quanta[priority] > 0 {
+                heard.class_enable |= bit;
+            }
+            if self.has(Defect::HalvesQuanta) {
+                heard.quanta[priority] /= 2;
+            }
+            let until = now + port.rate().quanta(heard.quanta[priority]);
+            if self.has(Defect::KeepsLongerPause) && heard.quanta[priority] > 0 {
+                let shorter = until < port.pause_end(priority as Priority, now);
+                heard.class_enable &= if shorter { !bit } else { u8::MAX };
+            }
+        }
+        let obeyed =
+            if self.has(Defect::ObeysLossyPause) || self.has(Defect::PausesWholePort) { u8::MAX } else { heeded };
+        heard.class_enable &= if self.has(Defect::IgnoresPause) { 0 } else { obeyed };
+        heard
+    }
+
+    /// The PAUSE frame that a switch sends in place of a right one by its `port`, if it sends any.
+    pub fn says(self, port: u16, mut frame: Frame) -> Option<Frame> {
+        let Body::Pause(pfc) = &mut frame.body else { return Some(frame) };
+        let is_xon = pfc.quanta == [0; PRIORITIES];
+        if (self.has(Defect::NeverXon) && is_xon) || (self.has(Defect::SparesFirstPort) && port == 0) {
+            return None;
+        }
+        if self.has(Defect::AsksTooLittle) {
+            pfc.quanta = pfc.quanta.map(|quanta| quanta.min(LITTLE_QUANTA));
+        }
+        if self.has(Defect::AsksNextPriority) {
+            pfc.class_enable = pfc.class_enable.rotate_left(1);
+            pfc.quanta.rotate_right(1);
+        }
+        if self.has(Defect::AsksAllPriorities) {
+            let longest = pfc.quanta.into_iter().max().unwrap_or(0);
+            *pfc = Pfc { class_enable: u8::MAX, quanta: [longest; PRIORITIES] };
+        }
+        Some(frame)
+    }
+}
+
+impl Switch {
+    /// Do to a frame that is about to wait at `egress` what a defective switch does.
+    pub(super) fn spoil(&mut self, egress: u16, frame: &mut Frame) {
+        if !self.defects.has(Defect::MarksOnArrival) || frame.ecn == Ecn::NotEct as u8 {
+            return;
+        }
+        let Some(marker) = &mut self.marker else { return };
+        let egress = &mut self.ports[usize::from(egress)];
+        if marker.marks(egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
+            frame.ecn = Ecn::Ce as u8;
+            egress.counters[usize::from(frame.priority)].ecn_marked += 1;
+        }
+    }
+
+    /// Do to the queue that a frame of `priority` has just joined what a defective switch does.
+    pub(super) fn disturb(&mut self, egress: u16, priority: Priority) {
+        if self.defects.has(Defect::Reorders) {
+            self.ports[usize::from(egress)].swap_last(priority);
+        }
+    }
+
+    /// Send by all other ports, too, what a switch says by one.
+    pub(super) fn repeat(&mut self, port: u16, frame: &Frame) {
+        if !self.defects.has(Defect::AsksEveryPort) {
+            return;
+        }
+        for other in (0..self.ports.len() as u16).filter(|other| *other != port) {
+            self.ports[usize::from(other)].enqueue_control(frame.clone());
+            self.ready.push(other);
+        }
+    }
+}

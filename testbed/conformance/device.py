@@ -1,0 +1,169 @@
+"""The switch under test on its bench: its ports, each with the link that the lab gives it and a tester at the far end. Pure.
+
+The bench is a lab of its own, compiled like any other: the same switch, the same rates, delays and frames, and a host in
+place of every neighbour. What links lose is left out, so that whatever is lost was lost by the switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from testbed.conformance.frames import GAP_BYTES, LONGEST_QUANTA, Address, address, mac_bytes
+from testbed.endpoints import Endpoint
+from testbed.experiment import Experiment
+from testbed.plan import Plan, compile_fabric
+from testbed.topology import Host, Lab, Link, Switch
+from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
+
+SWITCH = "switch"
+PRIORITIES = range(8)
+
+
+class Unsuitable(Exception):
+    """The switch cannot host a case; the text says why."""
+
+
+@dataclass(frozen=True)
+class DevicePort:
+    """A port of the switch under test. `response_ps` is its neighbour's, `frame_bytes` the longest frame with FCS."""
+
+    index: int
+    name: str
+    tester: str
+    rate_bps: int
+    delay_ps: int
+    frame_bytes: int
+    response_ps: int
+    mac: bytes
+    station: Address
+
+    def line_ps(self, frame_bytes: int, frames: int = 1) -> int:
+        """Return how long so many frames of this length, FCS included, occupy the line, rounded up."""
+        return -(-frames * (frame_bytes + GAP_BYTES) * 8 * PS_PER_SECOND // self.rate_bps)
+
+    def quanta_ps(self, quanta: int = LONGEST_QUANTA) -> int:
+        """Return how long a pause of so many quanta lasts at this port, rounded up."""
+        return -(-quanta * BITS_PER_QUANTUM * PS_PER_SECOND // self.rate_bps)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A switch as its lab means it to be. `plan` is the bench's; `name` is that of the switch in its own lab."""
+
+    name: str
+    plan: Plan
+    ports: tuple[DevicePort, ...]
+
+    @property
+    def switch(self) -> Mapping[str, Any]:
+        """The switch's part of the plan."""
+        return switch_of(self.plan)
+
+    @cached_property
+    def groups(self) -> Mapping[tuple[int, int], Mapping[str, Any]]:
+        """The priority groups, by port and priority."""
+        return {(group["port"], group["priority"]): group for group in self.switch["priority_groups"]}
+
+    @property
+    def lossless(self) -> tuple[int, ...]:
+        """The lossless priorities."""
+        return tuple(self.switch["lossless"]) if self.switch["pfc"] else ()
+
+    @property
+    def lossy(self) -> tuple[int, ...]:
+        """The others that some DSCP leads to."""
+        mapped = set(self.switch["dscp_to_priority"])
+        return tuple(priority for priority in PRIORITIES if priority in mapped and priority not in self.lossless)
+
+    def dscp(self, priority: int) -> int:
+        """Return the lowest DSCP whose frames travel on a priority; raise Unsuitable if there is none."""
+        table = self.switch["dscp_to_priority"]
+        if priority not in table:
+            raise Unsuitable(f"no DSCP leads to priority {priority}")
+        return int(table.index(priority))
+
+    def cells(self, frame_bytes: int) -> int:
+        """Return what a frame takes of the memory, in bytes."""
+        cell = self.switch.get("cell_bytes", 1)
+        return int(-(-frame_bytes // cell) * cell)
+
+
+def switch_of(plan: Plan) -> dict[str, Any]:
+    """Return the switch of a bench's plan, which may be changed in place."""
+    switch: dict[str, Any] = next(node for node in plan["nodes"] if node["kind"] == "switch")
+    return switch
+
+
+def bench_lab(lab: Lab, switch: Switch, name: str) -> Lab:
+    """Return a lab of that switch alone, with a host behind each of its ports."""
+    links, hosts = [], []
+    for port, (index, _, link) in zip(lab.ports[switch.name], lab.adjacent[switch.name], strict=True):
+        hosts.append(Host(name=f"t{index + 1}", nic_rate_bps=link.rate_bps))
+        links.append(_bare(link, Endpoint(f"t{index + 1}", "eth1"), Endpoint(SWITCH, port)))
+    alone = switch.model_copy(update={"name": SWITCH, "routes": {}})
+    return Lab(name=name, nodes=(*hosts, alone), links=tuple(links))
+
+
+def _bare(link: Link, tester: Endpoint, port: Endpoint) -> Link:
+    """Return a link of the same rate and delay that loses nothing."""
+    nothing = {"loss": (0.0, 0.0), "loss_process": None, "optics": None, "carrier": True, "medium": "veth"}
+    return link.model_copy(update={"a": tester, "b": port, **nothing})
+
+
+def device_of(lab: Lab, switch: Switch, experiment: Experiment, name: str = "conformance") -> Device:
+    """Put a switch of a lab on a bench. Raises what compiling a plan raises, and Unsuitable without a lossless priority."""
+    if not switch.lossless:
+        raise Unsuitable("it has no lossless priority")
+    lossless = experiment.lossless
+    if lossless.priority not in switch.lossless:
+        lossless = lossless.model_copy(update={"priority": switch.lossless[0]})
+    bench = bench_lab(lab, switch, name)
+    plan = compile_fabric(bench, experiment.model_copy(update={"lossless": lossless}))
+    node = switch_of(plan)
+    ports = tuple(
+        DevicePort(
+            index=index,
+            name=port["name"],
+            tester=bench.hosts[index].name,
+            rate_bps=port["rate_bps"],
+            delay_ps=link.delay_ps,
+            frame_bytes=link.frame_bytes,
+            response_ps=plan["nodes"][index]["ports"][0]["response_ps"],
+            mac=mac_bytes(port["mac"]),
+            station=address(plan["stations"][index]),
+        )
+        for index, (port, link) in enumerate(zip(node["ports"], bench.links, strict=True))
+    )
+    return Device(switch.name, plan, ports)
+
+
+def _nature(plan: Plan) -> dict[str, Any]:
+    """Return what makes a switch what it is, without its seed and its addresses."""
+    switch = {key: value for key, value in switch_of(plan).items() if key != "hash_seed"}
+    ports = [{key: value for key, value in port.items() if key != "mac"} for port in switch["ports"]]
+    return {**switch, "ports": ports, "links": [link["delay_ps"] for link in plan["links"]]}
+
+
+def alike(device: Device, other: Device) -> bool:
+    """Tell whether two switches differ in name alone, so that one need be tested."""
+    return _nature(device.plan) == _nature(other.plan) and [port.frame_bytes for port in device.ports] == [
+        port.frame_bytes for port in other.ports
+    ]
+
+
+def port_classes(device: Device, key: Callable[[DevicePort], object] | None = None) -> list[DevicePort]:
+    """Return one port for each kind of port: rate, delay, longest frame, response and thresholds."""
+    found: dict[object, DevicePort] = {}
+    for port in device.ports:
+        thresholds = tuple(
+            tuple(
+                sorted((name, value) for name, value in device.groups[port.index, priority].items() if name != "port")
+            )
+            for priority in device.lossless
+        )
+        kind = (port.rate_bps, port.delay_ps, port.frame_bytes, port.response_ps, thresholds)
+        found.setdefault(kind if key is None else key(port), port)
+    return list(found.values())

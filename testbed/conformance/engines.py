@@ -1,0 +1,50 @@
+"""Fabrics for benches: computed in this process, or real ones in namespaces of this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from testbed import calibration, kernel
+from testbed._dataplane import RealFabric, VirtualFabric
+from testbed.conformance.bench import Engine, OpenEngine
+from testbed.dilation import MAX_DILATION, choose_dilation
+from testbed.drivers.netns import NetnsDriver
+from testbed.errors import UsageError
+from testbed.plan import Plan
+
+
+@contextmanager
+def virtual(plan: Plan) -> Iterator[Engine]:
+    """Open a fabric under the virtual clock."""
+    yield VirtualFabric(json.dumps(plan))
+
+
+def real_opener(dilation: str | None) -> OpenEngine:
+    """Return what opens benches under the real clock: at a dilation, or at the one that this machine needs for each.
+
+    Raises UsageError for what is no dilation, DriverError where the machine cannot run the real clock.
+    """
+    kernel.require_privileges("conformance")
+    if dilation not in (None, "auto"):
+        if not str(dilation).isdecimal() or not 1 <= int(str(dilation)) <= MAX_DILATION:
+            raise UsageError(f"--dilation {dilation}: a whole number from 1 to {MAX_DILATION}, or auto")
+        return lambda plan: real(plan, int(str(dilation)))
+    measured = calibration.load_or_measure().calibration()
+    return lambda plan: real(plan, choose_dilation(plan, measured))
+
+
+@contextmanager
+def real(plan: Plan, dilation: int) -> Iterator[Engine]:
+    """Build a bench in the system and open a fabric under the real clock; take both away again."""
+    driver = NetnsDriver()
+    try:
+        attachments = driver.deploy(plan, dilation)
+        fabric = RealFabric(json.dumps(plan), dilation, json.dumps(attachments))
+        try:
+            yield fabric
+        finally:
+            fabric.close()
+    finally:
+        driver.destroy(plan["lab"])

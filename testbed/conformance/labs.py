@@ -1,0 +1,41 @@
+"""The minimal labs that cases are run on where the user names none: one switch, testers around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from testbed.conformance.case import Lab
+
+CELL_BYTES = 208
+
+
+def star(ports: int, *settings: str, rates: tuple[str, ...] = (), delay: str = "1us", **switch: Any) -> Lab:
+    """Return a switch with so many ports at 100G, or at these rates, each with a host a delay away."""
+    hosts = {f"h{number}": {"kind": "host"} for number in range(1, ports + 1)}
+    links = [
+        {"endpoints": [f"h{number}:eth1", f"leaf:eth{number}"], "delay": delay, "rate": rate}
+        for number, rate in enumerate(rates or ("100G",) * ports, start=1)
+    ]
+    nodes: Mapping[str, Any] = {**hosts, "leaf": {"kind": "switch", **switch}}
+    return Lab({"name": "conformance", "topology": {"nodes": nodes, "links": links}}, settings)
+
+
+SMALL: Mapping[str, Any] = {"lossless": [3, 4], "cell": CELL_BYTES, "thresholds": {"xoff": 60_000, "xon": 40_000}}
+"""A small static threshold, so that it is soon reached."""
+
+PAIR = star(2, **SMALL)
+TRIO = star(3, **SMALL)
+QUARTET = star(4, **SMALL)
+FIVE = star(5, **SMALL)
+MIXED = star(3, rates=("400G", "400G", "100G"), **SMALL)
+SHARING: Mapping[str, Any] = {
+    "lossless": [3],
+    "buffer": "2MB",
+    "cell": CELL_BYTES,
+    "pool": "1MB",
+    "headroom-pool": "200KB",
+    "thresholds": {"alpha": "1/4", "reserve": 2080, "xon-offset": 4160, "headroom": "90KB"},
+}
+"""A pool that groups share up to a dynamic threshold, and a pool of headroom that cannot hold all of theirs."""
+POOLED = star(4, **SHARING)
