@@ -31,6 +31,24 @@ class Watermarks(Observed):
     lossy_bytes_max: int = 0
 
 
+class Deadlock(Observed):
+    """Ports that waited for each other, each for the next in the list and the last for the first, and did not move.
+
+    `at_ns` is when that was certain, `cured_ns` when one of them was seen to move again, null if none ever did; times
+    since the fabric was made.
+    """
+
+    at_ns: int | float
+    cured_ns: int | float | None
+    ports: list[str]
+    priority: int
+
+    def __str__(self) -> str:
+        fate = "for good" if self.cured_ns is None else f"until {self.cured_ns / 1e6:.3f} ms"
+        circle = " → ".join([*self.ports, self.ports[0]])
+        return f"deadlock on priority {self.priority}: {circle}, from {self.at_ns / 1e6:.3f} ms {fate}"
+
+
 def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:
     """Say how many frames switches lost on lossless priorities, why, and where most of them."""
     lost = report["drops"]["lossless"]
@@ -55,3 +73,10 @@ def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]
     why = f" {' or '.join(causes)}" if causes else ""
     where = f", at {', '.join(named)}" if named else ""
     return [f"{NOT_LOSSLESS}: {lost:,} frames of lossless priorities dropped{why}{where}"]
+
+
+def deadlocks_of(report: Mapping[str, Any], start_ps: int | None) -> list[Deadlock]:
+    """Return the deadlocks of a run that started at `start_ps`; those that were over before are others'."""
+    found = [Deadlock.model_validate(entry) for entry in report.get("deadlocks", ())]
+    start_ns = (start_ps or 0) / 1000
+    return [deadlock for deadlock in found if deadlock.cured_ns is None or deadlock.cured_ns >= start_ns]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError
 from testbed.execution import Outcome
-from testbed.observed import Observed, Watermarks, losses_of
+from testbed.observed import Deadlock, Observed, Watermarks, deadlocks_of, losses_of
 
 FILE_NAME = "run.json"
 
@@ -164,6 +164,7 @@ class RunResult(_Model):
     pools: dict[str, Watermarks] = Field(default_factory=dict)
     qps: list[dict[str, Any]]
     drops: TotalDrops
+    deadlocks: list[Deadlock] = Field(default_factory=list)
     impairments: list[Impaired] = Field(default_factory=list)
     fidelity: dict[str, Any] | None
     energy: dict[str, Any] = Field(default_factory=dict)
@@ -280,6 +281,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},
         qps=report["qps"],
         drops=TotalDrops.model_validate(report["drops"]),
+        deadlocks=deadlocks_of(report, outcome.start_ps),
         impairments=[Impaired.model_validate(row) for row in outcome.impairments],
         fidelity=report["fidelity"],
         energy=dict(facts.energy),
@@ -297,8 +299,7 @@ def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] 
     losses = losses_of(report, facts.lossless)
     wrong = _wrong(outcome)
     broken = [f"invariant violated: {text}" for text in report["violations"]] + _conservation(report)
-    deadlock = bool(report.get("deadlock", False))
-    stuck = ["deadlock: paused ports wait for each other"] if deadlock else []
+    stuck = [str(deadlock) for deadlock in deadlocks_of(report, outcome.start_ps)]
     expectations = [f"expectation failed: {text}" for text in failed_expectations]
     faults = [*broken, *losses, *wrong, *stuck, *outcome.reasons, *expectations]
     return Verdict(
@@ -306,7 +307,7 @@ def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] 
         trusted=not distrust,
         correct=outcome.complete and not wrong,
         complete=outcome.complete,
-        deadlock=deadlock,
+        deadlock=bool(stuck),
         passed=outcome.complete and not faults and not distrust,
         reasons=[*distrust, *faults],
     )

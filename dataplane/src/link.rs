@@ -119,6 +119,11 @@ impl Direction {
         self.flight.iter().map(|(_, frame)| frame)
     }
 
+    /// The longest that a frame put on the link now may take from its last bit on.
+    pub fn longest_delay(&self) -> Time {
+        self.delay + self.jitter
+    }
+
     /// From now on frames take this long. What is in flight is not touched.
     pub fn set_delay(&mut self, delay: Time) {
         self.delay = delay;

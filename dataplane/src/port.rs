@@ -130,6 +130,11 @@ impl Port {
         self.queues.iter().flatten()
     }
 
+    /// Frames in one queue, the next to leave first.
+    pub fn queue(&self, priority: Priority) -> impl Iterator<Item = &Frame> {
+        self.queues[usize::from(priority & 7)].iter()
+    }
+
     /// Queue a frame for transmission behind those of its priority.
     #[inline]
     pub fn enqueue(&mut self, frame: Frame) {
@@ -169,6 +174,11 @@ impl Port {
     /// How long `priority` has been paused up to `now`.
     pub fn paused_time(&self, priority: usize, now: Time) -> Time {
         self.pauses[priority].total(now)
+    }
+
+    /// Whether frames of `priority` stand here that the peer keeps from leaving.
+    pub fn waits(&self, priority: Priority, now: Time) -> bool {
+        self.occupied & (1 << priority) != 0 && self.is_paused(priority, now)
     }
 
     #[inline]

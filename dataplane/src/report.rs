@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{json, Map, Value};
 
 use crate::build::Emulation;
+use crate::deadlock::{Deadlock, Place};
 use crate::event::Cause;
 use crate::fabric::Node;
 use crate::frame::PRIORITIES;
@@ -76,10 +77,26 @@ impl Emulation {
             "conservation": tally(&totals.packets, self.fabric.in_flight(true)),
             "kernel_frames": tally(&totals.kernel_frames, self.fabric.in_flight(false)),
             "drops": self.drops(),
+            "deadlocks": self.deadlocks(),
             "impairments": self.fabric.impairments,
             "violations": self.violations(seen, count, fidelity.is_none().then_some(&totals.packets)),
             "fidelity": fidelity,
         })
+    }
+
+    fn deadlocks(&self) -> Vec<Value> {
+        let name = |place: &Place| {
+            let node = &self.plan.nodes[place.node as usize];
+            format!("{}:{}", node.name(), node.ports()[usize::from(place.port)].name)
+        };
+        let entry = |deadlock: &Deadlock| {
+            let ports: Vec<String> = deadlock.circle.iter().map(name).collect();
+            json!({
+                "at_ns": deadlock.at.ns(), "ports": ports, "priority": deadlock.circle.first().map(|place| place.priority),
+                "cured_ns": deadlock.cured.map(Time::ns),
+            })
+        };
+        self.deadlocks.found().iter().map(entry).collect()
     }
 
     fn flows(&self, flows: &[Flow]) -> Vec<Value> {

@@ -4,11 +4,13 @@ mod inject;
 mod load;
 mod nodes;
 mod progress;
+mod standstill;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::Codec;
+use crate::deadlock::Detector;
 use crate::fabric::{Fabric, Node};
 use crate::impair::parse_changes;
 use crate::link::{Direction, DirectionConfig};
@@ -37,6 +39,7 @@ pub struct Emulation {
     /// Without progress for this long, the workload is stalled.
     pub patience: Time,
     pub(crate) looks: Looks,
+    pub deadlocks: Detector,
 }
 
 impl Emulation {
@@ -67,7 +70,18 @@ impl Emulation {
         let looks = Looks::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));
         let (ranks, qps, started, patience) = (Vec::new(), Vec::new(), Time::ZERO, Time::ZERO);
         let fabric = Fabric::new(nodes, directions);
-        Ok(Emulation { plan, codec, fabric, ranks, qps, started, generation: 0, patience, looks })
+        Ok(Emulation {
+            plan,
+            codec,
+            fabric,
+            ranks,
+            qps,
+            started,
+            generation: 0,
+            patience,
+            looks,
+            deadlocks: Detector::default(),
+        })
     }
 
     /// Install a workload on the NICs of its ranks, in place of the last one. Nothing moves before `start`.

@@ -65,8 +65,10 @@ impl Emulation {
     }
 
     /// Look at the run. This is the point at which all nodes can be seen at one nominal time: whatever watches a fabric as a whole
-    /// is called from here. The virtual clock comes by at its `Looks`, the real one whenever it is asked for progress.
-    pub fn look(&mut self) -> Progress {
+    /// is called from here. The virtual clock comes by at its `Looks`, the real one whenever it is asked for progress. What waits is
+    /// given `patience` at least to move by itself.
+    pub fn look(&mut self, now: Time, patience: Time) -> Progress {
+        self.look_for_deadlocks(now, patience);
         self.progress()
     }
 }

@@ -9,7 +9,7 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
     for _ in 0..budget {
         let due = emulation.fabric.next_event();
         if due > emulation.looks.next {
-            let progress = emulation.look();
+            let progress = emulation.look(emulation.looks.next, Time::ZERO);
             if progress != Progress::Running {
                 return progress;
             }
@@ -32,7 +32,7 @@ pub fn run_until(emulation: &mut Emulation, until: Time, budget: u64) -> bool {
         let due = emulation.fabric.next_event();
         if due > emulation.looks.next && due <= until {
             // Whether the workload is over matters to nobody here.
-            emulation.look();
+            emulation.look(emulation.looks.next, Time::ZERO);
             emulation.looks.follow(due);
         }
         if !step(emulation, until) {

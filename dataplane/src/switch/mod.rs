@@ -103,6 +103,17 @@ impl Switch {
         &mut self.ports[usize::from(port)]
     }
 
+    /// Whether the peer behind `port` is kept from sending `priority`.
+    pub fn holds_back(&self, port: u16, priority: Priority) -> bool {
+        self.senders[usize::from(port)].is_asserted(priority)
+    }
+
+    /// The ports in whose queues frames stand that came in by `ingress` on `priority`.
+    pub fn queues_of(&self, ingress: u16, priority: Priority) -> impl Iterator<Item = u16> + '_ {
+        let holds = move |port: &Port| port.queue(priority).any(|frame| frame.ingress == ingress);
+        self.ports.iter().zip(0..).filter(move |(port, _)| holds(port)).map(|(_, number)| number)
+    }
+
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }

@@ -40,6 +40,9 @@ const SPIN_NS: u64 = 60_000;
 const NAP_NS: u64 = 100_000_000;
 /// Frames that may wait for room in a socket.
 const TX_QUEUE_FRAMES: usize = 1024;
+/// How long what waits has to stand still before it can be a deadlock: the kernel may impose a link's delay, which is then not
+/// known here. This is 4,000 km of fibre.
+const PATIENCE: Time = Time::from_ns(20_000_000);
 /// How long a finished workload may wait for its last frames to come out of the kernel, in wall nanoseconds.
 const GRACE_NS: u64 = 1_000_000_000;
 const NONE: u32 = u32::MAX;
@@ -221,7 +224,7 @@ impl RealClock {
 
     /// Whether the workload is over. Frames inside the kernel are waited for, but not for ever: a lost one never comes.
     pub fn progress(&mut self) -> Progress {
-        let progress = self.emulation.look();
+        let progress = self.emulation.look(self.at, PATIENCE);
         let packets = self.emulation.fabric.totals().packets;
         if progress != Progress::Complete || packets.sent == packets.accounted() {
             return progress;

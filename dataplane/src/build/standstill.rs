@@ -1,0 +1,39 @@
+//! What of a fabric waits at one instant, for the detector of deadlocks.
+
+use super::Emulation;
+use crate::deadlock::{Place, Waiting};
+use crate::fabric::{Fabric, Node};
+use crate::frame::PRIORITIES;
+use crate::units::Time;
+
+impl Emulation {
+    /// Look for queues that wait for each other in a circle at `now`. A queue is given `patience` at least to move by itself.
+    pub(super) fn look_for_deadlocks(&mut self, now: Time, patience: Time) {
+        self.deadlocks.look(&waiting(&self.fabric, now, patience), now);
+    }
+}
+
+/// The egress queues between switches that hold frames and are kept from sending by their peer.
+fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
+    let mut found = Vec::new();
+    for (index, direction) in fabric.directions.iter().enumerate() {
+        // Directions come in pairs, a link each: what arrives over one left where the other leads to.
+        let back = &fabric.directions[index ^ 1];
+        let nodes = [back.to_node, direction.to_node].map(|node| fabric.node(node as usize));
+        let [Node::Switch(near), Node::Switch(far)] = nodes else { continue };
+        let egress = &near.ports()[usize::from(back.to_port)];
+        for priority in 0..PRIORITIES as u8 {
+            if !egress.waits(priority, now) || !far.holds_back(direction.to_port, priority) {
+                continue;
+            }
+            let behind = far.queues_of(direction.to_port, priority);
+            found.push(Waiting {
+                place: Place { node: back.to_node, port: back.to_port, priority },
+                sent: egress.counters[usize::from(priority)].frames_tx,
+                feedback: back.longest_delay().max(patience),
+                behind: behind.map(|port| Place { node: direction.to_node, port, priority }).collect(),
+            });
+        }
+    }
+    found
+}
