@@ -44,15 +44,21 @@ _PUBLISH_S = 60.0
 
 
 class Agent:
-    """Serve one `LabOwner` on a bus, until `shutdown`, a signal, or `idle_exit_s` without labs and requests."""
+    """Serve one `LabOwner` on a bus, until `shutdown`, a signal, or `idle_exit_s` without labs and requests.
 
-    def __init__(self, name: str, owner: LabOwner, idle_exit_s: float | None = None) -> None:
+    The broker takes the agent for lost when it has heard nothing of it for one and a half times `keepalive_s`.
+    """
+
+    def __init__(
+        self, name: str, owner: LabOwner, idle_exit_s: float | None = None, keepalive_s: int = bus.KEEPALIVE_S
+    ) -> None:
         if not messages.is_name(name):
             raise UsageError(f"agent name {name!r}: letters, digits, dots, dashes and underscores only")
         self.name = name
         self.dropped_messages = 0
         self._owner = owner
         self._idle_exit_s = idle_exit_s
+        self._keepalive_s = keepalive_s
         self._in_flight: set[asyncio.Task[None]] = set()
         self._seen: deque[str] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._last_request = time.monotonic()
@@ -90,7 +96,7 @@ class Agent:
         """Live through one connection to the broker. Returns when told to stop; raises `MqttError` when it is lost."""
         status = messages.status_topic(self.name)
         will = aiomqtt.Will(status, messages.OFFLINE, qos=1, retain=True)
-        async with bus.client(address, f"agent-{self.name}", will) as mqtt:
+        async with bus.client(address, f"agent-{self.name}", will, self._keepalive_s) as mqtt:
             await mqtt.subscribe(f"{messages.PREFIX}/+/{self.name}/command", qos=1)
             await mqtt.publish(status, messages.ONLINE, qos=1, retain=True)
             on_ready()

@@ -19,6 +19,7 @@ from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError, UsageError
 from testbed.execution import Engine
 from testbed.execution import Progress as Where
+from testbed.ledger import Ledger
 from testbed.owner import Document, LabOwner, Progress
 from testbed.trial import from_spec, outcome_data
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from testbed._dataplane import RealFabric
 
 _PROGRESS_PERIOD_S = 0.2
+# Three seconds after its machine vanished an agent is known to be offline.
+_KEEPALIVE_S = 2
 
 
 def serve_local(directory: Path) -> None:
@@ -49,7 +52,7 @@ def serve_local(directory: Path) -> None:
                     local_agent.ready(*handed_over)
                     handed_over = None
 
-            agent = Agent(local_agent.NAME, make_owner(), idle_exit_s)
+            agent = Agent(local_agent.NAME, make_owner(directory), idle_exit_s)
             try:
                 # The broker is in this process: a lost session is a hiccup of a loaded machine, and no reason to drop labs.
                 await agent.serve(address, ready, reconnect=True)
@@ -64,15 +67,18 @@ def serve_broker(address: BrokerAddress, name: str) -> None:
     _log_to_stderr()
 
     async def work() -> None:
-        agent = Agent(name, make_owner())
+        agent = Agent(name, make_owner(local_agent.state_dir()), keepalive_s=_KEEPALIVE_S)
         await agent.serve(address, lambda: logging.info("agent %s on %s:%d", name, address.host, address.port), True)
 
     asyncio.run(work())
 
 
-def make_owner() -> LabOwner:
-    """Make the owner of this machine's labs."""
-    return LabOwner(DockerDriver(), _open_fabric, _execute)
+def make_owner(state: Path) -> LabOwner:
+    """Make the owner of this machine's labs, those included that an agent of the same state directory left."""
+    owner = LabOwner(DockerDriver(), _open_fabric, _execute, Ledger(state))
+    if adopted := owner.adopt():
+        logging.info("taken over: %s", ", ".join(adopted))
+    return owner
 
 
 def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:

@@ -31,7 +31,7 @@ SILENCE_S = 20.0
 _CONNECT_S = 10.0
 # A plan or a result of many megabytes needs longer than a handshake until it is acknowledged.
 _PUBLISH_S = 60.0
-_KEEPALIVE_S = 15
+KEEPALIVE_S = 15
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -108,7 +108,9 @@ def _read_credentials(path: Path) -> tuple[str, str]:
     return username, password
 
 
-def client(address: BrokerAddress, identifier: str, will: aiomqtt.Will | None = None) -> aiomqtt.Client:
+def client(
+    address: BrokerAddress, identifier: str, will: aiomqtt.Will | None = None, keepalive_s: int = KEEPALIVE_S
+) -> aiomqtt.Client:
     """Make an MQTT 3.1.1 client, not yet connected, with TLS verified against the system's or the given authorities."""
     tls = aiomqtt.TLSParameters(ca_certs=str(address.ca_file) if address.ca_file else None) if address.tls else None
     return aiomqtt.Client(
@@ -120,7 +122,7 @@ def client(address: BrokerAddress, identifier: str, will: aiomqtt.Will | None = 
         will=will,
         tls_params=tls,
         timeout=_CONNECT_S,
-        keepalive=_KEEPALIVE_S,
+        keepalive=keepalive_s,
         protocol=aiomqtt.ProtocolVersion.V311,
     )
 

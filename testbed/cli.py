@@ -18,6 +18,7 @@ import typer
 from testbed import commands  # noqa: F401  the package that holds the verbs
 from testbed.commands import (
     agent,
+    broker,
     calibrate,
     capture,
     conformance,
@@ -68,6 +69,7 @@ app.command("headroom")(headroom.headroom)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor.doctor)
 app.command("agent")(agent.agent)
+app.add_typer(broker.app, name="broker")
 
 
 @app.callback()

@@ -18,6 +18,7 @@ from testbed.bus import BrokerAddress, BusError, Caller
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.execution import Outcome
+from testbed.ledger import Ledger
 from testbed.trial import Trial, outcome_from
 
 Document = dict[str, Any]
@@ -133,7 +134,9 @@ async def _destroy(target: Target, caller: Caller | None, lab: str) -> Document:
                 raise
     if not target.is_local:
         raise BusError(f"agent {target.agent} cannot be reached")
-    return {"lab": lab, "changed": bool(DockerDriver().destroy(lab))}
+    changed = bool(DockerDriver().destroy(lab))
+    Ledger(local_agent.default_state_dir()).forget(lab)
+    return {"lab": lab, "changed": changed}
 
 
 def destroy_all(target: Target) -> list[Document]:

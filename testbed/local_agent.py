@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.bus import BrokerAddress
 from testbed.errors import HostError
+from testbed.ledger import Ledger
 
 NAME = "local"
 STATE_VARIABLE = "TESTBED_STATE_DIR"
@@ -203,6 +204,7 @@ def _remove(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
     for leftover in directory.glob(f"{_STATE_FILE}*"):
         leftover.unlink(missing_ok=True)
+    Ledger(directory).clear()
     # Somebody else's file in our directory is theirs: then the directory stays.
     with contextlib.suppress(OSError):
         directory.rmdir()

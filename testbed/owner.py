@@ -10,6 +10,7 @@ the truth about what exists is in the system, and this object only adds who is a
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,12 @@ from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
 from testbed.kernel_part import Counters, KernelPart
+from testbed.ledger import Ledger
 from testbed.link_desk import LinkDesk, read_impairment, read_lab
 from testbed.netem import Netem
 from testbed.topology import Lab
+
+_log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 Progress = Callable[[Document], None]
@@ -141,10 +145,16 @@ Execute = Callable[[Engine, Document, Document, Progress], Document]
 
 
 class LabOwner:
-    """Own labs. `make_fabric(plan, dilation, attachments)` opens a data plane; `execute` runs an experiment on one."""
+    """Own labs. `make_fabric(plan, dilation, attachments)` opens a data plane; `execute` runs an experiment on one.
 
-    def __init__(self, driver: LabDriver, make_fabric: MakeFabric, execute: Execute) -> None:
+    What is brought up is written into the ledger, if there is one, for `adopt` of an owner to come.
+    """
+
+    def __init__(
+        self, driver: LabDriver, make_fabric: MakeFabric, execute: Execute, ledger: Ledger | None = None
+    ) -> None:
         self._driver = driver
+        self._ledger = ledger
         self._make_fabric = make_fabric
         self._execute = execute
         self._labs: dict[str, _Lab] = {}
@@ -192,11 +202,35 @@ class LabOwner:
             attachments = self._driver.deploy(built, dilation)
             try:
                 self._labs[lab] = self._start(plan, dilation, emulations, attachments, described)
+                if self._ledger is not None:
+                    asked = {"plan": plan, "dilation": dilation, "topology": topology, "native": list(native)}
+                    self._ledger.write(lab, messages.DeployBody.model_validate(asked))
             except BaseException:
+                if failed := self._labs.pop(lab, None):
+                    failed.close()
                 if not stood_before:
                     self._driver.destroy(lab)
                 raise
             return {"lab": lab, "changed": True}
+
+    def adopt(self) -> list[str]:
+        """Take over the labs in the system that an agent before this one brought up; return their names.
+
+        One that does not stand as it was asked for stays as it is: broken.
+        """
+        adopted: list[str] = []
+        if self._ledger is None:
+            return adopted
+        for lab in self._driver.list_labs():
+            asked = self._ledger.read(lab)
+            if asked is None:
+                continue
+            try:
+                self.deploy(asked.plan, asked.dilation, asked.topology, asked.native)
+                adopted.append(lab)
+            except TestbedError as error:
+                _log.warning("lab %s cannot be taken over: %s", lab, error)
+        return adopted
 
     def _start(
         self,
@@ -232,7 +266,10 @@ class LabOwner:
                 with present.lock:
                     del self._labs[lab]
                     present.close()
-            return {"lab": lab, "changed": bool(self._driver.destroy(lab))}
+            changed = bool(self._driver.destroy(lab))
+            if self._ledger is not None:
+                self._ledger.forget(lab)
+            return {"lab": lab, "changed": changed}
 
     def run(self, lab: str, spec: Document, pcap: str | None, progress: Progress) -> Document:
         """Run a trial on a lab that is up, one at a time on each lab; with `pcap`, capture every frame into that file."""

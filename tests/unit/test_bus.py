@@ -77,6 +77,9 @@ class MemoryDriver:
     def list_labs(self) -> dict[str, list[str]]:
         return dict(self.system)
 
+    def faults(self, lab: str) -> dict[str, str]:
+        return {}
+
     def namespace_path(self, lab: str, node: str) -> str:
         return f"/run/netns/testbed-{lab}-{node}"
 

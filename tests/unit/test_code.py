@@ -17,7 +17,16 @@ FUNCTION_LINES = 70
 # Module (and all below it) → what it must not import. The pure ones compute from their arguments alone.
 EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report", "testbed.sweep_report", "bench", "validation")
 CONTROLLER = (*EDGE, "testbed.controller")
-AGENT = ("testbed.agent", "testbed.local_agent", "testbed.owner", "testbed.bus", "testbed.broker", "testbed.messages")
+AGENT = (
+    "testbed.agent",
+    "testbed.ledger",
+    "testbed.mosquitto",
+    "testbed.local_agent",
+    "testbed.owner",
+    "testbed.bus",
+    "testbed.broker",
+    "testbed.messages",
+)
 SYSTEM = (
     "testbed.drivers",
     "testbed.kernel",

@@ -1,0 +1,204 @@
+"""A real mosquitto with TLS and access control, an agent on it, and what happens when one of them, or a controller, dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+
+from testbed import messages, mosquitto
+from testbed.errors import DriverError, UsageError
+from tests.live.machine import Machine, private_machine
+
+pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
+
+AGENT = "m1"
+NOTICED_S = 3.0
+PAIR = ("-t", "pair", "--dilation", "2000")
+
+
+class Broker:
+    """A broker that runs, and clients of it."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.port = port
+
+    def options(self, user: str) -> list[str]:
+        """Return the global options of a command that acts as a user."""
+        credentials = self.directory / f"{user}.credentials"
+        url = f"mqtts://localhost:{self.port}"
+        return ["--broker", url, "--credentials", str(credentials), "--ca", str(self.directory / "ca.pem")]
+
+    def client(self, user: str, password: str | None = None) -> paho.Client:
+        """Return a client that is not connected yet."""
+        name, _, secret = (self.directory / f"{user}.credentials").read_text().strip().partition(":")
+        made = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        made.username_pw_set(name, password or secret)
+        made.tls_set(str(self.directory / "ca.pem"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        return made
+
+
+class Listener:
+    """All that a user is told on some topics, with the time of each message."""
+
+    def __init__(self, broker: Broker, user: str, *topics: str) -> None:
+        self.heard: list[tuple[float, str, bytes]] = []
+        self._changed = threading.Condition()
+        self.granted: list[int] = []
+        self._client = broker.client(user)
+        self._client.on_connect = lambda client, *_: client.subscribe([(topic, 1) for topic in topics])
+        self._client.on_subscribe = self._subscribed
+        self._client.on_message = self._heard
+        self._client.connect("localhost", broker.port)
+        self._client.loop_start()
+        with self._changed:
+            assert self._changed.wait_for(lambda: bool(self.granted), 30)
+
+    def _subscribed(
+        self, client: paho.Client, data: object, mid: int, codes: list[paho.ReasonCode], *_: object
+    ) -> None:
+        with self._changed:
+            self.granted = [code.value for code in codes]
+            self._changed.notify_all()
+
+    def _heard(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
+        with self._changed:
+            self.heard.append((time.monotonic(), message.topic, message.payload))
+            self._changed.notify_all()
+
+    def wait_for(self, topic: str, payload: bytes | None = None, timeout_s: float = 60) -> float:
+        """Wait for a message on a topic; return when it came."""
+
+        def found() -> list[float]:
+            return [at for at, where, what in self.heard if where == topic and payload in (None, what)]
+
+        with self._changed:
+            assert self._changed.wait_for(lambda: bool(found()), timeout_s), self.heard
+            return found()[-1]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture(scope="module")
+def broker(require_root: None) -> Iterator[Broker]:
+    # Started by root, mosquitto becomes a user of its own, who cannot look into the folders that pytest makes.
+    directory = Path(tempfile.mkdtemp(prefix="tb-broker-"))
+    port = 21883
+    mosquitto.up(directory, mosquitto.Listener(port=port), [AGENT])
+    yield Broker(directory, port)
+    assert mosquitto.remove(directory)
+    assert not directory.exists()
+
+
+@pytest.fixture
+def machine(repo_root: Path, tmp_path: Path) -> Iterator[Machine]:
+    with private_machine(repo_root, tmp_path) as found:
+        yield found
+
+
+def start_agent(machine: Machine, broker: Broker) -> subprocess.Popen[str]:
+    """Start an agent on the broker and wait until it is online."""
+    listener = Listener(broker, "reader", messages.status_topic(AGENT))
+    listener.heard.clear()
+    process = machine.start(*broker.options(AGENT), "agent", "--name", AGENT)
+    listener.wait_for(messages.status_topic(AGENT), messages.ONLINE)
+    listener.close()
+    return process
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> None:
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+
+def test_a_lab_lives_through_its_agent_and_its_controllers(machine: Machine, broker: Broker) -> None:
+    controller = [*broker.options("controller"), "--agent", AGENT]
+    agent = start_agent(machine, broker)
+    try:
+        assert "is up" in machine.ok(*controller, "deploy", *PAIR)
+        listener = Listener(broker, "reader", messages.status_topic(AGENT))
+        killed_at = time.monotonic()
+        end(agent, signal.SIGKILL)
+        assert listener.wait_for(messages.status_topic(AGENT), messages.OFFLINE) - killed_at < NOTICED_S
+        listener.close()
+        gone = machine.run(*controller, "inspect")
+        assert (gone.returncode, "went away" in gone.stderr) == (3, True)
+        # The next agent takes the lab over, and a controller that never deployed it may use it.
+        agent = start_agent(machine, broker)
+        assert "lab pair: running" in machine.ok(*controller, "inspect")
+        run = machine.start(*controller, "run", "all_reduce", *PAIR, "--clock", "real", "-b", "4M", "-e", "4M")
+        os.kill(run.pid, signal.SIGKILL)
+        run.communicate()
+        assert "lab pair: running" in machine.ok(*controller, "inspect")
+        assert "gone" in machine.ok(*controller, "destroy", "--name", "pair")
+        assert machine.namespaces() == []
+    finally:
+        end(agent)
+
+
+def test_a_reader_listens_and_cannot_command(machine: Machine, broker: Broker) -> None:
+    agent = start_agent(machine, broker)
+    try:
+        told = Listener(broker, "reader", messages.status_topic(AGENT), "testbed/+/+/command", "testbed/+/+/reply/+")
+        # Mosquitto grants any subscription, and delivers by the access list.
+        told.wait_for(messages.status_topic(AGENT), messages.ONLINE)
+        refused = machine.run(*broker.options("reader"), "--agent", AGENT, "destroy", "--all")
+        assert refused.returncode == 3
+        machine.ok(*broker.options("controller"), "--agent", AGENT, "inspect")
+        assert {topic for _, topic, _ in told.heard} == {messages.status_topic(AGENT)}
+        told.close()
+    finally:
+        end(agent)
+
+
+def test_strangers_are_refused(broker: Broker, machine: Machine) -> None:
+    for user, password in (("controller", "guess"), (AGENT, "")):
+        codes: list[int] = []
+        done = threading.Event()
+        client = broker.client(user, password or "x")
+        client.on_connect = lambda *arguments, codes=codes, done=done: (codes.append(arguments[3].value), done.set())
+        client.connect("localhost", broker.port)
+        client.loop_start()
+        assert done.wait(30)
+        client.loop_stop()
+        assert codes[0] != 0
+    plain = machine.run("--broker", "mqtt://192.0.2.1", "inspect")
+    assert (plain.returncode, "TLS" in plain.stderr) == (2, True)
+
+
+def test_secrets_stay_in_files_of_their_owner(broker: Broker) -> None:
+    for path in broker.directory.iterdir():
+        mode = path.stat().st_mode & 0o777
+        assert mode == (0o644 if path.name == "ca.pem" else 0o600), path
+    secret = (broker.directory / "controller.credentials").read_text().strip().partition(":")[2]
+    for name in ("passwords", "mosquitto.conf", "acl", "broker.log"):
+        assert secret not in (broker.directory / name).read_text()
+    process = mosquitto.running(broker.directory)
+    assert process is not None
+    assert secret.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def test_what_keeps_a_broker_from_starting_is_said(broker: Broker, tmp_path: Path) -> None:
+    other = Path(tempfile.mkdtemp(prefix="tb-broker-"))
+    try:
+        with pytest.raises(DriverError, match="Address already in use"):
+            mosquitto.up(other, mosquitto.Listener(port=broker.port), [AGENT])
+        assert mosquitto.running(other) is None
+        with pytest.raises(UsageError, match="no name for an agent"):
+            mosquitto.up(other, mosquitto.Listener(port=broker.port), ["reader"])
+    finally:
+        assert not mosquitto.remove(other)
+    with pytest.raises(DriverError, match="Unable to open"):
+        mosquitto.up(tmp_path / "hidden", mosquitto.Listener(port=21884), [AGENT])
