@@ -2,6 +2,7 @@
 
 use crate::frame::{Frame, Priority};
 use crate::units::Time;
+use crate::wire::credit::Credit;
 use crate::wire::pfc::Pfc;
 
 /// Why a frame was lost. Every loss has exactly one.
@@ -51,6 +52,10 @@ pub enum Event {
     PauseReceived {
         port: u16,
         pfc: Pfc,
+    },
+    CreditReceived {
+        port: u16,
+        credit: Credit,
     },
     /// A NIC passed a data packet of its connection number `qp` up to the verbs layer.
     Accepted {

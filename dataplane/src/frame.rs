@@ -79,6 +79,23 @@ impl Frame {
     /// `ingress` of a frame that a tester put on a host's link: it need not obey PFC.
     pub const OUTSIDE: u16 = u16::MAX;
 
+    /// A frame between the two ends of a link, of the shortest length.
+    pub fn control(body: Body) -> Frame {
+        Frame {
+            bytes: None,
+            dst: Station::UNKNOWN,
+            src: Station::UNKNOWN,
+            len: (MIN_WIRE_BYTES - FCS_BYTES) as u16,
+            entropy: 0,
+            ingress: 0,
+            payload_at: 0,
+            priority: 7,
+            dscp: 0,
+            ecn: 0,
+            body,
+        }
+    }
+
     /// Bytes charged to a buffer: the frame with its FCS.
     #[inline]
     pub fn buffer_bytes(&self) -> u32 {

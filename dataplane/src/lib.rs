@@ -4,6 +4,7 @@ pub mod build;
 pub mod capture;
 pub mod clock;
 pub mod codec;
+pub mod credit;
 pub mod deadlock;
 pub mod event;
 pub mod fabric;

@@ -1,13 +1,11 @@
 //! The sender of PAUSE frames at one ingress port, of a switch or a NIC: XOFF, refresh before expiry, XON (IEEE 802.1Q clause 36).
 
-use crate::frame::{Body, Frame, Priority, Station, PRIORITIES};
+use crate::frame::{Body, Frame, Priority, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
 
 /// The longest pause a frame can ask for.
 const XOFF_QUANTA: u16 = u16::MAX;
-/// Bytes of a PAUSE frame without FCS.
-const PAUSE_FRAME_BYTES: u16 = 60;
 /// What a PAUSE frame may have to wait for: the longest frame and the gap around it.
 const FRAME_IN_FLIGHT_BYTES: u64 = 9_300;
 
@@ -72,17 +70,5 @@ fn pause_frame(class_enable: u8, quanta: u16) -> Frame {
             *time = quanta;
         }
     }
-    Frame {
-        bytes: None,
-        dst: Station::UNKNOWN,
-        src: Station::UNKNOWN,
-        len: PAUSE_FRAME_BYTES,
-        entropy: 0,
-        ingress: 0,
-        payload_at: 0,
-        priority: 7,
-        dscp: 0,
-        ecn: 0,
-        body: Body::Pause(Pfc { class_enable, quanta: times }),
-    }
+    Frame::control(Body::Pause(Pfc { class_enable, quanta: times }))
 }

@@ -1,7 +1,10 @@
 //! One egress port: queues by priority, strict and DWRR scheduling, PFC pause timers, serialisation at line rate. Used by switch and NIC.
 
+mod credits;
+
 use std::collections::VecDeque;
 
+use crate::credit::Credits;
 use crate::event::Cause;
 use crate::frame::{Frame, Priority, PRIORITIES};
 use crate::units::{Rate, Time};
@@ -21,6 +24,8 @@ pub struct PriorityCounters {
     pub drops: [u64; Cause::ALL.len()],
     pub pause_tx: u64,
     pub pause_rx: u64,
+    pub credit_tx: u64,
+    pub credit_rx: u64,
     pub queue_bytes_max: u64,
     pub ecn_marked: u64,
 }
@@ -92,6 +97,8 @@ pub struct Port {
     /// Nothing new may start, whatever waits.
     held: bool,
     busy_until: Time,
+    /// Where the link runs credits.
+    credits: Option<Box<Credits>>,
     pub counters: [PriorityCounters; PRIORITIES],
 }
 
@@ -109,6 +116,7 @@ impl Port {
             turn: 0,
             held: false,
             busy_until: Time::ZERO,
+            credits: None,
             counters: Default::default(),
         }
     }
@@ -123,6 +131,12 @@ impl Port {
 
     pub fn is_empty(&self) -> bool {
         self.occupied == 0 && self.control.is_empty()
+    }
+
+    /// Nothing is to be had from `dequeue`, now or ever, unless somebody enqueues something.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.is_empty() && self.credits.is_none()
     }
 
     /// Frames in the queues, PAUSE frames not counted.
@@ -225,14 +239,21 @@ impl Port {
         if self.is_busy(now) || self.held {
             return None;
         }
-        if let Some(frame) = self.control.pop_front() {
-            self.occupy_line(&frame, now);
-            return Some(frame);
+        if !self.control.is_empty() || self.credits.is_some() {
+            if let Some(frame) = self.control.pop_front().or_else(|| self.next_credit_frame(now)) {
+                self.occupy_line(&frame, now);
+                return Some(frame);
+            }
         }
         if self.occupied == 0 {
             return None;
         }
-        let eligible = self.occupied & !self.paused(now);
+        let mut eligible = self.occupied & !self.paused(now);
+        if self.credits.is_some() {
+            let starved = self.starved() & eligible;
+            self.note_starved(starved, now);
+            eligible &= !starved;
+        }
         let priority = self.select(eligible)?;
         let frame = self.queues[priority].pop_front()?;
         if self.queues[priority].is_empty() {
@@ -240,7 +261,7 @@ impl Port {
             self.deficits[priority] = 0;
         }
         self.queue_bytes[priority] -= u64::from(frame.buffer_bytes());
-        self.count_transmit(&frame);
+        self.count_transmit(&frame, now);
         self.occupy_line(&frame, now);
         Some(frame)
     }
@@ -248,7 +269,7 @@ impl Port {
     /// Send a frame that never waited in a queue (a NIC builds its data packets when the line is free).
     pub fn transmit(&mut self, frame: &Frame, now: Time) {
         debug_assert!(!self.is_busy(now), "the frame in flight must complete");
-        self.count_transmit(frame);
+        self.count_transmit(frame, now);
         self.occupy_line(frame, now);
     }
 
@@ -278,11 +299,14 @@ impl Port {
         }
     }
 
-    fn count_transmit(&mut self, frame: &Frame) {
+    fn count_transmit(&mut self, frame: &Frame, now: Time) {
         let counters = &mut self.counters[usize::from(frame.priority & 7)];
         counters.frames_tx += 1;
         counters.bytes_tx += u64::from(frame.buffer_bytes());
         counters.data_frames_tx += u64::from(frame.is_data());
+        if let Some(credits) = &mut self.credits {
+            credits.spend(usize::from(frame.priority & 7), frame.buffer_bytes(), self.config.rate, now);
+        }
     }
 
     #[inline]
@@ -333,7 +357,7 @@ impl Port {
         self.held
     }
 
-    /// When a waiting frame could start, at the earliest; `Time::NEVER` when nothing waits.
+    /// When a waiting frame could start, at the earliest, or a credit frame has to; `Time::NEVER` when nothing waits for time to pass.
     pub fn next_start(&self, now: Time) -> Time {
         if self.held {
             return Time::NEVER;
@@ -341,7 +365,10 @@ impl Port {
         if !self.control.is_empty() {
             return self.busy_until.max(now);
         }
-        self.next_start_of(self.occupied, now)
+        match self.credits {
+            None => self.next_start_of(self.occupied, now),
+            Some(_) => self.next_start_with_credit(now),
+        }
     }
 
     /// When a frame of one of the `priorities` (bits) could start, were it there.

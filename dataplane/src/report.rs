@@ -155,7 +155,8 @@ impl Emulation {
         let watch = self.fabric.watch(node);
         let lost = watch.lost_frames(port, priority, Cause::Link);
         let cut = watch.lost_frames(port, priority, Cause::Outage);
-        let silent = counters.frames_tx + counters.frames_rx + counters.pause_rx + counters.pause_tx + lost + cut == 0;
+        let control = counters.pause_rx + counters.pause_tx + counters.credit_rx + counters.credit_tx;
+        let silent = counters.frames_tx + counters.frames_rx + control + lost + cut == 0;
         if silent && counters.drops.iter().all(|drops| *drops == 0) {
             return None;
         }
@@ -175,6 +176,8 @@ impl Emulation {
             "bytes_rx": counters.bytes_rx, "data_frames_tx": counters.data_frames_tx, "drops": drops,
             "pause_tx": counters.pause_tx, "pause_rx": counters.pause_rx,
             "paused_ns": state.paused_time(priority, self.fabric.now()).ns(), "queue_bytes_max": counters.queue_bytes_max,
+            "credit_tx": counters.credit_tx, "credit_rx": counters.credit_rx,
+            "credit_wait_ns": state.credit_wait(priority, self.fabric.now()).ns(),
             "headroom_bytes_max": headroom_max, "shared_bytes_max": shared_max, "ingress_bytes_max": ingress_max,
             "ecn_marked": counters.ecn_marked,
         }))

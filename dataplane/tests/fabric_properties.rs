@@ -5,8 +5,10 @@ mod common;
 use std::cell::Cell;
 
 use _dataplane::build::{Emulation, Progress};
+use common::credits::credited;
 use common::lab::{
-    buffered_bytes, come_to_rest, finish, is_delivered, pauses_sent, started, Message, Shape, Transport,
+    buffered_bytes, come_to_rest, finish, is_delivered, pauses_sent, started, started_on, Message, Shape, Transport,
+    LOSSLESS,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -59,7 +61,9 @@ fn transport() -> impl Strategy<Value = Transport> {
     )
 }
 
-fn experiment() -> impl Strategy<Value = (Shape, Vec<Message>, Transport)> {
+type Experiment = (Shape, Vec<Message>, Transport);
+
+fn experiment() -> impl Strategy<Value = Experiment> {
     shape().prop_flat_map(|shape| {
         let hosts = shape.hosts();
         (Just(shape), messages(hosts), transport())
@@ -101,7 +105,7 @@ fn enough_headroom_loses_nothing_and_every_message_arrives() {
 
 #[test]
 fn the_same_seed_gives_the_same_run_however_it_is_sliced() {
-    let property = |((shape, messages, transport), slice): ((Shape, Vec<Message>, Transport), u64)| {
+    let property = |((shape, messages, transport), slice): (Experiment, u64)| {
         let shape = Shape { loss: 1e-3, ..shape };
         let mut whole = started(&shape, &messages, &transport);
         let mut sliced = started(&shape, &messages, &transport);
@@ -138,6 +142,49 @@ fn losses_are_repaired_accounted_for_and_differ_by_seed() {
     };
     TestRunner::new(common::cases(60)).run(&experiment(), property).unwrap();
     assert!(lost.get() > 100, "{} frames lost: this proves nothing", lost.get());
+}
+
+/// By credits of any size from one frame up, whatever links lose: nothing overflows, every message arrives, and in the end every
+/// sender knows all its credits to be back and nobody asks any more.
+#[test]
+fn credits_lose_nothing_and_come_back() {
+    let (waited, lost) = (Cell::new(0), Cell::new(0));
+    let credits = (66u64..700, 1u64..64, prop::sample::select(&[0.0, 1e-3, 1e-2][..]));
+    let property = |((shape, messages, transport), (blocks, update_blocks, loss)): (Experiment, (u64, u64, f64))| {
+        let shape = Shape { loss, ..shape };
+        let transport = Transport { timeout_ps: 4_000_000_000, ..transport };
+        // Links differ, and an update is told before a frame could need it.
+        let plan = credited(shape.plan(), |link| blocks + link as u64, update_blocks.min(1 + blocks - 66));
+        let mut lab = started_on(&plan, shape.hosts(), &messages, &transport);
+        prop_assert_eq!(finish(&mut lab, ALL_AT_ONCE), Progress::Complete);
+        prop_assert!(is_delivered(&lab, &messages));
+        come_to_rest(&mut lab);
+        check_accounts(&lab)?;
+        let report = lab.report(None);
+        prop_assert_eq!((&report["drops"]["lossless"], &report["drops"]["lossy"]), (&0.into(), &0.into()));
+        prop_assert_eq!((buffered_bytes(&lab), lab.fabric.in_flight(true), pauses_sent(&lab)), (0, 0, 0));
+        let ports = lab.fabric.nodes().flat_map(|node| node.ports());
+        waited.set(
+            waited.get() + ports.filter(|port| port.credit_wait(LOSSLESS.into(), lab.fabric.now()).ps() > 0).count(),
+        );
+        lost.set(lost.get() + report["drops"]["link"].as_u64().expect("a count"));
+        Ok(())
+    };
+    TestRunner::new(common::cases(100)).run(&(experiment(), credits), property).unwrap();
+    assert!(waited.get() > 100 && lost.get() > 1_000, "{} ports waited, {} frames lost", waited.get(), lost.get());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_credits_however_a_run_is_sliced() {
+    let property = |((shape, messages, transport), slice): (Experiment, u64)| {
+        let plan = credited(Shape { loss: 1e-3, ..shape.clone() }.plan(), |_| 200, 16);
+        let mut whole = started_on(&plan, shape.hosts(), &messages, &transport);
+        let mut sliced = started_on(&plan, shape.hosts(), &messages, &transport);
+        prop_assert_eq!(finish(&mut whole, ALL_AT_ONCE), finish(&mut sliced, slice));
+        prop_assert_eq!(whole.report(None).to_string(), sliced.report(None).to_string());
+        Ok(())
+    };
+    TestRunner::new(common::cases(20)).run(&(experiment(), 1u64..5_000), property).unwrap();
 }
 
 /// Eight hosts send to one: the buffer that a switch was promised is used, paused for, and enough; with less it overflows.

@@ -3,10 +3,13 @@
 mod common;
 
 use _dataplane::codec::{Codec, Reader};
-use _dataplane::event::Event::PauseReceived;
+use _dataplane::credit::Grant;
+use _dataplane::event::Event::{CreditReceived, PauseReceived};
 use _dataplane::frame::{Body, Frame, Packet, Station};
 use _dataplane::nic::message::{self, Verb};
 use _dataplane::plan::Plan;
+use _dataplane::units::Time;
+use _dataplane::wire::credit::Credit;
 use _dataplane::wire::pfc::Pfc;
 use _dataplane::wire::roce::{Nak, Opcode, Syndrome};
 use common::bench::{small_buffer, Bench};
@@ -20,9 +23,14 @@ const FRAMES: u32 = 200_000;
 /// Jumbo frames of 9216 bytes with a VLAN tag and room for a header nobody thought of.
 const LONGEST_BYTES: usize = 9_234;
 const PORTS: u16 = 4;
+const GRANTS: [Grant; 2] = [
+    Grant { priority: 3, block_bytes: 64, blocks: 234, update_blocks: 20 },
+    Grant { priority: 0, block_bytes: 208, blocks: 80, update_blocks: 1 },
+];
 /// The switch's place among the nodes, after the hosts.
 const SWITCH: usize = 4;
 const MAC_CONTROL: [u8; 2] = [0x88, 0x08];
+const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
 
 /// Four hosts on one switch, two stations each.
 fn codec() -> Codec {
@@ -59,9 +67,10 @@ impl Fuzzer {
 
     /// Bytes of a frame that began as a sound one more often than not.
     fn bytes(&mut self) -> Vec<u8> {
-        let mut bytes = match self.below(8) {
+        let mut bytes = match self.below(9) {
             0 => self.noise(),
             1 => self.pause(),
+            8 => self.credit(),
             2 => self.foreign(),
             _ => self.packet(),
         };
@@ -111,6 +120,14 @@ impl Fuzzer {
         bytes
     }
 
+    /// Counts that may be anything, or near to those of a link that has carried little.
+    fn credit(&mut self) -> Vec<u8> {
+        let shift = self.below(32);
+        let (sent, limit) = (self.random.next_u32() >> shift, self.random.next_u32() >> shift);
+        let credit = Credit { priority: self.below(8) as u8, request: self.below(2) == 0, sent, limit };
+        self.encoded(&Frame { body: Body::Credit(credit), ..frame(0, 0, 7, 64) })
+    }
+
     /// A frame of another protocol between known or unknown stations.
     fn foreign(&mut self) -> Vec<u8> {
         let mut bytes = self.packet();
@@ -155,7 +172,9 @@ fn a_switch_survives_any_frames_and_accounts_for_all() {
     // Station s is behind port s / 2; the last one has no route.
     let routes: Vec<Vec<u16>> = (0..8).map(|station| if station == 7 { vec![] } else { vec![station / 2] }).collect();
     let mut bench = Bench::with_routes(PORTS, small_buffer(PORTS), &routes, 1);
+    bench.switch.port_mut(0).set_credits(&GRANTS, &GRANTS);
     let (mut wire, mut offered, mut pauses, mut ignored, mut out) = (Vec::new(), 0, 0, 0, 0);
+    let (mut credits, mut told) = (0, 0);
     let (mut dropped, mut renewed) = (0, 0);
     for _ in 0..FRAMES {
         let bytes = fuzzer.bytes();
@@ -164,13 +183,18 @@ fn a_switch_survives_any_frames_and_accounts_for_all() {
                 pauses += 1;
                 bench.arrive(fuzzer.below(PORTS.into()) as u16, frame);
             }
+            Some(frame) if frame.is_control() => {
+                credits += 1;
+                bench.arrive(fuzzer.below(PORTS.into()) as u16, frame);
+            }
             Some(frame) => {
                 assert_eq!(usize::from(frame.len), bytes.len());
                 offered += 1;
                 bench.arrive(fuzzer.below(PORTS.into()) as u16, frame);
             }
             None => {
-                assert!(bytes.len() < 14 || bytes[12..14] == MAC_CONTROL, "a switch ignored {bytes:02x?}");
+                let ours = bytes.len() < 14 || [MAC_CONTROL, EXPERIMENTAL].contains(&[bytes[12], bytes[13]]);
+                assert!(ours, "a switch ignored {bytes:02x?}");
                 ignored += 1;
             }
         }
@@ -179,22 +203,47 @@ fn a_switch_survives_any_frames_and_accounts_for_all() {
             fuzzer.codec.encode(SWITCH, sent.port, &sent.frame, &mut wire).expect("what came in goes out");
             match sent.frame.body {
                 Body::Pause(_) => renewed += 1,
+                Body::Credit(_) => told += 1,
                 _ => out += 1,
             }
         }
-        dropped += bench.events.drain(..).filter(|event| !matches!(event, PauseReceived { .. })).count() as u64;
+        dropped += bench
+            .events
+            .drain(..)
+            .filter(|event| !matches!(event, PauseReceived { .. } | CreditReceived { .. }))
+            .count() as u64;
         assert_eq!((bench.frames_in, bench.frames_out), (offered, out));
         assert_eq!(offered, out + dropped + bench.waiting());
     }
     // Enough of everything, or this test proves little.
     for (what, count) in
         [("out", out), ("dropped", dropped), ("pauses", pauses), ("sent pauses", renewed), ("ignored", ignored)]
+            .into_iter()
+            .chain([("credits", credits), ("sent credits", told)])
     {
         assert!(count > 500, "{what}: {count}");
     }
+    calm(&mut bench);
     bench.run_to_rest();
     assert_eq!(bench.frames_in, bench.frames_out + dropped);
     assert_eq!((bench.waiting(), bench.switch.buffer().used().0), (0, 0));
+}
+
+/// Be the honest far end of port 0: answer every question with all that was sent, until the switch has nothing left to ask.
+fn calm(bench: &mut Bench) {
+    let mut answered = 0;
+    while bench.switch.poll_timeout() != Time::NEVER {
+        bench.run_until(bench.switch.poll_timeout());
+        for seen in std::mem::take(&mut bench.sent) {
+            if let (0, Body::Credit(Credit { priority, request: true, sent, .. })) = (seen.port, seen.frame.body) {
+                let grant = GRANTS.iter().find(|grant| grant.priority == priority).expect("a granted priority");
+                let credit = Credit { priority, request: false, sent: 0, limit: sent.wrapping_add(grant.blocks) };
+                bench.arrive(0, Frame::control(Body::Credit(credit)));
+                answered += 1;
+            }
+        }
+        assert!(answered < 10_000, "the switch asks for ever");
+    }
 }
 
 /// The same frames at a NIC with a connection: its peer's may fail the connection, nobody's may write outside the message's place.
@@ -205,12 +254,13 @@ fn a_nic_survives_any_frames() {
     for round in 0..100 {
         let verb = if round % 2 == 0 { Verb::Write } else { Verb::Send };
         let mut pair = Pair::new(transport(verb), &[3_000, 700]);
+        pair.b.port_mut().set_credits(&GRANTS, &GRANTS);
         pair.b.start(pair.now);
         for _ in 0..FRAMES / 100 {
             let bytes = fuzzer.bytes();
             let Some(frame) = fuzzer.codec.decode(&bytes, Reader::Nic) else { continue };
             read += 1;
-            own += u64::from(frame.src == Station(0) && !matches!(frame.body, Body::Pause(_)));
+            own += u64::from(frame.src == Station(0) && !frame.is_control());
             pair.now += ns(fuzzer.below(1_000) as u64);
             pair.b.handle_frame(frame, pair.now);
             while pair.b.poll_event().is_some() {}

@@ -5,10 +5,12 @@ mod common;
 use std::collections::HashMap;
 
 use _dataplane::clock::virtual_clock;
+use _dataplane::credit::Grant;
 use _dataplane::event::{Event, Transmission};
 use _dataplane::frame::Frame;
 use _dataplane::units::Time;
 use _dataplane::watch::{match_up, Flow, Violation, Watch};
+use _dataplane::wire::credit::Credit;
 use common::frames::{frame, gbps, ns, pause, pfc};
 use common::lab::{started, Message, Shape, Transport};
 
@@ -51,6 +53,23 @@ fn a_frame_that_starts_during_a_pause_is_a_violation() {
     transmit(&mut watch, Time::from_ps(5_119_999), &data);
     assert_eq!(watch.violation_count, 2);
     assert_eq!(watch.violations[0].0, ns(1_000), "{:?}", watch.violations);
+}
+
+#[test]
+fn a_frame_that_starts_without_credit_is_a_violation() {
+    let mut watch = watch();
+    watch.grant(0, &[Grant { priority: 3, block_bytes: 64, blocks: 20, update_blocks: 1 }]);
+    let ten_blocks = frame(0, 1, 3, 640);
+    transmit(&mut watch, ns(1), &ten_blocks);
+    transmit(&mut watch, ns(2), &ten_blocks);
+    transmit(&mut watch, ns(3), &frame(0, 1, 4, 1_000));
+    transmit(&mut watch, ns(4), &pause(&[(3, 0)]));
+    let update = Credit { priority: 3, request: false, sent: 0, limit: 30 };
+    watch.event(&Event::CreditReceived { port: 0, credit: update }, ns(5));
+    transmit(&mut watch, ns(6), &ten_blocks);
+    assert_eq!(watch.violations, [], "within credit, of another priority, a control frame");
+    transmit(&mut watch, ns(7), &frame(0, 1, 3, 64));
+    assert_eq!(watch.violations, [(ns(7), "port 0: a frame of priority 3 starts without credit".to_owned())]);
 }
 
 #[test]

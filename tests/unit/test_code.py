@@ -110,6 +110,7 @@ PURE_RUST = (
 RUST_DIRECTION = {
     "units": (*PURE_RUST, "crate::wire", "crate::port", "crate::switch", "crate::nic", "crate::link"),
     "wire": (*PURE_RUST, "crate::port", "crate::switch", "crate::nic", "crate::link"),
+    "credit": (*PURE_RUST, "crate::port", "crate::switch", "crate::nic", "crate::link"),
     "pause": (*PURE_RUST, "crate::port", "crate::switch", "crate::nic", "crate::link"),
     "port": (*PURE_RUST, "crate::switch", "crate::nic", "crate::link"),
     "switch": (*PURE_RUST, "crate::nic"),

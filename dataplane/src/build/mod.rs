@@ -16,7 +16,7 @@ use crate::impair::parse_changes;
 use crate::link::{Direction, DirectionConfig};
 use crate::nic::Nic;
 use crate::plan::workload::{OpKind, Workload};
-use crate::plan::{NodePlan, Plan, PlanError};
+use crate::plan::{FlowControl, NodePlan, Plan, PlanError};
 use crate::units::Time;
 use crate::watch::Watch;
 
@@ -51,7 +51,7 @@ impl Emulation {
             let ports = plan.ports().iter().map(|port| Ok((rate(port)?, Time::from_ps(port.response_ps))));
             Ok((plan.name().to_owned(), node(plan)?, Watch::new(ports.collect::<Result<_, PlanError>>()?)))
         };
-        let nodes = plan.nodes.iter().map(watched).collect::<Result<Vec<_>, PlanError>>()?;
+        let mut nodes = plan.nodes.iter().map(watched).collect::<Result<Vec<_>, PlanError>>()?;
         let mut directions = Vec::new();
         for (index, link) in plan.links.iter().enumerate() {
             for (way, (from, to)) in [(link.a, link.b), (link.b, link.a)].into_iter().enumerate() {
@@ -65,6 +65,14 @@ impl Emulation {
                     seed: [plan.seed, (2 * index + way) as u64],
                 };
                 directions.push((from, Direction::new(&config)));
+            }
+        }
+        for link in plan.links.iter().filter(|link| link.flow_control == FlowControl::Credit) {
+            let [granted_a, granted_b] = &link.credits;
+            for ((place, port), granted, granting) in [(link.a, granted_a, granted_b), (link.b, granted_b, granted_a)] {
+                let (_, node, watch) = &mut nodes[place];
+                node.port_mut(port).set_credits(granted, granting);
+                watch.grant(port, granted);
             }
         }
         let looks = Looks::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));

@@ -51,8 +51,7 @@ fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
         },
     };
     let mut buffer = Buffer::new(ports.len(), config);
-    // Without PFC nobody heeds a threshold: the priorities are tail-drop queues like the others.
-    for group in plan.priority_groups.iter().filter(|_| plan.pfc) {
+    for group in &plan.priority_groups {
         let threshold = match group.alpha_log2 {
             None => Threshold::Static { xoff_bytes: group.xoff_bytes, xon_bytes: group.xon_bytes },
             Some(alpha_log2) => Threshold::Dynamic {

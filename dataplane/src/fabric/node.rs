@@ -61,7 +61,8 @@ impl Node {
         }
     }
 
-    pub(super) fn port_mut(&mut self, port: u16) -> &mut Port {
+    /// A port that is to be set up, or whose line is about to change.
+    pub fn port_mut(&mut self, port: u16) -> &mut Port {
         match self {
             Node::Switch(switch) => switch.port_mut(port),
             Node::Host(nic) => nic.port_mut(),

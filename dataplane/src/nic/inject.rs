@@ -13,7 +13,7 @@ pub struct Train {
     pub at: Time,
     pub every: Time,
     pub left: u64,
-    /// Waits while this priority is paused; `None`: pauses do not concern it.
+    /// Waits while this priority is paused or without credit; `None`: neither concerns it.
     pub priority: Option<Priority>,
     /// PSNs of a RoCEv2 packet count up from frame to frame.
     pub counts: bool,
@@ -30,10 +30,14 @@ impl Train {
         frame
     }
 
-    /// When the next frame may start, as far as its own time and the pauses of its priority go.
+    /// When the next frame may start, as far as its own time and the pauses and credits of its priority go.
     fn ready_at(&self, port: &Port, now: Time) -> Time {
         let at = self.at.max(now);
-        self.priority.map_or(at, |priority| port.pause_end(priority, at))
+        match self.priority {
+            Some(priority) if !port.has_credit(priority, self.frame.buffer_bytes()) => Time::NEVER,
+            Some(priority) => port.pause_end(priority, at),
+            None => at,
+        }
     }
 }
 

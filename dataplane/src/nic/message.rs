@@ -1,5 +1,6 @@
 //! Messages cut into packets: the opcode says which verb a packet belongs to and where it stands in its message.
 
+use crate::wire::ethernet::FCS_BYTES;
 use crate::wire::roce::{Opcode, AETH_BYTES, RETH_BYTES};
 
 /// Bytes of a RoCEv2 frame around extension headers and payload: Ethernet 14, IPv4 20, UDP 8, BTH 12, ICRC 4.
@@ -74,6 +75,11 @@ pub fn overhead_bytes(opcode: Opcode) -> u16 {
     let reth = if extension.reth { RETH_BYTES } else { 0 };
     let aeth = if extension.aeth { AETH_BYTES } else { 0 };
     BASE_BYTES + (reth + aeth + extension.reserved_bytes) as u16
+}
+
+/// What the longest packet takes of a buffer: a payload of `mtu` bytes, all headers, and FCS.
+pub fn longest_bytes(mtu: u32) -> u32 {
+    u32::from(overhead_bytes(Opcode::WriteOnly)) + mtu + FCS_BYTES as u32
 }
 
 #[cfg(test)]

@@ -84,6 +84,8 @@ pub struct Nic {
     timers: Timers,
     priority: Priority,
     dscp: u8,
+    /// What the longest packet of the workload takes of a buffer.
+    longest_bytes: u32,
     congestion: Option<DcqcnConfig>,
     qps: Vec<QueuePair>,
     /// QP number and index in `qps`, ascending.
@@ -106,6 +108,7 @@ impl Nic {
             timers: Timers::new(QP_SLOTS),
             priority: 0,
             dscp: 0,
+            longest_bytes: 0,
             congestion: None,
             qps: Vec::new(),
             by_qpn: Vec::new(),
@@ -149,6 +152,7 @@ impl Nic {
         self.active.clear();
         self.priority = rank.priority;
         self.dscp = rank.dscp;
+        self.longest_bytes = message::longest_bytes(rank.transport.mtu);
         self.congestion = rank.transport.congestion;
         self.schedule = rank.schedule;
         self.memory = rank.memory;
@@ -190,6 +194,7 @@ impl Nic {
                 self.events.push_back(Event::PauseReceived { port: 0, pfc });
             }
             Body::Roce(packet) => {
+                self.pass_credit(&frame);
                 let counters = &mut self.port.counters[usize::from(self.priority & 7)];
                 counters.frames_rx += 1;
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
@@ -199,7 +204,11 @@ impl Nic {
                     None => self.handle_response(index, &packet, now),
                 }
             }
-            Body::Credit(_) | Body::Opaque => {}
+            Body::Credit(credit) => {
+                self.port.handle_credit(&credit, now);
+                self.events.push_back(Event::CreditReceived { port: 0, credit });
+            }
+            Body::Opaque => self.pass_credit(&frame),
         }
     }
 
@@ -237,7 +246,7 @@ impl Nic {
             self.arm_port(now);
             return None;
         }
-        if !self.port.is_empty() {
+        if !self.port.is_idle() {
             if let Some(frame) = self.port.dequeue(now) {
                 return Some(frame);
             }
@@ -247,6 +256,10 @@ impl Nic {
             return None;
         }
         let index = self.next_ready(now)?;
+        if !self.port.has_credit(self.priority, self.longest_bytes) {
+            self.await_credit(index, now);
+            return None;
+        }
         let frame = self.send_data(index, now);
         self.port.transmit(&frame, now);
         Some(frame)

@@ -25,15 +25,31 @@ impl Nic {
                 self.active.push_back(index);
             }
         }
-        if earliest != Time::NEVER {
-            self.timers.set(PORT_SLOT, earliest);
+        let wake = if self.port.is_idle() { earliest } else { earliest.min(self.port.next_start(now)) };
+        if wake != Time::NEVER {
+            self.timers.set(PORT_SLOT, wake);
         }
         None
     }
 
+    /// Let the connection whose turn it is keep it until there is credit.
+    pub(super) fn await_credit(&mut self, index: usize, now: Time) {
+        self.active.push_front(index);
+        self.port.await_credit(self.priority, self.longest_bytes, now);
+        self.arm_port(now);
+    }
+
+    /// What comes in is dealt with at once, and takes no room.
+    pub(super) fn pass_credit(&mut self, frame: &Frame) {
+        let priority = frame.dscp >> 3;
+        self.port.take_credit(priority, frame.buffer_bytes());
+        self.port.return_credit(priority, frame.buffer_bytes());
+    }
+
     /// Wake when the line is free and the pause over, if anything waits.
     pub(super) fn arm_port(&mut self, now: Time) {
-        let data = if self.active.is_empty() { 0 } else { 1 << self.priority };
+        let may_send = !self.active.is_empty() && self.port.has_credit(self.priority, self.longest_bytes);
+        let data = if may_send { 1 << self.priority } else { 0 };
         let next = self.port.next_start(now).min(self.port.next_start_of(data, now));
         self.timers.set(PORT_SLOT, next);
     }

@@ -4,6 +4,7 @@ pub mod workload;
 
 use serde::Deserialize;
 
+use crate::credit::Grant;
 use crate::loss::ProcessPlan;
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
@@ -131,6 +132,16 @@ pub enum Medium {
     Memory,
 }
 
+/// What keeps the priorities of a link lossless.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowControl {
+    #[default]
+    Pfc,
+    Credit,
+    None,
+}
+
 #[derive(Debug, Deserialize)]
 pub struct LinkPlan {
     pub a: (usize, u16),
@@ -141,6 +152,11 @@ pub struct LinkPlan {
     pub loss_process: [Option<ProcessPlan>; 2],
     #[serde(default = "yes")]
     pub carrier: bool,
+    #[serde(default)]
+    pub flow_control: FlowControl,
+    /// What `b` grants `a`, and `a` grants `b`.
+    #[serde(default)]
+    pub credits: [Vec<Grant>; 2],
     pub medium: Medium,
 }
 
@@ -195,6 +211,7 @@ impl Plan {
             require(lossy, || format!("link {index}: loss {:?} is no probability", link.loss))?;
             let fault = link.loss_process.iter().flatten().find_map(ProcessPlan::fault);
             require(fault.is_none(), || format!("link {index}: {}", fault.unwrap_or_default()))?;
+            plan.check_credits(index, link)?;
         }
         Ok(plan)
     }
@@ -202,6 +219,40 @@ impl Plan {
     fn check_endpoint(&self, (node, port): (usize, u16), what: &str) -> Result<(), PlanError> {
         let known = self.nodes.get(node).is_some_and(|node| usize::from(port) < node.ports().len());
         require(known, || format!("{what}: no port {port} on node {node}"))
+    }
+
+    fn check_credits(&self, index: usize, link: &LinkPlan) -> Result<(), PlanError> {
+        for (granted, granting) in link.credits.iter().zip([link.b, link.a]) {
+            let mut priorities = 0u8;
+            for grant in granted {
+                let fault = grant.fault().or_else(|| self.backing_fault(granting, grant));
+                require(fault.is_none(), || format!("link {index}: credits: {}", fault.unwrap_or_default()))?;
+                let bit = 1 << grant.priority;
+                require(priorities & bit == 0, || {
+                    format!("link {index}: credits of priority {} twice", grant.priority)
+                })?;
+                priorities |= bit;
+            }
+            let credited = link.flow_control == FlowControl::Credit || granted.is_empty();
+            require(credited, || format!("link {index}: credits without flow_control credit"))?;
+        }
+        Ok(())
+    }
+
+    /// What a switch grants must be its to grant: a priority group that keeps as much for that port.
+    fn backing_fault(&self, (node, port): (usize, u16), grant: &Grant) -> Option<String> {
+        let NodePlan::Switch(switch) = &self.nodes[node] else { return None };
+        let mut groups = switch.priority_groups.iter();
+        let group = groups.find(|group| group.port == port && group.priority == grant.priority);
+        let backed = group.map_or(0, |group| if group.alpha_log2.is_none() { group.xoff_bytes } else { 0 });
+        if !u64::from(grant.block_bytes).is_multiple_of(switch.cell_bytes) {
+            return Some(format!(
+                "blocks of {} bytes in {}'s cells of {}",
+                grant.block_bytes, switch.name, switch.cell_bytes
+            ));
+        }
+        let (granted, name) = (grant.bytes(), &switch.name);
+        (granted > backed).then(|| format!("{name} grants {granted} bytes of {backed} on port {port}"))
     }
 
     fn check_node(&self, node: &NodePlan) -> Result<(), PlanError> {

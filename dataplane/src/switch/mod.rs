@@ -127,7 +127,9 @@ impl Switch {
         frame.priority = priority;
         frame.ingress = port;
         let bytes = u64::from(frame.buffer_bytes());
-        let counters = &mut self.ports[usize::from(port)].counters[usize::from(priority & 7)];
+        let ingress = &mut self.ports[usize::from(port)];
+        ingress.take_credit(priority, frame.buffer_bytes());
+        let counters = &mut ingress.counters[usize::from(priority & 7)];
         counters.frames_rx += 1;
         counters.bytes_rx += bytes;
         let Some(egress) = self.table.lookup(&frame) else {
@@ -149,17 +151,26 @@ impl Switch {
 
     /// Take what the other end of the link behind `port` says; it goes no further.
     fn handle_control(&mut self, port: u16, frame: &Frame, now: Time) {
-        if let Body::Pause(said) = frame.body {
-            let at = &mut self.ports[usize::from(port)];
-            let mut pfc = Pfc { class_enable: said.class_enable & self.heeded, ..said };
-            if self.defects.any() {
-                pfc = self.defects.hears(frame, said, self.heeded, at, now);
+        match frame.body {
+            Body::Pause(said) => self.handle_pause(port, frame, said, now),
+            Body::Credit(credit) => {
+                self.ports[usize::from(port)].handle_credit(&credit, now);
+                self.events.push_back(Event::CreditReceived { port, credit });
             }
-            at.pause(&pfc, now);
-            at.ignore_pause(said.class_enable & !pfc.class_enable);
-            self.events.push_back(Event::PauseReceived { port, pfc });
+            Body::Roce(_) | Body::Opaque => {}
         }
         self.ready.push(port);
+    }
+
+    fn handle_pause(&mut self, port: u16, frame: &Frame, said: Pfc, now: Time) {
+        let at = &mut self.ports[usize::from(port)];
+        let mut pfc = Pfc { class_enable: said.class_enable & self.heeded, ..said };
+        if self.defects.any() {
+            pfc = self.defects.hears(frame, said, self.heeded, at, now);
+        }
+        at.pause(&pfc, now);
+        at.ignore_pause(said.class_enable & !pfc.class_enable);
+        self.events.push_back(Event::PauseReceived { port, pfc });
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
@@ -190,6 +201,7 @@ impl Switch {
                     let place = Place { ingress: frame.ingress, egress: port, priority: frame.priority };
                     let demand = self.buffer.release(place, u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.priority, demand, now);
+                    self.return_credit(&frame);
                 }
                 return Some((port, frame));
             }
@@ -247,6 +259,14 @@ impl Switch {
         self.ready.push(port);
     }
 
+    /// A frame takes no room any more at the port it came in by.
+    #[inline]
+    fn return_credit(&mut self, frame: &Frame) {
+        if self.ports[usize::from(frame.ingress)].return_credit(frame.priority, frame.buffer_bytes()) {
+            self.ready.push(frame.ingress);
+        }
+    }
+
     fn refresh(&mut self, port: usize, now: Time) {
         let sender = &mut self.senders[port];
         if self.defects.has(Defect::NeverRefreshes) {
@@ -265,5 +285,6 @@ impl Switch {
         let counters = &mut self.ports[usize::from(port)].counters[usize::from(priority & 7)];
         counters.drops[cause as usize] += 1;
         self.events.push_back(Event::Dropped { port, priority, cause, packet });
+        self.return_credit(frame);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod flows;
 
+use crate::credit::{Grant, Ledger};
 use crate::event::{Cause, Event, Transmission};
 use crate::frame::{Body, Frame, Priority, PRIORITIES};
 use crate::units::{Rate, Time};
@@ -55,6 +56,8 @@ struct WatchedPort {
     windows: [PauseWindow; PRIORITIES],
     /// Some window may still be open.
     paused: bool,
+    /// Where the link runs credits.
+    credits: Option<Box<Ledger>>,
     /// Frames that the link behind the port lost, by priority: corrupted, and because it was down.
     lost: [u64; PRIORITIES],
     cut: [u64; PRIORITIES],
@@ -91,6 +94,7 @@ impl Watch {
             response,
             windows: Default::default(),
             paused: false,
+            credits: None,
             lost: [0; PRIORITIES],
             cut: [0; PRIORITIES],
         };
@@ -109,6 +113,11 @@ impl Watch {
             violations: Vec::new(),
             violation_count: 0,
         }
+    }
+
+    /// What leaves `port` needs the credits that the far end grants.
+    pub fn grant(&mut self, port: u16, granted: &[Grant]) {
+        self.ports[usize::from(port)].credits = Some(Box::new(Ledger::new(granted)));
     }
 
     /// Forget the messages of the last workload; the node has so many connections in the next one.
@@ -164,7 +173,8 @@ impl Watch {
         self.frame_hops += 1;
         let place = u64::from(seen.port) << 32 | u64::from(seen.frame.len) << 8 | u64::from(seen.frame.priority);
         self.hash = fold(fold(self.hash ^ seen.at.ps(), place), digest(seen.frame));
-        let port = &self.ports[usize::from(seen.port)];
+        let port = &mut self.ports[usize::from(seen.port)];
+        let credited = port.credits.as_mut().is_none_or(|ledger| ledger.start(seen.frame));
         if port.paused && !seen.frame.is_control() {
             let window = port.windows[usize::from(seen.frame.priority & 7)];
             let obeys = seen.frame.ingress != Frame::OUTSIDE;
@@ -175,6 +185,10 @@ impl Watch {
                     format!("port {}: a frame of priority {priority} starts while paused", seen.port),
                 );
             }
+        }
+        if !credited {
+            let priority = seen.frame.priority;
+            self.violate(seen.at, format!("port {}: a frame of priority {priority} starts without credit", seen.port));
         }
     }
 
@@ -197,6 +211,11 @@ impl Watch {
                 self.note(now, u64::from(port) << 16 | u64::from(priority) << 8 | cause as u64);
             }
             Event::PauseReceived { port, pfc } => self.pause(port, &pfc, now),
+            Event::CreditReceived { port, credit } => {
+                if let Some(ledger) = &mut self.ports[usize::from(port)].credits {
+                    ledger.update(&credit);
+                }
+            }
             Event::Accepted { qp, psn } => self.accepted(qp, psn, now),
             Event::SendPosted { qpn, message, bytes } => {
                 self.posted.push(Sighting { qpn, message, bytes, at: now });

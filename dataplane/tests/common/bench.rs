@@ -1,7 +1,7 @@
 //! A switch on a bench: frames put into its ports by hand, everything it says written down.
 
 use _dataplane::event::{Cause, Event};
-use _dataplane::frame::{Body, Frame};
+use _dataplane::frame::Frame;
 use _dataplane::switch::buffer::{Buffer, BufferConfig};
 use _dataplane::switch::forward::Table;
 use _dataplane::switch::group::{GroupConfig, Threshold};
@@ -24,7 +24,7 @@ pub struct Bench {
     pub now: Time,
     pub sent: Vec<Sent>,
     pub events: Vec<Event>,
-    /// Frames put in and taken out so far, PAUSE frames not counted.
+    /// Frames put in and taken out so far, control frames not counted.
     pub frames_in: u64,
     pub frames_out: u64,
 }
@@ -47,7 +47,7 @@ impl Bench {
 
     /// Hand the switch a frame on `port`, now.
     pub fn arrive(&mut self, port: u16, frame: Frame) {
-        self.frames_in += u64::from(!matches!(frame.body, Body::Pause(_)));
+        self.frames_in += u64::from(!frame.is_control());
         self.switch.handle_frame(port, frame, self.now);
         self.settle();
     }
@@ -85,7 +85,7 @@ impl Bench {
             self.events.push(event);
         }
         while let Some((port, frame)) = self.switch.poll_transmit(self.now) {
-            self.frames_out += u64::from(!matches!(frame.body, Body::Pause(_)));
+            self.frames_out += u64::from(!frame.is_control());
             self.sent.push(Sent { at: self.now, port, frame });
         }
     }

@@ -175,8 +175,13 @@ pub fn workload(hosts: usize, messages: &[Message], transport: &Transport) -> Va
 
 /// A fabric with its workload loaded, memory filled and schedules started.
 pub fn started(shape: &Shape, messages: &[Message], transport: &Transport) -> Emulation {
-    let mut lab = Emulation::new(&shape.plan().to_string()).expect("a sound plan");
-    lab.load(&workload(shape.hosts(), messages, transport).to_string()).expect("a sound workload");
+    started_on(&shape.plan(), shape.hosts(), messages, transport)
+}
+
+/// Do as `started` on a plan with so many hosts.
+pub fn started_on(plan: &Value, hosts: usize, messages: &[Message], transport: &Transport) -> Emulation {
+    let mut lab = Emulation::new(&plan.to_string()).expect("a sound plan");
+    lab.load(&workload(hosts, messages, transport).to_string()).expect("a sound workload");
     for (offset, index, message) in placed(messages) {
         let memory = &mut lab.nic_mut(message.src).expect("a rank a host").memory;
         memory.get_mut(offset, message.bytes).expect("within memory").fill(tag(index));

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod bench;
+pub mod credits;
 pub mod frames;
 pub mod lab;
 pub mod pair;

@@ -1,0 +1,84 @@
+//! The credits of a port: what its frames need to start, and what is told to the far end of the link as frames come and go.
+
+use super::Port;
+use crate::credit::{Credits, Grant};
+use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::units::Time;
+use crate::wire::credit::Credit;
+
+impl Port {
+    /// Run credits: `granted` by the far end of the link, and `granting` to it.
+    pub fn set_credits(&mut self, granted: &[Grant], granting: &[Grant]) {
+        self.credits = Some(Box::new(Credits::new(granted, granting)));
+    }
+
+    /// Obey a credit frame that has just arrived.
+    pub fn handle_credit(&mut self, credit: &Credit, now: Time) {
+        let Some(credits) = &mut self.credits else { return };
+        self.counters[usize::from(credit.priority & 7)].credit_rx += 1;
+        credits.handle(credit, now);
+    }
+
+    /// A frame came in by this port, and takes room until `return_credit`.
+    #[inline]
+    pub fn take_credit(&mut self, priority: Priority, bytes: u32) {
+        if let Some(credits) = &mut self.credits {
+            credits.take(usize::from(priority & 7), bytes);
+        }
+    }
+
+    /// A frame that came in by this port takes no room any more; the answer is whether the port has something to tell, and is to be polled.
+    #[inline]
+    pub fn return_credit(&mut self, priority: Priority, bytes: u32) -> bool {
+        self.credits.as_mut().is_some_and(|credits| credits.release(usize::from(priority & 7), bytes))
+    }
+
+    /// Whether the far end has room for a frame.
+    #[inline]
+    pub fn has_credit(&self, priority: Priority, bytes: u32) -> bool {
+        self.credits.as_ref().is_none_or(|credits| credits.admits(usize::from(priority & 7), bytes))
+    }
+
+    /// Note that a frame, though in no queue, waits for credit.
+    pub fn await_credit(&mut self, priority: Priority, bytes: u32, now: Time) {
+        if let Some(credits) = &mut self.credits {
+            credits.wait(usize::from(priority & 7), bytes, now);
+        }
+    }
+
+    /// How long frames of `priority` have waited for credit up to `now`.
+    pub fn credit_wait(&self, priority: usize, now: Time) -> Time {
+        self.credits.as_ref().map_or(Time::ZERO, |credits| credits.wait_time(priority, now))
+    }
+
+    /// Bits of the priorities whose first frame lacks credit.
+    pub(super) fn starved(&self) -> u8 {
+        let lacks = |priority: &usize| {
+            let bytes = self.queues[*priority].front().map_or(0, Frame::buffer_bytes);
+            !self.has_credit(*priority as Priority, bytes)
+        };
+        (0..PRIORITIES).filter(lacks).fold(0, |starved, priority| starved | 1 << priority)
+    }
+
+    /// When a frame that has credit could start, or a credit frame has to.
+    pub(super) fn next_start_with_credit(&self, now: Time) -> Time {
+        let due = self.credits.as_ref().map_or(Time::NEVER, |credits| credits.next_due());
+        let start = self.next_start_of(self.occupied & !self.starved(), now);
+        start.min(due.max(self.busy_until).max(now))
+    }
+
+    /// Note that the first frames of `priorities` (bits) wait for credit.
+    pub(super) fn note_starved(&mut self, priorities: u8, now: Time) {
+        for priority in (0..PRIORITIES).filter(|priority| priorities & (1 << priority) != 0) {
+            let bytes = self.queues[priority].front().map_or(0, Frame::buffer_bytes);
+            self.await_credit(priority as Priority, bytes, now);
+        }
+    }
+
+    /// The credit frame that is due, if one is.
+    pub(super) fn next_credit_frame(&mut self, now: Time) -> Option<Frame> {
+        let credit = self.credits.as_mut()?.next_frame(self.config.rate, now)?;
+        self.counters[usize::from(credit.priority & 7)].credit_tx += 1;
+        Some(Frame::control(Body::Credit(credit)))
+    }
+}
