@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CRATE := dataplane/Cargo.toml
 FORMAT ?= table
+SEEDS ?= 300
 ARGS ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -22,7 +23,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 LIVE := $(if $(filter 0,$(shell id -u)),--features live)
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint rust-test python-test bench validation lock clean packages toolchain
+.PHONY: help setup run test lint rust-test python-test bench campaign validation lock clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -53,6 +54,9 @@ bench: setup ## Measure speed; FORMAT=json for one JSON document
 
 validation: setup ## Hold the testbed against closed forms and published figures; writes docs/validation.md
 	@$(BIN)/python -m validation $(ARGS)
+
+campaign: setup ## Run random cases against what must always hold; SEEDS=3000 for a night
+	@$(BIN)/testbed campaign --seeds $(SEEDS) $(ARGS)
 
 lock: ## Resolve the Python dependencies afresh into the lock files
 	tools/lock $(PYTHON)

@@ -20,6 +20,7 @@ from testbed.commands import (
     agent,
     broker,
     calibrate,
+    campaign,
     capture,
     conformance,
     deploy,
@@ -53,6 +54,7 @@ app = typer.Typer(
 
 app.command("run")(run.run)
 app.command("sweep")(sweep.run_sweep)
+app.command("campaign")(campaign.run_campaign)
 app.command("deploy")(deploy.deploy)
 app.command("inspect")(inspect.inspect)
 # What follows the node is the program's own, dashes and all.

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from testbed import report, result, trial
 from testbed.commands.common import (
+    INTERRUPTED,
     DilationOption,
     DriverChoice,
     DriverOption,
@@ -40,8 +41,6 @@ from testbed.errors import ExperimentError, UsageError
 from testbed.execution import Outcome
 from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
-
-INTERRUPTED = 130
 
 Show = Callable[[int, int, int], None]
 

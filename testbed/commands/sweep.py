@@ -5,22 +5,29 @@ from __future__ import annotations
 import enum
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from testbed import axes, parallel, result, sweep, sweep_report
-from testbed.commands.common import SeedOption, SetOption, TopologyOption, console, new_directory, read_experiment, say
+from testbed.commands.common import (
+    INTERRUPTED,
+    SeedOption,
+    SetOption,
+    TopologyOption,
+    console,
+    counted,
+    new_directory,
+    read_experiment,
+    say,
+)
 from testbed.errors import UsageError
 from testbed.topology import load_lab
 
-INTERRUPTED = 130
 FILE_NAME = "sweep.json"
 
 
@@ -112,7 +119,7 @@ def _run(work: Sequence[sweep.Combination], jobs: int, directory: Path) -> list[
     """Run the rows, write the result of each as it comes, and leave with exit code 130 when interrupted."""
     digits = len(str(len(work) - 1))
     try:
-        with _progress(len(work)) as show:
+        with counted(len(work)) as show:
 
             def finished(number: int, found: sweep.Finished) -> None:
                 if found.result is not None:
@@ -131,15 +138,3 @@ def _print(report: RenderableType) -> None:
     needed = Measurement.get(output, output.options.update(max_width=10_000), report).maximum
     output.width = max(output.width, needed)
     output.print(report)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error while something runs; show nothing where that is not a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)

@@ -59,6 +59,7 @@ PURE_MODULES = [
     "container_settings",
     "congestion",
     "axes",
+    "drawn",
     "experiment",
     "expectations",
     "addressing",
@@ -90,7 +91,10 @@ PYTHON_DIRECTION = {
     **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
     **dict.fromkeys(AGENT, CONTROLLER),
     "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
-    **dict.fromkeys(("testbed.sweep", "testbed.parallel"), (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.kernel")),
+    **dict.fromkeys(
+        ("testbed.sweep", "testbed.campaign", "testbed.parallel"),
+        (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.kernel"),
+    ),
     "testbed.controller": EDGE,
 }
 

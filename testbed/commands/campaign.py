@@ -1,0 +1,63 @@
+"""testbed campaign: random cases against what must be true of any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed import campaign, parallel
+from testbed.commands.common import INTERRUPTED, Format, FormatOption, counted, print_json, say
+from testbed.errors import UsageError
+
+SHOWN = 20
+
+
+def run_campaign(
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1_000_000, help="how many cases")] = 300,
+    first: Annotated[int, typer.Option("--first", min=0, help="seed of the first of them")] = 1,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="cases at a time; all processors")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="directory for the lab and the experiment of each case that fails")
+    ] = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Run random labs, workloads and faults, and check what must always hold (virtual clock)."""
+    numbers = range(first, first + seeds)
+    try:
+        with counted(len(numbers)) as show:
+            found = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
+    except KeyboardInterrupt:
+        say("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    if format_ is Format.json:
+        print_json(found.document())
+    else:
+        _print(found)
+    if out is not None:
+        _write([verdict.seed for verdict in found.failed], out)
+    raise typer.Exit(found.exit_code)
+
+
+def _print(found: campaign.Campaign) -> None:
+    document = found.document()
+    endings = ", ".join(f"{count} {ending}" for ending, count in found.endings().items())
+    print(f"{document['seeds']} cases, {document['frame_hops']:,} frame-hops: {endings}")
+    drawn = [f"{trait} {count}" for trait, count in found.traits().items()]
+    print(f"drawn: {', '.join(drawn)}")
+    for failure in document["failed"][:SHOWN]:
+        print(f"seed {failure['seed']} failed; to see it again: {failure['replay']}")
+        for problem in failure["problems"]:
+            print(f"  - {problem}")
+    if len(document["failed"]) > SHOWN:
+        print(f"{len(document['failed']) - SHOWN} more failed; --format json names them all")
+
+
+def _write(seeds: list[int], directory: Path) -> None:
+    try:
+        for seed in seeds:
+            lab, experiment = campaign.write_case(seed, directory / f"seed-{seed}")
+            say(f"testbed run {experiment} -t {lab} --clock virtual")
+    except OSError as error:
+        raise UsageError(f"cannot write {directory}: {error.strerror}") from None

@@ -1,0 +1,204 @@
+"""Campaigns: no drawn case breaks what must always hold; and each check can fail."""
+
+import copy
+import dataclasses
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from testbed import campaign, drawn, parallel
+from testbed.campaign import Evidence
+from testbed.trial import run_virtual
+
+SEEDS = int(os.environ.get("CAMPAIGN_SEEDS", "300"))
+Cli = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.mark.timeout(120 + SEEDS)
+def test_no_seed_breaks_what_must_always_hold() -> None:
+    found = campaign.run(range(1, SEEDS + 1), parallel.processors(), lambda verdict: None)
+    told = [f"{verdict.problems}: {campaign.replay_command(verdict.seed)}" for verdict in found.failed]
+    assert not told, "\n".join(told)
+    endings = found.endings()
+    assert endings.get("refused", 0) <= SEEDS // 50
+    assert endings["complete"] >= SEEDS * 0.9
+
+
+def test_a_case_is_a_function_of_its_seed() -> None:
+    for seed in range(40):
+        assert drawn.draw(seed) == drawn.draw(seed)
+    assert len({json.dumps(drawn.draw(seed).lab) for seed in range(40)}) == 40
+
+
+def test_everything_is_drawn_often_enough_to_matter() -> None:
+    traits = Counter(trait for seed in range(1, 301) for trait in drawn.draw(seed).traits)
+    assert set(drawn.SHAPES) | set(drawn.FAULTS) | {"optical", "lossy link", "over 1000 km", "dcqcn", "no PFC"} <= set(
+        traits
+    )
+    assert min(traits.values()) >= 10, traits
+
+
+def test_a_case_can_be_written_down_and_run_by_hand(call_testbed: Cli, tmp_path: Path) -> None:
+    seed = next(seed for seed in range(1, 100) if drawn.draw(seed).experiment["timeline"])
+    judged = campaign.run_case(seed)
+    lab, experiment = campaign.write_case(seed, tmp_path / "case")
+    assert call_testbed("validate", str(lab), str(experiment)).returncode == 0
+    done = call_testbed("run", str(experiment), "-t", str(lab), "--clock", "virtual", "--format", "json")
+    assert json.loads(done.stdout)["event_log_hash"] == judged.event_log_hash
+
+
+def test_the_command_counts_what_it_ran(call_testbed: Cli) -> None:
+    done = call_testbed("campaign", "--first", "10", "--seeds", "4", "--jobs", "1", "--format", "json")
+    assert done.returncode == 0, done.stdout
+    document = json.loads(done.stdout)
+    assert [case["seed"] for case in document["cases"]] == [10, 11, 12, 13] and sum(document["endings"].values()) == 4
+    table = call_testbed("campaign", "--first", "10", "--seeds", "4", "--jobs", "1").stdout
+    assert table.startswith("4 cases, ") and f"{document['frame_hops']:,} frame-hops" in table
+
+
+def test_a_seed_that_fails_is_told_with_its_command_and_its_files(
+    call_testbed: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(seen: Evidence) -> Any:
+        if seen.subject.lab.name == "drawn-11":
+            yield "something is wrong"
+        if seen.subject.lab.name == "drawn-12":
+            raise ValueError("a check that breaks")
+
+    monkeypatch.setattr(campaign, "CHECKS", (check,))
+    done = call_testbed("campaign", "--first", "10", "--seeds", "3", "--jobs", "1", "--out", "failed")
+    assert done.returncode == 1
+    assert (
+        "seed 11 failed; to see it again: testbed campaign --first 11 --seeds 1\n  - something is wrong" in done.stdout
+    )
+    assert "  - internal error: ValueError: a check that breaks" in done.stdout
+    command = next(line for line in done.stderr.splitlines() if "seed-11" in line)
+    again = call_testbed(*shlex.split(command)[1:], "--format", "json")
+    assert json.loads(again.stdout)["lab"] == "drawn-11"
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    """Run the first case that has PFC and nothing that goes wrong."""
+    for seed in range(1, 100):
+        case = drawn.draw(seed)
+        if (
+            case.experiment["lossless"]["pfc"]
+            and not case.experiment["timeline"]
+            and not {"lossy link", "optical"} & set(case.traits)
+        ):
+            break
+    subject = campaign.trial_of(case)
+    outcome = run_virtual(subject, None, lambda progress: None)
+    return Evidence(subject, outcome, subject.conclude(outcome, "virtual", 1, "testbed"))
+
+
+def spoiled(evidence: Evidence, spoil: Callable[[dict[str, Any], Any], None], **changed: Any) -> Evidence:
+    """Return the evidence with its report changed, as if the data plane had said so."""
+    outcome = copy.deepcopy(evidence.outcome)
+    spoil(outcome.report, outcome)
+    outcome = dataclasses.replace(outcome, **changed)
+    return Evidence(evidence.subject, outcome, evidence.subject.conclude(outcome, "virtual", 1, "testbed"))
+
+
+def drop(cause: str) -> Callable[[dict[str, Any], Any], None]:
+    def spoil(report: dict[str, Any], outcome: Any) -> None:
+        port = next(iter(report["ports"].values()))
+        next(iter(port["priorities"].values()))["drops"][cause] = 5
+
+    return spoil
+
+
+def conserve(report: dict[str, Any], outcome: Any) -> None:
+    report["conservation"]["delivered"] -= 1
+
+
+def violate(report: dict[str, Any], outcome: Any) -> None:
+    report["violations"].append("frame started on a paused priority")
+
+
+def lock(report: dict[str, Any], outcome: Any) -> None:
+    report["deadlocks"] = [{"at_ns": 10**9, "cured_ns": None, "ports": ["a:eth1", "b:eth1"], "priority": 3}]
+
+
+def repeat(report: dict[str, Any], outcome: Any) -> None:
+    report["qps"][0]["retransmitted"] = 1
+
+
+def corrupt(report: dict[str, Any], outcome: Any) -> None:
+    outcome.rows[0]["wrong"] = 3
+
+
+def forget(report: dict[str, Any], outcome: Any) -> None:
+    report["flows"].pop()
+
+
+def shorten(report: dict[str, Any], outcome: Any) -> None:
+    report["flows"][0]["bytes"] -= 1
+
+
+def strand(report: dict[str, Any], outcome: Any) -> None:
+    report["conservation"] |= {"in_flight": 1, "sent": report["conservation"]["sent"] + 1}
+
+
+def give_up(report: dict[str, Any], outcome: Any) -> None:
+    report["qps"][0]["error"] = "retry exceeded"
+
+
+def nothing(report: dict[str, Any], outcome: Any) -> None:
+    """Leave the report as it is."""
+
+
+SPOILED = [
+    (violate, {}, "frame started on a paused priority"),
+    (conserve, {}, "invariant violated"),
+    (lock, {}, "deadlock"),
+    (drop("headroom"), {}, "5 frames lost for lack of buffer"),
+    (drop("link"), {}, "5 frames lost on the link"),
+    (drop("outage"), {}, "5 frames lost on the link"),
+    (drop("watchdog"), {}, "lost to a watchdog"),
+    (drop("link"), {}, "5 lost frames are neither data nor"),
+    (repeat, {}, "1 packets sent again, and none was lost"),
+    (corrupt, {}, "3 wrong elements"),
+    (forget, {}, "messages to send"),
+    (shorten, {}, "bytes to send"),
+    (strand, {}, "1 frames still on their way"),
+    (give_up, {"complete": False, "reasons": ["stalled"]}, "gave up, and every link was in order"),
+    (nothing, {"complete": False, "reasons": ["stalled"]}, "no progress: stalled"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "changed", "problem"), SPOILED, ids=[text for *_, text in SPOILED])
+def test_each_check_can_fail(evidence: Evidence, spoil: Any, changed: dict[str, Any], problem: str) -> None:
+    assert [found for check in campaign.CHECKS for found in check(evidence)] == []
+    seen = spoiled(evidence, spoil, **changed)
+    problems = [found for check in campaign.CHECKS for found in check(seen)]
+    assert any(problem in found for found in problems), problems
+
+
+def test_another_course_in_other_slices_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = campaign._run
+
+    def drifting(subject: Any, budget: int | None = None) -> Any:
+        outcome = real(subject, budget)
+        if budget is not None:
+            outcome.report["event_log_hash"] = "0" * 16
+        return outcome
+
+    monkeypatch.setattr(campaign, "_run", drifting)
+    assert campaign.run_case(2 * campaign.CHECKED_TWICE).problems == [
+        "run again in other slices, it took another course"
+    ]
+    assert campaign.run_case(2 * campaign.CHECKED_TWICE + 1).problems == []
+
+
+def test_another_number_of_events_at_a_time_is_really_taken() -> None:
+    subject = campaign.trial_of(drawn.draw(1))
+    assert campaign._Sliced(subject.experiment, subject.lab, 777).series("virtual").budget == 777
