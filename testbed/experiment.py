@@ -48,6 +48,7 @@ from traffic.schedule import DTYPES, REDOPS
 DEFAULT_SIZE_BYTES = 2**20
 PRESET = "preset"
 _FIXED_IN_SWEEPS = ("clock", "dilation", "emulation", "sweep")
+LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
 
 
 def _one_of(known: Sequence[str], what: str) -> Any:
@@ -102,14 +103,33 @@ class Lossless(FileModel):
         return self
 
 
+class Erasure(FileModel):
+    """An erasure code: so many packets of data to a block, and so many of parity behind them.
+
+    A message is cut into blocks, the last of them shorter if need be, with as much parity. Any `data` packets of a block
+    give the others.
+    """
+
+    data: int = Field(default=32, strict=True, ge=1, le=LARGEST_BLOCK - 1)
+    parity: int = Field(default=4, strict=True, ge=1, le=LARGEST_BLOCK - 1)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Erasure:
+        if self.data + self.parity > LARGEST_BLOCK:
+            raise ValueError(f"{self.data} + {self.parity} packets; a block has at most {LARGEST_BLOCK}")
+        return self
+
+
 class Transport(FileModel):
     """How a reliable connection behaves. `timeout` is the exponent n of 4.096 us x 2^n; `window` is in bytes.
 
-    `recovery`: after a loss everything is sent again from the lost packet on, or that packet alone. `congestion-control`
-    acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or parameters that differ from one.
+    `recovery`: after a loss everything is sent again from the lost packet on, or that packet alone, or nothing if the
+    parity of `erasure` makes up for it. `congestion-control` acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or
+    parameters that differ from one.
     """
 
-    recovery: Literal["go-back-n", "selective-repeat"] = "go-back-n"
+    recovery: Literal["go-back-n", "selective-repeat", "erasure"] = "go-back-n"
+    erasure: Erasure = Erasure()
     congestion_control: Literal["none", "dcqcn"] = "none"
     dcqcn: Dcqcn = Dcqcn()
     verb: Literal["write", "send"] = "write"

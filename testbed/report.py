@@ -21,6 +21,7 @@ PORT_ROWS = 40
 # Up to so many rows, ports where nothing remarkable happened are shown too.
 QUIET_PORT_ROWS = 24
 FLOW_ROWS = 32
+QP_ROWS = 24
 IMPAIRMENT_ROWS = 24
 BUFFER_ROWS = 16
 
@@ -29,6 +30,7 @@ _ROW_UNITS = ("(B)", "(elements)", "", "", "")
 _MEASURED_COLUMNS = ("time", "algbw", "busbw", "#wrong")
 _MEASURED_UNITS = ("(us)", "(GB/s)", "(GB/s)", "")
 _PORT_COLUMNS = ("pause tx", "pause rx", "paused", "queue max", "headroom max", "drops")
+_RECOVERY_COLUMNS = ("sent again", "rebuilt", "NAKs", "timeouts")
 _ROW_WIDTHS = (11, 11, 6, 6, 5)
 _MEASURED_WIDTHS = (9, 7, 7, 7)
 
@@ -45,6 +47,7 @@ def render(result: RunResult) -> RenderableType:
         parts += _with_note(flow_table(result))
     parts += _with_note(port_table(result))
     parts += _with_note(buffer_table(result))
+    parts += _with_note(recovery_table(result))
     parts += _with_note(energy_table(result))
     parts += _with_note(impairment_table(result))
     parts += [Text(), verdict_text(result)]
@@ -191,6 +194,29 @@ def buffer_table(result: RunResult) -> NotedTable:
         table.add_row(Text(name), *(format_bytes(size) if size else "-" for size in parts))
     omitted = len(used) - BUFFER_ROWS
     return NotedTable(table if used else None, f"{omitted} more switches in run.json" if omitted > 0 else "")
+
+
+def recovery_table(result: RunResult) -> NotedTable:
+    """Return what it took to get packets across, by direction of a connection; of the last workload, where there was something.
+
+    A column for packets rebuilt from parity is there if anything was coded.
+    """
+    coded = any(qp.get("erasure") for qp in result.qps)
+    eventful = [qp for qp in result.qps if any(_recovered(qp).values()) or qp.get("error")]
+    names = [name for name in _RECOVERY_COLUMNS if coded or name != "rebuilt"]
+    table = _table("Recovery", left=("from", "to"), right=("packets", *names, "error"))
+    for qp in eventful[:QP_ROWS]:
+        counts = _recovered(qp)
+        cells = [_count(counts[name]) for name in names]
+        table.add_row(Text(qp["a"]), Text(qp["b"]), _count(qp["packets_tx"]), *cells, Text(qp.get("error") or "-"))
+    omitted = len(eventful) - QP_ROWS
+    note = f"{omitted} more connections in run.json" if omitted > 0 else ""
+    return NotedTable(table if eventful else None, note)
+
+
+def _recovered(qp: dict[str, Any]) -> dict[str, int]:
+    counts = (qp["retransmitted"], (qp.get("erasure") or {}).get("recovered", 0), qp["naks_rx"], qp["timeouts"])
+    return dict(zip(_RECOVERY_COLUMNS, counts, strict=True))
 
 
 def impairment_table(result: RunResult) -> NotedTable:

@@ -19,6 +19,7 @@ FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management
 FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
 ENTROPY_PORTS = 16_384
 IP_OVERHEAD_BYTES = 60  # IPv4, UDP, BTH, RETH and ICRC around the payload of the longest packet
+PETH_BYTES = 4  # a parity packet has a header more
 ETHERNET_WIRE_BYTES = 38  # header, FCS, preamble and gap
 ACK_WIRE_BYTES = 86  # IPv4, UDP, BTH, AETH and ICRC, in Ethernet
 SMALLEST_WINDOW_PACKETS = 64
@@ -101,7 +102,8 @@ def _ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int]) -> list[d
 
 
 def _check_mtu(lab: Lab, experiment: Experiment) -> None:
-    needed = experiment.transport.mtu + IP_OVERHEAD_BYTES
+    parity = PETH_BYTES if experiment.transport.recovery == "erasure" else 0
+    needed = experiment.transport.mtu + IP_OVERHEAD_BYTES + parity
     small = [link for link in lab.links if link.mtu_bytes < needed]
     if small:
         message = f"packets of {needed} bytes do not fit link {small[0].a} - {small[0].b}, mtu {small[0].mtu_bytes}"
@@ -116,8 +118,15 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
     if window < settings.mtu:
         message = f"{window} bytes are less than one packet of {settings.mtu}"
         raise ExperimentError.at("experiment", "transport.window", message)
+    coded = settings.recovery == "erasure"
+    block = settings.erasure.data * settings.mtu
+    if coded and window < block:
+        # Nothing could be rebuilt before the window closed on it.
+        message = f"{window} bytes do not hold a block of {settings.erasure.data} packets, {block} bytes"
+        raise ExperimentError([experiment.fault(("transport", "window"), message)])
     return {
         "recovery": settings.recovery,
+        **({"erasure": settings.erasure.model_dump()} if coded else {}),
         "verb": settings.verb,
         "mtu_bytes": settings.mtu,
         "ack_every": settings.ack_every,
@@ -154,16 +163,19 @@ def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair])
 
 
 def _window(costs: Sequence[PathCost], settings: Transport) -> int:
-    """Return twice the largest bandwidth-delay product, in whole packets; under selective repeat three times.
+    """Return twice the largest bandwidth-delay product, in whole packets; three times unless all is sent again after a loss.
 
     Once would do for a path without queues; twice keeps it full while as much again stands in them, or while a lost packet
     is asked for and sent again, which is once more to be lost when it is lost again. The sender must not come to its
-    window's end before the acknowledgement that it asked for is due.
+    window's end before the acknowledgement that it asked for is due, or before a block can be rebuilt.
     """
     product = max((cost.rate_bps * cost.round_trip_ps for cost in costs), default=0)
-    times = 3 if settings.recovery == "selective-repeat" else 2
+    times = 2 if settings.recovery == "go-back-n" else 3
     packets = -(-times * product // (8 * PS_PER_SECOND * settings.mtu))
-    return min(max(packets, 4 * settings.ack_every, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
+    waited_for = settings.ack_every
+    if settings.recovery == "erasure":
+        waited_for = max(waited_for, settings.erasure.data + settings.erasure.parity)
+    return min(max(packets, 4 * waited_for, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
 
 
 def _timeout(costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int) -> int:

@@ -9,7 +9,8 @@ use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
 use crate::wire::pfc::{self, MacControl, Pfc};
 use crate::wire::roce::{
-    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Reth, RoceFrame, RocePacket, Syndrome, DEFAULT_PKEY,
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Reth, RoceFrame, RocePacket, Syndrome, AETH_BYTES,
+    BTH_BYTES, DEFAULT_PKEY, PETH_BYTES, RETH_BYTES,
 };
 use crate::wire::udp::{Udp, ROCE_PORT};
 use crate::wire::WireError;
@@ -137,8 +138,13 @@ impl Codec {
             src: src_ip,
             dst: dst_ip,
         };
-        let packet =
-            RocePacket { bth, reth: extension.reth.then_some(reth), aeth: extension.aeth.then_some(aeth), payload };
+        let packet = RocePacket {
+            bth,
+            reth: extension.reth.then_some(reth),
+            aeth: extension.aeth.then_some(aeth),
+            peth: extension.peth.then(|| packet.peth()),
+            payload,
+        };
         let ethernet = Ethernet { dst: dst_mac, src: src_mac, ethertype: ETHERTYPE_IPV4 };
         let udp = Udp { src_port: frame.entropy, dst_port: ROCE_PORT };
         build_frame(&RoceFrame { ethernet, ip, udp, packet }, out)
@@ -190,7 +196,10 @@ impl Codec {
             Ok(roce) => {
                 decoded.entropy = roce.udp.src_port;
                 let extension = roce.packet.bth.opcode.extension();
-                let headers = 12 + if extension.reth { 16 } else { 0 } + if extension.aeth { 4 } else { 0 };
+                let headers = BTH_BYTES
+                    + if extension.reth { RETH_BYTES } else { 0 }
+                    + if extension.aeth { AETH_BYTES } else { 0 }
+                    + if extension.peth { PETH_BYTES } else { 0 };
                 decoded.payload_at = (BTH_AT + headers) as u16;
                 decoded.body = Body::Roce(packet_of(&roce.packet));
                 if extension.payload {
@@ -231,7 +240,7 @@ fn packet_of(packet: &RocePacket<'_>) -> Packet {
         dst_qp: packet.bth.dest_qp,
         psn: packet.bth.psn,
         dma_bytes: reth.dma_bytes,
-        msn: aeth.msn,
+        msn: packet.peth.map_or(aeth.msn, Packet::peth_word),
         syndrome: aeth.syndrome,
         opcode: packet.bth.opcode,
         pad: (packet.payload.len().wrapping_neg() & 3) as u8,

@@ -2,7 +2,7 @@
 
 use crate::wire::credit::Credit;
 use crate::wire::pfc::Pfc;
-use crate::wire::roce::{Opcode, Syndrome};
+use crate::wire::roce::{Opcode, Peth, Syndrome};
 
 /// Index into the plan's stations: what stands for a MAC address inside the fabric.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
@@ -26,7 +26,8 @@ const MIN_WIRE_BYTES: u32 = 64;
 /// Preamble with start delimiter (8) and inter-frame gap (12).
 const GAP_BYTES: u32 = 20;
 
-/// What a RoCEv2 packet says, header by header: BTH, then RETH or AETH where the opcode carries one.
+/// What a RoCEv2 packet says, header by header: BTH, then RETH or AETH where the opcode carries one. No packet has both an AETH
+/// and a PETH, so the word of the one that it has is in `msn`.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Packet {
     pub va: u64,
@@ -39,6 +40,18 @@ pub struct Packet {
     /// Bytes that fill the payload up to a multiple of four, 0 to 3.
     pub pad: u8,
     pub ack_request: bool,
+}
+
+impl Packet {
+    /// The parity extended transport header, of a parity packet.
+    pub fn peth(&self) -> Peth {
+        Peth::from_bytes(&self.msn.to_be_bytes())
+    }
+
+    /// A parity extended transport header as `msn` holds it.
+    pub fn peth_word(peth: Peth) -> u32 {
+        u32::from_be_bytes(peth.to_bytes())
+    }
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -10,7 +10,7 @@ use crate::deadlock::{Deadlock, Place};
 use crate::event::Cause;
 use crate::fabric::Node;
 use crate::frame::PRIORITIES;
-use crate::nic::qp::Failure;
+use crate::nic::qp::{Failure, RequesterCounters};
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
 use crate::units::Time;
@@ -124,11 +124,21 @@ impl Emulation {
                     "qpn": qpn, "a": self.plan.nodes[from].name(), "b": self.plan.nodes[to].name(),
                     "packets_tx": counters.packets_tx, "retransmitted": counters.retransmitted, "acks_rx": counters.acks_rx,
                     "naks_rx": counters.naks_rx, "timeouts": counters.timeouts,
-                    "error": failure.map(Failure::name),
+                    "error": failure.map(Failure::name), "erasure": self.erasure(qpn, counters, to),
                 }));
             }
         }
         rows
+    }
+
+    /// What coding did for the packets of a connection towards node `to`; null where it does not code.
+    fn erasure(&self, qpn: u32, counters: &RequesterCounters, to: usize) -> Option<Value> {
+        let Node::Host(peer) = self.fabric.node(to) else { return None };
+        let recovered = peer.recovered(qpn)?;
+        Some(json!({
+            "blocks": counters.blocks, "parity_tx": counters.parity_tx, "blocks_asked": counters.blocks_asked,
+            "recovered": recovered,
+        }))
     }
 
     fn ports(&self) -> Value {

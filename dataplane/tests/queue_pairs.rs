@@ -4,6 +4,7 @@ mod common;
 
 use _dataplane::event::Event;
 use _dataplane::frame::{Body, Frame, Packet, Station};
+use _dataplane::nic::code::Code;
 use _dataplane::nic::message::Verb;
 use _dataplane::nic::qp::{Failure, Recovery, Transport};
 use _dataplane::nic::requester::Requester;
@@ -18,6 +19,12 @@ use rand_pcg::Pcg64;
 
 const VERBS: [Verb; 2] = [Verb::Write, Verb::Send];
 const MTU: u64 = 256;
+const RECOVERIES: [Recovery; 4] = [
+    Recovery::GoBackN,
+    Recovery::SelectiveRepeat,
+    Recovery::Erasure(Code { data: 5, parity: 2 }),
+    Recovery::Erasure(Code { data: 1, parity: 1 }),
+];
 
 /// Drop the frame with this number among those of `side`, once.
 fn dropping(side: Side, numbers: &[usize]) -> impl FnMut(&Sent, usize) -> Fate + '_ {
@@ -267,7 +274,9 @@ fn wild_packets_do_no_harm() {
     assert_eq!(pair.counters().retransmitted, 0);
     for seed in 0..500 {
         let mut random = Pcg64::seed_from_u64(seed);
-        let mut pair = Pair::new(transport(if seed % 2 == 0 { Verb::Write } else { Verb::Send }), &[3 * MTU, 1]);
+        let recovery = RECOVERIES[seed as usize / 2 % RECOVERIES.len()];
+        let verb = VERBS[seed as usize % 2];
+        let mut pair = Pair::new(Transport { recovery, ..transport(verb) }, &[3 * MTU, 1]);
         pair.run_with(|sent, number| {
             assert!(number < 100_000, "{sent:?}");
             if random.next_u32() % 4 == 0 {
@@ -326,95 +335,6 @@ fn sequence_numbers_wrap() {
     assert_eq!((requester.counters.naks_rx, attempts), (4, accepted + 4));
 }
 
-/// Three losses, two of them neighbours: three packets are sent again and no other, and nothing waits for a timeout.
-#[test]
-fn selective_repeat_sends_again_what_was_lost_and_nothing_else() {
-    for verb in VERBS {
-        let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 64, ..transport(verb) };
-        let mut pair = Pair::new(selective, &[60 * MTU]);
-        let mut seen = std::collections::HashSet::new();
-        pair.run_with(|sent, _| {
-            let unlucky = sent.is_data() && [5, 6, 40].contains(&sent.packet.psn) && seen.insert(sent.packet.psn);
-            if unlucky {
-                Fate::Drop
-            } else {
-                Fate::Deliver
-            }
-        });
-        pair.assert_delivered();
-        let counters = pair.counters();
-        assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (3, 3, 0));
-    }
-}
-
-/// A packet that is lost again when it is sent again is noticed when one behind it is reported missing; the next one, lost
-/// twice too, when the first is repaired. Only those are sent again, and nothing waits for the timer.
-#[test]
-fn selective_repeat_notices_the_loss_of_what_it_repeats() {
-    let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 256, ..transport(Verb::Write) };
-    let mut pair = Pair::new(selective, &[300 * MTU]);
-    let mut copies = [0; 300];
-    pair.run_with(|sent, _| {
-        let losses = [(5, 2), (9, 2), (11, 1), (200, 1)].iter().find(|(psn, _)| *psn == sent.packet.psn);
-        let Some((psn, losses)) = losses.filter(|_| sent.is_data()) else { return Fate::Deliver };
-        copies[*psn as usize] += 1;
-        if copies[*psn as usize] <= *losses {
-            Fate::Drop
-        } else {
-            Fate::Deliver
-        }
-    });
-    pair.assert_delivered();
-    let counters = pair.counters();
-    // Packet 4 as well: it arrived, but drew no acknowledgement, and the NAK of one like it might have been lost.
-    assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (7, 4, 0));
-}
-
-/// The NAK for packet 5 is lost. Packet 9 is sent again and stays unacknowledged; the NAK of a later one shows that, and all that
-/// might be missing before it is sent again: packets 4 to 7, up to where the next acknowledgement is due.
-#[test]
-fn selective_repeat_notices_the_loss_of_a_nak() {
-    let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 256, ..transport(Verb::Write) };
-    let mut pair = Pair::new(selective, &[300 * MTU]);
-    let mut lost = std::collections::HashSet::new();
-    pair.run_with(|sent, _| {
-        let data = sent.is_data() && [5, 9, 200].contains(&sent.packet.psn);
-        let unlucky = data || (sent.is_nak() && sent.packet.psn == 5);
-        if unlucky && lost.insert((sent.is_data(), sent.packet.psn)) {
-            Fate::Drop
-        } else {
-            Fate::Deliver
-        }
-    });
-    pair.assert_delivered();
-    let counters = pair.counters();
-    assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (7, 2, 0));
-}
-
-/// With nothing behind it that is lost as well, it waits for the timer, which sends all that is still missing.
-#[test]
-fn selective_repeat_survives_the_loss_of_what_it_repeats() {
-    let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 64, ..transport(Verb::Write) };
-    let mut pair = Pair::new(selective, &[60 * MTU]);
-    let mut copies = [0; 64];
-    pair.run_with(|sent, _| {
-        if !sent.is_data() || ![5, 9].contains(&sent.packet.psn) {
-            return Fate::Deliver;
-        }
-        let copy = &mut copies[sent.packet.psn as usize];
-        *copy += 1;
-        if *copy <= 2 {
-            Fate::Drop
-        } else {
-            Fate::Deliver
-        }
-    });
-    pair.assert_delivered();
-    let counters = pair.counters();
-    // Both twice, and packet 4, which has arrived without an acknowledgement: the sender cannot know.
-    assert_eq!((counters.retransmitted, counters.timeouts), (5, 1));
-}
-
 proptest! {
     #![proptest_config(common::cases(300))]
 
@@ -427,7 +347,7 @@ proptest! {
         window in 1u64..40,
         ack_every in 1u64..20,
         faults in 1u32..25,
-        recovery in prop::sample::select(&[Recovery::GoBackN, Recovery::SelectiveRepeat][..]),
+        recovery in prop::sample::select(&RECOVERIES[..]),
     ) {
         let mut random = Pcg64::seed_from_u64(seed);
         let patient = Transport { window, ack_every, recovery, retries: 1_000, ..transport(verb) };

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use _dataplane::nic::code::Coder;
 use _dataplane::wire::credit::{self, Credit};
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
 use _dataplane::wire::roce::{
-    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome,
-    DEFAULT_PKEY,
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Peth, Reth, RoceFrame, RocePacket,
+    Syndrome, DEFAULT_PKEY,
 };
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::{icrc, WireError};
@@ -57,7 +58,7 @@ fn frame(ip: Ipv4, src_port: u16, bth: Bth, payload: &[u8]) -> RoceFrame<'_> {
         ethernet: Ethernet { dst: RECEIVER, src: SENDER, ethertype: ETHERTYPE_IPV4 },
         ip,
         udp: Udp { src_port, dst_port: ROCE_PORT },
-        packet: RocePacket { bth, reth: None, aeth: None, payload },
+        packet: RocePacket { bth, reth: None, aeth: None, peth: None, payload },
     }
 }
 
@@ -118,8 +119,21 @@ fn read_request() -> RoceFrame<'static> {
     frame
 }
 
+/// The second of two parities of the bytes 0 to 47 in payloads of 16.
+const PARITY: [u8; 16] =
+    [0xde, 0x70, 0x20, 0x8e, 0x72, 0xdc, 0x8c, 0x22, 0x8c, 0x89, 0x85, 0x80, 0x8e, 0x8b, 0x87, 0x82];
+
+fn parity() -> RoceFrame<'static> {
+    let header = bth(Opcode::Parity, 0x11, 0x42);
+    let ip = ip(24, Ecn::Ect0, 9, LAB_A, LAB_B);
+    let mut frame = frame(ip, 0xc011, header, &PARITY);
+    frame.packet.reth = Some(Reth { va: 0x2000, rkey: 0x1234, dma_bytes: 48 });
+    frame.packet.peth = Some(Peth { data: 3, parity: 2, index: 1, starts: true });
+    frame
+}
+
 /// The golden frames of RoCEv2 and what each says.
-fn roce_goldens() -> [(&'static str, RoceFrame<'static>); 7] {
+fn roce_goldens() -> [(&'static str, RoceFrame<'static>); 8] {
     [
         ("roce_write_only", write_only()),
         ("roce_ack", ack()),
@@ -128,6 +142,7 @@ fn roce_goldens() -> [(&'static str, RoceFrame<'static>); 7] {
         ("roce_send_only_empty", send_only_empty()),
         ("roce_nak_sequence_error", nak_sequence_error()),
         ("roce_read_request", read_request()),
+        ("roce_parity", parity()),
     ]
 }
 
@@ -156,6 +171,14 @@ fn roce_frames_read_as_what_they_say() {
     for (name, expected) in roce_goldens() {
         assert_eq!(parse_frame(&golden(name)), Ok(expected), "{name}");
     }
+}
+
+/// The code itself is part of what both ends must agree on.
+#[test]
+fn the_golden_parity_is_that_of_its_block() {
+    let block: Vec<Vec<u8>> = (0..3).map(|packet| (16 * packet..16 * packet + 16).collect()).collect();
+    let parity = Coder::default().encode(block.iter().map(Vec::as_slice), 2, 16).unwrap();
+    assert_eq!(parity[1], PARITY);
 }
 
 #[test]

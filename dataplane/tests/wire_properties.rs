@@ -5,7 +5,8 @@ use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
 use _dataplane::wire::roce::{
-    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Reth, RoceFrame, RocePacket, Syndrome,
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Peth, Reth, RoceFrame, RocePacket,
+    Syndrome,
 };
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::{icrc, WireError};
@@ -63,9 +64,18 @@ fn frame() -> impl Strategy<Value = (RoceFrame<'static>, Vec<u8>)> {
     let edges = any::<([u8; 6], [u8; 6], u16)>();
     let reth = any::<(u64, u32, u32)>();
     let aeth = (syndrome(), 0..1u32 << 24);
+    let peth = any::<(u8, u8, u8, bool)>();
     let data = prop::collection::vec(any::<u8>(), 0..300);
-    (edges, ipv4(), bth(), reth, aeth, data).prop_map(
-        |((dst, src, src_port), ip, bth, (va, rkey, dma_bytes), (syndrome, msn), data)| {
+    (edges, ipv4(), bth(), reth, aeth, peth, data).prop_map(
+        |(
+            (dst, src, src_port),
+            ip,
+            bth,
+            (va, rkey, dma_bytes),
+            (syndrome, msn),
+            (data, parity, index, starts),
+            bytes,
+        )| {
             let extension = bth.opcode.extension();
             let reth = Reth { va, rkey, dma_bytes };
             let frame = RoceFrame {
@@ -76,10 +86,11 @@ fn frame() -> impl Strategy<Value = (RoceFrame<'static>, Vec<u8>)> {
                     bth,
                     reth: extension.reth.then_some(reth),
                     aeth: extension.aeth.then_some(Aeth { syndrome, msn }),
+                    peth: extension.peth.then_some(Peth { data, parity, index, starts }),
                     payload: &[],
                 },
             };
-            let payload = if extension.payload { data } else { Vec::new() };
+            let payload = if extension.payload { bytes } else { Vec::new() };
             (frame, payload)
         },
     )

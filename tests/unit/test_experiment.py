@@ -36,7 +36,7 @@ e.yaml:3: seed: "abc" should be a valid integer
 e.yaml:4: lossless.pfc: "yes" should be a valid boolean
 e.yaml:5: transport.ack-every: "0" should be greater than or equal to 1
 e.yaml:5: transport.mtu: "1500" is not 1024, 2048 or 4096
-e.yaml:5: transport.recovery: "selective" is not "go-back-n" or "selective-repeat"
+e.yaml:5: transport.recovery: "selective" is not "go-back-n", "selective-repeat" or "erasure"
 e.yaml:5: transport.timeout: 50 is not a whole number from 1 to 31, nor auto
 e.yaml:7: workload.collective: no collective is called "all_redcue"; did you mean "all_reduce"?
 e.yaml:8: workload.size: "5m": "m" is an impossible unit for a size; write it like 64MiB
@@ -96,6 +96,11 @@ def test_xon_must_not_be_above_xoff() -> None:
             'transport.dcqcn.alfa-timer: unknown key; did you mean "alpha-timer"?',
         ),
         ("transport: {dcqcn: {increase-timer: 0s}}", 'transport.dcqcn.increase-timer: "0s" should be greater than 0'),
+        (
+            "transport: {erasure: {data: 250, parity: 10}}",
+            "transport.erasure: 250 + 10 packets; a block has at most 256",
+        ),
+        ("transport: {erasure: {parity: 0}}", 'transport.erasure.parity: "0" should be greater than or equal to 1'),
         ("transport: {congestion-control: dctcp}", 'transport.congestion-control: "dctcp" is not "none" or "dcqcn"'),
     ],
 )

@@ -222,6 +222,26 @@ def test_narrow_terminals_keep_names_and_rows_whole() -> None:
     assert rows_text(ring(wanted)) in text
 
 
+def connection(**changes: Any) -> dict[str, Any]:
+    quiet = {"packets_tx": 5000, "retransmitted": 0, "naks_rx": 0, "timeouts": 0, "error": None, "erasure": None}
+    return {"a": "a1", "b": "b1", **quiet, **changes}
+
+
+def test_connections_that_lost_something() -> None:
+    lost = connection(retransmitted=1200, naks_rx=3, error="retry exceeded")
+    lines = [line.split() for line in shown(ring(outcome([], qps=[connection(), lost]))).splitlines()]
+    at = lines.index(["Recovery"])
+    assert lines[at + 1 : at + 4] == [
+        ["from", "to", "packets", "sent", "again", "NAKs", "timeouts", "error"],
+        ["a1", "b1", "5,000", "1,200", "3", "-", "retry", "exceeded"],
+        [],
+    ]
+    assert "Recovery" not in shown(ring(outcome([], qps=[connection()])))
+    rebuilt = connection(erasure={"blocks": 140, "parity_tx": 560, "blocks_asked": 0, "recovered": 17})
+    lines = [line.split() for line in shown(ring(outcome([], qps=[rebuilt]))).splitlines()]
+    assert ["a1", "b1", "5,000", "-", "17", "-", "-", "-"] in lines
+
+
 def test_names_in_brackets_are_not_markup() -> None:
     wanted = outcome([], ports={"[red]x:eth1": {"rate_bps": 1, "priorities": {"3": counters(pause_tx=1)}}})
     assert "[red]x:eth1" in shown(ring(wanted))

@@ -96,14 +96,24 @@ def test_what_is_given_is_taken() -> None:
     }
 
 
-def test_selective_repeat_has_a_window_for_two_repairs() -> None:
+def test_selective_repeat_and_erasure_have_a_window_for_two_repairs() -> None:
     far = "workload.ranks=[a1, b1]"
-    once, repeat = (
+    once, repeat, coded = (
         compile_workload(load_lab("two-dc"), experiment(far, f"transport.recovery={recovery}"), PING)["transport"]
-        for recovery in ("go-back-n", "selective-repeat")
+        for recovery in ("go-back-n", "selective-repeat", "erasure")
     )
-    assert repeat["recovery"] == "selective-repeat"
+    assert repeat["recovery"] == "selective-repeat" and coded["recovery"] == "erasure"
     assert repeat["window_bytes"] == pytest.approx(1.5 * once["window_bytes"], abs=2 * 4096)
+    assert coded["window_bytes"] == repeat["window_bytes"]
+    assert "erasure" not in repeat and coded["erasure"] == {"data": 32, "parity": 4}
+
+
+def test_a_window_holds_some_blocks() -> None:
+    wide = ("transport.recovery=erasure", "transport.erasure.data=200", "transport.erasure.parity=20")
+    assert compile_workload(load_lab("pair"), experiment(*wide), PING)["transport"]["window_bytes"] == 4 * 220 * 4096
+    message = "--set: transport.window: 819199 bytes do not hold a block of 200 packets, 819200 bytes"
+    with pytest.raises(ExperimentError, match=message):
+        compile_workload(load_lab("pair"), experiment(*wide, "transport.window=819199"), PING)
 
 
 def congestion_control(lab: str, *overrides: str) -> dict[str, Any]:
@@ -158,5 +168,7 @@ def test_what_cannot_run() -> None:
     apart = lab_from(Source("x", {"name": "x", "topology": body}))
     with pytest.raises(ExperimentError, match="packets of 4156 bytes do not fit link a:eth1 - s:eth1, mtu 4155"):
         compile_workload(apart, experiment(), PING)
+    with pytest.raises(ExperimentError, match="packets of 4160 bytes do not fit link a:eth1 - s:eth1, mtu 4155"):
+        compile_workload(apart, experiment("transport.recovery=erasure"), PING)
     with pytest.raises(ExperimentError, match="no path between a and b"):
         compile_workload(apart, experiment("transport.mtu=2048"), PING)

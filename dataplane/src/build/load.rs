@@ -30,7 +30,7 @@ impl Emulation {
         let ops = rank.ops.iter().map(|planned| (op(&planned.kind, &local), planned.requires.clone()));
         let memory = Memory::new(rank.memory_bytes);
         Ok(Rank {
-            transport: transport(workload, self.generation + 1),
+            transport: transport(workload, self.generation + 1)?,
             priority: workload.priority,
             dscp: workload.dscp,
             schedule: Schedule::new(ops.collect(), qps.len()),
@@ -53,12 +53,12 @@ fn op(kind: &OpKind, local: &HashMap<usize, usize>) -> Op {
     }
 }
 
-fn transport(workload: &Workload, generation: u64) -> Transport {
+fn transport(workload: &Workload, generation: u64) -> Result<Transport, PlanError> {
     let plan = &workload.transport;
     let verb: Verb = plan.verb;
-    Transport {
+    Ok(Transport {
         verb,
-        recovery: plan.recovery,
+        recovery: plan.recovery()?,
         congestion: plan.congestion_control.map(congestion),
         mtu: plan.mtu_bytes,
         ack_every: plan.ack_every,
@@ -66,7 +66,7 @@ fn transport(workload: &Workload, generation: u64) -> Transport {
         timeout: Time::from_ps(plan.timeout_ps),
         retries: plan.retries,
         first_psn: first_psn(generation),
-    }
+    })
 }
 
 fn congestion(plan: CongestionPlan) -> DcqcnConfig {

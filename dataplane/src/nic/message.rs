@@ -1,7 +1,8 @@
 //! Messages cut into packets: the opcode says which verb a packet belongs to and where it stands in its message.
 
+use super::qp::Recovery;
 use crate::wire::ethernet::FCS_BYTES;
-use crate::wire::roce::{Opcode, AETH_BYTES, RETH_BYTES};
+use crate::wire::roce::{Opcode, AETH_BYTES, PETH_BYTES, RETH_BYTES};
 
 /// Bytes of a RoCEv2 frame around extension headers and payload: Ethernet 14, IPv4 20, UDP 8, BTH 12, ICRC 4.
 const BASE_BYTES: u16 = 58;
@@ -54,7 +55,7 @@ pub fn encode(verb: Verb, place: Place) -> Opcode {
     }
 }
 
-/// The verb and place of a data opcode; `None` for all others.
+/// The verb and place of a data opcode; `None` for all others, parity among them.
 pub fn decode(opcode: Opcode) -> Option<(Verb, Place)> {
     Some(match opcode {
         Opcode::SendFirst => (Verb::Send, Place::First),
@@ -65,7 +66,7 @@ pub fn decode(opcode: Opcode) -> Option<(Verb, Place)> {
         Opcode::WriteMiddle => (Verb::Write, Place::Middle),
         Opcode::WriteLast => (Verb::Write, Place::Last),
         Opcode::WriteOnly => (Verb::Write, Place::Only),
-        Opcode::ReadRequest | Opcode::Ack | Opcode::Cnp => return None,
+        Opcode::ReadRequest | Opcode::Ack | Opcode::Cnp | Opcode::Parity => return None,
     })
 }
 
@@ -74,12 +75,14 @@ pub fn overhead_bytes(opcode: Opcode) -> u16 {
     let extension = opcode.extension();
     let reth = if extension.reth { RETH_BYTES } else { 0 };
     let aeth = if extension.aeth { AETH_BYTES } else { 0 };
-    BASE_BYTES + (reth + aeth + extension.reserved_bytes) as u16
+    let peth = if extension.peth { PETH_BYTES } else { 0 };
+    BASE_BYTES + (reth + aeth + peth + extension.reserved_bytes) as u16
 }
 
-/// What the longest packet takes of a buffer: a payload of `mtu` bytes, all headers, and FCS.
-pub fn longest_bytes(mtu: u32) -> u32 {
-    u32::from(overhead_bytes(Opcode::WriteOnly)) + mtu + FCS_BYTES as u32
+/// What the longest packet takes of a buffer: a payload of `mtu` bytes, all headers, and FCS. Parity, where there is some, is longest.
+pub fn longest_bytes(mtu: u32, recovery: Recovery) -> u32 {
+    let longest = if matches!(recovery, Recovery::Erasure(_)) { Opcode::Parity } else { Opcode::WriteOnly };
+    u32::from(overhead_bytes(longest)) + mtu + FCS_BYTES as u32
 }
 
 #[cfg(test)]

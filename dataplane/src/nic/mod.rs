@@ -1,10 +1,13 @@
 //! A RoCEv2 NIC: RC queue pairs over one port that obeys PFC, and the rank whose schedule it executes.
 
+mod blocks;
+pub mod code;
 pub mod dcqcn;
 pub mod inject;
 pub mod memory;
 pub mod message;
 pub mod qp;
+mod repair;
 pub mod requester;
 pub mod responder;
 pub mod schedule;
@@ -18,7 +21,9 @@ use crate::frame::{Body, Frame, Priority, Station};
 use crate::port::{Port, PortConfig};
 use crate::timers::Timers;
 use crate::units::Time;
+use crate::wire::roce::Opcode;
 
+use code::Coder;
 use dcqcn::{Dcqcn, DcqcnConfig};
 use inject::Injector;
 use memory::Memory;
@@ -74,6 +79,8 @@ struct QueuePair {
     notify_at: Time,
     /// Listed in `Nic::active`.
     active: bool,
+    /// Payloads of the parity packets that are next to be sent, for a rank with memory.
+    parity: Vec<Vec<u8>>,
 }
 
 /// A NIC as a pure state machine with the five verbs; see `Switch` for the order in which drivers call them.
@@ -94,6 +101,7 @@ pub struct Nic {
     active: VecDeque<usize>,
     schedule: Schedule,
     pub memory: Memory,
+    coder: Coder,
     events: VecDeque<Event>,
     running: bool,
     /// What a tester puts on the link, if there is one.
@@ -115,6 +123,7 @@ impl Nic {
             active: VecDeque::new(),
             schedule: Schedule::default(),
             memory: Memory::default(),
+            coder: Coder::default(),
             events: VecDeque::new(),
             running: false,
             injector: None,
@@ -144,6 +153,7 @@ impl Nic {
             ready_at: Time::ZERO,
             notify_at: Time::ZERO,
             active: false,
+            parity: Vec::new(),
         };
         self.qps = rank.qps.iter().map(queue_pair).collect();
         self.by_qpn = self.qps.iter().enumerate().map(|(index, qp)| (qp.config.qpn, index)).collect();
@@ -152,7 +162,7 @@ impl Nic {
         self.active.clear();
         self.priority = rank.priority;
         self.dscp = rank.dscp;
-        self.longest_bytes = message::longest_bytes(rank.transport.mtu);
+        self.longest_bytes = message::longest_bytes(rank.transport.mtu, rank.transport.recovery);
         self.congestion = rank.transport.congestion;
         self.schedule = rank.schedule;
         self.memory = rank.memory;
@@ -187,6 +197,12 @@ impl Nic {
         self.qps.iter().map(|qp| (qp.config, &qp.requester.counters, qp.requester.failure()))
     }
 
+    /// Packets of a connection that its erasure code rebuilt here; `None` where it has no code.
+    pub fn recovered(&self, qpn: u32) -> Option<u64> {
+        let qp = self.qps.iter().find(|qp| qp.config.qpn == qpn)?;
+        qp.responder.blocks().map(|blocks| blocks.recovered)
+    }
+
     pub fn handle_frame(&mut self, frame: Frame, now: Time) {
         match frame.body {
             Body::Pause(pfc) => {
@@ -201,6 +217,7 @@ impl Nic {
                 let Some(index) = self.find(packet.dst_qp, frame.src) else { return };
                 match message::decode(packet.opcode) {
                     Some(data) => self.handle_data(index, frame, &packet, data, now),
+                    None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
                     None => self.handle_response(index, &packet, now),
                 }
             }

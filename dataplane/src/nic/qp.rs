@@ -2,6 +2,7 @@
 //!
 //! Sequence numbers are 64 bits inside and 24 bits on the wire; a window below 2^23 packets makes that unambiguous (IBTA volume 1, 9.7.1).
 
+use super::code::Code;
 use super::dcqcn::DcqcnConfig;
 use super::message::Verb;
 use crate::units::Time;
@@ -10,13 +11,14 @@ pub(super) const PSN_MASK: u64 = 0xff_ffff;
 pub(super) const PSN_HALF: u64 = 0x80_0000;
 
 /// How lost packets are made good.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Recovery {
     /// After a NAK or a timeout everything from the first missing packet is sent again.
     GoBackN,
     /// The responder keeps what comes out of order and names each missing packet, which alone is sent again.
     SelectiveRepeat,
+    /// Parity behind each block of a message makes up for what the block lost; what it cannot is named and sent again.
+    Erasure(Code),
 }
 
 /// What both ends of a connection agree on.
@@ -43,6 +45,10 @@ pub struct RequesterCounters {
     pub acks_rx: u64,
     pub naks_rx: u64,
     pub timeouts: u64,
+    /// Erasure: blocks sent, parity packets among `packets_tx`, and blocks of which a packet was asked for again.
+    pub blocks: u64,
+    pub parity_tx: u64,
+    pub blocks_asked: u64,
 }
 
 /// What ended a connection.

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::code::{parity_bytes, Code};
 use super::message::{self, Place};
 use super::qp::{Failure, Recovery, RequesterCounters, Transport, PSN_HALF, PSN_MASK};
 use crate::frame::Packet;
 use crate::units::Time;
-use crate::wire::roce::Syndrome;
+use crate::wire::roce::{Opcode, Peth, Syndrome};
 
 /// A message on its way: packets `first..end`.
 #[derive(Debug)]
@@ -18,7 +19,16 @@ struct Message {
     bytes: u64,
 }
 
-/// A data packet to send: its headers, and where its payload lies in local memory.
+/// A block whose data has left: packets `first..first + data` of the data, and the parity packet that is next.
+#[derive(Copy, Clone, Debug)]
+struct Block {
+    first: u64,
+    data: u8,
+    parity: u8,
+    index: u8,
+}
+
+/// A data packet to send: its headers, and where its payload lies in local memory. Of a parity packet, where the block's lies.
 #[derive(Debug, PartialEq)]
 pub struct Segment {
     pub packet: Packet,
@@ -46,6 +56,8 @@ pub struct Requester {
     /// Those reported missing and not acknowledged since, with what `next` was when they were last sent again: the first
     /// new packet behind them on the path. Zero until then.
     missing: BTreeMap<u64, u64>,
+    /// The block whose parity is due before anything new (erasure).
+    parity: Option<Block>,
     deadline: Time,
     retries_left: u32,
     failure: Option<Failure>,
@@ -67,6 +79,7 @@ impl Requester {
             high: first,
             resend: BTreeSet::new(),
             missing: BTreeMap::new(),
+            parity: None,
             deadline: Time::NEVER,
             retries_left: transport.retries,
             failure: None,
@@ -86,7 +99,7 @@ impl Requester {
     #[inline]
     pub fn can_send(&self) -> bool {
         let fresh = self.next < self.posted && self.next - self.unacknowledged < self.transport.window;
-        self.failure.is_none() && (fresh || !self.resend.is_empty())
+        self.failure.is_none() && (fresh || !self.resend.is_empty() || self.parity.is_some())
     }
 
     /// Why nothing more is sent on the connection, if so.
@@ -103,6 +116,9 @@ impl Requester {
     pub fn send(&mut self, now: Time) -> Segment {
         debug_assert!(self.can_send());
         let again = self.resend.pop_first();
+        if let (None, Some(block)) = (again, self.parity) {
+            return self.send_parity(block);
+        }
         let psn = again.unwrap_or(self.next);
         let index = if again.is_some() { self.message_of(psn) } else { self.current };
         let segment = self.segment(psn, &self.messages[index], again.is_some());
@@ -113,6 +129,10 @@ impl Requester {
             self.missing.insert(psn, self.next);
         } else {
             self.next += 1;
+            if let Recovery::Erasure(code) = self.transport.recovery {
+                self.parity = ended_block(&self.messages[index], code, self.next);
+                self.counters.blocks += u64::from(self.parity.is_some() && psn >= self.high);
+            }
             if self.next == self.messages[self.current].end {
                 self.current += 1;
             }
@@ -121,6 +141,31 @@ impl Requester {
         self.counters.retransmitted += u64::from(psn < self.high);
         self.high = self.high.max(self.next);
         segment
+    }
+
+    /// Build the next parity packet of a block.
+    fn send_parity(&mut self, block: Block) -> Segment {
+        let next = Block { index: block.index + 1, ..block };
+        self.parity = (next.index < block.parity).then_some(next);
+        self.counters.packets_tx += 1;
+        self.counters.parity_tx += 1;
+        let message = &self.messages[self.message_of(block.first)];
+        let done = (block.first - message.first) * u64::from(self.transport.mtu);
+        let left = message.bytes - done;
+        let peth = Peth { data: block.data, parity: block.parity, index: block.index, starts: done == 0 };
+        let packet = Packet {
+            va: message.remote.wrapping_add(done),
+            dst_qp: self.dst_qp,
+            psn: (block.first & PSN_MASK) as u32,
+            dma_bytes: left as u32,
+            msn: Packet::peth_word(peth),
+            syndrome: Syndrome::ACK,
+            opcode: Opcode::Parity,
+            pad: 0,
+            ack_request: false,
+        };
+        let bytes = parity_bytes(left.min(u64::from(self.transport.mtu))) as u32;
+        Segment { packet, offset: message.offset + done, bytes }
     }
 
     /// Index in `messages` of the one that an outstanding packet belongs to.
@@ -168,13 +213,23 @@ impl Requester {
                 self.go_back();
                 finished
             }
-            Recovery::SelectiveRepeat => {
+            Recovery::SelectiveRepeat | Recovery::Erasure(_) => {
+                self.count_block(psn);
                 self.missing.entry(psn).or_insert(0);
                 self.resend.insert(psn);
                 self.repeat_first(psn + 1);
                 self.finished..self.finished
             }
         }
+    }
+
+    /// Count the block of a packet that is missing, if it is the first of its block to be asked for.
+    fn count_block(&mut self, psn: u64) {
+        let Recovery::Erasure(code) = self.transport.recovery else { return };
+        let message = &self.messages[self.message_of(psn)];
+        let first = psn - (psn - message.first) % u64::from(code.data);
+        let end = (first + u64::from(code.data)).min(message.end);
+        self.counters.blocks_asked += u64::from(self.missing.range(first..end).next().is_none());
     }
 
     /// The peer answered to something that left when `next` was `heard` or later. Paths keep order, so if the first of the
@@ -202,7 +257,7 @@ impl Requester {
         self.retries_left -= 1;
         match self.transport.recovery {
             Recovery::GoBackN => self.go_back(),
-            Recovery::SelectiveRepeat => {
+            Recovery::SelectiveRepeat | Recovery::Erasure(_) => {
                 // The oldest, and whatever else was reported missing: the packets sent again may have been lost as well.
                 self.resend.extend(self.missing.keys());
                 if self.unacknowledged < self.next {
@@ -240,6 +295,8 @@ impl Requester {
             self.resend = self.resend.split_off(&self.unacknowledged);
             self.repeat_first(repaired.into_values().max().unwrap_or(0));
         }
+        // Parity of what has arrived is of no use.
+        self.parity = self.parity.filter(|block| block.first + u64::from(block.data) > self.unacknowledged);
         while self.messages.front().is_some_and(|message| message.end <= self.unacknowledged) {
             self.messages.pop_front();
             self.finished += 1;
@@ -255,6 +312,17 @@ impl Requester {
     fn go_back(&mut self) {
         self.next = self.unacknowledged;
         self.current = 0;
+        self.parity = None;
         self.deadline = Time::NEVER;
     }
+}
+
+/// The block of a message, its last one perhaps of fewer packets, that ends before packet `next`; `None` inside a block.
+fn ended_block(message: &Message, code: Code, next: u64) -> Option<Block> {
+    let into = (next - message.first) % u64::from(code.data);
+    if into > 0 && next < message.end {
+        return None;
+    }
+    let data = if into > 0 { into as u8 } else { code.data };
+    Some(Block { first: next - u64::from(data), data, parity: code.parity, index: 0 })
 }

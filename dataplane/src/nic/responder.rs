@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::blocks::{Arrived, Block, Blocks};
 use super::message::{Place, Verb};
 use super::qp::{Recovery, Transport, PSN_HALF, PSN_MASK};
 use crate::frame::{Frame, Packet};
@@ -27,8 +28,10 @@ pub struct Responder {
     expected: u64,
     /// One past the highest packet that came or was asked for.
     asked: u64,
-    /// What came out of order, by number (selective repeat).
+    /// What came out of order, by number (selective repeat, erasure).
     kept: BTreeMap<u64, Frame>,
+    /// Parity of blocks that lack packets (erasure).
+    blocks: Option<Box<Blocks>>,
     /// Messages that arrived whole.
     arrived: u64,
     /// Where the next payload goes, and the bytes of the message so far, while inside one.
@@ -46,6 +49,7 @@ impl Responder {
             expected: transport.first_psn,
             asked: transport.first_psn,
             kept: BTreeMap::new(),
+            blocks: Blocks::of(transport).map(Box::new),
             arrived: 0,
             offset: 0,
             bytes: 0,
@@ -70,6 +74,16 @@ impl Responder {
             return None;
         }
         self.kept.remove(&self.expected)
+    }
+
+    /// The full number of a 24-bit PSN: of those that end so the one nearest to the expected packet.
+    pub fn number(&self, psn: u32) -> u64 {
+        let ahead = self.ahead(psn);
+        if ahead < PSN_HALF {
+            self.expected + ahead
+        } else {
+            self.expected.saturating_sub(PSN_MASK + 1 - ahead)
+        }
     }
 
     /// How far a packet is ahead of the expected one.
@@ -119,7 +133,7 @@ impl Responder {
         self.expected += 1;
         self.asked = match self.recovery {
             Recovery::GoBackN => self.expected,
-            Recovery::SelectiveRepeat => self.asked.max(self.expected),
+            Recovery::SelectiveRepeat | Recovery::Erasure(_) => self.asked.max(self.expected),
         };
         self.offset = self.offset.saturating_add(bytes);
         self.bytes += bytes;
@@ -127,6 +141,47 @@ impl Responder {
         let arrived = place.ends().then_some((self.arrived, self.bytes));
         self.arrived += u64::from(place.ends());
         Verdict::Accept { psn, offset, arrived }
+    }
+
+    pub fn arrived(&self) -> Arrived<'_> {
+        Arrived { expected: self.expected, kept: &self.kept }
+    }
+
+    pub fn blocks(&self) -> Option<&Blocks> {
+        self.blocks.as_deref()
+    }
+
+    /// Where the payload of a packet was put that is part of the message under way and was taken, as every one before the last of
+    /// `mtu` bytes.
+    pub fn place_of(&self, psn: u64, mtu: u64) -> u64 {
+        self.offset.wrapping_sub((self.expected - psn) * mtu)
+    }
+
+    /// Take a parity packet with `bytes` of payload; the number of its block's first packet, if it can be one of this connection.
+    pub fn take_parity(&mut self, packet: &Packet, bytes: u64, frame: Frame) -> Option<u64> {
+        let first = self.number(packet.psn);
+        let arrived = Arrived { expected: self.expected, kept: &self.kept };
+        self.blocks.as_mut()?.take(first, arrived, packet, bytes, frame).then_some(first)
+    }
+
+    /// The block of packet `at`, if it can be made whole; to be followed by `keep_rebuilt`.
+    pub fn complete_block(&mut self, at: u64) -> Option<Block> {
+        let arrived = Arrived { expected: self.expected, kept: &self.kept };
+        self.blocks.as_mut()?.complete(at, arrived)
+    }
+
+    /// Packets to ask for now that packet `at` has come, or parity of the block that starts there.
+    pub fn ask(&mut self, at: u64, is_parity: bool) -> Vec<u64> {
+        let arrived = Arrived { expected: self.expected, kept: &self.kept };
+        self.blocks.as_mut().map_or(Vec::new(), |blocks| blocks.ask(at, is_parity, arrived))
+    }
+
+    /// Keep packets that did not come as if they had.
+    pub fn keep_rebuilt(&mut self, rebuilt: Vec<(u64, Frame)>) {
+        if let Some(blocks) = &mut self.blocks {
+            blocks.recovered += rebuilt.len() as u64;
+        }
+        self.kept.extend(rebuilt);
     }
 
     /// A packet came `ahead` of the expected one.
@@ -140,13 +195,15 @@ impl Responder {
                 Verdict::Gap { missing, keep: false }
             }
             // A stranger's packet may be anywhere; the peer's lie within its window.
-            Recovery::SelectiveRepeat if ahead >= self.window => Verdict::Gap { missing: psn..psn, keep: false },
-            Recovery::SelectiveRepeat if self.kept.contains_key(&psn) => Verdict::Duplicate,
+            _ if ahead >= self.window => Verdict::Gap { missing: psn..psn, keep: false },
+            _ if self.kept.contains_key(&psn) => Verdict::Duplicate,
             Recovery::SelectiveRepeat => {
                 let missing = self.asked.min(psn)..psn;
                 self.asked = self.asked.max(psn + 1);
                 Verdict::Gap { missing, keep: true }
             }
+            // Parity may make up for it: whether anything is to be asked for shows when the block has ended.
+            Recovery::Erasure(_) => Verdict::Gap { missing: psn..psn, keep: true },
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{rate_slot, retransmission_slot, Nic, QpConfig, ECN_CAPABLE, PORT_SLO
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
 use crate::units::Time;
+use crate::wire::roce::Opcode;
 
 /// What a frame takes on the line beyond its bytes: FCS, preamble, gap.
 const WIRE_OVERHEAD_BYTES: u64 = 24;
@@ -71,8 +72,13 @@ impl Nic {
             qp.ready_at = now + rate.rate().map_or(Time::ZERO, |rate| rate.serialisation(wire_bytes));
         }
         let config = qp.config;
-        let payload = self.memory.get(segment.offset, u64::from(segment.bytes)).filter(|payload| !payload.is_empty());
-        Frame { bytes: payload.map(|payload| Box::new(payload.to_vec())), len, ..self.frame_to(config, segment.packet) }
+        let payload = if segment.packet.opcode == Opcode::Parity {
+            self.parity_payload(index, &segment)
+        } else {
+            let payload = self.memory.get(segment.offset, u64::from(segment.bytes));
+            payload.filter(|payload| !payload.is_empty()).map(<[u8]>::to_vec)
+        };
+        Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) }
     }
 
     pub(super) fn frame_to(&self, config: QpConfig, packet: Packet) -> Frame {

@@ -19,6 +19,8 @@ impl Nic {
             self.notify(index, now);
         }
         let mut acknowledge = false;
+        // Where blocks are coded, a packet that is new may make one whole, or show that one will not be.
+        let coded = self.qps[index].responder.blocks().is_some().then(|| self.qps[index].responder.number(packet.psn));
         match self.receive(index, &frame, packet, data) {
             Verdict::Accept { psn, offset, arrived } => {
                 acknowledge |= packet.ack_request;
@@ -26,11 +28,17 @@ impl Nic {
                     return self.refuse(index, Nak::RemoteAccess, packet.psn);
                 }
                 acknowledge |= self.take_kept(index, now);
+                if let Some(at) = coded {
+                    acknowledge |= self.mend(index, at, false, now);
+                }
             }
             Verdict::Duplicate => acknowledge = packet.ack_request,
             Verdict::Gap { missing, keep } => {
                 if keep {
                     self.qps[index].responder.keep(packet.psn, frame);
+                    if let Some(at) = coded {
+                        acknowledge |= self.mend(index, at, false, now);
+                    }
                 }
                 for psn in missing {
                     self.respond(index, Syndrome::Nak(Nak::PsnSequenceError), (psn & PSN_MASK) as u32);
@@ -39,9 +47,14 @@ impl Nic {
             Verdict::Invalid => self.refuse(index, Nak::InvalidRequest, packet.psn),
         }
         if acknowledge {
-            let psn = self.qps[index].responder.acknowledged_psn();
-            self.respond(index, Syndrome::ACK, psn);
+            self.acknowledge(index);
         }
+    }
+
+    /// Acknowledge all that was taken.
+    pub(super) fn acknowledge(&mut self, index: usize) {
+        let psn = self.qps[index].responder.acknowledged_psn();
+        self.respond(index, Syndrome::ACK, psn);
     }
 
     /// Have the responder judge a packet.
@@ -68,7 +81,7 @@ impl Nic {
     }
 
     /// Take what came early and is in order now; the answer is whether one of them asked for an acknowledgement.
-    fn take_kept(&mut self, index: usize, now: Time) -> bool {
+    pub(super) fn take_kept(&mut self, index: usize, now: Time) -> bool {
         let mut asked = false;
         while let Some(frame) = self.qps[index].responder.next_kept() {
             let Body::Roce(packet) = frame.body else { continue };
@@ -88,7 +101,7 @@ impl Nic {
     }
 
     /// The notification point: tell the sender of a marked packet, not too often.
-    fn notify(&mut self, index: usize, now: Time) {
+    pub(super) fn notify(&mut self, index: usize, now: Time) {
         let qp = &mut self.qps[index];
         let Some(config) = self.congestion else { return };
         if now < qp.notify_at {
@@ -156,7 +169,7 @@ impl Nic {
     }
 
     /// Acknowledge or refuse; the response rides the priority of the data.
-    fn respond(&mut self, index: usize, syndrome: Syndrome, psn: u32) {
+    pub(super) fn respond(&mut self, index: usize, syndrome: Syndrome, psn: u32) {
         let qp = &self.qps[index];
         let msn = qp.responder.msn();
         let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };

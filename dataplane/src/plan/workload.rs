@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{require, NodePlan, Plan, PlanError, SCHEMA};
+use crate::nic::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::memory::{Dtype, Redop};
 use crate::nic::message::Verb;
 use crate::nic::qp::Recovery;
@@ -23,9 +24,19 @@ pub struct Workload {
     pub ranks: Vec<RankPlan>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoveryPlan {
+    GoBackN,
+    SelectiveRepeat,
+    Erasure,
+}
+
 #[derive(Debug, Deserialize)]
 pub struct TransportPlan {
-    pub recovery: Recovery,
+    pub recovery: RecoveryPlan,
+    #[serde(default)]
+    pub erasure: Option<Code>,
     pub verb: Verb,
     pub mtu_bytes: u32,
     pub ack_every: u64,
@@ -34,6 +45,27 @@ pub struct TransportPlan {
     pub retries: u32,
     #[serde(default)]
     pub congestion_control: Option<CongestionPlan>,
+}
+
+impl TransportPlan {
+    /// How lost packets are made good.
+    pub fn recovery(&self) -> Result<Recovery, PlanError> {
+        match (self.recovery, self.erasure) {
+            (RecoveryPlan::GoBackN, _) => Ok(Recovery::GoBackN),
+            (RecoveryPlan::SelectiveRepeat, _) => Ok(Recovery::SelectiveRepeat),
+            (RecoveryPlan::Erasure, None) => Err(PlanError::Invalid("recovery by erasure, and no erasure code".into())),
+            (RecoveryPlan::Erasure, Some(code)) => {
+                let block = u64::from(code.data) + u64::from(code.parity);
+                require(code.data > 0 && code.parity > 0 && block <= MAX_BLOCK_PACKETS, || {
+                    format!("a block of {} data and {} parity packets", code.data, code.parity)
+                })?;
+                require(u64::from(code.data) * u64::from(self.mtu_bytes) <= self.window_bytes, || {
+                    format!("a window of {} bytes holds no block of {} packets", self.window_bytes, code.data)
+                })?;
+                Ok(Recovery::Erasure(code))
+            }
+        }
+    }
 }
 
 /// Congestion control as the plan states it; rates in bit/s.
@@ -142,6 +174,7 @@ impl Workload {
         require(transport.ack_every > 0, || "ack_every 0".into())?;
         let fault = transport.congestion_control.as_ref().and_then(CongestionPlan::fault);
         require(fault.is_none(), || format!("congestion control: {}", fault.unwrap_or_default()))?;
+        transport.recovery()?;
         require(transport.timeout_ps > 0, || "timeout 0".into())?;
         let window = transport.window_bytes / u64::from(transport.mtu_bytes);
         require((1..=MAX_WINDOW_PACKETS).contains(&window), || {

@@ -1,6 +1,6 @@
 //! Whole packets and frames.
 
-use super::header::{pad_bytes, Aeth, Bth, Reth, AETH_BYTES, BTH_BYTES, RETH_BYTES};
+use super::header::{pad_bytes, Aeth, Bth, Peth, Reth, AETH_BYTES, BTH_BYTES, PETH_BYTES, RETH_BYTES};
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::icrc::{self, ICRC_BYTES};
 use crate::wire::ipv4::{self, Ipv4};
@@ -13,6 +13,7 @@ pub struct RocePacket<'a> {
     pub bth: Bth,
     pub reth: Option<Reth>,
     pub aeth: Option<Aeth>,
+    pub peth: Option<Peth>,
     pub payload: &'a [u8],
 }
 
@@ -22,7 +23,7 @@ impl<'a> RocePacket<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
         let (bth, pad, mut rest) = Bth::parse(bytes)?;
         let extension = bth.opcode.extension();
-        let (mut reth, mut aeth) = (None, None);
+        let (mut reth, mut aeth, mut peth) = (None, None, None);
         if extension.reth {
             let (header, after) = Reth::parse(rest)?;
             (reth, rest) = (Some(header), after);
@@ -30,6 +31,10 @@ impl<'a> RocePacket<'a> {
         if extension.aeth {
             let (header, after) = Aeth::parse(rest)?;
             (aeth, rest) = (Some(header), after);
+        }
+        if extension.peth {
+            let (header, after) = Peth::parse(rest)?;
+            (peth, rest) = (Some(header), after);
         }
         prefix(rest, extension.reserved_bytes, "CNP")?;
         let data = rest.get(extension.reserved_bytes..).unwrap_or_default();
@@ -39,7 +44,7 @@ impl<'a> RocePacket<'a> {
             return Err(bad_length);
         }
         let payload_bytes = data.len().checked_sub(pad).ok_or(bad_length)?;
-        Ok(Self { bth, reth, aeth, payload: data.get(..payload_bytes).unwrap_or_default() })
+        Ok(Self { bth, reth, aeth, peth, payload: data.get(..payload_bytes).unwrap_or_default() })
     }
 
     fn emit(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
@@ -49,6 +54,9 @@ impl<'a> RocePacket<'a> {
         }
         if let Some(aeth) = &self.aeth {
             aeth.emit(out)?;
+        }
+        if let Some(peth) = self.peth {
+            peth.emit(out);
         }
         out.extend_from_slice(self.payload);
         out.resize(out.len() + self.zero_bytes(), 0);
@@ -65,13 +73,15 @@ impl<'a> RocePacket<'a> {
         let extension = self.bth.opcode.extension();
         let fits = self.reth.is_some() == extension.reth
             && self.aeth.is_some() == extension.aeth
+            && self.peth.is_some() == extension.peth
             && (extension.payload || self.payload.is_empty());
         if !fits {
             return Err(WireError::WrongExtension { opcode: self.bth.opcode as u8 });
         }
         let reth_bytes = if extension.reth { RETH_BYTES } else { 0 };
         let aeth_bytes = if extension.aeth { AETH_BYTES } else { 0 };
-        Ok(BTH_BYTES + reth_bytes + aeth_bytes + self.payload.len() + self.zero_bytes())
+        let peth_bytes = if extension.peth { PETH_BYTES } else { 0 };
+        Ok(BTH_BYTES + reth_bytes + aeth_bytes + peth_bytes + self.payload.len() + self.zero_bytes())
     }
 }
 

@@ -1,10 +1,13 @@
-//! Transport headers: BTH, RETH and AETH, and which of them an opcode asks for.
+//! Transport headers: BTH, RETH, AETH and, for parity, one of this NIC's own; and which of them an opcode asks for.
 
 use crate::wire::{at_most, split, Field, WireError};
 
 pub const BTH_BYTES: usize = 12;
 pub const RETH_BYTES: usize = 16;
 pub const AETH_BYTES: usize = 4;
+pub const PETH_BYTES: usize = 4;
+/// Payloads fill whole words; what they lack is pad.
+pub const WORD_BYTES: usize = 4;
 /// Zeros that follow the BTH of a CNP.
 pub const CNP_RESERVED_BYTES: usize = 16;
 pub const DEFAULT_PKEY: u16 = 0xffff;
@@ -17,6 +20,7 @@ const VERSION: u8 = 0x0f;
 const FECN: u8 = 0x80;
 const BECN: u8 = 0x40;
 const ACK_REQUEST: u8 = 0x80;
+const STARTS: u8 = 0x80;
 
 mod field {
     use super::Field;
@@ -37,9 +41,15 @@ mod field {
 
     pub const SYNDROME: Field<0, 1> = Field;
     pub const MSN: Field<1, 3> = Field;
+
+    pub const DATA: Field<0, 1> = Field;
+    pub const PARITY: Field<1, 1> = Field;
+    pub const INDEX: Field<2, 1> = Field;
+    /// Starts a message 1, reserved 7.
+    pub const BLOCK: Field<3, 1> = Field;
 }
 
-/// Name the BTH opcodes that this NIC speaks.
+/// Name the BTH opcodes that this NIC speaks. The last is in the range that IBTA leaves to manufacturers, 0xC0 to 0xFF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -54,6 +64,7 @@ pub enum Opcode {
     ReadRequest = 0x0c,
     Ack = 0x11,
     Cnp = 0x81,
+    Parity = 0xc0,
 }
 
 /// Say what follows the BTH of an opcode.
@@ -61,12 +72,13 @@ pub enum Opcode {
 pub struct Extension {
     pub reth: bool,
     pub aeth: bool,
+    pub peth: bool,
     pub payload: bool,
     pub reserved_bytes: usize,
 }
 
 impl Opcode {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SendFirst,
         Self::SendMiddle,
         Self::SendLast,
@@ -78,21 +90,23 @@ impl Opcode {
         Self::ReadRequest,
         Self::Ack,
         Self::Cnp,
+        Self::Parity,
     ];
 
     /// Say which extension headers follow, and whether payload may.
     #[inline]
     #[rustfmt::skip]
     pub const fn extension(self) -> Extension {
-        let (reth, aeth, payload, reserved_bytes) = match self {
-            Self::SendFirst | Self::SendMiddle | Self::SendLast | Self::SendOnly => (false, false, true, 0),
-            Self::WriteMiddle | Self::WriteLast => (false, false, true,  0),
-            Self::WriteFirst | Self::WriteOnly =>  (true,  false, true,  0),
-            Self::ReadRequest =>                   (true,  false, false, 0),
-            Self::Ack =>                           (false, true,  false, 0),
-            Self::Cnp =>                           (false, false, false, CNP_RESERVED_BYTES),
+        let (reth, aeth, peth, payload, reserved_bytes) = match self {
+            Self::SendFirst | Self::SendMiddle | Self::SendLast | Self::SendOnly => (false, false, false, true, 0),
+            Self::WriteMiddle | Self::WriteLast => (false, false, false, true,  0),
+            Self::WriteFirst | Self::WriteOnly =>  (true,  false, false, true,  0),
+            Self::ReadRequest =>                   (true,  false, false, false, 0),
+            Self::Ack =>                           (false, true,  false, false, 0),
+            Self::Cnp =>                           (false, false, false, false, CNP_RESERVED_BYTES),
+            Self::Parity =>                        (true,  false, true,  true,  0),
         };
-        Extension { reth, aeth, payload, reserved_bytes }
+        Extension { reth, aeth, peth, payload, reserved_bytes }
     }
 }
 
@@ -113,6 +127,7 @@ impl TryFrom<u8> for Opcode {
             0x0c => Self::ReadRequest,
             0x11 => Self::Ack,
             0x81 => Self::Cnp,
+            0xc0 => Self::Parity,
             _ => return Err(WireError::UnknownOpcode { opcode }),
         })
     }
@@ -301,6 +316,61 @@ impl Aeth {
         field::MSN.set_u24(&mut header, "MSN", self.msn)?;
         out.extend_from_slice(&header);
         Ok(())
+    }
+}
+
+/// Hold a parity extended transport header, of this NIC's own: which block of a message a packet protects, and how.
+///
+/// The block's first packet has the PSN of the BTH. The RETH tells where the block's bytes go and how many are left of
+/// the message from there, so that a packet of the block can be rebuilt with its headers when none of them came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peth {
+    /// Packets of data in the block, and of parity behind them.
+    pub data: u8,
+    pub parity: u8,
+    /// Which of the parity packets this is, from 0.
+    pub index: u8,
+    /// The block is the first of its message.
+    pub starts: bool,
+}
+
+impl Peth {
+    /// Read the header; return it and what follows.
+    ///
+    /// # Errors
+    /// `Truncated` below 4 bytes.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), WireError> {
+        let (header, rest) = split::<PETH_BYTES>(bytes, "PETH")?;
+        Ok((Self::from_bytes(header), rest))
+    }
+
+    /// Append the header.
+    #[inline]
+    pub fn emit(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bytes());
+    }
+
+    /// Read the four bytes of the header; reserved bits are not read.
+    #[inline]
+    pub fn from_bytes(header: &[u8; PETH_BYTES]) -> Self {
+        Self {
+            data: field::DATA.u8(header),
+            parity: field::PARITY.u8(header),
+            index: field::INDEX.u8(header),
+            starts: field::BLOCK.u8(header) & STARTS != 0,
+        }
+    }
+
+    /// Write the four bytes of the header.
+    #[inline]
+    pub fn to_bytes(self) -> [u8; PETH_BYTES] {
+        let mut header = [0; PETH_BYTES];
+        field::DATA.set(&mut header, [self.data]);
+        field::PARITY.set(&mut header, [self.parity]);
+        field::INDEX.set(&mut header, [self.index]);
+        field::BLOCK.set(&mut header, [if self.starts { STARTS } else { 0 }]);
+        header
     }
 }
 
