@@ -10,9 +10,13 @@ __all__ = ["RealFabric", "VirtualFabric", "measure_forwarder", "measure_load"]
 
 @final
 class VirtualFabric:
-    """A fabric under the virtual clock: exact, deterministic, without privileges."""
+    """A fabric under the virtual clock: exact, deterministic, without privileges.
 
-    def __new__(cls, plan: str) -> Self: ...
+    A run may use `cores` cores, wherever links take any time; 0 is as many as there are, where it pays. What comes out of
+    it is the same.
+    """
+
+    def __new__(cls, plan: str, cores: int = 1) -> Self: ...
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
 
@@ -32,7 +36,7 @@ class VirtualFabric:
         """Return `length` bytes of the rank's memory from `offset`."""
 
     def advance(self, budget: int) -> bool:
-        """Run at most `budget` events; return True once the workload is over."""
+        """Run at most `budget` events, on several cores about as many; return True once the workload is over."""
 
     def run_until(self, until_ps: int, budget: int) -> bool:
         """Run at most `budget` events, workload or none; return True once nominal time has come to `until_ps`."""

@@ -1,4 +1,5 @@
-//! One direction of a link: propagation with jitter, loss drawn from a generator of its own, and being up or down.
+//! One direction of a link. At the sender's end: propagation with jitter, loss drawn from a generator of its own, being up or down. At
+//! the receiver's: the frames in flight. The two ends may be looked after by different cores.
 
 use std::collections::VecDeque;
 
@@ -8,14 +9,11 @@ use rand_pcg::Pcg64;
 use crate::event::Cause;
 use crate::frame::Frame;
 use crate::loss::{Loss, ProcessPlan};
-use crate::plan::Medium;
 use crate::units::Time;
 
 /// What a direction is made with.
 #[derive(Clone, Debug)]
 pub struct DirectionConfig {
-    pub to: (usize, u16),
-    pub medium: Medium,
     pub delay: Time,
     /// Independent losses, and a process beside them.
     pub loss: f64,
@@ -25,12 +23,9 @@ pub struct DirectionConfig {
     pub seed: [u64; 2],
 }
 
-/// One direction of a link. Frames arrive in the order they were sent, whatever jitter and changes of delay do.
+/// One direction of a link at the sender's end. Frames arrive in the order they were sent, whatever jitter and changes of delay do.
 #[derive(Debug)]
 pub struct Direction {
-    pub to_node: u32,
-    pub to_port: u16,
-    pub medium: Medium,
     delay: Time,
     jitter: Time,
     random_loss: Loss,
@@ -40,7 +35,6 @@ pub struct Direction {
     /// When the last bit of the latest frame leaves the sender, and when that frame arrives.
     last_sent: Time,
     last_arrival: Time,
-    flight: VecDeque<(Time, Frame)>,
     /// Of one frame in flight at a time: when it arrives, and when its last bit left.
     sample: Option<(Time, Time)>,
 }
@@ -52,9 +46,6 @@ impl Direction {
         key[8..16].copy_from_slice(&config.seed[1].to_le_bytes());
         let mut random = Pcg64::from_seed(key);
         Direction {
-            to_node: config.to.0 as u32,
-            to_port: config.to.1,
-            medium: config.medium,
             delay: config.delay,
             jitter: Time::ZERO,
             random_loss: Loss::bernoulli(config.loss, &mut random),
@@ -63,14 +54,14 @@ impl Direction {
             random,
             last_sent: Time::ZERO,
             last_arrival: Time::ZERO,
-            flight: VecDeque::new(),
             sample: None,
         }
     }
 
-    /// Put a frame on the link whose first bit leaves at `started` and its last at `sent`; the answer says why it is lost, if it is.
+    /// Put a frame on the link whose first bit leaves at `started` and its last at `sent`; the answer is when it arrives, or why it is
+    /// lost.
     #[inline]
-    pub fn send(&mut self, frame: Frame, started: Time, sent: Time) -> Result<(), Cause> {
+    pub fn send(&mut self, frame: &Frame, started: Time, sent: Time) -> Result<Time, Cause> {
         if !self.up {
             return Err(Cause::Outage);
         }
@@ -89,19 +80,12 @@ impl Direction {
         self.last_sent = sent;
         self.last_arrival = arrival;
         self.sample.get_or_insert((arrival, sent));
-        self.flight.push_back((arrival, frame));
-        Ok(())
+        Ok(arrival)
     }
 
-    /// When the oldest frame in flight arrives; `Time::NEVER` on an empty link.
-    #[inline]
-    pub fn next_arrival(&self) -> Time {
-        self.flight.front().map_or(Time::NEVER, |(at, _)| *at)
-    }
-
-    #[inline]
-    pub fn arrive(&mut self) -> Option<Frame> {
-        self.flight.pop_front().map(|(_, frame)| frame)
+    /// No frame that is sent from now on arrives sooner after its last bit left.
+    pub fn delay(&self) -> Time {
+        self.delay
     }
 
     /// When the last bit of the frame left that arrives at `arrival`, if that is the one whose time is taken. Asked at every arrival.
@@ -113,10 +97,6 @@ impl Direction {
         }
         self.sample = None;
         (due == arrival).then_some(sent)
-    }
-
-    pub fn in_flight(&self) -> impl Iterator<Item = &Frame> {
-        self.flight.iter().map(|(_, frame)| frame)
     }
 
     /// The longest that a frame put on the link now may take from its last bit on.
@@ -140,13 +120,44 @@ impl Direction {
         self.process = plan.map_or(Loss::None, |plan| Loss::new(plan, &mut self.random));
     }
 
-    /// Bring the link up, or cut it at the sender's end: the answer is the frame that was on its way out, if there was one.
-    pub fn set_up(&mut self, up: bool, now: Time) -> Option<Frame> {
+    /// Bring the link up, or cut it at the sender's end: true if a frame was on its way out, which is then the latest in flight.
+    pub fn set_up(&mut self, up: bool, now: Time) -> bool {
         self.up = up;
         if up || self.last_sent <= now {
-            return None;
+            return false;
         }
         self.last_sent = now;
-        self.flight.pop_back().map(|(_, frame)| frame)
+        true
+    }
+}
+
+/// Frames in flight towards a port, by when they arrive.
+#[derive(Debug, Default)]
+pub struct Flight(VecDeque<(Time, Frame)>);
+
+impl Flight {
+    #[inline]
+    pub fn send(&mut self, arrival: Time, frame: Frame) {
+        self.0.push_back((arrival, frame));
+    }
+
+    /// When the oldest frame arrives; `Time::NEVER` if there is none.
+    #[inline]
+    pub fn next_arrival(&self) -> Time {
+        self.0.front().map_or(Time::NEVER, |(at, _)| *at)
+    }
+
+    #[inline]
+    pub fn arrive(&mut self) -> Option<Frame> {
+        self.0.pop_front().map(|(_, frame)| frame)
+    }
+
+    /// The latest frame will not arrive after all.
+    pub fn cut(&mut self) -> Option<Frame> {
+        self.0.pop_back().map(|(_, frame)| frame)
+    }
+
+    pub fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.0.iter().map(|(_, frame)| frame)
     }
 }

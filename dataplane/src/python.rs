@@ -12,6 +12,7 @@ use crate::capture::Capture;
 use crate::clock::real::{Attachment, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::{advance, run_until};
+use crate::fabric::Spread;
 use crate::io::{self, ForwardPath, IoError};
 use crate::plan::PlanError;
 use crate::units::Time;
@@ -34,8 +35,14 @@ struct VirtualFabric {
 #[pymethods]
 impl VirtualFabric {
     #[new]
-    fn new(plan: &str) -> PyResult<VirtualFabric> {
-        Ok(VirtualFabric { emulation: Emulation::new(plan)?, started: false })
+    #[pyo3(signature = (plan, cores = 1))]
+    fn new(plan: &str, cores: usize) -> PyResult<VirtualFabric> {
+        let mut emulation = Emulation::new(plan)?;
+        emulation.fabric.spread(match cores {
+            0 => Spread::where_it_pays(),
+            cores => Spread::over(cores),
+        });
+        Ok(VirtualFabric { emulation, started: false })
     }
 
     fn load(&mut self, workload: &str) -> PyResult<()> {
@@ -127,11 +134,11 @@ fn memory(emulation: &Emulation, rank: usize, offset: u64, length: u64) -> PyRes
 }
 
 fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {
-    if let Some(previous) = emulation.fabric.capture.take() {
+    if let Some(previous) = emulation.fabric.capture(None) {
         previous.finish().map_err(PyOSError::new_err)?;
     }
     if let Some(path) = path {
-        emulation.fabric.capture = Some(Capture::create(&path, emulation.codec.clone())?);
+        emulation.fabric.capture(Some(Capture::create(&path, emulation.codec.clone())?));
     }
     Ok(())
 }

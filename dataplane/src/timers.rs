@@ -1,62 +1,97 @@
-//! A fixed table of deadlines: one slot a purpose, the earliest known at once.
+//! A fixed table of deadlines, one slot a purpose, of which the earliest is known at once.
 
 use crate::units::Time;
 
-/// Deadlines by slot; setting one that is not the earliest costs O(1), moving the earliest costs one scan.
+/// A deadline that won: the earliest of its part of the table, and its slot.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct Winner {
+    at: Time,
+    slot: u32,
+}
+
+/// Deadlines by slot, as a tournament: a binary tree in which every node holds the earlier of its two children, of equal ones that
+/// of the lower slot. Setting one replays the matches that it was or becomes part of, at most one a level.
 #[derive(Debug)]
 pub struct Timers {
-    deadlines: Vec<Time>,
-    earliest: Time,
+    /// Node n plays the winners of nodes 2n and 2n + 1; the leaves are the slots, from `leaves` on.
+    tree: Vec<Winner>,
+    leaves: usize,
 }
 
 impl Timers {
     pub fn new(slots: usize) -> Timers {
-        Timers { deadlines: vec![Time::NEVER; slots], earliest: Time::NEVER }
+        // One leaf is both leaf and root of its tree, and must not be node 0.
+        let leaves = slots.next_power_of_two().max(2);
+        let winner = |node: usize| {
+            // Of all that are never due the lowest slot wins: the leftmost leaf below the node.
+            let mut leaf = node.max(1);
+            while leaf < leaves {
+                leaf *= 2;
+            }
+            Winner { at: Time::NEVER, slot: (leaf - leaves) as u32 }
+        };
+        Timers { tree: (0..2 * leaves).map(winner).collect(), leaves }
     }
 
     /// The earliest deadline, `Time::NEVER` if none is set.
     #[inline]
     pub fn next(&self) -> Time {
-        self.earliest
+        self.tree[1].at
+    }
+
+    /// The earliest deadline and its slot; of equal ones the lowest slot.
+    #[inline]
+    pub fn earliest(&self) -> (Time, usize) {
+        (self.tree[1].at, self.tree[1].slot as usize)
+    }
+
+    #[inline]
+    pub fn get(&self, slot: usize) -> Time {
+        self.tree[self.leaves + slot].at
     }
 
     #[inline]
     pub fn set(&mut self, slot: usize, at: Time) {
-        let previous = std::mem::replace(&mut self.deadlines[slot], at);
-        if at <= self.earliest {
-            self.earliest = at;
-        } else if previous == self.earliest {
-            self.rescan();
+        let mut node = self.leaves + slot;
+        if self.tree[node].at == at {
+            return;
+        }
+        self.tree[node].at = at;
+        while node > 1 {
+            let (left, right) = (self.tree[node & !1], self.tree[node | 1]);
+            let winner = if right.at < left.at { right } else { left };
+            node /= 2;
+            if self.tree[node] == winner {
+                return;
+            }
+            self.tree[node] = winner;
         }
     }
 
     /// Set a slot that is not armed. For lazy timers: one that fires early looks at its real deadline and is set again.
     #[inline]
     pub fn set_if_idle(&mut self, slot: usize, at: Time) {
-        if self.deadlines[slot] == Time::NEVER {
+        if self.get(slot) == Time::NEVER {
             self.set(slot, at);
         }
     }
 
-    /// Take the lowest slot that is due at `now`, disarming it.
+    /// Take the earliest slot that is due at `now`, disarming it.
+    #[inline]
     pub fn pop(&mut self, now: Time) -> Option<usize> {
-        if self.earliest > now {
+        let (at, slot) = self.earliest();
+        if at > now || at == Time::NEVER {
             return None;
         }
-        let slot = self.deadlines.iter().position(|&at| at <= now)?;
-        self.deadlines[slot] = Time::NEVER;
-        self.rescan();
+        self.set(slot, Time::NEVER);
         Some(slot)
-    }
-
-    fn rescan(&mut self) {
-        self.earliest = self.deadlines.iter().copied().min().unwrap_or(Time::NEVER);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn at(ps: u64) -> Time {
         Time::from_ps(ps)
@@ -73,9 +108,35 @@ mod tests {
         timers.set(2, at(90));
         assert_eq!(timers.next(), at(50));
         assert_eq!(timers.pop(at(49)), None);
-        assert_eq!(timers.pop(at(80)), Some(0));
         assert_eq!(timers.pop(at(80)), Some(1));
+        assert_eq!(timers.pop(at(80)), Some(0));
         assert_eq!(timers.pop(at(80)), None);
         assert_eq!(timers.next(), at(90));
+    }
+
+    proptest! {
+        /// Against a plain table; few different times, so that many are equal.
+        #[test]
+        fn a_tournament_is_a_table_with_its_minimum_known(
+            slots in 1usize..20,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(0u64..6)), 1..80),
+        ) {
+            let mut timers = Timers::new(slots);
+            let mut table = vec![Time::NEVER; slots];
+            for (slot, ps) in changes {
+                let (slot, at) = (slot.index(slots), ps.map_or(Time::NEVER, Time::from_ps));
+                timers.set(slot, at);
+                table[slot] = at;
+                prop_assert_eq!(timers.get(slot), at);
+                let earliest = table.iter().copied().zip(0..).min().expect("a slot");
+                prop_assert_eq!(timers.earliest(), earliest);
+            }
+            let mut due: Vec<(Time, usize)> = table.into_iter().zip(0..).filter(|(at, _)| *at != Time::NEVER).collect();
+            due.sort_unstable();
+            for (_, slot) in due {
+                prop_assert_eq!(timers.pop(at(6)), Some(slot));
+            }
+            prop_assert_eq!(timers.pop(Time::NEVER), None);
+        }
     }
 }

@@ -170,7 +170,7 @@ fn a_frame_that_vanishes_breaks_conservation() {
         virtual_clock::advance(&mut lab, 1);
     }
     assert_eq!(lab.report(None)["violations"], serde_json::json!([]));
-    let stolen = lab.fabric.directions.iter_mut().find_map(|direction| direction.arrive());
+    let stolen = (0..lab.fabric.directions()).find_map(|direction| lab.fabric.cut(direction));
     assert!(stolen.is_some(), "frames are in flight");
     let violations = lab.report(None)["violations"].to_string();
     assert!(violations.contains("conservation"), "{violations}");

@@ -56,15 +56,13 @@ impl Emulation {
         for (index, link) in plan.links.iter().enumerate() {
             for (way, (from, to)) in [(link.a, link.b), (link.b, link.a)].into_iter().enumerate() {
                 let config = DirectionConfig {
-                    to,
-                    medium: link.medium,
                     delay: Time::from_ps(link.delay_ps),
                     loss: link.loss[way],
                     process: link.loss_process[way].clone(),
                     up: link.carrier,
                     seed: [plan.seed, (2 * index + way) as u64],
                 };
-                directions.push((from, Direction::new(&config)));
+                directions.push((from, to, Direction::new(&config)));
             }
         }
         for link in plan.links.iter().filter(|link| link.flow_control == FlowControl::Credit) {
@@ -100,7 +98,11 @@ impl Emulation {
         let ranks = workload.ranks.iter().enumerate();
         let loaded = ranks.map(|(index, rank)| self.rank(&workload, index, rank)).collect::<Result<Vec<_>, _>>()?;
         self.generation += 1;
-        self.fabric.nics_mut().for_each(|(_, nic)| nic.unload());
+        for node in 0..self.plan.nodes.len() {
+            if let Some(nic) = self.fabric.nic_mut(node) {
+                nic.unload();
+            }
+        }
         for (rank, loaded) in workload.ranks.iter().zip(loaded) {
             connections[rank.node] = loaded.qps.len();
             if let Some(nic) = self.fabric.nic_mut(rank.node) {

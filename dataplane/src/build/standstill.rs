@@ -16,22 +16,22 @@ impl Emulation {
 /// The egress queues between switches that hold frames and are kept from sending by their peer.
 fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
     let mut found = Vec::new();
-    for (index, direction) in fabric.directions.iter().enumerate() {
+    for index in 0..fabric.directions() {
         // Directions come in pairs, a link each: what arrives over one left where the other leads to.
-        let back = &fabric.directions[index ^ 1];
-        let nodes = [back.to_node, direction.to_node].map(|node| fabric.node(node as usize));
-        let [Node::Switch(near), Node::Switch(far)] = nodes else { continue };
-        let egress = &near.ports()[usize::from(back.to_port)];
+        let ((from, egress_port), (to, ingress_port)) = fabric.ends(index);
+        let [Node::Switch(near), Node::Switch(far)] = [from, to].map(|node| fabric.node(node)) else { continue };
+        let Some(back) = fabric.direction(index ^ 1) else { continue };
+        let egress = &near.ports()[usize::from(egress_port)];
         for priority in 0..PRIORITIES as u8 {
-            if !egress.waits(priority, now) || !far.holds_back(direction.to_port, priority) {
+            if !egress.waits(priority, now) || !far.holds_back(ingress_port, priority) {
                 continue;
             }
-            let behind = far.queues_of(direction.to_port, priority);
+            let behind = far.queues_of(ingress_port, priority);
             found.push(Waiting {
-                place: Place { node: back.to_node, port: back.to_port, priority },
+                place: Place { node: from as u32, port: egress_port, priority },
                 sent: egress.counters[usize::from(priority)].frames_tx,
                 feedback: back.longest_delay().max(patience),
-                behind: behind.map(|port| Place { node: direction.to_node, port, priority }).collect(),
+                behind: behind.map(|port| Place { node: to as u32, port, priority }).collect(),
             });
         }
     }

@@ -1,30 +1,34 @@
-//! The fabric: nodes wired by links, one event queue, one step at a time. Both clocks run this; they differ in when they call it
+//! The fabric: nodes wired by links, and what is about to happen to them. Both clocks run this; they differ in when they call it
 //! and in what becomes of a frame that reaches the end of a link.
 //!
 //! Equal times have a documented order: by node, then arrivals by port before timers. No two frames arrive on one port at one
-//! instant, so the order is total and does not depend on how events came into the queue.
+//! instant, so the order is total and does not depend on how events came into the queue, nor on which core ran which node.
 
+mod arrange;
+mod change;
+mod crew;
 mod node;
+mod partition;
+mod shard;
 mod totals;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 
 use crate::capture::Capture;
-use crate::event::{Cause, Transmission};
 use crate::frame::Frame;
-use crate::impair::{Change, Logged, Timeline};
-use crate::link::Direction;
+use crate::impair::{Logged, Timeline};
+use crate::link::{Direction, Flight};
 use crate::nic::inject::Train;
 use crate::nic::Nic;
-use crate::units::{Rate, Time};
+use crate::units::Time;
 use crate::watch::{match_up, Violation, Watch, MAX_VIOLATIONS};
 
+use crew::Crew;
+use shard::{Shard, Site, NOWHERE};
+
+pub use arrange::Spread;
 pub use node::Node;
 pub use totals::Totals;
-
-/// Slot of a node's timer in the event order: after every port.
-const TIMER_SLOT: u32 = u32::MAX;
 
 /// What the next event asks of the driver.
 pub enum Step {
@@ -34,111 +38,134 @@ pub enum Step {
     Done,
 }
 
-/// A node with what the fabric keeps beside it.
-#[derive(Debug)]
-struct Site {
-    node: Node,
-    watch: Watch,
-    /// When its timer event is due; older entries in the queue are stale.
-    wake: Time,
-    /// The number of its port 0 among the ports of all nodes.
-    first_port: u32,
+/// The shard of a node, and its place there.
+#[derive(Copy, Clone, Debug)]
+struct Place {
+    shard: usize,
+    site: usize,
 }
+
+/// A port of the plan: node and number.
+type PortId = (usize, u16);
 
 /// Nodes, links and what is about to happen to them.
 #[derive(Debug)]
 pub struct Fabric {
-    sites: Vec<Site>,
+    shards: Vec<Shard>,
+    spread: Spread,
+    /// The shortest link between two shards.
+    lookahead: Time,
+    crew: Crew,
+    /// By node.
+    places: Vec<Place>,
     names: Vec<String>,
-    pub directions: Vec<Direction>,
-    /// By port number: the direction that leaves it and the one that enters it; `u32::MAX` where nothing is plugged in.
-    outgoing: Vec<u32>,
-    incoming: Vec<u32>,
-    queue: BinaryHeap<Reverse<(Time, u64)>>,
-    /// By direction: the (node, port) it leaves.
-    senders: Vec<(u32, u16)>,
+    /// By direction: the ports that it leaves and enters.
+    ends: Vec<(PortId, PortId)>,
     timeline: Timeline,
     now: Time,
-    /// The two ends (nodes) of a QP number of the loaded workload.
-    ends: HashMap<u32, (u32, u32)>,
+    /// The two nodes of a QP number of the loaded workload.
+    peers: HashMap<u32, (u32, u32)>,
     /// What was found wrong with the messages of workloads before it.
     past_faults: Vec<Violation>,
     pub impairments: Vec<Logged>,
-    pub capture: Option<Capture>,
 }
 
 impl Fabric {
-    /// Wire `nodes`, each with its name and its observer, by `directions`, each with the (node, port) it leaves.
-    pub fn new(nodes: Vec<(String, Node, Watch)>, directions: Vec<((usize, u16), Direction)>) -> Fabric {
-        let mut sites = Vec::with_capacity(nodes.len());
+    /// Wire `nodes`, each with its name and its observer, by `directions`, each with the ports that it leaves and enters.
+    pub fn new(nodes: Vec<(String, Node, Watch)>, directions: Vec<(PortId, PortId, Direction)>) -> Fabric {
         let mut names = Vec::with_capacity(nodes.len());
-        let mut ports = 0;
-        for (name, node, watch) in nodes {
-            let first_port = ports;
-            ports += node.ports().len() as u32;
-            sites.push(Site { node, watch, wake: Time::NEVER, first_port });
+        let mut sites = Vec::with_capacity(nodes.len());
+        for (number, (name, node, watch)) in nodes.into_iter().enumerate() {
             names.push(name);
+            sites.push((Site::new(number as u32, node, watch), Time::NEVER));
         }
-        let mut outgoing = vec![u32::MAX; ports as usize];
-        let mut incoming = vec![u32::MAX; ports as usize];
-        for (index, ((node, port), direction)) in directions.iter().enumerate() {
-            outgoing[(sites[*node].first_port + u32::from(*port)) as usize] = index as u32;
-            let to = &sites[direction.to_node as usize];
-            incoming[(to.first_port + u32::from(direction.to_port)) as usize] = index as u32;
-        }
-        Fabric {
-            senders: directions.iter().map(|((node, port), _)| (*node as u32, *port)).collect(),
-            timeline: Timeline::default(),
-            sites,
+        let ends: Vec<_> = directions.iter().map(|(from, to, _)| (*from, *to)).collect();
+        let mut fabric = Fabric {
+            places: (0..sites.len()).map(|site| Place { shard: 0, site }).collect(),
+            shards: vec![Shard::new(0, sites, Time::ZERO)],
+            spread: Spread::ONE_CORE,
+            lookahead: Time::NEVER,
+            crew: Crew::default(),
             names,
-            directions: directions.into_iter().map(|(_, direction)| direction).collect(),
-            outgoing,
-            incoming,
-            queue: BinaryHeap::new(),
+            ends,
+            timeline: Timeline::default(),
             now: Time::ZERO,
-            ends: HashMap::new(),
+            peers: HashMap::new(),
             past_faults: Vec::new(),
             impairments: Vec::new(),
-            capture: None,
+        };
+        for (index, (.., direction)) in directions.into_iter().enumerate() {
+            fabric.lay(index, direction, Flight::default());
         }
+        fabric
     }
 
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.sites.iter().map(|site| &site.node)
+    fn site(&self, node: usize) -> &Site {
+        let place = self.places[node];
+        &self.shards[place.shard].sites[place.site]
+    }
+
+    fn site_mut(&mut self, node: usize) -> &mut Site {
+        let place = self.places[node];
+        &mut self.shards[place.shard].sites[place.site]
+    }
+
+    /// The shard of a node, told what time it is, and the node's place there.
+    fn shard_of(&mut self, node: usize) -> (&mut Shard, usize) {
+        let place = self.places[node];
+        let shard = &mut self.shards[place.shard];
+        shard.now = self.now;
+        (shard, place.site)
+    }
+
+    /// How many shards the nodes are in: as many cores have something to do.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The shard and the slot of a port.
+    fn slot_of(&mut self, (node, port): PortId) -> (&mut Shard, usize) {
+        let (shard, site) = self.shard_of(node);
+        let slot = shard.sites[site].slot(port);
+        (shard, slot)
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> + Clone {
+        (0..self.places.len()).map(|node| &self.site(node).node)
     }
 
     pub fn node(&self, node: usize) -> &Node {
-        &self.sites[node].node
-    }
-
-    pub fn nics_mut(&mut self) -> impl Iterator<Item = (usize, &mut Nic)> {
-        self.sites.iter_mut().enumerate().filter_map(|(index, site)| Some((index, site.node.nic_mut()?)))
+        &self.site(node).node
     }
 
     pub fn nic_mut(&mut self, node: usize) -> Option<&mut Nic> {
-        self.sites.get_mut(node)?.node.nic_mut()
+        match &mut self.site_mut(node).node {
+            Node::Host(nic) => Some(nic),
+            Node::Switch(_) => None,
+        }
     }
 
     /// The observer of a node.
     pub fn watch(&self, node: usize) -> &Watch {
-        &self.sites[node].watch
+        &self.site(node).watch
     }
 
     pub fn watch_mut(&mut self, node: usize) -> &mut Watch {
-        &mut self.sites[node].watch
+        &mut self.site_mut(node).watch
     }
 
     pub fn watches(&self) -> impl Iterator<Item = &Watch> + Clone {
-        self.sites.iter().map(|site| &site.watch)
+        (0..self.places.len()).map(|node| &self.site(node).watch)
     }
 
-    /// Observe another workload: `ends` are its QPs, `connections` how many each node has.
-    pub fn watch_workload(&mut self, ends: HashMap<u32, (u32, u32)>, connections: &[usize], first_psn: u64) {
-        let (_, faults) = match_up(self.watches(), &self.ends);
+    /// Observe another workload: `peers` are the ends of its QPs, `connections` how many each node has.
+    pub fn watch_workload(&mut self, peers: HashMap<u32, (u32, u32)>, connections: &[usize], first_psn: u64) {
+        let (_, faults) = match_up(self.watches(), &self.peers);
         self.past_faults.extend(faults);
-        self.ends = ends;
-        for (site, connections) in self.sites.iter_mut().zip(connections) {
-            site.watch.load(*connections, first_psn, self.now);
+        self.peers = peers;
+        let now = self.now;
+        for (node, connections) in connections.iter().enumerate() {
+            self.watch_mut(node).load(*connections, first_psn, now);
         }
     }
 
@@ -153,77 +180,100 @@ impl Fabric {
 
     /// Whether nothing is under way and no timer runs: only a change of a link can happen next, if anything.
     pub fn is_quiet(&self) -> bool {
-        self.queue.is_empty()
+        self.next_of_nodes() == Time::NEVER
+    }
+
+    /// When the next event of a node is due.
+    fn next_of_nodes(&self) -> Time {
+        self.shards.iter().map(|shard| shard.queue.next()).min().unwrap_or(Time::NEVER)
     }
 
     /// When the next event is due; `Time::NEVER` when nothing will ever happen again.
     pub fn next_event(&self) -> Time {
-        self.queue.peek().map_or(Time::NEVER, |Reverse((at, _))| *at).min(self.timeline.next())
+        self.next_of_nodes().min(self.timeline.next())
     }
 
-    /// Take the next event, if it is due at `until` or before.
+    /// Run events due by `until`, at most `budget` of them: a change of a link, or what can happen before the next one. The answer is
+    /// how many there were, 0 if none is due. Several shards go on until none of them could have an effect on another any more; that
+    /// may take more than `budget`.
+    pub fn run(&mut self, until: Time, budget: u64) -> u64 {
+        if self.change_due(until) {
+            return 1;
+        }
+        let until = until.min(Time::from_ps(self.timeline.next().ps().saturating_sub(1)));
+        let events = match &mut self.shards[..] {
+            [shard] => shard.run(until, budget),
+            _ => {
+                // What is sent after the first event arrives later than its time and the lookahead.
+                let until = until.min(self.next_of_nodes() + self.lookahead);
+                let events = self.crew.run(&mut self.shards, until);
+                self.exchange();
+                events
+            }
+        };
+        self.now = self.shards.iter().map(|shard| shard.now).max().unwrap_or(self.now).max(self.now);
+        events
+    }
+
+    /// Put out what a node has to say after it was called from outside.
+    fn drain(&mut self, node: usize) {
+        let (shard, site) = self.shard_of(node);
+        shard.drain(site);
+        self.exchange();
+    }
+
+    /// Hand over the frames that left a shard for another one.
+    fn exchange(&mut self) {
+        for index in 0..self.shards.len() {
+            let mut outbox = std::mem::take(&mut self.shards[index].outbox);
+            for crossing in outbox.drain(..) {
+                self.shards[crossing.shard as usize].accept(crossing);
+            }
+            self.shards[index].outbox = outbox;
+        }
+    }
+
+    /// Take the next event, if it is due at `until` or before, and leave to the caller what becomes of a frame that arrives.
     #[inline]
     pub fn step(&mut self, until: Time) -> Option<Step> {
-        let (at, key) = self.queue.peek().map_or((Time::NEVER, 0), |Reverse(event)| *event);
-        if self.timeline.next() <= at.min(until) {
-            return self.change();
+        debug_assert!(self.shards.len() == 1, "frames are handed out by one shard only");
+        if self.change_due(until) {
+            return Some(Step::Done);
         }
-        if at > until || at == Time::NEVER {
+        let shard = &mut self.shards[0];
+        let next = shard.queue.next();
+        if next > until || next == Time::NEVER {
             return None;
         }
-        debug_assert!(at >= self.now, "time goes forward");
-        self.queue.pop();
-        self.now = at;
-        let (node, slot) = ((key >> 32) as usize, key as u32);
-        let site = &mut self.sites[node];
-        site.watch.events += 1;
-        if slot == TIMER_SLOT {
-            if site.wake == at {
-                site.wake = Time::NEVER;
-                site.node.handle_timeout(at);
-                self.drain(node);
-            }
-            return Some(Step::Done);
-        }
-        let index = self.incoming[(site.first_port + slot) as usize];
-        let direction = &mut self.directions[index as usize];
-        if direction.next_arrival() != at {
-            // The frame that was to arrive was cut off after all.
-            return Some(Step::Done);
-        }
-        let frame = direction.arrive()?;
-        let next = direction.next_arrival();
-        if next != Time::NEVER {
-            self.queue.push(Reverse((next, key)));
-        }
-        Some(Step::Arrival { direction: index, frame })
+        let taken = shard.take();
+        self.now = shard.now;
+        let Some((slot, frame)) = taken else { return Some(Step::Done) };
+        Some(Step::Arrival { direction: shard.entering[slot], frame })
     }
 
     /// Hand a frame to the node at the end of `direction`, at the current time.
     #[inline]
     pub fn receive(&mut self, direction: u32, frame: Frame) {
-        let direction = &self.directions[direction as usize];
-        self.receive_at(direction.to_node as usize, direction.to_port, frame);
+        let (node, port) = self.ends[direction as usize].1;
+        self.receive_at(node, port, frame);
     }
 
     /// Hand a frame to a port, at the current time.
     #[inline]
     pub fn receive_at(&mut self, node: usize, port: u16, frame: Frame) {
-        let site = &mut self.sites[node];
-        if site.node.is_host() && !frame.is_control() {
-            site.watch.tally(frame.is_packet()).delivered += 1;
-        }
-        site.node.handle_frame(port, frame, self.now);
-        self.drain(node);
+        let (shard, site) = self.shard_of(node);
+        shard.receive(site, port, frame);
     }
 
     /// Put a frame of a host's kernel, come in at the far end already, on the link that leads to `port`: it has delay and loss to
     /// suffer like any other. Its time on the line has passed: the host shapes what its kernel sends.
     pub fn inject(&mut self, node: usize, port: u16, frame: Frame) {
-        let site = &mut self.sites[node];
-        let index = self.incoming[(site.first_port + u32::from(port)) as usize];
-        site.watch.tally(frame.is_packet()).sent += 1;
-        self.put(index, frame, self.now);
+        let Some(direction) = self.entering(node, port) else { return };
+        let (host, from) = self.ends[direction].0;
+        let now = self.now;
+        let (shard, site) = self.shard_of(host);
+        shard.sites[site].watch.tally(frame.is_packet()).sent += 1;
+        shard.put(site, from, frame, now);
     }
 
     /// Put a train of frames on the link of a host: now, or with `later` so long after the next start.
@@ -237,16 +287,35 @@ impl Fabric {
 
     /// The direction that enters a port; `None` where nothing is plugged in.
     pub fn entering(&self, node: usize, port: u16) -> Option<usize> {
-        let index = self.incoming[(self.sites[node].first_port + u32::from(port)) as usize];
-        (index != u32::MAX).then_some(index as usize)
+        let place = self.places[node];
+        let shard = &self.shards[place.shard];
+        let direction = shard.entering[shard.sites[place.site].slot(port)];
+        (direction != NOWHERE).then_some(direction as usize)
+    }
+
+    /// How many directions there are; they are in pairs, a link each: forth and back.
+    pub fn directions(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The ports that a direction leaves and enters.
+    pub fn ends(&self, direction: usize) -> (PortId, PortId) {
+        self.ends[direction]
+    }
+
+    /// Write every frame that starts on a link into `capture`; the answer is what was written into before.
+    pub fn capture(&mut self, capture: Option<Capture>) -> Option<Capture> {
+        let previous = std::mem::replace(&mut self.shards[0].capture, capture);
+        self.arrange();
+        previous
     }
 
     /// Start the schedules of all loaded NICs, at the current time.
     pub fn start(&mut self) {
         let now = self.now;
         self.timeline.start(now);
-        for node in 0..self.sites.len() {
-            self.sites[node].watch.last_progress = self.now;
+        for node in 0..self.places.len() {
+            self.watch_mut(node).last_progress = now;
             if let Some(nic) = self.nic_mut(node) {
                 nic.start(now);
                 self.drain(node);
@@ -254,115 +323,16 @@ impl Fabric {
         }
     }
 
-    /// Change links: now, or so long after the next start.
-    pub fn impair(&mut self, changes: Vec<Change>) {
-        for change in self.timeline.add(changes) {
-            self.apply(change, self.now);
-        }
+    /// The sending end of a direction.
+    pub fn direction(&self, direction: usize) -> Option<&Direction> {
+        let (node, port) = self.ends[direction].0;
+        let place = self.places[node];
+        let shard = &self.shards[place.shard];
+        shard.lines[shard.sites[place.site].slot(port)].as_ref().map(|line| &line.direction)
     }
 
-    /// Forget the changes that are still due.
-    pub fn cancel_changes(&mut self) {
-        self.timeline.clear();
-    }
-
-    /// Let the next change of the timeline take place.
-    fn change(&mut self) -> Option<Step> {
-        let (due, change) = self.timeline.pop()?;
-        self.now = self.now.max(due);
-        self.apply(change, due);
-        Some(Step::Done)
-    }
-
-    fn apply(&mut self, change: Change, asked: Time) {
-        let now = self.now;
-        // Directions come in pairs, a link each: forth and back.
-        let index = 2 * change.link + change.way;
-        let sender = self.senders[index];
-        let direction = &mut self.directions[index];
-        if let Some(ps) = change.delay_ps {
-            direction.set_delay(Time::from_ps(ps));
-        }
-        if let Some(ps) = change.jitter_ps {
-            direction.set_jitter(Time::from_ps(ps));
-        }
-        if let Some(plan) = &change.loss_process {
-            direction.set_loss(plan.as_ref());
-        }
-        if let Some(frame) = change.up.and_then(|up| direction.set_up(up, now)) {
-            let packet = (!frame.is_control()).then_some(frame.is_packet());
-            self.sites[sender.0 as usize].watch.lost(sender.1, frame.priority, packet, Cause::Outage, now);
-        }
-        let site = &mut self.sites[sender.0 as usize];
-        let port = site.node.port_mut(sender.1);
-        let rate = change.rate_bps.and_then(Rate::from_bps);
-        if let Some(rate) = rate {
-            port.set_rate(rate);
-        }
-        if let Some(held) = change.drain {
-            port.hold(held);
-        }
-        site.watch.changed(sender.1, rate, now);
-        self.impairments.push(Logged { change, asked_ps: asked.ps(), at_ps: now.ps() });
-        self.drain(sender.0 as usize);
-    }
-
-    /// Put out what a node has to say after it was called: events, frames, its next timer.
-    #[inline]
-    fn drain(&mut self, node: usize) {
-        let now = self.now;
-        let site = &mut self.sites[node];
-        // Events first: what the node was told explains what it sends.
-        while let Some(event) = site.node.poll_event() {
-            site.watch.event(&event, now);
-        }
-        while let Some((port, frame)) = self.sites[node].node.poll_transmit(now) {
-            self.transmit(node, port, frame);
-        }
-        let site = &mut self.sites[node];
-        let next = site.node.poll_timeout().max(now);
-        if next < site.wake {
-            site.wake = next;
-            self.queue.push(Reverse((next, (node as u64) << 32 | u64::from(TIMER_SLOT))));
-        }
-    }
-
-    #[inline]
-    fn transmit(&mut self, node: usize, port: u16, frame: Frame) {
-        let now = self.now;
-        let site = &mut self.sites[node];
-        let seen = Transmission { node: node as u32, port, at: now, frame: &frame };
-        site.watch.transmission(&seen);
-        if let Some(capture) = &mut self.capture {
-            capture.write(&seen);
-        }
-        if site.node.is_host() && !frame.is_control() {
-            site.watch.tally(frame.is_packet()).sent += 1;
-        }
-        let index = self.outgoing[(site.first_port + u32::from(port)) as usize];
-        if index == u32::MAX {
-            let packet = (!frame.is_control()).then_some(frame.is_packet());
-            return site.watch.lost(port, frame.priority, packet, Cause::Outage, now);
-        }
-        let rate = site.node.ports()[usize::from(port)].rate();
-        let sent = now + rate.serialisation(frame.wire_bytes());
-        self.put(index, frame, sent);
-    }
-
-    /// Put a frame on a link that its last bit leaves for at `sent`, and see to its arrival.
-    #[inline]
-    fn put(&mut self, index: u32, frame: Frame, sent: Time) {
-        let now = self.now;
-        let (priority, packet) = (frame.priority, (!frame.is_control()).then_some(frame.is_packet()));
-        let direction = &mut self.directions[index as usize];
-        let idle = direction.next_arrival() == Time::NEVER;
-        if let Err(cause) = direction.send(frame, now, sent) {
-            let (node, port) = self.senders[index as usize];
-            return self.sites[node as usize].watch.lost(port, priority, packet, cause, now);
-        }
-        if idle {
-            let key = u64::from(direction.to_node) << 32 | u64::from(direction.to_port);
-            self.queue.push(Reverse((direction.next_arrival(), key)));
-        }
+    pub fn direction_mut(&mut self, direction: usize) -> Option<&mut Direction> {
+        let (shard, slot) = self.slot_of(self.ends[direction].0);
+        shard.lines[slot].as_mut().map(|line| &mut line.direction)
     }
 }

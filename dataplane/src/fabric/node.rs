@@ -69,13 +69,6 @@ impl Node {
         }
     }
 
-    pub(super) fn nic_mut(&mut self) -> Option<&mut Nic> {
-        match self {
-            Node::Host(nic) => Some(nic),
-            Node::Switch(_) => None,
-        }
-    }
-
     pub fn is_host(&self) -> bool {
         matches!(self, Node::Host(_))
     }

@@ -2,7 +2,7 @@
 
 use super::{match_up, Fabric, Node, MAX_VIOLATIONS};
 use crate::event::Cause;
-use crate::link::Direction;
+use crate::link::Flight;
 use crate::port::Port;
 use crate::units::Time;
 use crate::watch::{fold, Flow, Tally, Violation};
@@ -38,7 +38,7 @@ impl Fabric {
 
     /// The flows of the loaded workload so far, and the first violations of invariants with the number of all.
     pub fn findings(&self) -> (Vec<Flow>, Vec<String>, u64) {
-        let (flows, mut faults) = match_up(self.watches(), &self.ends);
+        let (flows, mut faults) = match_up(self.watches(), &self.peers);
         let kept: u64 = self.watches().map(|watch| watch.violations.len() as u64).sum();
         let seen: u64 = self.watches().map(|watch| watch.violation_count).sum();
         let unkept = seen - kept;
@@ -56,7 +56,7 @@ impl Fabric {
 
     /// NICs' packets inside the fabric, or kernels' frames: waiting in a queue or in flight on a link.
     pub fn in_flight(&self, packets: bool) -> u64 {
-        let flying = self.directions.iter().flat_map(Direction::in_flight);
+        let flying = self.shards.iter().flat_map(|shard| &shard.flights).flat_map(Flight::frames);
         let switches = self.nodes().filter(|node| !node.is_host());
         let waiting = switches.flat_map(Node::ports).flat_map(Port::frames_waiting);
         flying.chain(waiting).filter(|frame| !frame.is_control() && frame.is_packet() == packets).count() as u64

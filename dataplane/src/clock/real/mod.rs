@@ -304,7 +304,7 @@ impl RealClock {
     fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
         let due = self.emulation.fabric.now();
         self.lateness.record(self.nominal().since(due));
-        let towards = self.emulation.fabric.directions[direction as usize].to_node as usize;
+        let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
         let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
         if leaves {
@@ -315,7 +315,8 @@ impl RealClock {
             // Best effort: what finds no room is counted as overflow, and the run is not trusted.
             let _ = attached.tx.flush(&attached.socket);
         }
-        let sampled = self.emulation.fabric.directions[direction as usize].take_sample(due);
+        let sampled =
+            self.emulation.fabric.direction_mut(direction as usize).and_then(|direction| direction.take_sample(due));
         let probe = &mut self.probes[direction as usize];
         let codec = &self.emulation.codec;
         let (node, port) = (attached.node, attached.port);

@@ -1,0 +1,116 @@
+//! Threads that run shards side by side. A shard is handed to its thread for a while and comes back: between two turns all of them
+//! are in one hand.
+
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::shard::Shard;
+use crate::units::Time;
+
+/// A turn with fewer events than this is not worth waking a thread: handing a shard over and back takes as long as a hundred events.
+const WORTHWHILE_EVENTS: u64 = 500;
+
+/// A shard, how far it is to be run, and how many events that took.
+struct Turn {
+    shard: Shard,
+    until: Time,
+    events: u64,
+}
+
+#[derive(Debug)]
+struct Hand {
+    work: Sender<Turn>,
+    /// Only ever reached through `&mut`; the lock makes a fabric fit to be shared with Python.
+    done: Mutex<Receiver<Turn>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One thread for every shard but the first, which the caller's thread runs. Threads start when there is enough to do, and end with
+/// the crew.
+#[derive(Debug, Default)]
+pub(super) struct Crew {
+    hands: Vec<Hand>,
+    /// Events of the last turn: the best guess of how many the next one has.
+    last: u64,
+}
+
+impl Crew {
+    /// Run all shards until `until`; the answer is the number of events.
+    pub fn run(&mut self, shards: &mut Vec<Shard>, until: Time) -> u64 {
+        let busy = shards.iter().filter(|shard| shard.queue.next() <= until).count();
+        self.last = if busy > 1 && self.last >= WORTHWHILE_EVENTS {
+            self.run_apart(shards, until)
+        } else {
+            shards.iter_mut().map(|shard| shard.run(until, u64::MAX)).sum()
+        };
+        self.last
+    }
+
+    fn run_apart(&mut self, shards: &mut Vec<Shard>, until: Time) -> u64 {
+        while self.hands.len() + 1 < shards.len() {
+            self.hands.push(Hand::start());
+        }
+        let away = shards.split_off(1);
+        let out = away.len();
+        for (hand, shard) in self.hands.iter_mut().zip(away) {
+            hand.give(Turn { shard, until, events: 0 });
+        }
+        let mut events = shards[0].run(until, u64::MAX);
+        for hand in &mut self.hands[..out] {
+            let turn = hand.take();
+            events += turn.events;
+            shards.push(turn.shard);
+        }
+        events
+    }
+}
+
+impl Hand {
+    fn start() -> Hand {
+        let (work, inbox) = channel::<Turn>();
+        let (outbox, done) = channel();
+        let thread = std::thread::spawn(move || {
+            for mut turn in inbox {
+                turn.events = turn.shard.run(turn.until, u64::MAX);
+                if outbox.send(turn).is_err() {
+                    return;
+                }
+            }
+        });
+        Hand { work, done: Mutex::new(done), thread: Some(thread) }
+    }
+
+    fn give(&mut self, turn: Turn) {
+        if self.work.send(turn).is_err() {
+            self.fail();
+        }
+    }
+
+    fn take(&mut self) -> Turn {
+        match self.done.get_mut().unwrap_or_else(PoisonError::into_inner).recv() {
+            Ok(turn) => turn,
+            Err(_) => self.fail(),
+        }
+    }
+
+    /// The thread is gone, and a shard with it: a node panicked. Panic as it did.
+    fn fail(&mut self) -> ! {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            _ => panic!("a thread of the fabric ended while it had work"),
+        }
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        // The thread ends when nobody can give it work any more.
+        let (nobody, _) = channel();
+        self.work = nobody;
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, whoever waited for its shard was told.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A run is the same on one core and on several, however it is sliced: hash, report, and where it ends.
+
+mod common;
+
+use std::cell::Cell;
+
+use _dataplane::build::Emulation;
+use _dataplane::fabric::Spread;
+use _dataplane::units::Time;
+use common::lab::{finish, started, Message, Shape, Transport};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::{json, Value};
+
+/// Leaves with hosts close by, joined by long links over one or two spines: each leaf can have a core to itself.
+fn shape() -> impl Strategy<Value = Shape> {
+    let size = (2usize..5, 1usize..3, 1usize..4);
+    let delays = (0u64..300_000, prop::sample::select(&[1u64, 40_000, 3_000_000, 500_000_000][..]));
+    let loss = prop::sample::select(&[0.0, 1e-3, 2e-2][..]);
+    (size, delays, 1_000u64..60_000, loss, any::<u64>()).prop_map(|(size, delays, xoff_bytes, loss, seed)| Shape {
+        leaves: size.0,
+        spines: size.1,
+        hosts_per_leaf: size.2,
+        host_gbps: 100,
+        spine_gbps: 50,
+        host_delay_ps: delays.0,
+        spine_delay_ps: delays.1,
+        xoff_bytes,
+        hysteresis_bytes: 1_000,
+        loss,
+        seed,
+    })
+}
+
+fn messages(hosts: usize) -> impl Strategy<Value = Vec<Message>> {
+    let message = (0..hosts, 1..hosts, 0u64..300_000);
+    prop::collection::vec(message, 1..20).prop_map(move |drawn| {
+        let message = |(number, (src, step, bytes)): (usize, (usize, usize, u64))| {
+            let after = (number % 3 == 2).then(|| number - 1);
+            Message { src, dst: (src + step) % hosts, bytes, after }
+        };
+        drawn.into_iter().enumerate().map(message).collect()
+    })
+}
+
+/// Changes of links while the run is on: delays that grow, shrink and vanish, outages, losses, rates, drains.
+fn changes(links: usize) -> impl Strategy<Value = Vec<Value>> {
+    let what = prop_oneof![
+        prop::sample::select(&[0u64, 1, 30_000_000, 2_000_000_000][..]).prop_map(|ps| json!({"delay_ps": ps})),
+        Just(json!({"jitter_ps": 5_000_000})),
+        any::<bool>().prop_map(|up| json!({"up": up})),
+        any::<bool>().prop_map(|drain| json!({"drain": drain})),
+        Just(json!({"loss_process": {"kind": "bernoulli", "probability": 0.01}})),
+        Just(json!({"rate_bps": 10_000_000_000u64})),
+    ];
+    let change = (0..links, 0usize..2, 0u64..2_000_000_000, what).prop_map(|(link, way, at_ps, what)| {
+        let mut change = json!({"link": link, "way": way, "at_ps": at_ps});
+        change.as_object_mut().expect("an object").extend(what.as_object().expect("an object").clone());
+        change
+    });
+    prop::collection::vec(change, 0..8)
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    shape: Shape,
+    messages: Vec<Message>,
+    changes: Vec<Value>,
+    window_packets: u64,
+    timeout_ps: u64,
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let rest = (1u64..100, prop::sample::select(&[50_000_000u64, 4_000_000_000][..]));
+    (shape(), rest).prop_flat_map(|(shape, (window_packets, timeout_ps))| {
+        let links = shape.leaves * (shape.hosts_per_leaf + shape.spines);
+        (messages(shape.hosts()), changes(links)).prop_map(move |(messages, changes)| Run {
+            shape: shape.clone(),
+            messages,
+            changes,
+            window_packets,
+            timeout_ps,
+        })
+    })
+}
+
+impl Run {
+    /// Run to the end in slices of `budget` events, twice: a second workload follows the first where that ended.
+    fn on(&self, cores: usize, budget: u64) -> (usize, Vec<Value>) {
+        let transport = Transport {
+            verb: "write",
+            mtu_bytes: 1_024,
+            window_packets: self.window_packets,
+            ack_every: 4,
+            timeout_ps: self.timeout_ps,
+        };
+        let mut lab: Emulation = started(&self.shape, &self.messages, &transport);
+        lab.fabric.spread(Spread::over(cores));
+        let shards = lab.fabric.shards();
+        lab.impair(&json!(self.changes).to_string()).expect("sound changes");
+        // The changes count from the next start; the schedules have begun already and do not begin twice.
+        lab.start();
+        let mut reports = Vec::new();
+        for _ in 0..2 {
+            let progress = finish(&mut lab, budget);
+            reports.push(json!({"progress": format!("{progress:?}"), "report": lab.report(None)}));
+            let workload = common::lab::workload(self.shape.hosts(), &self.messages, &transport);
+            lab.load(&workload.to_string()).expect("a sound workload");
+            lab.start();
+        }
+        (shards, reports)
+    }
+}
+
+#[test]
+fn one_core_and_several_make_the_same_run() {
+    let spread = Cell::new(0);
+    let property = |(run, cores, budget): (Run, usize, u64)| {
+        let (_, alone) = run.on(1, u64::MAX);
+        let (shards, together) = run.on(cores, budget);
+        prop_assert_eq!(alone, together);
+        spread.set(spread.get() + usize::from(shards > 1));
+        Ok(())
+    };
+    let budgets = prop_oneof![1u64..3_000, Just(u64::MAX)];
+    TestRunner::new(common::cases(40)).run(&(run(), 2usize..5, budgets), property).unwrap();
+    assert!(spread.get() > 20, "only {} of these runs were spread", spread.get());
+}
+
+/// Two sites with traffic across and enough of it that threads are put to work.
+#[test]
+fn threads_make_the_same_run_too() {
+    let shape = Shape {
+        leaves: 2,
+        spines: 1,
+        hosts_per_leaf: 4,
+        host_gbps: 100,
+        spine_gbps: 400,
+        host_delay_ps: 500_000,
+        spine_delay_ps: 250_000_000,
+        xoff_bytes: 200_000,
+        hysteresis_bytes: 10_000,
+        loss: 1e-4,
+        seed: 7,
+    };
+    let messages: Vec<Message> =
+        (0..16).map(|n| Message { src: n % 8, dst: (n * 3 + 1 + n / 8) % 8, bytes: 4_000_000, after: None }).collect();
+    let messages = messages.into_iter().filter(|message| message.src != message.dst).collect();
+    let run = Run { shape, messages, changes: Vec::new(), window_packets: 4_000, timeout_ps: 4_000_000_000 };
+    let (_, alone) = run.on(1, u64::MAX);
+    let (shards, together) = run.on(2, 1 << 16);
+    assert_eq!(shards, 2);
+    assert_eq!(alone, together);
+}
+
+#[test]
+fn shards_are_cut_where_links_are_long_enough_and_joined_where_they_no_longer_are() {
+    let shape = Shape {
+        leaves: 2,
+        spines: 1,
+        hosts_per_leaf: 2,
+        host_gbps: 100,
+        spine_gbps: 100,
+        host_delay_ps: 1_000_000,
+        spine_delay_ps: 100_000_000,
+        xoff_bytes: 50_000,
+        hysteresis_bytes: 0,
+        loss: 0.0,
+        seed: 1,
+    };
+    let messages = [Message { src: 0, dst: 3, bytes: 1_000_000, after: None }];
+    let transport =
+        Transport { verb: "write", mtu_bytes: 1_024, window_packets: 64, ack_every: 8, timeout_ps: 4_000_000_000 };
+    let mut lab = started(&shape, &messages, &transport);
+    let least = |ns| Spread { cores: 2, least: Time::from_ns(ns) };
+    assert_eq!(lab.fabric.shards(), 1);
+    lab.fabric.spread(least(200_000));
+    assert_eq!(lab.fabric.shards(), 1);
+    lab.fabric.spread(least(20_000));
+    assert_eq!(lab.fabric.shards(), 2);
+    let delays = |ps: u64| {
+        let links = (0..lab.plan.links.len()).filter(|link| lab.plan.links[*link].delay_ps == 100_000_000);
+        json!(links
+            .flat_map(|link| [0, 1].map(|way| json!({"link": link, "way": way, "delay_ps": ps})))
+            .collect::<Vec<_>>())
+    };
+    let (short, long) = (delays(1_000_000).to_string(), delays(100_000_000).to_string());
+    lab.impair(&short).expect("sound changes");
+    assert_eq!(lab.fabric.shards(), 1, "no link is long enough any more");
+    lab.impair(&long).expect("sound changes");
+    assert_eq!(lab.fabric.shards(), 2);
+}
