@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -68,6 +69,6 @@ def dynamic_threshold(pool: float, alpha: float, groups: int) -> float:
     return alpha * pool / (1 + groups * alpha)
 
 
-def jain(shares: list[float]) -> float:
+def jain(shares: Sequence[float]) -> float:
     """Return Jain's index of fairness: 1 if all are alike, 1/n if one has everything."""
     return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))

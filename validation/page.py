@@ -14,8 +14,8 @@ made by `make validation`, which runs labs and experiments under the virtual clo
 off by more than it may be; a second run makes the same bytes. `make test` runs a part of the rows.
 
 An error is measured over expected, less one, unless it has a unit. Where chance decides (losses, marks), the standard
-error that the number of draws leaves is given with it, as ±. Rows in *italics* compare with published figures whose
-circumstances are not all known; they are not held to anything. All seeds are 1 unless a table says otherwise.
+error that the number of draws leaves is given with it, as ±. What is in *italics* is shown beside published figures whose
+circumstances are not all known or not ours, and is not held to anything. All seeds are 1.
 """
 
 LONG = 24
@@ -72,7 +72,7 @@ def _table(topic: Topic, rows: Sequence[Row]) -> str:
         for quantity in topic.quantities:
             cells += _cells(row, quantity)
         cells.append(row.case.source or topic.source)
-        text += _line(cells if row.case.held else [f"*{cell}*" if cell else "" for cell in cells])
+        text += _line(cells if row.case.held else [_italic(cell) for cell in cells])
     return text
 
 
@@ -82,11 +82,12 @@ def _cells(row: Row, quantity: Quantity) -> list[str]:
     error = show_error(quantity, row.error(quantity))
     if quantity.key in row.measured.chance:
         error += " ± " + show_error(quantity, row.measured.chance[quantity.key]).lstrip("+")
-    return [
-        show(quantity, row.expected[quantity.key]),
-        show(quantity, row.measured.figures[quantity.key]),
-        error,
-    ]
+    cells = [show(quantity, row.expected[quantity.key]), show(quantity, row.measured.figures[quantity.key]), error]
+    return cells if quantity.tolerance is not None else [_italic(cell) for cell in cells]
+
+
+def _italic(text: str) -> str:
+    return text if not text or text.startswith("*") else f"*{text}*"
 
 
 def show(quantity: Quantity, figure: float) -> str:

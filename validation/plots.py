@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from validation import bifrost, pause
+from validation import bifrost, dcqcn, pause
 from validation.case import Row
 
 MARKS = "osD^v<>P"
@@ -22,7 +22,10 @@ SETTINGS: Any = {
     "font.size": 9,
     "axes.grid": True,
     "grid.alpha": 0.3,
+    "axes.axisbelow": True,
 }
+Points = Iterable[tuple[float, float]]
+Style = dict[str, Any]
 
 
 def save(topic: str, rows: Sequence[Row], path: Path) -> None:
@@ -33,55 +36,161 @@ def save(topic: str, rows: Sequence[Row], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _grouped(rows: Iterable[Row], axis: int) -> list[tuple[str, list[Row]]]:
-    """Return the rows by what one of the axes says of them, in order of appearance."""
-    order = list(dict.fromkeys(row.case.labels[axis] for row in rows))
-    found = groupby(sorted(rows, key=lambda row: order.index(row.case.labels[axis])), lambda row: row.case.labels[axis])
-    return [(label, list(group)) for label, group in found]
+def _grouped(rows: Iterable[Row], *axes: int) -> list[tuple[str, list[Row]]]:
+    """Return the rows by what some of the axes say of them, in order of appearance."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(" ".join(row.case.labels[axis] for axis in axes), []).append(row)
+    return list(found.items())
 
 
-def _finish(axes: Axes, x: str, y: str, title: str, columns: int = 1) -> None:
-    axes.set(xlabel=x, ylabel=y, title=title)
+def _line(axes: Axes, points: Points, colour: int, label: str = "", style: str = "-") -> None:
+    axes.plot(*zip(*points, strict=True), style, color=f"C{colour}", label=label or None)
+
+
+def _marks(axes: Axes, points: Points, colour: int, mark: str, label: str = "") -> None:
+    axes.plot(*zip(*points, strict=True), mark, color=f"C{colour}", fillstyle="none", label=label or None)
+
+
+def _measured(row: Row, key: str) -> float:
+    quantity = next(quantity for quantity in row.topic.quantities if quantity.key == key)
+    return row.measured.figures[key] * quantity.scale
+
+
+def _expected(row: Row, key: str) -> float:
+    quantity = next(quantity for quantity in row.topic.quantities if quantity.key == key)
+    return row.expected[key] * quantity.scale
+
+
+def _finish(axes: Axes, x: str, y: str, title: str, columns: int = 1, **settings: Any) -> None:
+    axes.set(xlabel=x, ylabel=y, title=title, **settings)
+    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+        if scale == "log":
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=8, ncols=columns)
 
 
 def _pause(figure: Figure, rows: Sequence[Row]) -> None:
     left, right = figure.subplots(1, 2)
     for colour, (ratio, of_ratio) in enumerate(_grouped(rows, 1)):
-        long = [pause.Setting(1000, of_ratio[0].case.setting.percent, share / 100) for share in range(5, 151)]
-        curve = [(setting.share, 100 * pause.expect(setting)["utilisation"]) for setting in long]
-        left.plot(*zip(*curve, strict=True), color=f"C{colour}", label=f"Rd/Rs = {ratio}, closed form")
-        for mark, (_, of_length) in zip(MARKS, _grouped(of_ratio, 0), strict=False):
-            points = [(row.case.setting.share, 100 * row.measured.figures["utilisation"]) for row in of_length]
-            left.plot(*zip(*points, strict=True), mark, color=f"C{colour}", fillstyle="none")
+        percent = of_ratio[0].case.setting.percent
+        curve = [pause.Setting(1000, percent, share / 100) for share in range(5, 151)]
+        points = [(setting.share, 100 * pause.expect(setting)["utilisation"]) for setting in curve]
+        _line(left, points, colour, f"Rd/Rs = {ratio}, closed form")
+        for mark, (_, found) in zip(MARKS, _grouped(of_ratio, 0), strict=False):
+            _marks(left, [(row.case.setting.share, _measured(row, "utilisation")) for row in found], colour, mark)
     half = [row for row in rows if row.case.setting.percent == 50]
-    for colour, (mark, (km, of_length)) in enumerate(zip(MARKS, _grouped(half, 0), strict=False)):
+    for colour, (mark, (km, found)) in enumerate(zip(MARKS, _grouped(half, 0), strict=False)):
         left.plot([], [], mark, color="grey", fillstyle="none", label=f"{km} km, measured")
-        for key, line, name in (("peak", "-", "draining"), ("peak_stopped", "--", "stopped")):
-            shares = [row.case.setting.share for row in of_length]
-            right.plot(shares, [row.expected[key] / 1e6 for row in of_length], line, color=f"C{colour}")
-            right.plot(
-                shares,
-                [row.measured.figures[key] / 1e6 for row in of_length],
-                mark,
-                color=f"C{colour}",
-                fillstyle="none",
-            )
-            right.plot([], [], line + mark, color=f"C{colour}", fillstyle="none", label=f"{km} km, {name}")
-    right.set(yscale="log", ylim=(0.1, None))
+        for key, style, name in (("peak", "-", "draining"), ("peak_stopped", "--", "stopped")):
+            _line(right, [(row.case.setting.share, _expected(row, key)) for row in found], colour, "", style)
+            _marks(right, [(row.case.setting.share, _measured(row, key)) for row in found], colour, mark)
+            right.plot([], [], style + mark, color=f"C{colour}", fillstyle="none", label=f"{km} km, {name}")
     _finish(left, "X / (Rd·τ)", "receiver's link busy, %", "Throughput")
-    _finish(right, "X / (Rd·τ)", "peak of the queue, MB", "Buffer, Rd/Rs = 50 % (lines: closed form)", columns=2)
+    title = "Buffer, Rd/Rs = 50 % (lines: closed form)"
+    _finish(right, "X / (Rd·τ)", "peak of the queue, MB", title, 2, yscale="log", ylim=(0.1, None))
 
 
 def _bifrost(figure: Figure, rows: Sequence[Row]) -> None:
     axes = figure.subplots()
     curve = [(xoff / 1e6, 100 * bifrost.form(xoff).utilisation) for xoff in range(500_000, 7_000_001, 50_000)]
-    axes.plot(*zip(*curve, strict=True), label="closed form")
-    points = [(row.case.setting / 1e6, 100 * row.measured.figures["throughput"]) for row in rows]
-    axes.plot(*zip(*points, strict=True), "o", color="C1", label="measured")
+    _line(axes, curve, 0, "closed form")
+    _marks(axes, [(row.case.setting / 1e6, _measured(row, "throughput")) for row in rows], 1, "o", "measured")
     axes.axvline(bifrost.FLOOR_BYTES / 1e6, color="C2", linestyle=":", label="Rd·τ = 5 MB")
     axes.axvline(bifrost.PAPER_BYTES / 1e6, color="C3", linestyle="--", label="reported by the paper: about 6 MB")
     _finish(axes, "XOFF = XON, MB", "throughput, Gb/s", "Two 100G links of 80 km into one")
 
 
-PLOTS: dict[str, Callable[[Figure, Sequence[Row]], None]] = {"pause": _pause, "bifrost": _bifrost}
+def _headroom(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    for colour, (mark, (rate, found)) in enumerate(zip(MARKS, _grouped(rows, 1), strict=False)):
+        _line(axes, [(float(row.case.labels[0]), _expected(row, "least")) for row in found], colour, f"{rate}, planner")
+        points = [(float(row.case.labels[0]), _measured(row, "least")) for row in found]
+        _marks(axes, points, colour, mark, f"{rate}, least without loss")
+    _finish(axes, "km", "headroom, KB", "Headroom of one priority", xscale="log", yscale="log")
+
+
+def _threshold(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    for colour, (mark, (alpha, found)) in enumerate(zip(MARKS, _grouped(rows, 1), strict=False)):
+        share = float(found[0].case.setting.alpha)
+        curve = [(groups, 18 * share / (1 + groups * share)) for groups in range(1, 41)]
+        _line(axes, curve, colour, f"alpha = {alpha}, closed form")
+        points = [(row.case.setting.groups, _measured(row, "held")) for row in found]
+        _marks(axes, points, colour, mark, f"alpha = {alpha}, measured")
+    title = "Where n groups that share 18 MB settle"
+    axes.set_xscale("log", base=2)
+    _finish(axes, "n", "held by each, MB", title, ylim=(0, None))
+
+
+def _sdr(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    places = range(len(rows))
+    axes.bar([place - 0.2 for place in places], [_expected(row, "slowdown") for row in rows], 0.38, label="formula")
+    errors = [2 * row.measured.chance["slowdown"] * _measured(row, "slowdown") for row in rows]
+    measured = [_measured(row, "slowdown") for row in rows]
+    label = "measured, ± two standard errors"
+    axes.bar([place + 0.2 for place in places], measured, 0.38, yerr=errors, capsize=4, label=label)
+    axes.set_xticks(places, [f"{row.case.labels[0].partition(',')[0]}\np = {row.case.labels[1]}" for row in rows])
+    _finish(axes, "", "time over time without loss", "128 MiB at 400G over a round trip of 25 ms")
+
+
+def _window(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    for colour, (mark, (label, found)) in enumerate(zip(MARKS, _grouped(rows, 0, 1), strict=False)):
+        window, rate = label.split()
+        points = [(row.case.setting.metres / 1000, _expected(row, "share")) for row in found]
+        _line(axes, points, colour)
+        points = [(row.case.setting.metres / 1000, _measured(row, "share")) for row in found]
+        axes.plot(*zip(*points, strict=True), mark, color=f"C{colour}", fillstyle="none", label=f"{window} B at {rate}")
+    title = "A window over distance (lines: closed form)"
+    _finish(axes, "km", "share of the line, %", title, xscale="log", yscale="log")
+
+
+def _marked(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    for colour, (mark, (rate, found)) in enumerate(zip(MARKS, _grouped(rows, 1), strict=False)):
+        bps = found[0].case.setting.gbps * 1e9
+        for law, style, name in (
+            (dcqcn.renewal, "-", "law step by step"),
+            (dcqcn.fluid, ":", "fluid model, published"),
+        ):
+            _line(axes, [(flows, 100 * law(flows, bps)) for flows in range(2, 17)], colour, f"{rate}, {name}", style)
+        points = [(row.case.setting.flows, _measured(row, "marked")) for row in found]
+        _marks(axes, points, colour, mark, f"{rate}, measured")
+    _finish(axes, "flows", "frames marked, %", "DCQCN at rest", yscale="log")
+
+
+def _fair(figure: Figure, rows: Sequence[Row]) -> None:
+    for axes, row in zip(figure.subplots(1, len(rows), sharey=True), rows, strict=True):
+        for colour, (flow, points) in enumerate(row.measured.trace.items()):
+            _line(axes, points, colour, f"{flow}, round trip {'2 µs' if flow == 'near' else '2 ms'}")
+        axes.axhline(50, color="grey", linestyle=":", label="half of the line")
+        _finish(axes, "ms", "rate, Gb/s", f"DCQCN, parameters {row.case.labels[0]}", ylim=(0, 100))
+
+
+def _all_reduce(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    for colour, (mark, (name, found)) in enumerate(zip(MARKS, _grouped(rows, 1), strict=False)):
+        sizes = [row.case.setting.size / 2**20 for row in found]
+        expected = [_expected(row, "share") for row in found]
+        _line(axes, zip(sizes, expected, strict=True), colour, f"{name}, closed form")
+        measured = [_measured(row, "share") for row in found]
+        _marks(axes, zip(sizes, measured, strict=True), colour, mark, f"{name}, measured")
+    axes.axhspan(97, 99, color="C2", alpha=0.2, label="the field: 97 to 99 % of one site's training")
+    title = "Ring all-reduce over 500 km at 100G, four ranks"
+    _finish(axes, "MiB a rank", "busbw, % of one site's", title, xscale="log", ylim=(0, 101))
+
+
+PLOTS: dict[str, Callable[[Figure, Sequence[Row]], None]] = {
+    "pause": _pause,
+    "bifrost": _bifrost,
+    "headroom": _headroom,
+    "threshold": _threshold,
+    "sdr": _sdr,
+    "window": _window,
+    "dcqcn-marks": _marked,
+    "dcqcn-fairness": _fair,
+    "all-reduce": _all_reduce,
+}
