@@ -123,7 +123,7 @@ class Outcome:
     `received_bits` is what the ports of links with a profile received during the series, by port.
 
     `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
-    not; `impairments` is the log of a timeline.
+    not; `impairments` is the log of a timeline, `storms` what watchdogs found.
     """
 
     rows: list[Json] = field(default_factory=list)
@@ -136,6 +136,7 @@ class Outcome:
     start_ps: int | None = None
     end_ps: int | None = None
     impairments: list[Json] = field(default_factory=list)
+    storms: list[Json] = field(default_factory=list)
 
 
 class _Incomplete(Exception):

@@ -42,11 +42,14 @@ from testbed.models import (
     SizeShareOrAuto,
     TimeOrAuto,
 )
+from testbed.watchdog import SwitchedWatchdog
 from testbed.yaml_source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
 PRESET = "preset"
+# Sections that may also be true or false as a whole.
+_SWITCHED = (["lossless", "watchdog"],)
 _FIXED_IN_SWEEPS = ("clock", "dilation", "emulation", "sweep")
 LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
 
@@ -86,6 +89,9 @@ class Lossless(FileModel):
 
     `ecn` marks what leaves long queues of lossless priorities: a preset or {kmin, kmax, pmax}; null is off. Where many
     senders share a queue, kmin should lie well below what their groups hold before XOFF, or pauses come first.
+
+    `watchdog` sets what switches do about priorities that are paused for too long: true, false, or settings that win over
+    the lab's one by one. Nothing is said unless somebody says it.
     """
 
     pfc: Flag = True
@@ -95,6 +101,7 @@ class Lossless(FileModel):
     xon: SizeOrAuto = AUTO
     response: TimeOrAuto = AUTO
     ecn: Marking | None = None
+    watchdog: SwitchedWatchdog | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Lossless:
@@ -288,7 +295,7 @@ def check_setting(path: str) -> None:
         if key not in known:
             raise UsageError(f'no setting is called "{path}": unknown key "{key}"{nearest(key, known)}')
     members = models.known_keys(Experiment, keys)
-    if members and PRESET not in members:
+    if members and PRESET not in members and keys not in _SWITCHED:
         raise UsageError(f'"{path}" is a section; set one of its keys: {", ".join(members)}')
 
 

@@ -12,13 +12,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from testbed.endpoints import parse_endpoint
 from testbed.loss import random_loss
-from testbed.models import FileModel, Flag, Rate, Ratio, Time
+from testbed.models import FileModel, Flag, Name, Priorities, Rate, Ratio, Time
 from testbed.profiles import Ber, Decibels
 
 MAX_ENTRIES = 1_000
 MAX_STEPS = 1_000
 MAX_FLAPS = 10_000
 MAX_TRACE_POINTS = 10_000
+# Renewed at half time, PAUSE frames then take 84 of 3200 bytes of the line.
+SHORTEST_STORM_QUANTA = 100
 
 LOSSES = ("loss", "ber", "osnr_db", "margin_db")
 """Settings that each say how frames are lost: only one of them can hold."""
@@ -179,21 +181,59 @@ class TimedImpairment(Impairment):
         return {} if self.ramp is None else self.ramp.fields()
 
 
+class Storm(FileModel):
+    """PAUSE frames that a host sends without need: unbroken, or in a share `duty` of every `period`.
+
+    Each asks to pause the `priorities` (left out: the lossless one of the experiment) for so many `quanta` and is renewed
+    at half time; what is held at the end is let go.
+    """
+
+    priorities: Annotated[Priorities, Field(min_length=1)] | None = None
+    quanta: Annotated[int, Field(strict=True, ge=SHORTEST_STORM_QUANTA, le=65_535)] = 65_535
+    period: Span | None = None
+    duty: Annotated[Ratio, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Storm:
+        if (self.period is None) != (self.duty is None):
+            raise ValueError("a storm that comes and goes needs both a period and a duty")
+        if self.period is not None and not 0 < self.on_ps(self.period) < self.period:
+            raise ValueError("a period so short has no such share")
+        return self
+
+    def on_ps(self, period: int) -> int:
+        """Return how long of a period the storm is on."""
+        return round(period * (self.duty or 1))
+
+
 class TimelineEntry(FileModel):
     """From `at` on, counted from the start of the first workload, a link is impaired, for good or `for` a while.
 
     `direction` is seen from the named port: `out` is what it sends, `in` what it receives. When the while is over the
-    link is as if this entry had never been.
+    link is as if this entry had never been. Instead of `link` and `impair`: `node`, a host, and its `storm`.
     """
 
     at: Time
-    link: EndpointText
-    impair: TimedImpairment
+    link: EndpointText | None = None
+    impair: TimedImpairment | None = None
+    node: Name | None = None
+    storm: Storm | None = None
     for_: Span | None = Field(default=None, alias="for")
     direction: Direction = "both"
 
     @model_validator(mode="after")
+    def _whole(self) -> TimelineEntry:
+        given = {name for name in ("link", "impair", "node", "storm") if getattr(self, name) is not None}
+        if given not in ({"link", "impair"}, {"node", "storm"}):
+            raise ValueError("an entry has a link and what to impair, or a node and its storm")
+        if self.storm is not None and self.direction != "both":
+            raise ValueError("a storm is what the node sends and has no direction")
+        return self
+
+    @model_validator(mode="after")
     def _ends(self) -> TimelineEntry:
+        if self.impair is None:
+            return self
         if self.impair.ramp is not None and self.impair.ramp.over is None and self.for_ is None:
             raise ValueError("a ramp needs a time: over, or for")
         flap = self.impair.flap

@@ -19,10 +19,10 @@ from testbed.topology import Lab, Link
 from testbed.units import format_rate
 
 State = dict[str, Any]
-"""delay_ps, jitter_ps, loss_process, rate_bps, up, drain: the changeable keys of a CHANGE, all of them."""
+"""delay_ps, jitter_ps, loss_process, rate_bps, up, drain, storm: the changeable keys of a CHANGE, all of them."""
 
 Asked = dict[str, Any]
-"""delay, jitter, rate, lanes_down, carrier, drain and losses (a `Losses`), as far as anything was asked."""
+"""delay, jitter, rate, lanes_down, carrier, drain, storm and losses (a `Losses`), as far as anything was asked."""
 
 
 class SettingError(ProfileError):
@@ -101,6 +101,7 @@ def state_of(lab: Lab, link: Link, way: int, asked: Asked) -> State:
         "rate_bps": rate_bps,
         "up": asked.get("carrier", True) and (link.carrier if found is None else found.up),
         "drain": asked.get("drain", False),
+        "storm": asked.get("storm"),
     }
 
 

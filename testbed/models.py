@@ -178,6 +178,8 @@ def _member(annotation: Any, part: str | int) -> Any:
 
 
 def _as_model(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) is Annotated:
+        return _as_model(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return next((found for item in get_args(annotation) if (found := _as_model(item))), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -49,6 +49,21 @@ class Deadlock(Observed):
         return f"deadlock on priority {self.priority}: {circle}, from {self.at_ns / 1e6:.3f} ms {fate}"
 
 
+class StormFound(Observed):
+    """What a watchdog took for a storm, times since the start of the first workload; `cause` says what it was.
+
+    storm: a host asked for it. long pause: a switch needed it. spread: a switch that somebody else kept from sending.
+    """
+
+    port: str
+    priority: int
+    detected_ns: float
+    restored_ns: float | None
+    dropped: int
+    cause: str
+    explanation: str
+
+
 def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:
     """Say how many frames switches lost on lossless priorities, why, and where most of them."""
     lost = report["drops"]["lossless"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from testbed import addressing, lossy_queues, ocs
+from testbed import addressing, lossy_queues, ocs, watchdog
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
 from testbed.endpoints import Endpoint
@@ -180,6 +180,7 @@ class _Compiler:
             "lossy_queue_bytes": memory.lossy_queue_bytes,
             **memory.sharing(),
             **lossy_queues.plan_keys(switch),
+            **watchdog.plan_keys(switch.watchdog, self.experiment.lossless.watchdog, len(links)),
             "hash_seed": stable_hash("ecmp", self.lab.name, self.experiment.seed, switch.name) >> 32,
             "dscp_to_priority": list(DSCP_TO_PRIORITY),
             "priority_groups": [asdict(group) for group in memory.groups],

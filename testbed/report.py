@@ -24,6 +24,7 @@ FLOW_ROWS = 32
 QP_ROWS = 24
 IMPAIRMENT_ROWS = 24
 BUFFER_ROWS = 16
+STORM_ROWS = 12
 
 _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
 _ROW_UNITS = ("(B)", "(elements)", "", "", "")
@@ -48,6 +49,7 @@ def render(result: RunResult) -> RenderableType:
     parts += _with_note(port_table(result))
     parts += _with_note(buffer_table(result))
     parts += _with_note(recovery_table(result))
+    parts += _with_note(storm_table(result))
     parts += _with_note(energy_table(result))
     parts += _with_note(impairment_table(result))
     parts += [Text(), verdict_text(result)]
@@ -219,6 +221,18 @@ def _recovered(qp: dict[str, Any]) -> dict[str, int]:
     return dict(zip(_RECOVERY_COLUMNS, counts, strict=True))
 
 
+def storm_table(result: RunResult) -> NotedTable:
+    """Return what watchdogs took for storms, and what it was."""
+    table = _table("Watchdog", left=("port", "prio"), right=("detected", "restored", "dropped"))
+    table.add_column("what it was", overflow="fold", ratio=1)
+    for storm in result.watchdog[:STORM_ROWS]:
+        restored = "-" if storm.restored_ns is None else format_ns(storm.restored_ns)
+        cells = (format_ns(storm.detected_ns), restored, _count(storm.dropped))
+        table.add_row(Text(storm.port), str(storm.priority), *cells, Text(storm.explanation))
+    omitted = len(result.watchdog) - STORM_ROWS
+    return NotedTable(table if result.watchdog else None, f"{omitted} more in run.json" if omitted > 0 else "")
+
+
 def impairment_table(result: RunResult) -> NotedTable:
     """Return what changed on links, and when it was asked for and took place."""
     table = _table("Impairments", left=("from", "to", "change", "by"), right=("asked", "took place"))
@@ -244,6 +258,8 @@ def impairment_text(key: str, value: Any) -> str:
         return "up" if value else "down"
     if key == "drain":
         return "draining" if value else "not draining"
+    if key == "storm":
+        return storm_text(value)
     if value is None:
         return "no loss"
     if value["kind"] == "bernoulli":
@@ -251,6 +267,14 @@ def impairment_text(key: str, value: Any) -> str:
     if value["kind"] == "codewords":
         return f"{value['per_second']:.3g} bad codewords/s"
     return f"bursts: enter {value['enter']:.3g}, leave {value['leave']:.3g}"
+
+
+def storm_text(storm: dict[str, Any] | None) -> str:
+    """Write what a host asks for without need."""
+    if storm is None:
+        return "no storm"
+    share = f" for {format_ns(storm['on_ns'])} of every {format_ns(storm['period_ns'])}" if "on_ns" in storm else ""
+    return f"storm on priority {', '.join(map(str, storm['priorities']))}{share}"
 
 
 def _has_something_to_say(counters: PriorityCounters) -> bool:

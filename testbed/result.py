@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError
 from testbed.execution import Outcome
-from testbed.observed import Deadlock, Observed, Watermarks, deadlocks_of, losses_of
+from testbed.observed import Deadlock, Observed, StormFound, Watermarks, deadlocks_of, losses_of
 
 FILE_NAME = "run.json"
 
@@ -162,6 +162,7 @@ class RunResult(_Model):
     flows: list[Flow]
     ports: dict[str, PortCounters]
     pools: dict[str, Watermarks] = Field(default_factory=dict)
+    watchdog: list[StormFound] = Field(default_factory=list)
     qps: list[dict[str, Any]]
     drops: TotalDrops
     deadlocks: list[Deadlock] = Field(default_factory=list)
@@ -279,6 +280,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         flows=[Flow.model_validate(flow) for flow in outcome.flows],
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
         pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},
+        watchdog=[StormFound.model_validate(row) for row in outcome.storms],
         qps=report["qps"],
         drops=TotalDrops.model_validate(report["drops"]),
         deadlocks=deadlocks_of(report, outcome.start_ps),

@@ -20,6 +20,7 @@ from testbed import lab_checks, models
 from testbed.errors import TopologyError, nearest
 from testbed.models import AUTO, FileModel, Priorities, Size, SizeOrAuto
 from testbed.units import format_size
+from testbed.watchdog import SwitchedWatchdog, Watchdog
 from testbed.yaml_source import KeyPath, Source, read_yaml
 
 CATALOGUE = Path(__file__).parent / "data" / "switches.yaml"
@@ -97,6 +98,7 @@ class SwitchSettings(FileModel):
     cell: PositiveSize | None = None
     pool: PositiveSizeOrAuto | None = None
     headroom_pool: Size | None = None
+    watchdog: SwitchedWatchdog | None = None
 
 
 class NamedSwitchSettings(SwitchSettings):
@@ -242,6 +244,7 @@ def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
         "lossy_alpha_log2": merged.get("lossy_alpha"),
         "lossy_reserve_bytes": merged.get("lossy_reserve", 0),
         "lossy_pool_bytes": merged.get("lossy_pool", 0),
+        "watchdog": Watchdog.model_construct(**merged["watchdog"]) if "watchdog" in merged else None,
         "xoff_bytes": given(thresholds.get("xoff")),
         "xon_bytes": given(thresholds.get("xon")),
         "headroom_bytes": given(thresholds.get("headroom")),

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed.errors import ExperimentError, Fault
+from testbed.errors import ExperimentError, Fault, nearest
 from testbed.execution import LIMIT_PS
 from testbed.experiment import Experiment
-from testbed.impairments import LOSSES, Flap, Ramp, TimelineEntry, TracePoint
+from testbed.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
 from testbed.link_state import (
     Asked,
     SettingError,
@@ -75,13 +75,13 @@ def expand(lab: Lab, experiment: Experiment) -> list[Json]:
     for number, entry in enumerate(experiment.timeline):
         faults += _outside(experiment, number, entry, limit_ps)
         try:
-            link, way_out = find_port(lab, entry.link)
+            link, way_out = find_port(lab, entry.link or _port_of(lab, entry.node or ""))
         except SettingError as error:
-            faults.append(experiment.fault(("timeline", number, "link"), str(error)))
+            faults.append(experiment.fault(("timeline", number, error.key), str(error)))
             continue
-        laid = list(_spans(number, entry))
+        laid = list(_spans(number, entry, experiment.lossless.priority))
         total += len(laid)
-        for way in ways_of(way_out, entry.direction):
+        for way in ways_of(way_out, "out" if entry.storm else entry.direction):
             spans[link, way] += laid
     if total > MAX_SPANS:
         raise ExperimentError([experiment.fault(("timeline",), f"more than {MAX_SPANS} steps")])
@@ -109,10 +109,22 @@ def _outside(experiment: Experiment, number: int, entry: TimelineEntry, limit_ps
             return
 
 
-def _spans(number: int, entry: TimelineEntry) -> Iterator[_Span]:
+def _port_of(lab: Lab, node: str) -> str:
+    """Return the port of a host; raise SettingError if there is no such host."""
+    names = [host.name for host in lab.hosts]
+    if node not in names:
+        raise SettingError("node", f'no host is called "{node}"{nearest(node, names)}')
+    return f"{node}:{lab.ports[node][0]}"
+
+
+def _spans(number: int, entry: TimelineEntry, priority: int) -> Iterator[_Span]:
     """Yield what an entry lays: plain settings first, so that steps of the same moment lie on top of them."""
     end = None if entry.for_ is None else entry.at + entry.for_
+    if entry.storm is not None:
+        yield _Span(entry.at, end, number, "storm", _storm(entry.storm, priority))
     impair = entry.impair
+    if impair is None:
+        return
     for name, value in asked_of(impair).items():
         yield _Span(entry.at, end, number, name, value)
     steps: list[tuple[int, int | None, str, Any]] = []
@@ -125,6 +137,14 @@ def _spans(number: int, entry: TimelineEntry) -> Iterator[_Span]:
     for start, stop, name, value in steps:
         if end is None or start < end:
             yield _Span(start, end if stop is None or (end is not None and stop > end) else stop, number, name, value)
+
+
+def _storm(storm: Storm, priority: int) -> Json:
+    """Return a storm as the data plane has it."""
+    plan: Json = {"priorities": list(storm.priorities or (priority,)), "quanta": storm.quanta}
+    if storm.period is not None:
+        plan |= {"period_ps": storm.period, "on_ps": storm.on_ps(storm.period)}
+    return plan
 
 
 def _ramp(at: int, ramp: Ramp, over: int, burst: float | None) -> Iterator[tuple[int, int | None, str, Any]]:
@@ -194,6 +214,8 @@ def _changes(
 def _misfit(experiment: Experiment, number: int, error: SettingError) -> Fault:
     """Blame the setting if the entry has it as such, else the ramp or trace that came to it."""
     impair = experiment.timeline[number].impair
+    if impair is None:
+        return experiment.fault(("timeline", number, "storm"), str(error))
     plain = getattr(impair, error.key.replace("-", "_"), None) is not None
     inner = next((name for name in ("ramp", "trace") if getattr(impair, name) is not None), None)
     path = (error.key,) if plain or inner is None else (inner, error.key) if inner == "ramp" else (inner,)
@@ -251,11 +273,18 @@ def _row(lab: Lab, change: Mapping[str, Any], asked_ps: int, at_ps: int | None) 
 def described(state: Mapping[str, Any]) -> Json:
     """Return the settings in a change or a state as run.json has them."""
     names = {"delay_ps": "delay_ns", "jitter_ps": "jitter_ns", "loss_process": "loss"}
+    if state.get("storm"):
+        state = {**state, "storm": described_storm(state["storm"])}
     return {
         names.get(key, key): state[key] / 1000 if key.endswith("_ps") else state[key]
-        for key in ("delay_ps", "jitter_ps", "loss_process", "rate_bps", "up", "drain")
+        for key in ("delay_ps", "jitter_ps", "loss_process", "rate_bps", "up", "drain", "storm")
         if key in state
     }
+
+
+def described_storm(storm: Json) -> Json:
+    """Return a storm as run.json has it."""
+    return {key.replace("_ps", "_ns"): value / 1000 if key.endswith("_ps") else value for key, value in storm.items()}
 
 
 def never_reached(experiment: Experiment, rows: Sequence[Json]) -> list[Fault]:

@@ -28,6 +28,7 @@ from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.paths import Policy, Stated
 from testbed.profiles import Catalogue, Profile, load_catalogue
 from testbed.switch_settings import Layer, switch_figures
+from testbed.watchdog import Watchdog
 from testbed.yaml_source import Source, read_yaml
 
 DEFAULT_RATE_BPS = 100 * 10**9
@@ -69,6 +70,7 @@ class Switch(Resolved):
     lossy_alpha_log2: int | None = None
     lossy_reserve_bytes: int = 0
     lossy_pool_bytes: int = 0
+    watchdog: Watchdog | None = None
     container: Container = Container(image=DEFAULT_IMAGES["switch"])
 
 

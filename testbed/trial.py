@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 import traffic
-from testbed import deadlock, expectations, result, timeline
+from testbed import deadlock, expectations, result, storms, timeline
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
@@ -114,6 +114,7 @@ class Trial:
         outcome.impairments = timeline.log(
             self.lab, self.changes, outcome.report, outcome.start_ps or 0, outcome.end_ps
         )
+        outcome.storms = list(storms.explain(self.plan, outcome.report, outcome.impairments, outcome.start_ps or 0))
         if not outcome.complete and not outcome.interrupted:
             outcome.reasons += timeline.cut_off(self.lab, outcome.impairments)
         return outcome

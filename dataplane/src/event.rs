@@ -57,6 +57,16 @@ pub enum Event {
         port: u16,
         credit: Credit,
     },
+    /// The watchdog takes the pauses of a priority for a storm and heeds them no longer.
+    StormDetected {
+        port: u16,
+        priority: Priority,
+    },
+    /// It heeds them again.
+    StormOver {
+        port: u16,
+        priority: Priority,
+    },
     /// A NIC passed a data packet of its connection number `qp` up to the verbs layer.
     Accepted {
         qp: u32,

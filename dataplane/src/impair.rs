@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::loss::ProcessPlan;
+use crate::nic::storm::StormPlan;
 use crate::plan::PlanError;
 use crate::units::Time;
 
@@ -32,10 +33,13 @@ pub struct Change {
     /// The sending port starts nothing new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<bool>,
+    /// The sending port, of a host, asks for pauses without need. `Some(None)`: no more.
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub storm: Option<Option<StormPlan>>,
 }
 
 /// Tell a key that says null from one that is not there.
-fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<ProcessPlan>>, D::Error> {
+fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -103,6 +107,9 @@ pub fn parse_changes(json: &str, links: usize) -> Result<Vec<Change>, PlanError>
         }
         if let Some(Some(what)) = change.loss_process.as_ref().map(|plan| plan.as_ref().and_then(ProcessPlan::fault)) {
             return fault(what);
+        }
+        if let Some(what) = change.storm.as_ref().and_then(|plan| plan.as_ref().and_then(StormPlan::fault)) {
+            return fault(what.into());
         }
     }
     Ok(changes)

@@ -20,6 +20,7 @@ pub mod port;
 #[cfg(feature = "extension-module")]
 mod python;
 pub mod report;
+mod storms;
 pub mod switch;
 pub mod timers;
 pub mod units;

@@ -63,7 +63,8 @@ impl PauseSender {
     }
 }
 
-fn pause_frame(class_enable: u8, quanta: u16) -> Frame {
+/// A frame that asks to pause the enabled priorities for so many quanta each.
+pub fn pause_frame(class_enable: u8, quanta: u16) -> Frame {
     let mut times = [0; PRIORITIES];
     for (priority, time) in times.iter_mut().enumerate() {
         if class_enable & (1 << priority) != 0 {

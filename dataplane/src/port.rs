@@ -1,6 +1,7 @@
 //! One egress port: queues by priority, strict and DWRR scheduling, PFC pause timers, serialisation at line rate. Used by switch and NIC.
 
 mod credits;
+mod mitigation;
 
 use std::collections::VecDeque;
 
@@ -94,6 +95,8 @@ pub struct Port {
     pauses: [Pause; PRIORITIES],
     deficits: [i64; PRIORITIES],
     turn: usize,
+    /// Bits of the priorities whose pauses are not heeded.
+    deaf: u8,
     /// Nothing new may start, whatever waits.
     held: bool,
     busy_until: Time,
@@ -114,6 +117,7 @@ impl Port {
             pauses: Default::default(),
             deficits: [0; PRIORITIES],
             turn: 0,
+            deaf: 0,
             held: false,
             busy_until: Time::ZERO,
             credits: None,
@@ -171,10 +175,12 @@ impl Port {
             if pfc.class_enable & (1 << priority) == 0 {
                 continue;
             }
-            let span = self.config.rate.quanta(pfc.quanta[priority]);
-            self.pauses[priority].update(span, self.config.response, now);
             self.counters[priority].pause_rx += 1;
-            self.pausable |= 1 << priority;
+            if self.deaf & (1 << priority) == 0 {
+                let span = self.config.rate.quanta(pfc.quanta[priority]);
+                self.pauses[priority].update(span, self.config.response, now);
+                self.pausable |= 1 << priority;
+            }
         }
     }
 

@@ -73,6 +73,7 @@ impl Emulation {
             "flows": self.flows(&flows),
             "ports": self.ports(),
             "pools": self.pools(),
+            "watchdog": self.storms(),
             "qps": self.qps(),
             "conservation": tally(&totals.packets, self.fabric.in_flight(true)),
             "kernel_frames": tally(&totals.kernel_frames, self.fabric.in_flight(false)),

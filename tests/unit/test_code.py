@@ -68,6 +68,8 @@ PURE_MODULES = [
     "routing",
     "thresholds",
     "lossy_queues",
+    "watchdog",
+    "storms",
     "plan",
     "workload",
     "observed",

@@ -19,6 +19,8 @@ FIDELITY = {
     "overflow": 0,
 }
 
+STUCK = {"at_ns": 5e6, "cured_ns": None, "ports": ["s1:eth1", "s2:eth1"], "priority": 3}
+
 
 def measured(time_us: float, algbw: float, busbw: float, wrong: int | None = 0) -> dict[str, Any]:
     return {"time_us": time_us, "algbw_gbytes_per_s": algbw, "busbw_gbytes_per_s": busbw, "wrong": wrong}
@@ -186,7 +188,7 @@ def test_a_quiet_run_has_no_empty_tables() -> None:
     [
         ({}, True, "PASSED: lossless, payload not compared, trusted"),
         ({"fidelity": None}, True, "UNTRUSTED: lossless, payload not compared, not trusted"),
-        ({"deadlock": True}, True, "FAILED: lossless, payload not compared, trusted, deadlock"),
+        ({"deadlocks": [STUCK]}, True, "FAILED: lossless, payload not compared, trusted, deadlock"),
         ({}, False, "FAILED: lossless, not complete, trusted"),
     ],
 )

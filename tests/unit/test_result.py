@@ -93,7 +93,7 @@ def test_the_document_has_the_promised_keys() -> None:
     document = json.loads(assemble(FACTS, outcome()).to_json())
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
-        "flows", "ports", "pools", "qps", "drops", "deadlocks", "impairments", "fidelity", "energy", "buffer_dependencies",
+        "flows", "ports", "pools", "watchdog", "qps", "drops", "deadlocks", "impairments", "fidelity", "energy", "buffer_dependencies",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
     assert set(document["verdict"]) >= {"lossless", "trusted", "correct", "deadlock", "passed", "reasons"}

@@ -20,7 +20,7 @@ use crate::plan::{FlowControl, NodePlan, Plan, PlanError};
 use crate::units::Time;
 use crate::watch::Watch;
 
-use nodes::{node, rate};
+use nodes::{node, rate, shortest_detection};
 use progress::Looks;
 pub use progress::Progress;
 
@@ -47,9 +47,10 @@ impl Emulation {
     pub fn new(json: &str) -> Result<Emulation, PlanError> {
         let plan = Plan::parse(json)?;
         let codec = Arc::new(Codec::new(&plan)?);
+        let detection = shortest_detection(&plan);
         let watched = |plan: &NodePlan| {
             let ports = plan.ports().iter().map(|port| Ok((rate(port)?, Time::from_ps(port.response_ps))));
-            Ok((plan.name().to_owned(), node(plan)?, Watch::new(ports.collect::<Result<_, PlanError>>()?)))
+            Ok((plan.name().to_owned(), node(plan, detection)?, Watch::new(ports.collect::<Result<_, PlanError>>()?)))
         };
         let mut nodes = plan.nodes.iter().map(watched).collect::<Result<Vec<_>, PlanError>>()?;
         let mut directions = Vec::new();

@@ -3,7 +3,7 @@
 use crate::fabric::Node;
 use crate::frame::Station;
 use crate::nic::Nic;
-use crate::plan::{HostPlan, NodePlan, PlanError, PortPlan, SwitchPlan};
+use crate::plan::{HostPlan, NodePlan, Plan, PlanError, PortPlan, SwitchPlan};
 use crate::port::PortConfig;
 use crate::switch::buffer::{Buffer, BufferConfig};
 use crate::switch::defects::Defects;
@@ -11,6 +11,7 @@ use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
 use crate::switch::group::{GroupConfig, Threshold};
 use crate::switch::queue::{Limit, LossyConfig};
+use crate::switch::watchdog::WatchdogConfig;
 use crate::switch::Switch;
 use crate::units::{Rate, Time};
 
@@ -22,10 +23,27 @@ fn port(plan: &PortPlan) -> Result<PortConfig, PlanError> {
     Ok(PortConfig { rate: rate(plan)?, response: Time::from_ps(plan.response_ps), weights: plan.weights })
 }
 
-pub(super) fn node(plan: &NodePlan) -> Result<Node, PlanError> {
+/// The shortest time after which a watchdog of the plan takes a pause for a storm, if it has watchdogs.
+pub(super) fn shortest_detection(plan: &Plan) -> Option<Time> {
+    let watchdog = |node: &NodePlan| match node {
+        NodePlan::Switch(switch) => switch.watchdog,
+        NodePlan::Host(_) => None,
+    };
+    plan.nodes.iter().filter_map(watchdog).map(|watchdog| Time::from_ps(watchdog.detection_ps)).min()
+}
+
+/// `detection`: pauses that come near it may have to be explained.
+pub(super) fn node(plan: &NodePlan, detection: Option<Time>) -> Result<Node, PlanError> {
     match plan {
         NodePlan::Host(host) => host_node(host),
-        NodePlan::Switch(switch) => switch_node(switch),
+        NodePlan::Switch(switch) => {
+            let switch = switch_node(switch)?;
+            let switch = match detection {
+                Some(detection) => switch.with_long_pauses(Time::from_ps(detection.ps() / 2)),
+                None => switch,
+            };
+            Ok(Node::Switch(Box::new(switch)))
+        }
     }
 }
 
@@ -34,7 +52,7 @@ fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
     Ok(Node::Host(Box::new(Nic::new(Station(plan.station), port(only)?))))
 }
 
-fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
+fn switch_node(plan: &SwitchPlan) -> Result<Switch, PlanError> {
     let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
     let config = BufferConfig {
         total_bytes: plan.buffer_bytes,
@@ -68,9 +86,14 @@ fn switch_node(plan: &SwitchPlan) -> Result<Node, PlanError> {
     let lossless = plan.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7));
     let dscp_to_priority = <[u8; 64]>::try_from(plan.dscp_to_priority.as_slice())
         .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
-    let switch = Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority)
-        .with_marking(marker, lossless)
-        .with_heeded(if plan.pfc { lossless } else { 0 })
-        .with_defects(Defects::new(&plan.defects));
-    Ok(Node::Switch(Box::new(switch)))
+    let watchdog = plan.watchdog.map(|watchdog| WatchdogConfig {
+        detection: Time::from_ps(watchdog.detection_ps),
+        restoration: Time::from_ps(watchdog.restoration_ps),
+        poll: Time::from_ps(watchdog.poll_ps),
+        action: watchdog.action,
+        priorities: lossless,
+    });
+    let switch = Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority);
+    let switch = switch.with_marking(marker, lossless).with_heeded(if plan.pfc { lossless } else { 0 });
+    Ok(switch.with_watchdog(watchdog).with_defects(Defects::new(&plan.defects)))
 }

@@ -1,6 +1,6 @@
 //! Links that change while a fabric runs.
 
-use super::Fabric;
+use super::{Fabric, Node};
 use crate::event::Cause;
 use crate::frame::Frame;
 use crate::impair::{Change, Logged};
@@ -54,6 +54,9 @@ impl Fabric {
         }
         let rate = change.rate_bps.and_then(Rate::from_bps);
         let site = self.site_mut(node);
+        if let (Some(plan), Node::Host(nic)) = (&change.storm, &mut site.node) {
+            nic.set_storm(plan.as_ref(), now);
+        }
         let state = site.node.port_mut(port);
         if let Some(rate) = rate {
             state.set_rate(rate);

@@ -12,6 +12,7 @@ pub mod requester;
 pub mod responder;
 pub mod schedule;
 mod sending;
+pub mod storm;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -31,12 +32,14 @@ use qp::{Failure, RequesterCounters, Transport};
 use requester::Requester;
 use responder::Responder;
 use schedule::{Action, Schedule};
+use storm::PauseStorm;
 
 const PORT_SLOT: usize = 0;
 const CALC_SLOT: usize = 1;
 const INJECT_SLOT: usize = 2;
+const STORM_SLOT: usize = 3;
 /// From here on two slots a connection: retransmission, and the timers of its rate.
-const QP_SLOTS: usize = 3;
+const QP_SLOTS: usize = 4;
 /// ECT(0): the transport understands congestion marks.
 const ECN_CAPABLE: u8 = 2;
 
@@ -106,6 +109,8 @@ pub struct Nic {
     running: bool,
     /// What a tester puts on the link, if there is one.
     injector: Option<Box<Injector>>,
+    /// The pauses that it asks for without need, if it does.
+    storm: Option<Box<PauseStorm>>,
 }
 
 impl Nic {
@@ -127,6 +132,7 @@ impl Nic {
             events: VecDeque::new(),
             running: false,
             injector: None,
+            storm: None,
         }
     }
 
@@ -159,6 +165,7 @@ impl Nic {
         self.by_qpn = self.qps.iter().enumerate().map(|(index, qp)| (qp.config.qpn, index)).collect();
         self.by_qpn.sort_unstable();
         self.timers = Timers::new(QP_SLOTS + 2 * self.qps.len());
+        self.arm_storm();
         self.active.clear();
         self.priority = rank.priority;
         self.dscp = rank.dscp;
@@ -175,6 +182,7 @@ impl Nic {
         self.by_qpn.clear();
         self.active.clear();
         self.timers = Timers::new(QP_SLOTS);
+        self.arm_storm();
         self.schedule = Schedule::default();
         self.memory = Memory::default();
         self.running = false;
@@ -241,6 +249,7 @@ impl Nic {
         while let Some(slot) = self.timers.pop(now) {
             match slot {
                 PORT_SLOT | INJECT_SLOT => {}
+                STORM_SLOT => self.rage(now),
                 CALC_SLOT => {
                     self.schedule.wake(now);
                     self.run_schedule(now);

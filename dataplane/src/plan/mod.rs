@@ -8,6 +8,7 @@ use crate::credit::Grant;
 use crate::loss::ProcessPlan;
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
+use crate::switch::watchdog::Action;
 
 /// Why a plan or workload cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -97,10 +98,22 @@ pub struct SwitchPlan {
     /// What the switch does wrong on purpose.
     #[serde(default)]
     pub defects: Vec<Defect>,
+    /// What is done about priorities that are paused for too long.
+    #[serde(default)]
+    pub watchdog: Option<WatchdogPlan>,
     pub hash_seed: u64,
     pub dscp_to_priority: Vec<u8>,
     pub priority_groups: Vec<PriorityGroupPlan>,
     pub routes: Vec<Vec<u16>>,
+}
+
+#[derive(Copy, Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchdogPlan {
+    pub detection_ps: u64,
+    pub restoration_ps: u64,
+    pub poll_ps: u64,
+    pub action: Action,
 }
 
 #[derive(Debug, Deserialize)]
@@ -287,6 +300,8 @@ impl Plan {
         require(fit, || format!("{name}: the pool or the reserves of lossy queues exceed the buffer"))?;
         let fault = switch.ecn.as_ref().and_then(EcnConfig::fault);
         require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))?;
+        let polls = switch.watchdog.is_none_or(|watchdog| watchdog.poll_ps > 0);
+        require(polls, || format!("{name}: a watchdog that polls every 0 ps"))?;
         for group in &switch.priority_groups {
             let known = usize::from(group.port) < ports && group.priority < 8;
             require(known, || format!("{name}: priority group of port {}, priority {}", group.port, group.priority))?;

@@ -7,8 +7,10 @@ pub mod defects;
 pub mod ecn;
 pub mod forward;
 pub mod group;
+pub mod long_pauses;
 pub mod pool;
 pub mod queue;
+pub mod watchdog;
 
 use std::collections::VecDeque;
 
@@ -25,6 +27,8 @@ use buffer::{Buffer, Demand, Place};
 use defects::{Defect, Defects};
 use ecn::Marker;
 use forward::Table;
+use long_pauses::LongPauses;
+use watchdog::Watchdog;
 
 /// A switch as a pure state machine with the five verbs. Drivers call, after each verb that takes a time, `poll_event` until it
 /// returns `None`, then `poll_transmit` likewise, then `poll_timeout`.
@@ -42,7 +46,10 @@ pub struct Switch {
     /// Marks frames of these priorities (bits) as they leave.
     marker: Option<Marker>,
     marked: u8,
-    /// Slots 0..n wake port i; slots n..2n refresh the pauses of port i.
+    /// What asks for a look at the ports now and then, and the record by which its findings can be judged.
+    watchdog: Option<Box<Watchdog>>,
+    long_pauses: Option<Box<LongPauses>>,
+    /// Slots 0..n wake port i; slots n..2n refresh the pauses of port i; slot 2n is the watchdog's.
     timers: Timers,
     /// Ports that may have something to send now.
     ready: Vec<u16>,
@@ -59,7 +66,7 @@ impl Switch {
     ) -> Switch {
         Switch {
             senders: ports.iter().map(|port| PauseSender::new(port.rate)).collect(),
-            timers: Timers::new(2 * ports.len()),
+            timers: Timers::new(2 * ports.len() + 1),
             ports: ports.into_iter().map(Port::new).collect(),
             buffer,
             table,
@@ -69,6 +76,8 @@ impl Switch {
             dscp_to_priority,
             marker: None,
             marked: 0,
+            watchdog: None,
+            long_pauses: None,
             ready: Vec::new(),
             events: VecDeque::new(),
         }
@@ -135,6 +144,9 @@ impl Switch {
         let Some(egress) = self.table.lookup(&frame) else {
             return self.drop_frame(&frame, Cause::Unroutable);
         };
+        if self.watchdog.as_ref().is_some_and(|watchdog| watchdog.discards(egress, priority)) {
+            return self.discard(egress, &frame);
+        }
         match self.buffer.admit(Place { ingress: port, egress, priority }, bytes) {
             Ok(demand) => self.answer(port, priority, demand, now),
             Err(cause) => return self.drop_frame(&frame, cause),
@@ -171,6 +183,7 @@ impl Switch {
         at.pause(&pfc, now);
         at.ignore_pause(said.class_enable & !pfc.class_enable);
         self.events.push_back(Event::PauseReceived { port, pfc });
+        self.guard(port, &pfc, now);
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
@@ -178,8 +191,10 @@ impl Switch {
         while let Some(slot) = self.timers.pop(now) {
             if slot < ports {
                 self.ready.push(slot as u16);
-            } else {
+            } else if slot < 2 * ports {
                 self.refresh(slot - ports, now);
+            } else {
+                self.look(now);
             }
         }
     }
@@ -240,6 +255,9 @@ impl Switch {
         let sender = &mut self.senders[usize::from(port)];
         let frame = if demand == Demand::Xoff { sender.xoff(priority) } else { sender.xon(priority) };
         let Some(frame) = frame else { return };
+        if let Some(pauses) = &mut self.long_pauses {
+            pauses.note(demand, (port, priority), &self.ports, &self.buffer, now);
+        }
         let refresh = self.ports.len() + usize::from(port);
         if demand == Demand::Xoff && sender.holds_one() {
             self.timers.set(refresh, now + sender.refresh_every());
@@ -281,7 +299,15 @@ impl Switch {
     }
 
     fn drop_frame(&mut self, frame: &Frame, cause: Cause) {
-        let (port, priority, packet) = (frame.ingress, frame.priority, frame.is_packet());
+        self.drop_at(frame.ingress, frame, cause);
+    }
+
+    /// Lose a frame, and count that at `port`.
+    fn drop_at(&mut self, port: u16, frame: &Frame, cause: Cause) {
+        let (priority, packet) = (frame.priority, frame.is_packet());
+        if let Some(pauses) = &mut self.long_pauses {
+            pauses.drop_bytes((frame.ingress, priority), u64::from(frame.buffer_bytes()));
+        }
         let counters = &mut self.ports[usize::from(port)].counters[usize::from(priority & 7)];
         counters.drops[cause as usize] += 1;
         self.events.push_back(Event::Dropped { port, priority, cause, packet });

@@ -58,6 +58,8 @@ struct WatchedPort {
     paused: bool,
     /// Where the link runs credits.
     credits: Option<Box<Ledger>>,
+    /// Bits of the priorities whose pauses the watchdog lets nobody heed.
+    deaf: u8,
     /// Frames that the link behind the port lost, by priority: corrupted, and because it was down.
     lost: [u64; PRIORITIES],
     cut: [u64; PRIORITIES],
@@ -95,6 +97,7 @@ impl Watch {
             windows: Default::default(),
             paused: false,
             credits: None,
+            deaf: 0,
             lost: [0; PRIORITIES],
             cut: [0; PRIORITIES],
         };
@@ -216,6 +219,8 @@ impl Watch {
                     ledger.update(&credit);
                 }
             }
+            Event::StormDetected { port, priority } => self.storm(port, priority, true, now),
+            Event::StormOver { port, priority } => self.storm(port, priority, false, now),
             Event::Accepted { qp, psn } => self.accepted(qp, psn, now),
             Event::SendPosted { qpn, message, bytes } => {
                 self.posted.push(Sighting { qpn, message, bytes, at: now });
@@ -249,7 +254,7 @@ impl Watch {
     fn pause(&mut self, port: u16, pfc: &Pfc, now: Time) {
         let watched = &mut self.ports[usize::from(port)];
         for (priority, window) in watched.windows.iter_mut().enumerate() {
-            if pfc.class_enable & (1 << priority) == 0 {
+            if pfc.class_enable & !watched.deaf & (1 << priority) == 0 {
                 continue;
             }
             let until = now + watched.rate.quanta(pfc.quanta[priority]);
@@ -262,6 +267,18 @@ impl Watch {
             }
         }
         watched.paused = watched.windows.iter().any(|window| now < window.until);
+    }
+
+    /// A watchdog decides that pauses do not hold, or hold again.
+    fn storm(&mut self, port: u16, priority: Priority, begins: bool, now: Time) {
+        let watched = &mut self.ports[usize::from(port)];
+        if begins {
+            watched.deaf |= 1 << priority;
+            watched.windows[usize::from(priority & 7)].until = now;
+        } else {
+            watched.deaf &= !(1 << priority);
+        }
+        self.note(now, 0x30 | u64::from(begins) << 8 | u64::from(priority) << 16 | u64::from(port) << 24);
     }
 
     fn violate(&mut self, at: Time, text: String) {

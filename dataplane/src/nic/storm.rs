@@ -1,0 +1,112 @@
+//! A host that asks for pauses although nothing of it is full: unbroken, or for a share of every period.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Nic, STORM_SLOT};
+use crate::frame::PRIORITIES;
+use crate::pause::pause_frame;
+use crate::port::Port;
+use crate::units::Time;
+
+/// What a host is made to ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StormPlan {
+    pub priorities: Vec<u8>,
+    /// The time that each PAUSE frame asks for. It is renewed when half of it has passed.
+    pub quanta: u16,
+    /// Paused for the first `on_ps` of every `period_ps`, then let go; `None`: without a break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_ps: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_ps: Option<u64>,
+}
+
+impl StormPlan {
+    /// What is wrong with it, if anything.
+    pub fn fault(&self) -> Option<&'static str> {
+        let known = !self.priorities.is_empty() && self.priorities.iter().all(|p| usize::from(*p) < PRIORITIES);
+        let share = match (self.period_ps, self.on_ps) {
+            (None, None) => true,
+            (Some(period), Some(on)) => 0 < on && on < period,
+            _ => false,
+        };
+        match (known, self.quanta > 0, share) {
+            (false, ..) => Some("a storm of no or unknown priorities"),
+            (_, false, _) => Some("a storm of 0 quanta"),
+            (.., false) => Some("a storm is on for a part of its period"),
+            _ => None,
+        }
+    }
+}
+
+/// A storm under way.
+#[derive(Debug)]
+pub struct PauseStorm {
+    class_enable: u8,
+    quanta: u16,
+    period: Option<(Time, Time)>,
+    /// When the present period began.
+    began: Time,
+    /// When the next PAUSE frame is due.
+    next: Time,
+}
+
+impl PauseStorm {
+    fn new(plan: &StormPlan, now: Time) -> PauseStorm {
+        PauseStorm {
+            class_enable: plan.priorities.iter().fold(0, |bits, priority| bits | 1 << (priority & 7)),
+            quanta: plan.quanta,
+            period: plan.period_ps.zip(plan.on_ps).map(|(period, on)| (Time::from_ps(period), Time::from_ps(on))),
+            began: now,
+            next: now,
+        }
+    }
+
+    /// Have `port` say what is due.
+    fn speak(&mut self, port: &mut Port, now: Time) {
+        while self.next <= now {
+            let renew = self.next + Time::from_ps((port.rate().quanta(self.quanta).ps() / 2).max(1));
+            let (quanta, next) = match self.period {
+                None => (self.quanta, renew),
+                Some((_, on)) if self.next < self.began + on => (self.quanta, renew.min(self.began + on)),
+                Some((period, _)) => {
+                    self.began += period;
+                    (0, self.began)
+                }
+            };
+            self.next = next;
+            send(port, self.class_enable, quanta);
+        }
+    }
+}
+
+fn send(port: &mut Port, class_enable: u8, quanta: u16) {
+    for priority in (0..PRIORITIES).filter(|priority| class_enable & (1 << priority) != 0) {
+        port.counters[priority].pause_tx += 1;
+    }
+    port.enqueue_control(pause_frame(class_enable, quanta));
+}
+
+impl Nic {
+    /// Begin a storm in place of the last one, or end it: then what it held is let go. To be polled afterwards.
+    pub fn set_storm(&mut self, plan: Option<&StormPlan>, now: Time) {
+        if let Some(storm) = self.storm.take() {
+            send(&mut self.port, storm.class_enable, 0);
+        }
+        self.storm = plan.map(|plan| Box::new(PauseStorm::new(plan, now)));
+        self.rage(now);
+    }
+
+    /// Say what the storm says at `now`.
+    pub(super) fn rage(&mut self, now: Time) {
+        if let Some(storm) = &mut self.storm {
+            storm.speak(&mut self.port, now);
+        }
+        self.arm_storm();
+    }
+
+    pub(super) fn arm_storm(&mut self) {
+        self.timers.set(STORM_SLOT, self.storm.as_ref().map_or(Time::NEVER, |storm| storm.next));
+    }
+}

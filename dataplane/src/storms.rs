@@ -1,0 +1,63 @@
+//! What watchdogs found, with what the node behind each stormed port was doing at the time: for the report.
+
+use serde_json::{json, Value};
+
+use crate::build::Emulation;
+use crate::fabric::Node;
+use crate::switch::long_pauses::LongPause;
+use crate::switch::watchdog::{Storm, Watchdog};
+use crate::units::Time;
+
+impl Emulation {
+    /// All storms that watchdogs detected, by switch and then in the order of detection.
+    pub(crate) fn storms(&self) -> Value {
+        let mut rows = Vec::new();
+        for (node, state) in self.fabric.nodes().enumerate() {
+            let Node::Switch(switch) = state else { continue };
+            let Some(watchdog) = switch.watchdog() else { continue };
+            rows.extend(watchdog.storms().iter().map(|storm| self.storm(node, watchdog, storm)));
+        }
+        Value::Array(rows)
+    }
+
+    fn storm(&self, node: usize, watchdog: &Watchdog, storm: &Storm) -> Value {
+        let peer = self.peer(node, storm.port);
+        json!({
+            "port": self.port_name(node, storm.port),
+            "priority": storm.priority,
+            "action": watchdog.config().action,
+            "paused_since_ps": storm.paused_since.ps(),
+            "detected_ps": storm.detected.ps(),
+            "restored_ps": storm.restored.map(Time::ps),
+            "dropped": storm.dropped,
+            "peer": peer.map(|(node, port)| self.port_name(node, port)),
+            "peer_pause": peer.and_then(|peer| self.pause_behind(peer, storm)).map(|pause| pause_row(&pause)),
+        })
+    }
+
+    /// The port at the other end of a link.
+    fn peer(&self, node: usize, port: u16) -> Option<(usize, u16)> {
+        let ends = self.plan.links.iter().map(|link| (link.a, link.b));
+        ends.flat_map(|(a, b)| [(a, b), (b, a)]).find(|(end, _)| *end == (node, port)).map(|(_, peer)| peer)
+    }
+
+    /// The pause that a switch asked for, of those that overlap what the watchdog took for a storm the last.
+    fn pause_behind(&self, (node, port): (usize, u16), storm: &Storm) -> Option<LongPause> {
+        let Node::Switch(switch) = self.fabric.node(node) else { return None };
+        let overlaps =
+            |pause: &LongPause| pause.from < storm.detected && pause.to.is_none_or(|to| to >= storm.paused_since);
+        switch.long_pauses(port, storm.priority).into_iter().rfind(overlaps)
+    }
+
+    fn port_name(&self, node: usize, port: u16) -> String {
+        let plan = &self.plan.nodes[node];
+        format!("{}:{}", plan.name(), plan.ports()[usize::from(port)].name)
+    }
+}
+
+fn pause_row(pause: &LongPause) -> Value {
+    json!({
+        "from_ps": pause.from.ps(), "to_ps": pause.to.map(Time::ps), "held_bytes": pause.held_bytes,
+        "came_bytes": pause.came_bytes, "drained_bytes": pause.drained_bytes, "dropped_bytes": pause.dropped_bytes,
+    })
+}

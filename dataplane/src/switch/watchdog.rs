@@ -1,0 +1,235 @@
+//! The watchdog against pause storms, by port and priority, as SONiC switches run it: detection, mitigation, restoration.
+//!
+//! It looks at whole multiples of its poll time. A priority that has been paused without a break for longer than the detection time is
+//! stormed: its pauses are no longer heeded, and with `Action::Drop` its queue is flushed and what comes for it is dropped. So a storm
+//! is noticed more than the detection time after it began, and no more than a poll time later than that. When no pause has been asked
+//! for during the restoration time, all is as before.
+
+use super::buffer::Place;
+use super::long_pauses::{LongPause, LongPauses};
+use super::Switch;
+use crate::event::{Cause, Event};
+use crate::frame::{Frame, Priority, PRIORITIES};
+use crate::port::Port;
+use crate::units::{Rate, Time};
+use crate::wire::pfc::Pfc;
+
+/// What happens to frames of a stormed priority.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Drop,
+    Forward,
+}
+
+#[derive(Copy, Clone, Debug)]
+pub struct WatchdogConfig {
+    pub detection: Time,
+    pub restoration: Time,
+    /// Above zero.
+    pub poll: Time,
+    pub action: Action,
+    /// Bits of the priorities that are watched.
+    pub priorities: u8,
+}
+
+/// A storm as the watchdog saw it.
+#[derive(Clone, Debug)]
+pub struct Storm {
+    pub port: u16,
+    pub priority: Priority,
+    pub paused_since: Time,
+    pub detected: Time,
+    pub restored: Option<Time>,
+    /// Frames of its queue that were flushed, or dropped when they came.
+    pub dropped: u64,
+}
+
+/// What a look found of one priority of a port.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    Stormed { port: u16, priority: Priority },
+    Restored { port: u16, priority: Priority },
+}
+
+#[derive(Debug)]
+pub struct Watchdog {
+    config: WatchdogConfig,
+    /// By port: bits of the stormed priorities.
+    stormed: Vec<u8>,
+    /// By port and priority, while it is stormed: when the last pause asked for is over.
+    quiet_from: Vec<Time>,
+    storms: Vec<Storm>,
+}
+
+impl Watchdog {
+    pub fn new(config: WatchdogConfig, ports: usize) -> Watchdog {
+        let quiet_from = vec![Time::ZERO; ports * PRIORITIES];
+        Watchdog { config, stormed: vec![0; ports], quiet_from, storms: Vec::new() }
+    }
+
+    pub fn config(&self) -> &WatchdogConfig {
+        &self.config
+    }
+
+    pub fn storms(&self) -> &[Storm] {
+        &self.storms
+    }
+
+    /// Whether what comes for this queue is dropped.
+    #[inline]
+    pub fn discards(&self, port: u16, priority: Priority) -> bool {
+        self.config.action == Action::Drop && self.is_stormed(port, priority)
+    }
+
+    #[inline]
+    fn is_stormed(&self, port: u16, priority: Priority) -> bool {
+        self.stormed[usize::from(port)] & (1 << priority) != 0
+    }
+
+    /// A PAUSE frame came in by a port of this rate. True if there is something to look at from now on.
+    pub fn hear(&mut self, port: u16, pfc: &Pfc, rate: Rate, now: Time) -> bool {
+        let stormed = self.stormed[usize::from(port)];
+        for priority in (0..PRIORITIES).filter(|p| pfc.class_enable & stormed & (1 << p) != 0) {
+            self.quiet_from[slot(port, priority as Priority)] = now + rate.quanta(pfc.quanta[priority]);
+        }
+        let asked = |priority: usize| pfc.class_enable & (1 << priority) != 0 && pfc.quanta[priority] > 0;
+        (0..PRIORITIES).any(|priority| self.config.priorities & (1 << priority) != 0 && asked(priority))
+    }
+
+    /// The first look after `now`.
+    pub fn next_look(&self, now: Time) -> Time {
+        let poll = self.config.poll.ps();
+        Time::from_ps((now.ps() / poll + 1).saturating_mul(poll))
+    }
+
+    /// Look at every port. The second answer says whether to look again: something is paused or stormed.
+    pub fn look(&mut self, ports: &[Port], now: Time) -> (Vec<Finding>, bool) {
+        let watched = self.config.priorities;
+        let (mut findings, mut again) = (Vec::new(), false);
+        for (state, port) in ports.iter().zip(0..) {
+            for priority in (0..PRIORITIES as Priority).filter(|p| watched & (1 << p) != 0) {
+                if self.is_stormed(port, priority) {
+                    let quiet = now.since(self.quiet_from[slot(port, priority)]);
+                    if quiet > self.config.restoration {
+                        self.restore(port, priority, now);
+                        findings.push(Finding::Restored { port, priority });
+                    }
+                } else if let Some((since, until)) = state.pause_at(priority, now) {
+                    if now.since(since) > self.config.detection {
+                        self.storm(port, priority, (since, until), now);
+                        findings.push(Finding::Stormed { port, priority });
+                    }
+                    again = true;
+                }
+            }
+            again |= self.stormed[usize::from(port)] != 0;
+        }
+        (findings, again)
+    }
+
+    fn storm(&mut self, port: u16, priority: Priority, (paused_since, until): (Time, Time), now: Time) {
+        self.stormed[usize::from(port)] |= 1 << priority;
+        self.quiet_from[slot(port, priority)] = until;
+        self.storms.push(Storm { port, priority, paused_since, detected: now, restored: None, dropped: 0 });
+    }
+
+    fn restore(&mut self, port: u16, priority: Priority, now: Time) {
+        self.stormed[usize::from(port)] &= !(1 << priority);
+        if let Some(storm) = self.last_storm(port, priority) {
+            storm.restored = Some(now);
+        }
+    }
+
+    /// A frame of a stormed queue was dropped.
+    pub fn count_drop(&mut self, port: u16, priority: Priority) {
+        if let Some(storm) = self.last_storm(port, priority) {
+            storm.dropped += 1;
+        }
+    }
+
+    fn last_storm(&mut self, port: u16, priority: Priority) -> Option<&mut Storm> {
+        self.storms.iter_mut().rfind(|storm| (storm.port, storm.priority) == (port, priority))
+    }
+}
+
+impl Switch {
+    /// Watch the ports.
+    pub fn with_watchdog(mut self, config: Option<WatchdogConfig>) -> Switch {
+        let ports = self.ports.len();
+        self.watchdog = config.map(|config| Box::new(Watchdog::new(config, ports)));
+        self
+    }
+
+    /// Remember the pauses asked of peers that lasted at least so long.
+    pub fn with_long_pauses(mut self, at_least: Time) -> Switch {
+        self.long_pauses = Some(Box::new(LongPauses::new(at_least, self.ports.len())));
+        self
+    }
+
+    pub fn watchdog(&self) -> Option<&Watchdog> {
+        self.watchdog.as_deref()
+    }
+
+    /// The long pauses that this switch asked of the peer behind `port`.
+    pub fn long_pauses(&self, port: u16, priority: Priority) -> Vec<LongPause> {
+        self.long_pauses.as_ref().map_or(Vec::new(), |pauses| pauses.of((port, priority), &self.ports, &self.buffer))
+    }
+
+    /// A PAUSE frame came: be sure that the watchdog looks.
+    pub(super) fn guard(&mut self, port: u16, pfc: &Pfc, now: Time) {
+        let Some(watchdog) = &mut self.watchdog else { return };
+        if watchdog.hear(port, pfc, self.ports[usize::from(port)].rate(), now) {
+            self.timers.set_if_idle(2 * self.ports.len(), watchdog.next_look(now));
+        }
+    }
+
+    /// Look at all ports, act on what is found, and look again if there is reason to.
+    pub(super) fn look(&mut self, now: Time) {
+        let Some(watchdog) = &mut self.watchdog else { return };
+        let (findings, again) = watchdog.look(&self.ports, now);
+        if again {
+            self.timers.set(2 * self.ports.len(), watchdog.next_look(now));
+        }
+        let flushes = watchdog.config.action == Action::Drop;
+        for finding in findings {
+            match finding {
+                Finding::Stormed { port, priority } => {
+                    self.events.push_back(Event::StormDetected { port, priority });
+                    self.ports[usize::from(port)].set_deaf(priority, true, now);
+                    if flushes {
+                        self.flush(port, priority, now);
+                    }
+                    self.ready.push(port);
+                }
+                Finding::Restored { port, priority } => {
+                    self.events.push_back(Event::StormOver { port, priority });
+                    self.ports[usize::from(port)].set_deaf(priority, false, now);
+                }
+            }
+        }
+    }
+
+    /// Drop a frame of a stormed queue of `port`.
+    pub(super) fn discard(&mut self, port: u16, frame: &Frame) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.count_drop(port, frame.priority);
+        }
+        self.drop_at(port, frame, Cause::Watchdog);
+    }
+
+    /// Drop all that waits in a queue.
+    fn flush(&mut self, port: u16, priority: Priority, now: Time) {
+        for frame in self.ports[usize::from(port)].flush(priority) {
+            let place = Place { ingress: frame.ingress, egress: port, priority };
+            // Dropped first: what the record of long pauses must not take for drained.
+            self.discard(port, &frame);
+            let demand = self.buffer.release(place, u64::from(frame.buffer_bytes()));
+            self.answer(frame.ingress, priority, demand, now);
+        }
+    }
+}
+
+fn slot(port: u16, priority: Priority) -> usize {
+    usize::from(port) * PRIORITIES + usize::from(priority & 7)
+}

@@ -1,0 +1,114 @@
+"""What watchdogs took for storms, explained: by what the node behind the port was doing at the time.
+
+A switch whose full buffer drained by itself needed its pause, however long: over distance, a round trip's bytes have to
+leave at whatever rate is there. A switch that nothing left waited for somebody else. A host has no such excuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from testbed.units import format_rate
+
+Json = dict[str, Any]
+PS_PER_NS = 1000
+
+
+def explain(
+    plan: Mapping[str, Any], report: Mapping[str, Any], impairments: Sequence[Json], start_ps: int
+) -> Iterator[Json]:
+    """Yield a row of run.json's `watchdog` for each storm detected from `start_ps` on, times counted from there."""
+    found = [storm for storm in report.get("watchdog", ()) if storm["detected_ps"] >= start_ps]
+    for storm in sorted(found, key=lambda storm: (storm["detected_ps"], storm["port"], storm["priority"])):
+        cause, explanation = _cause(plan, report, impairments, start_ps, found, storm)
+        yield {
+            "port": storm["port"],
+            "priority": storm["priority"],
+            "action": storm["action"],
+            "paused_since_ns": (storm["paused_since_ps"] - start_ps) / PS_PER_NS,
+            "detected_ns": (storm["detected_ps"] - start_ps) / PS_PER_NS,
+            "restored_ns": None if storm["restored_ps"] is None else (storm["restored_ps"] - start_ps) / PS_PER_NS,
+            "dropped": storm["dropped"],
+            "cause": cause,
+            "explanation": explanation,
+        }
+
+
+def _cause(
+    plan: Mapping[str, Any],
+    report: Mapping[str, Any],
+    impairments: Sequence[Json],
+    start_ps: int,
+    found: Sequence[Json],
+    storm: Json,
+) -> tuple[str, str]:
+    peer, pause = storm["peer"], storm["peer_pause"]
+    lasted = _time(storm["detected_ps"] - storm["paused_since_ps"])
+    if peer is None:
+        return "unknown", f"paused for {lasted} until detected; nothing is plugged in"
+    if peer.split(":")[0] in {node["name"] for node in plan["nodes"] if node["kind"] == "host"}:
+        by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
+        reason = f"as {by} had it do" if by else "and a NIC has no buffer of the fabric behind it that would need that"
+        return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
+    if pause is None:
+        return "unknown", f"paused for {lasted} until detected, but {peer} asked for no pause so long: XON may be lost"
+    span_ps = (report["now_ps"] if pause["to_ps"] is None else pause["to_ps"]) - pause["from_ps"]
+    if pause["drained_bytes"] and not pause["dropped_bytes"]:
+        return "long pause", _long_pause(plan, storm, pause, span_ps)
+    return "spread", _spread(found, storm, pause, span_ps)
+
+
+def _asked_for(impairments: Sequence[Json], port: str, at_ns: float) -> str:
+    """Return who asked for the storm that a host's port had on at a time; empty if nobody did."""
+    by = ""
+    for row in impairments:
+        if row["link"] == port and "storm" in row["set"] and row["at_ns"] is not None and row["at_ns"] <= at_ns:
+            by = row["label"] if row["set"]["storm"] is not None else ""
+    return by
+
+
+def _long_pause(plan: Mapping[str, Any], storm: Json, pause: Json, span_ps: int) -> str:
+    rate_bps, round_trip_ps = _link(plan, storm["peer"])
+    drain_bps = pause["drained_bytes"] * 8 * 10**12 // max(1, span_ps)
+    still = " so far" if pause["to_ps"] is None else ""
+    return (
+        f"no storm, but a long pause: {storm['peer']} had {pause['held_bytes']:,} bytes when it said stop, "
+        f"{pause['came_bytes']:,} came after that (a round trip of {_time(round_trip_ps)} at {format_rate(rate_bps)} "
+        f"is {round_trip_ps * rate_bps // (8 * 10**12):,}), and it drained {pause['drained_bytes']:,} by itself at "
+        f"{drain_bps / 1e9:.3g} Gb/s, in {_time(span_ps)}{still}. A detection time above that would have let it be"
+    )
+
+
+def _spread(found: Sequence[Json], storm: Json, pause: Json, span_ps: int) -> str:
+    node = storm["peer"].split(":")[0]
+    others = [
+        other["port"]
+        for other in found
+        if other["port"].split(":")[0] == node
+        and other["priority"] == storm["priority"]
+        and other["paused_since_ps"] <= storm["detected_ps"]
+        and (other["restored_ps"] is None or other["restored_ps"] >= storm["paused_since_ps"])
+    ]
+    see = f"; it was kept from sending at {' and '.join(sorted(set(others)))}" if others else ""
+    return (
+        f"spread from elsewhere: {storm['peer']} held {pause['held_bytes']:,} bytes and let "
+        f"{pause['drained_bytes']:,} leave in {_time(span_ps)}{see}"
+    )
+
+
+def _link(plan: Mapping[str, Any], port: str) -> tuple[int, int]:
+    """Return the rate of a port and the round trip of the link behind it."""
+    names = [f"{node['name']}:{own['name']}" for node in plan["nodes"] for own in node["ports"]]
+    places = [(index, number) for index, node in enumerate(plan["nodes"]) for number in range(len(node["ports"]))]
+    node, number = places[names.index(port)]
+    link = next(link for link in plan["links"] if [node, number] in (link["a"], link["b"]))
+    return plan["nodes"][node]["ports"][number]["rate_bps"], 2 * link["delay_ps"]
+
+
+def _time(time_ps: int) -> str:
+    """Write a time to the eye's precision."""
+    unit, factor = next(
+        (entry for entry in (("s", 10**12), ("ms", 10**9), ("us", 10**6)) if time_ps >= entry[1]), ("ns", 10**3)
+    )
+    return f"{time_ps / factor:.4g} {unit}"
