@@ -34,6 +34,7 @@ from testbed.models import (
     Auto,
     FileModel,
     Flag,
+    FlowControl,
     Name,
     Priority,
     Seed,
@@ -87,6 +88,9 @@ class Lossless(FileModel):
     each port, to see what too little does. `response` is how long a paused port may still
     start frames; `auto` takes it from the rate. An `xon` above the xoff of a port counts as equal to it.
 
+    `flow-control` is that of every link, whatever the lab says: pfc, credit, none (which `pfc: false` says too). `credits`
+    is what each end of a link with credits grants the other, by priority; `auto` is the lab's, or what the link needs.
+
     `ecn` marks what leaves long queues of lossless priorities: a preset or {kmin, kmax, pmax}; null is off. Where many
     senders share a queue, kmin should lie well below what their groups hold before XOFF, or pauses come first.
 
@@ -95,6 +99,8 @@ class Lossless(FileModel):
     """
 
     pfc: Flag = True
+    flow_control: FlowControl | None = None
+    credits: SizeOrAuto = AUTO
     priority: Priority = 3
     headroom: SizeShareOrAuto = AUTO
     xoff: SizeOrAuto = AUTO
@@ -107,6 +113,8 @@ class Lossless(FileModel):
     def _agrees(self) -> Lossless:
         if isinstance(self.xon, int) and isinstance(self.xoff, int) and self.xon > self.xoff:
             raise ValueError(f"xon, {self.xon} bytes, is above xoff, {self.xoff} bytes")
+        if not self.pfc and self.flow_control not in (None, "none"):
+            raise ValueError(f"pfc: false is flow-control: none for every link, not {self.flow_control}")
         return self
 
 

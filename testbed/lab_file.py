@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from testbed.container_settings import ContainerSettings
 from testbed.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
 from testbed.lab_routes import PortNames
-from testbed.models import FileModel, Length, Loss, Mtu, Name, Rate, Time
+from testbed.models import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, SizeOrAuto, Time
 from testbed.ocs import CircuitSwitch
 from testbed.optics import OpticalSettings
 from testbed.paths import Policy
@@ -32,7 +32,8 @@ class HostSettings(FileModel):
 class LinkSettings(OpticalSettings):
     """What a link can be given: its delay, or the length of fibre that the delay follows from, not both.
 
-    A profile gives rate, delay and loss; a delay or a loss given outright wins over it.
+    A profile gives rate, delay and loss; a delay or a loss given outright wins over it. `flow-control` keeps its lossless
+    priorities from losing frames, `credits` is what each end then grants the other, by priority.
     """
 
     rate: Rate | None = None
@@ -41,6 +42,8 @@ class LinkSettings(OpticalSettings):
     loss: Loss | None = None
     medium: Literal["veth", "memory"] | None = None
     mtu: Mtu | None = None
+    flow_control: FlowControl | None = None
+    credits: SizeOrAuto | None = None
 
 
 class Defaults(SwitchSettings, HostSettings, LinkSettings, ContainerSettings):

@@ -96,6 +96,7 @@ def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
+FlowControl = Literal["pfc", "credit", "none"]
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]

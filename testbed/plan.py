@@ -5,11 +5,11 @@ The plan's shape is a contract with the data plane; ARCHITECTURE.md section 3 st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from testbed import addressing, lossy_queues, ocs, watchdog
+from testbed import addressing, credits, lossy_queues, ocs, watchdog
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
 from testbed.endpoints import Endpoint
@@ -100,7 +100,10 @@ class _Compiler:
         self.experiment = experiment
         self.routing = Routing(lab)
         self.node_index = {node.name: index for index, node in enumerate(lab.nodes)}
+        self.nodes = {node.name: node for node in lab.nodes}
         self.host_index = {host.name: index for index, host in enumerate(lab.hosts)}
+        self.late_frames = LATE_FRAMES if experiment.clock == "real" else 0
+        self.packet = experiment.transport.mtu
         # Two addresses for each host, then one for each port of a switch.
         self.next_address = 2 * len(lab.hosts)
         self.response: Mapping[int, int] = {link.rate_bps: self._response(link.rate_bps) for link in lab.links}
@@ -120,7 +123,7 @@ class _Compiler:
             **({"driver": "docker"} if contained else {}),
             "stations": [*self._stations("nic"), *self._stations("kernel")],
             "nodes": [self._node(node) | (_container(node) if contained else {}) for node in self.lab.nodes],
-            "links": [self._link(link) for link in self.lab.links],
+            "links": [self._link(index, link) for index, link in enumerate(self.lab.links)],
         }
 
     def _node(self, node: Host | Switch) -> Plan:
@@ -165,16 +168,15 @@ class _Compiler:
         links = self._links(switch.name)
         first = self.next_address
         self.next_address += len(links)
-        late_frames = LATE_FRAMES if self.experiment.clock == "real" else 0
-        packet = self.experiment.transport.mtu
-        memory = divide_buffer(self.lab.name, switch, links, self.experiment.lossless, late_frames, packet)
+        settings = self.experiment.lossless
+        memory = divide_buffer(self.lab.name, switch, links, settings, self.late_frames, self.packet)
         routes = self.routing.routes(switch.name)
-        marking = self.experiment.lossless.ecn
+        marking = settings.ecn
         return {
             "name": switch.name,
             "kind": "switch",
             "ports": [self._port(name, first + index, link) for index, (name, link) in enumerate(links)],
-            "pfc": self.experiment.lossless.pfc,
+            "pfc": self._pauses(links),
             "lossless": list(switch.lossless),
             "buffer_bytes": memory.buffer_bytes,
             "lossy_queue_bytes": memory.lossy_queue_bytes,
@@ -188,12 +190,17 @@ class _Compiler:
             **({"ecn": marking.plan(min(link.rate_bps for _, link in links))} if marking and links else {}),
         }
 
+    def _pauses(self, links: Sequence[tuple[str, Link]]) -> bool:
+        """Tell whether a switch sends PAUSE frames by any of its ports."""
+        settings = self.experiment.lossless
+        return settings.pfc and (not links or any(credits.flow_control(link, settings) == "pfc" for _, link in links))
+
     def _links(self, node: str) -> list[tuple[str, Link]]:
         """Return the ports of a node with their links, in the order of the plan."""
         ways = self.routing.adjacent[node]
         return [(name, way.link) for name, way in zip(self.lab.ports[node], ways, strict=True)]
 
-    def _link(self, link: Link) -> Plan:
+    def _link(self, index: int, link: Link) -> Plan:
         planned: Plan = {
             "a": self._place(link.a),
             "b": self._place(link.b),
@@ -205,7 +212,29 @@ class _Compiler:
             planned["loss_process"] = [link.loss_process.plan()] * 2
         if not link.carrier:
             planned["carrier"] = False
-        return planned
+        return planned | self._flow_control(index, link)
+
+    def _flow_control(self, index: int, link: Link) -> Plan:
+        """Return the keys of a link that does not run PFC; raise if its credits hold no frame, and so would never carry one."""
+        settings = self.experiment.lossless
+        control = credits.flow_control(link, settings)
+        if control != "credit":
+            return {"flow_control": control} if control != "pfc" else {}
+        ends = (self.nodes[link.a.node], self.nodes[link.b.node])
+        ways = [
+            credits.grants(link, receiver, sender, settings, self.late_frames, self.packet)
+            for sender, receiver in (ends, ends[::-1])
+        ]
+        for grant in (grant for way in ways for grant in way):
+            least = grant.least_bytes(link)
+            if grant.buffer_bytes < least:
+                message = (
+                    f"credits of {grant.buffer_bytes} bytes, and a frame on {link.a} - {link.b} takes up to {least}"
+                )
+                if settings.credits != AUTO:
+                    raise ExperimentError([self.experiment.fault(("lossless", "credits"), message)])
+                raise TopologyError.at(f"lab {self.lab.name}", f"topology.links[{index}].credits", message)
+        return {"flow_control": control, "credits": [[asdict(grant) for grant in way] for way in ways]}
 
     def _place(self, end: Endpoint) -> list[int]:
         return [self.node_index[end.node], self.lab.ports[end.node].index(end.port)]

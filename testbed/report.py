@@ -7,8 +7,9 @@ nccl-tests know, so that it may be piped to the tools they have.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -30,7 +31,6 @@ _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
 _ROW_UNITS = ("(B)", "(elements)", "", "", "")
 _MEASURED_COLUMNS = ("time", "algbw", "busbw", "#wrong")
 _MEASURED_UNITS = ("(us)", "(GB/s)", "(GB/s)", "")
-_PORT_COLUMNS = ("pause tx", "pause rx", "paused", "queue max", "headroom max", "drops")
 _RECOVERY_COLUMNS = ("sent again", "rebuilt", "NAKs", "timeouts")
 _ROW_WIDTHS = (11, 11, 6, 6, 5)
 _MEASURED_WIDTHS = (9, 7, 7, 7)
@@ -152,25 +152,25 @@ def port_table(result: RunResult) -> NotedTable:
     """Return pauses, occupancy and drops by port and priority.
 
     In a small lab of every priority that carried frames, in a larger one only where there was something to see. Congestion
-    marks have a column where there are any.
+    marks and credits have columns where there are any; pauses, unless there are credits instead.
     """
     carried = [
         (name, number, counters) for name, port in result.ports.items() for number, counters in port.priorities.items()
     ]
     eventful = [row for row in carried if _has_something_to_say(row[2])]
     shown = carried if len(carried) <= QUIET_PORT_ROWS else eventful
-    marks = any(counters.ecn_marked for _, _, counters in shown)
-    right = ("frames tx", *(["ECN marks"] if marks else []), *_PORT_COLUMNS)
+    present = [column for column in _COLUMNS if any(column.figure(counters) for _, _, counters in shown)]
+    if not any(column in _CREDIT_COLUMNS for column in present):
+        # What is nearly always of interest: that there was none.
+        present = [column for column in _COLUMNS if column in present or column in _PAUSE_COLUMNS]
+    right = ("frames tx", *(column.title for column in present), "queue max", "headroom max", "drops")
     table = _table("Ports", left=("port", "prio"), right=right)
     for name, number, counters in shown[:PORT_ROWS]:
         table.add_row(
             Text(name),
             number,
             _count(counters.frames_tx),
-            *([_count(counters.ecn_marked)] if marks else []),
-            _count(counters.pause_tx),
-            _count(counters.pause_rx),
-            format_ns(counters.paused_ns) if counters.paused_ns else "-",
+            *(column.show(column.figure(counters)) for column in present),
             format_bytes(counters.queue_bytes_max) if counters.queue_bytes_max else "-",
             format_bytes(counters.headroom_bytes_max) if counters.headroom_bytes_max else "-",
             _drops(counters.drops),
@@ -178,7 +178,7 @@ def port_table(result: RunResult) -> NotedTable:
     notes = []
     quiet = len(result.ports) - len({name for name, _, _ in eventful})
     if quiet:
-        notes.append(f"{quiet} of {len(result.ports)} ports had no pause, headroom, mark or drop")
+        notes.append(f"{quiet} of {len(result.ports)} ports had no pause, wait, headroom, mark or drop")
     if len(shown) > PORT_ROWS:
         notes.append(f"{len(shown) - PORT_ROWS} more rows in run.json")
     return NotedTable(table if shown else None, "; ".join(notes))
@@ -284,6 +284,7 @@ def _has_something_to_say(counters: PriorityCounters) -> bool:
         or counters.paused_ns
         or counters.headroom_bytes_max
         or counters.ecn_marked
+        or counters.credit_wait_ns
         or any(count for _, count in _causes(counters.drops))
     )
 
@@ -298,6 +299,29 @@ def _drops(drops: Drops) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,}" if number else "-"
+
+
+def _span(time_ns: float) -> str:
+    return format_ns(time_ns) if time_ns else "-"
+
+
+class _Column(NamedTuple):
+    title: str
+    figure: Callable[[PriorityCounters], float]
+    show: Callable[[Any], str]
+
+
+_PAUSE_COLUMNS = (
+    _Column("pause tx", lambda counters: counters.pause_tx, _count),
+    _Column("pause rx", lambda counters: counters.pause_rx, _count),
+    _Column("paused", lambda counters: counters.paused_ns, _span),
+)
+_CREDIT_COLUMNS = (
+    _Column("credit tx", lambda counters: counters.credit_tx, _count),
+    _Column("credit rx", lambda counters: counters.credit_rx, _count),
+    _Column("credit wait", lambda counters: counters.credit_wait_ns, _span),
+)
+_COLUMNS = (_Column("ECN marks", lambda counters: counters.ecn_marked, _count), *_CREDIT_COLUMNS, *_PAUSE_COLUMNS)
 
 
 def energy_table(result: RunResult) -> NotedTable:

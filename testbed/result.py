@@ -104,6 +104,9 @@ class PriorityCounters(Observed):
     pause_tx: int = 0
     pause_rx: int = 0
     paused_ns: int | float = 0
+    credit_tx: int = 0
+    credit_rx: int = 0
+    credit_wait_ns: int | float = 0
     queue_bytes_max: int = 0
     headroom_bytes_max: int = 0
     ecn_marked: int = 0

@@ -39,8 +39,9 @@ class _Model(BaseModel):
 class Figures(_Model):
     """What a sweep compares. Bandwidths and time are those of the largest size; counts are of the whole run.
 
-    `paused_ns` is of the port that was paused longest, `queue_bytes_max` and `headroom_bytes_max` of the fullest queue and
-    priority group of a switch, `buffer_bytes` the deepest memory that a switch has.
+    `paused_ns` is of the port that was paused longest, `credit_wait_ns` of the one that waited longest for credit,
+    `queue_bytes_max` and `headroom_bytes_max` of the fullest queue and priority group of a switch, `buffer_bytes` the deepest
+    memory that a switch has.
     """
 
     time_us: float
@@ -54,6 +55,7 @@ class Figures(_Model):
     timeouts: int
     pause_frames: int
     paused_ns: float
+    credit_wait_ns: float = 0
     queue_bytes_max: int
     headroom_bytes_max: int
     buffer_bytes: int
@@ -226,6 +228,7 @@ def figures_of(result: RunResult, subject: Trial) -> Figures:
         timeouts=sum(qp["timeouts"] for qp in result.qps),
         pause_frames=sum(counters.pause_tx for _, counters in everywhere),
         paused_ns=max((counters.paused_ns for _, counters in everywhere), default=0),
+        credit_wait_ns=max((counters.credit_wait_ns for _, counters in everywhere), default=0),
         queue_bytes_max=max((counters.queue_bytes_max for counters in inside), default=0),
         headroom_bytes_max=max((counters.headroom_bytes_max for counters in inside), default=0),
         buffer_bytes=max((node["buffer_bytes"] for node in subject.plan["nodes"] if "buffer_bytes" in node), default=0),

@@ -35,6 +35,7 @@ _COLUMNS: tuple[Column, ...] = (
     ("timeouts", lambda f: _count(f.timeouts)),
     ("pauses", lambda f: _count(f.pause_frames)),
     ("paused", lambda f: format_ns(f.paused_ns) if f.paused_ns else _NOTHING),
+    ("credit wait", lambda f: format_ns(f.credit_wait_ns) if f.credit_wait_ns else _NOTHING),
     ("queue max", lambda f: _bytes(f.queue_bytes_max)),
     ("headroom max", lambda f: _bytes(f.headroom_bytes_max)),
     ("buffer", lambda f: _bytes(f.buffer_bytes)),

@@ -11,6 +11,8 @@ Three sources, the first that speaks wins: the experiment, the lab's switch, and
   buffer has not that much.
 - XON: two frames below XOFF.
 
+A port whose link runs credits has a group of its own that holds what was granted, and neither threshold nor headroom.
+
 With a dynamic threshold XOFF moves with what is left of a pool, and XON with it, two frames below unless told otherwise.
 The pool is what all else leaves over, or in a buffer of no given depth so much that any one group alone may hold what it
 would wish for as XOFF. A pool of headroom may be smaller than all headrooms together, but not than one.
@@ -22,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from testbed import credits
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
 from testbed.headroom import WIRE_OVERHEAD_BYTES, headroom
@@ -117,23 +120,46 @@ def divide_buffer(
     lossy = default_queue_bytes(switch, len(links))
     aside = aside_bytes(switch, len(links), lossy, shares=False)
     cell = switch.cell_bytes
-    if not settings.pfc:
-        return Buffering(switch.buffer_bytes or DEFAULT_BUFFER_BYTES, lossy, (), cell)
     wishes = [
         _wish(index, name, priority, link, switch, settings, late_frames, packet_bytes)
         for index, (name, link) in enumerate(links)
         for priority in switch.lossless
+        if credits.flow_control(link, settings) == "pfc"
     ]
-    if switch.alpha_log2 is not None and _first(settings.xoff, settings.xon) is None:
-        return _divide_pool(lab, switch, wishes, len(links), switch.alpha_log2)
-    reserved = aside + sum(wish.headroom_bytes for wish in wishes)
+    granted = _granted(switch, links, settings, late_frames, packet_bytes)
+    if not wishes and not granted:
+        return Buffering(switch.buffer_bytes or DEFAULT_BUFFER_BYTES, lossy, (), cell)
+    if switch.alpha_log2 is not None and wishes and _first(settings.xoff, settings.xon) is None:
+        return _divide_pool(lab, switch, wishes, granted, len(links), switch.alpha_log2)
+    reserved = aside + sum(wish.headroom_bytes for wish in wishes) + sum(wish.xoff_bytes for wish in granted)
     wanted = reserved + sum(wish.xoff_bytes for wish in wishes)
     total = _round_megabytes(wanted) if switch.buffer_bytes is None else switch.buffer_bytes
     fixed = sum(wish.xoff_bytes for wish in wishes if wish.fixed)
     smallest = reserved + fixed + sum(2 * wish.frame_bytes for wish in wishes if not wish.fixed)
     if smallest > total:
-        raise TopologyError([_too_small(lab, switch, wishes, "XOFF thresholds", aside, smallest, total)])
-    return Buffering(total, lossy, _share(wishes, total - reserved - fixed, switch, settings), cell)
+        raise TopologyError([_too_small(lab, switch, wishes, granted, "XOFF thresholds", aside, smallest, total)])
+    groups = _share(wishes, total - reserved - fixed, switch, settings)
+    return Buffering(total, lossy, _by_port([*groups, *_credited(granted)]), cell)
+
+
+def _granted(
+    switch: Switch, links: Sequence[tuple[str, Link]], settings: Lossless, late_frames: int, packet_bytes: int
+) -> list[_Wish]:
+    """Return what the links with credits ask for: as much as the switch grants, and no headroom."""
+    return [
+        _Wish(port, name, grant.priority, link.frame_bytes, 0, grant.buffer_bytes, True)
+        for port, (name, link) in enumerate(links)
+        if credits.flow_control(link, settings) == "credit"
+        for grant in credits.grants(link, switch, switch, settings, late_frames, packet_bytes)
+    ]
+
+
+def _credited(granted: Sequence[_Wish]) -> list[Group]:
+    return [Group(wish.port, wish.priority, wish.xoff_bytes, wish.xoff_bytes, 0) for wish in granted]
+
+
+def _by_port(groups: Sequence[Group | DynamicGroup]) -> tuple[Group | DynamicGroup, ...]:
+    return tuple(sorted(groups, key=lambda group: (group.port, group.priority)))
 
 
 def _round_megabytes(wanted: int) -> int:
@@ -141,11 +167,13 @@ def _round_megabytes(wanted: int) -> int:
     return max(DEFAULT_BUFFER_BYTES, -(-wanted // _AUTO_BUFFER_STEP_BYTES) * _AUTO_BUFFER_STEP_BYTES)
 
 
-def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], ports: int, alpha_log2: int) -> Buffering:
+def _divide_pool(
+    lab: str, switch: Switch, wishes: Sequence[_Wish], granted: Sequence[_Wish], ports: int, alpha_log2: int
+) -> Buffering:
     """Divide a memory whose groups share a pool, and perhaps their headroom."""
     _check_headroom_pool(lab, switch, wishes)
     headrooms = switch.headroom_pool_bytes or sum(wish.headroom_bytes for wish in wishes)
-    claimed = headrooms + len(wishes) * switch.reserve_bytes
+    claimed = headrooms + len(wishes) * switch.reserve_bytes + sum(wish.xoff_bytes for wish in granted)
     # A threshold is positive only while something is left of the pool; so much must be left for one frame at least.
     least = max((_pool_for(2 * wish.frame_bytes, alpha_log2) for wish in wishes), default=0)
     pool = switch.pool_bytes
@@ -164,8 +192,8 @@ def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], ports: int, 
         wished = max((_pool_for(wish.xoff_bytes, alpha_log2) for wish in wishes), default=0)
         total = _round_megabytes(claimed + aside + (wished if pool is None else pool))
     if smallest > total:
-        raise TopologyError([_too_small(lab, switch, wishes, "reserves and pool", aside, smallest, total)])
-    groups = tuple(
+        raise TopologyError([_too_small(lab, switch, wishes, granted, "reserves and pool", aside, smallest, total)])
+    groups = [
         DynamicGroup(
             port=wish.port,
             priority=wish.priority,
@@ -175,9 +203,10 @@ def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], ports: int, 
             headroom_bytes=wish.headroom_bytes,
         )
         for wish in wishes
-    )
+    ]
     shared = total - claimed - aside if pool is None else pool
-    return Buffering(total, lossy, groups, switch.cell_bytes, shared, switch.headroom_pool_bytes)
+    placed = _by_port([*groups, *_credited(granted)])
+    return Buffering(total, lossy, placed, switch.cell_bytes, shared, switch.headroom_pool_bytes)
 
 
 def _pool_for(threshold_bytes: int, alpha_log2: int) -> int:
@@ -272,21 +301,31 @@ def _share(wishes: Sequence[_Wish], pool: int, switch: Switch, settings: Lossles
 
 
 def _deepest(wishes: Sequence[_Wish]) -> str:
-    """Name the groups that need most headroom, and how many more there are."""
-    deepest = sorted(wishes, key=lambda wish: (-wish.headroom_bytes, wish.port))
-    shown = [f"{wish.name} priority {wish.priority} {wish.headroom_bytes} bytes" for wish in deepest[:4]]
+    """Name the groups that need most headroom or credits, and how many more there are."""
+    needs = [(wish, wish.headroom_bytes or wish.xoff_bytes) for wish in wishes]
+    deepest = sorted(needs, key=lambda need: (-need[1], need[0].port))
+    shown = [f"{wish.name} priority {wish.priority} {size} bytes" for wish, size in deepest[:4]]
     more = [f"and {len(deepest) - len(shown)} more"] if len(deepest) > len(shown) else []
     return ", ".join([*shown, *more])
 
 
 def _too_small(
-    lab: str, switch: Switch, wishes: Sequence[_Wish], besides: str, lossy: int, smallest: int, total: int
+    lab: str,
+    switch: Switch,
+    wishes: Sequence[_Wish],
+    granted: Sequence[_Wish],
+    besides: str,
+    lossy: int,
+    smallest: int,
+    total: int,
 ) -> Fault:
+    needs = [f"credits of {_deepest(granted)}"] if granted else []
     headrooms = f"headroom of {_deepest(wishes)}"
     if switch.alpha_log2 is not None and switch.headroom_pool_bytes:
         headrooms = f"a headroom pool of {switch.headroom_pool_bytes} bytes"
+    needs += [headrooms, besides] if wishes else []
     message = (
-        f"{format_size(total)} cannot hold the {smallest} bytes that must not be dropped: {headrooms}; {besides}; "
+        f"{format_size(total)} cannot hold the {smallest} bytes that must not be dropped: {'; '.join(needs)}; "
         f"{lossy} bytes for lossy queues. Give a deeper buffer, or buffer: auto"
     )
     return Fault(f"lab {lab}", 0, f"topology.nodes.{switch.name}.buffer", message)

@@ -23,6 +23,7 @@ from testbed.lab_file import LabFile, LinkEntry
 from testbed.lab_routes import check_routes, stated_routes
 from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.loss import Codewords
+from testbed.models import AUTO, FlowControl
 from testbed.ocs import CircuitSwitch, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.paths import Policy, Stated
@@ -87,7 +88,8 @@ class Link(Resolved):
     """A link; `loss` is per frame, from `a` to `b` and back. `length_mm` is None if the delay was given outright.
 
     `rate_bps` is what is usable, or of a link without `carrier` what it would be. `optics` is what the file said of a link
-    with a profile, and `loss_process` what follows from it in both directions.
+    with a profile, and `loss_process` what follows from it in both directions. Credits that are None are what the link
+    needs; they count only where credits are the flow control.
     """
 
     a: Endpoint
@@ -101,6 +103,8 @@ class Link(Resolved):
     optics: OpticalSettings | None = None
     loss_process: Codewords | None = None
     carrier: bool = True
+    flow_control: FlowControl = "pfc"
+    credits_bytes: int | None = None
 
     @property
     def frame_bytes(self) -> int:
@@ -272,6 +276,8 @@ def _link(
         optics=light.settings if light else None,
         loss_process=light.behaviour.loss if light and "loss" not in settings else None,
         carrier=light is None or light.behaviour.up,
+        flow_control=settings.get("flow_control", "pfc"),
+        credits_bytes=None if settings.get("credits") == AUTO else settings.get("credits"),
     )
 
 

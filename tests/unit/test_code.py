@@ -66,6 +66,7 @@ PURE_MODULES = [
     "headroom",
     "headroom_models",
     "routing",
+    "credits",
     "thresholds",
     "lossy_queues",
     "watchdog",

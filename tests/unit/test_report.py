@@ -146,7 +146,7 @@ a1:eth1    3            10         -         -          -    4.22 kB            
 leaf:eth1  3            10     1,204         -          -    4.22 kB      10.04 MB                -
 leaf:eth2  3            10         -         2  391.76 us    4.22 kB             -  headroom 12,345
                                                                                             link 17
-1 of 3 ports had no pause, headroom, mark or drop
+1 of 3 ports had no pause, wait, headroom, mark or drop
 
 FAILED: not lossless, not complete, trusted
   - not lossless: 12,345 frames of lossless priorities dropped for lack of buffer, at leaf:eth2
@@ -171,6 +171,22 @@ leaf:eth1  3            10      1,234         -         -       -    4.22 kB    
     )
 
 
+def test_credits_have_columns_where_there_are_any() -> None:
+    waiting = counters(credit_tx=3, credit_rx=1234, credit_wait_ns=5_000)
+    ports = {"leaf:eth1": {"rate_bps": 10**11, "priorities": {"0": counters(), "3": waiting}}}
+    text = shown(ring(outcome([row(4096, "sum", measured(1.5, 2, 3))], ports=ports)))
+    start = text.index("Ports")
+    assert (
+        "\n" + text[start : text.index("\n\n", start)] + "\n"
+        == """
+Ports
+port       prio  frames tx  credit tx  credit rx  credit wait  queue max  headroom max  drops
+leaf:eth1  0            10          -          -            -    4.22 kB             -      -
+leaf:eth1  3            10          3      1,234      5.00 us    4.22 kB             -      -
+"""
+    )
+
+
 def test_a_quiet_run_has_no_empty_tables() -> None:
     text = shown(
         ring(
@@ -178,7 +194,7 @@ def test_a_quiet_run_has_no_empty_tables() -> None:
         )
     )
     assert text.endswith(
-        "GB/s\n\n1 of 1 ports had no pause, headroom, mark or drop\n\nPASSED: lossless, correct, trusted"
+        "GB/s\n\n1 of 1 ports had no pause, wait, headroom, mark or drop\n\nPASSED: lossless, correct, trusted"
     )
     assert "Ports" not in text and "Flows" not in text
 

@@ -66,12 +66,12 @@ def run_trial(trial: Trial, pcap: Path | None = None) -> Outcome:
 def check_conservation(report: Json) -> None:
     """Fail unless every frame sent was delivered or dropped, none is left, and no invariant broke on the way.
 
-    Frames of hosts are conserved; of the losses on links, PAUSE frames are those that were sent but never heard.
+    Frames of hosts are conserved; of the losses on links, PAUSE and credit frames are those that were sent but never heard.
     """
     counts = report["conservation"]
     assert counts["sent"] == counts["delivered"] + counts["dropped"] and counts["in_flight"] == 0
     entries = [entry for port in report["ports"].values() for entry in port["priorities"].values()]
-    unheard = sum(entry["pause_tx"] - entry["pause_rx"] for entry in entries)
+    unheard = sum(entry[f"{kind}_tx"] - entry[f"{kind}_rx"] for entry in entries for kind in ("pause", "credit"))
     assert 0 <= sum(report["drops"].values()) - counts["dropped"] <= unheard
     assert counts["sent"] > 0 and report["violations"] == []
 
