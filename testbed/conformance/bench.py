@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -126,18 +127,21 @@ class Session:
         at_ps: int = 0,
         obeys: bool = True,
         numbered: bool = False,
+        psn: int = 0,
         plain: bool = False,
         dscp: int | None = None,
     ) -> None:
         """Let one tester send frames to another: RoCEv2 packets, or `plain` UDP of any exact length.
 
         `length` counts the FCS; without it frames are the longest that both links carry. One that `obeys` heeds pauses of
-        its priority. `numbered` packets have PSNs that count up.
+        its priority. `numbered` packets have PSNs that count up from `psn`.
         """
         length = min(source.frame_bytes, to.frame_bytes) if length is None else length
         chosen = self.device.dscp(priority) if dscp is None else dscp
-        make = frames.udp if plain else frames.roce
-        frame = make(source.station, to.station, chosen, length)
+        if plain:
+            frame = frames.udp(source.station, to.station, chosen, length)
+        else:
+            frame = frames.roce(source.station, to.station, chosen, length, psn)
         heeds = {"priority": priority} if obeys else {}
         timing = {"at_ps": at_ps, "every_ps": every_ps, "count": count, "sequence": numbered}
         self._train(source, frame, {**timing, **heeds})
@@ -244,6 +248,12 @@ class Bench:
     def is_exact(self) -> bool:
         """Whether times are exact, so that nothing need be tolerated."""
         return self.clock == "virtual"
+
+    def with_response(self, port: DevicePort, response_ps: int) -> Plan:
+        """Return the plan with a tester that heeds PAUSE frames so long after they have come."""
+        plan = copy.deepcopy(self.plan)
+        plan["nodes"][port.index]["ports"][0]["response_ps"] = response_ps
+        return plan
 
     @contextmanager
     def session(self, *, capture: bool = False, plan: Plan | None = None) -> Iterator[Session]:

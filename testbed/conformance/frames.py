@@ -16,6 +16,7 @@ GAP_BYTES = 20
 """Preamble, start delimiter and gap: what a frame takes of the line beyond its bytes."""
 SMALLEST_BYTES = 64
 LONGEST_QUANTA = 0xFFFF
+XON = 0
 
 PAUSE_BYTES = 64
 _MAC_CONTROL = bytes.fromhex("0180c2000001")
@@ -84,6 +85,19 @@ def roce(source: Address, to: Address, dscp: int, length: int, psn: int = 0, ent
     bth = struct.pack(">BBHII", _SEND_ONLY, 0x40, 0xFFFF, NOBODYS_QP, psn)
     frame = _packet(source, to, dscp, entropy, _ROCE_PORT, bth + payload + bytes(4))
     return frame[:-4] + _icrc(frame[14:-4])
+
+
+def pauses(frame: bytes) -> dict[int, int]:
+    """Return the quanta of the priorities that a PFC frame enables; none for any other frame."""
+    if frame[12:16] != _ETHERTYPE_MAC_CONTROL + _OPCODE_PFC.to_bytes(2):
+        return {}
+    vector, *quanta = struct.unpack_from(">H8H", frame, 16)
+    return {priority: quanta[priority] for priority in range(8) if vector >> priority & 1}
+
+
+def is_pause(frame: bytes, priority: int, quanta: int) -> bool:
+    """Tell a PFC frame that asks this of a priority."""
+    return pauses(frame).get(priority) == quanta
 
 
 def number(packet: bytes) -> bytes:

@@ -25,7 +25,10 @@ SMALL: Mapping[str, Any] = {"lossless": [3, 4], "cell": CELL_BYTES, "thresholds"
 """A small static threshold, so that it is soon reached."""
 
 PAIR = star(2, **SMALL)
+BYTES = star(2, lossless=[3], thresholds={"xoff": 50_001, "xon": 30_003, "headroom": 90_005})
+"""Thresholds in bytes, of no round number."""
 TRIO = star(3, **SMALL)
+TRIO_SHORT_QUEUES = star(3, **{**SMALL, "lossy-queue": "60KB"})
 QUARTET = star(4, **SMALL)
 FIVE = star(5, **SMALL)
 MIXED = star(3, rates=("400G", "400G", "100G"), **SMALL)

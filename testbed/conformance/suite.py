@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed.conformance import pause
+from testbed.conformance import classes, fluctuation, generation, headroom, incast, lines, pause, storms, thresholds
 from testbed.conformance.bench import Bench, Clock, OpenEngine
 from testbed.conformance.case import Case, Lab, Measured, Place
 from testbed.conformance.device import Device, Unsuitable, alike, device_of
@@ -20,7 +20,17 @@ from testbed.topology import Lab as Topology
 from testbed.topology import lab_from
 from testbed.yaml_source import Source
 
-CASES: tuple[Case, ...] = (*pause.CASES,)
+CASES: tuple[Case, ...] = (
+    *pause.CASES,
+    *generation.CASES,
+    *thresholds.CASES,
+    *headroom.CASES,
+    *lines.CASES,
+    *incast.CASES,
+    *fluctuation.CASES,
+    *storms.CASES,
+    *classes.CASES,
+)
 
 Mutation = Callable[[Plan], Plan]
 SCHEMA = 1

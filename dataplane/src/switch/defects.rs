@@ -35,8 +35,9 @@ pub enum Defect {
     AsksNextPriority,
     /// Pauses the peers of all ports when one is to pause.
     AsksEveryPort,
-    /// Never pauses the peer of its first port.
+    /// Never pauses the peer of one port.
     SparesFirstPort,
+    SparesLastPort,
     /// Lets every frame overtake the one before it in its queue.
     Reorders,
     /// Marks for congestion as frames come in.
@@ -100,11 +101,13 @@ impl Defects {
         heard
     }
 
-    /// The PAUSE frame that a switch sends in place of a right one by its `port`, if it sends any.
-    pub fn says(self, port: u16, mut frame: Frame) -> Option<Frame> {
+    /// The PAUSE frame that a switch of so many `ports` sends in place of a right one by one of them, if it sends any.
+    pub fn says(self, port: u16, ports: usize, mut frame: Frame) -> Option<Frame> {
         let Body::Pause(pfc) = &mut frame.body else { return Some(frame) };
         let is_xon = pfc.quanta == [0; PRIORITIES];
-        if (self.has(Defect::NeverXon) && is_xon) || (self.has(Defect::SparesFirstPort) && port == 0) {
+        let first = self.has(Defect::SparesFirstPort) && port == 0;
+        let last = self.has(Defect::SparesLastPort) && usize::from(port) + 1 == ports;
+        if (self.has(Defect::NeverXon) && is_xon) || first || last {
             return None;
         }
         if self.has(Defect::AsksTooLittle) {

@@ -269,7 +269,7 @@ impl Switch {
     /// Put a PAUSE frame before all that waits at `port`.
     fn say(&mut self, port: u16, mut frame: Frame) {
         if self.defects.any() {
-            let Some(said) = self.defects.says(port, frame) else { return };
+            let Some(said) = self.defects.says(port, self.ports.len(), frame) else { return };
             frame = said;
             self.repeat(port, &frame);
         }

@@ -1,0 +1,63 @@
+"""Which priority a frame travels on: by its DSCP, the priority group that it is counted in and the queue that it leaves by."""
+
+from __future__ import annotations
+
+from testbed.conformance.bench import Bench
+from testbed.conformance.case import Case, Findings, Measured, Place, first, need_ports, partner
+from testbed.conformance.device import PRIORITIES, Device
+from testbed.conformance.frames import SMALLEST_BYTES
+from testbed.conformance.labs import PAIR
+
+_DSCPS = range(64)
+
+
+def _places(device: Device) -> list[Place]:
+    need_ports(device, 2)
+    ingress = device.ports[0]
+    return [Place((ingress, partner(device, ingress)), first(device)[0])]
+
+
+def _measure(bench: Bench, place: Place) -> Measured:
+    ingress, egress = place.ports
+    step_ps = 4 * max(port.line_ps(SMALLEST_BYTES) for port in place.ports)
+    step_ps *= 1 if bench.is_exact else 500
+    groups: list[int | None] = []
+    queues: list[int | None] = []
+    with bench.session() as session:
+        for dscp in _DSCPS:
+            at_ps = dscp * step_ps
+            session.send(ingress, egress, 0, 1, length=SMALLEST_BYTES, at_ps=at_ps, obeys=False, dscp=dscp)
+        before = session.until(0)
+        for dscp in _DSCPS:
+            # By then it has come and gone, and the next one has not come.
+            after = session.until(ingress.delay_ps + dscp * step_ps + step_ps * 3 // 4)
+            came = [p for p in PRIORITIES if after.at(ingress, p)["frames_rx"] > before.at(ingress, p)["frames_rx"]]
+            left = [p for p in PRIORITIES if after.at(egress, p)["frames_tx"] > before.at(egress, p)["frames_tx"]]
+            groups.append(came[0] if len(came) == 1 else None)
+            queues.append(left[0] if len(left) == 1 else None)
+            before = after
+    return {"priority_groups": groups, "queues": queues}
+
+
+def _judge(bench: Bench, place: Place, measured: Measured) -> list[str]:
+    found = Findings()
+    expected = bench.device.switch["dscp_to_priority"]
+    for dscp, (priority, group, queue) in enumerate(
+        zip(expected, measured["priority_groups"], measured["queues"], strict=True)
+    ):
+        found.equal(f"priority group of DSCP {dscp}", group, priority)
+        found.equal(f"queue of DSCP {dscp}", queue, priority)
+    return found
+
+
+CASES = (
+    Case(
+        name="classification",
+        asserts="every DSCP leads to its priority: the priority group at ingress and the queue at egress",
+        source="sonic-mgmt QoS suite (DSCP mapping)",
+        labs=(PAIR,),
+        places=_places,
+        measure=_measure,
+        judge=_judge,
+    ),
+)
