@@ -168,6 +168,11 @@ impl Credits {
         self.senders[priority].is_none_or(|sender| sender.admits(frame_bytes))
     }
 
+    /// Whether the far end needs leave from here for each frame of `priority`.
+    pub fn grants(&self, priority: usize) -> bool {
+        self.receivers[priority].is_some()
+    }
+
     /// A frame starts at `now`, with credit or (a tester's) without.
     pub fn spend(&mut self, priority: usize, frame_bytes: u32, rate: Rate, now: Time) {
         let Some(sender) = &mut self.senders[priority] else { return };
@@ -266,7 +271,7 @@ impl Credits {
     }
 }
 
-fn ask_every(rate: Rate) -> Time {
+pub fn ask_every(rate: Rate) -> Time {
     rate.serialisation(SYMBOLS * LANES)
 }
 

@@ -1,7 +1,7 @@
 //! Deadlocks of a running fabric: egress queues that wait for each other in a circle and do not move.
 //!
-//! A queue waits while it holds frames and its peer keeps it paused; the peer does so until frames of one priority group have left, and
-//! those stand in queues of its own. If all of them stand in queues that wait likewise, and so on without end, then nothing can move
+//! A queue waits while it holds frames and its peer keeps it paused, or gives it no credit; the peer does so until frames that came in
+//! by that link have left, and those stand in queues of its own. If all of them stand in queues that wait likewise, and so on without end, then nothing can move
 //! any more: it is no long pause, however long it lasts. Such a set is certain once it has stood still for as long as a leave to go
 //! on, given before, could still be on its way. Only then is it reported, so that no fabric that moves again by itself is.
 

@@ -198,7 +198,8 @@ impl Port {
 
     /// Whether frames of `priority` stand here that the peer keeps from leaving.
     pub fn waits(&self, priority: Priority, now: Time) -> bool {
-        self.occupied & (1 << priority) != 0 && self.is_paused(priority, now)
+        let first = self.queues[usize::from(priority & 7)].front();
+        first.is_some_and(|frame| self.is_paused(priority, now) || !self.has_credit(priority, frame.buffer_bytes()))
     }
 
     #[inline]

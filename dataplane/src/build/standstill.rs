@@ -20,17 +20,20 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
         // Directions come in pairs, a link each: what arrives over one left where the other leads to.
         let ((from, egress_port), (to, ingress_port)) = fabric.ends(index);
         let [Node::Switch(near), Node::Switch(far)] = [from, to].map(|node| fabric.node(node)) else { continue };
-        let Some(back) = fabric.direction(index ^ 1) else { continue };
+        let (Some(way), Some(back)) = (fabric.direction(index), fabric.direction(index ^ 1)) else { continue };
         let egress = &near.ports()[usize::from(egress_port)];
         for priority in 0..PRIORITIES as u8 {
             if !egress.waits(priority, now) || !far.holds_back(ingress_port, priority) {
                 continue;
             }
+            // A pause ends with one message from the peer; credit may take a question first.
+            let question = egress.unasked();
+            let asking = if question > Time::ZERO { question + way.longest_delay() } else { question };
             let behind = far.queues_of(ingress_port, priority);
             found.push(Waiting {
                 place: Place { node: from as u32, port: egress_port, priority },
                 sent: egress.counters[usize::from(priority)].frames_tx,
-                feedback: back.longest_delay().max(patience),
+                feedback: (asking + back.longest_delay()).max(patience),
                 behind: behind.map(|port| Place { node: to as u32, port, priority }).collect(),
             });
         }

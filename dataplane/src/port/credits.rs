@@ -1,7 +1,7 @@
 //! The credits of a port: what its frames need to start, and what is told to the far end of the link as frames come and go.
 
 use super::Port;
-use crate::credit::{Credits, Grant};
+use crate::credit::{ask_every, Credits, Grant};
 use crate::frame::{Body, Frame, Priority, PRIORITIES};
 use crate::units::Time;
 use crate::wire::credit::Credit;
@@ -37,6 +37,20 @@ impl Port {
     #[inline]
     pub fn has_credit(&self, priority: Priority, bytes: u32) -> bool {
         self.credits.as_ref().is_none_or(|credits| credits.admits(usize::from(priority & 7), bytes))
+    }
+
+    /// Whether the far end needs leave from here for each frame of `priority`.
+    pub fn grants_credit(&self, priority: Priority) -> bool {
+        self.credits.as_ref().is_some_and(|credits| credits.grants(usize::from(priority & 7)))
+    }
+
+    /// How long a frame may lack credit that the far end could give, beyond the way there and back: until it is asked.
+    pub fn unasked(&self) -> Time {
+        if self.credits.is_some() {
+            ask_every(self.config.rate)
+        } else {
+            Time::ZERO
+        }
     }
 
     /// Note that a frame, though in no queue, waits for credit.

@@ -114,7 +114,7 @@ impl Switch {
 
     /// Whether the peer behind `port` is kept from sending `priority`.
     pub fn holds_back(&self, port: u16, priority: Priority) -> bool {
-        self.senders[usize::from(port)].is_asserted(priority)
+        self.senders[usize::from(port)].is_asserted(priority) || self.ports[usize::from(port)].grants_credit(priority)
     }
 
     /// The ports in whose queues frames stand that came in by `ingress` on `priority`.
