@@ -49,7 +49,7 @@ def _cause(
         return "unknown", f"paused for {lasted} until detected; nothing is plugged in"
     if peer.split(":")[0] in {node["name"] for node in plan["nodes"] if node["kind"] == "host"}:
         by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
-        reason = f"as {by} had it do" if by else "and a NIC has no buffer of the fabric behind it that would need that"
+        reason = f"as {by} had it do" if by else "unasked: its NIC is stuck, or takes in too little"
         return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
     if pause is None:
         return "unknown", f"paused for {lasted} until detected, but {peer} asked for no pause so long: XON may be lost"

@@ -1,10 +1,12 @@
 """Pause storms and the watchdog in whole labs: what spreads, what is detected and when, what it was, and the false alarm."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testbed._dataplane import VirtualFabric
 from testbed.experiment import experiment_from, load_experiment
 from testbed.result import RunResult
 from testbed.topology import load_lab
@@ -153,6 +155,16 @@ def test_the_explanation_says_that_it_was_none(false_alarm: RunResult) -> None:
     assert explanation.startswith("no storm, but a long pause: border-b:eth1 had 200,0")
     assert "a round trip of 29.38 ms at 100G is 367,275,000" in explanation
     assert "at 12.4 Gb/s, in 235.1 ms. A detection time above that would have let it be" in explanation
+
+
+def test_storms_on_two_cores_are_those_on_one() -> None:
+    trial = Trial(experiment_from(Source("x", stormy({}, watchdog=WATCHFUL))), load_lab("two-dc:length=20km"))
+    one, two = (
+        trial.execute(VirtualFabric(json.dumps(trial.plan), cores), "virtual", lambda progress: None)
+        for cores in (1, 2)
+    )
+    assert one.report == two.report and one.storms == two.storms
+    assert len(one.storms) > 1 and one.report["event_log_hash"]
 
 
 def test_a_longer_detection_time_is_the_cure(false_alarm: RunResult) -> None:
