@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed._dataplane import RealFabric
-from testbed.dilation import SAFETY, Calibration, offered_frame_hops_per_s
+from testbed.dilation import MAX_DILATION, SAFETY, Calibration, choose_dilation, offered_frame_hops_per_s
 from testbed.drivers.netns import NetnsDriver
-from testbed.errors import HostError
+from testbed.errors import HostError, UsageError
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
 from testbed.topology import load_lab
@@ -122,3 +123,15 @@ def load_or_measure() -> CalibrationFile:
     measured = measure()
     store(measured, path)
     return measured
+
+
+def resolve_dilation(asked: int | str, plan: Mapping[str, Any]) -> int:
+    """Return a dilation as asked for, or for `auto` the smallest one that this machine can honour.
+
+    Raises UsageError for anything else.
+    """
+    if asked == "auto":
+        return choose_dilation(plan, load_or_measure().calibration())
+    if not str(asked).isdecimal() or not 1 <= int(asked) <= MAX_DILATION:
+        raise UsageError(f"--dilation {asked}: a whole number from 1 to {MAX_DILATION}, or auto")
+    return int(asked)

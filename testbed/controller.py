@@ -1,12 +1,14 @@
 """The verbs on labs in the system, without printing: each finds the agent, asks it, and cleans up when that fails.
 
+Those that speak to an agent are coroutines. A cancelled one, as an interrupt makes of it, has cleaned up when it ends.
+
 The local agent is started by the verbs that need an owner for a lab (`deploy`, `run`); the others do without when
 there is none. Where the agent is lost, what it left in the system is dealt with through the driver directly.
 """
 
 from __future__ import annotations
 
-import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -70,17 +72,13 @@ def _deployment(trial: Trial, dilation: int) -> Document:
     return {"plan": trial.plan, "dilation": dilation, "topology": topology, "native": emulation.timed(trial.changes)}
 
 
-def deploy(target: Target, trial: Trial, dilation: int) -> Document:
+async def deploy(target: Target, trial: Trial, dilation: int) -> Document:
     """Bring a lab up and leave it up. Returns {"lab", "changed"}. A lab that is up the same way is left alone."""
-
-    async def work() -> Document:
-        async with _started(target) as caller:
-            return await caller.request("deploy", _deployment(trial, dilation), lab=trial.lab.name)
-
-    return asyncio.run(work())
+    async with _started(target) as caller:
+        return await caller.request("deploy", _deployment(trial, dilation), lab=trial.lab.name)
 
 
-def run(
+async def run(
     target: Target,
     trial: Trial,
     dilation: int,
@@ -96,32 +94,25 @@ def run(
     """
     lab = trial.lab.name
 
-    async def work() -> Outcome:
-        async with _started(target) as caller:
-            stood_before = any(row["lab"] == lab for row in (await caller.request("list"))["labs"])
-            try:
-                await caller.request("deploy", _deployment(trial, dilation), lab=lab)
-                body = {"lab": lab, "spec": trial.spec(), "pcap": str(pcap.absolute()) if pcap else None}
-                return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))
-            finally:
-                if not keep and not stood_before:
-                    await _destroy(target, caller, lab)
-
-    return asyncio.run(work())
-
-
-def destroy(target: Target, lab: str) -> Document:
-    """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already."""
-
-    async def work() -> Document:
+    async with _started(target) as caller:
+        stood_before = any(row["lab"] == lab for row in (await caller.request("list"))["labs"])
         try:
-            async with _found(target) as caller:
-                return await _destroy(target, caller, lab)
-        except BusError:
-            # It runs, yet cannot be talked to: its lab goes all the same.
-            return await _destroy(target, None, lab)
+            await caller.request("deploy", _deployment(trial, dilation), lab=lab)
+            body = {"lab": lab, "spec": trial.spec(), "pcap": str(pcap.absolute()) if pcap else None}
+            return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))
+        finally:
+            if not keep and not stood_before:
+                await _destroy(target, caller, lab)
 
-    return asyncio.run(work())
+
+async def destroy(target: Target, lab: str) -> Document:
+    """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already."""
+    try:
+        async with _found(target) as caller:
+            return await _destroy(target, caller, lab)
+    except BusError:
+        # It runs, yet cannot be talked to: its lab goes all the same.
+        return await _destroy(target, None, lab)
 
 
 async def _destroy(target: Target, caller: Caller | None, lab: str) -> Document:
@@ -139,7 +130,7 @@ async def _destroy(target: Target, caller: Caller | None, lab: str) -> Document:
     return {"lab": lab, "changed": changed}
 
 
-def destroy_all(target: Target) -> list[Document]:
+async def destroy_all(target: Target) -> list[Document]:
     """Take every lab down, and end the local agent; leave no namespace, link, process or state file of ours.
 
     A dead or hanging local agent is no obstacle: it is ended by its verified process id, and the system cleaned
@@ -158,7 +149,7 @@ def destroy_all(target: Target) -> list[Document]:
                 await caller.request("shutdown", silence_s=_IMPATIENT_S)
 
     try:
-        asyncio.run(ask())
+        await ask()
     except BusError:
         if not target.is_local:
             raise
@@ -169,61 +160,66 @@ def destroy_all(target: Target) -> list[Document]:
     return [gone[lab] for lab in sorted(gone)]
 
 
-def inspect(target: Target, lab: str | None) -> list[Document]:
+async def inspect(target: Target, lab: str | None) -> list[Document]:
     """Describe one lab, or all of them. Raises UsageError when that lab is not deployed."""
-
-    async def work() -> list[Document]:
-        async with _found(target) as caller:
-            if caller is None:
-                rows = DockerDriver().list_labs()
-                return [{"lab": name, "state": "broken", "nodes": nodes} for name, nodes in rows.items()]
-            names = [row["lab"] for row in (await caller.request("list"))["labs"]]
-            chosen = [name for name in names if lab in (None, name)]
-            found = [await caller.request("inspect", {"lab": name}, lab=name) for name in chosen]
-            return [{**row, "agent": target.agent} for row in found]
-
-    rows = [row for row in asyncio.run(work()) if lab in (None, row["lab"])]
+    rows = [row for row in await _rows(target, lab) if lab in (None, row["lab"])]
     if lab is not None and not rows:
         raise UsageError(f"no lab {lab} is deployed")
     return rows
 
 
-def impair(
+async def _rows(target: Target, lab: str | None) -> list[Document]:
+    async with _found(target) as caller:
+        if caller is None:
+            rows = DockerDriver().list_labs()
+            return [{"lab": name, "state": "broken", "nodes": nodes} for name, nodes in rows.items()]
+        names = [row["lab"] for row in (await caller.request("list"))["labs"]]
+        chosen = [name for name in names if lab in (None, name)]
+        found = [await caller.request("inspect", {"lab": name}, lab=name) for name in chosen]
+        return [{**row, "agent": target.agent} for row in found]
+
+
+async def impair(
     target: Target, lab: str, end: tuple[str, str], action: str, direction: str, settings: Document
 ) -> list[Document]:
     """Set, show or reset how the link at a port of a running lab is; return one row a direction: see `LinkDesk.show`."""
-
-    async def work() -> list[Document]:
-        async with _found(target) as caller:
-            if caller is None:
-                raise UsageError(f"no lab {lab} is running on this machine")
-            body = {"lab": lab, "node": end[0], "port": end[1], "action": action, "direction": direction}
-            reply = await caller.request("impair", {**body, "settings": settings}, lab=lab)
-            rows: list[Document] = reply["directions"]
-            return rows
-
-    return asyncio.run(work())
+    async with _found(target) as caller:
+        if caller is None:
+            raise UsageError(f"no lab {lab} is running on this machine")
+        body = {"lab": lab, "node": end[0], "port": end[1], "action": action, "direction": direction}
+        reply = await caller.request("impair", {**body, "settings": settings}, lab=lab)
+        rows: list[Document] = reply["directions"]
+        return rows
 
 
 def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:
     """Run a program in a node of a lab on this machine, broken or not; return its exit status."""
+    _require_node(lab, node)
+    return DockerDriver().exec_in(lab, node, argv)
+
+
+def _require_node(lab: str, node: str) -> None:
     labs = DockerDriver().list_labs()
     if lab not in labs:
         raise UsageError(f"no lab {lab} is deployed on this machine")
     if node not in labs[lab]:
         raise UsageError(f"lab {lab} has no node {node}; it has {', '.join(labs[lab])}")
-    return DockerDriver().exec_in(lab, node, argv)
 
 
-def capture_points(lab: str, node: str, port: str) -> list[Document]:
+def run_in(lab: str, node: str, argv: Sequence[str], timeout_s: float | None) -> subprocess.CompletedProcess[str]:
+    """Run a program in a node of a lab on this machine to its end, without input; return its status and what it said.
+
+    Raises UsageError if there is no such node, subprocess.TimeoutExpired if it takes longer than `timeout_s`.
+    """
+    _require_node(lab, node)
+    return DockerDriver().run_in(lab, node, argv, timeout_s)
+
+
+async def capture_points(lab: str, node: str, port: str) -> list[Document]:
     """Return where to listen to a port of a running lab on this machine: [{"netns", "interface"}]."""
-
-    async def work() -> list[Document]:
-        async with _found(Target()) as caller:
-            if caller is None:
-                raise UsageError(f"no lab {lab} is running on this machine")
-            body = {"lab": lab, "node": node, "port": port}
-            points: list[Document] = (await caller.request("capture_points", body, lab=lab))["points"]
-            return points
-
-    return asyncio.run(work())
+    async with _found(Target()) as caller:
+        if caller is None:
+            raise UsageError(f"no lab {lab} is running on this machine")
+        body = {"lab": lab, "node": node, "port": port}
+        points: list[Document] = (await caller.request("capture_points", body, lab=lab))["points"]
+        return points

@@ -23,8 +23,17 @@ _HOSTS = "/etc/hosts"
 _SYS = "/sys"
 
 
-def spawn_in(path: str, argv: Sequence[str], hosts: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a program inside the namespace bound at `path`, with this process's standard streams.
+def popen(argv: Sequence[str], captured: bool) -> subprocess.Popen[bytes]:
+    """Start a program with this process's standard streams, or without input and with its output captured."""
+    if not captured:
+        return subprocess.Popen(list(argv))
+    return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def spawn_in(
+    path: str, argv: Sequence[str], hosts: Mapping[str, str], captured: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start a program inside the namespace bound at `path`, as `popen` does.
 
     `hosts`: addresses by name, known there besides what the system's /etc/hosts knows; they go first. Raises DriverError
     if the namespace cannot be entered or the program not be started.
@@ -35,7 +44,7 @@ def spawn_in(path: str, argv: Sequence[str], hosts: Mapping[str, str]) -> subpro
         _prepare_mounts(hosts)
         try:
             # A child is born into the namespaces of the thread that makes it.
-            return subprocess.Popen(list(argv))
+            return popen(argv, captured)
         except OSError as error:
             raise DriverError(f"run {argv[0]}", error.errno or 0) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +29,7 @@ def capture(
         end = parse_endpoint(port)
     except ValueError as error:
         raise UsageError(f"{port}: {error}") from None
-    points = controller.capture_points(name, end.node, end.port)
+    points = asyncio.run(controller.capture_points(name, end.node, end.port))
     with ExitStack() as stack:
         try:
             out = sys.stdout.buffer if write == "-" else stack.enter_context(Path(write).open("wb"))

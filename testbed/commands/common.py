@@ -189,14 +189,9 @@ def real_clock_settings(emulation: EmulationChoice | None, driver: DriverChoice 
 
 def read_dilation(option: str | None, trial: Trial) -> int:
     """Return the dilation of a run under the real clock: as asked for, else by calibration."""
-    from testbed import calibration, dilation
+    from testbed import calibration
 
-    asked = trial.experiment.dilation if option is None else option
-    if asked == "auto":
-        return dilation.choose_dilation(trial.plan, calibration.load_or_measure().calibration())
-    if not str(asked).isdecimal() or not 1 <= int(asked) <= dilation.MAX_DILATION:
-        raise UsageError(f"--dilation {asked}: a whole number from 1 to {dilation.MAX_DILATION}, or auto")
-    return int(asked)
+    return calibration.resolve_dilation(trial.experiment.dilation if option is None else option, trial.plan)
 
 
 def one_lab(name: str | None, topology: str | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import typer
 
 from testbed.commands.common import (
@@ -36,7 +38,7 @@ def deploy(
 
     trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
     factor = read_dilation(dilation, trial)
-    answer = controller.deploy(target(context), trial, factor)
+    answer = asyncio.run(controller.deploy(target(context), trial, factor))
     if format_ is Format.json:
         print_json({**answer, "dilation": factor})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
@@ -31,7 +32,10 @@ def destroy(
     if all_ and (name or topology):
         raise UsageError("--all leaves nothing to be named: give it alone, or name one lab")
     agent = target(context)
-    rows = controller.destroy_all(agent) if all_ else [controller.destroy(agent, one_lab(name, topology))]
+    if all_:
+        rows = asyncio.run(controller.destroy_all(agent))
+    else:
+        rows = [asyncio.run(controller.destroy(agent, one_lab(name, topology)))]
     if format_ is Format.json:
         print_json({"labs": rows})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -101,7 +102,7 @@ def _impair(
         raise UsageError(f"{port}: {error}") from None
     if settings:
         read_impairment(settings)
-    rows = controller.impair(target(context), name, end, action, direction, settings)
+    rows = asyncio.run(controller.impair(target(context), name, end, action, direction, settings))
     if format_ is Format.json:
         print_json({"lab": name, "directions": rows})
         return

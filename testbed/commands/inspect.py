@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import typer
@@ -29,7 +30,7 @@ def inspect(
     from testbed import controller
 
     lab = one_lab(name, topology) if name or topology else None
-    rows = controller.inspect(target(context), lab)
+    rows = asyncio.run(controller.inspect(target(context), lab))
     if format_ is Format.json:
         print_json({"labs": rows})
         return

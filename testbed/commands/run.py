@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import sys
 import time
@@ -130,7 +131,7 @@ def _run_real(
     def on_progress(where: dict[str, Any]) -> None:
         show(where["row"], where["rows"], where["size_bytes"])
 
-    return controller.run(chosen, subject, dilation, keep=keep, pcap=capture, on_progress=on_progress)
+    return asyncio.run(controller.run(chosen, subject, dilation, keep=keep, pcap=capture, on_progress=on_progress))
 
 
 def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, directory: Path, format_: Format) -> None:

@@ -15,6 +15,7 @@ from testbed.drivers.containers import Engine, exec_command
 from testbed.drivers.layout import Layout
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError
+from testbed.inside import popen
 from testbed.kernel import Namespace
 
 _RUNNING = "running"
@@ -68,10 +69,12 @@ class DockerDriver(NetnsDriver):
             return True
         return contained == planned.keys() and self._engine.states(layout.lab).get(layout.lab, {}) == planned
 
-    def _spawn(self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str], captured: bool
+    ) -> subprocess.Popen[bytes]:
         if not node.contained:
-            return super()._spawn(node, argv, hosts)
+            return super()._spawn(node, argv, hosts, captured)
         try:
-            return subprocess.Popen(exec_command(node.lab, node.node, argv, sys.stdin.isatty()))
+            return popen(exec_command(node.lab, node.node, argv, not captured and sys.stdin.isatty()), captured)
         except FileNotFoundError:
             raise HostError("no docker command on this machine: install Debian's docker.io") from None

@@ -101,11 +101,7 @@ class NetnsDriver:
         as in a shell. An interrupt reaches the program from the terminal; this process waits on. Raises DriverError if
         the program cannot be started.
         """
-        with _system_errors("exec"), _opened(lab) as namespaces:
-            nodes = {namespace.node: namespace for namespace in namespaces}
-            if node not in nodes:
-                raise DriverError(f"find node {node} of lab {lab}", errno.ENOENT)
-            process = self._spawn(nodes[node], argv, _addresses(namespaces))
+        process = self._start(lab, node, argv, captured=False)
         while True:
             try:
                 status = process.wait()
@@ -164,6 +160,24 @@ class NetnsDriver:
                 qdisc.set_qdisc(control, index, None)  # and with it the shaper below
             qdisc.set_qdisc(control, index, netem.qdisc(delay, shaper))
 
+    def run_in(
+        self, lab: str, node: str, argv: Sequence[str], timeout_s: float | None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program inside a node to its end, without input; return its status and what it said.
+
+        Otherwise as `exec_in`. Raises subprocess.TimeoutExpired, the program being killed, after `timeout_s`.
+        """
+        with self._start(lab, node, argv, captured=True) as process:
+            try:
+                out, errors = process.communicate(timeout=timeout_s)
+            except BaseException:
+                process.kill()
+                raise
+        status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        return subprocess.CompletedProcess(
+            list(argv), status, out.decode(errors="replace"), errors.decode(errors="replace")
+        )
+
     def faults(self, lab: str) -> dict[str, str]:
         """Say what is wrong with nodes of a lab that stands, by node."""
         return {}
@@ -186,9 +200,18 @@ class NetnsDriver:
         """Tell whether that is there and as planned."""
         return True
 
-    def _spawn(self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """Start a program in a node."""
-        return inside.spawn_in(node.path, argv, hosts)
+    def _spawn(
+        self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str], captured: bool
+    ) -> subprocess.Popen[bytes]:
+        """Start a program in a node, with this process's standard streams or with its output captured."""
+        return inside.spawn_in(node.path, argv, hosts, captured)
+
+    def _start(self, lab: str, node: str, argv: Sequence[str], captured: bool) -> subprocess.Popen[bytes]:
+        with _system_errors("exec"), _opened(lab) as namespaces:
+            nodes = {namespace.node: namespace for namespace in namespaces}
+            if node not in nodes:
+                raise DriverError(f"find node {node} of lab {lab}", errno.ENOENT)
+            return self._spawn(nodes[node], argv, _addresses(namespaces), captured)
 
     def _stands(self, layout: Layout, dilation: int) -> bool:
         """Tell whether the lab stands as planned, shaping and netem set anew; remove what was never finished of it.

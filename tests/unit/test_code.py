@@ -15,7 +15,15 @@ FILE_LINES = 450
 FUNCTION_LINES = 70
 
 # Module (and all below it) → what it must not import. The pure ones compute from their arguments alone.
-EDGE = ("testbed.cli", "testbed.pytest_plugin", "testbed.report", "testbed.sweep_report", "bench", "validation")
+EDGE = (
+    "testbed.cli",
+    "testbed.api",
+    "testbed.pytest_plugin",
+    "testbed.report",
+    "testbed.sweep_report",
+    "bench",
+    "validation",
+)
 CONTROLLER = (*EDGE, "testbed.controller")
 AGENT = (
     "testbed.agent",

@@ -1,0 +1,204 @@
+"""Labs from Python: deploy one, work in it, impair its links, run collectives on it, and it is gone when the block ends.
+
+    with Lab.deploy("two-dc", dilation=2000) as lab:
+        lab.exec("a1", "ping", "-c", "1", "b1")
+        lab.link("border-a:eth2").impair(delay="2ms", loss="1%")
+        result = lab.run("all_reduce", minbytes="64K", maxbytes="64K")
+        assert result.verdict.lossless
+
+Underneath are the coroutines of `testbed.controller`; who has an event loop of their own calls those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from testbed import calibration, controller, result, topology
+from testbed.controller import Target
+from testbed.endpoints import parse_endpoint
+from testbed.errors import HostError, UsageError
+from testbed.experiment import Experiment, load_experiment, new_experiment
+from testbed.impairments import Direction
+from testbed.result import RunResult
+from testbed.trial import Trial
+
+Document = dict[str, Any]
+
+
+class ProgramFailed(HostError):
+    """Say that a program in a node ended with a status other than 0; `done` has what it said."""
+
+    def __init__(self, node: str, done: subprocess.CompletedProcess[str]) -> None:
+        self.done = done
+        said = (done.stderr or done.stdout).strip()
+        super().__init__(f"{node}: {' '.join(done.args)} ended with status {done.returncode}: {said[-500:]}")
+
+
+class Lab:
+    """A lab that is up under the real clock. Made by `deploy`; a context manager that destroys what it deployed."""
+
+    def __init__(
+        self, experiment: Experiment, described: topology.Lab, factor: int, target: Target, owned: bool
+    ) -> None:
+        self._experiment = experiment
+        self._lab = described
+        self._dilation = factor
+        self._target = target
+        self._owned = owned
+
+    @classmethod
+    def deploy(
+        cls,
+        spec: str | Path,
+        *,
+        driver: Literal["netns", "docker"] = "netns",
+        dilation: int | Literal["auto"] = "auto",
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 1,
+        keep: bool = False,
+        target: Target | None = None,
+    ) -> Lab:
+        """Bring a lab up: a file, or a name with parameters such as `two-dc:hosts=4,length=300km`.
+
+        `settings` are those of an experiment, as with `--set`: {"lossless.pfc": False}. `dilation` is the wall seconds of one
+        nominal second, by default as few as this machine can honour. A lab that is up the same way already is used as it
+        is, and stays when the block ends, as it does with `keep`. `target` names an agent on a broker; None is the local one.
+
+        Raises UsageError (and its TopologyError, ExperimentError) for what cannot be meant, HostError or DriverError for
+        what this machine cannot.
+        """
+        given = {"clock": "real", "driver": driver, "seed": seed, **(settings or {})}
+        experiment = new_experiment(str(spec), "all_reduce").with_overrides(_overrides(given))
+        trial = Trial(experiment, topology.load_lab(str(spec)))
+        factor = calibration.resolve_dilation(dilation, trial.plan)
+        where = target or Target()
+        answer = asyncio.run(controller.deploy(where, trial, factor))
+        return cls(experiment, trial.lab, factor, where, owned=bool(answer["changed"]) and not keep)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._owned:
+            self.destroy()
+
+    @property
+    def name(self) -> str:
+        """The name of the lab."""
+        return self._lab.name
+
+    @property
+    def dilation(self) -> int:
+        """Wall seconds of one nominal second."""
+        return self._dilation
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of its hosts; rank i of a collective runs on the i-th."""
+        return tuple(host.name for host in self._lab.hosts)
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """The names of its switches."""
+        return tuple(switch.name for switch in self._lab.switches)
+
+    def exec(
+        self, node: str, *argv: str, check: bool = True, timeout_s: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in a node, without input; return its status and what it said.
+
+        Raises ProgramFailed for a status other than 0, unless `check` is False, UsageError for a node that is not there,
+        subprocess.TimeoutExpired after `timeout_s`. For labs on this machine.
+        """
+        if not argv:
+            raise UsageError("exec: no program was named")
+        done = controller.run_in(self.name, node, argv, timeout_s)
+        if check and done.returncode != 0:
+            raise ProgramFailed(node, done)
+        return done
+
+    def link(self, end: str) -> LinkHandle:
+        """Return the link at a port, `node:port`. Raises UsageError if there is none."""
+        try:
+            place = parse_endpoint(end)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        if place.port not in self._lab.ports.get(place.node, ()):
+            raise UsageError(f"lab {self.name} has no port {end} with a link")
+        return LinkHandle(self, place.node, place.port)
+
+    def inspect(self) -> Document:
+        """Return what `testbed inspect` says of the lab: state, nodes, addresses, links and counters of ports."""
+        return asyncio.run(controller.inspect(self._target, self.name))[0]
+
+    def run(self, what: str | Path = "all_reduce", *, pcap: Path | None = None, **workload: Any) -> RunResult:
+        """Run a collective, or an experiment file, on this lab, and judge it.
+
+        `workload` has the keys of an experiment's section of that name: `minbytes="1M"`, `iterations=3`. How the lab was
+        deployed holds for the run too, so an experiment file may not say otherwise. Raises as `deploy` does.
+        """
+        said = {f"workload.{key.replace('_', '-')}": value for key, value in workload.items()}
+        if str(what).endswith((".yaml", ".yml")):
+            experiment = load_experiment(what).model_copy(update={"topology": self._experiment.topology})
+            experiment = experiment.with_overrides(_overrides({**self._deployed(), **said}))
+        else:
+            experiment = self._experiment.with_overrides(_overrides({"workload.collective": str(what), **said}))
+        trial = Trial(experiment, self._lab)
+        trial.series("real")
+        outcome = asyncio.run(
+            controller.run(self._target, trial, self._dilation, keep=True, pcap=pcap, on_progress=lambda where: None)
+        )
+        arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
+        arguments += [part for override in _overrides({**self._deployed(), **said}) for part in ("--set", override)]
+        return trial.conclude(outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
+
+    def destroy(self) -> None:
+        """Take the lab down; one that is gone already stays gone."""
+        asyncio.run(controller.destroy(self._target, self.name))
+        self._owned = False
+
+    def _deployed(self) -> dict[str, Any]:
+        """Return the settings that make the plan of the lab what it is."""
+        data = self._experiment.data()
+        return {key: data[key] for key in ("clock", "driver", "seed") if key in data}
+
+    def _impair(self, end: tuple[str, str], action: str, direction: Direction, settings: Document) -> list[Document]:
+        return asyncio.run(controller.impair(self._target, self.name, end, action, direction, settings))
+
+
+@dataclass(frozen=True)
+class LinkHandle:
+    """The link at one port of a lab that is up."""
+
+    lab: Lab
+    node: str
+    port: str
+
+    def impair(self, direction: Direction = "both", **settings: Any) -> list[Document]:
+        """Change what is named of the link, now, and return how it is: one row a direction.
+
+        `settings` are those of an experiment's timeline: `delay="2ms"`, `loss="1%"`, `rate="50G"`, `up=False`. `direction` is
+        what the port sends (`out`), receives (`in`), or both. Raises UsageError for a value that cannot be meant.
+        """
+        said = {key.replace("_", "-"): value for key, value in settings.items()}
+        return self.lab._impair((self.node, self.port), "set", direction, said)
+
+    def show(self, direction: Direction = "both") -> list[Document]:
+        """Return how the link is, as asked for, configured and measured: one row a direction."""
+        return self.lab._impair((self.node, self.port), "show", direction, {})
+
+    def reset(self, direction: Direction = "both") -> list[Document]:
+        """Make the link as planned again, and return how it is."""
+        return self.lab._impair((self.node, self.port), "reset", direction, {})
+
+
+def _overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings as `--set` reads them; JSON is YAML."""
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
