@@ -41,6 +41,7 @@ from testbed.models import (
     Size,
     SizeOrAuto,
     SizeShareOrAuto,
+    Time,
     TimeOrAuto,
 )
 from testbed.watchdog import SwitchedWatchdog
@@ -141,6 +142,9 @@ class Transport(FileModel):
     `recovery`: after a loss everything is sent again from the lost packet on, or that packet alone, or nothing if the
     parity of `erasure` makes up for it. `congestion-control` acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or
     parameters that differ from one.
+
+    `receive-queue`: whether a `send` finds a receive always, or only when the schedule has come to it. Too early, it is told
+    to wait by the InfiniBand code `rnr-timer` (12 is 0.64 ms), `rnr-retries` times without progress; 7 is for ever.
     """
 
     recovery: Literal["go-back-n", "selective-repeat", "erasure"] = "go-back-n"
@@ -153,12 +157,22 @@ class Transport(FileModel):
     window: SizeOrAuto = AUTO
     timeout: Annotated[int | Auto, *_whole_or_auto(1, 31)] = AUTO
     retries: int = Field(default=7, strict=True, ge=0, le=7)
+    receive_queue: Literal["always", "posted"] = "always"
+    rnr_timer: int = Field(default=12, strict=True, ge=0, le=31)
+    rnr_retries: int = Field(default=7, strict=True, ge=0, le=7)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Transport:
+        if self.receive_queue == "posted" and self.verb != "send":
+            raise ValueError(f"receive-queue: a {self.verb} needs no receive; posted is for verb: send")
+        return self
 
 
 class Workload(FileModel):
     """What is sent. Give one `size`, or a range from `minbytes` to `maxbytes` in steps of `stepfactor`.
 
     Rank i runs on the i-th of `ranks`, or of the lab's hosts if none are named. Without `payload` only lengths travel.
+    `late` names hosts whose rank begins later than the others, every time.
     """
 
     collective: Annotated[str, *_one_of(sorted(traffic.COLLECTIVES), "collective")] = "all_reduce"
@@ -174,6 +188,7 @@ class Workload(FileModel):
     payload: Flag = True
     slice: Size | None = None
     ranks: tuple[Name, ...] = ()
+    late: dict[Name, Time] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agrees(self) -> Workload:

@@ -31,7 +31,7 @@ _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
 _ROW_UNITS = ("(B)", "(elements)", "", "", "")
 _MEASURED_COLUMNS = ("time", "algbw", "busbw", "#wrong")
 _MEASURED_UNITS = ("(us)", "(GB/s)", "(GB/s)", "")
-_RECOVERY_COLUMNS = ("sent again", "rebuilt", "NAKs", "timeouts")
+_RECOVERY_COLUMNS = ("sent again", "rebuilt", "NAKs", "RNR NAKs", "timeouts")
 _ROW_WIDTHS = (11, 11, 6, 6, 5)
 _MEASURED_WIDTHS = (9, 7, 7, 7)
 
@@ -201,15 +201,14 @@ def buffer_table(result: RunResult) -> NotedTable:
 def recovery_table(result: RunResult) -> NotedTable:
     """Return what it took to get packets across, by direction of a connection; of the last workload, where there was something.
 
-    A column for packets rebuilt from parity is there if anything was coded.
+    Kinds of events of which there were none have no column.
     """
-    coded = any(qp.get("erasure") for qp in result.qps)
     eventful = [qp for qp in result.qps if any(_recovered(qp).values()) or qp.get("error")]
-    names = [name for name in _RECOVERY_COLUMNS if coded or name != "rebuilt"]
+    names = [name for name in _RECOVERY_COLUMNS if any(_recovered(qp)[name] for qp in eventful)]
+    names = list(dict.fromkeys((_RECOVERY_COLUMNS[0], *names)))
     table = _table("Recovery", left=("from", "to"), right=("packets", *names, "error"))
     for qp in eventful[:QP_ROWS]:
-        counts = _recovered(qp)
-        cells = [_count(counts[name]) for name in names]
+        cells = [_count(_recovered(qp)[name]) for name in names]
         table.add_row(Text(qp["a"]), Text(qp["b"]), _count(qp["packets_tx"]), *cells, Text(qp.get("error") or "-"))
     omitted = len(eventful) - QP_ROWS
     note = f"{omitted} more connections in run.json" if omitted > 0 else ""
@@ -217,7 +216,8 @@ def recovery_table(result: RunResult) -> NotedTable:
 
 
 def _recovered(qp: dict[str, Any]) -> dict[str, int]:
-    counts = (qp["retransmitted"], (qp.get("erasure") or {}).get("recovered", 0), qp["naks_rx"], qp["timeouts"])
+    rebuilt = (qp.get("erasure") or {}).get("recovered", 0)
+    counts = (qp["retransmitted"], rebuilt, qp["naks_rx"], qp.get("rnr_naks_rx", 0), qp["timeouts"])
     return dict(zip(_RECOVERY_COLUMNS, counts, strict=True))
 
 

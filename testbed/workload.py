@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.addressing import stable_hash
-from testbed.errors import ExperimentError
+from testbed.errors import ExperimentError, nearest
 from testbed.experiment import Experiment, Transport
 from testbed.models import AUTO
 from testbed.plan import SCHEMA, dscp_of, rank_hosts
@@ -42,6 +42,7 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> di
         message = f"{len(schedule.ranks)} ranks on {len(hosts)} hosts"
         raise ExperimentError.at("experiment", "workload.ranks", message)
     _check_mtu(lab, experiment)
+    late = _late_ranks(experiment, hosts)
     pairs = talking_pairs(schedule)
     numbers = {pair: index for index, pair in enumerate(pairs)}
     node = {entry.name: index for index, entry in enumerate(lab.nodes)}
@@ -56,7 +57,11 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> di
             for index, (a, b) in enumerate(pairs)
         ],
         "ranks": [
-            {"node": node[host], "memory_bytes": ranked.memory_bytes, "ops": _ops(rank, ranked, numbers)}
+            {
+                "node": node[host],
+                "memory_bytes": ranked.memory_bytes,
+                "ops": _ops(rank, ranked, numbers, late.get(host)),
+            }
             for rank, (host, ranked) in enumerate(zip(hosts, schedule.ranks, strict=True))
         ],
     }
@@ -76,10 +81,23 @@ def _entropy(seed: int, a: int, b: int) -> int:
     return FIRST_ENTROPY + stable_hash("entropy", seed, a, b) % ENTROPY_PORTS
 
 
-def _ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int]) -> list[dict[str, Any]]:
+def _late_ranks(experiment: Experiment, hosts: Sequence[str]) -> Mapping[str, int]:
+    late = experiment.workload.late
+    unknown = [name for name in late if name not in hosts]
+    if unknown:
+        message = f"no rank runs on {unknown[0]}{nearest(unknown[0], hosts)}"
+        raise ExperimentError([experiment.fault(("workload", "late", unknown[0]), message)])
+    return late
+
+
+def _ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int], late_ps: int | None) -> list[dict[str, Any]]:
+    """Return the ops of a rank; of one that begins late, behind an op that is nothing but time."""
     result: list[dict[str, Any]] = []
+    if late_ps is not None:
+        result.append({"kind": "calc", "duration_ps": late_ps, "requires": []})
+    shift = len(result)
     for op in ranked.ops:
-        requires = list(op.requires)
+        requires = [required + shift for required in op.requires] or list(range(shift))
         if isinstance(op, Send):
             qp = numbers[min(rank, op.peer), max(rank, op.peer)]
             entry = {
@@ -118,7 +136,7 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
     if window < settings.mtu:
         message = f"{window} bytes are less than one packet of {settings.mtu}"
         raise ExperimentError.at("experiment", "transport.window", message)
-    coded = settings.recovery == "erasure"
+    coded, posted = settings.recovery == "erasure", settings.receive_queue == "posted"
     block = settings.erasure.data * settings.mtu
     if coded and window < block:
         # Nothing could be rebuilt before the window closed on it.
@@ -133,6 +151,7 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
         "window_bytes": window,
         "timeout_ps": TIMEOUT_UNIT_PS << exponent,
         "retries": settings.retries,
+        **({"rnr": {"timer": settings.rnr_timer, "retries": settings.rnr_retries}} if posted else {}),
         "congestion_control": _congestion_control(lab, experiment, hosts),
     }
 

@@ -124,7 +124,7 @@ impl Emulation {
                 rows.push(json!({
                     "qpn": qpn, "a": self.plan.nodes[from].name(), "b": self.plan.nodes[to].name(),
                     "packets_tx": counters.packets_tx, "retransmitted": counters.retransmitted, "acks_rx": counters.acks_rx,
-                    "naks_rx": counters.naks_rx, "timeouts": counters.timeouts,
+                    "naks_rx": counters.naks_rx, "rnr_naks_rx": counters.rnr_naks_rx, "timeouts": counters.timeouts,
                     "error": failure.map(Failure::name), "erasure": self.erasure(qpn, counters, to),
                 }));
             }

@@ -100,6 +100,12 @@ def test_xon_must_not_be_above_xoff() -> None:
             "transport: {erasure: {data: 250, parity: 10}}",
             "transport.erasure: 250 + 10 packets; a block has at most 256",
         ),
+        (
+            "transport: {receive-queue: posted}",
+            "transport: receive-queue: a write needs no receive; posted is for verb: send",
+        ),
+        ("transport: {rnr-timer: 32}", 'transport.rnr-timer: "32" should be less than or equal to 31'),
+        ("workload: {late: {b1: 5}}", 'workload.late.b1: "5": a time needs a unit; write it like 80us'),
         ("transport: {erasure: {parity: 0}}", 'transport.erasure.parity: "0" should be greater than or equal to 1'),
         ("transport: {congestion-control: dctcp}", 'transport.congestion-control: "dctcp" is not "none" or "dcqcn"'),
     ],

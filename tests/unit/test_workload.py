@@ -108,6 +108,27 @@ def test_selective_repeat_and_erasure_have_a_window_for_two_repairs() -> None:
     assert "erasure" not in repeat and coded["erasure"] == {"data": 32, "parity": 4}
 
 
+def test_posted_receives_are_a_matter_of_the_transport() -> None:
+    settings = ("transport.verb=send", "transport.receive-queue=posted", "transport.rnr-timer=3")
+    assert compile_workload(load_lab("pair"), experiment(*settings), PING)["transport"]["rnr"] == {
+        "timer": 3,
+        "retries": 7,
+    }
+    assert "rnr" not in compile_workload(load_lab("pair"), experiment("transport.verb=send"), PING)["transport"]
+
+
+def test_a_late_rank_begins_with_time() -> None:
+    first, second = Send(1, 0, 8, 0), Send(1, 0, 8, 0, requires=(0,))
+    schedule = Schedule((RankSchedule(8, (first, second)), RankSchedule(8, (Recv(0, 0, 8), Recv(0, 0, 8)))))
+    hosts = [host.name for host in load_lab("pair").hosts]
+    ranks = compile_workload(load_lab("pair"), experiment(f"workload.late={{{hosts[0]}: 20us}}"), schedule)["ranks"]
+    assert ranks[0]["ops"][0] == {"kind": "calc", "duration_ps": 20_000_000, "requires": []}
+    assert [op["requires"] for op in ranks[0]["ops"]] == [[], [0], [1]]
+    assert [op["requires"] for op in ranks[1]["ops"]] == [[], []]
+    with pytest.raises(ExperimentError, match="no rank runs on nobody"):
+        compile_workload(load_lab("pair"), experiment("workload.late={nobody: 1us}"), schedule)
+
+
 def test_a_window_holds_some_blocks() -> None:
     wide = ("transport.recovery=erasure", "transport.erasure.data=200", "transport.erasure.parity=20")
     assert compile_workload(load_lab("pair"), experiment(*wide), PING)["transport"]["window_bytes"] == 4 * 220 * 4096

@@ -93,6 +93,7 @@ BAD_WORKLOADS = {
     "a window of half the PSNs": (["transport", "window_bytes"], 4096 << 23, "is not 1 to 8388607 packets"),
     "another recovery": (["transport", "recovery"], "hope", "hope"),
     "erasure without a code": (["transport", "recovery"], "erasure", "recovery by erasure, and no erasure code"),
+    "an RNR timer of six bits": (["transport", "rnr"], {"timer": 32, "retries": 7}, "rnr: a timer is below 32"),
     "another verb": (["transport", "verb"], "read", "read"),
     "a rank on a switch": (["ranks", 0, "node"], 2, "rank 0: node 2 is no free host"),
     "two ranks on one host": (["ranks", 1, "node"], 0, "rank 1: node 0 is no free host"),

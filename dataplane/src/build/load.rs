@@ -65,6 +65,7 @@ fn transport(workload: &Workload, generation: u64) -> Result<Transport, PlanErro
         window: plan.window_bytes / u64::from(plan.mtu_bytes),
         timeout: Time::from_ps(plan.timeout_ps),
         retries: plan.retries,
+        rnr: plan.rnr,
         first_psn: first_psn(generation),
     })
 }

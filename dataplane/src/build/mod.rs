@@ -14,6 +14,7 @@ use crate::deadlock::Detector;
 use crate::fabric::{Fabric, Node};
 use crate::impair::parse_changes;
 use crate::link::{Direction, DirectionConfig};
+use crate::nic::qp::rnr_delay;
 use crate::nic::Nic;
 use crate::plan::workload::{OpKind, Workload};
 use crate::plan::{FlowControl, NodePlan, Plan, PlanError};
@@ -154,7 +155,7 @@ fn first_psn(generation: u64) -> u64 {
     (generation - 1) * STRIDE % (1 << 23)
 }
 
-/// Every retry used up, twice over, and the longest calc.
+/// Every retry used up, twice over, and the longest calc; where receives must be posted, every retry for want of one too.
 fn patience(workload: &Workload) -> Time {
     let transport = &workload.transport;
     let retries = transport.timeout_ps.saturating_mul(2 * (u64::from(transport.retries) + 1));
@@ -162,5 +163,6 @@ fn patience(workload: &Workload) -> Time {
         OpKind::Calc { duration_ps } => duration_ps,
         _ => 0,
     });
-    Time::from_ps(retries.saturating_add(calcs.max().unwrap_or(0)))
+    let waits = transport.rnr.map_or(0, |rnr| 2 * (u64::from(rnr.retries) + 1) * rnr_delay(rnr.timer).ps());
+    Time::from_ps(retries.saturating_add(waits).saturating_add(calcs.max().unwrap_or(0)))
 }

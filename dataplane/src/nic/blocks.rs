@@ -88,6 +88,13 @@ impl Blocks {
         })
     }
 
+    /// Begin anew with packet `expected`, which will be sent again, and all behind it.
+    pub fn forget(&mut self, expected: u64) {
+        self.known.clear();
+        self.open.clear();
+        self.judged = expected;
+    }
+
     /// Bytes of the parity payloads of a block.
     pub fn parity_bytes(&self, block: &Block) -> u64 {
         parity_bytes(block.left.min(self.mtu))

@@ -28,7 +28,7 @@ use code::Coder;
 use dcqcn::{Dcqcn, DcqcnConfig};
 use inject::Injector;
 use memory::Memory;
-use qp::{Failure, RequesterCounters, Transport};
+use qp::{Failure, RequesterCounters, Rnr, Transport};
 use requester::Requester;
 use responder::Responder;
 use schedule::{Action, Schedule};
@@ -97,6 +97,7 @@ pub struct Nic {
     /// What the longest packet of the workload takes of a buffer.
     longest_bytes: u32,
     congestion: Option<DcqcnConfig>,
+    rnr: Option<Rnr>,
     qps: Vec<QueuePair>,
     /// QP number and index in `qps`, ascending.
     by_qpn: Vec<(u32, usize)>,
@@ -123,6 +124,7 @@ impl Nic {
             dscp: 0,
             longest_bytes: 0,
             congestion: None,
+            rnr: None,
             qps: Vec::new(),
             by_qpn: Vec::new(),
             active: VecDeque::new(),
@@ -171,6 +173,7 @@ impl Nic {
         self.dscp = rank.dscp;
         self.longest_bytes = message::longest_bytes(rank.transport.mtu, rank.transport.recovery);
         self.congestion = rank.transport.congestion;
+        self.rnr = rank.transport.rnr;
         self.schedule = rank.schedule;
         self.memory = rank.memory;
         self.running = false;

@@ -33,9 +33,33 @@ pub struct Transport {
     pub window: u64,
     pub timeout: Time,
     pub retries: u32,
+    /// Receives count only when they are posted (SEND); `None`: there is always one.
+    pub rnr: Option<Rnr>,
     /// Number of the first packet, each way.
     pub first_psn: u64,
     pub congestion: Option<DcqcnConfig>,
+}
+
+/// What becomes of a message that comes before its receive is posted: the responder says when to try again, a code of the table
+/// below, and the requester does so `retries` times without progress, or for ever if that is `RNR_FOR_EVER`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+pub struct Rnr {
+    pub timer: u8,
+    pub retries: u32,
+}
+
+pub const RNR_FOR_EVER: u32 = 7;
+
+/// Units of 10 µs by the code of an RNR NAK's timer (IBTA volume 1, 9.7.5.2.8).
+#[rustfmt::skip]
+const RNR_TIMERS: [u64; 32] = [
+    65536, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192,
+    256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
+];
+
+/// How long an RNR NAK with this timer code, of five bits, asks its requester to wait.
+pub fn rnr_delay(timer: u8) -> Time {
+    Time::from_ns(10_000 * RNR_TIMERS[usize::from(timer & 31)])
 }
 
 #[derive(Clone, Default, Debug)]
@@ -44,6 +68,7 @@ pub struct RequesterCounters {
     pub retransmitted: u64,
     pub acks_rx: u64,
     pub naks_rx: u64,
+    pub rnr_naks_rx: u64,
     pub timeouts: u64,
     /// Erasure: blocks sent, parity packets among `packets_tx`, and blocks of which a packet was asked for again.
     pub blocks: u64,
@@ -55,6 +80,7 @@ pub struct RequesterCounters {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
     RetryExceeded,
+    RnrRetryExceeded,
     /// The responder refused a packet: a NAK other than for a sequence error.
     Refused,
 }
@@ -64,6 +90,7 @@ impl Failure {
     pub fn name(self) -> &'static str {
         match self {
             Failure::RetryExceeded => "retry exceeded",
+            Failure::RnrRetryExceeded => "rnr retry exceeded",
             Failure::Refused => "refused by the peer",
         }
     }

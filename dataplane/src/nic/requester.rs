@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::code::{parity_bytes, Code};
 use super::message::{self, Place};
-use super::qp::{Failure, Recovery, RequesterCounters, Transport, PSN_HALF, PSN_MASK};
+use super::qp::{rnr_delay, Failure, Recovery, RequesterCounters, Transport, PSN_HALF, PSN_MASK, RNR_FOR_EVER};
 use crate::frame::Packet;
 use crate::units::Time;
 use crate::wire::roce::{Opcode, Peth, Syndrome};
@@ -60,6 +60,9 @@ pub struct Requester {
     parity: Option<Block>,
     deadline: Time,
     retries_left: u32,
+    /// The peer was not ready: nothing is sent before `deadline`.
+    waiting: bool,
+    rnr_retries_left: u32,
     failure: Option<Failure>,
     pub counters: RequesterCounters,
 }
@@ -82,6 +85,8 @@ impl Requester {
             parity: None,
             deadline: Time::NEVER,
             retries_left: transport.retries,
+            waiting: false,
+            rnr_retries_left: transport.rnr.map_or(0, |rnr| rnr.retries),
             failure: None,
             counters: RequesterCounters::default(),
         }
@@ -99,7 +104,7 @@ impl Requester {
     #[inline]
     pub fn can_send(&self) -> bool {
         let fresh = self.next < self.posted && self.next - self.unacknowledged < self.transport.window;
-        self.failure.is_none() && (fresh || !self.resend.is_empty() || self.parity.is_some())
+        self.failure.is_none() && !self.waiting && (fresh || !self.resend.is_empty() || self.parity.is_some())
     }
 
     /// Why nothing more is sent on the connection, if so.
@@ -206,7 +211,9 @@ impl Requester {
     /// Take a NAK for a sequence error. Go-back-N: all before `psn` arrived, `psn` did not. Selective repeat: `psn` is missing.
     pub fn negative(&mut self, psn: u32, now: Time) -> std::ops::Range<u64> {
         self.counters.naks_rx += 1;
-        let Some(psn) = self.unwrap(psn) else { return self.finished..self.finished };
+        // What is still to come of before the peer was not ready, it has forgotten.
+        let psn = self.unwrap(psn).filter(|_| !self.waiting);
+        let Some(psn) = psn else { return self.finished..self.finished };
         match self.transport.recovery {
             Recovery::GoBackN => {
                 let finished = self.advance(psn, now);
@@ -221,6 +228,27 @@ impl Requester {
                 self.finished..self.finished
             }
         }
+    }
+
+    /// Take an RNR NAK: all before `psn` arrived, `psn` found no receive, and all behind it was forgotten. It is sent again, whatever
+    /// the recovery, when the time that the peer asks for is over.
+    pub fn not_ready(&mut self, psn: u32, timer: u8, now: Time) -> std::ops::Range<u64> {
+        self.counters.rnr_naks_rx += 1;
+        let (psn, rnr) = (self.unwrap(psn).filter(|_| !self.waiting), self.transport.rnr);
+        let (Some(psn), Some(rnr)) = (psn, rnr) else { return self.finished..self.finished };
+        let finished = self.advance(psn, now);
+        if self.rnr_retries_left == 0 && rnr.retries != RNR_FOR_EVER {
+            self.failure = Some(Failure::RnrRetryExceeded);
+            self.deadline = Time::NEVER;
+            return finished;
+        }
+        self.rnr_retries_left = self.rnr_retries_left.saturating_sub(1);
+        self.resend.clear();
+        self.missing.clear();
+        self.go_back();
+        self.waiting = true;
+        self.deadline = now + rnr_delay(timer);
+        finished
     }
 
     /// Count the block of a packet that is missing, if it is the first of its block to be asked for.
@@ -246,8 +274,12 @@ impl Requester {
         }
     }
 
-    /// The retransmission timer ran out: send again, or fail once the retries are used up.
+    /// The retransmission timer ran out: send again, or fail once the retries are used up. Or the peer may be ready by now.
     pub fn time_out(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.deadline = Time::NEVER;
+            return;
+        }
         self.counters.timeouts += 1;
         if self.retries_left == 0 {
             self.failure = Some(Failure::RetryExceeded);
@@ -286,8 +318,11 @@ impl Requester {
         if unacknowledged > self.unacknowledged {
             self.unacknowledged = unacknowledged;
             self.retries_left = self.transport.retries;
+            self.rnr_retries_left = self.transport.rnr.map_or(0, |rnr| rnr.retries);
             let outstanding = self.next > unacknowledged;
-            self.deadline = if outstanding { now + self.transport.timeout } else { Time::NEVER };
+            if !self.waiting {
+                self.deadline = if outstanding { now + self.transport.timeout } else { Time::NEVER };
+            }
         }
         if !self.missing.is_empty() {
             let later = self.missing.split_off(&self.unacknowledged);
@@ -303,7 +338,12 @@ impl Requester {
             self.current = self.current.saturating_sub(1);
         }
         if self.next < self.unacknowledged {
-            self.go_back();
+            self.next = self.unacknowledged;
+            self.current = 0;
+            self.parity = None;
+            if !self.waiting {
+                self.deadline = Time::NEVER;
+            }
         }
         before..self.finished
     }

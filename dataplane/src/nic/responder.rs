@@ -16,6 +16,8 @@ pub enum Verdict {
     Duplicate,
     /// Packets before it have not come; those in `missing` (perhaps none) are to be asked for. If `keep`, it will be wanted.
     Gap { missing: std::ops::Range<u64>, keep: bool },
+    /// It would begin a message that has no receive: to be sent again later, and all behind it.
+    NotReady,
     /// Not a packet of this message, or more than its receive has room for (IBTA volume 1, 9.7.4: NAK invalid request).
     Invalid,
 }
@@ -39,6 +41,8 @@ pub struct Responder {
     bytes: u64,
     inside: bool,
     refused: bool,
+    /// Nothing is taken until the expected packet comes again.
+    deferred: bool,
 }
 
 impl Responder {
@@ -55,6 +59,7 @@ impl Responder {
             bytes: 0,
             inside: false,
             refused: false,
+            deferred: false,
         }
     }
 
@@ -110,6 +115,21 @@ impl Responder {
         self.refused
     }
 
+    /// Whether this is the packet that is due.
+    pub fn is_due(&self, psn: u32) -> bool {
+        self.ahead(psn) == 0
+    }
+
+    /// The packet that is due has no receive: forget what came behind it, and take nothing until it comes again.
+    pub fn defer(&mut self) -> Verdict {
+        self.deferred = true;
+        self.kept.clear();
+        if let Some(blocks) = &mut self.blocks {
+            blocks.forget(self.expected);
+        }
+        Verdict::NotReady
+    }
+
     /// Judge a packet of `bytes` payload; `buffer` is where a SEND's message goes and the room there (a WRITE says so itself).
     pub fn receive(&mut self, packet: &Packet, verb: Verb, place: Place, bytes: u64, buffer: (u64, u64)) -> Verdict {
         let ahead = self.ahead(packet.psn);
@@ -130,6 +150,7 @@ impl Responder {
         }
         let psn = self.expected;
         let offset = self.offset;
+        self.deferred = false;
         self.expected += 1;
         self.asked = match self.recovery {
             Recovery::GoBackN => self.expected,
@@ -159,6 +180,9 @@ impl Responder {
 
     /// Take a parity packet with `bytes` of payload; the number of its block's first packet, if it can be one of this connection.
     pub fn take_parity(&mut self, packet: &Packet, bytes: u64, frame: Frame) -> Option<u64> {
+        if self.deferred {
+            return None;
+        }
         let first = self.number(packet.psn);
         let arrived = Arrived { expected: self.expected, kept: &self.kept };
         self.blocks.as_mut()?.take(first, arrived, packet, bytes, frame).then_some(first)
@@ -187,6 +211,9 @@ impl Responder {
     /// A packet came `ahead` of the expected one.
     fn gap(&mut self, ahead: u64) -> Verdict {
         let psn = self.expected + ahead;
+        if self.deferred {
+            return Verdict::Gap { missing: psn..psn, keep: false };
+        }
         match self.recovery {
             // The first one behind a gap is answered, with the packet that everything is wanted from.
             Recovery::GoBackN => {

@@ -163,6 +163,12 @@ impl Schedule {
         }
     }
 
+    /// Whether the receive of message number `message` of `qp` has been posted: all that it required is finished.
+    pub fn is_posted(&self, qp: usize, message: u64) -> bool {
+        let ready = self.connections.get(qp).map(|connection| &connection.recvs.ready);
+        ready.and_then(|ready| ready.get(usize::try_from(message).ok()?)).copied().unwrap_or(false)
+    }
+
     /// A message arrived whole on `qp`.
     pub fn arrived(&mut self, qp: usize) {
         self.connections[qp].arrived += 1;

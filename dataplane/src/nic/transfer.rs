@@ -3,7 +3,7 @@
 use super::message::{self, Place, Verb};
 use super::qp::PSN_MASK;
 use super::responder::Verdict;
-use super::{rate_slot, Nic};
+use super::{rate_slot, retransmission_slot, Nic};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
 use crate::units::Time;
@@ -44,6 +44,7 @@ impl Nic {
                     self.respond(index, Syndrome::Nak(Nak::PsnSequenceError), (psn & PSN_MASK) as u32);
                 }
             }
+            Verdict::NotReady => self.defer(index, packet.psn),
             Verdict::Invalid => self.refuse(index, Nak::InvalidRequest, packet.psn),
         }
         if acknowledge {
@@ -62,6 +63,11 @@ impl Nic {
         let qp = &mut self.qps[index];
         let around = u32::from(message::overhead_bytes(packet.opcode)) + u32::from(packet.pad);
         let bytes = u64::from(u32::from(frame.len).saturating_sub(around));
+        let wants_receive =
+            self.rnr.is_some() && verb == Verb::Send && place.starts() && qp.responder.is_due(packet.psn);
+        if wants_receive && !self.schedule.is_posted(index, qp.responder.message()) {
+            return qp.responder.defer();
+        }
         // Without a receive a length has all the room there is, and bytes have no place: storing them fails.
         let buffer = self.schedule.receive_buffer(index, qp.responder.message()).unwrap_or((u64::MAX, u64::MAX));
         qp.responder.receive(packet, verb, place, bytes, buffer)
@@ -91,6 +97,7 @@ impl Nic {
                     asked |= packet.ack_request;
                 }
                 Verdict::Accept { .. } => self.refuse(index, Nak::RemoteAccess, packet.psn),
+                Verdict::NotReady => self.defer(index, packet.psn),
                 _ => self.refuse(index, Nak::InvalidRequest, packet.psn),
             }
             if self.qps[index].responder.has_refused() {
@@ -148,15 +155,20 @@ impl Nic {
         let finished = match packet.syndrome {
             Syndrome::Ack { .. } => qp.requester.acknowledge(packet.psn, now),
             Syndrome::Nak(Nak::PsnSequenceError) => qp.requester.negative(packet.psn, now),
-            // Receive buffers are always posted here, so nobody of ours sends RNR.
-            Syndrome::RnrNak { .. } => return,
+            Syndrome::RnrNak { timer } => {
+                let finished = qp.requester.not_ready(packet.psn, timer, now);
+                self.timers.set(retransmission_slot(index), qp.requester.deadline());
+                finished
+            }
             Syndrome::Nak(_) => {
                 qp.requester.fail();
-                self.events.push_back(Event::QpFailed { qpn: qp.config.qpn });
-                return;
+                0..0
             }
         };
         let qpn = qp.config.qpn;
+        if qp.requester.failure().is_some() {
+            self.events.push_back(Event::QpFailed { qpn });
+        }
         self.activate(index);
         if finished.is_empty() {
             return;
@@ -175,6 +187,12 @@ impl Nic {
         let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };
         let frame = self.frame_to(qp.config, packet);
         self.port.enqueue(frame);
+    }
+
+    /// A message found no receive: say when to try again.
+    fn defer(&mut self, index: usize, psn: u32) {
+        let timer = self.rnr.map_or(0, |rnr| rnr.timer);
+        self.respond(index, Syndrome::RnrNak { timer }, psn);
     }
 
     fn refuse(&mut self, index: usize, why: Nak, psn: u32) {

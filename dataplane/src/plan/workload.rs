@@ -6,7 +6,7 @@ use super::{require, NodePlan, Plan, PlanError, SCHEMA};
 use crate::nic::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::memory::{Dtype, Redop};
 use crate::nic::message::Verb;
-use crate::nic::qp::Recovery;
+use crate::nic::qp::{Recovery, Rnr, RNR_FOR_EVER};
 
 /// A message must fit the RETH's 32-bit length.
 const MAX_MESSAGE_BYTES: u64 = u32::MAX as u64;
@@ -43,6 +43,9 @@ pub struct TransportPlan {
     pub window_bytes: u64,
     pub timeout_ps: u64,
     pub retries: u32,
+    /// Receives must be posted; without it there always is one.
+    #[serde(default)]
+    pub rnr: Option<Rnr>,
     #[serde(default)]
     pub congestion_control: Option<CongestionPlan>,
 }
@@ -175,6 +178,8 @@ impl Workload {
         let fault = transport.congestion_control.as_ref().and_then(CongestionPlan::fault);
         require(fault.is_none(), || format!("congestion control: {}", fault.unwrap_or_default()))?;
         transport.recovery()?;
+        let fits = transport.rnr.is_none_or(|rnr| rnr.timer < 32 && rnr.retries <= RNR_FOR_EVER);
+        require(fits, || format!("rnr: a timer is below 32, retries at most {RNR_FOR_EVER}"))?;
         require(transport.timeout_ps > 0, || "timeout 0".into())?;
         let window = transport.window_bytes / u64::from(transport.mtu_bytes);
         require((1..=MAX_WINDOW_PACKETS).contains(&window), || {

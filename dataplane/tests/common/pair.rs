@@ -69,6 +69,7 @@ pub fn transport(verb: Verb) -> Transport {
         window: 16,
         timeout: ns(4_096 << 4),
         retries: 3,
+        rnr: None,
         first_psn: 0,
         recovery: Recovery::GoBackN,
         congestion: None,
@@ -92,6 +93,11 @@ pub struct Pair {
 impl Pair {
     /// Two NICs at 100 Gb/s, 1 µs apart; `a` has messages of these sizes for `b`.
     pub fn new(transport: Transport, sizes: &[u64]) -> Pair {
+        Pair::late(transport, sizes, Time::ZERO)
+    }
+
+    /// The same, but `b` begins to post its receives after `delay`, and then each so much after the one before.
+    pub fn late(transport: Transport, sizes: &[u64], delay: Time) -> Pair {
         let (mut offsets, mut end) = (Vec::new(), GUARD);
         for size in sizes {
             offsets.push(end);
@@ -101,7 +107,14 @@ impl Pair {
         let sends = sizes.iter().zip(&offsets).map(place);
         let sends = sends.map(|(offset, bytes)| (Op::Send { qp: 0, offset, bytes, remote: offset }, vec![]));
         let recvs = sizes.iter().zip(&offsets).map(place);
-        let recvs = recvs.map(|(offset, bytes)| (Op::Recv { qp: 0, offset, bytes }, vec![]));
+        let recvs = recvs.map(|(offset, bytes)| Op::Recv { qp: 0, offset, bytes });
+        let recvs = recvs.enumerate().flat_map(|(number, recv)| match delay {
+            Time::ZERO => vec![(recv, vec![])],
+            duration => {
+                let before = number.checked_sub(1).map(|before| 2 * before);
+                vec![(Op::Calc { duration }, before.into_iter().collect()), (recv, vec![2 * number])]
+            }
+        });
         let nic = |station: u32, peer: u32, ops: Vec<(Op, Vec<usize>)>| {
             let mut nic = Nic::new(Station(station), strict(gbps(100)));
             let qps = vec![QpConfig { qpn: QPN, peer: Station(peer), entropy: 49_169 }];
