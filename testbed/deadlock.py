@@ -23,6 +23,12 @@ Dependencies = dict[int, list[int]]
 PORTS_NAMED = 12
 
 
+def around(ports: Sequence[str]) -> str:
+    """Write a circle of ports so that it comes back to its beginning, a long one with its first ports alone."""
+    named = ports if len(ports) <= PORTS_NAMED else (*ports[:PORTS_NAMED], "…")
+    return " → ".join([*named, ports[0]])
+
+
 class Cycle(NamedTuple):
     """Ports that can wait for each other on one priority, each for the next and the last for the first.
 
@@ -34,8 +40,7 @@ class Cycle(NamedTuple):
     link: int
 
     def __str__(self) -> str:
-        ports = self.ports if len(self.ports) <= PORTS_NAMED else (*self.ports[:PORTS_NAMED], "…")
-        return f"buffers can wait in a circle on priority {self.priority}: {' → '.join([*ports, self.ports[0]])}"
+        return f"buffers can wait in a circle on priority {self.priority}: {around(self.ports)}"
 
     def fault(self, source: Source) -> Fault:
         """Return this cycle as a fault of the lab that `source` is, at the link that leaves its first port."""

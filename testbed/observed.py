@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from testbed.deadlock import around
 
 PLACES_NAMED = 6
 NOT_LOSSLESS = "not lossless"
@@ -35,24 +37,21 @@ class Deadlock(Observed):
     """Ports that waited for each other, each for the next in the list and the last for the first, and did not move.
 
     `at_ns` is when that was certain, `cured_ns` when one of them was seen to move again, null if none ever did; times
-    since the fabric was made.
+    since the start of the first workload. `cured_by` are those of its ports whose watchdog broke it.
     """
 
-    at_ns: int | float
-    cured_ns: int | float | None
+    at_ns: float
+    cured_ns: float | None
     ports: list[str]
     priority: int
-
-    def __str__(self) -> str:
-        fate = "for good" if self.cured_ns is None else f"until {self.cured_ns / 1e6:.3f} ms"
-        circle = " → ".join([*self.ports, self.ports[0]])
-        return f"deadlock on priority {self.priority}: {circle}, from {self.at_ns / 1e6:.3f} ms {fate}"
+    cured_by: list[str] = []
 
 
 class StormFound(Observed):
     """What a watchdog took for a storm, times since the start of the first workload; `cause` says what it was.
 
     storm: a host asked for it. long pause: a switch needed it. spread: a switch that somebody else kept from sending.
+    deadlock: a circle of switches that waited for each other.
     """
 
     port: str
@@ -92,6 +91,42 @@ def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]
 
 def deadlocks_of(report: Mapping[str, Any], start_ps: int | None) -> list[Deadlock]:
     """Return the deadlocks of a run that started at `start_ps`; those that were over before are others'."""
-    found = [Deadlock.model_validate(entry) for entry in report.get("deadlocks", ())]
     start_ns = (start_ps or 0) / 1000
-    return [deadlock for deadlock in found if deadlock.cured_ns is None or deadlock.cured_ns >= start_ns]
+    found = []
+    for entry in report.get("deadlocks", ()):
+        cured_ns = entry["cured_ns"]
+        if cured_ns is not None and cured_ns < start_ns:
+            continue
+        broke = [storm["port"] for storm in report.get("watchdog", ()) if is_storm_in(entry, storm)]
+        times = {"at_ns": entry["at_ns"] - start_ns, "cured_ns": None if cured_ns is None else cured_ns - start_ns}
+        found.append(Deadlock.model_validate({**entry, **times, "cured_by": sorted(broke)}))
+    return found
+
+
+def is_storm_in(deadlock: Mapping[str, Any], storm: Mapping[str, Any]) -> bool:
+    """Tell whether what a watchdog took for a storm was this deadlock, both as the data plane reports them."""
+    detected_ns, cured_ns = storm["detected_ps"] / 1000, deadlock["cured_ns"]
+    lasted = deadlock["at_ns"] <= detected_ns and (cured_ns is None or detected_ns <= cured_ns)
+    return lasted and storm["port"] in deadlock["ports"] and storm["priority"] == deadlock["priority"]
+
+
+def deadlock_reasons(deadlocks: Sequence[Deadlock]) -> list[str]:
+    """Say of each circle of ports when it stood still, and whether and by whom it was broken; once, however often."""
+    circles: dict[tuple[int, tuple[str, ...]], list[Deadlock]] = {}
+    for deadlock in deadlocks:
+        circles.setdefault((deadlock.priority, tuple(deadlock.ports)), []).append(deadlock)
+    reasons = []
+    for (priority, _), (first, *others) in circles.items():
+        again = f"; {len(others)} times more, the last {_fate(others[-1])}" if others else ""
+        when = f"from {first.at_ns / 1e6:.3f} ms {_fate(first)}{again}"
+        reasons.append(f"deadlock on priority {priority}: {around(first.ports)}, {when}")
+    return reasons
+
+
+def _fate(deadlock: Deadlock) -> str:
+    if deadlock.cured_ns is None:
+        return "for good"
+    at = f"{deadlock.cured_ns / 1e6:.3f} ms"
+    if not deadlock.cured_by:
+        return f"until {at}"
+    return f"until {at}, when the watchdog broke it at {', '.join(deadlock.cured_by)}"

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError
 from testbed.execution import Outcome
-from testbed.observed import Deadlock, Observed, StormFound, Watermarks, deadlocks_of, losses_of
+from testbed.observed import Deadlock, Observed, StormFound, Watermarks, deadlock_reasons, deadlocks_of, losses_of
 
 FILE_NAME = "run.json"
 
@@ -304,7 +304,7 @@ def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] 
     losses = losses_of(report, facts.lossless)
     wrong = _wrong(outcome)
     broken = [f"invariant violated: {text}" for text in report["violations"]] + _conservation(report)
-    stuck = [str(deadlock) for deadlock in deadlocks_of(report, outcome.start_ps)]
+    stuck = deadlock_reasons(deadlocks_of(report, outcome.start_ps))
     expectations = [f"expectation failed: {text}" for text in failed_expectations]
     faults = [*broken, *losses, *wrong, *stuck, *outcome.reasons, *expectations]
     return Verdict(

@@ -1,7 +1,8 @@
 """What watchdogs took for storms, explained: by what the node behind the port was doing at the time.
 
 A switch whose full buffer drained by itself needed its pause, however long: over distance, a round trip's bytes have to
-leave at whatever rate is there. A switch that nothing left waited for somebody else. A host has no such excuse.
+leave at whatever rate is there. A switch that nothing left waited for somebody else, or for itself in a circle. A host has
+no such excuse.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from testbed.deadlock import around
+from testbed.observed import is_storm_in
 from testbed.units import format_rate
 
 Json = dict[str, Any]
@@ -51,12 +54,20 @@ def _cause(
         by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
         reason = f"as {by} had it do" if by else "unasked: its NIC is stuck, or takes in too little"
         return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
+    circle = next((found for found in report.get("deadlocks", ()) if is_storm_in(found, storm)), None)
+    if circle is not None:
+        return "deadlock", _deadlock(circle, storm)
     if pause is None:
         return "unknown", f"paused for {lasted} until detected, but {peer} asked for no pause so long: XON may be lost"
     span_ps = (report["now_ps"] if pause["to_ps"] is None else pause["to_ps"]) - pause["from_ps"]
     if pause["drained_bytes"] and not pause["dropped_bytes"]:
         return "long pause", _long_pause(plan, storm, pause, span_ps)
     return "spread", _spread(found, storm, pause, span_ps)
+
+
+def _deadlock(deadlock: Json, storm: Json) -> str:
+    start = deadlock["ports"].index(storm["port"])
+    return f"a deadlock: each waits for the next, {around([*deadlock['ports'][start:], *deadlock['ports'][:start]])}"
 
 
 def _asked_for(impairments: Sequence[Json], port: str, at_ns: float) -> str:

@@ -1,5 +1,6 @@
 """Deadlocks of running fabrics: reported with their ports where nothing moves any more, and nowhere else."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from testbed.experiment import load_experiment
 from testbed.result import RunResult
 from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial
-from testbed.units import parse_size
 from testbed.yaml_source import Source
 from tests.virtual.harness import (
     Json,
@@ -31,9 +31,9 @@ EXPERIMENTS = Path(topologies.__file__).parent / "experiments"
 CIRCLE = ["switch1:eth2", "switch2:eth3", "switch3:eth3"]
 
 
-def shipped(name: str) -> RunResult:
+def shipped(name: str, *overrides: str) -> RunResult:
     """Run an experiment that ships with the testbed, and judge it."""
-    experiment = load_experiment(EXPERIMENTS / f"{name}.yaml")
+    experiment = load_experiment(EXPERIMENTS / f"{name}.yaml").with_overrides(overrides)
     trial = Trial(experiment, load_lab(experiment.topology))
     return trial.conclude(run_trial(trial), "virtual", 1, "replay")
 
@@ -60,6 +60,33 @@ def test_routed_up_and_down_the_same_flows_do_not() -> None:
     assert all(flow.goodput_bps > 90e9 for flow in result.flows)
 
 
+def test_a_watchdog_that_forwards_breaks_the_circle_and_the_run_goes_on() -> None:
+    result = shipped("deadlock-ring-watchdog")
+    (deadlock,) = result.deadlocks
+    # Paused since some 10 µs for more than 2 ms, and looked at every millisecond.
+    assert (deadlock.ports, deadlock.cured_ns, deadlock.cured_by) == (CIRCLE, 3e6, CIRCLE)
+    assert [(storm.port, storm.detected_ns, storm.cause) for storm in result.watchdog] == [
+        (port, 3e6, "deadlock") for port in CIRCLE
+    ]
+    verdict = result.verdict
+    assert verdict.complete and verdict.lossless and verdict.deadlock and not verdict.passed and result.exit_code == 1
+    assert verdict.reasons == [
+        "deadlock on priority 3: switch1:eth2 → switch2:eth3 → switch3:eth3 → switch1:eth2, from 0.200 ms until 3.000 ms, "
+        "when the watchdog broke it at switch1:eth2, switch2:eth3, switch3:eth3"
+    ]
+
+
+def test_a_watchdog_that_drops_breaks_it_again_and_again() -> None:
+    """What was dropped comes again when connections time out, all at once, and closes the circle anew."""
+    result = shipped("deadlock-ring-watchdog", "lossless.watchdog.action=drop", "transport.retries=3")
+    times = [(deadlock.at_ns, deadlock.cured_ns) for deadlock in result.deadlocks]
+    assert len(times) == 4 and all(cured is not None and cured - at <= 4e6 for at, cured in times)
+    assert all(later[0] > earlier[1] for earlier, later in pairwise(times) if earlier[1] is not None)
+    assert result.drops.lossless == sum(storm.dropped for storm in result.watchdog) > 0
+    (reason,) = [reason for reason in result.verdict.reasons if reason.startswith("deadlock")]
+    assert "; 3 times more, the last until" in reason
+
+
 @pytest.mark.parametrize("switch", [{"profile": "azure-24mb"}, {"thresholds": {"xoff": "20KB", "xon": "0B"}}], ids=str)
 def test_neither_shared_memory_nor_other_thresholds_help(switch: Json) -> None:
     data = topologies.generate("ring", {"routing": "clockwise", "switches": "4", "length": "2km"})
@@ -77,24 +104,24 @@ def test_neither_shared_memory_nor_other_thresholds_help(switch: Json) -> None:
     assert not outcome.complete
 
 
-def credited(trial: Trial, hosts: int, blocks: int = 1024) -> Trial:
-    """Return a trial whose switches give each other credit, blocks of 64 bytes, while its hosts obey PFC."""
-    grant = {"priority": 3, "block_bytes": 64, "blocks": blocks, "update_blocks": blocks // 4}
-    for link in trial.plan["links"][hosts:]:
-        link |= {"flow_control": "credit", "credits": [[grant], [grant]]}
-    return trial
+def credited(routing: str) -> Json:
+    """Return a ring whose switches give each other credit, while its hosts obey PFC."""
+    lab = topologies.generate("ring", {"routing": routing})
+    for link in lab["topology"]["links"][3:]:
+        link |= {"flow-control": "credit", "credits": "64KiB"}
+    return lab
 
 
 def test_credits_deadlock_as_pauses_do() -> None:
     pairs = [(0, 2), (1, 0), (2, 1)]
-    trial = credited(make_trial("ring:routing=clockwise", "permutation", "workload.payload=false"), 3)
+    trial = make_trial(credited("clockwise"), "permutation", "workload.payload=false")
     report = finish(loaded_fabric(trial, flows(pairs, 3, 2**22)))
     assert not report["complete"] and report["violations"] == []
     assert [deadlock["ports"] for deadlock in report["deadlocks"]] == [CIRCLE]
     assert report["ports"]["switch1:eth2"]["priorities"]["3"]["pause_rx"] == 0
     assert [list(cycle.ports) for cycle in find_cycles(trial.plan, [3])] == [CIRCLE]
 
-    trial = credited(make_trial("ring:routing=up-down", "permutation", "workload.payload=false"), 3)
+    trial = make_trial(credited("up-down"), "permutation", "workload.payload=false")
     report = finish(loaded_fabric(trial, flows(pairs, 3, 2**22)))
     assert report["complete"] and report["deadlocks"] == []
 
@@ -132,6 +159,10 @@ def test_a_run_stalls_if_and_only_if_a_deadlock_is_found(data: st.DataObject) ->
         link["rate"] = data.draw(st.sampled_from(["10G", "40G", "100G"]), label="rate of a host")
     xoff = data.draw(st.sampled_from(["12KB", "60KB", "400KB"]), label="xoff")
     lab["topology"]["kinds"]["switch"]["thresholds"] = {"xoff": xoff, "xon": data.draw(st.sampled_from(["0B", "10KB"]))}
+    # Over 20 km, credit for three frames at a time would carry less than connections have patience for.
+    if length != "20km" and data.draw(st.booleans(), label="credits"):
+        for link in lab["topology"]["links"][switches:]:
+            link |= {"flow-control": "credit", "credits": xoff}
     rank = st.integers(0, switches - 1)
     around = [(number, (number + 2) % switches) for number in range(switches)]
     silent = data.draw(st.sets(rank, max_size=1), label="silent")
@@ -140,9 +171,6 @@ def test_a_run_stalls_if_and_only_if_a_deadlock_is_found(data: st.DataObject) ->
     )
     pairs = sorted({pair for pair in around if pair[0] not in silent} | others)
     trial = make_trial(lab, "permutation", "workload.payload=false", "transport.window=4MiB", "transport.retries=1")
-    # Over 20 km, credit for three frames at a time would carry less than connections have patience for.
-    if length != "20km" and data.draw(st.booleans(), label="credits"):
-        credited(trial, switches, parse_size(xoff) // 64)
     report = finish(loaded_fabric(trial, flows(pairs, switches, 2**21)))
     assert report["complete"] == (report["deadlocks"] == [])
     assert report["violations"] == [] and report["drops"]["lossless"] == 0
