@@ -33,7 +33,7 @@ Ending = Literal["complete", "gave up", "refused", "failed"]
 
 GIVEN_UP = "retry exceeded"
 CHECKED_TWICE = 8
-"""One case in so many is run a second time, in slices of another length."""
+"""One case in so many is run a second time, on two cores and in slices of another length."""
 
 _DEVIATING = 777
 
@@ -109,17 +109,17 @@ def run_case(seed: int) -> Verdict:
     result = subject.conclude(outcome, "virtual", 1, replay_command(seed))
     evidence = Evidence(subject, outcome, result)
     problems = [problem for check in CHECKS for problem in check(evidence)]
-    if seed % CHECKED_TWICE == 0 and result.event_log_hash != _run(subject, _DEVIATING).report["event_log_hash"]:
-        problems.append("run again in other slices, it took another course")
+    if seed % CHECKED_TWICE == 0 and outcome.report != _run(subject, _DEVIATING, cores=2).report:
+        problems.append("run again on two cores in other slices, it took another course")
     ending: Ending = "failed" if problems else "complete" if outcome.complete else "gave up"
     return Verdict(seed, ending, problems, case.traits, result.event_log_hash, outcome.report["frame_hops"])
 
 
-def _run(subject: Trial, budget: int | None = None) -> Outcome:
-    """Run a trial; with a `budget`, in slices of so many events."""
+def _run(subject: Trial, budget: int | None = None, cores: int = 1) -> Outcome:
+    """Run a trial, on so many cores; with a `budget`, in slices of so many events."""
     if budget is not None:
         subject = _Sliced(subject.experiment, subject.lab, budget)
-    outcome = trial.run_virtual(subject, None, lambda _: parallel.check_interrupt())
+    outcome = trial.run_virtual(subject, None, lambda _: parallel.check_interrupt(), cores)
     if outcome.interrupted:
         raise KeyboardInterrupt
     return outcome

@@ -211,11 +211,14 @@ def outcome_from(data: Document) -> Outcome:
     return Outcome(**data)
 
 
-def run_virtual(trial: Trial, pcap: Path | None, progress: Callable[[Progress], None]) -> Outcome:
-    """Run a trial under the virtual clock, in this process. Raises UsageError when the capture cannot be written."""
+def run_virtual(trial: Trial, pcap: Path | None, progress: Callable[[Progress], None], cores: int = 1) -> Outcome:
+    """Run a trial under the virtual clock, in this process, on so many cores; 0: on more than one where it pays.
+
+    The outcome does not depend on `cores`. Raises UsageError when the capture cannot be written.
+    """
     from testbed._dataplane import VirtualFabric
 
-    fabric = VirtualFabric(json.dumps(trial.plan))
+    fabric = VirtualFabric(json.dumps(trial.plan), cores)
     try:
         fabric.capture(str(pcap) if pcap else None)
         outcome = trial.execute(fabric, "virtual", progress)

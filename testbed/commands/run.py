@@ -45,6 +45,8 @@ from testbed.trial import Clock, Trial
 
 Show = Callable[[int, int, int], None]
 
+MAX_CORES = 1024
+
 
 class ClockOption(enum.StrEnum):
     """Which clock: the real one, the virtual one, or the real one where the machine can."""
@@ -73,6 +75,9 @@ def run(
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcap")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="directory for the result")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
+    cores: Annotated[
+        str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
+    ] = "auto",
     strict: StrictOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -89,6 +94,7 @@ def run(
         raise UsageError("--driver: under the virtual clock there are no containers")
     if chosen == "virtual" and emulation is not None:
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
+    spread = _read_cores(cores)
     for note in pool_notes(subject.plan):
         say(note)
     mind_cycles(subject.cycles, subject.experiment.topology, strict)
@@ -97,10 +103,21 @@ def run(
     factor = read_dilation(dilation, subject) if chosen == "real" else 1
     with _progress() as show:
         if chosen == "virtual":
-            outcome = trial.run_virtual(subject, capture, lambda where: show(where.row, where.rows, where.size_bytes))
+            outcome = trial.run_virtual(
+                subject, capture, lambda where: show(where.row, where.rows, where.size_bytes), spread
+            )
         else:
             outcome = _run_real(context, subject, factor, keep, capture, show)
     _conclude(subject, outcome, chosen, factor, directory, format_)
+
+
+def _read_cores(option: str) -> int:
+    """Return how many cores a run may use, 0 for auto."""
+    if option == "auto":
+        return 0
+    if not option.isdecimal() or not 1 <= int(option) <= MAX_CORES:
+        raise UsageError(f"--cores {option}: a whole number from 1 to {MAX_CORES}, or auto")
+    return int(option)
 
 
 def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:

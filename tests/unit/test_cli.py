@@ -59,6 +59,18 @@ def test_the_replay_command_gives_the_same_hash(testbed: Cli, tmp_path: Path) ->
     assert (tmp_path / "one" / "run.json").is_file()
 
 
+def test_cores_change_nothing_but_the_time_that_a_run_takes(testbed: Cli, tmp_path: Path) -> None:
+    reports = []
+    for cores in ("1", "2", "auto"):
+        done = testbed("run", "all_reduce", "-t", "two-dc:length=40km", *VIRTUAL, "-b", "256K", "--cores", cores)
+        assert done.returncode == 0, done.stderr
+        reports.append({key: value for key, value in document(done).items() if key != "replay"})
+    assert reports[0] == reports[1] == reports[2]
+    for cores in ("0", "two", "100000"):
+        done = testbed("run", "all_reduce", "-t", "pair", *VIRTUAL, "--cores", cores)
+        assert done.returncode == 2 and f"--cores {cores}: a whole number from 1 to 1024, or auto" in done.stderr
+
+
 def test_a_lossy_fabric_fails_with_1(testbed: Cli) -> None:
     done = testbed("run", "incast", "-t", "incast", *VIRTUAL, "--set", "lossless.pfc=false")
     assert done.returncode == 1

@@ -186,15 +186,15 @@ def test_each_check_can_fail(evidence: Evidence, spoil: Any, changed: dict[str, 
 def test_another_course_in_other_slices_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = campaign._run
 
-    def drifting(subject: Any, budget: int | None = None) -> Any:
-        outcome = real(subject, budget)
+    def drifting(subject: Any, budget: int | None = None, cores: int = 1) -> Any:
+        outcome = real(subject, budget, cores)
         if budget is not None:
             outcome.report["event_log_hash"] = "0" * 16
         return outcome
 
     monkeypatch.setattr(campaign, "_run", drifting)
     assert campaign.run_case(2 * campaign.CHECKED_TWICE).problems == [
-        "run again in other slices, it took another course"
+        "run again on two cores in other slices, it took another course"
     ]
     assert campaign.run_case(2 * campaign.CHECKED_TWICE + 1).problems == []
 

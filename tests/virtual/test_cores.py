@@ -1,0 +1,116 @@
+"""A run spread over cores is the run on one core: outcome, report and hash, whatever the lab, the faults and the slices."""
+
+import dataclasses
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from testbed._dataplane import VirtualFabric
+from testbed.execution import Outcome, Series
+from testbed.trial import Clock, Trial, run_virtual
+from tests.virtual.harness import check_conservation, loaded_fabric, make_trial
+from traffic.point_to_point import permutation
+
+CONGESTED = ("lossless.ecn={kmin: 20KB, kmax: 200KB, pmax: 0.2}", "transport.congestion-control=dcqcn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sliced(Trial):
+    """A trial whose engine is advanced by so many events at a time."""
+
+    budget: int = 1 << 20
+
+    def series(self, clock: Clock) -> Series:
+        return dataclasses.replace(super().series(clock), budget=self.budget)
+
+
+def on_cores(trial: Trial, cores: int, budget: int = 1 << 20) -> Outcome:
+    return run_virtual(Sliced(trial.experiment, trial.lab, budget), None, lambda progress: None, cores)
+
+
+def three_sites() -> dict[str, Any]:
+    """Return a lab of three sites in a triangle, each of two hosts and a switch, with sides of 40, 60 and 100 km."""
+    nodes: dict[str, Any] = {f"s{site}": {"kind": "switch", "buffer": "auto"} for site in range(3)}
+    nodes |= {f"h{site}{host}": {"kind": "host"} for site in range(3) for host in range(2)}
+    links = [
+        {"endpoints": [f"h{site}{host}:eth1", f"s{site}:eth{host + 1}"], "rate": "100G", "delay": "1us"}
+        for site in range(3)
+        for host in range(2)
+    ]
+    for number, (a, b) in enumerate(itertools.combinations(range(3), 2)):
+        ends = [f"s{a}:eth{2 + b}", f"s{b}:eth{3 + a}"]
+        links.append({"endpoints": ends, "rate": "100G", "delay": f"{(200, 300, 500)[number]}us", "loss": [1e-3, 0]})
+    return {"name": "three-sites", "topology": {"nodes": nodes, "links": links}}
+
+
+TWO_DC = "two-dc:hosts=3,length=60km,rate=100G"
+SIZE = ("workload.size=2MB", "workload.iterations=2")
+CASES = {
+    "incast over a span, paused and marked": (TWO_DC, "incast", (*SIZE, *CONGESTED), []),
+    "a lossy span": (f"{TWO_DC},loss=1e-3", "all_reduce", (*SIZE, "transport.recovery=selective-repeat"), []),
+    "a span that changes": (
+        TWO_DC,
+        "all_reduce",
+        SIZE,
+        [
+            {"at": "1ms", "for": "2ms", "impair": {"loss": 0.01, "jitter": "20us"}},
+            {"at": "2ms", "for": "1ms", "impair": {"delay": "5us"}},
+            {"at": "4ms", "for": "1ms", "impair": {"down": True}},
+        ],
+    ),
+    "three sites": (three_sites(), "all_reduce", (*SIZE, *CONGESTED), []),
+}
+
+
+def trial_of(case: str) -> Trial:
+    lab, collective, settings, timeline = CASES[case]
+    trial = make_trial(lab, collective, *settings)
+    span = "border-a:eth2"
+    entries = [{"link": span, "direction": "both", **entry} for entry in timeline]
+    return trial if not entries else make_trial(lab, collective, *settings, f"timeline={json.dumps(entries)}")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cores_and_slices_do_not_show(case: str) -> None:
+    trial = trial_of(case)
+    alone = on_cores(trial, 1)
+    assert alone.complete
+    check_conservation(alone.report)
+    for cores, budget in [(2, 1 << 20), (3, 7_777), (1, 7_777), (0, 100)]:
+        assert on_cores(trial, cores, budget) == alone, f"{cores} cores, {budget} events at a time"
+
+
+def test_what_these_runs_are_made_of() -> None:
+    """The cases above prove something: there are pauses, marks, losses and changes in them."""
+    reports = {case: on_cores(trial_of(case), 2).report for case in CASES}
+    counters = {
+        case: [entry for port in report["ports"].values() for entry in port["priorities"].values()]
+        for case, report in reports.items()
+    }
+    paused = counters["incast over a span, paused and marked"]
+    assert sum(entry["pause_rx"] for entry in paused) > 0 and sum(entry["ecn_marked"] for entry in paused) > 0
+    assert reports["a lossy span"]["drops"]["link"] > 0 and reports["three sites"]["drops"]["link"] > 0
+    assert len(reports["a span that changes"]["impairments"]) >= 10
+    assert reports["a span that changes"]["drops"]["outage"] > 0
+
+
+def test_a_capture_is_in_order_on_any_number_of_cores(tmp_path: Any) -> None:
+    trial = make_trial(TWO_DC, "permutation", "workload.size=200KB", "workload.payload=false")
+    captures = []
+    for cores in (1, 2):
+        path = tmp_path / f"{cores}.pcap"
+        run_virtual(trial, path, lambda progress: None, cores)
+        captures.append(path.read_bytes())
+    assert len(captures[0]) > 100_000 and captures[0] == captures[1]
+
+
+def test_one_core_is_the_default_and_a_negative_number_is_none() -> None:
+    trial = make_trial(TWO_DC, "permutation")
+    plan = json.dumps(trial.plan)
+    with pytest.raises(OverflowError):
+        VirtualFabric(plan, -1)
+    fabric = loaded_fabric(trial, permutation(6, 1 << 16, 3))
+    assert not fabric.advance(1), "exactly one event: more are due"
+    assert json.loads(fabric.report())["events"] == 1
