@@ -1,5 +1,6 @@
 """Deadlocks of running fabrics: reported with their ports where nothing moves any more, and nowhere else."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import topologies
+from testbed._dataplane import VirtualFabric
 from testbed.deadlock import find_cycles
 from testbed.experiment import load_experiment
 from testbed.result import RunResult
 from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial
+from testbed.workload import compile_workload
 from testbed.yaml_source import Source
 from tests.virtual.harness import (
     Json,
@@ -135,6 +138,18 @@ def test_what_is_found_does_not_depend_on_how_a_run_is_sliced() -> None:
             assert not fabric.advance(budget)
         reports.append(report_of(fabric))
     assert reports[0] == reports[1] == reports[2]
+    assert [deadlock["ports"] for deadlock in reports[0]["deadlocks"]] == [CIRCLE]
+
+
+def test_what_is_found_does_not_depend_on_how_many_cores_there_are() -> None:
+    reports = []
+    for cores in (1, 2):
+        trial = make_trial("ring:routing=clockwise,length=20km", "permutation", "workload.payload=false")
+        fabric = VirtualFabric(json.dumps(trial.plan), cores)
+        schedule = flows([(0, 2), (1, 0), (2, 1)], 3, 2**24)
+        fabric.load(json.dumps(compile_workload(trial.lab, trial.experiment, schedule)))
+        reports.append(finish(fabric))
+    assert reports[0] == reports[1]
     assert [deadlock["ports"] for deadlock in reports[0]["deadlocks"]] == [CIRCLE]
 
 
