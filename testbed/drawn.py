@@ -246,17 +246,29 @@ def _experiment(luck: _Luck, wiring: _Wiring, traits: list[str]) -> Data:
 
 def _workload(luck: _Luck, wiring: _Wiring, mtu: int, traits: list[str]) -> Data:
     hosts = [name for name, node in wiring.nodes.items() if node["kind"] == "host"]
-    collective = luck.pick(sorted(traffic.COLLECTIVES))
-    traits.append(collective)
     largest = PACKETS * mtu // (2 * len(hosts))
     size = round(luck.spread(largest / 300, largest)) // 4 * 4
-    workload: Data = {"collective": collective, "size": size, "datatype": luck.pick(["float", "int32"])}
+    workload: Data = {"size": size, "datatype": luck.pick(["float", "int32"])}
     if len(hosts) > 2 and luck.chance(0.3):
         luck.random.shuffle(hosts)
         workload["ranks"] = hosts[: luck.whole(2, len(hosts))]
+    ranks = len(workload.get("ranks", hosts))
+    known = [found for algorithms in traffic.ALGORITHMS.values() for found in algorithms.values()]
+    chosen = luck.pick([found for found in known if _takes(found, ranks)])
+    workload |= {"collective": chosen.name, "algorithm": chosen.algorithm}
+    traits.append(f"{chosen.name} {chosen.algorithm}")
     if luck.chance(0.3):
         workload["slice"] = max(mtu, size // luck.whole(4, 64) // 4 * 4)
     return workload
+
+
+def _takes(collective: traffic.Collective, ranks: int) -> bool:
+    """Tell whether an algorithm works with so many ranks, on two sites if it asks for any."""
+    try:
+        collective.check(traffic.Shape(ranks, ranks, sites=2))
+    except ValueError:
+        return False
+    return True
 
 
 def _timeline(luck: _Luck, wiring: _Wiring, experiment: Data, traits: list[str]) -> list[Data]:

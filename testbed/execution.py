@@ -70,6 +70,7 @@ class Series:
     seed: int = 1
     slice_bytes: int | None = None
     payload: bool = True
+    sites: int = 1
     budget: int = 200_000
     limit_ps: int = LIMIT_PS
 
@@ -95,13 +96,21 @@ class Series:
         return sizes
 
     def shapes(self) -> list[Shape]:
-        """Return the shape of every row, out of place; sizes are rounded down to whole elements, but not to none."""
-        width = Shape(self.ranks, 1, self.dtype).element_bytes
-        return [self.shape(max(1, size // width), in_place=False) for size in self.sizes()]
+        """Return the shape of every row, out of place.
+
+        Sizes are rounded down to whole elements, of which each part that the collective needs has as many, but not to none.
+        Raises ValueError for what the collective cannot take.
+        """
+        unit = self.ranks if self.collective.parts else 1
+        width = Shape(self.ranks, 1, self.dtype).element_bytes * unit
+        found = [self.shape(max(1, size // width) * unit, in_place=False) for size in self.sizes()]
+        for shape in found:
+            self.collective.check(shape)
+        return found
 
     def shape(self, count: int, in_place: bool) -> Shape:
         """Return one call of this series."""
-        return Shape(self.ranks, count, self.dtype, in_place, self.slice_bytes, self.payload)
+        return Shape(self.ranks, count, self.dtype, in_place, self.slice_bytes, self.payload, self.sites)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +204,8 @@ def _run_row(
     """Measure one row both ways and append it to the outcome."""
     collective = series.collective
     inputs = collective.inputs(shape, series.seed) if shape.payload else []
-    row: Json = {"size_bytes": shape.size_bytes, "count": shape.count, "type": shape.dtype, "redop": collective.redop}
+    count = shape.count // shape.ranks if collective.parts else shape.count
+    row: Json = {"size_bytes": shape.size_bytes, "count": count, "type": shape.dtype, "redop": collective.redop}
     for in_place in (False, True) if collective.in_place else (False,):
         call = series.shape(shape.count, in_place)
         workload = json.dumps(compile_workload(collective.schedule(call)))
@@ -206,12 +216,12 @@ def _run_row(
             engine.load(workload)
             for rank, vector in enumerate(inputs):
                 if len(vector):
-                    engine.write_memory(rank, 0, vector.tobytes())
+                    engine.write_memory(rank, collective.input_offset(call, rank), vector.tobytes())
             report = _run_to_end(engine, series, now, progress)
             if outcome.start_ps is None:
                 outcome.start_ps = report["start_ps"]
             total_ps += _end(report) - report["start_ps"]
-            wrong += _wrong(engine, collective.result_offset(call), expected)
+            wrong += _wrong(engine, collective, call, expected)
         time_ps = total_ps // series.iterations
         algbw, busbw = collective.bandwidth(call, time_ps)
         measured = {
@@ -256,9 +266,9 @@ def _why(report: Json) -> str:
     return "; ".join([stalled, *broken])
 
 
-def _wrong(engine: Engine, offset: int, expected: Sequence[Elements]) -> int:
+def _wrong(engine: Engine, collective: Collective, call: Shape, expected: Sequence[Elements]) -> int:
     return sum(
-        count_wrong(engine.read_memory(rank, offset, want.nbytes), want)
+        count_wrong(engine.read_memory(rank, collective.result_offset(call, rank), want.nbytes), want)
         for rank, want in enumerate(expected)
         if len(want)
     )

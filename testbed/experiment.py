@@ -52,6 +52,8 @@ DEFAULT_SIZE_BYTES = 2**20
 PRESET = "preset"
 # Sections that may also be true or false as a whole.
 _SWITCHED = (["lossless", "watchdog"],)
+HIERARCHICAL = "hierarchical"
+DEFAULT_SITES = 2
 _FIXED_IN_SWEEPS = ("clock", "dilation", "emulation", "sweep")
 LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
 
@@ -173,6 +175,8 @@ class Workload(FileModel):
 
     Rank i runs on the i-th of `ranks`, or of the lab's hosts if none are named. Without `payload` only lengths travel.
     `late` names hosts whose rank begins later than the others, every time.
+    `sites`, of a hierarchical algorithm: how many groups of consecutive ranks, equal in size, are far from each other; 2
+    unless told otherwise.
     """
 
     collective: Annotated[str, *_one_of(sorted(traffic.COLLECTIVES), "collective")] = "all_reduce"
@@ -189,12 +193,15 @@ class Workload(FileModel):
     slice: Size | None = None
     ranks: tuple[Name, ...] = ()
     late: dict[Name, Time] = Field(default_factory=dict)
+    sites: int | None = Field(default=None, strict=True, ge=2, le=1024)
 
     @model_validator(mode="after")
     def _agrees(self) -> Workload:
-        known = traffic.COLLECTIVES[self.collective].algorithm
-        if self.algorithm not in (None, known):
-            raise ValueError(f'{self.collective} has no algorithm "{self.algorithm}"; known: {known}')
+        known = traffic.ALGORITHMS[self.collective]
+        if self.algorithm is not None and self.algorithm not in known:
+            raise ValueError(f'{self.collective} has no algorithm "{self.algorithm}"{nearest(self.algorithm, known)}')
+        if self.sites is not None and self.algorithm != HIERARCHICAL:
+            raise ValueError(f"sites are for the algorithm {HIERARCHICAL} alone")
         if self.size is not None and (self.minbytes is not None or self.maxbytes is not None):
             raise ValueError("give a size, or minbytes and maxbytes, not both")
         smallest, largest = self._range()
@@ -215,6 +222,12 @@ class Workload(FileModel):
         low = self.minbytes if self.minbytes is not None else self.maxbytes
         high = self.maxbytes if self.maxbytes is not None else self.minbytes
         return (DEFAULT_SIZE_BYTES if low is None else low, DEFAULT_SIZE_BYTES if high is None else high)
+
+    @property
+    def found(self) -> traffic.Collective:
+        """The collective, carried out by the algorithm that is named, or by the usual one."""
+        known = traffic.ALGORITHMS[self.collective]
+        return known[self.algorithm] if self.algorithm else traffic.COLLECTIVES[self.collective]
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -17,14 +17,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-import traffic
 from testbed import deadlock, expectations, result, storms, timeline
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
 from testbed.errors import Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
-from testbed.experiment import Experiment
+from testbed.experiment import DEFAULT_SITES, Experiment
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.topology import Lab
@@ -76,7 +75,7 @@ class Trial:
     def collective(self) -> Collective:
         """The collective, restricted to what the workload asks for."""
         workload = self.experiment.workload
-        known = traffic.COLLECTIVES[workload.collective]
+        known = workload.found
         return dataclasses.replace(known, in_place=known.in_place and workload.in_place)
 
     def series(self, clock: Clock) -> Series:
@@ -93,6 +92,7 @@ class Trial:
             seed=self.experiment.seed,
             slice_bytes=workload.slice,
             payload=workload.payload,
+            sites=workload.sites or DEFAULT_SITES,
             budget=BUDGET[clock],
         )
 

@@ -13,7 +13,7 @@ from testbed.plan import SCHEMA, dscp_of, rank_hosts
 from testbed.routing import PathCost, PathCosts, Routing
 from testbed.topology import Lab, Link
 from testbed.units import PS_PER_SECOND, serialisation_ps
-from traffic import Calc, RankSchedule, Recv, Reduce, Schedule, Send
+from traffic import Calc, Copy, RankSchedule, Recv, Reduce, Schedule, Send
 
 FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management as RDMA stacks do
 FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
@@ -113,6 +113,8 @@ def _ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int], late_ps: 
         elif isinstance(op, Reduce):
             entry = {"kind": "reduce", "dtype": op.dtype, "redop": op.redop}
             entry |= {"dst": op.dst, "lhs": op.lhs, "rhs": op.rhs, "count": op.count}
+        elif isinstance(op, Copy):
+            entry = {"kind": "copy", "dst": op.dst, "src": op.src, "bytes": op.bytes}
         elif isinstance(op, Calc):
             entry = {"kind": "calc", "duration_ps": op.duration_ps}
         result.append({**entry, "requires": requires})

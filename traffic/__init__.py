@@ -1,19 +1,43 @@
-"""What is sent: collectives as schedules of send, recv, reduce and calc. Imports nothing from testbed."""
+"""What is sent: collectives as schedules of send, recv, reduce, copy and calc. Imports nothing from testbed."""
 
 from traffic.collective import Collective, Shape, count_wrong
+from traffic.double_tree import DOUBLE_TREE_ALL_REDUCE
+from traffic.halving_doubling import HALVING_DOUBLING_ALL_REDUCE
+from traffic.hierarchical import HIERARCHICAL_ALL_REDUCE
+from traffic.parts import ALL_GATHER, ALL_TO_ALL, REDUCE_SCATTER
 from traffic.point_to_point import INCAST, PERMUTATION, permutation
 from traffic.ring_all_reduce import RING_ALL_REDUCE
-from traffic.schedule import Calc, RankSchedule, Recv, Reduce, Schedule, Send, simulate
+from traffic.schedule import Calc, Copy, RankSchedule, Recv, Reduce, Schedule, Send, simulate
+from traffic.trees import BROADCAST, REDUCE
 
-COLLECTIVES: dict[str, Collective] = {
-    collective.name: collective for collective in (RING_ALL_REDUCE, INCAST, PERMUTATION)
-}
-"""Every collective by its name on the command line."""
+_ALL = (
+    RING_ALL_REDUCE,
+    HALVING_DOUBLING_ALL_REDUCE,
+    DOUBLE_TREE_ALL_REDUCE,
+    HIERARCHICAL_ALL_REDUCE,
+    ALL_GATHER,
+    REDUCE_SCATTER,
+    ALL_TO_ALL,
+    BROADCAST,
+    REDUCE,
+    INCAST,
+    PERMUTATION,
+)
+
+ALGORITHMS: dict[str, dict[str, Collective]] = {}
+"""Every collective by its name on the command line and that of its algorithm; the first algorithm is the usual one."""
+for _collective in _ALL:
+    ALGORITHMS.setdefault(_collective.name, {})[_collective.algorithm] = _collective
+
+COLLECTIVES: dict[str, Collective] = {name: next(iter(found.values())) for name, found in ALGORITHMS.items()}
+"""Every collective with its usual algorithm."""
 
 __all__ = [
+    "ALGORITHMS",
     "COLLECTIVES",
     "Calc",
     "Collective",
+    "Copy",
     "RankSchedule",
     "Recv",
     "Reduce",

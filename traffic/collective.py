@@ -19,7 +19,8 @@ class Shape:
     """The size of one call: `count` elements of `dtype` on each of `ranks` ranks.
 
     `slice_bytes` splits every message so that a rank passes on the first slice while it still receives the next; None
-    leaves messages whole. Without `payload` the ranks have no memory and send lengths only.
+    leaves messages whole. Without `payload` the ranks have no memory and send lengths only. `sites` is in how many groups
+    of consecutive ranks, equal in size, they stand.
     Raises ValueError for fewer than two ranks, no elements, an unknown dtype, or slices of less than one element.
     """
 
@@ -29,6 +30,7 @@ class Shape:
     in_place: bool = False
     slice_bytes: int | None = None
     payload: bool = True
+    sites: int = 1
 
     def __post_init__(self) -> None:
         if self.ranks < 2:
@@ -47,19 +49,29 @@ class Shape:
 
     @property
     def size_bytes(self) -> int:
-        """Return the length of one rank's input, the size in the result table."""
+        """Return the size in the result table: of one rank's vector, the longer one of input and result."""
         return self.count * self.element_bytes
+
+    @property
+    def part_bytes(self) -> int:
+        """Return the length of one rank's part, where the vector is divided into one a rank."""
+        return self.size_bytes // self.ranks
 
 
 @dataclass(frozen=True, slots=True)
 class Collective:
     """One collective and the algorithm that carries it out, after the struct of functions in nccl-tests.
 
-    inputs(shape, seed)         the elements at offset 0 of every rank's memory before the call; empty: all zeros
+    inputs(shape, seed)         the elements in every rank's memory before the call; empty: all zeros
+    input_offset(shape, rank)   where they lie, in bytes
     schedule(shape)             what the ranks do
-    result_offset(shape)        where every rank's result lies, in bytes
+    result_offset(shape, rank)  where a rank's result lies, in bytes
     expected(shape, inputs)     the elements every rank must then find there; empty: none to check
     bandwidth(shape, time_ps)   (algbw, busbw) in GB/s, 1e9 bytes a second
+    check(shape)                raises ValueError for a shape that the algorithm cannot take
+
+    With `parts` the vector is divided into one equal part a rank: the count is a multiple of the ranks, and the table
+    shows that of a part, as nccl-tests do.
     """
 
     name: str
@@ -69,9 +81,27 @@ class Collective:
     in_place: bool
     inputs: Callable[[Shape, int], list[Elements]]
     schedule: Callable[[Shape], Schedule]
-    result_offset: Callable[[Shape], int]
+    result_offset: Callable[[Shape, int], int]
     expected: Callable[[Shape, Sequence[Elements]], list[Elements]]
     bandwidth: Callable[[Shape, int], tuple[float, float]]
+    input_offset: Callable[[Shape, int], int] = lambda shape, rank: 0
+    check: Callable[[Shape], None] = lambda shape: None
+    parts: bool = False
+
+
+def result_after_input(shape: Shape, rank: int) -> int:
+    """Return where a result lies that is as long as the input: after it, or upon it."""
+    return 0 if shape.in_place else shape.size_bytes
+
+
+def random_vectors(shape: Shape, seed: int) -> list[Elements]:
+    """Return one vector of small whole numbers a rank."""
+    return [random_elements(shape.count, shape.dtype, seed, rank) for rank in range(shape.ranks)]
+
+
+def no_elements(shape: Shape) -> Elements:
+    """Return a vector of nothing."""
+    return np.empty(0, DTYPES[shape.dtype])
 
 
 def random_elements(count: int, dtype: str, seed: int, rank: int) -> Elements:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from traffic.collective import Collective, Elements, Shape, gbytes_per_s, random_elements
-from traffic.schedule import DTYPES, RankSchedule, Recv, Schedule, Send
+from traffic.collective import Collective, Elements, Shape, gbytes_per_s, no_elements, random_elements
+from traffic.schedule import RankSchedule, Recv, Schedule, Send
 
 
 def incast_schedule(shape: Shape) -> Schedule:
@@ -24,14 +24,15 @@ def incast_schedule(shape: Shape) -> Schedule:
 
 def incast_inputs(shape: Shape, seed: int) -> list[Elements]:
     """Return a vector for every sender and nothing for the receiver."""
-    nothing = np.empty(0, DTYPES[shape.dtype])
-    return [nothing, *(random_elements(shape.count, shape.dtype, seed, rank) for rank in range(1, shape.ranks))]
+    return [
+        no_elements(shape),
+        *(random_elements(shape.count, shape.dtype, seed, rank) for rank in range(1, shape.ranks)),
+    ]
 
 
 def incast_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
     """Return the senders' vectors, one after the other, for rank 0, and nothing to check for the senders."""
-    nothing = np.empty(0, DTYPES[shape.dtype])
-    return [np.concatenate(vectors[1:]), *([nothing] * (shape.ranks - 1))]
+    return [np.concatenate(vectors[1:]), *([no_elements(shape)] * (shape.ranks - 1))]
 
 
 def incast_bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
@@ -69,7 +70,7 @@ def permutation_bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
 
 
 def _nothing(shape: Shape) -> list[Elements]:
-    return [np.empty(0, DTYPES[shape.dtype])] * shape.ranks
+    return [no_elements(shape)] * shape.ranks
 
 
 INCAST = Collective(
@@ -80,7 +81,7 @@ INCAST = Collective(
     in_place=False,
     inputs=incast_inputs,
     schedule=incast_schedule,
-    result_offset=lambda shape: 0,
+    result_offset=lambda shape, rank: 0,
     expected=incast_expected,
     bandwidth=incast_bandwidth,
 )
@@ -93,7 +94,7 @@ PERMUTATION = Collective(
     in_place=False,
     inputs=lambda shape, seed: _nothing(shape),
     schedule=permutation_schedule,
-    result_offset=lambda shape: 0,
+    result_offset=lambda shape, rank: 0,
     expected=lambda shape, vectors: _nothing(shape),
     bandwidth=permutation_bandwidth,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from traffic.schedule import DTYPES, Graph, Reduce, Schedule, Send, build_graph
+from traffic.schedule import DTYPES, Copy, Graph, Reduce, Schedule, Send, build_graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +77,10 @@ def _accesses(schedule: Schedule, graph: Graph, until_acknowledged: bool) -> lis
                 accesses += [
                     _Access(rank, offset, offset + length, offset == op.dst, starts, finish, label)
                     for offset in (op.dst, op.lhs, op.rhs)
+                ]
+            elif isinstance(op, Copy):
+                accesses += [
+                    _Access(rank, offset, offset + op.bytes, offset == op.dst, starts, finish, label)
+                    for offset in (op.dst, op.src)
                 ]
     return accesses

@@ -5,7 +5,7 @@ A schedule says nothing of time or of networks. An op may begin once the ops it 
 - a `Send` lands when its last byte is in the receiver's memory and is finished when the sender knows it (acknowledged);
 - a `Recv` is finished when the matching send has landed and its own requirements are met. As with an RDMA WRITE, it does
   not hold the sender back: the receiver's memory must be free from the moment the send may begin;
-- a `Reduce` and a `Calc` are finished when they are computed.
+- a `Reduce`, a `Copy` and a `Calc` are finished when they are computed.
 
 Sends from one rank to one peer leave in the order of the list, and the k-th of them is matched with the k-th `Recv` the
 peer has for that rank. The form follows GOAL (LogGOPSim): sends, receives, calculations, and requirements between them.
@@ -65,6 +65,16 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """Write the `bytes` at `src` to `dst`, which do not overlap."""
+
+    dst: int
+    src: int
+    bytes: int
+    requires: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Calc:
     """Compute for `duration_ps` of nominal time, touching no memory."""
 
@@ -72,7 +82,7 @@ class Calc:
     requires: tuple[int, ...] = ()
 
 
-Op = Send | Recv | Reduce | Calc
+Op = Send | Recv | Reduce | Copy | Calc
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +133,8 @@ def _fault(schedule: Schedule, rank: int, op: Op) -> str | None:
         return "duration_ps is negative" if op.duration_ps < 0 else None
     if isinstance(op, Reduce):
         return _reduce_fault(rank_schedule, op)
+    if isinstance(op, Copy):
+        return _copy_fault(rank_schedule, op)
     if not 0 <= op.peer < len(schedule.ranks) or op.peer == rank:
         return f"peer {op.peer} is not another rank"
     if op.bytes <= 0:
@@ -148,6 +160,16 @@ def _reduce_fault(rank_schedule: RankSchedule, op: Reduce) -> str | None:
         if operand != op.dst and abs(operand - op.dst) < length:
             return "dst overlaps an operand in part"
     faults = (_range_fault(rank_schedule, offset, length) for offset in (op.dst, op.lhs, op.rhs))
+    return next((fault for fault in faults if fault), None)
+
+
+def _copy_fault(rank_schedule: RankSchedule, op: Copy) -> str | None:
+    """Return what is wrong with a copy, or None."""
+    if op.bytes <= 0:
+        return "a copy has at least one byte"
+    if abs(op.dst - op.src) < op.bytes:
+        return "dst overlaps src"
+    faults = (_range_fault(rank_schedule, offset, op.bytes) for offset in (op.dst, op.src))
     return next((fault for fault in faults if fault), None)
 
 
@@ -274,6 +296,8 @@ def simulate(schedule: Schedule, memories: Sequence[Memory | bytes], rng: random
             results[op.peer][op.remote_offset : op.remote_offset + op.bytes] = payload
         elif not landing and isinstance(op, Reduce):
             _reduce(results[rank], op)
+        elif not landing and isinstance(op, Copy) and len(results[rank]):
+            results[rank][op.dst : op.dst + op.bytes] = results[rank][op.src : op.src + op.bytes]
     return results
 
 

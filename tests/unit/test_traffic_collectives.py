@@ -1,17 +1,16 @@
 """The collectives: right results in any order, the promised bytes on the wire, no memory used twice at once."""
 
-import random
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traffic import COLLECTIVES, Calc, Collective, Reduce, Schedule, Send, Shape, count_wrong, permutation, simulate
-from traffic.collective import Elements
+from tests.unit.carried import run
+from traffic import COLLECTIVES, Calc, Reduce, Schedule, Send, Shape, count_wrong, permutation
+from traffic.building import chunks
 from traffic.point_to_point import INCAST
 from traffic.races import races
-from traffic.ring_all_reduce import RING_ALL_REDUCE, chunks
+from traffic.ring_all_reduce import RING_ALL_REDUCE
 from traffic.schedule import build_graph
 
 shapes = st.builds(
@@ -24,46 +23,6 @@ shapes = st.builds(
 )
 
 
-def run(collective: Collective, shape: Shape, vectors: list[Elements], seed: int | None = None) -> list[Elements]:
-    """Carry the schedule out in memory and return what lies at every rank's result."""
-    rng = None if seed is None else random.Random(seed)
-    memories = simulate(collective.schedule(shape), [vector.tobytes() for vector in vectors], rng)
-    offset = collective.result_offset(shape)
-    wanted = collective.expected(shape, vectors)
-    return [
-        np.frombuffer(memory[offset : offset + want.nbytes].tobytes(), want.dtype)
-        for memory, want in zip(memories, wanted, strict=True)
-    ]
-
-
-@settings(deadline=None)
-@given(shapes, st.integers(0, 2**32))
-def test_ring_equals_numpy_in_any_order_of_events(shape: Shape, seed: int) -> None:
-    vectors = RING_ALL_REDUCE.inputs(shape, seed)
-    reference = np.sum(vectors, axis=0)
-    results = run(RING_ALL_REDUCE, shape, vectors, seed)
-    assert len(results) == shape.ranks
-    for result, want in zip(results, RING_ALL_REDUCE.expected(shape, vectors), strict=True):
-        assert np.array_equal(want, reference)
-        assert count_wrong(result, want) == 0
-
-
-@settings(deadline=None)
-@given(shapes, st.integers(0, 2**32))
-def test_ring_equals_expected_to_the_bit_for_any_values(shape: Shape, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    bits = [generator.integers(0, 2**32, shape.count, dtype=np.uint32) for _ in range(shape.ranks)]
-    if shape.dtype == "float":
-        # Every finite magnitude; NaN payloads have no defined sum.
-        bits = [np.where((b >> 23 & 0xFF) == 0xFF, b & 0x807FFFFF, b) for b in bits]
-    vectors = [b.astype(np.uint32).view("<f4" if shape.dtype == "float" else "<i4") for b in bits]
-    expected = RING_ALL_REDUCE.expected(shape, vectors)
-    for result, want in zip(run(RING_ALL_REDUCE, shape, vectors, seed), expected, strict=True):
-        nans = np.isnan(want) if shape.dtype == "float" else np.zeros(shape.count, bool)
-        assert count_wrong(result[~nans], want[~nans]) == 0
-        assert np.isnan(result[nans].astype(float)).all()
-
-
 @settings(deadline=None)
 @given(shapes)
 def test_every_chunk_reaches_every_rank(shape: Shape) -> None:
@@ -72,23 +31,6 @@ def test_every_chunk_reaches_every_rank(shape: Shape) -> None:
     vectors = [np.full(shape.count, 1 << rank, dtype) for rank in range(shape.ranks)]
     for result in run(RING_ALL_REDUCE, shape, vectors, 1):
         assert set(result.tolist()) == {(1 << shape.ranks) - 1}
-
-
-@settings(deadline=None, max_examples=60)
-@given(shapes)
-def test_ring_memory_is_never_used_twice_at_once(shape: Shape) -> None:
-    schedule = RING_ALL_REDUCE.schedule(shape)
-    assert races(schedule) == []
-    if not shape.in_place:
-        assert races(schedule, until_acknowledged=True) == []
-
-
-@given(st.integers(2, 12), st.integers(1, 20), st.none() | st.integers(4, 40))
-def test_ring_sends_the_least_bytes(ranks: int, per_chunk: int, slice_bytes: int | None) -> None:
-    shape = Shape(ranks, ranks * per_chunk, slice_bytes=slice_bytes)
-    schedule = RING_ALL_REDUCE.schedule(shape)
-    for rank in range(ranks):
-        assert schedule.bytes_sent(rank) == 2 * shape.size_bytes * (ranks - 1) // ranks
 
 
 @given(st.integers(1, 100), st.integers(2, 20))
@@ -151,18 +93,6 @@ def test_permutation_pairs_every_rank() -> None:
     ]
     with pytest.raises(ValueError, match="sends every rank to itself"):
         permutation(4, 1, 8)
-
-
-@pytest.mark.parametrize("name", sorted(COLLECTIVES))
-@pytest.mark.parametrize("dtype", ["float", "int32"])
-def test_every_collective_checks_out(name: str, dtype: str) -> None:
-    collective = COLLECTIVES[name]
-    for in_place in (False, True) if collective.in_place else (False,):
-        shape = Shape(4, 10, dtype, in_place)
-        vectors = collective.inputs(shape, 3)
-        results = run(collective, shape, vectors)
-        wanted = collective.expected(shape, vectors)
-        assert [count_wrong(result, want) for result, want in zip(results, wanted, strict=True)] == [0] * 4
 
 
 def test_bandwidths_follow_nccl_tests() -> None:

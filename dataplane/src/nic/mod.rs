@@ -323,6 +323,12 @@ impl Nic {
                     }
                     self.schedule.finish(index);
                 }
+                Action::Copy { index, dst, src, bytes } => {
+                    if !self.memory.is_empty() {
+                        self.memory.copy(dst, src, bytes);
+                    }
+                    self.schedule.finish(index);
+                }
             }
         }
         self.timers.set(CALC_SLOT, self.schedule.next_wake());

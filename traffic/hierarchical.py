@@ -1,0 +1,111 @@
+"""Hierarchical all-reduce: of m sites with g ranks each, only sums of whole sites travel between sites.
+
+Three stages: within each site a reduce-scatter around a ring, so that its p-th rank has the site's sum of chunk p; between
+the p-th ranks of all sites a ring all-reduce of that chunk; within each site an all-gather. So 2(g−1) + 2(m−1) steps, and
+2(S/g)(m−1)/m bytes from each rank to another site.
+
+Memory: input and result, S bytes each or in one, a scratch of S for the sums within the site, and one of a chunk for those
+between sites. A slice of a chunk never crosses the parts into which the second stage divides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from traffic.building import Ops, Ready, Span, chunks, ring_gather, ring_reduce, slices, whole
+from traffic.collective import Collective, Elements, Shape, random_vectors, result_after_input
+from traffic.ring_all_reduce import bandwidth
+from traffic.ring_all_reduce import check as check_payload
+from traffic.schedule import DTYPES, RankSchedule, Schedule
+
+
+def check(shape: Shape) -> None:
+    """Raise ValueError for ranks that do not make equal sites."""
+    check_payload(shape)
+    if shape.sites < 2 or shape.ranks % shape.sites:
+        raise ValueError(f"{shape.ranks} ranks do not make {shape.sites} equal sites, or these are fewer than two")
+
+
+def _divided(shape: Shape) -> list[list[Span]]:
+    """Return the chunks of the ranks of a site, each as its parts for the sites, as (first, end) in elements."""
+    found = []
+    for first, end in chunks(shape.count, shape.ranks // shape.sites):
+        parts = chunks(end - first, shape.sites)
+        found.append([(first + low, first + high) for low, high in parts])
+    return found
+
+
+def schedule(shape: Shape) -> Schedule:
+    """Return the three stages, each slice going on to the next as soon as it can."""
+    check(shape)
+    divided = [[slices(shape, part) for part in chunk] for chunk in _divided(shape)]
+    return whole([_rank(shape, divided, rank) for rank in range(shape.ranks)])
+
+
+def _rank(shape: Shape, divided: Sequence[Sequence[Sequence[Span]]], rank: int) -> RankSchedule:
+    local = shape.ranks // shape.sites
+    site, place = divmod(rank, local)
+    here = range(site * local, (site + 1) * local)
+    across = range(place, shape.ranks, local)
+    joined = [[span for part in chunk for span in part] for chunk in divided]
+    result = result_after_input(shape, rank)
+    scratch = result + shape.size_bytes
+    parts = divided[place]
+    first = min((offset for offset, _ in joined[place]), default=0)
+    between = scratch + shape.size_bytes - first
+    ops = Ops(shape)
+    own = 0
+    ready: list[Ready] = [()] * len(parts)
+    if local > 1:
+        _, done = ring_reduce(ops, here, place, joined, place - 1, (0, scratch, scratch))
+        own, ready = scratch, _by_part(parts, done)
+    part, done = ring_reduce(ops, across, site, parts, site, (own, between, result), ready)
+    found = ring_gather(ops, across, site, parts, part, (result, result), done)
+    if local > 1:
+        complete = [wait for waits in found for wait in waits]
+        ring_gather(ops, here, place, joined, place, (result, result), complete)
+    longest = max(sum(length for _, length in chunk) for chunk in joined)
+    return ops.schedule(scratch + shape.size_bytes + longest)
+
+
+def _by_part(parts: Sequence[Sequence[Span]], ready: Ready) -> list[Ready]:
+    """Divide what is known of a chunk's slices among its parts."""
+    waits = iter(ready)
+    return [[next(waits) for _ in part] for part in parts]
+
+
+def expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+    """Return the sum, added up in the order of the rings: each site's, from its sums that of all."""
+    local = shape.ranks // shape.sites
+    total = np.empty(shape.count, DTYPES[shape.dtype])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for place, parts in enumerate(_divided(shape)):
+            for begins, (first, end) in enumerate(parts):
+                sums = []
+                for site in range(shape.sites):
+                    ring = [site * local + (place + 1 + step) % local for step in range(local)]
+                    found = vectors[ring[0]][first:end].copy()
+                    for rank in ring[1:]:
+                        found += vectors[rank][first:end]
+                    sums.append(found)
+                total[first:end] = sums[begins]
+                for step in range(1, shape.sites):
+                    total[first:end] += sums[(begins + step) % shape.sites]
+    return [total] * shape.ranks
+
+
+HIERARCHICAL_ALL_REDUCE = Collective(
+    name="all_reduce",
+    algorithm="hierarchical",
+    redop="sum",
+    root=-1,
+    in_place=True,
+    inputs=random_vectors,
+    schedule=schedule,
+    result_offset=result_after_input,
+    expected=expected,
+    bandwidth=bandwidth,
+    check=check,
+)

@@ -1,0 +1,177 @@
+"""Collectives on vectors of one equal part a rank: all-gather and reduce-scatter around a ring, all-to-all in pairs.
+
+S is the length of the whole vector, P = S/n that of a part. Memory, out of place: input, result, and for sums a scratch
+of S. In place an all-gather's input is the rank's own part of the result, and a reduce-scatter's result that of the input.
+Every byte is written by one message at most. A sum overwrites only what the rank itself does not send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from traffic.building import Ops, Ready, both, ring_gather, ring_reduce, sliced_chunks, whole
+from traffic.collective import Collective, Elements, Shape, gbytes_per_s, random_elements, random_vectors
+from traffic.schedule import Schedule
+
+
+def check(shape: Shape) -> None:
+    """Raise ValueError for a vector that cannot be divided."""
+    if shape.count % shape.ranks:
+        raise ValueError(f"{shape.count} elements are not one equal part for each of {shape.ranks} ranks")
+
+
+def part(shape: Shape, vector: Elements, rank: int) -> Elements:
+    """Return a rank's part of a vector."""
+    length = shape.count // shape.ranks
+    return vector[rank * length : (rank + 1) * length]
+
+
+def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
+    """Return algbw = S/t and busbw = algbw · (n−1)/n, as nccl-tests defines them."""
+    algbw = gbytes_per_s(shape.size_bytes, time_ps)
+    return algbw, algbw * (shape.ranks - 1) / shape.ranks
+
+
+def gather_inputs(shape: Shape, seed: int) -> list[Elements]:
+    """Return a part of small whole numbers for each rank."""
+    return [random_elements(shape.count // shape.ranks, shape.dtype, seed, rank) for rank in range(shape.ranks)]
+
+
+def gather_input_offset(shape: Shape, rank: int) -> int:
+    """Return where a rank's part lies: by itself, or in its place of the result."""
+    return rank * shape.part_bytes if shape.in_place else 0
+
+
+def gather_result_offset(shape: Shape, rank: int) -> int:
+    """Return where the result lies."""
+    return 0 if shape.in_place else shape.part_bytes
+
+
+def gather_schedule(shape: Shape) -> Schedule:
+    """Pass every rank's part once around the ring; every rank sends S(n−1)/n bytes in n−1 steps."""
+    check(shape)
+    parts = sliced_chunks(shape)
+    ring = range(shape.ranks)
+    ranks = []
+    for rank in ring:
+        result = gather_result_offset(shape, rank)
+        source = gather_input_offset(shape, rank) - rank * shape.part_bytes
+        ops = Ops(shape)
+        if not shape.in_place:
+            ops.copy(parts[rank], result, source)
+        ring_gather(ops, ring, rank, parts, rank, (source, result))
+        ranks.append(ops.schedule(result + shape.size_bytes))
+    return whole(ranks)
+
+
+def gather_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+    """Return the parts of all ranks, one after the other, for every rank."""
+    return [np.concatenate(vectors)] * shape.ranks
+
+
+def scatter_result_offset(shape: Shape, rank: int) -> int:
+    """Return where a rank's part of the sum lies: after the input, or in its place of it."""
+    return rank * shape.part_bytes if shape.in_place else shape.size_bytes
+
+
+def scatter_schedule(shape: Shape) -> Schedule:
+    """Add part r up around the ring from rank r+1 to rank r; every rank sends S(n−1)/n bytes in n−1 steps."""
+    check(shape)
+    if not shape.payload:
+        raise ValueError("a reduce-scatter needs payload: there is nothing to add in lengths")
+    parts = sliced_chunks(shape)
+    ring = range(shape.ranks)
+    ranks = []
+    for rank in ring:
+        scratch = shape.size_bytes if shape.in_place else shape.size_bytes + shape.part_bytes
+        target = scatter_result_offset(shape, rank) - rank * shape.part_bytes
+        ops = Ops(shape)
+        ring_reduce(ops, ring, rank, parts, rank - 1, (0, scratch, target))
+        ranks.append(ops.schedule(scratch + shape.size_bytes))
+    return whole(ranks)
+
+
+def scatter_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+    """Return every rank's part of the sum, added up in the ring's order."""
+    found = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rank in range(shape.ranks):
+            total = part(shape, vectors[(rank + 1) % shape.ranks], rank).copy()
+            for step in range(2, shape.ranks + 1):
+                total += part(shape, vectors[(rank + step) % shape.ranks], rank)
+            found.append(total)
+    return found
+
+
+def exchange_schedule(shape: Shape) -> Schedule:
+    """Let rank r send its part k to rank k: in step s to the s-th rank after it, once the step before has arrived.
+
+    Every rank sends S(n−1)/n bytes in n−1 steps.
+    """
+    check(shape)
+    parts, result = sliced_chunks(shape), shape.size_bytes
+    ranks = []
+    for rank in range(shape.ranks):
+        ops = Ops(shape)
+        ops.copy(parts[rank], result, 0)
+        arrived: Ready = ()
+        for step in range(1, shape.ranks):
+            to, source = (rank + step) % shape.ranks, (rank - step) % shape.ranks
+            ops.send(to, parts[to], 0, result + (rank - to) * shape.part_bytes, arrived)
+            arrived = both(ops.receive(source, parts[source], result), ())
+        ranks.append(ops.schedule(2 * shape.size_bytes))
+    return whole(ranks)
+
+
+def exchange_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+    """Return for rank r the parts r of all ranks, one after the other."""
+    return [np.concatenate([part(shape, vector, rank) for vector in vectors]) for rank in range(shape.ranks)]
+
+
+ALL_GATHER = Collective(
+    name="all_gather",
+    algorithm="ring",
+    redop="none",
+    root=-1,
+    in_place=True,
+    inputs=gather_inputs,
+    schedule=gather_schedule,
+    result_offset=gather_result_offset,
+    expected=gather_expected,
+    bandwidth=bandwidth,
+    input_offset=gather_input_offset,
+    check=check,
+    parts=True,
+)
+
+REDUCE_SCATTER = Collective(
+    name="reduce_scatter",
+    algorithm="ring",
+    redop="sum",
+    root=-1,
+    in_place=True,
+    inputs=random_vectors,
+    schedule=scatter_schedule,
+    result_offset=scatter_result_offset,
+    expected=scatter_expected,
+    bandwidth=bandwidth,
+    check=check,
+    parts=True,
+)
+
+ALL_TO_ALL = Collective(
+    name="all_to_all",
+    algorithm="pairwise",
+    redop="none",
+    root=-1,
+    in_place=False,
+    inputs=random_vectors,
+    schedule=exchange_schedule,
+    result_offset=lambda shape, rank: shape.size_bytes,
+    expected=exchange_expected,
+    bandwidth=bandwidth,
+    check=check,
+    parts=True,
+)

@@ -1,0 +1,144 @@
+"""Broadcast and reduce along the binomial tree, root 0: ceil(log2 n) rounds of messages of S bytes.
+
+A rank's parent is the rank without its highest bit. Broadcast memory: root's input and every result, or the two in one. A
+reduce has, S bytes each, input, sum, and a scratch for every child; in place the root's sum stands on its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from traffic.building import Ops, Ready, both, slices, whole
+from traffic.collective import (
+    Collective,
+    Elements,
+    Shape,
+    gbytes_per_s,
+    no_elements,
+    random_elements,
+    random_vectors,
+    result_after_input,
+)
+from traffic.schedule import Schedule
+
+
+def parent(rank: int) -> int:
+    """Return the parent of a rank that is not the root."""
+    return rank - (1 << rank.bit_length() - 1)
+
+
+def children(rank: int, ranks: int) -> list[int]:
+    """Return a rank's children, those with the largest trees below them first."""
+    bits = range(rank.bit_length(), ranks.bit_length())
+    return [child for bit in bits if (child := rank + (1 << bit)) < ranks]
+
+
+def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
+    """Return S/t as algbw and busbw alike, as nccl-tests defines them."""
+    rate = gbytes_per_s(shape.size_bytes, time_ps)
+    return rate, rate
+
+
+def broadcast_inputs(shape: Shape, seed: int) -> list[Elements]:
+    """Return a vector for the root and nothing for the others."""
+    return [random_elements(shape.count, shape.dtype, seed, 0), *([no_elements(shape)] * (shape.ranks - 1))]
+
+
+def broadcast_schedule(shape: Shape) -> Schedule:
+    """Let every rank pass on, slice by slice, what it receives; it sends S bytes to each child."""
+    spans = slices(shape, (0, shape.count))
+    result = result_after_input(shape, 0)
+    ranks = []
+    for rank in range(shape.ranks):
+        ops = Ops(shape)
+        source = result if rank else 0
+        arrived: Ready = ()
+        if rank:
+            arrived = ops.receive(parent(rank), spans, result)
+        elif not shape.in_place:
+            ops.copy(spans, result, 0)
+        for child in children(rank, shape.ranks):
+            ops.send(child, spans, source, result, arrived)
+        ranks.append(ops.schedule(result + shape.size_bytes))
+    return whole(ranks)
+
+
+def broadcast_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+    """Return the root's vector for every rank."""
+    return [vectors[0]] * shape.ranks
+
+
+def check(shape: Shape) -> None:
+    """Raise ValueError for lengths only."""
+    if not shape.payload:
+        raise ValueError("a reduce needs payload: there is nothing to add in lengths")
+
+
+def _sum_offset(shape: Shape, rank: int) -> int:
+    return 0 if shape.in_place and rank == 0 else shape.size_bytes
+
+
+def reduce_schedule(shape: Shape) -> Schedule:
+    """Let every rank add its children's sums to its own values, and send what comes of it to its parent."""
+    check(shape)
+    size, spans = shape.size_bytes, slices(shape, (0, shape.count))
+    ranks = []
+    for rank in range(shape.ranks):
+        ops = Ops(shape)
+        here, own = _sum_offset(shape, rank), 0
+        done: Ready = ()
+        below = children(rank, shape.ranks)
+        for number, child in enumerate(below):
+            scratch = here + (number + 1) * size
+            arrived = ops.receive(child, spans, scratch)
+            done = ops.reduce(spans, here, own, scratch, both(arrived, done))
+            own = here
+        if rank:
+            above = parent(rank)
+            place = children(above, shape.ranks).index(rank)
+            ops.send(above, spans, own, _sum_offset(shape, above) + (place + 1) * size, done)
+        ranks.append(ops.schedule(here + (len(below) + 1) * size))
+    return whole(ranks)
+
+
+def reduce_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+    """Return the sum, added up in the tree's order, for the root, and nothing to check for the others."""
+
+    def total(rank: int) -> Elements:
+        found = vectors[rank].copy()
+        for child in children(rank, shape.ranks):
+            found += total(child)
+        return found
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [total(0), *([no_elements(shape)] * (shape.ranks - 1))]
+
+
+BROADCAST = Collective(
+    name="broadcast",
+    algorithm="tree",
+    redop="none",
+    root=0,
+    in_place=True,
+    inputs=broadcast_inputs,
+    schedule=broadcast_schedule,
+    result_offset=result_after_input,
+    expected=broadcast_expected,
+    bandwidth=bandwidth,
+)
+
+REDUCE = Collective(
+    name="reduce",
+    algorithm="tree",
+    redop="sum",
+    root=0,
+    in_place=True,
+    inputs=random_vectors,
+    schedule=reduce_schedule,
+    result_offset=_sum_offset,
+    expected=reduce_expected,
+    bandwidth=bandwidth,
+    check=check,
+)
