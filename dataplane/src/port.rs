@@ -97,7 +97,7 @@ pub struct Port {
     turn: usize,
     /// Bits of the priorities whose pauses are not heeded.
     deaf: u8,
-    /// Nothing new may start, whatever waits.
+    /// Nothing new may start, whatever waits, but control frames.
     held: bool,
     busy_until: Time,
     /// Where the link runs credits.
@@ -243,7 +243,7 @@ impl Port {
 
     /// Start the next frame at `now`: control first, then what scheduling and pauses allow. `None` while the line is busy.
     pub fn dequeue(&mut self, now: Time) -> Option<Frame> {
-        if self.is_busy(now) || self.held {
+        if self.is_busy(now) {
             return None;
         }
         if !self.control.is_empty() || self.credits.is_some() {
@@ -252,7 +252,7 @@ impl Port {
                 return Some(frame);
             }
         }
-        if self.occupied == 0 {
+        if self.occupied == 0 || self.held {
             return None;
         }
         let mut eligible = self.occupied & !self.paused(now);
@@ -355,7 +355,8 @@ impl Port {
         self.config.rate = rate;
     }
 
-    /// Let nothing new start (`true`), or let it start again.
+    /// Let nothing new start (`true`), or let it start again. Control frames pass: whoever sends towards a port that is being drained
+    /// must still be stopped.
     pub fn hold(&mut self, held: bool) {
         self.held = held;
     }
@@ -366,9 +367,6 @@ impl Port {
 
     /// When a waiting frame could start, at the earliest, or a credit frame has to; `Time::NEVER` when nothing waits for time to pass.
     pub fn next_start(&self, now: Time) -> Time {
-        if self.held {
-            return Time::NEVER;
-        }
         if !self.control.is_empty() {
             return self.busy_until.max(now);
         }
