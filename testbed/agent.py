@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import signal
 import time
@@ -28,29 +27,35 @@ from testbed import bus, messages
 from testbed.bus import BrokerAddress
 from testbed.errors import TestbedError, UsageError
 from testbed.owner import LabOwner
+from testbed.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
 # Verbs in flight at once. Each holds a thread; a run and the destroy that interrupts it are two.
 MAX_IN_FLIGHT = 64
 _REMEMBERED_REQUESTS = 1024
-_TELEMETRY_PERIOD_S = 0.1
-# While the data plane writes a report, some 10 ns a byte, it forwards nothing. At this pace that is 0.2 % of the time, too
-# little to show in the 99th percentile of lateness.
-_TELEMETRY_BYTES_PER_S = 200_000
 _RECONNECT_S = 1.0
 _IDLE_CHECK_S = 0.25
 _PUBLISH_S = 60.0
+
+# Verbs that do something to a lab, and what is said when it is done.
+_EVENTS = {"deploy": "deployed", "destroy": "destroyed", "run": "run ended", "impair": "impaired"}
 
 
 class Agent:
     """Serve one `LabOwner` on a bus, until `shutdown`, a signal, or `idle_exit_s` without labs and requests.
 
-    The broker takes the agent for lost when it has heard nothing of it for one and a half times `keepalive_s`.
+    The broker takes the agent for lost when it has heard nothing of it for one and a half times `keepalive_s`, and with `retain`
+    keeps what it last said of its labs.
     """
 
     def __init__(
-        self, name: str, owner: LabOwner, idle_exit_s: float | None = None, keepalive_s: int = bus.KEEPALIVE_S
+        self,
+        name: str,
+        owner: LabOwner,
+        idle_exit_s: float | None = None,
+        keepalive_s: int = bus.KEEPALIVE_S,
+        retain: bool = False,
     ) -> None:
         if not messages.is_name(name):
             raise UsageError(f"agent name {name!r}: letters, digits, dots, dashes and underscores only")
@@ -64,6 +69,7 @@ class Agent:
         self._last_request = time.monotonic()
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT + 1, thread_name_prefix="verb")
         self._stopping = asyncio.Event()
+        self._telemetry = Telemetry(owner.observe, self._threads, retain)
 
     def stop(self) -> None:
         """Ask the agent to end; `serve` returns soon after. To be called from the event loop's thread."""
@@ -102,7 +108,7 @@ class Agent:
             on_ready()
             tasks = [
                 asyncio.create_task(work)
-                for work in (self._listen(mqtt), self._telemetry(mqtt), self._watch_idle(), self._stopping.wait())
+                for work in (self._listen(mqtt), self._telemetry.run(mqtt), self._watch_idle(), self._stopping.wait())
             ]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -185,12 +191,27 @@ class Agent:
             self._last_request = time.monotonic()
         try:
             await reply(kind, content)
+            await self._tell(mqtt, lab, request, kind, content)
         except messages.InvalidMessage as error:
             await reply("error", messages.ErrorBody(message=f"{request.verb}: {error}").model_dump())
         except aiomqtt.MqttError as error:
             _log.warning("%s: nobody hears the answer: %s", request.verb, error)
         if request.verb == "shutdown":
             self.stop()
+
+    async def _tell(
+        self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, kind: str, content: dict[str, Any]
+    ) -> None:
+        """Tell everybody what was done to a lab; what changed nothing is no event."""
+        verb = request.verb
+        if request.body.get("action") == "show":
+            return
+        if kind == "error":
+            if verb in _EVENTS:
+                await self._telemetry.event(mqtt, lab, f"{verb} failed", reason=content["message"])
+        elif verb in _EVENTS and content.get("changed", True):
+            about = {key: content[key] for key in ("complete", "reasons", "directions") if key in content}
+            await self._telemetry.event(mqtt, lab, _EVENTS[verb], **about)
 
     async def _perform(
         self, lab: str, request: messages.Request, body: BaseModel, progress: bus.Progress
@@ -210,23 +231,6 @@ class Agent:
             _log.exception("%s failed", request.verb)
             fault = messages.ErrorBody(message=f"{request.verb}: internal error in the agent: {error!r}; see its log")
             return "error", fault.model_dump()
-
-    async def _telemetry(self, mqtt: aiomqtt.Client) -> None:
-        """Publish the counters of every port that changed, at most ten times a second."""
-        loop = asyncio.get_running_loop()
-        last: dict[tuple[str, str, str], str] = {}
-        while True:
-            try:
-                counters, size_bytes = await loop.run_in_executor(self._threads, self._owner.counters)
-            except Exception:  # noqa: BLE001  a defect in telemetry must not end the labs
-                _log.exception("telemetry failed")
-                counters, size_bytes = {}, _TELEMETRY_BYTES_PER_S
-            now = {key: json.dumps(value, sort_keys=True) for key, value in counters.items()}
-            for key, text in now.items():
-                if last.get(key) != text:
-                    await mqtt.publish(messages.telemetry_topic(*key), text, qos=0)
-            last = now
-            await asyncio.sleep(max(_TELEMETRY_PERIOD_S, size_bytes / _TELEMETRY_BYTES_PER_S))
 
     async def _watch_idle(self) -> None:
         """Return, and so end the agent, when nobody has needed it for long enough."""

@@ -20,7 +20,8 @@ from testbed.errors import HostError, UsageError
 from testbed.execution import Engine
 from testbed.execution import Progress as Where
 from testbed.ledger import Ledger
-from testbed.owner import Document, LabOwner, Progress
+from testbed.owned import Document
+from testbed.owner import LabOwner, Progress
 from testbed.trial import from_spec, outcome_data
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def serve_broker(address: BrokerAddress, name: str) -> None:
     _log_to_stderr()
 
     async def work() -> None:
-        agent = Agent(name, make_owner(local_agent.state_dir()), keepalive_s=_KEEPALIVE_S)
+        agent = Agent(name, make_owner(local_agent.state_dir()), keepalive_s=_KEEPALIVE_S, retain=True)
         await agent.serve(address, lambda: logging.info("agent %s on %s:%d", name, address.host, address.port), True)
 
     asyncio.run(work())

@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -253,6 +253,19 @@ def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
     """Report what nobody awaited, but for a session's end: the client keeps that in a future of its own, which it never reads."""
     if not isinstance(context.get("exception"), aiomqtt.MqttError):
         loop.default_exception_handler(context)
+
+
+async def listen(address: BrokerAddress, topics: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
+    """Yield topic and payload of every message on some topics, for ever. Raises `BusError` when the broker is lost."""
+    try:
+        async with client(address, f"l{uuid.uuid4().hex[:16]}") as mqtt:
+            for topic in topics:
+                await mqtt.subscribe(topic, qos=1)
+            async for message in mqtt.messages:
+                if any(message.topic.matches(topic) for topic in topics) and isinstance(message.payload, bytes):
+                    yield str(message.topic), message.payload
+    except aiomqtt.MqttError as error:
+        raise BusError(f"broker {address.host}:{address.port}: {error}") from None
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from testbed.commands import (
     deploy,
     destroy,
     doctor,
+    events,
     execute,
     headroom,
     images,
@@ -59,6 +60,7 @@ app.command("deploy")(deploy.deploy)
 app.command("inspect")(inspect.inspect)
 # What follows the node is the program's own, dashes and all.
 app.command("exec", context_settings={"ignore_unknown_options": True})(execute.execute)
+app.command("events")(events.events)
 app.command("capture")(capture.capture)
 app.add_typer(impair.app, name="impair")
 app.add_typer(images.app, name="images")

@@ -9,13 +9,13 @@ there is none. Where the agent is lost, what it left in the system is dealt with
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import bus, emulation, kernel, local_agent
+from testbed import bus, emulation, kernel, local_agent, messages
 from testbed.bus import BrokerAddress, BusError, Caller
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
@@ -190,6 +190,23 @@ async def impair(
         reply = await caller.request("impair", {**body, "settings": settings}, lab=lab)
         rows: list[Document] = reply["directions"]
         return rows
+
+
+async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[str, bytes], None]:
+    """Yield what is told of a lab, topic and payload, for ever: events and state, and with `ports` their counters.
+
+    Raises UsageError where no local agent runs, BusError when the broker is lost.
+    """
+    address = target.address
+    if address is None:
+        record = local_agent.find(local_agent.default_state_dir())
+        if record is None:
+            raise UsageError("no lab is running on this machine")
+        address = record.address()
+    topics = [messages.events_topic(lab), messages.state_topic(lab)]
+    topics += [messages.telemetry_topic(lab, "+", "+")] if ports else []
+    async for told in bus.listen(address, topics):
+        yield told
 
 
 def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:

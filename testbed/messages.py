@@ -9,6 +9,8 @@ Topics::
     testbed/<lab>/<agent>/command              requests to an agent; lab `-` for verbs that concern no single lab
     testbed/<lab>/<agent>/reply/<client>       replies; each client reads its own topic only
     testbed/<lab>/<node>/<port>/telemetry      port counters while they change, at most ten a second
+    testbed/<lab>/state                        the lab as a whole, likewise
+    testbed/<lab>/events                       what was done to the lab, once each
     testbed/agents/<agent>/status              retained `online` or `offline`; `offline` is the agent's last will
 """
 
@@ -182,6 +184,16 @@ def status_topic(agent: str) -> str:
 def telemetry_topic(lab: str, node: str, port: str) -> str:
     """Name the topic of one port's counters."""
     return f"{PREFIX}/{lab}/{node}/{port}/telemetry"
+
+
+def state_topic(lab: str) -> str:
+    """Name the topic of a lab's state, progress and fidelity."""
+    return f"{PREFIX}/{lab}/state"
+
+
+def events_topic(lab: str) -> str:
+    """Name the topic of what is done to a lab."""
+    return f"{PREFIX}/{lab}/events"
 
 
 def decode_request(payload: bytes) -> Request:

@@ -13,8 +13,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -22,122 +21,15 @@ from testbed import emulation, messages
 from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
-from testbed.kernel_part import Counters, KernelPart
+from testbed.kernel_part import KernelPart
 from testbed.ledger import Ledger
 from testbed.link_desk import LinkDesk, read_impairment, read_lab
-from testbed.netem import Netem
+from testbed.owned import Document, Fabric, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
 from testbed.topology import Lab
 
 _log = logging.getLogger(__name__)
 
-Document = dict[str, Any]
 Progress = Callable[[Document], None]
-
-
-class Fabric(Engine, Protocol):
-    """What an owner needs of a data plane besides running workloads on it."""
-
-    def capture(self, path: str | None) -> None:
-        """Write every frame into a file, until called with None."""
-
-    def cancel_impairments(self) -> None:
-        """Forget the changes of links that are still due."""
-
-    def close(self) -> None:
-        """Stop its thread and close its sockets."""
-
-
-class LabDriver(Protocol):
-    """What an owner needs of a driver: labs into the system and out of it, every call safe to repeat."""
-
-    def deploy(self, plan: Document, dilation: int) -> Sequence[Mapping[str, Any]]:
-        """Build a lab and return where its ports are."""
-
-    def destroy(self, lab: str) -> Sequence[str]:
-        """Remove a lab; return its nodes, none if there was no lab."""
-
-    def list_labs(self) -> dict[str, list[str]]:
-        """Return the labs in the system and their nodes."""
-
-    def faults(self, lab: str) -> dict[str, str]:
-        """Say what is wrong with nodes of a lab that stands, by node."""
-
-    def namespace_path(self, lab: str, node: str) -> str:
-        """Return where the namespace of a node is."""
-
-    def emulations(self, plan: Document, dilation: int) -> Sequence[Emulation]:
-        """Say for each link who imposes it."""
-
-    def counters(self, lab: str) -> Counters:
-        """Open the counters of the links that netem imposes."""
-
-    def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int) -> Netem:
-        """Change what netem does to the frames that leave an end of a link."""
-
-    def configured(self, lab: str, endpoint: str) -> Netem | None:
-        """Return what netem does to the frames that leave an end of a link."""
-
-
-class Interrupted(TestbedError):
-    """Say that a run was cut off because its lab is being destroyed, or the agent is ending."""
-
-
-class InterruptibleFabric:
-    """A fabric whose `advance` raises `Interrupted` as soon as somebody wants the lab for something else.
-
-    A workload is over for it when the kernel, too, is through with its frames.
-    """
-
-    def __init__(self, fabric: Engine, part: KernelPart, interrupted: threading.Event) -> None:
-        self._fabric = fabric
-        self._part = part
-        self._interrupted = interrupted
-
-    def load(self, workload: str) -> None:
-        """Load a workload."""
-        self._fabric.load(workload)
-
-    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
-        """Fill a rank's memory."""
-        self._fabric.write_memory(rank, offset, data)
-
-    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
-        """Read a rank's memory."""
-        return self._fabric.read_memory(rank, offset, length)
-
-    def advance(self, budget: int) -> bool:
-        """Run on, unless interrupted."""
-        if self._interrupted.is_set():
-            raise Interrupted("the run was interrupted")
-        over = self._fabric.advance(budget)
-        if over:
-            self._part.settle(self._fabric, self._interrupted)
-        return over
-
-    def report(self) -> str:
-        """Return the fabric's report."""
-        return self._fabric.report()
-
-    def impair(self, changes: str) -> None:
-        """Change links, now or later."""
-        self._part.refuse_timed(json.loads(changes))
-        self._fabric.impair(changes)
-
-
-@dataclass
-class _Lab:
-    plan: Document
-    dilation: int
-    fabric: Fabric
-    part: KernelPart
-    links: LinkDesk | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    interrupted: threading.Event = field(default_factory=threading.Event)
-
-    def close(self) -> None:
-        """Stop the data plane and let go of the kernel's part."""
-        self.fabric.close()
-        self.part.close()
 
 
 MakeFabric = Callable[[str, int, str], Fabric]
@@ -157,7 +49,7 @@ class LabOwner:
         self._ledger = ledger
         self._make_fabric = make_fabric
         self._execute = execute
-        self._labs: dict[str, _Lab] = {}
+        self._labs: dict[str, OwnedLab] = {}
         self._building: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -239,14 +131,14 @@ class LabOwner:
         emulations: Sequence[Emulation],
         attachments: Sequence[Mapping[str, Any]],
         described: Lab | None,
-    ) -> _Lab:
+    ) -> OwnedLab:
         """Open the data plane of a lab that stands, for what the kernel does not do itself."""
         netem = any(link.mode == "netem" for link in emulations)
         part = KernelPart(plan, dilation, emulations, self._driver.counters(str(plan["lab"])) if netem else None)
         try:
             own = json.dumps(emulation.for_netem(plan, emulations))
             fabric = self._make_fabric(own, dilation, json.dumps(list(attachments)))
-            present = _Lab(plan, dilation, fabric, part)
+            present = OwnedLab(plan, dilation, fabric, part)
             if described is not None:
                 present.links = LinkDesk(described, fabric, self._driver, part, emulations, dilation)
             return present
@@ -283,7 +175,7 @@ class LabOwner:
         finally:
             present.lock.release()
 
-    def _run(self, present: _Lab, spec: Document, pcap: str | None, progress: Progress) -> Document:
+    def _run(self, present: OwnedLab, spec: Document, pcap: str | None, progress: Progress) -> Document:
         engine = InterruptibleFabric(present.fabric, present.part, present.interrupted)
         if pcap is not None:
             present.fabric.capture(pcap)
@@ -371,9 +263,10 @@ class LabOwner:
         except OSError as error:
             raise HostError(f"lab {lab}: {error}") from error
 
-    def counters(self) -> tuple[dict[tuple[str, str, str], Document], int]:
-        """Read the counters of all ports of all labs, by (lab, node, port); and the bytes of the reports they are from."""
-        found = {}
+    def observe(self) -> Observation:
+        """Look at all labs with a data plane: their ports, and each as a whole."""
+        ports: dict[tuple[str, str, str], Document] = {}
+        labs: dict[str, Document] = {}
         size_bytes = 0
         for lab, present in list(self._labs.items()):
             try:
@@ -381,10 +274,12 @@ class LabOwner:
             except OSError:
                 continue  # closed since the labs were listed
             size_bytes += len(text)
-            for port, counters in json.loads(text)["ports"].items():
+            report = json.loads(text)
+            for port, counters in report["ports"].items():
                 node, _, name = port.partition(":")
-                found[lab, node, name] = counters
-        return found, size_bytes
+                ports[lab, node, name] = counters
+            labs[lab] = summary(present, report)
+        return Observation(ports, labs, size_bytes)
 
     def has_labs(self) -> bool:
         """Tell whether any lab is up or being built."""
@@ -403,7 +298,7 @@ class LabOwner:
                 self._labs.pop(lab, None)
                 present.close()
 
-    def _running(self, lab: str) -> _Lab:
+    def _running(self, lab: str) -> OwnedLab:
         if present := self._labs.get(lab):
             return present
         if lab in self._driver.list_labs():

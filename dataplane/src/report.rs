@@ -191,6 +191,7 @@ impl Emulation {
             "credit_wait_ns": state.credit_wait(priority, self.fabric.now()).ns(),
             "headroom_bytes_max": headroom_max, "shared_bytes_max": shared_max, "ingress_bytes_max": ingress_max,
             "ecn_marked": counters.ecn_marked,
+            "queue_bytes": state.queue_bytes(priority as u8), "paused": state.is_paused(priority as u8, self.fabric.now()),
         }))
     }
 

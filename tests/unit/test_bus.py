@@ -19,7 +19,8 @@ from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
 from testbed.kernel_part import Counters
-from testbed.owner import Document, InterruptibleFabric, LabOwner, Progress
+from testbed.owned import Document, InterruptibleFabric
+from testbed.owner import LabOwner, Progress
 
 PLAN: Document = {
     "schema": 1,
@@ -291,6 +292,37 @@ async def test_telemetry_is_published_only_when_counters_change(w: World) -> Non
         await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
         assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 5}
         assert len(mqtt.messages) == 0
+
+
+@bus_test
+async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_not(w: World) -> None:
+    events, state = messages.events_topic("tiny"), messages.state_topic("tiny")
+    told: list[tuple[str, dict[str, object]]] = []
+
+    async def listen(ready: asyncio.Event) -> None:
+        async with bus.client(w.address, "listener") as mqtt:
+            await mqtt.subscribe([(events, 1), (state, 1)])
+            ready.set()
+            async for message in mqtt.messages:
+                assert isinstance(message.payload, bytes)
+                told.append((str(message.topic), json.loads(message.payload)))
+
+    ready = asyncio.Event()
+    listener = asyncio.create_task(listen(ready))
+    async with bus.connect(w.address, "local") as caller:
+        await ready.wait()
+        await deploy(caller)
+        await deploy(caller)
+        await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
+        await caller.request("destroy", {"lab": "tiny"}, lab="tiny")
+        async with asyncio.timeout(10):
+            while ("destroyed" not in [document.get("event") for _, document in told]) or not told:
+                await asyncio.sleep(0.01)
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
+    assert [document["event"] for topic, document in told if topic == events] == ["deployed", "run ended", "destroyed"]
+    states = [document for topic, document in told if topic == state]
+    assert states and all(document["state"] == "running" for document in states)
 
 
 @bus_test

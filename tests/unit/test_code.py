@@ -31,6 +31,8 @@ AGENT = (
     "testbed.mosquitto",
     "testbed.local_agent",
     "testbed.owner",
+    "testbed.owned",
+    "testbed.telemetry",
     "testbed.bus",
     "testbed.broker",
     "testbed.messages",

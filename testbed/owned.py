@@ -1,0 +1,149 @@
+"""One lab that an agent owns: its data plane, its kernel's part, and what its owner needs of a driver."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from testbed.emulation import Emulation
+from testbed.errors import TestbedError
+from testbed.execution import Engine
+from testbed.kernel_part import Counters, KernelPart
+from testbed.link_desk import LinkDesk
+from testbed.netem import Netem
+
+Document = dict[str, Any]
+
+
+class Fabric(Engine, Protocol):
+    """What an owner needs of a data plane besides running workloads on it."""
+
+    def capture(self, path: str | None) -> None:
+        """Write every frame into a file, until called with None."""
+
+    def cancel_impairments(self) -> None:
+        """Forget the changes of links that are still due."""
+
+    def close(self) -> None:
+        """Stop its thread and close its sockets."""
+
+
+class LabDriver(Protocol):
+    """What an owner needs of a driver: labs into the system and out of it, every call safe to repeat."""
+
+    def deploy(self, plan: Document, dilation: int) -> Sequence[Mapping[str, Any]]:
+        """Build a lab and return where its ports are."""
+
+    def destroy(self, lab: str) -> Sequence[str]:
+        """Remove a lab; return its nodes, none if there was no lab."""
+
+    def list_labs(self) -> dict[str, list[str]]:
+        """Return the labs in the system and their nodes."""
+
+    def faults(self, lab: str) -> dict[str, str]:
+        """Say what is wrong with nodes of a lab that stands, by node."""
+
+    def namespace_path(self, lab: str, node: str) -> str:
+        """Return where the namespace of a node is."""
+
+    def emulations(self, plan: Document, dilation: int) -> Sequence[Emulation]:
+        """Say for each link who imposes it."""
+
+    def counters(self, lab: str) -> Counters:
+        """Open the counters of the links that netem imposes."""
+
+    def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int) -> Netem:
+        """Change what netem does to the frames that leave an end of a link."""
+
+    def configured(self, lab: str, endpoint: str) -> Netem | None:
+        """Return what netem does to the frames that leave an end of a link."""
+
+
+class Interrupted(TestbedError):
+    """Say that a run was cut off because its lab is being destroyed, or the agent is ending."""
+
+
+class InterruptibleFabric:
+    """A fabric whose `advance` raises `Interrupted` as soon as somebody wants the lab for something else.
+
+    A workload is over for it when the kernel, too, is through with its frames.
+    """
+
+    def __init__(self, fabric: Engine, part: KernelPart, interrupted: threading.Event) -> None:
+        self._fabric = fabric
+        self._part = part
+        self._interrupted = interrupted
+
+    def load(self, workload: str) -> None:
+        """Load a workload."""
+        self._fabric.load(workload)
+
+    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
+        """Fill a rank's memory."""
+        self._fabric.write_memory(rank, offset, data)
+
+    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
+        """Read a rank's memory."""
+        return self._fabric.read_memory(rank, offset, length)
+
+    def advance(self, budget: int) -> bool:
+        """Run on, unless interrupted."""
+        if self._interrupted.is_set():
+            raise Interrupted("the run was interrupted")
+        over = self._fabric.advance(budget)
+        if over:
+            self._part.settle(self._fabric, self._interrupted)
+        return over
+
+    def report(self) -> str:
+        """Return the fabric's report."""
+        return self._fabric.report()
+
+    def impair(self, changes: str) -> None:
+        """Change links, now or later."""
+        self._part.refuse_timed(json.loads(changes))
+        self._fabric.impair(changes)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Counters of ports by (lab, node, port), labs by name, and the bytes of the reports that both are from."""
+
+    ports: dict[tuple[str, str, str], Document]
+    labs: dict[str, Document]
+    size_bytes: int
+
+
+@dataclass
+class OwnedLab:
+    """A lab with a data plane."""
+
+    plan: Document
+    dilation: int
+    fabric: Fabric
+    part: KernelPart
+    links: LinkDesk | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+
+    def close(self) -> None:
+        """Stop the data plane and let go of the kernel's part."""
+        self.fabric.close()
+        self.part.close()
+
+
+def summary(present: OwnedLab, report: Document) -> Document:
+    """Say of a lab as a whole what changes while it is used."""
+    ranks = report.get("ranks", [])
+    return {
+        "state": "running",
+        "driver": present.plan.get("driver", "netns"),
+        "dilation": present.dilation,
+        "busy": present.lock.locked(),
+        "ranks": len(ranks),
+        "ranks_finished": sum(rank["finish_ps"] is not None for rank in ranks),
+        **{key: report[key] for key in ("frame_hops", "drops", "deadlocks", "fidelity") if key in report},
+    }
