@@ -151,7 +151,7 @@ def check_losses(seen: Evidence) -> Iterator[str]:
     """No frame lost for lack of buffer under PFC, but behind an unsteady link; none on a link that keeps them."""
     unsteady = seen.unsteady
     if seen.subject.experiment.lossless.pfc:
-        for port, lost in seen.dropped("headroom", "buffer"):
+        for port, lost in seen.dropped("headroom", "buffer", "receiver"):
             if port not in unsteady:
                 yield f"{lost} frames lost for lack of buffer at {port}, whose link was in order"
     for port, lost in seen.dropped("link", "outage"):
@@ -174,7 +174,7 @@ def check_pauses(seen: Evidence) -> Iterator[str]:
 def check_repetition(seen: Evidence) -> Iterator[str]:
     """Nothing is sent again where nothing was lost and no link changed."""
     again = sum(qp["retransmitted"] for qp in seen.result.qps)
-    lost = sum(count for _, count in seen.dropped("headroom", "buffer", "link", "outage", "watchdog"))
+    lost = sum(count for _, count in seen.dropped("headroom", "buffer", "receiver", "link", "outage", "watchdog"))
     if again and not lost and not seen.subject.experiment.timeline:
         yield f"{again} packets sent again, and none was lost"
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from testbed.container_settings import ContainerSettings
 from testbed.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
 from testbed.lab_routes import PortNames
-from testbed.models import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, SizeOrAuto, Time
+from testbed.models import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, Size, SizeOrAuto, Time
 from testbed.ocs import CircuitSwitch
 from testbed.optics import OpticalSettings
 from testbed.paths import Policy
@@ -18,9 +18,18 @@ from testbed.switch_settings import NamedSwitchSettings, SwitchSettings
 
 
 class Nic(FileModel):
-    """The RDMA NIC of a host."""
+    """The RDMA NIC of a host.
 
-    rate: Rate
+    With `drain` it takes in so many bits a second of what arrives, and holds the rest in a `buffer`. Without PFC it drops
+    what finds no room there; with it, it asks its switch to stop above `xoff` and to go on at `xon`. What is not given
+    follows from the link.
+    """
+
+    rate: Rate | None = None
+    drain: Rate | None = None
+    buffer: Size | None = None
+    xoff: Size | None = None
+    xon: Size | None = None
 
 
 class HostSettings(FileModel):

@@ -12,7 +12,12 @@ from testbed.deadlock import around
 PLACES_NAMED = 6
 NOT_LOSSLESS = "not lossless"
 # Causes that count against a lossless priority, and in what words.
-_BLAMED = {"headroom": "for lack of buffer", "buffer": "for lack of buffer", "watchdog": "by the watchdog"}
+_BLAMED = {
+    "headroom": "for lack of buffer",
+    "buffer": "for lack of buffer",
+    "watchdog": "by the watchdog",
+    "receiver": "by NICs that take in too little",
+}
 
 
 class Observed(BaseModel):
@@ -64,7 +69,7 @@ class StormFound(Observed):
 
 
 def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:
-    """Say how many frames switches lost on lossless priorities, why, and where most of them."""
+    """Say how many frames switches and NICs lost on lossless priorities, why, and where most of them."""
     lost = report["drops"]["lossless"]
     if not lost:
         return []

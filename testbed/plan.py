@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from testbed import addressing, credits, lossy_queues, ocs, watchdog
+from testbed import addressing, credits, intake, lossy_queues, ocs, watchdog
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
 from testbed.endpoints import Endpoint
@@ -162,7 +162,20 @@ class _Compiler:
         name, link = self._links(host.name)[0]
         # The port is the kernel's interface, so it has the kernel's address.
         port = self._port(name, len(self.lab.hosts) + index, link)
-        return {"name": host.name, "kind": "host", "ports": [port], "station": index}
+        received = self._intake(host, name, link) if host.intake else {}
+        return {"name": host.name, "kind": "host", "ports": [port], "station": index, **received}
+
+    def _intake(self, host: Host, port: str, link: Link) -> Plan:
+        """Return the keys of a NIC that takes in what comes at a rate of its own."""
+        settings = self.experiment.lossless
+        control = credits.flow_control(link, settings)
+        if control == "credit":
+            sender = self.nodes[link.b.node if link.a.node == host.name else link.a.node]
+            grants = credits.grants(link, host, sender, settings, self.late_frames, self.packet)
+            return intake.credited(host, sum(grant.buffer_bytes for grant in grants))
+        priority = settings.priority if control == "pfc" else None
+        response = None if settings.response == AUTO else settings.response
+        return intake.plan_keys(self.lab.name, host, port, link, priority, response, self.late_frames)
 
     def _switch(self, switch: Switch) -> Plan:
         links = self._links(switch.name)

@@ -85,13 +85,14 @@ class Flow(Observed):
 
 
 class Drops(Observed):
-    """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down."""
+    """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down, `receiver` a full NIC."""
 
     headroom: int = 0
     buffer: int = 0
     link: int = 0
     outage: int = 0
     watchdog: int = 0
+    receiver: int = 0
 
 
 class PriorityCounters(Observed):

@@ -75,12 +75,22 @@ class Switch(Resolved):
     container: Container = Container(image=DEFAULT_IMAGES["switch"])
 
 
+class Intake(Resolved):
+    """How a NIC takes packets in that may come faster; what is None follows from its link."""
+
+    drain_bps: int
+    buffer_bytes: int | None = None
+    xoff_bytes: int | None = None
+    xon_bytes: int | None = None
+
+
 class Host(Resolved):
-    """A host with one port and an RDMA NIC behind it."""
+    """A host with one port and an RDMA NIC behind it; without `intake` it takes in whatever comes."""
 
     name: str
     kind: Literal["host"] = "host"
     nic_rate_bps: int
+    intake: Intake | None = None
     container: Container = Container(image=DEFAULT_IMAGES["host"])
 
 
@@ -214,7 +224,7 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
         else:
             host = body.kinds.host.model_dump(exclude_none=True)
             settings = lab_checks.merge(defaults, host, entry.model_dump(exclude_none=True))
-            nodes[name] = _host(name, settings, container_of("host", body.defaults, body.kinds.host, entry))
+            nodes[name] = _host(name, settings, container_of("host", body.defaults, body.kinds.host, entry), found)
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
     pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
     check_circuits(parsed.circuits, pairs, catalogue, found)
@@ -234,9 +244,20 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
     return lab
 
 
-def _host(name: str, settings: Mapping[str, Any], container: Container) -> Host:
-    rate = settings.get("nic", {}).get("rate") or settings.get("rate") or DEFAULT_RATE_BPS
-    return Host(name=name, nic_rate_bps=rate, container=container)
+def _host(name: str, settings: Mapping[str, Any], container: Container, found: Source) -> Host:
+    nic = settings.get("nic", {})
+    rate = nic.get("rate") or settings.get("rate") or DEFAULT_RATE_BPS
+    sizes = {key: nic[key] for key in ("buffer", "xoff", "xon") if key in nic}
+    path = ("topology", "nodes", name, "nic")
+    if sizes and "drain" not in nic:
+        found.fault(path, f"{next(iter(sizes))} is of no use to a NIC that takes in whatever comes; give a drain rate")
+        return Host(name=name, nic_rate_bps=rate, container=container)
+    for above, below in (("buffer", "xoff"), ("xoff", "xon"), ("buffer", "xon")):
+        if above in sizes and below in sizes and sizes[below] > sizes[above]:
+            found.fault(path, f"{below}, {sizes[below]} bytes, is above {above}, {sizes[above]} bytes")
+    figures = {f"{key}_bytes": size for key, size in sizes.items()}
+    intake = Intake(drain_bps=nic["drain"], **figures) if "drain" in nic else None
+    return Host(name=name, nic_rate_bps=rate, intake=intake, container=container)
 
 
 def _link(

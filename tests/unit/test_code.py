@@ -81,6 +81,7 @@ PURE_MODULES = [
     "headroom_models",
     "routing",
     "credits",
+    "intake",
     "thresholds",
     "lossy_queues",
     "watchdog",

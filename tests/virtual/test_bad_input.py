@@ -41,6 +41,8 @@ def change(document: Json, path: Sequence[str | int], value: Any) -> str:
     return json.dumps(document)
 
 
+RECEIVE = {"drain_bps": 10**9, "buffer_bytes": 10, "xoff_bytes": 8, "xon_bytes": 8, "priority": 3}
+
 # Of the pair: nodes 0 and 1 are hosts, 2 the switch with ports 0 and 1; stations 0 and 1 are NICs, 2 and 3 kernels.
 BAD_PLANS = {
     "another schema": (["schema"], 2, "plan schema 2"),
@@ -67,6 +69,22 @@ BAD_PLANS = {
     "a host that is a kernel": (["nodes", 0, "station"], 2, "a1: station 2 is not a NIC"),
     "a host that is nobody": (["nodes", 0, "station"], 99, "a1: station 99 is not a NIC"),
     "a station nowhere": (["stations", 3, "node"], 7, "no port 0 on node 7"),
+    "a NIC that drains nothing": (["nodes", 0, "receive"], RECEIVE | {"drain_bps": 0}, "a1: a NIC that drains nothing"),
+    "a NIC's XON above XOFF": (
+        ["nodes", 0, "receive"],
+        RECEIVE | {"xon_bytes": 9},
+        "a1: a NIC whose XON threshold is above",
+    ),
+    "a NIC's XOFF above all": (
+        ["nodes", 0, "receive"],
+        RECEIVE | {"buffer_bytes": 7},
+        "a1: a NIC whose XOFF threshold exceeds",
+    ),
+    "a NIC's priority 8": (
+        ["nodes", 0, "receive"],
+        RECEIVE | {"priority": 8},
+        "a1: a NIC that pauses an unknown priority",
+    ),
     "a short DSCP table": (["nodes", 2, "dscp_to_priority"], [0] * 63, "leaf: dscp_to_priority must be 64 priorities"),
     "a DSCP of priority 8": (["nodes", 2, "dscp_to_priority", 5], 8, "leaf: dscp_to_priority must be 64 priorities"),
     "too few routes": (["nodes", 2, "routes"], [[0], [1]], "leaf: one route a station"),
