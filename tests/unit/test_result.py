@@ -75,16 +75,28 @@ def test_a_good_run_passes() -> None:
 def test_deadlocks_of_this_run_decide_and_those_of_earlier_ones_do_not() -> None:
     circle = {"ports": ["s1:eth2", "s2:eth2"], "priority": 3}
     before = {"at_ns": 1e6, "cured_ns": 2e6, **circle}
-    cured = {"at_ns": 4e6, "cured_ns": 5e6, **circle}
-    standing = {"at_ns": 2.5e6, "cured_ns": None, **circle}
-    run = outcome(deadlocks=[before, standing, cured])
+    standing = {"at_ns": 2.5e6, "cured_ns": None, "ports": ["s3:eth2", "s4:eth2"], "priority": 4}
+    cured = [{"at_ns": start, "cured_ns": start + 1e6, **circle} for start in (4e6, 6e6, 8e6)]
+    storms = [
+        {"port": port, "priority": priority, "detected_ps": detected}
+        for port, priority, detected in (
+            ("s2:eth2", 3, 45 * 10**8), ("s1:eth2", 3, 5 * 10**9), ("s1:eth2", 4, 5 * 10**9), ("s1:eth2", 3, 55 * 10**8)
+        )
+    ]  # fmt: skip
+    run = outcome(deadlocks=[before, standing, *cured], watchdog=storms)
     run.start_ps = 3 * 10**9
     result = assemble(FACTS, run)
-    assert [deadlock.at_ns for deadlock in result.deadlocks] == [2.5e6, 4e6]
+    assert [(d.at_ns, d.cured_ns, d.cured_by) for d in result.deadlocks] == [
+        (-5e5, None, []),
+        (1e6, 2e6, ["s1:eth2", "s2:eth2"]),
+        (3e6, 4e6, []),
+        (5e6, 6e6, []),
+    ]
     assert result.verdict.deadlock and not result.verdict.passed and result.exit_code == 1
     assert result.verdict.reasons == [
-        "deadlock on priority 3: s1:eth2 → s2:eth2 → s1:eth2, from 2.500 ms for good",
-        "deadlock on priority 3: s1:eth2 → s2:eth2 → s1:eth2, from 4.000 ms until 5.000 ms",
+        "deadlock on priority 4: s3:eth2 → s4:eth2 → s3:eth2, from -0.500 ms for good",
+        "deadlock on priority 3: s1:eth2 → s2:eth2 → s1:eth2, from 1.000 ms until 2.000 ms, when the watchdog broke it at "
+        "s1:eth2, s2:eth2; 2 times more, the last until 6.000 ms",
     ]
     run.report["deadlocks"] = [before]
     assert assemble(FACTS, run).verdict.passed
@@ -94,8 +106,8 @@ def test_the_document_has_the_promised_keys() -> None:
     document = json.loads(assemble(FACTS, outcome()).to_json())
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
-        "flows", "ports", "pools", "watchdog", "qps", "drops", "deadlocks", "impairments", "fidelity", "energy",
-        "buffer_dependencies",
+        "flows", "ports", "pools", "watchdog", "qps", "drops", "deadlocks",
+            "impairments", "fidelity", "energy", "buffer_dependencies",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
     assert set(document["verdict"]) >= {"lossless", "trusted", "correct", "deadlock", "passed", "reasons"}
