@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from testbed.endpoints import parse_endpoint
 from testbed.loss import random_loss
-from testbed.models import FileModel, Flag, Name, Priorities, Rate, Ratio, Time
+from testbed.models import FileModel, Flag, Name, Priorities, Rate, Ratio, Time, Weights
 from testbed.profiles import Ber, Decibels
 
 MAX_ENTRIES = 1_000
@@ -58,6 +58,7 @@ class Impairment(FileModel):
 
     `loss` is independent from frame to frame, or comes in bursts of `burst` frames on average. `ber`, `osnr-db` and
     `margin-db` are operating points of a link with a profile. `drain` keeps the sending port from starting anything new.
+    `weights` are those by which a switch shares the sending port among priorities.
     """
 
     delay: Time | None = None
@@ -72,6 +73,7 @@ class Impairment(FileModel):
     down: Flag | None = None
     up: Flag | None = None
     drain: Flag | None = None
+    weights: Weights | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Impairment:

@@ -13,7 +13,18 @@ from testbed.units import format_rate, parse_rate, parse_size
 from testbed.yaml_source import KeyPath, Source
 
 _ONLY_OPTICS = ("cable", "ber", "osnr-db", "margin-db", "lanes-down", "acceleration")
-_ONLY_SWITCH = ("buffer", "lossless", "lossy-queue", "thresholds", "cell", "pool", "headroom-pool", "profile", "routes")
+_ONLY_SWITCH = (
+    "buffer",
+    "lossless",
+    "lossy-queue",
+    "thresholds",
+    "cell",
+    "pool",
+    "headroom-pool",
+    "profile",
+    "routes",
+    "weights",
+)
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ kept as it was asked, and the state is worked out from all of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +14,17 @@ from testbed.endpoints import parse_endpoint
 from testbed.errors import nearest
 from testbed.impairments import Impairment
 from testbed.loss import Bernoulli, LossError, random_loss
+from testbed.models import all_weights
 from testbed.optics import LinkBehaviour, OperatingPoint, behaviour_of
 from testbed.profiles import ProfileError
 from testbed.topology import Lab, Link
 from testbed.units import format_rate
 
 State = dict[str, Any]
-"""delay_ps, jitter_ps, loss_process, rate_bps, up, drain, storm: the changeable keys of a CHANGE, all of them."""
+"""delay_ps, jitter_ps, loss_process, rate_bps, up, drain, weights, storm: the changeable keys of a CHANGE, all of them."""
 
 Asked = dict[str, Any]
-"""delay, jitter, rate, lanes_down, carrier, drain, storm and losses (a `Losses`), as far as anything was asked."""
+"""delay, jitter, rate, lanes_down, carrier, drain, weights, storm and losses (a `Losses`), as far as anything was asked."""
 
 
 class SettingError(ProfileError):
@@ -50,7 +52,7 @@ def asked_of(impairment: Impairment) -> Asked:
     """Return what an impairment asks for, by field."""
     asked: Asked = {
         name: value
-        for name in ("delay", "jitter", "rate", "lanes_down", "carrier", "drain")
+        for name in ("delay", "jitter", "rate", "lanes_down", "carrier", "drain", "weights")
         if (value := getattr(impairment, name)) is not None
     }
     for field in ("loss", "ber", "osnr_db", "margin_db"):
@@ -102,7 +104,21 @@ def state_of(lab: Lab, link: Link, way: int, asked: Asked) -> State:
         "up": asked.get("carrier", True) and (link.carrier if found is None else found.up),
         "drain": asked.get("drain", False),
         "storm": asked.get("storm"),
+        **_weights(lab, link, way, asked.get("weights")),
     }
+
+
+def _weights(lab: Lab, link: Link, way: int, asked: Mapping[int, int] | None) -> State:
+    """Return the weights of the sending port if that is a switch's; raise SettingError where a host is asked for some."""
+    sender = link.a.node if way == 0 else link.b.node
+    switch = next((switch for switch in lab.switches if switch.name == sender), None)
+    if switch is None:
+        if asked is not None:
+            raise SettingError(
+                "weights", f"belong to ports of switches, and {sender} is a host; say direction: out, or in"
+            )
+        return {}
+    return {"weights": list(switch.weights if asked is None else all_weights(asked))}
 
 
 def _behaviour(lab: Lab, link: Link, asked: Asked) -> LinkBehaviour | None:

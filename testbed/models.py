@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
@@ -23,6 +23,7 @@ from testbed import units
 from testbed.errors import Fault, nearest
 from testbed.yaml_source import Source, dotted
 
+MAX_WEIGHT = 255
 NAME_MAX = 63  # `testbed-<lab>-<node>` stays far below the 255 bytes of a file name, and each part fits a DNS label
 _NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_MAX - 1}}}")
 
@@ -64,6 +65,27 @@ def _quantity(
 def _written(unit: str) -> PlainSerializer:
     """Write a quantity that may not go without its unit, so that what is written can be read again."""
     return PlainSerializer(lambda value: f"{value}{unit}" if isinstance(value, int) else value, when_used="json")
+
+
+def parse_weights(value: object) -> dict[int, int]:
+    """Read weights by priority, at least one of them above 0."""
+    if not isinstance(value, dict):
+        raise ValueError("weights are a mapping of priorities to weights, as {0: 1, 3: 4}")
+    for priority, weight in value.items():
+        if str(priority) not in "01234567" or len(str(priority)) != 1:
+            raise ValueError(f'"{priority}" is not a priority from 0 to 7')
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= MAX_WEIGHT:
+            raise ValueError(
+                f'the weight of priority {priority}, "{weight}", is not a whole number from 0 to {MAX_WEIGHT}'
+            )
+    if not any(value.values()):
+        raise ValueError("no weight is above 0; priorities without one are strict")
+    return {int(priority): weight for priority, weight in value.items()}
+
+
+def all_weights(weights: Mapping[int, int]) -> tuple[int, ...]:
+    """Return the weights of all eight priorities; those without one are strict, 0."""
+    return tuple(weights.get(priority, 0) for priority in range(8))
 
 
 def parse_loss(value: object) -> tuple[float, float]:
@@ -125,6 +147,18 @@ Loss = Annotated[
 Ratio = Annotated[float, *_quantity(units.parse_ratio, "share from 0 to 1", "1e-4")]
 Priority = Annotated[int, Field(strict=True, ge=0, le=7)]
 Priorities = Annotated[tuple[Priority, ...], AfterValidator(_distinct)]
+Weights = Annotated[
+    dict[int, int],
+    BeforeValidator(parse_weights),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "weight by priority, 0 is strict",
+            "patternProperties": {"^[0-7]$": {"type": "integer", "minimum": 0, "maximum": MAX_WEIGHT}},
+            "additionalProperties": False,
+        }
+    ),
+]
 Mtu = Annotated[int, Field(strict=True, ge=576, le=65535)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 

@@ -148,13 +148,13 @@ class _Compiler:
             for index, host in enumerate(self.lab.hosts)
         ]
 
-    def _port(self, name: str, mac_index: int, link: Link) -> Plan:
+    def _port(self, name: str, mac_index: int, link: Link, weights: Sequence[int] = (0,) * PRIORITIES) -> Plan:
         return {
             "name": name,
             "mac": addressing.mac_address(self.lab.name, mac_index),
             "rate_bps": link.rate_bps,
             "response_ps": self.response[link.rate_bps],
-            "weights": [0] * PRIORITIES,
+            "weights": list(weights),
         }
 
     def _host(self, host: Host) -> Plan:
@@ -188,7 +188,9 @@ class _Compiler:
         return {
             "name": switch.name,
             "kind": "switch",
-            "ports": [self._port(name, first + index, link) for index, (name, link) in enumerate(links)],
+            "ports": [
+                self._port(name, first + index, link, switch.weights) for index, (name, link) in enumerate(links)
+            ],
             "pfc": self._pauses(links),
             "lossless": list(switch.lossless),
             "buffer_bytes": memory.buffer_bytes,

@@ -256,6 +256,8 @@ def impairment_text(key: str, value: Any) -> str:
         return f"rate {format_rate(value)}"
     if key == "up":
         return "up" if value else "down"
+    if key == "weights":
+        return "weights " + " ".join(map(str, value))
     if key == "drain":
         return "draining" if value else "not draining"
     if key == "storm":

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationError, WithJsonS
 
 from testbed import lab_checks, models
 from testbed.errors import TopologyError, nearest
-from testbed.models import AUTO, FileModel, Priorities, Size, SizeOrAuto
+from testbed.models import AUTO, FileModel, Priorities, Size, SizeOrAuto, Weights, all_weights
 from testbed.units import format_size
 from testbed.watchdog import SwitchedWatchdog, Watchdog
 from testbed.yaml_source import KeyPath, Source, read_yaml
@@ -86,6 +86,8 @@ class SwitchSettings(FileModel):
     Lossy priorities are limited at egress: each queue to `lossy-queue` bytes, or after a `lossy-reserve` of its own to
     `lossy-alpha` times what is left of their pool. `lossy-pool` is the size of that; where priority groups share a pool,
     lossy frames are then charged to both, and without it to memory of their own.
+
+    `weights` by priority share every port by deficit round robin; a priority without one is strict and goes first.
     """
 
     buffer: SizeOrAuto | None = None
@@ -94,6 +96,7 @@ class SwitchSettings(FileModel):
     lossy_alpha: Alpha | None = None
     lossy_reserve: Size | None = None
     lossy_pool: PositiveSize | None = None
+    weights: Weights | None = None
     thresholds: Thresholds | None = None
     cell: PositiveSize | None = None
     pool: PositiveSizeOrAuto | None = None
@@ -254,4 +257,5 @@ def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
         "xon_offset_bytes": thresholds.get("xon_offset"),
         "pool_bytes": given(merged.get("pool")),
         "headroom_pool_bytes": merged.get("headroom_pool", 0),
+        "weights": all_weights(merged.get("weights", {})),
     }

@@ -277,7 +277,7 @@ def described(state: Mapping[str, Any]) -> Json:
         state = {**state, "storm": described_storm(state["storm"])}
     return {
         names.get(key, key): state[key] / 1000 if key.endswith("_ps") else state[key]
-        for key in ("delay_ps", "jitter_ps", "loss_process", "rate_bps", "up", "drain", "storm")
+        for key in ("delay_ps", "jitter_ps", "loss_process", "rate_bps", "up", "drain", "weights", "storm")
         if key in state
     }
 

@@ -71,6 +71,7 @@ class Switch(Resolved):
     lossy_alpha_log2: int | None = None
     lossy_reserve_bytes: int = 0
     lossy_pool_bytes: int = 0
+    weights: tuple[int, ...] = (0,) * 8
     watchdog: Watchdog | None = None
     container: Container = Container(image=DEFAULT_IMAGES["switch"])
 

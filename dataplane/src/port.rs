@@ -350,6 +350,12 @@ impl Port {
         Some(eligible.trailing_zeros() as usize)
     }
 
+    /// Share the line among priorities by other weights from the next frame on; what was saved up is forgotten.
+    pub fn set_weights(&mut self, weights: [u32; PRIORITIES]) {
+        self.config.weights = weights;
+        self.deficits = [0; PRIORITIES];
+    }
+
     /// Serialise at another rate from the next frame on.
     pub fn set_rate(&mut self, rate: Rate) {
         self.config.rate = rate;

@@ -54,6 +54,7 @@ class Counters:
     def __init__(self, device: Device, report: Mapping[str, Any], start_ps: int) -> None:
         self._device = device
         self.report = report
+        self.start_ps = start_ps
         self.now_ps: int = report["now_ps"] - start_ps
 
     def at(self, port: DevicePort, priority: int) -> Mapping[str, Any]:

@@ -70,7 +70,8 @@ class Case:
 
     `places` says where on a device it is run, at one place of each kind, and raises Unsuitable where it cannot be.
     `measure` runs it and returns figures as JSON values; `judge` compares them with what the device's plan makes them be.
-    `source` is where the behaviour is written. `labs`: what it is run on where the user names no lab.
+    `source` is where the behaviour is written. `labs`: what it is run on where the user names no lab. Without `watchdog`
+    the switch's watchdog is off, lest it take what a case does for a storm.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Case:
     measure: Callable[[Bench, Place], Measured]
     judge: Callable[[Bench, Place, Measured], list[str]]
     clocks: tuple[str, ...] = ("virtual", "real")
+    watchdog: bool = False
 
 
 def from_each(device: Device) -> list[Place]:

@@ -91,6 +91,12 @@ class Device:
         return int(-(-frame_bytes // cell) * cell)
 
 
+def without_watchdog(plan: Plan) -> Plan:
+    """Return a plan whose switch has no watchdog."""
+    nodes = [{key: value for key, value in node.items() if key != "watchdog"} for node in plan["nodes"]]
+    return {**plan, "nodes": nodes}
+
+
 def switch_of(plan: Plan) -> dict[str, Any]:
     """Return the switch of a bench's plan, which may be changed in place."""
     switch: dict[str, Any] = next(node for node in plan["nodes"] if node["kind"] == "switch")
@@ -123,7 +129,7 @@ def device_of(lab: Lab, switch: Switch, experiment: Experiment, name: str = "con
     bench = bench_lab(lab, switch, name)
     plan = compile_fabric(bench, experiment.model_copy(update={"lossless": lossless}))
     node = switch_of(plan)
-    ports = tuple(
+    ports = [
         DevicePort(
             index=index,
             name=port["name"],
@@ -136,8 +142,16 @@ def device_of(lab: Lab, switch: Switch, experiment: Experiment, name: str = "con
             station=address(plan["stations"][index]),
         )
         for index, (port, link) in enumerate(zip(node["ports"], bench.links, strict=True))
-    )
-    return Device(switch.name, plan, ports)
+    ]
+    if node["pfc"]:
+        # Ports whose links run another flow control, or none, have no priority groups of their lossless priorities.
+        ports = [port for port in ports if _runs_pfc(bench.links[port.index], node, port)]
+    return Device(switch.name, plan, tuple(ports))
+
+
+def _runs_pfc(link: Link, switch: Mapping[str, Any], port: DevicePort) -> bool:
+    groups = {group["priority"] for group in switch["priority_groups"] if group["port"] == port.index}
+    return link.flow_control != "credit" and groups.issuperset(switch["lossless"])
 
 
 def _nature(plan: Plan) -> dict[str, Any]:

@@ -32,6 +32,9 @@ TRIO_SHORT_QUEUES = star(3, **{**SMALL, "lossy-queue": "60KB"})
 QUARTET = star(4, **SMALL)
 FIVE = star(5, **SMALL)
 MIXED = star(3, rates=("400G", "400G", "100G"), **SMALL)
+WEIGHTED = star(3, **{**SMALL, "weights": {0: 1, 3: 2, 4: 4}})
+MARKING = star(3, "lossless.ecn={kmin: 60KB, kmax: 200KB, pmax: 0.4}", lossless=[3], thresholds={"xoff": 250_000})
+WATCHED = star(3, "lossless.watchdog={detection: 400us, restoration: 300us, poll: 100us}", **SMALL)
 SHARING: Mapping[str, Any] = {
     "lossless": [3],
     "buffer": "2MB",

@@ -7,10 +7,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed.conformance import classes, fluctuation, generation, headroom, incast, lines, pause, storms, thresholds
+from testbed.conformance import (
+    classes,
+    fluctuation,
+    generation,
+    headroom,
+    incast,
+    lines,
+    marking,
+    pause,
+    scheduling,
+    storms,
+    thresholds,
+    watchdogs,
+)
 from testbed.conformance.bench import Bench, Clock, OpenEngine
 from testbed.conformance.case import Case, Lab, Measured, Place
-from testbed.conformance.device import Device, Unsuitable, alike, device_of
+from testbed.conformance.device import Device, Unsuitable, alike, device_of, without_watchdog
 from testbed.dilation import lateness_bound_ns
 from testbed.errors import UsageError
 from testbed.experiment import Experiment, experiment_from
@@ -30,6 +43,9 @@ CASES: tuple[Case, ...] = (
     *fluctuation.CASES,
     *storms.CASES,
     *classes.CASES,
+    *scheduling.CASES,
+    *marking.CASES,
+    *watchdogs.CASES,
 )
 
 Mutation = Callable[[Plan], Plan]
@@ -194,7 +210,8 @@ class Suite:
                 reasons.append(f"{device.name}: {reason}")
                 continue
             for place in places:
-                bench = Bench(device, self.clock, self.open, self.mutate(device.plan) if self.mutate else {})
+                plan = device.plan if case.watchdog else without_watchdog(device.plan)
+                bench = Bench(device, self.clock, self.open, self.mutate(plan) if self.mutate else plan)
                 runs.append(_run(case, bench, place))
                 distrust += [reason for reason in self._distrust(bench) if reason not in distrust]
         return Outcome(case, runs, "; ".join(reasons), distrust, self.clock_s() - began_s)

@@ -238,3 +238,13 @@ def test_a_share_of_headroom_is_one_of_what_auto_comes_to() -> None:
         for room, full in zip(cells, rooms({"cell": 208, "thresholds": {"alpha": 1}}, "auto"), strict=True)
     )
     assert rooms({"profile": "azure-24mb"}, "50%") == [48_464] * 2, "of the switch's own figure, if it has one"
+
+
+def test_weights_come_in_layers_and_hosts_have_none() -> None:
+    lab = lab_of({"weights": {4: 5, 0: 0}}, kinds={"switch": {"weights": {0: 1, 3: 2}}})
+    assert switch_of(lab).weights == (0, 0, 0, 2, 5, 0, 0, 0)
+    by_kind = {node["kind"]: [port["weights"] for port in node["ports"]] for node in planned(lab)["nodes"]}
+    assert by_kind == {"switch": [[0, 0, 0, 2, 5, 0, 0, 0]] * 2, "host": [[0] * 8]}
+    assert switch_of(lab_of({})).weights == (0,) * 8
+    # A lab travels to agents as JSON, and is the same there.
+    assert Lab.model_validate(lab.model_dump(mode="json", by_alias=True)) == lab

@@ -74,6 +74,9 @@ ENTRIES = {
 - {at: 1ms, link: "border-a:eth2", impair: {drain: true}, for: 11ms}
 - {at: 2ms, link: "border-a:eth2", impair: {down: true}, for: 10ms}
 """,
+    "weights": """\
+- {at: 1ms, link: "border-a:eth2", impair: {weights: {0: 1, 3: 4}}, for: 1ms, direction: out}
+""",
     "points": """\
 - at: 1ms
   link: "border-a:eth2"
@@ -87,6 +90,13 @@ ENTRIES = {
 def test_what_timelines_come_to() -> None:
     found = "\n".join(f"{name}\n{table(expand(entries))}" for name, entries in ENTRIES.items())
     check_golden(GOLDEN / "timelines.txt", found)
+
+
+def test_weights_are_of_switches() -> None:
+    with pytest.raises(
+        ExperimentError, match=r"weights: belong to ports of switches, and a1 is a host; say direction: out"
+    ):
+        expand('- {at: 1ms, link: "leaf-a:eth1", impair: {weights: {3: 4}}}')
 
 
 def test_optical_settings_come_to_what_the_profile_makes_of_them() -> None:

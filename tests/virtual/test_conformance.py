@@ -68,6 +68,16 @@ def of_first_port(**settings: Any) -> Mutation:
     return edit(lambda switch: [g.update(settings) for g in switch["priority_groups"] if g["port"] == 1] and None)
 
 
+def of_ecn(**settings: Any) -> Mutation:
+    """Return what changes how a switch marks."""
+    return edit(lambda switch: switch["ecn"].update(settings))
+
+
+def of_watchdog(**settings: Any) -> Mutation:
+    """Return what changes the watchdog of a switch."""
+    return edit(lambda switch: switch["watchdog"].update(settings))
+
+
 def dscp_leads_to(dscp: int, priority: int) -> Mutation:
     def change(switch: Json) -> None:
         switch["dscp_to_priority"][dscp] = priority
@@ -177,6 +187,41 @@ MUTANTS: dict[str, dict[str, Mutation]] = {
     "classification": {
         "leads a DSCP elsewhere": dscp_leads_to(26, 4),
         "leads all to one": edit(lambda switch: switch.update(dscp_to_priority=[3] * 64)),
+    },
+    "dwrr-shares": {
+        "has other weights": each_port(weights=lambda weights: [2 * bool(weight) for weight in weights]),
+        "is strict": each_port(weights=lambda weights: [0] * 8),
+        "weighs a priority double": each_port(weights=lambda weights: [2 * weights[0], *weights[1:]]),
+    },
+    "dwrr-live-change": {
+        "keeps the old weights": defect("keeps-weights"),
+        "has the new weights from the beginning": each_port(weights=lambda w: [w[4], 0, 0, w[3], w[0], 0, 0, 0]),
+    },
+    "ecn-dequeue": {
+        "marks as frames come in": defect("marks-on-arrival"),
+        "marks nothing": edit(lambda switch: switch.pop("ecn")),
+        "marks everything": of_ecn(kmin_bytes=0, kmax_bytes=0),
+        "has a higher Kmax": of_ecn(kmax_bytes=230_000, pmax=0.0),
+    },
+    "ecn-curve": {
+        "has another Pmax": of_ecn(pmax=0.3),
+        "has another Kmin": of_ecn(kmin_bytes=90_000),
+        "has another Kmax": of_ecn(kmax_bytes=260_000),
+        "is a step": of_ecn(kmin_bytes=130_000, kmax_bytes=130_000),
+    },
+    "watchdog-storm": {
+        "has none": edit(lambda switch: switch.pop("watchdog")),
+        "is hasty": of_watchdog(detection_ps=200_000_000),
+        "is slow": of_watchdog(detection_ps=600_000_000),
+        "looks seldom": of_watchdog(poll_ps=550_000_000),
+        "forwards": of_watchdog(action="forward"),
+    },
+    "watchdog-short-storm": {"is hasty": of_watchdog(detection_ps=200_000_000)},
+    "watchdog-bursts": {"is hasty": of_watchdog(detection_ps=50_000_000, poll_ps=50_000_000)},
+    "watchdog-restoration": {
+        "never restores": of_watchdog(restoration_ps=10**13),
+        "restores late": of_watchdog(restoration_ps=600_000_000),
+        "restores early": of_watchdog(restoration_ps=100_000_000),
     },
 }
 """By case: what is wrong with a switch that must fail it."""
