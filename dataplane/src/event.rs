@@ -20,20 +20,11 @@ pub enum Cause {
     Watchdog,
     /// No route to its destination (broadcast and strangers: this fabric never floods).
     Unroutable,
-    /// The receive buffer of a NIC was full.
-    Receiver,
 }
 
 impl Cause {
-    pub const ALL: [Cause; 7] = [
-        Cause::Headroom,
-        Cause::Buffer,
-        Cause::Link,
-        Cause::Outage,
-        Cause::Watchdog,
-        Cause::Unroutable,
-        Cause::Receiver,
-    ];
+    pub const ALL: [Cause; 6] =
+        [Cause::Headroom, Cause::Buffer, Cause::Link, Cause::Outage, Cause::Watchdog, Cause::Unroutable];
 
     /// The key under `drops` in run.json.
     pub fn name(self) -> &'static str {
@@ -44,7 +35,6 @@ impl Cause {
             Cause::Outage => "outage",
             Cause::Watchdog => "watchdog",
             Cause::Unroutable => "unroutable",
-            Cause::Receiver => "receiver",
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The sending end of an RC connection: numbers packets, sends them within a window, and sends again what was lost.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::code::{parity_bytes, Code};
 use super::message::{self, Place};
 use super::qp::{rnr_delay, Failure, Recovery, RequesterCounters, Transport, PSN_HALF, PSN_MASK, RNR_FOR_EVER};
+use super::resend::Resend;
 use crate::frame::Packet;
 use crate::units::Time;
 use crate::wire::roce::{Opcode, Peth, Syndrome};
@@ -52,7 +53,7 @@ pub struct Requester {
     unacknowledged: u64,
     high: u64,
     /// Packets to send again before anything new (selective repeat).
-    resend: BTreeSet<u64>,
+    resend: Resend,
     /// Those reported missing and not acknowledged since, with what `next` was when they were last sent again: the first
     /// new packet behind them on the path. Zero until then.
     missing: BTreeMap<u64, u64>,
@@ -80,7 +81,7 @@ impl Requester {
             next: first,
             unacknowledged: first,
             high: first,
-            resend: BTreeSet::new(),
+            resend: Resend::default(),
             missing: BTreeMap::new(),
             parity: None,
             deadline: Time::NEVER,
@@ -120,7 +121,7 @@ impl Requester {
     /// Build the next packet. Only to be called while `can_send`.
     pub fn send(&mut self, now: Time) -> Segment {
         debug_assert!(self.can_send());
-        let again = self.resend.pop_first();
+        let again = self.resend.pop();
         if let (None, Some(block)) = (again, self.parity) {
             return self.send_parity(block);
         }
@@ -223,7 +224,7 @@ impl Requester {
             Recovery::SelectiveRepeat | Recovery::Erasure(_) => {
                 self.count_block(psn);
                 self.missing.entry(psn).or_insert(0);
-                self.resend.insert(psn);
+                self.resend.push(psn);
                 self.repeat_first(psn + 1);
                 self.finished..self.finished
             }
@@ -264,12 +265,17 @@ impl Requester {
     /// missing packets was sent again before that, and still is not acknowledged, it was lost again, or the NAK of one before it
     /// was. That one lies where the next acknowledgement would have been asked for. (Others may have arrived: what is behind the
     /// first draws no acknowledgement.)
+    ///
+    /// Under erasure only: selective repeat's responder asks for such packets itself, and draws wrong conclusions from what comes
+    /// without having been asked for.
     fn repeat_first(&mut self, heard: u64) {
+        if !matches!(self.transport.recovery, Recovery::Erasure(_)) {
+            return;
+        }
         if let Some((&psn, &behind)) = self.missing.first_key_value() {
             if behind > 0 && behind < heard {
                 let unheard = self.unacknowledged..psn.min(self.unacknowledged + self.transport.ack_every);
-                self.resend.extend(unheard);
-                self.resend.insert(psn);
+                unheard.chain([psn]).for_each(|psn| self.resend.push(psn));
             }
         }
     }
@@ -291,10 +297,10 @@ impl Requester {
             Recovery::GoBackN => self.go_back(),
             Recovery::SelectiveRepeat | Recovery::Erasure(_) => {
                 // The oldest, and whatever else was reported missing: the packets sent again may have been lost as well.
-                self.resend.extend(self.missing.keys());
                 if self.unacknowledged < self.next {
-                    self.resend.insert(self.unacknowledged);
+                    self.resend.push(self.unacknowledged);
                 }
+                self.missing.keys().for_each(|&psn| self.resend.push(psn));
                 self.deadline = Time::NEVER;
             }
         }
@@ -327,7 +333,7 @@ impl Requester {
         if !self.missing.is_empty() {
             let later = self.missing.split_off(&self.unacknowledged);
             let repaired = std::mem::replace(&mut self.missing, later);
-            self.resend = self.resend.split_off(&self.unacknowledged);
+            self.resend.forget_before(self.unacknowledged);
             self.repeat_first(repaired.into_values().max().unwrap_or(0));
         }
         // Parity of what has arrived is of no use.

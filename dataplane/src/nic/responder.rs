@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::asked::Asked;
 use super::blocks::{Arrived, Block, Blocks};
 use super::message::{Place, Verb};
 use super::qp::{Recovery, Transport, PSN_HALF, PSN_MASK};
@@ -32,6 +33,9 @@ pub struct Responder {
     asked: u64,
     /// What came out of order, by number (selective repeat, erasure).
     kept: BTreeMap<u64, Frame>,
+    /// What is missing, in the order of the NAKs, and what of it is to be asked for again (selective repeat).
+    wanted: Asked,
+    overtaken: Vec<u64>,
     /// Parity of blocks that lack packets (erasure).
     blocks: Option<Box<Blocks>>,
     /// Messages that arrived whole.
@@ -53,6 +57,8 @@ impl Responder {
             expected: transport.first_psn,
             asked: transport.first_psn,
             kept: BTreeMap::new(),
+            wanted: Asked::default(),
+            overtaken: Vec::new(),
             blocks: Blocks::of(transport).map(Box::new),
             arrived: 0,
             offset: 0,
@@ -124,6 +130,8 @@ impl Responder {
     pub fn defer(&mut self) -> Verdict {
         self.deferred = true;
         self.kept.clear();
+        self.wanted = Asked::default();
+        self.asked = self.expected;
         if let Some(blocks) = &mut self.blocks {
             blocks.forget(self.expected);
         }
@@ -135,6 +143,9 @@ impl Responder {
         let ahead = self.ahead(packet.psn);
         if ahead >= PSN_HALF {
             return Verdict::Duplicate;
+        }
+        if !self.wanted.is_empty() {
+            self.overtaken.extend(self.wanted.came(self.expected + ahead));
         }
         if ahead > 0 {
             return self.gap(ahead);
@@ -162,6 +173,11 @@ impl Responder {
         let arrived = place.ends().then_some((self.arrived, self.bytes));
         self.arrived += u64::from(place.ends());
         Verdict::Accept { psn, offset, arrived }
+    }
+
+    /// Packets to ask for again, now that one came that was asked for after them.
+    pub fn take_overtaken(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.overtaken)
     }
 
     pub fn arrived(&self) -> Arrived<'_> {
@@ -227,6 +243,7 @@ impl Responder {
             Recovery::SelectiveRepeat => {
                 let missing = self.asked.min(psn)..psn;
                 self.asked = self.asked.max(psn + 1);
+                missing.clone().for_each(|psn| self.wanted.ask(psn));
                 Verdict::Gap { missing, keep: true }
             }
             // Parity may make up for it: whether anything is to be asked for shows when the block has ended.

@@ -47,6 +47,9 @@ impl Nic {
             Verdict::NotReady => self.defer(index, packet.psn),
             Verdict::Invalid => self.refuse(index, Nak::InvalidRequest, packet.psn),
         }
+        for psn in self.qps[index].responder.take_overtaken() {
+            self.respond(index, Syndrome::Nak(Nak::PsnSequenceError), (psn & PSN_MASK) as u32);
+        }
         if acknowledge {
             self.acknowledge(index);
         }

@@ -40,8 +40,6 @@ pub enum Defect {
     SparesLastPort,
     /// Lets every frame overtake the one before it in its queue.
     Reorders,
-    /// Goes on with the weights that its ports had at first.
-    KeepsWeights,
     /// Marks for congestion as frames come in.
     MarksOnArrival,
 }
