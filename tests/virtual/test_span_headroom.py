@@ -1,6 +1,8 @@
 """The headroom that the planner reckons for 300 km at 400G carries the traffic that needs it, and half of it does not."""
 
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from testbed.experiment import load_experiment
 from testbed.headroom_models import Ieee
@@ -27,6 +29,14 @@ def test_what_the_planner_reckons_is_enough_and_the_run_needs_more_than_half_of_
     assert result.exit_code == 0 and result.verdict.lossless and result.verdict.correct
     assert priority(report, SPAN_PORT)["headroom_bytes_max"] > PLANNED_BYTES / 2
     assert result.pools["border-b"].headroom_bytes_max == priority(report, SPAN_PORT)["headroom_bytes_max"]
+
+
+def test_an_all_reduce_over_the_span_loses_nothing(
+    run_testbed: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    lab = ("-t", "two-dc:length=300km,rate=400G", "--clock", "virtual", "--out", str(tmp_path))
+    completed = run_testbed("run", "all_reduce", *lab, "--set", "lossless.headroom=auto")
+    assert completed.returncode == 0 and "PASSED: lossless, correct, trusted" in completed.stdout
 
 
 def test_half_of_it_loses_frames_and_the_result_says_where_and_why() -> None:
