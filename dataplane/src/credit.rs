@@ -140,6 +140,8 @@ pub struct Credits {
     /// Bit p is set while blocks of priority p are outstanding; then the next question is due at `ask_at`.
     outstanding: u8,
     ask_at: Time,
+    /// Bits of the priorities whose frames need credit.
+    credited: u8,
 }
 
 impl Credits {
@@ -153,6 +155,7 @@ impl Credits {
             asking: 0,
             outstanding: 0,
             ask_at: Time::NEVER,
+            credited: granted.iter().fold(0, |bits, grant| bits | 1 << (grant.priority & 7)),
         };
         for grant in granted {
             credits.senders[usize::from(grant.priority & 7)] = Some(Sender::new(*grant));
@@ -161,6 +164,12 @@ impl Credits {
             credits.receivers[usize::from(grant.priority & 7)] = Some(Receiver::new(*grant));
         }
         credits
+    }
+
+    /// Bits of the priorities whose frames need credit.
+    #[inline]
+    pub fn credited(&self) -> u8 {
+        self.credited
     }
 
     /// Whether a frame may start; always on a priority without credits.

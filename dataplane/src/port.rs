@@ -95,6 +95,8 @@ pub struct Port {
     pauses: [Pause; PRIORITIES],
     deficits: [i64; PRIORITIES],
     turn: usize,
+    /// The link runs PFC: PAUSE frames are heeded.
+    pfc: bool,
     /// Bits of the priorities whose pauses are not heeded.
     deaf: u8,
     /// Nothing new may start, whatever waits.
@@ -117,6 +119,7 @@ impl Port {
             pauses: Default::default(),
             deficits: [0; PRIORITIES],
             turn: 0,
+            pfc: true,
             deaf: 0,
             held: false,
             busy_until: Time::ZERO,
@@ -127,6 +130,15 @@ impl Port {
 
     pub fn rate(&self) -> Rate {
         self.config.rate
+    }
+
+    /// Heed PAUSE frames, as a port does in the beginning, or not: the link runs something else than PFC.
+    pub fn set_pfc(&mut self, pfc: bool) {
+        self.pfc = pfc;
+    }
+
+    pub fn runs_pfc(&self) -> bool {
+        self.pfc
     }
 
     pub fn queue_bytes(&self, priority: Priority) -> u64 {

@@ -7,7 +7,8 @@ use std::cell::Cell;
 use _dataplane::build::Emulation;
 use _dataplane::fabric::Spread;
 use _dataplane::units::Time;
-use common::lab::{finish, started, Message, Shape, Transport};
+use common::credits::credited;
+use common::lab::{finish, started, started_on, Message, Shape, Transport};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{json, Value};
@@ -68,11 +69,14 @@ struct Run {
     changes: Vec<Value>,
     window_packets: u64,
     timeout_ps: u64,
+    /// Links run credits of so many blocks instead of PFC.
+    credits: Option<u64>,
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    let rest = (1u64..100, prop::sample::select(&[50_000_000u64, 4_000_000_000][..]));
-    (shape(), rest).prop_flat_map(|(shape, (window_packets, timeout_ps))| {
+    let credits = prop::option::of(20u64..2_000);
+    let rest = (1u64..100, prop::sample::select(&[50_000_000u64, 4_000_000_000][..]), credits);
+    (shape(), rest).prop_flat_map(|(shape, (window_packets, timeout_ps, credits))| {
         let links = shape.leaves * (shape.hosts_per_leaf + shape.spines);
         (messages(shape.hosts()), changes(links)).prop_map(move |(messages, changes)| Run {
             shape: shape.clone(),
@@ -80,6 +84,7 @@ fn run() -> impl Strategy<Value = Run> {
             changes,
             window_packets,
             timeout_ps,
+            credits,
         })
     })
 }
@@ -94,7 +99,9 @@ impl Run {
             ack_every: 4,
             timeout_ps: self.timeout_ps,
         };
-        let mut lab: Emulation = started(&self.shape, &self.messages, &transport);
+        let plan = self.shape.plan();
+        let plan = self.credits.map_or(plan.clone(), |blocks| credited(plan, |_| blocks, 1 + blocks / 64));
+        let mut lab: Emulation = started_on(&plan, self.shape.hosts(), &self.messages, &transport);
         lab.fabric.spread(Spread::over(cores));
         let shards = lab.fabric.shards();
         lab.impair(&json!(self.changes).to_string()).expect("sound changes");
@@ -146,7 +153,14 @@ fn threads_make_the_same_run_too() {
     let messages: Vec<Message> =
         (0..16).map(|n| Message { src: n % 8, dst: (n * 3 + 1 + n / 8) % 8, bytes: 4_000_000, after: None }).collect();
     let messages = messages.into_iter().filter(|message| message.src != message.dst).collect();
-    let run = Run { shape, messages, changes: Vec::new(), window_packets: 4_000, timeout_ps: 4_000_000_000 };
+    let run = Run {
+        shape,
+        messages,
+        changes: Vec::new(),
+        window_packets: 4_000,
+        timeout_ps: 4_000_000_000,
+        credits: Some(200_000),
+    };
     let (_, alone) = run.on(1, u64::MAX);
     let (shards, together) = run.on(2, 1 << 16);
     assert_eq!(shards, 2);

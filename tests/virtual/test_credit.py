@@ -6,7 +6,11 @@ InfiniBand grants a virtual lane 131,072 bytes at most (IBTA volume 1, 7.9.4: ha
 
 import pytest
 
+from testbed.experiment import experiment_from
+from testbed.topology import load_lab
+from testbed.trial import Trial
 from testbed.units import format_size
+from testbed.yaml_source import Source
 from tests.virtual.harness import (
     FULL_FRAME_BYTES,
     FULL_WIRE_BYTES,
@@ -181,3 +185,25 @@ def test_without_flow_control_frames_drop_where_they_come_in() -> None:
     assert lost["sw:eth1"]["buffer"] > 0 and lost["sw:eth2"]["buffer"] > 0
     assert not any(any(lost[port].values()) for port in ("sw:eth3", "sw:eth4"))
     assert sum(drops["buffer"] for drops in lost.values()) == report["drops"]["lossless"]
+
+
+@pytest.mark.parametrize("control", ["credit", "none"])
+def test_a_link_without_pfc_heeds_no_pause(control: str) -> None:
+    """A receiver that storms stops nobody: its PAUSE frames take line time and are counted, no more."""
+    entry = {"at": "10us", "node": "b1", "storm": {}, "for": "500us"}
+    experiment = experiment_from(
+        Source(
+            "test",
+            {
+                "topology": "pair",
+                "lossless": {"flow-control": control},
+                "workload": {"collective": "incast", "size": "4MiB", "ranks": ["b1", "a1"]},
+                "timeline": [entry],
+            },
+        )
+    )
+    outcome = run_trial(Trial(experiment, load_lab("pair")))
+    assert outcome.complete and outcome.report["violations"] == []
+    towards = priority(outcome.report, "leaf:eth2")
+    assert towards["pause_rx"] > 1 and towards["paused_ns"] == 0
+    assert outcome.rows[0]["busbw_gbytes_per_s"] > 12

@@ -17,7 +17,7 @@ use crate::link::{Direction, DirectionConfig};
 use crate::nic::qp::rnr_delay;
 use crate::nic::Nic;
 use crate::plan::workload::{OpKind, Workload};
-use crate::plan::{FlowControl, NodePlan, Plan, PlanError};
+use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError};
 use crate::units::Time;
 use crate::watch::Watch;
 
@@ -67,14 +67,7 @@ impl Emulation {
                 directions.push((from, to, Direction::new(&config)));
             }
         }
-        for link in plan.links.iter().filter(|link| link.flow_control == FlowControl::Credit) {
-            let [granted_a, granted_b] = &link.credits;
-            for ((place, port), granted, granting) in [(link.a, granted_a, granted_b), (link.b, granted_b, granted_a)] {
-                let (_, node, watch) = &mut nodes[place];
-                node.port_mut(port).set_credits(granted, granting);
-                watch.grant(port, granted);
-            }
-        }
+        plan.links.iter().for_each(|link| set_flow_control(link, &mut nodes));
         let looks = Looks::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));
         let (ranks, qps, started, patience) = (Vec::new(), Vec::new(), Time::ZERO, Time::ZERO);
         let fabric = Fabric::new(nodes, directions);
@@ -145,6 +138,20 @@ impl Emulation {
 
     pub fn nic_mut(&mut self, rank: usize) -> Option<&mut Nic> {
         self.fabric.nic_mut(*self.ranks.get(rank)?)
+    }
+}
+
+/// Have the two ends of a link run what the plan says.
+fn set_flow_control(link: &LinkPlan, nodes: &mut [(String, Node, Watch)]) {
+    let [granted_a, granted_b] = &link.credits;
+    for ((place, port), granted, granting) in [(link.a, granted_a, granted_b), (link.b, granted_b, granted_a)] {
+        let (_, node, watch) = &mut nodes[place];
+        let end = node.port_mut(port);
+        end.set_pfc(link.flow_control == FlowControl::Pfc);
+        if link.flow_control == FlowControl::Credit {
+            end.set_credits(granted, granting);
+            watch.grant(port, granted);
+        }
     }
 }
 

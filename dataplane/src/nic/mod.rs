@@ -24,6 +24,7 @@ use crate::frame::{Body, Frame, Priority, Station};
 use crate::port::{Port, PortConfig};
 use crate::timers::Timers;
 use crate::units::Time;
+use crate::wire::pfc::Pfc;
 use crate::wire::roce::Opcode;
 
 use code::Coder;
@@ -218,8 +219,11 @@ impl Nic {
 
     pub fn handle_frame(&mut self, frame: Frame, now: Time) {
         match frame.body {
-            Body::Pause(pfc) => {
+            Body::Pause(said) => {
+                let heeded = if self.port.runs_pfc() { u8::MAX } else { 0 };
+                let pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
                 self.port.pause(&pfc, now);
+                self.port.ignore_pause(said.class_enable & !heeded);
                 self.events.push_back(Event::PauseReceived { port: 0, pfc });
             }
             Body::Roce(packet) => {

@@ -67,11 +67,16 @@ impl Port {
 
     /// Bits of the priorities whose first frame lacks credit.
     pub(super) fn starved(&self) -> u8 {
-        let lacks = |priority: &usize| {
-            let bytes = self.queues[*priority].front().map_or(0, Frame::buffer_bytes);
-            !self.has_credit(*priority as Priority, bytes)
-        };
-        (0..PRIORITIES).filter(lacks).fold(0, |starved, priority| starved | 1 << priority)
+        let Some(credits) = &self.credits else { return 0 };
+        let mut starved = 0;
+        let mut left = self.occupied & credits.credited();
+        while left != 0 {
+            let priority = left.trailing_zeros() as usize;
+            let bytes = self.queues[priority].front().map_or(0, Frame::buffer_bytes);
+            starved |= u8::from(!credits.admits(priority, bytes)) << priority;
+            left &= left - 1;
+        }
+        starved
     }
 
     /// When a frame that has credit could start, or a credit frame has to.

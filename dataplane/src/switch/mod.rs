@@ -176,9 +176,10 @@ impl Switch {
 
     fn handle_pause(&mut self, port: u16, frame: &Frame, said: Pfc, now: Time) {
         let at = &mut self.ports[usize::from(port)];
-        let mut pfc = Pfc { class_enable: said.class_enable & self.heeded, ..said };
+        let heeded = if at.runs_pfc() { self.heeded } else { 0 };
+        let mut pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
         if self.defects.any() {
-            pfc = self.defects.hears(frame, said, self.heeded, at, now);
+            pfc = self.defects.hears(frame, said, heeded, at, now);
         }
         at.pause(&pfc, now);
         at.ignore_pause(said.class_enable & !pfc.class_enable);
