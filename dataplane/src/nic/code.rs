@@ -16,7 +16,8 @@ pub struct Code {
 /// Data and parity of a block are counted in a byte of the parity extended transport header, and no block is larger.
 pub const MAX_BLOCK_PACKETS: u64 = 256;
 
-/// Encoder and decoder with their working space, which is made when there is first something to encode or decode.
+/// Encoder and decoder with their working space and tables. They are made when there is first something to encode or decode, which
+/// takes tens of milliseconds for the first ones of a process; who has no such time then has them made before.
 #[derive(Default)]
 pub struct Coder {
     encoder: Option<ReedSolomonEncoder>,
@@ -35,6 +36,13 @@ pub fn parity_bytes(longest: u64) -> u64 {
 }
 
 impl Coder {
+    /// Make ready for blocks of a code with payloads of `length` bytes.
+    pub fn prepare(&mut self, code: Code, length: usize) {
+        let (data, parity) = (usize::from(code.data), usize::from(code.parity));
+        self.encoder = ReedSolomonEncoder::new(data, parity, length).ok();
+        self.decoder = ReedSolomonDecoder::new(data, parity, length).ok();
+    }
+
     /// The `parity` payloads of a block, each of `length` bytes (even, not 0); shorter payloads count as filled up with zeros.
     ///
     /// `None` if a payload is longer, or the code cannot be had. Costs about one pass over the block.

@@ -31,7 +31,7 @@ use code::Coder;
 use dcqcn::{Dcqcn, DcqcnConfig};
 use inject::Injector;
 use memory::Memory;
-use qp::{Failure, RequesterCounters, Rnr, Transport};
+use qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
 use requester::Requester;
 use responder::Responder;
 use schedule::{Action, Schedule};
@@ -179,6 +179,9 @@ impl Nic {
         self.rnr = rank.transport.rnr;
         self.schedule = rank.schedule;
         self.memory = rank.memory;
+        if let (Recovery::Erasure(code), false) = (rank.transport.recovery, self.memory.is_empty()) {
+            self.coder.prepare(code, rank.transport.mtu as usize);
+        }
         self.running = false;
     }
 

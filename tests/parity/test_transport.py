@@ -1,0 +1,100 @@
+"""What NICs do about losses, late receives and slow intake is the same on both clocks, in real frames as in computed ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.machine import Machine, private_machine
+
+TOLERANCE = 0.05
+ERASURE = """\
+topology: lab.yaml
+emulation: native
+workload: {collective: all_reduce, size: 4MB}
+transport: {recovery: erasure, erasure: {data: 16, parity: 4}}
+"""
+LATE = """\
+topology: lab.yaml
+workload: {collective: all_reduce, size: 1MB, late: {b1: 2ms}}
+transport: {verb: send, receive-queue: posted}
+"""
+SLOW = """\
+topology: lab.yaml
+workload: {collective: incast, size: 4MB, ranks: [b1, a1]}
+transport: {window: 4MB}
+"""
+
+
+def lab(loss: float = 0, nic: str = "{rate: 100G}") -> str:
+    return f"""\
+name: transport
+topology:
+  nodes:
+    a1: {{kind: host}}
+    b1: {{kind: host, nic: {nic}}}
+    leaf: {{kind: switch, buffer: auto}}
+  links:
+    - {{endpoints: ["a1:eth1", "leaf:eth1"], length: 20km, loss: {loss}}}
+    - {{endpoints: ["b1:eth1", "leaf:eth2"], length: 1km}}
+"""
+
+
+def run(machine: Machine, folder: Path, experiment: str, network: str, clock: str) -> dict[str, Any]:
+    """Run an experiment on one clock; a run that was not faithful fails the test, as it should."""
+    (folder / "lab.yaml").write_text(network)
+    (folder / "experiment.yaml").write_text(experiment)
+    done = machine.run("run", str(folder / "experiment.yaml"), "--clock", clock, "--format", "json")
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["verdict"]["trusted"] and document["verdict"]["correct"], document["verdict"]
+    return document
+
+
+def both(root: Path, folder: Path, experiment: str, network: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    with private_machine(root, folder) as machine:
+        computed = run(machine, folder, experiment, network, "virtual")
+        real = run(machine, folder, experiment, network, "real")
+    assert real["verdict"] == computed["verdict"]
+    for key in ("time_us", "wrong"):
+        expected, measured = (document["collective"]["rows"][0][key] for document in (computed, real))
+        assert measured == pytest.approx(expected, rel=TOLERANCE)
+    return computed, real
+
+
+def test_losses_are_made_up_for_by_parity(repo_root: Path, tmp_path: Path, require_root: None) -> None:
+    """Payload that was lost is rebuilt from real frames: equal to numpy's sum, and nothing sent again."""
+    computed, real = both(repo_root, tmp_path, ERASURE, lab(loss=0.01))
+    for document in (computed, real):
+        assert sum(qp["erasure"]["recovered"] for qp in document["qps"]) > 5
+        assert all(qp["retransmitted"] == qp["naks_rx"] == 0 for qp in document["qps"])
+    coded = [
+        [(qp["packets_tx"], qp["erasure"]["parity_tx"]) for qp in document["qps"]] for document in (computed, real)
+    ]
+    assert coded[0] == coded[1]
+
+
+def test_a_late_rank_is_waited_for(repo_root: Path, tmp_path: Path, require_root: None) -> None:
+    computed, real = both(repo_root, tmp_path, LATE, lab())
+    found = [[qp["rnr_naks_rx"] for qp in document["qps"]] for document in (computed, real)]
+    assert found[0] == found[1] and sum(found[0]) >= 2
+
+
+def test_a_slow_nic_pauses_and_loses_nothing(repo_root: Path, tmp_path: Path, require_root: None) -> None:
+    computed, real = both(repo_root, tmp_path, SLOW, lab(nic="{drain: 40G, buffer: 1MB}"))
+    for document in (computed, real):
+        assert document["verdict"]["passed"] and document["drops"] == {
+            "lossless": 0,
+            "lossy": 0,
+            "link": 0,
+            "outage": 0,
+        }
+        nic, peer = (document["ports"][port]["priorities"]["3"] for port in ("b1:eth1", "leaf:eth2"))
+        assert nic["pause_tx"] == peer["pause_rx"] > 3
+    held, paused = (
+        [document["ports"][port]["priorities"]["3"][key] for document in (computed, real)]
+        for port, key in (("b1:eth1", "ingress_bytes_max"), ("leaf:eth2", "paused_ns"))
+    )
+    assert held[1] == pytest.approx(held[0], rel=TOLERANCE) and paused[1] == pytest.approx(paused[0], rel=2 * TOLERANCE)
