@@ -134,7 +134,7 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
     settings = experiment.transport
     costs = _path_costs(lab, settings.mtu, hosts, pairs)
     window = _window(costs, settings) if settings.window == AUTO else settings.window
-    exponent = _timeout(costs, pairs, window) if settings.timeout == AUTO else settings.timeout
+    exponent = _timeout(lab, hosts, costs, pairs, window) if settings.timeout == AUTO else settings.timeout
     if window < settings.mtu:
         message = f"{window} bytes are less than one packet of {settings.mtu}"
         raise ExperimentError.at("experiment", "transport.window", message)
@@ -199,12 +199,14 @@ def _window(costs: Sequence[PathCost], settings: Transport) -> int:
     return min(max(packets, 4 * waited_for, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
 
 
-def _timeout(costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int) -> int:
+def _timeout(
+    lab: Lab, hosts: Sequence[str], costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int
+) -> int:
     """Return the smallest exponent whose timeout is four times what an unlucky acknowledgement may take.
 
     That is the longest round trip, and the time for which pauses may hold a packet back: until the windows of all queue
-    pairs of the busiest rank have drained at the lowest rate. A timeout within it would resend what is not lost. The
-    answer is the same for both clocks, so that their frames can be compared.
+    pairs of the busiest rank have drained at the lowest rate, be it that of a NIC. A timeout within it would resend what is
+    not lost. The answer is the same for both clocks, so that their frames can be compared.
     """
     if not costs:
         return SMALLEST_TIMEOUT
@@ -212,7 +214,8 @@ def _timeout(costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int
     for pair in pairs:
         for rank in pair:
             busy[rank] = busy.get(rank, 0) + 1
-    slowest = min(cost.rate_bps for cost in costs)
+    drains = [host.intake.drain_bps for host in lab.hosts if host.intake and host.name in hosts]
+    slowest = min([*(cost.rate_bps for cost in costs), *drains])
     held = serialisation_ps(max(busy.values()) * window_bytes, slowest)
     wanted = 4 * (max(cost.round_trip_ps for cost in costs) + held)
     return next(

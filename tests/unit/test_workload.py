@@ -82,6 +82,15 @@ def test_the_timeout_grows_with_the_senders_that_share_a_receiver() -> None:
     assert 4 * drain_ps <= transport["timeout_ps"] < 9 * drain_ps
 
 
+def test_the_timeout_outlasts_a_slow_nic() -> None:
+    nodes = {"a": {"kind": "host", "nic": {"drain": "1G"}}, "b": {"kind": "host"}, "s": {"kind": "switch"}}
+    links = [{"endpoints": ["a:eth1", "s:eth1"]}, {"endpoints": ["b:eth1", "s:eth2"]}]
+    lab = lab_from(Source("x", {"name": "x", "topology": {"nodes": nodes, "links": links}}))
+    transport = compile_workload(lab, experiment("transport.window=16MB"), PING)["transport"]
+    drain_ps = 16_000_000 * 8 * 1000  # 1000 ps a bit
+    assert 4 * drain_ps <= transport["timeout_ps"] < 9 * drain_ps
+
+
 def test_what_is_given_is_taken() -> None:
     overrides = ["transport.window=1MB", "transport.timeout=14", "transport.ack-every=1", "transport.verb=send"]
     assert compile_workload(load_lab("pair"), experiment(*overrides), PING)["transport"] == {
