@@ -19,18 +19,18 @@ def _places(device: Device) -> list[Place]:
 
 def _measure(bench: Bench, place: Place) -> Measured:
     ingress, egress = place.ports
-    step_ps = 4 * max(port.line_ps(SMALLEST_BYTES) for port in place.ports)
-    step_ps *= 1 if bench.is_exact else 500
+    frame_ps = max(port.line_ps(SMALLEST_BYTES) for port in place.ports)
     groups: list[int | None] = []
     queues: list[int | None] = []
     with bench.session() as session:
+        step_ps = 4 * frame_ps + session.step_ps
         for dscp in _DSCPS:
             at_ps = dscp * step_ps
             session.send(ingress, egress, 0, 1, length=SMALLEST_BYTES, at_ps=at_ps, obeys=False, dscp=dscp)
         before = session.until(0)
         for dscp in _DSCPS:
             # By then it has come and gone, and the next one has not come.
-            after = session.until(ingress.delay_ps + dscp * step_ps + step_ps * 3 // 4)
+            after = session.until(ingress.delay_ps + dscp * step_ps + 3 * frame_ps, within_ps=session.step_ps)
             came = [p for p in PRIORITIES if after.at(ingress, p)["frames_rx"] > before.at(ingress, p)["frames_rx"]]
             left = [p for p in PRIORITIES if after.at(egress, p)["frames_tx"] > before.at(egress, p)["frames_tx"]]
             groups.append(came[0] if len(came) == 1 else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,8 @@ CASES: tuple[Case, ...] = (
 
 Mutation = Callable[[Plan], Plan]
 SCHEMA = 1
+_ATTEMPTS = 3
+"""Times that a case is run before it counts as not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -210,20 +212,27 @@ class Suite:
                 reasons.append(f"{device.name}: {reason}")
                 continue
             for place in places:
-                plan = device.plan if case.watchdog else without_watchdog(device.plan)
-                bench = Bench(device, self.clock, self.open, self.mutate(plan) if self.mutate else plan)
-                runs.append(_run(case, bench, place))
-                distrust += [reason for reason in self._distrust(bench) if reason not in distrust]
+                run, doubts = self._run(case, device, place)
+                runs.append(run)
+                distrust += [doubt for doubt in doubts if doubt not in distrust]
         return Outcome(case, runs, "; ".join(reasons), distrust, self.clock_s() - began_s)
+
+    def _run(self, case: Case, device: Device, place: Place) -> tuple[Run, list[str]]:
+        """Run a case at a place; where the emulation was not faithful once more, and again."""
+        plan = device.plan if case.watchdog else without_watchdog(device.plan)
+        plan = self.mutate(plan) if self.mutate else plan
+        for _ in range(_ATTEMPTS):
+            bench = Bench(device, self.clock, self.open, plan)
+            measured = case.measure(bench, place)
+            doubts = list(self._distrust(bench))
+            if not doubts:
+                break
+        return Run(device.name, str(place), measured, case.judge(bench, place, measured)), doubts
 
     def _distrust(self, bench: Bench) -> Iterator[str]:
         if self.clock == "virtual":
             return
+        yield from bench.distrust
         bounds = FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(bench.plan)))
         for report in bench.reports:
             yield from judge_fidelity(report["fidelity"], bounds)
-
-
-def _run(case: Case, bench: Bench, place: Place) -> Run:
-    measured: Mapping[str, Any] = case.measure(bench, place)
-    return Run(bench.device.name, str(place), measured, case.judge(bench, place, measured))

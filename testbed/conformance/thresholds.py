@@ -129,7 +129,7 @@ class _Ladder:
         self.ingress, self.egress = place.ports
         self.next_ps = 2 * (self.egress.delay_ps + self.egress.line_ps(sizes.long)) + self.egress.response_ps
         round_trip_ps = 2 * self.ingress.delay_ps + self.ingress.line_ps(sizes.long, 4)
-        self.step_ps = round_trip_ps + (0 if session.clock == "virtual" else self.ingress.line_ps(sizes.long, 20))
+        self.step_ps = round_trip_ps + session.step_ps
         self.looks: list[tuple[int, int]] = []
         self.sent = 0
 
@@ -146,9 +146,10 @@ class _Ladder:
         """Send small frames a step apart, and note when each of them has had its effect."""
         for _ in range(count):
             self._send(self.sizes.small, 1)
-            self.next_ps += self.step_ps
             self.sent += self.sizes.small
-            self.looks.append((self.next_ps, self.sent))
+            # Half-way to the next frame's effect, if looks may be late.
+            self.looks.append((self.next_ps + self.step_ps - self.session.step_ps // 2, self.sent))
+            self.next_ps += self.step_ps
 
     def _send(self, length: int, count: int) -> None:
         self.session.send(
@@ -166,7 +167,7 @@ class _Ladder:
         """Hold the egress and run; return how many bytes had been sent when `count` of the counters was no longer zero."""
         self.session.hold(self.egress, self.place.priority, 0, self.next_ps + self.step_ps)
         for at_ps, sent in self.looks:
-            if count(self.session.until(at_ps)):
+            if count(self.session.until(at_ps, within_ps=self.step_ps // 2)):
                 return sent
         return None
 
