@@ -96,6 +96,14 @@ def to_each(device: Device) -> list[Place]:
     return [Place(place.ports[::-1], place.priority) for place in from_each(device)]
 
 
+def filling_each(device: Device) -> list[Place]:
+    """Return those places of `to_each` whose ingress port can fill the line of the egress port; raise Unsuitable for none."""
+    found = [place for place in to_each(device) if place.ports[0].rate_bps >= place.ports[1].rate_bps]
+    if not found:
+        raise Unsuitable("no port is fast enough to fill the line of another")
+    return found
+
+
 def first(device: Device) -> tuple[int, ...]:
     """Return the lossless priorities; raise Unsuitable if there is none."""
     if not device.lossless:

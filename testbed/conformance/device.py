@@ -6,6 +6,7 @@ place of every neighbour. What links lose is left out, so that whatever is lost 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import Any
 
 from testbed.conformance.frames import GAP_BYTES, LONGEST_QUANTA, Address, address, mac_bytes
 from testbed.endpoints import Endpoint
+from testbed.errors import Fault, TopologyError
 from testbed.experiment import Experiment
 from testbed.plan import Plan, compile_fabric
 from testbed.topology import Host, Lab, Link, Switch
@@ -127,7 +129,11 @@ def device_of(lab: Lab, switch: Switch, experiment: Experiment, name: str = "con
     if lossless.priority not in switch.lossless:
         lossless = lossless.model_copy(update={"priority": switch.lossless[0]})
     bench = bench_lab(lab, switch, name)
-    plan = compile_fabric(bench, experiment.model_copy(update={"lossless": lossless}))
+    try:
+        plan = compile_fabric(bench, experiment.model_copy(update={"lossless": lossless}))
+    except TopologyError as error:
+        # What is wrong is wrong with the switch of the lab.
+        raise TopologyError(_of_lab(fault, lab.name, switch.name) for fault in error.faults) from None
     node = switch_of(plan)
     ports = [
         DevicePort(
@@ -149,6 +155,11 @@ def device_of(lab: Lab, switch: Switch, experiment: Experiment, name: str = "con
     return Device(switch.name, plan, tuple(ports))
 
 
+def _of_lab(fault: Fault, lab: str, switch: str) -> Fault:
+    key = fault.key.replace(f"topology.nodes.{SWITCH}", f"topology.nodes.{switch}", 1)
+    return dataclasses.replace(fault, file=f"lab {lab}", key=key)
+
+
 def _runs_pfc(link: Link, switch: Mapping[str, Any], port: DevicePort) -> bool:
     groups = {group["priority"] for group in switch["priority_groups"] if group["port"] == port.index}
     return link.flow_control != "credit" and groups.issuperset(switch["lossless"])
@@ -168,16 +179,18 @@ def alike(device: Device, other: Device) -> bool:
     ]
 
 
+def kind_of(device: Device, port: DevicePort) -> tuple[object, ...]:
+    """Return what two ports have in common that are alike: rate, delay, longest frame, response and thresholds."""
+    thresholds = tuple(
+        tuple(sorted((name, value) for name, value in device.groups[port.index, priority].items() if name != "port"))
+        for priority in device.lossless
+    )
+    return port.rate_bps, port.delay_ps, port.frame_bytes, port.response_ps, thresholds
+
+
 def port_classes(device: Device, key: Callable[[DevicePort], object] | None = None) -> list[DevicePort]:
-    """Return one port for each kind of port: rate, delay, longest frame, response and thresholds."""
+    """Return one port of each kind, or one for each `key`."""
     found: dict[object, DevicePort] = {}
     for port in device.ports:
-        thresholds = tuple(
-            tuple(
-                sorted((name, value) for name, value in device.groups[port.index, priority].items() if name != "port")
-            )
-            for priority in device.lossless
-        )
-        kind = (port.rate_bps, port.delay_ps, port.frame_bytes, port.response_ps, thresholds)
-        found.setdefault(kind if key is None else key(port), port)
+        found.setdefault(kind_of(device, port) if key is None else key(port), port)
     return list(found.values())

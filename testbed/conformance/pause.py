@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from testbed.conformance import frames
 from testbed.conformance.bench import Bench, Session, departures
-from testbed.conformance.case import Case, Findings, Measured, Place, need_lossy, to_each
+from testbed.conformance.case import Case, Findings, Measured, Place, filling_each, need_lossy, to_each
 from testbed.conformance.device import PRIORITIES, Device, DevicePort
 from testbed.conformance.frames import LONGEST_QUANTA, PAUSE_BYTES
 from testbed.conformance.labs import PAIR
@@ -218,7 +218,7 @@ CASES = (
         asserts="a pause of n quanta stops frames within the response time and lasts n x 512 bit times",
         source="IEEE 802.3 annex 31B; IEEE 802.1Q clause 36",
         labs=(PAIR,),
-        places=to_each,
+        places=filling_each,
         measure=_COUNTED.measure,
         judge=_COUNTED.judge,
     ),
@@ -227,7 +227,7 @@ CASES = (
         asserts="a new pause time replaces what is left of the last, though it be shorter",
         source="IEEE 802.1Q clause 36",
         labs=(PAIR,),
-        places=to_each,
+        places=filling_each,
         measure=_REPLACED.measure,
         judge=_REPLACED.judge,
     ),
@@ -236,7 +236,7 @@ CASES = (
         asserts="a pause time of zero lets the priority go on at once",
         source="IEEE 802.1Q clause 36",
         labs=(PAIR,),
-        places=to_each,
+        places=filling_each,
         measure=_ENDED.measure,
         judge=_ENDED.judge,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.conformance.bench import Bench
-from testbed.conformance.case import Case, Findings, Measured, Place, first, need_ports, partner, to_each
+from testbed.conformance.case import Case, Findings, Measured, Place, filling_each, first, need_ports, partner
 from testbed.conformance.device import PRIORITIES, Device, DevicePort, port_classes
 from testbed.conformance.frames import LONGEST_QUANTA
 from testbed.conformance.labs import PAIR, QUARTET
@@ -54,13 +54,15 @@ def _measure_storm(bench: Bench, place: Place) -> Measured:
     every_ps = _flow_every_ps(source, to)
     length = length_between(stormy, victim)
     frames = _victims_frames(device, place)
-    filled_ps = victim.line_ps(length, frames) + stopping_ps(victim, length) + stormy.delay_ps
+    # By then the storm is in force.
+    start_ps = stormy.delay_ps + stormy.response_ps + 2 * stormy.line_ps(length)
+    filled_ps = start_ps + victim.line_ps(length, frames) + stopping_ps(victim, length)
     over_ps = filled_ps + source.delay_ps + (_FLOW_FRAMES + 2) * every_ps + to.delay_ps
     with bench.session() as session:
         storm_ps = stormy.quanta_ps() // _STORM_FRAMES
         count = over_ps // storm_ps + 1
         session.pause(stormy, {place.priority: LONGEST_QUANTA}, every_ps=storm_ps, count=count)
-        session.send(victim, stormy, place.priority, frames, length=length)
+        session.send(victim, stormy, place.priority, frames, length=length, at_ps=start_ps)
         flow = {"at_ps": filled_ps, "every_ps": every_ps}
         session.send(source, to, place.priority, _FLOW_FRAMES, **flow)  # type: ignore[arg-type]
         counters = session.until(over_ps)
@@ -125,10 +127,9 @@ def _throttle(egress: DevicePort, frame_ps: int, duty: float) -> _Throttle:
 
 
 def _throttles(bench: Bench, place: Place) -> list[_Throttle]:
-    ingress, egress = place.ports
-    length = length_between(ingress, egress)
-    frame_ps = max(ingress.line_ps(length), egress.line_ps(length))
-    return [_throttle(egress, frame_ps, duty) for duty in _DUTIES]
+    _, egress = place.ports
+    length = length_between(*place.ports)
+    return [_throttle(egress, egress.line_ps(length), duty) for duty in _DUTIES]
 
 
 def _measure_throttling(bench: Bench, place: Place) -> Measured:
@@ -145,7 +146,7 @@ def _throttled(bench: Bench, place: Place, throttle: _Throttle) -> tuple[float, 
     length = length_between(ingress, egress)
     begin_ps = ingress.delay_ps + egress.delay_ps + throttle.period_ps
     span_ps = _PERIODS * throttle.period_ps
-    frames = frames_in(ingress, length, begin_ps + span_ps + throttle.period_ps)
+    frames = frames_in(egress, length, begin_ps + span_ps + throttle.period_ps)
     with bench.session() as session:
         storms = (begin_ps + span_ps) // throttle.period_ps + 1
         session.pause(egress, {place.priority: throttle.quanta}, every_ps=throttle.period_ps, count=storms)
@@ -181,7 +182,7 @@ CASES = (
         asserts="a storm that pauses a share of the time leaves the rest of the line, and nothing is lost",
         source="sonic-mgmt PFC suite (snappi pause storms)",
         labs=(PAIR,),
-        places=to_each,
+        places=filling_each,
         measure=_measure_throttling,
         judge=_judge_throttling,
     ),

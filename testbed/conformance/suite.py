@@ -204,18 +204,21 @@ class Suite:
         if self.clock not in case.clocks:
             return Outcome(case, skipped=f"not under the {self.clock} clock")
         began_s = self.clock_s()
-        runs, reasons, distrust = [], [], []
+        runs: list[Run] = []
+        distrust: list[str] = []
+        reasons: dict[str, list[str]] = {}
         for device in devices:
             try:
                 places = case.places(device)
             except Unsuitable as reason:
-                reasons.append(f"{device.name}: {reason}")
+                reasons.setdefault(str(reason), []).append(device.name)
                 continue
             for place in places:
                 run, doubts = self._run(case, device, place)
                 runs.append(run)
                 distrust += [doubt for doubt in doubts if doubt not in distrust]
-        return Outcome(case, runs, "; ".join(reasons), distrust, self.clock_s() - began_s)
+        skipped = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        return Outcome(case, runs, skipped, distrust, self.clock_s() - began_s)
 
     def _run(self, case: Case, device: Device, place: Place) -> tuple[Run, list[str]]:
         """Run a case at a place; where the emulation was not faithful once more, and again."""

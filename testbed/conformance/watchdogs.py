@@ -47,8 +47,9 @@ def _places(device: Device) -> list[Place]:
     for stormy in port_classes(device, lambda port: port.rate_bps):
         sender = partner(device, stormy)
         others = [port for port in device.ports if port.index not in (stormy.index, sender.index)]
-        # A pause lasts a while; refreshed twice as often, a storm of this length takes so many frames.
-        affordable(_BURSTS * (times.detection_ps + times.poll_ps) // stormy.quanta_ps() * 4 + 1)
+        # A storm takes two PAUSE frames for every pause of the longest.
+        longest_ps = max(times.detection_ps + 3 * times.poll_ps, _BURSTS * times.detection_ps // 2)
+        affordable(2 * longest_ps // stormy.quanta_ps())
         found += [Place((stormy, sender, (others or [stormy])[0]), priority) for priority in first(device)]
     return found
 
