@@ -122,8 +122,21 @@ fn what_is_lost_with_nothing_behind_it_waits_for_the_timer() {
     let mut pair = Pair::new(coded(Verb::Write, 4, 1), &[4 * MTU]);
     pair.run_with(dropping(&[(2, None), (3, None), (0, Some(0))]));
     pair.assert_delivered();
-    // Packet 0 first, which arrived without an acknowledgement; then those that are missing, as each answer shows the next.
-    assert_eq!((pair.counters().timeouts, pair.counters().retransmitted), (3, 3));
+    // All four: that packets 0 and 1 arrived was not acknowledged.
+    assert_eq!((pair.counters().timeouts, pair.counters().retransmitted), (1, 4));
+}
+
+/// Nothing arrives from packet 2 on. The last block, sent again, shows the gap before it.
+#[test]
+fn a_hole_that_reaches_to_the_end_takes_one_timeout() {
+    let mut pair = Pair::new(coded(Verb::Write, 4, 1), &[40 * MTU]);
+    pair.run_with(
+        |sent, number| if sent.from == Side::A && (2..50).contains(&number) { Fate::Drop } else { Fate::Deliver },
+    );
+    pair.assert_delivered();
+    let counters = pair.counters();
+    // 38 packets are missing; packet 0 is the oldest that is not acknowledged.
+    assert_eq!((counters.timeouts, counters.retransmitted), (1, 39));
 }
 
 /// Parity of a block that was acknowledged before it could leave is not sent.

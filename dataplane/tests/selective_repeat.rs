@@ -94,6 +94,22 @@ fn selective_repeat_notices_the_loss_of_a_nak() {
     assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (3, 3, 0));
 }
 
+/// Nothing arrives from packet 5 on. The newest packet, sent again, shows the gap before it, and all of it is asked for at once.
+#[test]
+fn a_gap_that_reaches_to_the_end_takes_one_timeout() {
+    for verb in VERBS {
+        let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 64, ..transport(verb) };
+        let mut pair = Pair::new(selective, &[60 * MTU]);
+        pair.run_with(
+            |sent, number| if sent.is_data() && (5..60).contains(&number) { Fate::Drop } else { Fate::Deliver },
+        );
+        pair.assert_delivered();
+        let counters = pair.counters();
+        // Packet 4 as well, the oldest that is not acknowledged.
+        assert_eq!((counters.timeouts, counters.retransmitted), (1, 56));
+    }
+}
+
 /// With nothing behind it that is lost as well, it waits for the timer, which sends all that is still missing.
 #[test]
 fn selective_repeat_survives_the_loss_of_what_it_repeats() {
@@ -114,6 +130,6 @@ fn selective_repeat_survives_the_loss_of_what_it_repeats() {
     });
     pair.assert_delivered();
     let counters = pair.counters();
-    // Both twice, and packet 4, which has arrived without an acknowledgement: the sender cannot know.
-    assert_eq!((counters.retransmitted, counters.timeouts), (5, 1));
+    // Both twice, and packets 4 and 59, which have arrived without an acknowledgement: the sender cannot know.
+    assert_eq!((counters.retransmitted, counters.timeouts), (6, 1));
 }

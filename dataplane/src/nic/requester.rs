@@ -296,11 +296,17 @@ impl Requester {
         match self.transport.recovery {
             Recovery::GoBackN => self.go_back(),
             Recovery::SelectiveRepeat | Recovery::Erasure(_) => {
-                // The oldest, and whatever else was reported missing: the packets sent again may have been lost as well.
+                // The oldest, and whatever else was reported missing: the packets sent again may have been lost as well. And the
+                // newest, which show the peer a gap that reached to the end of what was sent, so that it asks for all of it: of
+                // blocks that gap must be a block long.
+                let newest = if let Recovery::Erasure(code) = self.transport.recovery { code.data } else { 1 };
                 if self.unacknowledged < self.next {
                     self.resend.push(self.unacknowledged);
                 }
                 self.missing.keys().for_each(|&psn| self.resend.push(psn));
+                for psn in self.unacknowledged.max(self.next.saturating_sub(newest.into()))..self.next {
+                    self.resend.push(psn);
+                }
                 self.deadline = Time::NEVER;
             }
         }
