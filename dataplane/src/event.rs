@@ -20,11 +20,20 @@ pub enum Cause {
     Watchdog,
     /// No route to its destination (broadcast and strangers: this fabric never floods).
     Unroutable,
+    /// The receive buffer of a NIC was full.
+    Receiver,
 }
 
 impl Cause {
-    pub const ALL: [Cause; 6] =
-        [Cause::Headroom, Cause::Buffer, Cause::Link, Cause::Outage, Cause::Watchdog, Cause::Unroutable];
+    pub const ALL: [Cause; 7] = [
+        Cause::Headroom,
+        Cause::Buffer,
+        Cause::Link,
+        Cause::Outage,
+        Cause::Watchdog,
+        Cause::Unroutable,
+        Cause::Receiver,
+    ];
 
     /// The key under `drops` in run.json.
     pub fn name(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Cause {
             Cause::Outage => "outage",
             Cause::Watchdog => "watchdog",
             Cause::Unroutable => "unroutable",
+            Cause::Receiver => "receiver",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::frame::PRIORITIES;
 use crate::loss::ProcessPlan;
 use crate::nic::storm::StormPlan;
 use crate::plan::PlanError;
@@ -30,6 +31,9 @@ pub struct Change {
     pub rate_bps: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up: Option<bool>,
+    /// DWRR weights of the sending port by priority, 0 = strict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<[u32; PRIORITIES]>,
     /// The sending port starts nothing new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<bool>,

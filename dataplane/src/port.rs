@@ -99,7 +99,7 @@ pub struct Port {
     pfc: bool,
     /// Bits of the priorities whose pauses are not heeded.
     deaf: u8,
-    /// Nothing new may start, whatever waits.
+    /// Nothing new may start, whatever waits, but control frames.
     held: bool,
     busy_until: Time,
     /// Where the link runs credits.
@@ -255,7 +255,7 @@ impl Port {
 
     /// Start the next frame at `now`: control first, then what scheduling and pauses allow. `None` while the line is busy.
     pub fn dequeue(&mut self, now: Time) -> Option<Frame> {
-        if self.is_busy(now) || self.held {
+        if self.is_busy(now) {
             return None;
         }
         if !self.control.is_empty() || self.credits.is_some() {
@@ -264,7 +264,7 @@ impl Port {
                 return Some(frame);
             }
         }
-        if self.occupied == 0 {
+        if self.occupied == 0 || self.held {
             return None;
         }
         let mut eligible = self.occupied & !self.paused(now);
@@ -362,12 +362,19 @@ impl Port {
         Some(eligible.trailing_zeros() as usize)
     }
 
+    /// Share the line among priorities by other weights from the next frame on; what was saved up is forgotten.
+    pub fn set_weights(&mut self, weights: [u32; PRIORITIES]) {
+        self.config.weights = weights;
+        self.deficits = [0; PRIORITIES];
+    }
+
     /// Serialise at another rate from the next frame on.
     pub fn set_rate(&mut self, rate: Rate) {
         self.config.rate = rate;
     }
 
-    /// Let nothing new start (`true`), or let it start again.
+    /// Let nothing new start (`true`), or let it start again. Control frames pass: whoever sends towards a port that is being drained
+    /// must still be stopped.
     pub fn hold(&mut self, held: bool) {
         self.held = held;
     }
@@ -378,9 +385,6 @@ impl Port {
 
     /// When a waiting frame could start, at the earliest, or a credit frame has to; `Time::NEVER` when nothing waits for time to pass.
     pub fn next_start(&self, now: Time) -> Time {
-        if self.held {
-            return Time::NEVER;
-        }
         if !self.control.is_empty() {
             return self.busy_until.max(now);
         }

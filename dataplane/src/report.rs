@@ -10,6 +10,7 @@ use crate::deadlock::{Deadlock, Place};
 use crate::event::Cause;
 use crate::fabric::Node;
 use crate::frame::PRIORITIES;
+use crate::nic::intake::Intake;
 use crate::nic::qp::{Failure, RequesterCounters};
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
@@ -180,7 +181,10 @@ impl Emulation {
                 let group = switch.buffer().group(port as u16, priority as u8);
                 [group.used_max(), group.shared_max(), group.headroom_max()]
             }
-            Node::Host(_) => [0; 3],
+            Node::Host(nic) => match nic.intake().filter(|_| counters.frames_rx > 0).map(Intake::watermarks) {
+                Some((held, beyond)) => [held, held - beyond, beyond],
+                None => [0; 3],
+            },
         };
         Some(json!({
             "frames_tx": counters.frames_tx, "frames_rx": counters.frames_rx, "bytes_tx": counters.bytes_tx,
@@ -191,6 +195,7 @@ impl Emulation {
             "credit_wait_ns": state.credit_wait(priority, self.fabric.now()).ns(),
             "headroom_bytes_max": headroom_max, "shared_bytes_max": shared_max, "ingress_bytes_max": ingress_max,
             "ecn_marked": counters.ecn_marked,
+            "queue_bytes": state.queue_bytes(priority as u8), "paused": state.is_paused(priority as u8, self.fabric.now()),
         }))
     }
 
@@ -203,14 +208,21 @@ impl Emulation {
         Value::Object(self.fabric.nodes().zip(&self.plan.nodes).filter_map(of_switch).collect())
     }
 
-    /// Losses: for lack of buffer on lossless priorities, of lossy frames, by links that corrupt, and by links that are down.
+    /// Losses: for lack of buffer on lossless priorities, of lossy frames, by NICs without room, by links that corrupt or are down.
     fn drops(&self) -> Value {
-        let is_lossless = |node: usize, _: u16, priority: usize| match &self.plan.nodes[node] {
-            NodePlan::Switch(switch) => switch.lossless.contains(&(priority as u8)),
-            NodePlan::Host(_) => false,
+        let lossless_at = |node: &NodePlan| match node {
+            NodePlan::Switch(switch) => switch.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7)),
+            NodePlan::Host(_) => 0,
+        };
+        // What is lossless at some switch is so at hosts.
+        let at_hosts = self.plan.nodes.iter().map(lossless_at).fold(0, |bits, node| bits | node);
+        let is_lossless = |node: usize, _: u16, priority: usize| {
+            let node = &self.plan.nodes[node];
+            let bits = if matches!(node, NodePlan::Host(_)) { at_hosts } else { lossless_at(node) };
+            bits & (1 << priority) != 0
         };
         let (mut lossless, mut lossy) = (0, 0);
-        for cause in [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable] {
+        for cause in [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable, Cause::Receiver] {
             lossless += self.fabric.drops(cause, is_lossless);
             lossy += self.fabric.drops(cause, |node, port, priority| !is_lossless(node, port, priority));
         }

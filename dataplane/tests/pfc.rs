@@ -68,6 +68,19 @@ fn a_sender_stays_quiet_from_the_first_pause_on_while_refreshes_are_in_flight() 
     assert!(spans >= 2 && (spans..=spans + 1).contains(&in_flight), "{in_flight} refreshes in flight");
 }
 
+/// Draining a port is no reason to let its peer overrun the buffer.
+#[test]
+fn a_drained_port_still_says_stop() {
+    let mut span = Span::new(deep(), DELAY, Time::ZERO, &[]);
+    span.bench.switch.port_mut(0).hold(true);
+    span.shut(true);
+    span.bench.arrive(1, frame(1, 0, LOSSLESS, 1_000));
+    span.run_until(ns(3_000_000));
+    assert!(*span.starts.last().expect("it sent") < span.heard(0));
+    assert_eq!(span.gaps(), []);
+    assert_eq!(span.bench.waiting() as usize, span.starts.len() + 1, "nothing else left by either port");
+}
+
 #[test]
 fn nothing_in_flight_outlives_xon() {
     let (span, xon) = released(&[]);

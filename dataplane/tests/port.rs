@@ -175,6 +175,19 @@ fn control_frames_pass_even_when_every_priority_is_paused() {
 }
 
 #[test]
+fn a_held_port_sends_control_frames_only() {
+    let mut port = loaded(Time::ZERO, &[3], 2);
+    port.hold(true);
+    assert!(port.dequeue(Time::ZERO).is_none());
+    assert_eq!(port.next_start(Time::ZERO), Time::NEVER);
+    port.enqueue_control(pause(&[(3, 1)]));
+    assert_eq!(port.next_start(ns(5)), ns(5));
+    assert_eq!(run(&mut port, ns(5), ns(100_000)), [(5_000, 7)]);
+    port.hold(false);
+    assert_eq!(run(&mut port, ns(100_000), Time::NEVER).len(), 2);
+}
+
+#[test]
 fn other_priorities_do_not_notice() {
     let mut paused = loaded(Time::ZERO, &[3, 4], 50);
     paused.pause(&pfc(&[(4, u16::MAX)]), Time::ZERO);

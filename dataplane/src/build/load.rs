@@ -49,6 +49,7 @@ fn op(kind: &OpKind, local: &HashMap<usize, usize>) -> Op {
         }
         OpKind::Recv { qp, offset, bytes } => Op::Recv { qp: local[&qp], offset, bytes },
         OpKind::Reduce { dtype, redop, dst, lhs, rhs, count } => Op::Reduce { dtype, redop, dst, lhs, rhs, count },
+        OpKind::Copy { dst, src, bytes } => Op::Copy { dst, src, bytes },
         OpKind::Calc { duration_ps } => Op::Calc { duration: Time::from_ps(duration_ps) },
     }
 }

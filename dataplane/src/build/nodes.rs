@@ -49,7 +49,8 @@ pub(super) fn node(plan: &NodePlan, detection: Option<Time>) -> Result<Node, Pla
 
 fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
     let only = plan.ports.first().ok_or_else(|| PlanError::Invalid(format!("{}: a host has one port", plan.name)))?;
-    Ok(Node::Host(Box::new(Nic::new(Station(plan.station), port(only)?))))
+    let nic = Nic::new(Station(plan.station), port(only)?).with_intake(plan.receive.as_ref());
+    Ok(Node::Host(Box::new(nic)))
 }
 
 fn switch_node(plan: &SwitchPlan) -> Result<Switch, PlanError> {

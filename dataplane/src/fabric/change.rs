@@ -57,6 +57,9 @@ impl Fabric {
         if let (Some(plan), Node::Host(nic)) = (&change.storm, &mut site.node) {
             nic.set_storm(plan.as_ref(), now);
         }
+        if let Some(weights) = change.weights {
+            site.node.set_weights(port, weights);
+        }
         let state = site.node.port_mut(port);
         if let Some(rate) = rate {
             state.set_rate(rate);

@@ -1,7 +1,7 @@
 //! A node, switch or host, by its five verbs.
 
 use crate::event::Event;
-use crate::frame::Frame;
+use crate::frame::{Frame, PRIORITIES};
 use crate::nic::Nic;
 use crate::port::Port;
 use crate::switch::Switch;
@@ -58,6 +58,14 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.ports(),
             Node::Host(nic) => std::slice::from_ref(nic.port()),
+        }
+    }
+
+    /// Share a port among priorities by other weights.
+    pub(super) fn set_weights(&mut self, port: u16, weights: [u32; PRIORITIES]) {
+        match self {
+            Node::Switch(switch) => switch.set_weights(port, weights),
+            Node::Host(nic) => nic.port_mut().set_weights(weights),
         }
     }
 

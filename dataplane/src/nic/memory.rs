@@ -63,6 +63,14 @@ impl Memory {
         }
         Some(())
     }
+
+    /// Write the `bytes` at `src` to `dst`; `None`, with nothing written, if a range lies outside.
+    pub fn copy(&mut self, dst: u64, src: u64, bytes: u64) -> Option<()> {
+        self.get(dst, bytes)?;
+        self.get(src, bytes)?;
+        self.0.copy_within(src as usize..(src + bytes) as usize, dst as usize);
+        Some(())
+    }
 }
 
 fn add(dtype: Dtype, sums: &mut [u8], terms: &[u8]) {
@@ -95,10 +103,21 @@ mod tests {
     }
 
     #[test]
+    fn copies_may_overlap() {
+        let mut memory = Memory::new(6).unwrap();
+        memory.get_mut(0, 4).unwrap().copy_from_slice(&[1, 2, 3, 4]);
+        memory.copy(2, 0, 4).unwrap();
+        assert_eq!(memory.get(0, 6).unwrap(), [1, 2, 1, 2, 3, 4]);
+    }
+
+    #[test]
     fn ranges_outside_are_refused() {
         let mut memory = Memory::new(16).unwrap();
         assert!(memory.reduce(Dtype::Float, Redop::Sum, 0, 4, 12, 2).is_none());
         assert!(memory.reduce(Dtype::Float, Redop::Sum, u64::MAX, 4, 8, 2).is_none());
         assert!(memory.get(u64::MAX, 2).is_none());
+        assert!(memory.copy(8, 12, 8).is_none());
+        assert!(memory.copy(12, 8, 8).is_none());
+        assert!(memory.copy(0, u64::MAX, 2).is_none());
     }
 }

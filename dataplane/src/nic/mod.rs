@@ -5,6 +5,7 @@ mod blocks;
 pub mod code;
 pub mod dcqcn;
 pub mod inject;
+pub mod intake;
 pub mod memory;
 pub mod message;
 pub mod qp;
@@ -30,6 +31,7 @@ use crate::wire::roce::Opcode;
 use code::Coder;
 use dcqcn::{Dcqcn, DcqcnConfig};
 use inject::Injector;
+use intake::Intake;
 use memory::Memory;
 use qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
 use requester::Requester;
@@ -115,6 +117,8 @@ pub struct Nic {
     injector: Option<Box<Injector>>,
     /// The pauses that it asks for without need, if it does.
     storm: Option<Box<PauseStorm>>,
+    /// Where packets wait that it cannot take in as fast as they come, if it is so slow.
+    intake: Option<Box<Intake>>,
 }
 
 impl Nic {
@@ -138,6 +142,7 @@ impl Nic {
             running: false,
             injector: None,
             storm: None,
+            intake: None,
         }
     }
 
@@ -229,23 +234,33 @@ impl Nic {
                 self.port.ignore_pause(said.class_enable & !heeded);
                 self.events.push_back(Event::PauseReceived { port: 0, pfc });
             }
-            Body::Roce(packet) => {
-                self.pass_credit(&frame);
+            Body::Roce(_) => {
                 let counters = &mut self.port.counters[usize::from(self.priority & 7)];
                 counters.frames_rx += 1;
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
-                let Some(index) = self.find(packet.dst_qp, frame.src) else { return };
-                match message::decode(packet.opcode) {
-                    Some(data) => self.handle_data(index, frame, &packet, data, now),
-                    None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
-                    None => self.handle_response(index, &packet, now),
+                if self.intake.is_some() {
+                    return self.hold(frame, now);
                 }
+                self.pass_credit(&frame);
+                self.take(frame, now);
             }
             Body::Credit(credit) => {
                 self.port.handle_credit(&credit, now);
                 self.events.push_back(Event::CreditReceived { port: 0, credit });
             }
             Body::Opaque => self.pass_credit(&frame),
+        }
+    }
+
+    /// Deal with a packet.
+    #[inline]
+    fn take(&mut self, frame: Frame, now: Time) {
+        let Body::Roce(packet) = frame.body else { return };
+        let Some(index) = self.find(packet.dst_qp, frame.src) else { return };
+        match message::decode(packet.opcode) {
+            Some(data) => self.handle_data(index, frame, &packet, data, now),
+            None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
+            None => self.handle_response(index, &packet, now),
         }
     }
 
@@ -258,6 +273,9 @@ impl Nic {
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.intake.is_some() {
+            self.take_in(now);
+        }
         while let Some(slot) = self.timers.pop(now) {
             match slot {
                 PORT_SLOT | INJECT_SLOT => {}
@@ -304,7 +322,10 @@ impl Nic {
     }
 
     pub fn poll_timeout(&self) -> Time {
-        self.timers.next()
+        match &self.intake {
+            None => self.timers.next(),
+            Some(intake) => self.timers.next().min(intake.deadline()),
+        }
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {
@@ -329,6 +350,12 @@ impl Nic {
                     if !self.memory.is_empty() {
                         // The plan was checked against the memory's size, so the ranges hold.
                         self.memory.reduce(dtype, redop, dst, lhs, rhs, count);
+                    }
+                    self.schedule.finish(index);
+                }
+                Action::Copy { index, dst, src, bytes } => {
+                    if !self.memory.is_empty() {
+                        self.memory.copy(dst, src, bytes);
                     }
                     self.schedule.finish(index);
                 }

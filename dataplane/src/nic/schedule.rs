@@ -12,6 +12,7 @@ pub enum Op {
     Send { qp: usize, offset: u64, bytes: u64, remote: u64 },
     Recv { qp: usize, offset: u64, bytes: u64 },
     Reduce { dtype: Dtype, redop: Redop, dst: u64, lhs: u64, rhs: u64, count: u64 },
+    Copy { dst: u64, src: u64, bytes: u64 },
     Calc { duration: Time },
 }
 
@@ -70,6 +71,12 @@ pub enum Action {
         lhs: u64,
         rhs: u64,
         count: u64,
+    },
+    Copy {
+        index: usize,
+        dst: u64,
+        src: u64,
+        bytes: u64,
     },
 }
 
@@ -135,6 +142,7 @@ impl Schedule {
                 Op::Reduce { dtype, redop, dst, lhs, rhs, count } => {
                     return Some(Action::Reduce { index, dtype, redop, dst, lhs, rhs, count });
                 }
+                Op::Copy { dst, src, bytes } => return Some(Action::Copy { index, dst, src, bytes }),
                 Op::Calc { duration } => self.sleeping.push(Reverse((now + duration, index))),
             }
         }

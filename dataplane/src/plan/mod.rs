@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::credit::Grant;
 use crate::loss::ProcessPlan;
+use crate::nic::intake::IntakePlan;
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
 use crate::switch::watchdog::Action;
@@ -67,6 +68,9 @@ pub struct HostPlan {
     pub name: String,
     pub ports: Vec<PortPlan>,
     pub station: u32,
+    /// How the NIC takes in what arrives, if more slowly than it may come.
+    #[serde(default)]
+    pub receive: Option<IntakePlan>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -278,7 +282,9 @@ impl Plan {
                 require(host.ports.len() == 1, || format!("{name}: a host has one port"))?;
                 let station = self.stations.get(host.station as usize);
                 let own = station.is_some_and(|station| station.kind == StationKind::Nic);
-                require(own, || format!("{name}: station {} is not a NIC", host.station))
+                require(own, || format!("{name}: station {} is not a NIC", host.station))?;
+                let fault = host.receive.as_ref().and_then(IntakePlan::fault);
+                require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))
             }
             NodePlan::Switch(switch) => self.check_switch(switch),
         }

@@ -143,6 +143,7 @@ pub enum OpKind {
     Send { qp: usize, offset: u64, bytes: u64, remote_offset: u64 },
     Recv { qp: usize, offset: u64, bytes: u64 },
     Reduce { dtype: Dtype, redop: Redop, dst: u64, lhs: u64, rhs: u64, count: u64 },
+    Copy { dst: u64, src: u64, bytes: u64 },
     Calc { duration_ps: u64 },
 }
 
@@ -207,6 +208,9 @@ impl Workload {
                     let bytes = count.saturating_mul(4);
                     let inside = inside(dst, bytes) && inside(lhs, bytes) && inside(rhs, bytes);
                     require(inside, || fault("outside the rank's memory"))?;
+                }
+                OpKind::Copy { dst, src, bytes } => {
+                    require(inside(dst, bytes) && inside(src, bytes), || fault("outside the rank's memory"))?;
                 }
                 OpKind::Calc { .. } => {}
             }

@@ -40,6 +40,8 @@ pub enum Defect {
     SparesLastPort,
     /// Lets every frame overtake the one before it in its queue.
     Reorders,
+    /// Goes on with the weights that its ports had at first.
+    KeepsWeights,
     /// Marks for congestion as frames come in.
     MarksOnArrival,
 }

@@ -15,7 +15,7 @@ pub mod watchdog;
 use std::collections::VecDeque;
 
 use crate::event::{Cause, Event};
-use crate::frame::{Body, Frame, Priority};
+use crate::frame::{Body, Frame, Priority, PRIORITIES};
 use crate::pause::PauseSender;
 use crate::port::{Port, PortConfig};
 use crate::timers::Timers;
@@ -110,6 +110,13 @@ impl Switch {
     pub fn port_mut(&mut self, port: u16) -> &mut Port {
         self.ready.push(port);
         &mut self.ports[usize::from(port)]
+    }
+
+    /// Share a port among priorities by other weights. To be polled afterwards.
+    pub fn set_weights(&mut self, port: u16, weights: [u32; PRIORITIES]) {
+        if !self.defects.has(Defect::KeepsWeights) {
+            self.port_mut(port).set_weights(weights);
+        }
     }
 
     /// Whether the peer behind `port` is kept from sending `priority`.

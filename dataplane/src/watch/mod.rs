@@ -211,6 +211,8 @@ impl Watch {
         match *event {
             Event::Dropped { port, priority, cause, packet } => {
                 self.tally(packet).dropped += 1;
+                // It had been delivered: as far as the fabric was concerned.
+                self.tally(packet).delivered -= u64::from(cause == Cause::Receiver);
                 self.note(now, u64::from(port) << 16 | u64::from(priority) << 8 | cause as u64);
             }
             Event::PauseReceived { port, pfc } => self.pause(port, &pfc, now),

@@ -1,0 +1,172 @@
+//! The receive buffer of a NIC that takes packets in more slowly than they come: drained at a rate, with PAUSE frames towards the
+//! switch by thresholds of its own.
+
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+
+use super::Nic;
+use crate::event::{Cause, Event};
+use crate::frame::{Frame, Priority};
+use crate::pause::PauseSender;
+use crate::units::{Rate, Time};
+
+/// How a NIC takes in what arrives.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntakePlan {
+    /// Bits of frames, FCS included, that leave the buffer in a second.
+    pub drain_bps: u64,
+    pub buffer_bytes: u64,
+    /// Above the one it asks its peer to stop, at or below the other to go on.
+    pub xoff_bytes: u64,
+    pub xon_bytes: u64,
+    /// What it asks to be stopped; none: it drops what finds no room, and never asks.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+}
+
+impl IntakePlan {
+    /// What is wrong with it, if anything.
+    pub fn fault(&self) -> Option<&'static str> {
+        match (self.drain_bps > 0, self.xon_bytes <= self.xoff_bytes, self.xoff_bytes <= self.buffer_bytes) {
+            (false, ..) => Some("a NIC that drains nothing"),
+            (_, false, _) => Some("a NIC whose XON threshold is above XOFF"),
+            (.., false) => Some("a NIC whose XOFF threshold exceeds its buffer"),
+            _ if self.priority.is_some_and(|priority| priority > 7) => Some("a NIC that pauses an unknown priority"),
+            _ => None,
+        }
+    }
+}
+
+/// Packets that have arrived and not been taken in, oldest first.
+#[derive(Debug)]
+pub struct Intake {
+    plan: IntakePlan,
+    drain: Rate,
+    frames: VecDeque<Frame>,
+    held_bytes: u64,
+    held_max: u64,
+    /// When the oldest has been taken in.
+    done_at: Time,
+    sender: PauseSender,
+    refresh_at: Time,
+}
+
+impl Intake {
+    /// `line`: the rate of the port that PAUSE frames leave by. `None` if the drain rate is zero.
+    pub fn new(plan: &IntakePlan, line: Rate) -> Option<Intake> {
+        Some(Intake {
+            drain: Rate::from_bps(plan.drain_bps)?,
+            plan: plan.clone(),
+            frames: VecDeque::new(),
+            held_bytes: 0,
+            held_max: 0,
+            done_at: Time::NEVER,
+            sender: PauseSender::new(line),
+            refresh_at: Time::NEVER,
+        })
+    }
+
+    /// When it is to be called next.
+    pub fn deadline(&self) -> Time {
+        self.done_at.min(self.refresh_at)
+    }
+
+    /// The most that it held, and the most of that above the XOFF threshold.
+    pub fn watermarks(&self) -> (u64, u64) {
+        (self.held_max, self.held_max.saturating_sub(self.plan.xoff_bytes))
+    }
+
+    /// Put a frame behind the others, or give it back for want of room.
+    fn push(&mut self, frame: Frame, now: Time) -> Result<(), Frame> {
+        let held = self.held_bytes + u64::from(frame.buffer_bytes());
+        if held > self.plan.buffer_bytes {
+            return Err(frame);
+        }
+        if self.frames.is_empty() {
+            self.done_at = now + self.drain.serialisation(u64::from(frame.buffer_bytes()));
+        }
+        self.held_bytes = held;
+        self.held_max = self.held_max.max(held);
+        self.frames.push_back(frame);
+        Ok(())
+    }
+
+    /// Take the oldest frame, if it has been taken in by `now`; the next one's time begins when it ended.
+    fn pop(&mut self, now: Time) -> Option<Frame> {
+        if self.done_at > now {
+            return None;
+        }
+        let frame = self.frames.pop_front()?;
+        self.held_bytes -= u64::from(frame.buffer_bytes());
+        let next = self.frames.front().map(|next| self.drain.serialisation(u64::from(next.buffer_bytes())));
+        self.done_at = next.map_or(Time::NEVER, |time| self.done_at + time);
+        Some(frame)
+    }
+
+    /// The PAUSE frame that is due for what it holds now, or because the last one is about to expire.
+    fn pause(&mut self, now: Time) -> Option<Frame> {
+        let priority = self.plan.priority?;
+        if self.held_bytes > self.plan.xoff_bytes {
+            if let Some(xoff) = self.sender.xoff(priority) {
+                self.refresh_at = now + self.sender.refresh_every();
+                return Some(xoff);
+            }
+        } else if self.held_bytes <= self.plan.xon_bytes {
+            if let Some(xon) = self.sender.xon(priority) {
+                self.refresh_at = Time::NEVER;
+                return Some(xon);
+            }
+        }
+        if self.refresh_at > now {
+            return None;
+        }
+        self.refresh_at = now + self.sender.refresh_every();
+        self.sender.refresh()
+    }
+}
+
+impl Nic {
+    /// Have packets wait in a buffer until they are taken in.
+    pub fn with_intake(mut self, plan: Option<&IntakePlan>) -> Nic {
+        self.intake = plan.and_then(|plan| Intake::new(plan, self.port.rate())).map(Box::new);
+        self
+    }
+
+    pub fn intake(&self) -> Option<&Intake> {
+        self.intake.as_deref()
+    }
+
+    /// Keep a packet until its turn, or drop it.
+    pub(super) fn hold(&mut self, frame: Frame, now: Time) {
+        let priority = frame.dscp >> 3;
+        self.port.take_credit(priority, frame.buffer_bytes());
+        let Some(intake) = &mut self.intake else { return };
+        if let Err(frame) = intake.push(frame, now) {
+            self.port.return_credit(priority, frame.buffer_bytes());
+            self.port.counters[usize::from(priority & 7)].drops[Cause::Receiver as usize] += 1;
+            let packet = frame.is_packet();
+            self.events.push_back(Event::Dropped { port: 0, priority, cause: Cause::Receiver, packet });
+        }
+        self.ask(now);
+    }
+
+    /// Deal with the packets whose turn has come, and ask for the pauses that are due.
+    pub(super) fn take_in(&mut self, now: Time) {
+        while let Some(frame) = self.intake.as_mut().and_then(|intake| intake.pop(now)) {
+            self.port.return_credit(frame.dscp >> 3, frame.buffer_bytes());
+            self.ask(now);
+            self.take(frame, now);
+        }
+        self.ask(now);
+    }
+
+    fn ask(&mut self, now: Time) {
+        let Some(intake) = &mut self.intake else { return };
+        if let (Some(frame), Some(priority)) = (intake.pause(now), intake.plan.priority) {
+            self.port.counters[usize::from(priority & 7)].pause_tx += 1;
+            self.port.enqueue_control(frame);
+        }
+    }
+}
