@@ -51,6 +51,7 @@ impl Grant {
         u64::from(self.blocks) * u64::from(self.block_bytes)
     }
 
+    #[inline]
     fn blocks_of(&self, frame_bytes: u32) -> u32 {
         frame_bytes.div_ceil(self.block_bytes.max(1))
     }
@@ -69,6 +70,7 @@ impl Sender {
         Sender { grant, sent: 0, limit: grant.blocks }
     }
 
+    #[inline]
     fn admits(&self, frame_bytes: u32) -> bool {
         // Counts wrap around; a limit in the past, which only a broken peer sets, leaves no room.
         self.limit.wrapping_sub(self.sent) as i32 >= self.grant.blocks_of(frame_bytes) as i32
@@ -173,6 +175,7 @@ impl Credits {
     }
 
     /// Whether a frame may start; always on a priority without credits.
+    #[inline]
     pub fn admits(&self, priority: usize, frame_bytes: u32) -> bool {
         self.senders[priority].is_none_or(|sender| sender.admits(frame_bytes))
     }
@@ -248,6 +251,7 @@ impl Credits {
     }
 
     /// When the next frame is due; zero if one is already.
+    #[inline]
     pub fn next_due(&self) -> Time {
         if self.due != 0 {
             Time::ZERO

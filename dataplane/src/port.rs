@@ -270,8 +270,10 @@ impl Port {
         let mut eligible = self.occupied & !self.paused(now);
         if self.credits.is_some() {
             let starved = self.starved() & eligible;
-            self.note_starved(starved, now);
-            eligible &= !starved;
+            if starved != 0 {
+                self.note_starved(starved, now);
+                eligible &= !starved;
+            }
         }
         let priority = self.select(eligible)?;
         let frame = self.queues[priority].pop_front()?;

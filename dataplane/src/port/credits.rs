@@ -66,6 +66,7 @@ impl Port {
     }
 
     /// Bits of the priorities whose first frame lacks credit.
+    #[inline]
     pub(super) fn starved(&self) -> u8 {
         let Some(credits) = &self.credits else { return 0 };
         let mut starved = 0;
@@ -95,8 +96,10 @@ impl Port {
     }
 
     /// The credit frame that is due, if one is.
+    #[inline]
     pub(super) fn next_credit_frame(&mut self, now: Time) -> Option<Frame> {
-        let credit = self.credits.as_mut()?.next_frame(self.config.rate, now)?;
+        let credits = self.credits.as_mut().filter(|credits| credits.next_due() <= now)?;
+        let credit = credits.next_frame(self.config.rate, now)?;
         self.counters[usize::from(credit.priority & 7)].credit_tx += 1;
         Some(Frame::control(Body::Credit(credit)))
     }
