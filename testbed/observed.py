@@ -55,7 +55,8 @@ class Deadlock(Observed):
 class StormFound(Observed):
     """What a watchdog took for a storm, times since the start of the first workload; `cause` says what it was.
 
-    storm: a host asked for it. long pause: a switch needed it. spread: a switch that somebody else kept from sending.
+    storm: a host asked for it. slow receiver: a host needed it. long pause: a switch needed it. spread: a switch that
+    somebody else kept from sending.
     deadlock: a circle of switches that waited for each other.
     """
 

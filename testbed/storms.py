@@ -50,9 +50,13 @@ def _cause(
     lasted = _time(storm["detected_ps"] - storm["paused_since_ps"])
     if peer is None:
         return "unknown", f"paused for {lasted} until detected; nothing is plugged in"
-    if peer.split(":")[0] in {node["name"] for node in plan["nodes"] if node["kind"] == "host"}:
+    host = next((node for node in plan["nodes"] if (node["name"], node["kind"]) == (peer.split(":")[0], "host")), None)
+    if host is not None:
         by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
-        reason = f"as {by} had it do" if by else "unasked: its NIC is stuck, or takes in too little"
+        intake = host.get("receive", {})
+        if not by and intake.get("priority") == storm["priority"]:
+            return "slow receiver", _slow_receiver(plan, storm, intake, lasted)
+        reason = f"as {by} had it do" if by else "unasked: its NIC is stuck"
         return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
     circle = next((found for found in report.get("deadlocks", ()) if is_storm_in(found, storm)), None)
     if circle is not None:
@@ -77,6 +81,15 @@ def _asked_for(impairments: Sequence[Json], port: str, at_ns: float) -> str:
         if row["link"] == port and "storm" in row["set"] and row["at_ns"] is not None and row["at_ns"] <= at_ns:
             by = row["label"] if row["set"]["storm"] is not None else ""
     return by
+
+
+def _slow_receiver(plan: Mapping[str, Any], storm: Json, intake: Mapping[str, int], lasted: str) -> str:
+    rate_bps, round_trip_ps = _link(plan, storm["peer"])
+    return (
+        f"no storm, but a slow receiver: the NIC behind {storm['peer']} takes in {format_rate(intake['drain_bps'])} of the "
+        f"{format_rate(rate_bps)} that its line brings, and kept it paused for {lasted} until detected; what a round trip of "
+        f"{_time(round_trip_ps)} brings takes {_time(round_trip_ps * rate_bps // intake['drain_bps'])} to take in"
+    )
 
 
 def _long_pause(plan: Mapping[str, Any], storm: Json, pause: Json, span_ps: int) -> str:

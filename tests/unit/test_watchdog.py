@@ -150,6 +150,8 @@ def explained(**changes: Any) -> Json:
     if storm["peer_pause"]:
         storm["peer_pause"] |= {key: value for key, value in changes.items() if key in pause}
     others = changes.get("others", [])
+    if "receive" in changes:
+        plan["nodes"][0]["receive"] = changes["receive"]
     report = {"now_ps": 10 * MS, "watchdog": [*others, storm]}
     rows = list(storms.explain(plan, report, changes.get("impairments", []), changes.get("start_ps", 0)))
     return next(row for row in rows if row["port"] == storm["port"])
@@ -186,6 +188,15 @@ def test_a_host_has_no_excuse_and_whoever_asked_for_it_is_named() -> None:
     for others in ([], [on, change(3e6, None)], [change(6e6, {"quanta": 9})]):
         row = explained(peer="a1:eth1", peer_pause=None, impairments=others)
         assert row["cause"] == "storm" and "timeline" not in row["explanation"]
+
+
+def test_a_nic_that_takes_in_too_little_is_no_storm() -> None:
+    intake = {"drain_bps": 5 * 10**9, "priority": 3}
+    row = explained(peer="a1:eth1", peer_pause=None, receive=intake)
+    assert row["cause"] == "slow receiver"
+    assert "a1:eth1 takes in 5G of the 100G that its line brings, and kept it paused for 3 ms" in row["explanation"]
+    assert row["explanation"].endswith("what a round trip of 489.7 ns brings takes 9.794 us to take in")
+    assert explained(peer="a1:eth1", peer_pause=None, receive=intake | {"priority": 4})["cause"] == "storm"
 
 
 def test_what_cannot_be_explained_is_said_too() -> None:
