@@ -26,6 +26,8 @@ from testbed.errors import TestbedError
 SCHEMA = 1
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "virtual": virtual.measure,
+    "virtual_128": virtual.measure_large,
+    "virtual_cores": virtual.measure_cores,
     "real": real.measure,
     "deploy": deploy.measure,
 }

@@ -1,7 +1,9 @@
-"""Count the frame-hops per second of the virtual clock on one core: every frame that crosses a link is one.
+"""Count the frame-hops per second of the virtual clock: every frame that crosses a link is one.
 
-16 hosts on a three-tier clos of 4-port switches, all links 100 Gbit/s and 1 µs, PFC on; host i writes 64 MiB to host
-i + 8 (mod 16) in packets of 4096 B, each acknowledged on its own.
+On one core, hosts on a three-tier clos of switches with PFC, marking and DCQCN on; all links have 100 Gbit/s and 1 µs, and
+each host writes to the one half of the lab away in packets of 4096 B, each acknowledged on its own. With 16 hosts the
+fabric fits the caches, with 128 it does not.
+On two cores, two sites of eight hosts 300 km apart, all flows across the span: how much sooner two cores are done than one.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from bench import BenchError
@@ -19,42 +22,50 @@ from testbed.topology import load_lab
 from testbed.workload import compile_workload
 from traffic.point_to_point import permutation
 
-TOPOLOGY = "clos:tiers=3,rate=100G,delay=1us"
-HOSTS = 16
-SHIFT = 8
-FLOW_BYTES = 64 << 20
 ROUNDS = 5
 BUDGET_EVENTS = 1 << 24
+SETTINGS = (
+    "transport.ack-every=1",
+    "transport.mtu=4096",
+    "transport.congestion-control=dcqcn",
+    "lossless.ecn=hpcc-ns3",
+)
 
 GOAL_FRAME_HOPS_PER_S = 3_000_000
+GOAL_CORES_RATIO = 1.7
 
 
-def measure(rounds: int = ROUNDS, flow_bytes: int = FLOW_BYTES) -> dict[str, Any]:
-    """Run the permutation `rounds` times; return the median rate, the best, and what proves that the runs were right.
+@dataclass(frozen=True)
+class Permutation:
+    """A lab, and how much each of its hosts writes to the one that is half of them further."""
+
+    topology: str
+    hosts: int
+    flow_bytes: int
+
+
+SMALL = Permutation("clos:tiers=3,rate=100G,delay=1us", 16, 64 << 20)
+LARGE = Permutation("clos:tiers=3,radix=8,rate=100G,delay=1us", 128, 4 << 20)
+SPAN = Permutation("two-dc:hosts=8,length=300km", 16, 16 << 20)
+
+
+def measure(rounds: int = ROUNDS, work: Permutation = SMALL) -> dict[str, Any]:
+    """Run a permutation `rounds` times; return the median rate, the best, and what proves that the runs were right.
 
     `seconds` is the wall time of the median run. Raises BenchError if a run is incomplete, breaks an invariant, or
     differs from the first.
     """
-    lab = load_lab(TOPOLOGY)
-    experiment = new_experiment(TOPOLOGY, "permutation").with_overrides(["transport.ack-every=1", "transport.mtu=4096"])
-    plan = json.dumps(compile_fabric(lab, experiment))
-    workload = json.dumps(compile_workload(lab, experiment, permutation(HOSTS, flow_bytes, SHIFT)))
+    plan, workload = _compile(work)
     seconds: list[float] = []
     first: dict[str, Any] = {}
     for _ in range(rounds):
-        fabric = VirtualFabric(plan)
-        fabric.load(workload)
-        start = time.perf_counter_ns()
-        while not fabric.advance(BUDGET_EVENTS):
-            pass
-        seconds.append((time.perf_counter_ns() - start) / 1e9)
-        report = json.loads(fabric.report())
-        _check(report)
+        took, report = _run(plan, workload, 1)
+        seconds.append(took)
         first = first or report
-        if report["event_log_hash"] != first["event_log_hash"]:
-            raise BenchError("two runs of one seed have different event logs")
+        _check_same(first, report)
     hops = first["frame_hops"]
     return {
+        "hosts": work.hosts,
         "frame_hops_per_s": hops / statistics.median(seconds),
         "frame_hops_per_s_best": hops / min(seconds),
         "rounds": rounds,
@@ -66,6 +77,61 @@ def measure(rounds: int = ROUNDS, flow_bytes: int = FLOW_BYTES) -> dict[str, Any
         "conservation": first["conservation"],
         "violations": first["violations"],
     }
+
+
+def measure_large(rounds: int = 3) -> dict[str, Any]:
+    """Do as `measure` with 128 hosts."""
+    return measure(rounds, LARGE)
+
+
+def measure_cores(rounds: int = ROUNDS, work: Permutation = SPAN) -> dict[str, Any]:
+    """Run a lab of two sites on one core and on two, in turns; return how many times as fast the second is.
+
+    Raises BenchError if the two are not the same run.
+    """
+    plan, workload = _compile(work)
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    first: dict[str, Any] = {}
+    for _ in range(rounds):
+        for cores, taken in seconds.items():
+            took, report = _run(plan, workload, cores)
+            taken.append(took)
+            first = first or report
+            _check_same(first, report)
+    one, two = (statistics.median(taken) for taken in seconds.values())
+    return {
+        "ratio": one / two,
+        "ratio_best": min(seconds[1]) / min(seconds[2]),
+        "rounds": rounds,
+        "frame_hops": first["frame_hops"],
+        "frame_hops_per_s_one": first["frame_hops"] / one,
+        "frame_hops_per_s_two": first["frame_hops"] / two,
+    }
+
+
+def _compile(work: Permutation) -> tuple[str, str]:
+    lab = load_lab(work.topology)
+    experiment = new_experiment(work.topology, "permutation").with_overrides(SETTINGS)
+    schedule = permutation(work.hosts, work.flow_bytes, work.hosts // 2)
+    return json.dumps(compile_fabric(lab, experiment)), json.dumps(compile_workload(lab, experiment, schedule))
+
+
+def _run(plan: str, workload: str, cores: int) -> tuple[float, dict[str, Any]]:
+    """Return the wall seconds of a run and its report."""
+    fabric = VirtualFabric(plan, cores)
+    fabric.load(workload)
+    start = time.perf_counter_ns()
+    while not fabric.advance(BUDGET_EVENTS):
+        pass
+    took = (time.perf_counter_ns() - start) / 1e9
+    report: dict[str, Any] = json.loads(fabric.report())
+    _check(report)
+    return took, report
+
+
+def _check_same(first: dict[str, Any], report: dict[str, Any]) -> None:
+    if report["event_log_hash"] != first["event_log_hash"]:
+        raise BenchError("two runs of one seed have different event logs")
 
 
 def _check(report: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ off by more than it may be; a second run makes the same bytes. `make test` runs 
 
 An error is measured over expected, less one, unless it has a unit. Where chance decides (losses, marks), the standard
 error that the number of draws leaves is given with it, as ±. What is in *italics* is shown beside published figures whose
-circumstances are not all known or not ours, and is not held to anything. All seeds are 1.
+circumstances are not all known or not ours, and is not held to anything. The seed is 1 where no other is named.
 """
 
 LONG = 24

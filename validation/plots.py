@@ -13,6 +13,7 @@ from matplotlib.ticker import NullFormatter
 
 from validation import bifrost, dcqcn, pause
 from validation.case import Row
+from validation.closed_forms import go_back_n
 
 MARKS = "osD^v<>P"
 # What makes the same file of the same figures: no date, no random identifiers, text as text.
@@ -124,6 +125,34 @@ def _threshold(figure: Figure, rows: Sequence[Row]) -> None:
     _finish(axes, "n", "held by each, MB", title, ylim=(0, None))
 
 
+def _go_back_n(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    losses = [10 ** (exponent / 20) for exponent in range(-140, -39)]
+    for colour, (mark, (label, found)) in enumerate(zip(MARKS, _grouped(rows, 0, 1), strict=False)):
+        km, rate = label.split()
+        in_flight = found[0].case.setting.in_flight
+        _line(axes, [(loss, 100 * go_back_n(loss, in_flight)) for loss in losses], colour)
+        points = [(row.case.setting.loss, _measured(row, "goodput")) for row in found]
+        _marks(axes, points, colour, mark, f"{km} km, {rate} (W = {in_flight:.0f})")
+    title = "Go-back-N (lines: closed form)"
+    _finish(axes, "p, loss of a packet", "goodput, % of the line", title, xscale="log", ylim=(0, 103))
+
+
+def _selective_repeat(figure: Figure, rows: Sequence[Row]) -> None:
+    axes = figure.subplots()
+    groups = _grouped(rows, 0, 1)
+    for loss in (1e-4, 1e-3, 1e-2):
+        _line(axes, [(loss * 0.6, 100 * loss), (loss * 1.5, 100 * loss)], 7, "closed form: p" if loss == 1e-4 else "")
+    for colour, (mark, (label, found)) in enumerate(zip(MARKS, groups, strict=False)):
+        km, rate = label.split()
+        # Side by side, as they would lie upon one another.
+        aside = 10 ** ((colour - len(groups) / 2) / 20)
+        points = [(row.case.setting.loss * aside, 100 - _measured(row, "goodput")) for row in found]
+        _marks(axes, points, colour, mark, f"{km} km, {rate}")
+    title = "Selective repeat: what losses cost (marks side by side)"
+    _finish(axes, "p, loss of a packet", "lost of the line, %", title, xscale="log", yscale="log")
+
+
 def _sdr(figure: Figure, rows: Sequence[Row]) -> None:
     axes = figure.subplots()
     places = range(len(rows))
@@ -144,7 +173,7 @@ def _window(figure: Figure, rows: Sequence[Row]) -> None:
         _line(axes, points, colour)
         points = [(row.case.setting.metres / 1000, _measured(row, "share")) for row in found]
         axes.plot(*zip(*points, strict=True), mark, color=f"C{colour}", fillstyle="none", label=f"{window} B at {rate}")
-    title = "A window over distance (lines: closed form)"
+    title = f"{rows[0].topic.title} (lines: closed form)"
     _finish(axes, "km", "share of the line, %", title, xscale="log", yscale="log")
 
 
@@ -188,8 +217,11 @@ PLOTS: dict[str, Callable[[Figure, Sequence[Row]], None]] = {
     "bifrost": _bifrost,
     "headroom": _headroom,
     "threshold": _threshold,
+    "go-back-n": _go_back_n,
+    "selective-repeat": _selective_repeat,
     "sdr": _sdr,
     "window": _window,
+    "credit": _window,
     "dcqcn-marks": _marked,
     "dcqcn-fairness": _fair,
     "all-reduce": _all_reduce,

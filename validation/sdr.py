@@ -36,16 +36,12 @@ PAPER = "Khalilov et al., SDR-RDMA, SC 2025"
 
 @dataclass(frozen=True)
 class Scheme:
-    """`units` leave one after the other, `slot` seconds apart; each is lost with a probability and tried again.
-
-    A first loss costs `first` seconds, each further one of the same unit `further`.
-    """
+    """`units` leave one after the other, `slot` seconds apart; each is lost with a probability, and then later by `again`."""
 
     units: int
     slot: float
     loss: float
-    first: float
-    further: float
+    again: float
 
     @property
     def slowdown(self) -> float:
@@ -55,7 +51,7 @@ class Scheme:
         """
         tries = ceil(log(1e-9 / self.units) / log(self.loss))
         steps = [
-            ((unit + 1) * self.slot + (losses > 0) * self.first + max(0, losses - 1) * self.further, losses)
+            ((unit + 1) * self.slot + losses * self.again, losses)
             for unit in range(self.units)
             for losses in range(tries)
         ]
@@ -79,12 +75,12 @@ class Setting:
 
     @property
     def scheme(self) -> Scheme:
-        """Chunks that only a timer repeats; or packets of which a NAK tells, and a timer when one is lost again."""
+        """Chunks that only a timer repeats; or packets of which a NAK tells, and another when one is lost again."""
         if self.timers:
             slot = CHUNK_BYTES * 8 / (GBPS * 1e9)
-            return Scheme(CHUNKS, slot, 1 - (1 - self.loss) ** (CHUNK_BYTES // MTU), RTO + slot, RTO + slot)
+            return Scheme(CHUNKS, slot, 1 - (1 - self.loss) ** (CHUNK_BYTES // MTU), RTO + slot)
         slot = FULL_WIRE_BYTES * 8 / (GBPS * 1e9)
-        return Scheme(PACKETS, slot, self.loss, ROUND_TRIP + slot, RTO + slot)
+        return Scheme(PACKETS, slot, self.loss, ROUND_TRIP + slot)
 
 
 def expect(setting: Setting) -> Figures:
@@ -145,7 +141,7 @@ def _loaded(plan: Json, workload: Json) -> tuple[VirtualFabric, str]:
 
 def _cases() -> tuple[Case, ...]:
     timers, naks = "timers, chunks of 64 KiB", "NAKs (selective repeat), packets"
-    ours = "the same formula: a first loss costs a round trip"
+    ours = "the same formula: a loss costs a round trip"
     return (
         Case((timers, "1e-4"), Setting(1e-4, True, 60), True, seconds=6),
         Case((timers, "1e-3"), Setting(1e-3, True, 240), seconds=24),
@@ -162,8 +158,9 @@ TOPIC = Topic(
 round trips ends; p is the loss of a packet of 4 KiB. The model of SDR-RDMA gives chunk i the time i·T + (RTO + T)(Y − 1), Y
 geometric, and the message that of its slowest chunk: 3.60 and 4.81 times the time without loss. Our NICs know no mode in
 which timers alone repeat; the scheme is mirrored by making each chunk a packet on a connection of its own, on which nothing
-follows that could draw a NAK. Our selective repeat does not wait for a timer: a first loss costs one round trip instead of
-three, so that the same message takes half as long. What is lost again after the last new packet has left waits for the timer.""",
+follows that could draw a NAK. Our selective repeat does not wait for a timer: a loss costs one round trip instead of three,
+so that the same message takes half as long. (The last packet of all, and the last that is sent again, have nothing behind
+them and do wait for it.)""",
     source=f"{PAPER}: formula",
     axes=("who repeats", "p"),
     quantities=(

@@ -1,6 +1,6 @@
 """Every topic, in the order of the page."""
 
-from validation import bifrost, dcqcn, field, pause, room, sdr, threshold, window
+from validation import bifrost, dcqcn, erasure, field, pause, recovery, room, sdr, threshold, watchdog, window
 from validation.case import Topic
 
 TOPICS: tuple[Topic, ...] = (
@@ -9,8 +9,13 @@ TOPICS: tuple[Topic, ...] = (
     bifrost.KNEE,
     room.TOPIC,
     threshold.TOPIC,
+    recovery.GO_BACK_N_TOPIC,
+    recovery.SELECTIVE_REPEAT_TOPIC,
     sdr.TOPIC,
+    erasure.TOPIC,
     window.TOPIC,
+    window.CREDIT,
+    watchdog.TOPIC,
     dcqcn.MARKED,
     dcqcn.FAIR,
     field.TOPIC,

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import sys
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -17,7 +18,9 @@ from tests.live.netns_lab import isolated
 pytestmark = pytest.mark.usefixtures("require_root")
 
 SMALL = {
-    "virtual": lambda: virtual.measure(rounds=2, flow_bytes=1 << 18),
+    "virtual": lambda: virtual.measure(2, replace(virtual.SMALL, flow_bytes=1 << 18)),
+    "virtual_128": lambda: virtual.measure(1, replace(virtual.LARGE, flow_bytes=1 << 14)),
+    "virtual_cores": lambda: virtual.measure_cores(1, replace(virtual.SPAN, flow_bytes=1 << 18)),
     "real": lambda: real.measure(rounds=1, seconds=0.05),
     "deploy": lambda: deploy.measure(rounds=1),
 }
@@ -41,6 +44,8 @@ def test_one_document_holds_every_figure() -> None:
     # 16 flows of 64 packets: each at least one hop up and one down, and as many for its ACK.
     assert found["virtual"]["conservation"]["sent"] == 2 * 16 * 64
     assert found["virtual"]["frame_hops"] >= 4 * 16 * 64
+    assert found["virtual_128"]["frame_hops"] >= 4 * 128 * 4
+    assert found["virtual_cores"]["ratio"] > 0
     sizes = found["real"]["frame_bytes"]
     assert found["real"]["forward_ratio"] == min(size["forward_ratio"] for size in sizes.values()) > 0
     for size in sizes.values():
