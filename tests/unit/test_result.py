@@ -33,7 +33,7 @@ FIDELITY = {
 }
 COUNTERS = {
     "frames_tx": 1000, "frames_rx": 900, "bytes_tx": 4_200_000,
-    "drops": {"headroom": 0, "buffer": 0, "link": 0, "outage": 0, "watchdog": 0},
+    "drops": {"headroom": 0, "buffer": 0, "link": 0, "outage": 0, "watchdog": 0, "receiver": 0},
     "pause_tx": 4, "pause_rx": 0, "paused_ns": 0, "credit_tx": 0, "credit_rx": 0, "credit_wait_ns": 0,
     "queue_bytes_max": 80_000, "headroom_bytes_max": 12_000, "ecn_marked": 0,
 }  # fmt: skip
