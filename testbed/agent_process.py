@@ -74,9 +74,9 @@ def serve_broker(address: BrokerAddress, name: str) -> None:
     asyncio.run(work())
 
 
-def make_owner(state: Path) -> LabOwner:
+def make_owner(state: Path | None = None) -> LabOwner:
     """Make the owner of this machine's labs, those included that an agent of the same state directory left."""
-    owner = LabOwner(DockerDriver(), _open_fabric, _execute, Ledger(state))
+    owner = LabOwner(DockerDriver(), _open_fabric, _execute, Ledger(state) if state else None)
     if adopted := owner.adopt():
         logging.info("taken over: %s", ", ".join(adopted))
     return owner

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -45,6 +47,10 @@ class DockerEngine:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        # The containerd that it started lives on, and would keep the next one from starting its own.
+        pid = int((self._home / "exec" / "containerd" / "containerd.pid").read_text())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the engine, and with it every container."""
