@@ -48,9 +48,11 @@ class DockerEngine:
         self._process.kill()
         self._process.wait()
         # The containerd that it started lives on, and would keep the next one from starting its own.
-        pid = int((self._home / "exec" / "containerd" / "containerd.pid").read_text())
+        pid_file = self._home / "exec" / "containerd" / "containerd.pid"
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        # Where nobody reaps it at once, its process id still seems alive, and the next engine would wait for it.
+        pid_file.unlink()
 
     def stop(self) -> None:
         """End the engine, and with it every container."""
