@@ -215,13 +215,13 @@ impl RealFabric {
     }
 
     fn advance(&self, py: Python<'_>, budget: u64) -> PyResult<bool> {
-        py.detach(|| self.runner.call(RealClock::start))?;
+        py.detach(|| self.runner.call(|clock| clock.start(Time::NEVER)))?;
         wait(py, budget, || Ok(self.runner.call(RealClock::progress)? != Progress::Running))
     }
 
     fn run_until(&self, py: Python<'_>, until_ps: u64, budget: u64) -> PyResult<bool> {
-        py.detach(|| self.runner.call(RealClock::start))?;
         let until = Time::from_ps(until_ps);
+        py.detach(|| self.runner.call(move |clock| clock.start(until)))?;
         wait(py, budget, || self.runner.call(move |clock| clock.has_come(until)))
     }
 

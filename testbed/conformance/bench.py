@@ -114,7 +114,6 @@ class Session:
     clock: Clock
     engine: Engine
     capture: Path | None = None
-    distrust: list[str] = field(default_factory=list)
     _start_ps: int | None = None
     _trains: list[dict[str, Any]] = field(default_factory=list)
 
@@ -184,23 +183,17 @@ class Session:
 
     @property
     def step_ps(self) -> int:
-        """The time between two looks that may not be mixed up: the real clock's counters are read a little late."""
+        """The time between two looks that may not be mixed up: under the real clock frames come a little late."""
         return 0 if self.clock == "virtual" else _REAL_STEP_PS
 
-    def until(self, at_ps: int, within_ps: int | None = None) -> Counters:
-        """Run on to a time, and return the counters then. What was asked for so far happens from the first call on.
-
-        Where they are read later than `within_ps`, what is measured cannot be trusted, and that is noted.
-        """
+    def until(self, at_ps: int) -> Counters:
+        """Run on to a time, and return the counters then. What was asked for so far happens from the first call on."""
         if self._start_ps is None:
             self.engine.inject(json.dumps(self._trains))
             self._run(0)
             self._start_ps = int(json.loads(self.engine.report())["start_ps"])
         self._run(self._start_ps + at_ps)
-        counters = Counters(self.device, json.loads(self.engine.report()), self._start_ps)
-        if within_ps is not None and counters.now_ps > at_ps + within_ps:
-            self.distrust.append(f"untrusted: counters were read {(counters.now_ps - at_ps) / 1e6:.3g} µs late")
-        return counters
+        return Counters(self.device, json.loads(self.engine.report()), self._start_ps)
 
     def captured(self) -> list[Seen]:
         """Return every frame that left a port so far, in order of time; the capture ends with it."""
@@ -254,7 +247,6 @@ class Bench:
     open: OpenEngine
     plan: Plan = field(default_factory=dict)
     reports: list[Mapping[str, Any]] = field(default_factory=list)
-    distrust: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.plan = self.plan or self.device.plan
@@ -277,5 +269,5 @@ class Bench:
             path = Path(directory) / "capture.pcap" if capture else None
             if path is not None:
                 engine.capture(str(path))
-            yield Session(self.device, self.clock, engine, path, self.distrust)
+            yield Session(self.device, self.clock, engine, path)
             self.reports.append(json.loads(engine.report()))

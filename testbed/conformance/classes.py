@@ -30,7 +30,7 @@ def _measure(bench: Bench, place: Place) -> Measured:
         before = session.until(0)
         for dscp in _DSCPS:
             # By then it has come and gone, and the next one has not come.
-            after = session.until(ingress.delay_ps + dscp * step_ps + 3 * frame_ps, within_ps=session.step_ps)
+            after = session.until(ingress.delay_ps + dscp * step_ps + 3 * frame_ps)
             came = [p for p in PRIORITIES if after.at(ingress, p)["frames_rx"] > before.at(ingress, p)["frames_rx"]]
             left = [p for p in PRIORITIES if after.at(egress, p)["frames_tx"] > before.at(egress, p)["frames_tx"]]
             groups.append(came[0] if len(came) == 1 else None)

@@ -235,7 +235,6 @@ class Suite:
     def _distrust(self, bench: Bench) -> Iterator[str]:
         if self.clock == "virtual":
             return
-        yield from bench.distrust
         bounds = FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(bench.plan)))
         for report in bench.reports:
             yield from judge_fidelity(report["fidelity"], bounds)

@@ -167,7 +167,7 @@ class _Ladder:
         """Hold the egress and run; return how many bytes had been sent when `count` of the counters was no longer zero."""
         self.session.hold(self.egress, self.place.priority, 0, self.next_ps + self.step_ps)
         for at_ps, sent in self.looks:
-            if count(self.session.until(at_ps, within_ps=self.step_ps // 2)):
+            if count(self.session.until(at_ps)):
                 return sent
         return None
 

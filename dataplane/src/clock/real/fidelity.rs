@@ -15,10 +15,11 @@ impl RealClock {
             let delays = probe.delays()?;
             Some(MeasuredDelay { link: index / 2, way: index % 2, count: delays.count, mean_ns: delays.mean().ns() })
         };
-        let share = |ns: u64| (ns as f64 / self.started_at.elapsed().as_nanos().max(1) as f64).min(1.0);
+        let (held_ns, elapsed_ns) = self.pace.held_of();
+        let share = |ns: u64| (ns as f64 / elapsed_ns as f64).min(1.0);
         Fidelity {
             lateness_ns: self.lateness.summary(),
-            held_share: share(self.held_ns - self.held_before_ns),
+            held_share: share(held_ns),
             cpu_share: share(self.busy_ns),
             delays: self.probes.iter().enumerate().filter_map(delay).collect(),
             socket_drops: self.sockets.iter().map(drops).sum(),

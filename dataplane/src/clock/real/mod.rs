@@ -9,12 +9,14 @@
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
 
 mod fidelity;
+mod pace;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Deserialize;
 
+use self::pace::Pace;
 use super::lateness::Histogram;
 use super::probe::Probe;
 use crate::build::{Emulation, Progress};
@@ -83,8 +85,7 @@ struct Attached {
 /// An emulation on real interfaces, one loop in one thread.
 pub struct RealClock {
     pub emulation: Emulation,
-    dilation: u64,
-    epoch: Instant,
+    pace: Pace,
     sockets: Vec<Attached>,
     /// By direction: the socket that frames leave by, `NONE` for memory links.
     senders: Vec<u32>,
@@ -100,15 +101,8 @@ pub struct RealClock {
     /// makes the loop look more often.
     under_way: u64,
     lateness: Histogram,
-    /// Nominal time at the last look at the wall, and the longest step from there.
-    at: Time,
-    step: Time,
-    /// Wall nanoseconds that nominal time was held back, since the beginning and before the workload started.
-    held_ns: u64,
-    held_before_ns: u64,
     /// Wall nanoseconds in which the loop had work, since the workload started.
     busy_ns: u64,
-    started_at: Instant,
     complete_since: Option<Instant>,
     started: bool,
 }
@@ -143,8 +137,7 @@ impl RealClock {
         Ok(RealClock {
             kernel_stations: kernel.collect(),
             emulation,
-            dilation: dilation.max(1),
-            epoch: Instant::now(),
+            pace: Pace::new(dilation, step),
             sockets,
             probes: senders.iter().map(|_| Probe::default()).collect(),
             senders,
@@ -154,12 +147,7 @@ impl RealClock {
             dirty: Vec::new(),
             under_way: 0,
             lateness: Histogram::default(),
-            at: Time::ZERO,
-            step,
-            held_ns: 0,
-            held_before_ns: 0,
             busy_ns: 0,
-            started_at: Instant::now(),
             complete_since: None,
             started: false,
         })
@@ -169,28 +157,9 @@ impl RealClock {
         self.poller.waker()
     }
 
-    /// What the wall says nominal time is, without what was held back.
-    fn nominal(&self) -> Time {
-        let wall_ns = self.epoch.elapsed().as_nanos().saturating_sub(u128::from(self.held_ns));
-        Time::from_ps((wall_ns * 1_000 / u128::from(self.dilation)) as u64)
-    }
-
-    /// Move nominal time on to the wall's, by a step and by the `slept_ns` (wall) that were meant to pass; hold back the rest.
-    fn tick(&mut self, slept_ns: u64) -> Time {
-        let nominal = self.nominal();
-        let slept = Time::from_ps((u128::from(slept_ns) * 1_000 / u128::from(self.dilation)) as u64);
-        let limit = self.at + slept + self.step;
-        if nominal > limit {
-            let excess = u128::from(nominal.since(limit).ps()) * u128::from(self.dilation) / 1_000;
-            self.held_ns += excess as u64;
-        }
-        self.at = nominal.min(limit).max(self.at);
-        self.at
-    }
-
     /// Install a workload; it starts with the first `start`.
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
-        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
+        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
         self.emulation.load(json)?;
         self.started = false;
         Ok(())
@@ -198,33 +167,34 @@ impl RealClock {
 
     /// Change links: now, or so long after the next start.
     pub fn impair(&mut self, json: &str) -> Result<(), PlanError> {
-        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
+        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
         self.probes.iter_mut().for_each(Probe::reset);
         self.emulation.impair(json)
     }
 
     /// Put trains of frames on the links of hosts: now, or so long after the next start.
     pub fn inject(&mut self, json: &str) -> Result<(), PlanError> {
-        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
+        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
         self.emulation.inject(json)
     }
 
-    /// Start the loaded workload at the present moment, once.
-    pub fn start(&mut self) {
+    /// Start the loaded workload at the present moment, once, and let nominal time run on to `until`. There it rests, so that
+    /// what is looked at then is as it was then.
+    pub fn start(&mut self, until: Time) {
+        self.pace.rest_at(until);
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        self.emulation.fabric.advance_to(self.at.min(self.emulation.fabric.next_event()));
+        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
         self.busy_ns = 0;
-        self.held_before_ns = self.held_ns;
-        self.started_at = Instant::now();
+        self.pace.start();
         self.complete_since = None;
         self.emulation.start();
     }
 
     /// Whether the workload is over. Frames inside the kernel are waited for, but not for ever: a lost one never comes.
     pub fn progress(&mut self) -> Progress {
-        let progress = self.emulation.look(self.at, PATIENCE);
+        let progress = self.emulation.look(self.pace.at(), PATIENCE);
         let packets = self.emulation.fabric.totals().packets;
         if progress != Progress::Complete || packets.sent == packets.accounted() {
             return progress;
@@ -240,8 +210,8 @@ impl RealClock {
     /// Whether nominal time has come to `until`, and all that was due by then has been dealt with.
     pub fn has_come(&mut self, until: Time) -> bool {
         let fabric = &mut self.emulation.fabric;
-        fabric.advance_to(self.at.min(fabric.next_event()));
-        self.at >= until && fabric.next_event() > until
+        fabric.advance_to(self.pace.at().min(fabric.next_event()));
+        self.pace.at() >= until && fabric.next_event() > until
     }
 
     /// One turn of the loop: what is due, a wait for the next event or frame, what came in.
@@ -249,20 +219,22 @@ impl RealClock {
         let began = Instant::now();
         let mut work = 0;
         for _ in 0..STEPS_A_TURN {
-            let now = self.tick(0);
+            let now = self.pace.tick(0);
             work += self.run_due(now);
-            let pressing = self.emulation.fabric.next_event() <= self.at + self.step;
+            let pressing = self.emulation.fabric.next_event() <= self.pace.next() && !self.pace.is_resting();
             if self.under_way > 0 || !pressing || work >= EVENTS_A_TURN {
                 break;
             }
         }
         self.flush()?;
-        let wait_ns = self.wall_ns_until(self.emulation.fabric.next_event());
+        let due = self.emulation.fabric.next_event();
+        let resting = self.pace.is_resting() && due > self.pace.at();
+        let wait_ns = if resting { NAP_NS } else { self.pace.wall_ns_until(due) };
         let timeout_ns = if wait_ns <= SPIN_NS { 0 } else { (wait_ns - SPIN_NS).min(NAP_NS) };
         let mut busy = began.elapsed();
         let ready: Vec<_> = self.poller.wait(timeout_ns)?.to_vec();
         let woke = Instant::now();
-        self.tick(timeout_ns);
+        self.pace.tick(timeout_ns);
         for socket in ready {
             if socket.writable {
                 self.mark_dirty(socket.token);
@@ -303,7 +275,7 @@ impl RealClock {
     /// Hand a frame to the kernel: it is due now at the far end of its link.
     fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
         let due = self.emulation.fabric.now();
-        self.lateness.record(self.nominal().since(due));
+        self.lateness.record(self.pace.nominal().since(due));
         let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
         let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
@@ -357,14 +329,14 @@ impl RealClock {
     /// Take what waits at a socket into the fabric; the answer is how many frames.
     fn receive(&mut self, index: usize) -> Result<usize, IoError> {
         let fabric = &mut self.emulation.fabric;
-        fabric.advance_to(self.at.min(fabric.next_event()));
+        fabric.advance_to(self.pace.at().min(fabric.next_event()));
         let attached = &self.sockets[index];
         let mut probe = fabric.entering(attached.node, attached.port).map(|direction| &mut self.probes[direction]);
         let mut count = 0;
         for bytes in self.rx.recv(&attached.socket)? {
             count += 1;
             if let Some(probe) = &mut probe {
-                probe.received(bytes, self.at);
+                probe.received(bytes, self.pace.at());
             }
             let frame = self.emulation.codec.decode_into(bytes, attached.reader, &mut self.spare);
             let entered = frame.as_ref().is_some_and(|frame| enters(frame, &self.kernel_stations));
@@ -380,12 +352,6 @@ impl RealClock {
             self.under_way = self.under_way.saturating_sub(1);
         }
         Ok(count)
-    }
-
-    /// Wall time from now until nominal `due`.
-    fn wall_ns_until(&self, due: Time) -> u64 {
-        let left = u128::from(due.since(self.nominal()).ps()) * u128::from(self.dilation) / 1_000;
-        u64::try_from(left).unwrap_or(u64::MAX)
     }
 
     /// Close all sockets, side by side.

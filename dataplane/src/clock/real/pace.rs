@@ -1,0 +1,150 @@
+//! How nominal time follows the wall: slower by the dilation, held back when the machine stalls, at rest where it was told to.
+
+use std::time::Instant;
+
+use crate::units::Time;
+
+/// Nominal time, as of the last look at the wall.
+pub struct Pace {
+    dilation: u64,
+    epoch: Instant,
+    at: Time,
+    /// What it may advance by from one look to the next, beside what was slept through.
+    step: Time,
+    /// Where it rests until it is told to go on.
+    halt: Time,
+    /// Wall nanoseconds that it is behind, at rest or held back, and of these the ones held back.
+    behind_ns: u64,
+    held_ns: u64,
+    /// When the workload started, and both figures then.
+    started_at: Instant,
+    behind_before_ns: u64,
+    held_before_ns: u64,
+}
+
+impl Pace {
+    /// Begin at nominal zero. `dilation` is wall time by nominal time.
+    pub fn new(dilation: u64, step: Time) -> Pace {
+        let now = Instant::now();
+        Pace {
+            dilation: dilation.max(1),
+            epoch: now,
+            at: Time::ZERO,
+            step,
+            halt: Time::NEVER,
+            behind_ns: 0,
+            held_ns: 0,
+            started_at: now,
+            behind_before_ns: 0,
+            held_before_ns: 0,
+        }
+    }
+
+    pub fn at(&self) -> Time {
+        self.at
+    }
+
+    /// The latest time to which the next look can lead.
+    pub fn next(&self) -> Time {
+        (self.at + self.step).min(self.halt)
+    }
+
+    /// Rest at `halt`, or here if that is over; `Time::NEVER` goes on.
+    pub fn rest_at(&mut self, halt: Time) {
+        self.halt = halt.max(self.at);
+    }
+
+    pub fn is_resting(&self) -> bool {
+        self.at >= self.halt
+    }
+
+    /// The workload starts now: shares count from here.
+    pub fn start(&mut self) {
+        self.started_at = Instant::now();
+        self.behind_before_ns = self.behind_ns;
+        self.held_before_ns = self.held_ns;
+    }
+
+    /// What the wall says nominal time is, without what it is behind.
+    pub fn nominal(&self) -> Time {
+        let wall_ns = self.epoch.elapsed().as_nanos().saturating_sub(u128::from(self.behind_ns));
+        Time::from_ps((wall_ns * 1_000 / u128::from(self.dilation)) as u64)
+    }
+
+    /// Move on to the wall's time, by a step and by the `slept_ns` (wall) that were meant to pass, but not past the halt.
+    pub fn tick(&mut self, slept_ns: u64) -> Time {
+        let nominal = self.nominal();
+        let slept = Time::from_ps((u128::from(slept_ns) * 1_000 / u128::from(self.dilation)) as u64);
+        let free = self.at + slept + self.step;
+        let limit = free.min(self.halt);
+        if nominal > limit {
+            let behind_ns = u128::from(nominal.since(limit).ps()) * u128::from(self.dilation) / 1_000;
+            self.behind_ns += behind_ns as u64;
+            if free < self.halt {
+                self.held_ns += behind_ns as u64;
+            }
+        }
+        self.at = nominal.min(limit).max(self.at);
+        self.at
+    }
+
+    /// Wall time from now until nominal `due`.
+    pub fn wall_ns_until(&self, due: Time) -> u64 {
+        let left = u128::from(due.since(self.nominal()).ps()) * u128::from(self.dilation) / 1_000;
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
+
+    /// Wall nanoseconds since the workload started that were held back, and all in which time was meant to pass.
+    pub fn held_of(&self) -> (u64, u64) {
+        let rested_ns = (self.behind_ns - self.held_ns) - (self.behind_before_ns - self.held_before_ns);
+        let elapsed_ns = self.started_at.elapsed().as_nanos() as u64;
+        (self.held_ns - self.held_before_ns, elapsed_ns.saturating_sub(rested_ns).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Time = Time::from_ns(1_000);
+
+    fn spin(ns: u128) {
+        let began = Instant::now();
+        while began.elapsed().as_nanos() < ns {}
+    }
+
+    #[test]
+    fn a_stall_is_held_back_and_a_sleep_is_not() {
+        let mut pace = Pace::new(1, STEP);
+        pace.start();
+        spin(200_000);
+        let stalled = pace.tick(0);
+        assert_eq!(stalled, STEP);
+        spin(200_000);
+        assert!(pace.tick(200_000) >= stalled + Time::from_ns(200_000));
+        let (held_ns, elapsed_ns) = pace.held_of();
+        assert!(held_ns >= 199_000 && held_ns < elapsed_ns, "{held_ns} of {elapsed_ns}");
+    }
+
+    #[test]
+    fn time_rests_where_it_was_told_to_and_goes_on_from_there() {
+        let mut pace = Pace::new(1, STEP);
+        pace.start();
+        pace.rest_at(Time::from_ns(500));
+        spin(200_000);
+        assert_eq!(pace.tick(1_000_000), Time::from_ns(500));
+        assert!(pace.is_resting());
+        spin(200_000);
+        assert_eq!(pace.tick(0), Time::from_ns(500));
+        // A halt that is over is here.
+        pace.rest_at(Time::from_ns(100));
+        assert!(pace.is_resting() && pace.next() == Time::from_ns(500));
+        let (held_ns, elapsed_ns) = pace.held_of();
+        assert_eq!(held_ns, 0);
+        assert!(elapsed_ns < 400_000, "what was rested does not count: {elapsed_ns}");
+        pace.rest_at(Time::NEVER);
+        assert_eq!(pace.next(), Time::from_ns(1_500));
+        spin(10_000);
+        assert_eq!(pace.tick(0), Time::from_ns(1_500));
+    }
+}
