@@ -21,6 +21,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 
 # Cargo's live tests make namespaces, which takes root.
 LIVE := $(if $(filter 0,$(shell id -u)),--features live)
+# Each folder is in one of the passes of pytest: tests/unit/test_code.py sees to it.
+COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
+LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
 .PHONY: help setup run test lint rust-test python-test bench campaign validation lock clean packages toolchain
@@ -46,8 +49,11 @@ lint: $(VENV)/.dependencies | toolchain ## Check format, style and types
 rust-test: | packages toolchain ## Test the data plane alone (the live tests too when root)
 	cargo test --quiet --locked --manifest-path $(CRATE) $(LIVE)
 
-python-test: setup ## Run pytest; ARGS="…" for pytest's options
-	$(BIN)/pytest $(ARGS)
+python-test: setup ## Run pytest, on all processors where tests do not measure time; ARGS="…" for pytest's options
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS) $(COMPUTED_TESTS)
+	$(if $(or $(LIVE),$(CI)),$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS) $(LIVE_TESTS),\
+		@echo "left out, since they make network namespaces and need root: $(LIVE_TESTS)")
+	$(BIN)/pytest $(ARGS) tests/netem
 
 bench: setup ## Measure speed; FORMAT=json for one JSON document
 	@$(BIN)/python -m bench --format $(FORMAT)

@@ -307,6 +307,16 @@ def test_rust_names_point_one_way(part: str) -> None:
     assert not wrong
 
 
+# Passes of pytest
+
+
+def test_make_test_runs_every_folder_of_tests_once() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    folders = {relative(path.parent) for path in files(".py") if path.name.startswith("test_")}
+    passed = re.findall(r"\btests/\w+\b", makefile.replace("tests/unit/test_code.py", ""))
+    assert sorted(passed) == sorted(folders)
+
+
 # Words
 
 
