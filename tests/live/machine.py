@@ -31,6 +31,7 @@ class Machine:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start testbed with the given arguments."""
         inside = ["nsenter", f"--mount=/proc/{self._holder}/ns/mnt", f"--wd={self._directory}"]
+        inside += ["env", "--default-signal=INT"]  # ignored where the tests themselves run in the background
         return subprocess.Popen(
             [*inside, sys.executable, "-c", CODE, *arguments],
             env=self._environment,
