@@ -52,6 +52,12 @@ class RealFabric:
     """A fabric under the real clock: the same, with real frames on the interfaces that `attachments` names."""
 
     def __new__(cls, plan: str, dilation: int, attachments: str) -> Self: ...
+    def replace(self, plan: str, attachments: str) -> None:
+        """Go on with another plan once all frames under way have arrived; ports whose interface stays lose none.
+
+        An attachment that is `fresh` has an interface made anew. Counters begin at zero. When it fails all stays as it was.
+        """
+
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
 

@@ -15,6 +15,7 @@ from testbed import local_agent
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
+from testbed.difference import keep_addresses
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError, UsageError
 from testbed.execution import Engine
@@ -95,7 +96,7 @@ def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:
 def _execute(engine: Engine, plan: Document, spec: Document, progress: Progress) -> Document:
     """Run a trial that came over the bus, and say where it is a few times a second."""
     trial = from_spec(spec)
-    if json.loads(json.dumps(trial.plan)) != plan:
+    if keep_addresses(plan, json.loads(json.dumps(trial.plan))) != plan:
         raise UsageError(f"lab {trial.lab.name} is deployed with another plan; destroy it first")
     said_at = 0.0
 

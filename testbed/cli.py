@@ -57,6 +57,7 @@ app.command("run")(run.run)
 app.command("sweep")(sweep.run_sweep)
 app.command("campaign")(campaign.run_campaign)
 app.command("deploy")(deploy.deploy)
+app.command("redeploy")(deploy.redeploy)
 app.command("inspect")(inspect.inspect)
 # What follows the node is the program's own, dashes and all.
 app.command("exec", context_settings={"ignore_unknown_options": True})(execute.execute)

@@ -17,6 +17,7 @@ from typing import Any
 
 from testbed import bus, emulation, kernel, local_agent, messages
 from testbed.bus import BrokerAddress, BusError, Caller
+from testbed.difference import changes
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.execution import Outcome
@@ -73,9 +74,30 @@ def _deployment(trial: Trial, dilation: int) -> Document:
 
 
 async def deploy(target: Target, trial: Trial, dilation: int) -> Document:
-    """Bring a lab up and leave it up. Returns {"lab", "changed"}. A lab that is up the same way is left alone."""
+    """Bring a lab up and leave it up. Returns {"lab", "changed"}.
+
+    A lab that is up the same way is left alone; one that is up otherwise is changed in place, and the answer says how:
+    "changes", as `difference.Change.data` has them.
+    """
     async with _started(target) as caller:
+        body = {**_deployment(trial, dilation), "reconcile": True}
+        return await caller.request("deploy", body, lab=trial.lab.name)
+
+
+async def redeploy(target: Target, trial: Trial, dilation: int) -> Document:
+    """Take a lab down, if it is there, and bring it up anew. Returns {"lab", "changed"}."""
+    async with _started(target) as caller:
+        await caller.request("destroy", {"lab": trial.lab.name}, lab=trial.lab.name)
         return await caller.request("deploy", _deployment(trial, dilation), lab=trial.lab.name)
+
+
+async def plan_deploy(target: Target, trial: Trial) -> Document:
+    """Say what `deploy` would do, and do nothing. Returns {"lab", "changed", "changes"}. Takes no privileges."""
+    lab = trial.lab.name
+    async with _found(target) as caller:
+        if caller is not None:
+            return await caller.request("deploy", {**_deployment(trial, 1), "dry_run": True}, lab=lab)
+    return {"lab": lab, "changed": True, "changes": [change.data() for change in changes(None, trial.plan)]}
 
 
 async def run(

@@ -94,13 +94,16 @@ class DeployBody(_Message):
 
     `plan` is the fabric plan, `dilation` the wall seconds of one nominal second; `topology` is the lab that the plan is
     of, for verbs that change it later, `native` the links that netem is to leave alone. Deploying the same plan again
-    changes nothing.
+    changes nothing. A lab that is up by another plan is made that of this one with `reconcile`, and else refused; with
+    `dry_run` nothing is done, and the answer says what would be.
     """
 
     plan: dict[str, Any]
     dilation: Annotated[int, Field(ge=1, le=1_000_000)]
     topology: dict[str, Any] | None = None
     native: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    reconcile: bool = False
+    dry_run: bool = False
 
 
 class RunBody(_Message):

@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
+    RTM_DELLINK,
+    RTM_DELNEIGH,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
@@ -280,12 +282,21 @@ def create_veth(a: Endpoint, b: Endpoint, mtu_bytes: int, purpose: str) -> Messa
     return Message(data + attribute(_IFLA["LINKINFO"], info), purpose)
 
 
-def set_link(index: int, up: bool, alias: str | None = None, arp: bool = True) -> Message:
-    """Bring an interface up or down, with or without ARP, and name it with an alias if one is given."""
+def set_link(index: int, up: bool, alias: str | None = None, arp: bool = True, mtu_bytes: int | None = None) -> Message:
+    """Bring an interface up or down, with or without ARP, and give it an alias or an IP MTU if one is named."""
     data = _link_message(index, (IFF_UP if up else 0) | (0 if arp else IFF_NOARP), IFF_UP | IFF_NOARP)
     if alias is not None:
         data += attribute(_IFLA["IFALIAS"], alias.encode())
+    if mtu_bytes is not None:
+        data += attribute(_IFLA["MTU"], struct.pack("=I", mtu_bytes))
     return Message(data, f"bring interface {index} {'up' if up else 'down'}")
+
+
+def delete_link(index: int) -> Message:
+    """Remove an interface, and with one end of a veth pair the other."""
+    message = ifinfmsg()
+    message["index"] = index
+    return Message(_encode(message, RTM_DELLINK), f"remove interface {index}")
 
 
 def add_address(index: int, address: str, prefix_length: int) -> Message:
@@ -301,12 +312,23 @@ def add_address(index: int, address: str, prefix_length: int) -> Message:
 @lru_cache(maxsize=65536)
 def add_neighbour(index: int, address: str, mac: str) -> Message:
     """Bind an IPv4 address to a MAC for good. Cached: all hosts of a lab share the same few."""
+    message = _neighbour(index, address)
+    message["state"] = _NUD_PERMANENT
+    message["attrs"].append(("NDA_LLADDR", mac))
+    return Message(_encode(message, RTM_NEWNEIGH, CREATE | REPLACE), f"add neighbour {address}")
+
+
+def delete_neighbour(index: int, address: str) -> Message:
+    """Forget what MAC an IPv4 address was bound to."""
+    return Message(_encode(_neighbour(index, address), RTM_DELNEIGH), f"remove neighbour {address}")
+
+
+def _neighbour(index: int, address: str) -> Any:
     message = ndmsg()
     message["family"] = socket.AF_INET
     message["ifindex"] = index
-    message["state"] = _NUD_PERMANENT
-    message["attrs"] = [("NDA_DST", address), ("NDA_LLADDR", mac)]
-    return Message(_encode(message, RTM_NEWNEIGH, CREATE | REPLACE), f"add neighbour {address}")
+    message["attrs"] = [("NDA_DST", address)]
+    return message
 
 
 def read_links(netlink: Netlink) -> list[Link]:

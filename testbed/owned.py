@@ -27,6 +27,9 @@ class Fabric(Engine, Protocol):
     def cancel_impairments(self) -> None:
         """Forget the changes of links that are still due."""
 
+    def replace(self, plan: str, attachments: str) -> None:
+        """Go on with another plan, once all frames under way have arrived."""
+
     def close(self) -> None:
         """Stop its thread and close its sockets."""
 
@@ -36,6 +39,9 @@ class LabDriver(Protocol):
 
     def deploy(self, plan: Document, dilation: int) -> Sequence[Mapping[str, Any]]:
         """Build a lab and return where its ports are."""
+
+    def reconcile(self, plan: Document, before: Document | None, dilation: int) -> Sequence[Mapping[str, Any]]:
+        """Make a lab that stands that of a plan, and return where its ports are."""
 
     def destroy(self, lab: str) -> Sequence[str]:
         """Remove a lab; return its nodes, none if there was no lab."""

@@ -12,27 +12,23 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from pydantic import BaseModel
 
 from testbed import emulation, messages
-from testbed.emulation import Emulation
+from testbed.data_plane import MakeFabric, lead_over, open_lab
+from testbed.difference import changes, keep_addresses
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
-from testbed.kernel_part import KernelPart
 from testbed.ledger import Ledger
-from testbed.link_desk import LinkDesk, read_impairment, read_lab
-from testbed.owned import Document, Fabric, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
+from testbed.link_desk import read_impairment, read_lab
+from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
 from testbed.topology import Lab
 
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[Document], None]
-
-
-MakeFabric = Callable[[str, int, str], Fabric]
 Execute = Callable[[Engine, Document, Document, Progress], Document]
 
 
@@ -56,8 +52,8 @@ class LabOwner:
     def perform(self, verb: str, body: BaseModel, progress: Progress) -> Document:
         """Do one verb. Raise a `TestbedError` that says what is wrong, in the user's words."""
         match body:
-            case messages.DeployBody(plan=plan, dilation=dilation, topology=topology, native=native):
-                return self.deploy(plan, dilation, topology, native)
+            case messages.DeployBody():
+                return self.deploy(body)
             case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
                 return self.run(lab, spec, pcap, progress)
             case messages.LabBody(lab=lab):
@@ -69,41 +65,78 @@ class LabOwner:
         # `ping` and `shutdown` have nothing to do here: to be answered is all they ask for.
         return {"labs": self.list()} if verb == "list" else {}
 
-    def deploy(
-        self, plan: Document, dilation: int, topology: Document | None = None, native: Sequence[int] = ()
-    ) -> Document:
+    def deploy(self, asked: messages.DeployBody) -> Document:
         """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.
 
-        `topology` is the lab of the plan, without which its links cannot be changed later. Of the links in `native` the
-        data plane imposes all.
+        A lab that is up by another plan is changed in place with `reconcile`; the answer then lists the changes, as it does
+        with `dry_run`, where nothing is done. Nodes that stay keep their addresses.
 
-        Raises `UsageError` when the lab is up with another plan or dilation, `DriverError` when a dead agent left another
-        lab of this name. Undoes what it did when it fails.
+        Raises `UsageError` when the lab is up with another plan and is not to be reconciled, with another dilation, or busy;
+        `DriverError` when a dead agent left another lab of this name. Undoes what it did when it fails, but a lab that was
+        being changed is broken then.
         """
-        lab = str(plan["lab"])
-        described = None if topology is None else read_lab(topology, plan)
+        lab = str(asked.plan["lab"])
+        described = None if asked.topology is None else read_lab(asked.topology, asked.plan)
         with self._building_lock(lab):
             present = self._labs.get(lab)
-            if present is not None:
-                if present.plan == plan and present.dilation == dilation:
-                    return {"lab": lab, "changed": False}
-                raise UsageError(f"lab {lab} is deployed already, with another plan or dilation; destroy it first")
-            stood_before = lab in self._driver.list_labs()
-            built = emulation.with_native(plan, native)
-            emulations = self._driver.emulations(built, dilation)
-            attachments = self._driver.deploy(built, dilation)
-            try:
-                self._labs[lab] = self._start(plan, dilation, emulations, attachments, described)
-                if self._ledger is not None:
-                    asked = {"plan": plan, "dilation": dilation, "topology": topology, "native": list(native)}
-                    self._ledger.write(lab, messages.DeployBody.model_validate(asked))
-            except BaseException:
-                if failed := self._labs.pop(lab, None):
-                    failed.close()
-                if not stood_before:
-                    self._driver.destroy(lab)
-                raise
-            return {"lab": lab, "changed": True}
+            if present is None:
+                return self._bring_up(lab, asked, described)
+            plan = asked.plan if asked.plan == present.plan else keep_addresses(present.plan, asked.plan)
+            found = [change.data() for change in changes(present.plan, plan)]
+            if asked.dry_run:
+                return {"lab": lab, "changed": bool(found) or plan != present.plan, "changes": found}
+            if present.dilation != asked.dilation:
+                raise UsageError(
+                    f"lab {lab} is deployed already, with another dilation ({present.dilation}); redeploy it to change that"
+                )
+            if plan == present.plan and not (asked.reconcile and self._driver.faults(lab)):
+                return {"lab": lab, "changed": False}
+            if not asked.reconcile:
+                raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
+            self._change(lab, present, plan, asked, described)
+            return {"lab": lab, "changed": True, "changes": found}
+
+    def _bring_up(self, lab: str, asked: messages.DeployBody, described: Lab | None) -> Document:
+        """Build a lab, or take over one that has no data plane, and open its data plane."""
+        stood_before = lab in self._driver.list_labs()
+        if asked.dry_run:
+            found = [change.data() for change in changes(None, asked.plan)]
+            return {"lab": lab, "changed": True, "changes": found, "stands": stood_before}
+        plan = asked.plan
+        if stood_before and asked.reconcile:
+            known = self._ledger.read(lab) if self._ledger is not None else None
+            plan = keep_addresses(known.plan, plan) if known else plan
+            built = emulation.with_native(plan, asked.native)
+            self._driver.reconcile(built, known.plan if known else None, asked.dilation)
+        try:
+            self._labs[lab] = open_lab(self._driver, self._make_fabric, plan, asked.native, asked.dilation, described)
+            self._write_down(lab, asked, plan)
+        except BaseException:
+            if failed := self._labs.pop(lab, None):
+                failed.close()
+            if not stood_before:
+                self._driver.destroy(lab)
+            raise
+        return {"lab": lab, "changed": True}
+
+    def _change(
+        self, lab: str, present: OwnedLab, plan: Document, asked: messages.DeployBody, described: Lab | None
+    ) -> None:
+        if not present.lock.acquire(blocking=False):
+            raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
+        try:
+            lead_over(self._driver, present, plan, asked.native, described)
+            self._write_down(lab, asked, plan)
+        except BaseException:
+            del self._labs[lab]
+            present.close()
+            raise
+        finally:
+            present.lock.release()
+
+    def _write_down(self, lab: str, asked: messages.DeployBody, plan: Document) -> None:
+        if self._ledger is not None:
+            self._ledger.write(lab, asked.model_copy(update={"plan": plan, "reconcile": False}))
 
     def adopt(self) -> list[str]:
         """Take over the labs in the system that an agent before this one brought up; return their names.
@@ -118,33 +151,11 @@ class LabOwner:
             if asked is None:
                 continue
             try:
-                self.deploy(asked.plan, asked.dilation, asked.topology, asked.native)
+                self.deploy(asked)
                 adopted.append(lab)
             except TestbedError as error:
                 _log.warning("lab %s cannot be taken over: %s", lab, error)
         return adopted
-
-    def _start(
-        self,
-        plan: Document,
-        dilation: int,
-        emulations: Sequence[Emulation],
-        attachments: Sequence[Mapping[str, Any]],
-        described: Lab | None,
-    ) -> OwnedLab:
-        """Open the data plane of a lab that stands, for what the kernel does not do itself."""
-        netem = any(link.mode == "netem" for link in emulations)
-        part = KernelPart(plan, dilation, emulations, self._driver.counters(str(plan["lab"])) if netem else None)
-        try:
-            own = json.dumps(emulation.for_netem(plan, emulations))
-            fabric = self._make_fabric(own, dilation, json.dumps(list(attachments)))
-            present = OwnedLab(plan, dilation, fabric, part)
-            if described is not None:
-                present.links = LinkDesk(described, fabric, self._driver, part, emulations, dilation)
-            return present
-        except BaseException:
-            part.close()
-            raise
 
     def destroy(self, lab: str) -> Document:
         """Take a lab down, interrupting a run on it. A lab that is not there is down already."""

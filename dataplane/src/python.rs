@@ -185,6 +185,13 @@ impl RealFabric {
         Ok(RealFabric { runner })
     }
 
+    fn replace(&self, py: Python<'_>, plan: &str, attachments: &str) -> PyResult<()> {
+        let attachments: Vec<Attachment> = serde_json::from_str(attachments).map_err(PlanError::from)?;
+        let emulation = Emulation::new(plan)?;
+        py.detach(|| self.runner.call(move |clock| clock.replace(emulation, &attachments)))??;
+        Ok(())
+    }
+
     fn load(&self, py: Python<'_>, workload: String) -> PyResult<()> {
         py.detach(|| self.runner.call(move |clock| clock.load(&workload)))??;
         Ok(())

@@ -1,10 +1,12 @@
-"""testbed deploy: a lab that stays up."""
+"""testbed deploy and redeploy: a lab that stays up."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from testbed.commands.common import (
     DilationOption,
@@ -15,12 +17,17 @@ from testbed.commands.common import (
     SeedOption,
     SetOption,
     TopologyOption,
+    console,
     print_json,
     read_dilation,
     read_trial,
     real_clock_settings,
     target,
 )
+
+_SIGNS = {"add": "+", "remove": "-", "change": "~"}
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
 
 
 def deploy(
@@ -31,15 +38,49 @@ def deploy(
     driver: DriverOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    dry_run: DryRunOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Bring a lab up under the real clock, and leave it up; the same lab again changes nothing."""
+    """Bring a lab up under the real clock, and leave it up; one that is up is changed where it differs, and only there."""
+    from testbed import controller
+
+    trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
+    if dry_run:
+        answer = asyncio.run(controller.plan_deploy(target(context), trial))
+        _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
+        return
+    factor = read_dilation(dilation, trial)
+    answer = asyncio.run(controller.deploy(target(context), trial, factor))
+    done = "is up" if answer["changed"] else "was up already"
+    _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
+
+
+def redeploy(
+    context: typer.Context,
+    topology: TopologyOption = None,
+    dilation: DilationOption = None,
+    emulation: EmulationOption = None,
+    driver: DriverOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Take a lab down, if it is up, and bring it up anew."""
     from testbed import controller
 
     trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
     factor = read_dilation(dilation, trial)
-    answer = asyncio.run(controller.deploy(target(context), trial, factor))
+    answer = asyncio.run(controller.redeploy(target(context), trial, factor))
+    _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
+
+
+def _tell(answer: dict[str, Any], format_: Format, done: str) -> None:
     if format_ is Format.json:
-        print_json({**answer, "dilation": factor})
-    else:
-        print(f"lab {answer['lab']} {'is up' if answer['changed'] else 'was up already'}, dilation {factor}")
+        print_json(answer)
+        return
+    if rows := answer.get("changes"):
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for row in rows:
+            table.add_row(_SIGNS[row["action"]], row["kind"], row["name"], ", ".join(row["settings"]))
+        console().print(table)
+    print(f"lab {answer['lab']} {done}")

@@ -12,12 +12,13 @@ Plan = Mapping[str, Any]
 
 
 class Attachment(TypedDict):
-    """Where the data plane finds a port: an interface inside a namespace."""
+    """Where the data plane finds a port: an interface inside a namespace; `fresh`, if it was not there before."""
 
     node: str
     port: str
     netns: str
     interface: str
+    fresh: bool
 
 
 class Driver(Protocol):
@@ -26,8 +27,8 @@ class Driver(Protocol):
     def deploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
         """Build the lab of a plan; a lab that already is as planned stays as it is."""
 
-    def redeploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
-        """Destroy the plan's lab, whatever state it is in, and build it anew."""
+    def reconcile(self, plan: Plan, before: Plan | None, dilation: int = 1) -> list[Attachment]:
+        """Make a lab that stands, whose plan was `before` if that is known, that of a plan; touch only what differs."""
 
     def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:
         """Remove a lab and the processes inside it, but for the process ids in `spare`. Returns its nodes."""

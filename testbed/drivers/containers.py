@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,12 +53,12 @@ class Engine:
                 found = list(pool.map(lambda node: _start(client, lab, node), nodes))
         return [(node.name, process) for node, process in zip(nodes, found, strict=True)]
 
-    def remove(self, lab: str | None) -> dict[str, list[str]]:
-        """Remove the containers of a lab, or of all labs, running or not; return the nodes of each."""
-        if not self.is_present():
+    def remove(self, lab: str | None, nodes: Collection[str] | None = None) -> dict[str, list[str]]:
+        """Remove the containers of a lab, or of all labs, running or not, or those of some nodes; return the nodes of each."""
+        if not self.is_present() or nodes == set():
             return {}
         with connected() as client:
-            containers = _ours(client, lab)
+            containers = [each for each in _ours(client, lab) if nodes is None or each.labels[NODE_LABEL] in nodes]
             with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
                 list(pool.map(_remove, containers))
         return _by_lab(containers)
@@ -74,6 +74,20 @@ class Engine:
                 state = (container.status, str(container.attrs["Config"]["Image"]))
                 found.setdefault(labels[LAB_LABEL], {})[labels[NODE_LABEL]] = state
         return found
+
+    def introduce(self, lab: str, hosts: Mapping[str, Mapping[str, str]]) -> None:
+        """Add to the hosts file of each container of a lab the names that it lacks. `hosts`: addresses by name, by node.
+
+        The file is the engine's own, outside of the container.
+        """
+        with connected() as client:
+            for container in _ours(client, lab):
+                wanted = hosts.get(container.labels[NODE_LABEL], {})
+                path = Path(str(container.attrs.get("HostsPath", "")))
+                if wanted and path.is_file():
+                    known = {name for line in path.read_text().splitlines() for name in line.split()[1:]}
+                    with path.open("a") as file:
+                        file.writelines(f"{ip}\t{name}\n" for name, ip in wanted.items() if name not in known)
 
 
 def container_name(lab: str, node: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from testbed import kernel
 from testbed.drivers.containers import Engine, exec_command
-from testbed.drivers.layout import Layout
+from testbed.drivers.layout import Contained, Layout
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError
 from testbed.inside import popen
@@ -58,8 +58,24 @@ class DockerDriver(NetnsDriver):
             return
         kernel.adopt_namespaces(layout.lab, self._engine.create(layout.lab, layout.nodes), made)
 
-    def _vacate(self, lab: str | None) -> None:
-        self._engine.remove(lab)
+    def _vacate(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
+        self._engine.remove(lab, nodes)
+
+    def _unfit(self, layout: Layout, past: Layout | None, nodes: set[str]) -> set[str]:
+        found = super()._unfit(layout, past, nodes)
+        before = {node.name: node.container for node in past.nodes} if past else {}
+        states = self._engine.states(layout.lab).get(layout.lab, {})
+        for node in layout.nodes:
+            wanted = node.container
+            fits = states.get(node.name) == (None if wanted is None else (_RUNNING, wanted.image))
+            same = node.name not in before or _limits(before[node.name]) == _limits(wanted)
+            if node.name in nodes and not (fits and same):
+                found.add(node.name)
+        return found
+
+    def _introduce(self, layout: Layout) -> None:
+        if any(node.container is not None for node in layout.nodes):
+            self._engine.introduce(layout.lab, {n.name: n.container.hosts for n in layout.nodes if n.container})
 
     def _is_inhabited(self, layout: Layout) -> bool:
         planned = {node.name: (_RUNNING, node.container.image) for node in layout.nodes if node.container is not None}
@@ -78,3 +94,7 @@ class DockerDriver(NetnsDriver):
             return popen(exec_command(node.lab, node.node, argv, not captured and sys.stdin.isatty()), captured)
         except FileNotFoundError:
             raise HostError("no docker command on this machine: install Debian's docker.io") from None
+
+
+def _limits(container: Contained | None) -> tuple[int, int] | None:
+    return None if container is None else (container.cpu_millis, container.memory_bytes)

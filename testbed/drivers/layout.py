@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,14 +125,30 @@ def _interface(
     return interface
 
 
-def attachments(layout: Layout) -> list[Attachment]:
-    """Return where the data plane finds the ports."""
+def keep_indices(layout: Layout, found: Mapping[str, Mapping[str, int]]) -> None:
+    """Give interfaces the indices that those of their name have already, by node; new ones get others.
+
+    An index follows from a port's place among those of its node, which another plan may change.
+    """
+    for node in layout.nodes:
+        there = found.get(node.name, {})
+        free = (index for index in itertools.count(FIRST_INDEX) if index not in there.values())
+        before = [interface.index for interface in node.interfaces]
+        for interface in node.interfaces:
+            interface.index = there[interface.name] if interface.name in there else next(free)
+        renamed = dict(zip(before, (interface.index for interface in node.interfaces), strict=True))
+        node.neighbours = [(renamed[index], address, mac) for index, address, mac in node.neighbours]
+
+
+def attachments(layout: Layout, fresh: Collection[tuple[str, str]] = ()) -> list[Attachment]:
+    """Return where the data plane finds the ports. `fresh`: (node, interface) of those that were made anew."""
     return [
         Attachment(
             node=node.name,
             port=interface.name,
             netns=kernel.namespace_path(layout.lab, node.name),
             interface=interface.name,
+            fresh=(node.name, interface.name) in fresh,
         )
         for node in layout.nodes
         for interface in node.interfaces

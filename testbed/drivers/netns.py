@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import subprocess
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,21 +18,17 @@ from functools import cache
 from typing import Any
 
 from testbed import emulation, inside, kernel, netem, netlink, qdisc
-from testbed.drivers import Attachment, Plan, links
-from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, attachments, layout_of
+from testbed.drivers import Attachment, Plan, building, links
+from testbed.drivers.alteration import Fresh, alter, read_indices
+from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, attachments, keep_indices, layout_of
 from testbed.emulation import Emulation
 from testbed.errors import DriverError
 from testbed.kernel import Namespace
 from testbed.netem import Netem
-from testbed.netlink import Endpoint, Message, Netlink
-from testbed.offloads import disable_offloads
-from testbed.qdisc import Qdisc
+from testbed.netlink import Netlink
 
 _LAB_STANDS = netlink.set_link(netlink.LOOPBACK_INDEX, up=True)
 _LAB_FALLS = netlink.set_link(netlink.LOOPBACK_INDEX, up=False)
-_ETHERNET_HEADER_BYTES = 14
-_CARRIER_TIMEOUT_NS = 10_000_000_000
-_CARRIER_POLL_S = 0.001
 
 
 class NetnsDriver:
@@ -59,10 +54,22 @@ class NetnsDriver:
                 self._build(layout, dilation)
         return attachments(layout)
 
-    def redeploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
-        """Destroy the plan's lab, whatever state it is in, and build it anew."""
-        self.destroy(str(plan["lab"]))
-        return self.deploy(plan, dilation)
+    def reconcile(self, plan: Plan, before: Plan | None, dilation: int = 1) -> list[Attachment]:
+        """Make a lab that stands that of a plan, and return where its ports are; touch only what differs.
+
+        `before` is the plan that it was built by, if that is known. A lab that does not stand is built. Raises as `deploy`
+        does; on an error a lab that was being changed is left as it is then, for another try or for `destroy`.
+        """
+        kernel.require_privileges("deploy")
+        layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
+        past = None if before is None else layout_of(before, {})
+        with _system_errors("deploy"), kernel.exclusive():
+            existing = kernel.open_namespaces(layout.lab)
+            if not existing or not all(map(_is_finished, existing)):
+                self._remove(layout.lab, existing, ())
+                self._build(layout, dilation)
+                return attachments(layout)
+            return attachments(layout, self._alter(layout, past, existing, dilation))
 
     def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:
         """End the processes inside a lab and remove its namespaces, and with them every link. Returns its nodes.
@@ -151,7 +158,7 @@ class NetnsDriver:
         """
         with _system_errors("shape"), self._endpoint(lab, f"{node}:{port}") as (control, index):
             mtu_bytes = netlink.read_link(control, index).mtu_bytes
-            shaper = qdisc.htb(rate_bps, mtu_bytes + _ETHERNET_HEADER_BYTES) if rate_bps else None
+            shaper = qdisc.htb(rate_bps, mtu_bytes + building.ETHERNET_HEADER_BYTES) if rate_bps else None
             delay = links.configured(control, index)
             if delay is None:
                 qdisc.set_qdisc(control, index, shaper)
@@ -193,8 +200,15 @@ class NetnsDriver:
         """Make the namespaces of a lab and append each to `made`."""
         kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made)
 
-    def _vacate(self, lab: str | None) -> None:
-        """Remove what of a lab's nodes, or all labs', is not a namespace."""
+    def _vacate(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
+        """Remove what of these nodes, or of all of a lab or of every lab, is not a namespace."""
+
+    def _unfit(self, layout: Layout, past: Layout | None, nodes: set[str]) -> set[str]:
+        """Return which of the nodes that are there cannot be those of a layout, and have to go."""
+        return nodes - {node.name for node in layout.nodes}
+
+    def _introduce(self, layout: Layout) -> None:
+        """Tell nodes that were there before the names of all hosts, where they do not learn them otherwise."""
 
     def _is_inhabited(self, layout: Layout) -> bool:
         """Tell whether that is there and as planned."""
@@ -222,11 +236,11 @@ class NetnsDriver:
             if not existing:
                 self._vacate(layout.lab)  # of containers a killed process may have left some without a namespace
                 return False
-            loopbacks = [netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX) for namespace in existing]
-            if all(loopback.flags & netlink.IFF_UP for loopback in loopbacks) and self._is_inhabited(layout):
+            if all(map(_is_finished, existing)) and self._is_inhabited(layout):
+                keep_indices(layout, read_indices(existing))
                 _compare(layout, existing)
                 for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
-                    _set_anew(namespace, node, dilation)
+                    building.set_anew(namespace, node, dilation)
                 return True
         self._remove(layout.lab, kernel.open_namespaces(layout.lab), ())
         return False
@@ -246,18 +260,35 @@ class NetnsDriver:
         kernel.remove_namespaces(namespaces)
         kernel.remove_leftovers()
 
+    def _alter(self, layout: Layout, past: Layout | None, existing: list[Namespace], dilation: int) -> Fresh:
+        """Change a lab whose namespaces these are, and close them; return what was made anew."""
+        unfit = self._unfit(layout, past, {namespace.node for namespace in existing})
+        going = [namespace for namespace in existing if namespace.node in unfit]
+        staying = [namespace for namespace in existing if namespace.node not in unfit]
+        made: list[Namespace] = []
+        try:
+            self._vacate(layout.lab, unfit)
+            if going:
+                kernel.end_processes(going)
+                kernel.remove_namespaces(going)
+            fresh = alter(layout, staying, self._settle, made, dilation)
+            self._introduce(layout)
+            for namespace in made:
+                namespace.netlink.apply([_LAB_STANDS])
+            return fresh
+        finally:
+            for namespace in [*staying, *made]:
+                namespace.close()
+
     def _build(self, layout: Layout, dilation: int) -> None:
         made: list[Namespace] = []
         try:
             self._settle(layout, made)
-            with kernel.in_thread(_scratch) as control:
-                control.apply([_veth(layout, made, a, b) for a, b in layout.links])
+            namespaces = {namespace.node: namespace for namespace in made}
+            building.create_links(layout, namespaces, layout.links)
             for namespace, node in zip(made, layout.nodes, strict=True):
-                for interface in node.interfaces:
-                    disable_offloads(namespace.netlink.fileno(), interface.name)
-                namespace.netlink.apply([*_configuration(layout, node), *_disciplining(node, dilation)])
-                links.verify(namespace.netlink, _netems(node), node.name)
-            _await_links(layout, made)
+                building.configure(layout, node, namespace, node.interfaces, dilation)
+            building.await_links(layout.nodes, namespaces)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
         except BaseException:
@@ -287,6 +318,11 @@ def _opened(lab: str | None) -> Iterator[list[Namespace]]:
         yield namespaces
 
 
+def _is_finished(namespace: Namespace) -> bool:
+    """Tell whether a namespace is not what a killed process left of one."""
+    return bool(netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX).flags & netlink.IFF_UP)
+
+
 def _by_lab(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:
     labs: defaultdict[str, list[str]] = defaultdict(list)
     for namespace in namespaces:
@@ -304,76 +340,6 @@ def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
     }
 
 
-def _scratch() -> Netlink:
-    """Open a socket in a namespace that holds nothing and ends with it.
-
-    Kernels before 6.7 or so look for a new link's index in the namespace of the socket that asks, too.
-    """
-    kernel.unshare_network()
-    return Netlink()
-
-
-def _await_links(layout: Layout, made: list[Namespace]) -> None:
-    """Wait until every interface sends. The kernel notices its peer some time later, and drops until then."""
-    deadline_ns = time.monotonic_ns() + _CARRIER_TIMEOUT_NS
-    for namespace, node in zip(made, layout.nodes, strict=True):
-        for interface in node.interfaces:
-            while not netlink.read_link(namespace.netlink, interface.index).operational:
-                if time.monotonic_ns() > deadline_ns:
-                    raise DriverError(f"wait for link {node.name}:{interface.name}", errno.ETIMEDOUT)
-                time.sleep(_CARRIER_POLL_S)
-
-
-def _veth(layout: Layout, made: list[Namespace], a: tuple[int, Interface], b: tuple[int, Interface]) -> Message:
-    ends = [Endpoint(made[number].fd, end.index, end.name, end.mac) for number, end in (a, b)]
-    names = [f"{layout.nodes[number].name}:{end.name}" for number, end in (a, b)]
-    return netlink.create_veth(ends[0], ends[1], a[1].mtu_bytes, f"create link {names[0]} - {names[1]}")
-
-
-def _configuration(layout: Layout, node: Node) -> Iterator[Message]:
-    for interface in node.interfaces:
-        yield netlink.set_link(interface.index, up=True, alias=interface.alias, arp=False)
-        if interface.address is not None:
-            yield netlink.add_address(interface.index, interface.address, layout.prefix_length)
-    for index, address, mac in node.neighbours:
-        yield netlink.add_neighbour(index, address, mac)
-
-
-def _disciplines(node: Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
-    """Yield the queueing discipline of each interface that has one.
-
-    It limits a host's kernel to the port's nominal rate, in wall time, and imposes the link where that is netem's.
-    """
-    for interface in node.interfaces:
-        shaper = None
-        if interface.rate_bps:
-            rate_bps = max(interface.rate_bps // dilation, qdisc.MINIMUM_RATE_BPS)
-            shaper = qdisc.htb(rate_bps, interface.mtu_bytes + _ETHERNET_HEADER_BYTES)
-        if interface.netem is not None:
-            yield interface.index, netem.qdisc(interface.netem, shaper)
-        elif shaper is not None:
-            yield interface.index, shaper
-
-
-def _disciplining(node: Node, dilation: int) -> Iterator[Message]:
-    for index, discipline in _disciplines(node, dilation):
-        yield from qdisc.new_qdisc(index, discipline)
-
-
-def _set_anew(namespace: Namespace, node: Node, dilation: int) -> None:
-    """Give the interfaces of a node that stands their queueing disciplines; take away a netem that is not planned."""
-    wanted = dict(_disciplines(node, dilation))
-    for index in netem.read(namespace.netlink).keys() - wanted.keys():
-        qdisc.set_qdisc(namespace.netlink, index, None)
-    for index, discipline in wanted.items():
-        qdisc.set_qdisc(namespace.netlink, index, discipline)
-    links.verify(namespace.netlink, _netems(node), node.name)
-
-
-def _netems(node: Node) -> dict[int, Netem]:
-    return {interface.index: interface.netem for interface in node.interfaces if interface.netem is not None}
-
-
 @cache
 def _has_netem() -> bool:
     return netem.probe()
@@ -388,7 +354,7 @@ def _compare(layout: Layout, existing: list[Namespace]) -> None:
     """Raise DriverError (EEXIST) naming the first difference between a lab and its plan."""
     difference = _difference(layout, existing)
     if difference:
-        detail = f"the lab exists and differs from its plan ({difference}); destroy it first, or redeploy"
+        detail = f"the lab exists and differs from its plan ({difference}); deploy it, or destroy it first"
         raise DriverError(f"deploy lab {layout.lab}", errno.EEXIST, detail)
 
 

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ class Machine:
         assert self.state_files() == []
         assert self.agents() == []
         assert root_links() == links
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Ask again and again until it is so; give up after 60 s."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def root_links() -> list[str]:

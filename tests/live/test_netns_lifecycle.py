@@ -64,8 +64,6 @@ def test_deploying_twice_changes_nothing() -> None:
     assert identities() == before
     with inside("live", "h0", netlink.Netlink) as control:
         assert qdisc.read_shaped_rate(control, 101) == 200_000_000
-    assert driver.redeploy(plan) == first
-    assert identities() != before
 
 
 @isolated

@@ -257,7 +257,7 @@ impl TxBatch {
 
     /// Send what is queued until all is gone or buffer space runs out.
     ///
-    /// Fails if the socket itself is unusable (the interface was removed); the frames then stay queued.
+    /// Fails if the socket itself is unusable; the frames then stay queued.
     pub fn flush(&mut self, socket: &PacketSocket) -> Result<TxOutcome, IoError> {
         let mut outcome = TxOutcome::default();
         // The kernel ended the last send at a frame that it would not take, and did not say why.
@@ -281,7 +281,8 @@ impl TxBatch {
                         self.turned_away += 1 + u64::from(cut_short);
                         break;
                     }
-                    Some(libc::EMSGSIZE | libc::EINVAL | libc::ENETDOWN) => {
+                    // The last two say that the interface is gone, perhaps for good.
+                    Some(libc::EMSGSIZE | libc::EINVAL | libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
                         outcome.refused += 1;
                         cut_short = false;
                         self.advance(1);

@@ -84,6 +84,14 @@ impl Poller {
         self.control(libc::EPOLL_CTL_MOD, socket.raw_fd(), interest, token.into(), socket.subject())
     }
 
+    /// Watch `socket` under `token`, whether or not it is watched already under another.
+    pub fn watch(&self, socket: &PacketSocket, token: u32, writable: bool) -> Result<(), IoError> {
+        match self.set_writable(socket, token, writable) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => self.add(socket, token),
+            result => result,
+        }
+    }
+
     /// Stop watching `socket`.
     pub fn remove(&self, socket: &PacketSocket) -> Result<(), IoError> {
         self.control(libc::EPOLL_CTL_DEL, socket.raw_fd(), 0, 0, socket.subject())

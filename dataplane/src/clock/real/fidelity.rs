@@ -32,8 +32,8 @@ impl RealClock {
         let nodes = &self.emulation.plan.nodes;
         let busy = self.sockets.iter().filter(|attached| attached.tx.turned_away() > 0);
         busy.map(|attached| {
-            let node = &nodes[attached.node];
-            let port = &node.ports()[usize::from(attached.port)].name;
+            let node = &nodes[attached.place.node];
+            let port = &node.ports()[usize::from(attached.place.port)].name;
             (format!("{}:{port}", node.name()), attached.tx.turned_away())
         })
         .collect()

@@ -10,53 +10,37 @@
 
 mod fidelity;
 mod pace;
+mod replace;
+mod wiring;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::Deserialize;
-
 use self::pace::Pace;
+pub use self::wiring::Attachment;
+use self::wiring::{Attached, NONE};
 use super::lateness::Histogram;
 use super::probe::Probe;
 use crate::build::{Emulation, Progress};
 use crate::codec::Reader;
 use crate::fabric::Step;
 use crate::frame::{Buffer, Frame, Station};
-use crate::io::{
-    close_all, set_timer_slack_ns, Filter, IoError, Options, PacketSocket, Poller, RxBatch, TxBatch, Waker,
-    BATCH_FRAMES,
-};
-use crate::plan::{Medium, PlanError, StationKind};
+use crate::io::{close_all, set_timer_slack_ns, IoError, Poller, RxBatch, Waker, BATCH_FRAMES};
+use crate::plan::PlanError;
 use crate::units::Time;
 
 /// Events dealt with before the sockets are looked at again, however many are due.
 const EVENTS_A_TURN: usize = 256;
 /// Steps of nominal time before the sockets are looked at again while nothing is under way: enough to fill a batch.
 const STEPS_A_TURN: usize = BATCH_FRAMES;
-/// The frame whose serialisation at the fastest link is the longest step of nominal time.
-const STEP_FRAME_BYTES: u64 = 4200;
 /// Closer than this to the next event the loop spins, since sleeps end late.
 const SPIN_NS: u64 = 60_000;
 /// The longest sleep: commands wake the loop anyway.
 const NAP_NS: u64 = 100_000_000;
-/// Frames that may wait for room in a socket.
-const TX_QUEUE_FRAMES: usize = 1024;
 /// How long what waits has to stand still before it can be a deadlock: the kernel may impose a link's delay, which is then not
 /// known here. This is 4,000 km of fibre.
 const PATIENCE: Time = Time::from_ns(20_000_000);
 /// How long a finished workload may wait for its last frames to come out of the kernel, in wall nanoseconds.
 const GRACE_NS: u64 = 1_000_000_000;
-const NONE: u32 = u32::MAX;
-
-/// Where a port of the plan meets the system.
-#[derive(Debug, Deserialize)]
-pub struct Attachment {
-    pub node: String,
-    pub port: String,
-    pub netns: PathBuf,
-    pub interface: String,
-}
 
 /// Why a real clock could not be set up or go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,21 +49,6 @@ pub enum RealError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Io(#[from] IoError),
-}
-
-/// A port's socket.
-struct Attached {
-    socket: PacketSocket,
-    tx: TxBatch,
-    node: usize,
-    port: u16,
-    reader: Reader,
-    /// The link leads to a host: frames that come in here enter the fabric.
-    from_host: bool,
-    /// Listed in `RealClock::dirty`.
-    dirty: bool,
-    /// Room to send is being waited for.
-    blocked: bool,
 }
 
 /// An emulation on real interfaces, one loop in one thread.
@@ -105,6 +74,8 @@ pub struct RealClock {
     busy_ns: u64,
     complete_since: Option<Instant>,
     started: bool,
+    /// What hosts' kernels send is left in their sockets, so that the fabric comes to rest.
+    draining: bool,
 }
 
 impl RealClock {
@@ -112,30 +83,15 @@ impl RealClock {
     pub fn new(emulation: Emulation, dilation: u64, attachments: &[Attachment]) -> Result<RealClock, RealError> {
         let poller = Poller::new()?;
         let mut sockets = Vec::new();
-        let mut by_port = std::collections::HashMap::new();
         for attachment in attachments {
-            let attached = attach(&emulation, attachment)?;
+            let attached = wiring::attach(&emulation, attachment)?;
             poller.add(&attached.socket, sockets.len() as u32)?;
-            by_port.insert((attached.node, attached.port), sockets.len() as u32);
             sockets.push(attached);
         }
-        let ends = emulation.plan.links.iter().flat_map(|link| [(link, link.a), (link, link.b)]);
-        let sender = |(link, from): (&crate::plan::LinkPlan, (usize, u16))| match link.medium {
-            Medium::Memory => Ok(NONE),
-            Medium::Veth => by_port.get(&from).copied().ok_or_else(|| {
-                PlanError::Invalid(format!(
-                    "{}: port {} has no attachment",
-                    emulation.plan.nodes[from.0].name(),
-                    from.1
-                ))
-            }),
-        };
-        let senders = ends.map(sender).collect::<Result<Vec<_>, _>>()?;
-        let rates = emulation.fabric.nodes().flat_map(|node| node.ports()).map(|port| port.rate());
-        let step = rates.map(|rate| rate.serialisation(STEP_FRAME_BYTES)).min().unwrap_or(Time::NEVER);
-        let kernel = emulation.plan.stations.iter().map(|station| station.kind == StationKind::Kernel);
+        let senders = wiring::senders(&emulation, &sockets)?;
+        let step = wiring::longest_step(&emulation);
         Ok(RealClock {
-            kernel_stations: kernel.collect(),
+            kernel_stations: wiring::kernel_stations(&emulation),
             emulation,
             pace: Pace::new(dilation, step),
             sockets,
@@ -150,6 +106,7 @@ impl RealClock {
             busy_ns: 0,
             complete_since: None,
             started: false,
+            draining: false,
         })
     }
 
@@ -239,7 +196,8 @@ impl RealClock {
             if socket.writable {
                 self.mark_dirty(socket.token);
             }
-            if socket.readable {
+            let enters = self.sockets[socket.token as usize].place.from_host;
+            if socket.readable && !(self.draining && enters) {
                 work += self.receive(socket.token as usize)?;
             }
         }
@@ -269,7 +227,7 @@ impl RealClock {
 
     /// A frame that a host's kernel put on the link which leaves by a NIC's socket.
     fn is_of_kernel(&self, socket: u32, frame: &Frame) -> bool {
-        self.sockets[socket as usize].reader == Reader::Nic && enters(frame, &self.kernel_stations)
+        self.sockets[socket as usize].place.reader == Reader::Nic && enters(frame, &self.kernel_stations)
     }
 
     /// Hand a frame to the kernel: it is due now at the far end of its link.
@@ -291,7 +249,7 @@ impl RealClock {
             self.emulation.fabric.direction_mut(direction as usize).and_then(|direction| direction.take_sample(due));
         let probe = &mut self.probes[direction as usize];
         let codec = &self.emulation.codec;
-        let (node, port) = (attached.node, attached.port);
+        let (node, port) = (attached.place.node, attached.place.port);
         let mut sound = true;
         let queued = attached.tx.push_with(|out| {
             sound = codec.encode_from(node, port, &mut frame, out).is_ok();
@@ -331,22 +289,23 @@ impl RealClock {
         let fabric = &mut self.emulation.fabric;
         fabric.advance_to(self.pace.at().min(fabric.next_event()));
         let attached = &self.sockets[index];
-        let mut probe = fabric.entering(attached.node, attached.port).map(|direction| &mut self.probes[direction]);
+        let mut probe =
+            fabric.entering(attached.place.node, attached.place.port).map(|direction| &mut self.probes[direction]);
         let mut count = 0;
         for bytes in self.rx.recv(&attached.socket)? {
             count += 1;
             if let Some(probe) = &mut probe {
                 probe.received(bytes, self.pace.at());
             }
-            let frame = self.emulation.codec.decode_into(bytes, attached.reader, &mut self.spare);
+            let frame = self.emulation.codec.decode_into(bytes, attached.place.reader, &mut self.spare);
             let entered = frame.as_ref().is_some_and(|frame| enters(frame, &self.kernel_stations));
             match frame {
-                Some(frame) if attached.from_host && entered => {
-                    fabric.inject(attached.node, attached.port, frame);
+                Some(frame) if attached.place.from_host && entered => {
+                    fabric.inject(attached.place.node, attached.place.port, frame);
                     continue;
                 }
-                Some(frame) => fabric.receive_at(attached.node, attached.port, frame),
-                None if attached.from_host => continue,
+                Some(frame) => fabric.receive_at(attached.place.node, attached.place.port, frame),
+                None if attached.place.from_host => continue,
                 None => {}
             }
             self.under_way = self.under_way.saturating_sub(1);
@@ -364,37 +323,6 @@ impl RealClock {
 fn enters(frame: &Frame, kernel_stations: &[bool]) -> bool {
     let from_nic = frame.src != Station::UNKNOWN && !kernel_stations.get(frame.src.0 as usize).copied().unwrap_or(true);
     !from_nic && !frame.is_control()
-}
-
-fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached, RealError> {
-    let plan = &emulation.plan;
-    let unknown = || PlanError::Invalid(format!("attachment {}:{}: no such port", attachment.node, attachment.port));
-    let node = plan.nodes.iter().position(|node| node.name() == attachment.node).ok_or_else(unknown)?;
-    let ports = plan.nodes[node].ports();
-    let port = ports.iter().position(|port| port.name == attachment.port).ok_or_else(unknown)? as u16;
-    let peer = plan.links.iter().find_map(|link| match (node, port) {
-        end if end == link.a => Some(link.b.0),
-        end if end == link.b => Some(link.a.0),
-        _ => None,
-    });
-    let (reader, filter, priority) = match &plan.nodes[node] {
-        crate::plan::NodePlan::Switch(_) => (Reader::Switch, Filter::All, 0),
-        crate::plan::NodePlan::Host(host) => {
-            let mac = emulation.codec.mac(Station(host.station)).ok_or_else(unknown)?;
-            (Reader::Nic, Filter::Station(mac), crate::io::UNSHAPED_PRIORITY)
-        }
-    };
-    let options = Options { filter, priority, ..Options::default() };
-    Ok(Attached {
-        socket: PacketSocket::open(&attachment.netns, &attachment.interface, options)?,
-        tx: TxBatch::new(TX_QUEUE_FRAMES),
-        node,
-        port,
-        reader,
-        from_host: peer.is_some_and(|peer| emulation.fabric.node(peer).is_host()),
-        dirty: false,
-        blocked: false,
-    })
 }
 
 /// Make the calling thread fit to run a real clock.

@@ -49,6 +49,10 @@ impl Pace {
         (self.at + self.step).min(self.halt)
     }
 
+    pub fn set_step(&mut self, step: Time) {
+        self.step = step;
+    }
+
     /// Rest at `halt`, or here if that is over; `Time::NEVER` goes on.
     pub fn rest_at(&mut self, halt: Time) {
         self.halt = halt.max(self.at);

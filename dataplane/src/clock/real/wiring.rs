@@ -1,0 +1,130 @@
+//! Where the ports of a plan meet the system: sockets, and by which of them each direction's frames leave.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::RealError;
+use crate::build::Emulation;
+use crate::codec::Reader;
+use crate::frame::Station;
+use crate::io::{Filter, Options, PacketSocket, TxBatch, UNSHAPED_PRIORITY};
+use crate::plan::{Medium, NodePlan, PlanError, StationKind};
+use crate::units::Time;
+
+/// The frame whose serialisation at the fastest link is the longest step of nominal time.
+const STEP_FRAME_BYTES: u64 = 4200;
+/// Frames that may wait for room in a socket.
+const TX_QUEUE_FRAMES: usize = 1024;
+/// No socket: what a direction over a memory link leaves by.
+pub const NONE: u32 = u32::MAX;
+
+/// Where a port of the plan meets the system. `fresh`: the interface was made anew, so that no older socket leads to it.
+#[derive(Debug, Deserialize)]
+pub struct Attachment {
+    pub node: String,
+    pub port: String,
+    pub netns: PathBuf,
+    pub interface: String,
+    #[serde(default)]
+    pub fresh: bool,
+}
+
+/// A port's socket.
+pub struct Attached {
+    pub socket: PacketSocket,
+    pub tx: TxBatch,
+    pub place: Place,
+    /// Listed in `RealClock::dirty`.
+    pub dirty: bool,
+    /// Room to send is being waited for.
+    pub blocked: bool,
+    interface: (PathBuf, String),
+    filter: Filter,
+}
+
+/// Which port of the plan a socket serves, and how.
+#[derive(Copy, Clone)]
+pub struct Place {
+    pub node: usize,
+    pub port: u16,
+    pub reader: Reader,
+    /// The link leads to a host: frames that come in here enter the fabric.
+    pub from_host: bool,
+}
+
+impl Attached {
+    /// Whether this socket hears, at the interface of `attachment`, what one made for it would.
+    pub fn serves(&self, attachment: &Attachment, filter: Filter) -> bool {
+        !attachment.fresh
+            && (&self.interface.0, &self.interface.1) == (&attachment.netns, &attachment.interface)
+            && self.filter == filter
+    }
+}
+
+/// Open the socket of a port.
+pub fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached, RealError> {
+    let (place, filter) = find(emulation, attachment)?;
+    let priority = if place.reader == Reader::Nic { UNSHAPED_PRIORITY } else { 0 };
+    let options = Options { filter, priority, ..Options::default() };
+    Ok(Attached {
+        socket: PacketSocket::open(&attachment.netns, &attachment.interface, options)?,
+        tx: TxBatch::new(TX_QUEUE_FRAMES),
+        place,
+        dirty: false,
+        blocked: false,
+        interface: (attachment.netns.clone(), attachment.interface.clone()),
+        filter,
+    })
+}
+
+/// Find the port of the plan that an attachment names, and what its socket has to hear.
+pub fn find(emulation: &Emulation, attachment: &Attachment) -> Result<(Place, Filter), RealError> {
+    let plan = &emulation.plan;
+    let unknown = || PlanError::Invalid(format!("attachment {}:{}: no such port", attachment.node, attachment.port));
+    let node = plan.nodes.iter().position(|node| node.name() == attachment.node).ok_or_else(unknown)?;
+    let ports = plan.nodes[node].ports();
+    let port = ports.iter().position(|port| port.name == attachment.port).ok_or_else(unknown)? as u16;
+    let peer = plan.links.iter().find_map(|link| match (node, port) {
+        end if end == link.a => Some(link.b.0),
+        end if end == link.b => Some(link.a.0),
+        _ => None,
+    });
+    let (reader, filter) = match &plan.nodes[node] {
+        NodePlan::Switch(_) => (Reader::Switch, Filter::All),
+        NodePlan::Host(host) => {
+            let mac = emulation.codec.mac(Station(host.station)).ok_or_else(unknown)?;
+            (Reader::Nic, Filter::Station(mac))
+        }
+    };
+    let from_host = peer.is_some_and(|peer| emulation.fabric.node(peer).is_host());
+    Ok((Place { node, port, reader, from_host }, filter))
+}
+
+/// The socket that the frames of each direction leave by, `NONE` for memory links.
+pub fn senders(emulation: &Emulation, sockets: &[Attached]) -> Result<Vec<u32>, PlanError> {
+    let plan = &emulation.plan;
+    let of = |(attached, token): (&Attached, u32)| ((attached.place.node, attached.place.port), token);
+    let by_port: HashMap<_, _> = sockets.iter().zip(0..).map(of).collect();
+    let ends = plan.links.iter().flat_map(|link| [(link.medium, link.a), (link.medium, link.b)]);
+    let sender = |(medium, from): (Medium, (usize, u16))| match medium {
+        Medium::Memory => Ok(NONE),
+        Medium::Veth => by_port.get(&from).copied().ok_or_else(|| {
+            let name = plan.nodes[from.0].name();
+            PlanError::Invalid(format!("{name}: port {} has no attachment", from.1))
+        }),
+    };
+    ends.map(sender).collect()
+}
+
+/// Which stations are hosts' kernels.
+pub fn kernel_stations(emulation: &Emulation) -> Vec<bool> {
+    emulation.plan.stations.iter().map(|station| station.kind == StationKind::Kernel).collect()
+}
+
+/// What nominal time may advance by between two looks: one frame time of the fastest link.
+pub fn longest_step(emulation: &Emulation) -> Time {
+    let rates = emulation.fabric.nodes().flat_map(|node| node.ports()).map(|port| port.rate());
+    rates.map(|rate| rate.serialisation(STEP_FRAME_BYTES)).min().unwrap_or(Time::NEVER)
+}

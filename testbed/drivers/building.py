@@ -1,0 +1,117 @@
+"""What is sent to the kernel for nodes of a layout: links, offloads, interfaces, addresses, neighbours, shaping, netem."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from testbed import kernel, netem, netlink, qdisc
+from testbed.drivers import links
+from testbed.drivers.layout import Interface, Layout, Node
+from testbed.errors import DriverError
+from testbed.kernel import Namespace
+from testbed.netem import Netem
+from testbed.netlink import Endpoint, Message, Netlink
+from testbed.offloads import disable_offloads
+from testbed.qdisc import Qdisc
+
+ETHERNET_HEADER_BYTES = 14
+_CARRIER_TIMEOUT_NS = 10_000_000_000
+_CARRIER_POLL_S = 0.001
+
+Pair = tuple[tuple[int, Interface], tuple[int, Interface]]
+
+
+def create_links(layout: Layout, namespaces: Mapping[str, Namespace], pairs: Sequence[Pair]) -> None:
+    """Make veth pairs, all in one send; their ends are down. `namespaces`: by node."""
+    with kernel.in_thread(_scratch) as control:
+        control.apply([_veth(layout, namespaces, a, b) for a, b in pairs])
+
+
+def configure(
+    layout: Layout, node: Node, namespace: Namespace, interfaces: Collection[Interface], dilation: int
+) -> None:
+    """Bring new interfaces of a node up, offloads off before, with addresses, neighbours, shaping and netem; verify netem."""
+    for interface in interfaces:
+        disable_offloads(namespace.netlink.fileno(), interface.name)
+    new = {interface.index for interface in interfaces}
+    messages = [*_configuration(layout, node, interfaces)]
+    for index, discipline in disciplines(node, dilation):
+        messages += qdisc.new_qdisc(index, discipline) if index in new else []
+    namespace.netlink.apply(messages)
+    links.verify(namespace.netlink, {i.index: i.netem for i in interfaces if i.netem is not None}, node.name)
+
+
+def _scratch() -> Netlink:
+    """Open a socket in a namespace that holds nothing and ends with it.
+
+    Kernels before 6.7 or so look for a new link's index in the namespace of the socket that asks, too.
+    """
+    kernel.unshare_network()
+    return Netlink()
+
+
+def await_links(nodes: Sequence[Node], namespaces: Mapping[str, Namespace]) -> None:
+    """Wait until every interface sends. The kernel notices its peer some time later, and drops until then."""
+    deadline_ns = time.monotonic_ns() + _CARRIER_TIMEOUT_NS
+    for node in nodes:
+        control = namespaces[node.name].netlink
+        for interface in node.interfaces:
+            while not netlink.read_link(control, interface.index).operational:
+                if time.monotonic_ns() > deadline_ns:
+                    raise DriverError(f"wait for link {node.name}:{interface.name}", errno.ETIMEDOUT)
+                time.sleep(_CARRIER_POLL_S)
+
+
+def _veth(
+    layout: Layout, namespaces: Mapping[str, Namespace], a: tuple[int, Interface], b: tuple[int, Interface]
+) -> Message:
+    nodes = [layout.nodes[number].name for number, _end in (a, b)]
+    first, second = (
+        Endpoint(namespaces[node].fd, end.index, end.name, end.mac)
+        for node, (_number, end) in zip(nodes, (a, b), strict=True)
+    )
+    purpose = f"create link {nodes[0]}:{a[1].name} - {nodes[1]}:{b[1].name}"
+    return netlink.create_veth(first, second, a[1].mtu_bytes, purpose)
+
+
+def _configuration(layout: Layout, node: Node, interfaces: Collection[Interface]) -> Iterator[Message]:
+    for interface in interfaces:
+        yield netlink.set_link(interface.index, up=True, alias=interface.alias, arp=False)
+        if interface.address is not None:
+            yield netlink.add_address(interface.index, interface.address, layout.prefix_length)
+    new = {interface.index for interface in interfaces}
+    for index, address, mac in node.neighbours:
+        if index in new:
+            yield netlink.add_neighbour(index, address, mac)
+
+
+def disciplines(node: Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
+    """Yield the queueing discipline of each interface that has one.
+
+    It limits a host's kernel to the port's nominal rate, in wall time, and imposes the link where that is netem's.
+    """
+    for interface in node.interfaces:
+        shaper = None
+        if interface.rate_bps:
+            rate_bps = max(interface.rate_bps // dilation, qdisc.MINIMUM_RATE_BPS)
+            shaper = qdisc.htb(rate_bps, interface.mtu_bytes + ETHERNET_HEADER_BYTES)
+        if interface.netem is not None:
+            yield interface.index, netem.qdisc(interface.netem, shaper)
+        elif shaper is not None:
+            yield interface.index, shaper
+
+
+def set_anew(namespace: Namespace, node: Node, dilation: int) -> None:
+    """Give the interfaces of a node that stands their queueing disciplines; take away a netem that is not planned."""
+    wanted = dict(disciplines(node, dilation))
+    for index in netem.read(namespace.netlink).keys() - wanted.keys():
+        qdisc.set_qdisc(namespace.netlink, index, None)
+    for index, discipline in wanted.items():
+        qdisc.set_qdisc(namespace.netlink, index, discipline)
+    links.verify(namespace.netlink, _netems(node), node.name)
+
+
+def _netems(node: Node) -> dict[int, Netem]:
+    return {interface.index: interface.netem for interface in node.interfaces if interface.netem is not None}
