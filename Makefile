@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 CRATE := dataplane/Cargo.toml
 FORMAT ?= table
 SEEDS ?= 300
+DRIVER ?=
 ARGS ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -33,8 +34,9 @@ help: ## List the targets
 
 setup: $(VENV)/.testbed ## Make .venv with testbed in it, and install Debian packages when root
 
-run: setup ## Run a lossless all-reduce between two data centres; ARGS="…" for testbed's options
-	@$(BIN)/testbed run all_reduce -t two-dc --clock auto -b 1M -e 16M -f 4 --set 'workload.ranks=[a1,b1,a2,b2]' $(ARGS)
+run: setup ## Run a lossless all-reduce between two data centres; DRIVER=docker for containers; ARGS="…" for testbed's options
+	@$(if $(filter docker,$(DRIVER)),tools/run-containers $(BIN),$(BIN)/testbed run --clock auto $(DRIVER:%=--driver %)) \
+		all_reduce -t two-dc -b 1M -e 16M -f 4 --set 'workload.ranks=[a1,b1,a2,b2]' $(ARGS)
 
 test: lint rust-test python-test ## Lint, then every test
 

@@ -29,6 +29,8 @@ ALIVE_PERIOD_S = 1.0
 # Twenty missed signs of life: a loaded machine may starve an agent for seconds, hardly for this long.
 SILENCE_S = 20.0
 _CONNECT_S = 10.0
+# The broker says what it retains as soon as it is asked.
+_STATUS_S = 3.0
 # A plan or a result of many megabytes needs longer than a handshake until it is acknowledged.
 _PUBLISH_S = 60.0
 KEEPALIVE_S = 15
@@ -137,6 +139,7 @@ class Caller:
         self._waiting: dict[str, asyncio.Queue[messages.Reply | BusError]] = {}
         self._lost: BusError | None = None
         self._gone = asyncio.Event()
+        self._known = asyncio.Event()
         self.invalid_replies = 0
 
     async def request(
@@ -206,12 +209,20 @@ class Caller:
             if reply.kind == "progress" and on_progress:
                 on_progress(reply.body)
 
+    async def find(self) -> None:
+        """Wait for the retained status of the agent. Raise `BusError` if there has never been such an agent here."""
+        try:
+            await asyncio.wait_for(self._known.wait(), _STATUS_S)
+        except TimeoutError:
+            raise BusError(f"there is no agent {self._agent} on this broker") from None
+
     async def pump(self) -> None:
         """Hand every reply to the request that waits for it; end all of them when agent or broker are lost."""
         try:
             async for message in self._mqtt.messages:
                 payload = bytes(message.payload) if isinstance(message.payload, bytes | bytearray) else b""
                 if str(message.topic) == messages.status_topic(self._agent):
+                    self._known.set()
                     if payload == messages.OFFLINE:
                         self._lose(BusError(f"agent {self._agent} went away"))
                     else:
@@ -286,6 +297,7 @@ async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
     try:
         await mqtt.subscribe(f"{messages.PREFIX}/+/{agent}/reply/{identifier}", qos=1)
         await mqtt.subscribe(messages.status_topic(agent), qos=1)
+        await caller.find()
         yield caller
     except aiomqtt.MqttError as error:
         raise BusError(f"broker {address.host}:{address.port}: {error}") from None

@@ -23,6 +23,11 @@ def read_indices(namespaces: Iterable[Namespace]) -> dict[str, dict[str, int]]:
     return {namespace.node: {link.name: link.index for link in _links(namespace)} for namespace in namespaces}
 
 
+def cut_off(namespace: Namespace) -> None:
+    """Remove every link of a node that goes, at once: the kernel would take its time, and keep their names taken."""
+    namespace.netlink.apply([netlink.delete_link(link.index) for link in _links(namespace)])
+
+
 def alter(
     layout: Layout,
     staying: Sequence[Namespace],

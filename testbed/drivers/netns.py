@@ -19,7 +19,7 @@ from typing import Any
 
 from testbed import emulation, inside, kernel, netem, netlink, qdisc
 from testbed.drivers import Attachment, Plan, building, links
-from testbed.drivers.alteration import Fresh, alter, read_indices
+from testbed.drivers.alteration import Fresh, alter, cut_off, read_indices
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, attachments, keep_indices, layout_of
 from testbed.emulation import Emulation
 from testbed.errors import DriverError
@@ -268,6 +268,8 @@ class NetnsDriver:
         made: list[Namespace] = []
         try:
             self._vacate(layout.lab, unfit)
+            for namespace in going:
+                cut_off(namespace)
             if going:
                 kernel.end_processes(going)
                 kernel.remove_namespaces(going)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,9 +90,9 @@ def test_a_dead_container_shows_and_a_deploy_mends_it(machine: Machine, engine: 
     engine.docker("kill", "testbed-pair-b1")
     (row,) = machine.labs()
     assert (row["state"], row["faults"]) == ("broken", {"b1": "its container is exited"})
-    machine.ok("destroy", "--name", "pair")
     machine.ok("deploy", *PAIR)
     assert machine.labs()[0]["state"] == "running"
+    assert "1 received" in engine.docker("exec", "testbed-pair-a1", "ping", "-c1", "-W20", "b1")
 
 
 def test_what_cannot_be_built_leaves_nothing(machine: Machine, engine: DockerEngine, tmp_path: Path) -> None:
@@ -151,3 +154,19 @@ def test_an_engine_that_died_and_came_back_is_cleared(machine: Machine, engine: 
     engine.start()
     machine.ok("destroy", "--all")
     assert engine.docker("ps", "--all", "--quiet") == ""
+
+
+def test_the_main_job_runs_over_a_broker_of_its_own(engine: DockerEngine, repo_root: Path, tmp_path: Path) -> None:
+    """What `make run DRIVER=docker` does, on a smaller lab and with the engine of the tests."""
+    inside = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
+    script = [str(repo_root / "tools" / "run-containers"), str(Path(sys.executable).parent)]
+    options = ["all_reduce", *PAIR, "-b", "64K", "--format", "json", "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "PORT": "28883"}
+    done = subprocess.run([*inside, *script, *options], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 4), done.stderr
+    result = json.loads(done.stdout)
+    assert result["verdict"]["lossless"] and result["verdict"]["correct"], result["verdict"]
+    assert "mosquitto_sub -h localhost -p 28883" in done.stderr
+    assert engine.docker("ps", "--all", "--quiet") == ""
+    with socket.socket() as closed:
+        assert closed.connect_ex(("127.0.0.1", 28883)) == errno.ECONNREFUSED

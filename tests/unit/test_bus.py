@@ -346,9 +346,18 @@ async def test_a_vanished_agent_ends_requests_by_its_last_will(w: World) -> None
 
 @bus_test
 async def test_silence_ends_a_request(w: World) -> None:
-    async with bus.connect(w.address, "nobody") as caller:
+    async with bus.client(w.address, "mute") as mqtt:
+        await mqtt.publish(messages.status_topic("mute"), messages.ONLINE, qos=1, retain=True)
+    async with bus.connect(w.address, "mute") as caller:
         with pytest.raises(bus.BusError, match="no sign of life"):
             await caller.request("ping", silence_s=0.2)
+
+
+@bus_test
+async def test_an_agent_that_never_was_is_not_waited_for(w: World) -> None:
+    with pytest.raises(bus.BusError, match="there is no agent nobody on this broker"):
+        async with bus.connect(w.address, "nobody"):
+            raise AssertionError("nobody is there")
 
 
 def test_an_idle_agent_ends_by_itself_but_not_while_it_has_a_lab() -> None:
