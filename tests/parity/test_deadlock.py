@@ -15,7 +15,7 @@ SLOW = ("-t", "ring:routing=clockwise,rate=1G", "--set", "transport.retries=0", 
 def test_both_clocks_report_the_same_deadlock(repo_root: Path, tmp_path: Path, require_root: None) -> None:
     with private_machine(repo_root, tmp_path) as machine:
         for clock in ("virtual", "real"):
-            done = machine.run("run", str(repo_root / EXPERIMENT), "--clock", clock, *SLOW)
+            done = machine.run_carried("run", str(repo_root / EXPERIMENT), "--clock", clock, *SLOW)
             assert done.returncode == 1, done.stderr + done.stdout[-2000:]
             assert "warning: " in done.stderr and "buffers can wait in a circle on priority 3" in done.stderr
             document = json.loads(done.stdout)

@@ -23,7 +23,7 @@ timeline:
 
 
 def run(machine: Machine, path: Path, clock: str) -> dict[str, Any]:
-    done = machine.run("run", str(path), "--clock", clock, "--format", "json")
+    done = machine.run_carried("run", str(path), "--clock", clock, "--format", "json")
     assert done.returncode in (0, 1), done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["verdict"]["trusted"] and document["verdict"]["complete"], document["verdict"]

@@ -44,10 +44,10 @@ topology:
 
 
 def run(machine: Machine, folder: Path, experiment: str, network: str, clock: str) -> dict[str, Any]:
-    """Run an experiment on one clock; a run that was not faithful fails the test, as it should."""
+    """Run an experiment on one clock."""
     (folder / "lab.yaml").write_text(network)
     (folder / "experiment.yaml").write_text(experiment)
-    done = machine.run("run", str(folder / "experiment.yaml"), "--clock", clock, "--format", "json")
+    done = machine.run_carried("run", str(folder / "experiment.yaml"), "--clock", clock, "--format", "json")
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["verdict"]["trusted"] and document["verdict"]["correct"], document["verdict"]
     return document
