@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,13 @@ from tests.live.netns_lab import isolated
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = re.findall(r"```python\n(from testbed import Lab\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+TESTS = [block for block in BLOCKS if "import pytest" in block]
+EXAMPLES = [block for block in BLOCKS if block not in TESTS]
 
 
-def test_the_readme_has_an_example() -> None:
-    assert EXAMPLES
+def test_the_readme_has_examples() -> None:
+    assert EXAMPLES and TESTS
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -27,6 +31,20 @@ def test_the_examples_run_and_leave_nothing(example: str) -> None:
     @isolated
     def run() -> None:
         exec(compile(example, "README.md", "exec"), {})
+        assert kernel.open_namespaces() == []
+
+    run()
+
+
+@pytest.mark.parametrize("example", TESTS)
+def test_the_examples_of_tests_pass(example: str, tmp_path: Path) -> None:
+    (tmp_path / "test_example.py").write_text(example)
+
+    @isolated
+    def run() -> None:
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers", str(tmp_path)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
         assert kernel.open_namespaces() == []
 
     run()
