@@ -28,6 +28,7 @@ from testbed.commands import (
     doctor,
     events,
     execute,
+    graph,
     headroom,
     images,
     impair,
@@ -66,6 +67,7 @@ app.command("capture")(capture.capture)
 app.add_typer(impair.app, name="impair")
 app.add_typer(images.app, name="images")
 app.command("destroy")(destroy.destroy)
+app.command("graph")(graph.graph)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)
 app.command("profiles")(profiles.profiles)

@@ -108,6 +108,17 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def write_out(text: str, path: Path | None) -> None:
+    """Write a result into a file, or on standard output if none is named. Raises UsageError if it cannot be written."""
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}") from None
+
+
 def target(context: typer.Context) -> Target:
     """Return the agent that the global options name."""
     from testbed import bus, controller

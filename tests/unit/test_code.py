@@ -99,6 +99,7 @@ PURE_MODULES = [
     "link_state",
     "timeline",
     "traces",
+    "drawing",
     *(f"conformance.{name}" for name in CONFORMANCE),
 ]
 PYTHON_DIRECTION = {

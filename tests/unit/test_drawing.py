@@ -1,0 +1,144 @@
+"""Pictures of labs: where nodes stand, what is said of links, and that no text becomes markup."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from testbed.drawing.layout import HEIGHT, lay_out, layers, link_text, sites
+from testbed.drawing.page import page
+from testbed.drawing.text import dot, mermaid
+from testbed.topology import Lab, lab_from, load_lab
+from testbed.yaml_source import Source
+
+LABS = [
+    "two-dc",
+    "two-dc:hosts=9",
+    "clos",
+    "clos:leaves=16,hosts=8",
+    "clos:tiers=3,radix=8",
+    "ring:switches=7",
+    "incast:senders=40",
+]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes; text and scripts are left out."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def of_class(self, name: str) -> list[dict[str, str | None]]:
+        return [found for _, found in self.found if name in str(found.get("class", "")).split()]
+
+
+def lab_of(nodes: dict[str, object], links: list[dict[str, object]], **rest: object) -> Lab:
+    return lab_from(Source("test", {"name": "drawn", "topology": {"nodes": nodes, "links": links}, **rest}))
+
+
+@pytest.mark.parametrize("spec", LABS)
+def test_no_node_covers_another_and_all_are_in_the_picture(spec: str) -> None:
+    lab = load_lab(spec)
+    layout = lay_out(lab)
+    assert list(layout.boxes) == [node.name for node in lab.nodes]
+    boxes = sorted(layout.boxes.values(), key=lambda box: (box.y, box.x))
+    for box in boxes:
+        assert box.x - box.width / 2 >= 0 and box.x + box.width / 2 <= layout.width
+        assert box.y - HEIGHT / 2 >= 0 and box.y + HEIGHT / 2 <= layout.height
+    for a, b in itertools.pairwise(boxes):
+        assert b.y - a.y >= HEIGHT or a.x + a.width / 2 < b.x - b.width / 2
+
+
+def test_switches_stand_above_hosts_by_their_distance_from_them() -> None:
+    lab = load_lab("clos:tiers=3,radix=4")
+    rank = layers(lab)
+    assert {name.rstrip("0123456789"): layer for name, layer in rank.items()} == {
+        "h": 0,
+        "leaf": 1,
+        "agg": 2,
+        "core": 3,
+    }
+    boxes = lay_out(lab).boxes
+    assert boxes["core1"].y < boxes["agg1"].y < boxes["leaf1"].y < boxes["h1"].y
+
+
+def test_long_links_part_sites_and_short_ones_do_not() -> None:
+    assert sites(load_lab("two-dc:hosts=1")) == {
+        "a1": 0, "b1": 1, "leaf-a": 0, "leaf-b": 1, "border-a": 0, "border-b": 1,
+    }  # fmt: skip
+    assert set(sites(load_lab("two-dc:length=50m")).values()) == {0}
+    # Where every link is long there are no sites.
+    assert set(sites(load_lab("ring:length=20km")).values()) == {0}
+
+
+def test_a_link_says_what_is_not_usual_about_it() -> None:
+    nodes: dict[str, object] = {name: {"kind": "host"} for name in "abcdef"}
+    links: list[dict[str, object]] = [
+        {"endpoints": ["a:eth1", "b:eth1"], "rate": "400G", "length": "80km", "loss": [0.01, 0]},
+        {"endpoints": ["c:eth1", "d:eth1"], "profile": "400g-zr", "length": "100km"},
+        {"endpoints": ["e:eth1", "f:eth1"], "delay": "3us", "loss": 0.1, "flow-control": "none"},
+    ]
+    texts = [link_text(link) for link in lab_of(nodes, links).links]
+    assert texts == ["400G 80km loss 0.01/0", "400g-zr 100km", "100G 3us loss 0.1 no flow control"]
+
+
+@pytest.mark.parametrize("spec", LABS)
+def test_the_page_has_every_node_and_link_and_fetches_nothing(spec: str) -> None:
+    lab = load_lab(spec)
+    text = page(lab, {})
+    elements = Elements(text)
+    assert sorted(str(node["data-node"]) for node in elements.of_class("node")) == sorted(n.name for n in lab.nodes)
+    ends = [(link["data-a"], link["data-b"]) for link in elements.of_class("link")]
+    assert ends == [(link.a.node, link.b.node) for link in lab.links]
+    assert not [found for _, found in elements.found if {"src", "href"} & found.keys()]
+    assert "default-src 'none'" in text and not re.search(r"https?:|url\(|@import", text)
+    assert "<!--" not in text and "[[" not in text.replace("[[]", "")
+
+
+def test_texts_stay_texts_in_every_format() -> None:
+    lab = load_lab("pair")
+    nasty = '<script>alert(1)</script> "quoted" & `done` \\ #x'
+    text = page(lab, {0: nasty})
+    assert [tag for tag, _ in Elements(text).found].count("script") == 1
+    assert "&lt;script&gt;" in text
+    assert '\\"quoted\\" & `done` \\\\ #x' in dot(lab, {0: nasty})
+    drawn = mermaid(lab, {0: nasty})
+    assert "#lt;script#gt;alert(1)" in drawn and "#quot;quoted#quot;" in drawn
+    assert all(line.count('"') % 2 == 0 for line in drawn.splitlines())
+
+
+def test_text_formats_name_ports_and_what_the_link_is() -> None:
+    lab = load_lab("two-dc:hosts=1")
+    drawn = dot(lab, {})
+    assert '"border-a" -- "border-b" [label="100G 80km", taillabel="eth2", headlabel="eth2"]' in drawn
+    assert drawn.count(" -- ") == len(lab.links) and drawn.count("subgraph cluster_") == 2
+    chart = mermaid(lab, {4: "loss 1%"})
+    assert chart.startswith("flowchart BT\n") and chart.count("|") == 2 * len(lab.links)
+    assert '-.-|"eth2 100G 80km, loss 1% eth2"|' in chart
+
+
+def test_the_command_writes_one_picture(call_testbed: Run, tmp_path: Path) -> None:
+    assert call_testbed("graph", "-t", "pair", "--dot").stdout.startswith('graph "pair" {')
+    done = call_testbed("graph", "-t", "pair", "--html", "-o", "pair.html")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "written: pair.html\n")
+    assert (tmp_path / "pair.html").read_text().startswith("<!doctype html>")
+    for arguments, said in (
+        (["-t", "pair"], "--dot, --mermaid and --html"),
+        (["-t", "pair", "--dot", "--html"], "one of"),
+        (["--dot"], "-t"),
+        (["-t", "pair", "--dot", "-o", "no/such/place"], "No such file"),
+    ):
+        refused = call_testbed("graph", *arguments)
+        assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
