@@ -11,6 +11,8 @@ CRATE := dataplane/Cargo.toml
 FORMAT ?= table
 SEEDS ?= 300
 DRIVER ?=
+KILLS ?= 100
+FIRST ?= 0
 ARGS ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,7 +29,7 @@ COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
 LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint rust-test python-test bench campaign validation lock clean packages toolchain
+.PHONY: help setup run test lint rust-test python-test bench campaign validation survival lock clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -65,6 +67,9 @@ validation: setup ## Hold the testbed against closed forms and published figures
 
 campaign: setup ## Run random cases against what must always hold; SEEDS=3000 for a night
 	@$(BIN)/testbed campaign --seeds $(SEEDS) $(ARGS)
+
+survival: setup ## Kill commands, agents and nodes at random moments; KILLS=200 for a night, FIRST=17 KILLS=1 for one again
+	TESTBED_KILLS=$(KILLS) TESTBED_FIRST_KILL=$(FIRST) $(BIN)/pytest $(ARGS) tests/live/test_survival.py
 
 lock: ## Resolve the Python dependencies afresh into the lock files
 	tools/lock $(PYTHON)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import local_agent
+from testbed import local_agent, privileges
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
@@ -43,6 +43,7 @@ def serve_local(directory: Path) -> None:
         raise UsageError(f"a local agent runs already: {directory}")
     idle_exit_s = float(os.environ.get(local_agent.IDLE_VARIABLE, local_agent.IDLE_EXIT_S))
     _log_to_stderr()
+    privileges.lay_down()
 
     async def work() -> None:
         async with embedded_broker() as address:
@@ -67,6 +68,7 @@ def serve_local(directory: Path) -> None:
 def serve_broker(address: BrokerAddress, name: str) -> None:
     """Be an agent on somebody else's broker until told to stop; a lost broker is waited for."""
     _log_to_stderr()
+    privileges.lay_down()
 
     async def work() -> None:
         agent = Agent(name, make_owner(local_agent.state_dir()), keepalive_s=_KEEPALIVE_S, retain=True)

@@ -279,6 +279,18 @@ async def listen(address: BrokerAddress, topics: Sequence[str]) -> AsyncIterator
         raise BusError(f"broker {address.host}:{address.port}: {error}") from None
 
 
+async def _enter(mqtt: aiomqtt.Client) -> None:
+    """Connect. Who is interrupted meanwhile waits for the end of it all the same, since half a connection cannot be closed."""
+    entering = asyncio.ensure_future(mqtt.__aenter__())
+    try:
+        await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        with contextlib.suppress(aiomqtt.MqttError):
+            await entering
+            await mqtt.__aexit__(None, None, None)
+        raise
+
+
 @asynccontextmanager
 async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
     """Connect to a broker and yield a `Caller` for one agent on it.
@@ -289,7 +301,7 @@ async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
     asyncio.get_running_loop().set_exception_handler(_unhandled)
     mqtt = client(address, identifier)
     try:
-        await mqtt.__aenter__()
+        await _enter(mqtt)
     except aiomqtt.MqttError as error:
         raise BusError(f"broker {address.host}:{address.port}: {error}") from None
     caller = Caller(mqtt, agent, identifier)

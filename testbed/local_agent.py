@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from testbed.bus import BrokerAddress
 from testbed.errors import HostError
 from testbed.ledger import Ledger
+from testbed.privileges import SINGLE_THREADED
 
 NAME = "local"
 STATE_VARIABLE = "TESTBED_STATE_DIR"
@@ -254,6 +255,7 @@ def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
         "TESTBED_AGENT_FDS": f"{lock},{writing}",
         IDLE_VARIABLE: str(idle_exit_s),
         STATE_VARIABLE: str(directory),
+        **SINGLE_THREADED,
     }
     try:
         process = subprocess.Popen(

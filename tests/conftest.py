@@ -39,7 +39,7 @@ def run_testbed() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs `testbed ARGUMENTS…` and returns the completed process, output as text."""
 
     def run(*arguments: str, cwd: Path = ROOT, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
-        code = "import sys; from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+        code = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
         environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", code, *arguments]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s)

@@ -17,7 +17,7 @@ from testbed import local_agent
 from testbed.local_agent import ProcessId
 from testbed.result import UNTRUSTED
 
-CODE = "import sys; from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+CODE = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
 ATTEMPTS = 3
 STATE = Path("/run/testbed")
 
@@ -27,13 +27,13 @@ class Machine:
 
     def __init__(self, root: Path, directory: Path, holder: int) -> None:
         self._directory = directory
-        self._holder = holder
+        self.holder = holder
         self._environment = {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(directory / "cache")}
         self._environment.pop(local_agent.STATE_VARIABLE, None)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start testbed with the given arguments."""
-        inside = ["nsenter", f"--mount=/proc/{self._holder}/ns/mnt", f"--wd={self._directory}"]
+        inside = ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt", f"--wd={self._directory}"]
         inside += ["env", "--default-signal=INT"]  # ignored where the tests themselves run in the background
         return subprocess.Popen(
             [*inside, sys.executable, "-c", CODE, *arguments],
@@ -70,17 +70,17 @@ class Machine:
 
     def namespaces(self) -> list[str]:
         """Return the names in the private /run/netns."""
-        directory = Path(f"/proc/{self._holder}/root/run/netns")
+        directory = Path(f"/proc/{self.holder}/root/run/netns")
         return sorted(os.listdir(directory)) if directory.exists() else []
 
     def state_files(self) -> list[str]:
         """Return the files of the private state directory, itself included."""
-        directory = Path(f"/proc/{self._holder}/root{STATE}")
+        directory = Path(f"/proc/{self.holder}/root{STATE}")
         return [str(directory), *os.listdir(directory)] if directory.exists() else []
 
     def agents(self) -> list[ProcessId]:
         """Return the agents that live in the private /run."""
-        return local_agent.processes(STATE, Path(f"/proc/{self._holder}/root"))
+        return local_agent.processes(STATE, Path(f"/proc/{self.holder}/root"))
 
     def assert_clean(self, links: list[str]) -> None:
         """Insist that nothing of ours is left."""

@@ -136,7 +136,7 @@ def test_validate_names_every_fault_by_line(testbed: Cli, tmp_path: Path) -> Non
 def test_without_the_data_plane_doctor_says_what_to_do(repo_root: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['testbed._dataplane'] = None; "
-        "from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+        "from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
     )
     environment = {**os.environ, "PYTHONPATH": str(repo_root)}
     command = [sys.executable, "-c", code, "doctor", "--format", "json"]
@@ -196,7 +196,7 @@ def _unprivileged(root: Path, directory: Path, *arguments: str) -> subprocess.Co
         # capset: version 3, this process; effective and permitted are cleared
         "libc = ctypes.CDLL(None); "
         "libc.capset(struct.pack('Ii', 0x20080522, 0), bytes(24)); "
-        "from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+        "from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
     )
     environment = {**os.environ, "PYTHONPATH": str(root), "TESTBED_STATE_DIR": str(directory / "state")}
     return subprocess.run(
@@ -213,7 +213,7 @@ def _unprivileged(root: Path, directory: Path, *arguments: str) -> subprocess.Co
 def test_an_interrupted_run_keeps_what_it_has_and_ends_with_130(
     repo_root: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    code = "import sys; from testbed.cli import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+    code = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
     arguments = ["run", "all_reduce", "-t", "two-dc", *VIRTUAL, "-b", "64K", "-e", "64G", "-n", "100", "--pcap"]
     environment = {**os.environ, "PYTHONPATH": str(repo_root)}
     # Where the tests themselves run in the background, a shell has it ignored.

@@ -1,0 +1,15 @@
+"""The command `testbed`. What it is made of takes a while to import, and may be interrupted meanwhile."""
+
+from __future__ import annotations
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command line; return or exit with the exit code."""
+    try:
+        from testbed.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
