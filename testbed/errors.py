@@ -91,6 +91,25 @@ class HostError(TestbedError):
     exit_code = 3
 
 
+# What keeps a sound path from being written: the machine's state, not the path.
+_OF_THE_MACHINE = {
+    errno_names.ENOSPC,
+    errno_names.EDQUOT,
+    errno_names.EACCES,
+    errno_names.EPERM,
+    errno_names.EROFS,
+    errno_names.EIO,
+    errno_names.EMFILE,
+    errno_names.ENFILE,
+}
+
+
+def cannot_write(path: object, error: OSError) -> UsageError | HostError:
+    """Return the error that says why a file cannot be written: HostError for a full disk or a missing permission."""
+    said = f"cannot write {path}: {error.strerror or error}"
+    return HostError(said) if error.errno in _OF_THE_MACHINE else UsageError(said)
+
+
 class InvariantViolation(TestbedError):
     """A law of the fabric that did not hold, with all that is needed to see it again."""
 

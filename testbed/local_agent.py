@@ -12,6 +12,7 @@ open file, so the lock stays taken until the agent can be reached, even when the
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -40,6 +41,7 @@ IDLE_VARIABLE = "TESTBED_AGENT_IDLE_S"
 IDLE_EXIT_S = 5.0
 
 # Importing everything takes about two seconds on an idle machine.
+_ROOM_BYTES = 1 << 16
 _START_S = 30.0
 _KILL_S = 5.0
 _LOCK_S = 45.0
@@ -79,10 +81,14 @@ def state_dir() -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = path.lstat()
+        room = os.statvfs(path)
     except OSError as error:
         raise HostError(f"state directory {path}: {error.strerror}") from None
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
         raise HostError(f"state directory {path}: must be a directory of this user with mode 0700")
+    # An agent that finds no room could not even write down why it ends. A file system without a limit has no blocks.
+    if room.f_blocks and room.f_bavail * room.f_frsize < _ROOM_BYTES:
+        raise HostError(f"state directory {path}: {os.strerror(errno.ENOSPC)}")
     return path
 
 

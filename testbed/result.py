@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from testbed.errors import Fault, InputError, UsageError
+from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.execution import Outcome
 from testbed.observed import Deadlock, Observed, StormFound, Watermarks, deadlock_reasons, deadlocks_of, losses_of
 
@@ -360,7 +360,7 @@ def write(result: RunResult, directory: Path) -> Path:
 def write_text(text: str, directory: Path, name: str) -> Path:
     """Write a document into a directory, made if absent, and return its path.
 
-    The file appears whole or not at all, and replaces an older one. Raises UsageError if it cannot be written.
+    The file appears whole or not at all, and replaces an older one. Raises what `errors.cannot_write` makes of a failure.
     """
     target = directory / name
     draft = directory / f".{name}.{os.getpid()}"
@@ -375,7 +375,7 @@ def write_text(text: str, directory: Path, name: str) -> Path:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+        raise cannot_write(target, error) from error
     return target
 
 

@@ -9,7 +9,7 @@ import typer
 
 from testbed import campaign, parallel
 from testbed.commands.common import INTERRUPTED, Format, FormatOption, counted, print_json, say
-from testbed.errors import UsageError
+from testbed.errors import cannot_write
 
 SHOWN = 20
 
@@ -60,4 +60,4 @@ def _write(seeds: list[int], directory: Path) -> None:
             lab, experiment = campaign.write_case(seed, directory / f"seed-{seed}")
             say(f"testbed run {experiment} -t {lab} --clock virtual")
     except OSError as error:
-        raise UsageError(f"cannot write {directory}: {error.strerror}") from None
+        raise cannot_write(directory, error) from None

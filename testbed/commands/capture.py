@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands.common import LabName, say
-from testbed.errors import UsageError
+from testbed.errors import UsageError, cannot_write
 
 
 def capture(
@@ -34,7 +34,7 @@ def capture(
         try:
             out = sys.stdout.buffer if write == "-" else stack.enter_context(Path(write).open("wb"))
         except OSError as error:
-            raise UsageError(f"{write}: {error.strerror}") from None
+            raise cannot_write(write, error) from None
         captured = packet_capture.capture(
             points, out, count=count, seconds=seconds, on_listening=lambda: say(f"listening to {end}; Ctrl-C ends it")
         )

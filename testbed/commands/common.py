@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import topologies
 import traffic
 from testbed.deadlock import Cycle
-from testbed.errors import TopologyError, UsageError, nearest
+from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.messages import is_name
 from testbed.topology import lab_source, load_lab
@@ -109,14 +109,14 @@ def print_json(document: Any) -> None:
 
 
 def write_out(text: str, path: Path | None) -> None:
-    """Write a result into a file, or on standard output if none is named. Raises UsageError if it cannot be written."""
+    """Write a result into a file, or on standard output if none is named. Raises what `errors.cannot_write` makes of it."""
     if path is None:
         sys.stdout.write(text)
         return
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror}") from None
+        raise cannot_write(path, error) from None
 
 
 def target(context: typer.Context) -> Target:

@@ -23,7 +23,7 @@ from testbed.commands.common import (
     read_experiment,
     say,
 )
-from testbed.errors import UsageError
+from testbed.errors import UsageError, cannot_write
 
 if TYPE_CHECKING:
     from testbed.conformance.bench import OpenEngine
@@ -171,4 +171,4 @@ def _write_junit(outcomes: list[Outcome], path: Path) -> None:
     try:
         path.write_text(to_xml(outcomes), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--junit {path}: {error.strerror}") from None
+        raise cannot_write(path, error) from None

@@ -38,7 +38,7 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.doctor import real_clock_obstacle
-from testbed.errors import ExperimentError, UsageError
+from testbed.errors import ExperimentError, UsageError, cannot_write
 from testbed.execution import Outcome
 from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
@@ -171,7 +171,7 @@ def _capture_path(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {directory}: {error.strerror}") from None
+        raise cannot_write(directory, error) from None
     return directory / "capture.pcap"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from testbed.errors import InputError, UsageError
+from testbed.errors import HostError, InputError, UsageError
 from testbed.execution import Outcome
 from testbed.result import FidelityBounds, RunFacts, RunResult, assemble, judge_fidelity, read, replay_command, write
 
@@ -229,7 +229,7 @@ def test_an_older_result_is_replaced_whole_or_kept(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(UsageError, match=r"cannot write .*run\.json: No space left"):
+    with pytest.raises(HostError, match=r"cannot write .*run\.json: No space left"):
         write(assemble(REAL, outcome(fidelity=FIDELITY)), tmp_path)
     assert os.listdir(tmp_path) == ["run.json"] and (tmp_path / "run.json").read_bytes() == before
 
