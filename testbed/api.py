@@ -76,7 +76,8 @@ class Lab:
         """
         given = {"clock": "real", "driver": driver, "seed": seed, **(settings or {})}
         experiment = new_experiment(str(spec), "all_reduce").with_overrides(_overrides(given))
-        trial = Trial(experiment, topology.load_lab(str(spec)))
+        source = topology.lab_source(str(spec))
+        trial = Trial(experiment, topology.lab_from(source), written=source.data)
         factor = calibration.resolve_dilation(dilation, trial.plan)
         where = target or Target()
         answer = asyncio.run(controller.deploy(where, trial, factor))

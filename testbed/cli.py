@@ -35,6 +35,7 @@ from testbed.commands import (
     inspect,
     profiles,
     run,
+    save,
     schema,
     sweep,
     validate,
@@ -67,6 +68,7 @@ app.command("capture")(capture.capture)
 app.add_typer(impair.app, name="impair")
 app.add_typer(images.app, name="images")
 app.command("destroy")(destroy.destroy)
+app.command("save")(save.save)
 app.command("graph")(graph.graph)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)

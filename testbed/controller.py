@@ -69,8 +69,10 @@ async def _found(target: Target) -> AsyncIterator[Caller | None]:
 
 
 def _deployment(trial: Trial, dilation: int) -> Document:
-    topology = trial.spec()["lab"]
-    return {"plan": trial.plan, "dilation": dilation, "topology": topology, "native": emulation.timed(trial.changes)}
+    spec = trial.spec()
+    written = None if trial.written is None else {"lab": trial.written, "experiment": spec["experiment"]}
+    body = {"plan": trial.plan, "dilation": dilation, "topology": spec["lab"], "written": written}
+    return {**body, "native": emulation.timed(trial.changes)}
 
 
 async def deploy(target: Target, trial: Trial, dilation: int) -> Document:
@@ -199,6 +201,14 @@ async def _rows(target: Target, lab: str | None) -> list[Document]:
         chosen = [name for name in names if lab in (None, name)]
         found = [await caller.request("inspect", {"lab": name}, lab=name) for name in chosen]
         return [{**row, "agent": target.agent} for row in found]
+
+
+async def describe(target: Target, lab: str) -> Document:
+    """Return what a running lab was made of and what was done to it by hand: see `LabOwner.describe`."""
+    async with _found(target) as caller:
+        if caller is None:
+            raise UsageError(f"no lab {lab} is running on this machine")
+        return await caller.request("describe", {"lab": lab}, lab=lab)
 
 
 async def impair(

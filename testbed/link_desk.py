@@ -15,7 +15,7 @@ from testbed.errors import UsageError
 from testbed.execution import Engine
 from testbed.impairments import Impairment
 from testbed.kernel_part import KernelPart
-from testbed.link_state import SettingError, State, asked_of, ends_of, find_port, state_of, ways_of
+from testbed.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
 from testbed.netem import Netem
 from testbed.topology import Lab
 
@@ -75,6 +75,20 @@ class LinkDesk:
         self._asked: dict[Place, Document] = {}
         self._since: dict[Place, Document] = {}
         self._lock = threading.Lock()
+
+    @property
+    def lab(self) -> Lab:
+        """The lab whose links these are."""
+        return self._lab
+
+    def by_hand(self) -> list[Document]:
+        """Return what is asked of links at present: the port that sends, and the options that `testbed impair set` takes."""
+        with self._lock:
+            asked = {place: settings for place, settings in self._asked.items() if settings}
+        return [
+            {"link": index, "port": ends_of(self._lab.links[index], way)[0], "options": options_of(settings)}
+            for (index, way), settings in sorted(asked.items())
+        ]
 
     def ways(self, port: str, direction: str) -> list[Place]:
         """Return the directions that are meant. Raises UsageError."""

@@ -6,7 +6,8 @@ kept as it was asked, and the state is worked out from all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from testbed.models import all_weights
 from testbed.optics import LinkBehaviour, OperatingPoint, behaviour_of
 from testbed.profiles import ProfileError
 from testbed.topology import Lab, Link
-from testbed.units import format_rate
+from testbed.units import format_rate, format_time
 
 State = dict[str, Any]
 """delay_ps, jitter_ps, loss_process, rate_bps, up, drain, weights, storm: the changeable keys of a CHANGE, all of them."""
@@ -60,6 +61,30 @@ def asked_of(impairment: Impairment) -> Asked:
         if value is not None:
             asked["losses"] = losses(field, value, impairment.burst)
     return asked
+
+
+def options_of(asked: Asked) -> list[str]:
+    """Return the options with which `testbed impair set` asks for this: the inverse of `asked_of`."""
+    flags = {"carrier": ("--up", "--down"), "drain": ("--drain", "--no-drain")}
+    written: dict[str, Callable[[Any], str]] = {
+        "delay": format_time,
+        "jitter": format_time,
+        "rate": format_rate,
+        "lanes_down": str,
+    }
+    found: list[str] = []
+    for name, value in asked.items():
+        if name in flags:
+            found.append(flags[name][0 if value else 1])
+        elif name in written:
+            found += [f"--{name.replace('_', '-')}", written[name](value)]
+        elif name == "losses":
+            given = {"burst": value.burst, "loss": value.ratio} | (
+                dataclasses.asdict(value.point) if value.point else {}
+            )
+            for key, figure in given.items():
+                found += [] if figure is None else [f"--{key.replace('_', '-')}", repr(figure)]
+    return found
 
 
 def find_port(lab: Lab, text: str) -> tuple[int, int]:

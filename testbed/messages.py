@@ -57,7 +57,9 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Verb = Literal["ping", "list", "deploy", "destroy", "inspect", "run", "capture_points", "impair", "shutdown"]
+Verb = Literal[
+    "ping", "list", "deploy", "destroy", "inspect", "describe", "run", "capture_points", "impair", "shutdown"
+]
 
 
 class Request(_Message):
@@ -93,14 +95,15 @@ class DeployBody(_Message):
     """Build a lab in the system and start its data plane.
 
     `plan` is the fabric plan, `dilation` the wall seconds of one nominal second; `topology` is the lab that the plan is
-    of, for verbs that change it later, `native` the links that netem is to leave alone. Deploying the same plan again
-    changes nothing. A lab that is up by another plan is made that of this one with `reconcile`, and else refused; with
-    `dry_run` nothing is done, and the answer says what would be.
+    of, for verbs that change it later, `written` that lab and the experiment as they were written down, `native` the links
+    that netem is to leave alone. Deploying the same plan again changes nothing. A lab that is up by another plan is made
+    that of this one with `reconcile`, and else refused; with `dry_run` nothing is done, and the answer says what would be.
     """
 
     plan: dict[str, Any]
     dilation: Annotated[int, Field(ge=1, le=1_000_000)]
     topology: dict[str, Any] | None = None
+    written: dict[str, Any] | None = None
     native: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
     reconcile: bool = False
     dry_run: bool = False
@@ -142,6 +145,7 @@ BODIES: dict[str, type[_Message]] = {
     "deploy": DeployBody,
     "destroy": LabBody,
     "inspect": LabBody,
+    "describe": LabBody,
     "run": RunBody,
     "capture_points": PortBody,
     "impair": ImpairBody,

@@ -132,6 +132,7 @@ class OwnedLab:
     fabric: Fabric
     part: KernelPart
     links: LinkDesk | None = None
+    written: Document | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     interrupted: threading.Event = field(default_factory=threading.Event)
 

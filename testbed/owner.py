@@ -57,7 +57,7 @@ class LabOwner:
             case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
                 return self.run(lab, spec, pcap, progress)
             case messages.LabBody(lab=lab):
-                return self.destroy(lab) if verb == "destroy" else self.inspect(lab)
+                return {"destroy": self.destroy, "describe": self.describe}.get(verb, self.inspect)(lab)
             case messages.PortBody(lab=lab, node=node, port=port):
                 return self.capture_points(lab, node, port)
             case messages.ImpairBody(lab=lab):
@@ -110,6 +110,7 @@ class LabOwner:
             self._driver.reconcile(built, known.plan if known else None, asked.dilation)
         try:
             self._labs[lab] = open_lab(self._driver, self._make_fabric, plan, asked.native, asked.dilation, described)
+            self._labs[lab].written = asked.written
             self._write_down(lab, asked, plan)
         except BaseException:
             if failed := self._labs.pop(lab, None):
@@ -126,6 +127,7 @@ class LabOwner:
             raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
         try:
             lead_over(self._driver, present, plan, asked.native, described)
+            present.written = asked.written
             self._write_down(lab, asked, plan)
         except BaseException:
             del self._labs[lab]
@@ -242,6 +244,19 @@ class LabOwner:
         except OSError as error:
             raise HostError(f"lab {lab}: {error}") from error
         return row
+
+    def describe(self, lab: str) -> Document:
+        """Say what a running lab was made of: as it was written and as it was understood, and what was changed by hand."""
+        present = self._running(lab)
+        topology = None if present.links is None else present.links.lab.model_dump(mode="json", by_alias=True)
+        by_hand = [] if present.links is None else present.links.by_hand()
+        return {
+            "lab": lab,
+            "dilation": present.dilation,
+            "written": present.written,
+            "topology": topology,
+            "by_hand": by_hand,
+        }
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
         """Say where to listen to a port: at both ends of its link, each for what arrives there.

@@ -39,14 +39,18 @@ BUDGET: dict[Clock, int] = {"virtual": 50_000, "real": 20}
 
 @dataclass(frozen=True)
 class Trial:
-    """An experiment and its lab. Making one checks nothing; `plan` and `series` raise what is wrong with it."""
+    """An experiment and its lab. Making one checks nothing; `plan` and `series` raise what is wrong with it.
+
+    `written` is the lab as its file has it, for whoever wants that file back.
+    """
 
     experiment: Experiment
     lab: Lab
+    written: Document | None = dataclasses.field(default=None, kw_only=True)
 
     def under(self, clock: Clock) -> Trial:
         """Return this trial on a clock, whatever the experiment says."""
-        return Trial(self.experiment.model_copy(update={"clock": clock}), self.lab)
+        return dataclasses.replace(self, experiment=self.experiment.model_copy(update={"clock": clock}))
 
     @cached_property
     def plan(self) -> Plan:

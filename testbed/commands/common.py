@@ -22,7 +22,7 @@ from testbed.deadlock import Cycle
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.messages import is_name
-from testbed.topology import lab_source, load_lab
+from testbed.topology import lab_from, lab_source, load_lab
 from testbed.trial import Trial
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def _safe(name: str | None) -> str | None:
     return name
 
 
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; standard output without it")]
 NameOption = Annotated[str | None, typer.Option("--name", callback=_safe, help="name of a lab")]
 LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of the lab")]
 SetOption = Annotated[
@@ -160,7 +161,8 @@ def read_experiment(
 def read_trial(what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None = None) -> Trial:
     """Make a trial, its plan compiled, so that every fault of the input shows before anything is touched."""
     experiment = read_experiment(what, topology, overrides, seed)
-    trial = Trial(experiment, load_lab(experiment.topology))
+    source = lab_source(experiment.topology)
+    trial = Trial(experiment, lab_from(source), written=source.data)
     trial.plan  # noqa: B018  compiled for its errors
     trial.changes  # noqa: B018  so is the timeline
     trial.series("virtual")

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from testbed.commands.common import TopologyOption, say, write_out
+from testbed.commands.common import NameOption, OutOption, TopologyOption, say, target, write_out
 from testbed.drawing.page import page
 from testbed.drawing.text import Notes, dot, mermaid
 from testbed.errors import UsageError
 from testbed.topology import Lab, load_lab
 
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; standard output without it")]
-
 
 def graph(
+    context: typer.Context,
     topology: TopologyOption = None,
+    name: NameOption = None,
     as_dot: Annotated[bool, typer.Option("--dot", help="for graphviz")] = False,
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="a flowchart for mermaid, as in Markdown")] = False,
     as_html: Annotated[bool, typer.Option("--html", help="one page that needs no network")] = False,
@@ -30,8 +30,23 @@ def graph(
     ]
     if len(chosen) != 1:
         raise UsageError("say how to draw: one of --dot, --mermaid and --html")
-    if topology is None:
-        raise UsageError("no lab given: name one with -t, for example -t two-dc")
-    write_out(chosen[0](load_lab(topology), {}), out)
+    if (name is None) == (topology is None):
+        raise UsageError("name one lab: -t TOPOLOGY, or --name LAB for one that is running")
+    lab, notes = (load_lab(topology), {}) if topology is not None else _running(context, str(name))
+    write_out(chosen[0](lab, notes), out)
     if out is not None:
         say(f"written: {out}")
+
+
+def _running(context: typer.Context, name: str) -> tuple[Lab, Notes]:
+    """Return a running lab, and what was changed by hand, by link."""
+    from testbed import controller
+
+    found = asyncio.run(controller.describe(target(context), name))
+    if found["topology"] is None:
+        raise UsageError(f"lab {name} was deployed without its description; deploy it anew")
+    notes: dict[int, str] = {}
+    for row in found["by_hand"]:
+        said = " ".join([row["port"], *(option.removeprefix("--") for option in row["options"])])
+        notes[row["link"]] = f"{notes[row['link']]}, {said}" if row["link"] in notes else said
+    return Lab.model_validate(found["topology"]), notes

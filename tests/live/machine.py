@@ -26,14 +26,14 @@ class Machine:
     """A private /run, commands in it, and what of the testbed's there is in the system."""
 
     def __init__(self, root: Path, directory: Path, holder: int) -> None:
-        self._directory = directory
+        self.directory = directory
         self.holder = holder
         self._environment = {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(directory / "cache")}
         self._environment.pop(local_agent.STATE_VARIABLE, None)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start testbed with the given arguments."""
-        inside = ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt", f"--wd={self._directory}"]
+        inside = ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt", f"--wd={self.directory}"]
         inside += ["env", "--default-signal=INT"]  # ignored where the tests themselves run in the background
         return subprocess.Popen(
             [*inside, sys.executable, "-c", CODE, *arguments],

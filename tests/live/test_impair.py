@@ -61,6 +61,12 @@ def test_a_ping_follows_the_delay_that_is_set_and_reset(machine: Machine) -> Non
     # One direction only; the other keeps what it was told.
     directions(machine, "set", "--name", "two-dc", SPAN, "--delay", "2ms", "--direction", "out")
     assert_round_trip(3)
+    # The lab can be saved and drawn as it is now.
+    saved = machine.ok("save", "--name", "two-dc")
+    assert f"# {SPAN} --direction out --delay 2ms" in saved.replace("    testbed impair set --name two-dc ", "")
+    Path(machine.directory, "saved.yaml").write_text(saved)
+    assert "was up already" in machine.ok("deploy", "-t", "saved.yaml", "--dilation", str(DILATION))
+    assert "delay 2ms" in machine.ok("graph", "--name", "two-dc", "--dot")
     rows = directions(machine, "reset", "--name", "two-dc", SPAN)
     assert [row["configured"] for row in rows] == planned
     assert_round_trip(2 * 0.392)

@@ -102,6 +102,7 @@ PURE_MODULES = [
     "timeline",
     "traces",
     "drawing",
+    "saved",
     *(f"conformance.{name}" for name in CONFORMANCE),
 ]
 PYTHON_DIRECTION = {

@@ -1,0 +1,20 @@
+"""testbed save: a running lab as a file."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from testbed.commands.common import LabName, OutOption, say, target, write_out
+from testbed.saved import lab_file
+
+
+def save(context: typer.Context, name: LabName, out: OutOption = None) -> None:
+    """Write the file of a running lab; how it was deployed and what was changed by hand stand in it as commands."""
+    from testbed import controller
+
+    description = asyncio.run(controller.describe(target(context), name))
+    write_out(lab_file(description, str(out or f"{name}.yaml")), out)
+    if out is not None:
+        say(f"written: {out}")
