@@ -39,6 +39,7 @@ from testbed.commands import (
     schema,
     sweep,
     validate,
+    wait_for,
 )
 from testbed.errors import TestbedError
 
@@ -63,6 +64,7 @@ app.command("redeploy")(deploy.redeploy)
 app.command("inspect")(inspect.inspect)
 # What follows the node is the program's own, dashes and all.
 app.command("exec", context_settings={"ignore_unknown_options": True})(execute.execute)
+app.command("wait-for")(wait_for.wait_for)
 app.command("events")(events.events)
 app.command("capture")(capture.capture)
 app.add_typer(impair.app, name="impair")

@@ -8,7 +8,9 @@ there is none. Where the agent is lost, what it left in the system is dealt with
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from testbed.difference import changes
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.execution import Outcome
+from testbed.health import Health, Wanted, lacking
 from testbed.ledger import Ledger
 from testbed.trial import Trial, outcome_from
 
@@ -28,6 +31,8 @@ Document = dict[str, Any]
 
 # An agent that does not answer for so long is not waited for when everything is to go.
 _IMPATIENT_S = 5.0
+# Between two looks at a lab that is waited for.
+_LOOK_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,33 @@ async def _rows(target: Target, lab: str | None) -> list[Document]:
         chosen = [name for name in names if lab in (None, name)]
         found = [await caller.request("inspect", {"lab": name}, lab=name) for name in chosen]
         return [{**row, "agent": target.agent} for row in found]
+
+
+async def wait_for(target: Target, lab: str, nodes: Sequence[str], wanted: Wanted, limit_s: float) -> str | None:
+    """Wait until a lab, or some nodes of it, are as wanted; return None, or after `limit_s` what they lack.
+
+    A lab that is not there yet is waited for, and so is an agent.
+    """
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(limit_s, _IMPATIENT_S)):
+                lack = lacking(wanted, await _health(target, lab), nodes)
+        except (BusError, TimeoutError) as error:
+            lack = str(error) or "the agent does not answer"
+        left_s = deadline - time.monotonic()
+        if lack is None or left_s <= 0:
+            return lack
+        await asyncio.sleep(min(_LOOK_S, left_s))
+
+
+async def _health(target: Target, lab: str) -> dict[str, Document]:
+    async with _found(target) as caller:
+        if caller is None:
+            listed = DockerDriver().list_labs().get(lab, [])
+            return dict.fromkeys(listed, Health("unhealthy", "its lab has no agent").data())
+        nodes: dict[str, Document] = (await caller.request("health", {"lab": lab}, lab=lab))["nodes"]
+        return nodes
 
 
 async def describe(target: Target, lab: str) -> Document:

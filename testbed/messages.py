@@ -58,7 +58,7 @@ class _Message(BaseModel):
 
 
 Verb = Literal[
-    "ping", "list", "deploy", "destroy", "inspect", "describe", "run", "capture_points", "impair", "shutdown"
+    "ping", "list", "deploy", "destroy", "inspect", "describe", "health", "run", "capture_points", "impair", "shutdown"
 ]
 
 
@@ -146,6 +146,7 @@ BODIES: dict[str, type[_Message]] = {
     "destroy": LabBody,
     "inspect": LabBody,
     "describe": LabBody,
+    "health": LabBody,
     "run": RunBody,
     "capture_points": PortBody,
     "impair": ImpairBody,

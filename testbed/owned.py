@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from testbed.emulation import Emulation
 from testbed.errors import TestbedError
 from testbed.execution import Engine
+from testbed.health import Health
 from testbed.kernel_part import Counters, KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.netem import Netem
@@ -51,6 +52,9 @@ class LabDriver(Protocol):
 
     def faults(self, lab: str) -> dict[str, str]:
         """Say what is wrong with nodes of a lab that stands, by node."""
+
+    def health(self, lab: str) -> dict[str, Health]:
+        """Say how each node of a lab is."""
 
     def namespace_path(self, lab: str, node: str) -> str:
         """Return where the namespace of a node is."""

@@ -21,6 +21,7 @@ from testbed.data_plane import MakeFabric, lead_over, open_lab
 from testbed.difference import changes, keep_addresses
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
+from testbed.health import HEALTHY, Health
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
 from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
@@ -57,7 +58,11 @@ class LabOwner:
             case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
                 return self.run(lab, spec, pcap, progress)
             case messages.LabBody(lab=lab):
-                return {"destroy": self.destroy, "describe": self.describe}.get(verb, self.inspect)(lab)
+                return {
+                    "destroy": self.destroy,
+                    "describe": self.describe,
+                    "health": self.health,
+                }.get(verb, self.inspect)(lab)
             case messages.PortBody(lab=lab, node=node, port=port):
                 return self.capture_points(lab, node, port)
             case messages.ImpairBody(lab=lab):
@@ -228,6 +233,7 @@ class LabOwner:
         row = next((row for row in self.list() if row["lab"] == lab), None)
         if row is None:
             raise UsageError(f"no lab {lab} is deployed on this machine")
+        row["health"] = self.health(lab)["nodes"]
         present = self._labs.get(lab)
         if present is None:
             return row
@@ -257,6 +263,26 @@ class LabOwner:
             "topology": topology,
             "by_hand": by_hand,
         }
+
+    def health(self, lab: str) -> Document:
+        """Say how each node of a lab is: {"lab", "nodes": {name: {"state", "reason"}}}; no nodes if there is no such lab.
+
+        Without its data plane no node of a lab is healthy, however it is itself.
+        """
+        listed = self._driver.list_labs().get(lab, [])
+        found = self._driver.health(lab) if listed else {}
+        if not self._has_data_plane(lab):
+            found = dict.fromkeys(listed, Health("unhealthy", "its lab has no data plane")) | {
+                node: health for node, health in found.items() if health != HEALTHY
+            }
+        return {"lab": lab, "nodes": {node: health.data() for node, health in sorted(found.items())}}
+
+    def _has_data_plane(self, lab: str) -> bool:
+        present = self._labs.get(lab)
+        try:
+            return present is not None and bool(present.fabric.report())
+        except OSError:
+            return False
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
         """Say where to listen to a port: at both ends of its link, each for what arrives there.

@@ -52,11 +52,13 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
     out.print(f"lab {row['lab']}: {', '.join([state, *facts])}")
     stations = row.get("stations", [])
     table = Table(box=None, pad_edge=False)
-    for title in ("node", "kernel address", "NIC address"):
+    for title in ("node", "kernel address", "NIC address", "health"):
         table.add_column(title)
     for node in row["nodes"]:
         address = {entry["kind"]: entry["ip"] for entry in stations if entry["node"] == node}
-        table.add_row(node, address.get("kernel", "-"), address.get("nic", "-"))
+        health = row.get("health", {}).get(node, {"state": "-", "reason": ""})
+        said = f"{health['state']}: {health['reason']}" if health["reason"] else health["state"]
+        table.add_row(node, address.get("kernel", "-"), address.get("nic", "-"), said)
     out.print(table)
     if "links" in row:
         out.print(_emulation_text(row["links"]))

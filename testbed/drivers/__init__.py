@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, TypedDict
 
 from testbed.emulation import Emulation
+from testbed.health import Health
 from testbed.netem import Netem
 
 Plan = Mapping[str, Any]
@@ -41,6 +42,9 @@ class Driver(Protocol):
 
     def faults(self, lab: str) -> dict[str, str]:
         """Say what is wrong with nodes of a lab that stands, by node; namespaces alone are never wrong."""
+
+    def health(self, lab: str) -> dict[str, Health]:
+        """Say how each node of a lab is, by what the system knows of it."""
 
     def exec_in(self, lab: str, node: str, argv: Sequence[str]) -> int:
         """Run a program inside a node with this process's standard streams; return its exit status."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.drivers.layout import Contained, Node
 from testbed.errors import DriverError, HostError
+from testbed.health import HEALTHY, Health
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -74,6 +75,13 @@ class Engine:
                 state = (container.status, str(container.attrs["Config"]["Image"]))
                 found.setdefault(labels[LAB_LABEL], {})[labels[NODE_LABEL]] = state
         return found
+
+    def health(self, lab: str) -> dict[str, Health]:
+        """Return how each container of a lab is, by node: it runs, and passes its HEALTHCHECK if it has one."""
+        if not self.is_present():
+            return {}
+        with connected() as client:
+            return {container.labels[NODE_LABEL]: health_of(container) for container in _ours(client, lab)}
 
     def introduce(self, lab: str, hosts: Mapping[str, Mapping[str, str]]) -> None:
         """Add to the hosts file of each container of a lab the names that it lacks. `hosts`: addresses by name, by node.
@@ -180,6 +188,18 @@ def _start(client: Any, lab: str, node: Node) -> int:
         said = container.logs(tail=3).decode(errors="replace").strip()
         raise HostError(f"container {name} of image {settings.image} ended at once: {said or 'it said nothing'}")
     return process
+
+
+def health_of(container: Container) -> Health:
+    """Return how a container is, by its state and its HEALTHCHECK."""
+    if container.status == "created":
+        return Health("starting", "its container has not started yet")
+    if container.status != "running":
+        return Health("unhealthy", f"its container is {container.status}")
+    check = container.attrs["State"].get("Health", {}).get("Status", "none")
+    if check == "starting":
+        return Health("starting", "its HEALTHCHECK has not passed yet")
+    return Health("unhealthy", "its HEALTHCHECK fails") if check == "unhealthy" else HEALTHY
 
 
 def _ours(client: Any, lab: str | None) -> list[Container]:

@@ -15,6 +15,7 @@ from testbed.drivers.containers import Engine, exec_command
 from testbed.drivers.layout import Contained, Layout
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError
+from testbed.health import HEALTHY, Health
 from testbed.inside import popen
 from testbed.kernel import Namespace
 
@@ -45,6 +46,14 @@ class DockerDriver(NetnsDriver):
         states = self._engine.states(lab).get(lab, {})
         found = {node: states.get(node, ("gone", ""))[0] for node in contained}
         return {node: f"its container is {state}" for node, state in found.items() if state != _RUNNING}
+
+    def health(self, lab: str) -> dict[str, Health]:
+        """Say how each node of a lab is; a container has to run, and to pass the HEALTHCHECK of its image if that has one."""
+        found = super().health(lab)
+        for node, health in self._engine.health(lab).items():
+            if found.get(node, HEALTHY) == HEALTHY:
+                found[node] = health
+        return found
 
     def _destroy(self, lab: str | None, spare: Collection[int]) -> dict[str, list[str]]:
         listed = self._engine.states(lab)

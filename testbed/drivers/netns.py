@@ -23,6 +23,7 @@ from testbed.drivers.alteration import Fresh, alter, cut_off, read_indices
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, attachments, keep_indices, layout_of
 from testbed.emulation import Emulation
 from testbed.errors import DriverError
+from testbed.health import HEALTHY, Health
 from testbed.kernel import Namespace
 from testbed.netem import Netem
 from testbed.netlink import Netlink
@@ -189,6 +190,11 @@ class NetnsDriver:
         """Say what is wrong with nodes of a lab that stands, by node."""
         return {}
 
+    def health(self, lab: str) -> dict[str, Health]:
+        """Say how each node of a lab is: healthy when it is whole and all its interfaces are up."""
+        with _system_errors("look at nodes"), _opened(lab) as namespaces:
+            return {namespace.node: _health(namespace) for namespace in namespaces}
+
     @contextmanager
     def _namespaces(self, lab: str) -> Iterator[list[Namespace]]:
         with _opened(lab) as namespaces:
@@ -323,6 +329,14 @@ def _opened(lab: str | None) -> Iterator[list[Namespace]]:
 def _is_finished(namespace: Namespace) -> bool:
     """Tell whether a namespace is not what a killed process left of one."""
     return bool(netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX).flags & netlink.IFF_UP)
+
+
+def _health(namespace: Namespace) -> Health:
+    if not _is_finished(namespace):
+        return Health("starting", "it is not whole yet")
+    interfaces = [link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX]
+    down = [link.name for link in interfaces if not link.flags & netlink.IFF_UP]
+    return Health("unhealthy", f"down: {', '.join(down)}") if down else HEALTHY
 
 
 def _by_lab(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:

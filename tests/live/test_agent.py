@@ -47,6 +47,25 @@ def test_a_lab_lives_on_after_its_command_and_until_destroyed(machine: Machine) 
     assert machine.namespaces() == []
 
 
+def test_the_health_of_a_lab_is_told_and_waited_for(machine: Machine) -> None:
+    early = machine.start("wait-for", "--name", "pair")
+    machine.ok("deploy", *PAIR)
+    said, _ = early.communicate(timeout=100)
+    assert (early.returncode, said.startswith("lab pair: healthy after")) == (0, True), said
+    machine.ok("exec", "--name", "pair", "a1", "--", "ip", "link", "set", "eth1", "down")
+    late = machine.run("wait-for", "--name", "pair", "--timeout", "0s")
+    assert (late.returncode, late.stdout) == (1, "lab pair: not healthy within 0s: a1: down: eth1\n")
+    assert "b1 of lab pair: healthy" in machine.ok("wait-for", "--name", "pair", "--node", "b1")
+    health = machine.labs()[0]["health"]
+    assert {node: found["state"] for node, found in health.items()} == {
+        "a1": "unhealthy",
+        "b1": "healthy",
+        "leaf": "healthy",
+    }
+    machine.ok("destroy", "--name", "pair")
+    assert "lab pair: gone" in machine.ok("wait-for", "--name", "pair", "--state", "gone")
+
+
 def test_a_run_brings_its_lab_and_takes_it_away(machine: Machine) -> None:
     done = machine.run("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json", "--pcap")
     result = json.loads(done.stdout)

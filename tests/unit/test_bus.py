@@ -18,6 +18,7 @@ from testbed.broker import embedded_broker
 from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
+from testbed.health import Health
 from testbed.kernel_part import Counters
 from testbed.owned import Document, InterruptibleFabric
 from testbed.owner import LabOwner, Progress
@@ -80,6 +81,9 @@ class MemoryDriver:
 
     def faults(self, lab: str) -> dict[str, str]:
         return {}
+
+    def health(self, lab: str) -> dict[str, Health]:
+        return dict.fromkeys(self.system[lab], Health())
 
     def namespace_path(self, lab: str, node: str) -> str:
         return f"/run/netns/testbed-{lab}-{node}"

@@ -103,6 +103,7 @@ PURE_MODULES = [
     "traces",
     "drawing",
     "saved",
+    "health",
     *(f"conformance.{name}" for name in CONFORMANCE),
 ]
 PYTHON_DIRECTION = {

@@ -1,0 +1,46 @@
+"""How a node of a lab is, in three words: healthy, starting, unhealthy; and what is asked of a whole lab."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a node is, and why if it is not healthy."""
+
+    state: Literal["healthy", "starting", "unhealthy"] = "healthy"
+    reason: str = ""
+
+    def data(self) -> dict[str, str]:
+        """Return it as JSON data, for `lacking`."""
+        return asdict(self)
+
+
+HEALTHY = Health()
+
+
+class Wanted(enum.StrEnum):
+    """What can be waited for: every node healthy, one of them unhealthy, or none there any more."""
+
+    healthy = "healthy"
+    unhealthy = "unhealthy"
+    gone = "gone"
+
+
+def lacking(wanted: Wanted, found: Mapping[str, Mapping[str, Any]], nodes: Collection[str]) -> str | None:
+    """Say what of a lab is not yet as wanted; None if all is. `found`: health by node; `nodes`: those meant, all if empty."""
+    there = {name: health for name, health in found.items() if not nodes or name in nodes}
+    if wanted is Wanted.gone:
+        return f"still there: {', '.join(sorted(there))}" if there else None
+    missing = sorted(set(nodes) - found.keys())
+    if not found or missing:
+        return f"no node {', '.join(missing)}" if found else "no such lab is deployed"
+    sick = [f"{name}: {health['reason']}" for name, health in sorted(there.items()) if health["state"] != "healthy"]
+    if wanted is Wanted.unhealthy:
+        ill = any(health["state"] == "unhealthy" for health in there.values())
+        return None if ill else "every node is healthy or starting"
+    return "; ".join(sick) or None
