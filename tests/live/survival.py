@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.live.machine import Machine
+from tests.live.machine import Machine, wait_for
 
 PAIR = ("-t", "pair", "--dilation", "1000")
 OTHER = ("-t", "two-dc:hosts=1,name=pair", "--dilation", "1000")
@@ -106,6 +106,8 @@ def ended(process: subprocess.Popen[str] | None) -> Iterator[subprocess.Popen[st
     try:
         yield process
     finally:
+        for child in _children(process):
+            os.kill(child, signal.SIGKILL)
         process.kill()
         process.communicate()
 
@@ -125,7 +127,10 @@ def _children(process: subprocess.Popen[str] | None) -> list[int]:
 
 
 def _sleeper(machine: Machine) -> subprocess.Popen[str]:
-    return machine.start("exec", "--name", "pair", "a1", "--", "sleep", "600")
+    """Start a program in a node, and wait until it runs."""
+    process = machine.start("exec", "--name", "pair", "a1", "--", "sleep", "600")
+    wait_for(lambda: _children(process) != [])
+    return process
 
 
 def _look(machine: Machine) -> None:
