@@ -222,8 +222,7 @@ def _experiment(luck: _Luck, wiring: _Wiring, traits: list[str]) -> Data:
         "recovery": luck.pick(["go-back-n", "selective-repeat"]),
         "verb": luck.pick(["write", "send"]),
         "mtu": luck.pick([1024, 2048, 4096]),
-        # Derived headroom allows for as many smallest frames as full ones, and what a frame wastes in its last cell counts.
-        "ack-every": luck.pick([16, 16, 64, 64] if "cells" in traits else [1, 4, 16, 64]),
+        "ack-every": luck.pick([1, 4, 16, 64]),
     }
     traits += ["PFC" if lossless["pfc"] else "no PFC", transport["recovery"]]
     if luck.chance(0.4):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
 
 PFC_FRAME_BYTES = 64
+SMALLEST_FRAME_BYTES = 64
 WIRE_OVERHEAD_BYTES = 20  # preamble, start delimiter and the shortest gap between frames
 
 # Quanta of 512 bit times that a MAC of each rate may take to obey (IEEE 802.3, by PHY).
@@ -55,6 +57,27 @@ def response_ps(rate_bps: int) -> int:
 def interface_bits(rate_bps: int) -> int:
     """Return the bit times that hardware interfaces add at both ends together."""
     return _at_least(_INTERFACE_BITS, rate_bps)
+
+
+def in_cells(line_bytes: int, cell_bytes: int) -> int:
+    """Return the whole cells, in bytes, that so many bytes of the line may take at worst, whatever frames they are.
+
+    The cell factor of SONiC's dynamic headroom (`headroom_models.Spectrum.occupancy`), but not for a share of small
+    frames: for nothing else. What was paused for long, a NIC or a port of a switch, lets go of acknowledgements alone, in
+    trains longer than any headroom. Worst are the smallest frames, or those that begin a cell with their last byte.
+    """
+    if cell_bytes == 1:
+        return line_bytes
+    begun = -(-(SMALLEST_FRAME_BYTES - 1) // cell_bytes) * cell_bytes + 1
+    taken, line = max(
+        (
+            (-(-frame // cell_bytes) * cell_bytes, frame + WIRE_OVERHEAD_BYTES)
+            for frame in (SMALLEST_FRAME_BYTES, begun)
+        ),
+        key=lambda found: Fraction(*found),
+    )
+    # A cell more for the frame that crosses the threshold: what surrounds it on the line is not in the sum.
+    return (-(-max(line_bytes, -(-line_bytes * taken // line)) // cell_bytes) + 1) * cell_bytes
 
 
 def headroom(

@@ -5,7 +5,8 @@ Three sources, the first that speaks wins: the experiment, the lab's switch, and
 - headroom: the IEEE sum, and one frame more, or a share of that. A switch counts a frame when all of it has arrived, so
   the frame that crosses the threshold stands in the headroom with nearly its whole length.
   Under the real clock also the lateness that a trusted run may show: data read late, XOFF sent late and read late.
-  Where frames take whole cells, as much more as a mixture of as many full packets as smallest frames takes.
+  Where frames take whole cells, as many as it takes if all of them are the smallest: 2.5 times the bytes for cells of
+  208. Acknowledgements that waited for the end of a pause come like that, one behind another.
 - XOFF: as much as a round trip of the link carries and two frames, at least 100 KB; so a queue that drains at line rate
   does not run dry before its peer, told to go on, is heard again. Scaled down, to two frames at least, where the
   buffer has not that much.
@@ -27,7 +28,7 @@ from typing import Any
 from testbed import credits
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
-from testbed.headroom import WIRE_OVERHEAD_BYTES, headroom
+from testbed.headroom import headroom, in_cells
 from testbed.lossy_queues import aside_bytes, default_queue_bytes
 from testbed.models import AUTO
 from testbed.switch_settings import DEFAULT_BUFFER_BYTES
@@ -38,9 +39,6 @@ SMALLEST_AUTO_XOFF_BYTES = 100_000
 _AUTO_BUFFER_STEP_BYTES = 1_000_000
 # Data read late, XOFF sent late, XOFF read late.
 _LATE_STAGES = 3
-_SMALLEST_FRAME_BYTES = 64
-# Ethernet, IPv4, UDP, BTH, ICRC and FCS around the payload of a packet.
-_PACKET_OVERHEAD_BYTES = 62
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def divide_buffer(
     """Divide the memory of a switch among its ports, given as name and link in the order of the plan.
 
     `late_frames`: how many frame times late a frame may be handled, which derived headroom has to bear.
-    `packet_bytes`: the payload of a full packet, which tells how much of a cell is wasted.
+    `packet_bytes`: the payload of a full packet, by which credits are reckoned.
 
     An XOFF or XON of the experiment makes thresholds static. Raises TopologyError naming ports and bytes if the buffer,
     or the headroom pool, cannot hold what must not be dropped.
@@ -121,7 +119,7 @@ def divide_buffer(
     aside = aside_bytes(switch, len(links), lossy, shares=False)
     cell = switch.cell_bytes
     wishes = [
-        _wish(index, name, priority, link, switch, settings, late_frames, packet_bytes)
+        _wish(index, name, priority, link, switch, settings, late_frames)
         for index, (name, link) in enumerate(links)
         for priority in switch.lossless
         if credits.flow_control(link, settings) == "pfc"
@@ -248,14 +246,13 @@ def _wish(
     switch: Switch,
     settings: Lossless,
     late_frames: int,
-    packet_bytes: int,
 ) -> _Wish:
     response = None if settings.response == AUTO else settings.response
     needed = headroom(link.rate_bps, link.delay_ps, link.frame_bytes, response).total_bytes
     room = _first(settings.headroom, switch.headroom_bytes)
     if room is None:
         room = needed + (1 + _LATE_STAGES * late_frames) * link.frame_bytes
-        room = _in_cells(room, switch.cell_bytes, min(packet_bytes + _PACKET_OVERHEAD_BYTES, link.frame_bytes))
+        room = in_cells(room, switch.cell_bytes)
     if isinstance(settings.headroom, float):
         room = int(room * settings.headroom) // switch.cell_bytes * switch.cell_bytes
     xoff = _first(settings.xoff, switch.xoff_bytes)
@@ -268,20 +265,6 @@ def _wish(
         xoff_bytes=max(SMALLEST_AUTO_XOFF_BYTES, needed + 2 * link.frame_bytes) if xoff is None else xoff,
         fixed=xoff is not None,
     )
-
-
-def _in_cells(needed: int, cell: int, packet: int) -> int:
-    """Return what `needed` bytes on the line take in a memory of cells, if every other frame is a full packet.
-
-    The others are the smallest frames, which waste most: acknowledgements.
-    """
-    if cell == 1:
-        return needed
-    taken = sum(-(-frame // cell) * cell for frame in (packet, _SMALLEST_FRAME_BYTES))
-    line = packet + _SMALLEST_FRAME_BYTES + 2 * WIRE_OVERHEAD_BYTES
-    # A frame more: where the mixture begins is chance.
-    cells = -(-max(needed, -(-needed * taken // line)) // cell) + -(-packet // cell)
-    return cells * cell
 
 
 def _share(wishes: Sequence[_Wish], pool: int, switch: Switch, settings: Lossless) -> tuple[Group, ...]:

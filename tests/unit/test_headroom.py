@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.headroom import headroom, interface_bits, response_ps
+from testbed.headroom import headroom, in_cells, interface_bits, response_ps
 
 G = 10**9
 NS_PER_METRE = 5  # the printed sums take the round figure for fibre
@@ -56,3 +56,17 @@ def test_terms_are_whole_bytes_that_add_up_to_a_total_that_is_enough(
     exact = (2 * delay + response) * rate + (2 * (frame + 20) + 64 + 20) * 8 * 10**12
     assert 0 <= found.total_bytes * 8 * 10**12 - exact < 8 * 10**12
     assert found.total_bytes * 8 * 10**12 >= (2 * delay + response) * rate + 2 * frame * 8 * 10**12
+
+
+@given(st.integers(2, 1000), st.lists(st.tuples(st.integers(64, 9216), st.integers(1, 500)), min_size=1, max_size=4))
+def test_whole_cells_are_enough_for_any_frames(cell: int, trains: list[tuple[int, int]]) -> None:
+    line = sum(count * (frame + 20) for frame, count in trains)
+    taken = sum(count * -(-frame // cell) * cell for frame, count in trains)
+    assert in_cells(line, cell) >= taken + cell
+
+
+@pytest.mark.parametrize(("cell", "frame"), [(208, 64), (192, 64), (64, 65), (48, 97), (63, 64)])
+def test_no_more_cells_than_the_worst_frame_takes(cell: int, frame: int) -> None:
+    count = 10_000
+    assert in_cells(count * (frame + 20), cell) - count * -(-frame // cell) * cell <= 2 * cell
+    assert in_cells(count * (frame + 20), 1) == count * (frame + 20)

@@ -137,7 +137,8 @@ MUTANTS: dict[str, dict[str, Mutation]] = {
         "never says it": defect("never-xon"),
     },
     "late-peer": {
-        "has half the headroom": each_group(headroom_bytes=lambda group, _: group["headroom_bytes"] // 2),
+        # In cells it is 2.5 times what full frames need.
+        "has a third of the headroom": each_group(headroom_bytes=lambda group, _: group["headroom_bytes"] // 3),
         "has room without end": each_group(headroom_bytes=lambda group, _: group["headroom_bytes"] * 20),
     },
     "headroom-pool": {

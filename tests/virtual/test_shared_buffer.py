@@ -1,12 +1,16 @@
 """A switch that shares its memory: where dynamic thresholds settle, what a headroom pool holds, all to the cell."""
 
+import json
 from typing import Any
 
 import pytest
 
+from testbed._dataplane import VirtualFabric
+from testbed.conformance.frames import address, udp
 from testbed.headroom import headroom
 from tests.virtual.harness import (
     FULL_FRAME_BYTES,
+    PS_PER_BYTE,
     RATE_BPS,
     Json,
     check_conservation,
@@ -15,6 +19,7 @@ from tests.virtual.harness import (
     loaded_fabric,
     make_trial,
     priority,
+    report_of,
 )
 
 CELL = 208
@@ -138,6 +143,22 @@ def test_named_switches_are_lossless(profile: str, mtu: int) -> None:
     _, report = run(fan_in(8, {"profile": profile}, delay="500ns"), 8, 4_000_000, f"transport.mtu={mtu}")
     assert report["drops"]["lossless"] == 0
     assert sum(flow["goodput_bps"] for flow in report["flows"]) == pytest.approx(10**11, rel=0.1)
+
+
+def test_smallest_frames_alone_are_borne() -> None:
+    """A sender that lets go of nothing else, as one does that was paused with its acknowledgements."""
+    switch = {"buffer": "8MB", "cell": CELL, "thresholds": {"alpha": "1/8"}}
+    trial = make_trial(fan_in(1, switch, receiver="10G", delay="5us"), "incast")
+    node = trial.plan["nodes"][-1]
+    sender, receiver = (address(station) for station in trial.plan["stations"][:2])
+    fabric = VirtualFabric(json.dumps(trial.plan))
+    # Acknowledgements are of 66 bytes; the priority is lossless, and the train obeys its pauses.
+    train = {"hex": udp(sender, receiver, 24, 66).hex(), "count": 60_000, "every_ps": 86 * PS_PER_BYTE, "priority": 3}
+    fabric.inject(json.dumps([{"node": "s1", "port": "eth1", **train}]))
+    assert fabric.run_until(10**10, 10_000_000)
+    counters = priority(report_of(fabric), "sw:eth1")
+    assert counters["drops"]["headroom"] == 0 and counters["pause_tx"] > 0
+    assert 0.8 * node["priority_groups"][0]["headroom_bytes"] < counters["headroom_bytes_max"]
 
 
 def test_small_packets_waste_cells_and_headroom_bears_it() -> None:
