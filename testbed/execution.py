@@ -249,7 +249,8 @@ def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callabl
         if not over and calls % REPORT_EVERY:
             continue
         report: Json = json.loads(engine.report())
-        if report["complete"]:
+        # All ranks may have finished while frames are still under way; where a run ends must not depend on when it is asked.
+        if over and report["complete"]:
             return report
         if over or report["stalled"]:
             raise _Incomplete(f"{where}: {_why(report)}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from testbed.errors import UsageError
-from testbed.execution import Outcome, Progress, Series, execute, merge_flows
+from testbed.execution import REPORT_EVERY, Outcome, Progress, Series, execute, merge_flows
 from traffic import COLLECTIVES, Schedule, Send, simulate
 
 PS_PER_BYTE = 80  # 100 Gb/s
@@ -142,6 +142,18 @@ def test_an_incast_is_compared_and_has_a_flow_for_every_sender() -> None:
     ]
     spoiled = run(FakeEngine(spoil=1), series("incast", max_bytes=1024))
     assert spoiled.rows[0]["wrong"] == 0, "a sender's own memory is not a result"
+
+
+def test_a_run_goes_on_while_frames_of_finished_ranks_are_under_way() -> None:
+    class Draining(FakeEngine):
+        """Its ranks have finished as soon as it is loaded."""
+
+        def report(self) -> str:
+            return json.dumps(json.loads(super().report()) | {"complete": True})
+
+    engine = Draining(steps=3 * REPORT_EVERY)
+    assert run(engine, series("incast", max_bytes=1024, payload=False)).complete
+    assert engine.left == 0
 
 
 def test_lengths_alone_cannot_be_wrong_or_right() -> None:
