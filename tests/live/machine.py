@@ -65,7 +65,11 @@ class Machine:
 
     def labs(self) -> list[dict[str, Any]]:
         """Return what `inspect` says of all labs."""
-        found: list[dict[str, Any]] = json.loads(self.ok("inspect", "--format", "json"))["labs"]
+        return self.labs_of()
+
+    def labs_of(self, *agent: str) -> list[dict[str, Any]]:
+        """Return what `inspect` says of the labs of an agent that global options name."""
+        found: list[dict[str, Any]] = json.loads(self.ok(*agent, "inspect", "--format", "json"))["labs"]
         return found
 
     def namespaces(self) -> list[str]:

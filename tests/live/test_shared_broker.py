@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import ssl
@@ -17,7 +18,7 @@ import pytest
 
 from testbed import messages, mosquitto
 from testbed.errors import DriverError, UsageError
-from tests.live.machine import Machine, private_machine
+from tests.live.machine import Machine, private_machine, wait_for
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
 
@@ -144,6 +145,32 @@ def test_a_lab_lives_through_its_agent_and_its_controllers(machine: Machine, bro
         assert "lab pair: running" in machine.ok(*controller, "inspect")
         assert "gone" in machine.ok(*controller, "destroy", "--name", "pair")
         assert machine.namespaces() == []
+    finally:
+        end(agent)
+
+
+def test_a_lab_lives_through_its_broker(machine: Machine, broker: Broker) -> None:
+    controller = [*broker.options("controller"), "--agent", AGENT]
+    agent = start_agent(machine, broker)
+    try:
+        machine.ok(*controller, "deploy", *PAIR)
+        run = machine.start(*controller, "run", "all_reduce", *PAIR, "--clock", "real", "-b", "16M", "--out", "here")
+        wait_for(lambda: any(lab.get("busy") for lab in machine.labs_of(*controller)))
+        pid = mosquitto.running(broker.directory)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        _, errors = run.communicate(timeout=60)
+        assert (run.returncode, "broker" in errors, "Traceback" in errors) == (3, True, False), errors
+        assert machine.run(*controller, "inspect").returncode == 3
+        mosquitto.up(broker.directory, mosquitto.Listener(port=broker.port), [AGENT])
+        listener = Listener(broker, "reader", messages.status_topic(AGENT))
+        listener.wait_for(messages.status_topic(AGENT), messages.ONLINE)
+        listener.close()
+        # The run went on to its end; the lab carries another.
+        wait_for(lambda: not any(lab["busy"] for lab in machine.labs_of(*controller)))
+        again = machine.run(*controller, "run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json")
+        assert json.loads(again.stdout)["verdict"]["correct"], again.stderr
+        machine.ok(*controller, "destroy", "--all")
     finally:
         end(agent)
 
