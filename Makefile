@@ -16,6 +16,8 @@ FIRST ?= 0
 ARGS ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start testbed some hundred times: it is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first Python of version 3.11 or newer; a shim that leads nowhere fails the question and is passed over.
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
@@ -29,7 +31,7 @@ COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
 LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint rust-test python-test bench campaign validation survival lock clean packages toolchain
+.PHONY: help setup run test lint rust-build rust-test python-test bench campaign validation survival lock clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -40,7 +42,9 @@ run: setup ## Run a lossless all-reduce between two data centres; DRIVER=docker 
 	@$(if $(filter docker,$(DRIVER)),tools/run-containers $(BIN),$(BIN)/testbed run --clock auto $(DRIVER:%=--driver %)) \
 		all_reduce -t two-dc -b 1M -e 16M -f 4 --set 'workload.ranks=[a1,b1,a2,b2]' $(ARGS)
 
-test: lint rust-test python-test ## Lint, then every test
+test: ## Lint, then every test
+	+@$(MAKE) --jobs=2 $(VENV)/.dependencies rust-build
+	+@$(MAKE) lint rust-test python-test
 
 lint: $(VENV)/.dependencies | toolchain ## Check format, style and types
 	$(BIN)/ruff check .
@@ -49,6 +53,10 @@ lint: $(VENV)/.dependencies | toolchain ## Check format, style and types
 	cargo fmt --manifest-path $(CRATE) --check
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy --quiet --locked --manifest-path $(CRATE) \
 		--all-targets --features live,extension-module -- -D warnings
+
+# While one core waits for the packages of Python, the other may compile.
+rust-build: | packages toolchain
+	cargo test --no-run --quiet --locked --manifest-path $(CRATE) $(LIVE)
 
 rust-test: | packages toolchain ## Test the data plane alone (the live tests too when root)
 	cargo test --quiet --locked --manifest-path $(CRATE) $(LIVE)

@@ -32,7 +32,7 @@ ENDLESS_BYTES = 2 << 30
 class CalibrationFile(BaseModel):
     """The document calibration.json; wall time."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     class Lateness(BaseModel):
         """How late frames left after their due time."""

@@ -40,7 +40,7 @@ class ContainerSettings(FileModel):
 class Container(BaseModel):
     """What a node is as a container, resolved; a CPU limit of 0 is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     image: str
     cpu_millis: int = 0

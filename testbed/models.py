@@ -32,7 +32,11 @@ class FileModel(BaseModel):
     """A frozen mapping of a file; keys are written with hyphens, unknown ones are faults."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-"), allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.replace("_", "-"),
+        allow_inf_nan=False,
+        defer_build=True,
     )
 
 

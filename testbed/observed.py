@@ -23,7 +23,7 @@ _BLAMED = {
 class Observed(BaseModel):
     """What the data plane reports; it may say more than is named here, and nothing of it is lost."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 class Watermarks(Observed):

@@ -131,6 +131,12 @@ class LabOwner:
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
         try:
+            # What cannot be imposed here is said before anything is touched.
+            self._driver.emulations(emulation.with_native(plan, asked.native), present.dilation)
+        except BaseException:
+            present.lock.release()
+            raise
+        try:
             lead_over(self._driver, present, plan, asked.native, described)
             present.written = asked.written
             self._write_down(lab, asked, plan)
@@ -148,7 +154,8 @@ class LabOwner:
     def adopt(self) -> list[str]:
         """Take over the labs in the system that an agent before this one brought up; return their names.
 
-        One that does not stand as it was asked for stays as it is: broken.
+        One that does not stand as it was asked for, as after a kill in the middle of a change, is made so again; what of it
+        does stand is not touched. Where that fails it stays broken.
         """
         adopted: list[str] = []
         if self._ledger is None:
@@ -158,7 +165,7 @@ class LabOwner:
             if asked is None:
                 continue
             try:
-                self.deploy(asked)
+                self.deploy(asked.model_copy(update={"reconcile": True}))
                 adopted.append(lab)
             except TestbedError as error:
                 _log.warning("lab %s cannot be taken over: %s", lab, error)

@@ -29,7 +29,9 @@ PASSED, FAILED, UNTRUSTED = 0, 1, 4
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True, defer_build=True
+    )
 
 
 class Verdict(_Model):

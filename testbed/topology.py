@@ -41,7 +41,7 @@ FRAME_OVERHEAD_BYTES = 18  # Ethernet header and FCS around the MTU
 class Resolved(BaseModel):
     """A part of a lab with every setting resolved."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Switch(Resolved):

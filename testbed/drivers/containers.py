@@ -7,6 +7,7 @@ more; what joins it to others is put into its namespace from outside (`docker.py
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.addressing import NETWORK
 from testbed.drivers.layout import Contained, Node
 from testbed.errors import DriverError, HostError
 from testbed.health import HEALTHY, Health
@@ -84,18 +86,28 @@ class Engine:
             return {container.labels[NODE_LABEL]: health_of(container) for container in _ours(client, lab)}
 
     def introduce(self, lab: str, hosts: Mapping[str, Mapping[str, str]]) -> None:
-        """Add to the hosts file of each container of a lab the names that it lacks. `hosts`: addresses by name, by node.
+        """Give the hosts file of each container of a lab its present hosts. `hosts`: addresses by name, by node.
 
-        The file is the engine's own, outside of the container.
+        The file is the engine's own, outside of the container, and stays the same one, for it is mounted there.
         """
         with connected() as client:
             for container in _ours(client, lab):
-                wanted = hosts.get(container.labels[NODE_LABEL], {})
                 path = Path(str(container.attrs.get("HostsPath", "")))
-                if wanted and path.is_file():
-                    known = {name for line in path.read_text().splitlines() for name in line.split()[1:]}
-                    with path.open("a") as file:
-                        file.writelines(f"{ip}\t{name}\n" for name, ip in wanted.items() if name not in known)
+                if (wanted := hosts.get(container.labels[NODE_LABEL])) and path.is_file():
+                    path.write_text(hosts_file(path.read_text(), wanted))
+
+
+def hosts_file(text: str, hosts: Mapping[str, str]) -> str:
+    """Return a hosts file with what is not of a lab's network as it is, and these hosts in the place of what is."""
+    kept = [line for line in text.splitlines() if not _is_of_lab(line)]
+    return "".join(f"{line}\n" for line in [*kept, *(f"{ip}\t{name}" for name, ip in hosts.items())])
+
+
+def _is_of_lab(line: str) -> bool:
+    try:
+        return ipaddress.ip_address((line.split() or [""])[0]) in NETWORK
+    except ValueError:
+        return False
 
 
 def container_name(lab: str, node: str) -> str:

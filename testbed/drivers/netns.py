@@ -65,9 +65,8 @@ class NetnsDriver:
         layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
         past = None if before is None else layout_of(before, {})
         with _system_errors("deploy"), kernel.exclusive():
-            existing = kernel.open_namespaces(layout.lab)
-            if not existing or not all(map(_is_finished, existing)):
-                self._remove(layout.lab, existing, ())
+            existing = self._finished(layout.lab)
+            if not existing:
                 self._build(layout, dilation)
                 return attachments(layout)
             return attachments(layout, self._alter(layout, past, existing, dilation))
@@ -251,6 +250,28 @@ class NetnsDriver:
         self._remove(layout.lab, kernel.open_namespaces(layout.lab), ())
         return False
 
+    def _finished(self, lab: str) -> list[Namespace]:
+        """Open the namespaces of a lab, and remove those that a killed process left unfinished, all of them or a few.
+
+        A few are what a change was adding: the others stay, with what runs in them. The caller closes the answer.
+        """
+        namespaces = kernel.open_namespaces(lab)
+        finished = [namespace for namespace in namespaces if _is_finished(namespace)]
+        rest = [namespace for namespace in namespaces if namespace not in finished]
+        if rest and not finished:
+            self._remove(lab, rest, ())
+        elif rest:
+            self._take_out(lab, rest)
+        return finished
+
+    def _take_out(self, lab: str, going: list[Namespace]) -> None:
+        """Remove some nodes of a lab, with who lives there; closes their namespaces."""
+        self._vacate(lab, {namespace.node for namespace in going})
+        for namespace in going:
+            cut_off(namespace)
+        kernel.end_processes(going)
+        kernel.remove_namespaces(going)
+
     def _remove(self, lab: str | None, namespaces: list[Namespace], spare: Collection[int]) -> None:
         """Remove namespaces and who lives there, and whatever a killed process left of others. Closes them."""
         try:
@@ -273,12 +294,9 @@ class NetnsDriver:
         staying = [namespace for namespace in existing if namespace.node not in unfit]
         made: list[Namespace] = []
         try:
-            self._vacate(layout.lab, unfit)
-            for namespace in going:
-                cut_off(namespace)
             if going:
-                kernel.end_processes(going)
-                kernel.remove_namespaces(going)
+                self._take_out(layout.lab, going)
+            self._vacate(layout.lab, unfit)
             fresh = alter(layout, staying, self._settle, made, dilation)
             self._introduce(layout)
             for namespace in made:

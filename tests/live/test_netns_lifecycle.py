@@ -260,3 +260,18 @@ def test_without_privileges_the_error_says_so() -> None:
     assert (caught.value.errno, caught.value.exit_code) == (errno.EPERM, 3)
     assert NetnsDriver().list_labs() == {}
     assert snapshot()["names"] == before["names"]
+
+
+@isolated
+def test_what_a_change_was_adding_when_it_was_killed_goes_and_the_rest_stays() -> None:
+    driver, plan = NetnsDriver(), make_plan("live", hosts=2)
+    driver.deploy(plan)
+    before = Path("/run/netns/testbed-live-h0").stat().st_ino
+    with kernel.exclusive():
+        made: list[kernel.Namespace] = []
+        kernel.create_namespaces("live", ["h2"], made)
+        made[0].close()
+    assert driver.reconcile(plan, None)
+    assert Path("/run/netns/testbed-live-h0").stat().st_ino == before
+    assert "h2" not in driver.list_labs()["live"]
+    driver.destroy("live")

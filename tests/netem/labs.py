@@ -17,6 +17,7 @@ from testbed import emulation, kernel, netem, netlink, optics
 from testbed.agent_process import make_owner
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.messages import DeployBody
 from testbed.netlink import Netlink
 from testbed.owner import LabOwner
 from testbed.plan import compile_fabric
@@ -70,7 +71,7 @@ def deployed(trial: Trial, dilation: int = DILATION) -> Iterator[LabOwner]:
     """Bring a lab up, and take it down again."""
     owner = make_owner()
     try:
-        owner.deploy(json.loads(json.dumps(trial.plan)), dilation)
+        owner.deploy(DeployBody(plan=json.loads(json.dumps(trial.plan)), dilation=dilation))
         yield owner
     finally:
         owner.destroy(trial.lab.name)

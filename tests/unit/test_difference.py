@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from testbed.difference import Change, changes, keep_addresses
+from testbed.drivers.containers import hosts_file
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
 from testbed.topology import load_lab
@@ -84,3 +85,14 @@ def test_the_order_of_a_links_ends_means_nothing() -> None:
 def test_settings_show_where_they_count() -> None:
     found = changes(plan("pair"), plan("pair", "lossless.pfc=false"))
     assert any(change.name == "leaf" and "pfc" in change.settings for change in found), found
+
+
+def test_a_hosts_file_follows_the_lab_and_keeps_what_is_not_of_it() -> None:
+    before = "127.0.0.1\tlocalhost\n10.1.2.3\tmirror\n"
+    first = hosts_file(before, {"a": "198.19.0.1", "b": "198.19.0.2"})
+    assert first == before + "198.19.0.1\ta\n198.19.0.2\tb\n"
+    # Somebody else has b's address by now, and b came back with another.
+    second = hosts_file(
+        hosts_file(first, {"a": "198.19.0.1", "c": "198.19.0.2"}), {"c": "198.19.0.2", "b": "198.19.0.3"}
+    )
+    assert second == before + "198.19.0.2\tc\n198.19.0.3\tb\n"

@@ -327,7 +327,7 @@ def test_what_cannot_be_tested_is_skipped(command: Command) -> None:
         (["-t", "pair", "--switch", "spine"], 'lab pair has no switch "spine"; it has leaf'),
         (["--set", "lossless.headroom=1MB"], "--set and --switch go with -t"),
         (["--dilation", "10"], "the virtual clock has none"),
-        (["--junit", "/nowhere/report.xml", "--only", "pause-ended"], "--junit /nowhere/report.xml"),
+        (["--junit", "/nowhere/report.xml", "--only", "pause-ended"], "cannot write /nowhere/report.xml"),
     ],
 )
 def test_bad_usage(options: list[str], message: str, command: Command) -> None:
