@@ -21,7 +21,7 @@ Data = dict[str, Any]
 Item = TypeVar("Item")
 
 # Packets sent by all ranks of a case together; each costs some ten events, and is sent again where links lose.
-PACKETS = 120_000
+PACKETS = 60_000
 # A frame in so many is sent again at the worst that is drawn; what has no end is not.
 WORST_LOSS = 0.02
 
@@ -219,11 +219,13 @@ def _switch(luck: _Luck, traits: list[str]) -> Data:
 def _experiment(luck: _Luck, wiring: _Wiring, traits: list[str]) -> Data:
     lossless: Data = {"pfc": luck.chance(0.85), "priority": luck.pick([3, 4])}
     transport: Data = {
-        "recovery": luck.pick(["go-back-n", "selective-repeat"]),
+        "recovery": luck.pick(["go-back-n", "selective-repeat", "erasure"]),
         "verb": luck.pick(["write", "send"]),
         "mtu": luck.pick([1024, 2048, 4096]),
         "ack-every": luck.pick([1, 4, 16, 64]),
     }
+    if transport["recovery"] == "erasure":
+        transport["erasure"] = {"data": luck.pick([4, 8, 16, 32]), "parity": luck.pick([1, 2, 4])}
     traits += ["PFC" if lossless["pfc"] else "no PFC", transport["recovery"]]
     if luck.chance(0.4):
         lossless["ecn"] = luck.pick(["sonic", "hpcc-ns3", {"kmin": "20KB", "kmax": "200KB", "pmax": 0.2}])
@@ -232,7 +234,9 @@ def _experiment(luck: _Luck, wiring: _Wiring, traits: list[str]) -> Data:
             transport |= {"congestion-control": "dcqcn", "dcqcn": luck.pick(["paper", "hpcc-ns3"])}
             traits.append("dcqcn")
     if luck.chance(0.2):
-        transport["window"] = f"{luck.whole(4, 400)}KiB"
+        # A window holds a block at least.
+        block = transport.get("erasure", {"data": 0})["data"] * transport["mtu"] // 1024
+        transport["window"] = f"{max(block, luck.whole(4, 400))}KiB"
     return {
         "topology": "lab.yaml",
         "clock": "virtual",

@@ -40,7 +40,7 @@ def test_a_case_is_a_function_of_its_seed() -> None:
 
 def test_everything_is_drawn_often_enough_to_matter() -> None:
     traits = Counter(trait for seed in range(1, 301) for trait in drawn.draw(seed).traits)
-    wanted = {"optical", "lossy link", "over 1000 km", "dcqcn", "no PFC", *drawn.SHAPES, *drawn.FAULTS}
+    wanted = {"optical", "lossy link", "over 1000 km", "dcqcn", "no PFC", "erasure", *drawn.SHAPES, *drawn.FAULTS}
     wanted |= {f"{name} {algorithm}" for name, found in ALGORITHMS.items() for algorithm in found}
     assert wanted <= set(traits) and min(traits.values()) >= 8, traits
 
