@@ -217,6 +217,26 @@ def test_secrets_stay_in_files_of_their_owner(broker: Broker) -> None:
     assert secret.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()
 
 
+def test_no_agent_and_no_result_tells_a_secret(broker: Broker, machine: Machine) -> None:
+    agent = start_agent(machine, broker)
+    try:
+        controller = [*broker.options("controller"), "--agent", AGENT]
+        said = [machine.ok(*controller, "deploy", *PAIR)]
+        title = Path(f"/proc/{agent.pid}/cmdline").read_bytes().decode()
+        out = machine.directory / "result"
+        run = machine.run_carried(*controller, "run", "all_reduce", *PAIR, "-b", "4K", "--out", str(out))
+        said += [title, run.stdout, run.stderr, machine.ok(*controller, "destroy", "--all")]
+    finally:
+        agent.send_signal(signal.SIGTERM)
+        said_by_agent = agent.communicate(timeout=60)
+    written = [path.read_bytes().decode(errors="replace") for path in out.rglob("*") if path.is_file()]
+    assert written, run.stderr
+    assert "agent" in title
+    for path in broker.directory.glob("*.credentials"):
+        secret = path.read_text().strip().partition(":")[2]
+        assert not [text for text in (*said, *said_by_agent, *written) if secret in text]
+
+
 def test_what_keeps_a_broker_from_starting_is_said(broker: Broker, tmp_path: Path) -> None:
     other = Path(tempfile.mkdtemp(prefix="tb-broker-"))
     try:
