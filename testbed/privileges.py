@@ -38,7 +38,9 @@ def lay_down() -> None:
     Threads have capabilities of their own: where some were started already, this program begins again without them. Raises
     DriverError.
     """
-    if len(os.listdir("/proc/self/task")) > 1 and not SINGLE_THREADED.items() <= os.environ.items():
+    if len(os.listdir("/proc/self/task")) > 1:
+        if SINGLE_THREADED.items() <= os.environ.items():
+            raise DriverError("lay down capabilities", 0, "a library has started threads that would keep them")
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **SINGLE_THREADED})
     check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "renounce new privileges")
     held = _held()
