@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import deploy, real, virtual
+from bench import containers, deploy, real, virtual
 from bench.table import render
 from testbed.errors import TestbedError
 
@@ -30,6 +30,8 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "virtual_cores": virtual.measure_cores,
     "real": real.measure,
     "deploy": deploy.measure,
+    "deploy_1000": deploy.measure_large,
+    "containers": containers.measure,
 }
 
 

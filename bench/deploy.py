@@ -1,6 +1,7 @@
-"""Time what it takes to build and to destroy a lab of 100 namespaces and 180 links (a 10 × 10 grid). Needs root.
+"""Time what it takes to build and to destroy a lab of 100 namespaces and 180 links (a 10 × 10 grid), and one of 1000 and 2000
+(a torus of 25 × 40). Needs root.
 
-A round is one deploy and one destroy of the whole lab through the netns driver, in this process. 40 of the nodes are
+A round is one deploy and one destroy of the whole lab through the netns driver, in this process. Four nodes of ten are
 hosts whose kernels have addresses, neighbours and shaping.
 """
 
@@ -9,47 +10,75 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from testbed.drivers.netns import NetnsDriver
 
-SIDE = 10
-HOSTS = 40
 ROUNDS = 10
 GOAL_SECONDS = 1.5
+GOAL_DESTROY_SECONDS = 2.0
+GOAL_LARGE_SECONDS = 20.0
 
 
-def grid(lab: str, side: int = SIDE, hosts: int = HOSTS) -> dict[str, Any]:
-    """Return the plan of a side × side grid whose first `hosts` nodes also run a kernel station on their first port."""
-    ports: list[list[dict[str, Any]]] = [[] for _ in range(side * side)]
+@dataclass(frozen=True)
+class Grid:
+    """Rows and columns of nodes, each linked to its neighbours; in a torus the last to the first, too."""
+
+    rows: int
+    columns: int
+    torus: bool = False
+
+
+SMALL = Grid(10, 10)
+LARGE = Grid(25, 40, torus=True)
+
+
+def grid(lab: str, shape: Grid = SMALL) -> dict[str, Any]:
+    """Return the plan of a grid, four tenths of whose nodes also run a kernel station on their first port."""
+    count = shape.rows * shape.columns
+    hosts = count * 4 // 10
+    ports: list[list[dict[str, Any]]] = [[] for _ in range(count)]
     links = []
 
     def port(node: int) -> list[int]:
         number = len(ports[node])
-        mac = f"02:00:00:{node:02x}:00:{number:02x}"
+        mac = f"02:00:00:{_octets(node, ':', '02x')}:{number:02x}"
         ports[node].append({"name": f"eth{number + 1}", "mac": mac, "rate_bps": 100_000_000_000})
         return [node, number]
 
-    for row in range(side):
-        for column in range(side):
-            here = row * side + column
-            for there in ([here + 1] if column + 1 < side else []) + ([here + side] if row + 1 < side else []):
-                links.append({"a": port(here), "b": port(there), "medium": "veth"})
-    kind = ["host" if node < hosts else "switch" for node in range(side * side)]
+    for row in range(shape.rows):
+        for column in range(shape.columns):
+            for down, right in ((row, column + 1), (row + 1, column)):
+                if shape.torus or (down < shape.rows and right < shape.columns):
+                    there = down % shape.rows * shape.columns + right % shape.columns
+                    links.append({"a": port(row * shape.columns + column), "b": port(there), "medium": "veth"})
+    kind = ["host" if node < hosts else "switch" for node in range(count)]
     stations = [
-        {"name": f"n{node}", "kind": "kernel", "mac": f"02:00:01:00:00:{node:02x}", "ip": f"198.18.1.{node + 1}"}
+        {"name": f"n{node}", "kind": "kernel", "mac": f"02:00:01:00:{_octets(node, ':', '02x')}"}
+        | {"ip": f"198.18.{_octets(node + 256, '.', 'd')}"}
         | {"node": node, "port": 0}
         for node in range(hosts)
     ]
-    nodes = [{"name": f"n{node}", "kind": kind[node], "ports": ports[node]} for node in range(side * side)]
+    nodes = [{"name": f"n{node}", "kind": kind[node], "ports": ports[node]} for node in range(count)]
     return {"schema": 1, "lab": lab, "seed": 1, "stations": stations, "nodes": nodes, "links": links}
 
 
-def measure(rounds: int = ROUNDS) -> dict[str, float | int]:
-    """Build and destroy the grid `rounds` times; return medians and maxima in seconds. Raises DriverError without root."""
+def _octets(number: int, separator: str, form: str) -> str:
+    return f"{number // 256:{form}}{separator}{number % 256:{form}}"
+
+
+def measure_large(rounds: int = 1) -> dict[str, float | int]:
+    """Do as `measure` with 1000 namespaces and 2000 links."""
+    return measure(rounds, LARGE)
+
+
+def measure(rounds: int = ROUNDS, shape: Grid = SMALL) -> dict[str, float | int]:
+    """Build and destroy a grid `rounds` times; return medians and maxima in seconds. Raises DriverError without root."""
     driver = NetnsDriver()
     lab = f"bench-{os.getpid()}"
-    plan = grid(lab)
+    plan = grid(lab, shape)
+    count = len(plan["nodes"])
     build, destroy = [], []
     try:
         for _ in range(rounds):
@@ -62,11 +91,11 @@ def measure(rounds: int = ROUNDS) -> dict[str, float | int]:
     finally:
         driver.destroy(lab)
     return {
-        "nodes": len(plan["nodes"]),
+        "nodes": count,
         "links": len(plan["links"]),
         "rounds": rounds,
-        "seconds_100_nodes": statistics.median(build),
-        "seconds_100_nodes_max": max(build),
-        "destroy_seconds_100_nodes": statistics.median(destroy),
-        "destroy_seconds_100_nodes_max": max(destroy),
+        f"seconds_{count}_nodes": statistics.median(build),
+        f"seconds_{count}_nodes_max": max(build),
+        f"destroy_seconds_{count}_nodes": statistics.median(destroy),
+        f"destroy_seconds_{count}_nodes_max": max(destroy),
     }

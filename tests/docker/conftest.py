@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.engine import DockerEngine, docker_engine
+from bench.engine import DockerEngine, docker_engine
 from tests.live.machine import Machine, private_machine
 
 

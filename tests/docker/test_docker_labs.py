@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.engine import DockerEngine
 from testbed.container_settings import DEFAULT_IMAGES
-from tests.docker.engine import DockerEngine
 from tests.live.machine import Machine
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(300)]

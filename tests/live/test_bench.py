@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from bench import __main__ as command
-from bench import deploy, real, virtual
+from bench import containers, deploy, real, virtual
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
 from tests.live.netns_lab import isolated
@@ -23,6 +23,8 @@ SMALL = {
     "virtual_cores": lambda: virtual.measure_cores(1, replace(virtual.SPAN, flow_bytes=1 << 18)),
     "real": lambda: real.measure(rounds=1, seconds=0.05),
     "deploy": lambda: deploy.measure(rounds=1),
+    "deploy_1000": lambda: deploy.measure(1, deploy.Grid(5, 8, torus=True)),
+    "containers": lambda: containers.measure(1, hosts=1),
 }
 
 
@@ -52,6 +54,9 @@ def test_one_document_holds_every_figure() -> None:
         assert all(run["frames"] > 0 and run["lost"] == 0 for run in size["real_runs"] + size["bare_runs"])
     assert (found["deploy"]["nodes"], found["deploy"]["links"]) == (100, 180)
     assert found["deploy"]["seconds_100_nodes"] > 0
+    assert (found["deploy_1000"]["nodes"], found["deploy_1000"]["links"]) == (40, 80)
+    assert found["deploy_1000"]["seconds_40_nodes"] > 0
+    assert found["containers"]["containers"] == 3 and found["containers"]["seconds"] > 0
     assert NetnsDriver().list_labs() == {}
 
 
@@ -60,6 +65,6 @@ def test_what_cannot_be_measured_is_said_and_the_rest_is_shown() -> None:
     def refused() -> None:
         raise DriverError("deploy", 1, "needs root")
 
-    code, text = run("table", {**SMALL, "real": refused, "deploy": refused})
+    code, text = run("table", {**SMALL, "real": refused, "deploy": refused, "containers": refused})
     assert code == 3
     assert "needs root" in text and "frame-hops/s" in text

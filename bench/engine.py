@@ -1,4 +1,4 @@
-"""A real dockerd, started and ended by the tests, with data and sockets of its own."""
+"""A real dockerd, started and ended by tests and benchmarks, with data and sockets of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from bench import BenchError
 
 START_S = 60
 POLL_S = 0.05
@@ -39,7 +41,8 @@ class DockerEngine:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_S
         while self._ask("version").returncode != 0:
-            assert self._process.poll() is None and time.monotonic() < deadline, self.log()
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"dockerd does not start: {self.log()}")
             time.sleep(POLL_S)
 
     def kill(self) -> None:
@@ -65,6 +68,11 @@ class DockerEngine:
         done = self._ask(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def docker_in(self, data: bytes, *arguments: str) -> None:
+        """Run a docker command with bytes on its standard input, and insist on success."""
+        environment = {**os.environ, "DOCKER_HOST": self.address}
+        subprocess.run(["docker", *arguments], env=environment, input=data, capture_output=True, check=True)
 
     def log(self) -> str:
         """Return the end of what the engine said."""
