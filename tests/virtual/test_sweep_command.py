@@ -179,7 +179,7 @@ def is_running(pid: int) -> bool:
 def test_no_worker_outlives_the_command(number: int, tmp_path: Path) -> None:
     """Asked to end it keeps what was finished and says 130; killed, its workers end by themselves."""
     code = "import sys; from testbed.cli import main; sys.exit(main())"
-    long = ("sweep", "distance-sweep", "--set", "workload.size=8GiB", "--jobs", "2", "--out", str(tmp_path / "out"))
+    long = ("sweep", "distance-sweep", "--set", "workload.size=512MiB", "--jobs", "2", "--out", str(tmp_path / "out"))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-c", code, *long], env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
