@@ -128,14 +128,10 @@ class LabOwner:
     def _change(
         self, lab: str, present: OwnedLab, plan: Document, asked: messages.DeployBody, described: Lab | None
     ) -> None:
+        # What cannot be imposed here is said before anything is touched.
+        self._driver.emulations(emulation.with_native(plan, asked.native), present.dilation)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
-        try:
-            # What cannot be imposed here is said before anything is touched.
-            self._driver.emulations(emulation.with_native(plan, asked.native), present.dilation)
-        except BaseException:
-            present.lock.release()
-            raise
         try:
             lead_over(self._driver, present, plan, asked.native, described)
             present.written = asked.written
