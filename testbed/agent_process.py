@@ -7,11 +7,10 @@ import json
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import local_agent, privileges
+from testbed import local_agent, messages, privileges
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
@@ -23,12 +22,12 @@ from testbed.execution import Progress as Where
 from testbed.ledger import Ledger
 from testbed.owned import Document
 from testbed.owner import LabOwner, Progress
+from testbed.progress import Pace
 from testbed.trial import from_spec, outcome_data
 
 if TYPE_CHECKING:
     from testbed._dataplane import RealFabric
 
-_PROGRESS_PERIOD_S = 0.2
 # Three seconds after its machine vanished an agent is known to be offline.
 _KEEPALIVE_S = 2
 
@@ -100,13 +99,11 @@ def _execute(engine: Engine, plan: Document, spec: Document, progress: Progress)
     trial = from_spec(spec)
     if keep_addresses(plan, json.loads(json.dumps(trial.plan))) != plan:
         raise UsageError(f"lab {trial.lab.name} is deployed with another plan; destroy it first")
-    said_at = 0.0
+    pace = Pace()
 
     def say(where: Where) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at >= _PROGRESS_PERIOD_S:
-            said_at = time.monotonic()
-            progress({"row": where.row, "rows": where.rows, "size_bytes": where.size_bytes})
+        if pace.is_due():
+            progress(messages.RunStep.model_validate(where).model_dump())
 
     return outcome_data(trial.execute(engine, "real", say))
 

@@ -153,9 +153,7 @@ class Lab:
             experiment = self._experiment.with_overrides(_overrides({"workload.collective": str(what), **said}))
         trial = Trial(experiment, self._lab)
         trial.series("real")
-        outcome = asyncio.run(
-            controller.run(self._target, trial, self._dilation, keep=True, pcap=pcap, on_progress=lambda where: None)
-        )
+        outcome = asyncio.run(controller.run(self._target, trial, self._dilation, keep=True, pcap=pcap))
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
         arguments += [part for override in _overrides({**self._deployed(), **said}) for part in ("--set", override)]
         return trial.conclude(outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))

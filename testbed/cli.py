@@ -98,11 +98,12 @@ def _global_options(
     ca_file: Annotated[
         Path | None, typer.Option("--ca", envvar="TESTBED_CA", help="certificate authorities of the broker, PEM")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress on standard error")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,
 ) -> None:
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
-    context.obj = {"agent": (broker, agent_name, credentials, ca_file)}
+    context.obj = {"agent": (broker, agent_name, credentials, ca_file), "quiet": quiet}
 
 
 def main() -> int:

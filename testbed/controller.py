@@ -25,9 +25,12 @@ from testbed.errors import UsageError
 from testbed.execution import Outcome
 from testbed.health import Health, Wanted, lacking
 from testbed.ledger import Ledger
+from testbed.messages import Step
 from testbed.trial import Trial, outcome_from
 
 Document = dict[str, Any]
+Follow = Callable[[Step], None]
+"""Hears how far the building of a lab is, and then a run on it."""
 
 # An agent that does not answer for so long is not waited for when everything is to go.
 _IMPATIENT_S = 5.0
@@ -80,22 +83,37 @@ def _deployment(trial: Trial, dilation: int) -> Document:
     return {**body, "native": emulation.timed(trial.changes)}
 
 
-async def deploy(target: Target, trial: Trial, dilation: int) -> Document:
+def _ignore(step: Step) -> None:
+    """Follow nothing."""
+
+
+def _steps(on_step: Follow) -> Callable[[Document], None]:
+    """Return what hears of progress as it comes off the bus, and hands on what it understands of it."""
+
+    def hear(body: Document) -> None:
+        if (step := messages.decode_step(body)) is not None:
+            on_step(step)
+
+    return hear
+
+
+async def deploy(target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore) -> Document:
     """Bring a lab up and leave it up. Returns {"lab", "changed"}.
 
     A lab that is up the same way is left alone; one that is up otherwise is changed in place, and the answer says how:
-    "changes", as `difference.Change.data` has them.
+    "changes", as `difference.Change.data` has them. `on_step` hears how far the building is.
     """
     async with _started(target) as caller:
         body = {**_deployment(trial, dilation), "reconcile": True}
-        return await caller.request("deploy", body, lab=trial.lab.name)
+        return await caller.request("deploy", body, lab=trial.lab.name, on_progress=_steps(on_step))
 
 
-async def redeploy(target: Target, trial: Trial, dilation: int) -> Document:
+async def redeploy(target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore) -> Document:
     """Take a lab down, if it is there, and bring it up anew. Returns {"lab", "changed"}."""
+    lab = trial.lab.name
     async with _started(target) as caller:
-        await caller.request("destroy", {"lab": trial.lab.name}, lab=trial.lab.name)
-        return await caller.request("deploy", _deployment(trial, dilation), lab=trial.lab.name)
+        await caller.request("destroy", {"lab": lab}, lab=lab)
+        return await caller.request("deploy", _deployment(trial, dilation), lab=lab, on_progress=_steps(on_step))
 
 
 async def plan_deploy(target: Target, trial: Trial) -> Document:
@@ -114,7 +132,7 @@ async def run(
     *,
     keep: bool,
     pcap: Path | None,
-    on_progress: Callable[[Document], None],
+    on_step: Follow = _ignore,
 ) -> Outcome:
     """Deploy a lab, run a trial on it, and destroy it again, whatever happens in between.
 
@@ -126,9 +144,10 @@ async def run(
     async with _started(target) as caller:
         stood_before = any(row["lab"] == lab for row in (await caller.request("list"))["labs"])
         try:
-            await caller.request("deploy", _deployment(trial, dilation), lab=lab)
+            hear = _steps(on_step)
+            await caller.request("deploy", _deployment(trial, dilation), lab=lab, on_progress=hear)
             body = {"lab": lab, "spec": trial.spec(), "pcap": str(pcap.absolute()) if pcap else None}
-            return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))
+            return outcome_from(await caller.request("run", body, lab=lab, on_progress=hear))
         finally:
             if not keep and not stood_before:
                 await _destroy(target, caller, lab)

@@ -11,6 +11,7 @@ from testbed.emulation import Emulation
 from testbed.kernel_part import KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.owned import Document, Fabric, LabDriver, OwnedLab
+from testbed.progress import BuildProgress
 from testbed.topology import Lab
 
 MakeFabric = Callable[[str, int, str], Fabric]
@@ -18,7 +19,13 @@ MakeFabric = Callable[[str, int, str], Fabric]
 
 
 def open_lab(
-    driver: LabDriver, make_fabric: MakeFabric, plan: Document, native: Sequence[int], dilation: int, lab: Lab | None
+    driver: LabDriver,
+    make_fabric: MakeFabric,
+    plan: Document,
+    native: Sequence[int],
+    dilation: int,
+    lab: Lab | None,
+    progress: BuildProgress,
 ) -> OwnedLab:
     """Build the lab of a plan and open its data plane, for what the kernel does not do itself.
 
@@ -27,7 +34,8 @@ def open_lab(
     """
     built = emulation.with_native(plan, native)
     emulations = driver.emulations(built, dilation)
-    attachments = driver.deploy(built, dilation)
+    attachments = driver.deploy(built, dilation, progress)
+    progress.begin("data plane", len(attachments))
     part = _kernel_part(driver, plan, dilation, emulations)
     try:
         fabric = make_fabric(_own(plan, emulations), dilation, _places(attachments))
@@ -40,7 +48,14 @@ def open_lab(
         raise
 
 
-def lead_over(driver: LabDriver, present: OwnedLab, plan: Document, native: Sequence[int], lab: Lab | None) -> None:
+def lead_over(
+    driver: LabDriver,
+    present: OwnedLab,
+    plan: Document,
+    native: Sequence[int],
+    lab: Lab | None,
+    progress: BuildProgress,
+) -> None:
     """Make a lab with its data plane that of another plan. Links are as planned then, whatever was done to them by hand.
 
     After an error it is neither the one nor the other.
@@ -48,7 +63,8 @@ def lead_over(driver: LabDriver, present: OwnedLab, plan: Document, native: Sequ
     dilation = present.dilation
     built = emulation.with_native(plan, native)
     emulations = driver.emulations(built, dilation)
-    attachments = driver.reconcile(built, present.plan, dilation)
+    attachments = driver.reconcile(built, present.plan, dilation, progress)
+    progress.begin("data plane", len(attachments))
     part = _kernel_part(driver, plan, dilation, emulations)
     try:
         present.fabric.replace(_own(plan, emulations), _places(attachments))

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from testbed.errors import TestbedError
+from testbed.progress import Phase
 
 PREFIX = "testbed"
 NO_LAB = "-"
@@ -79,6 +80,30 @@ class Reply(_Message):
     correlation_id: CorrelationId
     kind: Literal["alive", "progress", "result", "error"]
     body: dict[str, Any] = Field(default_factory=dict)
+
+
+class BuildStep(_Message):
+    """The body of a `progress` while a lab is built: of a phase `done` of `total` are done, and the phases before it are over."""
+
+    phase: Phase
+    done: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0)]
+
+
+class RunStep(_Message):
+    """The body of a `progress` while a run goes on: it is at row `row` of `rows`, counted from 0, of that size.
+
+    Can be made of what says more of it, an `execution.Progress`.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    row: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+Step = BuildStep | RunStep
 
 
 class NoBody(_Message):
@@ -161,6 +186,7 @@ class ErrorBody(_Message):
     exit_code: int = 3
 
 
+_STEP: TypeAdapter[Step] = TypeAdapter(Step)
 _JSON_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
@@ -237,6 +263,14 @@ def decode_reply(payload: bytes) -> Reply:
         return Reply.model_validate(_decode_object(payload))
     except ValidationError as error:
         raise InvalidMessage(_explain(error)) from None
+
+
+def decode_step(body: dict[str, Any]) -> Step | None:
+    """Read the body of a `progress`; None if it is none that we know, which is no reason to give up what is being done."""
+    try:
+        return _STEP.validate_python(body)
+    except ValidationError:
+        return None
 
 
 def encode(message: Request | Reply) -> bytes:

@@ -15,6 +15,7 @@ from testbed.health import Health
 from testbed.kernel_part import Counters, KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.netem import Netem
+from testbed.progress import BuildProgress
 
 Document = dict[str, Any]
 
@@ -38,10 +39,12 @@ class Fabric(Engine, Protocol):
 class LabDriver(Protocol):
     """What an owner needs of a driver: labs into the system and out of it, every call safe to repeat."""
 
-    def deploy(self, plan: Document, dilation: int) -> Sequence[Mapping[str, Any]]:
+    def deploy(self, plan: Document, dilation: int, progress: BuildProgress) -> Sequence[Mapping[str, Any]]:
         """Build a lab and return where its ports are."""
 
-    def reconcile(self, plan: Document, before: Document | None, dilation: int) -> Sequence[Mapping[str, Any]]:
+    def reconcile(
+        self, plan: Document, before: Document | None, dilation: int, progress: BuildProgress
+    ) -> Sequence[Mapping[str, Any]]:
         """Make a lab that stands that of a plan, and return where its ports are."""
 
     def destroy(self, lab: str) -> Sequence[str]:

@@ -25,6 +25,7 @@ from testbed.health import HEALTHY, Health
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
 from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
+from testbed.progress import BuildProgress
 from testbed.topology import Lab
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class LabOwner:
         """Do one verb. Raise a `TestbedError` that says what is wrong, in the user's words."""
         match body:
             case messages.DeployBody():
-                return self.deploy(body)
+                return self.deploy(body, progress)
             case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
                 return self.run(lab, spec, pcap, progress)
             case messages.LabBody(lab=lab):
@@ -70,7 +71,7 @@ class LabOwner:
         # `ping` and `shutdown` have nothing to do here: to be answered is all they ask for.
         return {"labs": self.list()} if verb == "list" else {}
 
-    def deploy(self, asked: messages.DeployBody) -> Document:
+    def deploy(self, asked: messages.DeployBody, progress: Progress = lambda _: None) -> Document:
         """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.
 
         A lab that is up by another plan is changed in place with `reconcile`; the answer then lists the changes, as it does
@@ -78,14 +79,17 @@ class LabOwner:
 
         Raises `UsageError` when the lab is up with another plan and is not to be reconciled, with another dilation, or busy;
         `DriverError` when a dead agent left another lab of this name. Undoes what it did when it fails, but a lab that was
-        being changed is broken then.
+        being changed is broken then. `progress` hears of `BuildStep`s.
         """
+        steps = BuildProgress(
+            lambda phase, done, total: progress(messages.BuildStep(phase=phase, done=done, total=total).model_dump())
+        )
         lab = str(asked.plan["lab"])
         described = None if asked.topology is None else read_lab(asked.topology, asked.plan)
         with self._building_lock(lab):
             present = self._labs.get(lab)
             if present is None:
-                return self._bring_up(lab, asked, described)
+                return self._bring_up(lab, asked, described, steps)
             plan = asked.plan if asked.plan == present.plan else keep_addresses(present.plan, asked.plan)
             found = [change.data() for change in changes(present.plan, plan)]
             if asked.dry_run:
@@ -98,10 +102,10 @@ class LabOwner:
                 return {"lab": lab, "changed": False}
             if not asked.reconcile:
                 raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
-            self._change(lab, present, plan, asked, described)
+            self._change(lab, present, plan, asked, described, steps)
             return {"lab": lab, "changed": True, "changes": found}
 
-    def _bring_up(self, lab: str, asked: messages.DeployBody, described: Lab | None) -> Document:
+    def _bring_up(self, lab: str, asked: messages.DeployBody, described: Lab | None, steps: BuildProgress) -> Document:
         """Build a lab, or take over one that has no data plane, and open its data plane."""
         stood_before = lab in self._driver.list_labs()
         if asked.dry_run:
@@ -112,9 +116,11 @@ class LabOwner:
             known = self._ledger.read(lab) if self._ledger is not None else None
             plan = keep_addresses(known.plan, plan) if known else plan
             built = emulation.with_native(plan, asked.native)
-            self._driver.reconcile(built, known.plan if known else None, asked.dilation)
+            self._driver.reconcile(built, known.plan if known else None, asked.dilation, steps)
         try:
-            self._labs[lab] = open_lab(self._driver, self._make_fabric, plan, asked.native, asked.dilation, described)
+            self._labs[lab] = open_lab(
+                self._driver, self._make_fabric, plan, asked.native, asked.dilation, described, steps
+            )
             self._labs[lab].written = asked.written
             self._write_down(lab, asked, plan)
         except BaseException:
@@ -126,14 +132,20 @@ class LabOwner:
         return {"lab": lab, "changed": True}
 
     def _change(
-        self, lab: str, present: OwnedLab, plan: Document, asked: messages.DeployBody, described: Lab | None
+        self,
+        lab: str,
+        present: OwnedLab,
+        plan: Document,
+        asked: messages.DeployBody,
+        described: Lab | None,
+        steps: BuildProgress,
     ) -> None:
         # What cannot be imposed here is said before anything is touched.
         self._driver.emulations(emulation.with_native(plan, asked.native), present.dilation)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
         try:
-            lead_over(self._driver, present, plan, asked.native, described)
+            lead_over(self._driver, present, plan, asked.native, described, steps)
             present.written = asked.written
             self._write_down(lab, asked, plan)
         except BaseException:

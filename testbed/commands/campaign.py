@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from testbed import campaign, parallel
-from testbed.commands.common import INTERRUPTED, Format, FormatOption, counted, print_json, say
+from testbed.commands.common import INTERRUPTED, Format, FormatOption, print_json, say
+from testbed.commands.progress import counted, is_followed
 from testbed.errors import cannot_write
 
 SHOWN = 20
 
 
 def run_campaign(
+    context: typer.Context,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=1_000_000, help="how many cases")] = 300,
     first: Annotated[int, typer.Option("--first", min=0, help="seed of the first of them")] = 1,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="cases at a time; all processors")] = None,
@@ -26,7 +28,7 @@ def run_campaign(
     """Run random labs, workloads and faults, and check what must always hold (virtual clock)."""
     numbers = range(first, first + seeds)
     try:
-        with counted(len(numbers)) as show:
+        with counted(len(numbers), is_followed(context, format_)) as show:
             found = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
     except KeyboardInterrupt:
         say("interrupted")

@@ -6,15 +6,13 @@ import enum
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import topologies
 import traffic
@@ -212,15 +210,3 @@ def one_lab(name: str | None, topology: str | None) -> str:
     if (name is None) == (topology is None):
         raise UsageError("name one lab: --name LAB or -t TOPOLOGY")
     return name if name is not None else load_lab(str(topology)).name
-
-
-@contextmanager
-def counted(total: int) -> Iterator[Callable[[], None]]:
-    """Count on standard error how much of `total` is done, with a bar; show nothing where that is not a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)

@@ -24,6 +24,7 @@ from testbed.commands.common import (
     real_clock_settings,
     target,
 )
+from testbed.commands.progress import followed, is_followed
 
 _SIGNS = {"add": "+", "remove": "-", "change": "~"}
 
@@ -50,7 +51,8 @@ def deploy(
         _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
         return
     factor = read_dilation(dilation, trial)
-    answer = asyncio.run(controller.deploy(target(context), trial, factor))
+    with followed(is_followed(context, format_)) as show:
+        answer = asyncio.run(controller.deploy(target(context), trial, factor, show))
     done = "is up" if answer["changed"] else "was up already"
     _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
 
@@ -70,7 +72,8 @@ def redeploy(
 
     trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
     factor = read_dilation(dilation, trial)
-    answer = asyncio.run(controller.redeploy(target(context), trial, factor))
+    with followed(is_followed(context, format_)) as show:
+        answer = asyncio.run(controller.redeploy(target(context), trial, factor, show))
     _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
 
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 import enum
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from testbed import report, result, trial
 from testbed.commands.common import (
@@ -38,12 +33,15 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.doctor import real_clock_obstacle
+from testbed.commands.progress import followed, is_followed
 from testbed.errors import ExperimentError, UsageError, cannot_write
 from testbed.execution import Outcome
+from testbed.messages import RunStep
 from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
 
-Show = Callable[[int, int, int], None]
+if TYPE_CHECKING:
+    from testbed.controller import Follow
 
 MAX_CORES = 1024
 
@@ -101,11 +99,9 @@ def run(
     directory = out or new_directory(f"{subject.lab.name}-{subject.collective.name}")
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1
-    with _progress() as show:
+    with followed(is_followed(context, format_)) as show:
         if chosen == "virtual":
-            outcome = trial.run_virtual(
-                subject, capture, lambda where: show(where.row, where.rows, where.size_bytes), spread
-            )
+            outcome = trial.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)
         else:
             outcome = _run_real(context, subject, factor, keep, capture, show)
     _conclude(subject, outcome, chosen, factor, directory, format_)
@@ -137,18 +133,14 @@ def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
 
 
 def _run_real(
-    context: typer.Context, subject: Trial, dilation: int, keep: bool, capture: Path | None, show: Show
+    context: typer.Context, subject: Trial, dilation: int, keep: bool, capture: Path | None, show: Follow
 ) -> Outcome:
     from testbed import controller
 
     chosen = target(context)
     if capture is not None and not chosen.is_local:
         raise UsageError("--pcap: the agent is on another machine; use `testbed capture` there")
-
-    def on_progress(where: dict[str, Any]) -> None:
-        show(where["row"], where["rows"], where["size_bytes"])
-
-    return asyncio.run(controller.run(chosen, subject, dilation, keep=keep, pcap=capture, on_progress=on_progress))
+    return asyncio.run(controller.run(chosen, subject, dilation, keep=keep, pcap=capture, on_step=show))
 
 
 def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, directory: Path, format_: Format) -> None:
@@ -173,23 +165,3 @@ def _capture_path(directory: Path) -> Path:
     except OSError as error:
         raise cannot_write(directory, error) from None
     return directory / "capture.pcap"
-
-
-@contextmanager
-def _progress() -> Iterator[Show]:
-    """Show a bar on standard error while something runs; show nothing where that is not a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda row, rows, size_bytes: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        shown_at = 0.0
-
-        def show(row: int, rows: int, size_bytes: int) -> None:
-            nonlocal shown_at
-            if time.monotonic() - shown_at > 0.1:
-                shown_at = time.monotonic()
-                bar.update(task, completed=row, total=rows, description=report.format_bytes(size_bytes))
-
-        yield show

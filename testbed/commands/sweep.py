@@ -20,11 +20,11 @@ from testbed.commands.common import (
     SetOption,
     TopologyOption,
     console,
-    counted,
     new_directory,
     read_experiment,
     say,
 )
+from testbed.commands.progress import counted, is_followed
 from testbed.errors import UsageError
 from testbed.topology import load_lab
 
@@ -40,6 +40,7 @@ class SweepFormat(enum.StrEnum):
 
 
 def run_sweep(
+    context: typer.Context,
     what: Annotated[
         str | None, typer.Argument(help="experiment file or name, or a collective", metavar="[EXPERIMENT | COLLECTIVE]")
     ] = None,
@@ -75,7 +76,7 @@ def run_sweep(
     work = sweep.combine(base, chosen, replay)
     lab = next((found.trial.lab.name for found in work if found.trial), None) or load_lab(base.topology).name
     directory = out or new_directory(f"{lab}-sweep")
-    rows = _run(work, jobs or parallel.processors(), directory)
+    rows = _run(work, jobs or parallel.processors(), directory, is_followed(context, format_))
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)
     path = result.write_text(document.to_json(), directory, FILE_NAME)
@@ -115,11 +116,11 @@ def _best_by(option: str | None, section: axes.Sweep | None, chosen: Sequence[ax
     return named
 
 
-def _run(work: Sequence[sweep.Combination], jobs: int, directory: Path) -> list[sweep.SweepRow]:
+def _run(work: Sequence[sweep.Combination], jobs: int, directory: Path, is_shown: bool) -> list[sweep.SweepRow]:
     """Run the rows, write the result of each as it comes, and leave with exit code 130 when interrupted."""
     digits = len(str(len(work) - 1))
     try:
-        with counted(len(work)) as show:
+        with counted(len(work), is_shown) as show:
 
             def finished(number: int, found: sweep.Finished) -> None:
                 if found.result is not None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypedDict
 from testbed.emulation import Emulation
 from testbed.health import Health
 from testbed.netem import Netem
+from testbed.progress import BuildProgress
 
 Plan = Mapping[str, Any]
 
@@ -25,10 +26,12 @@ class Attachment(TypedDict):
 class Driver(Protocol):
     """What every driver offers. All calls block; all are safe to interrupt and to repeat. They raise DriverError."""
 
-    def deploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
+    def deploy(self, plan: Plan, dilation: int = 1, progress: BuildProgress | None = None) -> list[Attachment]:
         """Build the lab of a plan; a lab that already is as planned stays as it is."""
 
-    def reconcile(self, plan: Plan, before: Plan | None, dilation: int = 1) -> list[Attachment]:
+    def reconcile(
+        self, plan: Plan, before: Plan | None, dilation: int = 1, progress: BuildProgress | None = None
+    ) -> list[Attachment]:
         """Make a lab that stands, whose plan was `before` if that is known, that of a plan; touch only what differs."""
 
     def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:

@@ -13,6 +13,7 @@ from testbed.drivers import building
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, keep_indices
 from testbed.kernel import Namespace
 from testbed.netlink import Link, Message
+from testbed.progress import BuildProgress
 
 Fresh = set[tuple[str, str]]
 """(node, interface) of what was made anew."""
@@ -31,9 +32,10 @@ def cut_off(namespace: Namespace) -> None:
 def alter(
     layout: Layout,
     staying: Sequence[Namespace],
-    settle: Callable[[Layout, list[Namespace]], None],
+    settle: Callable[[Layout, list[Namespace], BuildProgress], None],
     made: list[Namespace],
     dilation: int,
+    progress: BuildProgress,
 ) -> Fresh:
     """Change the nodes that stay and make those that are new; return what was made anew.
 
@@ -46,16 +48,15 @@ def alter(
         _remove_links(layout, planned[namespace.node], namespace)
     keep_indices(layout, read_indices(staying))
     fresh_nodes = [node for node in layout.nodes if node.name not in namespaces]
-    settle(Layout(layout.lab, layout.prefix_length, fresh_nodes, []), made)
+    settle(Layout(layout.lab, layout.prefix_length, fresh_nodes, []), made, progress)
     namespaces |= {namespace.node: namespace for namespace in made}
     there = {(node, name) for node, names in read_indices(staying).items() for name in names}
     fresh: Fresh = {(node.name, end.name) for node in layout.nodes for end in node.interfaces} - there
     pairs = [pair for pair in layout.links if (layout.nodes[pair[0][0]].name, pair[0][1].name) in fresh]
     if pairs:
-        building.create_links(layout, namespaces, pairs)
-    for node in layout.nodes:
-        new = [end for end in node.interfaces if (node.name, end.name) in fresh]
-        building.configure(layout, node, namespaces[node.name], new, dilation)
+        building.create_links(layout, namespaces, pairs, progress)
+    new = {node.name: [end for end in node.interfaces if (node.name, end.name) in fresh] for node in layout.nodes}
+    building.configure_all(layout, namespaces, new, dilation, progress)
     for namespace in staying:
         _mend(planned[namespace.node], namespace, dilation)
     building.await_links(layout.nodes, namespaces)

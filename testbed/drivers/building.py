@@ -14,22 +14,44 @@ from testbed.kernel import Namespace
 from testbed.netem import Netem
 from testbed.netlink import Endpoint, Message, Netlink
 from testbed.offloads import disable_offloads
+from testbed.progress import BuildProgress
 from testbed.qdisc import Qdisc
 
 ETHERNET_HEADER_BYTES = 14
 _CARRIER_TIMEOUT_NS = 10_000_000_000
 _CARRIER_POLL_S = 0.001
+_LINKS_PER_SEND = 200
 
 Pair = tuple[tuple[int, Interface], tuple[int, Interface]]
 
 
-def create_links(layout: Layout, namespaces: Mapping[str, Namespace], pairs: Sequence[Pair]) -> None:
-    """Make veth pairs, all in one send; their ends are down. `namespaces`: by node."""
+def create_links(
+    layout: Layout, namespaces: Mapping[str, Namespace], pairs: Sequence[Pair], progress: BuildProgress
+) -> None:
+    """Make veth pairs, many in one send; their ends are down. `namespaces`: by node."""
+    progress.begin("links", len(pairs))
     with kernel.in_thread(_scratch) as control:
-        control.apply([_veth(layout, namespaces, a, b) for a, b in pairs])
+        for start in range(0, len(pairs), _LINKS_PER_SEND):
+            some = pairs[start : start + _LINKS_PER_SEND]
+            control.apply([_veth(layout, namespaces, a, b) for a, b in some])
+            progress.advance(len(some))
 
 
-def configure(
+def configure_all(
+    layout: Layout,
+    namespaces: Mapping[str, Namespace],
+    interfaces: Mapping[str, Collection[Interface]],
+    dilation: int,
+    progress: BuildProgress,
+) -> None:
+    """Do as `_configure` with the new interfaces of all nodes. `namespaces`, `interfaces`: by node."""
+    progress.begin("interfaces", sum(map(len, interfaces.values())))
+    for node in layout.nodes:
+        _configure(layout, node, namespaces[node.name], interfaces[node.name], dilation)
+        progress.advance(len(interfaces[node.name]))
+
+
+def _configure(
     layout: Layout, node: Node, namespace: Namespace, interfaces: Collection[Interface], dilation: int
 ) -> None:
     """Bring new interfaces of a node up, offloads off before, with addresses, neighbours, shaping and netem; verify netem."""

@@ -19,6 +19,7 @@ from testbed.addressing import NETWORK
 from testbed.drivers.layout import Contained, Node
 from testbed.errors import DriverError, HostError
 from testbed.health import HEALTHY, Health
+from testbed.progress import BuildProgress
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -43,17 +44,24 @@ class Engine:
         """Tell whether there is an engine to ask; one that does not answer counts."""
         return _ADDRESS_VARIABLE in os.environ or _SOCKET.exists()
 
-    def create(self, lab: str, nodes: Sequence[Node]) -> list[tuple[str, int]]:
+    def create(self, lab: str, nodes: Sequence[Node], progress: BuildProgress) -> list[tuple[str, int]]:
         """Start a container for each node, several at a time; return (node, process id) in the order given.
 
         Raises HostError if an image is missing, DriverError (EEXIST) if somebody else's container has a name. What was
         made before that stays, for `remove`.
         """
+        progress.begin("containers", len(nodes))
+
+        def start(node: Node) -> int:
+            process = _start(client, lab, node)
+            progress.advance()
+            return process
+
         with connected() as client:
             for image in sorted({_container(node).image for node in nodes}):
                 _require_image(client, image)
             with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
-                found = list(pool.map(lambda node: _start(client, lab, node), nodes))
+                found = list(pool.map(start, nodes))
         return [(node.name, process) for node, process in zip(nodes, found, strict=True)]
 
     def remove(self, lab: str | None, nodes: Collection[str] | None = None) -> dict[str, list[str]]:

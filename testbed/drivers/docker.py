@@ -18,6 +18,7 @@ from testbed.errors import HostError
 from testbed.health import HEALTHY, Health
 from testbed.inside import popen
 from testbed.kernel import Namespace
+from testbed.progress import BuildProgress
 
 _RUNNING = "running"
 
@@ -61,11 +62,12 @@ class DockerDriver(NetnsDriver):
         found = {name: set(listed.get(name, ())) | set(namespaces.get(name, ())) for name in {*listed, *namespaces}}
         return {name: sorted(nodes) for name, nodes in sorted(found.items())}
 
-    def _settle(self, layout: Layout, made: list[Namespace]) -> None:
+    def _settle(self, layout: Layout, made: list[Namespace], progress: BuildProgress) -> None:
         if all(node.container is None for node in layout.nodes):
-            super()._settle(layout, made)
+            super()._settle(layout, made, progress)
             return
-        kernel.adopt_namespaces(layout.lab, self._engine.create(layout.lab, layout.nodes), made)
+        processes = self._engine.create(layout.lab, layout.nodes, progress)
+        kernel.adopt_namespaces(layout.lab, processes, made, progress)
 
     def _vacate(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
         self._engine.remove(lab, nodes)

@@ -27,6 +27,7 @@ from testbed.health import HEALTHY, Health
 from testbed.kernel import Namespace
 from testbed.netem import Netem
 from testbed.netlink import Netlink
+from testbed.progress import BuildProgress
 
 _LAB_STANDS = netlink.set_link(netlink.LOOPBACK_INDEX, up=True)
 _LAB_FALLS = netlink.set_link(netlink.LOOPBACK_INDEX, up=False)
@@ -37,7 +38,7 @@ class NetnsDriver:
 
     name = "netns"
 
-    def deploy(self, plan: Plan, dilation: int = 1) -> list[Attachment]:
+    def deploy(self, plan: Plan, dilation: int = 1, progress: BuildProgress | None = None) -> list[Attachment]:
         """Build the lab of a plan and return where its ports are.
 
         A lab of that name that is exactly as planned is kept, only shaping and netem are set again, because `dilation`
@@ -52,24 +53,27 @@ class NetnsDriver:
         layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
         with _system_errors("deploy"), kernel.exclusive():
             if not self._stands(layout, dilation):
-                self._build(layout, dilation)
+                self._build(layout, dilation, progress or BuildProgress())
         return attachments(layout)
 
-    def reconcile(self, plan: Plan, before: Plan | None, dilation: int = 1) -> list[Attachment]:
+    def reconcile(
+        self, plan: Plan, before: Plan | None, dilation: int = 1, progress: BuildProgress | None = None
+    ) -> list[Attachment]:
         """Make a lab that stands that of a plan, and return where its ports are; touch only what differs.
 
         `before` is the plan that it was built by, if that is known. A lab that does not stand is built. Raises as `deploy`
         does; on an error a lab that was being changed is left as it is then, for another try or for `destroy`.
         """
         kernel.require_privileges("deploy")
+        progress = progress or BuildProgress()
         layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
         past = None if before is None else layout_of(before, {})
         with _system_errors("deploy"), kernel.exclusive():
             existing = self._finished(layout.lab)
             if not existing:
-                self._build(layout, dilation)
+                self._build(layout, dilation, progress)
                 return attachments(layout)
-            return attachments(layout, self._alter(layout, past, existing, dilation))
+            return attachments(layout, self._alter(layout, past, existing, dilation, progress))
 
     def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:
         """End the processes inside a lab and remove its namespaces, and with them every link. Returns its nodes.
@@ -201,9 +205,9 @@ class NetnsDriver:
 
     # What differs where nodes are more than namespaces.
 
-    def _settle(self, layout: Layout, made: list[Namespace]) -> None:
+    def _settle(self, layout: Layout, made: list[Namespace], progress: BuildProgress) -> None:
         """Make the namespaces of a lab and append each to `made`."""
-        kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made)
+        kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made, progress)
 
     def _vacate(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
         """Remove what of these nodes, or of all of a lab or of every lab, is not a namespace."""
@@ -287,7 +291,9 @@ class NetnsDriver:
         kernel.remove_namespaces(namespaces)
         kernel.remove_leftovers()
 
-    def _alter(self, layout: Layout, past: Layout | None, existing: list[Namespace], dilation: int) -> Fresh:
+    def _alter(
+        self, layout: Layout, past: Layout | None, existing: list[Namespace], dilation: int, progress: BuildProgress
+    ) -> Fresh:
         """Change a lab whose namespaces these are, and close them; return what was made anew."""
         unfit = self._unfit(layout, past, {namespace.node for namespace in existing})
         going = [namespace for namespace in existing if namespace.node in unfit]
@@ -297,7 +303,7 @@ class NetnsDriver:
             if going:
                 self._take_out(layout.lab, going)
             self._vacate(layout.lab, unfit)
-            fresh = alter(layout, staying, self._settle, made, dilation)
+            fresh = alter(layout, staying, self._settle, made, dilation, progress)
             self._introduce(layout)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
@@ -306,14 +312,14 @@ class NetnsDriver:
             for namespace in [*staying, *made]:
                 namespace.close()
 
-    def _build(self, layout: Layout, dilation: int) -> None:
+    def _build(self, layout: Layout, dilation: int, progress: BuildProgress) -> None:
         made: list[Namespace] = []
         try:
-            self._settle(layout, made)
+            self._settle(layout, made, progress)
             namespaces = {namespace.node: namespace for namespace in made}
-            building.create_links(layout, namespaces, layout.links)
-            for namespace, node in zip(made, layout.nodes, strict=True):
-                building.configure(layout, node, namespace, node.interfaces, dilation)
+            building.create_links(layout, namespaces, layout.links, progress)
+            interfaces = {node.name: node.interfaces for node in layout.nodes}
+            building.configure_all(layout, namespaces, interfaces, dilation, progress)
             building.await_links(layout.nodes, namespaces)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,15 @@ class Machine:
     def __init__(self, root: Path, directory: Path, holder: int) -> None:
         self.directory = directory
         self.holder = holder
-        self._environment = {**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(directory / "cache")}
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "XDG_CACHE_HOME": str(directory / "cache"),
+            "TERM": "xterm",
+        }
         self._environment.pop(local_agent.STATE_VARIABLE, None)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start testbed with the given arguments."""
         inside = ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt", f"--wd={self.directory}"]
         inside += ["env", "--default-signal=INT"]  # ignored where the tests themselves run in the background
@@ -39,9 +44,23 @@ class Machine:
             [*inside, sys.executable, "-c", CODE, *arguments],
             env=self._environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
+
+    def on_terminal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run testbed to its end with a terminal for its standard error."""
+        terminal, end = os.openpty()
+        shown = bytearray()
+        with self.start(*arguments, stderr=end) as process:
+            os.close(end)
+            # Linux says EIO when nobody holds the other end any more.
+            with suppress(OSError):
+                while data := os.read(terminal, 1 << 16):
+                    shown += data
+            out, _ = process.communicate(timeout=100)
+        os.close(terminal)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, shown.decode())
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run testbed to its end."""

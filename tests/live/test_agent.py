@@ -66,6 +66,18 @@ def test_the_health_of_a_lab_is_told_and_waited_for(machine: Machine) -> None:
     assert "lab pair: gone" in machine.ok("wait-for", "--name", "pair", "--state", "gone")
 
 
+def test_a_terminal_shows_how_far_a_lab_is_and_a_pipe_stays_clean(machine: Machine) -> None:
+    shown = machine.on_terminal("deploy", *PAIR)
+    assert (shown.returncode, "lab pair is up" in shown.stdout) == (0, True), shown.stderr
+    phases = [(phase, shown.stderr.find(phase)) for phase in ("namespaces", "links", "interfaces", "data plane")]
+    assert all(at >= 0 for _, at in phases) and phases == sorted(phases, key=lambda found: found[1])
+    assert re.search(r"data plane .*[04]/4", shown.stderr)
+    piped = machine.run("redeploy", *PAIR)
+    assert (piped.returncode, piped.stdout, piped.stderr) == (0, "lab pair is up, dilation 1000\n", "")
+    document = machine.on_terminal("deploy", *PAIR, "--format", "json")
+    assert (json.loads(document.stdout)["changed"], document.stderr) == (False, "")
+
+
 def test_a_run_brings_its_lab_and_takes_it_away(machine: Machine) -> None:
     done = machine.run("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json", "--pcap")
     result = json.loads(done.stdout)

@@ -23,6 +23,7 @@ import pytest
 from testbed import kernel, netlink, qdisc
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
+from testbed.progress import BuildProgress
 from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -269,7 +270,7 @@ def test_what_a_change_was_adding_when_it_was_killed_goes_and_the_rest_stays() -
     before = Path("/run/netns/testbed-live-h0").stat().st_ino
     with kernel.exclusive():
         made: list[kernel.Namespace] = []
-        kernel.create_namespaces("live", ["h2"], made)
+        kernel.create_namespaces("live", ["h2"], made, BuildProgress())
         made[0].close()
     assert driver.reconcile(plan, None)
     assert Path("/run/netns/testbed-live-h0").stat().st_ino == before

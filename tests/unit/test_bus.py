@@ -22,6 +22,7 @@ from testbed.health import Health
 from testbed.kernel_part import Counters
 from testbed.owned import Document, InterruptibleFabric
 from testbed.owner import LabOwner, Progress
+from testbed.progress import BuildProgress
 
 PLAN: Document = {
     "schema": 1,
@@ -69,9 +70,11 @@ class MemoryDriver:
     def __init__(self) -> None:
         self.system: dict[str, list[str]] = {}
 
-    def deploy(self, plan: Document, dilation: int) -> list[Document]:
+    def deploy(self, plan: Document, dilation: int, progress: BuildProgress) -> list[Document]:
+        progress.begin("namespaces", len(plan["nodes"]))
+        progress.begin("links", len(plan["links"]))
         self.system[plan["lab"]] = [node["name"] for node in plan["nodes"]]
-        return []
+        return [{} for _ in plan["nodes"]]
 
     def destroy(self, lab: str) -> list[str]:
         return self.system.pop(lab, [])
@@ -179,6 +182,20 @@ async def test_a_lab_is_deployed_inspected_and_destroyed(w: World) -> None:
         assert await caller.request("destroy", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": False}
         assert w.driver.system == {}
         assert w.fabrics[0].closed.is_set()
+
+
+@bus_test
+async def test_who_has_a_lab_built_hears_how_far_it_is_before_the_answer(w: World) -> None:
+    told: list[Document] = []
+    async with bus.connect(w.address, "local") as caller:
+        body = {"plan": PLAN, "dilation": 1}
+        await caller.request("deploy", body, lab="tiny", on_progress=told.append)
+        assert told == [
+            {"phase": "namespaces", "done": 0, "total": 1},
+            {"phase": "data plane", "done": 0, "total": 1},
+        ]
+        await caller.request("deploy", body, lab="tiny", on_progress=told.append)
+        assert len(told) == 2
 
 
 @bus_test

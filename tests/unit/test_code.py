@@ -104,6 +104,7 @@ PURE_MODULES = [
     "drawing",
     "saved",
     "health",
+    "progress",
     *(f"conformance.{name}" for name in CONFORMANCE),
 ]
 PYTHON_DIRECTION = {

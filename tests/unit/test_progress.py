@@ -1,0 +1,183 @@
+"""How far something is: what is told in which order, how often at most, and what is shown of it to whom."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from testbed import messages
+from testbed.commands.progress import Steps, is_followed
+from testbed.drivers import containers
+from testbed.drivers.layout import Contained, Node
+from testbed.messages import BuildStep, RunStep
+from testbed.progress import PERIOD_S, BuildProgress, Pace
+
+
+class Clock:
+    """Wall time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_pace_is_due_at_once_and_then_once_a_period() -> None:
+    clock = Clock()
+    pace = Pace(2.0, clock)
+    due = []
+    for _ in range(7):
+        due.append(pace.is_due())
+        clock.now += 0.75
+    assert due == [True, False, False, True, False, False, True]
+
+
+def test_phases_are_told_as_they_begin_and_what_is_done_now_and_then() -> None:
+    clock, told = Clock(), list[tuple[str, int, int]]()
+    progress = BuildProgress(lambda *step: told.append(step), clock)
+    progress.begin("namespaces", 2)
+    progress.advance()
+    progress.advance()
+    progress.begin("links", 1000)
+    for _ in range(1000):
+        clock.now += PERIOD_S / 100
+        progress.advance()
+    progress.begin("interfaces", 0)
+    progress.begin("data plane", 4)
+    assert (told[0], told[1], told[-1]) == (("namespaces", 0, 2), ("links", 0, 1000), ("data plane", 0, 4))
+    links = told[1:-1]
+    assert {phase for phase, _, _ in links} == {"links"}
+    done = [done for _, done, _ in links]
+    assert done == sorted(done) and 9 <= len(done) <= 11
+
+
+def test_a_build_as_fast_as_can_be_tells_no_more_than_its_phases() -> None:
+    told = list[tuple[str, int, int]]()
+    progress = BuildProgress(lambda *step: told.append(step), Clock())
+    for phase in ("namespaces", "links", "interfaces", "data plane"):
+        progress.begin(phase, 1000)
+        for _ in range(1000):
+            progress.advance()
+    assert told == [(phase, 0, 1000) for phase in ("namespaces", "links", "interfaces", "data plane")]
+
+
+def test_nobody_need_listen() -> None:
+    progress = BuildProgress()
+    progress.begin("links", 1)
+    progress.advance()
+
+
+def test_containers_that_start_side_by_side_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def connected() -> Iterator[Any]:
+        yield None
+
+    clock, told = Clock(), list[tuple[str, int, int]]()
+
+    def start(client: Any, lab: str, node: Node) -> int:
+        clock.now += 2 * PERIOD_S
+        return int(node.name)
+
+    monkeypatch.setattr(containers, "connected", connected)
+    monkeypatch.setattr(containers, "_require_image", lambda client, image: None)
+    monkeypatch.setattr(containers, "_start", start)
+    nodes = [Node(str(number), "host", Contained("image", 0, 1, {})) for number in range(30)]
+    progress = BuildProgress(lambda *step: told.append(step), clock)
+    assert containers.Engine().create("lab", nodes, progress) == [(node.name, int(node.name)) for node in nodes]
+    assert (told[0], told[-1]) == (("containers", 0, 30), ("containers", 30, 30))
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+
+
+def test_counting_from_many_threads_loses_nothing() -> None:
+    told = list[tuple[str, int, int]]()
+    clock = Clock()
+    progress = BuildProgress(lambda *step: told.append(step), clock)
+    progress.begin("containers", 4000)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: progress.advance(), range(3999)))
+    clock.now += PERIOD_S
+    progress.advance()
+    assert told == [("containers", 0, 4000), ("containers", 4000, 4000)]
+
+
+# What travels
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"phase": "\x1b]0;title\x07", "done": 0, "total": 1},
+        {"phase": "links", "done": -1, "total": 1},
+        {"phase": "links", "done": 0, "total": 1, "more": 1},
+        {"row": 0, "rows": 1},
+        {"text": "started"},
+    ],
+)
+def test_a_step_that_is_none_is_passed_over(body: dict[str, Any]) -> None:
+    assert messages.decode_step(body) is None
+
+
+def test_steps_come_out_as_they_went_in() -> None:
+    for step in (BuildStep(phase="data plane", done=0, total=360), RunStep(row=1, rows=3, size_bytes=1 << 20)):
+        assert messages.decode_step(step.model_dump()) == step
+
+
+# What is shown
+
+
+def bars() -> Progress:
+    return Progress(console=Console(file=io.StringIO(), force_terminal=True), disable=True)
+
+
+def test_each_phase_has_a_bar_and_the_next_one_ends_it() -> None:
+    shown = bars()
+    steps = Steps(shown)
+    assert [(task.description, task.total) for task in shown.tasks] == [("starting", None)]
+    for step in (
+        BuildStep(phase="containers", done=0, total=20),
+        BuildStep(phase="containers", done=8, total=20),
+        BuildStep(phase="links", done=0, total=19),
+        BuildStep(phase="data plane", done=0, total=38),
+        RunStep(row=0, rows=3, size_bytes=1 << 20),
+    ):
+        steps.show(step)
+    found = [(task.description, task.completed, task.total) for task in shown.tasks]
+    assert found == [("containers", 20, 20), ("links", 19, 19), ("data plane", 38, 38), ("1.05 MB", 0, 3)]
+    assert [task.finished for task in shown.tasks] == [True, True, True, False]
+
+
+def test_a_phase_shows_what_of_it_is_done() -> None:
+    shown = bars()
+    steps = Steps(shown)
+    for done in (0, 8, 19):
+        steps.show(BuildStep(phase="containers", done=done, total=20))
+        assert [(task.completed, task.total) for task in shown.tasks] == [(done, 20)]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "quiet", "format_", "followed"),
+    [
+        (True, False, "table", True),
+        (False, False, "table", False),
+        (True, True, "table", False),
+        (True, False, "json", False),
+        (True, False, "csv", False),
+    ],
+)
+def test_progress_is_for_people_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, quiet: bool, format_: str, followed: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: terminal))
+    context: Any = SimpleNamespace(obj={"quiet": quiet})
+    assert is_followed(context, format_) is followed
