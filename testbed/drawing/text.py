@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 
 from testbed.drawing.layout import layers, link_text, sites
 from testbed.topology import Host, Lab
+
+_PLAIN = frozenset(string.ascii_letters + string.digits + " -_.,/+()")
 
 Notes = Mapping[int, str]
 """What is to be said besides of links, by index."""
@@ -65,6 +68,11 @@ def _dot_text(text: str) -> str:
 
 
 def _mermaid_text(text: str) -> str:
-    """Quote a text; what could end the quotes or be read as markup is written as an entity."""
-    entities = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;"}
-    return '"' + "".join(entities.get(sign, sign) for sign in text) + '"'
+    """Quote a text, every sign that could mean something written as an entity, which mermaid decodes last of all.
+
+    Quotes protect from little: directives (`%%{`), styles (`style a:#b;`), icons (`fa:fa-x`), formulas (`$$`), line breaks,
+    HTML and Markdown are looked for in them as well. So letters, digits and a few signs stand as they are, and nothing else.
+    """
+    signs = (sign if sign in _PLAIN else f"#{ord(sign)};" if sign.isprintable() else " " for sign in text)
+    # What is empty would be no text at all.
+    return f'"{"".join(signs) or " "}"'

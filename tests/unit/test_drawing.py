@@ -115,8 +115,60 @@ def test_texts_stay_texts_in_every_format() -> None:
     assert "&lt;script&gt;" in text
     assert '\\"quoted\\" & `done` \\\\ #x' in dot(lab, {0: nasty})
     drawn = mermaid(lab, {0: nasty})
-    assert "#lt;script#gt;alert(1)" in drawn and "#quot;quoted#quot;" in drawn
-    assert all(line.count('"') % 2 == 0 for line in drawn.splitlines())
+    assert "#60;script#62;alert(1)#60;/script#62; #34;quoted#34; #38; #96;done#96; #92; #35;x" in drawn
+
+
+# What mermaid looks for in quoted text too, or what would end it.
+MARKUP = [
+    '%%{init: {"theme": "dark"}}%%',
+    "%% comment",
+    "style:#x;",
+    "classDef a:#f9f;",
+    "$$x^2$$",
+    "fa:fa-car",
+    "a\nb",
+    "\\n",
+    "<br/>",
+    "&amp; #35; #quot;",
+    '"]',
+    "`**bold**`",
+    "@{ shape: x }",
+    "\x1b[31m",
+    "größer",
+    "",
+]
+
+
+def of_mermaid(quoted: str) -> str:
+    """Return what mermaid shows of a quoted text, in which nothing but entities may mean anything."""
+    assert re.fullmatch(r'"(?:[\w ,./+()-]|#\d+;)+"', quoted, re.ASCII), quoted
+    return re.sub(r"#(\d+);", lambda found: chr(int(found[1])), quoted[1:-1])
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_no_text_means_anything_to_mermaid(text: str) -> None:
+    lab = load_lab("pair")
+    nodes = tuple(node.model_copy(update={"name": text}) if node.name == "a1" else node for node in lab.nodes)
+    links = tuple(
+        link.model_copy(update={"a": link.a._replace(node=text)}) if link.a.node == "a1" else link for link in lab.links
+    )
+    drawn = mermaid(lab.model_copy(update={"nodes": nodes, "links": links}), {0: text}).splitlines()
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    assert of_mermaid(drawn[1].strip().removeprefix("n0(").removesuffix(")")) == (shown or " ")
+    edge = next(line for line in drawn if "-.-" in line)
+    assert of_mermaid(edge.split("|")[1]) == f"eth1 100G 50m, {shown} eth1"
+
+
+def test_any_name_that_a_lab_file_permits_can_be_drawn() -> None:
+    names = ["end", "1", "graph", "subgraph", "style", "default", "click", "o-x", "a--b", "x" * 63]
+    nodes: dict[str, object] = {name: {"kind": "host"} for name in names}
+    links: list[dict[str, object]] = [
+        {"endpoints": [f"{a}:eth1", f"{b}:eth1"]} for a, b in zip(names[::2], names[1::2], strict=True)
+    ]
+    drawn = mermaid(lab_of(nodes, links), {})
+    assert re.findall(r"^ +(n\d+\(.*\))$", drawn, re.MULTILINE) == [f'n{i}("{n}")' for i, n in enumerate(names)]
+    ends = [(f"n{i}", f"n{i + 1}") for i in range(0, len(names), 2)]
+    assert re.findall(r"^ +(n\d+) ---\|.*\| (n\d+)$", drawn, re.MULTILINE) == ends
 
 
 def test_text_formats_name_ports_and_what_the_link_is() -> None:
@@ -126,7 +178,7 @@ def test_text_formats_name_ports_and_what_the_link_is() -> None:
     assert drawn.count(" -- ") == len(lab.links) and drawn.count("subgraph cluster_") == 2
     chart = mermaid(lab, {4: "loss 1%"})
     assert chart.startswith("flowchart BT\n") and chart.count("|") == 2 * len(lab.links)
-    assert '-.-|"eth2 100G 80km, loss 1% eth2"|' in chart
+    assert '-.-|"eth2 100G 80km, loss 1#37; eth2"|' in chart
 
 
 def test_the_command_writes_one_picture(call_testbed: Run, tmp_path: Path) -> None:
