@@ -19,7 +19,7 @@ from testbed.headroom import response_ps
 from testbed.models import AUTO
 from testbed.routing import Routing
 from testbed.thresholds import divide_buffer
-from testbed.topology import Host, Lab, Link, Switch
+from testbed.topology import DEFAULT_MTU_BYTES, Host, Lab, Link, Switch
 
 SCHEMA = 1
 PRIORITIES = 8
@@ -227,6 +227,8 @@ class _Compiler:
             planned["loss_process"] = [link.loss_process.plan()] * 2
         if not link.carrier:
             planned["carrier"] = False
+        if link.mtu_bytes != DEFAULT_MTU_BYTES:
+            planned["mtu_bytes"] = link.mtu_bytes
         return planned | self._flow_control(index, link)
 
     def _flow_control(self, index: int, link: Link) -> Plan:

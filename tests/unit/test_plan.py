@@ -235,3 +235,10 @@ def test_congestion_control_needs_marks() -> None:
     with pytest.raises(ExperimentError, match=r"transport\.congestion-control: dcqcn acts on marks.*sonic"):
         compile_fabric(load_lab("pair"), experiment(*settings))
     compile_fabric(load_lab("pair"), experiment(*settings, "lossless.ecn=sonic"))
+
+
+def test_an_mtu_is_told_where_it_is_not_the_usual_one() -> None:
+    links = [{"endpoints": ["a1:eth1", "b1:eth1"], "mtu": 9000}, {"endpoints": ["b1:eth2", "leaf:eth1"], "mtu": 4200}]
+    nodes = {"a1": {"kind": "switch"}, "b1": {"kind": "switch"}, "leaf": {"kind": "switch"}}
+    lab = lab_from(Source("test", {"name": "mtu", "topology": {"nodes": nodes, "links": links}}))
+    assert [link.get("mtu_bytes") for link in compile_fabric(lab, experiment())["links"]] == [9000, None]
