@@ -109,7 +109,7 @@ def set_qdisc(netlink: Netlink, index: int, qdisc: Qdisc | None) -> None:
     """
     there = {found.handle: found.kind for place, _parent, found in _read_all(netlink) if place == index}
     found = read_qdiscs(netlink).get(index)
-    if qdisc is not None and qdisc.classes and found and (found.kind, found.handle) == (qdisc.kind, qdisc.handle):
+    if qdisc and found and found.handle and (found.kind, found.handle) == (qdisc.kind, qdisc.handle):
         netlink.apply(list(_update_messages(index, qdisc, TC_H_ROOT, there)))
         return
     messages = []
