@@ -52,11 +52,20 @@ class RealFabric:
     """A fabric under the real clock: the same, with real frames on the interfaces that `attachments` names."""
 
     def __new__(cls, plan: str, dilation: int, attachments: str) -> Self: ...
-    def replace(self, plan: str, attachments: str) -> None:
-        """Go on with another plan once all frames under way have arrived; ports whose interface stays lose none.
+    def rest(self, leaving: str, budget: int) -> bool:
+        """Take nothing more in from hosts' kernels; return True once what is under way has arrived, or False after `budget` ms.
 
-        An attachment that is `fresh` has an interface made anew. Counters begin at zero. When it fails all stays as it was.
+        `leaving` is a JSON list of [node, port]: of those links what waits already is taken in first. Repeat it to wait on.
         """
+
+    def replace(self, plan: str, attachments: str) -> None:
+        """Go on with another plan, counters at zero, still at rest; what is under way or in sockets that go is lost and counted.
+
+        An attachment that is `fresh` has an interface made anew. When it fails all stays as it was.
+        """
+
+    def resume(self) -> str:
+        """Hear hosts' kernels again; return what was lost since `rest` as a JSON list of {"port" | null, "cause", "frames"}."""
 
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""

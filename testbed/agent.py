@@ -210,7 +210,7 @@ class Agent:
             if verb in _EVENTS:
                 await self._telemetry.event(mqtt, lab, f"{verb} failed", reason=content["message"])
         elif verb in _EVENTS and content.get("changed", True):
-            about = {key: content[key] for key in ("complete", "reasons", "directions") if key in content}
+            about = {key: content[key] for key in ("complete", "reasons", "directions", "lost") if key in content}
             await self._telemetry.event(mqtt, lab, _EVENTS[verb], **about)
 
     async def _perform(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from testbed import emulation
+from testbed.drivers import Attachment
 from testbed.emulation import Emulation
+from testbed.errors import HostError
 from testbed.kernel_part import KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.owned import Document, Fabric, LabDriver, OwnedLab
@@ -16,6 +20,11 @@ from testbed.topology import Lab
 
 MakeFabric = Callable[[str, int, str], Fabric]
 """Opens a data plane for a plan, a dilation and attachments."""
+
+REST_S = 10
+"""How long frames under way are waited for, in seconds of wall time."""
+_REST_LOOK_MS = 200
+"""Each look waits so long at most: milliseconds, that the lab may be looked at in between."""
 
 
 def open_lab(
@@ -55,19 +64,21 @@ def lead_over(
     native: Sequence[int],
     lab: Lab | None,
     progress: BuildProgress,
-) -> None:
+) -> list[Document]:
     """Make a lab with its data plane that of another plan. Links are as planned then, whatever was done to them by hand.
 
-    After an error it is neither the one nor the other.
+    Frames under way arrive first; return what was lost all the same: {"port" (None: inside), "cause", "frames"}. After an
+    error the lab is neither the one nor the other.
     """
     dilation = present.dilation
     built = emulation.with_native(plan, native)
     emulations = driver.emulations(built, dilation)
-    attachments = driver.reconcile(built, present.plan, dilation, progress)
-    progress.begin("data plane", len(attachments))
+    passage = Passage(present.fabric, present.part, _own(plan, emulations), progress)
+    driver.reconcile(built, present.plan, dilation, progress, passage)
     part = _kernel_part(driver, plan, dilation, emulations)
     try:
-        present.fabric.replace(_own(plan, emulations), _places(attachments))
+        with _data_plane_errors():
+            lost = [*passage.lost, *json.loads(present.fabric.resume())]
     except BaseException:
         part.close()
         raise
@@ -75,6 +86,52 @@ def lead_over(
     present.plan, present.part = plan, part
     desk = None if lab is None else LinkDesk(lab, present.fabric, driver, part, emulations, dilation)
     present.links = desk
+    return lost
+
+
+class Passage:
+    """What a data plane carries while its lab becomes that of another plan; a driver calls it when it comes to that."""
+
+    def __init__(self, fabric: Fabric, part: KernelPart, plan: str, progress: BuildProgress) -> None:
+        self.lost: list[Document] = []
+        self._fabric = fabric
+        self._part = part
+        self._plan = plan
+        self._progress = progress
+
+    def rest(self, leaving: Collection[tuple[str, str]]) -> None:
+        """Take in nothing more from hosts, and wait until all that is under way has arrived, at most ten seconds."""
+        deadline = time.monotonic() + REST_S
+        ends = json.dumps(sorted(leaving))
+        empty_before = False
+        while time.monotonic() < deadline:
+            with _data_plane_errors():
+                empty = self._fabric.rest(ends, _REST_LOOK_MS)
+            empty = empty and not self._part.holds_frames()
+            # Once more: what has just left netem is on its way through a socket.
+            if empty and empty_before:
+                return
+            empty_before = empty
+
+    def lose(self, port: str, cause: str, frames: int) -> None:
+        """Write frames down as lost at a port, if there are any."""
+        if frames:
+            self.lost.append({"port": port, "cause": cause, "frames": frames})
+
+    def replace(self, attachments: Sequence[Attachment]) -> None:
+        """Go on with the other plan at these ports; hosts are not heard yet."""
+        self._progress.begin("data plane", len(attachments))
+        with _data_plane_errors():
+            self._fabric.replace(self._plan, _places(attachments))
+
+
+@contextmanager
+def _data_plane_errors() -> Iterator[None]:
+    """Turn what the system refuses a data plane into an error of ours, in its words."""
+    try:
+        yield
+    except OSError as error:
+        raise HostError(f"data plane: {error}") from error
 
 
 def _kernel_part(driver: LabDriver, plan: Document, dilation: int, emulations: Sequence[Emulation]) -> KernelPart:

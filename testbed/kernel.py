@@ -202,7 +202,10 @@ def _name(lab: str, node: str, contained: bool) -> Namespace:
         undo.callback(os.close, fd)
         socket = undo.enter_context(Netlink())
         _write_sysctl("ipv6/conf/all/disable_ipv6", "1")
-        _write_sysctl("ipv4/ip_forward", "0")  # a new namespace takes its value from the first one
+        # A new namespace takes the values of the first one.
+        _write_sysctl("ipv4/ip_forward", "0")
+        for scope in ("all", "default"):
+            _write_sysctl(f"ipv4/conf/{scope}/rp_filter", "0")  # a host without a route back goes on hearing
         socket.apply([netlink.set_link(netlink.LOOPBACK_INDEX, up=False, alias=label(lab, node, contained))])
         _mark(path)
         undo.callback(os.unlink, path)

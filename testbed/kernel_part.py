@@ -77,11 +77,15 @@ class KernelPart:
         while time.monotonic() < deadline:
             if _unaccounted(json.loads(fabric.report())) == 0:
                 return
-            empty = not any(backlog.queued for backlog in self._counters.read().values())
+            empty = not self.holds_frames()
             # Once more: what has just left netem is on its way through a socket.
             if (empty and empty_before) or interrupted.wait(_LOOK_EVERY_S):
                 return
             empty_before = empty
+
+    def holds_frames(self) -> bool:
+        """Tell whether any frame is inside netem."""
+        return self._counters is not None and any(backlog.queued for backlog in self._counters.read().values())
 
     def complete(self, report: Document) -> Document:
         """Return a report with the kernel's part in it. Only one of a real clock has such a part."""

@@ -9,6 +9,7 @@ settles them all.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -20,16 +21,19 @@ from typing import Any
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     RTM_DELLINK,
     RTM_DELNEIGH,
+    RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
+    RTM_NEWROUTE,
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
 from testbed.errors import DriverError
 
@@ -47,6 +51,8 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _NUD_PERMANENT = 0x80
+# Of routes: RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL, RT_SCOPE_LINK, RT_SCOPE_NOWHERE
+_MAIN_TABLE, _UNICAST, _BY_KERNEL, _LINK_SCOPE, _ANY_SCOPE = 254, 1, 2, 253, 255
 _OPERSTATE_UP = b"\x06"
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
@@ -307,6 +313,34 @@ def add_address(index: int, address: str, prefix_length: int) -> Message:
     message["prefixlen"] = prefix_length
     message["attrs"] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
     return Message(_encode(message, RTM_NEWADDR, CREATE | REPLACE), f"add address {address}")
+
+
+def set_route(index: int, address: str, prefix_length: int, mtu_bytes: int | None = None) -> Message:
+    """Let the subnet of an interface's address be on-link, as the kernel itself does with a new address.
+
+    With `mtu_bytes` only so long IP packets are sent there; the interface goes on hearing what its own MTU allows.
+    """
+    message = _route(index, address, prefix_length)
+    message["type"], message["proto"], message["scope"] = _UNICAST, _BY_KERNEL, _LINK_SCOPE
+    message["attrs"].append(("RTA_PREFSRC", address))
+    if mtu_bytes is not None:
+        message["attrs"].append(("RTA_METRICS", {"attrs": [("RTAX_MTU", mtu_bytes)]}))
+    return Message(_encode(message, RTM_NEWROUTE, CREATE | REPLACE), f"set the route of {address}")
+
+
+def delete_route(index: int, address: str, prefix_length: int) -> Message:
+    """Forget that the subnet of an interface's address is on-link, so that nothing is sent there any more."""
+    message = _route(index, address, prefix_length)
+    message["scope"] = _ANY_SCOPE
+    return Message(_encode(message, RTM_DELROUTE), f"remove the route of {address}")
+
+
+def _route(index: int, address: str, prefix_length: int) -> Any:
+    subnet = ipaddress.ip_interface(f"{address}/{prefix_length}").network.network_address
+    message = rtmsg()
+    message["family"], message["table"], message["dst_len"] = socket.AF_INET, _MAIN_TABLE, prefix_length
+    message["attrs"] = [("RTA_DST", str(subnet)), ("RTA_OIF", index)]
+    return message
 
 
 @lru_cache(maxsize=65536)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from testbed.drivers import Traffic
 from testbed.emulation import Emulation
 from testbed.errors import TestbedError
 from testbed.execution import Engine
@@ -29,8 +30,14 @@ class Fabric(Engine, Protocol):
     def cancel_impairments(self) -> None:
         """Forget the changes of links that are still due."""
 
+    def rest(self, leaving: str, budget: int) -> bool:
+        """Take nothing in from hosts' kernels, but what waits at links that leave; True once what was under way has arrived."""
+
     def replace(self, plan: str, attachments: str) -> None:
-        """Go on with another plan, once all frames under way have arrived."""
+        """Go on with another plan, at rest."""
+
+    def resume(self) -> str:
+        """Hear hosts' kernels again; return what was lost since `rest`."""
 
     def close(self) -> None:
         """Stop its thread and close its sockets."""
@@ -43,9 +50,14 @@ class LabDriver(Protocol):
         """Build a lab and return where its ports are."""
 
     def reconcile(
-        self, plan: Document, before: Document | None, dilation: int, progress: BuildProgress
+        self,
+        plan: Document,
+        before: Document | None,
+        dilation: int,
+        progress: BuildProgress,
+        traffic: Traffic | None = None,
     ) -> Sequence[Mapping[str, Any]]:
-        """Make a lab that stands that of a plan, and return where its ports are."""
+        """Make a lab that stands that of a plan, with what its data plane carries, and return where its ports are."""
 
     def destroy(self, lab: str) -> Sequence[str]:
         """Remove a lab; return its nodes, none if there was no lab."""

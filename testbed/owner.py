@@ -102,8 +102,8 @@ class LabOwner:
                 return {"lab": lab, "changed": False}
             if not asked.reconcile:
                 raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
-            self._change(lab, present, plan, asked, described, steps)
-            return {"lab": lab, "changed": True, "changes": found}
+            lost = self._change(lab, present, plan, asked, described, steps)
+            return {"lab": lab, "changed": True, "changes": found, "lost": lost}
 
     def _bring_up(self, lab: str, asked: messages.DeployBody, described: Lab | None, steps: BuildProgress) -> Document:
         """Build a lab, or take over one that has no data plane, and open its data plane."""
@@ -139,15 +139,16 @@ class LabOwner:
         asked: messages.DeployBody,
         described: Lab | None,
         steps: BuildProgress,
-    ) -> None:
+    ) -> list[Document]:
         # What cannot be imposed here is said before anything is touched.
         self._driver.emulations(emulation.with_native(plan, asked.native), present.dilation)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
         try:
-            lead_over(self._driver, present, plan, asked.native, described, steps)
+            lost = lead_over(self._driver, present, plan, asked.native, described, steps)
             present.written = asked.written
             self._write_down(lab, asked, plan)
+            return lost
         except BaseException:
             del self._labs[lab]
             present.close()

@@ -185,6 +185,18 @@ impl RealFabric {
         Ok(RealFabric { runner })
     }
 
+    fn rest(&self, py: Python<'_>, leaving: &str, budget: u64) -> PyResult<bool> {
+        let leaving: Vec<(String, String)> = serde_json::from_str(leaving).map_err(PlanError::from)?;
+        py.detach(|| self.runner.call(move |clock| clock.hold(&leaving)))?.map_err(RealError::from)?;
+        let still = |clock: &mut RealClock| clock.has_come_to_rest();
+        wait(py, budget, || Ok(self.runner.call(still)?.map_err(|error| RunnerError::Stopped(error.to_string()))?))
+    }
+
+    fn resume(&self, py: Python<'_>) -> PyResult<String> {
+        let losses = py.detach(|| self.runner.call(RealClock::resume))?.map_err(RealError::from)?;
+        serde_json::to_string(&losses).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    }
+
     fn replace(&self, py: Python<'_>, plan: &str, attachments: &str) -> PyResult<()> {
         let attachments: Vec<Attachment> = serde_json::from_str(attachments).map_err(PlanError::from)?;
         let emulation = Emulation::new(plan)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use _dataplane::io::{
     close_all, forward, measure_forwarder, measure_load, open_in, probe_frame, wait_until_up, Attachment, Filter,
-    ForwardPath, IoError, Options, PacketSocket, Poller, RxBatch, SocketStatistics, TxBatch, BATCH_FRAMES,
+    ForwardPath, Interest, IoError, Options, PacketSocket, Poller, RxBatch, SocketStatistics, TxBatch, BATCH_FRAMES,
     MAX_FRAME_BYTES,
 };
 
@@ -327,7 +327,7 @@ fn the_poller_tells_which_socket_is_ready_and_whether_it_can_send() {
     );
     poller.remove(&sockets[1]).unwrap();
     assert!(poller.wait(0).unwrap().is_empty());
-    poller.set_writable(&sockets[2], 12, true).unwrap();
+    poller.watch(&sockets[2], 12, Interest { readable: true, writable: true }).unwrap();
     let ready = poller.wait(PATIENCE.as_nanos() as u64).unwrap();
     assert_eq!(
         ready.iter().map(|socket| (socket.token, socket.readable, socket.writable)).collect::<Vec<_>>(),

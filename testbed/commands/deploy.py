@@ -87,3 +87,5 @@ def _tell(answer: dict[str, Any], format_: Format, done: str) -> None:
             table.add_row(_SIGNS[row["action"]], row["kind"], row["name"], ", ".join(row["settings"]))
         console().print(table)
     print(f"lab {answer['lab']} {done}")
+    for row in answer.get("lost", ()):
+        print(f"{row['frames']} frames lost{' at ' + row['port'] if row['port'] else ''}: {row['cause']}")

@@ -23,6 +23,19 @@ class Attachment(TypedDict):
     fresh: bool
 
 
+class Traffic(Protocol):
+    """What a data plane carries while the links of its lab change: called in this order, each once, `lose` at any time."""
+
+    def rest(self, leaving: Collection[tuple[str, str]]) -> None:
+        """Let all that is under way arrive; links with an end (node, port) in `leaving` go then, or shrink."""
+
+    def lose(self, port: str, cause: str, frames: int) -> None:
+        """Count frames as lost at a port (`node:port`); 0 is none."""
+
+    def replace(self, attachments: Sequence[Attachment]) -> None:
+        """Hear the ports where they are now, at rest still."""
+
+
 class Driver(Protocol):
     """What every driver offers. All calls block; all are safe to interrupt and to repeat. They raise DriverError."""
 
@@ -30,7 +43,12 @@ class Driver(Protocol):
         """Build the lab of a plan; a lab that already is as planned stays as it is."""
 
     def reconcile(
-        self, plan: Plan, before: Plan | None, dilation: int = 1, progress: BuildProgress | None = None
+        self,
+        plan: Plan,
+        before: Plan | None,
+        dilation: int = 1,
+        progress: BuildProgress | None = None,
+        traffic: Traffic | None = None,
     ) -> list[Attachment]:
         """Make a lab that stands, whose plan was `before` if that is known, that of a plan; touch only what differs."""
 

@@ -2,21 +2,34 @@
 
 What is there is read from the system, so it does not matter how it came about: a change that was cut off is a lab like any
 other, to be changed or removed. New namespaces have their `lo` down until all is done, as when a lab is built.
+
+Where a data plane carries traffic meanwhile, hosts whose links go are kept from sending first, and a host whose interface
+shrinks sends less at a time; then all that is under way arrives, and only then anything is removed. A host gets the address
+of a new interface when the data plane hears it. So what a program was told was sent is lost only if it is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import errno
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from testbed import netlink
-from testbed.drivers import building
-from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, keep_indices
+from testbed import netem, netlink
+from testbed.drivers import Traffic, building
+from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, keep_indices, peer_of
+from testbed.errors import DriverError
 from testbed.kernel import Namespace
 from testbed.netlink import Link, Message
 from testbed.progress import BuildProgress
 
 Fresh = set[tuple[str, str]]
 """(node, interface) of what was made anew."""
+
+End = tuple[Namespace, Link]
+
+_SENT_TIMEOUT_S = 5.0
+"""At the slowest, 64 of the longest frames leave a shaper in about as long at 400 kbit/s of wall time."""
+_SENT_POLL_S = 0.002
 
 
 def read_indices(namespaces: Iterable[Namespace]) -> dict[str, dict[str, int]]:
@@ -29,27 +42,67 @@ def cut_off(namespace: Namespace) -> None:
     namespace.netlink.apply([netlink.delete_link(link.index) for link in _links(namespace)])
 
 
-def alter(
-    layout: Layout,
-    staying: Sequence[Namespace],
-    settle: Callable[[Layout, list[Namespace], BuildProgress], None],
-    made: list[Namespace],
-    dilation: int,
-    progress: BuildProgress,
-) -> Fresh:
-    """Change the nodes that stay and make those that are new; return what was made anew.
+def quieten(layout: Layout, staying: Sequence[Namespace], going: Sequence[Namespace], traffic: Traffic) -> None:
+    """Bring traffic to rest before links go or shrink; count what an interface that goes has not sent by then.
 
-    `settle` makes namespaces for the nodes of a layout and appends each to `made`, which the caller closes, or removes on
-    an error. Nodes that go are gone by now. Raises DriverError.
+    Raises DriverError.
     """
-    namespaces = {namespace.node: namespace for namespace in staying}
+    parting = [(namespace, link) for namespace in going for link in _links(namespace)]
+    shrinking: list[End] = []
     planned = {node.name: node for node in layout.nodes}
     for namespace in staying:
-        _remove_links(layout, planned[namespace.node], namespace)
+        unwanted = list(_unwanted(layout, planned[namespace.node], namespace))
+        parting += [(namespace, link) for link in unwanted]
+        ends = _shrink(layout, planned[namespace.node], namespace)
+        shrinking += [(namespace, link) for _namespace, link in ends if link not in unwanted]
+    speaking = [end for end in parting if _silence(*end)]
+    _await_sent([*speaking, *shrinking])
+    changing = [*parting, *shrinking]
+    named = {(namespace.node, link.name) for namespace, link in changing}
+    traffic.rest(named | {peer for _namespace, link in changing if (peer := peer_of(link.alias))})
+    for namespace, link in parting:
+        traffic.lose(f"{namespace.node}:{link.name}", "not sent before its link went", _waiting(namespace, link))
+
+
+def _shrink(layout: Layout, node: Node, namespace: Namespace) -> list[End]:
+    """Let a host send no longer packets than its interfaces will take, which hear longer ones yet; return those ends."""
+    wanted = {interface.name: interface for interface in node.interfaces if interface.address}
+    found = []
+    for link in _links(namespace):
+        interface = wanted.get(link.name)
+        if interface is not None and interface.address and interface.mtu_bytes < link.mtu_bytes:
+            route = netlink.set_route(link.index, interface.address, layout.prefix_length, interface.mtu_bytes)
+            namespace.netlink.apply([route])
+            found.append((namespace, link))
+    return found
+
+
+def _silence(namespace: Namespace, link: Link) -> bool:
+    """Keep a host from sending on an interface, which goes on hearing; programs are told. False: none sends there."""
+    found = [entry for entry in netlink.read_addresses(namespace.netlink) if entry[0] == link.index]
+    for index, address, prefix_length in found:
+        try:
+            namespace.netlink.apply([netlink.delete_route(index, address, prefix_length)])
+        except DriverError as error:
+            if error.errno != errno.ESRCH:  # somebody has removed it already
+                raise
+    return bool(found)
+
+
+def alter(
+    layout: Layout, staying: Sequence[Namespace], made: Sequence[Namespace], dilation: int, progress: BuildProgress
+) -> tuple[Fresh, Callable[[], None]]:
+    """Change the nodes that stay and give those that were `made` their links.
+
+    Nodes that go are gone by now. Return what was made anew, and what is left to be done once it is heard: to give hosts
+    their addresses there. Raises DriverError.
+    """
+    namespaces = {namespace.node: namespace for namespace in [*staying, *made]}
+    planned = {node.name: node for node in layout.nodes}
+    for namespace in staying:
+        unwanted = _unwanted(layout, planned[namespace.node], namespace)
+        namespace.netlink.apply([netlink.delete_link(link.index) for link in unwanted])
     keep_indices(layout, read_indices(staying))
-    fresh_nodes = [node for node in layout.nodes if node.name not in namespaces]
-    settle(Layout(layout.lab, layout.prefix_length, fresh_nodes, []), made, progress)
-    namespaces |= {namespace.node: namespace for namespace in made}
     there = {(node, name) for node, names in read_indices(staying).items() for name in names}
     fresh: Fresh = {(node.name, end.name) for node in layout.nodes for end in node.interfaces} - there
     pairs = [pair for pair in layout.links if (layout.nodes[pair[0][0]].name, pair[0][1].name) in fresh]
@@ -57,18 +110,24 @@ def alter(
         building.create_links(layout, namespaces, pairs, progress)
     new = {node.name: [end for end in node.interfaces if (node.name, end.name) in fresh] for node in layout.nodes}
     building.configure_all(layout, namespaces, new, dilation, progress)
-    for namespace in staying:
+    # An interface that grows sends longer frames from then on: hosts come last, when switches take them.
+    for namespace in sorted(staying, key=lambda namespace: planned[namespace.node].kind == "host"):
         _mend(planned[namespace.node], namespace, dilation)
     building.await_links(layout.nodes, namespaces)
-    return fresh
+
+    def give_addresses() -> None:
+        for node in layout.nodes:
+            building.give_addresses(layout, namespaces[node.name], new[node.name])
+
+    return fresh, give_addresses
 
 
 def _links(namespace: Namespace) -> list[Link]:
     return [link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX]
 
 
-def _remove_links(layout: Layout, node: Node, namespace: Namespace) -> None:
-    """Remove interfaces that are not planned, or lead elsewhere, or have another address. Their peers go with them."""
+def _unwanted(layout: Layout, node: Node, namespace: Namespace) -> Iterator[Link]:
+    """Yield interfaces that are not planned, or lead elsewhere, or have another address. Their peers go with them."""
     wanted = {interface.name: interface for interface in node.interfaces}
     addresses: dict[int, set[tuple[str, int]]] = {}
     for index, address, prefix_length in netlink.read_addresses(namespace.netlink):
@@ -77,7 +136,7 @@ def _remove_links(layout: Layout, node: Node, namespace: Namespace) -> None:
         interface = wanted.get(link.name)
         has = addresses.get(link.index, set())
         if interface is None or not _is_same(interface, link) or has != _addresses(layout, interface):
-            namespace.netlink.apply([netlink.delete_link(link.index)])
+            yield link
 
 
 def _is_same(planned: Interface, found: Link) -> bool:
@@ -88,10 +147,29 @@ def _addresses(layout: Layout, interface: Interface) -> set[tuple[str, int]]:
     return {(interface.address, layout.prefix_length)} if interface.address else set()
 
 
+def _await_sent(ends: Sequence[End]) -> None:
+    """Wait until these interfaces hold nothing more that is to be sent, at most for some seconds."""
+    deadline = time.monotonic() + _SENT_TIMEOUT_S
+    while any(_waiting(namespace, link) for namespace, link in ends) and time.monotonic() < deadline:
+        time.sleep(_SENT_POLL_S)
+
+
+def _waiting(namespace: Namespace, link: Link) -> int:
+    counters = netem.read_statistics(namespace.netlink)
+    # What waits in a discipline that is below another is in the figure of that, too.
+    return max((found.queued_frames for (index, _handle), found in counters.items() if index == link.index), default=0)
+
+
 def _mend(node: Node, namespace: Namespace, dilation: int) -> None:
-    """Give what stays of a node its MTUs, neighbours, shaping and netem."""
+    """Give what stays of a node its MTUs, routes, neighbours, shaping and netem."""
     found = {link.name: link for link in _links(namespace)}
     messages = [message for interface in node.interfaces for message in _set(interface, found)]
+    # `quieten` may have taken them away: just now, or before a kill.
+    messages += [
+        netlink.set_route(index, address, prefix_length)
+        for index, address, prefix_length in sorted(netlink.read_addresses(namespace.netlink))
+        if index >= FIRST_INDEX
+    ]
     there = netlink.read_neighbours(namespace.netlink)
     wanted = set(node.neighbours)
     bound = {(index, address) for index, address, _mac in wanted}

@@ -47,22 +47,30 @@ def configure_all(
     """Do as `_configure` with the new interfaces of all nodes. `namespaces`, `interfaces`: by node."""
     progress.begin("interfaces", sum(map(len, interfaces.values())))
     for node in layout.nodes:
-        _configure(layout, node, namespaces[node.name], interfaces[node.name], dilation)
+        _configure(node, namespaces[node.name], interfaces[node.name], dilation)
         progress.advance(len(interfaces[node.name]))
 
 
-def _configure(
-    layout: Layout, node: Node, namespace: Namespace, interfaces: Collection[Interface], dilation: int
-) -> None:
-    """Bring new interfaces of a node up, offloads off before, with addresses, neighbours, shaping and netem; verify netem."""
+def _configure(node: Node, namespace: Namespace, interfaces: Collection[Interface], dilation: int) -> None:
+    """Bring new interfaces of a node up, offloads off before, with neighbours, shaping and netem; verify netem."""
     for interface in interfaces:
         disable_offloads(namespace.netlink.fileno(), interface.name)
     new = {interface.index for interface in interfaces}
-    messages = [*_configuration(layout, node, interfaces)]
+    messages = [*_configuration(node, interfaces)]
     for index, discipline in disciplines(node, dilation):
         messages += qdisc.new_qdisc(index, discipline) if index in new else []
     namespace.netlink.apply(messages)
     links.verify(namespace.netlink, {i.index: i.netem for i in interfaces if i.netem is not None}, node.name)
+
+
+def give_addresses(layout: Layout, namespace: Namespace, interfaces: Collection[Interface]) -> None:
+    """Give new interfaces of a host their addresses, by which its kernel sends and hears."""
+    messages = [
+        netlink.add_address(interface.index, interface.address, layout.prefix_length)
+        for interface in interfaces
+        if interface.address is not None
+    ]
+    namespace.netlink.apply(messages)
 
 
 def _scratch() -> Netlink:
@@ -98,11 +106,9 @@ def _veth(
     return netlink.create_veth(first, second, a[1].mtu_bytes, purpose)
 
 
-def _configuration(layout: Layout, node: Node, interfaces: Collection[Interface]) -> Iterator[Message]:
+def _configuration(node: Node, interfaces: Collection[Interface]) -> Iterator[Message]:
     for interface in interfaces:
         yield netlink.set_link(interface.index, up=True, alias=interface.alias, arp=False)
-        if interface.address is not None:
-            yield netlink.add_address(interface.index, interface.address, layout.prefix_length)
     new = {interface.index for interface in interfaces}
     for index, address, mac in node.neighbours:
         if index in new:

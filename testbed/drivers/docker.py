@@ -82,7 +82,7 @@ class DockerDriver(NetnsDriver):
             same = node.name not in before or _limits(before[node.name]) == _limits(wanted)
             if node.name in nodes and not (fits and same):
                 found.add(node.name)
-        return found
+        return found | (states.keys() - nodes)
 
     def _introduce(self, layout: Layout) -> None:
         if any(node.container is not None for node in layout.nodes):

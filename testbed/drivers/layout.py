@@ -21,6 +21,9 @@ FIRST_INDEX = 101
 """Interface index of port 0. Set by us so that nothing needs looking up; clear of those that the kernel hands out."""
 
 
+_TOWARDS = "to "
+
+
 @dataclass
 class Interface:
     """What one veth end shall be. `address` and `rate_bps` are set where a host's kernel speaks, `netem` where it acts."""
@@ -112,7 +115,7 @@ def _interface(
     interface = Interface(
         name=port["name"],
         index=FIRST_INDEX + here[1],
-        alias=f"to {peer['name']}:{peer['ports'][there[1]]['name']}",
+        alias=f"{_TOWARDS}{peer['name']}:{peer['ports'][there[1]]['name']}",
         mtu_bytes=mtu_bytes,
         mac=port["mac"],
     )
@@ -123,6 +126,17 @@ def _interface(
         # The port's own MAC is the emulated NIC's; the kernel must not take its frames for frames to itself.
         interface.mac = None
     return interface
+
+
+def part_of(layout: Layout, names: Collection[str]) -> Layout:
+    """Return the nodes of a layout that have these names, without links."""
+    return Layout(layout.lab, layout.prefix_length, [node for node in layout.nodes if node.name in names], [])
+
+
+def peer_of(alias: str) -> tuple[str, str] | None:
+    """Return the node and the port that an interface with this alias leads to; None if it is none of a lab's."""
+    node, colon, port = alias.removeprefix(_TOWARDS).partition(":")
+    return (node, port) if colon and alias.startswith(_TOWARDS) else None
 
 
 def keep_indices(layout: Layout, found: Mapping[str, Mapping[str, int]]) -> None:

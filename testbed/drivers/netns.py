@@ -18,9 +18,10 @@ from functools import cache
 from typing import Any
 
 from testbed import emulation, inside, kernel, netem, netlink, qdisc
-from testbed.drivers import Attachment, Plan, building, links
-from testbed.drivers.alteration import Fresh, alter, cut_off, read_indices
-from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, attachments, keep_indices, layout_of
+from testbed.drivers import Attachment, Plan, Traffic, building, links
+from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
+from testbed.drivers.comparison import compare, sorted_nodes
+from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indices, layout_of, part_of
 from testbed.emulation import Emulation
 from testbed.errors import DriverError
 from testbed.health import HEALTHY, Health
@@ -57,12 +58,18 @@ class NetnsDriver:
         return attachments(layout)
 
     def reconcile(
-        self, plan: Plan, before: Plan | None, dilation: int = 1, progress: BuildProgress | None = None
+        self,
+        plan: Plan,
+        before: Plan | None,
+        dilation: int = 1,
+        progress: BuildProgress | None = None,
+        traffic: Traffic | None = None,
     ) -> list[Attachment]:
         """Make a lab that stands that of a plan, and return where its ports are; touch only what differs.
 
-        `before` is the plan that it was built by, if that is known. A lab that does not stand is built. Raises as `deploy`
-        does; on an error a lab that was being changed is left as it is then, for another try or for `destroy`.
+        `before` is the plan that it was built by, if that is known; `traffic`, what its data plane carries meanwhile. A lab
+        that does not stand is built. Raises as `deploy` does; on an error a lab that was being changed is left as it is then,
+        for another try or for `destroy`.
         """
         kernel.require_privileges("deploy")
         progress = progress or BuildProgress()
@@ -72,8 +79,11 @@ class NetnsDriver:
             existing = self._finished(layout.lab)
             if not existing:
                 self._build(layout, dilation, progress)
-                return attachments(layout)
-            return attachments(layout, self._alter(layout, past, existing, dilation, progress))
+                found = attachments(layout, {(node.name, end.name) for node in layout.nodes for end in node.interfaces})
+                if traffic is not None:
+                    traffic.replace(found)
+                return found
+            return self._alter(layout, past, existing, dilation, progress, traffic)
 
     def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:
         """End the processes inside a lab and remove its namespaces, and with them every link. Returns its nodes.
@@ -213,7 +223,7 @@ class NetnsDriver:
         """Remove what of these nodes, or of all of a lab or of every lab, is not a namespace."""
 
     def _unfit(self, layout: Layout, past: Layout | None, nodes: set[str]) -> set[str]:
-        """Return which of the nodes that are there cannot be those of a layout, and have to go."""
+        """Return which nodes cannot be those of a layout, and have to go: of those that have a namespace, or less."""
         return nodes - {node.name for node in layout.nodes}
 
     def _introduce(self, layout: Layout) -> None:
@@ -247,8 +257,8 @@ class NetnsDriver:
                 return False
             if all(map(_is_finished, existing)) and self._is_inhabited(layout):
                 keep_indices(layout, read_indices(existing))
-                _compare(layout, existing)
-                for namespace, node in zip(existing, _sorted_nodes(layout), strict=True):
+                compare(layout, existing)
+                for namespace, node in zip(existing, sorted_nodes(layout), strict=True):
                     building.set_anew(namespace, node, dilation)
                 return True
         self._remove(layout.lab, kernel.open_namespaces(layout.lab), ())
@@ -292,24 +302,42 @@ class NetnsDriver:
         kernel.remove_leftovers()
 
     def _alter(
-        self, layout: Layout, past: Layout | None, existing: list[Namespace], dilation: int, progress: BuildProgress
-    ) -> Fresh:
-        """Change a lab whose namespaces these are, and close them; return what was made anew."""
+        self,
+        layout: Layout,
+        past: Layout | None,
+        existing: list[Namespace],
+        dilation: int,
+        progress: BuildProgress,
+        traffic: Traffic | None,
+    ) -> list[Attachment]:
+        """Change a lab whose namespaces these are, and close them; return where its ports are then."""
         unfit = self._unfit(layout, past, {namespace.node for namespace in existing})
         going = [namespace for namespace in existing if namespace.node in unfit]
         staying = [namespace for namespace in existing if namespace.node not in unfit]
+        taken = unfit | {namespace.node for namespace in existing}
         made: list[Namespace] = []
         try:
-            if going:
-                self._take_out(layout.lab, going)
             self._vacate(layout.lab, unfit)
-            fresh = alter(layout, staying, self._settle, made, dilation, progress)
+            kernel.end_processes(going)
+            # Traffic does not wait for what takes its time, but for nodes whose names are taken.
+            self._settle(part_of(layout, {node.name for node in layout.nodes} - taken), made, progress)
+            if traffic is not None:
+                quieten(layout, staying, going, traffic)
+            if going:
+                parting, going = going, []
+                self._take_out(layout.lab, parting)
+            self._settle(part_of(layout, unfit), made, progress)
+            fresh, give_addresses = alter(layout, staying, made, dilation, progress)
+            found = attachments(layout, fresh)
+            if traffic is not None:
+                traffic.replace(found)
+            give_addresses()
             self._introduce(layout)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
-            return fresh
+            return found
         finally:
-            for namespace in [*staying, *made]:
+            for namespace in [*staying, *going, *made]:
                 namespace.close()
 
     def _build(self, layout: Layout, dilation: int, progress: BuildProgress) -> None:
@@ -320,6 +348,8 @@ class NetnsDriver:
             building.create_links(layout, namespaces, layout.links, progress)
             interfaces = {node.name: node.interfaces for node in layout.nodes}
             building.configure_all(layout, namespaces, interfaces, dilation, progress)
+            for namespace, node in zip(made, layout.nodes, strict=True):
+                building.give_addresses(layout, namespace, node.interfaces)
             building.await_links(layout.nodes, namespaces)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
@@ -383,46 +413,3 @@ def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
 @cache
 def _has_netem() -> bool:
     return netem.probe()
-
-
-def _sorted_nodes(layout: Layout) -> list[Node]:
-    """Return the nodes in the order in which `open_namespaces` finds theirs."""
-    return sorted(layout.nodes, key=lambda node: kernel.namespace_path(layout.lab, node.name))
-
-
-def _compare(layout: Layout, existing: list[Namespace]) -> None:
-    """Raise DriverError (EEXIST) naming the first difference between a lab and its plan."""
-    difference = _difference(layout, existing)
-    if difference:
-        detail = f"the lab exists and differs from its plan ({difference}); deploy it, or destroy it first"
-        raise DriverError(f"deploy lab {layout.lab}", errno.EEXIST, detail)
-
-
-def _difference(layout: Layout, existing: list[Namespace]) -> str:
-    nodes = _sorted_nodes(layout)
-    differing = {namespace.node for namespace in existing} ^ {node.name for node in nodes}
-    if differing:
-        return f"node {min(differing)} is not in both"
-    for namespace, node in zip(existing, nodes, strict=True):
-        planned = {end.name: end for end in node.interfaces}
-        found = {link.name: link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX}
-        for name in sorted(planned.keys() | found.keys()):
-            if not _agrees(planned.get(name), found.get(name)):
-                return f"interface {node.name}:{name}"
-        addresses = {(end.index, end.address, layout.prefix_length) for end in node.interfaces if end.address}
-        if {entry for entry in netlink.read_addresses(namespace.netlink) if entry[0] >= FIRST_INDEX} != addresses:
-            return f"the addresses of {node.name}"
-        if netlink.read_neighbours(namespace.netlink) != set(node.neighbours):
-            return f"the neighbours of {node.name}"
-    return ""
-
-
-def _agrees(planned: Interface | None, found: netlink.Link | None) -> bool:
-    if planned is None or found is None:
-        return False
-    return (
-        (planned.index, planned.alias, planned.mtu_bytes) == (found.index, found.alias, found.mtu_bytes)
-        and planned.mac in (None, found.mac)
-        and found.flags & netlink.IFF_UP != 0
-        and found.flags & netlink.IFF_NOARP != 0
-    )

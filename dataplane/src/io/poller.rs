@@ -26,6 +26,15 @@ pub struct Ready {
     pub writable: bool,
 }
 
+/// What of a socket is to be reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Frames that wait.
+    pub readable: bool,
+    /// Room to send: for a socket whose flush left frames.
+    pub writable: bool,
+}
+
 /// Interrupts the wait of a poller from any thread; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Waker {
@@ -78,16 +87,14 @@ impl Poller {
         self.control(libc::EPOLL_CTL_ADD, socket.raw_fd(), libc::EPOLLIN, token.into(), socket.subject())
     }
 
-    /// Choose whether room to send at `socket` is reported too: for a socket whose flush left frames.
-    pub fn set_writable(&self, socket: &PacketSocket, token: u32, wanted: bool) -> Result<(), IoError> {
-        let interest = if wanted { libc::EPOLLIN | libc::EPOLLOUT } else { libc::EPOLLIN };
-        self.control(libc::EPOLL_CTL_MOD, socket.raw_fd(), interest, token.into(), socket.subject())
-    }
-
-    /// Watch `socket` under `token`, whether or not it is watched already under another.
-    pub fn watch(&self, socket: &PacketSocket, token: u32, writable: bool) -> Result<(), IoError> {
-        match self.set_writable(socket, token, writable) {
-            Err(error) if error.errno() == Some(libc::ENOENT) => self.add(socket, token),
+    /// Watch `socket` under `token`, whether or not it is watched already under another, for what `interest` says.
+    pub fn watch(&self, socket: &PacketSocket, token: u32, interest: Interest) -> Result<(), IoError> {
+        let readable = if interest.readable { libc::EPOLLIN } else { 0 };
+        let writable = if interest.writable { libc::EPOLLOUT } else { 0 };
+        let set =
+            |operation| self.control(operation, socket.raw_fd(), readable | writable, token.into(), socket.subject());
+        match set(libc::EPOLL_CTL_MOD) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => set(libc::EPOLL_CTL_ADD),
             result => result,
         }
     }

@@ -11,11 +11,13 @@
 mod fidelity;
 mod pace;
 mod replace;
+mod rest;
 mod wiring;
 
 use std::time::Instant;
 
 use self::pace::Pace;
+use self::rest::Rest;
 pub use self::wiring::Attachment;
 use self::wiring::{Attached, NONE};
 use super::lateness::Histogram;
@@ -75,7 +77,7 @@ pub struct RealClock {
     complete_since: Option<Instant>,
     started: bool,
     /// What hosts' kernels send is left in their sockets, so that the fabric comes to rest.
-    draining: bool,
+    rest: Option<Rest>,
 }
 
 impl RealClock {
@@ -106,7 +108,7 @@ impl RealClock {
             busy_ns: 0,
             complete_since: None,
             started: false,
-            draining: false,
+            rest: None,
         })
     }
 
@@ -196,8 +198,11 @@ impl RealClock {
             if socket.writable {
                 self.mark_dirty(socket.token);
             }
-            let enters = self.sockets[socket.token as usize].place.from_host;
-            if socket.readable && !(self.draining && enters) {
+            let attached = &self.sockets[socket.token as usize];
+            if socket.readable && attached.held {
+                // Not frames, for which it is not asked, but that its interface is gone; it would say so without end.
+                self.poller.remove(&attached.socket)?;
+            } else if socket.readable {
                 work += self.receive(socket.token as usize)?;
             }
         }
@@ -277,8 +282,8 @@ impl RealClock {
             attached.dirty = false;
             let blocked = attached.tx.flush(&attached.socket)?.left > 0;
             if blocked != attached.blocked {
-                self.poller.set_writable(&attached.socket, token, blocked)?;
                 attached.blocked = blocked;
+                self.poller.watch(&attached.socket, token, attached.interest())?;
             }
         }
         Ok(())

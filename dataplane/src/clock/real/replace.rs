@@ -1,21 +1,16 @@
-//! Another plan for a fabric that runs: what stays keeps its sockets, and loses no frame.
+//! Another plan for a fabric that was brought to rest: what stays keeps its sockets, and loses no frame.
 
-use std::time::Instant;
-
-use super::wiring::{self, Attachment};
-use super::{Probe, RealClock, RealError, PATIENCE};
+use super::rest::{names, Rest};
+use super::wiring::{self, Attached, Attachment};
+use super::{Probe, RealClock, RealError};
 use crate::build::Emulation;
 use crate::io::{close_all, IoError};
-use crate::units::Time;
-
-/// The longest wait for frames under way, in wall nanoseconds: one that the kernel lost never comes.
-const DRAIN_NS: u128 = 10_000_000_000;
 
 impl RealClock {
-    /// Go on with another plan, at the present nominal time, with counters at zero.
+    /// Go on with another plan, at the present nominal time, with counters at zero; hosts' kernels are heard with `resume`.
     ///
-    /// What hosts' kernels send meanwhile waits in their sockets until everything under way has arrived. When something is
-    /// wrong with the plan or an interface of it, all stays as it was.
+    /// To be called at rest: what is under way still is lost, and so is what waits in sockets that go; both are counted. When
+    /// something is wrong with the plan or an interface of it, all stays as it was.
     pub fn replace(&mut self, emulation: Emulation, attachments: &[Attachment]) -> Result<(), RealError> {
         let mut opened = Vec::new();
         for attachment in attachments {
@@ -23,7 +18,7 @@ impl RealClock {
             let kept = self.sockets.iter().any(|attached| attached.serves(attachment, filter));
             opened.push(if kept { None } else { Some(wiring::attach(&emulation, attachment)?) });
         }
-        self.drain()?;
+        let mut rest = self.rest.take().unwrap_or_default();
         let mut before = std::mem::take(&mut self.sockets);
         for (attachment, opened) in attachments.iter().zip(opened) {
             let (place, filter) = wiring::find(&emulation, attachment)?;
@@ -31,21 +26,42 @@ impl RealClock {
             let kept = kept.map(|index| before.swap_remove(index));
             if let Some(mut attached) = opened.or(kept) {
                 attached.place = place;
+                attached.held = place.from_host;
                 self.sockets.push(attached);
             }
         }
-        for attached in &before {
-            self.poller.remove(&attached.socket)?;
-        }
-        close_all(before.into_iter().map(|attached| attached.socket).collect());
+        let fabric = &self.emulation.fabric;
+        rest.lose(None, "not arrived in time", fabric.in_flight(true) + fabric.in_flight(false));
+        self.part_with(before, &mut rest)?;
+        self.rest = Some(rest);
         self.adopt(emulation)
+    }
+
+    /// Close sockets whose interfaces go, and write down what they still hold.
+    fn part_with(&mut self, parting: Vec<Attached>, rest: &mut Rest) -> Result<(), IoError> {
+        for attached in &parting {
+            let (node, port) = names(&self.emulation.plan.nodes, attached);
+            let port = format!("{node}:{port}");
+            let mut unread = 0;
+            loop {
+                let count = self.rx.recv(&attached.socket)?.count() as u64;
+                if count == 0 {
+                    break;
+                }
+                unread += count;
+            }
+            rest.lose_at(&port, attached);
+            rest.lose(Some(port.clone()), "on a link that went", unread + attached.tx.len() as u64);
+        }
+        close_all(parting.into_iter().map(|attached| attached.socket).collect());
+        Ok(())
     }
 
     fn adopt(&mut self, mut emulation: Emulation) -> Result<(), RealError> {
         self.dirty.clear();
         for (attached, token) in self.sockets.iter_mut().zip(0..) {
             // One that is new is added, one that stays gets the number that it has now.
-            self.poller.watch(&attached.socket, token, attached.blocked)?;
+            self.poller.watch(&attached.socket, token, attached.interest())?;
             attached.dirty = !attached.tx.is_empty();
             if attached.dirty {
                 self.dirty.push(token);
@@ -63,31 +79,5 @@ impl RealClock {
         self.started = false;
         self.complete_since = None;
         Ok(())
-    }
-
-    /// Let everything under way arrive.
-    fn drain(&mut self) -> Result<(), IoError> {
-        let began = Instant::now();
-        let mut empty_since = Time::NEVER;
-        self.draining = true;
-        self.pace.rest_at(Time::NEVER);
-        let result = loop {
-            let fabric = &self.emulation.fabric;
-            if fabric.in_flight(true) + fabric.in_flight(false) > 0 {
-                empty_since = Time::NEVER;
-            } else {
-                empty_since = empty_since.min(self.pace.at());
-            }
-            // What the kernel has is on its way, unless it was lost there.
-            let settled = self.under_way == 0 || self.pace.at().since(empty_since) > PATIENCE;
-            if (empty_since < Time::NEVER && settled) || began.elapsed().as_nanos() > DRAIN_NS {
-                break Ok(());
-            }
-            if let Err(error) = self.turn() {
-                break Err(error);
-            }
-        };
-        self.draining = false;
-        result
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::rest::Shortfall;
 use super::RealError;
 use crate::build::Emulation;
 use crate::codec::Reader;
@@ -40,6 +41,10 @@ pub struct Attached {
     pub dirty: bool,
     /// Room to send is being waited for.
     pub blocked: bool,
+    /// What arrives waits here until links have changed.
+    pub held: bool,
+    /// What it had lost when the rest began.
+    pub(super) at_rest: Shortfall,
     interface: (PathBuf, String),
     filter: Filter,
 }
@@ -74,6 +79,8 @@ pub fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached
         place,
         dirty: false,
         blocked: false,
+        held: false,
+        at_rest: Shortfall::default(),
         interface: (attachment.netns.clone(), attachment.interface.clone()),
         filter,
     })

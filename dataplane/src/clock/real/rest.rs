@@ -1,0 +1,155 @@
+//! Traffic brought to rest, so that links can be changed under it: nothing more comes in, what is under way arrives.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::wiring::Attached;
+use super::RealClock;
+use crate::io::{Interest, IoError, BATCH_FRAMES};
+use crate::plan::NodePlan;
+use crate::units::Time;
+
+/// How long nothing may have moved before frames that were written to a veth pair and not read are given up: the pair itself
+/// holds nothing, so they come at once or never.
+const STILLNESS: Duration = Duration::from_millis(100);
+
+/// Frames that were lost because links changed: where, and of what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// `node:port`; of frames inside the fabric, which can be anywhere, nothing.
+    pub port: Option<String>,
+    pub cause: &'static str,
+    pub frames: u64,
+}
+
+/// What sockets have lost so far.
+#[derive(Copy, Clone, Default)]
+pub(super) struct Shortfall {
+    /// Frames that found the receive buffer full.
+    overrun: u64,
+    /// Frames that could not be sent.
+    refused: u64,
+}
+
+/// How far a fabric has come to rest.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// Sockets of hosts' links that go, by number, which are heard until they are dry.
+    emptying: Vec<u32>,
+    still_since: Option<Instant>,
+    events: u64,
+    losses: Vec<Loss>,
+}
+
+impl Rest {
+    /// Write frames down as lost, if there are any.
+    pub(super) fn lose(&mut self, port: Option<String>, cause: &'static str, frames: u64) {
+        if frames > 0 {
+            self.losses.push(Loss { port, cause, frames });
+        }
+    }
+
+    /// Write down what a socket has lost since the rest began.
+    pub(super) fn lose_at(&mut self, port: &str, attached: &Attached) {
+        let now = shortfall(attached);
+        let (overrun, refused) =
+            (now.overrun - attached.at_rest.overrun, now.refused.saturating_sub(attached.at_rest.refused));
+        self.lose(Some(port.to_owned()), "no room to wait for the change", overrun);
+        self.lose(Some(port.to_owned()), "refused by the interface", refused);
+    }
+}
+
+fn shortfall(attached: &Attached) -> Shortfall {
+    Shortfall {
+        overrun: attached.socket.statistics().map_or(0, |statistics| statistics.drops),
+        refused: attached.tx.overflowed() + attached.tx.refused(),
+    }
+}
+
+impl RealClock {
+    /// Take in nothing more of what hosts' kernels send: it waits in its sockets until `resume`. Of links in `leaving` (node and
+    /// port of either end) what has arrived is taken in first. Called again it changes nothing.
+    pub fn hold(&mut self, leaving: &[(String, String)]) -> Result<(), IoError> {
+        if self.rest.is_some() {
+            return Ok(());
+        }
+        self.pace.rest_at(Time::NEVER);
+        let mut rest = Rest::default();
+        for index in 0..self.sockets.len() {
+            let (node, port) = names(&self.emulation.plan.nodes, &self.sockets[index]);
+            let leaves = leaving.iter().any(|end| (&*end.0, &*end.1) == (node, port));
+            let attached = &mut self.sockets[index];
+            attached.at_rest = shortfall(attached);
+            if attached.place.from_host && leaves {
+                rest.emptying.push(index as u32);
+            } else if attached.place.from_host {
+                self.set_held(index as u32, true)?;
+            }
+        }
+        self.rest = Some(rest);
+        Ok(())
+    }
+
+    /// Whether all that was under way has arrived, as far as can be seen: what a netem holds cannot. To be asked again and again.
+    pub fn has_come_to_rest(&mut self) -> Result<bool, IoError> {
+        let Some(mut rest) = self.rest.take() else { return Ok(false) };
+        let emptied = self.empty(&mut rest.emptying);
+        let fabric = &self.emulation.fabric;
+        let events = fabric.totals().events;
+        let moves = !rest.emptying.is_empty()
+            || fabric.in_flight(true) + fabric.in_flight(false) > 0
+            || self.sockets.iter().any(|attached| !attached.tx.is_empty());
+        if moves || events != rest.events {
+            rest.still_since = None;
+        }
+        rest.events = events;
+        let still = !moves && rest.still_since.get_or_insert_with(Instant::now).elapsed() >= STILLNESS;
+        self.rest = Some(rest);
+        emptied?;
+        Ok(still || (!moves && self.under_way == 0))
+    }
+
+    /// Hear those sockets that are to be emptied once more, and no longer if they are.
+    fn empty(&mut self, emptying: &mut Vec<u32>) -> Result<(), IoError> {
+        for token in std::mem::take(emptying) {
+            if self.receive(token as usize)? < BATCH_FRAMES {
+                self.set_held(token, true)?;
+            } else {
+                emptying.push(token);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hear hosts' kernels again; the answer is what was lost since `hold`.
+    pub fn resume(&mut self) -> Result<Vec<Loss>, IoError> {
+        let Some(mut rest) = self.rest.take() else { return Ok(Vec::new()) };
+        for token in 0..self.sockets.len() as u32 {
+            self.set_held(token, false)?;
+            let attached = &self.sockets[token as usize];
+            let (node, port) = names(&self.emulation.plan.nodes, attached);
+            rest.lose_at(&format!("{node}:{port}"), attached);
+        }
+        Ok(rest.losses)
+    }
+
+    fn set_held(&mut self, token: u32, held: bool) -> Result<(), IoError> {
+        let attached = &mut self.sockets[token as usize];
+        attached.held = held;
+        self.poller.watch(&attached.socket, token, attached.interest())
+    }
+}
+
+impl Attached {
+    /// What is to be heard of this socket.
+    pub(super) fn interest(&self) -> Interest {
+        Interest { readable: !self.held, writable: self.blocked }
+    }
+}
+
+/// The names of the node and the port that a socket serves.
+pub(super) fn names<'a>(nodes: &'a [NodePlan], attached: &Attached) -> (&'a str, &'a str) {
+    let node = &nodes[attached.place.node];
+    (node.name(), &node.ports()[usize::from(attached.place.port)].name)
+}
