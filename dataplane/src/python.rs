@@ -189,7 +189,7 @@ impl RealFabric {
         let leaving: Vec<(String, String)> = serde_json::from_str(leaving).map_err(PlanError::from)?;
         py.detach(|| self.runner.call(move |clock| clock.hold(&leaving)))?.map_err(RealError::from)?;
         let still = |clock: &mut RealClock| clock.has_come_to_rest();
-        wait(py, budget, || Ok(self.runner.call(still)?.map_err(|error| RunnerError::Stopped(error.to_string()))?))
+        wait(py, budget, || self.runner.call(still)?.map_err(|error| RunnerError::Stopped(error.to_string())))
     }
 
     fn resume(&self, py: Python<'_>) -> PyResult<String> {
