@@ -94,6 +94,9 @@ class RealFabric:
     def report(self) -> str:
         """Return the state of the fabric as JSON; counters are cumulative since the fabric was made."""
 
+    def telemetry(self) -> str:
+        """Return ports, drops, ranks and fidelity as JSON; the fabric stands still only while they are copied."""
+
     def capture(self, path: str | None) -> None:
         """Write every frame that crosses a link into a nanosecond pcap at `path`, until called with None."""
 

@@ -24,6 +24,7 @@ import aiomqtt
 from pydantic import BaseModel
 
 from testbed import bus, messages
+from testbed.broker import Broadcast
 from testbed.bus import BrokerAddress
 from testbed.errors import TestbedError, UsageError
 from testbed.owner import LabOwner
@@ -46,7 +47,7 @@ class Agent:
     """Serve one `LabOwner` on a bus, until `shutdown`, a signal, or `idle_exit_s` without labs and requests.
 
     The broker takes the agent for lost when it has heard nothing of it for one and a half times `keepalive_s`, and with `retain`
-    keeps what it last said of its labs.
+    keeps what it last said of its labs. `broadcast` is the short way to a broker in this process.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Agent:
         idle_exit_s: float | None = None,
         keepalive_s: int = bus.KEEPALIVE_S,
         retain: bool = False,
+        broadcast: Broadcast | None = None,
     ) -> None:
         if not messages.is_name(name):
             raise UsageError(f"agent name {name!r}: letters, digits, dots, dashes and underscores only")
@@ -69,7 +71,7 @@ class Agent:
         self._last_request = time.monotonic()
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT + 1, thread_name_prefix="verb")
         self._stopping = asyncio.Event()
-        self._telemetry = Telemetry(owner.observe, self._threads, retain)
+        self._telemetry = Telemetry(owner.observe, self._threads, retain, broadcast)
 
     def stop(self) -> None:
         """Ask the agent to end; `serve` returns soon after. To be called from the event loop's thread."""
@@ -118,9 +120,7 @@ class Agent:
                 await self._finish_requests()
                 await mqtt.publish(status, messages.OFFLINE, qos=1, retain=True)
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await bus.end(*tasks)
 
     async def _finish_requests(self) -> None:
         self._owner.interrupt_all()
@@ -186,8 +186,7 @@ class Agent:
         try:
             kind, content = await self._perform(lab, request, body, progress)
         finally:
-            life.cancel()
-            await asyncio.gather(life, return_exceptions=True)
+            await bus.end(life)
             self._last_request = time.monotonic()
         try:
             await reply(kind, content)

@@ -45,19 +45,19 @@ def serve_local(directory: Path) -> None:
     privileges.lay_down()
 
     async def work() -> None:
-        async with embedded_broker() as address:
+        async with embedded_broker() as broker:
 
             def ready() -> None:
                 nonlocal handed_over
-                local_agent.publish(directory, address)
+                local_agent.publish(directory, broker.address)
                 if handed_over is not None:
                     local_agent.ready(*handed_over)
                     handed_over = None
 
-            agent = Agent(local_agent.NAME, make_owner(directory), idle_exit_s)
+            agent = Agent(local_agent.NAME, make_owner(directory), idle_exit_s, broadcast=broker.broadcast)
             try:
                 # The broker is in this process: a lost session is a hiccup of a loaded machine, and no reason to drop labs.
-                await agent.serve(address, ready, reconnect=True)
+                await agent.serve(broker.address, ready, reconnect=True)
             finally:
                 local_agent.withdraw(directory)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import math
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ _STATUS_S = 3.0
 # A plan or a result of many megabytes needs longer than a handshake until it is acknowledged.
 _PUBLISH_S = 60.0
 KEEPALIVE_S = 15
+# Of many messages, how many are under way at once.
+_AT_A_TIME = 100
+_CANCEL_AGAIN_S = 0.1
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -115,7 +119,7 @@ def client(
 ) -> aiomqtt.Client:
     """Make an MQTT 3.1.1 client, not yet connected, with TLS verified against the system's or the given authorities."""
     tls = aiomqtt.TLSParameters(ca_certs=str(address.ca_file) if address.ca_file else None) if address.tls else None
-    return aiomqtt.Client(
+    made = aiomqtt.Client(
         hostname=address.host,
         port=address.port,
         username=address.username,
@@ -127,6 +131,38 @@ def client(
         keepalive=keepalive_s,
         protocol=aiomqtt.ProtocolVersion.V311,
     )
+    made.pending_calls_threshold = _AT_A_TIME
+    return made
+
+
+async def publish_all(mqtt: aiomqtt.Client, said: Mapping[str, str | None], retain: bool) -> None:
+    """Publish a text on each topic, at most once; None takes back what the broker retained there.
+
+    Side by side, so that many leave together: one by one each would wait for the event loop to come round.
+    """
+    words = list(said.items())
+    for first in range(0, len(words), _AT_A_TIME):
+        # Without a limit of time, since the library would have a task and a timer for each; a lost session ends the wait for all.
+        await asyncio.gather(
+            *(
+                mqtt.publish(topic, text, qos=0, retain=retain, timeout=math.inf)
+                for topic, text in words[first : first + _AT_A_TIME]
+            )
+        )
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended, however they do.
+
+    Before Python 3.12 `wait_for`, by which the MQTT client waits, takes a cancellation for nothing if what it waits for comes
+    at the same time; therefore it is repeated.
+    """
+    unfinished = set(tasks)
+    while unfinished:
+        for task in unfinished:
+            task.cancel()
+        _, unfinished = await asyncio.wait(unfinished, timeout=_CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Caller:

@@ -20,9 +20,14 @@ from testbed.progress import BuildProgress
 
 Document = dict[str, Any]
 
+_SAID_OF_LABS = ("frame_hops", "ranks", "ranks_finished", "drops", "deadlocks", "fidelity")
+
 
 class Fabric(Engine, Protocol):
     """What an owner needs of a data plane besides running workloads on it."""
+
+    def telemetry(self) -> str:
+        """Return what changes while it is used, as JSON, without holding it up."""
 
     def capture(self, path: str | None) -> None:
         """Write every frame into a file, until called with None."""
@@ -135,11 +140,11 @@ class InterruptibleFabric:
 
 @dataclass(frozen=True)
 class Observation:
-    """Counters of ports by (lab, node, port), labs by name, and the bytes of the reports that both are from."""
+    """Counters of ports by (lab, node, port), labs by name, and for how long a data plane stood still to be looked at."""
 
     ports: dict[tuple[str, str, str], Document]
     labs: dict[str, Document]
-    size_bytes: int
+    stopped_s: float
 
 
 @dataclass
@@ -161,15 +166,12 @@ class OwnedLab:
         self.part.close()
 
 
-def summary(present: OwnedLab, report: Document) -> Document:
-    """Say of a lab as a whole what changes while it is used."""
-    ranks = report.get("ranks", [])
+def summary(present: OwnedLab, seen: Document) -> Document:
+    """Say of a lab as a whole what changes while it is used, from the telemetry of its data plane."""
     return {
         "state": "running",
         "driver": present.plan.get("driver", "netns"),
         "dilation": present.dilation,
         "busy": present.lock.locked(),
-        "ranks": len(ranks),
-        "ranks_finished": sum(rank["finish_ps"] is not None for rank in ranks),
-        **{key: report[key] for key in ("frame_hops", "drops", "deadlocks", "fidelity") if key in report},
+        **{key: seen[key] for key in _SAID_OF_LABS if key in seen},
     }

@@ -262,7 +262,7 @@ class LabOwner:
         ]
         row["links"] = present.part.listing()
         try:
-            row["ports"] = json.loads(present.fabric.report())["ports"]
+            row["ports"] = json.loads(present.fabric.telemetry())["ports"]
         except OSError as error:
             raise HostError(f"lab {lab}: {error}") from error
         return row
@@ -296,7 +296,7 @@ class LabOwner:
     def _has_data_plane(self, lab: str) -> bool:
         present = self._labs.get(lab)
         try:
-            return present is not None and bool(present.fabric.report())
+            return present is not None and bool(present.fabric.telemetry())
         except OSError:
             return False
 
@@ -335,19 +335,18 @@ class LabOwner:
         """Look at all labs with a data plane: their ports, and each as a whole."""
         ports: dict[tuple[str, str, str], Document] = {}
         labs: dict[str, Document] = {}
-        size_bytes = 0
+        stopped_ns = 0
         for lab, present in list(self._labs.items()):
             try:
-                text = present.fabric.report()
+                seen = json.loads(present.fabric.telemetry())
             except OSError:
                 continue  # closed since the labs were listed
-            size_bytes += len(text)
-            report = json.loads(text)
-            for port, counters in report["ports"].items():
+            stopped_ns = max(stopped_ns, seen["stopped_ns"])
+            for port, counters in seen["ports"].items():
                 node, _, name = port.partition(":")
                 ports[lab, node, name] = counters
-            labs[lab] = summary(present, report)
-        return Observation(ports, labs, size_bytes)
+            labs[lab] = summary(present, seen)
+        return Observation(ports, labs, stopped_ns / 1e9)
 
     def has_labs(self) -> bool:
         """Tell whether any lab is up or being built."""

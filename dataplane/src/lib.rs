@@ -22,6 +22,7 @@ mod python;
 pub mod report;
 mod storms;
 pub mod switch;
+pub mod telemetry;
 pub mod timers;
 pub mod units;
 pub mod watch;

@@ -252,6 +252,13 @@ impl RealFabric {
         Ok(py.detach(|| self.runner.call(|clock| clock.emulation.report(Some(&clock.fidelity())).to_string()))?)
     }
 
+    fn telemetry(&self, py: Python<'_>) -> PyResult<String> {
+        // Written in the caller's thread, while the loop has long gone on.
+        let written =
+            py.detach(|| self.runner.call(RealClock::telemetry).map(|copied| serde_json::to_string(&copied)))?;
+        written.map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    }
+
     fn capture(&self, py: Python<'_>, path: Option<PathBuf>) -> PyResult<()> {
         py.detach(|| self.runner.call(move |clock| capture(&mut clock.emulation, path)))?
     }

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{json, Map, Value};
+use serde_json::{json, Value};
 
 use crate::build::Emulation;
 use crate::deadlock::{Deadlock, Place};
 use crate::event::Cause;
 use crate::fabric::Node;
-use crate::frame::PRIORITIES;
-use crate::nic::intake::Intake;
 use crate::nic::qp::{Failure, RequesterCounters};
 use crate::plan::NodePlan;
-use crate::port::PriorityCounters;
 use crate::units::Time;
-use crate::watch::{Flow, Tally, Watch};
+use crate::watch::{Flow, Tally};
 
 /// How faithful a real-clock run was; absent under the virtual clock, which is exact.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -49,6 +46,15 @@ pub struct Lateness {
     pub p50: u64,
     pub p99: u64,
     pub max: u64,
+}
+
+/// Frames lost: for lack of buffer on lossless priorities, of lossy ones, and by links that corrupt or are down.
+#[derive(Copy, Clone, Debug, Default, Serialize)]
+pub struct Drops {
+    pub lossless: u64,
+    pub lossy: u64,
+    pub link: u64,
+    pub outage: u64,
 }
 
 fn tally(tally: &Tally, in_flight: u64) -> Value {
@@ -86,7 +92,7 @@ impl Emulation {
         })
     }
 
-    fn deadlocks(&self) -> Vec<Value> {
+    pub(crate) fn deadlocks(&self) -> Vec<Value> {
         let name = |place: &Place| {
             let node = &self.plan.nodes[place.node as usize];
             format!("{}:{}", node.name(), node.ports()[usize::from(place.port)].name)
@@ -143,62 +149,6 @@ impl Emulation {
         }))
     }
 
-    fn ports(&self) -> Value {
-        let mut ports = Map::new();
-        for (node, plan) in self.plan.nodes.iter().enumerate() {
-            for (port, port_plan) in plan.ports().iter().enumerate() {
-                let mut priorities = Map::new();
-                for priority in 0..PRIORITIES {
-                    if let Some(entry) = self.priority(node, port, priority) {
-                        priorities.insert(priority.to_string(), entry);
-                    }
-                }
-                let entry = json!({"rate_bps": port_plan.rate_bps, "priorities": priorities});
-                ports.insert(format!("{}:{}", plan.name(), port_plan.name), entry);
-            }
-        }
-        Value::Object(ports)
-    }
-
-    /// Counters of one priority of one port; `None` when nothing happened there.
-    fn priority(&self, node: usize, port: usize, priority: usize) -> Option<Value> {
-        let state = &self.fabric.node(node).ports()[port];
-        let counters: &PriorityCounters = &state.counters[priority];
-        let watch = self.fabric.watch(node);
-        let lost = watch.lost_frames(port, priority, Cause::Link);
-        let cut = watch.lost_frames(port, priority, Cause::Outage);
-        let control = counters.pause_rx + counters.pause_tx + counters.credit_rx + counters.credit_tx;
-        let silent = counters.frames_tx + counters.frames_rx + control + lost + cut == 0;
-        if silent && counters.drops.iter().all(|drops| *drops == 0) {
-            return None;
-        }
-        let mut drops: Map<String, Value> =
-            Cause::ALL.iter().map(|cause| (cause.name().to_owned(), json!(counters.drops[*cause as usize]))).collect();
-        drops.insert(Cause::Link.name().to_owned(), json!(lost));
-        drops.insert(Cause::Outage.name().to_owned(), json!(cut));
-        let [ingress_max, shared_max, headroom_max] = match self.fabric.node(node) {
-            Node::Switch(switch) => {
-                let group = switch.buffer().group(port as u16, priority as u8);
-                [group.used_max(), group.shared_max(), group.headroom_max()]
-            }
-            Node::Host(nic) => match nic.intake().filter(|_| counters.frames_rx > 0).map(Intake::watermarks) {
-                Some((held, beyond)) => [held, held - beyond, beyond],
-                None => [0; 3],
-            },
-        };
-        Some(json!({
-            "frames_tx": counters.frames_tx, "frames_rx": counters.frames_rx, "bytes_tx": counters.bytes_tx,
-            "bytes_rx": counters.bytes_rx, "data_frames_tx": counters.data_frames_tx, "drops": drops,
-            "pause_tx": counters.pause_tx, "pause_rx": counters.pause_rx,
-            "paused_ns": state.paused_time(priority, self.fabric.now()).ns(), "queue_bytes_max": counters.queue_bytes_max,
-            "credit_tx": counters.credit_tx, "credit_rx": counters.credit_rx,
-            "credit_wait_ns": state.credit_wait(priority, self.fabric.now()).ns(),
-            "headroom_bytes_max": headroom_max, "shared_bytes_max": shared_max, "ingress_bytes_max": ingress_max,
-            "ecn_marked": counters.ecn_marked,
-            "queue_bytes": state.queue_bytes(priority as u8), "paused": state.is_paused(priority as u8, self.fabric.now()),
-        }))
-    }
-
     /// How full the memory of each switch has been.
     fn pools(&self) -> Value {
         let of_switch = |(node, plan): (&Node, &NodePlan)| match node {
@@ -208,35 +158,29 @@ impl Emulation {
         Value::Object(self.fabric.nodes().zip(&self.plan.nodes).filter_map(of_switch).collect())
     }
 
-    /// Losses: for lack of buffer on lossless priorities, of lossy frames, by NICs without room, by links that corrupt or are down.
-    fn drops(&self) -> Value {
+    /// What was lost so far, at all ports.
+    pub(crate) fn drops(&self) -> Drops {
         let lossless_at = |node: &NodePlan| match node {
             NodePlan::Switch(switch) => switch.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7)),
             NodePlan::Host(_) => 0,
         };
         // What is lossless at some switch is so at hosts.
         let at_hosts = self.plan.nodes.iter().map(lossless_at).fold(0, |bits, node| bits | node);
-        let is_lossless = |node: usize, _: u16, priority: usize| {
-            let node = &self.plan.nodes[node];
-            let bits = if matches!(node, NodePlan::Host(_)) { at_hosts } else { lossless_at(node) };
-            bits & (1 << priority) != 0
-        };
-        let (mut lossless, mut lossy) = (0, 0);
-        for cause in [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable, Cause::Receiver] {
-            lossless += self.fabric.drops(cause, is_lossless);
-            lossy += self.fabric.drops(cause, |node, port, priority| !is_lossless(node, port, priority));
+        const AT_NODES: [Cause; 5] =
+            [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable, Cause::Receiver];
+        let mut drops = Drops::default();
+        for ((plan, node), watch) in self.plan.nodes.iter().zip(self.fabric.nodes()).zip(self.fabric.watches()) {
+            let lossless = if node.is_host() { at_hosts } else { lossless_at(plan) };
+            for (port, state) in node.ports().iter().enumerate() {
+                for (priority, counters) in state.counters.iter().enumerate() {
+                    let class = if lossless & (1 << priority) != 0 { &mut drops.lossless } else { &mut drops.lossy };
+                    *class += AT_NODES.iter().map(|cause| counters.drops[*cause as usize]).sum::<u64>();
+                    drops.link += watch.lost_frames(port, priority, Cause::Link);
+                    drops.outage += watch.lost_frames(port, priority, Cause::Outage);
+                }
+            }
         }
-        json!({"lossless": lossless, "lossy": lossy, "link": self.lost(Cause::Link), "outage": self.lost(Cause::Outage)})
-    }
-
-    /// Frames that all links lost to a cause.
-    fn lost(&self, cause: Cause) -> u64 {
-        let nodes = self.fabric.nodes().zip(self.fabric.watches());
-        let ports = nodes.flat_map(|(node, watch)| (0..node.ports().len()).map(move |port| (watch, port)));
-        let by_priority = |(watch, port): (&Watch, usize)| {
-            (0..PRIORITIES).map(|priority| watch.lost_frames(port, priority, cause)).sum::<u64>()
-        };
-        ports.map(by_priority).sum()
+        drops
     }
 
     /// Broken invariants: the first of `count` seen on the way, and conservation of the `packets`, which an exact clock can check at

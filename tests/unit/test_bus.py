@@ -4,168 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiomqtt
 import pytest
 
 from testbed import bus, messages
-from testbed.agent import Agent
-from testbed.broker import embedded_broker
-from testbed.emulation import Emulation
 from testbed.errors import HostError, TestbedError, UsageError
-from testbed.execution import Engine
-from testbed.health import Health
-from testbed.kernel_part import Counters
-from testbed.owned import Document, InterruptibleFabric
-from testbed.owner import LabOwner, Progress
-from testbed.progress import BuildProgress
-
-PLAN: Document = {
-    "schema": 1,
-    "lab": "tiny",
-    "seed": 1,
-    "stations": [{"name": "h1", "kind": "nic", "mac": "02:00:00:00:00:01", "ip": "198.18.0.1", "node": 0, "port": 0}],
-    "nodes": [{"name": "h1", "kind": "host", "ports": [{"name": "eth1", "mac": "02:00:00:00:00:01"}], "station": 0}],
-    "links": [],
-}
-
-NO_FABRIC = 13
-
-
-class MemoryFabric:
-    """A data plane that counts how often it was advanced."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.closed = threading.Event()
-
-    def load(self, workload: str) -> None: ...
-    def write_memory(self, rank: int, offset: int, data: bytes) -> None: ...
-    def cancel_impairments(self) -> None:
-        """Nothing is ever due here."""
-
-    def capture(self, path: str | None) -> None: ...
-
-    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
-        return bytes(length)
-
-    def advance(self, budget: int) -> bool:
-        self.steps += 1
-        return False
-
-    def report(self) -> str:
-        return json.dumps({"ports": {"h1:eth1": {"frames_tx": self.steps}}})
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-class MemoryDriver:
-    """A system of labs in a dictionary."""
-
-    def __init__(self) -> None:
-        self.system: dict[str, list[str]] = {}
-
-    def deploy(self, plan: Document, dilation: int, progress: BuildProgress) -> list[Document]:
-        progress.begin("namespaces", len(plan["nodes"]))
-        progress.begin("links", len(plan["links"]))
-        self.system[plan["lab"]] = [node["name"] for node in plan["nodes"]]
-        return [{} for _ in plan["nodes"]]
-
-    def destroy(self, lab: str) -> list[str]:
-        return self.system.pop(lab, [])
-
-    def list_labs(self) -> dict[str, list[str]]:
-        return dict(self.system)
-
-    def faults(self, lab: str) -> dict[str, str]:
-        return {}
-
-    def health(self, lab: str) -> dict[str, Health]:
-        return dict.fromkeys(self.system[lab], Health())
-
-    def namespace_path(self, lab: str, node: str) -> str:
-        return f"/run/netns/testbed-{lab}-{node}"
-
-    def emulations(self, plan: Document, dilation: int) -> list[Emulation]:
-        return [Emulation("native", "no kernel here") for _ in plan["links"]]
-
-    def counters(self, lab: str) -> Counters:
-        raise AssertionError("no link is netem's")
-
-
-class World:
-    """An agent on an embedded broker, and what lies beneath it."""
-
-    def __init__(self, address: bus.BrokerAddress, agent: Agent, driver: MemoryDriver, fabrics: list[MemoryFabric]):
-        self.address = address
-        self.agent = agent
-        self.driver = driver
-        self.fabrics = fabrics
-
-
-def execute(fabric: Engine, plan: Document, spec: Document, progress: Progress) -> Document:
-    """Advance until the spec's number of steps is reached; for ever without one."""
-    step = 0
-    while step != spec.get("steps"):
-        fabric.advance(1)
-        step += 1
-        if step == 1:
-            progress({"text": "started"})
-    assert isinstance(fabric, InterruptibleFabric)
-    return {"steps": step, "echo": spec.get("echo", "")}
-
-
-@asynccontextmanager
-async def world(idle_exit_s: float | None = None) -> AsyncIterator[World]:
-    driver, fabrics = MemoryDriver(), list[MemoryFabric]()
-
-    def make_fabric(plan: str, dilation: int, attachments: str) -> MemoryFabric:
-        if dilation == NO_FABRIC:
-            raise HostError("no such device")
-        fabrics.append(MemoryFabric())
-        return fabrics[-1]
-
-    async with embedded_broker() as address:
-        agent = Agent("local", LabOwner(driver, make_fabric, execute), idle_exit_s)
-        ready = asyncio.Event()
-        serving = asyncio.create_task(agent.serve(address, ready.set, reconnect=False))
-        await asyncio.wait_for(ready.wait(), 10)
-        yield World(address, agent, driver, fabrics)
-        agent.stop()
-        await asyncio.wait_for(serving, 10)
-
-
-def bus_test(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-    """Run an asynchronous test in a world of its own."""
-
-    def run() -> None:
-        async def inner() -> None:
-            async with world() as w:
-                await asyncio.wait_for(test(w), 30)
-
-        asyncio.run(inner())
-
-    run.__name__ = test.__name__
-    run.__doc__ = test.__doc__
-    return run
-
-
-async def next_on(mqtt: aiomqtt.Client, topic: str) -> Document:
-    """Return the next message on a topic. The broker greets newcomers with retained messages they never asked for."""
-    async for message in mqtt.messages:
-        if str(message.topic) == topic:
-            document: Document = json.loads(bytes(message.payload))
-            return document
-    raise AssertionError("no message")
-
-
-async def deploy(caller: bus.Caller, plan: Document = PLAN, dilation: int = 1) -> Document:
-    return await caller.request("deploy", {"plan": plan, "dilation": dilation}, lab="tiny")
+from testbed.owned import Document
+from tests.unit.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_on, world
 
 
 @bus_test
@@ -301,51 +148,6 @@ async def test_a_wrong_password_is_refused(w: World) -> None:
         with pytest.raises(bus.BusError):
             async with bus.connect(wrong, "local"):
                 raise AssertionError("let in")
-
-
-@bus_test
-async def test_telemetry_is_published_only_when_counters_change(w: World) -> None:
-    topic = "testbed/tiny/h1/eth1/telemetry"
-    async with bus.connect(w.address, "local") as caller, bus.client(w.address, "watcher") as mqtt:
-        await mqtt.subscribe(topic)
-        await deploy(caller)
-        assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 0}
-        await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
-        assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 5}
-        assert len(mqtt.messages) == 0
-
-
-@bus_test
-async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_not(w: World) -> None:
-    events, state = messages.events_topic("tiny"), messages.state_topic("tiny")
-    told: list[tuple[str, dict[str, object]]] = []
-
-    async def listen(ready: asyncio.Event) -> None:
-        async with bus.client(w.address, "listener") as mqtt:
-            await mqtt.subscribe([(events, 1), (state, 1)])
-            ready.set()
-            async for message in mqtt.messages:
-                assert isinstance(message.payload, bytes)
-                # The broker greets newcomers with what others retained; an empty state is one taken back with its lab.
-                if str(message.topic) in (events, state) and message.payload:
-                    told.append((str(message.topic), json.loads(message.payload)))
-
-    ready = asyncio.Event()
-    listener = asyncio.create_task(listen(ready))
-    async with bus.connect(w.address, "local") as caller:
-        await ready.wait()
-        await deploy(caller)
-        await deploy(caller)
-        await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
-        await caller.request("destroy", {"lab": "tiny"}, lab="tiny")
-        async with asyncio.timeout(10):
-            while ("destroyed" not in [document.get("event") for _, document in told]) or not told:
-                await asyncio.sleep(0.01)
-    listener.cancel()
-    await asyncio.gather(listener, return_exceptions=True)
-    assert [document["event"] for topic, document in told if topic == events] == ["deployed", "run ended", "destroyed"]
-    states = [document for topic, document in told if topic == state]
-    assert states and all(document["state"] == "running" for document in states)
 
 
 @bus_test

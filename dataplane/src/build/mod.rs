@@ -17,7 +17,7 @@ use crate::link::{Direction, DirectionConfig};
 use crate::nic::qp::rnr_delay;
 use crate::nic::Nic;
 use crate::plan::workload::{OpKind, Workload};
-use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError};
+use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
 use crate::units::Time;
 use crate::watch::Watch;
 
@@ -33,6 +33,8 @@ pub struct Emulation {
     pub fabric: Fabric,
     /// Node of each rank of the loaded workload.
     pub ranks: Vec<usize>,
+    /// "node:port" of every port, in the order of the plan.
+    pub(crate) port_names: Arc<[String]>,
     pub qps: Vec<(u32, usize, usize)>,
     pub started: Time,
     /// Workloads loaded so far.
@@ -69,6 +71,11 @@ impl Emulation {
         }
         plan.links.iter().for_each(|link| set_flow_control(link, &mut nodes));
         let looks = Looks::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));
+        let names = |node: &NodePlan| {
+            let name = |port: &PortPlan| format!("{}:{}", node.name(), port.name);
+            node.ports().iter().map(name).collect::<Vec<_>>()
+        };
+        let port_names = plan.nodes.iter().flat_map(names).collect();
         let (ranks, qps, started, patience) = (Vec::new(), Vec::new(), Time::ZERO, Time::ZERO);
         let fabric = Fabric::new(nodes, directions);
         Ok(Emulation {
@@ -76,6 +83,7 @@ impl Emulation {
             codec,
             fabric,
             ranks,
+            port_names,
             qps,
             started,
             generation: 0,

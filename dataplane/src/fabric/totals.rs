@@ -1,7 +1,6 @@
 //! What concerns several nodes of a fabric, put together from their observers and their ports.
 
 use super::{match_up, Fabric, Node, MAX_VIOLATIONS};
-use crate::event::Cause;
 use crate::link::Flight;
 use crate::port::Port;
 use crate::units::Time;
@@ -60,20 +59,5 @@ impl Fabric {
         let switches = self.nodes().filter(|node| !node.is_host());
         let waiting = switches.flat_map(Node::ports).flat_map(Port::frames_waiting);
         flying.chain(waiting).filter(|frame| !frame.is_control() && frame.is_packet() == packets).count() as u64
-    }
-
-    /// Frames dropped by `cause` over all ports, of priorities that `select` chooses.
-    pub fn drops(&self, cause: Cause, select: impl Fn(usize, u16, usize) -> bool) -> u64 {
-        let mut total = 0;
-        for (node, state) in self.nodes().enumerate() {
-            for (port, state) in state.ports().iter().enumerate() {
-                for (priority, counters) in state.counters.iter().enumerate() {
-                    if select(node, port as u16, priority) {
-                        total += counters.drops[cause as usize];
-                    }
-                }
-            }
-        }
-        total
     }
 }

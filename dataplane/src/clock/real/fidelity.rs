@@ -1,12 +1,23 @@
 //! How faithful a run under the real clock has been, in figures.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::{Attached, RealClock};
 use crate::clock::probe::Probe;
 use crate::report::{Fidelity, MeasuredDelay};
+use crate::telemetry::Telemetry;
 
 impl RealClock {
+    /// Copy what telemetry tells, and say how long that took.
+    pub fn telemetry(&mut self) -> Telemetry {
+        let began = Instant::now();
+        self.catch_up();
+        let mut copied = self.emulation.telemetry(self.fidelity());
+        copied.stopped_ns = began.elapsed().as_nanos() as u64;
+        copied
+    }
+
     /// How faithful the run has been since the workload started (lateness: since the beginning).
     pub fn fidelity(&self) -> Fidelity {
         let drops = |attached: &Attached| attached.socket.statistics().map_or(0, |statistics| statistics.drops);

@@ -112,13 +112,19 @@ impl RealClock {
         })
     }
 
+    /// Let the fabric know what time it is, where nothing was due that would have told it.
+    fn catch_up(&mut self) {
+        let fabric = &mut self.emulation.fabric;
+        fabric.advance_to(self.pace.at().min(fabric.next_event()));
+    }
+
     pub fn waker(&self) -> Waker {
         self.poller.waker()
     }
 
     /// Install a workload; it starts with the first `start`.
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
-        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
+        self.catch_up();
         self.emulation.load(json)?;
         self.started = false;
         Ok(())
@@ -126,14 +132,14 @@ impl RealClock {
 
     /// Change links: now, or so long after the next start.
     pub fn impair(&mut self, json: &str) -> Result<(), PlanError> {
-        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
+        self.catch_up();
         self.probes.iter_mut().for_each(Probe::reset);
         self.emulation.impair(json)
     }
 
     /// Put trains of frames on the links of hosts: now, or so long after the next start.
     pub fn inject(&mut self, json: &str) -> Result<(), PlanError> {
-        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
+        self.catch_up();
         self.emulation.inject(json)
     }
 
@@ -144,7 +150,7 @@ impl RealClock {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        self.emulation.fabric.advance_to(self.pace.at().min(self.emulation.fabric.next_event()));
+        self.catch_up();
         self.busy_ns = 0;
         self.pace.start();
         self.complete_since = None;
@@ -153,6 +159,8 @@ impl RealClock {
 
     /// Whether the workload is over. Frames inside the kernel are waited for, but not for ever: a lost one never comes.
     pub fn progress(&mut self) -> Progress {
+        // Where every connection has given up nothing is due any more: without this no workload would ever stall then.
+        self.catch_up();
         let progress = self.emulation.look(self.pace.at(), PATIENCE);
         let packets = self.emulation.fabric.totals().packets;
         if progress != Progress::Complete || packets.sent == packets.accounted() {
@@ -168,8 +176,8 @@ impl RealClock {
 
     /// Whether nominal time has come to `until`, and all that was due by then has been dealt with.
     pub fn has_come(&mut self, until: Time) -> bool {
-        let fabric = &mut self.emulation.fabric;
-        fabric.advance_to(self.pace.at().min(fabric.next_event()));
+        self.catch_up();
+        let fabric = &self.emulation.fabric;
         self.pace.at() >= until && fabric.next_event() > until
     }
 
@@ -291,8 +299,8 @@ impl RealClock {
 
     /// Take what waits at a socket into the fabric; the answer is how many frames.
     fn receive(&mut self, index: usize) -> Result<usize, IoError> {
+        self.catch_up();
         let fabric = &mut self.emulation.fabric;
-        fabric.advance_to(self.pace.at().min(fabric.next_event()));
         let attached = &self.sockets[index];
         let mut probe =
             fabric.entering(attached.place.node, attached.place.port).map(|direction| &mut self.probes[direction]);

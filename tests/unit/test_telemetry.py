@@ -1,0 +1,100 @@
+"""What an agent tells of its labs without being asked, over a real broker, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from testbed import bus, messages, telemetry
+from testbed.owned import Observation
+from tests.unit.bus_world import World, bus_test, deploy, next_on
+
+
+@bus_test
+async def test_many_messages_leave_together_and_in_order(w: World) -> None:
+    said = {f"testbed/tiny/n{number}/eth1/telemetry": str(number) for number in range(250)}
+    async with bus.client(w.address, "teller") as teller, bus.client(w.address, "watcher") as watcher:
+        await watcher.subscribe("testbed/tiny/+/eth1/telemetry")
+        await bus.publish_all(teller, said, retain=False)
+        heard = []
+        async with asyncio.timeout(10):
+            async for message in watcher.messages:
+                heard.append((str(message.topic), bytes(message.payload).decode()))
+                if len(heard) == len(said):
+                    break
+    assert heard == list(said.items())
+
+
+def test_a_task_is_ended_that_takes_a_cancellation_for_nothing() -> None:
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def scene() -> bool:
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(bus.end(task), 10)
+        return task.cancelled()
+
+    assert asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("took_s", "stopped_s", "pause_s"),
+    [
+        (0.01, 0.0001, 0.09),  # ten looks a second
+        (0.3, 0.0001, 0.3),  # publishing takes long: half of the time is left for the rest
+        (0.01, 0.002, 0.39),  # a data plane of thousands of ports is looked at less often
+    ],
+)
+def test_the_pace_of_telemetry_follows_from_what_it_costs(took_s: float, stopped_s: float, pause_s: float) -> None:
+    assert telemetry.pause_s(took_s, Observation({}, {}, stopped_s)) == pytest.approx(pause_s)
+
+
+@bus_test
+async def test_telemetry_is_published_only_when_counters_change(w: World) -> None:
+    topic = "testbed/tiny/h1/eth1/telemetry"
+    async with bus.connect(w.address, "local") as caller, bus.client(w.address, "watcher") as mqtt:
+        await mqtt.subscribe(topic)
+        await deploy(caller)
+        assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 0}
+        await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
+        assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 5}
+        assert len(mqtt.messages) == 0
+
+
+@bus_test
+async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_not(w: World) -> None:
+    events, state = messages.events_topic("tiny"), messages.state_topic("tiny")
+    told: list[tuple[str, dict[str, object]]] = []
+
+    async def listen(ready: asyncio.Event) -> None:
+        async with bus.client(w.address, "listener") as mqtt:
+            await mqtt.subscribe([(events, 1), (state, 1)])
+            ready.set()
+            async for message in mqtt.messages:
+                assert isinstance(message.payload, bytes)
+                # The broker greets newcomers with what others retained; an empty state is one taken back with its lab.
+                if str(message.topic) in (events, state) and message.payload:
+                    told.append((str(message.topic), json.loads(message.payload)))
+
+    ready = asyncio.Event()
+    listener = asyncio.create_task(listen(ready))
+    async with bus.connect(w.address, "local") as caller:
+        await ready.wait()
+        await deploy(caller)
+        await deploy(caller)
+        await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
+        await caller.request("destroy", {"lab": "tiny"}, lab="tiny")
+        async with asyncio.timeout(10):
+            while ("destroyed" not in [document.get("event") for _, document in told]) or not told:
+                await asyncio.sleep(0.01)
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
+    assert [document["event"] for topic, document in told if topic == events] == ["deployed", "run ended", "destroyed"]
+    states = [document for topic, document in told if topic == state]
+    assert states and all(document["state"] == "running" for document in states)
