@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -120,22 +122,25 @@ def test_what_cannot_be_built_leaves_nothing(machine: Machine, engine: DockerEng
     assert machine.namespaces() == []
 
 
+@contextmanager
+def created(label: str) -> Iterator[Callable[[], str]]:
+    """Give what waits for a container with this label to be created, and returns its name."""
+    filters = ["--filter", "event=create", "--filter", f"label={label}", "--since", "0s"]
+    command = ["docker", "events", *filters, "--format", "{{.Actor.Attributes.name}}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None
+        reading = events.stdout
+        try:
+            yield lambda: reading.readline().strip()
+        finally:
+            events.kill()
+
+
 @pytest.mark.parametrize("victim", ["cli", "agent"])
 def test_a_kill_in_the_middle_of_a_deploy_is_cleared(machine: Machine, engine: DockerEngine, victim: str) -> None:
-    process = machine.start("deploy", *PAIR)
-    created = [
-        "docker",
-        "events",
-        "--filter",
-        "event=create",
-        "--format",
-        "{{.Actor.Attributes.name}}",
-        "--since",
-        "0s",
-    ]
-    with subprocess.Popen(created, stdout=subprocess.PIPE, text=True) as events:
-        assert events.stdout is not None and events.stdout.readline().startswith("testbed-pair-")
-        events.kill()
+    with created("testbed.lab=pair") as name:
+        process = machine.start("deploy", *PAIR)
+        assert name().startswith("testbed-pair-")
     targets = [process.pid] if victim == "cli" else [agent.pid for agent in machine.agents()]
     for pid in targets:
         os.kill(pid, signal.SIGKILL)
@@ -170,3 +175,55 @@ def test_the_main_job_runs_over_a_broker_of_its_own(engine: DockerEngine, repo_r
     assert engine.docker("ps", "--all", "--quiet") == ""
     with socket.socket() as closed:
         assert closed.connect_ex(("127.0.0.1", 28883)) == errno.ECONNREFUSED
+
+
+def write_lab(path: Path, *hosts: str, **images: str) -> tuple[str, ...]:
+    """Write a lab down of these hosts at one switch, some with images of their own; return the options of `deploy`."""
+    nodes = {host: {"kind": "host", **({"image": images[host]} if host in images else {})} for host in hosts}
+    ends = [(f"{host}:eth1", f"leaf:eth{number}") for number, host in enumerate(hosts, start=1)]
+    links = [{"endpoints": list(pair), "length": "10m"} for pair in ends]
+    body = {"nodes": nodes | {"leaf": {"kind": "switch"}}, "links": links}
+    path.write_text(json.dumps({"name": "grows", "topology": body}))
+    return ("-t", str(path), "--driver", "docker", "--dilation", "2000")
+
+
+def test_a_node_is_as_healthy_as_its_healthcheck_says(machine: Machine, engine: DockerEngine, tmp_path: Path) -> None:
+    made = engine.docker("create", "--network", "none", "testbed-host")
+    check = "HEALTHCHECK --interval=300ms --retries=1 CMD test ! -e /tmp/ill"
+    engine.docker("commit", "--change", check, made, "checked:1")
+    engine.docker("rm", made)
+    machine.ok("deploy", *write_lab(tmp_path / "lab.yaml", "a1", "b1", a1="checked:1"))
+    assert "healthy after" in machine.ok("wait-for", "--name", "grows", "--timeout", "60s")
+    found = {node: health["state"] for node, health in machine.labs()[0]["health"].items()}
+    assert found == dict.fromkeys(("a1", "b1", "leaf"), "healthy")
+    machine.ok("exec", "--name", "grows", "a1", "--", "touch", "/tmp/ill")
+    machine.ok("wait-for", "--name", "grows", "--node", "a1", "--state", "unhealthy", "--timeout", "60s")
+    (row,) = machine.labs()
+    assert row["health"]["a1"] == {"state": "unhealthy", "reason": "its HEALTHCHECK fails"}
+    assert row["health"]["b1"]["state"] == "healthy"
+    ill = machine.run("wait-for", "--name", "grows", "--timeout", "0s")
+    assert (ill.returncode, "a1" in ill.stdout, "its HEALTHCHECK fails" in ill.stdout) == (1, True, True), ill.stdout
+
+
+def test_containers_that_stay_live_through_changes_and_a_kill(
+    machine: Machine, engine: DockerEngine, tmp_path: Path
+) -> None:
+    def identity() -> str:
+        return engine.docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", "testbed-grows-a1")
+
+    machine.ok("deploy", *write_lab(tmp_path / "lab.yaml", "a1", "b1"))
+    before = identity()
+    larger = write_lab(tmp_path / "larger.yaml", "a1", "b1", "c1")
+    with created("testbed.node=c1") as name:
+        process = machine.start("deploy", *larger)
+        assert name() == "testbed-grows-c1"
+        (agent,) = machine.agents()
+        os.kill(agent.pid, signal.SIGKILL)
+        process.communicate(timeout=100)
+    machine.ok("deploy", *larger)
+    assert names(engine, "grows") == [f"testbed-grows-{node}" for node in ("a1", "b1", "c1", "leaf")]
+    assert "1 received" in machine.ok("exec", "--name", "grows", "a1", "--", "ping", "-c1", "-W20", "c1")
+    machine.ok("deploy", *write_lab(tmp_path / "renamed.yaml", "a1", "z1", "c1"))
+    assert names(engine, "grows") == [f"testbed-grows-{node}" for node in ("a1", "c1", "leaf", "z1")]
+    assert "1 received" in machine.ok("exec", "--name", "grows", "a1", "--", "ping", "-c1", "-W20", "z1")
+    assert identity() == before
