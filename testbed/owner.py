@@ -318,18 +318,20 @@ class LabOwner:
 
     def impair(self, lab: str, body: messages.ImpairBody) -> Document:
         """Change or show the link at a port, during a run too. Returns {"directions": [one row each]}."""
-        links = self._running(lab).links
-        if links is None:
-            raise UsageError(f"lab {lab} was deployed without its description; deploy it anew")
-        ways = links.ways(f"{body.node}:{body.port}", body.direction)
-        try:
-            if body.action == "set":
-                links.set(ways, read_impairment(body.settings))
-            elif body.action == "reset":
-                links.reset(ways)
-            return {"directions": links.show(ways)}
-        except OSError as error:
-            raise HostError(f"lab {lab}: {error}") from error
+        # Not while the lab is being changed: its links are others then, and so are their numbers.
+        with self._building_lock(lab):
+            links = self._running(lab).links
+            if links is None:
+                raise UsageError(f"lab {lab} was deployed without its description; deploy it anew")
+            ways = links.ways(f"{body.node}:{body.port}", body.direction)
+            try:
+                if body.action == "set":
+                    links.set(ways, read_impairment(body.settings))
+                elif body.action == "reset":
+                    links.reset(ways)
+                return {"directions": links.show(ways)}
+            except OSError as error:
+                raise HostError(f"lab {lab}: {error}") from error
 
     def observe(self) -> Observation:
         """Look at all labs with a data plane: their ports, and each as a whole."""

@@ -14,7 +14,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from testbed import netem, netlink
+from testbed import netem, netlink, qdisc
 from testbed.drivers import Traffic, building
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, keep_indices, peer_of
 from testbed.errors import DriverError
@@ -42,8 +42,10 @@ def cut_off(namespace: Namespace) -> None:
     namespace.netlink.apply([netlink.delete_link(link.index) for link in _links(namespace)])
 
 
-def quieten(layout: Layout, staying: Sequence[Namespace], going: Sequence[Namespace], traffic: Traffic) -> None:
-    """Bring traffic to rest before links go or shrink; count what an interface that goes has not sent by then.
+def quieten(
+    layout: Layout, staying: Sequence[Namespace], going: Sequence[Namespace], dilation: int, traffic: Traffic
+) -> None:
+    """Bring traffic to rest before links go or shrink, or queueing disciplines are replaced; count what waits there still.
 
     Raises DriverError.
     """
@@ -52,7 +54,9 @@ def quieten(layout: Layout, staying: Sequence[Namespace], going: Sequence[Namesp
     planned = {node.name: node for node in layout.nodes}
     for namespace in staying:
         unwanted = list(_unwanted(layout, planned[namespace.node], namespace))
-        parting += [(namespace, link) for link in unwanted]
+        parting += [
+            (namespace, link) for link in [*unwanted, *_disturbed(planned[namespace.node], namespace, dilation)]
+        ]
         ends = _shrink(layout, planned[namespace.node], namespace)
         shrinking += [(namespace, link) for _namespace, link in ends if link not in unwanted]
     speaking = [end for end in parting if _silence(*end)]
@@ -61,7 +65,7 @@ def quieten(layout: Layout, staying: Sequence[Namespace], going: Sequence[Namesp
     named = {(namespace.node, link.name) for namespace, link in changing}
     traffic.rest(named | {peer for _namespace, link in changing if (peer := peer_of(link.alias))})
     for namespace, link in parting:
-        traffic.lose(f"{namespace.node}:{link.name}", "not sent before its link went", _waiting(namespace, link))
+        traffic.lose(f"{namespace.node}:{link.name}", "not sent before its link changed", _waiting(namespace, link))
 
 
 def _shrink(layout: Layout, node: Node, namespace: Namespace) -> list[End]:
@@ -75,6 +79,14 @@ def _shrink(layout: Layout, node: Node, namespace: Namespace) -> list[End]:
             namespace.netlink.apply([route])
             found.append((namespace, link))
     return found
+
+
+def _disturbed(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
+    """Return the interfaces whose queueing discipline is to be one of another kind: what waits in it goes with it."""
+    names = {interface.index: interface.name for interface in node.interfaces}
+    wanted = {names[index]: discipline.kind for index, discipline in building.disciplines(node, dilation)}
+    roots = {index: found.kind for index, found in qdisc.read_qdiscs(namespace.netlink).items()}
+    return [link for link in _links(namespace) if link.name in wanted and roots.get(link.index) != wanted[link.name]]
 
 
 def _silence(namespace: Namespace, link: Link) -> bool:

@@ -322,7 +322,7 @@ class NetnsDriver:
             # Traffic does not wait for what takes its time, but for nodes whose names are taken.
             self._settle(part_of(layout, {node.name for node in layout.nodes} - taken), made, progress)
             if traffic is not None:
-                quieten(layout, staying, going, traffic)
+                quieten(layout, staying, going, dilation, traffic)
             if going:
                 parting, going = going, []
                 self._take_out(layout.lab, parting)

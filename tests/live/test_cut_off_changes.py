@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testbed import kernel, qdisc
 from testbed.difference import keep_addresses
 from testbed.drivers import alteration, building, netns
+from testbed.drivers.layout import FIRST_INDEX
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
@@ -38,8 +40,12 @@ class Killed(BaseException):
 class Traffic:
     """What carries nothing, and can be cut off."""
 
-    def rest(self, leaving: object) -> None:
+    def __init__(self) -> None:
+        self.leaving: set[tuple[str, str]] = set()
+
+    def rest(self, leaving: Collection[tuple[str, str]]) -> None:
         """Arrive at once."""
+        self.leaving = set(leaving)
 
     def lose(self, port: str, cause: str, frames: int) -> None:
         """Lose nothing."""
@@ -112,3 +118,16 @@ def test_what_a_change_that_was_cut_off_left_can_be_mended(require_root: None, w
                 NetnsDriver().destroy("cut")
 
     check()
+
+
+@isolated
+def test_what_is_to_leave_by_a_queue_that_is_replaced_leaves_before() -> None:
+    NetnsDriver().deploy(BEFORE, 1000)
+    (namespace,) = [each for each in kernel.open_namespaces("cut") if each.node == "a1"]
+    qdisc.set_qdisc(namespace.netlink, FIRST_INDEX, qdisc.Qdisc("pfifo", (64).to_bytes(4, "little"), 0x70000))
+    traffic = Traffic()
+    NetnsDriver().reconcile(BEFORE, BEFORE, 1000, traffic=traffic)
+    assert traffic.leaving == {("a1", "eth1"), ("leaf", "eth1")}
+    assert_stands(BEFORE)
+    NetnsDriver().reconcile(BEFORE, BEFORE, 1000, traffic=traffic)
+    assert traffic.leaving == set()

@@ -57,9 +57,9 @@ def test_what_never_arrives_is_not_waited_for_for_ever(monkeypatch: pytest.Monke
 
 def test_losses_are_told_and_nothing_else() -> None:
     found = passage(Moving(0))
-    found.lose("a:eth1", "not sent before its link went", 0)
-    found.lose("b:eth1", "not sent before its link went", 3)
-    assert found.lost == [{"port": "b:eth1", "cause": "not sent before its link went", "frames": 3}]
+    found.lose("a:eth1", "not sent before its link changed", 0)
+    found.lose("b:eth1", "not sent before its link changed", 3)
+    assert found.lost == [{"port": "b:eth1", "cause": "not sent before its link changed", "frames": 3}]
 
 
 def test_a_data_plane_that_cannot_go_on_says_why() -> None:
