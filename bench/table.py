@@ -12,6 +12,7 @@ from rich.text import Text
 from bench.containers import GOAL_SECONDS as CONTAINERS_GOAL_SECONDS
 from bench.deploy import GOAL_DESTROY_SECONDS, GOAL_LARGE_SECONDS, GOAL_SECONDS
 from bench.real import GOAL_FORWARD_RATIO
+from bench.telemetry import GOAL_COST
 from bench.virtual import GOAL_CORES_RATIO, GOAL_FRAME_HOPS_PER_S
 
 Json = dict[str, Any]
@@ -71,6 +72,13 @@ def _real(found: Json) -> list[Row]:
     return rows
 
 
+def _telemetry(found: Json) -> list[Row]:
+    cost, (low, high) = found["cost"], found["cost_quartiles"]
+    detail = f"median of {found['rounds']}, quartiles {low:.1%} and {high:.1%}; stood still {found['cost_standing_still']:.2%}"
+    what = f"telemetry of {found['ports']} ports, {found['looks_per_s']:.1f} Hz, off the throughput"
+    return [(what, f"{cost:.1%}", f"< {GOAL_COST:.0%}", cost < GOAL_COST, detail)]
+
+
 def _deploy(found: Json) -> list[Row]:
     count = found["nodes"]
     build, destroy = found[f"seconds_{count}_nodes"], found[f"destroy_seconds_{count}_nodes"]
@@ -105,6 +113,7 @@ SECTIONS: dict[str, Callable[[Json], list[Row]]] = {
     "virtual_128": _virtual,
     "virtual_cores": _cores,
     "real": _real,
+    "telemetry": _telemetry,
     "deploy": _deploy,
     "deploy_1000": _deploy,
     "containers": _containers,

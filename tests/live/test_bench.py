@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from bench import __main__ as command
-from bench import containers, deploy, real, virtual
+from bench import containers, deploy, real, telemetry, virtual
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
 from tests.live.netns_lab import isolated
@@ -22,6 +22,7 @@ SMALL = {
     "virtual_128": lambda: virtual.measure(1, replace(virtual.LARGE, flow_bytes=1 << 14)),
     "virtual_cores": lambda: virtual.measure_cores(1, replace(virtual.SPAN, flow_bytes=1 << 18)),
     "real": lambda: real.measure(rounds=1, seconds=0.05),
+    "telemetry": lambda: telemetry.measure(1, 0.5, "leaves=2,hosts=2,spines=1"),
     "deploy": lambda: deploy.measure(rounds=1),
     "deploy_1000": lambda: deploy.measure(1, deploy.Grid(5, 8, torus=True)),
     "containers": lambda: containers.measure(1, hosts=1),
@@ -52,6 +53,11 @@ def test_one_document_holds_every_figure() -> None:
     assert found["real"]["forward_ratio"] == min(size["forward_ratio"] for size in sizes.values()) > 0
     for size in sizes.values():
         assert all(run["frames"] > 0 and run["lost"] == 0 for run in size["real_runs"] + size["bare_runs"])
+    assert found["telemetry"]["ports"] == 12
+    assert found["telemetry"]["cost_quartiles"] == [found["telemetry"]["cost"]] * 2
+    # A message for each port, whose counters all change, and one for the lab.
+    said = found["telemetry"]["messages_per_s"] / found["telemetry"]["looks_per_s"]
+    assert 0 < said <= 13
     assert (found["deploy"]["nodes"], found["deploy"]["links"]) == (100, 180)
     assert found["deploy"]["seconds_100_nodes"] > 0
     assert (found["deploy_1000"]["nodes"], found["deploy_1000"]["links"]) == (40, 80)
@@ -65,6 +71,6 @@ def test_what_cannot_be_measured_is_said_and_the_rest_is_shown() -> None:
     def refused() -> None:
         raise DriverError("deploy", 1, "needs root")
 
-    code, text = run("table", {**SMALL, "real": refused, "deploy": refused, "containers": refused})
+    code, text = run("table", {**SMALL, **dict.fromkeys(("real", "telemetry", "deploy", "containers"), refused)})
     assert code == 3
     assert "needs root" in text and "frame-hops/s" in text
