@@ -238,11 +238,13 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
     lateness = fidelity.get("lateness_ns") or {}
     netem = any(link["emulation"] == "netem" for link in fidelity.get("links", ()))
     held_share = min(bounds.held_share, bounds.held_share_netem) if netem else bounds.held_share
+    refused: Mapping[str, int] = fidelity.get("refused", {})
     figures: list[tuple[str, Any, float, str]] = [
         ("99th percentile of lateness", lateness.get("p99"), bounds.lateness_p99_ns, " ns"),
         ("share of the time held back", fidelity.get("held_share"), held_share, ""),
         ("frames dropped by sockets", fidelity.get("socket_drops"), bounds.socket_drops, ""),
         ("frames lost to full queues of the emulator", fidelity.get("overflow"), bounds.overflow, ""),
+        ("frames that interfaces refused" + _where(refused), sum(refused.values()), bounds.overflow, ""),
         ("share of a processor", fidelity.get("cpu_share"), bounds.cpu_share, ""),
     ]
     if netem:
@@ -254,6 +256,11 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
         elif not value <= bound:
             reasons.append(f"untrusted: {name} is {_figure(value)}{unit}, more than {_figure(bound)}{unit}")
     return reasons
+
+
+def _where(refused: Mapping[str, int]) -> str:
+    """Say at which ports, and what it can be."""
+    return f" at {', '.join(sorted(refused))} (too long for the MTU, or the interface is down)" if refused else ""
 
 
 def _figure(value: float) -> str:

@@ -25,10 +25,12 @@ pub struct Fidelity {
     /// How long frames took over each direction of a link since it was last changed by hand, where some were timed.
     pub delays: Vec<MeasuredDelay>,
     pub socket_drops: u64,
-    /// Frames that found no room on their way into the kernel, or that it would not take.
+    /// Frames that found no room on their way into the kernel.
     pub overflow: u64,
     /// By port, where it happened: how often a full queue of the kernel turned away a frame, which was then sent again.
     pub turned_away: BTreeMap<String, u64>,
+    /// By port, of frames that its interface would not take: they are longer than its MTU, or it is down.
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// One direction of a link, and what `count` of its frames took from the last bit sent to being read at the far end.

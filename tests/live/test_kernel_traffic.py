@@ -114,7 +114,8 @@ def check_report(fabric: RealFabric) -> None:
     assert count["sent"] > 0
     assert count["sent"] == count["delivered"] + count["dropped"] + count["in_flight"]
     assert (report["drops"]["lossless"], report["drops"]["link"], report["violations"]) == (0, 0, [])
-    assert (report["fidelity"]["socket_drops"], report["fidelity"]["overflow"]) == (0, 0)
+    fidelity = report["fidelity"]
+    assert (fidelity["socket_drops"], fidelity["overflow"], fidelity["refused"]) == (0, 0, {})
 
 
 def check_all(topology: str, dilation: int) -> None:

@@ -19,6 +19,7 @@ from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
 from testbed.progress import BuildProgress
+from testbed.result import FidelityBounds, judge_fidelity
 from testbed.topology import load_lab
 from tests.live.machine import Machine, private_machine, wait_for
 from tests.live.netns_lab import isolated
@@ -137,12 +138,17 @@ def test_what_was_sent_arrives_though_its_link_goes(machine: Machine) -> None:
     assert end(receiver) == sent > 600
 
 
+def plan_of(spec: str) -> Any:
+    """Return the plan of a lab without netem."""
+    settings = new_experiment(spec, "all_reduce").with_overrides(["emulation=native"])
+    return json.loads(json.dumps(compile_fabric(load_lab(spec), settings)))
+
+
 @isolated
 def test_what_cannot_arrive_in_time_is_counted() -> None:
     """The span takes longer than a change waits."""
     driver = NetnsDriver()
-    slow = new_experiment("two-dc", "all_reduce").with_overrides(["emulation=native"])
-    plan = json.loads(json.dumps(compile_fabric(load_lab("two-dc:hosts=1,name=slow"), slow)))
+    plan = plan_of("two-dc:hosts=1,name=slow")
     moved = json.loads(json.dumps(plan).replace('"eth2"', '"eth7"'))
     present = open_lab(driver, RealFabric, plan, [], 100_000, None, BuildProgress())
     with pytest.MonkeyPatch.context() as patch:
@@ -154,3 +160,23 @@ def test_what_cannot_arrive_in_time_is_counted() -> None:
         ]
     present.close()
     driver.destroy("slow")
+
+
+@isolated
+def test_frames_too_long_for_a_link_are_counted_where_they_were_to_leave() -> None:
+    driver = NetnsDriver()
+    plan = plan_of("two-dc:hosts=1,name=narrow,length=1km")
+    names = [node["name"] for node in plan["nodes"]]
+    (span,) = [link for link in plan["links"] if {names[link["a"][0]], names[link["b"][0]]} == {"border-a", "border-b"}]
+    span["mtu_bytes"] = SMALL
+    present = open_lab(driver, RealFabric, plan, [], 1000, None, BuildProgress())
+    driver.run_in("narrow", "a1", ["python3", "-c", THREE_DATAGRAMS.replace("bytes(100)", "bytes(3000)")], 20)
+    wait_for(lambda: json.loads(present.fabric.report())["fidelity"]["refused"] == {"border-a:eth2": 3})
+    (reason,) = [
+        text
+        for text in judge_fidelity(json.loads(present.fabric.report())["fidelity"], FidelityBounds())
+        if "refused" in text
+    ]
+    assert "at border-a:eth2 (too long for the MTU, or the interface is down) is 3" in reason
+    present.close()
+    driver.destroy("narrow")

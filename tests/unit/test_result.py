@@ -187,6 +187,11 @@ def test_an_unfaithful_run_is_untrusted_whatever_the_traffic_did() -> None:
         ({"held_share": 0.75}, "share of the time held back is 0.75, more than 0.5"),
         ({"socket_drops": 1}, "frames dropped by sockets is 1, more than 0"),
         ({"overflow": 2}, "frames lost to full queues of the emulator is 2, more than 0"),
+        (
+            {"refused": {"leaf:eth2": 2, "leaf:eth1": 1}},
+            "frames that interfaces refused at leaf:eth1, leaf:eth2 "
+            "(too long for the MTU, or the interface is down) is 3, more than 0",
+        ),
         ({"cpu_share": 0.99}, "share of a processor is 0.99, more than 0.95"),
         ({"cpu_share": float("nan")}, "share of a processor is nan, more than 0.95"),
         ({"socket_drops": None}, "frames dropped by sockets was not measured"),

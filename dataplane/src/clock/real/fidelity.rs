@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::rest::names;
 use super::{Attached, RealClock};
 use crate::clock::probe::Probe;
+use crate::io::TxBatch;
 use crate::report::{Fidelity, MeasuredDelay};
 use crate::telemetry::Telemetry;
 
@@ -21,7 +23,7 @@ impl RealClock {
     /// How faithful the run has been since the workload started (lateness: since the beginning).
     pub fn fidelity(&self) -> Fidelity {
         let drops = |attached: &Attached| attached.socket.statistics().map_or(0, |statistics| statistics.drops);
-        let refused = |attached: &Attached| attached.tx.overflowed() + attached.tx.refused();
+        let overflow = |attached: &Attached| attached.tx.overflowed();
         let delay = |(index, probe): (usize, &Probe)| {
             let delays = probe.delays()?;
             Some(MeasuredDelay { link: index / 2, way: index % 2, count: delays.count, mean_ns: delays.mean().ns() })
@@ -34,19 +36,20 @@ impl RealClock {
             cpu_share: share(self.busy_ns),
             delays: self.probes.iter().enumerate().filter_map(delay).collect(),
             socket_drops: self.sockets.iter().map(drops).sum(),
-            overflow: self.sockets.iter().map(refused).sum::<u64>() + self.rx.truncated(),
-            turned_away: self.turned_away(),
+            overflow: self.sockets.iter().map(overflow).sum::<u64>() + self.rx.truncated(),
+            turned_away: self.by_port(TxBatch::turned_away),
+            refused: self.by_port(TxBatch::refused),
         }
     }
 
-    fn turned_away(&self) -> BTreeMap<String, u64> {
+    /// A figure of what is sent, by port, where it is not zero.
+    fn by_port(&self, figure: impl Fn(&TxBatch) -> u64) -> BTreeMap<String, u64> {
         let nodes = &self.emulation.plan.nodes;
-        let busy = self.sockets.iter().filter(|attached| attached.tx.turned_away() > 0);
-        busy.map(|attached| {
-            let node = &nodes[attached.place.node];
-            let port = &node.ports()[usize::from(attached.place.port)].name;
-            (format!("{}:{port}", node.name()), attached.tx.turned_away())
-        })
-        .collect()
+        let figures = self.sockets.iter().map(|attached| (attached, figure(&attached.tx)));
+        let named = figures.filter(|(_, count)| *count > 0).map(|(attached, count)| {
+            let (node, port) = names(nodes, attached);
+            (format!("{node}:{port}"), count)
+        });
+        named.collect()
     }
 }
