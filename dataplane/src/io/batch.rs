@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use super::packet_socket::MAX_FRAME_BYTES;
 use super::{IoError, PacketSocket};
@@ -13,6 +14,9 @@ pub const BATCH_FRAMES: usize = 64;
 /// Bytes between the starts of receive buffers: whole cache lines, and no power of two, lest all frames' heads
 /// compete for the same cache sets.
 const STRIDE_BYTES: usize = MAX_FRAME_BYTES.next_multiple_of(64);
+
+/// How long a full queue may turn one frame away. None of ours is full for as long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The array that recvmmsg and sendmmsg work on: one buffer pointer and one length per frame.
 pub(super) struct MessageVector {
@@ -197,7 +201,7 @@ pub struct TxOutcome {
     pub sent: usize,
     /// Frames that stay queued, because buffer space ran out on the way: flush again.
     pub left: usize,
-    /// Frames taken off the queue because no later try could send them: longer than the interface's MTU or shorter
+    /// Frames taken off the queue because no later try could send them: longer than the interface's MTU or its peer's, shorter
     /// than an Ethernet header, or the interface is down.
     pub refused: usize,
 }
@@ -215,6 +219,10 @@ pub struct TxBatch {
     overflowed: u64,
     refused: u64,
     turned_away: u64,
+    /// Since when the frame at the head has been turned away.
+    stuck_since: Option<Instant>,
+    /// Frames of this length have been turned away for so long that the peer must be taking shorter ones only.
+    too_long: usize,
 }
 
 impl TxBatch {
@@ -228,6 +236,8 @@ impl TxBatch {
             overflowed: 0,
             refused: 0,
             turned_away: 0,
+            stuck_since: None,
+            too_long: usize::MAX,
         }
     }
 
@@ -266,6 +276,9 @@ impl TxBatch {
             let end = (self.head + self.queued).min(self.memory.len());
             match self.messages.send(socket, self.head..end) {
                 Ok(count) => {
+                    if (self.head..self.head + count).any(|index| self.memory[index].len() >= self.too_long) {
+                        self.too_long = usize::MAX;
+                    }
                     // What goes through at the second try met a full queue at the first: a full socket stays full.
                     self.turned_away += u64::from(cut_short);
                     cut_short = count < end - self.head;
@@ -279,7 +292,12 @@ impl TxBatch {
                     // again makes no second one.
                     Some(libc::ENOBUFS) => {
                         self.turned_away += 1 + u64::from(cut_short);
-                        break;
+                        if !self.is_hopeless() {
+                            break;
+                        }
+                        outcome.refused += 1;
+                        cut_short = false;
+                        self.advance(1);
                     }
                     // The last two say that the interface is gone, perhaps for good.
                     Some(libc::EMSGSIZE | libc::EINVAL | libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
@@ -296,8 +314,23 @@ impl TxBatch {
         Ok(outcome)
     }
 
+    /// Whether the frame at the head, turned away again, will never be taken. A full queue takes it as soon as it has room; a peer
+    /// whose MTU is smaller than that of its end of the veth pair does not, and would keep everything behind it waiting.
+    fn is_hopeless(&mut self) -> bool {
+        let length = self.memory[self.head].len();
+        if length >= self.too_long {
+            return true;
+        }
+        let stuck = self.stuck_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE;
+        if stuck {
+            self.too_long = length;
+        }
+        stuck
+    }
+
     fn advance(&mut self, frames: usize) {
         assert!(frames <= self.queued);
+        self.stuck_since = None;
         self.head = (self.head + frames) % self.memory.len();
         self.queued -= frames;
         if self.queued == 0 {
