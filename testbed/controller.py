@@ -9,6 +9,7 @@ there is none. Where the agent is lost, what it left in the system is dealt with
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -26,6 +27,7 @@ from testbed.execution import Outcome
 from testbed.health import Health, Wanted, lacking
 from testbed.ledger import Ledger
 from testbed.messages import Step
+from testbed.owned import STATE_KEYS
 from testbed.trial import Trial, outcome_from
 
 Document = dict[str, Any]
@@ -278,14 +280,20 @@ async def impair(
 async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[str, bytes], None]:
     """Yield what is told of a lab, topic and payload, for ever: events and state, and with `ports` their counters.
 
-    Raises UsageError where no local agent runs, BusError when the broker is lost.
+    Raises UsageError where the lab is to be on this machine and is not, BusError when the broker is lost.
     """
     address = target.address
     if address is None:
         record = local_agent.find(local_agent.default_state_dir())
-        if record is None:
-            raise UsageError("no lab is running on this machine")
+        if record is None or lab not in DockerDriver().list_labs():
+            raise UsageError(f"no lab {lab} is deployed on this machine")
         address = record.address()
+        # Its broker retains nothing.
+        for row in await _rows(target, lab):
+            state = {key: row[key] for key in STATE_KEYS if key in row}
+            yield messages.state_topic(lab), json.dumps(state).encode()
+            for port, figures in row.get("ports", {}).items() if ports else ():
+                yield messages.telemetry_topic(lab, *port.split(":")), json.dumps(figures).encode()
     topics = [messages.events_topic(lab), messages.state_topic(lab)]
     topics += [messages.telemetry_topic(lab, "+", "+")] if ports else []
     async for told in bus.listen(address, topics):

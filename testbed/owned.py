@@ -20,7 +20,9 @@ from testbed.progress import BuildProgress
 
 Document = dict[str, Any]
 
-_SAID_OF_LABS = ("frame_hops", "ranks", "ranks_finished", "drops", "deadlocks", "fidelity")
+_FIGURES = ("frame_hops", "ranks", "ranks_finished", "drops", "deadlocks", "fidelity")
+# What the state of a lab has, as it is told without being asked.
+STATE_KEYS = ("state", "driver", "dilation", "busy", *_FIGURES)
 
 
 class Fabric(Engine, Protocol):
@@ -173,5 +175,5 @@ def summary(present: OwnedLab, seen: Document) -> Document:
         "driver": present.plan.get("driver", "netns"),
         "dilation": present.dilation,
         "busy": present.lock.locked(),
-        **{key: seen[key] for key in _SAID_OF_LABS if key in seen},
+        **{key: seen[key] for key in _FIGURES if key in seen},
     }

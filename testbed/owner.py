@@ -245,7 +245,7 @@ class LabOwner:
         return rows
 
     def inspect(self, lab: str) -> Document:
-        """Describe one lab: state, nodes with addresses, who imposes its links, and the live counters of its ports."""
+        """Describe one lab: state, nodes with addresses, who imposes its links, what was changed by hand, live figures."""
         row = next((row for row in self.list() if row["lab"] == lab), None)
         if row is None:
             raise UsageError(f"no lab {lab} is deployed on this machine")
@@ -261,11 +261,14 @@ class LabOwner:
             for station in present.plan["stations"]
         ]
         row["links"] = present.part.listing()
+        row["by_hand"] = [] if present.links is None else present.links.by_hand()
         try:
-            row["ports"] = json.loads(present.fabric.telemetry())["ports"]
+            seen = json.loads(present.fabric.telemetry())
         except OSError as error:
             raise HostError(f"lab {lab}: {error}") from error
-        return row
+        # A lab that is broken stays so, whatever its data plane says.
+        said = {key: value for key, value in summary(present, seen).items() if key not in row}
+        return {**row, **said, "ports": seen["ports"]}
 
     def describe(self, lab: str) -> Document:
         """Say what a running lab was made of: as it was written and as it was understood, and what was changed by hand."""

@@ -4,55 +4,117 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
 
 from testbed.commands.common import Format, FormatOption, LabName, target
 
+# What changes all the time is shown to people no more often than they can read.
+_PERIOD_S = 1.0
+
 
 def events(
     context: typer.Context,
     name: LabName,
-    ports: Annotated[
-        bool, typer.Option("--ports", help="the counters of every port too, whenever they change")
-    ] = False,
-    count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many")] = None,
+    ports: Annotated[bool, typer.Option("--ports", help="the figures of every port too, when they change")] = False,
+    count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many lines")] = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Follow a lab until Ctrl-C: what is done to it, its state, progress and fidelity; with json one document a line."""
+    """Follow a lab until Ctrl-C: what is done to it, its progress, losses and fidelity.
+
+    Figures are shown when they have changed, at most once a second; with json every message is a document on a line of its own.
+    """
     from testbed import controller
 
     async def follow() -> None:
         seen = 0
         async with aclosing(controller.follow(target(context), name, ports)) as told:
             async for topic, payload in told:
-                _show(topic, payload, format_)
+                try:
+                    document = json.loads(payload)
+                except ValueError:
+                    continue  # an empty word takes back what was retained, and nobody else writes on these topics
+                print(json.dumps({"topic": topic, **document}), flush=True)
                 seen += 1
                 if seen == count:
                     return
 
-    asyncio.run(follow())
+    async def read() -> None:
+        async with aclosing(controller.follow(target(context), name, ports)) as told:
+            await Digest(count).read(told)
+
+    asyncio.run(follow() if format_ is Format.json else read())
 
 
-def _show(topic: str, payload: bytes, format_: Format) -> None:
-    try:
-        document = json.loads(payload)
-    except ValueError:
-        return  # an empty word takes back what was retained, and nobody else writes on these topics
-    if format_ is Format.json:
-        print(json.dumps({"topic": topic, **document}), flush=True)
-        return
-    kind = topic.rpartition("/")[2]
-    if kind == "events":
-        about = [f"{key} {value}" for key, value in document.items() if key not in ("at", "lab", "event") and value]
-        print(f"{document.get('at')}  {document.get('event')}  {', '.join(about)}".rstrip(), flush=True)
-    elif kind == "state":
-        progress = f"{document.get('ranks_finished')} of {document.get('ranks')} ranks finished"
-        drops = sum((document.get("drops") or {}).values())
-        print(f"state: {document.get('frame_hops', 0):,} frame-hops, {drops:,} drops, {progress}", flush=True)
-    else:
-        priorities = document.get("priorities", {})
-        sent = sum(figures.get("frames_tx", 0) for figures in priorities.values())
-        print(f"{':'.join(topic.split('/')[2:4])}: {sent:,} frames sent", flush=True)
+class _Enough(Exception):
+    """As many lines were printed as were asked for."""
+
+
+class Digest:
+    """Lines for people: what was done at once; of what changes all the time the last word, if it differs from the one before."""
+
+    def __init__(self, count: int | None) -> None:
+        self._left = count
+        self._waiting: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
+
+    async def read(self, told: AsyncIterator[tuple[str, bytes]]) -> None:
+        """Print what is told until it ends or enough was printed. Raises what `told` raises."""
+        from testbed.bus import end
+
+        reading = asyncio.create_task(self._collect(told))
+        try:
+            while not reading.done():
+                await asyncio.wait({reading}, timeout=_PERIOD_S)
+                self._flush()
+            await reading
+        except _Enough:
+            return
+        finally:
+            await end(reading)
+
+    async def _collect(self, told: AsyncIterator[tuple[str, bytes]]) -> None:
+        from testbed.commands.figures import lab_words, port_words
+
+        async for topic, payload in told:
+            try:
+                document = json.loads(payload)
+            except ValueError:
+                continue  # an empty word takes back what was retained, and nobody else writes on these topics
+            match topic.split("/")[2:]:
+                case ["events"]:
+                    # What was seen before goes before.
+                    self._flush()
+                    self._print(event_words(document), datetime.fromisoformat(document["at"]).astimezone())
+                case ["state"]:
+                    self._waiting[topic] = lab_words(document)
+                case [node, port, _]:
+                    self._waiting[topic] = f"{node}:{port}  {port_words(document)}"
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for topic, line in waiting.items():
+            if self._shown.get(topic) != line:
+                self._shown[topic] = line
+                self._print(line, datetime.now())
+
+    def _print(self, line: str, at: datetime) -> None:
+        print(f"{at:%H:%M:%S}  {line}", flush=True)
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                raise _Enough
+
+
+def event_words(event: Mapping[str, Any]) -> str:
+    """Say what was done, and with it what there is to say of it."""
+    about = [] if event.get("complete", True) else ["not complete"]
+    about += [event["reason"]] if "reason" in event else event.get("reasons", [])
+    about += [f"what {way['from']} sends to {way['to']}" for way in event.get("directions", ())]
+    for lost in event.get("lost", ()):
+        about.append(f"{lost['frames']:,} frames lost{' at ' + lost['port'] if lost['port'] else ''}: {lost['cause']}")
+    return f"{event['event']}: {', '.join(about)}" if about else str(event["event"])

@@ -26,7 +26,7 @@ def inspect(
     name: NameOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Show labs, nodes, addresses and live port counters; all labs unless one is named."""
+    """Show labs, what they are at, nodes and addresses, of a lab that is named also the live figures of its ports."""
     from testbed import controller
 
     lab = one_lab(name, topology) if name or topology else None
@@ -41,6 +41,8 @@ def inspect(
 
 
 def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
+    from testbed.commands.figures import lab_words, port_table
+
     out = console()
     state = row["state"]
     if state != "running":
@@ -50,6 +52,8 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
         [f"agent {row['agent']}", f"driver {row['driver']}", f"dilation {row['dilation']}"] if "dilation" in row else []
     )
     out.print(f"lab {row['lab']}: {', '.join([state, *facts])}")
+    if "frame_hops" in row:
+        out.print(lab_words(row))
     stations = row.get("stations", [])
     table = Table(box=None, pad_edge=False)
     for title in ("node", "kernel address", "NIC address", "health"):
@@ -62,8 +66,10 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
     out.print(table)
     if "links" in row:
         out.print(_emulation_text(row["links"]))
+    for change in row.get("by_hand", ()):
+        out.print(f"changed by hand: what {change['port']} sends, {' '.join(change['options'])}")
     if with_ports and "ports" in row:
-        out.print(_port_table(row["ports"]))
+        out.print(port_table(row["ports"]) or "no frame has passed a port yet")
 
 
 def _emulation_text(links: list[dict[str, Any]]) -> str:
@@ -72,17 +78,3 @@ def _emulation_text(links: list[dict[str, Any]]) -> str:
     if len(set(said)) == 1:
         return f"{len(said)} links {said[0]}"
     return "\n".join(f"{' - '.join(link['ends'])}  {text}" for link, text in zip(links, said, strict=True))
-
-
-def _port_table(ports: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    columns = ("frames_tx", "frames_rx", "bytes_tx", "pause_tx", "pause_rx")
-    table.add_column("port")
-    table.add_column("priority")
-    for title in columns:
-        table.add_column(title, justify="right")
-    for port, counters in ports.items():
-        for priority, figures in counters["priorities"].items():
-            if any(figures.get(column) for column in columns):
-                table.add_row(port, priority, *(f"{figures.get(column, 0):,}" for column in columns))
-    return table
