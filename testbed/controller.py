@@ -103,7 +103,8 @@ async def deploy(target: Target, trial: Trial, dilation: int, on_step: Follow = 
     """Bring a lab up and leave it up. Returns {"lab", "changed"}.
 
     A lab that is up the same way is left alone; one that is up otherwise is changed in place, and the answer says how:
-    "changes", as `difference.Change.data` has them. `on_step` hears how far the building is.
+    "changes", as `difference.Change.data` has them, and what was "lost" for it: {"port" | None, "cause", "frames"}. `on_step`
+    hears how far the building is.
     """
     async with _started(target) as caller:
         body = {**_deployment(trial, dilation), "reconcile": True}

@@ -191,5 +191,11 @@ def test_frames_too_long_for_a_link_are_counted_where_they_were_to_leave() -> No
     wait_for(lambda: report()["ports"]["leaf-b:eth1"]["priorities"]["0"]["frames_tx"] == 6)
     heard = driver.run_in("narrow", "b1", ["cat", "/sys/class/net/eth1/statistics/rx_packets"], 20)
     assert heard.stdout == "3\n"
+    # A deploy makes the interface what it was, and counters begin at zero.
+    assert lead_over(driver, present, plan, [], None, BuildProgress()) == []
+    assert report()["fidelity"]["refused"] == {}
+    send(1300)
+    wait_for(lambda: report()["kernel_frames"]["delivered"] >= 3)
+    assert report()["fidelity"]["refused"] == {}
     present.close()
     driver.destroy("narrow")

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::rest::names;
-use super::{Attached, RealClock};
+use super::wiring::Shortfall;
+use super::RealClock;
 use crate::clock::probe::Probe;
-use crate::io::TxBatch;
 use crate::report::{Fidelity, MeasuredDelay};
 use crate::telemetry::Telemetry;
 
@@ -20,10 +20,10 @@ impl RealClock {
         copied
     }
 
-    /// How faithful the run has been since the workload started (lateness: since the beginning).
+    /// How faithful the run has been since the workload started. What was lost counts since the plan is the present one, lateness
+    /// and what was turned away since the beginning.
     pub fn fidelity(&self) -> Fidelity {
-        let drops = |attached: &Attached| attached.socket.statistics().map_or(0, |statistics| statistics.drops);
-        let overflow = |attached: &Attached| attached.tx.overflowed();
+        let lost: Vec<Shortfall> = self.sockets.iter().map(|each| each.shortfall().since(each.before)).collect();
         let delay = |(index, probe): (usize, &Probe)| {
             let delays = probe.delays()?;
             Some(MeasuredDelay { link: index / 2, way: index % 2, count: delays.count, mean_ns: delays.mean().ns() })
@@ -35,18 +35,25 @@ impl RealClock {
             held_share: share(held_ns),
             cpu_share: share(self.busy_ns),
             delays: self.probes.iter().enumerate().filter_map(delay).collect(),
-            socket_drops: self.sockets.iter().map(drops).sum(),
-            overflow: self.sockets.iter().map(overflow).sum::<u64>() + self.rx.truncated(),
-            turned_away: self.by_port(TxBatch::turned_away),
-            refused: self.by_port(TxBatch::refused),
+            socket_drops: lost.iter().map(|lost| lost.overrun).sum(),
+            overflow: lost.iter().map(|lost| lost.overflow).sum::<u64>() + self.rx.truncated() - self.truncated_before,
+            turned_away: self.by_port(self.sockets.iter().map(|attached| attached.tx.turned_away())),
+            refused: self.by_port(lost.iter().map(|lost| lost.refused)),
         }
     }
 
-    /// A figure of what is sent, by port, where it is not zero.
-    fn by_port(&self, figure: impl Fn(&TxBatch) -> u64) -> BTreeMap<String, u64> {
+    /// What was lost before does not count.
+    pub(super) fn count_from_here(&mut self) {
+        self.truncated_before = self.rx.truncated();
+        for attached in &mut self.sockets {
+            attached.before = attached.shortfall();
+        }
+    }
+
+    /// A figure of each socket, by port, where it is not zero.
+    fn by_port(&self, figures: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
         let nodes = &self.emulation.plan.nodes;
-        let figures = self.sockets.iter().map(|attached| (attached, figure(&attached.tx)));
-        let named = figures.filter(|(_, count)| *count > 0).map(|(attached, count)| {
+        let named = self.sockets.iter().zip(figures).filter(|(_, count)| *count > 0).map(|(attached, count)| {
             let (node, port) = names(nodes, attached);
             (format!("{node}:{port}"), count)
         });

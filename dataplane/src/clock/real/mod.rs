@@ -65,6 +65,8 @@ pub struct RealClock {
     kernel_stations: Vec<bool>,
     poller: Poller,
     rx: RxBatch,
+    /// Frames too long for it before the present plan.
+    truncated_before: u64,
     /// Buffers of frames that have left, for those to come.
     spare: Vec<Buffer>,
     dirty: Vec<u32>,
@@ -101,6 +103,7 @@ impl RealClock {
             senders,
             poller,
             rx: RxBatch::new(BATCH_FRAMES),
+            truncated_before: 0,
             spare: Vec::new(),
             dirty: Vec::new(),
             under_way: 0,

@@ -23,15 +23,6 @@ pub struct Loss {
     pub frames: u64,
 }
 
-/// What sockets have lost so far.
-#[derive(Copy, Clone, Default)]
-pub(super) struct Shortfall {
-    /// Frames that found the receive buffer full.
-    overrun: u64,
-    /// Frames that could not be sent.
-    refused: u64,
-}
-
 /// How far a fabric has come to rest.
 #[derive(Default)]
 pub(super) struct Rest {
@@ -52,18 +43,10 @@ impl Rest {
 
     /// Write down what a socket has lost since the rest began.
     pub(super) fn lose_at(&mut self, port: &str, attached: &Attached) {
-        let now = shortfall(attached);
-        let (overrun, refused) =
-            (now.overrun - attached.at_rest.overrun, now.refused.saturating_sub(attached.at_rest.refused));
-        self.lose(Some(port.to_owned()), "no room to wait for the change", overrun);
-        self.lose(Some(port.to_owned()), "refused by the interface", refused);
-    }
-}
-
-fn shortfall(attached: &Attached) -> Shortfall {
-    Shortfall {
-        overrun: attached.socket.statistics().map_or(0, |statistics| statistics.drops),
-        refused: attached.tx.overflowed() + attached.tx.refused(),
+        let lost = attached.shortfall().since(attached.at_rest);
+        self.lose(Some(port.to_owned()), "no room to wait for the change", lost.overrun);
+        self.lose(Some(port.to_owned()), "no room to send it", lost.overflow);
+        self.lose(Some(port.to_owned()), "refused by the interface", lost.refused);
     }
 }
 
@@ -80,7 +63,7 @@ impl RealClock {
             let (node, port) = names(&self.emulation.plan.nodes, &self.sockets[index]);
             let leaves = leaving.iter().any(|end| (&*end.0, &*end.1) == (node, port));
             let attached = &mut self.sockets[index];
-            attached.at_rest = shortfall(attached);
+            attached.at_rest = attached.shortfall();
             if attached.place.from_host && leaves {
                 rest.emptying.push(index as u32);
             } else if attached.place.from_host {
@@ -131,6 +114,7 @@ impl RealClock {
             let (node, port) = names(&self.emulation.plan.nodes, attached);
             rest.lose_at(&format!("{node}:{port}"), attached);
         }
+        self.count_from_here();
         Ok(rest.losses)
     }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::rest::Shortfall;
 use super::RealError;
 use crate::build::Emulation;
 use crate::codec::Reader;
@@ -43,10 +42,33 @@ pub struct Attached {
     pub blocked: bool,
     /// What arrives waits here until links have changed.
     pub held: bool,
-    /// What it had lost when the rest began.
+    /// What it had lost when the rest began, and when the present plan did.
     pub(super) at_rest: Shortfall,
+    pub(super) before: Shortfall,
     interface: (PathBuf, String),
     filter: Filter,
+}
+
+/// What a socket has lost.
+#[derive(Copy, Clone, Default)]
+pub(super) struct Shortfall {
+    /// Frames that found the receive buffer full.
+    pub overrun: u64,
+    /// Frames that found no room on their way into the kernel.
+    pub overflow: u64,
+    /// Frames that the interface would not take.
+    pub refused: u64,
+}
+
+impl Shortfall {
+    /// What has been added to an earlier figure.
+    pub fn since(self, before: Shortfall) -> Shortfall {
+        Shortfall {
+            overrun: self.overrun.saturating_sub(before.overrun),
+            overflow: self.overflow.saturating_sub(before.overflow),
+            refused: self.refused.saturating_sub(before.refused),
+        }
+    }
 }
 
 /// Which port of the plan a socket serves, and how.
@@ -60,6 +82,15 @@ pub struct Place {
 }
 
 impl Attached {
+    /// What it has lost since it was opened.
+    pub(super) fn shortfall(&self) -> Shortfall {
+        Shortfall {
+            overrun: self.socket.statistics().map_or(0, |statistics| statistics.drops),
+            overflow: self.tx.overflowed(),
+            refused: self.tx.refused(),
+        }
+    }
+
     /// Whether this socket hears, at the interface of `attachment`, what one made for it would.
     pub fn serves(&self, attachment: &Attachment, filter: Filter) -> bool {
         !attachment.fresh
@@ -81,6 +112,7 @@ pub fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached
         blocked: false,
         held: false,
         at_rest: Shortfall::default(),
+        before: Shortfall::default(),
         interface: (attachment.netns.clone(), attachment.interface.clone()),
         filter,
     })
