@@ -88,4 +88,5 @@ def _tell(answer: dict[str, Any], format_: Format, done: str) -> None:
         console().print(table)
     print(f"lab {answer['lab']} {done}")
     for row in answer.get("lost", ()):
-        print(f"{row['frames']} frames lost{' at ' + row['port'] if row['port'] else ''}: {row['cause']}")
+        where = f" at {row['port']}" if row["port"] else ""
+        print(f"frames lost{where}: {row['frames']} ({row['cause']})")
