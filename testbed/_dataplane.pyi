@@ -100,6 +100,19 @@ class RealFabric:
     def capture(self, path: str | None) -> None:
         """Write every frame that crosses a link into a nanosecond pcap at `path`, until called with None."""
 
+    def listen(self, address: str) -> int:
+        """Open a UDP socket at an address of this machine, once, by which to keep step with others; return its port."""
+
+    def join(self, party: str) -> None:
+        """Run the workloads loaded from now on together with other fabrics of the plan.
+
+        `party`: {"key": any number, the same for all, "number": whose this is of "agents": [{"name", "address": "ip:port"}]}.
+        Raises ValueError if it is not that.
+        """
+
+    def leave(self) -> None:
+        """Run them alone again."""
+
     def close(self) -> None:
         """Stop forwarding and close the sockets; every later call raises OSError."""
 

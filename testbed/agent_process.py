@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,21 +65,26 @@ def serve_local(directory: Path) -> None:
     asyncio.run(work())
 
 
-def serve_broker(address: BrokerAddress, name: str) -> None:
-    """Be an agent on somebody else's broker until told to stop; a lost broker is waited for."""
+def serve_broker(address: BrokerAddress, name: str, underlay: str | None = None) -> None:
+    """Be an agent on somebody else's broker until told to stop; a lost broker is waited for.
+
+    `underlay` is the address at which the machines of other agents reach this one.
+    """
     _log_to_stderr()
     privileges.lay_down()
 
     async def work() -> None:
-        agent = Agent(name, make_owner(local_agent.state_dir()), keepalive_s=_KEEPALIVE_S, retain=True)
+        owner = make_owner(local_agent.state_dir(), name, underlay)
+        agent = Agent(name, owner, keepalive_s=_KEEPALIVE_S, retain=True)
         await agent.serve(address, lambda: logging.info("agent %s on %s:%d", name, address.host, address.port), True)
 
     asyncio.run(work())
 
 
-def make_owner(state: Path | None = None) -> LabOwner:
+def make_owner(state: Path | None = None, agent: str = "", underlay: str | None = None) -> LabOwner:
     """Make the owner of this machine's labs, those included that an agent of the same state directory left."""
-    owner = LabOwner(DockerDriver(), _open_fabric, _execute, Ledger(state) if state else None)
+    ledger = Ledger(state) if state else None
+    owner = LabOwner(DockerDriver(), _open_fabric, partial(_execute, agent), ledger, agent, underlay)
     if adopted := owner.adopt():
         logging.info("taken over: %s", ", ".join(adopted))
     return owner
@@ -94,7 +100,7 @@ def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:
         raise HostError(f"start the data plane: {error}") from error
 
 
-def _execute(engine: Engine, plan: Document, spec: Document, progress: Progress) -> Document:
+def _execute(agent: str, engine: Engine, plan: Document, spec: Document, progress: Progress) -> Document:
     """Run a trial that came over the bus, and say where it is a few times a second."""
     trial = from_spec(spec)
     if keep_addresses(plan, json.loads(json.dumps(trial.plan))) != plan:
@@ -105,7 +111,7 @@ def _execute(engine: Engine, plan: Document, spec: Document, progress: Progress)
         if pace.is_due():
             progress(messages.RunStep.model_validate(where).model_dump())
 
-    return outcome_data(trial.execute(engine, "real", say))
+    return outcome_data(trial.execute(engine, "real", say, agent))
 
 
 def _log_to_stderr() -> None:

@@ -90,7 +90,12 @@ def _global_options(
         str | None, typer.Option(envvar="TESTBED_BROKER", help="broker of a remote agent: mqtts://host[:port]")
     ] = None,
     agent_name: Annotated[
-        str, typer.Option("--agent", envvar="TESTBED_AGENT", help="name of the agent on that broker")
+        str,
+        typer.Option(
+            "--agent",
+            envvar="TESTBED_AGENT",
+            help="name of the agent on that broker; for one lab on several: a,b",
+        ),
     ] = "agent",
     credentials: Annotated[
         Path | None, typer.Option(envvar="TESTBED_CREDENTIALS", help="file with user:password, mode 0600")

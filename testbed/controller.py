@@ -13,13 +13,13 @@ import json
 import subprocess
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from testbed import bus, emulation, kernel, local_agent, messages
-from testbed.bus import BrokerAddress, BusError, Caller
+from testbed.bus import BrokerAddress, BusError
 from testbed.difference import changes
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
@@ -28,7 +28,9 @@ from testbed.health import Health, Wanted, lacking
 from testbed.ledger import Ledger
 from testbed.messages import Step
 from testbed.owned import STATE_KEYS
-from testbed.trial import Trial, outcome_from
+from testbed.placement import How
+from testbed.several import Agents, one_lab
+from testbed.trial import Trial
 
 Document = dict[str, Any]
 Follow = Callable[[Step], None]
@@ -42,10 +44,15 @@ _LOOK_S = 0.25
 
 @dataclass(frozen=True)
 class Target:
-    """Say which agent is meant: the local one, or one by name on a broker."""
+    """Say which agent is meant: the local one, or one by name on a broker, or with `others` several for one lab.
+
+    Nodes that name no agent are placed as `placement` says.
+    """
 
     address: BrokerAddress | None = None
     agent: str = local_agent.NAME
+    others: tuple[str, ...] = ()
+    placement: How = "spread"
 
     @property
     def is_local(self) -> bool:
@@ -54,19 +61,19 @@ class Target:
 
 
 @asynccontextmanager
-async def _started(target: Target) -> AsyncIterator[Caller]:
-    """Connect to the agent, starting the local one if it does not run."""
+async def _started(target: Target) -> AsyncIterator[Agents]:
+    """Connect to the agents, starting the local one if it does not run."""
     address = target.address
     if address is None:
         kernel.require_privileges("deploy")
         address = local_agent.ensure(local_agent.state_dir()).address()
-    async with bus.connect(address, target.agent) as caller:
-        yield caller
+    async with _connected(address, target) as agents:
+        yield agents
 
 
 @asynccontextmanager
-async def _found(target: Target) -> AsyncIterator[Caller | None]:
-    """Connect to the agent if there is one; yield None if the local one does not run."""
+async def _found(target: Target) -> AsyncIterator[Agents | None]:
+    """Connect to the agents if there are any; yield None if the local one does not run."""
     address = target.address
     if address is None:
         record = local_agent.find(local_agent.default_state_dir())
@@ -74,8 +81,15 @@ async def _found(target: Target) -> AsyncIterator[Caller | None]:
             yield None
             return
         address = record.address()
-    async with bus.connect(address, target.agent) as caller:
-        yield caller
+    async with _connected(address, target) as agents:
+        yield agents
+
+
+@asynccontextmanager
+async def _connected(address: BrokerAddress, target: Target) -> AsyncIterator[Agents]:
+    async with AsyncExitStack() as stack:
+        names = (target.agent, *target.others)
+        yield Agents({name: await stack.enter_async_context(bus.connect(address, name)) for name in names})
 
 
 def _deployment(trial: Trial, dilation: int) -> Document:
@@ -106,25 +120,31 @@ async def deploy(target: Target, trial: Trial, dilation: int, on_step: Follow = 
     "changes", as `difference.Change.data` has them, and what was "lost" for it: {"port" | None, "cause", "frames"}. `on_step`
     hears how far the building is.
     """
-    async with _started(target) as caller:
-        body = {**_deployment(trial, dilation), "reconcile": True}
-        return await caller.request("deploy", body, lab=trial.lab.name, on_progress=_steps(on_step))
+    lab = trial.lab.name
+    async with _started(target) as agents:
+        placed = await agents.enlist(trial, target.placement)
+        body = {**_deployment(placed, dilation), "reconcile": True}
+        answer, _ = await agents.deploy(lab, body, _steps(on_step))
+        return answer
 
 
 async def redeploy(target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore) -> Document:
     """Take a lab down, if it is there, and bring it up anew. Returns {"lab", "changed"}."""
     lab = trial.lab.name
-    async with _started(target) as caller:
-        await caller.request("destroy", {"lab": lab}, lab=lab)
-        return await caller.request("deploy", _deployment(trial, dilation), lab=lab, on_progress=_steps(on_step))
+    async with _started(target) as agents:
+        placed = await agents.enlist(trial, target.placement)
+        await agents.ask("destroy", {"lab": lab}, lab=lab)
+        answer, _ = await agents.deploy(lab, _deployment(placed, dilation), _steps(on_step))
+        return answer
 
 
 async def plan_deploy(target: Target, trial: Trial) -> Document:
     """Say what `deploy` would do, and do nothing. Returns {"lab", "changed", "changes"}. Takes no privileges."""
     lab = trial.lab.name
-    async with _found(target) as caller:
-        if caller is not None:
-            return await caller.request("deploy", {**_deployment(trial, 1), "dry_run": True}, lab=lab)
+    async with _found(target) as agents:
+        if agents is not None:
+            placed = await agents.enlist(trial, target.placement)
+            return await agents.ask_first("deploy", {**_deployment(placed, 1), "dry_run": True}, lab=lab)
     return {"lab": lab, "changed": True, "changes": [change.data() for change in changes(None, trial.plan)]}
 
 
@@ -144,33 +164,35 @@ async def run(
     """
     lab = trial.lab.name
 
-    async with _started(target) as caller:
-        stood_before = any(row["lab"] == lab for row in (await caller.request("list"))["labs"])
+    async with _started(target) as agents:
+        placed = await agents.enlist(trial, target.placement)
+        answers = await agents.ask("list")
+        stood_before = any(row["lab"] == lab for answer in answers.values() for row in answer["labs"])
         try:
             hear = _steps(on_step)
-            await caller.request("deploy", _deployment(trial, dilation), lab=lab, on_progress=hear)
-            body = {"lab": lab, "spec": trial.spec(), "pcap": str(pcap.absolute()) if pcap else None}
-            return outcome_from(await caller.request("run", body, lab=lab, on_progress=hear))
+            _, deployed = await agents.deploy(lab, _deployment(placed, dilation), hear)
+            return await agents.run(placed, deployed, str(pcap.absolute()) if pcap else None, hear)
         finally:
             if not keep and not stood_before:
-                await _destroy(target, caller, lab)
+                await _destroy(target, agents, lab)
 
 
 async def destroy(target: Target, lab: str) -> Document:
     """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already."""
     try:
-        async with _found(target) as caller:
-            return await _destroy(target, caller, lab)
+        async with _found(target) as agents:
+            return await _destroy(target, agents, lab)
     except BusError:
         # It runs, yet cannot be talked to: its lab goes all the same.
         return await _destroy(target, None, lab)
 
 
-async def _destroy(target: Target, caller: Caller | None, lab: str) -> Document:
+async def _destroy(target: Target, agents: Agents | None, lab: str) -> Document:
     """Destroy through the agent, or without it when the labs are within reach of the driver."""
-    if caller is not None:
+    if agents is not None:
         try:
-            return await caller.request("destroy", {"lab": lab}, lab=lab)
+            answers = await agents.ask("destroy", {"lab": lab}, lab=lab)
+            return {"lab": lab, "changed": any(answer["changed"] for answer in answers.values())}
         except BusError:
             if not target.is_local:
                 raise
@@ -190,14 +212,15 @@ async def destroy_all(target: Target) -> list[Document]:
     gone: dict[str, Document] = {}
 
     async def ask() -> None:
-        async with _found(target) as caller:
-            if caller is None:
+        async with _found(target) as agents:
+            if agents is None:
                 return
-            for row in (await caller.request("list", silence_s=_IMPATIENT_S))["labs"]:
-                lab = row["lab"]
-                gone[lab] = await caller.request("destroy", {"lab": lab}, lab=lab, silence_s=_IMPATIENT_S)
+            answers = await agents.ask("list", silence_s=_IMPATIENT_S)
+            for lab in sorted({row["lab"] for answer in answers.values() for row in answer["labs"]}):
+                await agents.ask("destroy", {"lab": lab}, lab=lab, silence_s=_IMPATIENT_S)
+                gone[lab] = {"lab": lab, "changed": True}
             if target.is_local:
-                await caller.request("shutdown", silence_s=_IMPATIENT_S)
+                await agents.ask("shutdown", silence_s=_IMPATIENT_S)
 
     try:
         await ask()
@@ -220,14 +243,19 @@ async def inspect(target: Target, lab: str | None) -> list[Document]:
 
 
 async def _rows(target: Target, lab: str | None) -> list[Document]:
-    async with _found(target) as caller:
-        if caller is None:
+    async with _found(target) as agents:
+        if agents is None:
             rows = DockerDriver().list_labs()
             return [{"lab": name, "state": "broken", "nodes": nodes} for name, nodes in rows.items()]
-        names = [row["lab"] for row in (await caller.request("list"))["labs"]]
-        chosen = [name for name in names if lab in (None, name)]
-        found = [await caller.request("inspect", {"lab": name}, lab=name) for name in chosen]
-        return [{**row, "agent": target.agent} for row in found]
+        having: dict[str, list[str]] = {}
+        for agent, answer in (await agents.ask("list")).items():
+            for row in answer["labs"]:
+                having.setdefault(row["lab"], []).append(agent)
+        chosen = {name: owners for name, owners in sorted(having.items()) if lab in (None, name)}
+        return [
+            one_lab(await agents.ask("inspect", {"lab": name}, lab=name, only=owners))
+            for name, owners in chosen.items()
+        ]
 
 
 async def wait_for(target: Target, lab: str, nodes: Sequence[str], wanted: Wanted, limit_s: float) -> str | None:
@@ -249,33 +277,33 @@ async def wait_for(target: Target, lab: str, nodes: Sequence[str], wanted: Wante
 
 
 async def _health(target: Target, lab: str) -> dict[str, Document]:
-    async with _found(target) as caller:
-        if caller is None:
+    async with _found(target) as agents:
+        if agents is None:
             listed = DockerDriver().list_labs().get(lab, [])
             return dict.fromkeys(listed, Health("unhealthy", "its lab has no agent").data())
-        nodes: dict[str, Document] = (await caller.request("health", {"lab": lab}, lab=lab))["nodes"]
-        return nodes
+        answers = await agents.ask("health", {"lab": lab}, lab=lab)
+        return {node: health for answer in answers.values() for node, health in answer["nodes"].items()}
 
 
 async def describe(target: Target, lab: str) -> Document:
     """Return what a running lab was made of and what was done to it by hand: see `LabOwner.describe`."""
-    async with _found(target) as caller:
-        if caller is None:
+    async with _found(target) as agents:
+        if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
-        return await caller.request("describe", {"lab": lab}, lab=lab)
+        return await agents.ask_first("describe", {"lab": lab}, lab=lab)
 
 
 async def impair(
     target: Target, lab: str, end: tuple[str, str], action: str, direction: str, settings: Document
 ) -> list[Document]:
     """Set, show or reset how the link at a port of a running lab is; return one row a direction: see `LinkDesk.show`."""
-    async with _found(target) as caller:
-        if caller is None:
+    async with _found(target) as agents:
+        if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": end[0], "port": end[1], "action": action, "direction": direction}
-        reply = await caller.request("impair", {**body, "settings": settings}, lab=lab)
-        rows: list[Document] = reply["directions"]
-        return rows
+        # Each agent answers for what its own nodes send.
+        answers = await agents.ask("impair", {**body, "settings": settings}, lab=lab)
+        return [row for answer in answers.values() for row in answer["directions"]]
 
 
 async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[str, bytes], None]:
@@ -326,9 +354,9 @@ def run_in(lab: str, node: str, argv: Sequence[str], timeout_s: float | None) ->
 
 async def capture_points(lab: str, node: str, port: str) -> list[Document]:
     """Return where to listen to a port of a running lab on this machine: [{"netns", "interface"}]."""
-    async with _found(Target()) as caller:
-        if caller is None:
+    async with _found(Target()) as agents:
+        if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": node, "port": port}
-        points: list[Document] = (await caller.request("capture_points", body, lab=lab))["points"]
+        points: list[Document] = (await agents.ask_first("capture_points", body, lab=lab))["points"]
         return points

@@ -15,6 +15,7 @@ from testbed.errors import HostError
 from testbed.kernel_part import KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.owned import Document, Fabric, LabDriver, OwnedLab
+from testbed.placement import agents_of, part_of
 from testbed.progress import BuildProgress
 from testbed.topology import Lab
 
@@ -35,20 +36,24 @@ def open_lab(
     dilation: int,
     lab: Lab | None,
     progress: BuildProgress,
+    agent: str,
 ) -> OwnedLab:
-    """Build the lab of a plan and open its data plane, for what the kernel does not do itself.
+    """Build what `agent` has of the lab of a plan and open its data plane, for what the kernel does not do itself.
 
     `lab`, without which its links cannot be changed later, is what the plan is of; of the links in `native` the data plane
     imposes all. On an error the data plane is closed; what was built stays.
     """
-    built = emulation.with_native(plan, native)
+    here = part_of(plan, agent)
+    built = emulation.with_native(here, native)
     emulations = driver.emulations(built, dilation)
     attachments = driver.deploy(built, dilation, progress)
     progress.begin("data plane", len(attachments))
-    part = _kernel_part(driver, plan, dilation, emulations)
+    part = _kernel_part(driver, here, dilation, emulations)
     try:
-        fabric = make_fabric(_own(plan, emulations), dilation, _places(attachments))
-        present = OwnedLab(plan, dilation, fabric, part)
+        fabric = make_fabric(_own(here, emulations), dilation, _places(attachments))
+        present = OwnedLab(plan, dilation, fabric, part, agent=agent)
+        if agents_of(plan):
+            present.beats_port = fabric.listen(plan["machines"][agent])
         if lab is not None:
             present.links = LinkDesk(lab, fabric, driver, part, emulations, dilation)
         return present
@@ -71,14 +76,17 @@ def lead_over(
     error the lab is neither the one nor the other.
     """
     dilation = present.dilation
-    built = emulation.with_native(plan, native)
+    here = part_of(plan, present.agent)
+    built = emulation.with_native(here, native)
     emulations = driver.emulations(built, dilation)
-    passage = Passage(present.fabric, present.part, _own(plan, emulations), progress)
-    driver.reconcile(built, present.plan, dilation, progress, passage)
-    part = _kernel_part(driver, plan, dilation, emulations)
+    passage = Passage(present.fabric, present.part, _own(here, emulations), progress)
+    driver.reconcile(built, part_of(present.plan, present.agent), dilation, progress, passage)
+    part = _kernel_part(driver, here, dilation, emulations)
     try:
         with _data_plane_errors():
             lost = [*passage.lost, *json.loads(present.fabric.resume())]
+            if agents_of(plan):
+                present.beats_port = present.fabric.listen(plan["machines"][present.agent])
     except BaseException:
         part.close()
         raise

@@ -69,6 +69,8 @@ def choose(plan: Plan, dilation: int, has_netem: Callable[[], bool]) -> list[Emu
 def _emulation(plan: Plan, number: int, dilation: int) -> Emulation:
     if plan["links"][number].get("emulation") == "native":
         return Emulation("native", "changes at exact times")
+    if plan["links"][number]["medium"] == "vxlan":
+        return Emulation("native", "crosses to another machine")
     if plan["links"][number]["medium"] != "veth":
         return Emulation("native", "no interface")
     try:

@@ -8,7 +8,7 @@ mean, from the start of the workload to the finish of the last rank, in nominal 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -161,8 +161,11 @@ def execute(
     series: Series,
     compile_workload: CompileWorkload,
     progress: Callable[[Progress], None] = _ignore,
+    here: Collection[int] | None = None,
 ) -> Outcome:
     """Run a series on an engine and return its rows, flows and the engine's last report.
+
+    `here` are the ranks that this engine has; others run elsewhere, at the same time. None: all of them are here.
 
     `progress` is called before every `advance`. A workload that stalls, and a KeyboardInterrupt, end the series early
     with an outcome that is not complete; neither is raised.
@@ -171,7 +174,7 @@ def execute(
     shapes = series.shapes()
     try:
         for number, shape in enumerate(shapes):
-            _run_row(engine, series, compile_workload, outcome, shape, (number, len(shapes)), progress)
+            _run_row(engine, series, compile_workload, outcome, shape, (number, len(shapes)), progress, here)
     except _Incomplete as error:
         outcome.complete = False
         outcome.reasons.append(str(error))
@@ -188,8 +191,9 @@ def execute(
 
 
 def _end(report: Json) -> int:
-    """Return when the last rank finished."""
-    return max(int(rank["finish_ps"]) for rank in report["ranks"])
+    """Return when the last rank finished, wherever it ran."""
+    others = [int(report["start_ps"] + other["finish_ps"]) for other in report.get("agents", {}).get("others", ())]
+    return max([*(int(rank["finish_ps"]) for rank in report["ranks"]), *others])
 
 
 def _run_row(
@@ -200,6 +204,7 @@ def _run_row(
     shape: Shape,
     place: tuple[int, int],
     progress: Callable[[Progress], None],
+    here: Collection[int] | None,
 ) -> None:
     """Measure one row both ways and append it to the outcome."""
     collective = series.collective
@@ -208,13 +213,13 @@ def _run_row(
     row: Json = {"size_bytes": shape.size_bytes, "count": count, "type": shape.dtype, "redop": collective.redop}
     for in_place in (False, True) if collective.in_place else (False,):
         call = series.shape(shape.count, in_place)
-        workload = json.dumps(compile_workload(collective.schedule(call)))
-        expected = collective.expected(call, inputs) if shape.payload else []
-        total_ps, wrong, checked = 0, 0, any(len(want) for want in expected)
+        workload = json.dumps(_part(compile_workload(collective.schedule(call)), here))
+        expected = _those(collective.expected(call, inputs) if shape.payload else [], here)
+        total_ps, wrong, checked = 0, 0, any(len(want) for _, want in expected)
         for iteration in range(series.iterations):
             now = Progress(*place, shape.size_bytes, in_place, iteration, series.iterations)
             engine.load(workload)
-            for rank, vector in enumerate(inputs):
+            for rank, vector in _those(inputs, here):
                 if len(vector):
                     engine.write_memory(rank, collective.input_offset(call, rank), vector.tobytes())
             report = _run_to_end(engine, series, now, progress)
@@ -235,7 +240,8 @@ def _run_row(
         else:
             row |= {**measured, "in_place": None}
             outcome.rows.append(row)
-            outcome.flows += [{**flow, "size_bytes": shape.size_bytes} for flow in merge_flows(report["flows"])]
+            flows = merge_flows(report["flows"] if here is None else _since_start(report))
+            outcome.flows += [{**flow, "size_bytes": shape.size_bytes} for flow in flows]
 
 
 def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callable[[Progress], None]) -> Json:
@@ -267,12 +273,39 @@ def _why(report: Json) -> str:
     return "; ".join([stalled, *broken])
 
 
-def _wrong(engine: Engine, collective: Collective, call: Shape, expected: Sequence[Elements]) -> int:
+def _wrong(engine: Engine, collective: Collective, call: Shape, expected: Sequence[tuple[int, Elements]]) -> int:
     return sum(
         count_wrong(engine.read_memory(rank, collective.result_offset(call, rank), want.nbytes), want)
-        for rank, want in enumerate(expected)
+        for rank, want in expected
         if len(want)
     )
+
+
+def _those(vectors: Sequence[Elements], here: Collection[int] | None) -> list[tuple[int, Elements]]:
+    """Return the vectors of ranks that are here, with their ranks."""
+    return [(rank, vector) for rank, vector in enumerate(vectors) if here is None or rank in here]
+
+
+def _since_start(report: Json) -> list[Json]:
+    """Return flows with their times since the workload began, which is what agents have in common."""
+    start_ns = report["start_ps"] // 1000
+    return [
+        {
+            **flow,
+            "start_ns": flow["start_ns"] - start_ns,
+            "completion_ns": None if flow["completion_ns"] is None else flow["completion_ns"] - start_ns,
+        }
+        for flow in report["flows"]
+    ]
+
+
+def _part(workload: Json, here: Collection[int] | None) -> Json:
+    """Return a workload in which ranks that run elsewhere do nothing here, and need no memory for it."""
+    if here is None:
+        return workload
+    idle = {"memory_bytes": 0, "ops": []}
+    ranks = [rank if number in here else {**rank, **idle} for number, rank in enumerate(workload["ranks"])]
+    return {**workload, "ranks": ranks}
 
 
 def merge_flows(flows: Iterable[Json]) -> list[Json]:

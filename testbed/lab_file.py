@@ -75,9 +75,13 @@ class Kinds(FileModel):
 
 
 class NodeEntry(NamedSwitchSettings, HostSettings, ContainerSettings):
-    """A node as written in the file. `routes` of a switch say, by host, the port or ports by which it forwards to it."""
+    """A node as written in the file. `routes` of a switch say, by host, the port or ports by which it forwards to it.
+
+    `agent` names the one that has the node, where a lab is given to several.
+    """
 
     kind: Literal["switch", "host"]
+    agent: Name | None = None
     routes: dict[Name, PortNames] = Field(default_factory=dict)
 
 

@@ -134,12 +134,31 @@ class DeployBody(_Message):
     dry_run: bool = False
 
 
+class Member(_Message):
+    """One of the agents that run a lab together, and where its data plane hears the others: `address:port`."""
+
+    name: Name
+    address: str
+
+
+class Party(_Message):
+    """The agents that run a lab together, and which of them the receiver is. `key` tells this run from all others."""
+
+    key: Annotated[int, Field(ge=0, lt=2**63)]
+    number: Annotated[int, Field(ge=0)]
+    agents: list[Member]
+
+
 class RunBody(_Message):
-    """Run a trial on a lab that is up: `Trial.spec()`, and the file on the agent's machine for a capture, or None."""
+    """Run a trial on a lab that is up: `Trial.spec()`, and the file on the agent's machine for a capture, or None.
+
+    `party` is for labs of several agents: each is told to run its part.
+    """
 
     lab: Name
     spec: dict[str, Any]
     pcap: str | None = None
+    party: Party | None = None
 
 
 class PortBody(_Message):

@@ -46,6 +46,15 @@ class Fabric(Engine, Protocol):
     def resume(self) -> str:
         """Hear hosts' kernels again; return what was lost since `rest`."""
 
+    def listen(self, address: str) -> int:
+        """Open a socket at an address of this machine, by which to keep step with others; return its port."""
+
+    def join(self, party: str) -> None:
+        """Run the workloads that are loaded from now on together with the data planes of other agents."""
+
+    def leave(self) -> None:
+        """Run them alone again."""
+
     def close(self) -> None:
         """Stop its thread and close its sockets."""
 
@@ -151,12 +160,14 @@ class Observation:
 
 @dataclass
 class OwnedLab:
-    """A lab with a data plane."""
+    """A lab with a data plane: of a plan that several agents have, what `agent` has; they keep step by `beats_port`."""
 
     plan: Document
     dilation: int
     fabric: Fabric
     part: KernelPart
+    agent: str = ""
+    beats_port: int | None = None
     links: LinkDesk | None = None
     written: Document | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)

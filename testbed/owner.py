@@ -25,6 +25,7 @@ from testbed.health import HEALTHY, Health
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
 from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
+from testbed.placement import agents_of, owner_of, part_of
 from testbed.progress import BuildProgress
 from testbed.topology import Lab
 
@@ -37,12 +38,21 @@ Execute = Callable[[Engine, Document, Document, Progress], Document]
 class LabOwner:
     """Own labs. `make_fabric(plan, dilation, attachments)` opens a data plane; `execute` runs an experiment on one.
 
-    What is brought up is written into the ledger, if there is one, for `adopt` of an owner to come.
+    What is brought up is written into the ledger, if there is one, for `adopt` of an owner to come. `agent` is whose labs
+    they are, `underlay` the address at which other machines reach this one, for links that cross.
     """
 
     def __init__(
-        self, driver: LabDriver, make_fabric: MakeFabric, execute: Execute, ledger: Ledger | None = None
+        self,
+        driver: LabDriver,
+        make_fabric: MakeFabric,
+        execute: Execute,
+        ledger: Ledger | None = None,
+        agent: str = "",
+        underlay: str | None = None,
     ) -> None:
+        self._agent = agent
+        self._underlay = underlay
         self._driver = driver
         self._ledger = ledger
         self._make_fabric = make_fabric
@@ -56,8 +66,8 @@ class LabOwner:
         match body:
             case messages.DeployBody():
                 return self.deploy(body, progress)
-            case messages.RunBody(lab=lab, spec=spec, pcap=pcap):
-                return self.run(lab, spec, pcap, progress)
+            case messages.RunBody(lab=lab, spec=spec, pcap=pcap, party=party):
+                return self.run(lab, spec, pcap, progress, party)
             case messages.LabBody(lab=lab):
                 return {
                     "destroy": self.destroy,
@@ -68,7 +78,9 @@ class LabOwner:
                 return self.capture_points(lab, node, port)
             case messages.ImpairBody(lab=lab):
                 return self.impair(lab, body)
-        # `ping` and `shutdown` have nothing to do here: to be answered is all they ask for.
+        if verb == "ping":
+            return {"underlay": self._underlay}
+        # `shutdown` has nothing to do here: to be answered is all it asks for.
         return {"labs": self.list()} if verb == "list" else {}
 
     def deploy(self, asked: messages.DeployBody, progress: Progress = lambda _: None) -> Document:
@@ -85,6 +97,7 @@ class LabOwner:
             lambda phase, done, total: progress(messages.BuildStep(phase=phase, done=done, total=total).model_dump())
         )
         lab = str(asked.plan["lab"])
+        self._require_underlay(asked.plan)
         described = None if asked.topology is None else read_lab(asked.topology, asked.plan)
         with self._building_lock(lab):
             present = self._labs.get(lab)
@@ -99,11 +112,21 @@ class LabOwner:
                     f"lab {lab} is deployed already, with another dilation ({present.dilation}); redeploy it to change that"
                 )
             if plan == present.plan and not (asked.reconcile and self._driver.faults(lab)):
-                return {"lab": lab, "changed": False}
+                return self._deployed(lab, changed=False)
             if not asked.reconcile:
                 raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
             lost = self._change(lab, present, plan, asked, described, steps)
-            return {"lab": lab, "changed": True, "changes": found, "lost": lost}
+            return {**self._deployed(lab, changed=True), "changes": found, "lost": lost}
+
+    def _require_underlay(self, plan: Document) -> None:
+        """Raise UsageError if this agent has a part of a plan and is not reached where the others will look for it."""
+        if agents_of(plan) and plan["machines"].get(self._agent) != self._underlay:
+            said = self._underlay or "none"
+            raise UsageError(f"agent {self._agent}: the lab has another underlay address for it than its own, {said}")
+
+    def _deployed(self, lab: str, changed: bool) -> Document:
+        port = self._labs[lab].beats_port
+        return {"lab": lab, "changed": changed, **({} if port is None else {"beats_port": port})}
 
     def _bring_up(self, lab: str, asked: messages.DeployBody, described: Lab | None, steps: BuildProgress) -> Document:
         """Build a lab, or take over one that has no data plane, and open its data plane."""
@@ -115,11 +138,12 @@ class LabOwner:
         if stood_before and asked.reconcile:
             known = self._ledger.read(lab) if self._ledger is not None else None
             plan = keep_addresses(known.plan, plan) if known else plan
-            built = emulation.with_native(plan, asked.native)
-            self._driver.reconcile(built, known.plan if known else None, asked.dilation, steps)
+            built = emulation.with_native(part_of(plan, self._agent), asked.native)
+            before = part_of(known.plan, self._agent) if known else None
+            self._driver.reconcile(built, before, asked.dilation, steps)
         try:
             self._labs[lab] = open_lab(
-                self._driver, self._make_fabric, plan, asked.native, asked.dilation, described, steps
+                self._driver, self._make_fabric, plan, asked.native, asked.dilation, described, steps, self._agent
             )
             self._labs[lab].written = asked.written
             self._write_down(lab, asked, plan)
@@ -129,7 +153,7 @@ class LabOwner:
             if not stood_before:
                 self._driver.destroy(lab)
             raise
-        return {"lab": lab, "changed": True}
+        return self._deployed(lab, changed=True)
 
     def _change(
         self,
@@ -141,7 +165,7 @@ class LabOwner:
         steps: BuildProgress,
     ) -> list[Document]:
         # What cannot be imposed here is said before anything is touched.
-        self._driver.emulations(emulation.with_native(plan, asked.native), present.dilation)
+        self._driver.emulations(emulation.with_native(part_of(plan, self._agent), asked.native), present.dilation)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
         try:
@@ -197,25 +221,38 @@ class LabOwner:
                 self._ledger.forget(lab)
             return {"lab": lab, "changed": changed}
 
-    def run(self, lab: str, spec: Document, pcap: str | None, progress: Progress) -> Document:
-        """Run a trial on a lab that is up, one at a time on each lab; with `pcap`, capture every frame into that file."""
+    def run(
+        self, lab: str, spec: Document, pcap: str | None, progress: Progress, party: messages.Party | None = None
+    ) -> Document:
+        """Run a trial on a lab that is up, one at a time on each lab; with `pcap`, capture every frame into that file.
+
+        With `party`, run what is here of it together with other agents.
+        """
         present = self._running(lab)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with another run")
         try:
-            return self._run(present, spec, pcap, progress)
+            return self._run(present, spec, pcap, progress, party)
         except OSError as error:
             raise HostError(f"run on lab {lab}: {error}") from error
         finally:
             present.lock.release()
 
-    def _run(self, present: OwnedLab, spec: Document, pcap: str | None, progress: Progress) -> Document:
+    def _run(
+        self, present: OwnedLab, spec: Document, pcap: str | None, progress: Progress, party: messages.Party | None
+    ) -> Document:
+        if agents_of(present.plan) and party is None:
+            raise UsageError(f"lab {present.plan['lab']} is one of several agents, and runs with all of them only")
         engine = InterruptibleFabric(present.fabric, present.part, present.interrupted)
         if pcap is not None:
             present.fabric.capture(pcap)
+        if party is not None:
+            present.fabric.join(party.model_dump_json())
         try:
             document = self._execute(engine, present.plan, spec, progress)
         finally:
+            if party is not None:
+                present.fabric.leave()
             if pcap is not None:
                 present.fabric.capture(None)
             # What the run's timeline did not come to must not happen to the lab later.
@@ -259,8 +296,13 @@ class LabOwner:
                 **{key: station[key] for key in ("kind", "mac", "ip")},
             }
             for station in present.plan["stations"]
+            if self._is_here(present.plan, present.plan["nodes"][station["node"]]["name"])
         ]
-        row["links"] = present.part.listing()
+        row["links"] = [
+            link
+            for link in present.part.listing()
+            if any(self._is_here(present.plan, end.partition(":")[0]) for end in link["ends"])
+        ]
         row["by_hand"] = [] if present.links is None else present.links.by_hand()
         try:
             seen = json.loads(present.fabric.telemetry())
@@ -313,9 +355,10 @@ class LabOwner:
             ends = [(plan["nodes"][n]["name"], plan["nodes"][n]["ports"][p]["name"]) for n, p in (link["a"], link["b"])]
             if (node, port) not in ends:
                 continue
-            if link["medium"] != "veth":
+            if link["medium"] == "memory":
                 raise UsageError(f"{node}:{port} is on a link of medium {link['medium']}: no interface to listen on")
-            points = [{"netns": self._driver.namespace_path(lab, n), "interface": p} for n, p in ends]
+            own = [end for end in ends if self._is_here(plan, end[0])]
+            points = [{"netns": self._driver.namespace_path(lab, n), "interface": p} for n, p in own]
             return {"points": points}
         raise UsageError(f"lab {lab} has no port {node}:{port} with a link")
 
@@ -323,7 +366,8 @@ class LabOwner:
         """Change or show the link at a port, during a run too. Returns {"directions": [one row each]}."""
         # Not while the lab is being changed: its links are others then, and so are their numbers.
         with self._building_lock(lab):
-            links = self._running(lab).links
+            present = self._running(lab)
+            links = present.links
             if links is None:
                 raise UsageError(f"lab {lab} was deployed without its description; deploy it anew")
             ways = links.ways(f"{body.node}:{body.port}", body.direction)
@@ -332,9 +376,11 @@ class LabOwner:
                     links.set(ways, read_impairment(body.settings))
                 elif body.action == "reset":
                     links.reset(ways)
-                return {"directions": links.show(ways)}
+                rows = links.show(ways)
             except OSError as error:
                 raise HostError(f"lab {lab}: {error}") from error
+            # Of a link that crosses each agent answers for what its own node sends.
+            return {"directions": [row for row in rows if self._is_here(present.plan, row["from"].partition(":")[0])]}
 
     def observe(self) -> Observation:
         """Look at all labs with a data plane: their ports, and each as a whole."""
@@ -369,6 +415,10 @@ class LabOwner:
             with present.lock:
                 self._labs.pop(lab, None)
                 present.close()
+
+    def _is_here(self, plan: Document, node: str) -> bool:
+        """Tell whether this agent has a node of a plan."""
+        return owner_of(plan, node) in (None, self._agent)
 
     def _running(self, lab: str) -> OwnedLab:
         if present := self._labs.get(lab):

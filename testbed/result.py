@@ -247,6 +247,11 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
         ("frames that interfaces refused" + _where(refused), sum(refused.values()), bounds.overflow, ""),
         ("share of a processor", fidelity.get("cpu_share"), bounds.cpu_share, ""),
     ]
+    if "agents" in fidelity:
+        apart = ("how far agents were apart", fidelity.get("apart_ns"), bounds.lateness_p99_ns, " ns")
+        between: Mapping[str, int] = fidelity["lost_between"]
+        lost = ("frames lost between machines" + _where(between), sum(between.values()), bounds.overflow, "")
+        figures += [apart, lost]
     if netem:
         figures.append(("frames that netem lost unasked", fidelity.get("netem_overflow"), bounds.overflow, ""))
     reasons = []

@@ -74,6 +74,7 @@ class Switch(Resolved):
     weights: tuple[int, ...] = (0,) * 8
     watchdog: Watchdog | None = None
     container: Container = Container(image=DEFAULT_IMAGES["switch"])
+    agent: str | None = None
 
 
 class Intake(Resolved):
@@ -93,6 +94,7 @@ class Host(Resolved):
     nic_rate_bps: int
     intake: Intake | None = None
     container: Container = Container(image=DEFAULT_IMAGES["host"])
+    agent: str | None = None
 
 
 class Link(Resolved):
@@ -221,11 +223,12 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
             )
             container = container_of("switch", body.defaults, body.kinds.switch, entry)
             figures = switch_figures(name, layers, found)
-            nodes[name] = Switch(**figures, routes=entry.routes, container=container)
+            nodes[name] = Switch(**figures, routes=entry.routes, container=container, agent=entry.agent)
         else:
             host = body.kinds.host.model_dump(exclude_none=True)
             settings = lab_checks.merge(defaults, host, entry.model_dump(exclude_none=True))
-            nodes[name] = _host(name, settings, container_of("host", body.defaults, body.kinds.host, entry), found)
+            container = container_of("host", body.defaults, body.kinds.host, entry)
+            nodes[name] = _host(name, settings, container, found).model_copy(update={"agent": entry.agent})
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
     pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
     check_circuits(parsed.circuits, pairs, catalogue, found)

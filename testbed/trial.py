@@ -24,6 +24,7 @@ from testbed.energy import PoweredLink, energy_of_run
 from testbed.errors import Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import DEFAULT_SITES, Experiment
+from testbed.placement import Placement, placed
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.topology import Lab
@@ -41,12 +42,14 @@ BUDGET: dict[Clock, int] = {"virtual": 50_000, "real": 20}
 class Trial:
     """An experiment and its lab. Making one checks nothing; `plan` and `series` raise what is wrong with it.
 
-    `written` is the lab as its file has it, for whoever wants that file back.
+    `written` is the lab as its file has it, for whoever wants that file back; `placement`, which agent has which node, if
+    there are several.
     """
 
     experiment: Experiment
     lab: Lab
     written: Document | None = dataclasses.field(default=None, kw_only=True)
+    placement: Placement | None = dataclasses.field(default=None, kw_only=True)
 
     def under(self, clock: Clock) -> Trial:
         """Return this trial on a clock, whatever the experiment says."""
@@ -55,7 +58,8 @@ class Trial:
     @cached_property
     def plan(self) -> Plan:
         """The fabric plan."""
-        return compile_fabric(self.lab, self.experiment)
+        plan = compile_fabric(self.lab, self.experiment)
+        return plan if self.placement is None else placed(plan, self.placement, self.lab)
 
     @cached_property
     def changes(self) -> list[Document]:
@@ -100,10 +104,13 @@ class Trial:
             budget=BUDGET[clock],
         )
 
-    def execute(self, engine: Engine, clock: Clock, progress: Callable[[Progress], None]) -> Outcome:
+    def execute(
+        self, engine: Engine, clock: Clock, progress: Callable[[Progress], None], agent: str | None = None
+    ) -> Outcome:
         """Run every row on an engine that holds this trial's plan; its timeline starts with the first of them.
 
-        Directions of links that were left down are named among the reasons of an outcome that is not complete.
+        Of a lab that several agents have, what `agent` has: the others run the rest. Directions of links that were left down
+        are named among the reasons of an outcome that is not complete.
         """
 
         def compile_schedule(schedule: Schedule) -> Document:
@@ -112,7 +119,7 @@ class Trial:
         if self.changes:
             engine.impair(json.dumps(self.changes))
         before = self._received_bits(engine)
-        outcome = execute(engine, self.series(clock), compile_schedule, progress)
+        outcome = execute(engine, self.series(clock), compile_schedule, progress, self._ranks_of(agent))
         # Counters begin with the lab, which may have seen other runs.
         outcome.received_bits = {port: bits - before[port] for port, bits in self._received_bits(engine).items()}
         outcome.impairments = timeline.log(
@@ -127,7 +134,18 @@ class Trial:
         """Return what each end of a link with a profile has received so far."""
         ends = [str(end) for link in self.lab.links if link.optics for end in (link.a, link.b)]
         ports = json.loads(engine.report())["ports"] if ends else {}
-        return {end: sum(8 * counters["bytes_rx"] for counters in ports[end]["priorities"].values()) for end in ends}
+        return {
+            end: sum(8 * counters["bytes_rx"] for counters in ports[end]["priorities"].values())
+            for end in ends
+            if end in ports
+        }
+
+    def _ranks_of(self, agent: str | None) -> set[int] | None:
+        """Return the ranks on hosts of an agent; None if that is all of them."""
+        if self.placement is None or agent is None:
+            return None
+        here = self.placement.nodes_of(agent)
+        return {rank for rank, host in enumerate(rank_hosts(self.lab, self.experiment)) if host in here}
 
     def unreached(self, outcome: Outcome) -> list[Fault]:
         """Return a fault for each entry of the timeline that a complete run ended before."""
@@ -192,15 +210,20 @@ class Trial:
 
     def spec(self) -> Document:
         """Return this trial as JSON data, for `from_spec`."""
-        return {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json", by_alias=True)}
+        spec = {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json", by_alias=True)}
+        return spec if self.placement is None else {**spec, "placement": self.placement.model_dump()}
 
 
 def from_spec(spec: Document) -> Trial:
     """Read a trial from JSON data that may come from anywhere. Raises UsageError."""
-    if spec.keys() != {"experiment", "lab"}:
+    if spec.keys() - {"placement"} != {"experiment", "lab"}:
         raise UsageError("spec: expected experiment and lab")
     try:
-        return Trial(Experiment.model_validate(spec["experiment"]), Lab.model_validate(spec["lab"]))
+        placement = Placement.model_validate(spec["placement"]) if "placement" in spec else None
+        lab = Lab.model_validate(spec["lab"])
+        if placement is not None and {node.name for node in lab.nodes} != placement.nodes.keys():
+            raise UsageError("spec: the placement is of other nodes than the lab")
+        return Trial(Experiment.model_validate(spec["experiment"]), lab, placement=placement)
     except ValidationError as error:
         raise UsageError(f"spec: {error.error_count()} faults, the first: {error.errors()[0]['msg']}") from None
 

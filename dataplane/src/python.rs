@@ -1,5 +1,6 @@
 //! The Python surface, kept thin: JSON in, JSON out, bytes for memory.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use pyo3::types::PyBytes;
 
 use crate::build::{Emulation, Progress};
 use crate::capture::Capture;
-use crate::clock::real::{Attachment, RealClock, RealError};
+use crate::clock::real::{Attachment, Party, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::{advance, run_until};
 use crate::fabric::Spread;
@@ -249,7 +250,7 @@ impl RealFabric {
     }
 
     fn report(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(py.detach(|| self.runner.call(|clock| clock.emulation.report(Some(&clock.fidelity())).to_string()))?)
+        Ok(py.detach(|| self.runner.call(|clock| clock.report().to_string()))?)
     }
 
     fn telemetry(&self, py: Python<'_>) -> PyResult<String> {
@@ -261,6 +262,20 @@ impl RealFabric {
 
     fn capture(&self, py: Python<'_>, path: Option<PathBuf>) -> PyResult<()> {
         py.detach(|| self.runner.call(move |clock| capture(&mut clock.emulation, path)))?
+    }
+
+    fn listen(&self, py: Python<'_>, address: &str) -> PyResult<u16> {
+        let address: IpAddr = address.parse().map_err(|_| PyValueError::new_err(format!("{address} is no address")))?;
+        py.detach(|| self.runner.call(move |clock| clock.listen(address)))?.map_err(|error| os_error(&error))
+    }
+
+    fn join(&self, py: Python<'_>, party: &str) -> PyResult<()> {
+        let party: Party = serde_json::from_str(party).map_err(PlanError::from)?;
+        py.detach(|| self.runner.call(move |clock| clock.join(party)))?.map_err(PyValueError::new_err)
+    }
+
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.runner.call(RealClock::leave))?)
     }
 
     /// Stop the loop and close the sockets.

@@ -125,7 +125,7 @@ impl Emulation {
     fn qps(&self) -> Vec<Value> {
         let mut rows = Vec::new();
         for &(qpn, a, b) in &self.qps {
-            for (from, to) in [(a, b), (b, a)] {
+            for (from, to) in [(a, b), (b, a)].into_iter().filter(|(from, _)| !self.plan.nodes[*from].is_elsewhere()) {
                 let Node::Host(nic) = self.fabric.node(from) else { continue };
                 let Some((_, counters, failure)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
                     continue;
@@ -154,6 +154,7 @@ impl Emulation {
     /// How full the memory of each switch has been.
     fn pools(&self) -> Value {
         let of_switch = |(node, plan): (&Node, &NodePlan)| match node {
+            Node::Switch(_) if plan.is_elsewhere() => None,
             Node::Switch(switch) => Some((plan.name().to_owned(), json!(switch.buffer().watermarks()))),
             Node::Host(_) => None,
         };

@@ -118,7 +118,7 @@ impl Emulation {
     /// The figures of every port, in the order of the plan.
     pub(crate) fn ports(&self) -> Ports {
         let mut figures = Vec::with_capacity(self.port_names.len());
-        for (node, plan) in self.plan.nodes.iter().enumerate() {
+        for (node, plan) in self.plan.nodes.iter().enumerate().filter(|(_, plan)| !plan.is_elsewhere()) {
             for (port, port_plan) in plan.ports().iter().enumerate() {
                 let of = |priority| Some((priority as u8, self.priority(node, port, priority)?));
                 figures.push(PortFigures {

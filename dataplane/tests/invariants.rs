@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use _dataplane::clock::virtual_clock;
 use _dataplane::credit::Grant;
@@ -112,7 +112,7 @@ fn messages(events: &[Event]) -> (Vec<Flow>, Vec<Violation>) {
     for (event, at) in events.iter().zip(5..) {
         watches[usize::from(matches!(event, Event::MessageArrived { .. }))].event(event, ns(at));
     }
-    match_up(watches.iter(), &HashMap::from([(QPN, (0, 1))]))
+    match_up(watches.iter(), &HashMap::from([(QPN, (0, 1))]), &HashSet::new())
 }
 
 #[test]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.errors import UsageError
+from testbed.placement import check_underlay
 
 
 def agent(
@@ -16,6 +17,10 @@ def agent(
     name: Annotated[str, typer.Option(help="name of this agent on the broker")] = "agent",
     credentials: Annotated[Path | None, typer.Option(help="file with user:password, mode 0600")] = None,
     ca_file: Annotated[Path | None, typer.Option("--ca", help="certificate authorities of the broker, PEM")] = None,
+    underlay: Annotated[
+        str | None,
+        typer.Option(help="address at which the machines of other agents reach this one, for labs of several"),
+    ] = None,
     local: Annotated[bool, typer.Option(hidden=True)] = False,
     state_dir: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -29,4 +34,5 @@ def agent(
     url = broker or settings[0]
     if url is None:
         raise UsageError("--broker is missing; without a broker no agent is needed, the other commands start one")
-    agent_process.serve_broker(bus.broker_address(url, credentials or settings[2], ca_file or settings[3]), name)
+    address = bus.broker_address(url, credentials or settings[2], ca_file or settings[3])
+    agent_process.serve_broker(address, name, check_underlay(underlay) if underlay else None)

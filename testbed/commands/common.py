@@ -20,6 +20,7 @@ from testbed.deadlock import Cycle
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.messages import is_name
+from testbed.placement import How, order
 from testbed.topology import lab_from, lab_source, load_lab
 from testbed.trial import Trial
 
@@ -92,6 +93,19 @@ DriverOption = Annotated[
 ]
 
 
+class PlacementChoice(enum.StrEnum):
+    """Which of several agents has a node that names none."""
+
+    spread = "spread"
+    pack = "pack"
+
+
+PlacementOption = Annotated[
+    PlacementChoice,
+    typer.Option("--placement", help="of several agents, who has nodes that name none: as many each, or as few agents"),
+]
+
+
 def console() -> Console:
     """Return where results for people go. In a pipe there is no edge to wrap lines at."""
     return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
@@ -118,14 +132,15 @@ def write_out(text: str, path: Path | None) -> None:
         raise cannot_write(path, error) from None
 
 
-def target(context: typer.Context) -> Target:
-    """Return the agent that the global options name."""
+def target(context: typer.Context, placement: How = "spread") -> Target:
+    """Return the agent that the global options name, or the agents, and how nodes are placed among them."""
     from testbed import bus, controller
 
-    url, name, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
+    url, names, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
     if url is None:
         return controller.Target()
-    return controller.Target(bus.broker_address(url, credentials, ca_file), name)
+    first, *others = order(names.split(","))
+    return controller.Target(bus.broker_address(url, credentials, ca_file), first, tuple(others), placement)
 
 
 def is_file_name(text: str) -> bool:

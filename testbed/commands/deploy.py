@@ -14,6 +14,8 @@ from testbed.commands.common import (
     EmulationOption,
     Format,
     FormatOption,
+    PlacementChoice,
+    PlacementOption,
     SeedOption,
     SetOption,
     TopologyOption,
@@ -39,6 +41,7 @@ def deploy(
     driver: DriverOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    placement: PlacementOption = PlacementChoice.spread,
     dry_run: DryRunOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -47,12 +50,12 @@ def deploy(
 
     trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
     if dry_run:
-        answer = asyncio.run(controller.plan_deploy(target(context), trial))
+        answer = asyncio.run(controller.plan_deploy(target(context, placement.value), trial))
         _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
         return
     factor = read_dilation(dilation, trial)
     with followed(is_followed(context, format_)) as show:
-        answer = asyncio.run(controller.deploy(target(context), trial, factor, show))
+        answer = asyncio.run(controller.deploy(target(context, placement.value), trial, factor, show))
     done = "is up" if answer["changed"] else "was up already"
     _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
 
@@ -65,6 +68,7 @@ def redeploy(
     driver: DriverOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    placement: PlacementOption = PlacementChoice.spread,
     format_: FormatOption = Format.table,
 ) -> None:
     """Take a lab down, if it is up, and bring it up anew."""
@@ -73,7 +77,7 @@ def redeploy(
     trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
     factor = read_dilation(dilation, trial)
     with followed(is_followed(context, format_)) as show:
-        answer = asyncio.run(controller.redeploy(target(context), trial, factor, show))
+        answer = asyncio.run(controller.redeploy(target(context, placement.value), trial, factor, show))
     _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
 
 

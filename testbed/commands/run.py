@@ -19,6 +19,8 @@ from testbed.commands.common import (
     EmulationOption,
     Format,
     FormatOption,
+    PlacementChoice,
+    PlacementOption,
     SeedOption,
     SetOption,
     StrictOption,
@@ -41,7 +43,7 @@ from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
 
 if TYPE_CHECKING:
-    from testbed.controller import Follow
+    from testbed.controller import Follow, Target
 
 MAX_CORES = 1024
 
@@ -72,6 +74,7 @@ def run(
     seed: SeedOption = None,
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcap")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="directory for the result")] = None,
+    placement: PlacementOption = PlacementChoice.spread,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
     cores: Annotated[
         str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
@@ -103,7 +106,7 @@ def run(
         if chosen == "virtual":
             outcome = trial.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)
         else:
-            outcome = _run_real(context, subject, factor, keep, capture, show)
+            outcome = _run_real(target(context, placement.value), subject, factor, keep, capture, show)
     _conclude(subject, outcome, chosen, factor, directory, format_)
 
 
@@ -132,12 +135,9 @@ def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
     return "virtual"
 
 
-def _run_real(
-    context: typer.Context, subject: Trial, dilation: int, keep: bool, capture: Path | None, show: Follow
-) -> Outcome:
+def _run_real(chosen: Target, subject: Trial, dilation: int, keep: bool, capture: Path | None, show: Follow) -> Outcome:
     from testbed import controller
 
-    chosen = target(context)
     if capture is not None and not chosen.is_local:
         raise UsageError("--pcap: the agent is on another machine; use `testbed capture` there")
     return asyncio.run(controller.run(chosen, subject, dilation, keep=keep, pcap=capture, on_step=show))

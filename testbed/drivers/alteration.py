@@ -120,12 +120,14 @@ def alter(
     pairs = [pair for pair in layout.links if (layout.nodes[pair[0][0]].name, pair[0][1].name) in fresh]
     if pairs:
         building.create_links(layout, namespaces, pairs, progress)
+    crossing = [entry for entry in layout.tunnels if (layout.nodes[entry[0]].name, entry[1].name) in fresh]
+    building.create_tunnels(layout, namespaces, crossing)
     new = {node.name: [end for end in node.interfaces if (node.name, end.name) in fresh] for node in layout.nodes}
     building.configure_all(layout, namespaces, new, dilation, progress)
     # An interface that grows sends longer frames from then on: hosts come last, when switches take them.
     for namespace in sorted(staying, key=lambda namespace: planned[namespace.node].kind == "host"):
         _mend(planned[namespace.node], namespace, dilation)
-    building.await_links(layout.nodes, namespaces)
+    building.await_links(layout, namespaces)
 
     def give_addresses() -> None:
         for node in layout.nodes:

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from testbed import kernel, netem, netlink, qdisc
 from testbed.drivers import links
-from testbed.drivers.layout import Interface, Layout, Node
-from testbed.errors import DriverError
+from testbed.drivers.layout import Interface, Layout, Node, Tunnel
+from testbed.errors import DriverError, HostError
 from testbed.kernel import Namespace
 from testbed.netem import Netem
 from testbed.netlink import Endpoint, Message, Netlink
@@ -23,6 +23,40 @@ _CARRIER_POLL_S = 0.001
 _LINKS_PER_SEND = 200
 
 Pair = tuple[tuple[int, Interface], tuple[int, Interface]]
+Crossing = tuple[int, Interface, Tunnel]
+
+
+def create_tunnels(layout: Layout, namespaces: Mapping[str, Namespace], tunnels: Sequence[Crossing]) -> None:
+    """Make the ends of links that lead to other machines; they are down. `namespaces`: by node.
+
+    The interface is in the node from the first moment, its UDP socket in the namespace of this process, for good. Raises
+    HostError where the way to the other machine takes no packets as long as the link's: they would go in pieces, or nowhere.
+    """
+    if not tunnels:
+        return
+    with Netlink() as control:
+        for place, interface, tunnel in tunnels:
+            _require_room(control, f"{layout.nodes[place].name}:{interface.name}", interface, tunnel)
+        control.apply([_vxlan(layout, namespaces, *crossing) for crossing in tunnels])
+
+
+def _require_room(control: Netlink, end: str, interface: Interface, tunnel: Tunnel) -> None:
+    name, mtu_bytes = netlink.way_to(control, tunnel.remote)
+    needed = interface.mtu_bytes + tunnel.overhead_bytes
+    if mtu_bytes < needed:
+        raise HostError(
+            f"link at {end}: its MTU of {interface.mtu_bytes} bytes needs {needed} on the way to {tunnel.remote}, and {name} "
+            f"has {mtu_bytes}; raise the MTU of {name}, or give the link a smaller one"
+        )
+
+
+def _vxlan(
+    layout: Layout, namespaces: Mapping[str, Namespace], place: int, interface: Interface, tunnel: Tunnel
+) -> Message:
+    node = layout.nodes[place].name
+    end = Endpoint(namespaces[node].fd, interface.index, interface.name, interface.mac)
+    purpose = f"create link {node}:{interface.name} by VNI {tunnel.vni}"
+    return netlink.create_vxlan(end, tunnel.vni, tunnel.local, tunnel.remote, interface.mtu_bytes, purpose)
 
 
 def create_links(
@@ -82,13 +116,17 @@ def _scratch() -> Netlink:
     return Netlink()
 
 
-def await_links(nodes: Sequence[Node], namespaces: Mapping[str, Namespace]) -> None:
-    """Wait until every interface sends. The kernel notices its peer some time later, and drops until then."""
+def await_links(layout: Layout, namespaces: Mapping[str, Namespace]) -> None:
+    """Wait until every interface sends. The kernel notices its peer some time later, and drops until then.
+
+    Tunnels have no peer to be noticed: they send as soon as they are up.
+    """
+    tunnels = [interface for _, interface, _ in layout.tunnels]
     deadline_ns = time.monotonic_ns() + _CARRIER_TIMEOUT_NS
-    for node in nodes:
+    for node in layout.nodes:
         control = namespaces[node.name].netlink
         for interface in node.interfaces:
-            while not netlink.read_link(control, interface.index).operational:
+            while interface not in tunnels and not netlink.read_link(control, interface.index).operational:
                 if time.monotonic_ns() > deadline_ns:
                     raise DriverError(f"wait for link {node.name}:{interface.name}", errno.ETIMEDOUT)
                 time.sleep(_CARRIER_POLL_S)

@@ -26,7 +26,7 @@ _TOWARDS = "to "
 
 @dataclass
 class Interface:
-    """What one veth end shall be. `address` and `rate_bps` are set where a host's kernel speaks, `netem` where it acts."""
+    """What one end of a link shall be. `address` and `rate_bps` are set where a host's kernel speaks, `netem` where it acts."""
 
     name: str
     index: int
@@ -36,6 +36,20 @@ class Interface:
     address: str | None = None
     rate_bps: int = 0
     netem: Netem | None = None
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """How an interface leads to one on another machine: VXLAN between two addresses of the network that joins them."""
+
+    vni: int
+    local: str
+    remote: str
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What it adds to an IP packet inside: Ethernet, VXLAN and UDP headers, and that of IPv4 or IPv6 (RFC 7348)."""
+        return 14 + 8 + 8 + (40 if ":" in self.remote else 20)
 
 
 @dataclass(frozen=True)
@@ -61,12 +75,16 @@ class Node:
 
 @dataclass
 class Layout:
-    """What a plan asks of the kernel. `links` pairs (node, interface) with (node, interface)."""
+    """What a plan asks of the kernel. `links` pairs (node, interface) with (node, interface); `tunnels` have one end here.
+
+    Positions are those in `nodes`, which has only those that are here.
+    """
 
     lab: str
     prefix_length: int
     nodes: list[Node]
     links: list[tuple[tuple[int, Interface], tuple[int, Interface]]]
+    tunnels: list[tuple[int, Interface, Tunnel]] = field(default_factory=list)
 
 
 def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
@@ -77,24 +95,34 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
     lab = str(plan["lab"])
     speakers = {(entry["node"], entry["port"]): entry for entry in plan["stations"] if entry["kind"] == "kernel"}
     hosts = {plan["nodes"][number]["name"]: entry["ip"] for (number, _port), entry in speakers.items()}
-    nodes = [_node(node, hosts) for node in plan["nodes"]]
+    numbers = [number for number, node in enumerate(plan["nodes"]) if not node.get("elsewhere")]
+    places = {number: place for place, number in enumerate(numbers)}
+    nodes = [_node(plan["nodes"][number], hosts) for number in numbers]
     layout = Layout(lab, int(plan.get("prefix_length", DEFAULT_PREFIX_LENGTH)), nodes, [])
     for link in plan["links"]:
-        if link["medium"] != "veth":
+        if link["medium"] == "memory":
             continue
         mtu_bytes = int(link.get("mtu_bytes", DEFAULT_MTU_BYTES))
         ends = []
         for here, there in (("a", "b"), ("b", "a")):
+            if link[here][0] not in places:
+                continue
             interface = _interface(plan, tuple(link[here]), tuple(link[there]), mtu_bytes, speakers)
             interface.netem = imposed.get(tuple(link[here]))
-            nodes[link[here][0]].interfaces.append(interface)
-            ends.append((link[here][0], interface))
-        layout.links.append((ends[0], ends[1]))
+            ends.append((places[link[here][0]], interface))
+            nodes[ends[-1][0]].interfaces.append(interface)
+        if link["medium"] == "vxlan":
+            ((place, interface),) = ends
+            tunnel = Tunnel(link["vni"], link["local"], link["remote"])
+            interface.alias += f" by VNI {tunnel.vni} from {tunnel.local} to {tunnel.remote}"
+            layout.tunnels.append((place, interface, tunnel))
+        else:
+            layout.links.append((ends[0], ends[1]))
     for (number, _port), speaker in speakers.items():
-        for interface in nodes[number].interfaces:
+        for interface in nodes[places[number]].interfaces if number in places else ():
             if interface.address == speaker["ip"]:
                 others = [other for other in speakers.values() if other is not speaker]
-                nodes[number].neighbours += [(interface.index, other["ip"], other["mac"]) for other in others]
+                nodes[places[number]].neighbours += [(interface.index, other["ip"], other["mac"]) for other in others]
     return layout
 
 

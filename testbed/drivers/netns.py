@@ -346,11 +346,12 @@ class NetnsDriver:
             self._settle(layout, made, progress)
             namespaces = {namespace.node: namespace for namespace in made}
             building.create_links(layout, namespaces, layout.links, progress)
+            building.create_tunnels(layout, namespaces, layout.tunnels)
             interfaces = {node.name: node.interfaces for node in layout.nodes}
             building.configure_all(layout, namespaces, interfaces, dilation, progress)
             for namespace, node in zip(made, layout.nodes, strict=True):
                 building.give_addresses(layout, namespace, node.interfaces)
-            building.await_links(layout.nodes, namespaces)
+            building.await_links(layout, namespaces)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
         except BaseException:

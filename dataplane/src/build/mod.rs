@@ -75,9 +75,11 @@ impl Emulation {
             let name = |port: &PortPlan| format!("{}:{}", node.name(), port.name);
             node.ports().iter().map(name).collect::<Vec<_>>()
         };
-        let port_names = plan.nodes.iter().flat_map(names).collect();
+        let port_names = plan.nodes.iter().filter(|node| !node.is_elsewhere()).flat_map(names).collect();
         let (ranks, qps, started, patience) = (Vec::new(), Vec::new(), Time::ZERO, Time::ZERO);
-        let fabric = Fabric::new(nodes, directions);
+        let mut fabric = Fabric::new(nodes, directions);
+        let elsewhere = plan.nodes.iter().zip(0..).filter(|(node, _)| node.is_elsewhere());
+        fabric.elsewhere = elsewhere.map(|(_, number)| number).collect();
         Ok(Emulation {
             plan,
             codec,
@@ -121,6 +123,17 @@ impl Emulation {
         self.started = self.fabric.now();
         self.patience = patience(&workload);
         Ok(())
+    }
+
+    /// Have the connections of the next workload begin to count where those of the n-th do: all agents of a lab must.
+    pub fn count_from(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
+    /// When the last rank finished, if all have.
+    pub fn finish(&self) -> Option<Time> {
+        let finished = self.ranks.iter().map(|node| self.fabric.watch(*node).finished);
+        finished.collect::<Option<Vec<_>>>().map(|times| times.into_iter().max().unwrap_or(self.started))
     }
 
     /// Change links: now, or so long after the next start.

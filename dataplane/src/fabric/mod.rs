@@ -12,7 +12,7 @@ mod partition;
 mod shard;
 mod totals;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::capture::Capture;
 use crate::frame::Frame;
@@ -67,6 +67,8 @@ pub struct Fabric {
     peers: HashMap<u32, (u32, u32)>,
     /// What was found wrong with the messages of workloads before it.
     past_faults: Vec<Violation>,
+    /// Nodes that another agent has.
+    pub elsewhere: HashSet<u32>,
     pub impairments: Vec<Logged>,
 }
 
@@ -92,6 +94,7 @@ impl Fabric {
             now: Time::ZERO,
             peers: HashMap::new(),
             past_faults: Vec::new(),
+            elsewhere: HashSet::new(),
             impairments: Vec::new(),
         };
         for (index, (.., direction)) in directions.into_iter().enumerate() {
@@ -160,7 +163,7 @@ impl Fabric {
 
     /// Observe another workload: `peers` are the ends of its QPs, `connections` how many each node has.
     pub fn watch_workload(&mut self, peers: HashMap<u32, (u32, u32)>, connections: &[usize], first_psn: u64) {
-        let (_, faults) = match_up(self.watches(), &self.peers);
+        let (_, faults) = match_up(self.watches(), &self.peers, &self.elsewhere);
         self.past_faults.extend(faults);
         self.peers = peers;
         let now = self.now;

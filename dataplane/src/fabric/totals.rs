@@ -37,7 +37,7 @@ impl Fabric {
 
     /// The flows of the loaded workload so far, and the first violations of invariants with the number of all.
     pub fn findings(&self) -> (Vec<Flow>, Vec<String>, u64) {
-        let (flows, mut faults) = match_up(self.watches(), &self.peers);
+        let (flows, mut faults) = match_up(self.watches(), &self.peers, &self.elsewhere);
         let kept: u64 = self.watches().map(|watch| watch.violations.len() as u64).sum();
         let seen: u64 = self.watches().map(|watch| watch.violation_count).sum();
         let unkept = seen - kept;

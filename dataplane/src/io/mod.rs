@@ -19,7 +19,7 @@ pub use netns::open_in;
 pub use packet_socket::{
     close_all, Filter, Options, PacketSocket, SocketStatistics, MAX_FRAME_BYTES, UNSHAPED_PRIORITY,
 };
-pub use poller::{set_timer_slack_ns, Interest, Poller, Ready, Waker};
+pub use poller::{set_timer_slack_ns, Interest, Poller, Ready, Waker, BEATS_TOKEN};
 
 /// A system call that failed: what was tried, on what, and the kernel's answer.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! Waiting for many sockets at once, to the nanosecond, with a way to be woken from another thread.
 
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
@@ -12,6 +13,9 @@ const EVENTS_MAX: usize = 256;
 
 /// The token of the waker's own descriptor; sockets have 32-bit tokens.
 const WAKER_TOKEN: u64 = u64::MAX;
+
+/// The token under which the socket for beats is reported.
+pub const BEATS_TOKEN: u32 = u32::MAX;
 
 const SUBJECT: &str = "the poller";
 
@@ -85,6 +89,11 @@ impl Poller {
     /// Watch `socket` for frames and report it under `token`. A socket that is closed is forgotten by itself.
     pub fn add(&self, socket: &PacketSocket, token: u32) -> Result<(), IoError> {
         self.control(libc::EPOLL_CTL_ADD, socket.raw_fd(), libc::EPOLLIN, token.into(), socket.subject())
+    }
+
+    /// Watch the socket by which agents keep step, and report it under `BEATS_TOKEN`.
+    pub fn add_beats(&self, socket: &UdpSocket) -> Result<(), IoError> {
+        self.control(libc::EPOLL_CTL_ADD, socket.as_raw_fd(), libc::EPOLLIN, BEATS_TOKEN.into(), "the socket for beats")
     }
 
     /// Watch `socket` under `token`, whether or not it is watched already under another, for what `interest` says.

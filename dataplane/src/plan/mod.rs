@@ -66,6 +66,9 @@ pub enum NodePlan {
 #[derive(Debug, Deserialize)]
 pub struct HostPlan {
     pub name: String,
+    /// Another agent has it: here it only stands for whom there is to talk to.
+    #[serde(default)]
+    pub elsewhere: bool,
     pub ports: Vec<PortPlan>,
     pub station: u32,
     /// How the NIC takes in what arrives, if more slowly than it may come.
@@ -76,6 +79,9 @@ pub struct HostPlan {
 #[derive(Debug, Deserialize)]
 pub struct SwitchPlan {
     pub name: String,
+    /// Another agent has it.
+    #[serde(default)]
+    pub elsewhere: bool,
     pub ports: Vec<PortPlan>,
     pub pfc: bool,
     pub lossless: Vec<u8>,
@@ -146,6 +152,8 @@ fn one() -> u64 {
 #[serde(rename_all = "lowercase")]
 pub enum Medium {
     Veth,
+    /// One end is elsewhere, and frames get there by an interface of this end all the same.
+    Vxlan,
     Memory,
 }
 
@@ -188,6 +196,14 @@ impl NodePlan {
         match self {
             NodePlan::Host(host) => &host.name,
             NodePlan::Switch(switch) => &switch.name,
+        }
+    }
+
+    /// Whether another agent has the node.
+    pub fn is_elsewhere(&self) -> bool {
+        match self {
+            NodePlan::Host(host) => host.elsewhere,
+            NodePlan::Switch(switch) => switch.elsewhere,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Messages from end to end: what the sending node posted and what the receiving node saw arrive, put together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Watch;
 use crate::units::Time;
@@ -35,16 +35,19 @@ pub struct Violation {
 /// Put both ends' sightings together. `ends` has the two nodes of each QP number; others are ignored.
 ///
 /// Flows come in the order in which they were posted: by time, then by node. Faults are messages that were posted or arrived twice,
-/// arrived without having been posted, or with other bytes.
+/// arrived without having been posted, or with other bytes. What nodes `elsewhere` posted is known to others: of that only the
+/// arrivals can be told, which come last, as flows whose start is that of their completion.
 pub fn match_up<'a>(
     watches: impl Iterator<Item = &'a Watch> + Clone,
     ends: &HashMap<u32, (u32, u32)>,
+    elsewhere: &HashSet<u32>,
 ) -> (Vec<Flow>, Vec<Violation>) {
     let mut faults = Vec::new();
     let mut fault = |node: u32, seen: &Sighting, what: &str| {
         let text = format!("QP {}: message {} {what}", seen.qpn, seen.message);
         faults.push(Violation { at: seen.at, node, text });
     };
+    let mut arrivals = Vec::new();
     let peer = |node: u32, qpn: u32| ends.get(&qpn).map(|&(a, b)| if a == node { b } else { a });
     let nodes = || watches.clone().zip(0u32..);
     let mut posted: Vec<(u32, &Sighting)> =
@@ -61,6 +64,9 @@ pub fn match_up<'a>(
     for (node, seen) in nodes().flat_map(|(watch, node)| watch.arrived.iter().map(move |seen| (node, seen))) {
         let Some(src) = peer(node, seen.qpn) else { continue };
         match places.get(&(src, seen.qpn, seen.message)).map(|place: &usize| &mut flows[*place]) {
+            None if elsewhere.contains(&src) => {
+                arrivals.push(Flow { src, dst: node, bytes: seen.bytes, start: seen.at, completion: Some(seen.at) });
+            }
             None => fault(node, seen, "arrived but was never posted"),
             Some(flow) if flow.completion.is_some() => fault(node, seen, "arrived twice"),
             Some(flow) if flow.bytes != seen.bytes => {
@@ -69,5 +75,6 @@ pub fn match_up<'a>(
             Some(flow) => flow.completion = Some(seen.at),
         }
     }
+    flows.append(&mut arrivals);
     (flows, faults)
 }

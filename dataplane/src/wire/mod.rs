@@ -9,6 +9,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 
+pub mod beat;
 pub mod credit;
 pub mod ethernet;
 pub mod icrc;

@@ -8,7 +8,9 @@
 //! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
 
+mod beats;
 mod fidelity;
+mod lockstep;
 mod pace;
 mod replace;
 mod rest;
@@ -16,17 +18,19 @@ mod wiring;
 
 use std::time::Instant;
 
+use self::beats::Beats;
+pub use self::lockstep::{Member, Party};
 use self::pace::Pace;
 use self::rest::Rest;
 pub use self::wiring::Attachment;
-use self::wiring::{Attached, NONE};
+use self::wiring::{Attached, ELSEWHERE, NONE};
 use super::lateness::Histogram;
 use super::probe::Probe;
 use crate::build::{Emulation, Progress};
 use crate::codec::Reader;
 use crate::fabric::Step;
 use crate::frame::{Buffer, Frame, Station};
-use crate::io::{close_all, set_timer_slack_ns, IoError, Poller, RxBatch, Waker, BATCH_FRAMES};
+use crate::io::{close_all, set_timer_slack_ns, IoError, Poller, RxBatch, Waker, BATCH_FRAMES, BEATS_TOKEN};
 use crate::plan::PlanError;
 use crate::units::Time;
 
@@ -80,6 +84,8 @@ pub struct RealClock {
     started: bool,
     /// What hosts' kernels send is left in their sockets, so that the fabric comes to rest.
     rest: Option<Rest>,
+    /// How step is kept with the clocks of other agents, where a lab has several.
+    beats: Option<Beats>,
 }
 
 impl RealClock {
@@ -112,6 +118,7 @@ impl RealClock {
             complete_since: None,
             started: false,
             rest: None,
+            beats: None,
         })
     }
 
@@ -130,6 +137,9 @@ impl RealClock {
         self.catch_up();
         self.emulation.load(json)?;
         self.started = false;
+        if let Some(lockstep) = self.lockstep() {
+            lockstep.load();
+        }
         Ok(())
     }
 
@@ -146,13 +156,20 @@ impl RealClock {
         self.emulation.inject(json)
     }
 
-    /// Start the loaded workload at the present moment, once, and let nominal time run on to `until`. There it rests, so that
-    /// what is looked at then is as it was then.
+    /// Start the loaded workload, once, and let nominal time run on to `until`. There it rests, so that what is looked at then is
+    /// as it was then. It starts at the present moment, or with those of other agents when all are ready.
     pub fn start(&mut self, until: Time) {
         self.pace.rest_at(until);
         if std::mem::replace(&mut self.started, true) {
             return;
         }
+        match self.lockstep() {
+            Some(lockstep) => lockstep.ready(),
+            None => self.begin(),
+        }
+    }
+
+    fn begin(&mut self) {
         self.catch_up();
         self.busy_ns = 0;
         self.pace.start();
@@ -165,6 +182,9 @@ impl RealClock {
         // Where every connection has given up nothing is due any more: without this no workload would ever stall then.
         self.catch_up();
         let progress = self.emulation.look(self.pace.at(), PATIENCE);
+        if self.lockstep().is_some() {
+            return self.progress_together(progress);
+        }
         let packets = self.emulation.fabric.totals().packets;
         if progress != Progress::Complete || packets.sent == packets.accounted() {
             return progress;
@@ -187,6 +207,7 @@ impl RealClock {
     /// One turn of the loop: what is due, a wait for the next event or frame, what came in.
     pub fn turn(&mut self) -> Result<(), IoError> {
         let began = Instant::now();
+        self.keep_step();
         let mut work = 0;
         for _ in 0..STEPS_A_TURN {
             let now = self.pace.tick(0);
@@ -198,14 +219,18 @@ impl RealClock {
         }
         self.flush()?;
         let due = self.emulation.fabric.next_event();
-        let resting = self.pace.is_resting() && due > self.pace.at();
-        let wait_ns = if resting { NAP_NS } else { self.pace.wall_ns_until(due) };
-        let timeout_ns = if wait_ns <= SPIN_NS { 0 } else { (wait_ns - SPIN_NS).min(NAP_NS) };
+        let waits = (self.pace.is_resting() || self.pace.is_held()) && due > self.pace.at();
+        let wait_ns = if waits { NAP_NS } else { self.pace.wall_ns_until(due) };
+        let timeout_ns = if wait_ns <= SPIN_NS { 0 } else { (wait_ns - SPIN_NS).min(NAP_NS).min(self.beat_due_ns()) };
         let mut busy = began.elapsed();
         let ready: Vec<_> = self.poller.wait(timeout_ns)?.to_vec();
         let woke = Instant::now();
         self.pace.tick(timeout_ns);
         for socket in ready {
+            if socket.token == BEATS_TOKEN {
+                self.beats.iter_mut().for_each(|beats| beats.readable = true);
+                continue;
+            }
             if socket.writable {
                 self.mark_dirty(socket.token);
             }
@@ -230,7 +255,9 @@ impl RealClock {
             match self.emulation.fabric.step(now) {
                 Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
                     NONE => self.emulation.fabric.receive(direction, frame),
-                    // What a host's kernel sent is at the far end already.
+                    // What a host's kernel sent is at the far end already, and so far only that comes from elsewhere.
+                    ELSEWHERE if enters(&frame, &self.kernel_stations) => self.emulation.fabric.receive(direction, frame),
+                    ELSEWHERE => {}
                     socket if self.is_of_kernel(socket, &frame) => self.emulation.fabric.receive(direction, frame),
                     socket => self.emit(socket, direction, frame),
                 },
@@ -263,9 +290,11 @@ impl RealClock {
         }
         let sampled =
             self.emulation.fabric.direction_mut(direction as usize).and_then(|direction| direction.take_sample(due));
+        let sampled = sampled.filter(|_| !attached.place.crosses);
         let probe = &mut self.probes[direction as usize];
         let codec = &self.emulation.codec;
-        let (node, port) = (attached.place.node, attached.place.port);
+        let (node, port, crosses) = (attached.place.node, attached.place.port, attached.place.crosses);
+        let own = crosses && !enters(&frame, &self.kernel_stations);
         let mut sound = true;
         let queued = attached.tx.push_with(|out| {
             sound = codec.encode_from(node, port, &mut frame, out).is_ok();
@@ -275,7 +304,8 @@ impl RealClock {
         });
         debug_assert!(sound, "the fabric makes no frame that has no bytes");
         if queued {
-            self.under_way += u64::from(!leaves);
+            self.under_way += u64::from(!leaves && !crosses);
+            attached.crossed.out += u64::from(own);
             self.mark_dirty(socket);
         }
         self.spare.extend(frame.bytes.filter(|_| self.spare.len() < BATCH_FRAMES));
@@ -307,7 +337,7 @@ impl RealClock {
         let attached = &self.sockets[index];
         let mut probe =
             fabric.entering(attached.place.node, attached.place.port).map(|direction| &mut self.probes[direction]);
-        let mut count = 0;
+        let (mut count, mut back) = (0, 0);
         for bytes in self.rx.recv(&attached.socket)? {
             count += 1;
             if let Some(probe) = &mut probe {
@@ -324,8 +354,13 @@ impl RealClock {
                 None if attached.place.from_host => continue,
                 None => {}
             }
-            self.under_way = self.under_way.saturating_sub(1);
+            if attached.place.crosses {
+                back += u64::from(!entered);
+            } else {
+                self.under_way = self.under_way.saturating_sub(1);
+            }
         }
+        self.sockets[index].crossed.back += back;
         Ok(count)
     }
 

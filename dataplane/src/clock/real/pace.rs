@@ -13,6 +13,8 @@ pub struct Pace {
     step: Time,
     /// Where it rests until it is told to go on.
     halt: Time,
+    /// Where it is held until others have come as far.
+    horizon: Time,
     /// Wall nanoseconds that it is behind, at rest or held back, and of these the ones held back.
     behind_ns: u64,
     held_ns: u64,
@@ -32,6 +34,7 @@ impl Pace {
             at: Time::ZERO,
             step,
             halt: Time::NEVER,
+            horizon: Time::NEVER,
             behind_ns: 0,
             held_ns: 0,
             started_at: now,
@@ -40,13 +43,17 @@ impl Pace {
         }
     }
 
+    pub fn dilation(&self) -> u64 {
+        self.dilation
+    }
+
     pub fn at(&self) -> Time {
         self.at
     }
 
     /// The latest time to which the next look can lead.
     pub fn next(&self) -> Time {
-        (self.at + self.step).min(self.halt)
+        (self.at + self.step).min(self.halt).min(self.horizon)
     }
 
     pub fn set_step(&mut self, step: Time) {
@@ -56,6 +63,15 @@ impl Pace {
     /// Rest at `halt`, or here if that is over; `Time::NEVER` goes on.
     pub fn rest_at(&mut self, halt: Time) {
         self.halt = halt.max(self.at);
+    }
+
+    /// Hold time at `horizon`, or here if that is over, until told otherwise; `Time::NEVER` does not hold it.
+    pub fn hold_at(&mut self, horizon: Time) {
+        self.horizon = horizon.max(self.at);
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.at >= self.horizon
     }
 
     pub fn is_resting(&self) -> bool {
@@ -79,7 +95,7 @@ impl Pace {
     pub fn tick(&mut self, slept_ns: u64) -> Time {
         let nominal = self.nominal();
         let slept = Time::from_ps((u128::from(slept_ns) * 1_000 / u128::from(self.dilation)) as u64);
-        let free = self.at + slept + self.step;
+        let free = (self.at + slept + self.step).min(self.horizon);
         let limit = free.min(self.halt);
         if nominal > limit {
             let behind_ns = u128::from(nominal.since(limit).ps()) * u128::from(self.dilation) / 1_000;
@@ -128,6 +144,24 @@ mod tests {
         assert!(pace.tick(200_000) >= stalled + Time::from_ns(200_000));
         let (held_ns, elapsed_ns) = pace.held_of();
         assert!(held_ns >= 199_000 && held_ns < elapsed_ns, "{held_ns} of {elapsed_ns}");
+    }
+
+    #[test]
+    fn time_is_held_at_the_horizon_and_that_counts_as_held() {
+        let mut pace = Pace::new(1, STEP);
+        pace.start();
+        pace.hold_at(Time::from_ns(500));
+        spin(200_000);
+        assert_eq!(pace.tick(1_000_000), Time::from_ns(500));
+        assert!(pace.is_held() && pace.next() == Time::from_ns(500));
+        let (held_ns, elapsed_ns) = pace.held_of();
+        assert!(held_ns >= 199_000 && held_ns < elapsed_ns, "{held_ns} of {elapsed_ns}");
+        // A horizon that is over is here: time never goes back.
+        pace.hold_at(Time::from_ns(100));
+        assert_eq!(pace.tick(0), Time::from_ns(500));
+        pace.hold_at(Time::NEVER);
+        spin(10_000);
+        assert_eq!(pace.tick(0), Time::from_ns(1_500));
     }
 
     #[test]

@@ -19,6 +19,8 @@ const STEP_FRAME_BYTES: u64 = 4200;
 const TX_QUEUE_FRAMES: usize = 1024;
 /// No socket: what a direction over a memory link leaves by.
 pub const NONE: u32 = u32::MAX;
+/// No socket here: what leaves a node that another agent has is that agent's business.
+pub const ELSEWHERE: u32 = u32::MAX - 1;
 
 /// Where a port of the plan meets the system. `fresh`: the interface was made anew, so that no older socket leads to it.
 #[derive(Debug, Deserialize)]
@@ -45,6 +47,8 @@ pub struct Attached {
     /// What it had lost when the rest began, and when the present plan did.
     pub(super) at_rest: Shortfall,
     pub(super) before: Shortfall,
+    /// Where the link leads to another agent: frames of the fabric that went there, and that came from there.
+    pub crossed: Crossed,
     interface: (PathBuf, String),
     filter: Filter,
 }
@@ -71,12 +75,21 @@ impl Shortfall {
     }
 }
 
+/// Frames that were handed to the way to another agent, and that came by it.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Crossed {
+    pub out: u64,
+    pub back: u64,
+}
+
 /// Which port of the plan a socket serves, and how.
 #[derive(Copy, Clone)]
 pub struct Place {
     pub node: usize,
     pub port: u16,
     pub reader: Reader,
+    /// The far end of the link is another agent's.
+    pub crosses: bool,
     /// The link leads to a host: frames that come in here enter the fabric.
     pub from_host: bool,
 }
@@ -113,6 +126,7 @@ pub fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached
         held: false,
         at_rest: Shortfall::default(),
         before: Shortfall::default(),
+        crossed: Crossed::default(),
         interface: (attachment.netns.clone(), attachment.interface.clone()),
         filter,
     })
@@ -138,18 +152,20 @@ pub fn find(emulation: &Emulation, attachment: &Attachment) -> Result<(Place, Fi
         }
     };
     let from_host = peer.is_some_and(|peer| emulation.fabric.node(peer).is_host());
-    Ok((Place { node, port, reader, from_host }, filter))
+    let crosses = peer.is_some_and(|peer| plan.nodes[peer].is_elsewhere());
+    Ok((Place { node, port, reader, crosses, from_host }, filter))
 }
 
-/// The socket that the frames of each direction leave by, `NONE` for memory links.
+/// The socket that the frames of each direction leave by, `NONE` for memory links, `ELSEWHERE` for nodes of other agents.
 pub fn senders(emulation: &Emulation, sockets: &[Attached]) -> Result<Vec<u32>, PlanError> {
     let plan = &emulation.plan;
     let of = |(attached, token): (&Attached, u32)| ((attached.place.node, attached.place.port), token);
     let by_port: HashMap<_, _> = sockets.iter().zip(0..).map(of).collect();
     let ends = plan.links.iter().flat_map(|link| [(link.medium, link.a), (link.medium, link.b)]);
     let sender = |(medium, from): (Medium, (usize, u16))| match medium {
+        _ if plan.nodes[from.0].is_elsewhere() => Ok(ELSEWHERE),
         Medium::Memory => Ok(NONE),
-        Medium::Veth => by_port.get(&from).copied().ok_or_else(|| {
+        Medium::Veth | Medium::Vxlan => by_port.get(&from).copied().ok_or_else(|| {
             let name = plan.nodes[from.0].name();
             PlanError::Invalid(format!("{name}: port {} has no attachment", from.1))
         }),

@@ -1,0 +1,222 @@
+//! The part of a real clock that keeps step with those of other agents: datagrams in and out, and what they mean for its workload.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{json, Value};
+
+use super::lockstep::{Lockstep, Party};
+use super::wiring::{self, Attached, Crossed};
+use super::{RealClock, GRACE_NS};
+use crate::build::Progress;
+use crate::io::IoError;
+use crate::units::Time;
+use crate::watch::Tally;
+use crate::wire::beat::{self, BEAT_BYTES};
+
+const SUBJECT: &str = "the socket for beats";
+/// The numbers of workloads by which connections count are far from those of runs without a party.
+const GENERATIONS: u64 = 1 << 32;
+
+/// The socket by which agents keep step; `None` members until a run is joined.
+pub struct Beats {
+    socket: UdpSocket,
+    /// Something may have come in.
+    pub readable: bool,
+    pub run: Option<Run>,
+}
+
+/// A run of several agents.
+pub struct Run {
+    pub lockstep: Lockstep,
+    addresses: Vec<SocketAddr>,
+    /// What the NICs' packets had come to when it was joined.
+    before: Tally,
+}
+
+impl Run {
+    /// The NICs' packets since it was joined.
+    fn packets(&self, now: &Tally) -> Tally {
+        Tally {
+            sent: now.sent - self.before.sent,
+            delivered: now.delivered - self.before.delivered,
+            dropped: now.dropped - self.before.dropped,
+        }
+    }
+}
+
+/// The clock of the machine, which is the one that agents compare.
+fn wall_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+impl RealClock {
+    /// Open a socket for beats at an address of this machine, once; the answer is its port.
+    pub fn listen(&mut self, address: IpAddr) -> Result<u16, IoError> {
+        let error = |operation| move |source| IoError::new(operation, SUBJECT, source);
+        if self.beats.is_none() {
+            let socket = UdpSocket::bind((address, 0)).map_err(error("bind"))?;
+            socket.set_nonblocking(true).map_err(error("set_nonblocking"))?;
+            self.poller.add_beats(&socket)?;
+            self.beats = Some(Beats { socket, readable: false, run: None });
+        }
+        let port = self.beats.as_ref().map(|beats| beats.socket.local_addr().map(|bound| bound.port()));
+        port.unwrap_or(Ok(0)).map_err(error("getsockname"))
+    }
+
+    /// Take part in a run: workloads that are loaded from now on begin and go on together with the others'.
+    pub fn join(&mut self, party: Party) -> Result<(), String> {
+        let step = wiring::longest_step(&self.emulation);
+        let Some(beats) = &mut self.beats else { return Err("no socket for beats is open".into()) };
+        if party.number >= party.agents.len() {
+            return Err(format!("agent {} of {}", party.number, party.agents.len()));
+        }
+        self.emulation.count_from(party.key % GENERATIONS + 1);
+        let addresses = party.agents.iter().map(|member| member.address).collect();
+        let before = self.emulation.fabric.totals().packets;
+        self.sockets.iter_mut().for_each(|attached| attached.crossed = Crossed::default());
+        let lockstep = Lockstep::new(party, step, self.pace.dilation(), wall_ns());
+        beats.run = Some(Run { lockstep, addresses, before });
+        Ok(())
+    }
+
+    /// Take part no longer.
+    pub fn leave(&mut self) {
+        if let Some(beats) = &mut self.beats {
+            beats.run = None;
+        }
+        self.pace.hold_at(Time::NEVER);
+    }
+
+    pub(super) fn lockstep(&mut self) -> Option<&mut Lockstep> {
+        self.beats.as_mut().and_then(|beats| beats.run.as_mut()).map(|run| &mut run.lockstep)
+    }
+
+    /// Hear and tell how far everybody is, and begin when it is time.
+    pub(super) fn keep_step(&mut self) {
+        let started = self.emulation.started;
+        let Some(beats) = &mut self.beats else { return };
+        let now_ns = wall_ns();
+        let heard = std::mem::take(&mut beats.readable);
+        let Some(run) = &mut beats.run else {
+            if heard {
+                discard(&beats.socket);
+            }
+            return;
+        };
+        if run.lockstep.is_running() {
+            run.lockstep.advance(self.pace.at().since(started));
+        }
+        if heard {
+            hear(&beats.socket, &mut run.lockstep);
+        }
+        let begins = run.lockstep.begins(now_ns);
+        if begins {
+            self.begin();
+        }
+        self.tell(now_ns, begins);
+    }
+
+    fn tell(&mut self, now_ns: u64, at_once: bool) {
+        let Some(beats) = &mut self.beats else { return };
+        let Some(run) = &mut beats.run else { return };
+        let horizon = run.lockstep.horizon().map_or(Time::NEVER, |horizon| self.emulation.started + horizon);
+        self.pace.hold_at(horizon);
+        if !at_once && run.lockstep.due_in_ns(now_ns) > 0 {
+            return;
+        }
+        let packets = run.packets(&self.emulation.fabric.totals().packets);
+        let progress = self.emulation.fabric.last_progress().since(self.emulation.started);
+        let (out, back) = self.sockets.iter().fold((0, 0), |(out, back), attached| {
+            (out + attached.crossed.out, back + attached.crossed.back)
+        });
+        // What has left one agent is to have come to another, PAUSE frames too, before a run is over.
+        run.lockstep.count(progress, packets.sent + out, packets.accounted() + back);
+        for (number, beat) in run.lockstep.beats(now_ns) {
+            // A beat that is lost, or that nobody hears, is as good as late: the next one says it all again.
+            let _ = beats.socket.send_to(&beat.build(), run.addresses[number]);
+        }
+    }
+
+    /// The longest that the loop may sleep, in wall nanoseconds.
+    pub(super) fn beat_due_ns(&self) -> u64 {
+        let run = self.beats.as_ref().and_then(|beats| beats.run.as_ref());
+        run.map_or(u64::MAX, |run| run.lockstep.due_in_ns(wall_ns()).max(1))
+    }
+
+    /// Whether the workload is over everywhere, given how it is here.
+    pub(super) fn progress_together(&mut self, here: Progress) -> Progress {
+        let now_ns = wall_ns();
+        let (now, patience, started) = (self.pace.at(), self.emulation.patience, self.emulation.started);
+        let finish = self.emulation.finish();
+        let Some(lockstep) = self.lockstep() else { return here };
+        if lockstep.is_deserted(now_ns) {
+            return Progress::Stalled;
+        }
+        if !lockstep.is_running() {
+            return Progress::Running;
+        }
+        if let Some(finish) = finish {
+            lockstep.finish(finish.since(started));
+        }
+        if here == Progress::Stalled && now > started + lockstep.progress() + patience {
+            return Progress::Stalled;
+        }
+        if here != Progress::Complete || !lockstep.all_finished() {
+            return Progress::Running;
+        }
+        let accounted = lockstep.all_accounted();
+        let since = *self.complete_since.get_or_insert_with(Instant::now);
+        if accounted || since.elapsed().as_nanos() > u128::from(GRACE_NS) {
+            Progress::Complete
+        } else {
+            Progress::Running
+        }
+    }
+
+    /// The report of the run so far. In a run of several agents it is complete when it is so everywhere.
+    pub fn report(&self) -> Value {
+        let mut report = self.emulation.report(Some(&self.fidelity()));
+        let Some(run) = self.beats.as_ref().and_then(|beats| beats.run.as_ref()) else { return report };
+        let now_ns = wall_ns();
+        let lockstep = &run.lockstep;
+        let waited = self.emulation.started + lockstep.progress() + self.emulation.patience;
+        let stalled = lockstep.is_deserted(now_ns) || (self.emulation.is_stalled() && self.pace.at() > waited);
+        report["complete"] = json!(self.emulation.is_complete() && lockstep.all_finished());
+        report["stalled"] = json!(stalled);
+        report["agents"] = json!({"others": lockstep.companions(now_ns), "apart_ns": lockstep.apart_ns()});
+        report["agents"]["crossed"] = self.crossed();
+        let packets = run.packets(&self.emulation.fabric.totals().packets);
+        report["conservation"] = json!({
+            "sent": packets.sent, "delivered": packets.delivered, "dropped": packets.dropped,
+            "in_flight": self.emulation.fabric.in_flight(true),
+        });
+        report
+    }
+
+    /// By port on a link to another agent: frames of the fabric that went there, and that came from there.
+    fn crossed(&self) -> Value {
+        let crossing = self.sockets.iter().filter(|attached| attached.place.crosses);
+        let entry = |attached: &Attached| {
+            let node = &self.emulation.plan.nodes[attached.place.node];
+            let port = &node.ports()[usize::from(attached.place.port)].name;
+            (format!("{}:{port}", node.name()), json!({"out": attached.crossed.out, "back": attached.crossed.back}))
+        };
+        Value::Object(crossing.map(entry).collect())
+    }
+}
+
+fn hear(socket: &UdpSocket, lockstep: &mut Lockstep) {
+    // Longer than a beat, so that what is cut short is seen to be.
+    let mut datagram = [0; 2 * BEAT_BYTES];
+    while let Ok(length) = socket.recv(&mut datagram) {
+        if let Ok(Some(beat)) = beat::parse(&datagram[..length]) {
+            lockstep.hear(&beat, wall_ns());
+        }
+    }
+}
+
+fn discard(socket: &UdpSocket) {
+    let mut datagram = [0; BEAT_BYTES];
+    while socket.recv(&mut datagram).is_ok() {}
+}

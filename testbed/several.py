@@ -1,0 +1,169 @@
+"""The agents that a verb is for, one or several, asked all at once over the bus.
+
+A lab that several agents have is deployed by all or by none of them, and run by all together: each runs its part, their
+data planes keep step by themselves, and what they report is put together here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ipaddress
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from testbed import messages
+from testbed.bus import SILENCE_S, Caller
+from testbed.combined import combine
+from testbed.errors import UsageError
+from testbed.execution import Outcome
+from testbed.placement import How, place
+from testbed.trial import Trial, outcome_from
+
+Document = dict[str, Any]
+Answers = dict[str, Document]
+
+_KEY_BITS = 63
+
+
+class Agents:
+    """One caller for each agent, in the order in which they were named."""
+
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        self._callers = dict(callers)
+
+    async def ask(
+        self,
+        verb: messages.Verb,
+        body: Document | None = None,
+        *,
+        lab: str = messages.NO_LAB,
+        silence_s: float = SILENCE_S,
+        only: Sequence[str] | None = None,
+    ) -> Answers:
+        """Ask all, or some, for the same; return their answers by agent. When some fail it raises once all have answered."""
+        asked = self._callers if only is None else only
+        return await self._gather({agent: body or {} for agent in asked}, verb, lab, silence_s)
+
+    async def ask_first(self, verb: messages.Verb, body: Document, *, lab: str) -> Document:
+        """Ask the first agent alone, for what all know."""
+        return await next(iter(self._callers.values())).request(verb, body, lab=lab)
+
+    async def enlist(self, trial: Trial, how: How) -> Trial:
+        """Return a trial with who has which node, if there are several agents or the lab asks for any.
+
+        Raises UsageError for an agent that does not say where the others reach it, or that the lab does not know.
+        """
+        if len(self._callers) == 1:
+            (agent,) = self._callers
+            for node in trial.lab.nodes:
+                if node.agent not in (None, agent):
+                    raise UsageError(f"node {node.name} is for agent {node.agent}: name all agents, --agent a,b")
+            return trial
+        answers = await self.ask("ping")
+        machines = {agent: answer.get("underlay") for agent, answer in answers.items()}
+        for agent, underlay in machines.items():
+            if underlay is None:
+                raise UsageError(f"agent {agent} can have no part of a lab: start it with --underlay ADDRESS")
+        known = {agent: str(underlay) for agent, underlay in machines.items()}
+        return dataclasses.replace(trial, placement=place(trial.lab, known, how))
+
+    async def deploy(
+        self, lab: str, body: Document, on_progress: Callable[[Document], None] | None = None
+    ) -> tuple[Document, Answers]:
+        """Deploy a lab with all, or with none; return one answer for all, and each agent's own."""
+        tasks = [
+            asyncio.create_task(caller.request("deploy", body, lab=lab, on_progress=on_progress))
+            for caller in self._callers.values()
+        ]
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        failed = [task.exception() for task in tasks if task.exception()]
+        done = {agent: task.result() for agent, task in zip(self._callers, tasks, strict=True) if not task.exception()}
+        if failed:
+            # What was changed in place stays, for another try; what was built just now goes.
+            built = {
+                agent: {"lab": lab} for agent, answer in done.items() if answer["changed"] and "changes" not in answer
+            }
+            await self._gather(built, "destroy", lab, SILENCE_S)
+            raise failed[0] or AssertionError
+        first = next(iter(done.values()))
+        changed = any(answer["changed"] for answer in done.values())
+        answer = {**first, "changed": changed}
+        if any("changes" in each for each in done.values()):
+            answer["changes"] = next(each["changes"] for each in done.values() if "changes" in each)
+            answer["lost"] = [loss for each in done.values() for loss in each.get("lost", [])]
+        return answer, done
+
+    async def run(
+        self, trial: Trial, deployed: Answers, pcap: str | None, on_progress: Callable[[Document], None]
+    ) -> Outcome:
+        """Run a trial on the lab that `deployed` says is up."""
+        lab, spec = trial.lab.name, trial.spec()
+        body: Document = {"lab": lab, "spec": spec, "pcap": pcap}
+        if trial.placement is None:
+            (caller,) = self._callers.values()
+            return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))
+        party = _party(trial.placement.machines, deployed)
+        bodies = {agent: {**body, "party": {**party, "number": number}} for number, agent in enumerate(self._callers)}
+        answers = await self._gather(bodies, "run", lab, SILENCE_S, on_progress)
+        return combine(trial.plan, {agent: outcome_from(answer) for agent, answer in answers.items()})
+
+    async def _gather(
+        self,
+        bodies: Mapping[str, Document],
+        verb: messages.Verb,
+        lab: str,
+        silence_s: float,
+        on_progress: Callable[[Document], None] | None = None,
+    ) -> Answers:
+        asked = [
+            self._callers[agent].request(verb, body, lab=lab, silence_s=silence_s, on_progress=on_progress)
+            for agent, body in bodies.items()
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return {agent: answer for agent, answer in zip(bodies, answers, strict=True) if isinstance(answer, dict)}
+
+
+def _party(machines: Mapping[str, str], deployed: Answers) -> Document:
+    """Return who runs a lab together, and a key by which their data planes know each other in this run."""
+    agents = [
+        {"name": agent, "address": _socket_address(address, deployed[agent]["beats_port"])}
+        for agent, address in machines.items()
+    ]
+    return {"key": secrets.randbits(_KEY_BITS), "agents": agents}
+
+
+def _socket_address(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ipaddress.ip_address(address).version == 6 else f"{address}:{port}"
+
+
+def one_lab(rows: Mapping[str, Document]) -> Document:
+    """Return what `inspect` says of a lab, out of what each of its agents says of its part."""
+    if len(rows) == 1:
+        ((agent, row),) = rows.items()
+        return {**row, "agent": agent}
+    parts = list(rows.values())
+    running = all(part["state"] == "running" for part in parts)
+    faults = {node: fault for part in parts for node, fault in part.get("faults", {}).items()}
+    seen = {tuple(link["ends"]): link for part in parts for link in part.get("links", [])}
+    merged = {
+        **parts[0],
+        "agent": ",".join(rows),
+        "state": "running" if running else "broken",
+        "nodes": sorted(node for part in parts for node in part["nodes"]),
+        "placement": {node: agent for agent, part in rows.items() for node in part["nodes"]},
+        "health": {node: health for part in parts for node, health in part.get("health", {}).items()},
+        "stations": [station for part in parts for station in part.get("stations", [])],
+        "links": list(seen.values()),
+        "ports": {port: counters for part in parts for port, counters in part.get("ports", {}).items()},
+    }
+    return {**merged, "faults": faults} if faults else merged
