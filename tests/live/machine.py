@@ -28,6 +28,7 @@ class Machine:
     def __init__(self, root: Path, directory: Path, holder: int) -> None:
         self.directory = directory
         self.holder = holder
+        self._namespaces = [f"--mount=/proc/{holder}/ns/mnt", f"--net=/proc/{holder}/ns/net"]
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(root),
@@ -38,7 +39,7 @@ class Machine:
 
     def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start testbed with the given arguments."""
-        inside = ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt", f"--wd={self.directory}"]
+        inside = ["nsenter", *self._namespaces, f"--wd={self.directory}"]
         inside += ["env", "--default-signal=INT"]  # ignored where the tests themselves run in the background
         return subprocess.Popen(
             [*inside, sys.executable, "-c", CODE, *arguments],
@@ -61,6 +62,10 @@ class Machine:
             out, _ = process.communicate(timeout=100)
         os.close(terminal)
         return subprocess.CompletedProcess(arguments, process.returncode, out, shown.decode())
+
+    def ip(self, *arguments: str) -> None:
+        """Run iproute2 on the machine."""
+        subprocess.run(["nsenter", *self._namespaces, "ip", *arguments], check=True)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run testbed to its end."""
@@ -127,11 +132,14 @@ def root_links() -> list[str]:
 
 
 @contextmanager
-def private_machine(root: Path, directory: Path) -> Iterator[Machine]:
-    """Make a machine of our own inside this one; afterwards insist that nothing is left of it."""
+def private_machine(root: Path, directory: Path, network: bool = False) -> Iterator[Machine]:
+    """Make a machine of our own inside this one; afterwards insist that nothing is left of it.
+
+    With `network` it has a network of its own, with nothing in it.
+    """
     links = root_links()
     script = "mount -t tmpfs tmpfs /run && echo ready && read end"
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    command = ["unshare", "--mount", "--propagation", "private", *(["--net"] if network else []), "sh", "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
         found = Machine(root, directory, holder.pid)

@@ -61,6 +61,12 @@ class MemoryFabric:
     def telemetry(self) -> str:
         return json.dumps({**json.loads(self.report()), "stopped_ns": 0})
 
+    def listen(self, address: str) -> int:
+        return 4000
+
+    def join(self, party: str) -> None: ...
+    def leave(self) -> None: ...
+
     def close(self) -> None:
         self.closed.set()
 

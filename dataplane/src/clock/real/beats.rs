@@ -127,9 +127,10 @@ impl RealClock {
         }
         let packets = run.packets(&self.emulation.fabric.totals().packets);
         let progress = self.emulation.fabric.last_progress().since(self.emulation.started);
-        let (out, back) = self.sockets.iter().fold((0, 0), |(out, back), attached| {
-            (out + attached.crossed.out, back + attached.crossed.back)
-        });
+        let (out, back) = self
+            .sockets
+            .iter()
+            .fold((0, 0), |(out, back), attached| (out + attached.crossed.out, back + attached.crossed.back));
         // What has left one agent is to have come to another, PAUSE frames too, before a run is over.
         run.lockstep.count(progress, packets.sent + out, packets.accounted() + back);
         for (number, beat) in run.lockstep.beats(now_ns) {

@@ -141,7 +141,7 @@ impl Lockstep {
         peer.heard_ns = Some(wall_ns);
         if beat.echo_ns > 0 {
             let round_trip_ns = wall_ns.saturating_sub(beat.echo_ns).saturating_sub(beat.kept_ns);
-            let offset_ns = (beat.wall_ns + round_trip_ns / 2) as i64 - wall_ns as i64;
+            let offset_ns = beat.wall_ns.wrapping_add(round_trip_ns / 2).wrapping_sub(wall_ns) as i64;
             if peer.best.is_none_or(|best| round_trip_ns < best.round_trip_ns) {
                 peer.best = Some(Exchange { round_trip_ns, offset_ns });
             }
@@ -149,7 +149,7 @@ impl Lockstep {
         if self.own.phase == Phase::Running && peer.is_with(&self.own) {
             // It has gone on while its beat was on the way.
             let way_ps = peer.best.map_or(0, |best| best.round_trip_ns / 2 * 1_000 / self.dilation);
-            self.apart_ps = self.apart_ps.max((beat.at_ps + way_ps).abs_diff(self.own.at_ps));
+            self.apart_ps = self.apart_ps.max(beat.at_ps.saturating_add(way_ps).abs_diff(self.own.at_ps));
         }
     }
 
@@ -183,7 +183,7 @@ impl Lockstep {
         let first = self.peers.iter().find(|peer| peer.number == 0)?;
         let named = first.said.workload == self.own.workload && first.said.begin_ns > 0;
         let offset_ns = first.best.filter(|_| named)?.offset_ns;
-        first.said.begin_ns.checked_add_signed(-offset_ns)
+        Some(first.said.begin_ns.wrapping_sub(offset_ns as u64))
     }
 
     /// How far nominal time may go here, since the workload began; `None` before it does, and when nobody is behind.
@@ -208,7 +208,8 @@ impl Lockstep {
     /// Whether every packet that was sent anywhere has met its fate.
     pub fn all_accounted(&self) -> bool {
         let beats = || self.peers.iter().map(|peer| &peer.said).chain([&self.own]);
-        beats().map(|beat| beat.sent).sum::<u64>() == beats().map(|beat| beat.accounted).sum::<u64>()
+        let sum = |of: fn(&Beat) -> u64| beats().fold(0u64, |sum, beat| sum.wrapping_add(of(beat)));
+        sum(|beat| beat.sent) == sum(|beat| beat.accounted)
     }
 
     /// Whether some agent has been silent for too long.
@@ -264,3 +265,6 @@ impl Peer {
         wall_ns.saturating_sub(self.heard_ns.unwrap_or(joined_ns))
     }
 }
+
+#[cfg(test)]
+mod tests;

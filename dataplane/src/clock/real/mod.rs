@@ -256,7 +256,9 @@ impl RealClock {
                 Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
                     NONE => self.emulation.fabric.receive(direction, frame),
                     // What a host's kernel sent is at the far end already, and so far only that comes from elsewhere.
-                    ELSEWHERE if enters(&frame, &self.kernel_stations) => self.emulation.fabric.receive(direction, frame),
+                    ELSEWHERE if enters(&frame, &self.kernel_stations) => {
+                        self.emulation.fabric.receive(direction, frame)
+                    }
                     ELSEWHERE => {}
                     socket if self.is_of_kernel(socket, &frame) => self.emulation.fabric.receive(direction, frame),
                     socket => self.emit(socket, direction, frame),
