@@ -9,7 +9,6 @@ settles them all.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,6 @@ from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
-    RTM_GETROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
@@ -34,7 +32,6 @@ from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
 from testbed.errors import DriverError
 
@@ -55,7 +52,6 @@ _NUD_PERMANENT = 0x80
 # Of routes: RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL, RT_SCOPE_LINK, RT_SCOPE_NOWHERE
 _MAIN_TABLE, _UNICAST, _BY_KERNEL, _LINK_SCOPE, _ANY_SCOPE = 254, 1, 2, 253, 255
 _OPERSTATE_UP = b"\x06"
-_RTMSG_BYTES, _RTA_OIF = 12, 4
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
@@ -283,51 +279,15 @@ def _link_attributes(end: Endpoint, mtu_bytes: int) -> bytes:
 
 def create_veth(a: Endpoint, b: Endpoint, mtu_bytes: int, purpose: str) -> Message:
     """Create a veth pair, both ends down, each in its own namespace from the first moment. `mtu_bytes`: IP MTU."""
-    # IFLA_INFO_KIND, and in IFLA_INFO_DATA the other end as VETH_INFO_PEER
-    peer = attribute(1, _IFINFO.pack(socket.AF_UNSPEC, 0, b.index, 0, 0) + _link_attributes(b, mtu_bytes))
-    info = attribute(1, b"veth\0") + attribute(2, peer)
-    data = _link_message(a.index, request=CREATE | EXCLUSIVE) + _link_attributes(a, mtu_bytes)
-    return Message(data + attribute(_IFLA["LINKINFO"], info), purpose)
+    peer = _IFINFO.pack(socket.AF_UNSPEC, 0, b.index, 0, 0) + _link_attributes(b, mtu_bytes)
+    return create_link(a, mtu_bytes, b"veth", attribute(1, peer), purpose)  # VETH_INFO_PEER
 
 
-# Attributes of IFLA_INFO_DATA, from include/uapi/linux/if_link.h: VNI, remote and local address (IPv4 or IPv6), and the ports.
-_VXLAN_ID, _VXLAN_LEARNING, _VXLAN_SOURCE_PORTS, _VXLAN_PORT = 1, 7, 10, 15
-_VXLAN_REMOTE, _VXLAN_LOCAL = {4: 2, 6: 16}, {4: 4, 6: 17}
-VXLAN_PORT = 4789  # RFC 7348
-_FIRST_SOURCE_PORT, _SOURCE_PORTS = 49_152, 16_383  # the dynamic ports, RFC 6335, but for the last
-
-
-def create_vxlan(end: Endpoint, vni: int, local: str, remote: str, mtu_bytes: int, purpose: str) -> Message:
-    """Create an interface, down, whose frames travel between two addresses of the namespace of the socket that asks."""
-    here, there = ipaddress.ip_address(local), ipaddress.ip_address(remote)
-    # One source port for all that a link carries: a network that spreads flows over several paths keeps its frames in order.
-    source_port = _FIRST_SOURCE_PORT + vni % _SOURCE_PORTS
-    data = b"".join(
-        (
-            attribute(_VXLAN_ID, struct.pack("=I", vni)),
-            attribute(_VXLAN_REMOTE[there.version], there.packed),
-            attribute(_VXLAN_LOCAL[here.version], here.packed),
-            attribute(_VXLAN_LEARNING, b"\0"),
-            attribute(_VXLAN_SOURCE_PORTS, struct.pack(">HH", source_port, source_port + 1)),
-            attribute(_VXLAN_PORT, struct.pack(">H", VXLAN_PORT)),
-        )
-    )
-    info = attribute(1, b"vxlan\0") + attribute(2, data)
+def create_link(end: Endpoint, mtu_bytes: int, kind: bytes, data: bytes, purpose: str) -> Message:
+    """Create an interface of a kind, down, in its namespace from the first moment. `data`: the attributes of that kind."""
+    info = attribute(1, kind + b"\0") + attribute(2, data)  # IFLA_INFO_KIND, IFLA_INFO_DATA
     message = _link_message(end.index, request=CREATE | EXCLUSIVE) + _link_attributes(end, mtu_bytes)
     return Message(message + attribute(_IFLA["LINKINFO"], info), purpose)
-
-
-def way_to(netlink: Netlink, address: str) -> tuple[str, int]:
-    """Return the interface by which packets to an address leave, and its MTU. Raises DriverError where there is no way."""
-    there = ipaddress.ip_address(address)
-    message = rtmsg()
-    message["family"] = socket.AF_INET if there.version == 4 else socket.AF_INET6
-    message["dst_len"] = there.max_prefixlen
-    message["attrs"] = [("RTA_DST", address)]
-    answers = netlink.query(Message(_encode(message, RTM_GETROUTE), f"find a way to {address}"))
-    oif = attributes(answers[0][1], _RTMSG_BYTES)[_RTA_OIF]
-    link = read_link(netlink, int.from_bytes(oif, "little"))
-    return link.name, link.mtu_bytes
 
 
 def set_link(index: int, up: bool, alias: str | None = None, arp: bool = True, mtu_bytes: int | None = None) -> Message:

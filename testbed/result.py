@@ -250,7 +250,8 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
     if "agents" in fidelity:
         apart = ("how far agents were apart", fidelity.get("apart_ns"), bounds.lateness_p99_ns, " ns")
         between: Mapping[str, int] = fidelity["lost_between"]
-        lost = ("frames lost between machines" + _where(between), sum(between.values()), bounds.overflow, "")
+        senders = f" on their way from {', '.join(sorted(between))}" if between else ""
+        lost = ("frames lost between machines" + senders, sum(between.values()), bounds.overflow, "")
         figures += [apart, lost]
     if netem:
         figures.append(("frames that netem lost unasked", fidelity.get("netem_overflow"), bounds.overflow, ""))

@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from testbed import kernel, netem, netlink, qdisc
+from testbed import kernel, netem, netlink, qdisc, vxlan
 from testbed.drivers import links
 from testbed.drivers.layout import Interface, Layout, Node, Tunnel
 from testbed.errors import DriverError, HostError
@@ -41,7 +41,7 @@ def create_tunnels(layout: Layout, namespaces: Mapping[str, Namespace], tunnels:
 
 
 def _require_room(control: Netlink, end: str, interface: Interface, tunnel: Tunnel) -> None:
-    name, mtu_bytes = netlink.way_to(control, tunnel.remote)
+    name, mtu_bytes = vxlan.way_to(control, tunnel.remote)
     needed = interface.mtu_bytes + tunnel.overhead_bytes
     if mtu_bytes < needed:
         raise HostError(
@@ -56,7 +56,7 @@ def _vxlan(
     node = layout.nodes[place].name
     end = Endpoint(namespaces[node].fd, interface.index, interface.name, interface.mac)
     purpose = f"create link {node}:{interface.name} by VNI {tunnel.vni}"
-    return netlink.create_vxlan(end, tunnel.vni, tunnel.local, tunnel.remote, interface.mtu_bytes, purpose)
+    return vxlan.create_vxlan(end, tunnel.vni, tunnel.local, tunnel.remote, interface.mtu_bytes, purpose)
 
 
 def create_links(

@@ -225,7 +225,10 @@ def test_frames_that_are_lost_between_machines_are_counted_and_not_trusted(site:
     assert result.fidelity is not None
     lost = result.fidelity["lost_between"]
     assert lost.keys() == {"a2:eth1"} and lost["a2:eth1"] > 0
-    assert f"untrusted: frames lost between machines is {lost['a2:eth1']}, more than 0" in result.verdict.reasons
+    assert (
+        f"untrusted: frames lost between machines on their way from a2:eth1 is {lost['a2:eth1']}, more than 0"
+        in result.verdict.reasons
+    )
     # Each of them is accounted for: none is missing, and none is taken for one that the fabric dropped.
     assert not [reason for reason in result.verdict.reasons if "invariant" in reason or "not lossless" in reason]
 

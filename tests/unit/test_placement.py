@@ -276,7 +276,7 @@ def test_frames_lost_between_machines_are_counted_by_their_sender_and_not_truste
     # Two of the three were packets, the third was none.
     assert found["conservation"] == {"sent": 10, "delivered": 8, "dropped": 2, "in_flight": 0}
     assert judge_fidelity(found["fidelity"], FidelityBounds()) == [
-        "untrusted: frames lost between machines (leaf:eth2 3) is 3, more than 0"
+        "untrusted: frames lost between machines on their way from leaf:eth2 is 3, more than 0"
     ]
     apart = {**found["fidelity"], "lost_between": {}, "apart_ns": 1_001}
     assert judge_fidelity(apart, FidelityBounds()) == [
