@@ -219,9 +219,20 @@ def test_frames_that_are_lost_between_machines_are_counted_and_not_trusted(site:
     # From now on what a2 sends goes nowhere.
     gone = ("bridge", "fdb", "del", "00:00:00:00:00:00", "dev", "eth1", "dst", ADDRESSES["b"], "self")
     site.machines["a"].ok("exec", "--name", "split", "a2", *gone)
-    settings = ("--set", "transport.timeout=12", "--set", "transport.retries=1")
-    code, result = site.measure("all_reduce", "-t", lab, "-b", "64K", "-e", "64K", *settings)
-    assert code == 4 and not result.verdict.trusted and not result.verdict.complete
+    # One millisecond and two tries, so that the connections give up soon.
+    settings = (
+        "--set",
+        "transport.timeout=8",
+        "--set",
+        "transport.retries=1",
+        "--dilation",
+        DILATION,
+        "--clock",
+        "real",
+    )
+    done = site.run("run", "all_reduce", "-t", lab, "-b", "64K", "-e", "64K", *settings, "--format", "json")
+    result = RunResult.model_validate_json(done.stdout)
+    assert done.returncode == 4 and not result.verdict.trusted and not result.verdict.complete
     assert result.fidelity is not None
     lost = result.fidelity["lost_between"]
     assert lost.keys() == {"a2:eth1"} and lost["a2:eth1"] > 0
