@@ -81,7 +81,14 @@ async def _found(target: Target) -> AsyncIterator[Agents | None]:
             yield None
             return
         address = record.address()
-    async with _connected(address, target) as agents:
+    async with AsyncExitStack() as stack:
+        agents = None
+        try:
+            agents = await stack.enter_async_context(_connected(address, target))
+        except BusError:
+            # A local agent that was found while it was ending is none.
+            if not target.is_local or local_agent.find(local_agent.default_state_dir()) is not None:
+                raise
         yield agents
 
 

@@ -16,6 +16,7 @@ from testbed.health import Health
 from testbed.kernel_part import Counters, KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.netem import Netem
+from testbed.placement import agents_of
 from testbed.progress import BuildProgress
 
 Document = dict[str, Any]
@@ -186,5 +187,6 @@ def summary(present: OwnedLab, seen: Document) -> Document:
         "driver": present.plan.get("driver", "netns"),
         "dilation": present.dilation,
         "busy": present.lock.locked(),
+        **({"agent": present.agent} if agents_of(present.plan) else {}),
         **{key: seen[key] for key in _FIGURES if key in seen},
     }

@@ -79,7 +79,7 @@ class LabOwner:
             case messages.ImpairBody(lab=lab):
                 return self.impair(lab, body)
         if verb == "ping":
-            return {"underlay": self._underlay}
+            return {} if self._underlay is None else {"underlay": self._underlay}
         # `shutdown` has nothing to do here: to be answered is all it asks for.
         return {"labs": self.list()} if verb == "list" else {}
 

@@ -21,8 +21,8 @@ class Desk:
 
     def ways(self, _port: str, _direction: str) -> None: ...
 
-    def show(self, _ways: None) -> list[str]:
-        return [self.links]
+    def show(self, _ways: None) -> list[Document]:
+        return [{"from": "h1:eth1", "links": self.links}]
 
 
 def test_a_link_is_not_touched_while_its_lab_becomes_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,4 +44,4 @@ def test_a_link_is_not_touched_while_its_lab_becomes_another(monkeypatch: pytest
     done = labs.deploy(messages.DeployBody(plan={**PLAN, "seed": 2}, dilation=1, reconcile=True))
     impairing.join(10)
     assert done["changed"] and done["lost"] == []
-    assert answers == [{"directions": ["new"]}]
+    assert answers == [{"directions": [{"from": "h1:eth1", "links": "new"}]}]
