@@ -36,7 +36,7 @@ def open_lab(
     dilation: int,
     lab: Lab | None,
     progress: BuildProgress,
-    agent: str,
+    agent: str = "",
 ) -> OwnedLab:
     """Build what `agent` has of the lab of a plan and open its data plane, for what the kernel does not do itself.
 

@@ -55,9 +55,9 @@ def test_one_document_holds_every_figure() -> None:
         assert all(run["frames"] > 0 and run["lost"] == 0 for run in size["real_runs"] + size["bare_runs"])
     assert found["telemetry"]["ports"] == 12
     assert found["telemetry"]["cost_quartiles"] == [found["telemetry"]["cost"]] * 2
-    # A message for each port, whose counters all change, and one for the lab.
+    # At most a message for each port and one for the lab; a quotient of two rates has a rounding of its own.
     said = found["telemetry"]["messages_per_s"] / found["telemetry"]["looks_per_s"]
-    assert 0 < said <= 13
+    assert 0 < said < 13 or said == pytest.approx(13)
     assert (found["deploy"]["nodes"], found["deploy"]["links"]) == (100, 180)
     assert found["deploy"]["seconds_100_nodes"] > 0
     assert (found["deploy_1000"]["nodes"], found["deploy_1000"]["links"]) == (40, 80)
