@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from testbed import emulation
@@ -48,18 +48,16 @@ def open_lab(
     emulations = driver.emulations(built, dilation)
     attachments = driver.deploy(built, dilation, progress)
     progress.begin("data plane", len(attachments))
-    part = _kernel_part(driver, here, dilation, emulations)
-    try:
+    with ExitStack() as opened:
+        part = _kernel_part(driver, here, dilation, emulations)
+        opened.callback(part.close)
         fabric = make_fabric(_own(here, emulations), dilation, _places(attachments))
-        present = OwnedLab(plan, dilation, fabric, part, agent=agent)
-        if agents_of(plan):
-            present.beats_port = fabric.listen(plan["machines"][agent])
+        opened.callback(fabric.close)
+        present = OwnedLab(plan, dilation, fabric, part, agent=agent, beats_port=_listen(fabric, plan, agent))
         if lab is not None:
             present.links = LinkDesk(lab, fabric, driver, part, emulations, dilation)
-        return present
-    except BaseException:
-        part.close()
-        raise
+        opened.pop_all()
+    return present
 
 
 def lead_over(
@@ -85,13 +83,12 @@ def lead_over(
     try:
         with _data_plane_errors():
             lost = [*passage.lost, *json.loads(present.fabric.resume())]
-            if agents_of(plan):
-                present.beats_port = present.fabric.listen(plan["machines"][present.agent])
     except BaseException:
         part.close()
         raise
     present.part.close()
     present.plan, present.part = plan, part
+    present.beats_port = _listen(present.fabric, plan, present.agent)
     desk = None if lab is None else LinkDesk(lab, present.fabric, driver, part, emulations, dilation)
     present.links = desk
     return lost
@@ -140,6 +137,14 @@ def _data_plane_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise HostError(f"data plane: {error}") from error
+
+
+def _listen(fabric: Fabric, plan: Document, agent: str) -> int | None:
+    """Open the socket by which the agents of a lab keep step; None where there is one alone."""
+    if not agents_of(plan):
+        return None
+    with _data_plane_errors():
+        return fabric.listen(plan["machines"][agent])
 
 
 def _kernel_part(driver: LabDriver, plan: Document, dilation: int, emulations: Sequence[Emulation]) -> KernelPart:

@@ -244,10 +244,13 @@ class LabOwner:
         if agents_of(present.plan) and party is None:
             raise UsageError(f"lab {present.plan['lab']} is one of several agents, and runs with all of them only")
         engine = InterruptibleFabric(present.fabric, present.part, present.interrupted)
+        if party is not None:
+            try:
+                present.fabric.join(party.model_dump_json())
+            except ValueError as error:
+                raise UsageError(f"party: {error}") from None
         if pcap is not None:
             present.fabric.capture(pcap)
-        if party is not None:
-            present.fabric.join(party.model_dump_json())
         try:
             document = self._execute(engine, present.plan, spec, progress)
         finally:

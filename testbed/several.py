@@ -73,25 +73,14 @@ class Agents:
         self, lab: str, body: Document, on_progress: Callable[[Document], None] | None = None
     ) -> tuple[Document, Answers]:
         """Deploy a lab with all, or with none; return one answer for all, and each agent's own."""
-        tasks = [
-            asyncio.create_task(caller.request("deploy", body, lab=lab, on_progress=on_progress))
-            for caller in self._callers.values()
-        ]
-        try:
-            await asyncio.wait(tasks)
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            raise
-        failed = [task.exception() for task in tasks if task.exception()]
-        done = {agent: task.result() for agent, task in zip(self._callers, tasks, strict=True) if not task.exception()}
+        done, failed = await self._all(dict.fromkeys(self._callers, body), "deploy", lab, SILENCE_S, on_progress)
         if failed:
             # What was changed in place stays, for another try; what was built just now goes.
             built = {
                 agent: {"lab": lab} for agent, answer in done.items() if answer["changed"] and "changes" not in answer
             }
             await self._gather(built, "destroy", lab, SILENCE_S)
-            raise failed[0] or AssertionError
+            raise failed[0]
         first = next(iter(done.values()))
         changed = any(answer["changed"] for answer in done.values())
         answer = {**first, "changed": changed}
@@ -122,15 +111,27 @@ class Agents:
         silence_s: float,
         on_progress: Callable[[Document], None] | None = None,
     ) -> Answers:
+        answers, failed = await self._all(bodies, verb, lab, silence_s, on_progress)
+        if failed:
+            raise failed[0]
+        return answers
+
+    async def _all(
+        self,
+        bodies: Mapping[str, Document],
+        verb: messages.Verb,
+        lab: str,
+        silence_s: float,
+        on_progress: Callable[[Document], None] | None,
+    ) -> tuple[Answers, list[BaseException]]:
+        """Ask each agent in `bodies` for its own; return the answers by agent, and the errors of the others."""
         asked = [
             self._callers[agent].request(verb, body, lab=lab, silence_s=silence_s, on_progress=on_progress)
             for agent, body in bodies.items()
         ]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return {agent: answer for agent, answer in zip(bodies, answers, strict=True) if isinstance(answer, dict)}
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        answers = {agent: end for agent, end in zip(bodies, ends, strict=True) if not isinstance(end, BaseException)}
+        return answers, [end for end in ends if isinstance(end, BaseException)]
 
 
 def _party(machines: Mapping[str, str], deployed: Answers) -> Document:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from typing import Any, cast
 
 import pytest
 
 from testbed import messages, owner
+from testbed.errors import HostError, UsageError
 from testbed.link_desk import LinkDesk
 from testbed.owned import Document, OwnedLab
 from tests.unit.bus_world import PLAN, MemoryDriver, MemoryFabric, execute
@@ -45,3 +47,59 @@ def test_a_link_is_not_touched_while_its_lab_becomes_another(monkeypatch: pytest
     impairing.join(10)
     assert done["changed"] and done["lost"] == []
     assert answers == [{"directions": [{"from": "h1:eth1", "links": "new"}]}]
+
+
+def placed_plan(plan: Document) -> Document:
+    """Return a plan of one agent, a, among several."""
+    nodes = [{**node, "agent": "a"} for node in plan["nodes"]]
+    return {**plan, "nodes": nodes, "machines": {"a": "10.0.0.1", "b": "10.0.0.2"}}
+
+
+class DeafFabric(MemoryFabric):
+    """A data plane that hears nobody, and runs with nobody."""
+
+    def listen(self, address: str) -> int:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+
+class LonelyFabric(MemoryFabric):
+    """A data plane that runs with nobody."""
+
+    def join(self, party: str) -> None:
+        raise ValueError("agent 7 of 1")
+
+
+def owner_of(fabric: MemoryFabric, underlay: str | None = "10.0.0.1") -> tuple[owner.LabOwner, MemoryDriver]:
+    driver = MemoryDriver()
+    return owner.LabOwner(cast(Any, driver), lambda *_: cast(Any, fabric), execute, None, "a", underlay), driver
+
+
+def test_a_lab_of_several_agents_says_where_its_data_plane_is_heard() -> None:
+    labs, _ = owner_of(MemoryFabric())
+    body = messages.DeployBody(plan=placed_plan(PLAN), dilation=1)
+    assert labs.deploy(body) == {"lab": "tiny", "changed": True, "beats_port": 4000}
+    assert labs.deploy(body) == {"lab": "tiny", "changed": False, "beats_port": 4000}
+    with pytest.raises(UsageError, match="runs with all of them only"):
+        labs.run("tiny", {"steps": 1}, None, lambda _: None)
+
+
+def test_an_agent_that_cannot_be_heard_builds_nothing() -> None:
+    fabric = DeafFabric()
+    labs, driver = owner_of(fabric)
+    with pytest.raises(HostError, match="Cannot assign requested address"):
+        labs.deploy(messages.DeployBody(plan=placed_plan(PLAN), dilation=1))
+    assert fabric.closed.is_set() and driver.system == {}
+    labs, driver = owner_of(fabric, "10.0.0.9")
+    with pytest.raises(UsageError, match=r"another underlay address for it than its own, 10\.0\.0\.9"):
+        labs.deploy(messages.DeployBody(plan=placed_plan(PLAN), dilation=1))
+    assert driver.system == {}
+
+
+def test_a_party_that_is_none_is_the_askers_fault() -> None:
+    labs, _ = owner_of(LonelyFabric())
+    labs.deploy(messages.DeployBody(plan=placed_plan(PLAN), dilation=1))
+    party = messages.Party(key=1, number=7, agents=[messages.Member(name="a", address="10.0.0.1:4000")])
+    with pytest.raises(UsageError, match="party: agent 7 of 1"):
+        labs.run("tiny", {"steps": 1}, None, lambda _: None, party)
+    # The lab is free again.
+    assert labs.inspect("tiny")["busy"] is False
