@@ -111,11 +111,18 @@ def _global_options(
     context.obj = {"agent": (broker, agent_name, credentials, ca_file), "quiet": quiet}
 
 
+def _interrupt(*_: object) -> None:
+    """Interrupt this process as Ctrl-C does; where that is ignored, as in the background of a shell's script, all the same."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> int:
     """Run the command line; return or exit with the exit code."""
     # Being asked to end is to clean up like an interrupt: what was deployed goes.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(number, _interrupt)
     try:
         app()
     except TestbedError as error:

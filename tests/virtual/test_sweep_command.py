@@ -175,13 +175,19 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_worker_outlives_the_command(number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "start"),
+    [(signal.SIGTERM, []), (signal.SIGTERM, ["env", "--ignore-signal=INT"]), (signal.SIGKILL, [])],
+    ids=["asked", "asked in the background", "killed"],
+)
+def test_no_worker_outlives_the_command(number: int, start: list[str], tmp_path: Path) -> None:
     """Asked to end it keeps what was finished and says 130; killed, its workers end by themselves."""
     code = "import sys; from testbed.cli import main; sys.exit(main())"
     long = ("sweep", "distance-sweep", "--set", "workload.size=512MiB", "--jobs", "2", "--out", str(tmp_path / "out"))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen([sys.executable, "-c", code, *long], env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*start, sys.executable, "-c", code, *long], env=environment, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while len(processes_below(process.pid)) < 3:  # two workers, and the tracker of their resources
         assert time.monotonic() < deadline and process.poll() is None
