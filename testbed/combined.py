@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from testbed.endpoints import name_of
 from testbed.execution import Outcome
 
 Json = dict[str, Any]
@@ -122,17 +123,12 @@ def _lost(plan: Mapping[str, Any], crossed: Mapping[str, Mapping[str, int]]) -> 
     for link in plan["links"]:
         if link["medium"] != "vxlan":
             continue
-        ends = [_name(plan, link[end]) for end in ("a", "b")]
+        ends = [name_of(plan, link[end]) for end in ("a", "b")]
         for sender, receiver in (ends, ends[::-1]):
             count = crossed[sender]["out"] - crossed[receiver]["back"]
             if count > 0:
                 lost[sender] = count
     return lost
-
-
-def _name(plan: Mapping[str, Any], place: Sequence[int]) -> str:
-    node = plan["nodes"][place[0]]
-    return f"{node['name']}:{node['ports'][place[1]]['name']}"
 
 
 def _fidelity(reports: Mapping[str, Json], lost: Mapping[str, int]) -> Json:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from testbed import netem
 from testbed.addressing import stable_hash
+from testbed.endpoints import name_of
 from testbed.errors import HostError
 from testbed.loss import Codewords
 from testbed.netem import GilbertElliott, Loss, Netem
@@ -180,12 +181,6 @@ def _imposed(plan: Plan, emulations: Sequence[Emulation]) -> Iterator[tuple[int,
     for number, link in enumerate(plan["links"]):
         if emulations[number].mode == "netem":
             yield number, link
-
-
-def name_of(plan: Plan, place: Sequence[int]) -> str:
-    """Return an end of a link as `node:port`."""
-    node = plan["nodes"][place[0]]
-    return f"{node['name']}:{node['ports'][place[1]]['name']}"
 
 
 def listing(plan: Plan, emulations: Sequence[Emulation]) -> list[Document]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from testbed import models
 
@@ -47,3 +48,9 @@ def parse_endpoints(value: object) -> tuple[Endpoint, Endpoint]:
 def port_number(port: str) -> int:
     """Return the number in a port's name."""
     return int(port.removeprefix("eth"))
+
+
+def name_of(plan: Mapping[str, Any], place: Sequence[int]) -> str:
+    """Return a port of a plan, given by the numbers of its node and of itself, as `node:port`."""
+    node = plan["nodes"][place[0]]
+    return f"{node['name']}:{node['ports'][place[1]]['name']}"

@@ -59,7 +59,7 @@ pub struct Drops {
     pub outage: u64,
 }
 
-fn tally(tally: &Tally, in_flight: u64) -> Value {
+pub(crate) fn tally(tally: &Tally, in_flight: u64) -> Value {
     json!({"sent": tally.sent, "delivered": tally.delivered, "dropped": tally.dropped, "in_flight": in_flight})
 }
 

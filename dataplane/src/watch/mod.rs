@@ -31,6 +31,15 @@ impl Tally {
         self.delivered + self.dropped
     }
 
+    /// What has been added to an earlier tally.
+    pub fn since(&self, before: &Tally) -> Tally {
+        Tally {
+            sent: self.sent - before.sent,
+            delivered: self.delivered - before.delivered,
+            dropped: self.dropped - before.dropped,
+        }
+    }
+
     /// Both together.
     pub fn with(&self, other: &Tally) -> Tally {
         Tally {

@@ -6,10 +6,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{json, Value};
 
 use super::lockstep::{Lockstep, Party};
+use super::rest::names;
 use super::wiring::{self, Attached, Crossed};
 use super::{RealClock, GRACE_NS};
 use crate::build::Progress;
 use crate::io::IoError;
+use crate::report::tally;
 use crate::units::Time;
 use crate::watch::Tally;
 use crate::wire::beat::{self, BEAT_BYTES};
@@ -32,17 +34,6 @@ pub struct Run {
     addresses: Vec<SocketAddr>,
     /// What the NICs' packets had come to when it was joined.
     before: Tally,
-}
-
-impl Run {
-    /// The NICs' packets since it was joined.
-    fn packets(&self, now: &Tally) -> Tally {
-        Tally {
-            sent: now.sent - self.before.sent,
-            delivered: now.delivered - self.before.delivered,
-            dropped: now.dropped - self.before.dropped,
-        }
-    }
 }
 
 /// The clock of the machine, which is the one that agents compare.
@@ -96,7 +87,6 @@ impl RealClock {
     pub(super) fn keep_step(&mut self) {
         let started = self.emulation.started;
         let Some(beats) = &mut self.beats else { return };
-        let now_ns = wall_ns();
         let heard = std::mem::take(&mut beats.readable);
         let Some(run) = &mut beats.run else {
             if heard {
@@ -104,6 +94,7 @@ impl RealClock {
             }
             return;
         };
+        let now_ns = wall_ns();
         if run.lockstep.is_running() {
             run.lockstep.advance(self.pace.at().since(started));
         }
@@ -125,7 +116,7 @@ impl RealClock {
         if !at_once && run.lockstep.due_in_ns(now_ns) > 0 {
             return;
         }
-        let packets = run.packets(&self.emulation.fabric.totals().packets);
+        let packets = self.emulation.fabric.totals().packets.since(&run.before);
         let progress = self.emulation.fabric.last_progress().since(self.emulation.started);
         let (out, back) = self
             .sockets
@@ -187,11 +178,8 @@ impl RealClock {
         report["stalled"] = json!(stalled);
         report["agents"] = json!({"others": lockstep.companions(now_ns), "apart_ns": lockstep.apart_ns()});
         report["agents"]["crossed"] = self.crossed();
-        let packets = run.packets(&self.emulation.fabric.totals().packets);
-        report["conservation"] = json!({
-            "sent": packets.sent, "delivered": packets.delivered, "dropped": packets.dropped,
-            "in_flight": self.emulation.fabric.in_flight(true),
-        });
+        let packets = self.emulation.fabric.totals().packets.since(&run.before);
+        report["conservation"] = tally(&packets, self.emulation.fabric.in_flight(true));
         report
     }
 
@@ -199,9 +187,8 @@ impl RealClock {
     fn crossed(&self) -> Value {
         let crossing = self.sockets.iter().filter(|attached| attached.place.crosses);
         let entry = |attached: &Attached| {
-            let node = &self.emulation.plan.nodes[attached.place.node];
-            let port = &node.ports()[usize::from(attached.place.port)].name;
-            (format!("{}:{port}", node.name()), json!({"out": attached.crossed.out, "back": attached.crossed.back}))
+            let (node, port) = names(&self.emulation.plan.nodes, attached);
+            (format!("{node}:{port}"), json!({"out": attached.crossed.out, "back": attached.crossed.back}))
         };
         Value::Object(crossing.map(entry).collect())
     }
