@@ -31,6 +31,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.bus import BrokerAddress
+from testbed.data import DATA
 from testbed.errors import HostError
 from testbed.ledger import Ledger
 from testbed.privileges import SINGLE_THREADED
@@ -252,7 +253,7 @@ def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
     log = os.open(directory / _LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     # The agent leaves the working directory, so a package that is found only from here must be found from there too.
     search = [
-        str(Path(__file__).resolve().parents[1]),
+        str(DATA.resolve().parents[1]),
         *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
     ]
     environment = {

@@ -15,18 +15,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from testbed import fec, models, units
+from testbed.data import DATA
 from testbed.errors import TopologyError, UnitError, UsageError, nearest
 from testbed.models import FileModel, Length, Rate, Time
 from testbed.units import PS_PER_SECOND
 from testbed.yaml_source import KeyPath, Source, read_yaml
 
-CATALOGUE = Path(__file__).parent / "data" / "profiles.yaml"
+CATALOGUE = DATA / "profiles.yaml"
 OWN_SOURCE = "the lab's own figure"
 
 Technology = Literal[

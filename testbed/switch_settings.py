@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError, WithJsonSchema
 
 from testbed import lab_checks, models
+from testbed.data import DATA
 from testbed.errors import TopologyError, nearest
 from testbed.models import AUTO, FileModel, Priorities, Size, SizeOrAuto, Weights, all_weights
 from testbed.units import format_size
 from testbed.watchdog import SwitchedWatchdog, Watchdog
 from testbed.yaml_source import KeyPath, Source, read_yaml
 
-CATALOGUE = Path(__file__).parent / "data" / "switches.yaml"
+CATALOGUE = DATA / "switches.yaml"
 DEFAULT_BUFFER_BYTES = 32 * 10**6
 DEFAULT_LOSSLESS = (3,)
 

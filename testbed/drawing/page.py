@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from html import escape
-from importlib import resources
 
+from testbed.data import DATA
 from testbed.drawing.layout import HEIGHT, Box, Layout, is_host_link, lay_out, link_text, node_text
 from testbed.drawing.text import Notes
 from testbed.topology import Host, Lab, Link
@@ -32,7 +32,7 @@ def page(lab: Lab, notes: Notes) -> str:
     parts += [_link(layout, index, link, colours, notes) for index, link in enumerate(lab.links)]
     parts += [_node(lab, layout, name) for name in layout.boxes]
     parts += [_label(layout, index, lab.links[index], notes) for index in sorted(labelled)]
-    template = (resources.files("testbed") / "data" / "graph.html").read_text(encoding="utf-8")
+    template = (DATA / "graph.html").read_text(encoding="utf-8")
     legend = "".join(
         f'<li data-kind="{escape(text)}"><i style="background:{colours[text]}"></i>{escape(text)} <b>× {count}</b></li>'
         for text, count in kinds.most_common()

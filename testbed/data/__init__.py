@@ -1,0 +1,5 @@
+"""Files that ship with the package: catalogues of links and switches, and the page that shows a lab."""
+
+from pathlib import Path
+
+DATA = Path(__file__).parent
