@@ -25,7 +25,7 @@ from traffic.collective import Shape
 
 SECONDS = 2.0
 TURNS = 4
-# More than any machine moves in the longest measurement; a message is below 4 GiB.
+# More than any machine moves in the longest measurement.
 ENDLESS_BYTES = 2 << 30
 
 

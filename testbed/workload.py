@@ -9,11 +9,12 @@ from testbed.addressing import stable_hash
 from testbed.errors import ExperimentError, nearest
 from testbed.experiment import Experiment, Transport
 from testbed.models import AUTO
+from testbed.ops import Pair, compile_ops
 from testbed.plan import SCHEMA, dscp_of, rank_hosts
 from testbed.routing import PathCost, PathCosts, Routing
 from testbed.topology import Lab, Link
 from testbed.units import PS_PER_SECOND, serialisation_ps
-from traffic import Calc, Copy, RankSchedule, Recv, Reduce, Schedule, Send
+from traffic import Recv, Schedule, Send
 
 FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management as RDMA stacks do
 FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
@@ -27,8 +28,6 @@ LARGEST_WINDOW_PACKETS = 2**23 - 1  # half the PSN space, less one
 TIMEOUT_UNIT_PS = 4_096_000  # InfiniBand: 4.096 us, doubled n times
 SMALLEST_TIMEOUT = 12  # 16.8 ms; adapters in the field are given no less, and a busy machine must not look like loss
 LARGEST_TIMEOUT = 31
-
-Pair = tuple[int, int]
 
 
 def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> di
             {
                 "node": node[host],
                 "memory_bytes": ranked.memory_bytes,
-                "ops": _ops(rank, ranked, numbers, late.get(host)),
+                "ops": compile_ops(rank, ranked, numbers, late.get(host)),
             }
             for rank, (host, ranked) in enumerate(zip(hosts, schedule.ranks, strict=True))
         ],
@@ -88,37 +87,6 @@ def _late_ranks(experiment: Experiment, hosts: Sequence[str]) -> Mapping[str, in
         message = f"no rank runs on {unknown[0]}{nearest(unknown[0], hosts)}"
         raise ExperimentError([experiment.fault(("workload", "late", unknown[0]), message)])
     return late
-
-
-def _ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int], late_ps: int | None) -> list[dict[str, Any]]:
-    """Return the ops of a rank; of one that begins late, behind an op that is nothing but time."""
-    result: list[dict[str, Any]] = []
-    if late_ps is not None:
-        result.append({"kind": "calc", "duration_ps": late_ps, "requires": []})
-    shift = len(result)
-    for op in ranked.ops:
-        requires = [required + shift for required in op.requires] or list(range(shift))
-        if isinstance(op, Send):
-            qp = numbers[min(rank, op.peer), max(rank, op.peer)]
-            entry = {
-                "kind": "send",
-                "qp": qp,
-                "offset": op.offset,
-                "bytes": op.bytes,
-                "remote_offset": op.remote_offset,
-            }
-        elif isinstance(op, Recv):
-            qp = numbers[min(rank, op.peer), max(rank, op.peer)]
-            entry = {"kind": "recv", "qp": qp, "offset": op.offset, "bytes": op.bytes}
-        elif isinstance(op, Reduce):
-            entry = {"kind": "reduce", "dtype": op.dtype, "redop": op.redop}
-            entry |= {"dst": op.dst, "lhs": op.lhs, "rhs": op.rhs, "count": op.count}
-        elif isinstance(op, Copy):
-            entry = {"kind": "copy", "dst": op.dst, "src": op.src, "bytes": op.bytes}
-        elif isinstance(op, Calc):
-            entry = {"kind": "calc", "duration_ps": op.duration_ps}
-        result.append({**entry, "requires": requires})
-    return result
 
 
 def _check_mtu(lab: Lab, experiment: Experiment) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from testbed.errors import ExperimentError
 from testbed.experiment import Experiment, new_experiment
+from testbed.ops import LONGEST_MESSAGE_BYTES
 from testbed.topology import lab_from, load_lab
 from testbed.workload import LARGEST_WINDOW_PACKETS, compile_workload, talking_pairs
 from testbed.yaml_source import Source
@@ -202,3 +203,31 @@ def test_what_cannot_run() -> None:
         compile_workload(apart, experiment("transport.recovery=erasure"), PING)
     with pytest.raises(ExperimentError, match="no path between a and b"):
         compile_workload(apart, experiment("transport.mtu=2048"), PING)
+
+
+def test_a_message_too_long_for_a_connection_is_cut_and_what_waits_for_it_waits_for_the_last_piece() -> None:
+    long = 2 * LONGEST_MESSAGE_BYTES + 5
+    schedule = Schedule(
+        (
+            RankSchedule(0, (Calc(1, (1,)), Send(1, 8, long, 16), Send(1, 0, 4, 0, 0, (1,)))),
+            RankSchedule(0, (Recv(0, 16, long), Recv(0, 0, 4, requires=(0,)))),
+        )
+    )
+    lab = load_lab("pair")
+    late = experiment(f"workload.late={{{lab.hosts[1].name}: 1us}}")
+    sender, receiver = (rank["ops"] for rank in compile_workload(lab, late, schedule)["ranks"])
+    edges = [0, LONGEST_MESSAGE_BYTES, 2 * LONGEST_MESSAGE_BYTES]
+    assert [(op["offset"], op["remote_offset"], op["bytes"]) for op in sender[1:4]] == [
+        (8 + at, 16 + at, min(LONGEST_MESSAGE_BYTES, long - at)) for at in edges
+    ]
+    assert [(op["offset"], op["bytes"]) for op in receiver[1:4]] == [
+        (16 + at, min(LONGEST_MESSAGE_BYTES, long - at)) for at in edges
+    ]
+    assert [op["requires"] for op in sender] == [[3], [], [], [], [3]]
+    assert [op["requires"] for op in receiver] == [[], [0], [0], [0], [3]]
+
+
+def test_the_longest_message_is_one() -> None:
+    schedule = Schedule((RankSchedule(0, (Send(1, 0, 2**31, 0),)), RankSchedule(0, (Recv(0, 0, 2**31),))))
+    found = compile_workload(load_lab("pair"), experiment(), schedule)
+    assert [len(rank["ops"]) for rank in found["ranks"]] == [1, 1]

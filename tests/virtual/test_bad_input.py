@@ -129,7 +129,7 @@ BAD_WORKLOADS = {
         "rank 0, op 0: outside the rank's memory",
     ),
     "a receive outside": (["ranks", 1, "ops", 1, "offset"], MEMORY, "rank 1, op 1: outside the rank's memory"),
-    "a message above 4 GiB": (["ranks", 0, "ops", 0, "bytes"], 2**32, "rank 0, op 0: message above 4 GiB"),
+    "a message above 2 GiB": (["ranks", 0, "ops", 0, "bytes"], 2**31 + 1, "rank 0, op 0: message above 2 GiB"),
     "a sum outside": (["ranks", 0, "ops", 2, "dst"], MEMORY, "rank 0, op 2: outside the rank's memory"),
     "a count that overflows": (["ranks", 0, "ops", 2, "count"], 2**63, "rank 0, op 2: outside the rank's memory"),
     "a sum of words": (["ranks", 0, "ops", 2, "dtype"], "text", "text"),
