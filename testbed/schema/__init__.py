@@ -1,0 +1,1 @@
+"""YAML that remembers its lines, and quantities as field types."""
