@@ -8,15 +8,14 @@ How a namespace becomes ours, so that a kill at any moment leaves nothing that c
 4. The namespace is bound over that file: from here on it has a name, and it has had its label since step 2.
 
 So what is bound and bears the label that its name asks for is ours; a file with our mark and nothing bound over it is
-what a kill between steps 3 and 4 left, or one in the middle of a removal; nothing else is ever touched. A lock on /run
-keeps the steps of two processes apart. The calling thread's namespace never changes: a thread that moved ends there.
+what a kill between steps 3 and 4 left, or one in the middle of a removal; nothing else is ever touched. A lock file of
+root's keeps the steps of two processes apart. The calling thread's namespace never changes: a thread that moved ends there.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import functools
 import os
 import re
@@ -28,15 +27,19 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from testbed import netlink
 from testbed.errors import DriverError, UsageError
+from testbed.locks import locked
 from testbed.netlink import Netlink
 from testbed.progress import BuildProgress
 
 NAMESPACE_DIRECTORY = "/run/netns"
-_LOCK_DIRECTORY = "/run"
+LOCK_FILE = Path("/run/testbed.lock")
+# A lab of a thousand nodes holds it for five seconds on a busy machine.
+LOCK_LIMIT_S = 60.0
 _PREFIX = "testbed-"
 _CONTAINED = ":docker"
 _MARK_MODE = stat.S_ISVTX
@@ -140,13 +143,12 @@ def unshare_network() -> None:
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """Keep other processes of the testbed from making or removing namespaces meanwhile; any kind of death lets go."""
-    descriptor = os.open(_LOCK_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    """Keep other processes of the testbed from making or removing namespaces meanwhile; any kind of death lets go.
+
+    Raises HostError that names the holder when it is not free within a minute.
+    """
+    with locked(LOCK_FILE, LOCK_LIMIT_S):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def create_namespaces(lab: str, nodes: Sequence[str], made: list[Namespace], progress: BuildProgress) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import select
@@ -22,9 +21,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +31,7 @@ from testbed.bus import BrokerAddress
 from testbed.data import DATA
 from testbed.errors import HostError
 from testbed.ledger import Ledger
+from testbed.locks import locked
 from testbed.privileges import SINGLE_THREADED
 
 NAME = "local"
@@ -46,7 +44,6 @@ _ROOM_BYTES = 1 << 16
 _START_S = 30.0
 _KILL_S = 5.0
 _LOCK_S = 45.0
-_POLL_S = 0.02
 _STATE_FILE = "agent.json"
 _LOG_FILE = "agent.log"
 _LOCK_FILE = "agent.lock"
@@ -291,31 +288,9 @@ def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
             os.close(writing)
 
 
-@contextmanager
-def _locked(directory: Path) -> Iterator[int]:
-    """Hold `agent.lock`; yield its descriptor. Raise `HostError` when it cannot be had within 45 s."""
-    deadline = time.monotonic() + _LOCK_S
-    while True:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            if _take(descriptor, directory / _LOCK_FILE):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)
-        if time.monotonic() > deadline:
-            raise HostError(f"{directory / _LOCK_FILE}: another start of the agent hangs")
-        time.sleep(_POLL_S)
-
-
-def _take(descriptor: int, path: Path) -> bool:
-    """Try to lock an open file; False when it is taken, or removed by `stop` meanwhile and so guards nothing."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
+def _locked(directory: Path) -> AbstractContextManager[int]:
+    """Hold `agent.lock`; yield its descriptor. Raise `HostError` that names the holder when it cannot be had in 45 s."""
+    return locked(directory / _LOCK_FILE, _LOCK_S)
 
 
 def _end(process: ProcessId, directory: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from testbed import kernel, netlink, qdisc
 from testbed.drivers.netns import NetnsDriver
-from testbed.errors import DriverError
+from testbed.errors import DriverError, HostError
 from testbed.progress import BuildProgress
 from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 
@@ -276,3 +276,22 @@ def test_what_a_change_was_adding_when_it_was_killed_goes_and_the_rest_stays() -
     assert Path("/run/netns/testbed-live-h0").stat().st_ino == before
     assert "h2" not in driver.list_labs()["live"]
     driver.destroy("live")
+
+
+@isolated
+def test_another_user_cannot_hold_up_labs_and_root_is_named() -> None:
+    driver, plan = NetnsDriver(), make_plan("live")
+    os.chmod("/run", 0o755)
+    stranger = ["setpriv", "--reuid=65534", "--clear-groups", "flock", "-x", "/run", "sh", "-c", "echo held; read end"]
+    with subprocess.Popen(stranger, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        driver.deploy(plan)
+        assert driver.destroy("live") == ["h0", "h1", "s0"]
+        process.kill()
+    kernel.LOCK_LIMIT_S = 0.1  # this process is the test's own
+    mine = ["flock", "-x", str(kernel.LOCK_FILE), "sh", "-c", "echo held; read end"]
+    with subprocess.Popen(mine, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        with pytest.raises(HostError, match=rf"process {process.pid} \(flock -x"):
+            driver.deploy(plan)
+        process.kill()
