@@ -170,6 +170,7 @@ def _stated(schema: dict[str, Any]) -> tuple[str, str | None]:
         "string": "text",
         "array": "list",
         "boolean": "true or false",
+        "object": "mapping",
     }
     text = words.get(str(schema.get("type")), "value")
     if "minimum" in schema:
