@@ -8,7 +8,7 @@ an empty one stands for nothing to wait for.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from traffic.collective import Shape
 from traffic.schedule import Copy, Op, RankSchedule, Recv, Reduce, Schedule, Send
@@ -90,6 +90,26 @@ def whole(ranks: Sequence[RankSchedule]) -> Schedule:
     return Schedule(tuple(ranks))
 
 
+Order = Callable[[int, int], Iterable[tuple[int, int]]]
+"""Given the steps of a ring and the slices of a part: in which order the slices of all steps leave, as (step, slice)."""
+
+
+def by_step(steps: int, count: int) -> Iterable[tuple[int, int]]:
+    """Order the slices of a step before those of the next."""
+    return itertools.product(range(steps), range(count))
+
+
+def by_slice(steps: int, count: int) -> Iterable[tuple[int, int]]:
+    """Order each slice a step behind the one before it, so that the first is all around before the last has begun.
+
+    Sends to a peer leave in their order, ready or not. In this one a slice never stands behind a step of another that
+    cannot be ready yet, neither where slices come one after the other nor where all are there at once.
+    """
+    for tick in range(steps + count - 1):
+        for step in reversed(range(max(0, tick - count + 1), min(steps, tick + 1))):
+            yield step, tick - step
+
+
 def ring_reduce(
     ops: Ops,
     ring: Sequence[int],
@@ -98,6 +118,7 @@ def ring_reduce(
     first: int,
     bases: tuple[int, int, int],
     ready: Sequence[Ready] = (),
+    order: Order = by_step,
 ) -> tuple[int, Ready]:
     """Add up the parts around a ring of ranks; return the one that is complete here, and when.
 
@@ -108,18 +129,16 @@ def ring_reduce(
     own, scratch, target = bases
     waits = ready or [()] * len(parts)
     following, previous = ring[(place + 1) % len(ring)], ring[(place - 1) % len(ring)]
-    part = first % len(parts)
-    ops.send(following, parts[part], own, scratch, waits[part])
-    done: Ready = ()
-    for step in range(len(ring) - 1):
-        part = (part - 1) % len(parts)
-        arrived = both(ops.receive(previous, parts[part], scratch), waits[part])
-        if step < len(ring) - 2:
-            done = ops.reduce(parts[part], scratch, own, scratch, arrived)
-            ops.send(following, parts[part], scratch, scratch, done)
-        else:
-            done = ops.reduce(parts[part], target, own, scratch, arrived)
-    return part, done
+    steps = len(ring) - 1
+    summed = [list(waits[first % len(parts)]), *([] for _ in range(steps))]
+    for step, index in order(steps, max(map(len, parts))):
+        here = slice(index, index + 1)
+        leaves, comes = (first - step) % len(parts), (first - step - 1) % len(parts)
+        ops.send(following, parts[leaves][here], scratch if step else own, scratch, summed[step][here])
+        arrived = both(ops.receive(previous, parts[comes][here], scratch), waits[comes][here])
+        into = target if step == steps - 1 else scratch
+        summed[step + 1] += ops.reduce(parts[comes][here], into, own, scratch, arrived)
+    return (first - steps) % len(parts), summed[steps]
 
 
 def ring_gather(
@@ -130,6 +149,7 @@ def ring_gather(
     part: int,
     bases: tuple[int, int],
     ready: Ready = (),
+    order: Order = by_step,
 ) -> list[Ready]:
     """Pass every part once around a ring, this rank beginning with `part`; return when each of them is there.
 
@@ -137,12 +157,12 @@ def ring_gather(
     """
     source, target = bases
     following, previous = ring[(place + 1) % len(ring)], ring[(place - 1) % len(ring)]
-    found: list[Ready] = [()] * len(parts)
-    found[part] = ready
-    ops.send(following, parts[part], source, target, ready)
-    for step in range(len(ring) - 1):
-        part = (part - 1) % len(parts)
-        found[part] = ops.receive(previous, parts[part], target)
-        if step < len(ring) - 2:
-            ops.send(following, parts[part], target, target, found[part])
-    return found
+    found: list[list[tuple[int, ...]]] = [[] for _ in parts]
+    found[part] += ready
+    steps = len(ring) - 1
+    for step, index in order(steps, max(map(len, parts))):
+        here = slice(index, index + 1)
+        leaves, comes = (part - step) % len(parts), (part - step - 1) % len(parts)
+        ops.send(following, parts[leaves][here], target if step else source, target, found[leaves][here])
+        found[comes] += ops.receive(previous, parts[comes][here], target)
+    return [*found]

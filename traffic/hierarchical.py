@@ -4,6 +4,10 @@ Three stages: within each site a reduce-scatter around a ring, so that its p-th 
 the p-th ranks of all sites a ring all-reduce of that chunk; within each site an all-gather. So 2(g−1) + 2(m−1) steps, and
 2(S/g)(m−1)/m bytes from each rank to another site.
 
+The second stage takes the chunk in as many parts as there are sites, and comes to a part with each of its steps. The stages
+within the site send the parts in the order in which it comes to them, each part a step behind the one before it. Otherwise a
+site would wait for its first part until it has all of them, links would stand idle, and no slices could make that up.
+
 Memory: input and result, S bytes each or in one, a scratch of S for the sums within the site, and one of a chunk for those
 between sites. A slice of a chunk never crosses the parts into which the second stage divides it.
 """
@@ -11,10 +15,11 @@ between sites. A slice of a chunk never crosses the parts into which the second 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from traffic.building import Ops, Ready, Span, chunks, ring_gather, ring_reduce, slices, whole
+from traffic.building import Ops, Ready, Span, by_slice, chunks, ring_gather, ring_reduce, slices, whole
 from traffic.collective import Collective, Elements, Shape, random_vectors, result_after_input
 from traffic.ring_all_reduce import bandwidth
 from traffic.ring_all_reduce import check as check_payload
@@ -49,31 +54,41 @@ def _rank(shape: Shape, divided: Sequence[Sequence[Sequence[Span]]], rank: int) 
     site, place = divmod(rank, local)
     here = range(site * local, (site + 1) * local)
     across = range(place, shape.ranks, local)
-    joined = [[span for part in chunk for span in part] for chunk in divided]
+    begun = [[span for part in _downwards(chunk, site) for span in part] for chunk in divided]
+    ended = [[span for part in _downwards(chunk, site + 1) for span in part] for chunk in divided]
     result = result_after_input(shape, rank)
     scratch = result + shape.size_bytes
     parts = divided[place]
-    first = min((offset for offset, _ in joined[place]), default=0)
+    first = min((offset for offset, _ in begun[place]), default=0)
     between = scratch + shape.size_bytes - first
     ops = Ops(shape)
     own = 0
     ready: list[Ready] = [()] * len(parts)
     if local > 1:
-        _, done = ring_reduce(ops, here, place, joined, place - 1, (0, scratch, scratch))
-        own, ready = scratch, _by_part(parts, done)
+        _, done = ring_reduce(ops, here, place, begun, place - 1, (0, scratch, scratch), order=by_slice)
+        own, ready = scratch, _by_part(parts, site, done)
     part, done = ring_reduce(ops, across, site, parts, site, (own, between, result), ready)
     found = ring_gather(ops, across, site, parts, part, (result, result), done)
     if local > 1:
-        complete = [wait for waits in found for wait in waits]
-        ring_gather(ops, here, place, joined, place, (result, result), complete)
-    longest = max(sum(length for _, length in chunk) for chunk in joined)
+        complete = [wait for waits in _downwards(found, part) for wait in waits]
+        ring_gather(ops, here, place, ended, place, (result, result), complete, by_slice)
+    longest = max(sum(length for _, length in chunk) for chunk in begun)
     return ops.schedule(scratch + shape.size_bytes + longest)
 
 
-def _by_part(parts: Sequence[Sequence[Span]], ready: Ready) -> list[Ready]:
-    """Divide what is known of a chunk's slices among its parts."""
+Part = TypeVar("Part")
+
+
+def _downwards(parts: Sequence[Part], first: int) -> list[Part]:
+    """Return the parts as the ring between sites comes to them: from `first` on downwards, and around."""
+    return [parts[(first - step) % len(parts)] for step in range(len(parts))]
+
+
+def _by_part(parts: Sequence[Sequence[Span]], first: int, ready: Ready) -> list[Ready]:
+    """Divide what is known of a chunk's slices among its parts, which come from `first` on downwards."""
     waits = iter(ready)
-    return [[next(waits) for _ in part] for part in parts]
+    # The same turn once more leads back.
+    return _downwards([[next(waits) for _ in part] for part in _downwards(parts, first)], first)
 
 
 def expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:

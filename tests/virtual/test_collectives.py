@@ -4,7 +4,15 @@ import pytest
 
 from testbed.execution import Outcome
 from testbed.trial import Trial
-from tests.virtual.harness import check_conservation, make_trial, priority, run_trial
+from tests.virtual.harness import (
+    FULL_WIRE_BYTES,
+    MTU,
+    PS_PER_BYTE,
+    check_conservation,
+    make_trial,
+    priority,
+    run_trial,
+)
 from traffic import ALGORITHMS
 
 ALL = [(name, algorithm) for name, known in ALGORITHMS.items() for algorithm in known]
@@ -80,3 +88,38 @@ def test_hierarchical_crosses_a_long_span_less_often() -> None:
     flight_us = 300 * 4.897
     assert 3 * flight_us < times["hierarchical"] < 3.2 * flight_us
     assert 5 * flight_us < times["ring"] < 5.2 * flight_us
+
+
+@pytest.mark.parametrize(
+    ("ranks", "sites", "sliced"),
+    [(4, 2, None), (4, 2, "64KiB"), (8, 4, None), (6, 3, "100KB"), (16, 2, None)],
+)
+def test_hierarchical_keeps_every_link_busy_on_one_switch(ranks: int, sites: int, sliced: str | None) -> None:
+    """Of m sites of g ranks each sends 2S(g-1)/g in its site and 2(S/g)(m-1)/m beyond, in all 2S(n-1)/n, without a gap.
+
+    What comes on top is the flight of each step: 2(g-1) + 2(m-1), over two links of 1 us and through one switch.
+    """
+    size = 2**24
+    settings = [f"workload.size={size}", f"workload.sites={sites}", *([f"workload.slice={sliced}"] if sliced else [])]
+    _, outcome = run(f"incast:senders={ranks - 1}", "all_reduce", "hierarchical", *settings)
+    line_us = 2 * size * (ranks - 1) / ranks / MTU * FULL_WIRE_BYTES * PS_PER_BYTE / 1e6
+    flights_us = (2 * (ranks // sites - 1) + 2 * (sites - 1)) * 2.5
+    for row in (outcome.rows[0], outcome.rows[0]["in_place"]):
+        assert row["wrong"] == 0
+        assert line_us < row["time_us"] < line_us + flights_us
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hierarchical_keeps_a_long_span_busy(hosts: int) -> None:
+    """The span carries half a vector each way, and after the first answer the other half; the last is then acknowledged.
+
+    Sums that are begun at the first slice leave while others are still to be made, so the sites' own stages take no time
+    but that of a few slices: the first goes through its site, then all of the site's ranks send theirs over the span.
+    """
+    size, piece = 2**24, 2**16
+    settings = (f"workload.size={size}", f"workload.slice={piece}", "workload.in-place=false")
+    _, outcome = run(f"two-dc:hosts={hosts},length=300km", "all_reduce", "hierarchical", *settings)
+    flight_us, per_byte_us = 300 * 4.897, FULL_WIRE_BYTES / MTU * PS_PER_BYTE / 1e6
+    span_us = 3 * flight_us + size * per_byte_us / 2
+    assert outcome.rows[0]["wrong"] == 0
+    assert span_us < outcome.rows[0]["time_us"] < span_us + (2 * hosts + 4) * piece * per_byte_us
