@@ -173,7 +173,8 @@ class Transport(FileModel):
 class Workload(FileModel):
     """What is sent. Give one `size`, or a range from `minbytes` to `maxbytes` in steps of `stepfactor`.
 
-    Rank i runs on the i-th of `ranks`, or of the lab's hosts if none are named. Without `payload` only lengths travel.
+    Rank i runs on the i-th of `ranks`, or of the lab's hosts if none are named. Without `payload` only lengths travel: a
+    run takes as long and counts the same, and needs no memory, but there is no result to compare.
     `late` names hosts whose rank begins later than the others, every time.
     `sites`, of a hierarchical algorithm: how many groups of consecutive ranks, equal in size, are far from each other; 2
     unless told otherwise.
@@ -210,8 +211,6 @@ class Workload(FileModel):
         width = DTYPES[self.datatype].itemsize
         if smallest < width:
             raise ValueError(f"{smallest} bytes hold no element of {width} bytes")
-        if not self.payload and traffic.COLLECTIVES[self.collective].redop != "none":
-            raise ValueError(f"{self.collective} needs payload: lengths cannot be added up")
         if len(set(self.ranks)) != len(self.ranks):
             raise ValueError("a host is listed twice in ranks")
         return self

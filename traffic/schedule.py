@@ -87,7 +87,7 @@ Op = Send | Recv | Reduce | Copy | Calc
 
 @dataclass(frozen=True, slots=True)
 class RankSchedule:
-    """The ops of one rank. With `memory_bytes` 0 it sends and receives lengths only, at any offset."""
+    """The ops of one rank. With `memory_bytes` 0 it sends and receives lengths only, at any offset, and sums are of nothing."""
 
     memory_bytes: int
     ops: tuple[Op, ...]
@@ -153,8 +153,6 @@ def _reduce_fault(rank_schedule: RankSchedule, op: Reduce) -> str | None:
         return f"unknown redop {op.redop!r}; known: {', '.join(REDOPS)}"
     if op.count <= 0:
         return "a reduce has at least one element"
-    if rank_schedule.memory_bytes == 0:
-        return "a rank without memory cannot reduce"
     length = op.count * DTYPES[op.dtype].itemsize
     for operand in (op.lhs, op.rhs):
         if operand != op.dst and abs(operand - op.dst) < length:
@@ -294,7 +292,7 @@ def simulate(schedule: Schedule, memories: Sequence[Memory | bytes], rng: random
         if landing and isinstance(op, Send) and len(results[rank]):
             payload = results[rank][op.offset : op.offset + op.bytes]
             results[op.peer][op.remote_offset : op.remote_offset + op.bytes] = payload
-        elif not landing and isinstance(op, Reduce):
+        elif not landing and isinstance(op, Reduce) and len(results[rank]):
             _reduce(results[rank], op)
         elif not landing and isinstance(op, Copy) and len(results[rank]):
             results[rank][op.dst : op.dst + op.bytes] = results[rank][op.src : op.src + op.bytes]

@@ -70,6 +70,9 @@ def run(
     maxbytes: Annotated[str | None, typer.Option("--maxbytes", "-e", help="largest size")] = None,
     stepfactor: Annotated[int | None, typer.Option("--stepfactor", "-f", help="from one size to the next")] = None,
     iters: Annotated[int | None, typer.Option("--iters", "-n", help="times that each size is measured")] = None,
+    check: Annotated[
+        int | None, typer.Option("--check", "-c", min=0, max=1, help="0: send lengths alone and compare no results")
+    ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcap")] = False,
@@ -85,6 +88,8 @@ def run(
     """Run an experiment, or one collective on a lab, and judge it."""
     sizes = {"minbytes": minbytes, "maxbytes": maxbytes, "stepfactor": stepfactor, "iterations": iters}
     settings = [f"workload.{key}={value}" for key, value in sizes.items() if value is not None]
+    if check is not None:
+        settings.append(f"workload.payload={'true' if check else 'false'}")
     # --set comes last: it may say the same more precisely.
     subject = read_trial(what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed)
     chosen = _choose_clock(clock, subject)

@@ -60,7 +60,6 @@ def test_every_fault_with_its_line() -> None:
         ("{size: 2}", "hold no element"),
         ("{algorithm: tree}", "no algorithm"),
         ("{ranks: [a1, a1]}", "listed twice"),
-        ("{collective: all_reduce, payload: false}", "needs payload"),
     ],
 )
 def test_a_workload_must_agree_with_itself(workload: str, message: str) -> None:
