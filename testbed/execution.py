@@ -20,13 +20,10 @@ from traffic.collective import Elements
 Json = dict[str, Any]
 CompileWorkload = Callable[[Schedule], Json]
 
-REPORT_EVERY = 16
-"""Reports are long on big labs: while a workload runs, one in so many calls of `advance` is followed by one."""
-
 MAX_ROWS = 64
 
 LIMIT_PS = 60 * PS_PER_SECOND
-"""Nominal time after which a workload is given up."""
+"""Nominal time after which a workload is given up, unless an experiment says otherwise."""
 
 
 class Engine(Protocol):
@@ -56,7 +53,7 @@ class Series:
     """The rows to run: sizes from `min_bytes` to `max_bytes`, each `step_factor` times the last.
 
     A row is measured out of place and then, if the collective can, in place, `iterations` times each. `budget` is what
-    `Engine.advance` is given. A workload that takes longer than `limit_ps` of nominal time is given up.
+    `Engine.advance` is given. A workload that is not complete `limit_ps` of nominal time after its start is given up then.
     Raises UsageError for sizes, steps or iterations that make no rows, or too many.
     """
 
@@ -213,7 +210,8 @@ def _run_row(
     row: Json = {"size_bytes": shape.size_bytes, "count": count, "type": shape.dtype, "redop": collective.redop}
     for in_place in (False, True) if collective.in_place else (False,):
         call = series.shape(shape.count, in_place)
-        workload = json.dumps(_part(compile_workload(collective.schedule(call)), here))
+        compiled = _part(compile_workload(collective.schedule(call)), here)
+        workload = json.dumps({**compiled, "limit_ps": series.limit_ps})
         expected = _those(collective.expected(call, inputs) if shape.payload else [], here)
         total_ps, wrong, checked = 0, 0, any(len(want) for _, want in expected)
         for iteration in range(series.iterations):
@@ -247,22 +245,16 @@ def _run_row(
 def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callable[[Progress], None]) -> Json:
     """Advance until the workload is over and return the report; raises _Incomplete if that does not come."""
     where = f"{series.collective.name} of {now.size_bytes} bytes{', in place' if now.in_place else ''}"
-    calls = 0
-    while True:
+    progress(now)
+    # All ranks may have finished while frames are still under way; where a run ends must not depend on when it is asked.
+    while not engine.advance(series.budget):
         progress(now)
-        over = engine.advance(series.budget)
-        calls += 1
-        if not over and calls % REPORT_EVERY:
-            continue
-        report: Json = json.loads(engine.report())
-        # All ranks may have finished while frames are still under way; where a run ends must not depend on when it is asked.
-        if over and report["complete"]:
-            return report
-        if over or report["stalled"]:
-            raise _Incomplete(f"{where}: {_why(report)}")
-        elapsed_ps = report["now_ps"] - report["start_ps"]
-        if elapsed_ps > series.limit_ps:
-            raise _Incomplete(f"{where}: not finished after {elapsed_ps / 10**9:.0f} ms of nominal time")
+    report: Json = json.loads(engine.report())
+    if report["complete"]:
+        return report
+    if report["expired"] and not report["stalled"]:
+        raise _Incomplete(f"{where}: not finished after {series.limit_ps / 10**9:g} ms of nominal time, its limit")
+    raise _Incomplete(f"{where}: {_why(report)}")
 
 
 def _why(report: Json) -> str:

@@ -28,7 +28,8 @@ from testbed.axes import Axis, Sweep, axes_of
 from testbed.congestion import Dcqcn, Marking
 from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
-from testbed.impairments import MAX_ENTRIES, TimelineEntry
+from testbed.impairments import MAX_ENTRIES, Span, TimelineEntry
+from testbed.execution import LIMIT_PS
 from testbed.models import (
     AUTO,
     Auto,
@@ -270,7 +271,8 @@ class Experiment(FileModel):
     `emulation`: who imposes delay and loss under the real clock. `auto` is the kernel's netem where there is one, and the
     data plane (`native`) where there is none or a link asks for what netem cannot do. `driver`: what a node is there, a
     network namespace or a container. `prices` make the result say what a petabyte costs. `sweep` is for `testbed sweep`
-    alone.
+    alone. `limit`: a workload, which is one iteration of a row, is given up when it is not complete so long after its start,
+    in nominal time.
     """
 
     topology: str
@@ -282,6 +284,7 @@ class Experiment(FileModel):
     lossless: Lossless = Lossless()
     transport: Transport = Transport()
     workload: Workload = Workload()
+    limit: Span = LIMIT_PS
     prices: Prices | None = None
     timeline: Annotated[tuple[TimelineEntry, ...], Field(max_length=MAX_ENTRIES)] = ()
     expect: tuple[Annotated[str, AfterValidator(_expectation)], ...] = ()

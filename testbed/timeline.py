@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.errors import ExperimentError, Fault, nearest
-from testbed.execution import LIMIT_PS
 from testbed.experiment import Experiment
 from testbed.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
 from testbed.link_state import (
@@ -96,7 +95,7 @@ def expand(lab: Lab, experiment: Experiment) -> list[Json]:
 def _longest(experiment: Experiment) -> int:
     """Return the nominal time after which the last workload is given up."""
     workload = experiment.workload
-    return LIMIT_PS * len(workload.sizes) * workload.iterations * (2 if workload.in_place else 1)
+    return experiment.limit * len(workload.sizes) * workload.iterations * (2 if workload.in_place else 1)
 
 
 def _outside(experiment: Experiment, number: int, entry: TimelineEntry, limit_ps: int) -> Iterator[Fault]:

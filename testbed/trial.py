@@ -102,6 +102,7 @@ class Trial:
             payload=workload.payload,
             sites=workload.sites or DEFAULT_SITES,
             budget=BUDGET[clock],
+            limit_ps=self.experiment.limit,
         )
 
     def execute(

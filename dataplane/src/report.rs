@@ -77,6 +77,7 @@ impl Emulation {
             "event_log_hash": fidelity.is_none().then(|| format!("{:016x}", self.fabric.hash())),
             "complete": self.is_complete(),
             "stalled": self.is_stalled(),
+            "expired": self.is_expired(),
             "start_ps": self.started.ps(),
             "ranks": ranks,
             "flows": self.flows(&flows),

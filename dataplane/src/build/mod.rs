@@ -41,6 +41,8 @@ pub struct Emulation {
     generation: u64,
     /// Without progress for this long, the workload is stalled.
     pub patience: Time,
+    /// So long after its start the workload is given up.
+    limit: Time,
     pub(crate) looks: Looks,
     pub deadlocks: Detector,
 }
@@ -90,6 +92,7 @@ impl Emulation {
             started,
             generation: 0,
             patience,
+            limit: Time::NEVER,
             looks,
             deadlocks: Detector::default(),
         })
@@ -122,6 +125,7 @@ impl Emulation {
         self.qps = workload.qps.iter().map(|qp| (qp.qpn, node(qp.a), node(qp.b))).collect();
         self.started = self.fabric.now();
         self.patience = patience(&workload);
+        self.limit = workload.limit_ps.map_or(Time::NEVER, Time::from_ps);
         Ok(())
     }
 

@@ -10,6 +10,8 @@ pub enum Progress {
     Complete,
     /// Nothing more will happen, or nothing has moved for longer than every retry takes.
     Stalled,
+    /// The limit of the workload was reached before it was complete.
+    Expired,
 }
 
 /// When the virtual clock looks at a run: at whole multiples of a period of nominal time, once all that was due until then has taken
@@ -45,7 +47,17 @@ impl Looks {
 
 impl Emulation {
     pub fn is_complete(&self) -> bool {
-        self.ranks.iter().all(|node| self.fabric.watch(*node).finished.is_some())
+        self.finish().is_some_and(|finish| finish <= self.deadline())
+    }
+
+    /// The instant at which the workload is given up: what happens then still counts, what would happen later does not.
+    pub fn deadline(&self) -> Time {
+        self.started + self.limit
+    }
+
+    /// The deadline came before the workload was complete.
+    pub fn is_expired(&self) -> bool {
+        self.fabric.now() >= self.deadline() && !self.is_complete()
     }
 
     /// Nothing of the workload has moved for longer than every retry takes.
@@ -53,12 +65,14 @@ impl Emulation {
         !self.is_complete() && self.fabric.now() > self.fabric.last_progress() + self.patience
     }
 
-    /// Whether the workload is over: every rank has finished and no frame is under way, or nothing moves any more.
+    /// Whether the workload is over: every rank has finished and no frame is under way, nothing moves any more, or its time is up.
     pub fn progress(&self) -> Progress {
         if self.is_stalled() {
             Progress::Stalled
         } else if self.is_complete() && self.fabric.in_flight(true) == 0 {
             Progress::Complete
+        } else if self.is_expired() {
+            Progress::Expired
         } else {
             Progress::Running
         }

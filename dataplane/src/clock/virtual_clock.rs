@@ -22,10 +22,16 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
         if due == Time::NEVER {
             return Progress::Stalled;
         }
+        // What is complete has only frames left that are under way.
+        let deadline = if emulation.is_complete() { Time::NEVER } else { emulation.deadline() };
+        if due > deadline {
+            emulation.fabric.advance_to(deadline);
+            return Progress::Expired;
+        }
         if left == 0 {
             return Progress::Running;
         }
-        left = left.saturating_sub(emulation.fabric.run(emulation.looks.next, left));
+        left = left.saturating_sub(emulation.fabric.run(emulation.looks.next.min(deadline), left));
     }
 }
 

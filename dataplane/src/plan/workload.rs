@@ -22,6 +22,9 @@ pub struct Workload {
     pub transport: TransportPlan,
     pub qps: Vec<QpPlan>,
     pub ranks: Vec<RankPlan>,
+    /// It is given up so long after its start.
+    #[serde(default)]
+    pub limit_ps: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]

@@ -145,6 +145,9 @@ impl RealClock {
         if lockstep.is_deserted(now_ns) {
             return Progress::Stalled;
         }
+        if here == Progress::Expired {
+            return Progress::Expired;
+        }
         if !lockstep.is_running() {
             return Progress::Running;
         }
