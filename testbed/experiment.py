@@ -28,8 +28,8 @@ from testbed.axes import Axis, Sweep, axes_of
 from testbed.congestion import Dcqcn, Marking
 from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
-from testbed.impairments import MAX_ENTRIES, Span, TimelineEntry
 from testbed.execution import LIMIT_PS
+from testbed.impairments import MAX_ENTRIES, Span, TimelineEntry
 from testbed.models import (
     AUTO,
     Auto,

@@ -1,4 +1,4 @@
-"""The nominal limit of a workload is one instant: whatever was complete by then is, and nothing later happens, on any number of cores."""
+"""The nominal limit of a workload is one instant: nothing later happens, on any number of cores, and what ends then is complete."""
 
 import pytest
 
