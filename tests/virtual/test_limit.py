@@ -1,4 +1,4 @@
-"""The nominal limit of a workload is one instant: nothing later happens, on any number of cores, and what ends then is complete."""
+"""The nominal limit of a workload is one instant, the same on any number of cores: what ends then is complete."""
 
 import pytest
 
