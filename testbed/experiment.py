@@ -37,6 +37,7 @@ from testbed.models import (
     Flag,
     FlowControl,
     Name,
+    Percent,
     Priority,
     Seed,
     Size,
@@ -89,8 +90,9 @@ class Lossless(FileModel):
     """How switches keep a priority from losing frames; without PFC it is dropped at the tail like any other.
 
     Thresholds given here hold for every switch and win over the lab's; a `headroom` of 50% is half of what auto comes to at
-    each port, to see what too little does. `response` is how long a paused port may still
-    start frames; `auto` takes it from the rate. An `xon` above the xoff of a port counts as equal to it.
+    each port, to see what too little does. `response` is how long a paused port may still start frames; `auto` takes it from
+    the rate. `small-share`, of switches with cells: how many of a hundred frames derived headroom takes for small ones; none
+    given, it is made for the worst case. An `xon` above the xoff of a port counts as equal to it.
 
     `flow-control` is that of every link, whatever the lab says: pfc, credit, none (which `pfc: false` says too). `credits`
     is what each end of a link with credits grants the other, by priority; `auto` is the lab's, or what the link needs.
@@ -109,6 +111,7 @@ class Lossless(FileModel):
     headroom: SizeShareOrAuto = AUTO
     xoff: SizeOrAuto = AUTO
     xon: SizeOrAuto = AUTO
+    small_share: Percent | None = None
     response: TimeOrAuto = AUTO
     ecn: Marking | None = None
     watchdog: SwitchedWatchdog | None = None

@@ -6,15 +6,19 @@ frame, the PAUSE frame, the round trip of the cable, the interfaces, the peer's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
 
 PFC_FRAME_BYTES = 64
 SMALLEST_FRAME_BYTES = 64
 WIRE_OVERHEAD_BYTES = 20  # preamble, start delimiter and the shortest gap between frames
+
+# Under the real clock: data read late, XOFF sent late, XOFF read late.
+LATE_STAGES = 3
 
 # Quanta of 512 bit times that a MAC of each rate may take to obey (IEEE 802.3, by PHY).
 _RESPONSE_QUANTA = {10: 60, 25: 80, 40: 118, 50: 147, 100: 394, 200: 453, 400: 905, 800: 905}
@@ -59,25 +63,30 @@ def interface_bits(rate_bps: int) -> int:
     return _at_least(_INTERFACE_BITS, rate_bps)
 
 
-def in_cells(line_bytes: int, cell_bytes: int) -> int:
-    """Return the whole cells, in bytes, that so many bytes of the line may take at worst, whatever frames they are.
+def in_cells(line_bytes: int, cell_bytes: int, small_percent: int | None = None, frame_bytes: int = 0) -> int:
+    """Return the whole cells, in bytes, that so many bytes of the line may take.
 
-    The cell factor of SONiC's dynamic headroom (`headroom_models.Spectrum.occupancy`), but not for a share of small
-    frames: for nothing else. What was paused for long, a NIC or a port of a switch, lets go of acknowledgements alone, in
-    trains longer than any headroom. Worst are the smallest frames, or those that begin a cell with their last byte.
+    `small_percent` None is the worst case, whatever frames they are: what was paused for long, a NIC or a port of a switch,
+    lets go of acknowledgements alone, in trains longer than any headroom. Worst are the smallest frames, or those that
+    begin a cell with their last byte. A number is the share of frames that are smallest, the others having `frame_bytes`:
+    what traffic is like on average, as SONiC weighs it (`headroom_models.Spectrum.occupancy`).
     """
     if cell_bytes == 1:
         return line_bytes
-    begun = -(-(SMALLEST_FRAME_BYTES - 1) // cell_bytes) * cell_bytes + 1
-    taken, line = max(
-        (
-            (-(-frame // cell_bytes) * cell_bytes, frame + WIRE_OVERHEAD_BYTES)
-            for frame in (SMALLEST_FRAME_BYTES, begun)
-        ),
-        key=lambda found: Fraction(*found),
-    )
+    if small_percent is None:
+        begun = -(-(SMALLEST_FRAME_BYTES - 1) // cell_bytes) * cell_bytes + 1
+        mixes: list[Sequence[tuple[int, int]]] = [((1, SMALLEST_FRAME_BYTES),), ((1, begun),)]
+    else:
+        mixes = [((small_percent, SMALLEST_FRAME_BYTES), (100 - small_percent, frame_bytes))]
+    worst = max(_cells_per_byte(mix, cell_bytes) for mix in mixes)
     # A cell more for the frame that crosses the threshold: what surrounds it on the line is not in the sum.
-    return (-(-max(line_bytes, -(-line_bytes * taken // line)) // cell_bytes) + 1) * cell_bytes
+    return (-(-max(line_bytes, ceil(line_bytes * worst)) // cell_bytes) + 1) * cell_bytes
+
+
+def _cells_per_byte(mix: Sequence[tuple[int, int]], cell_bytes: int) -> Fraction:
+    """Return how many bytes of cells a byte of the line takes, of frames given as (weight, length)."""
+    taken = sum(weight * -(-frame // cell_bytes) * cell_bytes for weight, frame in mix)
+    return Fraction(taken, sum(weight * (frame + WIRE_OVERHEAD_BYTES) for weight, frame in mix))
 
 
 def headroom(
@@ -100,3 +109,30 @@ def headroom(
         "frame_leaving": frame_bits * PS_PER_SECOND,
     }
     return add_up(scaled, 8 * PS_PER_SECOND)
+
+
+def group_headroom(
+    rate_bps: int,
+    delay_ps: int,
+    frame_bytes: int,
+    response: int | None = None,
+    *,
+    cell_bytes: int = 1,
+    small_percent: int | None = None,
+    late_frames: int = 0,
+) -> Headroom:
+    """Return what `headroom: auto` comes to for one lossless priority of a lab's port: `headroom`, and what else it must hold.
+
+    A switch counts a frame when all of it has arrived, so the frame that crosses the threshold stands in the headroom with
+    nearly its whole length. `late_frames` is how many frame times late a frame may be handled under the real clock. Cells
+    and the share of small frames are those of `in_cells`.
+    """
+    line = headroom(rate_bps, delay_ps, frame_bytes, response)
+    terms = {
+        **line.terms,
+        "crossing_frame": frame_bytes,
+        "lateness": LATE_STAGES * late_frames * frame_bytes,
+    }
+    reached = sum(terms.values())
+    total = in_cells(reached, cell_bytes, small_percent, frame_bytes)
+    return Headroom({**terms, "cells": total - reached}, total)

@@ -1,6 +1,7 @@
-"""Three ways to reckon the headroom of one lossless priority at one port, and how far a buffer reaches by each.
+"""Four ways to reckon the headroom of one lossless priority at one port, and how far a buffer reaches by each.
 
 - `Ieee`: the sum of IEEE 802.1Q's annex (`testbed.headroom`), for any rate.
+- `LabPort`: that sum as `headroom: auto` of a lab takes it, with the lab's frames and fibre and what an emulated switch adds.
 - `Spectrum`: what SONiC computes for NVIDIA Spectrum switches, with its roundings.
 - `Sonic`: rows that switches with Broadcom chips are shipped with. A straight line leads from row to row, and on beyond
   the longest one; a cable shorter than the shortest row gets that row. Measured is nothing between or beyond the rows.
@@ -11,15 +12,15 @@ All are pure, in integers or exact fractions. Each never falls as the length gro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, lcm
 from typing import ClassVar, Protocol
 
 from testbed.errors import UsageError
-from testbed.headroom import Headroom, add_up, headroom, interface_bits
-from testbed.units import PS_PER_SECOND, format_rate
+from testbed.headroom import Headroom, add_up, group_headroom, headroom, in_cells, interface_bits
+from testbed.units import BITS_PER_QUANTUM, FIBRE_PS_PER_METRE, PS_PER_SECOND, format_rate
 
 # More than twice around the Earth: lengths are searched for up to here.
 LONGEST_MM = 100_000 * 10**6
@@ -32,7 +33,8 @@ class GroupProfile:
     """The columns of SONiC's pg_profile_lookup.ini that do not depend on distance; bytes, but for the threshold.
 
     `threshold` is n in alpha = 2^n. `xon_offset_bytes` is None where the table has no such column.
-    `size_bytes` is the group's reserve; where `with_xoff` holds, the column counts the headroom as well.
+    `size_bytes` is the group's reserve; where `with_xoff` holds, the column counts the headroom as well, and is rounded up to
+    `step_bytes`.
     """
 
     size_bytes: int
@@ -40,6 +42,7 @@ class GroupProfile:
     threshold: int
     xon_offset_bytes: int | None
     with_xoff: bool = False
+    step_bytes: int = 1
 
 
 # Arista 7260CX3 (Tomahawk 2); also the reserve, alpha and offset of Azure's lossless storage network (NSDI 2023).
@@ -47,15 +50,37 @@ TOMAHAWK_2_PROFILE = GroupProfile(1248, 1248, -3, 2496)
 # Dell Z9332F (Tomahawk 3).
 TOMAHAWK_3_PROFILE = GroupProfile(2540, 2540, -2, 2540)
 # Mellanox SN5640. Its table leaves the headroom to a shared pool; here every group has its own.
-SPECTRUM_PROFILE = GroupProfile(19456, 19456, 0, None, with_xoff=True)
+SPECTRUM_PROFILE = GroupProfile(19456, 19456, 0, None, with_xoff=True, step_bytes=1024)
+# The same tables: ports of eight lanes have two buffers, and their size a frame of the port more.
+EIGHT_LANES = 8
+EIGHT_LANES_XON_BYTES = 38912
+
+
+def assumption(cell_bytes: int, small_percent: int | None) -> str:
+    """Say what a headroom assumes of frames, by its cells and its share of small frames."""
+    if cell_bytes == 1:
+        return "in bytes, no cells"
+    if small_percent is None:
+        return "worst case: every frame takes as many cells as any can"
+    return f"small-frame share: {small_percent} of 100 frames have 64 B"
 
 
 class Model(Protocol):
     """A way to reckon headroom, with everything but the length decided."""
 
     name: ClassVar[str]
-    # Where each term comes from, by its name.
-    sources: ClassVar[Mapping[str, str]]
+
+    @property
+    def rate_bps(self) -> int:
+        """The rate of the port."""
+
+    @property
+    def assumption(self) -> str:
+        """What is assumed of the frames that come after a pause was asked for."""
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where each term comes from, by its name."""
 
     @property
     def profile(self) -> GroupProfile:
@@ -65,28 +90,43 @@ class Model(Protocol):
         """Return the headroom for a length of cable; its terms have the names of `sources`."""
 
 
+_CELLS = "cells that frames do not fill: all of them small, or the share of small ones that was given"
+_SUM_SOURCES = {
+    "frame_before_pause": "longest frame and 20 B around it: the PAUSE frame waits for it",
+    "pause_frame": "64 B and 20 B around them, 672 bit times",
+    ROUND_TRIP: "2 × length × rate / v, 5 ns/m unless told otherwise",
+    "interfaces": "MAC and PHY of both ends, IEEE 802.3 by rate; above 100G as at 100G",
+    "response": "quanta of 512 bit times, IEEE 802.3 annex 31B by rate",
+    "frame_leaving": "longest frame and 20 B around it: the peer had begun it",
+}
+
+
 @dataclass(frozen=True)
 class Ieee:
     """The sum of IEEE 802.1Q. `frame_bytes` is the longest frame with its FCS.
 
     A metre takes 5 ns, as Cisco's and Dell's guides have it; labs know fibre more exactly, at 4.897 ns.
     With `interfaces` the delay of MAC and PHY at both ends counts, as in hardware; ports of the emulation have none.
+    `response_ps` is the peer's, None for that of the rate. `cell_bytes` and `small_percent` as in `headroom.in_cells`.
     """
 
     name: ClassVar[str] = "ieee"
-    sources: ClassVar[Mapping[str, str]] = {
-        "frame_before_pause": "longest frame and 20 B around it: the PAUSE frame waits for it",
-        "pause_frame": "64 B and 20 B around them, 672 bit times",
-        ROUND_TRIP: "2 × length × rate / v, 5 ns/m unless told otherwise",
-        "interfaces": "MAC and PHY of both ends, IEEE 802.3 by rate; above 100G as at 100G",
-        "response": "quanta of 512 bit times, IEEE 802.3 annex 31B by rate",
-        "frame_leaving": "longest frame and 20 B around it: the peer had begun it",
-    }
 
     rate_bps: int
     frame_bytes: int
     interfaces: bool = True
     ps_per_metre: int = GUIDES_PS_PER_METRE
+    response_ps: int | None = None
+    cell_bytes: int = 1
+    small_percent: int | None = None
+
+    @property
+    def assumption(self) -> str:
+        return assumption(self.cell_bytes, self.small_percent)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        return {**_SUM_SOURCES, **({"cells": _CELLS} if self.cell_bytes > 1 else {})}
 
     @property
     def profile(self) -> GroupProfile:
@@ -96,7 +136,60 @@ class Ieee:
         # To the nearest picosecond, as a lab's links have it.
         delay_ps = (length_mm * self.ps_per_metre + 500) // 1000
         interface = interface_bits(self.rate_bps) if self.interfaces else 0
-        return headroom(self.rate_bps, delay_ps, self.frame_bytes, interface=interface)
+        found = headroom(self.rate_bps, delay_ps, self.frame_bytes, self.response_ps, interface)
+        if self.cell_bytes == 1:
+            return found
+        total = in_cells(found.total_bytes, self.cell_bytes, self.small_percent, self.frame_bytes)
+        return Headroom({**found.terms, "cells": total - found.total_bytes}, total)
+
+
+@dataclass(frozen=True)
+class LabPort:
+    """What `headroom: auto` of a lab comes to at a switch's port, under the virtual clock.
+
+    `beyond_ps` is what the link's delay has besides the flight through `ps_per_metre` of fibre: FEC and signal processing of
+    a profile, or a delay that the lab gives outright; below zero for hollow fibre. The rest as in `Ieee`.
+    """
+
+    name: ClassVar[str] = "lab"
+
+    rate_bps: int
+    frame_bytes: int
+    cell_bytes: int = 1
+    small_percent: int | None = None
+    response_ps: int | None = None
+    ps_per_metre: int = FIBRE_PS_PER_METRE
+    beyond_ps: int = 0
+
+    @property
+    def assumption(self) -> str:
+        return assumption(self.cell_bytes, self.small_percent)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        return {
+            **_SUM_SOURCES,
+            ROUND_TRIP: "2 × rate × delay of the link: 4.897 ns/m, and what its profile adds",
+            "interfaces": "ports of the emulation have none",
+            "crossing_frame": "the frame that crosses the threshold stands in the headroom whole",
+            "lateness": "frames handled late, under the real clock alone",
+            "cells": _CELLS,
+        }
+
+    @property
+    def profile(self) -> GroupProfile:
+        return TOMAHAWK_2_PROFILE
+
+    def headroom(self, length_mm: int) -> Headroom:
+        delay_ps = max(0, (length_mm * self.ps_per_metre + 500) // 1000 + self.beyond_ps)
+        return group_headroom(
+            self.rate_bps,
+            delay_ps,
+            self.frame_bytes,
+            self.response_ps,
+            cell_bytes=self.cell_bytes,
+            small_percent=self.small_percent,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +197,9 @@ class Spectrum:
     """SONiC's dynamic headroom for NVIDIA Spectrum (sonic-swss, buffer_headroom_mellanox.lua).
 
     `port_mtu_bytes` is the longest frame of the port, `mtu_bytes` the longest of lossless traffic, `cell_bytes` the unit
-    of the buffer, `small_percent` how many of a hundred frames have 64 bytes and waste most of a cell.
+    of the buffer, `small_percent` how many of a hundred frames have 64 bytes and waste most of a cell. `lanes` of the port
+    decide what the row says beside the headroom. `response_bytes` is what arrives while the peer responds, None for that of
+    its rate; `gearbox_ps` is the time through a gearbox between chip and module, which PAUSE frame and data pass.
 
     Raises UsageError for a rate that SONiC has no response time for.
     """
@@ -115,7 +210,8 @@ class Spectrum:
         "port_frame": "longest frame of the port: the PAUSE frame waits for it",
         ROUND_TRIP: "2 × length × rate / v, v = 1.98e8 m/s",
         "interfaces": "MAC and PHY, 0.8 KiB",
-        "response": "quanta × 64 B, by rate",
+        "response": "quanta × 64 B, by rate and, in cells of 256 B (Spectrum-6), by chip",
+        "gearbox": "2 × rate × delay of a gearbox, none unless given",
         "tile": "rate in Gb/s × 120 / 8 B, Spectrum-4 and -5 (cells of 192 B)",
         "cell_occupancy": "cells that small frames do not fill, on all but the first term",
         "rounding": "up to 1 KiB",
@@ -132,6 +228,9 @@ class Spectrum:
         400: 905,
         800: 905,
     }
+    # Spectrum-6: its rows at 800G come out with as much as twice that.
+    SPECTRUM_6_CELL_BYTES: ClassVar[int] = 256
+    SPECTRUM_6_QUANTA: ClassVar[Mapping[int, int]] = {800: 1810}
     INTERFACES_BYTES: ClassVar[Fraction] = Fraction(8, 10) * 1024
     TILE_CELL_BYTES: ClassVar[int] = 192
     SMALL_BYTES: ClassVar[int] = 64
@@ -142,6 +241,9 @@ class Spectrum:
     mtu_bytes: int = 4096
     cell_bytes: int = TILE_CELL_BYTES
     small_percent: int = 50
+    lanes: int = 4
+    response_bytes: Fraction | None = None
+    gearbox_ps: int = 0
 
     def __post_init__(self) -> None:
         if self.rate_bps % 10**9 or self.rate_bps // 10**9 not in self.QUANTA:
@@ -151,8 +253,24 @@ class Spectrum:
             )
 
     @property
+    def assumption(self) -> str:
+        return assumption(self.cell_bytes, self.small_percent)
+
+    @property
     def profile(self) -> GroupProfile:
-        return SPECTRUM_PROFILE
+        if self.lanes != EIGHT_LANES:
+            return SPECTRUM_PROFILE
+        xon = EIGHT_LANES_XON_BYTES
+        return replace(SPECTRUM_PROFILE, size_bytes=xon + self.port_mtu_bytes, xon_bytes=xon)
+
+    def _response(self) -> Fraction:
+        if self.response_bytes is not None:
+            return self.response_bytes
+        rate = self.rate_bps // 10**9
+        quanta = self.QUANTA[rate]
+        if self.cell_bytes == self.SPECTRUM_6_CELL_BYTES:
+            quanta = self.SPECTRUM_6_QUANTA.get(rate, quanta)
+        return Fraction(quanta * BITS_PER_QUANTUM, 8)
 
     def occupancy(self) -> Fraction:
         """Return how many bytes of cells a byte of traffic takes at worst, as SONiC weighs it."""
@@ -168,7 +286,8 @@ class Spectrum:
             "port_frame": Fraction(self.port_mtu_bytes),
             ROUND_TRIP: Fraction(2 * length_mm * self.rate_bps, 1000 * 8 * self.METRES_PER_SECOND),
             "interfaces": self.INTERFACES_BYTES,
-            "response": Fraction(self.QUANTA[self.rate_bps // 10**9] * 512, 8),
+            "response": self._response(),
+            "gearbox": Fraction(2 * self.gearbox_ps * self.rate_bps, 8 * PS_PER_SECOND),
             "tile": Fraction(self.rate_bps * 120, 8 * 10**9) * (self.cell_bytes == self.TILE_CELL_BYTES),
         }
         exact = {"lossless_frame": Fraction(self.mtu_bytes), **propagation}
@@ -229,6 +348,10 @@ class Sonic:
         self.chip  # noqa: B018  looked up for its errors
 
     @property
+    def assumption(self) -> str:
+        return f"as deployed switches have it ({self.chip.name})"
+
+    @property
     def chip(self) -> Chip:
         """The chip whose rows these are."""
         for chip in CHIPS:
@@ -287,10 +410,11 @@ def pg_profile_row(model: Model, rate_bps: int, length_mm: int) -> str:
     if length_mm % 1000 or rate_bps % 10**6:
         raise UsageError("SONiC's table has whole metres and whole Mb/s only")
     xoff, profile = model.headroom(length_mm).total_bytes, model.profile
+    size = profile.size_bytes + (xoff if profile.with_xoff else 0)
     columns = {
         "speed": str(rate_bps // 10**6),
         "cable": f"{length_mm // 1000}m",
-        "size": str(profile.size_bytes + (xoff if profile.with_xoff else 0)),
+        "size": str(-(-size // profile.step_bytes) * profile.step_bytes),
         "xon": str(profile.xon_bytes),
         "xoff": str(xoff),
         "threshold": str(profile.threshold),

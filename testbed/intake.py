@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.errors import TopologyError
-from testbed.headroom import headroom
+from testbed.headroom import group_headroom
 from testbed.topology import Host, Intake, Link
 from testbed.units import format_size
 
 SMALLEST_XOFF_BYTES = 100_000
 UNCREDITED_BYTES = 100_000  # notifications of congestion come without leave
-# Data read late, XOFF sent late, XOFF read late: under the real clock.
-_LATE_STAGES = 3
 
 
 def plan_keys(
@@ -31,8 +29,9 @@ def plan_keys(
     settings = host.intake
     if settings is None:
         return {}
-    needed = headroom(link.rate_bps, link.delay_ps, link.frame_bytes, response_ps).total_bytes
-    needed += (1 + _LATE_STAGES * late_frames) * link.frame_bytes
+    needed = group_headroom(
+        link.rate_bps, link.delay_ps, link.frame_bytes, response_ps, late_frames=late_frames
+    ).total_bytes
     wished = max(SMALLEST_XOFF_BYTES, needed)
     buffer = needed + wished if settings.buffer_bytes is None else settings.buffer_bytes
     xoff = buffer - needed if settings.xoff_bytes is None else settings.xoff_bytes

@@ -116,6 +116,14 @@ def _size_or_share(value: object) -> int | float:
     return share
 
 
+def parse_percent(value: object) -> int:
+    """Read a whole number of percent from 0 to 100, with or without its sign."""
+    text = str(value).strip().removesuffix("%").strip()
+    if isinstance(value, bool | float) or not text.isdecimal() or int(text) > 100:
+        raise ValueError(f'"{value}" is not a whole number of percent from 0 to 100')
+    return int(text)
+
+
 def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(values)) != len(values):
         raise ValueError("a priority is listed twice")
@@ -145,6 +153,7 @@ SizeShareOrAuto = Annotated[
         }
     ),
 ]
+Percent = Annotated[int, *_quantity(parse_percent, "whole percent from 0 to 100", "50%")]
 Loss = Annotated[
     tuple[float, float], *_quantity(parse_loss, "probability that a frame is lost", "1e-4", extra=["array"])
 ]

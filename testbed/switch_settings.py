@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationError, WithJsonS
 from testbed import lab_checks, models
 from testbed.data import DATA
 from testbed.errors import TopologyError, nearest
-from testbed.models import AUTO, FileModel, Priorities, Size, SizeOrAuto, Weights, all_weights
+from testbed.models import AUTO, FileModel, Percent, Priorities, Size, SizeOrAuto, Weights, all_weights
 from testbed.units import format_size
 from testbed.watchdog import SwitchedWatchdog, Watchdog
 from testbed.yaml_source import KeyPath, Source, read_yaml
@@ -69,12 +69,14 @@ class Thresholds(FileModel):
     """When a priority group of a switch pauses its peer; what is left out is derived from the link.
 
     Static: above `xoff` bytes, until `xon`. Dynamic: above `alpha` times what is left of the switch's pool, after a
-    `reserve` of the group's own, until it is `xon-offset` bytes below that again.
+    `reserve` of the group's own, until it is `xon-offset` bytes below that again. `small-share` is how many of a hundred
+    frames a derived headroom takes for small ones, where the switch has cells; none given, it is made for the worst case.
     """
 
     xoff: SizeOrAuto | None = None
     xon: SizeOrAuto | None = None
     headroom: SizeOrAuto | None = None
+    small_share: Percent | None = None
     alpha: Alpha | None = None
     reserve: Size | None = None
     xon_offset: Size | None = None
@@ -252,6 +254,7 @@ def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
         "xon_bytes": given(thresholds.get("xon")),
         "headroom_bytes": given(thresholds.get("headroom")),
         "cell_bytes": merged.get("cell", 1),
+        "small_percent": thresholds.get("small_share"),
         "alpha_log2": thresholds.get("alpha"),
         "reserve_bytes": thresholds.get("reserve", 0),
         "xon_offset_bytes": thresholds.get("xon_offset"),

@@ -6,7 +6,8 @@ Three sources, the first that speaks wins: the experiment, the lab's switch, and
   the frame that crosses the threshold stands in the headroom with nearly its whole length.
   Under the real clock also the lateness that a trusted run may show: data read late, XOFF sent late and read late.
   Where frames take whole cells, as many as it takes if all of them are the smallest: 2.5 times the bytes for cells of
-  208. Acknowledgements that waited for the end of a pause come like that, one behind another.
+  208. Acknowledgements that waited for the end of a pause come like that, one behind another. With `small-share` only so
+  many of a hundred frames are small, as SONiC has it. `testbed headroom --model lab` gives the same answer, term by term.
 - XOFF: as much as a round trip of the link carries and two frames, at least 100 KB; so a queue that drains at line rate
   does not run dry before its peer, told to go on, is heard again. Scaled down, to two frames at least, where the
   buffer has not that much.
@@ -28,7 +29,7 @@ from typing import Any
 from testbed import credits
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
-from testbed.headroom import headroom, in_cells
+from testbed.headroom import Headroom, group_headroom, headroom
 from testbed.lossy_queues import aside_bytes, default_queue_bytes
 from testbed.models import AUTO
 from testbed.switch_settings import DEFAULT_BUFFER_BYTES
@@ -37,8 +38,6 @@ from testbed.units import format_size
 
 SMALLEST_AUTO_XOFF_BYTES = 100_000
 _AUTO_BUFFER_STEP_BYTES = 1_000_000
-# Data read late, XOFF sent late, XOFF read late.
-_LATE_STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -238,6 +237,20 @@ def pool_notes(plan: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def auto_headroom(link: Link, switch: Switch, settings: Lossless, late_frames: int = 0) -> Headroom:
+    """Return what `headroom: auto` comes to, term by term, for a lossless priority of a switch behind a link."""
+    small = switch.small_percent if settings.small_share is None else settings.small_share
+    return group_headroom(
+        link.rate_bps,
+        link.delay_ps,
+        link.frame_bytes,
+        None if settings.response == AUTO else settings.response,
+        cell_bytes=switch.cell_bytes,
+        small_percent=small,
+        late_frames=late_frames,
+    )
+
+
 def _wish(
     index: int,
     name: str,
@@ -251,8 +264,7 @@ def _wish(
     needed = headroom(link.rate_bps, link.delay_ps, link.frame_bytes, response).total_bytes
     room = _first(settings.headroom, switch.headroom_bytes)
     if room is None:
-        room = needed + (1 + _LATE_STAGES * late_frames) * link.frame_bytes
-        room = in_cells(room, switch.cell_bytes)
+        room = auto_headroom(link, switch, settings, late_frames).total_bytes
     if isinstance(settings.headroom, float):
         room = int(room * settings.headroom) // switch.cell_bytes * switch.cell_bytes
     xoff = _first(settings.xoff, switch.xoff_bytes)

@@ -62,6 +62,7 @@ class Switch(Resolved):
     xon_bytes: int | None
     headroom_bytes: int | None
     cell_bytes: int = 1
+    small_percent: int | None = None
     alpha_log2: int | None = None
     reserve_bytes: int = 0
     xon_offset_bytes: int | None = None

@@ -8,44 +8,28 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from testbed.commands.common import console, print_json
+from testbed.commands.common import TopologyOption, console, print_json
 from testbed.errors import UsageError
 from testbed.headroom import Headroom
-from testbed.headroom_models import (
-    GUIDES_PS_PER_METRE,
-    LONGEST_MM,
-    ROUND_TRIP,
-    Ieee,
-    Model,
-    Sonic,
-    Spectrum,
-    longest_mm,
-    pg_profile_row,
-)
+from testbed.headroom_choice import ModelName, Switched, model_of_lab, model_of_options
+from testbed.headroom_comparison import Beside, beside
+from testbed.headroom_models import LONGEST_MM, ROUND_TRIP, Model, longest_mm, pg_profile_row
 from testbed.switch_settings import DEFAULT_BUFFER_BYTES
-from testbed.units import format_length, format_rate, format_size, parse_length, parse_rate, parse_size, parse_time
+from testbed.units import (
+    format_length,
+    format_rate,
+    format_size,
+    parse_length,
+    parse_rate,
+    parse_size,
+    parse_time,
+)
 
-DEFAULT_FRAME_BYTES = 9216
-DEFAULT_LOSSLESS_BYTES = 4096
 SMALLEST_FRAME_BYTES = 64
 LARGEST_FRAME_BYTES = 65_535
+LONGEST_GEARBOX_PS = 10**9
 # From light in a vacuum to twice what any cable takes: more or less is a slip of the pen.
 PS_PER_METRE_RANGE = (3_336, 10_000)
-
-
-class ModelName(enum.StrEnum):
-    """Whose reckoning."""
-
-    ieee = "ieee"
-    spectrum = "spectrum"
-    sonic = "sonic"
-
-
-class Switched(enum.StrEnum):
-    """A term that counts or does not."""
-
-    on = "on"
-    off = "off"
 
 
 class HeadroomFormat(enum.StrEnum):
@@ -56,27 +40,50 @@ class HeadroomFormat(enum.StrEnum):
     sonic = "sonic"
 
 
+ModelOption = Annotated[
+    ModelName | None,
+    typer.Option(
+        help="ieee: the sum of 802.1Q; spectrum: SONiC on NVIDIA; sonic: rows shipped for Tomahawk 2 and 3; "
+        "lab: what `headroom: auto` comes to. ieee unless given, lab with -t"
+    ),
+]
+SmallShareOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=100,
+        help="percent of frames with 64 bytes: 50 unless given for spectrum, the worst case for ieee and lab",
+    ),
+]
+ResponseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--response", help="of the peer to a PAUSE: a time, or quanta of 512 bit times: 1810; by rate unless given"
+    ),
+]
+PortOption = Annotated[
+    str | None, typer.Option("--port", help="switch:port of the lab that -t names; says all else (lab)")
+]
+
+
 def headroom(
-    rate: Annotated[str, typer.Option("--rate", help="rate of the port: 400G")],
-    length: Annotated[str, typer.Option("--length", help="length of the cable: 80km")],
-    model: Annotated[
-        ModelName,
-        typer.Option(
-            help="ieee: the sum of 802.1Q; spectrum: SONiC on NVIDIA; sonic: rows shipped for Tomahawk 2 and 3"
-        ),
-    ] = ModelName.ieee,
+    rate: Annotated[str | None, typer.Option("--rate", help="rate of the port: 400G")] = None,
+    length: Annotated[str | None, typer.Option("--length", help="length of the cable: 80km")] = None,
+    topology: TopologyOption = None,
+    port: PortOption = None,
+    model: ModelOption = None,
     mtu: Annotated[
-        str | None, typer.Option("--mtu", help="longest frame of the port in bytes, 9216 unless given (ieee, spectrum)")
+        str | None,
+        typer.Option("--mtu", help="longest frame of the port in bytes, 9216 unless given, 4218 for lab"),
     ] = None,
     lossless_mtu: Annotated[
         str | None, typer.Option("--lossless-mtu", help="longest lossless frame, 4096 unless given (spectrum)")
     ] = None,
-    cell: Annotated[
-        int | None, typer.Option(min=1, max=65_536, help="bytes of a buffer cell (spectrum, sonic)")
-    ] = None,
-    small_share: Annotated[
-        int | None, typer.Option(min=0, max=100, help="percent of frames with 64 bytes, 50 unless given (spectrum)")
-    ] = None,
+    cell: Annotated[int | None, typer.Option(min=1, max=65_536, help="bytes of a buffer cell")] = None,
+    small_share: SmallShareOption = None,
+    lanes: Annotated[int | None, typer.Option(min=1, max=16, help="lanes of the port, 8 differ (spectrum)")] = None,
+    response: ResponseOption = None,
+    gearbox: Annotated[str | None, typer.Option("--gearbox", help="delay of a gearbox: 155ns (spectrum)")] = None,
     interface: Annotated[
         Switched | None, typer.Option(help="MAC and PHY delay of hardware, on unless given (ieee)")
     ] = None,
@@ -89,26 +96,48 @@ def headroom(
     ] = HeadroomFormat.table,
 ) -> None:
     """Add up the headroom of a lossless priority, and say how far a buffer reaches."""
-    rate_bps, length_mm, buffer_bytes = parse_rate(rate), parse_length(length), parse_size(buffer)
-    if length_mm > LONGEST_MM:
-        raise UsageError(f"--length {length}: {format_length(LONGEST_MM)} at most")
+    buffer_bytes = parse_size(buffer)
     given = {
+        "rate": None if rate is None else parse_rate(rate),
+        "length": _length(length),
         "mtu": _frame("--mtu", mtu),
         "lossless_mtu": _frame("--lossless-mtu", lossless_mtu),
         "cell": cell,
         "small_share": small_share,
+        "lanes": lanes,
+        "response": response,
+        "gearbox": _gearbox(gearbox),
         "interface": interface,
         "delay_per_metre": _per_metre(delay_per_metre),
     }
-    chosen = _model(model, rate_bps, {key: value for key, value in given.items() if value is not None})
-    if format_ is HeadroomFormat.sonic:
-        print(pg_profile_row(chosen, rate_bps, length_mm))
-        return
-    answer = _answer(chosen, rate_bps, length_mm, buffer_bytes, ports)
-    if format_ is HeadroomFormat.json:
-        print_json(answer)
+    said = {key: value for key, value in given.items() if value is not None}
+    if topology is not None or port is not None:
+        chosen, alike, length_mm = model_of_lab(topology, port, model, said)
     else:
-        _print_table(chosen, answer)
+        chosen, alike, length_mm = model_of_options(model or ModelName.ieee, said)
+    if format_ is HeadroomFormat.sonic:
+        print(pg_profile_row(chosen, chosen.rate_bps, length_mm))
+        return
+    answer = _answer(chosen, length_mm, buffer_bytes, ports)
+    others = beside(chosen, length_mm, alike)
+    if format_ is HeadroomFormat.json:
+        print_json({**answer, "beside": [other.as_json() for other in others]})
+    else:
+        _print_table(chosen, answer, others)
+
+
+def _length(text: str | None) -> int | None:
+    length_mm = None if text is None else parse_length(text)
+    if length_mm is not None and length_mm > LONGEST_MM:
+        raise UsageError(f"--length {text}: {format_length(LONGEST_MM)} at most")
+    return length_mm
+
+
+def _gearbox(text: str | None) -> int | None:
+    time_ps = None if text is None else parse_time(text)
+    if time_ps is not None and time_ps > LONGEST_GEARBOX_PS:
+        raise UsageError(f"--gearbox {text}: 1ms at most")
+    return time_ps
 
 
 def _frame(option: str, text: str | None) -> int | None:
@@ -128,41 +157,19 @@ def _per_metre(text: str | None) -> int | None:
     return time_ps
 
 
-def _model(name: ModelName, rate_bps: int, given: dict[str, Any]) -> Model:
-    """Make the model of what was given; refuse an option that it would not heed."""
-    heeded = {
-        ModelName.ieee: ("mtu", "interface", "delay_per_metre"),
-        ModelName.spectrum: ("mtu", "lossless_mtu", "cell", "small_share"),
-        ModelName.sonic: ("cell",),
-    }
-    for key in given:
-        if key not in heeded[name]:
-            others = " and ".join(other for other, keys in heeded.items() if key in keys)
-            raise UsageError(f"--{key.replace('_', '-')} is for the model {others}; the model {name} has no use for it")
-    mtu = given.get("mtu", DEFAULT_FRAME_BYTES)
-    if name is ModelName.ieee:
-        interfaces = given.get("interface", Switched.on) is Switched.on
-        return Ieee(rate_bps, mtu, interfaces, given.get("delay_per_metre", GUIDES_PS_PER_METRE))
-    if name is ModelName.sonic:
-        return Sonic(rate_bps, given.get("cell"))
-    lossless = given.get("lossless_mtu", min(DEFAULT_LOSSLESS_BYTES, mtu))
-    if lossless > mtu:
-        raise UsageError(f"--lossless-mtu {lossless} is more than the longest frame of the port, {mtu}")
-    return Spectrum(rate_bps, mtu, lossless, given.get("cell", Spectrum.TILE_CELL_BYTES), given.get("small_share", 50))
-
-
-def _answer(model: Model, rate_bps: int, length_mm: int, buffer_bytes: int, ports: int) -> dict[str, Any]:
+def _answer(model: Model, length_mm: int, buffer_bytes: int, ports: int) -> dict[str, Any]:
     """Return the document that --format json prints."""
     found: Headroom = model.headroom(length_mm)
     share = found.terms[ROUND_TRIP] / found.total_bytes
     return {
         "schema": 1,
         "model": model.name,
-        "rate_bps": rate_bps,
+        "rate_bps": model.rate_bps,
         "length_mm": length_mm,
         "total_bytes": found.total_bytes,
         "terms": dict(found.terms),
         "sources": {term: model.sources[term] for term in found.terms},
+        "assumption": model.assumption,
         "round_trip_share": round(share, 6),
         "buffer_bytes": buffer_bytes,
         "ports": ports,
@@ -171,7 +178,7 @@ def _answer(model: Model, rate_bps: int, length_mm: int, buffer_bytes: int, port
     }
 
 
-def _print_table(model: Model, answer: dict[str, Any]) -> None:
+def _print_table(model: Model, answer: dict[str, Any], others: list[Beside]) -> None:
     out = console()
     total, share = answer["total_bytes"], answer["round_trip_share"]
     table = Table(box=None, pad_edge=False)
@@ -180,11 +187,14 @@ def _print_table(model: Model, answer: dict[str, Any]) -> None:
     table.add_column("share", justify="right")
     table.add_column("what it is")
     for name, size in answer["terms"].items():
-        table.add_row(name, f"{size:,}", f"{size / total:.1%}", model.sources[name])
-    table.add_row("total", f"{total:,}", "100.0%", "for one lossless priority of one port")
+        table.add_row(name, f"{size:,}", f"{size / total:.1%}", answer["sources"][name])
+    table.add_row("total", f"{total:,}", "100.0%", f"for one lossless priority of one port; {model.assumption}")
     out.print(f"headroom by {model.name}: {format_rate(answer['rate_bps'])} over {format_length(answer['length_mm'])}")
     out.print(table)
     out.print(f"everything but the round trip is {1 - share:.2%} of it")
+    for other in others:
+        more = ", ".join(f"{name} {size:+,}" for name, size in other.more.items())
+        out.print(f"a lab's `headroom: auto`, {other.assumption}: {other.found.total_bytes:,} bytes ({more})")
     out.print(_reach(answer))
 
 

@@ -84,6 +84,8 @@ PURE_MODULES = [
     "addressing",
     "headroom",
     "headroom_models",
+    "headroom_choice",
+    "headroom_comparison",
     "routing",
     "credits",
     "intake",

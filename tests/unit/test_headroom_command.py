@@ -4,9 +4,14 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from testbed.experiment import new_experiment
+from testbed.plan import compile_fabric
+from testbed.topology import load_lab
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 FAR = ("headroom", "--rate", "400G", "--length", "80km")
@@ -113,7 +118,16 @@ def test_the_table_says_when_nothing_fits_or_everything(run_testbed: Cli) -> Non
         ((*FAR, "--buffer", "deep"), "deep"),
         ((*FAR, "--ports", "0"), "--ports"),
         ((*FAR, "--format", "yaml"), "yaml"),
-        ((*FAR, "--cell", "192"), "spectrum and sonic"),
+        ((*FAR, "--lanes", "8"), "spectrum"),
+        ((*FAR, "--gearbox", "155ns"), "spectrum"),
+        ((*FAR, "--model", "sonic", "--response", "1us"), "ieee and spectrum"),
+        ((*FAR, "--response", "65536"), "65535 quanta"),
+        ((*FAR, "--response", "2s"), "1ms at most"),
+        ((*FAR, "-t", "two-dc", "--port", "border-a:eth2"), "decided by the lab"),
+        (("headroom", "-t", "two-dc"), "--port"),
+        (("headroom", "-t", "two-dc", "--port", "border-x:eth2"), "border-a"),
+        (("headroom", "-t", "two-dc", "--port", "border-a:eth9"), "eth2"),
+        (("headroom", "-t", "two-dc", "--port", "border-a:eth2", "--small-share", "50"), "no cells"),
         ((*FAR, "--small-share", "50"), "spectrum"),
         ((*FAR, "--model", "spectrum", "--small-share", "101"), "--small-share"),
         ((*FAR, "--model", "spectrum", "--cell", "0"), "--cell"),
@@ -132,3 +146,95 @@ def test_bad_usage_ends_with_2_and_says_what(run_testbed: Cli, arguments: tuple[
     assert word in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+EIGHT_HUNDRED = ("--model", "spectrum", "--rate", "800G", "--length", "300m", "--mtu", "9100", "--lossless-mtu", "1024")
+
+
+@pytest.mark.parametrize(("lanes", "size", "xon"), [((), 493_568, 19_456), (("--lanes", "8"), 522_240, 38_912)])
+def test_ports_of_eight_lanes_have_another_row(call_testbed: Cli, lanes: tuple[str, ...], size: int, xon: int) -> None:
+    """Mellanox-SN5640: a port of eight lanes has twice the XON, and a frame of the port more, up to 1 KiB."""
+    options = (*EIGHT_HUNDRED, "--cell", "192", "--small-share", "50", *lanes, "--format", "sonic")
+    assert call_testbed("headroom", *options).stdout.splitlines()[1].split() == [
+        "800000",
+        "300m",
+        str(size),
+        str(xon),
+        "474112",
+        "0",
+    ]
+
+
+def test_spectrum_6_responds_later_and_so_does_whoever_is_told_to(call_testbed: Cli) -> None:
+    """Rows at 800G in cells of 256 fit 1810 quanta: 63,488 B more than 905 come to."""
+    far = ("headroom", "--model", "spectrum", "--rate", "800G", "--length", "300m", "--cell", "256")
+    usual = document(call_testbed, *far)["total_bytes"]
+    assert usual - document(call_testbed, *far, "--response", "905")["total_bytes"] == 63_488
+    assert usual == document(call_testbed, *far, "--response", "1810")["total_bytes"]
+    # A quantum at 800G is 0.64 ns.
+    assert usual == document(call_testbed, *far, "--response", "1158.4ns")["total_bytes"]
+    ieee = document(call_testbed, *FAR, "--response", "1us")["terms"]["response"]
+    assert ieee == 400 * 1000 // 8
+
+
+def test_a_gearbox_is_passed_twice(call_testbed: Cli) -> None:
+    terms = document(call_testbed, *FAR, "--model", "spectrum", "--gearbox", "155ns")["terms"]
+    assert terms["gearbox"] == 2 * 155 * 400 // 8
+
+
+HALF_A_KILOMETRE = ("headroom", "--rate", "800G", "--length", "500m")
+
+
+def test_the_sum_and_a_lab_say_by_which_terms_they_differ(call_testbed: Cli) -> None:
+    assert document(call_testbed, *HALF_A_KILOMETRE)["total_bytes"] == 591_836
+    answer = document(call_testbed, *HALF_A_KILOMETRE, "--model", "lab", "--cell", "420")
+    assert (answer["total_bytes"], answer["assumption"].partition(":")[0]) == (2_802_660, "worst case")
+    (share,) = answer["beside"]
+    assert share["assumption"] == "small-frame share: 50 of 100 frames have 64 B"
+    assert share["differs_by"].keys() == {"cells"}
+    # Frames of 64 B and of 4218 B, as many of each: 420 + 4620 bytes of cells for 84 + 4238 of the line.
+    assert share["total_bytes"] == pytest.approx(560_398 * 5040 / 4322, abs=840)
+    by_bytes = document(call_testbed, *HALF_A_KILOMETRE, "--cell", "420")
+    worst = by_bytes["beside"][0]
+    assert worst["total_bytes"] == 2_802_660
+    assert sum(worst["differs_by"].values()) == 2_802_660 - by_bytes["total_bytes"]
+    assert set(worst["differs_by"]) == {
+        "frame_before_pause",
+        "round_trip",
+        "interfaces",
+        "frame_leaving",
+        "crossing_frame",
+        "cells",
+    }
+    text = call_testbed(*HALF_A_KILOMETRE, "--model", "lab", "--cell", "420").stdout
+    assert "worst case: every frame" in text and "small-frame share: 50 of 100 frames have 64 B" in text
+
+
+LAB = """
+name: far
+topology:
+  nodes:
+    a: {kind: host}
+    b: {kind: host}
+    s: {kind: switch, cell: 420, buffer: auto THRESHOLDS}
+  links:
+    - {endpoints: ["a:eth1", "s:eth1"], rate: 800G, length: 500m}
+    - {endpoints: ["b:eth1", "s:eth2"], rate: 400G, delay: 3us}
+"""
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "options"),
+    [("", ()), (", thresholds: {small-share: 50}", ()), (", thresholds: {small-share: 50%}", ("--small-share", "50"))],
+)
+def test_a_port_of_a_lab_is_what_its_plan_reserves(
+    call_testbed: Cli, tmp_path: Path, thresholds: str, options: tuple[str, ...]
+) -> None:
+    file = tmp_path / "far.yaml"
+    file.write_text(LAB.replace(" THRESHOLDS", thresholds))
+    lab = load_lab(str(file))
+    groups = compile_fabric(lab, new_experiment(str(file), "incast"))["nodes"][2]["priority_groups"]
+    for port, group in enumerate(groups, 1):
+        answer = document(call_testbed, "headroom", "-t", str(file), "--port", f"s:eth{port}", *options)
+        assert answer["total_bytes"] == group["headroom_bytes"]
+    assert (groups[0]["headroom_bytes"] == 2_802_660) == (not thresholds)
