@@ -12,10 +12,12 @@ import asyncio
 import json
 import os
 import statistics
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import BenchError
@@ -107,7 +109,8 @@ def measure(rounds: int = ROUNDS, seconds: float = SECONDS, shape: str = SHAPE) 
         (fabric,) = fabrics
         fabric.load(json.dumps(compile_workload(lab, experiment, schedule)))
         fabric.advance(round(seconds * 1000))
-        stretches = asyncio.run(_take_turns(_Watched(owner, fabric), rounds, seconds))
+        with tempfile.TemporaryDirectory(prefix="testbed-") as directory:
+            stretches = asyncio.run(_take_turns(_Watched(owner, fabric), Path(directory) / "bus.sock", rounds, seconds))
         report = json.loads(fabric.report())
     finally:
         owner.destroy(lab.name)
@@ -121,11 +124,11 @@ def measure(rounds: int = ROUNDS, seconds: float = SECONDS, shape: str = SHAPE) 
     }
 
 
-async def _take_turns(watched: _Watched, rounds: int, seconds: float) -> list[_Stretch]:
+async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float) -> list[_Stretch]:
     """Measure stretches without telemetry and with, in turns, the first and the last without."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(2) as threads:
-        async with embedded_broker() as broker, bus.client(broker.address, "bench") as mqtt:
+        async with embedded_broker(path) as broker, bus.client(broker.address, "bench") as mqtt:
 
             async def say(topic: str, text: str) -> None:
                 watched.said += 1

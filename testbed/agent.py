@@ -92,8 +92,8 @@ class Agent:
                     await self._session(address, on_ready)
                 except aiomqtt.MqttError as error:
                     if not reconnect:
-                        raise bus.BusError(f"broker {address.host}:{address.port}: {error}") from None
-                    _log.warning("broker %s:%d: %s; trying again", address.host, address.port, error)
+                        raise bus.BusError(f"broker {address}: {error}") from None
+                    _log.warning("broker %s: %s; trying again", address, error)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._stopping.wait(), _RECONNECT_S)
         finally:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import local_agent, messages, privileges
+from testbed import bounded_log, local_agent, messages, privileges
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
@@ -42,11 +42,11 @@ def serve_local(directory: Path) -> None:
     if handed_over is None and local_agent.find(directory) is not None:
         raise UsageError(f"a local agent runs already: {directory}")
     idle_exit_s = float(os.environ.get(local_agent.IDLE_VARIABLE, local_agent.IDLE_EXIT_S))
-    _log_to_stderr()
+    _log_to_stderr(local_agent.log_path(directory))
     privileges.lay_down()
 
     async def work() -> None:
-        async with embedded_broker() as broker:
+        async with embedded_broker(local_agent.socket_path(directory)) as broker:
 
             def ready() -> None:
                 nonlocal handed_over
@@ -76,7 +76,7 @@ def serve_broker(address: BrokerAddress, name: str, underlay: str | None = None)
     async def work() -> None:
         owner = make_owner(local_agent.state_dir(), name, underlay)
         agent = Agent(name, owner, keepalive_s=_KEEPALIVE_S, retain=True)
-        await agent.serve(address, lambda: logging.info("agent %s on %s:%d", name, address.host, address.port), True)
+        await agent.serve(address, lambda: logging.info("agent %s on %s", name, address), True)
 
     asyncio.run(work())
 
@@ -114,5 +114,9 @@ def _execute(agent: str, engine: Engine, plan: Document, spec: Document, progres
     return outcome_data(trial.execute(engine, "real", say, agent))
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def _log_to_stderr(file: Path | None = None) -> None:
+    """Log to standard error; where that is `file`, keep it within bounds."""
+    handler = logging.StreamHandler(sys.stderr) if file is None else bounded_log.Handler(file)
+    logging.basicConfig(
+        handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

@@ -1,4 +1,4 @@
-"""The MQTT broker that a local agent carries inside itself: loopback only, one user, a random password.
+"""The MQTT broker that a local agent carries inside itself: behind a socket of its owner's, one user, a random password.
 
 A machine with a real broker (mosquitto) does not need this one; see `testbed agent --broker`.
 """
@@ -10,10 +10,10 @@ import hashlib
 import hmac
 import logging
 import secrets
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter  # type: ignore[import-untyped]
 from amqtt.broker import Broker  # type: ignore[import-untyped]
@@ -21,6 +21,7 @@ from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType  # type: i
 from amqtt.plugins.base import BaseAuthPlugin  # type: ignore[import-untyped]
 from amqtt.session import Session  # type: ignore[import-untyped]
 
+from testbed.admission import listening
 from testbed.bus import BrokerAddress
 
 _USER = "testbed"
@@ -51,6 +52,29 @@ class OneUser(BaseAuthPlugin):  # type: ignore[misc]
         return hmac.compare_digest(digest, self.config.password_sha256) and right_name
 
 
+class _Reader(StreamReaderAdapter):  # type: ignore[misc]
+    """Read what has come already, then the stream."""
+
+    def __init__(self, first: bytes, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader)
+        self._first = first
+
+    async def read(self, n: int = -1) -> bytes:
+        """Return `n` bytes; -1: all to the end."""
+        count = len(self._first) if n < 0 else min(n, len(self._first))
+        head, self._first = self._first[:count], self._first[count:]
+        if count == n:
+            return head
+        rest: bytes = await super().read(n if n < 0 else n - count)
+        return head + rest
+
+
+class _Writer(StreamWriterAdapter):  # type: ignore[misc]
+    def get_peer_info(self) -> tuple[str, int]:
+        """Name the other end: a Unix socket has neither address nor port."""
+        return "local", 0
+
+
 @dataclass(frozen=True)
 class EmbeddedBroker:
     """Where the broker of this process is, with which password, and how to tell its clients something without being one.
@@ -63,8 +87,8 @@ class EmbeddedBroker:
 
 
 @asynccontextmanager
-async def embedded_broker() -> AsyncIterator[EmbeddedBroker]:
-    """Serve MQTT on an ephemeral port of 127.0.0.1 for as long as the context lasts.
+async def embedded_broker(path: Path) -> AsyncIterator[EmbeddedBroker]:
+    """Serve MQTT at a Unix socket, which no other user can reach, for as long as the context lasts.
 
     The password has 256 random bits, so an unsalted digest of it tells nothing. It is only in the yielded value.
     """
@@ -80,19 +104,14 @@ async def embedded_broker() -> AsyncIterator[EmbeddedBroker]:
     broker = Broker(config)
     await broker.start()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER)
+    async def serve(first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await broker.external_connected(_Reader(first, reader), _Writer(writer), _LISTENER)
 
     async def broadcast(topic: str, text: str) -> None:
         await broker.internal_message_broadcast(topic, text.encode())
 
-    # The socket is ours, not the broker's: only so is an ephemeral port known without a race.
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = await asyncio.start_server(connected, sock=listener)
     try:
-        port = int(listener.getsockname()[1])
-        address = BrokerAddress(host="127.0.0.1", port=port, username=_USER, password=password)
-        yield EmbeddedBroker(address, broadcast)
+        async with listening(path, serve):
+            yield EmbeddedBroker(BrokerAddress(socket=path, username=_USER, password=password), broadcast)
     finally:
-        server.close()
         await broker.shutdown()

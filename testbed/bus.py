@@ -38,6 +38,8 @@ KEEPALIVE_S = 15
 # Of many messages, how many are under way at once.
 _AT_A_TIME = 100
 _CANCEL_AGAIN_S = 0.1
+# The library insists on a port where there is none.
+_NO_PORT = 1
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -51,14 +53,19 @@ class BusError(HostError):
 
 @dataclass(frozen=True)
 class BrokerAddress:
-    """Say where a broker is and who we are to it. The password never shows in `repr`."""
+    """Say where a broker is, by host and port or by a Unix socket, and who we are to it. The password never shows in `repr`."""
 
-    host: str
-    port: int
+    host: str = ""
+    port: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: bool = False
     ca_file: Path | None = None
+    socket: Path | None = None
+
+    def __str__(self) -> str:
+        """Write where it is: `host:port`, or the path of its socket."""
+        return str(self.socket) if self.socket else f"{self.host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
@@ -120,8 +127,9 @@ def client(
     """Make an MQTT 3.1.1 client, not yet connected, with TLS verified against the system's or the given authorities."""
     tls = aiomqtt.TLSParameters(ca_certs=str(address.ca_file) if address.ca_file else None) if address.tls else None
     made = aiomqtt.Client(
-        hostname=address.host,
-        port=address.port,
+        hostname=str(address.socket) if address.socket else address.host,
+        port=address.port or _NO_PORT,
+        transport="unix" if address.socket else "tcp",
         username=address.username,
         password=address.password,
         identifier=identifier,
@@ -312,7 +320,7 @@ async def listen(address: BrokerAddress, topics: Sequence[str]) -> AsyncIterator
                 if any(message.topic.matches(topic) for topic in topics) and isinstance(message.payload, bytes):
                     yield str(message.topic), message.payload
     except aiomqtt.MqttError as error:
-        raise BusError(f"broker {address.host}:{address.port}: {error}") from None
+        raise BusError(f"broker {address}: {error}") from None
 
 
 async def _enter(mqtt: aiomqtt.Client) -> None:
@@ -339,7 +347,7 @@ async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
     try:
         await _enter(mqtt)
     except aiomqtt.MqttError as error:
-        raise BusError(f"broker {address.host}:{address.port}: {error}") from None
+        raise BusError(f"broker {address}: {error}") from None
     caller = Caller(mqtt, agent, identifier)
     pump = asyncio.create_task(caller.pump())
     try:
@@ -348,7 +356,7 @@ async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
         await caller.find()
         yield caller
     except aiomqtt.MqttError as error:
-        raise BusError(f"broker {address.host}:{address.port}: {error}") from None
+        raise BusError(f"broker {address}: {error}") from None
     finally:
         pump.cancel()
         with contextlib.suppress(asyncio.CancelledError):

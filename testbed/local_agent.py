@@ -1,8 +1,8 @@
 """The agent that belongs to this machine: find it, start it when there is none, and end it for certain.
 
-The state directory holds three files, readable by their owner alone: `agent.json` (who the agent is and how to reach
-it), `agent.log` and `agent.lock`. The state is a hint, never an authority: a process counts as the agent only while
-its pid, its start time and its command line all agree, so that a reused pid is never mistaken for it, let alone
+The state directory holds files that only their owner can read: `agent.json` (who the agent is and its password),
+`bus.sock` (where it is reached), `agent.log` and `agent.lock`. The state is a hint,
+never an authority: a process counts as the agent only while its pid, its start time and its command line all agree, so that a reused pid is never mistaken for it, let alone
 killed.
 
 Start-up is race-free because the lock is handed over: the starter takes `agent.lock` and the new agent inherits the
@@ -27,6 +27,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from testbed import bounded_log
+from testbed.admission import check_path
 from testbed.bus import BrokerAddress
 from testbed.data import DATA
 from testbed.errors import HostError
@@ -47,6 +49,7 @@ _LOCK_S = 45.0
 _STATE_FILE = "agent.json"
 _LOG_FILE = "agent.log"
 _LOCK_FILE = "agent.lock"
+_SOCKET_FILE = "bus.sock"
 
 
 class AgentRecord(BaseModel):
@@ -56,13 +59,13 @@ class AgentRecord(BaseModel):
 
     pid: int = Field(gt=1)
     start_ticks: int
-    port: int = Field(gt=0, lt=65536)
+    socket: Path = Field(strict=False)
     username: str
     password: str = Field(repr=False)
 
     def address(self) -> BrokerAddress:
         """Say where the agent's embedded broker is."""
-        return BrokerAddress("127.0.0.1", self.port, self.username, self.password)
+        return BrokerAddress(socket=self.socket, username=self.username, password=self.password)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class ProcessId:
 def state_dir() -> Path:
     """Return the state directory, made on demand with mode 0700. Raise `HostError` when somebody else owns it."""
     path = default_state_dir()
+    check_path(socket_path(path))
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = path.lstat()
@@ -88,6 +92,16 @@ def state_dir() -> Path:
     if room.f_blocks and room.f_bavail * room.f_frsize < _ROOM_BYTES:
         raise HostError(f"state directory {path}: {os.strerror(errno.ENOSPC)}")
     return path
+
+
+def socket_path(directory: Path) -> Path:
+    """Name the socket of the local agent of one state directory."""
+    return directory / _SOCKET_FILE
+
+
+def log_path(directory: Path) -> Path:
+    """Name the log of the local agent of one state directory."""
+    return directory / _LOG_FILE
 
 
 def default_state_dir() -> Path:
@@ -152,9 +166,13 @@ def find(directory: Path) -> AgentRecord | None:
 def publish(directory: Path, address: BrokerAddress) -> None:
     """Write `agent.json` for this very process, whole or not at all, with mode 0600."""
     ticks = start_ticks(os.getpid())
-    assert ticks is not None and address.username is not None and address.password is not None
+    assert ticks is not None and address.socket and address.username is not None and address.password is not None
     record = AgentRecord(
-        pid=os.getpid(), start_ticks=ticks, port=address.port, username=address.username, password=address.password
+        pid=os.getpid(),
+        start_ticks=ticks,
+        socket=address.socket,
+        username=address.username,
+        password=address.password,
     )
     # mkstemp creates with mode 0600, so the password is at no moment readable by others.
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=_STATE_FILE)
@@ -205,7 +223,7 @@ def stop(directory: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    for name in (_STATE_FILE, _LOG_FILE, _LOCK_FILE):
+    for name in (_STATE_FILE, _SOCKET_FILE, _LOG_FILE, f"{_LOG_FILE}{bounded_log.OLDER}", _LOCK_FILE):
         (directory / name).unlink(missing_ok=True)
     for leftover in directory.glob(f"{_STATE_FILE}*"):
         leftover.unlink(missing_ok=True)
@@ -247,7 +265,7 @@ def inherited() -> tuple[int, int] | None:
 def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
     """Start the agent in a session of its own and wait until it says it is ready, dies, or 30 s have passed."""
     reading, writing = os.pipe()
-    log = os.open(directory / _LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    log = bounded_log.open_log(log_path(directory))
     # The agent leaves the working directory, so a package that is found only from here must be found from there too.
     search = [
         str(DATA.resolve().parents[1]),
@@ -322,4 +340,4 @@ def _log_tail(directory: Path) -> str:
 
 def describe(record: AgentRecord) -> str:
     """Write a record as JSON without its secret, for people and for logs."""
-    return json.dumps(record.model_dump(exclude={"password"}))
+    return json.dumps(record.model_dump(mode="json", exclude={"password"}))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiomqtt
 
@@ -129,6 +131,13 @@ def execute(fabric: Engine, plan: Document, spec: Document, progress: Progress) 
 
 @asynccontextmanager
 async def world(idle_exit_s: float | None = None) -> AsyncIterator[World]:
+    with tempfile.TemporaryDirectory(prefix="tb-") as directory:
+        async with _on_broker(Path(directory) / "bus.sock", idle_exit_s) as found:
+            yield found
+
+
+@asynccontextmanager
+async def _on_broker(path: Path, idle_exit_s: float | None) -> AsyncIterator[World]:
     driver, fabrics = MemoryDriver(), list[MemoryFabric]()
 
     def make_fabric(plan: str, dilation: int, attachments: str) -> MemoryFabric:
@@ -137,7 +146,7 @@ async def world(idle_exit_s: float | None = None) -> AsyncIterator[World]:
         fabrics.append(MemoryFabric())
         return fabrics[-1]
 
-    async with embedded_broker() as broker:
+    async with embedded_broker(path) as broker:
         owner = LabOwner(driver, make_fabric, execute)
         agent = Agent("local", owner, idle_exit_s, broadcast=broker.broadcast)
         ready = asyncio.Event()

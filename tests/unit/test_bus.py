@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from pathlib import Path
 
@@ -144,7 +145,7 @@ async def test_a_request_delivered_twice_is_done_once(w: World) -> None:
 @bus_test
 async def test_a_wrong_password_is_refused(w: World) -> None:
     for username, password in (("testbed", "guess"), ("testbed", ""), ("root", w.address.password), (None, None)):
-        wrong = bus.BrokerAddress(w.address.host, w.address.port, username, password)
+        wrong = dataclasses.replace(w.address, username=username, password=password)
         with pytest.raises(bus.BusError):
             async with bus.connect(wrong, "local"):
                 raise AssertionError("let in")

@@ -92,7 +92,7 @@ def test_a_reused_pid_is_no_agent(directory: Path) -> None:
     ticks = local_agent.start_ticks(os.getpid())
     assert ticks is not None
     for start in (ticks, ticks - 1):
-        record = {"pid": os.getpid(), "start_ticks": start, "port": 1, "username": "u", "password": "p"}
+        record = {"pid": os.getpid(), "start_ticks": start, "socket": "s", "username": "u", "password": "p"}
         (directory / "agent.json").write_text(json.dumps(record))
         assert local_agent.find(directory) is None
         local_agent.stop(directory)  # must not end this test

@@ -88,6 +88,9 @@ async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_no
         await ready.wait()
         await deploy(caller)
         await deploy(caller)
+        async with asyncio.timeout(10):
+            while state not in [topic for topic, _ in told]:
+                await asyncio.sleep(0.01)
         await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
         await caller.request("destroy", {"lab": "tiny"}, lab="tiny")
         async with asyncio.timeout(10):
