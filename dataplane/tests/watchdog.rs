@@ -21,8 +21,11 @@ const POLL: Time = Time::from_ns(8 * MS);
 
 /// A switch of four ports whose watchdog guards priorities 3 and 4.
 fn guarded(action: Action) -> Bench {
-    let config =
-        WatchdogConfig { detection: DETECTION, restoration: RESTORATION, poll: POLL, action, priorities: 0b1_1000 };
+    guarded_within([DETECTION, RESTORATION, POLL], action)
+}
+
+fn guarded_within([detection, restoration, poll]: [Time; 3], action: Action) -> Bench {
+    let config = WatchdogConfig { detection, restoration, poll, action, priorities: 0b1_1000 };
     let routes: Vec<Vec<u16>> = (0..PORTS).map(|port| vec![port]).collect();
     let ports = (0..PORTS).map(|_| strict(gbps(100))).collect();
     let switch = Switch::new(ports, small_buffer(PORTS), Table::new(&routes, 1), true, dscp_to_priority());
@@ -169,6 +172,42 @@ fn a_pause_in_between_puts_restoration_off_and_afterwards_pauses_are_obeyed_agai
     assert_eq!(departures(&bench, 1, LOSSLESS), 0, "paused");
     storm(&mut bench, 1, ns(130 * MS));
     assert_eq!(detected(&bench), [(1, ns(24 * MS)), (1, ns(112 * MS))], "and stormed anew");
+}
+
+/// XOFF every 100 µs for 10 ms, then XON for ever, and a frame every 50 µs: of the 50 that wait when the storm is detected, at 3 ms,
+/// and the 200 that come until 13 ms all are lost, and then none, however often XON is repeated.
+#[test]
+fn a_stream_of_xon_does_not_keep_a_queue_stormed() {
+    for every_us in [50, 100, 1_900] {
+        let mut bench = guarded_within([ns(2 * MS), ns(2 * MS), ns(MS)], Action::Drop);
+        for at_us in (0..60_000).step_by(50) {
+            bench.run_until(ns(at_us * 1_000));
+            let (begins, ends) = (500, 10_500);
+            if (begins..ends).contains(&at_us) && at_us % 100 == 0 {
+                bench.arrive(1, pause(&[(LOSSLESS, XOFF)]));
+            } else if at_us >= ends && (at_us - ends) % every_us == 0 {
+                bench.arrive(1, pause(&[(LOSSLESS, 0)]));
+            }
+            bench.arrive(0, frame(0, 1, LOSSLESS, 64));
+        }
+        assert_eq!(detected(&bench), [(1, ns(3 * MS))]);
+        assert_eq!(restored(&bench), [Some(ns(13 * MS))], "XON every {every_us} µs");
+        assert_eq!(bench.dropped(Cause::Watchdog), 250);
+    }
+}
+
+/// A pause that has run out was over when it did: XON behind it does not put restoration off. One before its end brings it forward.
+#[test]
+fn xon_counts_from_the_end_of_the_pause_that_it_ends_if_that_came_first() {
+    for (last_quanta, xon_ns, restored_ms) in [(1, 47 * MS, 56), (XOFF, 25 * MS + 100_000, 56), (XOFF, 47 * MS, 56)] {
+        let mut bench = guarded(Action::Drop);
+        storm(&mut bench, 1, ns(25 * MS));
+        bench.arrive(1, pause(&[(LOSSLESS, last_quanta)]));
+        bench.run_until(ns(xon_ns));
+        bench.arrive(1, pause(&[(LOSSLESS, 0), (4, 0)]));
+        bench.run_until(ns(100 * MS));
+        assert_eq!(restored(&bench), [Some(ns(restored_ms * MS))]);
+    }
 }
 
 #[test]

@@ -91,7 +91,12 @@ impl Watchdog {
     pub fn hear(&mut self, port: u16, pfc: &Pfc, rate: Rate, now: Time) -> bool {
         let stormed = self.stormed[usize::from(port)];
         for priority in (0..PRIORITIES).filter(|p| pfc.class_enable & stormed & (1 << p) != 0) {
-            self.quiet_from[slot(port, priority as Priority)] = now + rate.quanta(pfc.quanta[priority]);
+            let quiet_from = &mut self.quiet_from[slot(port, priority as Priority)];
+            // XON ends what was asked for, and asks for nothing: one more of them is no pause.
+            *quiet_from = match pfc.quanta[priority] {
+                0 => now.min(*quiet_from),
+                quanta => now + rate.quanta(quanta),
+            };
         }
         let asked = |priority: usize| pfc.class_enable & (1 << priority) != 0 && pfc.quanta[priority] > 0;
         (0..PRIORITIES).any(|priority| self.config.priorities & (1 << priority) != 0 && asked(priority))
