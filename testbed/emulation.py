@@ -18,6 +18,7 @@ from testbed.endpoints import name_of
 from testbed.errors import HostError
 from testbed.loss import Codewords
 from testbed.netem import GilbertElliott, Loss, Netem
+from testbed.units import PS_PER_NS
 
 Mode = Literal["netem", "native"]
 Plan = Mapping[str, Any]
@@ -29,7 +30,6 @@ IMPOSED = ("delay_ps", "jitter_ps", "loss_process")
 
 _SMALLEST_FRAME_BYTES = 64
 _LONGEST_FRAME_BYTES = 4200
-_PS_PER_NS = 1000
 _KERNEL_PRIORITY = "0"
 
 _NEVER_SEEN = 1e-12
@@ -87,7 +87,7 @@ def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
     link = plan["links"][number]
     node, port = link["ab"[way]]
     rate_bps = max(int(plan["nodes"][node]["ports"][port]["rate_bps"]) // dilation, 1)
-    delay_ns = int(link.get("delay_ps", 0)) * dilation // _PS_PER_NS
+    delay_ns = int(link.get("delay_ps", 0)) * dilation // PS_PER_NS
     losses = link.get("loss", (0.0, 0.0))
     processes = link.get("loss_process", (None, None))
     found = Netem(
@@ -216,9 +216,9 @@ def changed(present: Netem, change: Mapping[str, Any], dilation: int) -> Netem:
     delay_ns = present.delay_ns - present.jitter_ns
     spread_ns = 2 * present.jitter_ns
     if "delay_ps" in change:
-        delay_ns = int(change["delay_ps"]) * dilation // _PS_PER_NS
+        delay_ns = int(change["delay_ps"]) * dilation // PS_PER_NS
     if "jitter_ps" in change:
-        spread_ns = int(change["jitter_ps"]) * dilation // _PS_PER_NS
+        spread_ns = int(change["jitter_ps"]) * dilation // PS_PER_NS
     # The kernel's jitter goes both ways from the mean.
     half_ns = spread_ns // 2
     found = netem.stretched(present, delay_ns + half_ns, half_ns)
@@ -239,8 +239,8 @@ def nominal(found: Netem, dilation: int) -> Document:
         loss = {"kind": "bernoulli", "probability": found.loss}
     delay_ns = found.delay_ns - found.jitter_ns
     return {
-        "delay_ps": delay_ns * _PS_PER_NS // dilation,
-        "jitter_ps": 2 * found.jitter_ns * _PS_PER_NS // dilation,
+        "delay_ps": delay_ns * PS_PER_NS // dilation,
+        "jitter_ps": 2 * found.jitter_ns * PS_PER_NS // dilation,
         "loss_process": loss,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -67,6 +67,15 @@ class StormFound(Observed):
     dropped: int
     cause: str
     explanation: str
+
+
+class WatchdogSettings(Observed):
+    """What the watchdog of a switch went by, nominal times: given ones as they are, defaults grown with the ports."""
+
+    detection_ns: float
+    restoration_ns: float
+    poll_ns: float
+    action: Literal["drop", "forward"]
 
 
 def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:

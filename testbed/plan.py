@@ -197,7 +197,7 @@ class _Compiler:
             "lossy_queue_bytes": memory.lossy_queue_bytes,
             **memory.sharing(),
             **lossy_queues.plan_keys(switch),
-            **watchdog.plan_keys(switch.watchdog, self.experiment.lossless.watchdog, len(links)),
+            **watchdog.plan_keys(switch.watchdog, settings.watchdog, self._pfc_ports(links)),
             "hash_seed": stable_hash("ecmp", self.lab.name, self.experiment.seed, switch.name) >> 32,
             "dscp_to_priority": list(DSCP_TO_PRIORITY),
             "priority_groups": [asdict(group) for group in memory.groups],
@@ -207,8 +207,11 @@ class _Compiler:
 
     def _pauses(self, links: Sequence[tuple[str, Link]]) -> bool:
         """Tell whether a switch sends PAUSE frames by any of its ports."""
+        return self.experiment.lossless.pfc and (not links or self._pfc_ports(links) > 0)
+
+    def _pfc_ports(self, links: Sequence[tuple[str, Link]]) -> int:
         settings = self.experiment.lossless
-        return settings.pfc and (not links or any(credits.flow_control(link, settings) == "pfc" for _, link in links))
+        return sum(credits.flow_control(link, settings) == "pfc" for _, link in links)
 
     def _links(self, node: str) -> list[tuple[str, Link]]:
         """Return the ports of a node with their links, in the order of the plan."""

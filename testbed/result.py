@@ -20,7 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.execution import Outcome
-from testbed.observed import Deadlock, Observed, StormFound, Watermarks, deadlock_reasons, deadlocks_of, losses_of
+from testbed.observed import (
+    Deadlock,
+    Observed,
+    StormFound,
+    WatchdogSettings,
+    Watermarks,
+    deadlock_reasons,
+    deadlocks_of,
+    losses_of,
+)
 
 FILE_NAME = "run.json"
 
@@ -169,6 +178,7 @@ class RunResult(_Model):
     ports: dict[str, PortCounters]
     pools: dict[str, Watermarks] = Field(default_factory=dict)
     watchdog: list[StormFound] = Field(default_factory=list)
+    watchdog_settings: dict[str, WatchdogSettings] = Field(default_factory=dict)
     qps: list[dict[str, Any]]
     drops: TotalDrops
     deadlocks: list[Deadlock] = Field(default_factory=list)
@@ -225,6 +235,7 @@ class RunFacts:
     lossless: tuple[int, ...] = (3, 4)
     bounds: FidelityBounds = FidelityBounds()
     energy: Mapping[str, Any] = field(default_factory=dict)
+    watchdogs: Mapping[str, Any] = field(default_factory=dict)
     buffer_cycles: tuple[tuple[str, ...], ...] = ()
 
 
@@ -300,6 +311,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
         pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},
         watchdog=[StormFound.model_validate(row) for row in outcome.storms],
+        watchdog_settings=dict(facts.watchdogs),
         qps=report["qps"],
         drops=TotalDrops.model_validate(report["drops"]),
         deadlocks=deadlocks_of(report, outcome.start_ps),

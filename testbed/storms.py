@@ -12,10 +12,9 @@ from typing import Any
 
 from testbed.deadlock import around
 from testbed.observed import is_storm_in
-from testbed.units import format_rate
+from testbed.units import PS_PER_NS, format_rate
 
 Json = dict[str, Any]
-PS_PER_NS = 1000
 
 
 def explain(

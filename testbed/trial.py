@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import deadlock, expectations, result, storms, timeline
+from testbed import deadlock, expectations, result, storms, timeline, watchdog
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
@@ -166,6 +166,7 @@ class Trial:
             root=self.collective.root,
             bounds=FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan))),
             energy=self._energy(outcome),
+            watchdogs=watchdog.settings_in_force(self.plan),
             buffer_cycles=tuple(cycle.ports for cycle in self.cycles),
         )
         judged = result.assemble(facts, outcome)

@@ -2,21 +2,24 @@
 
 A priority that has been paused for longer than the detection time is taken for stormed; the switch looks every poll time.
 Then its pauses are ignored, and with the action `drop` its frames are dropped, until no pause has been asked for during
-the restoration time. As in SONiC, each of the times grows with the ports: by one more time for every 32 of them.
+the restoration time. As in SONiC, each default time grows with the ports that run PFC: by one more time for every 32 of
+them. A time that somebody gives is taken as it is.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from testbed.models import FileModel, Flag, Time
-from testbed.units import PS_PER_SECOND
+from testbed.units import PS_PER_NS, PS_PER_SECOND
 
 DEFAULT_TIME_PS = PS_PER_SECOND // 5
 """SONiC's default for all three times: 200 ms."""
 PORTS_PER_TIME = 32
+_TIMES = ("detection", "restoration", "poll")
 
 
 def _positive(time_ps: int) -> int:
@@ -26,7 +29,10 @@ def _positive(time_ps: int) -> int:
 
 
 class Watchdog(FileModel):
-    """What a watchdog is given; what no layer says is SONiC's default: 200 ms each, and drop. `on: false` is `false`."""
+    """What a watchdog is given; `on: false` is `false`.
+
+    What no layer says is SONiC's default: 200 ms for every 32 ports with PFC, and drop.
+    """
 
     on: Flag | None = None
     detection: Annotated[Time, AfterValidator(_positive)] | None = None
@@ -47,8 +53,8 @@ SwitchedWatchdog = Annotated[
 """A watchdog as a file has it: its settings, or true or false."""
 
 
-def plan_keys(lab: Watchdog | None, experiment: Watchdog | None, ports: int) -> dict[str, dict[str, int | str]]:
-    """Return the plan's keys for the watchdog of a switch with so many ports; none where it is off.
+def plan_keys(lab: Watchdog | None, experiment: Watchdog | None, pfc_ports: int) -> dict[str, dict[str, int | str]]:
+    """Return the plan's keys for the watchdog of a switch with so many ports that run PFC; none where it is off.
 
     What the experiment says wins over the lab, setting by setting. Whoever gives a setting and says nothing else has it on.
     """
@@ -58,8 +64,15 @@ def plan_keys(lab: Watchdog | None, experiment: Watchdog | None, ports: int) -> 
             said |= layer.model_dump(exclude_none=True)
     if not said.pop("on", bool(said)):
         return {}
-    times = -(-max(1, ports) // PORTS_PER_TIME)
-    keys: dict[str, int | str] = {
-        f"{name}_ps": times * int(said.get(name, DEFAULT_TIME_PS)) for name in ("detection", "restoration", "poll")
-    }
+    default_ps = DEFAULT_TIME_PS * -(-max(1, pfc_ports) // PORTS_PER_TIME)
+    keys: dict[str, int | str] = {f"{name}_ps": int(said.get(name, default_ps)) for name in _TIMES}
     return {"watchdog": {**keys, "action": str(said.get("action", "drop"))}}
+
+
+def settings_in_force(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the watchdog of each switch of a plan goes by: times in nominal ns, and its action."""
+    return {
+        node["name"]: {f"{name}_ns": found[f"{name}_ps"] / PS_PER_NS for name in _TIMES} | {"action": found["action"]}
+        for node in plan["nodes"]
+        if (found := node.get("watchdog"))
+    }

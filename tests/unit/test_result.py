@@ -106,7 +106,7 @@ def test_the_document_has_the_promised_keys() -> None:
     document = json.loads(assemble(FACTS, outcome()).to_json())
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
-        "flows", "ports", "pools", "watchdog", "qps", "drops", "deadlocks",
+        "flows", "ports", "pools", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
             "impairments", "fidelity", "energy", "buffer_dependencies",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"

@@ -19,11 +19,13 @@ from tests.unit.test_plan import groups, readable, switches
 Json = dict[str, Any]
 
 
-def lab_of(switch: Json, length: str = "100m", ports: int = 2, **sections: Any) -> Lab:
-    """Return a lab of one switch and a host on each of its ports."""
+def lab_of(switch: Json, length: str = "100m", ports: int = 2, bare: int = 0, **sections: Any) -> Lab:
+    """Return a lab of one switch and a host on each of its ports; the first `bare` links run no flow control."""
     nodes: Json = {f"h{number}": {"kind": "host"} for number in range(1, ports + 1)}
     nodes["sw"] = {"kind": "switch", **switch}
-    links = [{"endpoints": [f"h{n}:eth1", f"sw:eth{n}"], "length": length} for n in range(1, ports + 1)]
+    links: list[Json] = [{"endpoints": [f"h{n}:eth1", f"sw:eth{n}"], "length": length} for n in range(1, ports + 1)]
+    for link in links[:bare]:
+        link["flow-control"] = "none"
     return lab_from(Source("x", {"name": "x", "topology": {**sections, "nodes": nodes, "links": links}}))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from testbed import storms, timeline
+from testbed import storms, timeline, watchdog
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment import Experiment, experiment_from, new_experiment
 from testbed.plan import compile_fabric
@@ -61,8 +61,32 @@ def test_a_lab_with_a_watchdog_can_be_sent_to_an_agent() -> None:
 
 
 @pytest.mark.parametrize(("ports", "factor"), [(2, 1), (32, 1), (33, 2), (64, 2), (65, 3)])
-def test_times_grow_with_the_ports(ports: int, factor: int) -> None:
+def test_default_times_grow_with_the_ports(ports: int, factor: int) -> None:
     assert watchdog_of({"watchdog": True}, ports=ports) == times(200 * factor, 200 * factor, 200 * factor)
+
+
+@pytest.mark.parametrize(("ports", "without", "factor"), [(67, 3, 2), (67, 2, 3), (40, 8, 1), (33, 33, 1)])
+def test_ports_without_pfc_do_not_count(ports: int, without: int, factor: int) -> None:
+    """SONiC's own example of 64 ports with PFC among 67 comes to 400 ms."""
+    lab = lab_of({"watchdog": True}, ports=ports, bare=without)
+    assert switches(planned(lab))["sw"]["watchdog"] == times(200 * factor, 200 * factor, 200 * factor)
+
+
+def test_a_time_that_is_given_is_taken_as_it_is() -> None:
+    given = "lossless.watchdog={detection: 1ms, restoration: 1ms, poll: 500us}"
+    found = watchdog_of({}, given, ports=33)
+    assert found == times(1, 1, 1) | {"poll_ps": MS // 2}
+    # One that is not given grows beside it, whichever layer gave the other.
+    assert watchdog_of({"watchdog": {"poll": "50ms"}}, "lossless.watchdog.detection=1s", ports=65) == times(
+        1000, 600, 50
+    )
+
+
+def test_the_settings_in_force_are_those_of_the_plan() -> None:
+    plan = planned(lab_of({"watchdog": {"detection": "1ms", "action": "forward"}}, ports=33))
+    found = {"detection_ns": 1e6, "restoration_ns": 4e8, "poll_ns": 4e8, "action": "forward"}
+    assert watchdog.settings_in_force(plan) == {"sw": found}
+    assert watchdog.settings_in_force(planned(lab_of({}))) == {}
 
 
 def test_an_experiment_with_a_watchdog_can_be_written_and_read_again() -> None:

@@ -9,10 +9,10 @@ import pytest
 from testbed._dataplane import VirtualFabric
 from testbed.experiment import experiment_from, load_experiment
 from testbed.result import RunResult
-from testbed.topology import load_lab
+from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial
 from testbed.yaml_source import Source
-from tests.virtual.harness import PFC_WIRE_BYTES, PS_PER_BYTE, Json, priority, run_trial
+from tests.virtual.harness import PFC_WIRE_BYTES, PS_PER_BYTE, Json, priority, run_trial, star
 
 EXPERIMENTS = Path(__file__).parents[2] / "topologies" / "experiments"
 MS = 10**6
@@ -119,6 +119,28 @@ def test_a_watchdog_that_forwards_loses_nothing() -> None:
     assert result.exit_code == 0 and result.drops.lossless == 0
     assert {storm.port for storm in result.watchdog} >= {"leaf-b:eth1"}
     assert priority(ports(result), "leaf-b:eth1")["paused_ns"] < 1.5 * MS, "not heeded since"
+
+
+def test_a_switch_of_33_ports_keeps_to_the_times_that_it_was_given() -> None:
+    """A storm from 100 us on: with times doubled for the 33rd port it would be detected after more than 2 ms."""
+    names = [f"h{number}" for number in range(1, 34)]
+    experiment = {
+        "topology": "star",
+        "lossless": {"watchdog": WATCHFUL},
+        "transport": {"window": "16MiB"},
+        "workload": {"collective": "incast", "size": "16MiB", "payload": False, "ranks": ["h2", "h1"]},
+        "timeline": [{"at": "100us", "node": "h2", "storm": {}, "for": "2ms"}],
+    }
+    lab = lab_from(Source("lab", star(dict.fromkeys(names, "1us"))))
+    trial = Trial(experiment_from(Source("x", experiment)), lab)
+    result = trial.conclude(run_trial(trial), "virtual", 1, "test")
+    [storm] = result.watchdog
+    assert storm.port == "sw:eth2" and 1.0 * MS < storm.detected_ns - 100_000 <= 1.5 * MS
+    assert storm.restored_ns == 3.5 * MS
+    [(switch, settings)] = result.watchdog_settings.items()
+    assert (switch, settings.detection_ns, settings.restoration_ns, settings.poll_ns) == ("sw", MS, MS, MS / 2)
+    written = json.loads(result.to_json())["watchdog_settings"]["sw"]
+    assert written == {"detection_ns": 1e6, "restoration_ns": 1e6, "poll_ns": 5e5, "action": "drop"}
 
 
 def test_a_storm_shorter_than_the_detection_time_is_left_alone() -> None:
