@@ -25,6 +25,7 @@ from validation.fabric import (
     make_trial,
     priority,
     report_of,
+    run_until,
     star,
 )
 
@@ -53,6 +54,7 @@ __all__ = [
     "priority",
     "report_of",
     "run_trial",
+    "run_until",
     "star",
     "transfer",
 ]

@@ -1,11 +1,15 @@
 """Congestion marks where and as often as they should be, what DCQCN makes of them, and that both can be repeated."""
 
 import json
+import struct
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
 import pytest
+from scapy.contrib.roce import BTH
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
 
 from testbed._dataplane import VirtualFabric
 from testbed.workload import compile_workload
@@ -22,6 +26,7 @@ from tests.virtual.harness import (
     make_trial,
     priority,
     report_of,
+    run_until,
     star,
 )
 
@@ -182,3 +187,32 @@ def test_the_same_seed_marks_the_same_frames() -> None:
 
     assert run(1) == run(1) and run(1)[1] > 0
     assert run(1)[0] != run(2)[0]
+
+
+def notification(station: Json, to: Json, qpn: int) -> str:
+    """Return a CNP between two stations of a plan, as `inject` takes it."""
+    bth = BTH(opcode=0x81, becn=1, dqpn=qpn) / struct.pack("16x")
+    ip = IP(src=station["ip"], dst=to["ip"], tos=48 << 2) / UDP(sport=0xC001, dport=4791, chksum=0) / bth
+    return bytes(Ether(src=station["mac"], dst=to["mac"]) / ip).hex()
+
+
+@pytest.mark.parametrize(("second_ms", "gbps"), [(41, 96.7), (201, 99.5), (11, 75.0)])
+def test_a_notification_long_after_the_last_one_hardly_cuts(second_ms: int, gbps: float) -> None:
+    """Alpha is 1 at 1 ms and decays by 1/256 every 55 us, at line rate too: after 40 ms it is 0.058, and half of that is cut.
+
+    The rate counts frames without preamble and gap, in the time before the first increase.
+    """
+    settings = (*ROOMY, EARLY, DCQCN, "transport.dcqcn=paper")
+    trial = make_trial(star({"s1": "1us", "r1": "1us"}), "incast", *settings)
+    (sender, receiver), ms = trial.plan["stations"][:2], 10**9
+    fabric = loaded_fabric(trial, flows_to_last(1, *[10**9] * 3))
+    cnp = notification(
+        receiver, sender, compile_workload(trial.lab, trial.experiment, flows_to_last(1, 1))["qps"][0]["qpn"]
+    )
+    times = (1, second_ms)
+    trains = [{"node": "r1", "port": "eth1", "at_ps": at * ms, "hex": cnp, "priority": None} for at in times]
+    fabric.inject(json.dumps(trains))
+    span_ps = 45 * 10**6
+    begin, end = (run_until(fabric, second_ms * ms + 5 * 10**6 + late) for late in (0, span_ps))
+    sent = priority(end, "s1:eth1")["bytes_tx"] - priority(begin, "s1:eth1")["bytes_tx"]
+    assert sent * 8000 / span_ps == pytest.approx(gbps, abs=0.5)

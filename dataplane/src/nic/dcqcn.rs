@@ -12,7 +12,7 @@ pub struct DcqcnConfig {
     /// Gain of the estimate of congestion.
     pub g: f64,
     pub initial_alpha: f64,
-    /// Without a notification for so long, alpha decays.
+    /// Each time that so long passes without a notification, alpha decays. Above zero.
     pub alpha_timer: Time,
     /// What makes an increase due: so much time, or so many bytes.
     pub increase_timer: Time,
@@ -29,6 +29,9 @@ pub struct DcqcnConfig {
     pub notify_dscp: u8,
 }
 
+/// Alpha below this is none: a cut by it would be no cut.
+const NO_ALPHA: f64 = 1e-20;
+
 /// The rate of one flow. Rates are in bit/s.
 #[derive(Clone, Debug)]
 pub struct Dcqcn {
@@ -40,7 +43,6 @@ pub struct Dcqcn {
     bytes: u64,
     byte_rounds: u32,
     timer_rounds: u32,
-    alpha_at: Time,
     increase_at: Time,
     last_cut: Option<Time>,
 }
@@ -56,7 +58,6 @@ impl Dcqcn {
             bytes: 0,
             byte_rounds: 0,
             timer_rounds: 0,
-            alpha_at: Time::NEVER,
             increase_at: Time::NEVER,
             last_cut: None,
         }
@@ -67,9 +68,9 @@ impl Dcqcn {
         Rate::from_bps(self.current)
     }
 
-    /// When `handle_timeout` is due; `Time::NEVER` at line rate with nothing to forget.
+    /// When `handle_timeout` is due; `Time::NEVER` at line rate. Alpha needs no timer: what it has come to is reckoned at a cut.
     pub fn deadline(&self) -> Time {
-        self.alpha_at.min(self.increase_at)
+        self.increase_at
     }
 
     /// A notification arrived: cut the rate in proportion to alpha, and begin to recover from there.
@@ -78,6 +79,7 @@ impl Dcqcn {
         if self.last_cut.is_some_and(|cut| now.since(cut) < config.cut_interval) {
             return;
         }
+        self.decay(now);
         self.last_cut = Some(now);
         self.target = self.current;
         let cut = self.current as f64 * (1.0 - self.alpha / 2.0);
@@ -86,8 +88,21 @@ impl Dcqcn {
         self.bytes = 0;
         self.byte_rounds = 0;
         self.timer_rounds = 0;
-        self.alpha_at = now + config.alpha_timer;
         self.increase_at = now + config.increase_timer;
+    }
+
+    /// Let alpha decay once for each alpha timer that has run out since the last cut, at line rate too. One that runs out now has not:
+    /// the notification came first.
+    fn decay(&mut self, now: Time) {
+        let Some(cut) = self.last_cut else { return };
+        let times = now.since(cut).ps().saturating_sub(1) / self.config.alpha_timer.ps();
+        for _ in 0..times {
+            self.alpha *= 1.0 - self.config.g;
+            if self.alpha < NO_ALPHA {
+                self.alpha = 0.0;
+                break;
+            }
+        }
     }
 
     /// So many bytes were sent.
@@ -104,19 +119,14 @@ impl Dcqcn {
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
-        if self.alpha_at <= now {
-            self.alpha *= 1.0 - self.config.g;
-            self.alpha_at = now + self.config.alpha_timer;
-        }
         if self.increase_at <= now {
             self.timer_rounds += 1;
             self.increase_at = now + self.config.increase_timer;
             self.increase();
         }
         if self.current >= self.line {
-            // Back at line rate there is nothing left to raise; alpha keeps its value until the next cut.
+            // Back at line rate there is nothing left to raise.
             self.increase_at = Time::NEVER;
-            self.alpha_at = Time::NEVER;
         }
     }
 
@@ -227,6 +237,35 @@ mod tests {
         }
         let steps: Vec<u64> = targets.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(steps, [0, 40_000_000, 400_000_000, 400_000_000]);
+    }
+
+    /// Let the timers of a flow run until `now`, and cut it then; the cut, as a share of its rate.
+    fn cut_at(flow: &mut Dcqcn, now: Time) -> f64 {
+        while flow.deadline() < now {
+            flow.handle_timeout(flow.deadline());
+        }
+        let before = flow.current;
+        flow.notify(now);
+        1.0 - flow.current as f64 / before as f64
+    }
+
+    /// The first cut leaves alpha at 1; so many timers of 55 µs later it is (255/256)^n, whether the flow recovers or rests.
+    #[test]
+    fn alpha_decays_for_ever() {
+        for (after_us, timers) in [(55, 0), (56, 1), (1_000, 18), (40_000, 727), (2_000_000, 36_363)] {
+            let mut flow = flow();
+            let first = Time::from_ns(1_000_000);
+            assert_eq!(cut_at(&mut flow, first), 0.5);
+            let cut = cut_at(&mut flow, first + Time::from_ns(after_us * 1_000));
+            let alpha = (255.0f64 / 256.0).powi(timers);
+            assert!((cut - alpha / 2.0).abs() < 1e-6, "{cut} after {after_us} µs, not {}", alpha / 2.0);
+        }
+    }
+
+    #[test]
+    fn before_the_first_cut_alpha_is_what_it_was_given() {
+        let mut flow = flow();
+        assert_eq!(cut_at(&mut flow, Time::from_ns(10_000_000_000)), 0.5);
     }
 
     #[test]
