@@ -145,7 +145,7 @@ def _fidelity(reports: Mapping[str, Json], lost: Mapping[str, int]) -> Json:
         "lateness_ns": {key: max(each["lateness_ns"][key] for each in figures) for key in figures[0]["lateness_ns"]},
         **{key: max(each[key] for each in figures) for key in ("held_share", "cpu_share")},
         **{key: sum(each[key] for each in figures) for key in ("socket_drops", "overflow")},
-        **{key: _joined(each.get(key, {}) for each in figures) for key in ("turned_away", "refused")},
+        **{key: _joined(each.get(key, {}) for each in figures) for key in ("turned_away", "refused", "lost_in_kernel")},
         "delays": [delay for each in figures for delay in each["delays"]],
         "netem_overflow": sum(each.get("netem_overflow", 0) for each in figures),
         "links": _links(figures),

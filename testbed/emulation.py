@@ -165,7 +165,8 @@ def for_netem(plan: Plan, emulations: Sequence[Emulation]) -> Document:
 
 
 def _without_distance(link: Mapping[str, Any]) -> Document:
-    return {key: value for key, value in link.items() if key != "loss_process"} | {"delay_ps": 0, "loss": [0.0, 0.0]}
+    kept = {key: value for key, value in link.items() if key != "loss_process"}
+    return kept | {"delay_ps": 0, "loss": [0.0, 0.0], "emulation": "netem"}
 
 
 def ends(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> dict[Place, Netem]:

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.execution import Outcome
@@ -32,6 +32,7 @@ from testbed.observed import (
 )
 
 FILE_NAME = "run.json"
+INVARIANT_VIOLATED = "invariant violated"
 
 PASSED, FAILED, UNTRUSTED = 0, 1, 4
 """Exit codes of a run that came to a verdict."""
@@ -53,6 +54,12 @@ class Verdict(_Model):
     deadlock: bool
     passed: bool
     reasons: list[str]
+
+    @model_validator(mode="after")
+    def _trusts_no_broken_invariant(self) -> Self:
+        if self.trusted and any(reason.startswith(INVARIANT_VIOLATED) for reason in self.reasons):
+            raise ValueError(f"trusted, and yet {INVARIANT_VIOLATED}")
+        return self
 
 
 class Measurement(_Model):
@@ -250,19 +257,20 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
     netem = any(link["emulation"] == "netem" for link in fidelity.get("links", ()))
     held_share = min(bounds.held_share, bounds.held_share_netem) if netem else bounds.held_share
     refused: Mapping[str, int] = fidelity.get("refused", {})
+    stolen: Mapping[str, int] = fidelity.get("lost_in_kernel", {})
     figures: list[tuple[str, Any, float, str]] = [
         ("99th percentile of lateness", lateness.get("p99"), bounds.lateness_p99_ns, " ns"),
         ("share of the time held back", fidelity.get("held_share"), held_share, ""),
         ("frames dropped by sockets", fidelity.get("socket_drops"), bounds.socket_drops, ""),
         ("frames lost to full queues of the emulator", fidelity.get("overflow"), bounds.overflow, ""),
         ("frames that interfaces refused" + _where(refused), sum(refused.values()), bounds.overflow, ""),
+        ("frames lost inside the kernel" + _on_their_way(stolen), sum(stolen.values()), bounds.overflow, ""),
         ("share of a processor", fidelity.get("cpu_share"), bounds.cpu_share, ""),
     ]
     if "agents" in fidelity:
         apart = ("how far agents were apart", fidelity.get("apart_ns"), bounds.lateness_p99_ns, " ns")
         between: Mapping[str, int] = fidelity["lost_between"]
-        senders = f" on their way from {', '.join(sorted(between))}" if between else ""
-        lost = ("frames lost between machines" + senders, sum(between.values()), bounds.overflow, "")
+        lost = ("frames lost between machines" + _on_their_way(between), sum(between.values()), bounds.overflow, "")
         figures += [apart, lost]
     if netem:
         figures.append(("frames that netem lost unasked", fidelity.get("netem_overflow"), bounds.overflow, ""))
@@ -278,6 +286,11 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
 def _where(refused: Mapping[str, int]) -> str:
     """Say at which ports, and what it can be."""
     return f" at {', '.join(sorted(refused))} (too long for the MTU, or the interface is down)" if refused else ""
+
+
+def _on_their_way(lost: Mapping[str, int]) -> str:
+    """Say which ports had sent them."""
+    return f" on their way from {', '.join(sorted(lost))}" if lost else ""
 
 
 def _figure(value: float) -> str:
@@ -331,13 +344,14 @@ def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] 
     distrust = judge_fidelity(report["fidelity"], facts.bounds) if facts.clock == "real" else []
     losses = losses_of(report, facts.lossless)
     wrong = _wrong(outcome)
-    broken = [f"invariant violated: {text}" for text in report["violations"]] + _conservation(report)
+    broken = [f"{INVARIANT_VIOLATED}: {text}" for text in report["violations"]] + _conservation(report)
     stuck = deadlock_reasons(deadlocks_of(report, outcome.start_ps))
     expectations = [f"expectation failed: {text}" for text in failed_expectations]
     faults = [*broken, *losses, *wrong, *stuck, *outcome.reasons, *expectations]
     return Verdict(
         lossless=not losses,
-        trusted=not distrust,
+        # An emulation that breaks a law of its own is not to be believed in anything else.
+        trusted=not distrust and not broken,
         correct=outcome.complete and not wrong,
         complete=outcome.complete,
         deadlock=bool(stuck),
@@ -361,7 +375,7 @@ def _conservation(report: Mapping[str, Any]) -> list[str]:
     accounted = counts["delivered"] + counts["dropped"] + counts["in_flight"]
     if counts["sent"] == accounted:
         return []
-    return [f"invariant violated: {counts['sent']:,} frames sent, {accounted:,} delivered, dropped or in flight"]
+    return [f"{INVARIANT_VIOLATED}: {counts['sent']:,} frames sent, {accounted:,} delivered, dropped or in flight"]
 
 
 def versions() -> dict[str, str]:

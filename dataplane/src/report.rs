@@ -31,6 +31,8 @@ pub struct Fidelity {
     pub turned_away: BTreeMap<String, u64>,
     /// By port, of frames that its interface would not take: they are longer than its MTU, or it is down.
     pub refused: BTreeMap<String, u64>,
+    /// By port, of frames that it sent and that never came out of the kernel at the far end of its link.
+    pub lost_in_kernel: BTreeMap<String, u64>,
 }
 
 /// One direction of a link, and what `count` of its frames took from the last bit sent to being read at the far end.

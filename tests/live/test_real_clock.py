@@ -1,8 +1,12 @@
 """The data plane under the real clock by itself: when a workload is over, and what telemetry says of it."""
 
 import json
+import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,34 +15,137 @@ from testbed._dataplane import RealFabric
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
+from testbed.result import FidelityBounds, judge_fidelity
 from testbed.topology import load_lab
 from testbed.workload import compile_workload
-from tests.live.netns_lab import isolated
+from tests.live.netns_lab import inside, isolated
 from traffic import COLLECTIVES
 from traffic.collective import Shape
 
 pytestmark = pytest.mark.usefixtures("require_root")
 
 PATIENCE_MS = 20_000
+LAB = "clocked"
+
+
+def _pair() -> tuple[dict[str, Any], str]:
+    lab, experiment = load_lab(f"pair:name={LAB}"), new_experiment("pair", "permutation")
+    schedule = COLLECTIVES["permutation"].schedule(Shape(2, 25_000, payload=False))
+    workload = json.dumps(compile_workload(lab, experiment, schedule))
+    return {**compile_fabric(lab, experiment), "emulation": "native"}, workload
+
+
+PLAN, WORKLOAD = _pair()
 
 
 @contextmanager
-def loaded(**transport: Any) -> Iterator[RealFabric]:
+def loaded(dilation: int = 100, **transport: Any) -> Iterator[RealFabric]:
     """Two hosts on a switch, each with 100 kB for the other."""
-    lab, experiment = load_lab("pair:name=clocked"), new_experiment("pair", "permutation")
-    plan = {**compile_fabric(lab, experiment), "emulation": "native"}
-    schedule = COLLECTIVES["permutation"].schedule(Shape(2, 25_000, payload=False))
-    workload = compile_workload(lab, experiment, schedule)
+    workload = json.loads(WORKLOAD)
     workload["transport"] |= transport
     driver = NetnsDriver()
-    attachments = [dict(attachment) for attachment in driver.deploy(plan)]
-    fabric = RealFabric(json.dumps(plan), 100, json.dumps(attachments))
+    attachments = [dict(attachment) for attachment in driver.deploy(PLAN)]
+    fabric = RealFabric(json.dumps(PLAN), dilation, json.dumps(attachments))
     try:
         fabric.load(json.dumps(workload))
         yield fabric
     finally:
         fabric.close()
-        driver.destroy("clocked")
+        driver.destroy(LAB)
+
+
+def tc(node: str, *arguments: str) -> None:
+    """Change how the kernel deals with frames at an interface of a node."""
+    assert NetnsDriver().exec_in(LAB, node, ["tc", *arguments]) == 0
+
+
+def finish_ps(fabric: RealFabric) -> int:
+    """Run what is loaded to its end and return how long it took."""
+    assert fabric.advance(PATIENCE_MS)
+    report = json.loads(fabric.report())
+    assert report["complete"], report
+    return int(max(rank["finish_ps"] for rank in report["ranks"]) - report["start_ps"])
+
+
+def fidelity(fabric: RealFabric) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(fabric.report())["fidelity"]
+    return found
+
+
+@isolated
+def test_time_waits_for_frames_that_the_kernel_keeps() -> None:
+    """A frame a few ms in the kernel is 40 µs of nominal time: the network would be ten times slower if that passed."""
+    with loaded() as fabric:
+        quick_ps = finish_ps(fabric)
+        tc("leaf", "qdisc", "add", "dev", "eth2", "root", "tbf", "rate", "8mbit", "burst", "5000", "limit", "1mb")
+        fabric.load(WORKLOAD)
+        assert finish_ps(fabric) < 2 * quick_ps
+        figures = fidelity(fabric)
+        assert figures["held_share"] > 0.5 and figures["lost_in_kernel"] == {}
+        assert any("held back" in reason for reason in judge_fidelity(figures, FidelityBounds()))
+
+
+@isolated
+def test_a_frame_that_the_kernel_loses_is_waited_for_only_so_long_and_named() -> None:
+    with loaded(timeout_ps=10**9, retries=1) as fabric:
+        tc("leaf", "qdisc", "add", "dev", "eth2", "clsact")
+        away = (
+            "protocol",
+            "all",
+            "u32",
+            "match",
+            "u32",
+            "0",
+            "0",
+            "action",
+            "mirred",
+            "egress",
+            "redirect",
+            "dev",
+            "lo",
+        )
+        tc("leaf", "filter", "add", "dev", "eth2", "egress", *away)
+        assert fabric.advance(PATIENCE_MS)
+        assert json.loads(fabric.report())["stalled"]
+        figures = fidelity(fabric)
+        assert figures["lost_in_kernel"].keys() == {"leaf:eth2"}
+        reasons = judge_fidelity(figures, FidelityBounds())
+        assert any("lost inside the kernel on their way from leaf:eth2" in reason for reason in reasons), reasons
+
+
+@isolated
+def test_lateness_is_what_was_measured() -> None:
+    """No frame leaves before it is due, and at dilation 1 no machine is so fast that one leaves within a nanosecond."""
+    with loaded(dilation=1) as fabric:
+        finish_ps(fabric)
+        figures = fidelity(fabric)["lateness_ns"]
+        assert 0 < figures["p50"] <= figures["p99"] <= figures["max"]
+
+
+@isolated
+def test_frames_that_find_a_socket_full_are_counted() -> None:
+    """The data plane is kept from reading: what it captures goes into a pipe that nobody empties."""
+    frames, frame_bytes = 20_000, 1_500
+    with loaded() as fabric:
+        pipe = Path("/run/capture")
+        os.mkfifo(pipe)
+        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        fabric.capture(str(pipe))
+        sender = inside(LAB, "a1", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+        sender.bind(("eth1", 0))
+        kernels = [bytes.fromhex(station["mac"].replace(":", "")) for station in PLAN["stations"][2:]]
+        frame = (kernels[1] + kernels[0] + b"\x88\xb5").ljust(frame_bytes, b"\0")
+        for _ in range(frames):
+            sender.send(frame)
+        # A reader that takes all from now on lets the data plane go on.
+        os.set_blocking(reading, True)
+        emptying = threading.Thread(target=lambda: all(iter(lambda: os.read(reading, 1 << 20), b"")))
+        emptying.start()
+        figures = fidelity(fabric)
+        fabric.capture(None)
+        emptying.join()
+        assert figures["socket_drops"] > 0
+        assert any("dropped by sockets" in reason for reason in judge_fidelity(figures, FidelityBounds()))
 
 
 @isolated

@@ -148,12 +148,31 @@ def test_wrong_elements_fail_the_run() -> None:
     assert result.verdict.reasons == ["not correct: 3 wrong elements at 1048576 bytes, in place"]
 
 
-def test_violations_and_lost_frames_fail_the_run() -> None:
-    result = assemble(FACTS, outcome(violations=["frame started while paused at leaf-a:eth9"]))
-    assert result.exit_code == 1 and "frame started while paused" in result.verdict.reasons[0]
-    result = assemble(FACTS, outcome(conservation={"sent": 3000, "delivered": 2990, "dropped": 4, "in_flight": 5}))
-    assert result.exit_code == 1
-    assert result.verdict.reasons == ["invariant violated: 3,000 frames sent, 2,999 delivered, dropped or in flight"]
+@pytest.mark.parametrize("facts", [FACTS, REAL], ids=["virtual", "real"])
+def test_a_run_that_broke_an_invariant_is_not_trusted(facts: RunFacts) -> None:
+    fidelity = FIDELITY if facts is REAL else None
+    broken = assemble(facts, outcome(violations=["frame started while paused at leaf-a:eth9"], fidelity=fidelity))
+    assert not broken.verdict.trusted and not broken.verdict.passed and broken.exit_code == 4
+    assert broken.verdict.reasons == ["invariant violated: frame started while paused at leaf-a:eth9"]
+    counts = {"sent": 3000, "delivered": 2990, "dropped": 4, "in_flight": 5}
+    lost = assemble(facts, outcome(conservation=counts, fidelity=fidelity))
+    assert not lost.verdict.trusted and lost.exit_code == 4
+    assert lost.verdict.reasons == ["invariant violated: 3,000 frames sent, 2,999 delivered, dropped or in flight"]
+
+
+def test_a_document_that_trusts_a_broken_invariant_is_refused(tmp_path: Path) -> None:
+    broken = assemble(FACTS, outcome(violations=["frame started while paused at leaf-a:eth9"]))
+    document = broken.to_json().replace('"trusted": false', '"trusted": true')
+    (tmp_path / "run.json").write_text(document)
+    with pytest.raises(InputError, match="trusted, and yet invariant violated"):
+        read(tmp_path)
+
+
+def test_frames_that_the_kernel_lost_are_named_by_the_port_that_sent_them() -> None:
+    run = assemble(REAL, outcome(fidelity=FIDELITY | {"lost_in_kernel": {"leaf:eth2": 3}}))
+    assert run.exit_code == 4
+    expected = "untrusted: frames lost inside the kernel on their way from leaf:eth2 is 3, more than 0"
+    assert run.verdict.reasons == [expected]
 
 
 def test_a_run_that_did_not_complete_is_neither_correct_nor_passed() -> None:

@@ -296,6 +296,11 @@ impl Fabric {
         (direction != NOWHERE).then_some(direction as usize)
     }
 
+    /// The direction that leaves a port; `None` where nothing is plugged in.
+    pub fn leaving(&self, node: usize, port: u16) -> Option<usize> {
+        self.entering(node, port).map(|direction| direction ^ 1)
+    }
+
     /// How many directions there are; they are in pairs, a link each: forth and back.
     pub fn directions(&self) -> usize {
         self.ends.len()

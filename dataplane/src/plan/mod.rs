@@ -157,6 +157,14 @@ pub enum Medium {
     Memory,
 }
 
+/// Who imposes a link's delay and loss.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Imposer {
+    Netem,
+    Native,
+}
+
 /// What keeps the priorities of a link lossless.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -183,6 +191,9 @@ pub struct LinkPlan {
     #[serde(default)]
     pub credits: [Vec<Grant>; 2],
     pub medium: Medium,
+    /// Who delays and loses its frames, where that is settled.
+    #[serde(default)]
+    pub emulation: Option<Imposer>,
 }
 
 fn yes() -> bool {

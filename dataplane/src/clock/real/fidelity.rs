@@ -39,7 +39,17 @@ impl RealClock {
             overflow: lost.iter().map(|lost| lost.overflow).sum::<u64>() + self.rx.truncated() - self.truncated_before,
             turned_away: self.by_port(self.sockets.iter().map(|attached| attached.tx.turned_away())),
             refused: self.by_port(lost.iter().map(|lost| lost.refused)),
+            lost_in_kernel: self.lost_in_kernel(),
         }
+    }
+
+    fn lost_in_kernel(&self) -> BTreeMap<String, u64> {
+        let named = |(direction, lost): (usize, u64)| {
+            let ((node, port), _) = self.emulation.fabric.ends(direction);
+            let node = &self.emulation.plan.nodes[node];
+            (format!("{}:{}", node.name(), node.ports()[usize::from(port)].name), lost)
+        };
+        self.transit.lost().enumerate().filter(|(_, lost)| *lost > 0).map(named).collect()
     }
 
     /// What was lost before does not count.

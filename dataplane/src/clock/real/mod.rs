@@ -2,8 +2,9 @@
 //!
 //! Nominal time waits for the loop: between two looks at the sockets it advances by one frame time of the fastest link at most (and
 //! by what was slept through). When the machine stalls, the whole network stands still with it, so that no feedback loop of the
-//! fabric grows longer than it is; the time so held back is part of the run's fidelity. While no frame is on its way through the
-//! kernel back to the fabric there is nothing of the fabric's own to see, and several such steps go by from one look to the next.
+//! fabric grows longer than it is; the time so held back is part of the run's fidelity. While a frame is on its way through the
+//! kernel back to the fabric time stands still (`transit.rs`), but where a netem delays it; while none is there is nothing of the
+//! fabric's own to see, and several such steps go by from one look to the next.
 //!
 //! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
@@ -14,6 +15,7 @@ mod lockstep;
 mod pace;
 mod replace;
 mod rest;
+mod transit;
 mod wiring;
 
 use std::time::Instant;
@@ -22,6 +24,7 @@ use self::beats::Beats;
 pub use self::lockstep::{Member, Party};
 use self::pace::Pace;
 use self::rest::Rest;
+use self::transit::Transit;
 pub use self::wiring::Attachment;
 use self::wiring::{Attached, ELSEWHERE, NONE};
 use super::lateness::Histogram;
@@ -74,9 +77,7 @@ pub struct RealClock {
     /// Buffers of frames that have left, for those to come.
     spare: Vec<Buffer>,
     dirty: Vec<u32>,
-    /// Frames written to a veth pair and not yet read at its other end. One that the kernel loses stays counted, which only
-    /// makes the loop look more often.
-    under_way: u64,
+    transit: Transit,
     lateness: Histogram,
     /// Wall nanoseconds in which the loop had work, since the workload started.
     busy_ns: u64,
@@ -102,6 +103,7 @@ impl RealClock {
         let step = wiring::longest_step(&emulation);
         Ok(RealClock {
             kernel_stations: wiring::kernel_stations(&emulation),
+            transit: Transit::new(wiring::awaited(&emulation)),
             emulation,
             pace: Pace::new(dilation, step),
             sockets,
@@ -112,7 +114,6 @@ impl RealClock {
             truncated_before: 0,
             spare: Vec::new(),
             dirty: Vec::new(),
-            under_way: 0,
             lateness: Histogram::default(),
             busy_ns: 0,
             complete_since: None,
@@ -173,6 +174,7 @@ impl RealClock {
         self.catch_up();
         self.busy_ns = 0;
         self.pace.start();
+        self.transit.trust_again();
         self.complete_since = None;
         self.emulation.start();
     }
@@ -208,20 +210,20 @@ impl RealClock {
     pub fn turn(&mut self) -> Result<(), IoError> {
         let began = Instant::now();
         self.keep_step();
+        self.transit.look(began);
+        self.pace.stand(self.transit.holds());
         let mut work = 0;
         for _ in 0..STEPS_A_TURN {
             let now = self.pace.tick(0);
             work += self.run_due(now);
             let pressing = self.emulation.fabric.next_event() <= self.pace.next() && !self.pace.is_resting();
-            if self.under_way > 0 || !pressing || work >= EVENTS_A_TURN {
+            if self.transit.under_way() > 0 || !pressing || work >= EVENTS_A_TURN {
                 break;
             }
         }
         self.flush()?;
-        let due = self.emulation.fabric.next_event();
-        let waits = (self.pace.is_resting() || self.pace.is_held()) && due > self.pace.at();
-        let wait_ns = if waits { NAP_NS } else { self.pace.wall_ns_until(due) };
-        let timeout_ns = if wait_ns <= SPIN_NS { 0 } else { (wait_ns - SPIN_NS).min(NAP_NS).min(self.beat_due_ns()) };
+        self.pace.stand(self.transit.holds());
+        let timeout_ns = self.timeout_ns();
         let mut busy = began.elapsed();
         let ready: Vec<_> = self.poller.wait(timeout_ns)?.to_vec();
         let woke = Instant::now();
@@ -247,6 +249,22 @@ impl RealClock {
             self.busy_ns += busy.as_nanos() as u64;
         }
         Ok(())
+    }
+
+    /// How long the loop may sleep, in wall nanoseconds, unless a frame comes.
+    fn timeout_ns(&self) -> u64 {
+        let due = self.emulation.fabric.next_event();
+        let still = due > self.pace.at();
+        if still && self.transit.holds() {
+            let patience_ns = self.transit.patience_left(Instant::now()).as_nanos() as u64;
+            return patience_ns.min(NAP_NS).min(self.beat_due_ns());
+        }
+        let waits = (self.pace.is_resting() || self.pace.is_held()) && still;
+        let wait_ns = if waits { NAP_NS } else { self.pace.wall_ns_until(due) };
+        if wait_ns <= SPIN_NS {
+            return 0;
+        }
+        (wait_ns - SPIN_NS).min(NAP_NS).min(self.beat_due_ns())
     }
 
     /// Deal with events due at `now`, a bounded number; the answer is how many.
@@ -306,7 +324,9 @@ impl RealClock {
         });
         debug_assert!(sound, "the fabric makes no frame that has no bytes");
         if queued {
-            self.under_way += u64::from(!leaves && !crosses);
+            if !leaves && !crosses {
+                self.transit.enter(direction as usize);
+            }
             attached.crossed.out += u64::from(own);
             self.mark_dirty(socket);
         }
@@ -323,7 +343,12 @@ impl RealClock {
         for token in std::mem::take(&mut self.dirty) {
             let attached = &mut self.sockets[token as usize];
             attached.dirty = false;
-            let blocked = attached.tx.flush(&attached.socket)?.left > 0;
+            let outcome = attached.tx.flush(&attached.socket)?;
+            let blocked = outcome.left > 0;
+            if outcome.refused > 0 {
+                let leaving = self.emulation.fabric.leaving(attached.place.node, attached.place.port);
+                leaving.into_iter().for_each(|direction| self.transit.refuse(direction, outcome.refused as u64));
+            }
             if blocked != attached.blocked {
                 attached.blocked = blocked;
                 self.poller.watch(&attached.socket, token, attached.interest())?;
@@ -337,8 +362,8 @@ impl RealClock {
         self.catch_up();
         let fabric = &mut self.emulation.fabric;
         let attached = &self.sockets[index];
-        let mut probe =
-            fabric.entering(attached.place.node, attached.place.port).map(|direction| &mut self.probes[direction]);
+        let entering = fabric.entering(attached.place.node, attached.place.port);
+        let mut probe = entering.map(|direction| &mut self.probes[direction]);
         let (mut count, mut back) = (0, 0);
         for bytes in self.rx.recv(&attached.socket)? {
             count += 1;
@@ -358,8 +383,8 @@ impl RealClock {
             }
             if attached.place.crosses {
                 back += u64::from(!entered);
-            } else {
-                self.under_way = self.under_way.saturating_sub(1);
+            } else if let Some(direction) = entering {
+                self.transit.leave(direction);
             }
         }
         self.sockets[index].crossed.back += back;

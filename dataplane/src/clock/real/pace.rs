@@ -15,6 +15,8 @@ pub struct Pace {
     halt: Time,
     /// Where it is held until others have come as far.
     horizon: Time,
+    /// It stands still until frames have come out of the kernel.
+    stands: bool,
     /// Wall nanoseconds that it is behind, at rest or held back, and of these the ones held back.
     behind_ns: u64,
     held_ns: u64,
@@ -35,6 +37,7 @@ impl Pace {
             step,
             halt: Time::NEVER,
             horizon: Time::NEVER,
+            stands: false,
             behind_ns: 0,
             held_ns: 0,
             started_at: now,
@@ -70,6 +73,11 @@ impl Pace {
         self.horizon = horizon.max(self.at);
     }
 
+    /// Stand still from now on, or go on.
+    pub fn stand(&mut self, stands: bool) {
+        self.stands = stands;
+    }
+
     pub fn is_held(&self) -> bool {
         self.at >= self.horizon
     }
@@ -96,6 +104,8 @@ impl Pace {
         let nominal = self.nominal();
         let slept = Time::from_ps((u128::from(slept_ns) * 1_000 / u128::from(self.dilation)) as u64);
         let free = (self.at + slept + self.step).min(self.horizon);
+        // What passes while it stands is made up for by a step at most.
+        let free = if self.stands { free.min(self.at + self.step) } else { free };
         let limit = free.min(self.halt);
         if nominal > limit {
             let behind_ns = u128::from(nominal.since(limit).ps()) * u128::from(self.dilation) / 1_000;
@@ -104,7 +114,9 @@ impl Pace {
                 self.held_ns += behind_ns as u64;
             }
         }
-        self.at = nominal.min(limit).max(self.at);
+        if !self.stands {
+            self.at = nominal.min(limit).max(self.at);
+        }
         self.at
     }
 
@@ -162,6 +174,23 @@ mod tests {
         pace.hold_at(Time::NEVER);
         spin(10_000);
         assert_eq!(pace.tick(0), Time::from_ns(1_500));
+    }
+
+    #[test]
+    fn time_that_stands_counts_as_held_and_goes_on_by_a_step() {
+        let mut pace = Pace::new(1, STEP);
+        pace.start();
+        pace.stand(true);
+        for _ in 0..5 {
+            spin(50_000);
+            assert_eq!(pace.tick(50_000), Time::ZERO);
+        }
+        let (held_ns, elapsed_ns) = pace.held_of();
+        assert!(held_ns >= 240_000 && held_ns < elapsed_ns, "{held_ns} of {elapsed_ns}");
+        pace.stand(false);
+        assert_eq!(pace.tick(0), STEP);
+        spin(10_000);
+        assert_eq!(pace.tick(0), STEP + STEP);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::rest::{names, Rest};
 use super::wiring::{self, Attached, Attachment};
-use super::{Probe, RealClock, RealError};
+use super::{Probe, RealClock, RealError, Transit};
 use crate::build::Emulation;
 use crate::io::{close_all, IoError};
 
@@ -70,12 +70,12 @@ impl RealClock {
         self.senders = wiring::senders(&emulation, &self.sockets)?;
         self.probes = self.senders.iter().map(|_| Probe::default()).collect();
         self.kernel_stations = wiring::kernel_stations(&emulation);
+        self.transit = Transit::new(wiring::awaited(&emulation));
         self.pace.set_step(wiring::longest_step(&emulation));
         emulation.fabric.advance_to(self.pace.at().min(emulation.fabric.next_event()));
         let capture = self.emulation.fabric.capture(None);
         emulation.fabric.capture(capture);
         self.emulation = emulation;
-        self.under_way = 0;
         self.started = false;
         self.complete_since = None;
         Ok(())

@@ -90,7 +90,7 @@ impl RealClock {
         let still = !moves && rest.still_since.get_or_insert_with(Instant::now).elapsed() >= STILLNESS;
         self.rest = Some(rest);
         emptied?;
-        Ok(still || (!moves && self.under_way == 0))
+        Ok(still || (!moves && self.transit.under_way() == 0))
     }
 
     /// Hear those sockets that are to be emptied once more, and no longer if they are.

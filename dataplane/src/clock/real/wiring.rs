@@ -10,7 +10,7 @@ use crate::build::Emulation;
 use crate::codec::Reader;
 use crate::frame::Station;
 use crate::io::{Filter, Options, PacketSocket, TxBatch, UNSHAPED_PRIORITY};
-use crate::plan::{Medium, NodePlan, PlanError, StationKind};
+use crate::plan::{Imposer, LinkPlan, Medium, NodePlan, PlanError, StationKind};
 use crate::units::Time;
 
 /// The frame whose serialisation at the fastest link is the longest step of nominal time.
@@ -171,6 +171,12 @@ pub fn senders(emulation: &Emulation, sockets: &[Attached]) -> Result<Vec<u32>, 
         }),
     };
     ends.map(sender).collect()
+}
+
+/// By direction, whether its frames go through the kernel of this machine alone and are not delayed there.
+pub fn awaited(emulation: &Emulation) -> impl Iterator<Item = bool> + '_ {
+    let awaited = |link: &LinkPlan| link.medium == Medium::Veth && link.emulation != Some(Imposer::Netem);
+    emulation.plan.links.iter().flat_map(move |link| [awaited(link); 2])
 }
 
 /// Which stations are hosts' kernels.

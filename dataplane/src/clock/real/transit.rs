@@ -1,0 +1,196 @@
+//! Frames inside the kernel: written to one end of a veth pair and not yet read at the other.
+//!
+//! A pair holds nothing by itself, so a frame comes out at once, or when another processor gets round to it. Until then nominal
+//! time stands still: else a frame would be late by as long as the kernel took, and every feedback loop of the fabric longer. A frame that
+//! the kernel has lost never comes; after `PATIENCE` without any it is given up, counted, and no longer waited for.
+
+use std::time::{Duration, Instant};
+
+/// How long no frame may have come out of the kernel before those that are awaited are given up.
+pub const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One direction of a link, as far as it leads through the kernel.
+#[derive(Debug, Default)]
+struct Line {
+    under_way: u64,
+    lost: u64,
+    /// The kernel imposes nothing here, so that time waits for it. Not any more once it has lost a frame, until it is told to.
+    awaited: bool,
+    given_up: bool,
+}
+
+/// The frames that are under way in the kernel, by direction.
+#[derive(Debug)]
+pub struct Transit {
+    lines: Vec<Line>,
+    under_way: u64,
+    awaited: u64,
+    /// A frame has come out or gone in since the last look, and when there was one that found so.
+    moved: bool,
+    still_since: Option<Instant>,
+}
+
+impl Transit {
+    /// Watch directions; `awaited` says of each whether frames come out of it as soon as the kernel can.
+    pub fn new(awaited: impl Iterator<Item = bool>) -> Transit {
+        let lines = awaited.map(|awaited| Line { awaited, ..Line::default() }).collect();
+        Transit { lines, under_way: 0, awaited: 0, moved: false, still_since: None }
+    }
+
+    /// A frame is handed to the kernel.
+    #[inline]
+    pub fn enter(&mut self, direction: usize) {
+        self.count(direction, 1, true);
+    }
+
+    /// A frame has come out at the far end.
+    #[inline]
+    pub fn leave(&mut self, direction: usize) {
+        self.count(direction, 1, false);
+    }
+
+    /// The kernel would not take frames after all.
+    pub fn refuse(&mut self, direction: usize, frames: u64) {
+        self.count(direction, frames, false);
+    }
+
+    #[inline]
+    fn count(&mut self, direction: usize, frames: u64, enters: bool) {
+        let line = &mut self.lines[direction];
+        // What comes out after it was given up has been subtracted already.
+        let frames = if enters { frames } else { frames.min(line.under_way) };
+        let of_awaited = if line.awaited && !line.given_up { frames } else { 0 };
+        if enters {
+            line.under_way += frames;
+            self.under_way += frames;
+            self.awaited += of_awaited;
+        } else {
+            line.under_way -= frames;
+            self.under_way -= frames;
+            self.awaited -= of_awaited;
+        }
+        self.moved = true;
+    }
+
+    /// Frames under way, those inside a netem included.
+    pub fn under_way(&self) -> u64 {
+        self.under_way
+    }
+
+    /// Whether nominal time has to wait for a frame.
+    #[inline]
+    pub fn holds(&self) -> bool {
+        self.awaited > 0
+    }
+
+    /// How long `look` need not be called, if no frame comes: only while time waits.
+    pub fn patience_left(&self, now: Instant) -> Duration {
+        self.still_since.map_or(PATIENCE, |since| PATIENCE.saturating_sub(now.duration_since(since)))
+    }
+
+    /// Give up the frames that are awaited if none has come for too long. To be called while time waits.
+    pub fn look(&mut self, now: Instant) {
+        if !self.holds() || std::mem::take(&mut self.moved) {
+            self.still_since = self.holds().then_some(now);
+            return;
+        }
+        if now.duration_since(*self.still_since.get_or_insert(now)) < PATIENCE {
+            return;
+        }
+        for line in self.lines.iter_mut().filter(|line| line.awaited && line.under_way > 0) {
+            line.lost += line.under_way;
+            self.under_way -= line.under_way;
+            line.under_way = 0;
+            line.given_up = true;
+        }
+        self.awaited = 0;
+        self.still_since = None;
+    }
+
+    /// Wait for the frames of all directions again, whatever they lost before.
+    pub fn trust_again(&mut self) {
+        for line in &mut self.lines {
+            if std::mem::take(&mut line.given_up) {
+                self.awaited += line.under_way;
+            }
+        }
+    }
+
+    /// By direction, how many frames were given up.
+    pub fn lost(&self) -> impl Iterator<Item = u64> + '_ {
+        self.lines.iter().map(|line| line.lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two directions of which time waits for the first.
+    fn transit() -> Transit {
+        Transit::new([true, false].into_iter())
+    }
+
+    fn lost(transit: &Transit) -> Vec<u64> {
+        transit.lost().collect()
+    }
+
+    #[test]
+    fn time_waits_for_frames_that_the_kernel_only_hands_over() {
+        let mut transit = transit();
+        transit.enter(1);
+        assert!(!transit.holds(), "a netem keeps frames for as long as it was told to");
+        transit.enter(0);
+        transit.enter(0);
+        transit.leave(0);
+        assert!(transit.holds());
+        transit.leave(0);
+        assert!(!transit.holds());
+        assert_eq!(transit.under_way(), 1);
+    }
+
+    #[test]
+    fn a_frame_that_does_not_come_is_given_up_and_counted_once() {
+        let (mut transit, began) = (transit(), Instant::now());
+        transit.enter(0);
+        transit.look(began);
+        transit.look(began + PATIENCE - Duration::from_nanos(1));
+        assert!(transit.holds() && lost(&transit) == [0, 0]);
+        transit.look(began + PATIENCE);
+        assert_eq!((transit.holds(), transit.under_way(), lost(&transit)), (false, 0, vec![1, 0]));
+        // It comes after all: too late, and not instead of another.
+        transit.leave(0);
+        transit.enter(0);
+        assert_eq!(
+            (transit.holds(), transit.under_way()),
+            (false, 1),
+            "a line that loses frames is not waited for again"
+        );
+        transit.trust_again();
+        assert!(transit.holds());
+        transit.leave(0);
+        assert_eq!((transit.holds(), lost(&transit)), (false, vec![1, 0]));
+    }
+
+    #[test]
+    fn frames_that_trickle_out_are_waited_for() {
+        let (mut transit, mut now) = (transit(), Instant::now());
+        (0..3).for_each(|_| transit.enter(0));
+        for _ in 0..3 {
+            transit.look(now);
+            now += PATIENCE - Duration::from_millis(1);
+            transit.look(now);
+            assert!(transit.holds());
+            transit.leave(0);
+        }
+        assert_eq!((transit.holds(), lost(&transit)), (false, vec![0, 0]));
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_not_waited_for() {
+        let mut transit = transit();
+        (0..3).for_each(|_| transit.enter(0));
+        transit.refuse(0, 5);
+        assert_eq!((transit.holds(), transit.under_way()), (false, 0));
+    }
+}
