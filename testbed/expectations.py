@@ -110,6 +110,18 @@ def parse(text: str) -> Expectation:
     return _Parser(text).expectation()
 
 
+def paths(text: str) -> list[Path]:
+    """Return the paths that an expectation looks up, from left to right."""
+
+    def of(expression: Expression) -> list[Path]:
+        if isinstance(expression, Calculation):
+            return [*of(expression.left), *of(expression.right)]
+        return [expression] if isinstance(expression, Path) else []
+
+    expectation = parse(text)
+    return [*of(expectation.measured), *of(expectation.wanted)]
+
+
 def check(text: str, document: Mapping[str, Any], figures: Mapping[str, float]) -> Outcome:
     """Hold one expectation against a result; a path that the result lacks makes it fail, not raise."""
     expectation = parse(text)

@@ -208,26 +208,37 @@ def known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Return the keys that the mapping at `path` of a model may have; none if it is not a mapping with fixed keys."""
     annotation: Any = model
     for part in path:
-        annotation = _member(annotation, part)
-    found = _as_model(annotation)
+        annotation = member(annotation, part)
+    found = as_model(annotation)
     return [field.alias or name for name, field in found.model_fields.items()] if found else []
 
 
-def _member(annotation: Any, part: str | int) -> Any:
-    model = _as_model(annotation)
+def member(annotation: Any, part: str | int) -> Any:
+    """Return the annotation of one key, or one item, of what an annotation describes; None if it has no such part."""
+    model = as_model(annotation)
     if model is not None:
         return next(
             (field.annotation for name, field in model.model_fields.items() if part in (field.alias, name)), None
         )
-    arguments = [item for item in get_args(annotation) if item is not Ellipsis]
     if get_origin(annotation) in (Union, types.UnionType):
-        return _member(next((item for item in arguments if item is not type(None)), None), part)
+        return member(without_none(annotation), part)
+    arguments = [item for item in get_args(annotation) if item is not Ellipsis]
     return arguments[-1] if arguments else None
 
 
-def _as_model(annotation: Any) -> type[BaseModel] | None:
+def without_none(annotation: Any) -> Any:
+    """Return what an annotation says besides None and beneath Annotated: the first, if it is several."""
     if get_origin(annotation) is Annotated:
-        return _as_model(get_args(annotation)[0])
+        return without_none(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return next((found for item in get_args(annotation) if (found := _as_model(item))), None)
+        return next((item for item in get_args(annotation) if item is not type(None)), None)
+    return annotation
+
+
+def as_model(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that an annotation names, also beside None or within Annotated; None if it names none."""
+    if get_origin(annotation) is Annotated:
+        return as_model(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next((found for item in get_args(annotation) if (found := as_model(item))), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

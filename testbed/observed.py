@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,9 +21,13 @@ _BLAMED = {
 
 
 class Observed(BaseModel):
-    """What the data plane reports; it may say more than is named here, and nothing of it is lost."""
+    """What the data plane reports; it may say more than is named here, and nothing of it is lost.
+
+    `undeclared` are the keys that it has beside the fields, which an expectation may name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+    undeclared: ClassVar[frozenset[str]] = frozenset()
 
 
 class Watermarks(Observed):
@@ -59,6 +63,8 @@ class StormFound(Observed):
     somebody else kept from sending.
     deadlock: a circle of switches that waited for each other.
     """
+
+    undeclared = frozenset({"action", "paused_since_ns"})
 
     port: str
     priority: int

@@ -94,6 +94,8 @@ class CollectiveResult(_Model):
 class Flow(Observed):
     """All messages from one node to another in one row; times since the fabric was made."""
 
+    undeclared = frozenset({"size_bytes"})
+
     src: str
     dst: str
     bytes: int
@@ -105,6 +107,8 @@ class Flow(Observed):
 class Drops(Observed):
     """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down, `receiver` a full NIC."""
 
+    undeclared = frozenset({"unroutable"})
+
     headroom: int = 0
     buffer: int = 0
     link: int = 0
@@ -115,6 +119,10 @@ class Drops(Observed):
 
 class PriorityCounters(Observed):
     """What one priority of a port did."""
+
+    undeclared = frozenset(
+        {"bytes_rx", "data_frames_tx", "ingress_bytes_max", "paused", "queue_bytes", "shared_bytes_max"}
+    )
 
     frames_tx: int = 0
     frames_rx: int = 0

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import deadlock, expectations, result, storms, timeline, watchdog
+from testbed import deadlock, expectation_names, expectations, result, storms, timeline, watchdog
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
@@ -152,6 +152,12 @@ class Trial:
         """Return a fault for each entry of the timeline that a complete run ended before."""
         return timeline.never_reached(self.experiment, outcome.impairments) if outcome.complete else []
 
+    def unknown_names(self, judged: RunResult) -> list[Fault]:
+        """Return a fault for each name in `expect:` that the result of a complete run does not have."""
+        if not judged.verdict.complete:
+            return []
+        return list(expectation_names.faults_in(self.experiment, self.lab, judged.model_dump(mode="json")))
+
     def conclude(self, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:
         """Judge an outcome, expectations included."""
         facts = RunFacts(
@@ -199,8 +205,15 @@ class Trial:
         return energy_of_run(links, duration_ps, useful_bits, self.experiment.prices)
 
     def _figures(self, outcome: Outcome) -> dict[str, float]:
-        """Return what expectations may name besides the document: of the last and largest row that was completed."""
+        """Return what expectations may name besides the document: `expectation_names.FIGURES`.
+
+        Time and bandwidth are those of the last and largest row that was completed, `wrong` the wrong elements of all rows;
+        where lengths were sent nothing was compared, and there is no `wrong`.
+        """
         figures = {"ideal": ideal_busbw(self.lab)}
+        counts = [part["wrong"] for row in outcome.rows for part in (row, row["in_place"]) if part]
+        if None not in counts:
+            figures["wrong"] = sum(counts)
         if outcome.rows:
             last = outcome.rows[-1]
             figures |= {

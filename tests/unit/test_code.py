@@ -81,6 +81,7 @@ PURE_MODULES = [
     "drawn",
     "experiment",
     "expectations",
+    "expectation_names",
     "addressing",
     "headroom",
     "headroom_models",
