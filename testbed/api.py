@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from testbed import calibration, controller, result, topology
+from testbed import calibration, controller, preflight, result, topology
 from testbed.controller import Target
 from testbed.endpoints import parse_endpoint
 from testbed.errors import HostError, UsageError
@@ -78,6 +78,7 @@ class Lab:
         experiment = new_experiment(str(spec), "all_reduce").with_overrides(_overrides(given))
         source = topology.lab_source(str(spec))
         trial = Trial(experiment, topology.lab_from(source), written=source.data)
+        preflight.check(trial)
         factor = calibration.resolve_dilation(dilation, trial.plan)
         where = target or Target()
         answer = asyncio.run(controller.deploy(where, trial, factor))
@@ -152,7 +153,7 @@ class Lab:
         else:
             experiment = self._experiment.with_overrides(_overrides({"workload.collective": str(what), **said}))
         trial = Trial(experiment, self._lab)
-        trial.series("real")
+        preflight.check(trial)
         outcome = asyncio.run(controller.run(self._target, trial, self._dilation, keep=True, pcap=pcap))
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
         arguments += [part for override in _overrides({**self._deployed(), **said}) for part in ("--set", override)]

@@ -13,7 +13,7 @@ from testbed import addressing, credits, intake, lossy_queues, ocs, watchdog
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
 from testbed.endpoints import Endpoint
-from testbed.errors import ExperimentError, Fault, TopologyError, nearest
+from testbed.errors import ExperimentError, TopologyError, nearest
 from testbed.experiment import Experiment
 from testbed.headroom import response_ps
 from testbed.models import AUTO
@@ -60,12 +60,13 @@ def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:
     unknown = [name for name in experiment.workload.ranks if name not in names]
     if unknown:
         message = [f'lab {lab.name} has no host "{name}"{nearest(name, names)}' for name in unknown]
-        raise ExperimentError(Fault("experiment", 0, "workload.ranks", text) for text in message)
+        raise ExperimentError(experiment.fault(("workload", "ranks"), text) for text in message)
     chosen = experiment.workload.ranks or tuple(names)
     if len(chosen) < 2:
-        raise ExperimentError.at(
-            "experiment", "workload.ranks", f"a collective needs 2 hosts, {lab.name} has {len(chosen)}"
-        )
+        count = f"a collective needs 2 hosts, and there are {len(chosen)}"
+        if experiment.workload.ranks:
+            raise ExperimentError([experiment.fault(("workload", "ranks"), count)])
+        raise TopologyError.at(f"lab {lab.name}", "topology.nodes", count)
     return chosen
 
 
@@ -83,7 +84,10 @@ def _check_priority(lab: Lab, experiment: Experiment) -> None:
     lossy = [switch.name for switch in lab.switches if priority not in switch.lossless]
     if lossy:
         message = f"priority {priority} is not lossless on {', '.join(lossy[:4])}{' ...' if len(lossy) > 4 else ''}"
-        raise ExperimentError.at("experiment", "lossless.priority", message)
+        kept = set(range(PRIORITIES)).intersection(*(switch.lossless for switch in lab.switches))
+        if kept:
+            message += f"; all switches keep {', '.join(map(str, sorted(kept)))}: set lossless.priority"
+        raise ExperimentError([experiment.fault(("lossless", "priority"), message)])
 
 
 def _check_marking(experiment: Experiment) -> None:

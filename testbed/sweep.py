@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed import parallel, trial
+from testbed import parallel, preflight, trial
 from testbed.axes import Axis, Setting, combinations
 from testbed.errors import TestbedError, UsageError
 from testbed.experiment import Experiment, check_axis
@@ -175,14 +175,14 @@ def run_combination(combination: Combination) -> Finished:
     if subject is None:
         return Finished(_row(combination, "invalid", combination.fault.splitlines()), None)
     try:
-        subject.series("virtual")
+        preflight.check(subject)
         outcome = trial.run_virtual(subject, None, lambda _: parallel.check_interrupt())
     except TestbedError as error:
         return Finished(_row(combination, "invalid", str(error).splitlines()), None)
     if outcome.interrupted:
         raise KeyboardInterrupt
     judged = subject.conclude(outcome, "virtual", 1, combination.replay)
-    unreached = [str(fault) for fault in subject.unreached(outcome)]
+    unreached = [str(fault) for fault in [*subject.unreached(outcome), *subject.unknown_names(judged)]]
     reasons = [*judged.verdict.reasons, *unreached]
     row = _row(combination, "failed" if unreached else verdict_of(judged), reasons)
     figures = figures_of(judged, subject) if judged.collective.rows else None

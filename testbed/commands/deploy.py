@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from testbed import preflight
 from testbed.commands.common import (
     DilationOption,
     DriverOption,
@@ -27,6 +28,7 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.progress import followed, is_followed
+from testbed.trial import Trial
 
 _SIGNS = {"add": "+", "remove": "-", "change": "~"}
 
@@ -48,7 +50,7 @@ def deploy(
     """Bring a lab up under the real clock, and leave it up; one that is up is changed where it differs, and only there."""
     from testbed import controller
 
-    trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
+    trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
     if dry_run:
         answer = asyncio.run(controller.plan_deploy(target(context, placement.value), trial))
         _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
@@ -74,11 +76,17 @@ def redeploy(
     """Take a lab down, if it is up, and bring it up anew."""
     from testbed import controller
 
-    trial = read_trial(None, topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed).under("real")
+    trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
     factor = read_dilation(dilation, trial)
     with followed(is_followed(context, format_)) as show:
         answer = asyncio.run(controller.redeploy(target(context, placement.value), trial, factor, show))
     _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
+
+
+def _read(topology: str | None, settings: list[str], seed: int | None) -> Trial:
+    trial = read_trial(None, topology, settings, seed).under("real")
+    preflight.check(trial)
+    return trial
 
 
 def _tell(answer: dict[str, Any], format_: Format, done: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed import report, result, trial
+from testbed import preflight, report, result, trial
 from testbed.commands.common import (
     INTERRUPTED,
     DilationOption,
@@ -94,6 +94,7 @@ def run(
     subject = read_trial(what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed)
     chosen = _choose_clock(clock, subject)
     subject = subject.under(chosen)
+    preflight.check(subject)
     if chosen == "virtual" and keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
     if chosen == "virtual" and driver is DriverChoice.docker:
@@ -159,7 +160,7 @@ def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, dir
     say(f"result: {path}")
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if faults := subject.unreached(outcome):
+    if faults := [*subject.unreached(outcome), *subject.unknown_names(judged)]:
         raise ExperimentError(faults)
     raise typer.Exit(judged.exit_code)
 

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
-from testbed import sweep
+import topologies
+from testbed import preflight, sweep
 from testbed.axes import axes_of
-from testbed.commands.common import Format, FormatOption, StrictOption, print_json, say
+from testbed.commands.common import Format, FormatOption, SetOption, StrictOption, print_json, read_trial, say
 from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
-from testbed.experiment import Experiment, Lossless, load_experiment
+from testbed.experiment import Experiment, Lossless
 from testbed.plan import compile_fabric
-from testbed.topology import Lab, lab_source, load_lab
-from testbed.trial import Trial
+from testbed.topology import Lab, lab_source
+from testbed.trial import Clock, Trial
 from testbed.yaml_source import read_yaml
 
 
 def validate(
-    files: Annotated[list[str], typer.Argument(help="lab files, experiment files, or labs by name", metavar="FILE…")],
+    files: Annotated[
+        list[str], typer.Argument(help="lab files, experiment files, or labs and experiments by name", metavar="FILE…")
+    ],
+    set_: SetOption = None,
     strict: StrictOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Check labs and experiments; name file, line and key of every fault."""
-    rows = [_check(file, strict) for file in files]
+    """Check labs and experiments as `run` does before it starts; name file, line and key of every fault.
+
+    A lab is checked with an all-reduce on it, all settings at their defaults but those of --set. What names no clock has
+    to be sound on both.
+    """
+    rows = [_check(file, set_ or [], strict) for file in files]
     bad = any(row.faults for row in rows)
     if format_ is Format.json:
         shown = [{"file": r.file, "kind": r.kind, "faults": r.faults, "warnings": r.warnings} for r in rows]
@@ -50,22 +59,24 @@ class _Checked:
     warnings: list[str] = field(default_factory=list)
 
 
-def _check(file: str, strict: bool) -> _Checked:
+def _check(file: str, settings: list[str], strict: bool) -> _Checked:
     checked = _Checked(file, _kind(file))
     try:
-        topology, cycles = _experiment(file) if checked.kind == "experiment" else (file, _lab_cycles(load_lab(file)))
-        waiting = [str(cycle.fault(lab_source(topology))) for cycle in cycles]
+        trial = _trial(checked, settings)
+        _check_clocks(checked, trial)
+        if not checked.faults:
+            cycles = trial.cycles if checked.kind == "experiment" else _lab_cycles(trial.lab)
+            waiting = [str(cycle.fault(lab_source(trial.experiment.topology))) for cycle in cycles]
+            (checked.faults if strict else checked.warnings).extend(waiting)
     except TestbedError as error:
         checked.faults = str(error).splitlines()
-    else:
-        checked.faults, checked.warnings = (waiting, []) if strict else ([], waiting)
     return checked
 
 
 def _kind(file: str) -> str:
     """Tell an experiment from a lab by the one key that labs must have and experiments cannot."""
     if not file.endswith((".yaml", ".yml")) and not Path(file).is_file():
-        return "lab"
+        return "experiment" if _is_stored_experiment(file) else "lab"
     try:
         data = read_yaml(Path(file), InputError).data
     except TestbedError:
@@ -73,16 +84,33 @@ def _kind(file: str) -> str:
     return "experiment" if isinstance(data, dict) and "name" not in data and "workload" in data else "lab"
 
 
-def _experiment(file: str) -> tuple[str, list[Cycle]]:
-    """Return the lab of an experiment, and what its workload can make wait in a circle; raise what is wrong with it."""
-    experiment = load_experiment(file)
-    trial = Trial(experiment, load_lab(experiment.topology))
-    trial.plan  # noqa: B018  compiled for its errors
-    trial.changes  # noqa: B018  so is the timeline
-    trial.series("virtual")
-    if experiment.sweep is not None:
-        sweep.combine(experiment, axes_of(experiment.sweep), lambda topology, settings: "")
-    return experiment.topology, trial.cycles
+def _is_stored_experiment(name: str) -> bool:
+    """Tell a shipped experiment from a lab; of a name that both have the lab is meant."""
+    return name in topologies.experiments() and name not in {*topologies.files(), *topologies.generators()}
+
+
+def _trial(checked: _Checked, settings: list[str]) -> Trial:
+    """Return what would be run: the experiment, or an all-reduce on the lab."""
+    if checked.kind == "lab":
+        return read_trial(None, checked.file, settings)
+    trial = read_trial(checked.file, None, settings)
+    if trial.experiment.sweep is not None:
+        sweep.combine(trial.experiment, axes_of(trial.experiment.sweep), lambda topology, settings: "")
+    return trial
+
+
+def _check_clocks(checked: _Checked, trial: Trial) -> None:
+    """Check on both clocks. An experiment that names its clock is warned of what the other one would refuse."""
+    named = trial.experiment.clock if "clock" in trial.experiment.model_fields_set else None
+    for clock in get_args(Clock):
+        if checked.faults:
+            return
+        try:
+            preflight.check(trial.under(clock))
+        except InputError as error:
+            told = checked.faults if named in (None, clock) else checked.warnings
+            where = "" if clock == (named or "virtual") else f"under the {clock} clock: "
+            told += [str(dataclasses.replace(fault, message=where + fault.message)) for fault in error.faults]
 
 
 def _lab_cycles(lab: Lab) -> list[Cycle]:

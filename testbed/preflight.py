@@ -1,0 +1,64 @@
+"""What is refused before the first frame: faults that show only where a lab, an experiment and a clock meet.
+
+`run`, `deploy` and `validate` all ask `check`, so that what one of them refuses, all of them refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from testbed import expectation_names
+from testbed.errors import Fault, InputError, UsageError
+from testbed.topology import lab_source
+from testbed.trial import Trial
+from testbed.workload import compile_workload
+from testbed.yaml_source import dotted
+
+
+def check(trial: Trial) -> None:
+    """Raise InputError with every fault that keeps a trial from being run on the clock of its experiment.
+
+    Each fault names the line of the experiment's file, or of the lab's. Cost: that of compiling the plan, which the trial
+    keeps, and its smallest and largest workload.
+    """
+    faults = set(_faults(trial))
+    if faults:
+        raise InputError(_located(fault, trial) for fault in faults)
+
+
+def _faults(trial: Trial) -> Iterator[Fault]:
+    parts: tuple[Callable[[], Any], ...] = (
+        lambda: trial.plan,
+        lambda: trial.changes,
+        lambda: _compile_workloads(trial),
+    )
+    for compile_part in parts:
+        try:
+            compile_part()
+        except InputError as error:
+            yield from error.faults
+        except UsageError as error:
+            yield trial.experiment.fault(("workload",), str(error))
+    yield from expectation_names.faults(trial.experiment, trial.lab)
+
+
+def _compile_workloads(trial: Trial) -> None:
+    shapes = trial.series(trial.experiment.clock).shapes()
+    for shape in dict.fromkeys((shapes[0], shapes[-1])):
+        compile_workload(trial.lab, trial.experiment, trial.collective.schedule(shape))
+
+
+def _located(fault: Fault, trial: Trial) -> Fault:
+    """Return a fault of the lab or the experiment with its file, and the line of the nearest key that the file has."""
+    if fault.file == "experiment":
+        return trial.experiment.fault(tuple(fault.key.split(".")), fault.message)
+    if fault.file != f"lab {trial.lab.name}":
+        return fault
+    source = lab_source(trial.experiment.topology)
+    lines = {dotted(path): line for path, line in source.lines.items()}
+    key = fault.key
+    while key and key not in lines:
+        key = re.sub(r"(^|\.)[^.\[\]]*$|\[\d+\]$", "", key)
+    return Fault(source.file, lines[key], fault.key, fault.message) if key else fault
