@@ -62,7 +62,10 @@ def run(
         str | None, typer.Argument(help="experiment file, or a collective", metavar="[EXPERIMENT.yaml | COLLECTIVE]")
     ] = None,
     topology: TopologyOption = None,
-    clock: Annotated[ClockOption | None, typer.Option(help="auto: real where this machine can")] = None,
+    clock: Annotated[
+        ClockOption | None,
+        typer.Option(help="virtual unless the experiment says otherwise; auto: real where this machine can"),
+    ] = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
     driver: DriverOption = None,
@@ -101,6 +104,8 @@ def run(
         raise UsageError("--driver: under the virtual clock there are no containers")
     if chosen == "virtual" and emulation is not None:
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
+    if chosen == "virtual" and (context.obj or {}).get("agent", (None,))[0] is not None:
+        raise UsageError("--agent, --broker: the virtual clock runs in this process, not with agents; add --clock real")
     spread = _read_cores(cores)
     for note in pool_notes(subject.plan):
         say(note)
@@ -126,19 +131,20 @@ def _read_cores(option: str) -> int:
 
 
 def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
-    """Return the clock: as the option says, else as the experiment file says, else real where the machine can."""
+    """Return the clock of the option, else of the experiment file, else the virtual one; say which where no option does."""
     experiment = subject.experiment
-    if option is ClockOption.real:
-        return "real"
-    if option is ClockOption.virtual:
-        return "virtual"
-    if option is None and "clock" in experiment.model_fields_set:
-        return experiment.clock
-    obstacle = real_clock_obstacle()
-    if obstacle is None:
-        return "real"
-    say(f"virtual clock: {obstacle}")
-    return "virtual"
+    if option is ClockOption.auto:
+        obstacle = real_clock_obstacle()
+        chosen: Clock = "real" if obstacle is None else "virtual"
+        why = obstacle or "this machine can make network namespaces"
+    elif option is not None:
+        return "real" if option is ClockOption.real else "virtual"
+    elif "clock" in experiment.model_fields_set:
+        chosen, why = experiment.clock, "the experiment says so"
+    else:
+        chosen, why = "virtual", "the default; --clock real or auto runs in network namespaces"
+    say(f"{chosen} clock: {why}")
+    return chosen
 
 
 def _run_real(chosen: Target, subject: Trial, dilation: int, keep: bool, capture: Path | None, show: Follow) -> Outcome:

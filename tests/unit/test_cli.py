@@ -166,6 +166,24 @@ def test_a_result_that_cannot_be_written_is_bad_usage(testbed: Cli, tmp_path: Pa
         assert "file" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("named", [None, "virtual"])
+def test_the_clock_is_virtual_unless_asked_otherwise_and_one_line_says_so(
+    call_testbed: Cli, tmp_path: Path, named: str | None
+) -> None:
+    """Whoever runs it: root can make namespaces, and is not given them unasked."""
+    said = f"clock: {named}\n" if named else ""
+    (tmp_path / "e.yaml").write_text(f"topology: pair\n{said}workload: {{collective: all_reduce, size: 4KiB}}\n")
+    done = call_testbed("run", "e.yaml", "--format", "json")
+    assert (done.returncode, document(done)["clock"]) == (0, "virtual")
+    why = "the experiment says so" if named else "the default; --clock real or auto runs in network namespaces"
+    assert done.stderr.splitlines()[0] == f"virtual clock: {why}"
+
+
+def test_agents_take_no_part_in_a_run_under_the_virtual_clock(call_testbed: Cli) -> None:
+    done = call_testbed("--broker", "mqtt://127.0.0.1:1", "run", "all_reduce", "-t", "pair")
+    assert done.returncode == 2 and "--clock real" in done.stderr
+
+
 def test_without_privileges_the_clock_is_virtual_and_one_line_says_why(repo_root: Path, tmp_path: Path) -> None:
     """As root, the capabilities are given up first; without root, there are none."""
     done = _unprivileged(
