@@ -1,7 +1,7 @@
 """The fabric in Rust: one class a clock, of the same shape.
 
 Plans, workloads and reports are JSON texts; ARCHITECTURE.md sections 3 and 4 define them. Faults in them raise
-ValueError; a refusal of the system (socket, namespace, file) raises OSError.
+ValueError; a refusal of the system (socket, namespace, file) raises OSError, and memory that is not there MemoryError.
 """
 
 from typing import Self, final

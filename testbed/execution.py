@@ -15,12 +15,15 @@ from typing import Any, Protocol
 from testbed.errors import UsageError
 from testbed.units import PS_PER_SECOND
 from traffic import Collective, Schedule, Shape, count_wrong
-from traffic.collective import Elements
+from traffic.vectors import Vector
 
 Json = dict[str, Any]
 CompileWorkload = Callable[[Schedule], Json]
 
 MAX_ROWS = 64
+
+PIECE_ELEMENTS = 2**22
+"""Of a vector so much is drawn, written, read back and compared at a time."""
 
 LIMIT_PS = 60 * PS_PER_SECOND
 """Nominal time after which a workload is given up, unless an experiment says otherwise."""
@@ -218,8 +221,7 @@ def _run_row(
             now = Progress(*place, shape.size_bytes, in_place, iteration, series.iterations)
             engine.load(workload)
             for rank, vector in _those(inputs, here):
-                if len(vector):
-                    engine.write_memory(rank, collective.input_offset(call, rank), vector.tobytes())
+                _write(engine, rank, collective.input_offset(call, rank), vector)
             report = _run_to_end(engine, series, now, progress)
             if outcome.start_ps is None:
                 outcome.start_ps = report["start_ps"]
@@ -265,15 +267,25 @@ def _why(report: Json) -> str:
     return "; ".join([stalled, *broken])
 
 
-def _wrong(engine: Engine, collective: Collective, call: Shape, expected: Sequence[tuple[int, Elements]]) -> int:
-    return sum(
-        count_wrong(engine.read_memory(rank, collective.result_offset(call, rank), want.nbytes), want)
-        for rank, want in expected
-        if len(want)
-    )
+def _write(engine: Engine, rank: int, offset: int, vector: Vector) -> None:
+    """Set a rank's input, piece by piece: no second copy of it is ever whole."""
+    for at in range(0, len(vector), PIECE_ELEMENTS):
+        piece = vector[at : at + PIECE_ELEMENTS]
+        engine.write_memory(rank, offset + at * piece.itemsize, piece.tobytes())
 
 
-def _those(vectors: Sequence[Elements], here: Collection[int] | None) -> list[tuple[int, Elements]]:
+def _wrong(engine: Engine, collective: Collective, call: Shape, expected: Sequence[tuple[int, Vector]]) -> int:
+    """Compare the results of all ranks with what is expected, piece by piece; return how many elements differ."""
+    wrong = 0
+    for rank, wanted in expected:
+        offset = collective.result_offset(call, rank)
+        for at in range(0, len(wanted), PIECE_ELEMENTS):
+            piece = wanted[at : at + PIECE_ELEMENTS]
+            wrong += count_wrong(engine.read_memory(rank, offset + at * piece.itemsize, piece.nbytes), piece)
+    return wrong
+
+
+def _those(vectors: Sequence[Vector], here: Collection[int] | None) -> list[tuple[int, Vector]]:
     """Return the vectors of ranks that are here, with their ranks."""
     return [(rank, vector) for rank, vector in enumerate(vectors) if here is None or rank in here]
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from traffic.schedule import DTYPES, Schedule
-
-Elements = npt.NDArray[Any]
+from traffic.vectors import Drawn, Elements, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Shape:
 class Collective:
     """One collective and the algorithm that carries it out, after the struct of functions in nccl-tests.
 
-    inputs(shape, seed)         the elements in every rank's memory before the call; empty: all zeros
+    inputs(shape, seed)         the elements in every rank's memory before the call, drawn as they are read; empty: all zeros
     input_offset(shape, rank)   where they lie, in bytes
     schedule(shape)             what the ranks do
     result_offset(shape, rank)  where a rank's result lies, in bytes
@@ -79,10 +76,10 @@ class Collective:
     redop: str
     root: int
     in_place: bool
-    inputs: Callable[[Shape, int], list[Elements]]
+    inputs: Callable[[Shape, int], Sequence[Vector]]
     schedule: Callable[[Shape], Schedule]
     result_offset: Callable[[Shape, int], int]
-    expected: Callable[[Shape, Sequence[Elements]], list[Elements]]
+    expected: Callable[[Shape, Sequence[Vector]], Sequence[Vector]]
     bandwidth: Callable[[Shape, int], tuple[float, float]]
     input_offset: Callable[[Shape, int], int] = lambda shape, rank: 0
     check: Callable[[Shape], None] = lambda shape: None
@@ -94,23 +91,14 @@ def result_after_input(shape: Shape, rank: int) -> int:
     return 0 if shape.in_place else shape.size_bytes
 
 
-def random_vectors(shape: Shape, seed: int) -> list[Elements]:
+def random_vectors(shape: Shape, seed: int) -> list[Vector]:
     """Return one vector of small whole numbers a rank."""
-    return [random_elements(shape.count, shape.dtype, seed, rank) for rank in range(shape.ranks)]
+    return [Drawn(shape.count, shape.dtype, seed, rank) for rank in range(shape.ranks)]
 
 
 def no_elements(shape: Shape) -> Elements:
     """Return a vector of nothing."""
     return np.empty(0, DTYPES[shape.dtype])
-
-
-def random_elements(count: int, dtype: str, seed: int, rank: int) -> Elements:
-    """Draw whole numbers below 256 for one rank; same seed and rank, same numbers.
-
-    float32 sums of such numbers over up to 65,536 ranks are exact, whatever their order.
-    """
-    generator = np.random.default_rng([seed, rank])
-    return np.frombuffer(generator.bytes(count), np.uint8).astype(DTYPES[dtype])
 
 
 def count_wrong(result: Elements | bytes, expected: Elements) -> int:

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from traffic.building import Ops, Ready, both, slices, whole
-from traffic.collective import Collective, Elements, Shape, random_vectors, result_after_input
+from traffic.collective import Collective, Shape, random_vectors, result_after_input
 from traffic.ring_all_reduce import bandwidth
 from traffic.schedule import DTYPES, Schedule
+from traffic.vectors import Elements, Vector
 
 TREES = 2
 _CHILDREN = 2
@@ -92,7 +93,7 @@ def schedule(shape: Shape) -> Schedule:
     return whole(ranks)
 
 
-def expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, each half added up in the order of its tree."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
     with np.errstate(over="ignore", invalid="ignore"):

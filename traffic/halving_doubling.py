@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from traffic.building import Ops, Ready, Span, both, chunks, sliced_chunks, whole
-from traffic.collective import Collective, Elements, Shape, random_vectors, result_after_input
+from traffic.collective import Collective, Shape, random_vectors, result_after_input
 from traffic.ring_all_reduce import bandwidth
 from traffic.schedule import DTYPES, RankSchedule, Schedule
+from traffic.vectors import Elements, Vector
 
 
 def check(shape: Shape) -> None:
@@ -91,7 +92,7 @@ def _after(before: tuple[int, ...], spans: Sequence[Span], ready: Ready) -> Read
     return both([before] * len(spans), ready)
 
 
-def expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, added up in the order of the exchanges."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
     with np.errstate(over="ignore", invalid="ignore"):

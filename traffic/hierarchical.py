@@ -20,9 +20,10 @@ from typing import TypeVar
 import numpy as np
 
 from traffic.building import Ops, Ready, Span, by_slice, chunks, ring_gather, ring_reduce, slices, whole
-from traffic.collective import Collective, Elements, Shape, random_vectors, result_after_input
+from traffic.collective import Collective, Shape, random_vectors, result_after_input
 from traffic.ring_all_reduce import bandwidth
 from traffic.schedule import DTYPES, RankSchedule, Schedule
+from traffic.vectors import Elements, Vector
 
 
 def check(shape: Shape) -> None:
@@ -89,7 +90,7 @@ def _by_part(parts: Sequence[Sequence[Span]], first: int, ready: Ready) -> list[
     return _downwards([[next(waits) for _ in part] for part in _downwards(parts, first)], first)
 
 
-def expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, added up in the order of the rings: each site's, from its sums that of all."""
     local = shape.ranks // shape.sites
     total = np.empty(shape.count, DTYPES[shape.dtype])

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from traffic.building import Ops, Ready, both, ring_gather, ring_reduce, sliced_chunks, whole
-from traffic.collective import Collective, Elements, Shape, gbytes_per_s, random_elements, random_vectors
+from traffic.collective import Collective, Shape, gbytes_per_s, random_vectors
 from traffic.schedule import Schedule
+from traffic.vectors import Drawn, Elements, Joined, Vector
 
 
 def check(shape: Shape) -> None:
@@ -22,7 +23,7 @@ def check(shape: Shape) -> None:
         raise ValueError(f"{shape.count} elements are not one equal part for each of {shape.ranks} ranks")
 
 
-def part(shape: Shape, vector: Elements, rank: int) -> Elements:
+def part(shape: Shape, vector: Vector, rank: int) -> Elements:
     """Return a rank's part of a vector."""
     length = shape.count // shape.ranks
     return vector[rank * length : (rank + 1) * length]
@@ -34,9 +35,9 @@ def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
     return algbw, algbw * (shape.ranks - 1) / shape.ranks
 
 
-def gather_inputs(shape: Shape, seed: int) -> list[Elements]:
+def gather_inputs(shape: Shape, seed: int) -> list[Vector]:
     """Return a part of small whole numbers for each rank."""
-    return [random_elements(shape.count // shape.ranks, shape.dtype, seed, rank) for rank in range(shape.ranks)]
+    return [Drawn(shape.count // shape.ranks, shape.dtype, seed, rank) for rank in range(shape.ranks)]
 
 
 def gather_input_offset(shape: Shape, rank: int) -> int:
@@ -66,9 +67,9 @@ def gather_schedule(shape: Shape) -> Schedule:
     return whole(ranks)
 
 
-def gather_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def gather_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
     """Return the parts of all ranks, one after the other, for every rank."""
-    return [np.concatenate(vectors)] * shape.ranks
+    return [Joined([(vector, 0, len(vector)) for vector in vectors])] * shape.ranks
 
 
 def scatter_result_offset(shape: Shape, rank: int) -> int:
@@ -91,7 +92,7 @@ def scatter_schedule(shape: Shape) -> Schedule:
     return whole(ranks)
 
 
-def scatter_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def scatter_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return every rank's part of the sum, added up in the ring's order."""
     found = []
     with np.errstate(over="ignore", invalid="ignore"):
@@ -123,9 +124,10 @@ def exchange_schedule(shape: Shape) -> Schedule:
     return whole(ranks)
 
 
-def exchange_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def exchange_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
     """Return for rank r the parts r of all ranks, one after the other."""
-    return [np.concatenate([part(shape, vector, rank) for vector in vectors]) for rank in range(shape.ranks)]
+    length = shape.count // shape.ranks
+    return [Joined([(vector, rank * length, (rank + 1) * length) for vector in vectors]) for rank in range(shape.ranks)]
 
 
 ALL_GATHER = Collective(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from traffic.collective import Collective, Elements, Shape, gbytes_per_s, no_elements, random_elements
+from traffic.collective import Collective, Shape, gbytes_per_s, no_elements
 from traffic.schedule import RankSchedule, Recv, Schedule, Send
+from traffic.vectors import Drawn, Elements, Joined, Vector
 
 
 def incast_schedule(shape: Shape) -> Schedule:
@@ -22,17 +21,17 @@ def incast_schedule(shape: Shape) -> Schedule:
     )
 
 
-def incast_inputs(shape: Shape, seed: int) -> list[Elements]:
+def incast_inputs(shape: Shape, seed: int) -> list[Vector]:
     """Return a vector for every sender and nothing for the receiver."""
     return [
         no_elements(shape),
-        *(random_elements(shape.count, shape.dtype, seed, rank) for rank in range(1, shape.ranks)),
+        *(Drawn(shape.count, shape.dtype, seed, rank) for rank in range(1, shape.ranks)),
     ]
 
 
-def incast_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def incast_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
     """Return the senders' vectors, one after the other, for rank 0, and nothing to check for the senders."""
-    return [np.concatenate(vectors[1:]), *([no_elements(shape)] * (shape.ranks - 1))]
+    return [Joined([(vector, 0, len(vector)) for vector in vectors[1:]]), *([no_elements(shape)] * (shape.ranks - 1))]
 
 
 def incast_bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:

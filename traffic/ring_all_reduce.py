@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from traffic.building import Ops, chunks, ring_gather, ring_reduce, sliced_chunks, whole
-from traffic.collective import Collective, Elements, Shape, gbytes_per_s, random_vectors, result_after_input
+from traffic.collective import Collective, Shape, gbytes_per_s, random_vectors, result_after_input
 from traffic.schedule import DTYPES, Schedule
+from traffic.vectors import Elements, Vector
 
 
 def schedule(shape: Shape) -> Schedule:
@@ -34,7 +35,7 @@ def schedule(shape: Shape) -> Schedule:
     return whole(ranks)
 
 
-def expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, the same for all ranks, added up in the ring's order so that float results agree to the bit."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
     with np.errstate(over="ignore", invalid="ignore"):

@@ -11,17 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from traffic.building import Ops, Ready, both, slices, whole
-from traffic.collective import (
-    Collective,
-    Elements,
-    Shape,
-    gbytes_per_s,
-    no_elements,
-    random_elements,
-    random_vectors,
-    result_after_input,
-)
+from traffic.collective import Collective, Shape, gbytes_per_s, no_elements, random_vectors, result_after_input
 from traffic.schedule import Schedule
+from traffic.vectors import Drawn, Elements, Vector
 
 
 def parent(rank: int) -> int:
@@ -41,9 +33,9 @@ def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
     return rate, rate
 
 
-def broadcast_inputs(shape: Shape, seed: int) -> list[Elements]:
+def broadcast_inputs(shape: Shape, seed: int) -> list[Vector]:
     """Return a vector for the root and nothing for the others."""
-    return [random_elements(shape.count, shape.dtype, seed, 0), *([no_elements(shape)] * (shape.ranks - 1))]
+    return [Drawn(shape.count, shape.dtype, seed, 0), *([no_elements(shape)] * (shape.ranks - 1))]
 
 
 def broadcast_schedule(shape: Shape) -> Schedule:
@@ -65,7 +57,7 @@ def broadcast_schedule(shape: Shape) -> Schedule:
     return whole(ranks)
 
 
-def broadcast_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def broadcast_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
     """Return the root's vector for every rank."""
     return [vectors[0]] * shape.ranks
 
@@ -96,11 +88,11 @@ def reduce_schedule(shape: Shape) -> Schedule:
     return whole(ranks)
 
 
-def reduce_expected(shape: Shape, vectors: Sequence[Elements]) -> list[Elements]:
+def reduce_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, added up in the tree's order, for the root, and nothing to check for the others."""
 
     def total(rank: int) -> Elements:
-        found = vectors[rank].copy()
+        found = vectors[rank][:].copy()
         for child in children(rank, shape.ranks):
             found += total(child)
         return found

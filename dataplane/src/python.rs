@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -23,7 +23,10 @@ const SLICE_EVENTS: u64 = 1 << 20;
 
 impl From<PlanError> for PyErr {
     fn from(error: PlanError) -> PyErr {
-        PyValueError::new_err(error.to_string())
+        match error {
+            PlanError::NoRoom { .. } => PyMemoryError::new_err(error.to_string()),
+            PlanError::Json(_) | PlanError::Invalid(_) => PyValueError::new_err(error.to_string()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 
 from traffic import Collective, Shape, simulate
-from traffic.collective import Elements
+from traffic.vectors import Elements
 
 
 def laid_out(collective: Collective, shape: Shape, vectors: list[Elements]) -> list[bytes]:
@@ -20,7 +20,7 @@ def run(collective: Collective, shape: Shape, vectors: list[Elements], seed: int
     """Carry the schedule out in memory and return what lies at every rank's result."""
     rng = None if seed is None else random.Random(seed)
     memories = simulate(collective.schedule(shape), laid_out(collective, shape, vectors), rng)
-    wanted = collective.expected(shape, vectors)
+    wanted = [want[:] for want in collective.expected(shape, vectors)]
     offsets = [collective.result_offset(shape, rank) for rank in range(shape.ranks)]
     return [
         np.frombuffer(memory[offset : offset + want.nbytes].tobytes(), want.dtype)

@@ -12,9 +12,9 @@ from testbed.errors import UsageError
 from testbed.execution import Series
 from tests.unit.carried import run
 from traffic import ALGORITHMS, COLLECTIVES, Collective, Schedule, Send, Shape, count_wrong, double_tree
-from traffic.collective import Elements
 from traffic.races import races
 from traffic.schedule import build_graph
+from traffic.vectors import Elements
 
 ALL = {f"{name}-{algorithm}": found for name, known in ALGORITHMS.items() for algorithm, found in known.items()}
 SUMS = {key: found for key, found in ALL.items() if found.redop == "sum"}
@@ -67,9 +67,9 @@ MEANING: dict[str, Callable[[Shape, list[Elements]], list[Elements]]] = {
 def test_the_result_is_what_the_collective_means(collective: Collective, data: st.DataObject, seed: int) -> None:
     shape = data.draw(shapes(collective))
     collective.check(shape)
-    vectors = collective.inputs(shape, seed)
+    vectors = [vector[:] for vector in collective.inputs(shape, seed)]
     meant = MEANING[collective.name](shape, vectors)
-    expected = collective.expected(shape, vectors)
+    expected = [want[:] for want in collective.expected(shape, vectors)]
     results = run(collective, shape, vectors, seed)
     assert len(results) == len(meant) == shape.ranks
     for result, want, meaning in zip(results, expected, meant, strict=True):

@@ -248,7 +248,7 @@ def test_flows_between_the_same_nodes_are_joined() -> None:
 def test_inputs_are_written_before_the_workload_runs() -> None:
     engine = FakeEngine(steps=1)
     run(engine, series(max_bytes=1024))
-    vectors = COLLECTIVES["all_reduce"].inputs(series().shapes()[0], 1)
+    vectors = [vector[:] for vector in COLLECTIVES["all_reduce"].inputs(series().shapes()[0], 1)]
     # After the last workload, in place, every rank holds the sum.
     for memory in engine.memories:
         assert np.array_equal(np.frombuffer(memory[:1024], "<f4"), np.sum(vectors, axis=0))

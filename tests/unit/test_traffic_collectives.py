@@ -11,7 +11,8 @@ from traffic.building import chunks
 from traffic.point_to_point import INCAST
 from traffic.races import races
 from traffic.ring_all_reduce import RING_ALL_REDUCE
-from traffic.schedule import build_graph
+from traffic.schedule import DTYPES, build_graph
+from traffic.vectors import Drawn, Joined
 
 shapes = st.builds(
     Shape,
@@ -27,7 +28,7 @@ shapes = st.builds(
 @given(shapes)
 def test_every_chunk_reaches_every_rank(shape: Shape) -> None:
     """With rank r holding 2^r everywhere, a sum of all ones in binary has heard from every rank exactly once."""
-    dtype = RING_ALL_REDUCE.inputs(shape, 0)[0].dtype
+    dtype = DTYPES[shape.dtype]
     vectors = [np.full(shape.count, 1 << rank, dtype) for rank in range(shape.ranks)]
     for result in run(RING_ALL_REDUCE, shape, vectors, 1):
         assert set(result.tolist()) == {(1 << shape.ranks) - 1}
@@ -72,7 +73,7 @@ def test_slices_hide_serialisation_on_long_links() -> None:
 @given(st.integers(2, 9), st.integers(1, 50), st.sampled_from(["float", "int32"]), st.integers(0, 2**32))
 def test_incast_lays_the_senders_side_by_side(ranks: int, count: int, dtype: str, seed: int) -> None:
     shape = Shape(ranks, count, dtype)
-    vectors = INCAST.inputs(shape, seed)
+    vectors = [vector[:] for vector in INCAST.inputs(shape, seed)]
     at_receiver = run(INCAST, shape, vectors, seed)[0]
     assert at_receiver.tobytes() == b"".join(vector.tobytes() for vector in vectors[1:])
     assert races(INCAST.schedule(shape), until_acknowledged=True) == []
@@ -107,8 +108,8 @@ def test_bandwidths_follow_nccl_tests() -> None:
 def test_inputs_depend_on_seed_and_rank_alone() -> None:
     shape = Shape(3, 1000)
     first, again, other = (RING_ALL_REDUCE.inputs(shape, seed) for seed in (1, 1, 2))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0], other[0]) and not np.array_equal(first[0], first[1])
+    assert all(np.array_equal(a[:], b[:]) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0][:], other[0][:]) and not np.array_equal(first[0][:], first[1][:])
 
 
 def test_count_wrong_counts_elements() -> None:
@@ -135,3 +136,32 @@ def test_count_wrong_counts_elements() -> None:
 def test_impossible_shapes_are_refused(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Shape(**arguments)  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 200),
+    st.integers(0, 2**32),
+    st.lists(st.tuples(st.integers(0, 210), st.integers(0, 210)), max_size=6),
+)
+def test_any_part_of_a_drawn_vector_is_that_of_the_whole(count: int, seed: int, spans: list[tuple[int, int]]) -> None:
+    """Whatever was looked at before; the numbers are those that numpy's generator gives as bytes."""
+    whole = np.frombuffer(np.random.default_rng([seed, 7]).bytes(count), np.uint8).astype("<f4")
+    vector = Drawn(count, "float", seed, 7)
+    assert len(vector) == count and np.array_equal(vector[:], whole)
+    for first, end in spans:
+        assert np.array_equal(vector[first:end], whole[first:end])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5),
+    st.integers(0, 50),
+    st.integers(0, 50),
+)
+def test_any_part_of_joined_vectors_is_that_of_the_whole(parts: list[tuple[int, int]], first: int, end: int) -> None:
+    vector = np.arange(9)
+    spans = [(vector, min(span), max(span)) for span in parts]
+    whole = np.concatenate([vector[low:high] for _, low, high in spans])
+    joined = Joined(spans)
+    assert len(joined) == len(whole) and np.array_equal(joined[first:end], whole[first:end])
+    assert np.array_equal(joined[:], whole)

@@ -35,9 +35,7 @@ impl Emulation {
             dscp: workload.dscp,
             schedule: Schedule::new(ops.collect(), qps.len()),
             qps,
-            memory: memory.ok_or_else(|| {
-                PlanError::Invalid(format!("rank {index}: no room for memory_bytes {}", rank.memory_bytes))
-            })?,
+            memory: memory.ok_or(PlanError::NoRoom { rank: index, bytes: rank.memory_bytes })?,
         })
     }
 }

@@ -99,18 +99,16 @@ impl Emulation {
     }
 
     /// Install a workload on the NICs of its ranks, in place of the last one. Nothing moves before `start`.
+    ///
+    /// A workload with a fault leaves the last one in place; where there is no memory for it, none is loaded.
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
         let workload = Workload::parse(json, &self.plan)?;
         let mut connections = vec![0; self.plan.nodes.len()];
-        // All or nothing: a rank that cannot be had leaves the last workload in place.
+        // First, so that two workloads never have their memory at once.
+        self.unload();
         let ranks = workload.ranks.iter().enumerate();
         let loaded = ranks.map(|(index, rank)| self.rank(&workload, index, rank)).collect::<Result<Vec<_>, _>>()?;
         self.generation += 1;
-        for node in 0..self.plan.nodes.len() {
-            if let Some(nic) = self.fabric.nic_mut(node) {
-                nic.unload();
-            }
-        }
         for (rank, loaded) in workload.ranks.iter().zip(loaded) {
             connections[rank.node] = loaded.qps.len();
             if let Some(nic) = self.fabric.nic_mut(rank.node) {
@@ -127,6 +125,16 @@ impl Emulation {
         self.patience = patience(&workload);
         self.limit = workload.limit_ps.map_or(Time::NEVER, Time::from_ps);
         Ok(())
+    }
+
+    fn unload(&mut self) {
+        for node in 0..self.plan.nodes.len() {
+            if let Some(nic) = self.fabric.nic_mut(node) {
+                nic.unload();
+            }
+        }
+        self.ranks.clear();
+        self.qps.clear();
     }
 
     /// Have the connections of the next workload begin to count where those of the n-th do: all agents of a lab must.

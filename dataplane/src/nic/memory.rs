@@ -26,10 +26,11 @@ impl Memory {
     /// `bytes` zeros; `None` if the system has no room for them.
     pub fn new(bytes: u64) -> Option<Memory> {
         let bytes = usize::try_from(bytes).ok()?;
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(bytes).ok()?;
-        memory.resize(bytes, 0);
-        Some(Memory(memory))
+        // `vec!` would end the process if there were no room.
+        let mut probe = Vec::<u8>::new();
+        probe.try_reserve_exact(bytes).ok()?;
+        drop(std::hint::black_box(probe));
+        Some(Memory(vec![0; bytes]))
     }
 
     pub fn is_empty(&self) -> bool {

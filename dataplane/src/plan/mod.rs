@@ -18,6 +18,8 @@ pub enum PlanError {
     Json(#[from] serde_json::Error),
     #[error("{0}")]
     Invalid(String),
+    #[error("no room for {bytes} bytes of memory of rank {rank}")]
+    NoRoom { rank: usize, bytes: u64 },
 }
 
 #[derive(Debug, Deserialize)]
