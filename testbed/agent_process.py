@@ -15,6 +15,7 @@ from testbed import bounded_log, local_agent, messages, privileges
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
+from testbed.captures import Captures
 from testbed.difference import keep_addresses
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError, UsageError
@@ -84,7 +85,8 @@ def serve_broker(address: BrokerAddress, name: str, underlay: str | None = None)
 def make_owner(state: Path | None = None, agent: str = "", underlay: str | None = None) -> LabOwner:
     """Make the owner of this machine's labs, those included that an agent of the same state directory left."""
     ledger = Ledger(state) if state else None
-    owner = LabOwner(DockerDriver(), _open_fabric, partial(_execute, agent), ledger, agent, underlay)
+    captures = Captures(state) if state else None
+    owner = LabOwner(DockerDriver(), _open_fabric, partial(_execute, agent), ledger, agent, underlay, captures)
     if adopted := owner.adopt():
         logging.info("taken over: %s", ", ".join(adopted))
     return owner

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import bus, emulation, kernel, local_agent, messages
+from testbed import bus, captures, emulation, kernel, local_agent, messages
 from testbed.bus import BrokerAddress, BusError
 from testbed.difference import changes
 from testbed.drivers.docker import DockerDriver
@@ -167,21 +167,32 @@ async def run(
     """Deploy a lab, run a trial on it, and destroy it again, whatever happens in between.
 
     A lab that was up before stays up; with `keep` one that was not does too. An interrupt (KeyboardInterrupt) ends the
-    run and destroys the lab before it is raised again.
+    run and destroys the lab before it is raised again. Every frame of the run is written to `pcap`.
     """
     lab = trial.lab.name
-
+    if pcap is not None:
+        captures.require_writable(pcap)
     async with _started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
         answers = await agents.ask("list")
         stood_before = any(row["lab"] == lab for answer in answers.values() for row in answer["labs"])
+        captured: list[str] = []
+
+        def follow(step: Step) -> None:
+            if isinstance(step, messages.CaptureStep):
+                captured.append(step.capture)
+            else:
+                on_step(step)
+
         try:
-            hear = _steps(on_step)
+            hear = _steps(follow)
             _, deployed = await agents.deploy(lab, _deployment(placed, dilation), hear)
-            return await agents.run(placed, deployed, str(pcap.absolute()) if pcap else None, hear)
+            return await agents.run(placed, deployed, pcap is not None, hear)
         finally:
             if not keep and not stood_before:
                 await _destroy(target, agents, lab)
+            if pcap is not None and captured:
+                captures.fetch(local_agent.default_state_dir(), captured[0], pcap)
 
 
 async def destroy(target: Target, lab: str) -> Document:

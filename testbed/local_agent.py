@@ -1,9 +1,9 @@
 """The agent that belongs to this machine: find it, start it when there is none, and end it for certain.
 
 The state directory holds files that only their owner can read: `agent.json` (who the agent is and its password),
-`bus.sock` (where it is reached), `agent.log` and `agent.lock`. The state is a hint,
-never an authority: a process counts as the agent only while its pid, its start time and its command line all agree, so that a reused pid is never mistaken for it, let alone
-killed.
+`bus.sock` (where it is reached), `agent.log` and `agent.lock`. The state is a hint, never an authority: a process counts
+as the agent only while its pid, its start time and its command line all agree, so that a reused pid is never mistaken
+for it, let alone killed.
 
 Start-up is race-free because the lock is handed over: the starter takes `agent.lock` and the new agent inherits the
 open file, so the lock stays taken until the agent can be reached, even when the starter is killed in between.
@@ -27,7 +27,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from testbed import bounded_log
+from testbed import bounded_log, captures
 from testbed.admission import check_path
 from testbed.bus import BrokerAddress
 from testbed.data import DATA
@@ -228,6 +228,7 @@ def _remove(directory: Path) -> None:
     for leftover in directory.glob(f"{_STATE_FILE}*"):
         leftover.unlink(missing_ok=True)
     Ledger(directory).clear()
+    captures.clear(directory)
     # Somebody else's file in our directory is theirs: then the directory stays.
     with contextlib.suppress(OSError):
         directory.rmdir()

@@ -103,7 +103,13 @@ class RunStep(_Message):
     size_bytes: Annotated[int, Field(ge=0)]
 
 
-Step = BuildStep | RunStep
+class CaptureStep(_Message):
+    """The body of a `progress` when a run is captured: the name of the file in the agent's directory of captures."""
+
+    capture: Name
+
+
+Step = BuildStep | RunStep | CaptureStep
 
 
 class NoBody(_Message):
@@ -150,14 +156,14 @@ class Party(_Message):
 
 
 class RunBody(_Message):
-    """Run a trial on a lab that is up: `Trial.spec()`, and the file on the agent's machine for a capture, or None.
+    """Run a trial on a lab that is up: `Trial.spec()`. With `capture` the agent writes every frame into a file of its own.
 
     `party` is for labs of several agents: each is told to run its part.
     """
 
     lab: Name
     spec: dict[str, Any]
-    pcap: str | None = None
+    capture: bool = False
     party: Party | None = None
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pydantic import BaseModel
 
 from testbed import emulation, messages
+from testbed.captures import Captures
 from testbed.data_plane import MakeFabric, lead_over, open_lab
 from testbed.difference import changes, keep_addresses
 from testbed.errors import HostError, TestbedError, UsageError
@@ -25,7 +26,7 @@ from testbed.health import HEALTHY, Health
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
 from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
-from testbed.placement import agents_of, owner_of, part_of
+from testbed.placement import agents_of, check_members, owner_of, part_of
 from testbed.progress import BuildProgress
 from testbed.topology import Lab
 
@@ -39,7 +40,8 @@ class LabOwner:
     """Own labs. `make_fabric(plan, dilation, attachments)` opens a data plane; `execute` runs an experiment on one.
 
     What is brought up is written into the ledger, if there is one, for `adopt` of an owner to come. `agent` is whose labs
-    they are, `underlay` the address at which other machines reach this one, for links that cross.
+    they are, `underlay` the address at which other machines reach this one, for links that cross; `captures` has the files of
+    captures.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class LabOwner:
         ledger: Ledger | None = None,
         agent: str = "",
         underlay: str | None = None,
+        captures: Captures | None = None,
     ) -> None:
         self._agent = agent
+        self._captures = captures
         self._underlay = underlay
         self._driver = driver
         self._ledger = ledger
@@ -66,8 +70,8 @@ class LabOwner:
         match body:
             case messages.DeployBody():
                 return self.deploy(body, progress)
-            case messages.RunBody(lab=lab, spec=spec, pcap=pcap, party=party):
-                return self.run(lab, spec, pcap, progress, party)
+            case messages.RunBody():
+                return self.run(body, progress)
             case messages.LabBody(lab=lab):
                 return {
                     "destroy": self.destroy,
@@ -221,42 +225,40 @@ class LabOwner:
                 self._ledger.forget(lab)
             return {"lab": lab, "changed": changed}
 
-    def run(
-        self, lab: str, spec: Document, pcap: str | None, progress: Progress, party: messages.Party | None = None
-    ) -> Document:
-        """Run a trial on a lab that is up, one at a time on each lab; with `pcap`, capture every frame into that file.
+    def run(self, asked: messages.RunBody, progress: Progress) -> Document:
+        """Run a trial on a lab that is up, one at a time on each lab; its `capture` goes into a file named as a step.
 
-        With `party`, run what is here of it together with other agents.
+        With a `party`, run what is here of it together with other agents.
         """
-        present = self._running(lab)
+        present = self._running(asked.lab)
         if not present.lock.acquire(blocking=False):
-            raise UsageError(f"lab {lab} is busy with another run")
+            raise UsageError(f"lab {asked.lab} is busy with another run")
         try:
-            return self._run(present, spec, pcap, progress, party)
+            return self._run(present, asked, progress)
         except OSError as error:
-            raise HostError(f"run on lab {lab}: {error}") from error
+            raise HostError(f"run on lab {asked.lab}: {error}") from error
         finally:
             present.lock.release()
 
-    def _run(
-        self, present: OwnedLab, spec: Document, pcap: str | None, progress: Progress, party: messages.Party | None
-    ) -> Document:
+    def _run(self, present: OwnedLab, asked: messages.RunBody, progress: Progress) -> Document:
+        party = asked.party
         if agents_of(present.plan) and party is None:
             raise UsageError(f"lab {present.plan['lab']} is one of several agents, and runs with all of them only")
         engine = InterruptibleFabric(present.fabric, present.part, present.interrupted)
         if party is not None:
+            check_members(present.plan, {member.name: member.address for member in party.agents})
             try:
                 present.fabric.join(party.model_dump_json())
             except ValueError as error:
                 raise UsageError(f"party: {error}") from None
-        if pcap is not None:
-            present.fabric.capture(pcap)
+        if asked.capture:
+            present.fabric.capture(self._captured(asked.lab, progress))
         try:
-            document = self._execute(engine, present.plan, spec, progress)
+            document = self._execute(engine, present.plan, asked.spec, progress)
         finally:
             if party is not None:
                 present.fabric.leave()
-            if pcap is not None:
+            if asked.capture:
                 present.fabric.capture(None)
             # What the run's timeline did not come to must not happen to the lab later.
             present.fabric.cancel_impairments()
@@ -265,6 +267,14 @@ class LabOwner:
         if "report" in document:
             document["report"] = present.part.complete(document["report"])
         return document
+
+    def _captured(self, lab: str, progress: Progress) -> str:
+        """Make the file of a capture, say its name, and return its path."""
+        if self._captures is None:
+            raise HostError("this agent has no directory for captures")
+        path = self._captures.make(lab)
+        progress(messages.CaptureStep(capture=path.name).model_dump())
+        return str(path)
 
     def list(self) -> list[Document]:
         """List every lab of ours in the system.

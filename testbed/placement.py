@@ -151,6 +151,17 @@ def check_underlay(address: str) -> str:
     return str(found)
 
 
+def check_members(plan: Plan, members: Mapping[str, str]) -> None:
+    """Raise UsageError unless `members`, `address:port` by name, are the agents of a plan in their order, on their machines."""
+    machines = plan.get("machines", {})
+    if list(members) != list(machines):
+        raise UsageError(f"party: the lab is of agents {', '.join(machines) or '-'}")
+    for name, address in members.items():
+        host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        if host != machines[name]:
+            raise UsageError(f"party: agent {name} is at {machines[name]}, not at {host}")
+
+
 def owner_of(plan: Plan, node: str) -> str | None:
     """Return the agent that has a node; None if the plan names none."""
     if "machines" not in plan:

@@ -15,7 +15,6 @@ from testbed.kernel import check, libc
 
 # Numbers of <linux/capability.h>, with what each is needed for.
 KEPT: Mapping[str, int] = {
-    "CAP_DAC_OVERRIDE": 1,  # captures go where the user says, into directories that are not root's
     "CAP_KILL": 5,  # programs in a node may be anybody's
     "CAP_NET_ADMIN": 12,  # links, addresses, shaping
     "CAP_NET_RAW": 13,  # packet sockets

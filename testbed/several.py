@@ -90,11 +90,11 @@ class Agents:
         return answer, done
 
     async def run(
-        self, trial: Trial, deployed: Answers, pcap: str | None, on_progress: Callable[[Document], None]
+        self, trial: Trial, deployed: Answers, capture: bool, on_progress: Callable[[Document], None]
     ) -> Outcome:
-        """Run a trial on the lab that `deployed` says is up."""
+        """Run a trial on the lab that `deployed` says is up; with `capture`, the agent names the file of it as a step."""
         lab, spec = trial.lab.name, trial.spec()
-        body: Document = {"lab": lab, "spec": spec, "pcap": pcap}
+        body: Document = {"lab": lab, "spec": spec, "capture": capture}
         if trial.placement is None:
             (caller,) = self._callers.values()
             return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))

@@ -19,6 +19,7 @@ from scapy.layers.inet import IP
 from scapy.utils import rdpcap
 
 from testbed.privileges import KEPT
+from tests.captures import read_pcap
 from tests.live.machine import Machine, private_machine, wait_for
 from tests.live.survival import end
 
@@ -83,6 +84,8 @@ def test_a_run_brings_its_lab_and_takes_it_away(machine: Machine) -> None:
     result = json.loads(done.stdout)
     assert (result["clock"], result["collective"]["rows"][0]["wrong"]) == ("real", 0), done.stderr
     assert result["verdict"]["lossless"]
+    (capture,) = machine.directory.rglob("capture.pcap")
+    assert len(read_pcap(capture)) > 16
     assert done.returncode == (0 if result["verdict"]["trusted"] else 4)
     assert machine.labs() == []
 

@@ -80,7 +80,7 @@ def test_a_lab_of_several_agents_says_where_its_data_plane_is_heard() -> None:
     assert labs.deploy(body) == {"lab": "tiny", "changed": True, "beats_port": 4000}
     assert labs.deploy(body) == {"lab": "tiny", "changed": False, "beats_port": 4000}
     with pytest.raises(UsageError, match="runs with all of them only"):
-        labs.run("tiny", {"steps": 1}, None, lambda _: None)
+        labs.run(messages.RunBody(lab="tiny", spec={"steps": 1}), lambda _: None)
 
 
 def test_an_agent_that_cannot_be_heard_builds_nothing() -> None:
@@ -98,8 +98,18 @@ def test_an_agent_that_cannot_be_heard_builds_nothing() -> None:
 def test_a_party_that_is_none_is_the_askers_fault() -> None:
     labs, _ = owner_of(LonelyFabric())
     labs.deploy(messages.DeployBody(plan=placed_plan(PLAN), dilation=1))
-    party = messages.Party(key=1, number=7, agents=[messages.Member(name="a", address="10.0.0.1:4000")])
+
+    def run(number: int, **members: str) -> None:
+        agents = [messages.Member(name=name, address=address) for name, address in members.items()]
+        party = messages.Party(key=1, number=number, agents=agents)
+        labs.run(messages.RunBody(lab="tiny", spec={"steps": 1}, party=party), lambda _: None)
+
     with pytest.raises(UsageError, match="party: agent 7 of 1"):
-        labs.run("tiny", {"steps": 1}, None, lambda _: None, party)
+        run(7, a="10.0.0.1:4000", b="10.0.0.2:4000")
+    # What keeps step goes to the machines of the lab and nowhere else.
+    with pytest.raises(UsageError, match="agents a, b"):
+        run(0, a="10.0.0.1:4000")
+    with pytest.raises(UsageError, match=r"agent b is at 10\.0\.0\.2, not at 192\.0\.2\.1"):
+        run(0, a="10.0.0.1:4000", b="192.0.2.1:4000")
     # The lab is free again.
     assert labs.inspect("tiny")["busy"] is False
