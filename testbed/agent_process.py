@@ -86,10 +86,21 @@ def make_owner(state: Path | None = None, agent: str = "", underlay: str | None 
     """Make the owner of this machine's labs, those included that an agent of the same state directory left."""
     ledger = Ledger(state) if state else None
     captures = Captures(state) if state else None
-    owner = LabOwner(DockerDriver(), _open_fabric, partial(_execute, agent), ledger, agent, underlay, captures)
+    run = partial(_execute, agent)
+    owner = LabOwner(DockerDriver(), _open_fabric, run, ledger, agent, underlay, captures, check_fabric)
     if adopted := owner.adopt():
         logging.info("taken over: %s", ", ".join(adopted))
     return owner
+
+
+def check_fabric(plan: str) -> None:
+    """Raise UsageError for a plan that no data plane can be made of: one is made, of all its links, without interfaces."""
+    from testbed._dataplane import VirtualFabric
+
+    try:
+        VirtualFabric(plan)
+    except ValueError as error:
+        raise UsageError(f"plan: {error}") from None
 
 
 def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:

@@ -26,7 +26,8 @@ from testbed.health import HEALTHY, Health
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
 from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
-from testbed.placement import agents_of, check_members, owner_of, part_of
+from testbed.placement import agents_of, check_members, owner_of, part_of, require_underlay
+from testbed.plan_check import check_plan
 from testbed.progress import BuildProgress
 from testbed.topology import Lab
 
@@ -41,7 +42,7 @@ class LabOwner:
 
     What is brought up is written into the ledger, if there is one, for `adopt` of an owner to come. `agent` is whose labs
     they are, `underlay` the address at which other machines reach this one, for links that cross; `captures` has the files of
-    captures.
+    captures. `check_fabric` raises UsageError for a plan that no data plane can be made of.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class LabOwner:
         agent: str = "",
         underlay: str | None = None,
         captures: Captures | None = None,
+        check_fabric: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._agent = agent
+        self._check_fabric = check_fabric
         self._captures = captures
         self._underlay = underlay
         self._driver = driver
@@ -93,18 +96,22 @@ class LabOwner:
         A lab that is up by another plan is changed in place with `reconcile`; the answer then lists the changes, as it does
         with `dry_run`, where nothing is done. Nodes that stay keep their addresses.
 
-        Raises `UsageError` when the lab is up with another plan and is not to be reconciled, with another dilation, or busy;
-        `DriverError` when a dead agent left another lab of this name. Undoes what it did when it fails, but a lab that was
-        being changed is broken then. `progress` hears of `BuildStep`s.
+        Raises `UsageError` for a plan that a driver or a data plane would refuse, before anything is touched; when the lab is up
+        with another plan and is not to be reconciled, with another dilation, or busy; `DriverError` when a dead agent left
+        another lab of this name. Undoes what it did when it fails, but a lab that was being changed is broken then.
+        `progress` hears of `BuildStep`s.
         """
         steps = BuildProgress(
             lambda phase, done, total: progress(messages.BuildStep(phase=phase, done=done, total=total).model_dump())
         )
         lab = str(asked.plan["lab"])
-        self._require_underlay(asked.plan)
+        check_plan(asked.plan, asked.native)
+        require_underlay(asked.plan, self._agent, self._underlay)
         described = None if asked.topology is None else read_lab(asked.topology, asked.plan)
         with self._building_lock(lab):
             present = self._labs.get(lab)
+            if present is None or asked.plan != present.plan:
+                self._check_fabric(json.dumps(asked.plan))
             if present is None:
                 return self._bring_up(lab, asked, described, steps)
             plan = asked.plan if asked.plan == present.plan else keep_addresses(present.plan, asked.plan)
@@ -121,12 +128,6 @@ class LabOwner:
                 raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
             lost = self._change(lab, present, plan, asked, described, steps)
             return {**self._deployed(lab, changed=True), "changes": found, "lost": lost}
-
-    def _require_underlay(self, plan: Document) -> None:
-        """Raise UsageError if this agent has a part of a plan and is not reached where the others will look for it."""
-        if agents_of(plan) and plan["machines"].get(self._agent) != self._underlay:
-            said = self._underlay or "none"
-            raise UsageError(f"agent {self._agent}: the lab has another underlay address for it than its own, {said}")
 
     def _deployed(self, lab: str, changed: bool) -> Document:
         port = self._labs[lab].beats_port

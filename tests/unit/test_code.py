@@ -29,6 +29,8 @@ CONTROLLER = (*EDGE, "testbed.controller")
 AGENT = (
     "testbed.agent",
     "testbed.ledger",
+    "testbed.captures",
+    "testbed.admission",
     "testbed.mosquitto",
     "testbed.local_agent",
     "testbed.owner",
@@ -95,6 +97,7 @@ PURE_MODULES = [
     "watchdog",
     "storms",
     "plan",
+    "plan_check",
     "placement",
     "combined",
     "workload",
