@@ -195,6 +195,13 @@ async def run(
                 captures.fetch(local_agent.default_state_dir(), captured[0], pcap)
 
 
+async def is_up(target: Target, lab: str) -> bool:
+    """Return whether any of the agents has a lab of that name."""
+    async with _found(target) as agents:
+        answers = {} if agents is None else await agents.ask("list")
+        return any(row["lab"] == lab for answer in answers.values() for row in answer["labs"])
+
+
 async def destroy(target: Target, lab: str) -> Document:
     """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already."""
     try:

@@ -18,6 +18,7 @@ SAFETY = 2
 # Lateness that the emulated network may see: so many frame times of its fastest link.
 LATE_FRAMES = 3
 MAX_DILATION = 1_000_000
+_LEAST_GROWTH = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ def choose_dilation(plan: Mapping[str, Any], calibration: Calibration) -> int:
         if carried and calibration.lateness_p99_ns <= late_ns * dilation:
             return dilation
     raise HostError(f"this machine is too slow for this lab, even at dilation {MAX_DILATION:,}")
+
+
+def larger_dilation(dilation: int, shortfall: float) -> int:
+    """Return the dilation at which to repeat a run that went `shortfall` times too fast for the machine.
+
+    Twice what would have done, and at least four times the dilation, on the scale of `choose_dilation`; at most
+    MAX_DILATION.
+    """
+    wanted = dilation * max(_LEAST_GROWTH, SAFETY * shortfall)
+    return next((step for step in _steps() if step >= wanted), MAX_DILATION)
 
 
 def lateness_bound_ns(plan: Mapping[str, Any]) -> Fraction:

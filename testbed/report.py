@@ -55,6 +55,8 @@ def render(result: RunResult) -> RenderableType:
     parts += [Text(), verdict_text(result)]
     if result.verdict.reasons:
         parts.append(reasons_table(result))
+    if result.verdict.advice:
+        parts.append(Text(f"What to do: {result.verdict.advice}."))
     return Group(*parts)
 
 

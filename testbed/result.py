@@ -20,6 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.execution import Outcome
+from testbed.fidelity import FidelityBounds as FidelityBounds
+from testbed.fidelity import advice
+from testbed.fidelity import judge_fidelity as judge_fidelity
 from testbed.observed import (
     Deadlock,
     Observed,
@@ -33,6 +36,7 @@ from testbed.observed import (
 
 FILE_NAME = "run.json"
 INVARIANT_VIOLATED = "invariant violated"
+_DEFECT = "this is a defect of the testbed: report it with run.json and the command in its `replay`"
 
 PASSED, FAILED, UNTRUSTED = 0, 1, 4
 """Exit codes of a run that came to a verdict."""
@@ -54,6 +58,8 @@ class Verdict(_Model):
     deadlock: bool
     passed: bool
     reasons: list[str]
+    advice: str = ""
+    """What to do about a run that cannot be trusted."""
 
     @model_validator(mode="after")
     def _trusts_no_broken_invariant(self) -> Self:
@@ -215,26 +221,6 @@ class RunResult(_Model):
 
 
 @dataclass(frozen=True, slots=True)
-class FidelityBounds:
-    """What a run under the real clock may show and still be trusted; lateness in nominal time.
-
-    The clock holds nominal time back rather than let frames leave late, so lateness stays within a few frame times
-    of the fastest link (1 µs at 100G) whatever the machine does; how much was held back says whether it kept up. Held
-    back for half of the time, the run had twice the dilation that was asked for.
-
-    The kernel's netem does not wait with it: what it delays arrives too early by the share that was held back. So where
-    netem imposes links, that share is how far off their delays are, and the bound is that of the figures themselves.
-    """
-
-    lateness_p99_ns: float = 1_000
-    held_share: float = 0.5
-    held_share_netem: float = 0.05
-    socket_drops: int = 0
-    overflow: int = 0
-    cpu_share: float = 0.95
-
-
-@dataclass(frozen=True, slots=True)
 class RunFacts:
     """What a result says of the run apart from what the engine saw."""
 
@@ -248,61 +234,10 @@ class RunFacts:
     ranks: int
     root: int = -1
     lossless: tuple[int, ...] = (3, 4)
-    bounds: FidelityBounds = FidelityBounds()
+    bounds: FidelityBounds = field(default_factory=FidelityBounds)
     energy: Mapping[str, Any] = field(default_factory=dict)
     watchdogs: Mapping[str, Any] = field(default_factory=dict)
     buffer_cycles: tuple[tuple[str, ...], ...] = ()
-
-
-def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -> list[str]:
-    """Return why an emulation cannot be trusted, one line a figure out of bounds; none if it can.
-
-    A figure that was not measured is out of bounds: fidelity is never assumed.
-    """
-    if fidelity is None:
-        return ["untrusted: fidelity was not measured"]
-    lateness = fidelity.get("lateness_ns") or {}
-    netem = any(link["emulation"] == "netem" for link in fidelity.get("links", ()))
-    held_share = min(bounds.held_share, bounds.held_share_netem) if netem else bounds.held_share
-    refused: Mapping[str, int] = fidelity.get("refused", {})
-    stolen: Mapping[str, int] = fidelity.get("lost_in_kernel", {})
-    figures: list[tuple[str, Any, float, str]] = [
-        ("99th percentile of lateness", lateness.get("p99"), bounds.lateness_p99_ns, " ns"),
-        ("share of the time held back", fidelity.get("held_share"), held_share, ""),
-        ("frames dropped by sockets", fidelity.get("socket_drops"), bounds.socket_drops, ""),
-        ("frames lost to full queues of the emulator", fidelity.get("overflow"), bounds.overflow, ""),
-        ("frames that interfaces refused" + _where(refused), sum(refused.values()), bounds.overflow, ""),
-        ("frames lost inside the kernel" + _on_their_way(stolen), sum(stolen.values()), bounds.overflow, ""),
-        ("share of a processor", fidelity.get("cpu_share"), bounds.cpu_share, ""),
-    ]
-    if "agents" in fidelity:
-        apart = ("how far agents were apart", fidelity.get("apart_ns"), bounds.lateness_p99_ns, " ns")
-        between: Mapping[str, int] = fidelity["lost_between"]
-        lost = ("frames lost between machines" + _on_their_way(between), sum(between.values()), bounds.overflow, "")
-        figures += [apart, lost]
-    if netem:
-        figures.append(("frames that netem lost unasked", fidelity.get("netem_overflow"), bounds.overflow, ""))
-    reasons = []
-    for name, value, bound, unit in figures:
-        if value is None:
-            reasons.append(f"untrusted: {name} was not measured")
-        elif not value <= bound:
-            reasons.append(f"untrusted: {name} is {_figure(value)}{unit}, more than {_figure(bound)}{unit}")
-    return reasons
-
-
-def _where(refused: Mapping[str, int]) -> str:
-    """Say at which ports, and what it can be."""
-    return f" at {', '.join(sorted(refused))} (too long for the MTU, or the interface is down)" if refused else ""
-
-
-def _on_their_way(lost: Mapping[str, int]) -> str:
-    """Say which ports had sent them."""
-    return f" on their way from {', '.join(sorted(lost))}" if lost else ""
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> RunResult:
@@ -365,6 +300,7 @@ def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] 
         deadlock=bool(stuck),
         passed=outcome.complete and not faults and not distrust,
         reasons=[*distrust, *faults],
+        advice=advice(facts.dilation, report["fidelity"], facts.bounds) if distrust else _DEFECT if broken else "",
     )
 
 

@@ -80,6 +80,11 @@ class Trial:
         return deadlock.find_cycles(self.plan, [self.experiment.lossless.priority], pairs)
 
     @property
+    def bounds(self) -> FidelityBounds:
+        """What a run under the real clock may show and still be trusted."""
+        return FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan)))
+
+    @property
     def collective(self) -> Collective:
         """The collective, restricted to what the workload asks for."""
         workload = self.experiment.workload
@@ -170,7 +175,7 @@ class Trial:
             algorithm=self.collective.algorithm,
             ranks=len(rank_hosts(self.lab, self.experiment)),
             root=self.collective.root,
-            bounds=FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan))),
+            bounds=self.bounds,
             energy=self._energy(outcome),
             watchdogs=watchdog.settings_in_force(self.plan),
             buffer_cycles=tuple(cycle.ports for cycle in self.cycles),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from testbed.conformance.suite import Outcome, Suite
 
 _SHOWN_FIGURES = 6
+_ADVICE = "run it again with a larger --dilation, while this machine has less to do, or with --clock virtual"
 _STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
@@ -84,6 +85,8 @@ def conformance(
         print_json(suite.document(outcomes, clock.value, topology))
     else:
         _summarise(outcomes)
+    if any(outcome.distrust for outcome in outcomes):
+        say(f"What to do: {_ADVICE}.")
     raise typer.Exit(suite.exit_code(outcomes))
 
 

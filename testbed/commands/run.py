@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed import preflight, report, result, trial
+from testbed import fidelity, preflight, report, result, trial
 from testbed.commands.common import (
     INTERRUPTED,
     DilationOption,
@@ -36,9 +36,11 @@ from testbed.commands.common import (
 )
 from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import followed, is_followed
+from testbed.dilation import larger_dilation
 from testbed.errors import ExperimentError, UsageError, cannot_write
 from testbed.execution import Outcome
 from testbed.messages import RunStep
+from testbed.models import AUTO
 from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
 
@@ -113,11 +115,13 @@ def run(
     directory = out or new_directory(f"{subject.lab.name}-{subject.collective.name}")
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1
+    chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     with followed(is_followed(context, format_)) as show:
         if chosen == "virtual":
             outcome = trial.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)
         else:
-            outcome = _run_real(target(context, placement.value), subject, factor, keep, capture, show)
+            where = target(context, placement.value)
+            outcome, factor = _run_real(where, subject, factor, chooses, keep, capture, show)
     _conclude(subject, outcome, chosen, factor, directory, format_)
 
 
@@ -147,12 +151,36 @@ def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
     return chosen
 
 
-def _run_real(chosen: Target, subject: Trial, dilation: int, keep: bool, capture: Path | None, show: Follow) -> Outcome:
+def _run_real(
+    chosen: Target, subject: Trial, dilation: int, chooses: bool, keep: bool, capture: Path | None, show: Follow
+) -> tuple[Outcome, int]:
+    """Run under the real clock and return the outcome with its dilation.
+
+    A run that cannot be trusted is repeated once at a larger dilation, if it `chooses` its dilation by itself. A lab that was up
+    before stays as it is: its dilation is its owner's.
+    """
     from testbed import controller
 
     if capture is not None and not chosen.is_local:
         raise UsageError("--pcap: the agent is on another machine; use `testbed capture` there")
-    return asyncio.run(controller.run(chosen, subject, dilation, keep=keep, pcap=capture, on_step=show))
+
+    def once(factor: int) -> Outcome:
+        return asyncio.run(controller.run(chosen, subject, factor, keep=keep, pcap=capture, on_step=show))
+
+    lab = subject.lab.name
+    stands = chooses and asyncio.run(controller.is_up(chosen, lab))
+    outcome = once(dilation)
+    found = outcome.report["fidelity"]
+    larger = larger_dilation(dilation, fidelity.shortfall(found, subject.bounds))
+    doubts = fidelity.judge_fidelity(found, subject.bounds)
+    if not chooses or stands or not doubts or outcome.interrupted or larger == dilation:
+        return outcome, dilation
+    for doubt in doubts:
+        say(doubt)
+    say(f"this machine could not carry the run at dilation {dilation}; repeating it once at {larger}")
+    if keep:
+        asyncio.run(controller.destroy(chosen, lab))
+    return once(larger), larger
 
 
 def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, directory: Path, format_: Format) -> None:

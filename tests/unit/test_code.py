@@ -102,6 +102,7 @@ PURE_MODULES = [
     "combined",
     "workload",
     "observed",
+    "fidelity",
     "result",
     "execution",
     "energy",

@@ -50,6 +50,16 @@ def test_a_machine_that_is_too_slow_is_named() -> None:
         choose_dilation(chain(100 * 10**9, 1), Calibration(1, 0))
 
 
+@pytest.mark.parametrize(
+    ("present", "shortfall", "larger"),
+    [(20, 1, 100), (20, 2.44, 100), (20, 10, 500), (1, 100, 200), (500_000, 2, 10**6), (10**6, 2, 10**6)],
+)
+def test_a_run_is_repeated_at_twice_what_would_have_done_and_four_times_its_dilation_at_least(
+    present: int, shortfall: float, larger: int
+) -> None:
+    assert dilation.larger_dilation(present, shortfall) == larger
+
+
 def test_a_lab_without_traffic_needs_no_dilation() -> None:
     assert choose_dilation({"nodes": [], "links": []}, Calibration(1, 10**9)) == 1
     apart = chain(10**9, 0) | {"links": []}
