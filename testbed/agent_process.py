@@ -18,7 +18,7 @@ from testbed.bus import BrokerAddress
 from testbed.captures import Captures
 from testbed.difference import keep_addresses
 from testbed.drivers.docker import DockerDriver
-from testbed.errors import HostError, UsageError
+from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.execution import Engine
 from testbed.execution import Progress as Where
 from testbed.ledger import Ledger
@@ -118,6 +118,8 @@ def _execute(agent: str, engine: Engine, plan: Document, spec: Document, progres
     trial = from_spec(spec)
     if keep_addresses(plan, json.loads(json.dumps(trial.plan))) != plan:
         raise UsageError(f"lab {trial.lab.name} is deployed with another plan; destroy it first")
+    if faults := trial.memory_faults(agent):
+        raise ExperimentError(faults)
     pace = Pace()
 
     def say(where: Where) -> None:

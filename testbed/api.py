@@ -78,7 +78,7 @@ class Lab:
         experiment = new_experiment(str(spec), "all_reduce").with_overrides(_overrides(given))
         source = topology.lab_source(str(spec))
         trial = Trial(experiment, topology.lab_from(source), written=source.data)
-        preflight.check(trial)
+        preflight.check(trial, here=target is None or target.is_local)
         factor = calibration.resolve_dilation(dilation, trial.plan)
         where = target or Target()
         answer = asyncio.run(controller.deploy(where, trial, factor))
@@ -153,7 +153,7 @@ class Lab:
         else:
             experiment = self._experiment.with_overrides(_overrides({"workload.collective": str(what), **said}))
         trial = Trial(experiment, self._lab)
-        preflight.check(trial)
+        preflight.check(trial, here=self._target.is_local)
         outcome = asyncio.run(controller.run(self._target, trial, self._dilation, keep=True, pcap=pcap))
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
         arguments += [part for override in _overrides({**self._deployed(), **said}) for part in ("--set", override)]

@@ -55,6 +55,17 @@ class _Stop:
     event: Event | None = None
 
 
+class _Companions:
+    """How many processes work side by side, this one included."""
+
+    count: int = 1
+
+
+def companions() -> int:
+    """Return how many processes share this machine's memory for tasks of one kind: the workers, in a worker."""
+    return _Companions.count
+
+
 def check_interrupt() -> None:
     """Raise KeyboardInterrupt in a worker whose parent was interrupted."""
     if _Stop.event is not None and _Stop.event.is_set():
@@ -98,7 +109,7 @@ def _executor(jobs: int) -> Iterator[Executor]:
     # Spawned, not forked: a fork copies the locks of other threads, such as the one that draws the progress.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    executor = ProcessPoolExecutor(jobs, context, _begin, (stop,))
+    executor = ProcessPoolExecutor(jobs, context, _begin, (stop, jobs))
     try:
         yield executor
     except BaseException:
@@ -108,9 +119,10 @@ def _executor(jobs: int) -> Iterator[Executor]:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(stop: Event) -> None:
+def _begin(stop: Event, jobs: int) -> None:
     """Prepare a worker: interrupts are the parent's to handle, and a worker does not outlive it."""
     _Stop.event = stop
+    _Companions.count = jobs
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -9,30 +9,32 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from testbed import expectation_names
-from testbed.errors import Fault, InputError, UsageError
+from testbed import expectation_names, parallel
+from testbed.errors import ExperimentError, Fault, InputError, UsageError
 from testbed.topology import lab_source
 from testbed.trial import Trial
 from testbed.workload import compile_workload
 from testbed.yaml_source import dotted
 
 
-def check(trial: Trial) -> None:
+def check(trial: Trial, here: bool = True) -> None:
     """Raise InputError with every fault that keeps a trial from being run on the clock of its experiment.
+
+    Memory is that of this machine, and is not looked at where the run is not to be `here`: its agent does.
 
     Each fault names the line of the experiment's file, or of the lab's. Cost: that of compiling the plan, which the trial
     keeps, and its smallest and largest workload.
     """
-    faults = set(_faults(trial))
+    faults = set(_faults(trial, here))
     if faults:
         raise InputError(_located(fault, trial) for fault in faults)
 
 
-def _faults(trial: Trial) -> Iterator[Fault]:
+def _faults(trial: Trial, here: bool) -> Iterator[Fault]:
     parts: tuple[Callable[[], Any], ...] = (
         lambda: trial.plan,
         lambda: trial.changes,
-        lambda: _compile_workloads(trial),
+        lambda: _compile_workloads(trial, here),
     )
     for compile_part in parts:
         try:
@@ -44,8 +46,11 @@ def _faults(trial: Trial) -> Iterator[Fault]:
     yield from expectation_names.faults(trial.experiment, trial.lab)
 
 
-def _compile_workloads(trial: Trial) -> None:
+def _compile_workloads(trial: Trial, here: bool) -> None:
     shapes = trial.series(trial.experiment.clock).shapes()
+    # First: what does not fit in memory would not be compiled either.
+    if here and (faults := trial.memory_faults(processes=parallel.companions())):
+        raise ExperimentError(faults)
     for shape in dict.fromkeys((shapes[0], shapes[-1])):
         compile_workload(trial.lab, trial.experiment, trial.collective.schedule(shape))
 

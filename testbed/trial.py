@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import deadlock, expectation_names, expectations, result, storms, timeline, watchdog
+from testbed import deadlock, expectation_names, expectations, footprint, result, storms, timeline, watchdog
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
-from testbed.errors import Fault, UsageError
+from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import DEFAULT_SITES, Experiment
 from testbed.placement import Placement, placed
@@ -110,6 +110,18 @@ class Trial:
             limit_ps=self.experiment.limit,
         )
 
+    def memory_faults(self, agent: str | None = None, processes: int = 1) -> list[Fault]:
+        """Return a fault if the largest row takes more memory than this machine has to give; a share, if so many run at once.
+
+        Of a lab that several agents have, what `agent` has counts.
+        """
+        available = footprint.available_bytes()
+        needed = footprint.footprint(self.series("virtual"), self.plan, self._ranks_of(agent))
+        message = None if available is None else needed.shortage(available // processes)
+        said = self.experiment.workload.model_fields_set
+        key = next((key for key in ("maxbytes", "minbytes", "size") if key in said), "size")
+        return [self.experiment.fault(("workload", key), message)] if message else []
+
     def execute(
         self, engine: Engine, clock: Clock, progress: Callable[[Progress], None], agent: str | None = None
     ) -> Outcome:
@@ -125,7 +137,12 @@ class Trial:
         if self.changes:
             engine.impair(json.dumps(self.changes))
         before = self._received_bits(engine)
-        outcome = execute(engine, self.series(clock), compile_schedule, progress, self._ranks_of(agent))
+        try:
+            outcome = execute(engine, self.series(clock), compile_schedule, progress, self._ranks_of(agent))
+        except MemoryError as error:
+            # Others took since what was there when it was reckoned.
+            message = f"the machine ran out of memory{f': {error}' if str(error) else ''}; send lengths alone (payload: false)"
+            raise ExperimentError([self.experiment.fault(("workload",), message)]) from error
         # Counters begin with the lab, which may have seen other runs.
         outcome.received_bits = {port: bits - before[port] for port, bits in self._received_bits(engine).items()}
         outcome.impairments = timeline.log(

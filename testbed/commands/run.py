@@ -99,7 +99,7 @@ def run(
     subject = read_trial(what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed)
     chosen = _choose_clock(clock, subject)
     subject = subject.under(chosen)
-    preflight.check(subject)
+    preflight.check(subject, here=chosen == "virtual" or target(context, placement.value).is_local)
     if chosen == "virtual" and keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
     if chosen == "virtual" and driver is DriverChoice.docker:

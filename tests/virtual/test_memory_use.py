@@ -1,9 +1,18 @@
-"""What memory a checked run takes: that of its ranks once, and no second copy of inputs and results beside it."""
+"""What memory a run takes, that it is reckoned beforehand, and that a run which takes more than there is never begins."""
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from testbed import footprint
+from testbed.errors import ExperimentError
+from tests.virtual.harness import make_trial
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # In a process of its own, whose peak is that of this run alone.
 MEASURE = """
@@ -40,3 +49,89 @@ def test_a_checked_run_takes_what_its_ranks_hold(collective: str, vectors: int) 
 
 def test_lengths_alone_take_none() -> None:
     assert grown_bytes("clos", "all_reduce", f"workload.size={SIZE}", "workload.payload=false") < FIXED_BYTES
+
+
+CASES = [
+    ("incast", "incast", "8M"),
+    ("clos", "reduce", "8M"),
+    ("two-dc:length=1km", "all_to_all", "8M"),
+]
+
+
+@pytest.mark.parametrize(("lab", "collective", "size"), CASES)
+def test_what_is_reckoned_is_what_is_taken(lab: str, collective: str, size: str) -> None:
+    settings = (lab, collective, f"workload.size={size}")
+    trial = make_trial(*settings)
+    needed = footprint.footprint(trial.series("virtual"), trial.plan).total_bytes
+    assert needed * 0.7 < grown_bytes(*settings) < needed
+
+
+def refused(testbed: Cli, monkeypatch: pytest.MonkeyPatch, available: int, *arguments: str) -> str:
+    """Run a command with so much memory to be had, and return what it says when it ends at once with exit code 2."""
+    monkeypatch.setattr(footprint, "available_bytes", lambda: available)
+    begun_s = time.monotonic()
+    done = testbed(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert time.monotonic() - begun_s < 5
+    return done.stderr
+
+
+def test_a_run_that_takes_more_than_there_is_ends_before_it_begins(
+    call_testbed: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = ("-t", "two-dc:hosts=8,length=120km,rate=400G", "--clock", "virtual")
+    said = refused(call_testbed, monkeypatch, 8 * 10**9, "run", "all_reduce", *lab, "-b", "256M")
+    # Three vectors of 256 MiB on 16 ranks, and the sum.
+    assert "workload.minbytes: 268,435,456 bytes on 16 ranks take 13," in said
+    assert "8,000,000,000 are available; choose lengths alone (payload: false, or run -c 0), a smaller size" in said
+    lengths = call_testbed("run", "all_reduce", *lab, "-b", "64K", "-e", "256K", "-c", "0")
+    assert lengths.returncode == 0
+
+
+def test_more_ops_than_memory_holds_are_refused_and_validate_says_so_too(
+    call_testbed: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "fine.yaml").write_text(
+        "topology: clos\nworkload:\n  collective: all_reduce\n  payload: false\n  size: 1TiB\n  slice: 64KiB\n"
+    )
+    for command in (("run", "fine.yaml", "--clock", "virtual"), ("validate", "fine.yaml")):
+        said = refused(call_testbed, monkeypatch, 8 * 10**9, *command)
+        assert "fine.yaml:5: workload.size: 1,099,511,627,776 bytes on 8 ranks take" in said
+        assert "choose larger slices, a smaller size or fewer ranks" in said
+
+
+def test_a_sweep_shares_the_memory_among_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = make_trial("clos", "all_reduce", "workload.size=16M")
+    needed = footprint.footprint(trial.series("virtual"), trial.plan).total_bytes
+    monkeypatch.setattr(footprint, "available_bytes", lambda: needed)
+    assert trial.memory_faults() == []
+    (fault,) = trial.memory_faults(processes=2)
+    assert fault.key == "workload.size"
+
+
+def test_the_limit_of_the_process_counts() -> None:
+    """A cap on the address space, as ulimit -v sets it, is memory that is not there."""
+    code = (
+        "import resource, sys; from testbed.start import main;"
+        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)); sys.argv[0] = 'testbed'; sys.exit(main())"
+    )
+    arguments = ("run", "all_reduce", "-t", "clos", "--clock", "virtual", "-b", "100M")
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and "workload.minbytes: 104,857,600 bytes on 8 ranks take 2," in done.stderr
+
+
+def test_an_agent_needs_what_its_own_ranks_take() -> None:
+    trial = make_trial("clos", "all_reduce", "workload.size=16M")
+    series = trial.series("virtual")
+    whole = footprint.footprint(series, trial.plan).payload_bytes
+    half = footprint.footprint(series, trial.plan, {0, 1, 2, 3}).payload_bytes
+    assert whole - half == 4 * 3 * SIZE
+
+
+def test_memory_that_is_gone_when_the_run_begins_is_a_fault_of_the_size() -> None:
+    class Full:
+        def load(self, workload: str) -> None:
+            raise MemoryError("no room for 1 bytes of memory of rank 0")
+
+    with pytest.raises(ExperimentError, match="ran out of memory: no room for 1 bytes.*payload: false"):
+        make_trial("pair", "all_reduce").execute(Full(), "virtual", lambda progress: None)  # type: ignore[arg-type]
