@@ -32,6 +32,7 @@ Ending = Literal["complete", "gave up", "refused", "failed"]
 """Of a case: every message arrived; a connection gave up, with reason; the lab cannot be built; a check failed."""
 
 GIVEN_UP = "retry exceeded"
+CASE_FILES = ("lab.yaml", "experiment.yaml")
 CHECKED_TWICE = 8
 """One case in so many is run a second time, on two cores and in slices of another length."""
 
@@ -278,11 +279,11 @@ def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) ->
 
 
 def write_case(seed: int, directory: Path) -> list[Path]:
-    """Write a case as `lab.yaml` and `experiment.yaml`, which `testbed run` takes; return their paths."""
+    """Write a case as `CASE_FILES`, which `testbed run` takes; return their paths."""
     case = drawn.draw(seed)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, data in (("lab.yaml", case.lab), ("experiment.yaml", case.experiment)):
+    for name, data in zip(CASE_FILES, (case.lab, case.experiment), strict=True):
         paths.append(directory / name)
         # JSON is YAML too.
         paths[-1].write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -332,9 +332,17 @@ def versions() -> dict[str, str]:
 
 
 def replay_command(arguments: Sequence[str], seed: int) -> str:
-    """Return the shell command that repeats a run: its arguments, and the seed if they named none."""
+    """Return the shell command that repeats a run: its arguments, and the seed if they named none.
+
+    Where the result went is left out, lest the command be refused for the files that are there.
+    """
     named = any(argument == "--seed" or argument.startswith("--seed=") for argument in arguments)
-    return shlex.join(["testbed", *arguments, *([] if named else ["--seed", str(seed)])])
+    kept = [
+        argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if before != "--out" and argument not in ("--out", "--force") and not argument.startswith("--out=")
+    ]
+    return shlex.join(["testbed", *kept, *([] if named else ["--seed", str(seed)])])
 
 
 def write(result: RunResult, directory: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed import campaign, parallel
-from testbed.commands.common import INTERRUPTED, Format, FormatOption, print_json, say
+from testbed.commands.common import INTERRUPTED, ForceOption, Format, FormatOption, keep_existing, print_json, say
 from testbed.commands.progress import counted, is_followed
 from testbed.errors import cannot_write
 
@@ -23,10 +23,13 @@ def run_campaign(
     out: Annotated[
         Path | None, typer.Option("--out", help="directory for the lab and the experiment of each case that fails")
     ] = None,
+    force: ForceOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run random labs, workloads and faults, and check what must always hold (virtual clock)."""
     numbers = range(first, first + seeds)
+    if out is not None:
+        keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
     try:
         with counted(len(numbers), is_followed(context, format_)) as show:
             found = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.commands.common import LabName, say
+from testbed.commands.common import ForceOption, LabName, keep_existing, say
 from testbed.errors import UsageError, cannot_write
 
 
@@ -20,6 +20,7 @@ def capture(
     write: Annotated[str, typer.Option("--write", "-w", help="pcap file; - for standard output")],
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many frames")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="end after so much wall time")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write what crosses a link, both ways, into a pcap file, until Ctrl-C."""
     from testbed import controller, packet_capture
@@ -29,6 +30,7 @@ def capture(
         end = parse_endpoint(port)
     except ValueError as error:
         raise UsageError(f"{port}: {error}") from None
+    keep_existing([Path(write)] if write != "-" else [], force)
     points = asyncio.run(controller.capture_points(name, end.node, end.port))
     with ExitStack() as stack:
         try:

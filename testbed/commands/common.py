@@ -6,7 +6,7 @@ import enum
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,6 +54,7 @@ def _safe(name: str | None) -> str | None:
 
 
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; standard output without it")]
+ForceOption = Annotated[bool, typer.Option("--force", help="replace files that are there already")]
 NameOption = Annotated[str | None, typer.Option("--name", callback=_safe, help="name of a lab")]
 LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of the lab")]
 SetOption = Annotated[
@@ -119,6 +120,14 @@ def say(text: str) -> None:
 def print_json(document: Any) -> None:
     """Write one JSON document, and nothing else, on standard output."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def keep_existing(paths: Iterable[Path], force: bool) -> None:
+    """Raise UsageError if a file that is to be written is there already, unless `force` allows to replace it."""
+    found = [] if force else [path for path in paths if path.is_file()]
+    if found:
+        more = f" and {len(found) - 1} more files are" if len(found) > 1 else " is"
+        raise UsageError(f"{found[0]}{more} there already; name another place, or replace with --force")
 
 
 def write_out(text: str, path: Path | None) -> None:

@@ -13,12 +13,14 @@ from rich.table import Table
 
 from testbed.commands.common import (
     DilationOption,
+    ForceOption,
     Format,
     FormatOption,
     SeedOption,
     SetOption,
     TopologyOption,
     console,
+    keep_existing,
     print_json,
     read_experiment,
     say,
@@ -52,6 +54,7 @@ def conformance(
     ),
     only: Annotated[list[str] | None, typer.Option("--only", help="run only this case; may be repeated")] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="write JUnit XML into this file")] = None,
+    force: ForceOption = False,
     list_: Annotated[bool, typer.Option("--list", help="list the cases and what they assert, and run none")] = False,
     dilation: DilationOption = None,
     set_: SetOption = None,
@@ -69,6 +72,7 @@ def conformance(
         return _list(cases, format_)
     if topology is None and (set_ or switch):
         raise UsageError("--set and --switch go with -t: each case has a lab of its own otherwise")
+    keep_existing([junit] if junit else [], force)
     bench = "conformance" if clock == "virtual" else f"conformance-{os.getpid()}"
     devices: list[Device] | None = None
     if topology is not None:

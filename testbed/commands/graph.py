@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from testbed.commands.common import NameOption, OutOption, TopologyOption, say, target, write_out
+from testbed.commands.common import (
+    ForceOption,
+    NameOption,
+    OutOption,
+    TopologyOption,
+    keep_existing,
+    say,
+    target,
+    write_out,
+)
 from testbed.drawing.page import page
 from testbed.drawing.text import Notes, dot, mermaid
 from testbed.errors import UsageError
@@ -23,6 +32,7 @@ def graph(
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="a flowchart for mermaid, as in Markdown")] = False,
     as_html: Annotated[bool, typer.Option("--html", help="one page that needs no network")] = False,
     out: OutOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Draw a lab: hosts, switches by their distance from hosts, sites, and what each link is."""
     chosen: list[Callable[[Lab, Notes], str]] = [
@@ -32,6 +42,7 @@ def graph(
         raise UsageError("say how to draw: one of --dot, --mermaid and --html")
     if (name is None) == (topology is None):
         raise UsageError("name one lab: -t TOPOLOGY, or --name LAB for one that is running")
+    keep_existing([out] if out else [], force)
     lab, notes = (load_lab(topology), {}) if topology is not None else _running(context, str(name))
     write_out(chosen[0](lab, notes), out)
     if out is not None:

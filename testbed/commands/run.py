@@ -17,6 +17,7 @@ from testbed.commands.common import (
     DriverChoice,
     DriverOption,
     EmulationOption,
+    ForceOption,
     Format,
     FormatOption,
     PlacementChoice,
@@ -26,6 +27,7 @@ from testbed.commands.common import (
     StrictOption,
     TopologyOption,
     console,
+    keep_existing,
     mind_cycles,
     new_directory,
     read_dilation,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from testbed.controller import Follow, Target
 
 MAX_CORES = 1024
+_CAPTURE = "capture.pcap"
 
 
 class ClockOption(enum.StrEnum):
@@ -82,6 +85,7 @@ def run(
     seed: SeedOption = None,
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcap")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="directory for the result")] = None,
+    force: ForceOption = False,
     placement: PlacementOption = PlacementChoice.spread,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
     cores: Annotated[
@@ -113,6 +117,7 @@ def run(
         say(note)
     mind_cycles(subject.cycles, subject.experiment.topology, strict)
     directory = out or new_directory(f"{subject.lab.name}-{subject.collective.name}")
+    keep_existing([directory / result.FILE_NAME, *([directory / _CAPTURE] if pcap else [])], force)
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
@@ -204,4 +209,4 @@ def _capture_path(directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(directory, error) from None
-    return directory / "capture.pcap"
+    return directory / _CAPTURE

@@ -16,10 +16,12 @@ from rich.measure import Measurement
 from testbed import axes, parallel, result, sweep, sweep_report
 from testbed.commands.common import (
     INTERRUPTED,
+    ForceOption,
     SeedOption,
     SetOption,
     TopologyOption,
     console,
+    keep_existing,
     new_directory,
     read_experiment,
     say,
@@ -57,6 +59,7 @@ def run_sweep(
     seed: SeedOption = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="runs at a time; all processors")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="directory for the results")] = None,
+    force: ForceOption = False,
     format_: Annotated[
         SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")
     ] = SweepFormat.table,
@@ -76,6 +79,7 @@ def run_sweep(
     work = sweep.combine(base, chosen, replay)
     lab = next((found.trial.lab.name for found in work if found.trial), None) or load_lab(base.topology).name
     directory = out or new_directory(f"{lab}-sweep")
+    keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
     rows = _run(work, jobs or parallel.processors(), directory, is_followed(context, format_))
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)

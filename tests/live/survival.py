@@ -29,10 +29,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 # What is under way: what stands before, and the command that is hit.
 DEEDS = {
     "deploy": ((), ("deploy", *PAIR)),
-    "run": ((), ("run", "all_reduce", *PAIR, "--clock", "real", "-b", "16M", "--out", "here")),
+    "run": ((), ("run", "all_reduce", *PAIR, "--clock", "real", "-b", "16M", "--out", "here", "--force")),
     "run on a lab": (
         (("deploy", *PAIR),),
-        ("run", "all_reduce", *PAIR, "--clock", "real", "-b", "16M", "--out", "here"),
+        ("run", "all_reduce", *PAIR, "--clock", "real", "-b", "16M", "--out", "here", "--force"),
     ),
     "reconcile": ((("deploy", *PAIR),), ("deploy", *OTHER)),
     "destroy": ((("deploy", *PAIR),), ("destroy", "--name", "pair")),

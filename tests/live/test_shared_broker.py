@@ -225,7 +225,7 @@ def test_no_agent_and_no_result_tells_a_secret(broker: Broker, machine: Machine)
         title = Path(f"/proc/{agent.pid}/cmdline").read_bytes().decode()
         out = machine.directory / "result"
         run = machine.run_carried(
-            *controller, "run", "all_reduce", *PAIR, "--clock", "real", "-b", "4K", "--out", str(out)
+            *controller, "run", "all_reduce", *PAIR, "--clock", "real", "-b", "4K", "--out", str(out), "--force"
         )
         said += [title, run.stdout, run.stderr, machine.ok(*controller, "destroy", "--all")]
     finally:

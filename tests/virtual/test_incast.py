@@ -81,7 +81,7 @@ def test_the_command_fails_without_pfc(run_testbed: Callable[..., CompletedProce
     document = json.loads(completed.stdout)
     assert completed.returncode == 1
     assert document["drops"]["lossless"] > 0 and not document["verdict"]["lossless"]
-    completed = run_testbed("run", "incast", *options)
+    completed = run_testbed("run", "incast", *options, "--force")
     assert completed.returncode == 0 and json.loads(completed.stdout)["drops"]["lossless"] == 0
 
 
