@@ -33,6 +33,7 @@ from testbed.commands import (
     images,
     impair,
     inspect,
+    link,
     profiles,
     run,
     save,
@@ -75,6 +76,7 @@ app.command("graph")(graph.graph)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)
 app.command("profiles")(profiles.profiles)
+app.command("link")(link.link)
 app.command("conformance")(conformance.conformance)
 app.command("headroom")(headroom.headroom)
 app.command("calibrate")(calibrate.calibrate)

@@ -72,8 +72,9 @@ class LinkBehaviour:
     """What a link does. `delay_ps` is one way, from the last bit sent to the frame received.
 
     `ber` is the error ratio before the FEC and `block_failure` the chance that one block of the FEC is lost (both None for
-    a link without a receiver of its own). A link that is not `up` has a rate of 0 and carries nothing. `loss` includes the
-    declared acceleration.
+    a link without a receiver of its own). `osnr_db` (in 0.1 nm) is known of coherent receivers, `required_osnr_db` is that
+    of their limit, and `line` what gnpy made of the line where it was asked. A link that is not `up` has a rate of 0 and
+    carries nothing. `loss` includes the declared acceleration.
     """
 
     profile: str
@@ -90,6 +91,9 @@ class LinkBehaviour:
     loss: Codewords | None
     lanes_down: int
     power_w: float
+    osnr_db: float | None = None
+    required_osnr_db: float | None = None
+    line: dwdm.Line | None = None
 
     @property
     def delay_ps(self) -> int:
@@ -110,8 +114,9 @@ class LinkBehaviour:
     def as_json(self) -> dict[str, Any]:
         """Return the figures for run.json; a margin without bounds is null."""
         figures = {**asdict(self), "delay_ps": self.delay_ps, "loss": self.loss.plan() if self.loss else None}
-        if self.margin_db is not None and math.isinf(self.margin_db):
-            figures["margin_db"] = None
+        for key in ("margin_db", "osnr_db"):
+            if figures[key] is not None and math.isinf(figures[key]):
+                figures[key] = None
         return figures
 
 
@@ -145,8 +150,11 @@ def behaviour(
     ber, margin_db = operate(name, profile, point or OperatingPoint())
     failure, loss = _failures(profile, ber, margin_db, rate or nominal)
     up = found.up and not _hopeless(profile, ber, failure)
+    required = required_osnr_db(name, profile) if profile.coherent else None
     return replace(
         found,
+        osnr_db=None if required is None else required + margin_db,
+        required_osnr_db=required,
         up=up,
         rate_bps=rate if up else 0,
         ber=ber,
@@ -163,12 +171,13 @@ def behaviour_of(
     if settings.profile is None:
         raise ProfileError("profile", "missing: optical settings need a profile")
     catalogue = catalogue or load_catalogue()
-    osnr_db = settings.osnr_db
+    osnr_db, line = settings.osnr_db, None
     if osnr_db == AUTO:
         profile = catalogue.profile(settings.profile)
         _check_length(settings.profile, profile, length_mm)
-        osnr_db = dwdm.profile_line(settings.profile, profile, length_mm).gsnr_db
-    return behaviour(
+        line = dwdm.profile_line(settings.profile, profile, length_mm)
+        osnr_db = line.gsnr_db
+    found = behaviour(
         settings.profile,
         length_mm,
         OperatingPoint(settings.ber, osnr_db, settings.margin_db),
@@ -178,6 +187,7 @@ def behaviour_of(
         acceleration=settings.acceleration,
         catalogue=catalogue,
     )
+    return found if line is None else replace(found, line=line)
 
 
 def checked(

@@ -207,6 +207,8 @@ class RunResult(_Model):
     fidelity: dict[str, Any] | None
     energy: dict[str, Any] = Field(default_factory=dict)
     buffer_dependencies: BufferDependencies = BufferDependencies()
+    in_force: dict[str, Any] = Field(default_factory=dict)
+    links: list[dict[str, Any]] = Field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -238,6 +240,8 @@ class RunFacts:
     energy: Mapping[str, Any] = field(default_factory=dict)
     watchdogs: Mapping[str, Any] = field(default_factory=dict)
     buffer_cycles: tuple[tuple[str, ...], ...] = ()
+    in_force: Mapping[str, Any] = field(default_factory=dict)
+    links: tuple[Mapping[str, Any], ...] = ()
 
 
 def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> RunResult:
@@ -275,6 +279,8 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         fidelity=report["fidelity"],
         energy=dict(facts.energy),
         buffer_dependencies=BufferDependencies(cycles=[list(ports) for ports in facts.buffer_cycles]),
+        in_force=dict(facts.in_force),
+        links=[dict(link) for link in facts.links],
     )
 
 

@@ -8,6 +8,7 @@ What a link does follows from its profile, if it has one, and from its rate and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import topologies
 from testbed import lab_checks, models, units
 from testbed.container_settings import DEFAULT_IMAGES, Container, container_of
+from testbed.dwdm import Line
 from testbed.endpoints import Endpoint, parse_endpoint, port_number
 from testbed.errors import TopologyError, UsageError, nearest
 from testbed.lab_file import LabFile, LinkEntry
@@ -102,8 +104,8 @@ class Link(Resolved):
     """A link; `loss` is per frame, from `a` to `b` and back. `length_mm` is None if the delay was given outright.
 
     `rate_bps` is what is usable, or of a link without `carrier` what it would be. `optics` is what the file said of a link
-    with a profile, and `loss_process` what follows from it in both directions. Credits that are None are what the link
-    needs; they count only where credits are the flow control.
+    with a profile, `line` what gnpy made of its length if it was asked, and `loss_process` what follows from it in both
+    directions. Credits that are None are what the link needs; they count only where credits are the flow control.
     """
 
     a: Endpoint
@@ -115,6 +117,7 @@ class Link(Resolved):
     medium: Literal["veth", "memory"]
     mtu_bytes: int
     optics: OpticalSettings | None = None
+    line: Line | None = None
     loss_process: Codewords | None = None
     carrier: bool = True
     flow_control: FlowControl = "pfc"
@@ -191,7 +194,7 @@ class Lab(Resolved):
         if link.optics is None:
             return None
         rate = link.rate_bps if self.catalogue.profile(str(link.optics.profile)).rate is None else None
-        return behaviour_of(link.optics, link.length_mm or 0, rate, self.catalogue)
+        return replace(behaviour_of(link.optics, link.length_mm or 0, rate, self.catalogue), line=link.line)
 
 
 def lab_from(source: Source) -> Lab:
@@ -300,6 +303,7 @@ def _link(
         medium=settings.get("medium", "veth"),
         mtu_bytes=settings.get("mtu", DEFAULT_MTU_BYTES),
         optics=light.settings if light else None,
+        line=light.behaviour.line if light else None,
         loss_process=light.behaviour.loss if light and "loss" not in settings else None,
         carrier=light is None or light.behaviour.up,
         flow_control=settings.get("flow_control", "pfc"),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import deadlock, expectation_names, expectations, footprint, result, storms, timeline, watchdog
+from testbed import deadlock, expectation_names, expectations, footprint, in_force, result, storms, timeline, watchdog
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
@@ -28,7 +28,7 @@ from testbed.placement import Placement, placed
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.topology import Lab
-from testbed.workload import compile_workload, talking_pairs
+from testbed.workload import compile_workload, talking_pairs, transport_of
 from traffic import Collective, Schedule
 
 Document = dict[str, Any]
@@ -70,14 +70,35 @@ class Trial:
     @cached_property
     def cycles(self) -> list[Cycle]:
         """The buffers that the workload can make wait in a circle."""
+        # Acknowledgements ride on the same priority, so each pair counts both ways.
+        pairs = [*self.pairs, *((b, a) for a, b in self.pairs)]
+        return deadlock.find_cycles(self.plan, [self.experiment.lossless.priority], pairs)
+
+    @cached_property
+    def _longest(self) -> Schedule:
+        """The schedule of the largest size, in messages as long as can be: who talks to whom does not hang on slices."""
+        largest = self.series("virtual").shapes()[-1]
+        return self.collective.schedule(dataclasses.replace(largest, slice_bytes=None))
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The stations that talk to each other, each pair once."""
         hosts = {host.name: index for index, host in enumerate(self.lab.hosts)}
         ranks = [hosts[name] for name in rank_hosts(self.lab, self.experiment)]
-        # Who talks to whom does not hang on the size; slices would only make the schedule longer.
-        largest = self.series("virtual").shapes()[-1]
-        schedule = self.collective.schedule(dataclasses.replace(largest, slice_bytes=None))
-        # Acknowledgements ride on the same priority, so each pair counts both ways.
-        pairs = [(ranks[a], ranks[b]) for pair in talking_pairs(schedule) for a, b in (pair, pair[::-1])]
-        return deadlock.find_cycles(self.plan, [self.experiment.lossless.priority], pairs)
+        return [(ranks[a], ranks[b]) for a, b in talking_pairs(self._longest)]
+
+    @cached_property
+    def transport(self) -> Document:
+        """The transport of the workload, as its plan has it: window and timeout decided."""
+        return transport_of(self.lab, self.experiment, self._longest)
+
+    def in_force(self, dilation: int) -> Document:
+        """Return what every setting came to that could be `auto`, for run.json."""
+        return in_force.settings(self.lab, self.experiment, self.plan, self.transport, dilation)
+
+    def links(self) -> list[Document]:
+        """Return what each link does, and of links with a profile why, for run.json."""
+        return in_force.links(self.lab)
 
     @property
     def bounds(self) -> FidelityBounds:
@@ -196,6 +217,8 @@ class Trial:
             energy=self._energy(outcome),
             watchdogs=watchdog.settings_in_force(self.plan),
             buffer_cycles=tuple(cycle.ports for cycle in self.cycles),
+            in_force=self.in_force(dilation),
+            links=tuple(self.links()),
         )
         judged = result.assemble(facts, outcome)
         if not self.experiment.expect:

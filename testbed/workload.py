@@ -66,6 +66,11 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> di
     }
 
 
+def transport_of(lab: Lab, experiment: Experiment, schedule: Schedule) -> dict[str, Any]:
+    """Return the transport that a schedule is compiled with, what was `auto` decided; raises what `compile_workload` does."""
+    return _transport(lab, experiment, rank_hosts(lab, experiment), talking_pairs(schedule))
+
+
 def talking_pairs(schedule: Schedule) -> list[Pair]:
     """Return the pairs of ranks that exchange messages, lower rank first, in ascending order."""
     pairs = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import sys
 from pathlib import Path
@@ -121,6 +122,9 @@ def run(
     capture = _capture_path(directory) if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
+    if chosen == "real" and not chooses:
+        # The option says it as well as the experiment would.
+        subject = dataclasses.replace(subject, experiment=subject.experiment.model_copy(update={"dilation": factor}))
     with followed(is_followed(context, format_)) as show:
         if chosen == "virtual":
             outcome = trial.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)

@@ -5,14 +5,24 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
 import topologies
 from testbed import preflight, sweep
 from testbed.axes import axes_of
-from testbed.commands.common import Format, FormatOption, SetOption, StrictOption, print_json, read_trial, say
+from testbed.commands.common import (
+    Format,
+    FormatOption,
+    SetOption,
+    StrictOption,
+    console,
+    print_json,
+    read_trial,
+    say,
+)
+from testbed.commands.explanation import document, render
 from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
 from testbed.experiment import Experiment, Lossless
@@ -28,6 +38,9 @@ def validate(
     ],
     set_: SetOption = None,
     strict: StrictOption = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="show what every `auto` comes to, and what each link does")
+    ] = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Check labs and experiments as `run` does before it starts; name file, line and key of every fault.
@@ -37,8 +50,12 @@ def validate(
     """
     rows = [_check(file, set_ or [], strict) for file in files]
     bad = any(row.faults for row in rows)
+    found = {row.file: document(row.trial) for row in rows if explain and row.trial and not row.faults}
     if format_ is Format.json:
-        shown = [{"file": r.file, "kind": r.kind, "faults": r.faults, "warnings": r.warnings} for r in rows]
+        shown: list[dict[str, Any]] = [
+            {"file": r.file, "kind": r.kind, "faults": r.faults, "warnings": r.warnings, **found.get(r.file, {})}
+            for r in rows
+        ]
         print_json({"valid": not bad, "files": shown})
     for row in rows:
         for fault in row.faults:
@@ -47,6 +64,8 @@ def validate(
             say(f"warning: {warning}")
         if not row.faults and format_ is Format.table:
             print(f"{row.file}: a valid {row.kind}")
+            if row.file in found:
+                console().print(render(found[row.file]))
     if bad:
         raise typer.Exit(UsageError.exit_code)
 
@@ -55,6 +74,7 @@ def validate(
 class _Checked:
     file: str
     kind: str
+    trial: Trial | None = None
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -62,7 +82,7 @@ class _Checked:
 def _check(file: str, settings: list[str], strict: bool) -> _Checked:
     checked = _Checked(file, _kind(file))
     try:
-        trial = _trial(checked, settings)
+        checked.trial = trial = _trial(checked, settings)
         _check_clocks(checked, trial)
         if not checked.faults:
             cycles = trial.cycles if checked.kind == "experiment" else _lab_cycles(trial.lab)

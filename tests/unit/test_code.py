@@ -88,6 +88,7 @@ PURE_MODULES = [
     "headroom",
     "headroom_models",
     "headroom_choice",
+    "in_force",
     "headroom_comparison",
     "routing",
     "credits",

@@ -1,0 +1,176 @@
+"""What settings came to and what links do, in words: for `testbed validate --explain` and `testbed link`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from testbed import watchdog
+from testbed.report import format_bytes, format_ns
+from testbed.trial import Trial
+from testbed.units import format_length, format_rate
+
+Document = dict[str, Any]
+MOST_ROWS = 64
+
+
+def document(trial: Trial) -> Document:
+    """Return a trial's settings in force, its watchdogs and its links, as far as they can be known before it runs."""
+    force = trial.in_force(1)
+    if trial.experiment.clock == "real":
+        # What `auto` comes to depends on the machine and its load.
+        force["dilation"] = {"value": trial.experiment.dilation, "from": "decided when a run begins"}
+    watchdogs = watchdog.settings_in_force(trial.plan)
+    return {"in_force": force, "links": trial.links(), "watchdog_settings": watchdogs}
+
+
+def render(found: Document) -> RenderableType:
+    """Return tables: transport, buffers by port, credits, links."""
+    force = found["in_force"]
+    parts: list[RenderableType] = [_transport(force), Text(), _buffers(force)]
+    if force["credits"]:
+        parts += [Text(), _credits(force)]
+    if found["watchdog_settings"]:
+        parts += [Text(), _watchdogs(found["watchdog_settings"])]
+    parts += [Text(), _links(found["links"])]
+    return Group(*parts)
+
+
+def _transport(force: Mapping[str, Any]) -> Table:
+    table = _table("Transport", "setting", "value", "from")
+    window, timeout, dilation = force["window_bytes"], force["timeout_ns"], force["dilation"]
+    table.add_row("window", f"{window['value']:,} B", window["from"])
+    table.add_row("timeout", format_ns(timeout["value"]), timeout["from"])
+    table.add_row("dilation", str(dilation["value"]), dilation["from"])
+    return table
+
+
+def _buffers(force: Mapping[str, Any]) -> Table:
+    table = _table("Lossless buffers", "port", "priority", "XOFF", "from", "XON", "headroom", "from", "of a buffer")
+    for row in _first(_groups(force)):
+        table.add_row(*row)
+    return table
+
+
+def _groups(force: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, switch in force["switches"].items():
+        depth = f"{switch['buffer_bytes']:,} B, {switch['buffer_from']}"
+        for group in switch["groups"]:
+            if "xoff_bytes" in group:
+                xoff, xon = f"{group['xoff_bytes']:,} B", f"{group['xon_bytes']:,} B"
+                source = group["xoff_from"]
+            else:
+                xoff, source = f"2^{group['alpha_log2']} of what is left", "given"
+                xon = f"{group['xon_offset_bytes']:,} B below"
+            headroom = f"{group['headroom_bytes']:,} B"
+            yield (
+                f"{name}:{group['port']}",
+                str(group["priority"]),
+                xoff,
+                source,
+                xon,
+                headroom,
+                group["headroom_from"],
+                depth,
+            )
+
+
+def _credits(force: Mapping[str, Any]) -> Table:
+    table = _table("Credits", "granted by", "priority", "bytes", "from")
+    for grant in _first(iter(force["credits"])):
+        table.add_row(grant["granted_by"], str(grant["priority"]), f"{grant['value']:,}", grant["from"])
+    return table
+
+
+def _watchdogs(watchdogs: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table("Watchdogs", "switch", "detection", "restoration", "poll", "action")
+    for name, found in _first(iter(watchdogs.items())):
+        times = (format_ns(found[f"{key}_ns"]) for key in ("detection", "restoration", "poll"))
+        table.add_row(name, *times, found["action"])
+    return table
+
+
+def _links(links: list[Document]) -> Table:
+    table = _table(
+        "Links",
+        "link",
+        "rate",
+        "length",
+        "delay",
+        "profile",
+        "BER",
+        "codeword failure",
+        "frame loss",
+        "OSNR",
+        "flight + FEC + DSP",
+    )
+    for link in _first(iter(links)):
+        optics = link["optics"] or {}
+        terms = optics.get("delay_terms_ns")
+        table.add_row(
+            link["link"],
+            format_rate(link["rate_bps"]) if link["carrier"] else "down",
+            "-" if link["length_m"] is None else format_length(round(link["length_m"] * 1000)),
+            format_ns(link["delay_ns"]),
+            optics.get("profile", "-"),
+            ratio(optics.get("ber")),
+            ratio(optics.get("codeword_failure")),
+            " / ".join(dict.fromkeys(ratio(loss) for loss in link["frame_loss"])),
+            decibels(optics.get("osnr_db")),
+            " + ".join(format_ns(term) for term in terms.values()) if terms else "-",
+        )
+    return table
+
+
+def one_link(figures: Mapping[str, Any]) -> Table:
+    """Return the figures of one link, as `testbed link` has them, one a line."""
+    table = _table(f"{figures['profile']} over {format_length(round(figures['length_m'] * 1000))}", "figure", "value")
+    terms, gnpy = figures["delay_terms_ns"], figures["gnpy"]
+    rows = {
+        "rate": format_rate(figures["rate_bps"]) if figures["up"] else "none, the link is down",
+        "delay, one way": format_ns(figures["delay_ns"]),
+        "  flight": format_ns(terms["flight"]),
+        "  FEC": format_ns(terms["fec"]),
+        "  signal processing, both ends": format_ns(terms["dsp"]),
+        "bits in flight": format_bytes(round(figures["bandwidth_delay_bytes"])),
+        "BER before the FEC": ratio(figures["ber"]),
+        "margin": decibels(figures["margin_db"]),
+        "OSNR in 0.1 nm": decibels(figures["osnr_db"]),
+        "OSNR required": decibels(figures["required_osnr_db"]),
+        "codeword failure": ratio(figures["codeword_failure"]),
+        f"loss of a frame of {figures['frame_bytes']} B": ratio(figures["frame_loss"]),
+        "power, an end": f"{figures['power_w']:g} W",
+    }
+    if gnpy is not None:
+        rows["gnpy: GSNR"] = decibels(gnpy["gsnr_db"])
+        rows["gnpy: OSNR of amplifier noise alone"] = decibels(gnpy["osnr_db"])
+        rows["gnpy: channels"] = str(gnpy["channels"])
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def ratio(value: float | None) -> str:
+    """Write a probability; "-" where there is none."""
+    return "-" if value is None else "0" if value == 0 else f"{value:.3g}"
+
+
+def decibels(value: float | None) -> str:
+    """Write decibels; "-" where there are none."""
+    return "-" if value is None else f"{value:.2f} dB"
+
+
+def _first(rows: Iterator[Any]) -> list[Any]:
+    """Return the rows that are shown; all of them are in the JSON document."""
+    return [row for _, row in zip(range(MOST_ROWS), rows, strict=False)]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table

@@ -1,0 +1,163 @@
+"""What the settings of a run came to: everything that could be left to `auto`, and what each link does.
+
+Pure: read off the lab, the experiment and the compiled plan. Times are in ns, as everywhere in run.json.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from testbed.experiment import Experiment
+from testbed.models import AUTO
+from testbed.optics import LinkBehaviour
+from testbed.topology import Lab, Link, Switch
+
+Document = dict[str, Any]
+GIVEN, SHARE = "given", "share"
+_PER_SWITCH = (
+    "buffer_bytes",
+    "cell_bytes",
+    "pool_bytes",
+    "headroom_pool_bytes",
+    "lossy_queue_bytes",
+    "lossy_alpha_log2",
+    "lossy_reserve_bytes",
+    "lossy_pool_bytes",
+    "ecn",
+)
+
+
+def settings(
+    lab: Lab, experiment: Experiment, plan: Mapping[str, Any], transport: Mapping[str, Any], dilation: int
+) -> Document:
+    """Return every setting that may be `auto` as {"value", "from"}, `from` being auto, given, or share of what auto is.
+
+    Dilation is that of the run; under the virtual clock, where there is none, it is from `virtual clock`.
+    """
+    asked = experiment.transport
+    slowed = _figure(dilation, experiment.dilation == AUTO)
+    return {
+        "dilation": slowed if experiment.clock == "real" else {"value": dilation, "from": "virtual clock"},
+        "window_bytes": _figure(transport["window_bytes"], asked.window == AUTO),
+        "timeout_ns": _figure(transport["timeout_ps"] / 1000, asked.timeout == AUTO),
+        "transport": _in_ns(transport),
+        "switches": {
+            switch.name: _switch(switch, experiment, node)
+            for switch, node in zip(lab.nodes, plan["nodes"], strict=True)
+            if isinstance(switch, Switch)
+        },
+        "receivers": {node["name"]: dict(node["receive"]) for node in plan["nodes"] if "receive" in node},
+        "credits": _credits(lab, experiment, plan),
+    }
+
+
+def links(lab: Lab) -> list[Document]:
+    """Return what each link does, in the order of the lab; `optics` is null for a link without a profile."""
+    return [_link(link, lab.behaviour(link)) for link in lab.links]
+
+
+def optics(found: LinkBehaviour, frame_bytes: int) -> Document:
+    """Return the figures of a link with a profile, `frame_loss` being that of a frame so long with its FCS."""
+    figures = found.as_json()
+    kept = (
+        "profile",
+        "up",
+        "rate_bps",
+        "nominal_rate_bps",
+        "lanes_down",
+        "ber",
+        "margin_db",
+        "osnr_db",
+        "required_osnr_db",
+        "power_w",
+    )
+    loss = found.frame_loss(frame_bytes)
+    return {
+        **{key: figures[key] for key in kept},
+        "codeword_failure": found.block_failure,
+        "frame_bytes": frame_bytes,
+        "frame_loss": None if math.isnan(loss) else loss,
+        "gnpy": figures["line"],
+        "delay_terms_ns": {
+            "flight": found.flight_ps / 1000,
+            "fec": found.fec_ps / 1000,
+            "dsp": found.dsp_ps / 1000,
+        },
+    }
+
+
+def _figure(value: float, auto: bool) -> Document:
+    return {"value": value, "from": AUTO if auto else GIVEN}
+
+
+def _in_ns(value: Any) -> Any:
+    """Return plan data with its times in ns."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key.removesuffix("_ps") + "_ns" if key.endswith("_ps") else key: item / 1000
+        if key.endswith("_ps")
+        else _in_ns(item)
+        for key, item in value.items()
+    }
+
+
+def _switch(switch: Switch, experiment: Experiment, node: Mapping[str, Any]) -> Document:
+    asked = experiment.lossless
+    static = isinstance(asked.xoff, int) or switch.xoff_bytes is not None
+    headroom = AUTO if switch.headroom_bytes is None else GIVEN
+    if asked.headroom != AUTO:
+        headroom = GIVEN if isinstance(asked.headroom, int) else SHARE
+    # A group without headroom holds credits.
+    groups = [
+        {
+            **group,
+            "port": node["ports"][group["port"]]["name"],
+            "response_ns": node["ports"][group["port"]]["response_ps"] / 1000,
+            "xoff_from": GIVEN if static else AUTO,
+            "headroom_from": headroom,
+        }
+        for group in node["priority_groups"]
+        if group["headroom_bytes"]
+    ]
+    depth = AUTO if switch.buffer_bytes is None else GIVEN
+    return {
+        **{key: node[key] for key in _PER_SWITCH if key in node},
+        "buffer_from": depth,
+        "groups": groups,
+    }
+
+
+def _credits(lab: Lab, experiment: Experiment, plan: Mapping[str, Any]) -> list[Document]:
+    found = []
+    for link, planned in zip(lab.links, plan["links"], strict=True):
+        auto = experiment.lossless.credits == AUTO and link.credits_bytes is None
+        for receiver, grants in zip((link.b, link.a), planned.get("credits", ((), ())), strict=True):
+            found += [
+                {
+                    "granted_by": str(receiver),
+                    "priority": grant["priority"],
+                    **_figure(grant["blocks"] * grant["block_bytes"], auto),
+                    "block_bytes": grant["block_bytes"],
+                    "update_blocks": grant["update_blocks"],
+                }
+                for grant in grants
+            ]
+    return found
+
+
+def _link(link: Link, found: LinkBehaviour | None) -> Document:
+    process = link.loss_process
+    derived = process.frame_loss(link.frame_bytes) if process is not None else 0.0
+    return {
+        "link": f"{link.a} - {link.b}",
+        "rate_bps": link.rate_bps,
+        "carrier": link.carrier,
+        "length_m": None if link.length_mm is None else link.length_mm / 1000,
+        "delay_ns": link.delay_ps / 1000,
+        "frame_bytes": link.frame_bytes,
+        "frame_loss": [given or derived for given in link.loss],
+        "optics": None if found is None else optics(found, link.frame_bytes),
+    }
