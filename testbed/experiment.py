@@ -25,7 +25,7 @@ from pydantic import (
 import traffic
 from testbed import expectations, models, traces
 from testbed.axes import Axis, Sweep, axes_of
-from testbed.congestion import Dcqcn, Marking
+from testbed.congestion import Marking
 from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.execution import LIMIT_PS
@@ -46,6 +46,7 @@ from testbed.models import (
     Time,
     TimeOrAuto,
 )
+from testbed.transport import Transport
 from testbed.watchdog import SwitchedWatchdog
 from testbed.yaml_source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from traffic.schedule import DTYPES, REDOPS
@@ -57,7 +58,6 @@ _SWITCHED = (["lossless", "watchdog"],)
 HIERARCHICAL = "hierarchical"
 DEFAULT_SITES = 2
 _FIXED_IN_SWEEPS = ("clock", "dilation", "emulation", "sweep")
-LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
 
 
 def _one_of(known: Sequence[str], what: str) -> Any:
@@ -122,55 +122,6 @@ class Lossless(FileModel):
             raise ValueError(f"xon, {self.xon} bytes, is above xoff, {self.xoff} bytes")
         if not self.pfc and self.flow_control not in (None, "none"):
             raise ValueError(f"pfc: false is flow-control: none for every link, not {self.flow_control}")
-        return self
-
-
-class Erasure(FileModel):
-    """An erasure code: so many packets of data to a block, and so many of parity behind them.
-
-    A message is cut into blocks, the last of them shorter if need be, with as much parity. Any `data` packets of a block
-    give the others.
-    """
-
-    data: int = Field(default=32, strict=True, ge=1, le=LARGEST_BLOCK - 1)
-    parity: int = Field(default=4, strict=True, ge=1, le=LARGEST_BLOCK - 1)
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Erasure:
-        if self.data + self.parity > LARGEST_BLOCK:
-            raise ValueError(f"{self.data} + {self.parity} packets; a block has at most {LARGEST_BLOCK}")
-        return self
-
-
-class Transport(FileModel):
-    """How a reliable connection behaves. `timeout` is the exponent n of 4.096 us x 2^n; `window` is in bytes.
-
-    `recovery`: after a loss everything is sent again from the lost packet on, or that packet alone, or nothing if the
-    parity of `erasure` makes up for it. `congestion-control` acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or
-    parameters that differ from one.
-
-    `receive-queue`: whether a `send` finds a receive always, or only when the schedule has come to it. Too early, it is told
-    to wait by the InfiniBand code `rnr-timer` (12 is 0.64 ms), `rnr-retries` times without progress; 7 is for ever.
-    """
-
-    recovery: Literal["go-back-n", "selective-repeat", "erasure"] = "go-back-n"
-    erasure: Erasure = Erasure()
-    congestion_control: Literal["none", "dcqcn"] = "none"
-    dcqcn: Dcqcn = Dcqcn()
-    verb: Literal["write", "send"] = "write"
-    mtu: Literal[1024, 2048, 4096] = 4096
-    ack_every: int = Field(default=16, strict=True, ge=1, le=4096)
-    window: SizeOrAuto = AUTO
-    timeout: Annotated[int | Auto, *_whole_or_auto(1, 31)] = AUTO
-    retries: int = Field(default=7, strict=True, ge=0, le=7)
-    receive_queue: Literal["always", "posted"] = "always"
-    rnr_timer: int = Field(default=12, strict=True, ge=0, le=31)
-    rnr_retries: int = Field(default=7, strict=True, ge=0, le=7)
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Transport:
-        if self.receive_queue == "posted" and self.verb != "send":
-            raise ValueError(f"receive-queue: a {self.verb} needs no receive; posted is for verb: send")
         return self
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.addressing import stable_hash
 from testbed.errors import ExperimentError, nearest
-from testbed.experiment import Experiment, Transport
+from testbed.experiment import Experiment
 from testbed.models import AUTO
 from testbed.ops import Pair, compile_ops
 from testbed.plan import SCHEMA, dscp_of, rank_hosts
 from testbed.routing import PathCost, PathCosts, Routing
 from testbed.topology import Lab, Link
+from testbed.transport import LARGEST_EXPONENT, TIMEOUT_UNIT_PS, Transport, timeout_ps
 from testbed.units import PS_PER_SECOND, serialisation_ps
 from traffic import Recv, Schedule, Send
 
@@ -25,9 +27,7 @@ ETHERNET_WIRE_BYTES = 38  # header, FCS, preamble and gap
 ACK_WIRE_BYTES = 86  # IPv4, UDP, BTH, AETH and ICRC, in Ethernet
 SMALLEST_WINDOW_PACKETS = 64
 LARGEST_WINDOW_PACKETS = 2**23 - 1  # half the PSN space, less one
-TIMEOUT_UNIT_PS = 4_096_000  # InfiniBand: 4.096 us, doubled n times
-SMALLEST_TIMEOUT = 12  # 16.8 ms; adapters in the field are given no less, and a busy machine must not look like loss
-LARGEST_TIMEOUT = 31
+SMALLEST_EXPONENT = 12  # 16.8 ms; adapters in the field are given no less, and a busy machine must not look like loss
 
 
 def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> dict[str, Any]:
@@ -107,7 +107,6 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
     settings = experiment.transport
     costs = _path_costs(lab, settings.mtu, hosts, pairs)
     window = _window(costs, settings) if settings.window == AUTO else settings.window
-    exponent = _timeout(lab, hosts, costs, pairs, window) if settings.timeout == AUTO else settings.timeout
     if window < settings.mtu:
         message = f"{window} bytes are less than one packet of {settings.mtu}"
         raise ExperimentError.at("experiment", "transport.window", message)
@@ -124,7 +123,7 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
         "mtu_bytes": settings.mtu,
         "ack_every": settings.ack_every,
         "window_bytes": window,
-        "timeout_ps": TIMEOUT_UNIT_PS << exponent,
+        "timeout_ps": _timeout_ps(lab, settings, hosts, costs, pairs, window),
         "retries": settings.retries,
         **({"rnr": {"timer": settings.rnr_timer, "retries": settings.rnr_retries}} if posted else {}),
         "congestion_control": _congestion_control(lab, experiment, hosts),
@@ -172,25 +171,31 @@ def _window(costs: Sequence[PathCost], settings: Transport) -> int:
     return min(max(packets, 4 * waited_for, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
 
 
-def _timeout(
-    lab: Lab, hosts: Sequence[str], costs: Sequence[PathCost], pairs: Sequence[Pair], window_bytes: int
+def _timeout_ps(
+    lab: Lab,
+    settings: Transport,
+    hosts: Sequence[str],
+    costs: Sequence[PathCost],
+    pairs: Sequence[Pair],
+    window_bytes: int,
 ) -> int:
-    """Return the smallest exponent whose timeout is four times what an unlucky acknowledgement may take.
+    """Return the timeout that was asked for, or for `auto` what an unlucky acknowledgement may take.
 
     That is the longest round trip, and the time for which pauses may hold a packet back: until the windows of all queue
     pairs of the busiest rank have drained at the lowest rate, be it that of a NIC. A timeout within it would resend what is
-    not lost. The answer is the same for both clocks, so that their frames can be compared.
+    not lost. Go-back-N would resend a window, and waits four times as long, in InfiniBand's steps; the others resend a packet
+    or two, and wait no longer. The answer is the same for both clocks, so that their frames can be compared.
     """
+    round_trip_ps = max((cost.round_trip_ps for cost in costs), default=0)
+    if settings.timeout != AUTO:
+        return timeout_ps(settings.timeout, round_trip_ps)
     if not costs:
-        return SMALLEST_TIMEOUT
-    busy: dict[int, int] = {}
-    for pair in pairs:
-        for rank in pair:
-            busy[rank] = busy.get(rank, 0) + 1
+        return TIMEOUT_UNIT_PS << SMALLEST_EXPONENT
+    busy = Counter(rank for pair in pairs for rank in pair)
     drains = [host.intake.drain_bps for host in lab.hosts if host.intake and host.name in hosts]
     slowest = min([*(cost.rate_bps for cost in costs), *drains])
-    held = serialisation_ps(max(busy.values()) * window_bytes, slowest)
-    wanted = 4 * (max(cost.round_trip_ps for cost in costs) + held)
-    return next(
-        (n for n in range(SMALLEST_TIMEOUT, LARGEST_TIMEOUT) if TIMEOUT_UNIT_PS << n >= wanted), LARGEST_TIMEOUT
-    )
+    unlucky_ps = round_trip_ps + serialisation_ps(max(busy.values()) * window_bytes, slowest)
+    if settings.recovery != "go-back-n":
+        return max(unlucky_ps, TIMEOUT_UNIT_PS << SMALLEST_EXPONENT)
+    steps = (TIMEOUT_UNIT_PS << n for n in range(SMALLEST_EXPONENT, LARGEST_EXPONENT))
+    return next((step for step in steps if step >= 4 * unlucky_ps), TIMEOUT_UNIT_PS << LARGEST_EXPONENT)

@@ -82,6 +82,7 @@ PURE_MODULES = [
     "axes",
     "drawn",
     "experiment",
+    "transport",
     "expectations",
     "expectation_names",
     "addressing",

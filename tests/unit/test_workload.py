@@ -12,6 +12,7 @@ from testbed.topology import lab_from, load_lab
 from testbed.workload import LARGEST_WINDOW_PACKETS, compile_workload, talking_pairs
 from testbed.yaml_source import Source
 from traffic import COLLECTIVES, Calc, RankSchedule, Recv, Reduce, Schedule, Send, Shape
+from validation.fabric import spans
 
 PING = Schedule(
     (
@@ -90,6 +91,55 @@ def test_the_timeout_outlasts_a_slow_nic() -> None:
     transport = compile_workload(lab, experiment("transport.window=16MB"), PING)["transport"]
     drain_ps = 16_000_000 * 8 * 1000  # 1000 ps a bit
     assert 4 * drain_ps <= transport["timeout_ps"] < 9 * drain_ps
+
+
+# One link of 12.5 ms at 400G, without queues: two flights, a packet of 4096 bytes and its answer.
+FAR = spans(1, 12_500_000_000, "400G")
+ROUND_TRIP_PS = 25_000_000_000 + (4096 + 60 + 38) * 20 + 86 * 20
+
+
+def timeout_of(*overrides: str) -> int:
+    lab = lab_from(Source("x", FAR))
+    found: int = compile_workload(lab, experiment(*overrides), PING)["transport"]["timeout_ps"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected_ps"),
+    [
+        ("75ms", 75_000_000_000),
+        ("3rtt", 3 * ROUND_TRIP_PS),
+        ("1.5 rtt", 3 * ROUND_TRIP_PS // 2),
+        ("14", 4_096_000 << 14),
+        ("1ps", 1),
+    ],
+)
+def test_a_timeout_is_a_time_round_trips_or_an_exponent(timeout: str, expected_ps: int) -> None:
+    assert timeout_of(f"transport.timeout={timeout}") == expected_ps
+    found = experiment(f"transport.timeout={timeout}")
+    assert Experiment.model_validate(found.data()) == found
+
+
+@pytest.mark.parametrize(
+    "timeout", ["0", "32", "true", "1.5", "0ms", "0rtt", "10001rtt", "3h", "-1ms", "9000s", "soon", "''"]
+)
+def test_what_a_timeout_cannot_be(timeout: str) -> None:
+    with pytest.raises(ExperimentError, match=r"--set: transport\.timeout: "):
+        experiment(f"transport.timeout={timeout}")
+
+
+@pytest.mark.parametrize("recovery", ["selective-repeat", "erasure"])
+def test_what_sends_little_again_does_not_wait_long(recovery: str) -> None:
+    """A round trip and a window of three: not the 21 round trips that go-back-N waits lest it send a window again."""
+    assert timeout_of(f"transport.recovery={recovery}") == pytest.approx(4 * ROUND_TRIP_PS, rel=0.02)
+    assert timeout_of() == 4_096_000 << 17
+    near = compile_workload(load_lab("pair"), experiment(f"transport.recovery={recovery}"), PING)["transport"]
+    assert near["timeout_ps"] == 4_096_000 << 12
+    # The windows of all that share a receiver may stand before a packet.
+    schedule = COLLECTIVES["incast"].schedule(Shape(65, 1024))
+    overrides = (f"transport.recovery={recovery}", "transport.window=16MB")
+    many = compile_workload(load_lab("incast:senders=64"), experiment(*overrides), schedule)["transport"]
+    assert many["timeout_ps"] == pytest.approx(64 * 16_000_000 * 8 * 10, rel=0.01)
 
 
 def test_what_is_given_is_taken() -> None:

@@ -1,0 +1,108 @@
+"""How reliable connections behave: the section `transport` of an experiment, and how a retransmission timeout is written."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from math import ceil
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from testbed import units
+from testbed.congestion import Dcqcn
+from testbed.models import AUTO, FileModel, SizeOrAuto
+
+LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
+TIMEOUT_UNIT_PS = 4_096_000  # InfiniBand: 4.096 us, doubled n times
+LARGEST_EXPONENT = 31
+MOST_ROUND_TRIPS = 10_000
+_ROUND_TRIPS = re.compile(r"(\d+|\d*\.\d+)\s*rtt")
+
+
+def _timeout(value: object) -> object:
+    """Check a timeout as it is written, and leave it so."""
+    if value == AUTO or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_EXPONENT):
+        return value
+    if isinstance(value, str) and (trips := _round_trips(value)) is not None:
+        if not 0 < trips <= MOST_ROUND_TRIPS:
+            raise ValueError(f'"{value}" is not more than 0 and at most {MOST_ROUND_TRIPS} round trips')
+        return value
+    if isinstance(value, str) and value.strip()[-1:].isalpha():
+        time_ps, longest_ps = units.parse_time(value), TIMEOUT_UNIT_PS << LARGEST_EXPONENT
+        if not 0 < time_ps <= longest_ps:
+            raise ValueError(f'"{value}" is not more than 0 and at most {longest_ps // units.PS_PER_SECOND} s')
+        return value
+    raise ValueError(
+        f"{value!r} is not a timeout: an exponent from 1 to {LARGEST_EXPONENT}, a time like 75ms, round trips like 3rtt, or auto"
+    )
+
+
+def _round_trips(text: str) -> Fraction | None:
+    found = _ROUND_TRIPS.fullmatch(text.strip())
+    return Fraction(found[1]) if found else None
+
+
+_EXPONENT = {"type": "integer", "minimum": 1, "maximum": LARGEST_EXPONENT}
+_TIME = {"type": "string", "description": "a time like 75ms, round trips like 3rtt, or auto"}
+Timeout = Annotated[int | str, BeforeValidator(_timeout), WithJsonSchema({"anyOf": [_EXPONENT, _TIME]})]
+
+
+def timeout_ps(timeout: int | str, round_trip_ps: int) -> int:
+    """Return what a timeout that is not `auto` comes to, where a round trip takes so long."""
+    if isinstance(timeout, int):
+        return TIMEOUT_UNIT_PS << timeout
+    trips = _round_trips(timeout)
+    return units.parse_time(timeout) if trips is None else max(1, ceil(trips * round_trip_ps))
+
+
+class Erasure(FileModel):
+    """An erasure code: so many packets of data to a block, and so many of parity behind them.
+
+    A message is cut into blocks, the last of them shorter if need be, with as much parity. Any `data` packets of a block
+    give the others.
+    """
+
+    data: int = Field(default=32, strict=True, ge=1, le=LARGEST_BLOCK - 1)
+    parity: int = Field(default=4, strict=True, ge=1, le=LARGEST_BLOCK - 1)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Erasure:
+        if self.data + self.parity > LARGEST_BLOCK:
+            raise ValueError(f"{self.data} + {self.parity} packets; a block has at most {LARGEST_BLOCK}")
+        return self
+
+
+class Transport(FileModel):
+    """How a reliable connection behaves; `window` is in bytes.
+
+    `recovery`: after a loss everything is sent again from the lost packet on, or that packet alone, or nothing if the
+    parity of `erasure` makes up for it. `congestion-control` acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or
+    parameters that differ from one.
+
+    `timeout`, after which what is not acknowledged is sent again: a time (75ms), round trips of the longest path between two
+    ranks that talk, without queues (3rtt), or InfiniBand's exponent n of 4.096 us x 2^n (14).
+
+    `receive-queue`: whether a `send` finds a receive always, or only when the schedule has come to it. Too early, it is told
+    to wait by the InfiniBand code `rnr-timer` (12 is 0.64 ms), `rnr-retries` times without progress; 7 is for ever.
+    """
+
+    recovery: Literal["go-back-n", "selective-repeat", "erasure"] = "go-back-n"
+    erasure: Erasure = Erasure()
+    congestion_control: Literal["none", "dcqcn"] = "none"
+    dcqcn: Dcqcn = Dcqcn()
+    verb: Literal["write", "send"] = "write"
+    mtu: Literal[1024, 2048, 4096] = 4096
+    ack_every: int = Field(default=16, strict=True, ge=1, le=4096)
+    window: SizeOrAuto = AUTO
+    timeout: Timeout = AUTO
+    retries: int = Field(default=7, strict=True, ge=0, le=7)
+    receive_queue: Literal["always", "posted"] = "always"
+    rnr_timer: int = Field(default=12, strict=True, ge=0, le=31)
+    rnr_retries: int = Field(default=7, strict=True, ge=0, le=7)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Transport:
+        if self.receive_queue == "posted" and self.verb != "send":
+            raise ValueError(f"receive-queue: a {self.verb} needs no receive; posted is for verb: send")
+        return self
