@@ -71,6 +71,7 @@ class Agent:
         self._last_request = time.monotonic()
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT + 1, thread_name_prefix="verb")
         self._stopping = asyncio.Event()
+        self._lost: tuple[float, str] | None = None
         self._telemetry = Telemetry(owner.observe, self._threads, retain, broadcast)
 
     def stop(self) -> None:
@@ -93,7 +94,8 @@ class Agent:
                 except aiomqtt.MqttError as error:
                     if not reconnect:
                         raise bus.BusError(f"broker {address}: {error}") from None
-                    _log.warning("broker %s: %s; trying again", address, error)
+                    self._lost = self._lost or (time.monotonic(), str(error))
+                    _log.warning("broker %s: %s; connecting again", address, error)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._stopping.wait(), _RECONNECT_S)
         finally:
@@ -104,10 +106,12 @@ class Agent:
         """Live through one connection to the broker. Returns when told to stop; raises `MqttError` when it is lost."""
         status = messages.status_topic(self.name)
         will = aiomqtt.Will(status, messages.OFFLINE, qos=1, retain=True)
-        async with bus.client(address, f"agent-{self.name}", will, self._keepalive_s) as mqtt:
-            await mqtt.subscribe(f"{messages.PREFIX}/+/{self.name}/command", qos=1)
+        # Another id for each session: one that became known cannot be used to throw this agent out again.
+        async with bus.client(address, bus.new_identifier("a"), will, self._keepalive_s) as mqtt:
+            await mqtt.subscribe([(f"{messages.PREFIX}/+/{self.name}/command", 1), (status, 1)])
             await mqtt.publish(status, messages.ONLINE, qos=1, retain=True)
             on_ready()
+            await self._tell_of_return(mqtt)
             tasks = [
                 asyncio.create_task(work)
                 for work in (self._listen(mqtt), self._telemetry.run(mqtt), self._watch_idle(), self._stopping.wait())
@@ -122,6 +126,17 @@ class Agent:
             finally:
                 await bus.end(*tasks)
 
+    async def _tell_of_return(self, mqtt: aiomqtt.Client) -> None:
+        """Say that this agent was off line and why, if it was: somebody else may have connected as it."""
+        if self._lost is None:
+            return
+        since, reason = self._lost
+        self._lost = None
+        away_s = round(time.monotonic() - since, 3)
+        _log.warning("agent %s is back after %g s", self.name, away_s)
+        about = {"agent": self.name, "reason": reason, "away_s": away_s}
+        await self._telemetry.event(mqtt, messages.NO_LAB, "agent reconnected", **about)
+
     async def _finish_requests(self) -> None:
         self._owner.interrupt_all()
         if self._in_flight:
@@ -130,6 +145,9 @@ class Agent:
     async def _listen(self, mqtt: aiomqtt.Client) -> None:
         async for message in mqtt.messages:
             payload = bytes(message.payload) if isinstance(message.payload, bytes | bytearray) else b""
+            if str(message.topic) == messages.status_topic(self.name):
+                await self._contradict(mqtt, payload, message.retain)
+                continue
             # Retained commands are left over from somebody's mistake: to obey one at every start would be another.
             if message.retain:
                 self._drop("a retained command")
@@ -142,6 +160,11 @@ class Agent:
                 await self._refuse(mqtt, error)
                 continue
             self._accept(mqtt, lab, request, body)
+
+    async def _contradict(self, mqtt: aiomqtt.Client, status: bytes, retained: bool) -> None:
+        """Say that this agent is on line if somebody says otherwise: the last will of a session before this one may come late."""
+        if not retained and status != messages.ONLINE and not self._stopping.is_set():
+            await mqtt.publish(messages.status_topic(self.name), messages.ONLINE, qos=1, retain=True)
 
     async def _refuse(self, mqtt: aiomqtt.Client, error: messages.InvalidMessage) -> None:
         if error.reply_to is None or error.correlation_id is None:
@@ -173,9 +196,10 @@ class Agent:
             await mqtt.publish(request.reply_to, messages.encode(envelope), qos=1, timeout=_PUBLISH_S)
 
         async def show_life() -> None:
+            await asyncio.sleep(bus.FIRST_ALIVE_S)
             while True:
-                await asyncio.sleep(bus.ALIVE_PERIOD_S)
                 await reply("alive", {})
+                await asyncio.sleep(bus.ALIVE_PERIOD_S)
 
         loop = asyncio.get_running_loop()
 

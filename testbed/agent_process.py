@@ -77,7 +77,7 @@ def serve_broker(address: BrokerAddress, name: str, underlay: str | None = None)
     async def work() -> None:
         owner = make_owner(local_agent.state_dir(), name, underlay)
         agent = Agent(name, owner, keepalive_s=_KEEPALIVE_S, retain=True)
-        await agent.serve(address, lambda: logging.info("agent %s on %s", name, address), True)
+        await agent.serve(address, lambda: print(f"agent {name} is ready on {address}", flush=True), True)
 
     asyncio.run(work())
 

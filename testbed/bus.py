@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import math
 import os
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,11 +28,15 @@ from testbed import messages
 from testbed.errors import HostError, TestbedError, UsageError
 
 ALIVE_PERIOD_S = 1.0
+# The first sign of life comes sooner: it says that a request was heard at all.
+FIRST_ALIVE_S = 0.2
 # Twenty missed signs of life: a loaded machine may starve an agent for seconds, hardly for this long.
 SILENCE_S = 20.0
 _CONNECT_S = 10.0
 # The broker says what it retains as soon as it is asked.
 _STATUS_S = 3.0
+# Who may not command is told nothing by MQTT 3.1.1: what it publishes is acknowledged, and dropped.
+_HEARD_S = 2.0
 # A plan or a result of many megabytes needs longer than a handshake until it is acknowledged.
 _PUBLISH_S = 60.0
 KEEPALIVE_S = 15
@@ -121,6 +126,14 @@ def _read_credentials(path: Path) -> tuple[str, str]:
     return username, password
 
 
+def new_identifier(kind: str) -> str:
+    """Return a client id that nobody can guess: who connects with that of another throws the other out (MQTT 3.1.1, 3.1.4-2).
+
+    21 characters; a broker need not take more than 23.
+    """
+    return f"{kind}{secrets.token_hex(10)}"
+
+
 def client(
     address: BrokerAddress, identifier: str, will: aiomqtt.Will | None = None, keepalive_s: int = KEEPALIVE_S
 ) -> aiomqtt.Client:
@@ -176,8 +189,10 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
 class Caller:
     """Send requests to one agent and wait for their ends. Made by `connect`; any number may be in flight."""
 
-    def __init__(self, mqtt: aiomqtt.Client, agent: str, identifier: str) -> None:
+    def __init__(self, mqtt: aiomqtt.Client, agent: str, identifier: str, user: str | None) -> None:
         self._mqtt = mqtt
+        self._user = user
+        self._echoed = asyncio.Event()
         self._agent = agent
         self._identifier = identifier
         self._waiting: dict[str, asyncio.Queue[messages.Reply | BusError]] = {}
@@ -239,11 +254,20 @@ class Caller:
         silence_s: float,
         on_progress: Progress | None,
     ) -> dict[str, Any]:
+        limit_s = min(_HEARD_S, silence_s)
         while True:
             try:
-                reply = await asyncio.wait_for(replies.get(), silence_s)
+                reply = await asyncio.wait_for(replies.get(), limit_s)
             except TimeoutError:
-                raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s") from None
+                if limit_s == silence_s:
+                    raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s") from None
+                if not self._echoed.is_set():
+                    raise BusError(
+                        f"{verb}: user {self._user} may not command agent {self._agent} on this broker: not authorised"
+                    ) from None
+                limit_s = silence_s
+                continue
+            limit_s = silence_s
             if isinstance(reply, BusError):
                 raise reply
             if reply.kind == "result":
@@ -252,6 +276,17 @@ class Caller:
                 raise _remote_error(reply.body)
             if reply.kind == "progress" and on_progress:
                 on_progress(reply.body)
+
+    async def ask_for_rights(self) -> None:
+        """Send a command to nobody, which comes back to whoever may command; without an access list, take it as come."""
+        if self._user is None:
+            self._echoed.set()
+        else:
+            await self._mqtt.publish(self._own_topic, b"", qos=1)
+
+    @property
+    def _own_topic(self) -> str:
+        return messages.command_topic(messages.NO_LAB, self._identifier)
 
     async def find(self) -> None:
         """Wait for the retained status of the agent. Raise `BusError` if there has never been such an agent here."""
@@ -272,6 +307,8 @@ class Caller:
                     else:
                         self._lost = None
                         self._gone.clear()
+                elif str(message.topic) == self._own_topic:
+                    self._echoed.set()
                 elif message.topic.matches(f"{messages.PREFIX}/+/{self._agent}/reply/{self._identifier}"):
                     self._deliver(payload)
                 # Anything else was not asked for: amqtt sends newcomers retained messages of other people's topics.
@@ -313,7 +350,7 @@ def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 async def listen(address: BrokerAddress, topics: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
     """Yield topic and payload of every message on some topics, for ever. Raises `BusError` when the broker is lost."""
     try:
-        async with client(address, f"l{uuid.uuid4().hex[:16]}") as mqtt:
+        async with client(address, new_identifier("l")) as mqtt:
             for topic in topics:
                 await mqtt.subscribe(topic, qos=1)
             async for message in mqtt.messages:
@@ -341,18 +378,22 @@ async def connect(address: BrokerAddress, agent: str) -> AsyncIterator[Caller]:
 
     Raise `BusError` when the broker refuses or is not there.
     """
-    identifier = f"c{uuid.uuid4().hex[:16]}"
+    identifier = new_identifier("c")
     asyncio.get_running_loop().set_exception_handler(_unhandled)
     mqtt = client(address, identifier)
     try:
         await _enter(mqtt)
     except aiomqtt.MqttError as error:
         raise BusError(f"broker {address}: {error}") from None
-    caller = Caller(mqtt, agent, identifier)
+    # The embedded broker, behind a socket, has one user, who may do everything.
+    caller = Caller(mqtt, agent, identifier, None if address.socket else address.username)
     pump = asyncio.create_task(caller.pump())
     try:
         await mqtt.subscribe(f"{messages.PREFIX}/+/{agent}/reply/{identifier}", qos=1)
-        await mqtt.subscribe(messages.status_topic(agent), qos=1)
+        await mqtt.subscribe(
+            [(messages.status_topic(agent), 1), (messages.command_topic(messages.NO_LAB, identifier), 1)]
+        )
+        await caller.ask_for_rights()
         await caller.find()
         yield caller
     except aiomqtt.MqttError as error:

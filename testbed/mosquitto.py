@@ -142,7 +142,12 @@ def access_list(agents: Sequence[str]) -> str:
     lines += [f"user {READER}", *(f"topic read {PREFIX}/{topic}" for topic in told), ""]
     for agent in agents:
         written = [f"+/{agent}/reply/+", "+/+/+/telemetry", "+/state", "+/events", f"agents/{agent}/status"]
-        lines += [f"user {agent}", f"topic read {PREFIX}/+/{agent}/command"]
+        # Its own status too, which it contradicts when the last will of an earlier session comes late.
+        lines += [
+            f"user {agent}",
+            f"topic read {PREFIX}/+/{agent}/command",
+            f"topic read {PREFIX}/agents/{agent}/status",
+        ]
         lines += [*(f"topic write {PREFIX}/{topic}" for topic in written), ""]
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import ssl
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
-from testbed import messages, mosquitto
+from testbed import bus, messages, mosquitto
 from testbed.errors import DriverError, UsageError
 from tests.live.machine import Machine, private_machine, wait_for
 
@@ -40,10 +41,10 @@ class Broker:
         url = f"mqtts://localhost:{self.port}"
         return ["--broker", url, "--credentials", str(credentials), "--ca", str(self.directory / "ca.pem")]
 
-    def client(self, user: str, password: str | None = None) -> paho.Client:
+    def client(self, user: str, password: str | None = None, client_id: str = "") -> paho.Client:
         """Return a client that is not connected yet."""
         name, _, secret = (self.directory / f"{user}.credentials").read_text().strip().partition(":")
-        made = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        made = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv311)
         made.username_pw_set(name, password or secret)
         made.tls_set(str(self.directory / "ca.pem"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
         return made
@@ -181,8 +182,12 @@ def test_a_reader_listens_and_cannot_command(machine: Machine, broker: Broker) -
         told = Listener(broker, "reader", messages.status_topic(AGENT), "testbed/+/+/command", "testbed/+/+/reply/+")
         # Mosquitto grants any subscription, and delivers by the access list.
         told.wait_for(messages.status_topic(AGENT), messages.ONLINE)
-        refused = machine.run(*broker.options("reader"), "--agent", AGENT, "destroy", "--all")
-        assert refused.returncode == 3
+        for command in (("destroy", "--all"), ("inspect",)):
+            began = time.monotonic()
+            refused = machine.run(*broker.options("reader"), "--agent", AGENT, *command)
+            assert refused.returncode == 3
+            assert f"user reader may not command agent {AGENT} on this broker: not authorised" in refused.stderr
+            assert time.monotonic() - began < bus.SILENCE_S
         machine.ok(*broker.options("controller"), "--agent", AGENT, "inspect")
         assert {topic for _, topic, _ in told.heard} == {messages.status_topic(AGENT)}
         told.close()
@@ -251,3 +256,61 @@ def test_what_keeps_a_broker_from_starting_is_said(broker: Broker, tmp_path: Pat
         assert not mosquitto.remove(other)
     with pytest.raises(DriverError, match="Unable to open"):
         mosquitto.up(tmp_path / "hidden", mosquitto.Listener(port=21884), [AGENT])
+
+
+def test_a_reader_cannot_take_an_agents_place(machine: Machine, broker: Broker) -> None:
+    agent = start_agent(machine, broker)
+    try:
+        told = Listener(broker, "reader", messages.status_topic(AGENT))
+        told.wait_for(messages.status_topic(AGENT), messages.ONLINE)
+        for guess in (f"agent-{AGENT}", AGENT):
+            intruder = broker.client("reader", client_id=guess)
+            intruder.connect("localhost", broker.port)
+            intruder.loop_start()
+            machine.ok(*broker.options("controller"), "--agent", AGENT, "inspect")
+            intruder.loop_stop()
+        assert {payload for _, _, payload in told.heard} == {messages.ONLINE}
+        # Who reads the broker's own log, which is its owner's, throws the agent out once; it comes back under another id.
+        said = (broker.directory / "broker.log").read_text()
+        known = [line for line in said.splitlines() if f"u'{AGENT}'" in line][-1].split(" as ")[1].split()[0]
+        back = Listener(broker, "controller", messages.events_topic(messages.NO_LAB))
+        intruder = broker.client("reader", client_id=known)
+        intruder.connect("localhost", broker.port)
+        intruder.loop_start()
+        back.wait_for(messages.events_topic(messages.NO_LAB))
+        machine.ok(*broker.options("controller"), "--agent", AGENT, "inspect")
+        intruder.loop_stop()
+        back.close()
+        told.close()
+    finally:
+        end(agent)
+
+
+def test_the_broker_section_of_the_readme_works_as_printed(machine: Machine, repo_root: Path) -> None:
+    """Only the directory is another, and the port, since others may use those."""
+    section = (repo_root / "README.md").read_text().partition("\n## Sharing a lab\n")[2]
+    lines = [line.strip() for line in section.split("\nThe agent says")[0].splitlines() if line.startswith("    ")]
+    up, directory, agent, deploy, follow = lines
+    assert directory == "cd /var/lib/testbed/broker"
+    place = Path(tempfile.mkdtemp(prefix="tb-broker-"))
+    try:
+        machine.ok("broker", "up", "--dir", str(place), "--port", "21885", *shlex.split(up)[3:])
+        machine.directory, before = place, machine.directory
+
+        def words(line: str) -> list[str]:
+            return shlex.split(line.replace("8883", "21885").removesuffix(" &"))
+
+        process = machine.start(*words(agent)[1:])
+        assert process.stdout is not None
+        assert process.stdout.readline() == "agent lab1 is ready on localhost:21885\n"
+        try:
+            assert machine.ok(*words(deploy)[1:]).startswith("lab two-dc is up")
+            command = follow.replace("8883", "21885").replace("mosquitto_sub", "mosquitto_sub -C 1")
+            heard = subprocess.run(["sh", "-c", command], cwd=place, capture_output=True, text=True, timeout=60)
+            assert heard.stdout.startswith("testbed/"), heard.stderr
+            machine.ok(*words(deploy)[1:-3], "destroy", "--all")
+        finally:
+            end(process)
+            machine.directory = before
+    finally:
+        mosquitto.remove(place)
