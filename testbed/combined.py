@@ -14,6 +14,8 @@ from testbed.execution import Outcome
 
 Json = dict[str, Any]
 
+_BY_PORT = ("turned_away", "refused", "lost_in_kernel", "kernel_drops")
+
 
 def combine(plan: Mapping[str, Any], parts: Mapping[str, Outcome]) -> Outcome:
     """Return the outcome of a run whose parts are given by agent, in the order of the plan's agents."""
@@ -144,8 +146,8 @@ def _fidelity(reports: Mapping[str, Json], lost: Mapping[str, int]) -> Json:
     return {
         "lateness_ns": {key: max(each["lateness_ns"][key] for each in figures) for key in figures[0]["lateness_ns"]},
         **{key: max(each[key] for each in figures) for key in ("held_share", "cpu_share")},
-        **{key: sum(each[key] for each in figures) for key in ("socket_drops", "overflow")},
-        **{key: _joined(each.get(key, {}) for each in figures) for key in ("turned_away", "refused", "lost_in_kernel")},
+        **{key: sum(each.get(key, 0) for each in figures) for key in ("socket_drops", "overflow", "late_frames")},
+        **{key: _joined(each.get(key, {}) for each in figures) for key in _BY_PORT},
         "delays": [delay for each in figures for delay in each["delays"]],
         "netem_overflow": sum(each.get("netem_overflow", 0) for each in figures),
         "links": _links(figures),

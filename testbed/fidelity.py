@@ -43,13 +43,15 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
     held_share = min(bounds.held_share, bounds.held_share_netem) if netem else bounds.held_share
     refused: Mapping[str, int] = fidelity.get("refused", {})
     stolen: Mapping[str, int] = fidelity.get("lost_in_kernel", {})
+    late: Mapping[str, int] = fidelity.get("kernel_drops", {})
     figures: list[tuple[str, Any, float, str]] = [
         ("99th percentile of lateness", lateness.get("p99"), bounds.lateness_p99_ns, " ns"),
         ("share of the time held back", fidelity.get("held_share"), held_share, ""),
         ("frames dropped by sockets", fidelity.get("socket_drops"), bounds.socket_drops, ""),
         ("frames lost to full queues of the emulator", fidelity.get("overflow"), bounds.overflow, ""),
-        ("frames that interfaces refused" + _where(refused), sum(refused.values()), bounds.overflow, ""),
+        ("frames that interfaces refused" + _where(refused, _REFUSED), sum(refused.values()), bounds.overflow, ""),
         ("frames lost inside the kernel" + _on_their_way(stolen), sum(stolen.values()), bounds.overflow, ""),
+        ("frames of hosts' kernels lost by the emulator" + _where(late), sum(late.values()), bounds.overflow, ""),
         ("share of a processor", fidelity.get("cpu_share"), bounds.cpu_share, ""),
     ]
     if "agents" in fidelity:
@@ -68,9 +70,12 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
     return reasons
 
 
-def _where(refused: Mapping[str, int]) -> str:
+_REFUSED = " (too long for the MTU, or the interface is down)"
+
+
+def _where(counts: Mapping[str, int], cause: str = "") -> str:
     """Say at which ports, and what it can be."""
-    return f" at {', '.join(sorted(refused))} (too long for the MTU, or the interface is down)" if refused else ""
+    return f" at {', '.join(sorted(counts))}{cause}" if counts else ""
 
 
 def _on_their_way(lost: Mapping[str, int]) -> str:

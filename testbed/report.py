@@ -181,6 +181,8 @@ def port_table(result: RunResult) -> NotedTable:
     quiet = len(result.ports) - len({name for name, _, _ in eventful})
     if quiet:
         notes.append(f"{quiet} of {len(result.ports)} ports had no pause, wait, headroom, mark or drop")
+    if demoted := sum(counters.demoted for _, _, counters in carried):
+        notes.append(f"{demoted:,} frames of hosts' kernels asked for a lossless priority and went on a lossy one")
     if len(shown) > PORT_ROWS:
         notes.append(f"{len(shown) - PORT_ROWS} more rows in run.json")
     return NotedTable(table if shown else None, "; ".join(notes))
@@ -288,6 +290,7 @@ def _has_something_to_say(counters: PriorityCounters) -> bool:
         or counters.paused_ns
         or counters.headroom_bytes_max
         or counters.ecn_marked
+        or counters.demoted
         or counters.credit_wait_ns
         or any(count for _, count in _causes(counters.drops))
     )
@@ -325,7 +328,12 @@ _CREDIT_COLUMNS = (
     _Column("credit rx", lambda counters: counters.credit_rx, _count),
     _Column("credit wait", lambda counters: counters.credit_wait_ns, _span),
 )
-_COLUMNS = (_Column("ECN marks", lambda counters: counters.ecn_marked, _count), *_CREDIT_COLUMNS, *_PAUSE_COLUMNS)
+_COLUMNS = (
+    _Column("ECN marks", lambda counters: counters.ecn_marked, _count),
+    _Column("demoted", lambda counters: counters.demoted, _count),
+    *_CREDIT_COLUMNS,
+    *_PAUSE_COLUMNS,
+)
 
 
 def energy_table(result: RunResult) -> NotedTable:

@@ -111,7 +111,10 @@ class Flow(Observed):
 
 
 class Drops(Observed):
-    """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down, `receiver` a full NIC."""
+    """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down, `receiver` a full NIC.
+
+    What is `malformed` nobody could read; a host's kernel sent it so, and not the fabric.
+    """
 
     undeclared = frozenset({"unroutable"})
 
@@ -121,10 +124,11 @@ class Drops(Observed):
     outage: int = 0
     watchdog: int = 0
     receiver: int = 0
+    malformed: int = 0
 
 
 class PriorityCounters(Observed):
-    """What one priority of a port did."""
+    """What one priority of a port did; `demoted` are frames of hosts' kernels that asked for it and went on a lossy one."""
 
     undeclared = frozenset(
         {"bytes_rx", "data_frames_tx", "ingress_bytes_max", "paused", "queue_bytes", "shared_bytes_max"}
@@ -143,6 +147,7 @@ class PriorityCounters(Observed):
     queue_bytes_max: int = 0
     headroom_bytes_max: int = 0
     ecn_marked: int = 0
+    demoted: int = 0
 
 
 class PortCounters(Observed):
@@ -159,6 +164,7 @@ class TotalDrops(Observed):
     lossy: int
     link: int
     outage: int = 0
+    malformed: int = 0
 
 
 class Impaired(_Model):

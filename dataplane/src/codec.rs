@@ -228,6 +228,7 @@ fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {
         priority: 0,
         dscp: 0,
         ecn: 0,
+        of_kernel: false,
         body,
     }
 }

@@ -22,10 +22,12 @@ pub enum Cause {
     Unroutable,
     /// The receive buffer of a NIC was full.
     Receiver,
+    /// It cannot be read: damaged or cut short by whoever sent it (real clock only).
+    Malformed,
 }
 
 impl Cause {
-    pub const ALL: [Cause; 7] = [
+    pub const ALL: [Cause; 8] = [
         Cause::Headroom,
         Cause::Buffer,
         Cause::Link,
@@ -33,6 +35,7 @@ impl Cause {
         Cause::Watchdog,
         Cause::Unroutable,
         Cause::Receiver,
+        Cause::Malformed,
     ];
 
     /// The key under `drops` in run.json.
@@ -45,6 +48,7 @@ impl Cause {
             Cause::Watchdog => "watchdog",
             Cause::Unroutable => "unroutable",
             Cause::Receiver => "receiver",
+            Cause::Malformed => "malformed",
         }
     }
 }

@@ -85,6 +85,8 @@ pub struct Frame {
     pub priority: Priority,
     pub dscp: u8,
     pub ecn: u8,
+    /// A host's kernel sent it, which heeds no pause: no switch lets it into a lossless priority.
+    pub of_kernel: bool,
     pub body: Body,
 }
 
@@ -105,6 +107,7 @@ impl Frame {
             priority: 7,
             dscp: 0,
             ecn: 0,
+            of_kernel: false,
             body,
         }
     }

@@ -29,6 +29,8 @@ pub struct PriorityCounters {
     pub credit_rx: u64,
     pub queue_bytes_max: u64,
     pub ecn_marked: u64,
+    /// Frames of hosts' kernels that asked for this priority, which is lossless, and were given a lossy one.
+    pub demoted: u64,
 }
 
 /// Pause of one priority: frames may not start in `[from, until)`.

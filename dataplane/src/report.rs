@@ -33,6 +33,10 @@ pub struct Fidelity {
     pub refused: BTreeMap<String, u64>,
     /// By port, of frames that it sent and that never came out of the kernel at the far end of its link.
     pub lost_in_kernel: BTreeMap<String, u64>,
+    /// By port of a host, of frames that its kernel sent faster than nominal time went, and that the emulator had no room for.
+    pub kernel_drops: BTreeMap<String, u64>,
+    /// Frames that left later than three frame times of the fastest link.
+    pub late_frames: u64,
 }
 
 /// One direction of a link, and what `count` of its frames took from the last bit sent to being read at the far end.
@@ -59,6 +63,8 @@ pub struct Drops {
     pub lossy: u64,
     pub link: u64,
     pub outage: u64,
+    /// Frames that nobody could read, and that no NIC of the fabric sent.
+    pub malformed: u64,
 }
 
 pub(crate) fn tally(tally: &Tally, in_flight: u64) -> Value {
@@ -181,6 +187,7 @@ impl Emulation {
                 for (priority, counters) in state.counters.iter().enumerate() {
                     let class = if lossless & (1 << priority) != 0 { &mut drops.lossless } else { &mut drops.lossy };
                     *class += AT_NODES.iter().map(|cause| counters.drops[*cause as usize]).sum::<u64>();
+                    drops.malformed += counters.drops[Cause::Malformed as usize];
                     drops.link += watch.lost_frames(port, priority, Cause::Link);
                     drops.outage += watch.lost_frames(port, priority, Cause::Outage);
                 }

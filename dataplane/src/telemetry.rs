@@ -37,6 +37,7 @@ pub struct PriorityFigures {
     shared_bytes_max: u64,
     ingress_bytes_max: u64,
     ecn_marked: u64,
+    demoted: u64,
     paused: bool,
 }
 
@@ -140,7 +141,9 @@ impl Emulation {
             drops[cause as usize] = watch.lost_frames(port, priority, cause);
         }
         let control = counters.pause_rx + counters.pause_tx + counters.credit_rx + counters.credit_tx;
-        if counters.frames_tx + counters.frames_rx + control == 0 && drops.iter().all(|drops| *drops == 0) {
+        if counters.frames_tx + counters.frames_rx + counters.demoted + control == 0
+            && drops.iter().all(|drops| *drops == 0)
+        {
             return None;
         }
         let [ingress_max, shared_max, headroom_max] = match self.fabric.node(node) {
@@ -173,6 +176,7 @@ impl Emulation {
             shared_bytes_max: shared_max,
             ingress_bytes_max: ingress_max,
             ecn_marked: counters.ecn_marked,
+            demoted: counters.demoted,
             paused: state.is_paused(priority as u8, now),
         })
     }

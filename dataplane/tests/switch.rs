@@ -55,6 +55,29 @@ fn xon_is_sent_when_a_group_is_back_at_its_threshold() {
 }
 
 #[test]
+fn a_kernels_frame_goes_where_dscp_0_does_instead_of_into_a_lossless_priority() {
+    let mut bench = Bench::new(4, small_buffer(4));
+    bench.switch = bench.switch.with_lossless(1 << 3 | 1 << 4);
+    let of_kernel = |priority| Frame { of_kernel: true, ..frame(0, 1, priority, 1_000) };
+    [3, 4, 4, 5].into_iter().for_each(|priority| bench.arrive(0, of_kernel(priority)));
+    bench.arrive(0, frame(0, 1, 3, 1_000));
+    let counters = &bench.switch.ports()[0].counters;
+    assert_eq!([0, 3, 4, 5].map(|priority: usize| counters[priority].frames_rx), [3, 1, 0, 1]);
+    assert_eq!([0, 3, 4, 5].map(|priority: usize| counters[priority].demoted), [0, 1, 2, 0]);
+}
+
+#[test]
+fn a_kernels_frame_takes_the_lowest_lossy_priority_where_that_of_dscp_0_is_lossless() {
+    for (lossless, expected) in [(0b0000_1011, 2), (u8::MAX, 3)] {
+        let mut bench = Bench::new(4, small_buffer(4));
+        bench.switch = bench.switch.with_lossless(lossless);
+        bench.arrive(0, Frame { of_kernel: true, ..frame(0, 1, 3, 1_000) });
+        let counters = &bench.switch.ports()[0].counters;
+        assert_eq!(counters[expected].frames_rx, 1, "lossless {lossless:08b}");
+    }
+}
+
+#[test]
 fn only_the_sender_that_fills_the_buffer_is_paused() {
     let mut bench = blocked();
     fill(&mut bench, 2, 9, 1_000);

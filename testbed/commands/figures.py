@@ -43,6 +43,7 @@ _COLUMNS = (
     _Column("queue max", "queue_bytes_max", format_bytes),
     _Column("headroom max", "headroom_bytes_max", format_bytes),
     _Column("marked", "ecn_marked", _count),
+    _Column("demoted", "demoted", _count),
     _Column("drops", "drops", _causes),
 )
 
@@ -82,7 +83,7 @@ def port_words(counters: Document) -> str:
 
 
 def lab_words(lab: Document) -> str:
-    """Say what a lab as a whole is at: progress, losses, and while a run is under way how faithful it is."""
+    """Say what a lab as a whole is at: progress, losses of the network, how faithful the emulator is and what it lost itself."""
     if lab.get("state") == "broken":
         return "broken"
     said = ["a run is under way" if lab.get("busy") else "idle"]
@@ -93,11 +94,32 @@ def lab_words(lab: Document) -> str:
         said.append(f"drops: {drops}")
     if dead := sum(deadlock.get("cured_ns") is None for deadlock in lab.get("deadlocks", ())):
         said.append(f"deadlocks: {dead}")
-    if lab.get("busy") and (fidelity := lab.get("fidelity")):
-        said.append(f"99 % of frames at most {format_ns(fidelity['lateness_ns']['p99'])} late")
-        said.append(f"time held back {fidelity['held_share']:.1%}")
-        for key in ("socket_drops", "overflow", "refused"):
-            found = fidelity.get(key, 0)
-            if count := sum(found.values()) if isinstance(found, Mapping) else found:
-                said.append(f"{key.replace('_', ' ')} {count:,}")
+    if fidelity := lab.get("fidelity"):
+        said += _fidelity_words(fidelity)
     return ", ".join(said)
+
+
+# What the emulator lost, and in what words.
+_LOST = {
+    "socket_drops": "dropped by sockets",
+    "overflow": "lost to full queues",
+    "refused": "refused by interfaces",
+    "lost_in_kernel": "lost inside the kernel",
+    "kernel_drops": "of hosts' kernels for which it was too slow",
+}
+
+
+def _fidelity_words(fidelity: Document) -> list[str]:
+    """Say how well the emulator keeps up, and what it lost itself: that is no loss of the network."""
+    said = [
+        f"99 % of frames at most {format_ns(fidelity['lateness_ns']['p99'])} late",
+        f"late frames {fidelity.get('late_frames', 0):,}",
+        f"time held back {fidelity['held_share']:.1%}",
+    ]
+    for key, words in _LOST.items():
+        found = fidelity.get(key, 0)
+        by_port = isinstance(found, Mapping)
+        if count := sum(found.values()) if by_port else found:
+            where = f" at {', '.join(sorted(found))}" if by_port else ""
+            said.append(f"lost by the emulator: {count:,} frames {words}{where}")
+    return said

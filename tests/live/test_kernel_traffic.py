@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import RealFabric
+from testbed.commands.figures import lab_words
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
@@ -168,6 +169,99 @@ def test_a_switch_never_floods() -> None:
         drops = report["ports"]["leaf:eth1"]["priorities"]["0"]["drops"]
         assert {cause: count for cause, count in drops.items() if count} == {"unroutable": len(strangers)}
         assert report["kernel_frames"] == {"sent": 4, "delivered": 1, "dropped": 3, "in_flight": 0}
+
+
+def raw_socket() -> socket.socket:
+    """Open what sends whole frames at a host's interface."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    made.bind(("eth1", 0))
+    return made
+
+
+def settled(fabric: RealFabric, sent: int) -> dict[str, Any]:
+    """Return the report once the fate of so many frames of hosts' kernels is known."""
+    deadline = time.monotonic() + 60
+    while True:
+        report: dict[str, Any] = json.loads(fabric.report())
+        count, figures = report["kernel_frames"], report["fidelity"]
+        lost = figures["socket_drops"] + sum(figures["kernel_drops"].values())
+        if count["delivered"] + count["dropped"] + lost == sent:
+            return report
+        assert time.monotonic() < deadline, (count, figures)
+        time.sleep(0.05)
+
+
+def mac_of(plan: dict[str, Any], kind: str, name: str) -> bytes:
+    (station,) = (found for found in plan["stations"] if (found["kind"], found["name"]) == (kind, name))
+    return bytes.fromhex(station["mac"].replace(":", ""))
+
+
+@isolated
+def test_frames_that_a_nic_cannot_read_are_counted() -> None:
+    frames = 42_800
+    with running("pair:rate=10G", 10) as (plan, fabric):
+        sender = inside(LAB, "a1", raw_socket)
+        ends = mac_of(plan, "nic", "b1") + mac_of(plan, "kernel", "a1")
+        cut_short = ends + bytes.fromhex("0800450000540000400040110000c6120001")
+        for _ in range(frames):
+            sender.send(cut_short)
+        report = settled(fabric, frames)
+        figures = report["fidelity"]
+        read = frames - figures["socket_drops"] - sum(figures["kernel_drops"].values())
+        assert report["ports"]["b1:eth1"]["priorities"]["0"]["drops"]["malformed"] == read - report["drops"]["lossy"]
+        assert report["drops"]["malformed"] > frames // 2 and report["drops"]["lossless"] == 0
+
+
+@isolated
+def test_a_packet_whose_check_sum_is_wrong_is_counted_as_a_packet() -> None:
+    """Its headers are sound, so that switches take it for a NIC's; the books must balance all the same."""
+    head = "4518003c0001400040110000c6120001c6120002" + "c00012b700280000" + "1140ffff0000001100000000" + "00000001"
+    with running("pair:rate=10G", 10) as (plan, fabric):
+        sender = inside(LAB, "a1", raw_socket)
+        ends = mac_of(plan, "nic", "b1") + mac_of(plan, "kernel", "a1")
+        frame = (ends + bytes.fromhex("0800" + head)).ljust(74, b"\0")
+        sender.send(frame)
+        deadline = time.monotonic() + 20
+        while json.loads(fabric.report())["drops"]["malformed"] < 1:
+            assert time.monotonic() < deadline
+        report = json.loads(fabric.report())
+        assert report["violations"] == []
+        for tally in ("conservation", "kernel_frames"):
+            count = report[tally]
+            assert count["sent"] == count["delivered"] + count["dropped"] + count["in_flight"], (tally, count)
+
+
+@isolated
+def test_kernel_traffic_has_no_way_into_a_lossless_priority() -> None:
+    with running("pair:rate=10G", 100) as (_plan, fabric):
+        for dscp in (24, 32):
+            assert " 0% packet loss" in output("a1", "ping", "-c", "3", "-i", "0.2", "-Q", str(dscp << 2), "b1")
+        ports = json.loads(fabric.report())["ports"]
+        for port in ("leaf:eth1", "leaf:eth2"):
+            found = ports[port]["priorities"]
+            figures = {number: (found[number]["demoted"], found[number]["frames_rx"]) for number in found}
+            # DSCP 32 asks for priority 4, which is lossy here, and is left alone.
+            assert figures == {"0": (0, 3), "3": (3, 0), "4": (0, 3)}
+        check_report(fabric)
+
+
+@isolated
+def test_what_an_overloaded_emulator_loses_is_its_own_loss() -> None:
+    """Between two switches the kernel hands frames over slowly, so that nominal time is held; a host goes on sending."""
+    frames = 3_000
+    with running("two-dc:rate=10G,length=1km", 100) as (plan, fabric):
+        slow = ("tbf", "rate", "80mbit", "burst", "5000", "limit", "10mb")
+        output("border-a", "tc", "qdisc", "add", "dev", "eth2", "root", *slow)
+        sender = inside(LAB, "a1", raw_socket)
+        ends = mac_of(plan, "kernel", "b1") + mac_of(plan, "kernel", "a1")
+        NetnsDriver().shape(LAB, "a1", "eth1", 0)
+        for _ in range(frames):
+            sender.send((ends + b"\x88\xb5").ljust(4_000, b"\0"))
+        report = settled(fabric, frames)
+        figures = report["fidelity"]
+        assert figures["kernel_drops"].keys() == {"a1:eth1"}
+        assert report["drops"] == dict.fromkeys(report["drops"], 0)
+        assert "for which it was too slow at a1:eth1" in lab_words({"fidelity": figures})
 
 
 @isolated

@@ -61,8 +61,22 @@ def test_a_port_and_a_lab_are_told_in_a_line() -> None:
     run["deadlocks"] = [{"cured_ns": None}, {"cured_ns": 5}]
     assert lab_words(run) == (
         "a run is under way, 1 of 4 ranks finished, 1,200 frame-hops, drops: lossless 3, deadlocks: 1, "
-        "99 % of frames at most 1.50 us late, time held back 2.0%, socket drops 4"
+        "99 % of frames at most 1.50 us late, late frames 0, time held back 2.0%, "
+        "lost by the emulator: 4 frames dropped by sockets"
     )
+
+
+def test_what_the_emulator_lost_of_kernel_traffic_is_told_of_an_idle_lab_too() -> None:
+    figures = {**FIDELITY, "socket_drops": 0, "late_frames": 7, "kernel_drops": {"b1:eth1": 40, "a1:eth1": 1200}}
+    assert lab_words({**IDLE, "fidelity": figures}) == (
+        "idle, 1,200 frame-hops, 99 % of frames at most 1.50 us late, late frames 7, time held back 2.0%, "
+        "lost by the emulator: 1,240 frames of hosts' kernels for which it was too slow at a1:eth1, b1:eth1"
+    )
+
+
+def test_frames_that_may_not_use_a_lossless_priority_have_a_column() -> None:
+    titles, row = lines(port_table({"leaf:eth1": {"priorities": {"3": {**QUIET, "demoted": 5}}}}))
+    assert (titles[-1], row[-1]) == ("demoted", "5")
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ FIDELITY = {
 }
 COUNTERS = {
     "frames_tx": 1000, "frames_rx": 900, "bytes_tx": 4_200_000,
-    "drops": {"headroom": 0, "buffer": 0, "link": 0, "outage": 0, "watchdog": 0, "receiver": 0},
+    "drops": {"headroom": 0, "buffer": 0, "link": 0, "outage": 0, "watchdog": 0, "receiver": 0, "malformed": 0},
     "pause_tx": 4, "pause_rx": 0, "paused_ns": 0, "credit_tx": 0, "credit_rx": 0, "credit_wait_ns": 0,
-    "queue_bytes_max": 80_000, "headroom_bytes_max": 12_000, "ecn_marked": 0,
+    "queue_bytes_max": 80_000, "headroom_bytes_max": 12_000, "ecn_marked": 0, "demoted": 0,
 }  # fmt: skip
 REPORT = {
     "now_ps": 10**10, "events": 40_000, "frame_hops": 30_000, "event_log_hash": "00ff00ff00ff00ff",
@@ -47,7 +47,7 @@ REPORT = {
     "qps": [{"qpn": 17, "a": "a1", "b": "a2", "packets_tx": 5, "retransmitted": 0, "acks_rx": 5, "naks_rx": 0,
              "timeouts": 0, "error": None}],
     "conservation": {"sent": 3000, "delivered": 2990, "dropped": 4, "in_flight": 6},
-    "drops": {"lossless": 0, "lossy": 4, "link": 0, "outage": 0}, "violations": [], "fidelity": None,
+    "drops": {"lossless": 0, "lossy": 4, "link": 0, "outage": 0, "malformed": 0}, "violations": [], "fidelity": None,
 }  # fmt: skip
 
 
@@ -166,6 +166,13 @@ def test_a_document_that_trusts_a_broken_invariant_is_refused(tmp_path: Path) ->
     (tmp_path / "run.json").write_text(document)
     with pytest.raises(InputError, match="trusted, and yet invariant violated"):
         read(tmp_path)
+
+
+def test_kernel_traffic_that_the_emulator_lost_is_no_loss_of_the_network() -> None:
+    run = assemble(REAL, outcome(fidelity=FIDELITY | {"kernel_drops": {"a1:eth1": 1200}}))
+    assert run.exit_code == 4 and run.verdict.lossless
+    expected = "untrusted: frames of hosts' kernels lost by the emulator at a1:eth1 is 1,200, more than 0"
+    assert run.verdict.reasons == [expected]
 
 
 def test_frames_that_the_kernel_lost_are_named_by_the_port_that_sent_them() -> None:

@@ -95,6 +95,7 @@ fn switch_node(plan: &SwitchPlan) -> Result<Switch, PlanError> {
         priorities: lossless,
     });
     let switch = Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority);
-    let switch = switch.with_marking(marker, lossless).with_heeded(if plan.pfc { lossless } else { 0 });
+    let switch =
+        switch.with_marking(marker, lossless).with_heeded(if plan.pfc { lossless } else { 0 }).with_lossless(lossless);
     Ok(switch.with_watchdog(watchdog).with_defects(Defects::new(&plan.defects)))
 }

@@ -15,6 +15,7 @@ mod totals;
 use std::collections::{HashMap, HashSet};
 
 use crate::capture::Capture;
+use crate::event::{Cause, Event};
 use crate::frame::Frame;
 use crate::impair::{Logged, Timeline};
 use crate::link::{Direction, Flight};
@@ -277,6 +278,17 @@ impl Fabric {
         let (shard, site) = self.shard_of(host);
         shard.sites[site].watch.tally(frame.is_packet()).sent += 1;
         shard.put(site, from, frame, now);
+    }
+
+    /// Count a frame that arrived at a port and cannot be read; of what can, `seen` tells. With `enters` it had not been sent by a node.
+    pub fn reject_at(&mut self, node: usize, port: u16, seen: Option<&Frame>, enters: bool) {
+        let (packet, priority) = seen.map_or((false, 0), |frame| (frame.is_packet(), frame.dscp >> 3 & 7));
+        let now = self.now;
+        let site = self.site_mut(node);
+        site.node.port_mut(port).counters[usize::from(priority)].drops[Cause::Malformed as usize] += 1;
+        site.watch.tally(packet).sent += u64::from(enters);
+        site.watch.event(&Event::Dropped { port, priority, cause: Cause::Malformed, packet }, now);
+        self.drain(node);
     }
 
     /// Put a train of frames on the link of a host: now, or with `later` so long after the next start.

@@ -93,6 +93,7 @@ impl Nic {
             priority: self.priority,
             dscp: self.dscp,
             ecn: ECN_CAPABLE,
+            of_kernel: false,
             body: Body::Roce(packet),
         }
     }

@@ -43,6 +43,9 @@ pub struct Switch {
     heeded: u8,
     defects: Defects,
     dscp_to_priority: [Priority; 64],
+    /// Lossless priorities (bits), and where what may not use them goes instead; nowhere if there are no others.
+    lossless: u8,
+    demotion: Option<Priority>,
     /// Marks frames of these priorities (bits) as they leave.
     marker: Option<Marker>,
     marked: u8,
@@ -72,6 +75,8 @@ impl Switch {
             table,
             pfc,
             heeded: u8::MAX,
+            lossless: 0,
+            demotion: None,
             defects: Defects::default(),
             dscp_to_priority,
             marker: None,
@@ -93,6 +98,15 @@ impl Switch {
     /// Heed the pauses of `priorities` (bits), the lossless ones, and no others.
     pub fn with_heeded(mut self, priorities: u8) -> Switch {
         self.heeded = priorities;
+        self
+    }
+
+    /// Keep what hosts' kernels send out of `priorities` (bits), the lossless ones: it goes where DSCP 0 does, or else where there is
+    /// room for lossy frames.
+    pub fn with_lossless(mut self, priorities: u8) -> Switch {
+        let lossy = |priority: &Priority| priorities & (1 << priority) == 0;
+        self.lossless = priorities;
+        self.demotion = [self.dscp_to_priority[0]].into_iter().chain(0..PRIORITIES as Priority).find(lossy);
         self
     }
 
@@ -139,7 +153,8 @@ impl Switch {
         if frame.is_control() {
             return self.handle_control(port, &frame, now);
         }
-        let priority = self.dscp_to_priority[usize::from(frame.dscp & 63)];
+        let asked = self.dscp_to_priority[usize::from(frame.dscp & 63)];
+        let priority = if frame.of_kernel { self.demoted(port, asked) } else { asked };
         frame.priority = priority;
         frame.ingress = port;
         let bytes = u64::from(frame.buffer_bytes());
@@ -166,6 +181,17 @@ impl Switch {
             self.disturb(egress, priority);
         }
         self.ready.push(egress);
+    }
+
+    /// The priority of a frame of a host's kernel that asks for `priority`.
+    fn demoted(&mut self, port: u16, priority: Priority) -> Priority {
+        match self.demotion.filter(|_| self.lossless & (1 << priority) != 0) {
+            Some(lossy) => {
+                self.ports[usize::from(port)].counters[usize::from(priority & 7)].demoted += 1;
+                lossy
+            }
+            None => priority,
+        }
     }
 
     /// Take what the other end of the link behind `port` says; it goes no further.

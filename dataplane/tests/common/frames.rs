@@ -36,6 +36,7 @@ pub fn frame(src: u32, dst: u32, priority: Priority, buffer_bytes: u16) -> Frame
         priority,
         dscp: priority << 3,
         ecn: 0,
+        of_kernel: false,
         body: Body::Opaque,
     }
 }

@@ -39,17 +39,20 @@ impl RealClock {
             overflow: lost.iter().map(|lost| lost.overflow).sum::<u64>() + self.rx.truncated() - self.truncated_before,
             turned_away: self.by_port(self.sockets.iter().map(|attached| attached.tx.turned_away())),
             refused: self.by_port(lost.iter().map(|lost| lost.refused)),
-            lost_in_kernel: self.lost_in_kernel(),
+            lost_in_kernel: self.by_sender(self.transit.lost()),
+            kernel_drops: self.by_sender(self.inlets.lost()),
+            late_frames: self.late_frames,
         }
     }
 
-    fn lost_in_kernel(&self) -> BTreeMap<String, u64> {
-        let named = |(direction, lost): (usize, u64)| {
+    /// A figure of each direction, by the port that sends, where it is not zero.
+    fn by_sender(&self, figures: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
+        let named = |(direction, figure): (usize, u64)| {
             let ((node, port), _) = self.emulation.fabric.ends(direction);
             let node = &self.emulation.plan.nodes[node];
-            (format!("{}:{}", node.name(), node.ports()[usize::from(port)].name), lost)
+            (format!("{}:{}", node.name(), node.ports()[usize::from(port)].name), figure)
         };
-        self.transit.lost().enumerate().filter(|(_, lost)| *lost > 0).map(named).collect()
+        figures.enumerate().filter(|(_, figure)| *figure > 0).map(named).collect()
     }
 
     /// What was lost before does not count.

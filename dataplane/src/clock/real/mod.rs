@@ -11,6 +11,8 @@
 
 mod beats;
 mod fidelity;
+mod incoming;
+mod inlet;
 mod lockstep;
 mod pace;
 mod replace;
@@ -21,6 +23,7 @@ mod wiring;
 use std::time::Instant;
 
 use self::beats::Beats;
+use self::inlet::Inlets;
 pub use self::lockstep::{Member, Party};
 use self::pace::Pace;
 use self::rest::Rest;
@@ -78,7 +81,11 @@ pub struct RealClock {
     spare: Vec<Buffer>,
     dirty: Vec<u32>,
     transit: Transit,
+    /// Frames of hosts' kernels that wait for their line.
+    inlets: Inlets,
     lateness: Histogram,
+    /// Frames that left later than the network may notice.
+    late_frames: u64,
     /// Wall nanoseconds in which the loop had work, since the workload started.
     busy_ns: u64,
     complete_since: Option<Instant>,
@@ -104,6 +111,7 @@ impl RealClock {
         Ok(RealClock {
             kernel_stations: wiring::kernel_stations(&emulation),
             transit: Transit::new(wiring::awaited(&emulation)),
+            inlets: Inlets::new(wiring::rates(&emulation)),
             emulation,
             pace: Pace::new(dilation, step),
             sockets,
@@ -115,6 +123,7 @@ impl RealClock {
             spare: Vec::new(),
             dirty: Vec::new(),
             lateness: Histogram::default(),
+            late_frames: 0,
             busy_ns: 0,
             complete_since: None,
             started: false,
@@ -216,7 +225,8 @@ impl RealClock {
         for _ in 0..STEPS_A_TURN {
             let now = self.pace.tick(0);
             work += self.run_due(now);
-            let pressing = self.emulation.fabric.next_event() <= self.pace.next() && !self.pace.is_resting();
+            self.let_in();
+            let pressing = self.next_due() <= self.pace.next() && !self.pace.is_resting();
             if self.transit.under_way() > 0 || !pressing || work >= EVENTS_A_TURN {
                 break;
             }
@@ -251,9 +261,14 @@ impl RealClock {
         Ok(())
     }
 
+    /// When there is something to do, at the earliest.
+    fn next_due(&self) -> Time {
+        self.emulation.fabric.next_event().min(self.inlets.next())
+    }
+
     /// How long the loop may sleep, in wall nanoseconds, unless a frame comes.
     fn timeout_ns(&self) -> u64 {
-        let due = self.emulation.fabric.next_event();
+        let due = self.next_due();
         let still = due > self.pace.at();
         if still && self.transit.holds() {
             let patience_ns = self.transit.patience_left(Instant::now()).as_nanos() as u64;
@@ -296,7 +311,9 @@ impl RealClock {
     /// Hand a frame to the kernel: it is due now at the far end of its link.
     fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
         let due = self.emulation.fabric.now();
-        self.lateness.record(self.pace.nominal().since(due));
+        let lateness = self.pace.nominal().since(due);
+        self.lateness.record(lateness);
+        self.late_frames += u64::from(lateness > self.pace.late_after());
         let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
         let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
@@ -355,40 +372,6 @@ impl RealClock {
             }
         }
         Ok(())
-    }
-
-    /// Take what waits at a socket into the fabric; the answer is how many frames.
-    fn receive(&mut self, index: usize) -> Result<usize, IoError> {
-        self.catch_up();
-        let fabric = &mut self.emulation.fabric;
-        let attached = &self.sockets[index];
-        let entering = fabric.entering(attached.place.node, attached.place.port);
-        let mut probe = entering.map(|direction| &mut self.probes[direction]);
-        let (mut count, mut back) = (0, 0);
-        for bytes in self.rx.recv(&attached.socket)? {
-            count += 1;
-            if let Some(probe) = &mut probe {
-                probe.received(bytes, self.pace.at());
-            }
-            let frame = self.emulation.codec.decode_into(bytes, attached.place.reader, &mut self.spare);
-            let entered = frame.as_ref().is_some_and(|frame| enters(frame, &self.kernel_stations));
-            match frame {
-                Some(frame) if attached.place.from_host && entered => {
-                    fabric.inject(attached.place.node, attached.place.port, frame);
-                    continue;
-                }
-                Some(frame) => fabric.receive_at(attached.place.node, attached.place.port, frame),
-                None if attached.place.from_host => continue,
-                None => {}
-            }
-            if attached.place.crosses {
-                back += u64::from(!entered);
-            } else if let Some(direction) = entering {
-                self.transit.leave(direction);
-            }
-        }
-        self.sockets[index].crossed.back += back;
-        Ok(count)
     }
 
     /// Close all sockets, side by side.

@@ -4,6 +4,9 @@ use std::time::Instant;
 
 use crate::units::Time;
 
+/// A frame that leaves later than so many steps is late: frame times of the fastest link.
+const LATE_STEPS: u64 = 3;
+
 /// Nominal time, as of the last look at the wall.
 pub struct Pace {
     dilation: u64,
@@ -57,6 +60,11 @@ impl Pace {
     /// The latest time to which the next look can lead.
     pub fn next(&self) -> Time {
         (self.at + self.step).min(self.halt).min(self.horizon)
+    }
+
+    /// How late a frame may leave without the network noticing.
+    pub fn late_after(&self) -> Time {
+        Time::from_ps(self.step.ps().saturating_mul(LATE_STEPS))
     }
 
     pub fn set_step(&mut self, step: Time) {

@@ -2,7 +2,7 @@
 
 use super::rest::{names, Rest};
 use super::wiring::{self, Attached, Attachment};
-use super::{Probe, RealClock, RealError, Transit};
+use super::{Inlets, Probe, RealClock, RealError, Transit};
 use crate::build::Emulation;
 use crate::io::{close_all, IoError};
 
@@ -31,7 +31,8 @@ impl RealClock {
             }
         }
         let fabric = &self.emulation.fabric;
-        rest.lose(None, "not arrived in time", fabric.in_flight(true) + fabric.in_flight(false));
+        let under_way = fabric.in_flight(true) + fabric.in_flight(false) + self.inlets.waiting();
+        rest.lose(None, "not arrived in time", under_way);
         self.part_with(before, &mut rest)?;
         self.rest = Some(rest);
         self.adopt(emulation)
@@ -71,6 +72,7 @@ impl RealClock {
         self.probes = self.senders.iter().map(|_| Probe::default()).collect();
         self.kernel_stations = wiring::kernel_stations(&emulation);
         self.transit = Transit::new(wiring::awaited(&emulation));
+        self.inlets = Inlets::new(wiring::rates(&emulation));
         self.pace.set_step(wiring::longest_step(&emulation));
         emulation.fabric.advance_to(self.pace.at().min(emulation.fabric.next_event()));
         let capture = self.emulation.fabric.capture(None);

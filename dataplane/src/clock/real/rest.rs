@@ -81,7 +81,7 @@ impl RealClock {
         let fabric = &self.emulation.fabric;
         let events = fabric.totals().events;
         let moves = !rest.emptying.is_empty()
-            || fabric.in_flight(true) + fabric.in_flight(false) > 0
+            || fabric.in_flight(true) + fabric.in_flight(false) + self.inlets.waiting() > 0
             || self.sockets.iter().any(|attached| !attached.tx.is_empty());
         if moves || events != rest.events {
             rest.still_since = None;

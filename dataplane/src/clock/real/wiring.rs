@@ -11,7 +11,7 @@ use crate::codec::Reader;
 use crate::frame::Station;
 use crate::io::{Filter, Options, PacketSocket, TxBatch, UNSHAPED_PRIORITY};
 use crate::plan::{Imposer, LinkPlan, Medium, NodePlan, PlanError, StationKind};
-use crate::units::Time;
+use crate::units::{Rate, Time};
 
 /// The frame whose serialisation at the fastest link is the longest step of nominal time.
 const STEP_FRAME_BYTES: u64 = 4200;
@@ -177,6 +177,13 @@ pub fn senders(emulation: &Emulation, sockets: &[Attached]) -> Result<Vec<u32>, 
 pub fn awaited(emulation: &Emulation) -> impl Iterator<Item = bool> + '_ {
     let awaited = |link: &LinkPlan| link.medium == Medium::Veth && link.emulation != Some(Imposer::Netem);
     emulation.plan.links.iter().flat_map(move |link| [awaited(link); 2])
+}
+
+/// By direction, the rate of the port that it leaves.
+pub fn rates(emulation: &Emulation) -> impl Iterator<Item = Rate> + '_ {
+    let fabric = &emulation.fabric;
+    let from = move |direction| fabric.ends(direction).0;
+    (0..fabric.directions()).map(from).map(move |(node, port)| fabric.node(node).ports()[usize::from(port)].rate())
 }
 
 /// Which stations are hosts' kernels.
