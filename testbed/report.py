@@ -52,6 +52,8 @@ def render(result: RunResult) -> RenderableType:
     parts += _with_note(storm_table(result))
     parts += _with_note(energy_table(result))
     parts += _with_note(impairment_table(result))
+    if result.hints:
+        parts += [Text(), hints_table(result)]
     parts += [Text(), verdict_text(result)]
     if result.verdict.reasons:
         parts.append(reasons_table(result))
@@ -394,6 +396,15 @@ def reasons_table(result: RunResult) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0))
     for reason in result.verdict.reasons:
         table.add_row("  -", Text(reason))
+    return table
+
+
+def hints_table(result: RunResult) -> Table:
+    """Return the settings that had no effect, and why, one a row."""
+    table = _table("Settings without effect", left=("setting",), right=())
+    table.add_column("why", overflow="fold", ratio=1)
+    for hint in result.hints:
+        table.add_row(Text(hint.key), Text(hint.text))
     return table
 
 

@@ -182,6 +182,13 @@ class Impaired(_Model):
     label: str = ""
 
 
+class WithoutEffect(_Model):
+    """A setting that had no effect, by its key, and why."""
+
+    key: str
+    text: str
+
+
 class BufferDependencies(_Model):
     """Ports whose buffers the workload's routes could make wait for each other, each for the next in its list."""
 
@@ -215,6 +222,7 @@ class RunResult(_Model):
     buffer_dependencies: BufferDependencies = BufferDependencies()
     in_force: dict[str, Any] = Field(default_factory=dict)
     links: list[dict[str, Any]] = Field(default_factory=list)
+    hints: list[WithoutEffect] = Field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -248,6 +256,7 @@ class RunFacts:
     buffer_cycles: tuple[tuple[str, ...], ...] = ()
     in_force: Mapping[str, Any] = field(default_factory=dict)
     links: tuple[Mapping[str, Any], ...] = ()
+    hints: tuple[Mapping[str, str], ...] = ()
 
 
 def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> RunResult:
@@ -287,6 +296,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         buffer_dependencies=BufferDependencies(cycles=[list(ports) for ports in facts.buffer_cycles]),
         in_force=dict(facts.in_force),
         links=[dict(link) for link in facts.links],
+        hints=[WithoutEffect.model_validate(hint) for hint in facts.hints],
     )
 
 

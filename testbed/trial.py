@@ -17,7 +17,18 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import deadlock, expectation_names, expectations, footprint, in_force, result, storms, timeline, watchdog
+from testbed import (
+    deadlock,
+    expectation_names,
+    expectations,
+    footprint,
+    hints,
+    in_force,
+    result,
+    storms,
+    timeline,
+    watchdog,
+)
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
@@ -91,6 +102,15 @@ class Trial:
     def transport(self) -> Document:
         """The transport of the workload, as its plan has it: window and timeout decided."""
         return transport_of(self.lab, self.experiment, self._longest)
+
+    @cached_property
+    def _setup(self) -> hints.Setup:
+        return hints.Setup(self.lab, self.experiment, self.plan, self.transport, self.pairs)
+
+    @cached_property
+    def hints(self) -> list[hints.Hint]:
+        """Settings that will have no effect, as far as the plan shows it."""
+        return hints.before(self._setup)
 
     def in_force(self, dilation: int) -> Document:
         """Return what every setting came to that could be `auto`, for run.json."""
@@ -219,6 +239,7 @@ class Trial:
             buffer_cycles=tuple(cycle.ports for cycle in self.cycles),
             in_force=self.in_force(dilation),
             links=tuple(self.links()),
+            hints=tuple(dataclasses.asdict(hint) for hint in [*self.hints, *hints.after(self._setup, outcome.report)]),
         )
         judged = result.assemble(facts, outcome)
         if not self.experiment.expect:

@@ -25,7 +25,8 @@ def document(trial: Trial) -> Document:
         # What `auto` comes to depends on the machine and its load.
         force["dilation"] = {"value": trial.experiment.dilation, "from": "decided when a run begins"}
     watchdogs = watchdog.settings_in_force(trial.plan)
-    return {"in_force": force, "links": trial.links(), "watchdog_settings": watchdogs}
+    hints = [{"key": hint.key, "text": hint.text} for hint in trial.hints]
+    return {"in_force": force, "links": trial.links(), "watchdog_settings": watchdogs, "hints": hints}
 
 
 def render(found: Document) -> RenderableType:
@@ -37,6 +38,11 @@ def render(found: Document) -> RenderableType:
     if found["watchdog_settings"]:
         parts += [Text(), _watchdogs(found["watchdog_settings"])]
     parts += [Text(), _links(found["links"])]
+    if found["hints"]:
+        table = _table("Settings without effect", "setting", "why")
+        for hint in found["hints"]:
+            table.add_row(Text(hint["key"]), Text(hint["text"]))
+        parts += [Text(), table]
     return Group(*parts)
 
 

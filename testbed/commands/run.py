@@ -114,7 +114,7 @@ def run(
     if chosen == "virtual" and (context.obj or {}).get("agent", (None,))[0] is not None:
         raise UsageError("--agent, --broker: the virtual clock runs in this process, not with agents; add --clock real")
     spread = _read_cores(cores)
-    for note in pool_notes(subject.plan):
+    for note in (*pool_notes(subject.plan), *(f"note: {hint}" for hint in subject.hints)):
         say(note)
     mind_cycles(subject.cycles, subject.experiment.topology, strict)
     directory = out or new_directory(f"{subject.lab.name}-{subject.collective.name}")
@@ -198,6 +198,8 @@ def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, dir
     path = result.write(judged, directory)
     if format_ is Format.json:
         sys.stdout.write(judged.to_json())
+        for hint in judged.hints[len(subject.hints) :]:
+            say(f"note: {hint.key}: {hint.text}")
     else:
         console().print(report.render(judged))
     say(f"result: {path}")

@@ -90,6 +90,8 @@ PURE_MODULES = [
     "headroom_models",
     "headroom_choice",
     "in_force",
+    "hints",
+    "queues",
     "headroom_comparison",
     "routing",
     "credits",

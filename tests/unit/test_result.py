@@ -107,7 +107,7 @@ def test_the_document_has_the_promised_keys() -> None:
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
         "flows", "ports", "pools", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
-            "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links",
+            "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
     assert set(document["verdict"]) >= {"lossless", "trusted", "correct", "deadlock", "passed", "reasons"}

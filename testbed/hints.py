@@ -1,0 +1,293 @@
+"""Settings that have no effect in this lab and run, each said in a sentence. Pure; one function for each hint.
+
+What a setting cannot do is known before the run from the plan; whether marks and congestion control did anything, only
+afterwards from the report. A hint is no fault: the run is what was asked for, though perhaps not what was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.congestion import NOTIFY_PRIORITY
+from testbed.experiment import Experiment
+from testbed.models import AUTO
+from testbed.queues import Reach, deepest_queue
+from testbed.topology import Lab, Link
+from testbed.units import format_rate
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run will be. `pairs` are the stations that talk, each pair once; `transport` is that of its workload."""
+
+    lab: Lab
+    experiment: Experiment
+    plan: Document
+    transport: Document
+    pairs: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A setting by its dotted key, and why it has no effect."""
+
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text}"
+
+
+Rule = Callable[[Setup], Iterator[Hint]]
+
+
+def before(setup: Setup) -> list[Hint]:
+    """Return what can be said before a run."""
+    return [hint for rule in _RULES for hint in rule(setup)]
+
+
+def after(setup: Setup, report: Document) -> list[Hint]:
+    """Return what only the report of a run shows."""
+    return [*_never_marked(setup, report), *_never_acted(setup, report)]
+
+
+def _given(section: Any, *names: str) -> list[str]:
+    """Return which of these settings somebody gave, as their keys are written; `auto` and null are not given."""
+    said = (name for name in names if name in section.model_fields_set and getattr(section, name) not in (None, AUTO))
+    return [name.replace("_", "-") for name in said]
+
+
+def _controls(setup: Setup) -> set[str]:
+    """Return how links keep from losing frames: pfc, credit, none."""
+    return {
+        link.get("flow_control", "pfc") if setup.experiment.lossless.pfc else "none" for link in setup.plan["links"]
+    }
+
+
+def _marks_out_of_reach(setup: Setup) -> Iterator[Hint]:
+    """Congestion marks whose kmin no queue reaches, or reaches only when its senders are paused already."""
+    if setup.experiment.lossless.ecn is None:
+        return
+    reach = deepest_queue(setup.plan, setup.experiment.lossless.priority, setup.pairs)
+    if reach is None:
+        return
+    if reach.kmin_bytes >= reach.most_bytes:
+        text = (
+            f"kmin is {reach.kmin_bytes:,} bytes, and {_holds(reach)} at most {reach.most_bytes:,}: nothing is marked"
+        )
+    elif reach.kmin_bytes >= reach.unpaused_bytes:
+        text = (
+            f"kmin is {reach.kmin_bytes:,} bytes, and {_holds(reach)} {reach.unpaused_bytes:,} when its senders "
+            f"are paused: pauses come before marks, if any come"
+        )
+    else:
+        return
+    yield Hint("lossless.ecn", f"{text}. Give a lower kmin, or a higher lossless.xoff")
+
+
+def _holds(reach: Reach) -> str:
+    ports = f"{reach.inputs} port{'s' if reach.inputs > 1 else ''}"
+    return f"the deepest queue of this workload, at {reach.port} behind {ports}, holds"
+
+
+def _minimum_above_line(setup: Setup) -> Iterator[Hint]:
+    """A lowest rate of DCQCN that is no lower than the line: no cut can have an effect."""
+    control = setup.transport["congestion_control"]
+    if control is None:
+        return
+    line_bps = min(_station_rates(setup))
+    if control["minimum_bps"] >= line_bps:
+        least, line = format_rate(control["minimum_bps"]), format_rate(line_bps)
+        yield Hint("transport.dcqcn.minimum", f"{least} is not below the line's {line}, so no cut slows a sender down")
+
+
+def _station_rates(setup: Setup) -> list[int]:
+    stations, nodes = setup.plan["stations"], setup.plan["nodes"]
+    ends = {end for pair in setup.pairs for end in pair}
+    return [nodes[stations[end]["node"]]["ports"][0]["rate_bps"] for end in ends] or [2**63]
+
+
+def _dcqcn_without_control(setup: Setup) -> Iterator[Hint]:
+    """Parameters of DCQCN that nobody uses."""
+    if _given(setup.experiment.transport, "dcqcn") and setup.transport["congestion_control"] is None:
+        yield Hint("transport.dcqcn", "has no effect without congestion-control: dcqcn")
+
+
+def _erasure_without_coding(setup: Setup) -> Iterator[Hint]:
+    """A code that nothing is coded with."""
+    recovery = setup.experiment.transport.recovery
+    if _given(setup.experiment.transport, "erasure") and recovery != "erasure":
+        yield Hint("transport.erasure", f"has no effect with recovery: {recovery}, only with recovery: erasure")
+
+
+def _rnr_without_posted_receives(setup: Setup) -> Iterator[Hint]:
+    """What happens when a receive is missing, where none can be."""
+    if setup.experiment.transport.receive_queue == "posted":
+        return
+    for key in _given(setup.experiment.transport, "rnr_timer", "rnr_retries"):
+        yield Hint(f"transport.{key}", "has no effect where a receive is always there; it is for receive-queue: posted")
+
+
+def _credits_without_credit_links(setup: Setup) -> Iterator[Hint]:
+    """Windows of credits on links that run none."""
+    controls = _controls(setup)
+    if _given(setup.experiment.lossless, "credits") and "credit" not in controls:
+        yield Hint(
+            "lossless.credits", f"has no effect: the links run {' and '.join(sorted(controls))}, none of them credit"
+        )
+    links = zip(setup.lab.links, setup.plan["links"], strict=True)
+    idle = [link for link, planned in links if link.credits_bytes is not None and "credits" not in planned]
+    if idle:
+        yield Hint("topology.links.credits", f"has no effect on {_named(idle)}: not under flow-control: credit")
+
+
+def _watchdog_without_pauses(setup: Setup) -> Iterator[Hint]:
+    """A watchdog against pauses that nobody sends."""
+    if "pfc" in _controls(setup):
+        return
+    said = setup.experiment.lossless.watchdog
+    if said is not None and said.on is not False:
+        yield Hint("lossless.watchdog", "has no effect: no link runs PFC, so nobody is paused")
+    elif said is None and any(switch.watchdog and switch.watchdog.on is not False for switch in setup.lab.switches):
+        yield Hint("topology.nodes.watchdog", "has no effect: no link runs PFC, so nobody is paused")
+
+
+def _thresholds_without_pauses(setup: Setup) -> Iterator[Hint]:
+    """Settings of pauses where there are none."""
+    if "pfc" in _controls(setup):
+        return
+    for key in _given(setup.experiment.lossless, "headroom", "small_share", "xoff", "xon", "response"):
+        yield Hint(f"lossless.{key}", "has no effect: no link runs PFC, so nothing is paused at a threshold")
+
+
+def _small_share_without_cells(setup: Setup) -> Iterator[Hint]:
+    """A share of small frames where they take no more than others, or headroom is not derived."""
+    said = setup.experiment.lossless
+    shares = [switch for switch in setup.lab.switches if switch.small_percent is not None]
+    key = "lossless.small-share" if said.small_share is not None else "topology.nodes.thresholds.small-share"
+    if said.small_share is None and not shares:
+        return
+    concerned = setup.lab.switches if said.small_share is not None else shares
+    if isinstance(said.headroom, int) or all(switch.headroom_bytes is not None for switch in concerned):
+        yield Hint(key, "has no effect: headroom is given, not derived")
+    elif all(switch.cell_bytes == 1 for switch in concerned):
+        yield Hint(key, "has no effect: no switch has cells, so small frames take no more than their bytes")
+
+
+def _dynamic_thresholds_replaced(setup: Setup) -> Iterator[Hint]:
+    """Dynamic thresholds of the lab that static ones of the experiment put out of force."""
+    static = _given(setup.experiment.lossless, "xoff", "xon")
+    dynamic = [switch.name for switch in setup.lab.switches if switch.alpha_log2 is not None]
+    if static and dynamic:
+        names = ", ".join(dynamic[:4]) + (" …" if len(dynamic) > 4 else "")
+        key = f"lossless.{static[0]}"
+        yield Hint("topology.nodes.thresholds.alpha", f"has no effect on {names}: {key} makes thresholds static")
+
+
+def _receiver_thresholds_without_pauses(setup: Setup) -> Iterator[Hint]:
+    """Thresholds of a NIC that pauses nobody."""
+    nodes = {node["name"]: node for node in setup.plan["nodes"]}
+    idle = [
+        host.name
+        for host in setup.lab.hosts
+        if host.intake and (host.intake.xoff_bytes is not None or host.intake.xon_bytes is not None)
+        if "priority" not in nodes[host.name].get("receive", {"priority": None})
+    ]
+    if idle:
+        yield Hint("topology.nodes.nic", f"xoff and xon have no effect on {', '.join(idle[:4])}: its link runs no PFC")
+
+
+def _quality_without_use(setup: Setup) -> Iterator[Hint]:
+    """The BER of a link whose loss is given outright."""
+    idle = [
+        link
+        for link in setup.lab.links
+        if link.optics is not None and link.carrier and link.loss_process is None
+        if any(getattr(link.optics, name) is not None for name in ("ber", "osnr_db", "margin_db"))
+    ]
+    if idle:
+        yield Hint("topology.links.ber", f"has no effect on losses of {_named(idle)}: loss is given outright and wins")
+
+
+def _real_clock_alone(setup: Setup) -> Iterator[Hint]:
+    """Settings of the real clock under the virtual one."""
+    if setup.experiment.clock == "real":
+        return
+    for key in _given(setup.experiment, "dilation", "emulation", "driver"):
+        yield Hint(key, "has no effect under the virtual clock")
+
+
+def _prices_without_profiles(setup: Setup) -> Iterator[Hint]:
+    """Prices of links whose power is unknown."""
+    if setup.experiment.prices is not None and not any(link.optics for link in setup.lab.links):
+        yield Hint("prices", "has no effect: no link has a profile, and so none has a known power")
+
+
+def _workload(setup: Setup) -> Iterator[Hint]:
+    """Settings that the collective does not use."""
+    workload = setup.experiment.workload
+    found = workload.found
+    if _given(workload, "redop") and found.redop == "none":
+        yield Hint("workload.redop", f"has no effect: {workload.collective} reduces nothing")
+    if workload.in_place and _given(workload, "in_place") and not found.in_place:
+        yield Hint(
+            "workload.in-place", f"has no effect: {workload.collective} ({found.algorithm}) has no in-place form"
+        )
+    if _given(workload, "stepfactor") and len(workload.sizes) == 1:
+        yield Hint("workload.stepfactor", "has no effect: there is one size; give minbytes and maxbytes")
+
+
+def _never_marked(setup: Setup, report: Document) -> Iterator[Hint]:
+    """Marks of which there were none."""
+    if setup.experiment.lossless.ecn is None or any(_marks_out_of_reach(setup)):
+        return
+    priority = str(setup.experiment.lossless.priority)
+    marks = [node["ecn"]["kmin_bytes"] for node in setup.plan["nodes"] if "ecn" in node]
+    counters = [port["priorities"][priority] for port in report["ports"].values() if priority in port["priorities"]]
+    if marks and not any(counter.get("ecn_marked", 0) for counter in counters):
+        longest = max((counter.get("queue_bytes_max", 0) for counter in counters), default=0)
+        text = f"nothing was marked: marks begin at {min(marks):,} bytes, and the longest queue held {longest:,}"
+        yield Hint("lossless.ecn", text)
+
+
+def _never_acted(setup: Setup, report: Document) -> Iterator[Hint]:
+    """Congestion control that was never told to slow down."""
+    if setup.transport["congestion_control"] is None:
+        return
+    hosts = {host.name for host in setup.lab.hosts}
+    notified = sum(
+        port["priorities"].get(str(NOTIFY_PRIORITY), {}).get("frames_tx", 0)
+        for name, port in report["ports"].items()
+        if name.partition(":")[0] in hosts
+    )
+    if not notified:
+        text = "DCQCN never acted: no receiver notified a sender of a mark, and all sent as fast as the line"
+        yield Hint("transport.congestion-control", text)
+
+
+def _named(links: Sequence[Link]) -> str:
+    names = [f"{link.a} - {link.b}" for link in links[:3]]
+    return ", ".join([*names, *(["…"] if len(links) > 3 else [])])
+
+
+_RULES: tuple[Rule, ...] = (
+    _marks_out_of_reach,
+    _minimum_above_line,
+    _dcqcn_without_control,
+    _erasure_without_coding,
+    _rnr_without_posted_receives,
+    _credits_without_credit_links,
+    _watchdog_without_pauses,
+    _thresholds_without_pauses,
+    _small_share_without_cells,
+    _dynamic_thresholds_replaced,
+    _receiver_thresholds_without_pauses,
+    _quality_without_use,
+    _real_clock_alone,
+    _prices_without_profiles,
+    _workload,
+)

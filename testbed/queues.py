@@ -1,0 +1,90 @@
+"""How much the queues of a workload can hold, read off a plan: what feeds each of them, and what stops those who do.
+
+A queue for a port holds frames of the priority groups by whose ports they came. Each of those groups takes its XOFF before
+it pauses its peer, and its headroom after that; one with credits what was granted. Without either, the queue has its limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from testbed.endpoints import name_of
+
+Plan = Mapping[str, Any]
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A queue: its port, by how many ports it is fed, what it holds before those are paused and at most, and its kmin."""
+
+    port: str
+    inputs: int
+    unpaused_bytes: int
+    most_bytes: int
+    kmin_bytes: int
+
+
+def deepest_queue(plan: Plan, priority: int, pairs: Iterable[tuple[int, int]]) -> Reach | None:
+    """Return the queue that comes nearest to its kmin of all that pairs of stations use; None where nothing marks.
+
+    Each pair counts both ways. Cost: for each receiver one pass over the links that lead to it.
+    """
+    found = [
+        _reach(plan, place, inputs, priority)
+        for place, inputs in _feeding(plan, pairs).items()
+        if "ecn" in plan["nodes"][place[0]]
+    ]
+    return max(
+        found, key=lambda reach: (Fraction(reach.most_bytes, max(1, reach.kmin_bytes)), reach.port), default=None
+    )
+
+
+def _feeding(plan: Plan, pairs: Iterable[tuple[int, int]]) -> dict[Place, set[int]]:
+    """Return, by (node, port) of a switch, the ports by which frames come that leave there."""
+    far: dict[Place, Place] = {}
+    for link in plan["links"]:
+        a, b = (link["a"][0], link["a"][1]), (link["b"][0], link["b"][1])
+        far[a], far[b] = b, a
+    senders: dict[int, set[int]] = {}
+    for one, other in pairs:
+        senders.setdefault(one, set()).add(other)
+        senders.setdefault(other, set()).add(one)
+    feeding: dict[Place, set[int]] = {}
+    for station, others in senders.items():
+        hosts = [plan["stations"][other]["node"] for other in others]
+        arrivals = [far[host, 0] for host in hosts]
+        seen = set(arrivals)
+        for node, port in arrivals:
+            entry = plan["nodes"][node]
+            if entry["kind"] != "switch":
+                continue
+            for leaving in entry["routes"][station]:
+                feeding.setdefault((node, leaving), set()).add(port)
+                onward = far[node, leaving]
+                if onward not in seen:
+                    seen.add(onward)
+                    arrivals.append(onward)
+    return feeding
+
+
+def _reach(plan: Plan, place: Place, inputs: set[int], priority: int) -> Reach:
+    node = plan["nodes"][place[0]]
+    groups = {group["port"]: group for group in node["priority_groups"] if group["priority"] == priority}
+    feeding = [groups[port] for port in sorted(inputs) if port in groups]
+    dynamic = [group for group in feeding if "alpha_log2" in group]
+    unpaused = sum(group.get("xoff_bytes", 0) for group in feeding)
+    if dynamic:
+        # So many groups that fill up together settle at n·alpha / (1 + n·alpha) of the pool.
+        share = len(dynamic) * Fraction(2) ** dynamic[0]["alpha_log2"]
+        unpaused += int(node["pool_bytes"] * share / (1 + share)) + sum(group["reserve_bytes"] for group in dynamic)
+    headroom = sum(group["headroom_bytes"] for group in feeding)
+    most = unpaused + (min(headroom, node.get("headroom_pool_bytes") or headroom))
+    if len(feeding) < len(inputs):
+        # Frames that belong to no group stand in the queue up to its limit.
+        lossy = node["buffer_bytes"] if "lossy_alpha_log2" in node else node["lossy_queue_bytes"]
+        unpaused, most = unpaused + lossy, most + lossy
+    return Reach(name_of(plan, place), len(inputs), unpaused, most, node["ecn"]["kmin_bytes"])
