@@ -26,7 +26,7 @@ from testbed.commands.explanation import document, render
 from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
 from testbed.experiment import Experiment, Lossless
-from testbed.plan import compile_fabric
+from testbed.plan import PRIORITIES, compile_fabric
 from testbed.topology import Lab, lab_source
 from testbed.trial import Clock, Trial
 from testbed.yaml_source import read_yaml
@@ -45,8 +45,8 @@ def validate(
 ) -> None:
     """Check labs and experiments as `run` does before it starts; name file, line and key of every fault.
 
-    A lab is checked with an all-reduce on it, all settings at their defaults but those of --set. What names no clock has
-    to be sound on both.
+    A lab is checked with an all-reduce on it, all settings at their defaults but those of --set, and on a priority that all
+    switches keep. What names no clock has to be sound on both.
     """
     rows = [_check(file, set_ or [], strict) for file in files]
     bad = any(row.faults for row in rows)
@@ -112,7 +112,15 @@ def _is_stored_experiment(name: str) -> bool:
 def _trial(checked: _Checked, settings: list[str]) -> Trial:
     """Return what would be run: the experiment, or an all-reduce on the lab."""
     if checked.kind == "lab":
-        return read_trial(None, checked.file, settings)
+        trial = read_trial(None, checked.file, settings)
+        usual, kept = trial.experiment.lossless.priority, _kept(trial.lab)
+        if kept and usual not in kept:
+            needed = f"lossless.priority={min(kept)}"
+            checked.warnings.append(
+                f"{checked.file}: not all switches keep priority {usual}; run it with --set {needed}"
+            )
+            return read_trial(None, checked.file, [*settings, needed])
+        return trial
     trial = read_trial(checked.file, None, settings)
     if trial.experiment.sweep is not None:
         sweep.combine(trial.experiment, axes_of(trial.experiment.sweep), lambda topology, settings: "")
@@ -133,9 +141,14 @@ def _check_clocks(checked: _Checked, trial: Trial) -> None:
             told += [str(dataclasses.replace(fault, message=where + fault.message)) for fault in error.faults]
 
 
+def _kept(lab: Lab) -> set[int]:
+    """Return the priorities that all switches keep."""
+    return set(range(PRIORITIES)).intersection(*(switch.lossless for switch in lab.switches))
+
+
 def _lab_cycles(lab: Lab) -> list[Cycle]:
     """Return what traffic between all hosts could make wait in a circle, on any priority that all switches keep."""
-    kept = set(range(8)).intersection(*(switch.lossless for switch in lab.switches))
+    kept = _kept(lab)
     if not kept:
         return []
     try:

@@ -36,7 +36,11 @@ topology:
 # What is wrong with the lab alone → its text, the place of the fault, and how the fault starts.
 LABS = {
     "two priorities of a long span": (SPAN, "lab.yaml:6: topology.nodes.border-a.buffer:", "32MB cannot hold"),
-    "no priority kept by every switch": (PAIR % (", lossless: [5]", ""), "lossless.priority:", "priority 3 is not"),
+    "no priority that all switches keep": (
+        SPAN.replace("[3, 4]", "[3], buffer: auto", 1).replace("[3, 4]", "[4], buffer: auto"),
+        "lossless.priority:",
+        "priority 3 is not lossless on border-b",
+    ),
     "packets larger than a link takes": (PAIR % ("", ", mtu: 1500"), "transport.mtu:", "packets of 4156 bytes"),
     "one host": (
         "name: x\ntopology:\n  nodes:\n    a1: {kind: host}\n    s: {kind: switch}\n"
@@ -73,10 +77,16 @@ def test_a_lab_that_cannot_run_is_not_valid(
     assert any(place in line and message in line for line in faults(run)), run.stderr
 
 
-def test_settings_make_a_lab_valid_to_both(call_testbed: Cli, tmp_path: Path) -> None:
+def test_a_lab_that_keeps_another_priority_is_valid_with_the_setting_that_it_needs(
+    call_testbed: Cli, tmp_path: Path
+) -> None:
     (tmp_path / "lab.yaml").write_text(PAIR % (", lossless: [5]", ""))
     setting = ("--set", "lossless.priority=5")
-    assert call_testbed("validate", "lab.yaml", *setting).returncode == 0
+    alone, told = call_testbed("validate", "lab.yaml"), call_testbed("validate", "lab.yaml", *setting)
+    assert alone.returncode == told.returncode == 0
+    assert " ".join(setting) in alone.stderr and told.stderr == ""
+    refused = call_testbed("run", "all_reduce", "-t", "lab.yaml", "-b", "4K")
+    assert refused.returncode == 2 and "all switches keep 5: set lossless.priority" in refused.stderr
     assert call_testbed("run", "all_reduce", "-t", "lab.yaml", "-b", "4K", *setting).returncode == 0
 
 
