@@ -96,9 +96,9 @@ toolchain:
 $(VENV)/.dependencies: requirements-dev.lock | packages
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install it, or name it with PYTHON=…" >&2; exit 3; }
 	$(PYTHON) -m venv --clear $(VENV) >&2
-	$(BIN)/pip install --quiet -r requirements-dev.lock >&2
+	@tools/with-progress "installing Python packages into $(VENV)" $(BIN)/pip install --quiet -r requirements-dev.lock >&2
 	touch $@
 
 $(VENV)/.testbed: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml | toolchain
-	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --locked >&2
+	@tools/build-dataplane $(VENV) >&2
 	touch $@
