@@ -1,4 +1,5 @@
-"""Programs inside a node: its network, its interfaces in /sys, and the names of its lab's hosts in /etc/hosts.
+"""Programs inside a node: its network, its interfaces in /sys, its host name, IPC and /dev/shm (`node_spaces.py`), and the names
+of its lab's hosts in /etc/hosts.
 
 A program gets a mount namespace of its own, as with `ip netns exec`. What is mounted there ends with the last process in
 it, whatever kills that, and nothing of it was ever on a disk: the hosts file lies on a tmpfs that no other process sees.
@@ -11,7 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from testbed import kernel
+from testbed import kernel, node_spaces
 from testbed.errors import DriverError
 from testbed.kernel import MNT_DETACH, MS_BIND, MS_REC, check, libc
 
@@ -41,7 +42,9 @@ def spawn_in(
 
     def work() -> subprocess.Popen[bytes]:
         kernel.enter(path)
+        node_spaces.enter(path)
         _prepare_mounts(hosts)
+        node_spaces.mount(path)
         try:
             # A child is born into the namespaces of the thread that makes it.
             return popen(argv, captured)

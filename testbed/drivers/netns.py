@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
-from testbed import emulation, inside, kernel, netem, netlink, qdisc
+from testbed import emulation, inside, kernel, netem, netlink, node_spaces, qdisc
 from testbed.drivers import Attachment, Plan, Traffic, building, links
 from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
 from testbed.drivers.comparison import compare, sorted_nodes
@@ -217,7 +217,9 @@ class NetnsDriver:
 
     def _settle(self, layout: Layout, made: list[Namespace], progress: BuildProgress) -> None:
         """Make the namespaces of a lab and append each to `made`."""
-        kernel.create_namespaces(layout.lab, [node.name for node in layout.nodes], made, progress)
+        names = [node.name for node in layout.nodes]
+        kernel.create_namespaces(layout.lab, names, made, progress)
+        node_spaces.make(layout.lab, names)
 
     def _vacate(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
         """Remove what of these nodes, or of all of a lab or of every lab, is not a namespace."""
@@ -285,6 +287,7 @@ class NetnsDriver:
             cut_off(namespace)
         kernel.end_processes(going)
         kernel.remove_namespaces(going)
+        node_spaces.remove_leftovers()
 
     def _remove(self, lab: str | None, namespaces: list[Namespace], spare: Collection[int]) -> None:
         """Remove namespaces and who lives there, and whatever a killed process left of others. Closes them."""
@@ -300,6 +303,7 @@ class NetnsDriver:
             raise
         kernel.remove_namespaces(namespaces)
         kernel.remove_leftovers()
+        node_spaces.remove_leftovers()
 
     def _alter(
         self,
@@ -358,6 +362,7 @@ class NetnsDriver:
             self._vacate(layout.lab)
             kernel.remove_namespaces(made)
             kernel.remove_leftovers()
+            node_spaces.remove_leftovers()
             raise
         for namespace in made:
             namespace.close()

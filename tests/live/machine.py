@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from testbed import local_agent
+from testbed import local_agent, node_spaces
 from testbed.local_agent import ProcessId
 from testbed.result import UNTRUSTED
 
@@ -113,6 +113,7 @@ class Machine:
     def assert_clean(self, links: list[str]) -> None:
         """Insist that nothing of ours is left."""
         assert self.namespaces() == []
+        assert not Path(f"/proc/{self.holder}/root{node_spaces.DIRECTORY}").exists()
         assert self.state_files() == []
         assert self.agents() == []
         assert root_links() == links

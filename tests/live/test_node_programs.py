@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from testbed import inside as node_programs
-from testbed import kernel
+from testbed import kernel, node_spaces
 from testbed.drivers.netns import NetnsDriver
+from testbed.errors import DriverError
 from tests.live.netns_lab import isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -51,6 +52,51 @@ def test_a_node_shows_its_own_interfaces() -> None:
     assert sorted(output("s0", "ls /sys/class/net")) == ["eth1", "eth2", "eth3", "lo"]
     assert output("h1", "cat /sys/class/net/eth1/address") == ["02:00:01:00:00:01"]
     assert sorted(os.listdir("/sys/class/net")) == before
+
+
+@isolated
+def test_a_node_has_a_name_ipc_and_shared_memory_of_its_own() -> None:
+    driver = NetnsDriver()
+    driver.deploy(make_plan("live"))
+    own = (os.uname().nodename, sorted(os.listdir("/dev/shm")))
+    # Two programs of one node share them, whether the user or the driver started them.
+    output("h0", "echo kept >/dev/shm/word; ipcmk --queue")
+    seen = driver.run_in("live", "h0", ["sh", "-c", "hostname; cat /dev/shm/word; ipcs -q | grep -c 0x"], 10)
+    assert seen.stdout.split() == ["h0", "kept", "1"]
+    assert output("h1", "hostname; ls /dev/shm; ipcs -q | grep -c 0x || true") == ["h1", "0"]
+    assert output("s0", "hostname other; hostname") == ["other"]
+    assert output("s0", "hostname") == ["other"] and output("h0", "hostname") == ["h0"]
+    assert (os.uname().nodename, sorted(os.listdir("/dev/shm"))) == own
+    driver.destroy("live")
+    driver.deploy(make_plan("live"))
+    assert output("h0", "ls /dev/shm; ipcs -q | grep -c 0x || true") == ["0"]
+
+
+@isolated
+def test_what_a_killed_testbed_left_of_a_node_goes_with_the_next_lab() -> None:
+    driver, before = NetnsDriver(), snapshot()
+    driver.deploy(make_plan("gone"))
+    for node in ("h0", "h1", "s0"):  # killed in the middle of a removal
+        path = kernel.namespace_path("gone", node)
+        subprocess.run(["umount", path], check=True)
+        os.unlink(path)
+    half = node_spaces.DIRECTORY / "testbed-gone-h0"
+    subprocess.run(["umount", half / "uts"], check=True)
+    subprocess.run(["umount", "--recursive", node_spaces.DIRECTORY / "testbed-gone-h1"], check=True)
+    driver.deploy(make_plan("gone"))
+    assert output("h0", "hostname", lab="gone") == ["h0"]
+    driver.destroy("gone")
+    assert snapshot() == before and not node_spaces.DIRECTORY.exists()
+
+
+@isolated
+def test_a_lab_without_spaces_of_its_own_says_what_to_do() -> None:
+    driver = NetnsDriver()
+    driver.deploy(make_plan("live"))
+    subprocess.run(["umount", "--lazy", node_spaces.DIRECTORY], check=True)
+    with pytest.raises(DriverError, match="redeploy"):
+        driver.exec_in("live", "h0", ["true"])
+    driver.destroy("live")
 
 
 @isolated

@@ -1,0 +1,117 @@
+"""What else a node has to itself besides its network: a host name, System V and POSIX IPC, and /dev/shm.
+
+Programs of one node share them, programs of two nodes do not: else what two hosts say to each other could pass by shared
+memory, and no link between them would matter. A container has all of it from its engine.
+
+Of each node a tmpfs in `DIRECTORY` holds the two namespaces, bound to files, and what is its /dev/shm. It has the name of the
+node's network namespace and belongs to it: one whose namespace is gone is left over, and is removed with the next. What is
+mounted within goes with it, in one call: each costs an RCU grace period.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from testbed import kernel
+from testbed.errors import DriverError
+from testbed.kernel import MNT_DETACH, MS_BIND, MS_REC, MS_SHARED, check, libc
+
+DIRECTORY = Path("/run/testbed-nodes")
+_SPACES = {"uts": 0x04000000, "ipc": 0x08000000}
+_SHM = Path("/dev/shm")
+_QUEUES = Path("/dev/mqueue")
+_MS_PLAIN = 0x2 | 0x4  # no set-user-id, no devices
+_SOURCE = b"testbed"
+
+
+def make(lab: str, nodes: Iterable[str]) -> None:
+    """Give each node namespaces of its own. Call under `kernel.exclusive`, after its network namespace was made."""
+    folders = [(node, _folder(kernel.namespace_path(lab, node))) for node in nodes]
+
+    def work() -> None:
+        for node, folder in folders:
+            check(libc.unshare(sum(_SPACES.values())), f"create UTS and IPC namespaces of {node}")
+            name = node.encode()
+            check(libc.sethostname(name, len(name)), f"name node {node}")
+            _remove(folder)  # of a node that a killed process did not remove to the end
+            folder.mkdir()
+            _mount(_SOURCE, folder, b"tmpfs", _MS_PLAIN, b"mode=700")
+            for space in _SPACES:
+                (folder / space).touch(mode=0)
+                _mount(f"/proc/thread-self/ns/{space}".encode(), folder / space, b"none", MS_BIND)
+            (folder / "shm").mkdir()
+            (folder / "shm").chmod(0o1777)
+
+    if folders:
+        _prepare_directory()
+        kernel.in_thread(work)
+
+
+def enter(path: str) -> None:
+    """Move the calling thread into the spaces of the node whose network namespace is bound at `path`; it must end there."""
+    folder = _folder(path)
+    for space, flag in _SPACES.items():
+        try:
+            fd = os.open(folder / space, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            detail = f"the lab was made by a testbed that knew none; redeploy it to have a node with {space} of its own"
+            raise DriverError(f"enter {folder / space}", errno.ENOENT, detail) from None
+        try:
+            check(libc.setns(fd, flag), f"enter {folder / space}")
+        finally:
+            os.close(fd)
+
+
+def mount(path: str) -> None:
+    """Show a node's /dev/shm and message queues; in a thread that is in the node's spaces and has mounts of its own."""
+    if _SHM.is_dir():
+        _mount(bytes(_folder(path) / "shm"), _SHM, b"none", MS_BIND)
+    if _QUEUES.is_dir():
+        # Where the kernel has no such queues there is nothing to part.
+        libc.mount(b"mqueue", bytes(_QUEUES), b"mqueue", _MS_PLAIN, None)
+
+
+def remove_leftovers() -> None:
+    """Remove what belongs to no network namespace any more. Call under `kernel.exclusive`, after those were removed."""
+    try:
+        names = os.listdir(DIRECTORY)
+    except FileNotFoundError:
+        return
+    gone = [name for name in names if not os.path.lexists(f"{kernel.NAMESPACE_DIRECTORY}/{name}")]
+    if len(gone) < len(names):
+        for name in gone:
+            _remove(DIRECTORY / name)
+        return
+    libc.umount2(bytes(DIRECTORY), MNT_DETACH)
+    with suppress(OSError):  # what somebody else put there is left alone
+        DIRECTORY.rmdir()
+
+
+def _folder(path: str) -> Path:
+    return DIRECTORY / os.path.basename(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a node's tmpfs, as far as it was made."""
+    if not folder.exists():
+        return
+    # What is not mounted, because a killed process came no farther, is as good as unmounted.
+    libc.umount2(bytes(folder), MNT_DETACH)
+    folder.rmdir()
+
+
+def _prepare_directory() -> None:
+    """Mount a tmpfs of ours that programs in nodes see changes of: what is unmounted goes from their view too."""
+    if DIRECTORY.is_mount():
+        return
+    DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    _mount(_SOURCE, DIRECTORY, b"tmpfs", 0, b"mode=700")
+    _mount(b"", DIRECTORY, b"none", MS_SHARED | MS_REC)
+
+
+def _mount(source: bytes, target: Path, kind: bytes, flags: int, options: bytes | None = None) -> None:
+    check(libc.mount(source, bytes(target), kind, flags, options), f"mount {target}")
