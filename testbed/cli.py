@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from testbed import commands  # noqa: F401  the package that holds the verbs
+from testbed.arguments import check_arguments
 from testbed.commands import (
     agent,
     broker,
@@ -126,6 +127,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        check_arguments(sys.argv[1:])
         app()
     except TestbedError as error:
         print(f"testbed: {error}", file=sys.stderr)

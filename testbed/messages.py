@@ -290,6 +290,14 @@ def decode_reply(payload: bytes) -> Reply:
         raise InvalidMessage(_explain(error)) from None
 
 
+def decode_told(payload: bytes) -> dict[str, Any] | None:
+    """Read what is told of a lab without being asked; None for what is not a JSON object, as where a word is taken back."""
+    try:
+        return _decode_object(payload)
+    except InvalidMessage:
+        return None
+
+
 def decode_step(body: dict[str, Any]) -> Step | None:
     """Read the body of a `progress`; None if it is none that we know, which is no reason to give up what is being done."""
     try:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
@@ -21,6 +22,9 @@ from multiprocessing.synchronize import Event
 from typing import Generic, TypeVar
 
 from testbed.errors import HostError
+
+# Nothing of a worker's is worth waiting for: what it had finished it has handed over.
+_GRACE_S = 0.2
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -114,9 +118,18 @@ def _executor(jobs: int) -> Iterator[Executor]:
         yield executor
     except BaseException:
         stop.set()
+        _end_workers()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_workers() -> None:
+    """End the workers: those that have not noticed within a moment, as while they start or compute, by a signal."""
+    deadline = time.monotonic() + _GRACE_S
+    for worker in multiprocessing.active_children():
+        worker.join(max(deadline - time.monotonic(), 0))
+        worker.terminate()
 
 
 def _begin(stop: Event, jobs: int) -> None:

@@ -22,6 +22,8 @@ FIBRE_PS_PER_METRE = 4897
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)\s*([a-zA-Zµμ/%]*)")
 _LARGEST = 2**63 - 1
+MAX_DIGITS = 64
+"""The most characters of a number or quantity that are read: more say no more, and take time."""
 
 _RATES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _RATE_UNITS = {
@@ -44,7 +46,12 @@ def _number(value: object, what: str, example: str) -> tuple[Fraction, str]:
     """Split a value into an exact number and its unit."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise UnitError(f"{value!r} is not a {what}; write it like {example}")
-    match = _QUANTITY.fullmatch(repr(value) if isinstance(value, float) else str(value).strip())
+    if isinstance(value, int) and abs(value) > 10**MAX_DIGITS:
+        raise UnitError(f"a {what} of more than {MAX_DIGITS} digits; write it like {example}")
+    text = repr(value) if isinstance(value, float) else str(value).strip()
+    if len(text) > MAX_DIGITS:
+        raise UnitError(f'"{text[:16]}…" is {len(text)} characters long; write a {what} like {example}')
+    match = _QUANTITY.fullmatch(text)
     if match is None:
         raise UnitError(f'"{value}" is not a {what}; write it like {example}')
     return Fraction(Decimal(match[1])), match[2]

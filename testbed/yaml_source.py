@@ -1,11 +1,13 @@
 """YAML as plain data that remembers its lines, read within bounds.
 
-A file from a stranger may not exhaust the machine: its size, its depth and the number of values after aliases are
-expanded are limited, and only plain scalars, lists and mappings with text keys are built.
+A file from a stranger may not exhaust the machine: its size, its depth, the number of its keys and values, before and after
+aliases are expanded, and the digits of a number are limited, each before what lies beyond is read; and only plain scalars,
+lists and mappings with text keys are built.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -13,20 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from testbed.errors import Fault, InputError
+from testbed.units import MAX_DIGITS
 
-MAX_BYTES = 4 * 2**20
+# A lab of a thousand nodes and two thousand links has 150 kB and 30,000 keys and values.
+MAX_BYTES = 2**20
 MAX_DEPTH = 24
-MAX_VALUES = 200_000
+MAX_VALUES = 50_000
+"""Of keys and values in the text, and of values when aliases are expanded. Fifty thousand take about a second."""
 
 KeyPath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _MAPPING_TAGS = frozenset({_TAG + "map"})
 _LIST_TAGS = frozenset({_TAG + "seq"})
+# Longer ones take time that grows with the square of their length.
+_LONG_TAG = re.compile(r"![^\s,\[\]{}]{1000}")
 # Dates and the signs that YAML gives a meaning to are plain text here.
+_NUMBER_TAGS = frozenset({_TAG + "int", _TAG + "float"})
 _TEXT_TAGS = frozenset(_TAG + name for name in ("str", "timestamp", "merge", "value"))
 
 
@@ -78,20 +87,51 @@ def read_yaml(path: Path, error: type[InputError]) -> Source:
 def parse_yaml(text: str, file: str, error: type[InputError]) -> Source:
     """Read YAML text; raise `error` if it is not YAML at all. Lesser faults are left in the result."""
     source = Source(file)
+    if len(text) > MAX_BYTES:
+        raise error.at(file, "", f"larger than {MAX_BYTES} bytes")
+    if (long := _LONG_TAG.search(text)) is not None:
+        raise error.at(file, "", "a tag of more than 1000 characters", text.count("\n", 0, long.start()) + 1)
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer = _BoundedComposer
+    reader.max_depth = MAX_DEPTH + 1
     try:
-        root = YAML(typ="safe", pure=True).compose(StringIO(text))
+        root = reader.compose(StringIO(text))
+    except _TooMany as problem:
+        raise error.at(file, "", f"more than {MAX_VALUES} keys and values", problem.line) from None
+    except MaxDepthExceededError as problem:
+        mark = problem.problem_mark
+        raise error.at(file, "", f"nested deeper than {MAX_DEPTH} levels", mark.line + 1 if mark else 0) from None
     except MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         message = problem.problem or problem.context or "not YAML"
         raise error.at(file, "", f"not YAML: {message}", mark.line + 1 if mark else 0) from None
     except YAMLError as problem:
         raise error.at(file, "", f"not YAML: {str(problem).splitlines()[0]}") from None
-    except RecursionError:
-        raise error.at(file, "", f"nested deeper than {MAX_DEPTH} levels") from None
     if root is None:
         raise error.at(file, "", "the file is empty", 1)
     source.data = _Builder(source, error).build(root, (), 0)
     return source
+
+
+class _TooMany(Exception):
+    """There are more keys and values than are read; the one too many stands on `line`."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+class _BoundedComposer(Composer):
+    """Compose nodes as long as there are not too many: the text behind is not even scanned."""
+
+    count = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a key or a value."""
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise _TooMany(self.parser.peek_event().start_mark.line + 1)
+        return super().compose_node(parent, index)
 
 
 class _Builder:
@@ -124,7 +164,7 @@ class _Builder:
             if not isinstance(key_node, ScalarNode):
                 self.source.faults.append(Fault(self.source.file, line, dotted(path), "a key must be plain text"))
                 continue
-            key = str(key_node.value)
+            key = self._text(str(key_node.value), path, line)
             inner = (*path, key)
             if key in result:
                 first = self.source.line(inner)
@@ -137,8 +177,11 @@ class _Builder:
         return result
 
     def _scalar(self, node: Node, path: KeyPath) -> Any:
-        text: str = node.value
+        text = self._text(node.value, path, node.start_mark.line + 1)
         tag = str(node.tag)
+        if tag in _NUMBER_TAGS and len(text) > MAX_DIGITS:
+            self.source.fault(path, f"a number of {len(text)} characters; {MAX_DIGITS} is the most")
+            return 0
         try:
             if tag == _TAG + "null":
                 return None
@@ -152,6 +195,14 @@ class _Builder:
             return text
         self._check_tag(tag, _TEXT_TAGS, path)
         return text
+
+    def _text(self, text: str, path: KeyPath, line: int) -> str:
+        """Return text that can be written anywhere: half of a surrogate pair is no character (Unicode, D71 to D75)."""
+        if text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text):
+            return text
+        message = "half of a surrogate pair is not a character"
+        self.source.faults.append(Fault(self.source.file, line, dotted(path), message))
+        return text.encode(errors="replace").decode()
 
     def _check_tag(self, tag: str, allowed: frozenset[str], path: KeyPath) -> None:
         if tag not in allowed:

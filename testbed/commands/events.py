@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from testbed import messages
 from testbed.commands.common import Format, FormatOption, LabName, target
 
 # What changes all the time is shown to people no more often than they can read.
@@ -34,10 +35,9 @@ def events(
         seen = 0
         async with aclosing(controller.follow(target(context), name, ports)) as told:
             async for topic, payload in told:
-                try:
-                    document = json.loads(payload)
-                except ValueError:
-                    continue  # an empty word takes back what was retained, and nobody else writes on these topics
+                document = messages.decode_told(payload)
+                if document is None:
+                    continue  # an empty word takes back what was retained
                 print(json.dumps({"topic": topic, **document}), flush=True)
                 seen += 1
                 if seen == count:
@@ -81,19 +81,23 @@ class Digest:
         from testbed.commands.figures import lab_words, port_words
 
         async for topic, payload in told:
+            document = messages.decode_told(payload)
+            if document is None:
+                continue  # an empty word takes back what was retained
             try:
-                document = json.loads(payload)
-            except ValueError:
-                continue  # an empty word takes back what was retained, and nobody else writes on these topics
-            match topic.split("/")[2:]:
-                case ["events"]:
-                    # What was seen before goes before.
-                    self._flush()
-                    self._print(event_words(document), datetime.fromisoformat(document["at"]).astimezone())
-                case ["state"]:
-                    self._waiting[topic] = lab_words(document)
-                case [node, port, _]:
-                    self._waiting[topic] = f"{node}:{port}  {port_words(document)}"
+                match topic.split("/")[2:]:
+                    case ["events"]:
+                        words, at = event_words(document), datetime.fromisoformat(document["at"]).astimezone()
+                        # What was seen before goes before.
+                        self._flush()
+                        self._print(words, at)
+                    case ["state"]:
+                        self._waiting[topic] = lab_words(document)
+                    case [node, port, _]:
+                        self._waiting[topic] = f"{node}:{port}  {port_words(document)}"
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                # Any agent may write on these topics: one that writes nonsense does not end the command.
+                continue
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, {}
