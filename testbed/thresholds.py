@@ -22,6 +22,7 @@ would wish for as XOFF. A pool of headroom may be smaller than all headrooms tog
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,11 +31,11 @@ from testbed import credits
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
 from testbed.headroom import Headroom, group_headroom, headroom
-from testbed.lossy_queues import aside_bytes, default_queue_bytes
+from testbed.lossy_queues import PRIORITIES, aside_bytes, default_queue_bytes
 from testbed.models import AUTO
 from testbed.switch_settings import DEFAULT_BUFFER_BYTES
 from testbed.topology import Link, Switch
-from testbed.units import format_size
+from testbed.units import LARGEST, format_size
 
 SMALLEST_AUTO_XOFF_BYTES = 100_000
 _AUTO_BUFFER_STEP_BYTES = 1_000_000
@@ -112,8 +113,40 @@ def divide_buffer(
     `packet_bytes`: the payload of a full packet, by which credits are reckoned.
 
     An XOFF or XON of the experiment makes thresholds static. Raises TopologyError naming ports and bytes if the buffer,
-    or the headroom pool, cannot hold what must not be dropped.
+    or the headroom pool, cannot hold what must not be dropped, or the buffer what lossy queues are promised.
     """
+    found = _divide(lab, switch, links, settings, late_frames, packet_bytes)
+    return _with_promises(lab, switch, len(links), found)
+
+
+def _with_promises(lab: str, switch: Switch, ports: int, found: Buffering) -> Buffering:
+    """Return a division whose buffer holds what lossy queues are promised; deepen one that nobody chose."""
+    promises = {
+        "lossy-pool": switch.lossy_pool_bytes,
+        "lossy-reserve": PRIORITIES * ports * switch.lossy_reserve_bytes,
+    }
+    key, most = max(promises.items(), key=lambda item: item[1])
+    if switch.buffer_bytes is None and most > found.buffer_bytes:
+        found = dataclasses.replace(found, buffer_bytes=_round_megabytes(most))
+    where = f"topology.nodes.{switch.name}"
+    if most > found.buffer_bytes:
+        message = f"{most} bytes on {ports} ports are more than the buffer, {format_size(found.buffer_bytes)}"
+        raise TopologyError.at(f"lab {lab}", f"{where}.{key}", message)
+    if found.buffer_bytes > LARGEST:
+        message = f"what its ports need comes to {found.buffer_bytes} bytes, and a switch counts to {LARGEST}"
+        raise TopologyError.at(f"lab {lab}", f"{where}.buffer", message)
+    return found
+
+
+def _divide(
+    lab: str,
+    switch: Switch,
+    links: Sequence[tuple[str, Link]],
+    settings: Lossless,
+    late_frames: int,
+    packet_bytes: int,
+) -> Buffering:
+    """Divide the memory between what lossless groups need and what is left, as `divide_buffer` says."""
     lossy = default_queue_bytes(switch, len(links))
     aside = aside_bytes(switch, len(links), lossy, shares=False)
     cell = switch.cell_bytes

@@ -27,7 +27,8 @@ from testbed.link_state import (
     ways_of,
 )
 from testbed.topology import Lab
-from testbed.units import format_time
+from testbed.units import LARGEST, format_time
+from testbed.yaml_source import KeyPath
 
 Json = dict[str, Any]
 
@@ -99,12 +100,15 @@ def _longest(experiment: Experiment) -> int:
 
 
 def _outside(experiment: Experiment, number: int, entry: TimelineEntry, limit_ps: int) -> Iterator[Fault]:
-    for key, time_ps in (("at", entry.at), ("for", entry.at + (entry.for_ or 0))):
-        if time_ps > limit_ps:
+    times: list[tuple[KeyPath, int]] = [(("at",), entry.at), (("for",), entry.at + (entry.for_ or 0))]
+    if entry.impair is not None and (flap := entry.impair.flap) is not None and flap.count is not None:
+        times.append((("impair", "flap", "period"), entry.at + (flap.count - 1) * flap.period))
+    for key, time_ps in times:
+        if time_ps > min(limit_ps, LARGEST):
             message = (
                 f"timeline outside the run: {format_time(time_ps)}, and a run is given up after {format_time(limit_ps)}"
             )
-            yield experiment.fault(("timeline", number, key), message)
+            yield experiment.fault(("timeline", number, *key), message)
             return
 
 
@@ -134,7 +138,8 @@ def _spans(number: int, entry: TimelineEntry, priority: int) -> Iterator[_Span]:
     if impair.trace is not None:
         steps += _trace(entry.at, impair.trace)
     for start, stop, name, value in steps:
-        if end is None or start < end:
+        # Where there are more steps than picoseconds, some of them last no time.
+        if start != stop and (end is None or start < end):
             yield _Span(start, end if stop is None or (end is not None and stop > end) else stop, number, name, value)
 
 

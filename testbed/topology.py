@@ -293,6 +293,9 @@ def _link(
         rate = light.behaviour.rate_bps or light.behaviour.nominal_rate_bps
         length = None if length is None else light.behaviour.length_mm
         delay = delay if length is None else light.behaviour.delay_ps
+    if delay > units.LARGEST:
+        found.fault((*path, "length"), f"light takes {delay} ps, and times end at {units.LARGEST}")
+        return None
     return Link(
         a=ends[0],
         b=ends[1],

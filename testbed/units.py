@@ -21,7 +21,8 @@ BITS_PER_QUANTUM = 512  # IEEE 802.3 annex 31B: one pause quantum is 512 bit tim
 FIBRE_PS_PER_METRE = 4897
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)\s*([a-zA-Zµμ/%]*)")
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
+"""What any quantity may come to, given or derived: sums of two of them still fit the 64 bits that the data plane has."""
 MAX_DIGITS = 64
 """The most characters of a number or quantity that are read: more say no more, and take time."""
 
@@ -69,7 +70,7 @@ def _parse(value: object, what: str, units: Mapping[str, int], example: str, bas
         raise UnitError(f'"{value}": a {what} cannot be negative')
     if exact.denominator != 1:
         raise UnitError(f'"{value}" is finer than 1 {base}')
-    if exact > _LARGEST:
+    if exact > LARGEST:
         raise UnitError(f'"{value}" is too large for a {what}')
     return int(exact)
 

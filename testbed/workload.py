@@ -19,6 +19,7 @@ from testbed.units import PS_PER_SECOND, serialisation_ps
 from traffic import Recv, Schedule, Send
 
 FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management as RDMA stacks do
+QUEUE_PAIRS = 2**24 - FIRST_QPN  # a queue pair's number has 24 bits
 FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
 ENTROPY_PORTS = 16_384
 IP_OVERHEAD_BYTES = 60  # IPv4, UDP, BTH, RETH and ICRC around the payload of the longest packet
@@ -43,6 +44,9 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> di
     _check_mtu(lab, experiment)
     late = _late_ranks(experiment, hosts)
     pairs = talking_pairs(schedule)
+    if len(pairs) > QUEUE_PAIRS:
+        message = f"{len(pairs)} pairs of ranks talk; a fabric numbers {QUEUE_PAIRS} queue pairs"
+        raise ExperimentError([experiment.fault(("workload", "ranks"), message)])
     numbers = {pair: index for index, pair in enumerate(pairs)}
     node = {entry.name: index for index, entry in enumerate(lab.nodes)}
     priority = experiment.lossless.priority
@@ -107,9 +111,12 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
     settings = experiment.transport
     costs = _path_costs(lab, settings.mtu, hosts, pairs)
     window = _window(costs, settings) if settings.window == AUTO else settings.window
-    if window < settings.mtu:
+    if not 1 <= window // settings.mtu <= LARGEST_WINDOW_PACKETS:
+        most = LARGEST_WINDOW_PACKETS * settings.mtu
         message = f"{window} bytes are less than one packet of {settings.mtu}"
-        raise ExperimentError.at("experiment", "transport.window", message)
+        if window > most:
+            message = f"{window} bytes are more than {most}, half the packet numbers in packets of {settings.mtu}"
+        raise ExperimentError([experiment.fault(("transport", "window"), message)])
     coded, posted = settings.recovery == "erasure", settings.receive_queue == "posted"
     block = settings.erasure.data * settings.mtu
     if coded and window < block:
