@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import footprint
+from testbed import agent_process, footprint
 from testbed.errors import ExperimentError
 from tests.virtual.harness import make_trial
 
@@ -135,3 +135,11 @@ def test_memory_that_is_gone_when_the_run_begins_is_a_fault_of_the_size() -> Non
 
     with pytest.raises(ExperimentError, match=r"ran out of memory: no room for 1 bytes.*payload: false"):
         make_trial("pair", "all_reduce").execute(Full(), "virtual", lambda progress: None)  # type: ignore[arg-type]
+
+
+def test_the_agent_that_runs_a_trial_reckons_with_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked may have had more."""
+    trial = make_trial("pair", "all_reduce", "workload.size=16M").under("real")
+    monkeypatch.setattr(footprint, "available_bytes", lambda: 10**6)
+    with pytest.raises(ExperimentError, match="16,777,216 bytes on 2 ranks"):
+        agent_process._execute("lab1", None, trial.plan, trial.spec(), lambda step: None)  # type: ignore[arg-type]
