@@ -88,6 +88,7 @@ PURE_MODULES = [
     "addressing",
     "headroom",
     "headroom_models",
+    "headroom_tables",
     "headroom_choice",
     "in_force",
     "hints",

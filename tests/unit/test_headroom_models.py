@@ -10,16 +10,13 @@ from testbed.errors import UsageError
 from testbed.headroom_models import (
     LONGEST_MM,
     ROUND_TRIP,
-    TOMAHAWK_2,
-    TOMAHAWK_3,
-    Chip,
     Ieee,
     Model,
-    Sonic,
     Spectrum,
     longest_mm,
     pg_profile_row,
 )
+from testbed.headroom_tables import TOMAHAWK_2, TOMAHAWK_3, Chip, Sonic
 
 G = 10**9
 KM = 10**6  # in millimetres
