@@ -17,6 +17,9 @@ class VirtualFabric:
     """
 
     def __new__(cls, plan: str, cores: int = 1) -> Self: ...
+    def begin_span(self, statistics: str) -> None:
+        """Count from here on in reports. `statistics`: JSON {"warmup_ps", "window_ps": n | null} of a settled state, or null."""
+
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
 
@@ -42,7 +45,7 @@ class VirtualFabric:
         """Run at most `budget` events, workload or none; return True once nominal time has come to `until_ps`."""
 
     def report(self) -> str:
-        """Return the state of the fabric as JSON; counters are cumulative since the fabric was made."""
+        """Return the state of the fabric as JSON; counters are those of the span, or since the fabric was made."""
 
     def capture(self, path: str | None) -> None:
         """Write every frame that crosses a link into a nanosecond pcap at `path`, until called with None."""
@@ -66,6 +69,12 @@ class RealFabric:
 
     def resume(self) -> str:
         """Hear hosts' kernels again; return what was lost since `rest` as a JSON list of {"port" | null, "cause", "frames"}."""
+
+    def begin_span(self, statistics: str) -> None:
+        """Count from here on in reports. `statistics`: JSON {"warmup_ps", "window_ps": n | null} of a settled state, or null."""
+
+    def end_span(self) -> None:
+        """Tell no more windows of the span apart."""
 
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
@@ -92,7 +101,7 @@ class RealFabric:
         """Run for at most `budget` ms of wall time, workload or none; return True once nominal time has come to `until_ps`."""
 
     def report(self) -> str:
-        """Return the state of the fabric as JSON; counters are cumulative since the fabric was made."""
+        """Return the state of the fabric as JSON; counters are those of the span, or since the fabric was made."""
 
     def telemetry(self) -> str:
         """Return ports, drops, ranks and fidelity as JSON; the fabric stands still only while they are copied."""

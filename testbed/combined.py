@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed.endpoints import name_of
 from testbed.execution import Outcome
+from testbed.flows import over_iterations
 
 Json = dict[str, Any]
 
@@ -59,19 +60,17 @@ def _wrong(measured: Sequence[Json]) -> int | None:
 
 def _flows(outcomes: Sequence[Outcome]) -> list[Json]:
     """Join the two ends of flows between agents: the sender's knows when it began, the receiver's when it was complete."""
-    found: dict[tuple[int, str, str], Json] = {}
-    for flow in sorted((flow for part in outcomes for flow in part.flows), key=lambda flow: flow["start_ns"]):
-        key = (flow["size_bytes"], flow["src"], flow["dst"])
+    found: dict[tuple[int, bool, int, str, str], Json] = {}
+    for flow in sorted((flow for part in outcomes for flow in part.flows), key=lambda flow: flow["start_ps"]):
+        key = (flow["size_bytes"], flow["in_place"], flow["iteration"], flow["src"], flow["dst"])
         known = found.get(key)
         if known is None:
             found[key] = dict(flow)
             continue
-        start = min(known["start_ns"], flow["start_ns"])
-        ends = [end for end in (known["completion_ns"], flow["completion_ns"]) if end is not None]
-        end = max(ends, default=None)
-        goodput = round(known["bytes"] * 8 * 10**9 / (end - start)) if end is not None and end > start else 0
-        found[key] = {**known, "start_ns": start, "completion_ns": end, "goodput_bps": goodput}
-    return list(found.values())
+        start = min(known["start_ps"], flow["start_ps"])
+        ends = [end for end in (known["completion_ps"], flow["completion_ps"]) if end is not None]
+        found[key] = {**known, "start_ps": start, "completion_ps": max(ends, default=None)}
+    return over_iterations(sorted(found.values(), key=lambda flow: (flow["workload_ps"], flow["start_ps"])))
 
 
 def _report(plan: Mapping[str, Any], parts: Mapping[str, Outcome]) -> Json:

@@ -1,17 +1,19 @@
 """Run the rows of a collective on an engine and check every result against numpy.
 
 Each iteration loads the workload anew, writes the same seeded inputs, runs until all ranks are finished, and reads
-the results back. So every iteration starts with idle queue pairs and is checked in full; the time of a row is the
-mean, from the start of the workload to the finish of the last rank, in nominal time.
+the results back. So every iteration starts with idle queue pairs and is checked in full. The time of a row is that of
+nccl-tests, in nominal time: from the start until the last rank has finished, which is when it has its result and may
+use its buffers again, as the last of its sends is acknowledged; the mean over the iterations.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from testbed import flows
 from testbed.errors import UsageError
 from testbed.units import PS_PER_SECOND
 from traffic import Collective, Schedule, Shape, count_wrong
@@ -31,6 +33,9 @@ LIMIT_PS = 60 * PS_PER_SECOND
 
 class Engine(Protocol):
     """A fabric under either clock: what `testbed._dataplane` offers (ARCHITECTURE section 4)."""
+
+    def begin_span(self, statistics: str) -> None:
+        """Count from here on in reports, and tell apart what `statistics` asks for: JSON, null for nothing."""
 
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one, its memories zero."""
@@ -57,6 +62,8 @@ class Series:
 
     A row is measured out of place and then, if the collective can, in place, `iterations` times each. `budget` is what
     `Engine.advance` is given. A workload that is not complete `limit_ps` of nominal time after its start is given up then.
+    From `warmup_ps` after the start of the first workload on statistics are told once more, and with `window_ps` in
+    windows of that length.
     Raises UsageError for sizes, steps or iterations that make no rows, or too many.
     """
 
@@ -73,6 +80,8 @@ class Series:
     sites: int = 1
     budget: int = 200_000
     limit_ps: int = LIMIT_PS
+    warmup_ps: int | None = None
+    window_ps: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.min_bytes <= self.max_bytes:
@@ -87,6 +96,12 @@ class Series:
             self.shapes()
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+    def statistics(self) -> Json | None:
+        """Return what is to be told apart of the run, for `Engine.begin_span`."""
+        if self.warmup_ps is None and self.window_ps is None:
+            return None
+        return {"warmup_ps": self.warmup_ps or 0, "window_ps": self.window_ps}
 
     def sizes(self) -> list[int]:
         """Return the sizes asked for, in bytes."""
@@ -129,7 +144,8 @@ class Progress:
 class Outcome:
     """What a series gave. If not `complete`, `rows` is what was measured before and `reasons` says what stopped it.
 
-    `received_bits` is what the ports of links with a profile received during the series, by port.
+    The report is of the series and nothing that was before it on the same fabric. `received_bits` is what the ports of
+    links with a profile received, by port.
 
     `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
     not; `impairments` is the log of a timeline, `storms` what watchdogs found.
@@ -172,6 +188,7 @@ def execute(
     """
     outcome = Outcome()
     shapes = series.shapes()
+    engine.begin_span(json.dumps(series.statistics()))
     try:
         for number, shape in enumerate(shapes):
             _run_row(engine, series, compile_workload, outcome, shape, (number, len(shapes)), progress, here)
@@ -213,39 +230,67 @@ def _run_row(
     row: Json = {"size_bytes": shape.size_bytes, "count": count, "type": shape.dtype, "redop": collective.redop}
     for in_place in (False, True) if collective.in_place else (False,):
         call = series.shape(shape.count, in_place)
-        compiled = _part(compile_workload(collective.schedule(call)), here)
-        workload = json.dumps({**compiled, "limit_ps": series.limit_ps})
-        expected = _those(collective.expected(call, inputs) if shape.payload else [], here)
-        total_ps, wrong, checked = 0, 0, any(len(want) for _, want in expected)
-        for iteration in range(series.iterations):
-            now = Progress(*place, shape.size_bytes, in_place, iteration, series.iterations)
-            engine.load(workload)
-            for rank, vector in _those(inputs, here):
-                _write(engine, rank, collective.input_offset(call, rank), vector)
-            report = _run_to_end(engine, series, now, progress)
-            if outcome.start_ps is None:
-                outcome.start_ps = report["start_ps"]
-            total_ps += _end(report) - report["start_ps"]
-            wrong += _wrong(engine, collective, call, expected)
-        time_ps = total_ps // series.iterations
-        algbw, busbw = collective.bandwidth(call, time_ps)
-        measured = {
-            "time_us": time_ps / 10**6,
-            "algbw_gbytes_per_s": algbw,
-            "busbw_gbytes_per_s": busbw,
-            "wrong": wrong if checked else None,
-        }
+        found: list[Json] = []
+        now = Progress(*place, shape.size_bytes, in_place, 0, series.iterations)
+        try:
+            measured = _measure(engine, series, compile_workload, outcome, call, inputs, now, progress, here, found)
+        finally:
+            # What agents saw of a flow is put together first, workload by workload.
+            outcome.flows += found if here is not None else flows.over_iterations(found)
         if in_place:
             row["in_place"] = measured
         else:
             row |= {**measured, "in_place": None}
             outcome.rows.append(row)
-            flows = merge_flows(report["flows"] if here is None else _since_start(report))
-            outcome.flows += [{**flow, "size_bytes": shape.size_bytes} for flow in flows]
 
 
-def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callable[[Progress], None]) -> Json:
-    """Advance until the workload is over and return the report; raises _Incomplete if that does not come."""
+def _measure(
+    engine: Engine,
+    series: Series,
+    compile_workload: CompileWorkload,
+    outcome: Outcome,
+    call: Shape,
+    inputs: Sequence[Vector],
+    first: Progress,
+    progress: Callable[[Progress], None],
+    here: Collection[int] | None,
+    found: list[Json],
+) -> Json:
+    """Run all iterations of one call and return what they took and how many elements were wrong.
+
+    Adds the flows of each to `found`, those of one that does not come to its end included.
+    """
+    collective = series.collective
+    compiled = _part(compile_workload(collective.schedule(call)), here)
+    workload = json.dumps({**compiled, "limit_ps": series.limit_ps})
+    expected = _those(collective.expected(call, inputs) if call.payload else [], here)
+    total_ps, wrong, checked = 0, 0, any(len(want) for _, want in expected)
+    for iteration in range(series.iterations):
+        engine.load(workload)
+        for rank, vector in _those(inputs, here):
+            _write(engine, rank, collective.input_offset(call, rank), vector)
+        try:
+            _run_to_end(engine, series, replace(first, iteration=iteration), progress)
+        finally:
+            report = json.loads(engine.report())
+            if outcome.start_ps is None:
+                outcome.start_ps = report["start_ps"]
+            where = {"size_bytes": call.size_bytes, "in_place": call.in_place, "iteration": iteration}
+            found += flows.of_workload(report, outcome.start_ps or 0, **where)
+        total_ps += _end(report) - report["start_ps"]
+        wrong += _wrong(engine, collective, call, expected)
+    time_ps = total_ps // series.iterations
+    algbw, busbw = collective.bandwidth(call, time_ps)
+    return {
+        "time_us": time_ps / 10**6,
+        "algbw_gbytes_per_s": algbw,
+        "busbw_gbytes_per_s": busbw,
+        "wrong": wrong if checked else None,
+    }
+
+
+def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callable[[Progress], None]) -> None:
+    """Advance until the workload is over; raises _Incomplete if it does not become complete."""
     where = f"{series.collective.name} of {now.size_bytes} bytes{', in place' if now.in_place else ''}"
     progress(now)
     # All ranks may have finished while frames are still under way; where a run ends must not depend on when it is asked.
@@ -253,7 +298,7 @@ def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callabl
         progress(now)
     report: Json = json.loads(engine.report())
     if report["complete"]:
-        return report
+        return
     if report["expired"] and not report["stalled"]:
         raise _Incomplete(f"{where}: not finished after {series.limit_ps / 10**9:g} ms of nominal time, its limit")
     raise _Incomplete(f"{where}: {_why(report)}")
@@ -290,19 +335,6 @@ def _those(vectors: Sequence[Vector], here: Collection[int] | None) -> list[tupl
     return [(rank, vector) for rank, vector in enumerate(vectors) if here is None or rank in here]
 
 
-def _since_start(report: Json) -> list[Json]:
-    """Return flows with their times since the workload began, which is what agents have in common."""
-    start_ns = report["start_ps"] // 1000
-    return [
-        {
-            **flow,
-            "start_ns": flow["start_ns"] - start_ns,
-            "completion_ns": None if flow["completion_ns"] is None else flow["completion_ns"] - start_ns,
-        }
-        for flow in report["flows"]
-    ]
-
-
 def _part(workload: Json, here: Collection[int] | None) -> Json:
     """Return a workload in which ranks that run elsewhere do nothing here, and need no memory for it."""
     if here is None:
@@ -310,26 +342,3 @@ def _part(workload: Json, here: Collection[int] | None) -> Json:
     idle = {"memory_bytes": 0, "ops": []}
     ranks = [rank if number in here else {**rank, **idle} for number, rank in enumerate(workload["ranks"])]
     return {**workload, "ranks": ranks}
-
-
-def merge_flows(flows: Iterable[Json]) -> list[Json]:
-    """Join the messages from one node to another into one flow: first start, last completion, all bytes.
-
-    A flow with an unfinished message has no completion and no goodput.
-    """
-    merged: dict[tuple[str, str], list[Json]] = {}
-    for flow in flows:
-        merged.setdefault((flow["src"], flow["dst"]), []).append(flow)
-    result = []
-    for (src, dst), parts in merged.items():
-        if len(parts) == 1:
-            result.append(dict(parts[0]))
-            continue
-        length = sum(part["bytes"] for part in parts)
-        start = min(part["start_ns"] for part in parts)
-        ends = [part["completion_ns"] for part in parts]
-        end = None if None in ends else max(ends)
-        goodput = round(length * 8 * 10**9 / (end - start)) if end is not None and end > start else 0
-        flow = {"src": src, "dst": dst, "bytes": length, "start_ns": start, "completion_ns": end}
-        result.append({**flow, "goodput_bps": goodput})
-    return result

@@ -47,11 +47,13 @@ from testbed.models import (
     TimeOrAuto,
 )
 from testbed.transport import Transport
+from testbed.units import format_time
 from testbed.watchdog import SwitchedWatchdog
 from testbed.yaml_source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
+SMALLEST_WINDOW_PS = 10**6
 PRESET = "preset"
 # Sections that may also be true or false as a whole.
 _SWITCHED = (["lossless", "watchdog"],)
@@ -79,6 +81,12 @@ def _whole_or_auto(low: int, high: int) -> Any:
 
     schema = {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, {"const": AUTO}]}
     return BeforeValidator(read), WithJsonSchema(schema)
+
+
+def _window(time_ps: int) -> int:
+    if time_ps < SMALLEST_WINDOW_PS:
+        raise ValueError(f"a window is at least {format_time(SMALLEST_WINDOW_PS)} long")
+    return time_ps
 
 
 def _expectation(text: str) -> str:
@@ -227,6 +235,9 @@ class Experiment(FileModel):
     network namespace or a container. `prices` make the result say what a petabyte costs. `sweep` is for `testbed sweep`
     alone. `limit`: a workload, which is one iteration of a row, is given up when it is not complete so long after its start,
     in nominal time.
+
+    `warmup`: so long after the start of the first workload the run counts as settled, and its statistics are told once more
+    from there on; `window` tells them also in windows of that length, at least 1 us. Neither changes what the run comes to.
     """
 
     topology: str
@@ -239,6 +250,8 @@ class Experiment(FileModel):
     transport: Transport = Transport()
     workload: Workload = Workload()
     limit: Span = LIMIT_PS
+    warmup: Time | None = None
+    window: Annotated[Span, AfterValidator(_window)] | None = None
     prices: Prices | None = None
     timeline: Annotated[tuple[TimelineEntry, ...], Field(max_length=MAX_ENTRIES)] = ()
     expect: tuple[Annotated[str, AfterValidator(_expectation)], ...] = ()

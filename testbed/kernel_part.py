@@ -44,6 +44,7 @@ class KernelPart:
         self._plan = plan
         self._emulations = emulations
         self._counters = counters
+        self._lost_before: Mapping[str, int] = {}
         self._lossy = emulation.lossy_ends(plan, emulations)
         self._longest_s = emulation.longest_delay_ns(plan, emulations, dilation) / 1e9
 
@@ -64,6 +65,11 @@ class KernelPart:
     def expect_losses(self, endpoint: str) -> None:
         """Say that losses at an end of a link are asked for from now on; those until now count as asked for too."""
         self._lossy.add(endpoint)
+
+    def begin_span(self) -> None:
+        """Leave out of reports from here on what netem has lost until now."""
+        if self._counters is not None:
+            self._lost_before = {end: backlog.lost for end, backlog in self._counters.read().items()}
 
     def settle(self, fabric: Reporting, interrupted: threading.Event) -> None:
         """Wait until no frame of a workload that is over is inside netem, so that a report adds up.
@@ -89,7 +95,11 @@ class KernelPart:
 
     def complete(self, report: Document) -> Document:
         """Return a report with the kernel's part in it. Only one of a real clock has such a part."""
-        backlogs = self._counters.read() if self._counters else {}
+        found = self._counters.read() if self._counters else {}
+        backlogs = {
+            end: Backlog(max(backlog.lost - self._lost_before.get(end, 0), 0), backlog.queued)
+            for end, backlog in found.items()
+        }
         return emulation.merge(report, self._plan, self._emulations, backlogs, self._lossy)
 
     def close(self) -> None:

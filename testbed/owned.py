@@ -38,6 +38,9 @@ class Fabric(Engine, Protocol):
     def cancel_impairments(self) -> None:
         """Forget the changes of links that are still due."""
 
+    def end_span(self) -> None:
+        """Tell no more windows apart."""
+
     def rest(self, leaving: str, budget: int) -> bool:
         """Take nothing in from hosts' kernels, but what waits at links that leave; True once what was under way has arrived."""
 
@@ -118,6 +121,11 @@ class InterruptibleFabric:
         self._fabric = fabric
         self._part = part
         self._interrupted = interrupted
+
+    def begin_span(self, statistics: str) -> None:
+        """Count from here on, in the kernel too."""
+        self._part.begin_span()
+        self._fabric.begin_span(statistics)
 
     def load(self, workload: str) -> None:
         """Load a workload."""

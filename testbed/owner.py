@@ -261,6 +261,7 @@ class LabOwner:
                 present.fabric.leave()
             if asked.capture:
                 present.fabric.capture(None)
+            present.fabric.end_span()
             # What the run's timeline did not come to must not happen to the lab later.
             present.fabric.cancel_impairments()
             if present.links is not None:

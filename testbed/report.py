@@ -15,7 +15,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.result import Drops, Impaired, Measurement, PriorityCounters, Row, RunResult
+from testbed.counters import Drops, PriorityCounters
+from testbed.result import Impaired, Measurement, Row, RunResult
 from testbed.units import format_rate
 
 PORT_ROWS = 40
@@ -139,14 +140,22 @@ def _with_note(noted: NotedTable) -> list[RenderableType]:
 
 
 def flow_table(result: RunResult) -> NotedTable:
-    """Return completion time and goodput by flow."""
-    table = _table("Flows", left=("source", "destination"), right=("size", "completion", "goodput"))
+    """Return, by flow, its length, the time from its first message to its last byte's arrival, and goodput.
+
+    Where a row had several iterations length and time are those of one of them, on average.
+    """
+    placed = any(flow.in_place for flow in result.flows)
+    left = ("source", "destination", *(("in place",) if placed else ()))
+    table = _table("Flows", left=left, right=("size", "completion", "goodput"))
     for flow in result.flows[:FLOW_ROWS]:
+        place = (("yes" if flow.in_place else "no"),) if placed else ()
         if flow.completion_ns is None:
             ending = ("not finished", "-")
         else:
-            ending = (format_ns(flow.completion_ns - flow.start_ns), f"{flow.goodput_bps / 1e9:.2f} Gb/s")
-        table.add_row(Text(flow.src), Text(flow.dst), format_bytes(flow.bytes), *ending)
+            lasted = flow.completion_ns - flow.start_ns if flow.duration_ns is None else flow.duration_ns
+            ending = (format_ns(lasted / flow.iterations), f"{flow.goodput_bps / 1e9:.2f} Gb/s")
+        size = format_bytes(flow.bytes // flow.iterations)
+        table.add_row(Text(flow.src), Text(flow.dst), *place, size, *ending)
     omitted = len(result.flows) - FLOW_ROWS
     note = f"{omitted} more flows in run.json" if omitted > 0 else ""
     return NotedTable(table if result.flows else None, note)
@@ -205,7 +214,7 @@ def buffer_table(result: RunResult) -> NotedTable:
 
 
 def recovery_table(result: RunResult) -> NotedTable:
-    """Return what it took to get packets across, by direction of a connection; of the last workload, where there was something.
+    """Return what it took to get packets across, by direction of a connection, where there was something.
 
     Kinds of events of which there were none have no column.
     """

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from testbed.counters import PortCounters, Settled, TotalDrops
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.execution import Outcome
 from testbed.fidelity import FidelityBounds as FidelityBounds
@@ -69,7 +70,11 @@ class Verdict(_Model):
 
 
 class Measurement(_Model):
-    """One time, mean over the iterations; `wrong` is null where lengths were sent, and nothing could be compared."""
+    """One time, mean over the iterations; `wrong` is null where lengths were sent, and nothing could be compared.
+
+    The time is that of nccl-tests: from the start of all ranks until the last one has finished, which is when it has its
+    result and the last of its sends is acknowledged.
+    """
 
     time_us: float
     algbw_gbytes_per_s: float
@@ -98,73 +103,25 @@ class CollectiveResult(_Model):
 
 
 class Flow(Observed):
-    """All messages from one node to another in one row; times since the fabric was made."""
+    """All messages from one node to another in one row, over all its iterations; those in place are flows of their own.
+
+    `start_ns` is when the first message was posted, `completion_ns` when the last byte of the last one had arrived, null
+    if it did not: two instants, counted from the start of the first workload. `duration_ns` is what lay between the two,
+    added up over `iterations`. The sender hears of it one acknowledgement later: a row's time waits for that, a flow's
+    does not.
+    """
 
     undeclared = frozenset({"size_bytes"})
 
     src: str
     dst: str
     bytes: int
+    in_place: bool = False
+    iterations: int = 1
     start_ns: int | float
     completion_ns: int | float | None
+    duration_ns: int | float | None = None
     goodput_bps: int | float
-
-
-class Drops(Observed):
-    """Frames that one port lost, by cause: `link` corrupted them, `outage` is a link that was down, `receiver` a full NIC.
-
-    What is `malformed` nobody could read; a host's kernel sent it so, and not the fabric.
-    """
-
-    undeclared = frozenset({"unroutable"})
-
-    headroom: int = 0
-    buffer: int = 0
-    link: int = 0
-    outage: int = 0
-    watchdog: int = 0
-    receiver: int = 0
-    malformed: int = 0
-
-
-class PriorityCounters(Observed):
-    """What one priority of a port did; `demoted` are frames of hosts' kernels that asked for it and went on a lossy one."""
-
-    undeclared = frozenset(
-        {"bytes_rx", "data_frames_tx", "ingress_bytes_max", "paused", "queue_bytes", "shared_bytes_max"}
-    )
-
-    frames_tx: int = 0
-    frames_rx: int = 0
-    bytes_tx: int = 0
-    drops: Drops = Drops()
-    pause_tx: int = 0
-    pause_rx: int = 0
-    paused_ns: int | float = 0
-    credit_tx: int = 0
-    credit_rx: int = 0
-    credit_wait_ns: int | float = 0
-    queue_bytes_max: int = 0
-    headroom_bytes_max: int = 0
-    ecn_marked: int = 0
-    demoted: int = 0
-
-
-class PortCounters(Observed):
-    """A port, named node:port, by priority."""
-
-    rate_bps: int
-    priorities: dict[str, PriorityCounters] = Field(default_factory=dict)
-
-
-class TotalDrops(Observed):
-    """Frames lost: on lossless priorities for lack of buffer, on lossy ones, and on links, corrupted or down."""
-
-    lossless: int
-    lossy: int
-    link: int
-    outage: int = 0
-    malformed: int = 0
 
 
 class Impaired(_Model):
@@ -196,7 +153,7 @@ class BufferDependencies(_Model):
 
 
 class RunResult(_Model):
-    """The document run.json."""
+    """The document run.json: of one run, whatever else its lab has seen, and of all workloads of that run."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     lab: str
@@ -211,6 +168,7 @@ class RunResult(_Model):
     flows: list[Flow]
     ports: dict[str, PortCounters]
     pools: dict[str, Watermarks] = Field(default_factory=dict)
+    settled: Settled | None = None
     watchdog: list[StormFound] = Field(default_factory=list)
     watchdog_settings: dict[str, WatchdogSettings] = Field(default_factory=dict)
     qps: list[dict[str, Any]]
@@ -285,6 +243,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         flows=[Flow.model_validate(flow) for flow in outcome.flows],
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
         pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},
+        settled=None if report.get("settled") is None else Settled.model_validate(report["settled"]),
         watchdog=[StormFound.model_validate(row) for row in outcome.storms],
         watchdog_settings=dict(facts.watchdogs),
         qps=report["qps"],

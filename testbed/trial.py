@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -149,6 +148,8 @@ class Trial:
             sites=workload.sites or DEFAULT_SITES,
             budget=BUDGET[clock],
             limit_ps=self.experiment.limit,
+            warmup_ps=self.experiment.warmup,
+            window_ps=self.experiment.window,
         )
 
     def memory_faults(self, agent: str | None = None, processes: int = 1) -> list[Fault]:
@@ -177,15 +178,13 @@ class Trial:
 
         if self.changes:
             engine.impair(json.dumps(self.changes))
-        before = self._received_bits(engine)
         try:
             outcome = execute(engine, self.series(clock), compile_schedule, progress, self._ranks_of(agent))
         except MemoryError as error:
             # Others took since what was there when it was reckoned.
             message = f"the machine ran out of memory{f': {error}' if str(error) else ''}; send lengths alone (payload: false)"
             raise ExperimentError([self.experiment.fault(("workload",), message)]) from error
-        # Counters begin with the lab, which may have seen other runs.
-        outcome.received_bits = {port: bits - before[port] for port, bits in self._received_bits(engine).items()}
+        outcome.received_bits = self._received_bits(outcome.report)
         outcome.impairments = timeline.log(
             self.lab, self.changes, outcome.report, outcome.start_ps or 0, outcome.end_ps
         )
@@ -194,10 +193,10 @@ class Trial:
             outcome.reasons += timeline.cut_off(self.lab, outcome.impairments)
         return outcome
 
-    def _received_bits(self, engine: Engine) -> dict[str, int]:
-        """Return what each end of a link with a profile has received so far."""
+    def _received_bits(self, report: Document) -> dict[str, int]:
+        """Return what each end of a link with a profile has received."""
         ends = [str(end) for link in self.lab.links if link.optics for end in (link.a, link.b)]
-        ports = json.loads(engine.report())["ports"] if ends else {}
+        ports = report["ports"]
         return {
             end: sum(8 * counters["bytes_rx"] for counters in ports[end]["priorities"].values())
             for end in ends
@@ -261,13 +260,9 @@ class Trial:
             if (found := self.lab.behaviour(link)) is not None
         ]
         times = self.experiment.workload.iterations
-        measured = [(row, row["size_bytes"]) for row in outcome.rows]
-        measured += [(row["in_place"], row["size_bytes"]) for row in outcome.rows if row["in_place"]]
-        duration_ps = sum(round(result["time_us"] * 10**6) * times for result, _ in measured)
-        moved = Counter[int]()
-        for flow in outcome.flows:
-            moved[flow["size_bytes"]] += flow["bytes"]
-        useful_bits = sum(8 * moved[size] * times for _, size in measured)
+        measured = [found for row in outcome.rows for found in (row, row["in_place"]) if found]
+        duration_ps = sum(round(found["time_us"] * 10**6) * times for found in measured)
+        useful_bits = sum(8 * flow["bytes"] for flow in outcome.flows if flow["completion_ns"] is not None)
         return energy_of_run(links, duration_ps, useful_bits, self.experiment.prices)
 
     def _figures(self, outcome: Outcome) -> dict[str, float]:

@@ -8,6 +8,7 @@ pub mod credit;
 pub mod deadlock;
 pub mod event;
 pub mod fabric;
+mod figures;
 pub mod frame;
 pub mod impair;
 pub mod io;
@@ -19,7 +20,9 @@ pub mod plan;
 pub mod port;
 #[cfg(feature = "extension-module")]
 mod python;
+mod recovery;
 pub mod report;
+pub mod span;
 mod storms;
 pub mod switch;
 pub mod telemetry;

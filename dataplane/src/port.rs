@@ -27,7 +27,9 @@ pub struct PriorityCounters {
     pub pause_rx: u64,
     pub credit_tx: u64,
     pub credit_rx: u64,
+    /// The most and the least since marks were restarted.
     pub queue_bytes_max: u64,
+    pub queue_bytes_min: u64,
     pub ecn_marked: u64,
     /// Frames of hosts' kernels that asked for this priority, which is lossless, and were given a lossy one.
     pub demoted: u64,
@@ -178,6 +180,22 @@ impl Port {
         self.occupied |= 1 << priority;
     }
 
+    /// A queue holds so many bytes less.
+    #[inline]
+    fn shorten(&mut self, priority: usize, bytes: u64) {
+        self.queue_bytes[priority] -= bytes;
+        let counters = &mut self.counters[priority];
+        counters.queue_bytes_min = counters.queue_bytes_min.min(self.queue_bytes[priority]);
+    }
+
+    /// From here on count anew what queues hold at most and at least.
+    pub fn restart_marks(&mut self) {
+        for (counters, bytes) in self.counters.iter_mut().zip(self.queue_bytes) {
+            counters.queue_bytes_max = bytes;
+            counters.queue_bytes_min = bytes;
+        }
+    }
+
     /// Queue a MAC control frame: it leaves as soon as the frame in flight is out.
     pub fn enqueue_control(&mut self, frame: Frame) {
         self.control.push_back(frame);
@@ -283,7 +301,7 @@ impl Port {
             self.occupied &= !(1 << priority);
             self.deficits[priority] = 0;
         }
-        self.queue_bytes[priority] -= u64::from(frame.buffer_bytes());
+        self.shorten(priority, u64::from(frame.buffer_bytes()));
         self.count_transmit(&frame, now);
         self.occupy_line(&frame, now);
         Some(frame)

@@ -55,6 +55,11 @@ impl VirtualFabric {
         Ok(())
     }
 
+    fn begin_span(&mut self, statistics: &str) -> PyResult<()> {
+        self.emulation.begin_span(serde_json::from_str(statistics).map_err(PlanError::from)?);
+        Ok(())
+    }
+
     fn impair(&mut self, changes: &str) -> PyResult<()> {
         Ok(self.emulation.impair(changes)?)
     }
@@ -211,6 +216,15 @@ impl RealFabric {
     fn load(&self, py: Python<'_>, workload: String) -> PyResult<()> {
         py.detach(|| self.runner.call(move |clock| clock.load(&workload)))??;
         Ok(())
+    }
+
+    fn begin_span(&self, py: Python<'_>, statistics: &str) -> PyResult<()> {
+        let statistics = serde_json::from_str(statistics).map_err(PlanError::from)?;
+        Ok(py.detach(|| self.runner.call(move |clock| clock.begin_span(statistics)))?)
+    }
+
+    fn end_span(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.runner.call(|clock| clock.emulation.end_span()))?)
     }
 
     fn impair(&self, py: Python<'_>, changes: String) -> PyResult<()> {

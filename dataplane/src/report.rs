@@ -1,4 +1,4 @@
-//! What a run has to say, as the JSON document of the engine contract; counters since the fabric was made.
+//! What a run has to say, as the JSON document of the engine contract: of its span, or since the fabric was made where none was begun.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,6 @@ use serde_json::{json, Value};
 
 use crate::build::Emulation;
 use crate::deadlock::{Deadlock, Place};
-use crate::event::Cause;
-use crate::fabric::Node;
-use crate::nic::qp::{Failure, RequesterCounters};
-use crate::plan::NodePlan;
 use crate::units::Time;
 use crate::watch::{Flow, Tally};
 
@@ -71,17 +67,29 @@ pub(crate) fn tally(tally: &Tally, in_flight: u64) -> Value {
     json!({"sent": tally.sent, "delivered": tally.delivered, "dropped": tally.dropped, "in_flight": in_flight})
 }
 
+/// The tally of a span at whose beginning so many frames were under way. They count as sent in it; so does, when it comes to light, a
+/// frame of before that had been taken for lost.
+fn tally_of_span(now: &Tally, before: &Tally, under_way: u64, in_flight: u64) -> Value {
+    let mut of_span = now.since(before);
+    of_span.sent += under_way;
+    let missing = before.sent.saturating_sub(before.accounted() + under_way);
+    of_span.sent += (of_span.accounted() + in_flight).saturating_sub(of_span.sent).min(missing);
+    tally(&of_span, in_flight)
+}
+
 impl Emulation {
-    /// The report of the run so far; `fidelity` under the real clock only.
+    /// The report of the span so far; `fidelity` under the real clock only.
     pub fn report(&self, fidelity: Option<&Fidelity>) -> Value {
         let finished = |node: &usize| json!({"finish_ps": self.fabric.watch(*node).finished.map(Time::ps)});
         let ranks: Vec<Value> = self.ranks.iter().map(finished).collect();
-        let totals = self.fabric.totals();
+        let (before, all) = (self.spans.run(), self.fabric.totals());
+        let sheet = self.of_run();
+        let [packets, kernel_frames] = self.spans.under_way;
         let (flows, seen, count) = self.fabric.findings();
         json!({
             "now_ps": self.fabric.now().ps(),
-            "events": totals.events,
-            "frame_hops": totals.frame_hops,
+            "events": sheet.totals.events,
+            "frame_hops": sheet.totals.frame_hops,
             "event_log_hash": fidelity.is_none().then(|| format!("{:016x}", self.fabric.hash())),
             "complete": self.is_complete(),
             "stalled": self.is_stalled(),
@@ -89,21 +97,25 @@ impl Emulation {
             "start_ps": self.started.ps(),
             "ranks": ranks,
             "flows": self.flows(&flows),
-            "ports": self.ports(),
-            "pools": self.pools(),
-            "watchdog": self.storms(),
+            "ports": self.ports(&sheet),
+            "pools": self.pools(&sheet),
+            "settled": self.settled(),
+            "watchdog": self.storms(before.at),
             "qps": self.qps(),
-            "conservation": tally(&totals.packets, self.fabric.in_flight(true)),
-            "kernel_frames": tally(&totals.kernel_frames, self.fabric.in_flight(false)),
-            "drops": self.drops(),
-            "deadlocks": self.deadlocks(),
+            "conservation": tally_of_span(&all.packets, &before.totals.packets, packets, self.fabric.in_flight(true)),
+            "kernel_frames": tally_of_span(
+                &all.kernel_frames, &before.totals.kernel_frames, kernel_frames, self.fabric.in_flight(false),
+            ),
+            "drops": self.drops(&sheet),
+            "deadlocks": self.deadlocks(before.at),
             "impairments": self.fabric.impairments,
-            "violations": self.violations(seen, count, fidelity.is_none().then_some(&totals.packets)),
+            "violations": self.violations(seen, count, fidelity.is_none().then_some(&all.packets)),
             "fidelity": fidelity,
         })
     }
 
-    pub(crate) fn deadlocks(&self) -> Vec<Value> {
+    /// Those that were not over before `since`.
+    pub(crate) fn deadlocks(&self, since: Time) -> Vec<Value> {
         let name = |place: &Place| {
             let node = &self.plan.nodes[place.node as usize];
             format!("{}:{}", node.name(), node.ports()[usize::from(place.port)].name)
@@ -115,7 +127,8 @@ impl Emulation {
                 "cured_ns": deadlock.cured.map(Time::ns),
             })
         };
-        self.deadlocks.found().iter().map(entry).collect()
+        let found = self.deadlocks.found().iter();
+        found.filter(|deadlock| deadlock.cured.is_none_or(|cured| cured >= since)).map(entry).collect()
     }
 
     fn flows(&self, flows: &[Flow]) -> Vec<Value> {
@@ -125,75 +138,11 @@ impl Emulation {
             let goodput = span.map(|span| (u128::from(flow.bytes) * 8_000_000_000_000 / u128::from(span.ps())) as u64);
             json!({
                 "src": name(flow.src), "dst": name(flow.dst), "bytes": flow.bytes, "start_ns": flow.start.ns(),
-                "completion_ns": flow.completion.map(Time::ns), "goodput_bps": goodput,
+                "completion_ns": flow.completion.map(Time::ns), "goodput_bps": goodput, "start_ps": flow.start.ps(),
+                "completion_ps": flow.completion.map(Time::ps),
             })
         };
         flows.iter().map(flow).collect()
-    }
-
-    fn qps(&self) -> Vec<Value> {
-        let mut rows = Vec::new();
-        for &(qpn, a, b) in &self.qps {
-            for (from, to) in [(a, b), (b, a)].into_iter().filter(|(from, _)| !self.plan.nodes[*from].is_elsewhere()) {
-                let Node::Host(nic) = self.fabric.node(from) else { continue };
-                let Some((_, counters, failure)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
-                    continue;
-                };
-                rows.push(json!({
-                    "qpn": qpn, "a": self.plan.nodes[from].name(), "b": self.plan.nodes[to].name(),
-                    "packets_tx": counters.packets_tx, "retransmitted": counters.retransmitted, "acks_rx": counters.acks_rx,
-                    "naks_rx": counters.naks_rx, "rnr_naks_rx": counters.rnr_naks_rx, "timeouts": counters.timeouts,
-                    "error": failure.map(Failure::name), "erasure": self.erasure(qpn, counters, to),
-                }));
-            }
-        }
-        rows
-    }
-
-    /// What coding did for the packets of a connection towards node `to`; null where it does not code.
-    fn erasure(&self, qpn: u32, counters: &RequesterCounters, to: usize) -> Option<Value> {
-        let Node::Host(peer) = self.fabric.node(to) else { return None };
-        let recovered = peer.recovered(qpn)?;
-        Some(json!({
-            "blocks": counters.blocks, "parity_tx": counters.parity_tx, "blocks_asked": counters.blocks_asked,
-            "recovered": recovered,
-        }))
-    }
-
-    /// How full the memory of each switch has been.
-    fn pools(&self) -> Value {
-        let of_switch = |(node, plan): (&Node, &NodePlan)| match node {
-            Node::Switch(_) if plan.is_elsewhere() => None,
-            Node::Switch(switch) => Some((plan.name().to_owned(), json!(switch.buffer().watermarks()))),
-            Node::Host(_) => None,
-        };
-        Value::Object(self.fabric.nodes().zip(&self.plan.nodes).filter_map(of_switch).collect())
-    }
-
-    /// What was lost so far, at all ports.
-    pub(crate) fn drops(&self) -> Drops {
-        let lossless_at = |node: &NodePlan| match node {
-            NodePlan::Switch(switch) => switch.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7)),
-            NodePlan::Host(_) => 0,
-        };
-        // What is lossless at some switch is so at hosts.
-        let at_hosts = self.plan.nodes.iter().map(lossless_at).fold(0, |bits, node| bits | node);
-        const AT_NODES: [Cause; 5] =
-            [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable, Cause::Receiver];
-        let mut drops = Drops::default();
-        for ((plan, node), watch) in self.plan.nodes.iter().zip(self.fabric.nodes()).zip(self.fabric.watches()) {
-            let lossless = if node.is_host() { at_hosts } else { lossless_at(plan) };
-            for (port, state) in node.ports().iter().enumerate() {
-                for (priority, counters) in state.counters.iter().enumerate() {
-                    let class = if lossless & (1 << priority) != 0 { &mut drops.lossless } else { &mut drops.lossy };
-                    *class += AT_NODES.iter().map(|cause| counters.drops[*cause as usize]).sum::<u64>();
-                    drops.malformed += counters.drops[Cause::Malformed as usize];
-                    drops.link += watch.lost_frames(port, priority, Cause::Link);
-                    drops.outage += watch.lost_frames(port, priority, Cause::Outage);
-                }
-            }
-        }
-        drops
     }
 
     /// Broken invariants: the first of `count` seen on the way, and conservation of the `packets`, which an exact clock can check at

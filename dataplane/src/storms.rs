@@ -9,13 +9,15 @@ use crate::switch::watchdog::{Storm, Watchdog};
 use crate::units::Time;
 
 impl Emulation {
-    /// All storms that watchdogs detected, by switch and then in the order of detection.
-    pub(crate) fn storms(&self) -> Value {
+    /// The storms that watchdogs detected and that were not over before `since`, by switch and then in the order of detection.
+    pub(crate) fn storms(&self, since: Time) -> Value {
         let mut rows = Vec::new();
         for (node, state) in self.fabric.nodes().enumerate() {
             let Node::Switch(switch) = state else { continue };
             let Some(watchdog) = switch.watchdog() else { continue };
-            rows.extend(watchdog.storms().iter().map(|storm| self.storm(node, watchdog, storm)));
+            let found = watchdog.storms().iter();
+            let found = found.filter(|storm| storm.restored.is_none_or(|restored| restored >= since));
+            rows.extend(found.map(|storm| self.storm(node, watchdog, storm)));
         }
         Value::Array(rows)
     }

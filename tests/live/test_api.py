@@ -11,7 +11,9 @@ import pytest
 
 from testbed import Lab, kernel
 from testbed.api import ProgramFailed
+from testbed.counters import TotalDrops
 from testbed.errors import UsageError
+from testbed.result import RunResult
 from tests.live.netns_lab import isolated
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
@@ -88,3 +90,41 @@ def test_a_block_that_fails_takes_its_lab_along() -> None:
     assert kernel.open_namespaces() == []
     with pytest.raises(UsageError, match="no setting is called"):
         Lab.deploy("pair", dilation=2000, settings={"lossless.pcf": True})
+
+
+@isolated
+def test_a_run_is_told_its_own_counts_and_inspect_those_of_the_lab() -> None:
+    with Lab.deploy("pair", dilation=2000, settings={"emulation": "native", "transport.timeout": 8}) as lab:
+
+        def run() -> RunResult:
+            result = lab.run("permutation", minbytes="256K", maxbytes="256K")
+            assert result.verdict.correct and result.verdict.lossless
+            return result
+
+        first, second = run(), run()
+        for each in (first, second):
+            # 64 packets out of each NIC and into it; how many acknowledgements there are depends on where packet numbers begin.
+            data = [port.model_dump()["priorities"]["3"]["data_frames_tx"] for port in each.ports.values()]
+            assert data == [64] * 4
+        assert first.flows[0].start_ns == second.flows[0].start_ns == 0
+        lab.link("a1:eth1").impair(loss="5%", direction="out")
+        lossy = [run() for _ in range(3)]
+        for each in lossy:
+            assert each.drops.link == each.ports["a1:eth1"].priorities["3"].drops.link > 0
+            assert sum(qp["retransmitted"] for qp in each.qps) > 0
+        # Programs lose frames too, which is no fault of a run that comes after them.
+        lab.exec("a1", "ping", "-c", "60", "-i", "0.002", "-W", "1", "b1", check=False)
+        lab.link("a1:eth1").reset()
+        idle = run()
+        assert idle.drops == TotalDrops(lossless=0, lossy=0, link=0)
+        seen = lab.inspect()
+        runs = [first, second, *lossy, idle]
+        assert seen["drops"]["link"] > sum(each.drops.link for each in runs), "what ping lost, too"
+        for name, port in seen["ports"].items():
+            assert port["priorities"]["3"]["frames_tx"] == sum(
+                each.ports[name].priorities["3"].frames_tx for each in runs
+            )
+            marks = [each.ports[name].priorities["3"].queue_bytes_max for each in runs]
+            assert port["priorities"]["3"]["queue_bytes_max"] == max(marks)
+        fidelity = [each.fidelity for each in runs if each.fidelity is not None]
+        assert seen["fidelity"]["lateness_ns"]["max"] >= max(each["lateness_ns"]["max"] for each in fidelity)

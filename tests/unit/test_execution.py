@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from testbed.errors import UsageError
-from testbed.execution import Outcome, Progress, Series, execute, merge_flows
+from testbed.execution import Outcome, Progress, Series, execute
+from testbed.flows import merge, over_iterations
 from traffic import COLLECTIVES, Schedule, Send, simulate
 
 PS_PER_BYTE = 80  # 100 Gb/s
@@ -45,6 +46,9 @@ class FakeEngine:
     def stalled(self) -> bool:
         return self.stall_at is not None and len(self.loads) > self.stall_at
 
+    def begin_span(self, statistics: str) -> None:
+        assert not self.loads and statistics == "null"
+
     def load(self, workload: str) -> None:
         loaded = json.loads(workload)
         self.loads.append(loaded["number"])
@@ -79,7 +83,13 @@ class FakeEngine:
     def report(self) -> str:
         over = self.left == 0
         flows = [
-            {"src": f"h{rank}", "dst": f"h{op.peer}", "bytes": op.bytes, "start_ns": 1, "completion_ns": 9 + rank}
+            {
+                "src": f"h{rank}",
+                "dst": f"h{op.peer}",
+                "bytes": op.bytes,
+                "start_ps": self.start_ps,
+                "completion_ps": self.now_ps,
+            }
             for rank, r in enumerate(self.schedule.ranks)
             for op in r.ops
             if isinstance(op, Send)
@@ -92,7 +102,7 @@ class FakeEngine:
                 "stalled": self.stalled,
                 "expired": not over and self.now_ps >= self.start_ps + self.limit_ps,
                 "ranks": [{"finish_ps": self.now_ps - rank if over else None} for rank in range(len(self.memories))],
-                "flows": [{**flow, "goodput_bps": 5} for flow in flows],
+                "flows": flows,
                 "qps": [{"qpn": 17, "a": "h0", "b": "h1", "error": "retry exceeded" if self.stalled else None}],
             }
         )
@@ -233,15 +243,25 @@ def test_series_that_make_no_sense_are_usage_errors(changes: dict[str, Any], mes
         series(**changes)
 
 
-def test_flows_between_the_same_nodes_are_joined() -> None:
-    def flow(src: str, start: int, end: int | None) -> dict[str, Any]:
-        return {"src": src, "dst": "b", "bytes": 500, "start_ns": start, "completion_ns": end, "goodput_bps": 1}
+def flow(src: str, start: int, end: int | None, workload: int = 0) -> dict[str, Any]:
+    times = {"start_ps": start, "completion_ps": end, "workload_ps": workload}
+    return {"src": src, "dst": "b", "bytes": 500, "size_bytes": 500, "in_place": False, **times}
 
-    joined = merge_flows([flow("a", 10, 20), flow("c", 0, 9), flow("a", 12, 1010), flow("d", 1, 2), flow("d", 3, None)])
-    assert joined == [
-        {"src": "a", "dst": "b", "bytes": 1000, "start_ns": 10, "completion_ns": 1010, "goodput_bps": 8 * 10**9},
-        flow("c", 0, 9),
-        {"src": "d", "dst": "b", "bytes": 1000, "start_ns": 1, "completion_ns": None, "goodput_bps": 0},
+
+def test_flows_between_the_same_nodes_are_joined() -> None:
+    joined = merge([flow("a", 10, 20), flow("c", 0, 9), flow("a", 12, 1010), flow("d", 1, 2), flow("d", 3, None)])
+    assert [(each["src"], each["bytes"], each["start_ps"], each["completion_ps"]) for each in joined] == [
+        ("a", 1000, 10, 1010), ("c", 500, 0, 9), ("d", 1000, 1, None),
+    ]  # fmt: skip
+
+
+def test_flows_of_all_iterations_are_one() -> None:
+    parts = [flow("a", 1000, 3000), flow("d", 0, None), flow("a", 2000, 5000, 7000), flow("d", 0, 1, 7000)]
+    common = {"dst": "b", "size_bytes": 500, "in_place": False, "bytes": 1000, "iterations": 2}
+    assert over_iterations(parts) == [
+        # 8000 bits in 2 and 3 ns.
+        {"src": "a", **common, "start_ns": 1, "completion_ns": 12, "duration_ns": 5, "goodput_bps": 1600 * 10**9},
+        {"src": "d", **common, "start_ns": 0, "completion_ns": None, "duration_ns": None, "goodput_bps": 0},
     ]
 
 

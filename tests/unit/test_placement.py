@@ -234,12 +234,14 @@ def test_a_flow_between_agents_begins_at_its_sender_and_ends_at_its_receiver() -
         "src": "a1",
         "dst": "b1",
         "bytes": 100,
-        "start_ns": 10,
-        "completion_ns": None,
-        "goodput_bps": 0,
+        "start_ps": 10_000,
+        "completion_ps": None,
+        "workload_ps": 0,
         "size_bytes": 64,
+        "in_place": False,
+        "iteration": 0,
     }
-    arrived = {**sent, "start_ns": 30, "completion_ns": 50}
+    arrived = {**sent, "start_ps": 30_000, "completion_ps": 50_000}
     (flow,) = combined({"flows": [sent]}, {"flows": [arrived]}).flows
     assert (flow["start_ns"], flow["completion_ns"], flow["goodput_bps"]) == (10, 50, 20 * 10**9)
     (flow,) = combined({"flows": [sent]}, {}).flows

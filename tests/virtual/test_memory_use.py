@@ -130,6 +130,7 @@ def test_an_agent_needs_what_its_own_ranks_take() -> None:
 
 def test_memory_that_is_gone_when_the_run_begins_is_a_fault_of_the_size() -> None:
     class Full:
+        def begin_span(self, statistics: str) -> None: ...
         def load(self, workload: str) -> None:
             raise MemoryError("no room for 1 bytes of memory of rank 0")
 

@@ -18,6 +18,7 @@ use crate::nic::qp::rnr_delay;
 use crate::nic::Nic;
 use crate::plan::workload::{OpKind, Workload};
 use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
+use crate::span::Spans;
 use crate::units::Time;
 use crate::watch::Watch;
 
@@ -45,6 +46,7 @@ pub struct Emulation {
     limit: Time,
     pub(crate) looks: Looks,
     pub deadlocks: Detector,
+    pub(crate) spans: Spans,
 }
 
 impl Emulation {
@@ -82,7 +84,7 @@ impl Emulation {
         let mut fabric = Fabric::new(nodes, directions);
         let elsewhere = plan.nodes.iter().zip(0..).filter(|(node, _)| node.is_elsewhere());
         fabric.elsewhere = elsewhere.map(|(_, number)| number).collect();
-        Ok(Emulation {
+        let mut emulation = Emulation {
             plan,
             codec,
             fabric,
@@ -95,7 +97,10 @@ impl Emulation {
             limit: Time::NEVER,
             looks,
             deadlocks: Detector::default(),
-        })
+            spans: Spans::default(),
+        };
+        emulation.spans = Spans::new(emulation.sheet(Time::ZERO));
+        Ok(emulation)
     }
 
     /// Install a workload on the NICs of its ranks, in place of the last one. Nothing moves before `start`.
@@ -104,6 +109,7 @@ impl Emulation {
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
         let workload = Workload::parse(json, &self.plan)?;
         let mut connections = vec![0; self.plan.nodes.len()];
+        self.note_connections();
         // First, so that two workloads never have their memory at once.
         self.unload();
         let ranks = workload.ranks.iter().enumerate();
@@ -159,6 +165,7 @@ impl Emulation {
     pub fn start(&mut self) {
         self.started = self.fabric.now();
         self.looks.start(self.started);
+        self.spans.start(self.started);
         self.fabric.start();
     }
 

@@ -9,7 +9,7 @@ const STEP_BITS: u32 = 4;
 const BUCKETS: usize = 64 * STEPS as usize;
 
 /// Counts by lateness in nominal nanoseconds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,
@@ -28,6 +28,13 @@ impl Histogram {
         self.counts[bucket(ns)] += 1;
         self.total += 1;
         self.max = self.max.max(ns);
+    }
+
+    /// Count what another histogram has too.
+    pub fn add(&mut self, other: &Histogram) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(own, more)| *own += more);
+        self.total += other.total;
+        self.max = self.max.max(other.max);
     }
 
     /// Median, 99th percentile (each rounded up by at most one part in sixteen) and maximum.

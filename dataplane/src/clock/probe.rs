@@ -15,6 +15,8 @@ pub struct Probe {
     /// A frame on its way: its hash, when its last bit left the sending port.
     waiting: Option<(u64, Time)>,
     delays: Option<Delays>,
+    /// Those when the span began.
+    before: Option<Delays>,
 }
 
 /// Delays seen since the direction last changed.
@@ -59,6 +61,18 @@ impl Probe {
 
     pub fn delays(&self) -> Option<Delays> {
         self.delays
+    }
+
+    /// A span begins here.
+    pub fn begin_span(&mut self) {
+        self.before = self.delays;
+    }
+
+    /// Delays of the span, as far as the direction did not change in it.
+    pub fn delays_of_span(&self) -> Option<Delays> {
+        let (Some(now), Some(before)) = (self.delays, self.before) else { return self.delays };
+        let count = now.count - before.count;
+        (count > 0).then(|| Delays { count, sum: now.sum - before.sum })
     }
 }
 

@@ -24,6 +24,11 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
         }
         // What is complete has only frames left that are under way.
         let deadline = if emulation.is_complete() { Time::NEVER } else { emulation.deadline() };
+        let cut = emulation.next_cut();
+        if due > cut && cut <= deadline {
+            emulation.cut_window();
+            continue;
+        }
         if due > deadline {
             emulation.fabric.advance_to(deadline);
             return Progress::Expired;
@@ -31,7 +36,7 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
         if left == 0 {
             return Progress::Running;
         }
-        left = left.saturating_sub(emulation.fabric.run(emulation.looks.next.min(deadline), left));
+        left = left.saturating_sub(emulation.fabric.run(emulation.looks.next.min(deadline).min(cut), left));
     }
 }
 

@@ -77,6 +77,14 @@ impl Node {
         }
     }
 
+    /// From here on count anew what it holds at most.
+    pub fn restart_marks(&mut self) {
+        match self {
+            Node::Switch(switch) => switch.restart_marks(),
+            Node::Host(nic) => nic.restart_marks(),
+        }
+    }
+
     pub fn is_host(&self) -> bool {
         matches!(self, Node::Host(_))
     }

@@ -15,7 +15,31 @@ pub struct Totals {
     pub kernel_frames: Tally,
 }
 
+impl Totals {
+    /// What has been added to earlier sums.
+    pub fn since(&self, before: &Totals) -> Totals {
+        Totals {
+            events: self.events - before.events,
+            frame_hops: self.frame_hops - before.frame_hops,
+            packets: self.packets.since(&before.packets),
+            kernel_frames: self.kernel_frames.since(&before.kernel_frames),
+        }
+    }
+}
+
 impl Fabric {
+    /// From here on count anew what nodes hold at most.
+    pub fn restart_marks(&mut self) {
+        self.shards.iter_mut().flat_map(|shard| &mut shard.sites).for_each(|site| site.node.restart_marks());
+    }
+
+    /// Forget the messages that were seen, and what was found wrong so far.
+    pub fn forget_findings(&mut self) {
+        self.past_faults.clear();
+        self.peers.clear();
+        self.shards.iter_mut().flat_map(|shard| &mut shard.sites).for_each(|site| site.watch.forget_findings());
+    }
+
     pub fn totals(&self) -> Totals {
         self.watches().fold(Totals::default(), |sum, watch| Totals {
             events: sum.events + watch.events,

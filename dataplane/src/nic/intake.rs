@@ -138,6 +138,14 @@ impl Nic {
         self.intake.as_deref()
     }
 
+    /// From here on count anew what buffer and queues hold at most.
+    pub fn restart_marks(&mut self) {
+        self.port.restart_marks();
+        if let Some(intake) = &mut self.intake {
+            intake.held_max = intake.held_bytes;
+        }
+    }
+
     /// Keep a packet until its turn, or drop it.
     pub(super) fn hold(&mut self, frame: Frame, now: Time) {
         let priority = frame.dscp >> 3;

@@ -76,6 +76,21 @@ pub struct RequesterCounters {
     pub blocks_asked: u64,
 }
 
+impl RequesterCounters {
+    /// Count what another workload's connection did too.
+    pub fn add(&mut self, other: &RequesterCounters) {
+        self.packets_tx += other.packets_tx;
+        self.retransmitted += other.retransmitted;
+        self.acks_rx += other.acks_rx;
+        self.naks_rx += other.naks_rx;
+        self.rnr_naks_rx += other.rnr_naks_rx;
+        self.timeouts += other.timeouts;
+        self.blocks += other.blocks;
+        self.parity_tx += other.parity_tx;
+        self.blocks_asked += other.blocks_asked;
+    }
+}
+
 /// What ended a connection.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Failure {

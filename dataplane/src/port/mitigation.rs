@@ -26,7 +26,7 @@ impl Port {
     /// Take away all that waits of `priority`.
     pub fn flush(&mut self, priority: Priority) -> VecDeque<Frame> {
         let priority = usize::from(priority & 7);
-        self.queue_bytes[priority] = 0;
+        self.shorten(priority, self.queue_bytes[priority]);
         self.deficits[priority] = 0;
         self.occupied &= !(1 << priority);
         std::mem::take(&mut self.queues[priority])

@@ -57,13 +57,25 @@ pub struct Place {
 }
 
 /// How much of a switch's memory was in use at most, and of what.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Copy, Clone, Default, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Watermarks {
     pub buffer_bytes_max: u64,
     /// Below the thresholds of priority groups; lossy frames too where they are charged to the same pool.
     pub shared_bytes_max: u64,
     pub headroom_bytes_max: u64,
     pub lossy_bytes_max: u64,
+}
+
+impl Watermarks {
+    /// Of two spans together.
+    pub fn with(&self, other: &Watermarks) -> Watermarks {
+        Watermarks {
+            buffer_bytes_max: self.buffer_bytes_max.max(other.buffer_bytes_max),
+            shared_bytes_max: self.shared_bytes_max.max(other.shared_bytes_max),
+            headroom_bytes_max: self.headroom_bytes_max.max(other.headroom_bytes_max),
+            lossy_bytes_max: self.lossy_bytes_max.max(other.lossy_bytes_max),
+        }
+    }
 }
 
 /// Admission counters over one memory.
@@ -198,6 +210,15 @@ impl Buffer {
             headroom_bytes_max: self.pools.headroom.used_max(),
             lossy_bytes_max: self.lossy_held.used_max(),
         }
+    }
+
+    /// From here on count anew what is held at most.
+    pub fn restart_marks(&mut self) {
+        let GroupPools { shared, fixed, headroom } = &mut self.pools;
+        let pools = [shared, fixed, headroom, &mut self.memory, &mut self.lossy, &mut self.lossy_held];
+        pools.into_iter().for_each(Pool::restart_marks);
+        self.groups.iter_mut().for_each(Group::restart_marks);
+        self.queues.iter_mut().for_each(Queue::restart_marks);
     }
 
     /// The group of a priority at an ingress port.

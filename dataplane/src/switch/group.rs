@@ -174,4 +174,11 @@ impl Group {
     pub fn headroom_max(&self) -> u64 {
         self.headroom_max
     }
+
+    /// From here on count anew what it holds at most.
+    pub fn restart_marks(&mut self) {
+        self.used_max = self.used();
+        self.shared_max = self.shared;
+        self.headroom_max = self.headroom;
+    }
 }

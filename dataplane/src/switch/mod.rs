@@ -148,6 +148,12 @@ impl Switch {
         &self.buffer
     }
 
+    /// From here on count anew what buffer and queues hold at most.
+    pub fn restart_marks(&mut self) {
+        self.buffer.restart_marks();
+        self.ports.iter_mut().for_each(Port::restart_marks);
+    }
+
     /// Take a frame whose last bit arrived on `port`.
     pub fn handle_frame(&mut self, port: u16, mut frame: Frame, now: Time) {
         if frame.is_control() {

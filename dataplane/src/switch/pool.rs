@@ -42,6 +42,11 @@ impl Pool {
     pub fn used_max(&self) -> u64 {
         self.used_max
     }
+
+    /// From here on count anew what is taken at most.
+    pub fn restart_marks(&mut self) {
+        self.used_max = self.used;
+    }
 }
 
 /// `bytes` times 2^`log2`.

@@ -70,6 +70,11 @@ impl Queue {
     pub fn used_max(&self) -> u64 {
         self.used_max
     }
+
+    /// From here on count anew what it holds at most.
+    pub fn restart_marks(&mut self) {
+        self.used_max = self.used();
+    }
 }
 
 #[cfg(test)]

@@ -141,6 +141,14 @@ impl Watch {
         self.last_progress = now;
     }
 
+    /// Forget the messages of the last workload, and what was found wrong so far.
+    pub fn forget_findings(&mut self) {
+        self.posted.clear();
+        self.arrived.clear();
+        self.violations.clear();
+        self.violation_count = 0;
+    }
+
     /// The tally of the NICs' packets, or of the kernels' frames.
     #[inline]
     pub fn tally(&mut self, packet: bool) -> &mut Tally {

@@ -6,38 +6,106 @@ use std::time::Instant;
 use super::rest::names;
 use super::wiring::Shortfall;
 use super::RealClock;
-use crate::clock::probe::Probe;
+use crate::clock::lateness::Histogram;
+use crate::clock::probe::{Delays, Probe};
 use crate::report::{Fidelity, MeasuredDelay};
+use crate::span::Statistics;
 use crate::telemetry::Telemetry;
+
+/// What had come to light before the span; counts by direction where they are not of all.
+#[derive(Default)]
+pub(super) struct BeforeSpan {
+    lateness: Histogram,
+    truncated: u64,
+    late_frames: u64,
+    lost_in_kernel: Vec<u64>,
+    kernel_drops: Vec<u64>,
+}
+
+impl BeforeSpan {
+    /// Directions are others from now on, and none has lost anything.
+    pub(super) fn forget_directions(&mut self) {
+        self.lost_in_kernel.clear();
+        self.kernel_drops.clear();
+    }
+}
+
+/// What has been added to earlier counts.
+fn since<'a>(now: impl Iterator<Item = u64> + 'a, before: &'a [u64]) -> impl Iterator<Item = u64> + 'a {
+    now.zip(before.iter().copied().chain(std::iter::repeat(0))).map(|(now, before)| now.saturating_sub(before))
+}
 
 impl RealClock {
     /// Copy what telemetry tells, and say how long that took.
     pub fn telemetry(&mut self) -> Telemetry {
         let began = Instant::now();
         self.catch_up();
-        let mut copied = self.emulation.telemetry(self.fidelity());
+        let mut copied = self.emulation.telemetry(self.fidelity_of_lab());
         copied.stopped_ns = began.elapsed().as_nanos() as u64;
         copied
     }
 
-    /// How faithful the run has been since the workload started. What was lost counts since the plan is the present one, lateness
-    /// and what was turned away since the beginning.
+    /// Count from here on, in reports.
+    pub fn begin_span(&mut self, statistics: Option<Statistics>) {
+        self.catch_up();
+        self.emulation.begin_span(statistics);
+        self.before_span.lateness.add(&std::mem::take(&mut self.lateness));
+        self.busy_ns = 0;
+        self.pace.begin_span();
+        self.probes.iter_mut().for_each(Probe::begin_span);
+        self.before_span.truncated = self.rx.truncated();
+        self.before_span.late_frames = self.late_frames;
+        self.before_span.lost_in_kernel = self.transit.lost().collect();
+        self.before_span.kernel_drops = self.inlets.lost().collect();
+        for attached in &mut self.sockets {
+            attached.at_span = attached.shortfall();
+        }
+    }
+
+    /// How faithful the workloads of the span have been.
     pub fn fidelity(&self) -> Fidelity {
-        let lost: Vec<Shortfall> = self.sockets.iter().map(|each| each.shortfall().since(each.before)).collect();
-        let delay = |(index, probe): (usize, &Probe)| {
-            let delays = probe.delays()?;
+        let lost = self.sockets.iter().map(|each| each.shortfall().since(each.at_span)).collect();
+        let delays = self.probes.iter().map(Probe::delays_of_span).collect();
+        let before = &self.before_span;
+        let all = self.figures(&self.lateness, lost, before.truncated, delays);
+        Fidelity {
+            lost_in_kernel: self.by_sender(since(self.transit.lost(), &before.lost_in_kernel)),
+            kernel_drops: self.by_sender(since(self.inlets.lost(), &before.kernel_drops)),
+            late_frames: self.late_frames - before.late_frames,
+            ..all
+        }
+    }
+
+    /// The same of the lab: lateness since it was built, losses since its plan is the present one, delays since a link was last
+    /// changed. Shares are those of the last span: time in which nothing was asked of the clock would hide them.
+    fn fidelity_of_lab(&self) -> Fidelity {
+        let mut lateness = self.before_span.lateness.clone();
+        lateness.add(&self.lateness);
+        let lost = self.sockets.iter().map(|each| each.shortfall().since(each.before)).collect();
+        self.figures(&lateness, lost, self.truncated_before, self.probes.iter().map(Probe::delays).collect())
+    }
+
+    fn figures(
+        &self,
+        lateness: &Histogram,
+        lost: Vec<Shortfall>,
+        truncated_before: u64,
+        delays: Vec<Option<Delays>>,
+    ) -> Fidelity {
+        let delay = |(index, delays): (usize, Option<Delays>)| {
+            let delays = delays?;
             Some(MeasuredDelay { link: index / 2, way: index % 2, count: delays.count, mean_ns: delays.mean().ns() })
         };
         let (held_ns, elapsed_ns) = self.pace.held_of();
         let share = |ns: u64| (ns as f64 / elapsed_ns as f64).min(1.0);
         Fidelity {
-            lateness_ns: self.lateness.summary(),
+            lateness_ns: lateness.summary(),
             held_share: share(held_ns),
             cpu_share: share(self.busy_ns),
-            delays: self.probes.iter().enumerate().filter_map(delay).collect(),
+            delays: delays.into_iter().enumerate().filter_map(delay).collect(),
             socket_drops: lost.iter().map(|lost| lost.overrun).sum(),
-            overflow: lost.iter().map(|lost| lost.overflow).sum::<u64>() + self.rx.truncated() - self.truncated_before,
-            turned_away: self.by_port(self.sockets.iter().map(|attached| attached.tx.turned_away())),
+            overflow: lost.iter().map(|lost| lost.overflow).sum::<u64>() + self.rx.truncated() - truncated_before,
+            turned_away: self.by_port(lost.iter().map(|lost| lost.turned_away)),
             refused: self.by_port(lost.iter().map(|lost| lost.refused)),
             lost_in_kernel: self.by_sender(self.transit.lost()),
             kernel_drops: self.by_sender(self.inlets.lost()),
@@ -58,8 +126,10 @@ impl RealClock {
     /// What was lost before does not count.
     pub(super) fn count_from_here(&mut self) {
         self.truncated_before = self.rx.truncated();
+        self.before_span.truncated = self.truncated_before;
         for attached in &mut self.sockets {
             attached.before = attached.shortfall();
+            attached.at_span = attached.before;
         }
     }
 

@@ -23,6 +23,7 @@ mod wiring;
 use std::time::Instant;
 
 use self::beats::Beats;
+use self::fidelity::BeforeSpan;
 use self::inlet::Inlets;
 pub use self::lockstep::{Member, Party};
 use self::pace::Pace;
@@ -83,10 +84,13 @@ pub struct RealClock {
     transit: Transit,
     /// Frames of hosts' kernels that wait for their line.
     inlets: Inlets,
+    /// Of the span.
     lateness: Histogram,
     /// Frames that left later than the network may notice.
     late_frames: u64,
-    /// Wall nanoseconds in which the loop had work, since the workload started.
+    /// What had come to light before the span.
+    before_span: BeforeSpan,
+    /// Wall nanoseconds in which the loop had work while workloads of the span ran.
     busy_ns: u64,
     complete_since: Option<Instant>,
     started: bool,
@@ -124,6 +128,7 @@ impl RealClock {
             dirty: Vec::new(),
             lateness: Histogram::default(),
             late_frames: 0,
+            before_span: BeforeSpan::default(),
             busy_ns: 0,
             complete_since: None,
             started: false,
@@ -181,7 +186,6 @@ impl RealClock {
 
     fn begin(&mut self) {
         self.catch_up();
-        self.busy_ns = 0;
         self.pace.start();
         self.transit.trust_again();
         self.complete_since = None;
@@ -190,14 +194,21 @@ impl RealClock {
 
     /// Whether the workload is over. Frames inside the kernel are waited for, but not for ever: a lost one never comes.
     pub fn progress(&mut self) -> Progress {
+        let progress = self.how_far();
+        if progress != Progress::Running {
+            self.pace.stop();
+        }
+        progress
+    }
+
+    fn how_far(&mut self) -> Progress {
         // Where every connection has given up nothing is due any more: without this no workload would ever stall then.
         self.catch_up();
         let progress = self.emulation.look(self.pace.at(), PATIENCE);
         if self.lockstep().is_some() {
             return self.progress_together(progress);
         }
-        let packets = self.emulation.fabric.totals().packets;
-        if progress != Progress::Complete || packets.sent == packets.accounted() {
+        if progress != Progress::Complete || self.emulation.is_accounted() {
             return progress;
         }
         let since = *self.complete_since.get_or_insert_with(Instant::now);
@@ -255,7 +266,7 @@ impl RealClock {
             }
         }
         busy += woke.elapsed();
-        if work > 0 {
+        if work > 0 && self.pace.is_running() {
             self.busy_ns += busy.as_nanos() as u64;
         }
         Ok(())
@@ -285,7 +296,12 @@ impl RealClock {
     /// Deal with events due at `now`, a bounded number; the answer is how many.
     fn run_due(&mut self, now: Time) -> usize {
         for count in 0..EVENTS_A_TURN {
-            match self.emulation.fabric.step(now) {
+            let cut = self.emulation.next_cut();
+            if cut <= now && self.emulation.fabric.next_event() > cut {
+                self.emulation.cut_window();
+                continue;
+            }
+            match self.emulation.fabric.step(now.min(cut)) {
                 Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
                     NONE => self.emulation.fabric.receive(direction, frame),
                     // What a host's kernel sent is at the far end already, and so far only that comes from elsewhere.

@@ -23,10 +23,16 @@ pub struct Pace {
     /// Wall nanoseconds that it is behind, at rest or held back, and of these the ones held back.
     behind_ns: u64,
     held_ns: u64,
-    /// When the workload started, and both figures then.
-    started_at: Instant,
-    behind_before_ns: u64,
-    held_before_ns: u64,
+    /// Of the span, the workloads that are over; and the one that runs: when it started, and both figures then.
+    past: Shares,
+    running: Option<(Instant, u64, u64)>,
+}
+
+/// Wall nanoseconds that were held back, of all in which time was meant to pass.
+#[derive(Copy, Clone, Default)]
+struct Shares {
+    held_ns: u64,
+    elapsed_ns: u64,
 }
 
 impl Pace {
@@ -43,9 +49,8 @@ impl Pace {
             stands: false,
             behind_ns: 0,
             held_ns: 0,
-            started_at: now,
-            behind_before_ns: 0,
-            held_before_ns: 0,
+            past: Shares::default(),
+            running: Some((now, 0, 0)),
         }
     }
 
@@ -94,11 +99,36 @@ impl Pace {
         self.at >= self.halt
     }
 
-    /// The workload starts now: shares count from here.
+    /// A span begins: shares count the workloads from here on.
+    pub fn begin_span(&mut self) {
+        self.past = Shares::default();
+        self.running = None;
+    }
+
+    /// A workload starts now.
     pub fn start(&mut self) {
-        self.started_at = Instant::now();
-        self.behind_before_ns = self.behind_ns;
-        self.held_before_ns = self.held_ns;
+        self.stop();
+        self.running = Some((Instant::now(), self.behind_ns, self.held_ns));
+    }
+
+    /// The workload is over.
+    pub fn stop(&mut self) {
+        self.past = self.shares();
+        self.running = None;
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    fn shares(&self) -> Shares {
+        let Some((started_at, behind_before_ns, held_before_ns)) = self.running else { return self.past };
+        let rested_ns = (self.behind_ns - self.held_ns) - (behind_before_ns - held_before_ns);
+        let elapsed_ns = started_at.elapsed().as_nanos() as u64;
+        Shares {
+            held_ns: self.past.held_ns + self.held_ns - held_before_ns,
+            elapsed_ns: self.past.elapsed_ns + elapsed_ns.saturating_sub(rested_ns),
+        }
     }
 
     /// What the wall says nominal time is, without what it is behind.
@@ -134,11 +164,10 @@ impl Pace {
         u64::try_from(left).unwrap_or(u64::MAX)
     }
 
-    /// Wall nanoseconds since the workload started that were held back, and all in which time was meant to pass.
+    /// Wall nanoseconds that were held back while workloads of the span ran, and all in which time was meant to pass.
     pub fn held_of(&self) -> (u64, u64) {
-        let rested_ns = (self.behind_ns - self.held_ns) - (self.behind_before_ns - self.held_before_ns);
-        let elapsed_ns = self.started_at.elapsed().as_nanos() as u64;
-        (self.held_ns - self.held_before_ns, elapsed_ns.saturating_sub(rested_ns).max(1))
+        let Shares { held_ns, elapsed_ns } = self.shares();
+        (held_ns, elapsed_ns.max(1))
     }
 }
 
@@ -164,6 +193,28 @@ mod tests {
         assert!(pace.tick(200_000) >= stalled + Time::from_ns(200_000));
         let (held_ns, elapsed_ns) = pace.held_of();
         assert!(held_ns >= 199_000 && held_ns < elapsed_ns, "{held_ns} of {elapsed_ns}");
+    }
+
+    #[test]
+    fn shares_are_of_the_workloads_of_a_span() {
+        let mut pace = Pace::new(1, STEP);
+        spin(100_000);
+        pace.tick(0);
+        pace.begin_span();
+        assert_eq!(pace.held_of(), (0, 1));
+        for _ in 0..2 {
+            pace.tick(0);
+            pace.start();
+            spin(100_000);
+            pace.tick(0);
+            pace.stop();
+            spin(100_000);
+        }
+        let (held_ns, elapsed_ns) = pace.held_of();
+        assert!((198_000..elapsed_ns).contains(&held_ns), "both workloads: {held_ns} of {elapsed_ns}");
+        spin(100_000);
+        pace.tick(0);
+        assert_eq!(pace.held_of(), (held_ns, elapsed_ns), "what was between them or came after does not count");
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl RealClock {
         self.kernel_stations = wiring::kernel_stations(&emulation);
         self.transit = Transit::new(wiring::awaited(&emulation));
         self.inlets = Inlets::new(wiring::rates(&emulation));
+        self.before_span.forget_directions();
         self.pace.set_step(wiring::longest_step(&emulation));
         emulation.fabric.advance_to(self.pace.at().min(emulation.fabric.next_event()));
         let capture = self.emulation.fabric.capture(None);

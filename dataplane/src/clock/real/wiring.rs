@@ -44,9 +44,10 @@ pub struct Attached {
     pub blocked: bool,
     /// What arrives waits here until links have changed.
     pub held: bool,
-    /// What it had lost when the rest began, and when the present plan did.
+    /// What it had lost when the rest began, when the present plan did, and when the span did.
     pub(super) at_rest: Shortfall,
     pub(super) before: Shortfall,
+    pub(super) at_span: Shortfall,
     /// Where the link leads to another agent: frames of the fabric that went there, and that came from there.
     pub crossed: Crossed,
     interface: (PathBuf, String),
@@ -62,6 +63,8 @@ pub(super) struct Shortfall {
     pub overflow: u64,
     /// Frames that the interface would not take.
     pub refused: u64,
+    /// How often a full queue of the kernel turned a frame away, which was then sent again.
+    pub turned_away: u64,
 }
 
 impl Shortfall {
@@ -71,6 +74,7 @@ impl Shortfall {
             overrun: self.overrun.saturating_sub(before.overrun),
             overflow: self.overflow.saturating_sub(before.overflow),
             refused: self.refused.saturating_sub(before.refused),
+            turned_away: self.turned_away.saturating_sub(before.turned_away),
         }
     }
 }
@@ -101,6 +105,7 @@ impl Attached {
             overrun: self.socket.statistics().map_or(0, |statistics| statistics.drops),
             overflow: self.tx.overflowed(),
             refused: self.tx.refused(),
+            turned_away: self.tx.turned_away(),
         }
     }
 
@@ -126,6 +131,7 @@ pub fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached
         held: false,
         at_rest: Shortfall::default(),
         before: Shortfall::default(),
+        at_span: Shortfall::default(),
         crossed: Crossed::default(),
         interface: (attachment.netns.clone(), attachment.interface.clone()),
         filter,

@@ -1,0 +1,87 @@
+//! What it took to get packets across, by direction of a connection: of all workloads of a span together.
+
+use std::collections::HashMap;
+
+use serde_json::{json, Value};
+
+use crate::build::Emulation;
+use crate::fabric::Node;
+use crate::nic::qp::{Failure, RequesterCounters};
+
+/// One direction of a connection; `recovered` where it codes: packets that did not come, and were rebuilt at the far end.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    qpn: u32,
+    from: usize,
+    to: usize,
+    counters: RequesterCounters,
+    recovered: Option<u64>,
+    failure: Option<Failure>,
+}
+
+impl Connection {
+    fn add(&mut self, other: &Connection) {
+        self.counters.add(&other.counters);
+        self.recovered = self.recovered.into_iter().chain(other.recovered).reduce(|sum, more| sum + more);
+        self.failure = self.failure.or(other.failure);
+    }
+}
+
+impl Emulation {
+    /// The connections of the loaded workload.
+    fn present(&self) -> Vec<Connection> {
+        let mut found = Vec::new();
+        for &(qpn, a, b) in &self.qps {
+            for (from, to) in [(a, b), (b, a)].into_iter().filter(|(from, _)| !self.plan.nodes[*from].is_elsewhere()) {
+                let Node::Host(nic) = self.fabric.node(from) else { continue };
+                let Some((_, counters, failure)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
+                    continue;
+                };
+                let recovered = match self.fabric.node(to) {
+                    Node::Host(peer) => peer.recovered(qpn),
+                    Node::Switch(_) => None,
+                };
+                found.push(Connection { qpn, from, to, counters: counters.clone(), recovered, failure });
+            }
+        }
+        found
+    }
+
+    /// Those of the span, in the order in which they were first seen.
+    fn connections(&self) -> Vec<Connection> {
+        let key = |connection: &Connection| (connection.qpn, connection.from, connection.to);
+        let mut found = self.spans.connections.clone();
+        let known: HashMap<_, _> = found.iter().map(key).zip(0..).collect();
+        for present in self.present() {
+            match known.get(&key(&present)) {
+                Some(&index) => found[index].add(&present),
+                None => found.push(present),
+            }
+        }
+        found
+    }
+
+    /// Note what the connections of a workload did that makes way for another.
+    pub(crate) fn note_connections(&mut self) {
+        self.spans.connections = self.connections();
+    }
+
+    pub(crate) fn qps(&self) -> Vec<Value> {
+        let row = |connection: &Connection| {
+            let Connection { qpn, from, to, counters, .. } = connection;
+            let erasure = connection.recovered.map(|recovered| {
+                json!({
+                    "blocks": counters.blocks, "parity_tx": counters.parity_tx, "blocks_asked": counters.blocks_asked,
+                    "recovered": recovered,
+                })
+            });
+            json!({
+                "qpn": qpn, "a": self.plan.nodes[*from].name(), "b": self.plan.nodes[*to].name(),
+                "packets_tx": counters.packets_tx, "retransmitted": counters.retransmitted, "acks_rx": counters.acks_rx,
+                "naks_rx": counters.naks_rx, "rnr_naks_rx": counters.rnr_naks_rx, "timeouts": counters.timeouts,
+                "error": connection.failure.map(Failure::name), "erasure": erasure,
+            })
+        };
+        self.connections().iter().map(row).collect()
+    }
+}

@@ -1,0 +1,197 @@
+//! Spans: from when on what is reported counts. A fabric can stand for long and see many runs, and each of them is told its own counts
+//! and marks; those of the fabric as a whole are kept beside.
+//!
+//! Counts are differences from a sheet of figures. Marks, the most and the least that something held, are restarted in the nodes at every
+//! cut, and what they had come to is noted by each span that goes on.
+
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+use serde_json::{json, Value};
+
+use crate::build::Emulation;
+use crate::figures::Sheet;
+use crate::recovery::Connection;
+use crate::units::Time;
+
+/// Windows kept; of more the latest.
+const MAX_WINDOWS: usize = 1_000;
+
+/// What of a run is told apart: its settled state, from `warmup_ps` after the start of its first workload on, and windows of that.
+#[derive(Copy, Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statistics {
+    warmup_ps: u64,
+    window_ps: Option<u64>,
+}
+
+/// From one cut to another.
+#[derive(Debug)]
+struct Window {
+    from: Time,
+    figures: Sheet,
+}
+
+/// The settled state of a run.
+#[derive(Debug)]
+struct Settled {
+    statistics: Statistics,
+    /// When its first workload started.
+    origin: Option<Time>,
+    /// The next cut.
+    next: Time,
+    /// Where the settled state begins, and the window that is open.
+    began: Option<Sheet>,
+    open: Option<Sheet>,
+    windows: VecDeque<Window>,
+    omitted: u64,
+}
+
+/// The spans of a fabric that are open.
+#[derive(Debug, Default)]
+pub struct Spans {
+    lab: Sheet,
+    run: Sheet,
+    /// Packets and frames of kernels that were under way when the run's span began.
+    pub(crate) under_way: [u64; 2],
+    /// What connections of workloads before the present one did.
+    pub(crate) connections: Vec<Connection>,
+    settled: Option<Settled>,
+}
+
+impl Spans {
+    /// Begin with a fabric as it was made.
+    pub(crate) fn new(made: Sheet) -> Spans {
+        let made = made.beginning();
+        Spans { lab: made.clone(), run: made, under_way: [0; 2], connections: Vec::new(), settled: None }
+    }
+
+    /// When the span of the run began, and what had been counted then.
+    pub(crate) fn run(&self) -> &Sheet {
+        &self.run
+    }
+
+    fn absorb(&mut self, seen: &Sheet) {
+        let settled = self.settled.iter_mut().flat_map(|settled| [&mut settled.began, &mut settled.open]).flatten();
+        settled.chain([&mut self.lab, &mut self.run]).for_each(|span| span.absorb(seen));
+    }
+
+    /// A workload starts: the first one of a span is what its times count from.
+    pub(crate) fn start(&mut self, now: Time) {
+        let Some(settled) = self.settled.as_mut().filter(|settled| settled.origin.is_none()) else { return };
+        settled.origin = Some(now);
+        settled.next = now + Time::from_ps(settled.statistics.warmup_ps);
+    }
+
+    /// When the figures are to be cut next; `Time::NEVER` where nothing is told apart.
+    #[inline]
+    pub(crate) fn next_cut(&self) -> Time {
+        self.settled.as_ref().map_or(Time::NEVER, |settled| settled.next)
+    }
+}
+
+impl Settled {
+    fn new(statistics: Statistics) -> Settled {
+        let (began, open, windows) = (None, None, VecDeque::new());
+        Settled { statistics, origin: None, next: Time::NEVER, began, open, windows, omitted: 0 }
+    }
+
+    /// Take the sheet of a cut, whose marks the open spans have noted.
+    fn cut(&mut self, sheet: &Sheet) {
+        if let Some(open) = self.open.take() {
+            self.windows.push_back(Window { from: open.at, figures: sheet.since(&open) });
+            if self.windows.len() > MAX_WINDOWS {
+                self.windows.pop_front();
+                self.omitted += 1;
+            }
+        }
+        let beginning = sheet.clone().beginning();
+        self.began.get_or_insert_with(|| beginning.clone());
+        self.next = self.statistics.window_ps.map_or(Time::NEVER, |window| sheet.at + Time::from_ps(window));
+        self.open = self.statistics.window_ps.map(|_| beginning);
+    }
+}
+
+impl Emulation {
+    /// Count from here on, in reports; what was seen of earlier workloads, and found wrong with them, is no part of them any more.
+    pub fn begin_span(&mut self, statistics: Option<Statistics>) {
+        let sheet = self.cut(self.fabric.now());
+        self.spans.run = sheet.beginning();
+        self.spans.under_way = [true, false].map(|packets| self.fabric.in_flight(packets));
+        self.spans.connections.clear();
+        self.qps.clear();
+        self.spans.settled = statistics.map(Settled::new);
+        self.fabric.forget_findings();
+    }
+
+    /// Tell no more windows apart.
+    pub fn end_span(&mut self) {
+        if let Some(settled) = &mut self.spans.settled {
+            settled.next = Time::NEVER;
+        }
+    }
+
+    /// Restart the marks of all nodes; the answer is what they and the counts had come to.
+    fn cut(&mut self, at: Time) -> Sheet {
+        let sheet = self.sheet(at);
+        self.spans.absorb(&sheet);
+        self.fabric.restart_marks();
+        sheet
+    }
+
+    /// When `cut_window` is to be called next: when all that is due until then has taken place, and nothing later.
+    #[inline]
+    pub fn next_cut(&self) -> Time {
+        self.spans.next_cut()
+    }
+
+    /// End a window of the settled state, or its warm-up, and begin the next window.
+    pub fn cut_window(&mut self) {
+        let mut settled = self.spans.settled.take();
+        if let Some(settled) = &mut settled {
+            let sheet = self.cut(settled.next);
+            for span in [&mut settled.began, &mut settled.open].into_iter().flatten() {
+                span.absorb(&sheet);
+            }
+            settled.cut(&sheet);
+        }
+        self.spans.settled = settled;
+    }
+
+    /// Whether the fate of every packet of the span is known; what had been lost track of before is no matter of it.
+    pub fn is_accounted(&self) -> bool {
+        let (now, before) = (self.fabric.totals().packets, self.spans.run.totals.packets);
+        let missing = (before.sent - before.accounted()).saturating_sub(self.spans.under_way[0]);
+        now.sent - now.accounted() <= missing
+    }
+
+    /// The figures of the run's span so far, and of the fabric since it was made.
+    pub(crate) fn of_run(&self) -> Sheet {
+        self.sheet(self.fabric.now()).since(&self.spans.run).without_least()
+    }
+
+    pub(crate) fn of_lab(&self) -> Sheet {
+        self.sheet(self.fabric.now()).since(&self.spans.lab).without_least()
+    }
+
+    /// The settled state of the run so far; null where it has not begun, or was not asked for.
+    pub(crate) fn settled(&self) -> Value {
+        let Some(settled) = &self.spans.settled else { return Value::Null };
+        let (Some(origin), Some(began)) = (settled.origin, &settled.began) else { return Value::Null };
+        let now = self.sheet(self.fabric.now().max(began.at));
+        let part = |from: Time, figures: &Sheet| {
+            json!({
+                "from_ns": from.since(origin).ns(), "to_ns": figures.at.since(origin).ns(),
+                "ports": self.ports(figures), "pools": self.pools(figures), "drops": self.drops(figures),
+            })
+        };
+        let mut whole = part(began.at, &now.since(began));
+        let mut windows: Vec<Value> = settled.windows.iter().map(|window| part(window.from, &window.figures)).collect();
+        // The last one, which nothing has cut.
+        windows.extend(settled.open.iter().filter(|open| open.at < now.at).map(|open| part(open.at, &now.since(open))));
+        whole["window_ns"] = json!(settled.statistics.window_ps.map(|window| Time::from_ps(window).ns()));
+        whole["windows"] = json!(windows);
+        whole["windows_omitted"] = json!(settled.omitted);
+        whole
+    }
+}
