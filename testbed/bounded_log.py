@@ -1,4 +1,7 @@
-"""Logs within bounds: a file that has grown to its limit is kept as `FILE.1`, in place of the one before, and begun anew."""
+"""Logs within bounds: a file that has grown to its limit is kept as `FILE.1`, in place of the one before, and begun anew.
+
+Run as a program, with the path of a log, it writes there what comes on its standard input.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 
 LIMIT_BYTES = 1 << 20
 OLDER = ".1"
+_CHUNK_BYTES = 1 << 16
 _MODE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 
 
@@ -45,3 +49,18 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
         """Write a record."""
         super().emit(record)
         rotate(self._path, sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def keep(path: Path, source: int = 0) -> None:
+    """Write into a log what comes from a descriptor, to its end."""
+    log = open_log(path)
+    while said := os.read(source, _CHUNK_BYTES):
+        # What finds no room is lost: who writes must not be held up.
+        with suppress(OSError):
+            os.write(log, said)
+        rotate(path, log)
+    os.close(log)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]))

@@ -384,4 +384,7 @@ async def capture_points(lab: str, node: str, port: str) -> list[Document]:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": node, "port": port}
         points: list[Document] = (await agents.ask_first("capture_points", body, lab=lab))["points"]
+        for point in points:
+            if Path(point["netns"]).parent != Path(kernel.NAMESPACE_DIRECTORY):
+                raise BusError(f"the agent names {point['netns']}, which is no namespace of a lab")
         return points

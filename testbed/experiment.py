@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -316,7 +316,11 @@ def _override(data: dict[str, Any], override: str) -> None:
         # A section that was given by the name of a preset is spelled out before a key of it changes.
         section[key] = {PRESET: inner} if isinstance(inner, str) else inner or {}
         section = section[key]
-    section[keys[-1]] = parse_yaml(text, f"--set {path}", ExperimentError).data
+    source = parse_yaml(text, f"--set {path}", ExperimentError)
+    if source.faults:
+        # An argument has no lines.
+        raise ExperimentError(replace(fault, line=0) for fault in source.faults)
+    section[keys[-1]] = source.data
     # A size and a range of sizes exclude each other, and the later word counts.
     replaced = {"size": ("minbytes", "maxbytes"), "minbytes": ("size",), "maxbytes": ("size",)}
     for other in replaced.get(keys[-1], ()) if keys[0] == "workload" else ():

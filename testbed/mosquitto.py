@@ -19,7 +19,7 @@ import signal
 import socket
 import ssl
 import subprocess
-import tempfile
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from testbed import bounded_log
 from testbed.errors import DriverError, HostError, UsageError
 from testbed.messages import PREFIX, is_name
 
@@ -41,7 +42,17 @@ _START_S = 10.0
 _STOP_S = 5.0
 _POLL_S = 0.02
 _SYSTEM_USER = "mosquitto"
-_FILES = ("ca.pem", "server.pem", "server.key", "passwords", "acl", "mosquitto.conf", "broker.log", "pid")
+_FILES = (
+    "ca.pem",
+    "server.pem",
+    "server.key",
+    "passwords",
+    "acl",
+    "mosquitto.conf",
+    "broker.log",
+    "broker.log.1",
+    "pid",
+)
 
 
 @dataclass(frozen=True)
@@ -256,38 +267,49 @@ def _hand_over(directory: Path) -> None:
         return
     directory.chmod(0o710)
     os.chown(directory, 0, owner.pw_gid)
-    (directory / "broker.log").touch(mode=0o600)
-    for name in ("passwords", "acl", "server.key", "server.pem", "mosquitto.conf", "broker.log"):
+    for name in ("passwords", "acl", "server.key", "server.pem", "mosquitto.conf"):
         os.chown(directory / name, owner.pw_uid, owner.pw_gid)
 
 
 def _start(program: str, directory: Path, listener: Listener) -> None:
     """Start the broker in a session of its own and wait until it speaks TLS."""
-    (directory / "broker.log").write_bytes(b"")
-    with tempfile.TemporaryFile() as errors:
+    log = directory / "broker.log"
+    log.unlink(missing_ok=True)
+    process, keeper = _spawn(program, directory, log)
+    _write(directory / "pid", f"{process.pid}\n")
+    deadline = time.monotonic() + _START_S
+    while not _answers(directory, listener):
+        # Somebody else's broker on this port answers too, but not under our authority.
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            keeper.wait()
+            (directory / "pid").unlink(missing_ok=True)
+            reason = "; ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+            raise DriverError(f"start mosquitto on {listener.bind}:{listener.port}", 0, reason)
+        time.sleep(_POLL_S)
+    # They outlive this process on purpose, which therefore never waits for them.
+    process.returncode = keeper.returncode = 0
+
+
+def _spawn(program: str, directory: Path, log: Path) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    """Start the broker, and what keeps its log within bounds until the broker ends."""
+    command = [sys.executable, bounded_log.__file__, str(log)]
+    nowhere = subprocess.DEVNULL
+    keeper = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", start_new_session=True
+    )
+    assert keeper.stdin is not None
+    with keeper.stdin as said:
         process = subprocess.Popen(
             [program, *_arguments(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=said,
             cwd="/",
             start_new_session=True,
         )
-        _write(directory / "pid", f"{process.pid}\n")
-        deadline = time.monotonic() + _START_S
-        while not _answers(directory, listener):
-            # Somebody else's broker on this port answers too, but not under our authority.
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                process.wait()
-                (directory / "pid").unlink(missing_ok=True)
-                errors.seek(0)
-                said = (errors.read() + (directory / "broker.log").read_bytes()).decode(errors="replace")
-                reason = "; ".join(said.strip().splitlines()[-3:])
-                raise DriverError(f"start mosquitto on {listener.bind}:{listener.port}", 0, reason)
-            time.sleep(_POLL_S)
-    # It outlives this process on purpose, which therefore never waits for it.
-    process.returncode = 0
+    return process, keeper
 
 
 def _answers(directory: Path, listener: Listener) -> bool:

@@ -69,6 +69,9 @@ class LabDriver(Protocol):
     def deploy(self, plan: Document, dilation: int, progress: BuildProgress) -> Sequence[Mapping[str, Any]]:
         """Build a lab and return where its ports are."""
 
+    def require(self, plan: Document) -> None:
+        """Raise HostError where this machine lacks something that a plan names; touch nothing."""
+
     def reconcile(
         self,
         plan: Document,

@@ -112,6 +112,8 @@ class LabOwner:
             present = self._labs.get(lab)
             if present is None or asked.plan != present.plan:
                 self._check_fabric(json.dumps(asked.plan))
+                if not asked.dry_run:
+                    self._driver.require(part_of(asked.plan, self._agent))
             if present is None:
                 return self._bring_up(lab, asked, described, steps)
             plan = asked.plan if asked.plan == present.plan else keep_addresses(present.plan, asked.plan)

@@ -57,12 +57,16 @@ class Engine:
             progress.advance()
             return process
 
-        with connected() as client:
-            for image in sorted({_container(node).image for node in nodes}):
-                _require_image(client, image)
-            with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
-                found = list(pool.map(start, nodes))
+        self.require_images({_container(node).image for node in nodes})
+        with connected() as client, ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
+            found = list(pool.map(start, nodes))
         return [(node.name, process) for node, process in zip(nodes, found, strict=True)]
+
+    def require_images(self, images: Collection[str]) -> None:
+        """Raise HostError for an image that is not there."""
+        with connected() as client:
+            for image in sorted(images):
+                _require_image(client, image)
 
     def remove(self, lab: str | None, nodes: Collection[str] | None = None) -> dict[str, list[str]]:
         """Remove the containers of a lab, or of all labs, running or not, or those of some nodes; return the nodes of each."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from testbed import kernel
+from testbed.drivers import Plan
 from testbed.drivers.containers import Engine, exec_command
 from testbed.drivers.layout import Contained, Layout
 from testbed.drivers.netns import NetnsDriver
@@ -30,6 +31,14 @@ class DockerDriver(NetnsDriver):
 
     def __init__(self) -> None:
         self._engine = Engine()
+
+    def require(self, plan: Plan) -> None:
+        """Raise HostError for an image that is not on this machine."""
+        images = {
+            node["container"]["image"] for node in plan["nodes"] if "container" in node and not node.get("elsewhere")
+        }
+        if images:
+            self._engine.require_images(images)
 
     def list_labs(self) -> dict[str, list[str]]:
         """Return the labs on this machine and their nodes, containers without a namespace included."""

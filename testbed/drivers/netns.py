@@ -57,6 +57,9 @@ class NetnsDriver:
                 self._build(layout, dilation, progress or BuildProgress())
         return attachments(layout)
 
+    def require(self, plan: Plan) -> None:
+        """Raise HostError where this machine lacks something that a plan names: namespaces need nothing but the kernel."""
+
     def reconcile(
         self,
         plan: Plan,

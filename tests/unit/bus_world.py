@@ -87,6 +87,9 @@ class MemoryDriver:
         self.system[plan["lab"]] = [node["name"] for node in plan["nodes"]]
         return [{} for _ in plan["nodes"]]
 
+    def require(self, plan: Document) -> None:
+        """All that a plan names is here."""
+
     def destroy(self, lab: str) -> list[str]:
         return self.system.pop(lab, [])
 

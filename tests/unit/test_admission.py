@@ -156,3 +156,17 @@ def test_a_log_that_is_somebody_elses_file_is_left_alone(tmp_path: Path) -> None
         file.flush()
         bounded_log.rotate(path, file.fileno(), limit_bytes=10)
     assert (path.read_text(), other.read_text()) == ("x" * 100, "y" * 100)
+
+
+def test_a_log_of_another_program_stays_within_its_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "broker.log"
+    lines = b"".join(b"%08d connection refused\n" % number for number in range(100_000))
+    command = [sys.executable, bounded_log.__file__, str(path)]
+    subprocess.run(command, input=lines, cwd="/", env={}, check=True)
+    older = path.with_name("broker.log.1")
+    assert sorted(tmp_path.iterdir()) == [path, older]
+    kept = older.read_bytes() + path.read_bytes()
+    assert lines.endswith(kept) and len(kept) > bounded_log.LIMIT_BYTES
+    for file in (path, older):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert file.stat().st_size <= bounded_log.LIMIT_BYTES + (1 << 16)

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from testbed import messages, parallel, units
 from testbed.arguments import check_arguments
 from testbed.commands.events import Digest
-from testbed.errors import TopologyError, UnitError, UsageError
+from testbed.errors import ExperimentError, TopologyError, UnitError, UsageError
+from testbed.experiment import new_experiment
 from testbed.yaml_source import MAX_BYTES, MAX_VALUES, Source, parse_yaml, read_yaml
 
 
@@ -107,6 +108,12 @@ def test_a_quantity_of_too_many_digits_is_refused_at_once(kind: str) -> None:
 def test_arguments_have_bounds(arguments: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         check_arguments(arguments)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "0x" + "f" * 70, "{min: 1, min: 2}"])
+def test_a_setting_has_the_bounds_of_a_file(text: str) -> None:
+    with pytest.raises(ExperimentError, match="--set topology: "):
+        new_experiment("pair", "all_reduce").with_overrides([f"topology={text}"])
 
 
 def test_a_program_in_a_node_may_be_given_anything() -> None:

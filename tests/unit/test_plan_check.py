@@ -126,6 +126,24 @@ class Untouched(MemoryDriver):
         raise AssertionError("altered")
 
 
+class Lacking(Untouched):
+    """A system that lacks what plans of another seed name."""
+
+    def require(self, plan: Document) -> None:
+        if plan["seed"] == 9:
+            raise HostError("no image mine:1 on this machine")
+
+
+def test_what_the_machine_lacks_is_said_before_anything_is_altered() -> None:
+    labs = LabOwner(cast(Any, Lacking()), lambda *_: cast(Any, MemoryFabric()), execute, check_fabric=check_fabric)
+    plan = plan_of("pair")
+    labs.deploy(messages.DeployBody(plan=plan, dilation=1))
+    with pytest.raises(HostError, match="no image"):
+        labs.deploy(messages.DeployBody(plan={**plan, "seed": 9}, dilation=1, reconcile=True))
+    (row,) = labs.list()
+    assert row["state"] == "running"
+
+
 def two_hosts_one_station(plan: Document) -> None:
     hosts = [node for node in plan["nodes"] if node["kind"] == "host"]
     hosts[1]["station"] = hosts[0]["station"]
