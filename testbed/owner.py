@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from testbed import emulation, messages
+from testbed import emulation, inspection, messages
 from testbed.captures import Captures
 from testbed.data_plane import MakeFabric, lead_over, open_lab
 from testbed.difference import changes, keep_addresses
@@ -25,8 +25,8 @@ from testbed.execution import Engine
 from testbed.health import HEALTHY, Health
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
-from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, summary
-from testbed.placement import agents_of, check_members, owner_of, part_of, require_underlay
+from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab
+from testbed.placement import agents_of, check_members, is_here, part_of, require_underlay
 from testbed.plan_check import check_plan
 from testbed.progress import BuildProgress
 from testbed.topology import Lab
@@ -305,29 +305,7 @@ class LabOwner:
             raise UsageError(f"no lab {lab} is deployed on this machine")
         row["health"] = self.health(lab)["nodes"]
         present = self._labs.get(lab)
-        if present is None:
-            return row
-        row["stations"] = [
-            {
-                "node": present.plan["nodes"][station["node"]]["name"],
-                **{key: station[key] for key in ("kind", "mac", "ip")},
-            }
-            for station in present.plan["stations"]
-            if self._is_here(present.plan, present.plan["nodes"][station["node"]]["name"])
-        ]
-        row["links"] = [
-            link
-            for link in present.part.listing()
-            if any(self._is_here(present.plan, end.partition(":")[0]) for end in link["ends"])
-        ]
-        row["by_hand"] = [] if present.links is None else present.links.by_hand()
-        try:
-            seen = json.loads(present.fabric.telemetry())
-        except OSError as error:
-            raise HostError(f"lab {lab}: {error}") from error
-        # A lab that is broken stays so, whatever its data plane says.
-        said = {key: value for key, value in summary(present, seen).items() if key not in row}
-        return {**row, **said, "ports": seen["ports"]}
+        return row if present is None else inspection.describe_running(row, present, self._agent)
 
     def describe(self, lab: str) -> Document:
         """Say what a running lab was made of: as it was written and as it was understood, and what was changed by hand."""
@@ -363,21 +341,8 @@ class LabOwner:
             return False
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
-        """Say where to listen to a port: at both ends of its link, each for what arrives there.
-
-        A frame that the data plane sends does not show at the end that it leaves by, only at the one where it arrives.
-        """
-        plan = self._running(lab).plan
-        for link in plan["links"]:
-            ends = [(plan["nodes"][n]["name"], plan["nodes"][n]["ports"][p]["name"]) for n, p in (link["a"], link["b"])]
-            if (node, port) not in ends:
-                continue
-            if link["medium"] == "memory":
-                raise UsageError(f"{node}:{port} is on a link of medium {link['medium']}: no interface to listen on")
-            own = [end for end in ends if self._is_here(plan, end[0])]
-            points = [{"netns": self._driver.namespace_path(lab, n), "interface": p} for n, p in own]
-            return {"points": points}
-        raise UsageError(f"lab {lab} has no port {node}:{port} with a link")
+        """Say where to listen to a port: see `inspection.capture_points`."""
+        return {"points": inspection.capture_points(self._driver, self._running(lab).plan, self._agent, (node, port))}
 
     def impair(self, lab: str, body: messages.ImpairBody) -> Document:
         """Change or show the link at a port, during a run too. Returns {"directions": [one row each]}."""
@@ -397,24 +362,12 @@ class LabOwner:
             except OSError as error:
                 raise HostError(f"lab {lab}: {error}") from error
             # Of a link that crosses each agent answers for what its own node sends.
-            return {"directions": [row for row in rows if self._is_here(present.plan, row["from"].partition(":")[0])]}
+            here = [row for row in rows if is_here(present.plan, self._agent, row["from"].partition(":")[0])]
+            return {"directions": here}
 
     def observe(self) -> Observation:
         """Look at all labs with a data plane: their ports, and each as a whole."""
-        ports: dict[tuple[str, str, str], Document] = {}
-        labs: dict[str, Document] = {}
-        stopped_ns = 0
-        for lab, present in list(self._labs.items()):
-            try:
-                seen = json.loads(present.fabric.telemetry())
-            except OSError:
-                continue  # closed since the labs were listed
-            stopped_ns = max(stopped_ns, seen["stopped_ns"])
-            for port, counters in seen["ports"].items():
-                node, _, name = port.partition(":")
-                ports[lab, node, name] = counters
-            labs[lab] = summary(present, seen)
-        return Observation(ports, labs, stopped_ns / 1e9)
+        return inspection.observe(dict(self._labs))
 
     def has_labs(self) -> bool:
         """Tell whether any lab is up or being built."""
@@ -432,10 +385,6 @@ class LabOwner:
             with present.lock:
                 self._labs.pop(lab, None)
                 present.close()
-
-    def _is_here(self, plan: Document, node: str) -> bool:
-        """Tell whether this agent has a node of a plan."""
-        return owner_of(plan, node) in (None, self._agent)
 
     def _running(self, lab: str) -> OwnedLab:
         if present := self._labs.get(lab):

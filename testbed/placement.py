@@ -176,6 +176,11 @@ def owner_of(plan: Plan, node: str) -> str | None:
     return next((entry["agent"] for entry in plan["nodes"] if entry["name"] == node), None)
 
 
+def is_here(plan: Plan, agent: str, node: str) -> bool:
+    """Tell whether an agent has a node of a plan."""
+    return owner_of(plan, node) in (None, agent)
+
+
 def order(agents: Sequence[str]) -> list[str]:
     """Return the names of agents, each once, in the order given. Raises UsageError for one that is there twice."""
     if len(set(agents)) != len(agents):

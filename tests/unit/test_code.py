@@ -34,6 +34,7 @@ AGENT = (
     "testbed.mosquitto",
     "testbed.local_agent",
     "testbed.owner",
+    "testbed.inspection",
     "testbed.data_plane",
     "testbed.owned",
     "testbed.telemetry",
