@@ -38,6 +38,7 @@ from testbed.placement import Placement, placed
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.topology import Lab
+from testbed.units import format_time
 from testbed.workload import compile_workload, talking_pairs, transport_of
 from traffic import Collective, Schedule
 
@@ -211,8 +212,15 @@ class Trial:
         return {rank for rank, host in enumerate(rank_hosts(self.lab, self.experiment)) if host in here}
 
     def unreached(self, outcome: Outcome) -> list[Fault]:
-        """Return a fault for each entry of the timeline that a complete run ended before."""
-        return timeline.never_reached(self.experiment, outcome.impairments) if outcome.complete else []
+        """Return a fault for each entry of the timeline, and for a warm-up, that a complete run ended before."""
+        if not outcome.complete:
+            return []
+        faults = timeline.never_reached(self.experiment, outcome.impairments)
+        warmup = self.experiment.warmup
+        if warmup is not None and outcome.report["settled"] is None:
+            message = f"there is no settled state: the run was over before {format_time(warmup)}"
+            faults.append(self.experiment.fault(("warmup",), message))
+        return faults
 
     def unknown_names(self, judged: RunResult) -> list[Fault]:
         """Return a fault for each name in `expect:` that the result of a complete run does not have."""

@@ -173,3 +173,21 @@ def test_telemetry_says_what_the_report_says() -> None:
             assert seen[key] == report[key]
         assert seen["fidelity"].keys() == report["fidelity"].keys()
         assert seen["stopped_ns"] > 0
+
+
+@isolated
+def test_windows_of_a_settled_state_are_at_exact_instants() -> None:
+    with loaded() as fabric:
+        fabric.begin_span(json.dumps({"warmup_ps": 2 * 10**6, "window_ps": 3 * 10**6}))
+        assert fabric.advance(PATIENCE_MS)
+        report = json.loads(fabric.report())
+        settled = report["settled"]
+        assert [part["from_ns"] for part in settled["windows"]] == [
+            2_000 + 3_000 * n for n in range(len(settled["windows"]))
+        ]
+        assert len(settled["windows"]) > 2
+        sent = [
+            part["ports"]["leaf:eth2"]["priorities"].get("3", {}).get("frames_tx", 0) for part in settled["windows"]
+        ]
+        assert sum(sent) == settled["ports"]["leaf:eth2"]["priorities"]["3"]["frames_tx"]
+        assert sum(sent) <= report["ports"]["leaf:eth2"]["priorities"]["3"]["frames_tx"]
