@@ -139,6 +139,38 @@ fn a_hole_that_reaches_to_the_end_takes_one_timeout() {
     assert_eq!((counters.timeouts, counters.retransmitted), (1, 39));
 }
 
+/// Two packets of each block are lost, and everything that the peer says until the timer runs out. The newest packet, sent again
+/// then, has come before: so all that is missing is asked for once more, and not one packet a timeout.
+#[test]
+fn what_was_asked_for_in_vain_is_asked_for_again_after_one_timeout() {
+    for verb in VERBS {
+        let coded = coded(verb, 4, 1);
+        let mut pair = Pair::new(coded, &[40 * MTU]);
+        let mut first = dropping(&LOST);
+        pair.run_with(|sent, number| match sent.from {
+            Side::A => first(sent, number),
+            Side::B if sent.at < coded.timeout => Fate::Drop,
+            Side::B => Fate::Deliver,
+        });
+        pair.assert_delivered();
+        let counters = pair.counters();
+        // Packet 0, the oldest that is not acknowledged, and the last block; of the nine others one packet each, as their
+        // parity makes up for the other.
+        assert_eq!((counters.timeouts, counters.retransmitted), (1, 14));
+    }
+}
+
+/// Packets 1 and 2 of each block of four.
+const LOST: [(u32, Option<u8>); 20] = {
+    let mut lost = [(0, None); 20];
+    let mut at = 0;
+    while at < 20 {
+        lost[at].0 = (at as u32 / 2) * 4 + 1 + at as u32 % 2;
+        at += 1;
+    }
+    lost
+};
+
 /// Parity of a block that was acknowledged before it could leave is not sent.
 #[test]
 fn parity_of_what_has_arrived_is_not_sent() {

@@ -4,7 +4,7 @@ mod common;
 
 use _dataplane::nic::message::Verb;
 use _dataplane::nic::qp::{Recovery, Transport};
-use common::pair::{transport, Fate, Pair};
+use common::pair::{transport, Fate, Pair, Side};
 
 const VERBS: [Verb; 2] = [Verb::Write, Verb::Send];
 const MTU: u64 = 256;
@@ -108,6 +108,22 @@ fn a_gap_that_reaches_to_the_end_takes_one_timeout() {
         // Packet 4 as well, the oldest that is not acknowledged.
         assert_eq!((counters.timeouts, counters.retransmitted), (1, 56));
     }
+}
+
+/// Every third packet is lost, and everything that the peer says until the timer runs out: one timeout makes up for all of it.
+#[test]
+fn what_was_asked_for_in_vain_is_asked_for_again_after_one_timeout() {
+    let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 64, ..transport(Verb::Write) };
+    let mut pair = Pair::new(selective, &[60 * MTU]);
+    pair.run_with(|sent, number| match sent.from {
+        Side::A if number < 60 && number % 3 == 1 => Fate::Drop,
+        Side::B if sent.at < selective.timeout => Fate::Drop,
+        _ => Fate::Deliver,
+    });
+    pair.assert_delivered();
+    let counters = pair.counters();
+    // The 20 that were lost; and packets 0 and 59, the oldest that is not acknowledged and the newest.
+    assert_eq!((counters.timeouts, counters.retransmitted), (1, 22));
 }
 
 /// With nothing behind it that is lost as well, it waits for the timer, which sends all that is still missing.

@@ -193,6 +193,14 @@ impl Blocks {
         });
     }
 
+    /// Everything that must come again, asked for before or not, now that `newest` is the last packet that was sent.
+    pub fn lacking(&self, newest: u64, arrived: Arrived) -> Vec<u64> {
+        let unknown = arrived.missing(arrived.expected, newest).filter(|psn| !self.knows(*psn));
+        let known = self.known.values();
+        let known = known.flat_map(|block| arrived.missing(block.first, block.end).take(block.lacks(arrived)));
+        unknown.chain(known).collect()
+    }
+
     /// Whether a packet is of a known block, which asks for it if need be.
     fn knows(&self, psn: u64) -> bool {
         self.known.range(..=psn).next_back().is_some_and(|(_, block)| psn < block.end)

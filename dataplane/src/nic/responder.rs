@@ -224,6 +224,23 @@ impl Responder {
         self.kept.extend(rebuilt);
     }
 
+    /// A packet that was kept came again. If it is the newest, the sender's timer ran out with everything sent: it has not heard of
+    /// what is missing, or what it sent again was lost. All of that is asked for once more, after what it sent along has come.
+    fn ask_anew(&mut self, psn: u64) {
+        if self.kept.last_key_value().is_none_or(|(newest, _)| *newest != psn) {
+            return;
+        }
+        let arrived = Arrived { expected: self.expected, kept: &self.kept };
+        match &self.blocks {
+            Some(blocks) => self.overtaken.extend(blocks.lacking(psn, arrived)),
+            None => {
+                let missing: Vec<u64> = arrived.missing(self.expected, psn).collect();
+                missing.iter().for_each(|&psn| self.wanted.ask(psn));
+                self.overtaken = missing;
+            }
+        }
+    }
+
     /// A packet came `ahead` of the expected one.
     fn gap(&mut self, ahead: u64) -> Verdict {
         let psn = self.expected + ahead;
@@ -239,7 +256,10 @@ impl Responder {
             }
             // A stranger's packet may be anywhere; the peer's lie within its window.
             _ if ahead >= self.window => Verdict::Gap { missing: psn..psn, keep: false },
-            _ if self.kept.contains_key(&psn) => Verdict::Duplicate,
+            _ if self.kept.contains_key(&psn) => {
+                self.ask_anew(psn);
+                Verdict::Duplicate
+            }
             Recovery::SelectiveRepeat => {
                 let missing = self.asked.min(psn)..psn;
                 self.asked = self.asked.max(psn + 1);
