@@ -31,7 +31,7 @@ COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
 LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint rust-build rust-test python-test bench campaign validation survival lock clean packages toolchain
+.PHONY: help setup run test lint rust-build rust-test python-test bench campaign validation survival lock licences clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -82,6 +82,9 @@ survival: setup ## Kill commands, agents and nodes at random moments; KILLS=200 
 lock: ## Resolve the Python dependencies afresh into the lock files
 	tools/lock $(PYTHON)
 
+licences: $(VENV)/.dependencies | toolchain ## List the licence of every dependency, Python and Rust
+	@$(BIN)/python tools/licences.py
+
 clean: ## Remove everything that was built
 	rm -rf $(VENV) dist results dataplane/target testbed/_dataplane*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -96,7 +99,7 @@ toolchain:
 $(VENV)/.dependencies: requirements-dev.lock | packages
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install it, or name it with PYTHON=…" >&2; exit 3; }
 	$(PYTHON) -m venv --clear $(VENV) >&2
-	@tools/with-progress "installing Python packages into $(VENV)" $(BIN)/pip install --quiet -r requirements-dev.lock >&2
+	@tools/with-progress "installing Python packages into $(VENV)" $(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock >&2
 	touch $@
 
 $(VENV)/.testbed: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml | toolchain

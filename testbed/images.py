@@ -20,7 +20,8 @@ from testbed.drivers.containers import connected
 from testbed.errors import DriverError, HostError, UsageError
 
 BASE = "testbed-base"
-REGISTRY_BASE = ("debian", "bookworm-slim")
+# One image for everybody, whenever it is built: bookworm-20250721-slim, by the digest that stands for it in public Dockerfiles.
+REGISTRY_BASE = ("debian", "sha256:2424c1850714a4d94666ec928e24d86de958646737b1d113f5b2207be44d37d8")
 SUITE = "bookworm"
 _DEBOOTSTRAP_S = 900
 
@@ -64,7 +65,7 @@ def _base(client: Any, context: Path, fresh: bool, say: Say) -> str:
     """Return an image of Debian's base system: one that is there, else a registry's, else one made here."""
     from docker.errors import APIError
 
-    name = ":".join(REGISTRY_BASE)
+    name = "@".join(REGISTRY_BASE)
     for known in () if fresh else (name, BASE):
         if _has(client, known):
             return known
