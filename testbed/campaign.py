@@ -1,10 +1,6 @@
 """Campaigns: many drawn cases, each run under the virtual clock and held against what must be true of any network.
 
-What is checked, whatever was drawn (ARCHITECTURE, invariants): the data plane saw nothing broken; frames are conserved,
-PAUSE frames included; no lossless priority lost a frame for lack of buffer, except behind a link that itself loses or
-changes; nothing was lost on links that do not lose; nothing is sent again where nothing was lost; no deadlock; every
-message complete once, with the right payload, or a connection that gave up on a link that was at fault; and the same
-events when it is run again.
+What is checked stands in `campaign_checks`; besides, one case in eight takes the same course when it is run again.
 """
 
 from __future__ import annotations
@@ -12,26 +8,25 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from testbed import drawn, parallel, trial
+from testbed.campaign_checks import ACTIVE, CHECKS, Evidence, active
 from testbed.drawn import Case
 from testbed.errors import ExperimentError, TestbedError, TopologyError
 from testbed.execution import Outcome
 from testbed.experiment import experiment_from
-from testbed.result import RunResult
 from testbed.topology import lab_from
 from testbed.trial import Trial
 from testbed.yaml_source import Source
-from traffic import Send
 
-Ending = Literal["complete", "gave up", "refused", "failed"]
-"""Of a case: every message arrived; a connection gave up, with reason; the lab cannot be built; a check failed."""
+Ending = Literal["complete", "gave up", "deadlock", "out of time", "refused", "failed"]
+"""Of a case: every message arrived; a connection gave up, with reason; buffers waited in a circle for good; frames
+were lost again and again until the limit of a run; the lab cannot be built; a check failed."""
 
-GIVEN_UP = "retry exceeded"
 CASE_FILES = ("lab.yaml", "experiment.yaml")
 CHECKED_TWICE = 8
 """One case in so many is run a second time, on two cores and in slices of another length."""
@@ -41,51 +36,15 @@ _DEVIATING = 777
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one case; `problems` says which checks failed."""
+    """What came of one case: `problems` says which checks failed, `active` which features were seen at work."""
 
     seed: int
     ending: Ending
     problems: list[str]
     traits: tuple[str, ...]
+    active: tuple[str, ...] = ()
     event_log_hash: str | None = None
     frame_hops: int = 0
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A case that was run, and what was seen."""
-
-    subject: Trial
-    outcome: Outcome
-    result: RunResult
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """The engine's last report."""
-        return self.outcome.report
-
-    def dropped(self, *causes: str) -> Iterator[tuple[str, int]]:
-        """Yield the ports that lost frames by one of these causes, and how many."""
-        for name, port in self.result.ports.items():
-            lost = sum(priority.drops.model_dump()[cause] for priority in port.priorities.values() for cause in causes)
-            if lost:
-                yield name, lost
-
-    @property
-    def unsteady(self) -> set[str]:
-        """The ports at both ends of links that lost frames as they may, or that a timeline changes.
-
-        A drain is a change too: it holds back PAUSE frames like all others.
-        """
-        changed = {entry.link for entry in self.subject.experiment.timeline}
-        lost = {port for port, _ in self.dropped("link")}
-        found = set()
-        for link in self.subject.lab.links:
-            ends = {str(link.a), str(link.b)}
-            loses = any(link.loss) or link.loss_process is not None
-            if ends & changed or (loses and ends & lost):
-                found |= ends
-        return found
 
 
 def trial_of(case: Case) -> Trial:
@@ -99,21 +58,35 @@ def run_case(seed: int) -> Verdict:
     case = drawn.draw(seed)
     try:
         subject = trial_of(case)
-        plan = json.dumps(subject.plan)
-        cycles = subject.cycles
+        assert json.dumps(subject.plan) and subject.changes is not None and subject.cycles is not None
     except (TopologyError, ExperimentError) as error:
         return Verdict(seed, "refused", [], (*case.traits, f"refused: {str(error).splitlines()[0]}"))
     except TestbedError as error:
         return Verdict(seed, "failed", [f"{type(error).__name__}: {error}"], case.traits)
-    assert plan and not cycles, f"seed {seed}: buffers of a drawn lab can wait in a circle"
     outcome = _run(subject)
     result = subject.conclude(outcome, "virtual", 1, replay_command(seed))
     evidence = Evidence(subject, outcome, result)
     problems = [problem for check in CHECKS for problem in check(evidence)]
     if seed % CHECKED_TWICE == 0 and outcome.report != _run(subject, _DEVIATING, cores=2).report:
         problems.append("run again on two cores in other slices, it took another course")
-    ending: Ending = "failed" if problems else "complete" if outcome.complete else "gave up"
-    return Verdict(seed, ending, problems, case.traits, result.event_log_hash, outcome.report["frame_hops"])
+    at_work = active(evidence)
+    return Verdict(
+        seed,
+        "failed" if problems else _ending(evidence),
+        problems,
+        case.traits,
+        at_work,
+        result.event_log_hash,
+        outcome.report["frame_hops"],
+    )
+
+
+def _ending(seen: Evidence) -> Ending:
+    if seen.outcome.complete:
+        return "complete"
+    if any(qp["error"] for qp in seen.result.qps):
+        return "gave up"
+    return "deadlock" if seen.result.deadlocks else "out of time"
 
 
 def _run(subject: Trial, budget: int | None = None, cores: int = 1) -> Outcome:
@@ -141,89 +114,12 @@ def replay_command(seed: int) -> str:
     return f"testbed campaign --first {seed} --seeds 1"
 
 
-def check_invariants(seen: Evidence) -> Iterator[str]:
-    """What the data plane itself found broken, and conservation."""
-    yield from (reason for reason in seen.result.verdict.reasons if reason.startswith("invariant violated"))
-    if seen.result.verdict.deadlock:
-        yield "deadlock, and no buffers of this lab can wait in a circle"
-
-
-def check_losses(seen: Evidence) -> Iterator[str]:
-    """No frame lost for lack of buffer under PFC, but behind an unsteady link; none on a link that keeps them."""
-    unsteady = seen.unsteady
-    if seen.subject.experiment.lossless.pfc:
-        for port, lost in seen.dropped("headroom", "buffer", "receiver"):
-            if port not in unsteady:
-                yield f"{lost} frames lost for lack of buffer at {port}, whose link was in order"
-    for port, lost in seen.dropped("link", "outage"):
-        if port not in unsteady:
-            yield f"{lost} frames lost on the link at {port}, which was in order"
-    for port, lost in seen.dropped("watchdog"):
-        yield f"{lost} frames lost to a watchdog at {port}, and there is none"
-
-
-def check_pauses(seen: Evidence) -> Iterator[str]:
-    """PAUSE frames that were sent and not heard are among those lost on links."""
-    entries = [counters for port in seen.result.ports.values() for counters in port.priorities.values()]
-    unheard = sum(entry.pause_tx - entry.pause_rx for entry in entries)
-    lost = sum(sum(entry.drops.model_dump().values()) for entry in entries)
-    others = lost - seen.report["conservation"]["dropped"]
-    if not 0 <= others <= max(unheard, 0):
-        yield f"{others} lost frames are neither data nor among the {unheard} PAUSE frames that were not heard"
-
-
-def check_repetition(seen: Evidence) -> Iterator[str]:
-    """Nothing is sent again where nothing was lost and no link changed."""
-    again = sum(qp["retransmitted"] for qp in seen.result.qps)
-    lost = sum(count for _, count in seen.dropped("headroom", "buffer", "receiver", "link", "outage", "watchdog"))
-    if again and not lost and not seen.subject.experiment.timeline:
-        yield f"{again} packets sent again, and none was lost"
-
-
-def check_messages(seen: Evidence) -> Iterator[str]:
-    """Every message arrived once and right, or its connection gave up on a link at fault."""
-    rows = seen.outcome.rows
-    for measured in [*rows, *(row["in_place"] for row in rows if row["in_place"])]:
-        if measured["wrong"]:
-            yield f"{measured['wrong']} wrong elements"
-    if seen.outcome.complete:
-        yield from _flows(seen)
-    elif not any(qp["error"] == GIVEN_UP for qp in seen.result.qps):
-        yield f"no progress: {'; '.join(seen.outcome.reasons)}"
-    elif not seen.unsteady and not seen.subject.experiment.timeline and seen.subject.experiment.lossless.pfc:
-        yield f"gave up, and every link was in order: {'; '.join(seen.outcome.reasons)}"
-
-
-def _flows(seen: Evidence) -> Iterator[str]:
-    """Hold the messages of the last workload against its schedule."""
-    collective = seen.subject.collective
-    call = dataclasses.replace(seen.subject.series("virtual").shapes()[-1], in_place=collective.in_place)
-    sends = [op for rank in collective.schedule(call).ranks for op in rank.ops if isinstance(op, Send)]
-    flows = seen.report["flows"]
-    finished = [flow for flow in flows if flow["completion_ns"] is not None]
-    if len(flows) != len(sends) or len(finished) != len(sends):
-        yield f"{len(sends)} messages to send, {len(flows)} sent, {len(finished)} complete"
-    asked, moved = sum(op.bytes for op in sends), sum(flow["bytes"] for flow in flows)
-    if asked != moved:
-        yield f"{asked} bytes to send, {moved} sent"
-    if seen.report["conservation"]["in_flight"]:
-        yield f"{seen.report['conservation']['in_flight']} frames still on their way at the end"
-
-
-CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
-    check_invariants,
-    check_losses,
-    check_pauses,
-    check_repetition,
-    check_messages,
-)
-
-
 @dataclass(frozen=True)
 class Campaign:
-    """All verdicts, in the order of their seeds."""
+    """The verdicts of those cases that came to one, in the order of their seeds; `interrupted`: there were to be more."""
 
     verdicts: Sequence[Verdict]
+    interrupted: bool = False
 
     @property
     def failed(self) -> list[Verdict]:
@@ -239,18 +135,30 @@ class Campaign:
         """Return how many cases ended how."""
         return dict(Counter(verdict.ending for verdict in self.verdicts))
 
+    @property
+    def ran(self) -> list[Verdict]:
+        """Those that were not refused."""
+        return [verdict for verdict in self.verdicts if verdict.ending != "refused"]
+
     def traits(self) -> dict[str, int]:
         """Return how many of the cases that ran had each trait, the most frequent first."""
-        ran = (verdict for verdict in self.verdicts if verdict.ending != "refused")
-        return dict(Counter(trait for verdict in ran for trait in verdict.traits).most_common())
+        return dict(Counter(trait for verdict in self.ran for trait in verdict.traits).most_common())
+
+    def active(self) -> dict[str, int]:
+        """Return in how many of the cases that ran each feature was seen at work, the most frequent first."""
+        seen = Counter(dict.fromkeys(ACTIVE, 0))
+        seen.update(name for verdict in self.ran for name in verdict.active)
+        return dict(seen.most_common())
 
     def document(self) -> dict[str, Any]:
         """Return all of it as JSON data."""
         return {
             "schema": 1,
             "seeds": len(self.verdicts),
+            "interrupted": self.interrupted,
             "endings": self.endings(),
             "traits": self.traits(),
+            "active": self.active(),
             "frame_hops": sum(verdict.frame_hops for verdict in self.verdicts),
             "failed": [
                 {"seed": found.seed, "problems": found.problems, "replay": replay_command(found.seed)}
@@ -264,7 +172,10 @@ class Campaign:
 
 
 def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) -> Campaign:
-    """Run the cases of `seeds`, `jobs` at a time; `progress` is called as each is finished, in any order."""
+    """Run the cases of `seeds`, `jobs` at a time; `progress` is called as each is finished, in any order.
+
+    A KeyboardInterrupt ends it early, with the verdicts that there are.
+    """
     verdicts: dict[int, Verdict] = {}
 
     def done(number: int, found: Verdict | parallel.Defect) -> None:
@@ -274,8 +185,12 @@ def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) ->
         verdicts[number] = found
         progress(found)
 
-    parallel.run_all(run_case, seeds, jobs, done)
-    return Campaign([verdicts[number] for number in range(len(seeds))])
+    interrupted = False
+    try:
+        parallel.run_all(run_case, seeds, jobs, done)
+    except KeyboardInterrupt:
+        interrupted = True
+    return Campaign([verdicts[number] for number in sorted(verdicts)], interrupted)
 
 
 def write_case(seed: int, directory: Path) -> list[Path]:

@@ -30,27 +30,26 @@ def run_campaign(
     numbers = range(first, first + seeds)
     if out is not None:
         keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
-    try:
-        with counted(len(numbers), is_followed(context, format_)) as show:
-            found = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
-    except KeyboardInterrupt:
-        say("interrupted")
-        raise typer.Exit(INTERRUPTED) from None
+    with counted(len(numbers), is_followed(context, format_)) as show:
+        found = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
+    if found.interrupted:
+        say(f"interrupted after {len(found.verdicts)} of {len(numbers)} cases")
     if format_ is Format.json:
         print_json(found.document())
     else:
         _print(found)
     if out is not None:
         _write([verdict.seed for verdict in found.failed], out)
-    raise typer.Exit(found.exit_code)
+    raise typer.Exit(INTERRUPTED if found.interrupted else found.exit_code)
 
 
 def _print(found: campaign.Campaign) -> None:
     document = found.document()
     endings = ", ".join(f"{count} {ending}" for ending, count in found.endings().items())
     print(f"{document['seeds']} cases, {document['frame_hops']:,} frame-hops: {endings}")
-    drawn = [f"{trait} {count}" for trait, count in found.traits().items()]
-    print(f"drawn: {', '.join(drawn)}")
+    cases = max(1, len(found.ran))
+    for word, counts in (("drawn", found.traits()), ("at work", found.active())):
+        print(f"{word}: {', '.join(f'{name} {100 * count / cases:.3g} %' for name, count in counts.items())}")
     for failure in document["failed"][:SHOWN]:
         print(f"seed {failure['seed']} failed; to see it again: {failure['replay']}")
         for problem in failure["problems"]:

@@ -82,6 +82,8 @@ PURE_MODULES = [
     "congestion",
     "axes",
     "drawn",
+    "drawn_faults",
+    "drawn_labs",
     "experiment",
     "transport",
     "expectations",
@@ -136,7 +138,7 @@ PYTHON_DIRECTION = {
     **dict.fromkeys(AGENT, CONTROLLER),
     "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
     **dict.fromkeys(
-        ("testbed.sweep", "testbed.campaign", "testbed.parallel"),
+        ("testbed.sweep", "testbed.campaign", "testbed.campaign_checks", "testbed.parallel"),
         (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.kernel"),
     ),
     "testbed.controller": EDGE,
