@@ -1,6 +1,6 @@
 """The Docker engine of this machine: containers that are nodes of labs, recognised by their labels.
 
-A container gets no network of the engine's, no capability but the one that ping and tcpdump need, and no way to gain
+A container gets no network of the engine's, no capability but those that ping and tcpdump need, and no way to gain
 more; what joins it to others is put into its namespace from outside (`docker.py`).
 """
 
@@ -31,7 +31,8 @@ _ADDRESS_VARIABLE = "DOCKER_HOST"
 _PARALLEL = 8
 _TIMEOUT_S = 60
 _PROCESSES = 512
-_CAPABILITIES = ("NET_RAW",)
+# Frames as they are, and becoming a user with fewer rights who goes on writing his file, as tcpdump insists on doing.
+_CAPABILITIES = ("CHOWN", "NET_RAW", "SETGID", "SETUID")
 
 
 class Engine:

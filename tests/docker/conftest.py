@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,3 +27,9 @@ def machine(repo_root: Path, tmp_path: Path, engine: DockerEngine) -> Iterator[M
     with private_machine(repo_root, tmp_path) as found:
         yield found
     assert engine.docker("ps", "--all", "--quiet") == ""
+
+
+@pytest.fixture(scope="session")
+def images(engine: DockerEngine) -> None:
+    """Build both images, unless they are there."""
+    subprocess.run([sys.executable, "-m", "testbed.cli", "images", "build", "--missing"], check=True, timeout=280)

@@ -143,6 +143,19 @@ def test_ping_and_tcp_cross_two_data_centres() -> None:
 
 
 @isolated
+def test_tcpdump_listens_at_hosts_and_switches() -> None:
+    with running("pair:rate=10G", 100):
+        for node, port in (("b1", "eth1"), ("leaf", "eth1")):
+            command = ("timeout", "30", "tcpdump", "-n", "-i", port, "-c", "2", "icmp")
+            ping = inside(LAB, "a1", lambda: subprocess.Popen(["ping", "-q", "-i", "0.1", "198.19.0.2"]))
+            try:
+                assert "ICMP echo request" in output(node, *command)
+            finally:
+                ping.kill()
+                ping.wait()
+
+
+@isolated
 def test_ping_at_full_rate() -> None:
     with running("pair:rate=100G", 1) as (plan, fabric):
         check_ping(plan, 1)
