@@ -25,7 +25,7 @@ def problems(*texts: str) -> list[str]:
     ("text", "problem"),
     [
         ("wrongg == 0", 'no "wrongg"; did you mean "wrong"? known: algbw, '),
-        ("drops.losless == 0", 'no "drops.losless"; did you mean "lossless"? known: link, lossless, lossy, outage'),
+        ("drops.losless == 0", 'no "drops.losless"; did you mean "lossless"? known: link, lossless, lossy, '),
         ("xyz > 0", 'no "xyz"; known: algbw, '),
         ("1 < 2 * (busbw - ideel)", 'no "ideel"'),
         ('ports["leaf-a:eth33"].rate_bps > 0', "did you mean"),
