@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed import units
 from testbed.congestion import Dcqcn
-from testbed.models import AUTO, FileModel, SizeOrAuto
+from testbed.models import AUTO, FileModel, Size, SizeOrAuto
 
 LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
 TIMEOUT_UNIT_PS = 4_096_000  # InfiniBand: 4.096 us, doubled n times
@@ -77,8 +77,10 @@ class Transport(FileModel):
     """How a reliable connection behaves; `window` is in bytes.
 
     `recovery`: after a loss everything is sent again from the lost packet on, or that packet alone, or nothing if the
-    parity of `erasure` makes up for it. `congestion-control` acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or
-    parameters that differ from one.
+    parity of `erasure` makes up for it. With `timer` nothing is asked for: each `chunk` of so many bytes arrives whole or not
+    at all, and is sent again when its own timeout runs out before it is acknowledged, as in the model of SDR-RDMA.
+
+    `congestion-control` acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or parameters that differ from one.
 
     `timeout`, after which what is not acknowledged is sent again: a time (75ms), round trips of the longest path between two
     ranks that talk, without queues (3rtt), or InfiniBand's exponent n of 4.096 us x 2^n (14).
@@ -87,8 +89,9 @@ class Transport(FileModel):
     to wait by the InfiniBand code `rnr-timer` (12 is 0.64 ms), `rnr-retries` times without progress; 7 is for ever.
     """
 
-    recovery: Literal["go-back-n", "selective-repeat", "erasure"] = "go-back-n"
+    recovery: Literal["go-back-n", "selective-repeat", "erasure", "timer"] = "go-back-n"
     erasure: Erasure = Erasure()
+    chunk: Size = 64 * 2**10
     congestion_control: Literal["none", "dcqcn"] = "none"
     dcqcn: Dcqcn = Dcqcn()
     verb: Literal["write", "send"] = "write"
@@ -105,4 +108,10 @@ class Transport(FileModel):
     def _agrees(self) -> Transport:
         if self.receive_queue == "posted" and self.verb != "send":
             raise ValueError(f"receive-queue: a {self.verb} needs no receive; posted is for verb: send")
+        if self.receive_queue == "posted" and self.recovery == "timer":
+            raise ValueError(
+                "receive-queue: posted tells a sender to wait, and with recovery: timer nobody tells it anything"
+            )
+        if not self.chunk or self.chunk % self.mtu:
+            raise ValueError(f"chunk: {self.chunk} bytes are no whole number of packets of {self.mtu}")
         return self

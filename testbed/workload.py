@@ -123,9 +123,15 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
         # Nothing could be rebuilt before the window closed on it.
         message = f"{window} bytes do not hold a block of {settings.erasure.data} packets, {block} bytes"
         raise ExperimentError([experiment.fault(("transport", "window"), message)])
+    by_timer = settings.recovery == "timer"
+    if by_timer and window < settings.chunk:
+        # It would close before the end of a chunk, which alone is acknowledged.
+        message = f"{window} bytes do not hold a chunk of {settings.chunk}"
+        raise ExperimentError([experiment.fault(("transport", "window"), message)])
     return {
         "recovery": settings.recovery,
         **({"erasure": settings.erasure.model_dump()} if coded else {}),
+        **({"chunk_packets": settings.chunk // settings.mtu} if by_timer else {}),
         "verb": settings.verb,
         "mtu_bytes": settings.mtu,
         "ack_every": settings.ack_every,
@@ -175,6 +181,8 @@ def _window(costs: Sequence[PathCost], settings: Transport) -> int:
     waited_for = settings.ack_every
     if settings.recovery == "erasure":
         waited_for = max(waited_for, settings.erasure.data + settings.erasure.parity)
+    elif settings.recovery == "timer":
+        waited_for = settings.chunk // settings.mtu
     return min(max(packets, 4 * waited_for, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
 
 
@@ -186,12 +194,14 @@ def _timeout_ps(
     pairs: Sequence[Pair],
     window_bytes: int,
 ) -> int:
-    """Return the timeout that was asked for, or for `auto` what an unlucky acknowledgement may take.
+    """Return the timeout that was asked for, or what `auto` comes to. It is the same for both clocks.
 
-    That is the longest round trip, and the time for which pauses may hold a packet back: until the windows of all queue
-    pairs of the busiest rank have drained at the lowest rate, be it that of a NIC. A timeout within it would resend what is
-    not lost. Go-back-N would resend a window, and waits four times as long, in InfiniBand's steps; the others resend a packet
-    or two, and wait no longer. The answer is the same for both clocks, so that their frames can be compared.
+    Go-back-N: four times what an unlucky acknowledgement may take, in InfiniBand's steps, or a window would be sent again in
+    vain. That is the longest round trip, and the time for which pauses may hold a packet back: until the windows of all queue
+    pairs of the busiest rank have drained at the lowest rate, be it that of a NIC.
+
+    The others send little again, and any acknowledgement starts their timers anew, so that what stands before a packet of its
+    own flow does not count: two round trips, and the windows of the other queue pairs.
     """
     round_trip_ps = max((cost.round_trip_ps for cost in costs), default=0)
     if settings.timeout != AUTO:
@@ -201,8 +211,10 @@ def _timeout_ps(
     busy = Counter(rank for pair in pairs for rank in pair)
     drains = [host.intake.drain_bps for host in lab.hosts if host.intake and host.name in hosts]
     slowest = min([*(cost.rate_bps for cost in costs), *drains])
-    unlucky_ps = round_trip_ps + serialisation_ps(max(busy.values()) * window_bytes, slowest)
+    most = max(busy.values())
     if settings.recovery != "go-back-n":
-        return max(unlucky_ps, TIMEOUT_UNIT_PS << SMALLEST_EXPONENT)
+        others_ps = serialisation_ps((most - 1) * window_bytes, slowest)
+        return max(2 * round_trip_ps + others_ps, TIMEOUT_UNIT_PS << SMALLEST_EXPONENT)
+    unlucky_ps = round_trip_ps + serialisation_ps(most * window_bytes, slowest)
     steps = (TIMEOUT_UNIT_PS << n for n in range(SMALLEST_EXPONENT, LARGEST_EXPONENT))
     return next((step for step in steps if step >= 4 * unlucky_ps), TIMEOUT_UNIT_PS << LARGEST_EXPONENT)

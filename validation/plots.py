@@ -155,14 +155,14 @@ def _selective_repeat(figure: Figure, rows: Sequence[Row]) -> None:
 
 def _sdr(figure: Figure, rows: Sequence[Row]) -> None:
     axes = figure.subplots()
-    places = range(len(rows))
-    axes.bar([place - 0.2 for place in places], [_expected(row, "slowdown") for row in rows], 0.38, label="formula")
-    errors = [2 * row.measured.chance["slowdown"] * _measured(row, "slowdown") for row in rows]
-    measured = [_measured(row, "slowdown") for row in rows]
-    label = "measured, ± two standard errors"
-    axes.bar([place + 0.2 for place in places], measured, 0.38, yerr=errors, capsize=4, label=label)
-    axes.set_xticks(places, [f"{row.case.labels[0].partition(',')[0]}\np = {row.case.labels[1]}" for row in rows])
-    _finish(axes, "", "time over time without loss", "128 MiB at 400G over a round trip of 25 ms")
+    for colour, (mark, (label, found)) in enumerate(zip(MARKS, _grouped(rows, 0, 1), strict=False)):
+        _line(axes, [(row.case.setting.loss, _expected(row, "slowdown")) for row in found], colour)
+        measured = [_measured(row, "slowdown") for row in found]
+        errors = [2 * row.measured.chance["slowdown"] * value for row, value in zip(found, measured, strict=True)]
+        losses = [row.case.setting.loss for row in found]
+        axes.errorbar(losses, measured, errors, fmt=mark, capsize=3, fillstyle="none", color=f"C{colour}", label=label)
+    title = "128 MiB at 400G over a round trip of 25 ms (lines: formula; bars: two standard errors)"
+    _finish(axes, "p, loss of a packet", "time over time without loss", title, xscale="log", yscale="log")
 
 
 def _window(figure: Figure, rows: Sequence[Row]) -> None:

@@ -19,11 +19,13 @@ use rand_pcg::Pcg64;
 
 const VERBS: [Verb; 2] = [Verb::Write, Verb::Send];
 const MTU: u64 = 256;
-const RECOVERIES: [Recovery; 4] = [
+const RECOVERIES: [Recovery; 6] = [
     Recovery::GoBackN,
     Recovery::SelectiveRepeat,
     Recovery::Erasure(Code { data: 5, parity: 2 }),
     Recovery::Erasure(Code { data: 1, parity: 1 }),
+    Recovery::Timer { chunk: 4 },
+    Recovery::Timer { chunk: 1 },
 ];
 
 /// Drop the frame with this number among those of `side`, once.
@@ -350,6 +352,8 @@ proptest! {
         recovery in prop::sample::select(&RECOVERIES[..]),
     ) {
         let mut random = Pcg64::seed_from_u64(seed);
+        // A window holds a chunk.
+        let window = if let Recovery::Timer { chunk } = recovery { window.max(chunk) } else { window };
         let patient = Transport { window, ack_every, recovery, retries: 1_000, ..transport(verb) };
         let mut pair = Pair::new(patient, &sizes);
         pair.run_with(|_, _| {

@@ -36,7 +36,7 @@ e.yaml:3: seed: "abc" should be a valid integer
 e.yaml:4: lossless.pfc: "yes" should be a valid boolean
 e.yaml:5: transport.ack-every: "0" should be greater than or equal to 1
 e.yaml:5: transport.mtu: "1500" is not 1024, 2048 or 4096
-e.yaml:5: transport.recovery: "selective" is not "go-back-n", "selective-repeat" or "erasure"
+e.yaml:5: transport.recovery: "selective" is not "go-back-n", "selective-repeat", "erasure" or "timer"
 e.yaml:5: transport.timeout: 50 is not a timeout: an exponent from 1 to 31, a time like 75ms, round trips like 3rtt, or auto
 e.yaml:7: workload.collective: no collective is called "all_redcue"; did you mean "all_reduce"?
 e.yaml:8: workload.size: "5m": "m" is an impossible unit for a size; write it like 64MiB

@@ -128,18 +128,18 @@ def test_what_a_timeout_cannot_be(timeout: str) -> None:
         experiment(f"transport.timeout={timeout}")
 
 
-@pytest.mark.parametrize("recovery", ["selective-repeat", "erasure"])
+@pytest.mark.parametrize("recovery", ["selective-repeat", "erasure", "timer"])
 def test_what_sends_little_again_does_not_wait_long(recovery: str) -> None:
-    """A round trip and a window of three: not the 21 round trips that go-back-N waits lest it send a window again."""
-    assert timeout_of(f"transport.recovery={recovery}") == pytest.approx(4 * ROUND_TRIP_PS, rel=0.02)
+    """Two round trips: not the 21 round trips that go-back-N waits lest it send a window again."""
+    assert timeout_of(f"transport.recovery={recovery}") == 2 * ROUND_TRIP_PS
     assert timeout_of() == 4_096_000 << 17
     near = compile_workload(load_lab("pair"), experiment(f"transport.recovery={recovery}"), PING)["transport"]
     assert near["timeout_ps"] == 4_096_000 << 12
-    # The windows of all that share a receiver may stand before a packet.
+    # The windows of all others that share a receiver may stand before a packet.
     schedule = COLLECTIVES["incast"].schedule(Shape(65, 1024))
     overrides = (f"transport.recovery={recovery}", "transport.window=16MB")
     many = compile_workload(load_lab("incast:senders=64"), experiment(*overrides), schedule)["transport"]
-    assert many["timeout_ps"] == pytest.approx(64 * 16_000_000 * 8 * 10, rel=0.01)
+    assert many["timeout_ps"] == pytest.approx(63 * 16_000_000 * 8 * 10, rel=0.01)
 
 
 def test_what_is_given_is_taken() -> None:
@@ -166,6 +166,25 @@ def test_selective_repeat_and_erasure_have_a_window_for_two_repairs() -> None:
     assert repeat["window_bytes"] == pytest.approx(1.5 * once["window_bytes"], abs=2 * 4096)
     assert coded["window_bytes"] == repeat["window_bytes"]
     assert "erasure" not in repeat and coded["erasure"] == {"data": 32, "parity": 4}
+
+
+def test_repair_by_timers_goes_by_chunks_of_whole_packets() -> None:
+    found = compile_workload(load_lab("pair"), experiment("transport.recovery=timer"), PING)["transport"]
+    assert (found["recovery"], found["chunk_packets"], found["window_bytes"]) == ("timer", 16, 64 * 4096)
+    settings = ("transport.recovery=timer", "transport.chunk=1MiB", "transport.mtu=1024")
+    found = compile_workload(load_lab("pair"), experiment(*settings), PING)["transport"]
+    assert (found["chunk_packets"], found["window_bytes"]) == (1024, 4 * 2**20)
+    message = "--set: transport.window: 1048575 bytes do not hold a chunk of 1048576"
+    with pytest.raises(ExperimentError, match=message):
+        compile_workload(load_lab("pair"), experiment(*settings, "transport.window=1048575"), PING)
+    posted = ("transport.recovery=timer", "transport.verb=send", "transport.receive-queue=posted")
+    with pytest.raises(
+        ExperimentError, match="tells a sender to wait, and with recovery: timer nobody tells it anything"
+    ):
+        experiment(*posted)
+    for chunk in ("6KiB", "0", "4095"):
+        with pytest.raises(ExperimentError, match="are no whole number of packets of 4096"):
+            experiment(f"transport.chunk={chunk}")
 
 
 def test_posted_receives_are_a_matter_of_the_transport() -> None:

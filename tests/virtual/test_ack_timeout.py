@@ -6,7 +6,7 @@ from tests.virtual.harness import TRANSFER_LOCAL_PS, TRANSFER_MESSAGE_BYTES, Jso
 
 SPAN_PS = 3000 * 4_897_000  # single-mode fibre
 RTT_PS = 2 * (SPAN_PS + TRANSFER_LOCAL_PS)
-RECOVERIES = ("go-back-n", "selective-repeat", "erasure")
+RECOVERIES = ("go-back-n", "selective-repeat", "erasure", "timer")
 
 
 def sender(recovery: str, *settings: str, loss: float = 0) -> Json:

@@ -2,6 +2,7 @@
 
 mod asked;
 mod blocks;
+mod chunks;
 pub mod code;
 pub mod dcqcn;
 pub mod inject;

@@ -19,6 +19,8 @@ pub enum Recovery {
     SelectiveRepeat,
     /// Parity behind each block of a message makes up for what the block lost; what it cannot is named and sent again.
     Erasure(Code),
+    /// Chunks of so many packets arrive whole or not at all, and are sent again by timers of their own; nothing is asked for.
+    Timer { chunk: u64 },
 }
 
 /// What both ends of a connection agree on.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::chunks::Timers;
 use super::code::{parity_bytes, Code};
 use super::message::{self, Place};
 use super::qp::{rnr_delay, Failure, Recovery, RequesterCounters, Transport, PSN_HALF, PSN_MASK, RNR_FOR_EVER};
@@ -18,6 +19,12 @@ struct Message {
     offset: u64,
     remote: u64,
     bytes: u64,
+}
+
+impl Message {
+    fn packets(&self) -> std::ops::Range<u64> {
+        self.first..self.end
+    }
 }
 
 /// A block whose data has left: packets `first..first + data` of the data, and the parity packet that is next.
@@ -59,6 +66,8 @@ pub struct Requester {
     missing: BTreeMap<u64, u64>,
     /// The block whose parity is due before anything new (erasure).
     parity: Option<Block>,
+    /// The timers of the chunks, where nothing else repeats.
+    chunks: Option<Box<Timers>>,
     deadline: Time,
     retries_left: u32,
     /// The peer was not ready: nothing is sent before `deadline`.
@@ -84,6 +93,7 @@ impl Requester {
             resend: Resend::default(),
             missing: BTreeMap::new(),
             parity: None,
+            chunks: Timers::of(&transport).map(Box::new),
             deadline: Time::NEVER,
             retries_left: transport.retries,
             waiting: false,
@@ -128,11 +138,19 @@ impl Requester {
         let psn = again.unwrap_or(self.next);
         let index = if again.is_some() { self.message_of(psn) } else { self.current };
         let segment = self.segment(psn, &self.messages[index], again.is_some());
-        if psn == self.unacknowledged || self.deadline == Time::NEVER {
+        if let Some(chunks) = &mut self.chunks {
+            let unit = chunks.unit(psn, &self.messages[index].packets());
+            if psn + 1 == unit.end {
+                chunks.start(unit, now);
+            }
+            self.deadline = chunks.deadline(self.unacknowledged);
+        } else if psn == self.unacknowledged || self.deadline == Time::NEVER {
             self.deadline = now + self.transport.timeout;
         }
         if again.is_some() {
-            self.missing.insert(psn, self.next);
+            if self.chunks.is_none() {
+                self.missing.insert(psn, self.next);
+            }
         } else {
             self.next += 1;
             if let Recovery::Erasure(code) = self.transport.recovery {
@@ -185,7 +203,13 @@ impl Requester {
         let place = Place::of(psn == message.first, psn + 1 == message.end);
         let done = (psn - message.first) * u64::from(transport.mtu);
         let bytes = (message.bytes - done).min(u64::from(transport.mtu)) as u32;
-        let window_closes = psn + 1 - self.unacknowledged >= transport.window;
+        let ack_request = match &self.chunks {
+            Some(chunks) => psn + 1 == chunks.unit(psn, &message.packets()).end,
+            None => {
+                let window_closes = psn + 1 - self.unacknowledged >= transport.window;
+                again || place.ends() || (psn + 1).is_multiple_of(transport.ack_every) || window_closes
+            }
+        };
         let packet = Packet {
             va: message.remote,
             dst_qp: self.dst_qp,
@@ -195,18 +219,23 @@ impl Requester {
             syndrome: Syndrome::ACK,
             opcode: message::encode(transport.verb, place),
             pad: (bytes.wrapping_neg() & 3) as u8,
-            ack_request: again || place.ends() || (psn + 1).is_multiple_of(transport.ack_every) || window_closes,
+            ack_request,
         };
         Segment { packet, offset: message.offset + done, bytes }
     }
 
-    /// Take an acknowledgement of all packets up to `psn`. Returns the numbers of the messages that finished with it.
+    /// Take an acknowledgement of all packets up to `psn`, or of the unit of a chunk that ends with it. Returns the numbers of the
+    /// messages that finished with it.
     pub fn acknowledge(&mut self, psn: u32, now: Time) -> std::ops::Range<u64> {
         self.counters.acks_rx += 1;
-        match self.unwrap(psn) {
-            Some(acknowledged) => self.advance(acknowledged + 1, now),
-            None => self.finished..self.finished,
-        }
+        let Some(psn) = self.unwrap(psn) else { return self.finished..self.finished };
+        let Some(mut chunks) = self.chunks.take() else { return self.advance(psn + 1, now) };
+        let unit = chunks.unit(psn, &self.messages[self.message_of(psn)].packets());
+        self.resend.forget(unit.clone());
+        let finished = self.advance(chunks.arrive(unit, self.unacknowledged), now);
+        self.deadline = chunks.deadline(self.unacknowledged);
+        self.chunks = Some(chunks);
+        finished
     }
 
     /// Take a NAK for a sequence error. Go-back-N: all before `psn` arrived, `psn` did not. Selective repeat: `psn` is missing.
@@ -221,6 +250,8 @@ impl Requester {
                 self.go_back();
                 finished
             }
+            // Nobody asks for packets of chunks.
+            Recovery::Timer { .. } => self.finished..self.finished,
             Recovery::SelectiveRepeat | Recovery::Erasure(_) => {
                 self.count_block(psn);
                 self.missing.entry(psn).or_insert(0);
@@ -281,20 +312,24 @@ impl Requester {
     }
 
     /// The retransmission timer ran out: send again, or fail once the retries are used up. Or the peer may be ready by now.
-    pub fn time_out(&mut self) {
+    pub fn time_out(&mut self, now: Time) {
         if std::mem::take(&mut self.waiting) {
             self.deadline = Time::NEVER;
             return;
         }
+        if let Some(chunks) = &mut self.chunks {
+            let units = chunks.run_out(self.unacknowledged, now);
+            self.deadline = chunks.deadline(self.unacknowledged);
+            return self.repeat_units(units);
+        }
         self.counters.timeouts += 1;
         if self.retries_left == 0 {
-            self.failure = Some(Failure::RetryExceeded);
-            self.deadline = Time::NEVER;
-            return;
+            return self.give_up();
         }
         self.retries_left -= 1;
         match self.transport.recovery {
             Recovery::GoBackN => self.go_back(),
+            Recovery::Timer { .. } => {}
             Recovery::SelectiveRepeat | Recovery::Erasure(_) => {
                 // The oldest, and whatever else was reported missing: the packets sent again may have been lost as well. And the
                 // newest, which show the peer a gap that reached to the end of what was sent, so that it asks for all of it: of
@@ -310,6 +345,20 @@ impl Requester {
                 self.deadline = Time::NEVER;
             }
         }
+    }
+
+    /// Send chunks again whose timers ran out, or fail if one of them has none of its retries left.
+    fn repeat_units(&mut self, units: Option<Vec<std::ops::Range<u64>>>) {
+        self.counters.timeouts += units.as_ref().map_or(1, |units| units.len() as u64);
+        match units {
+            Some(units) => units.into_iter().flatten().for_each(|psn| self.resend.push(psn)),
+            None => self.give_up(),
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.failure = Some(Failure::RetryExceeded);
+        self.deadline = Time::NEVER;
     }
 
     /// Stop for good (the responder refused a packet).

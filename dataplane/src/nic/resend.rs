@@ -32,6 +32,15 @@ impl Resend {
         None
     }
 
+    /// These packets have arrived.
+    pub fn forget(&mut self, packets: std::ops::Range<u64>) {
+        if !self.waiting.is_empty() {
+            packets.for_each(|psn| {
+                self.waiting.remove(&psn);
+            });
+        }
+    }
+
     pub fn clear(&mut self) {
         self.order.clear();
         self.waiting.clear();

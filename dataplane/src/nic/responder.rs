@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::asked::Asked;
 use super::blocks::{Arrived, Block, Blocks};
+use super::chunks::Attempts;
 use super::message::{Place, Verb};
 use super::qp::{Recovery, Transport, PSN_HALF, PSN_MASK};
 use crate::frame::{Frame, Packet};
@@ -23,6 +24,17 @@ pub enum Verdict {
     Invalid,
 }
 
+/// What a packet is to the unit that it is part of, where units arrive whole or not at all.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// There, before this packet came.
+    Known,
+    /// Not whole yet, or not any more.
+    Partial,
+    /// Whole with this packet, and kept.
+    Whole,
+}
+
 /// The receiving end.
 #[derive(Debug)]
 pub struct Responder {
@@ -38,6 +50,8 @@ pub struct Responder {
     overtaken: Vec<u64>,
     /// Parity of blocks that lack packets (erasure).
     blocks: Option<Box<Blocks>>,
+    /// Units of which a part has come (timer).
+    attempts: Option<Box<Attempts>>,
     /// Messages that arrived whole.
     arrived: u64,
     /// Where the next payload goes, and the bytes of the message so far, while inside one.
@@ -60,6 +74,7 @@ impl Responder {
             wanted: Asked::default(),
             overtaken: Vec::new(),
             blocks: Blocks::of(transport).map(Box::new),
+            attempts: Attempts::of(transport).map(Box::new),
             arrived: 0,
             offset: 0,
             bytes: 0,
@@ -165,7 +180,7 @@ impl Responder {
         self.expected += 1;
         self.asked = match self.recovery {
             Recovery::GoBackN => self.expected,
-            Recovery::SelectiveRepeat | Recovery::Erasure(_) => self.asked.max(self.expected),
+            Recovery::SelectiveRepeat | Recovery::Erasure(_) | Recovery::Timer { .. } => self.asked.max(self.expected),
         };
         self.offset = self.offset.saturating_add(bytes);
         self.bytes += bytes;
@@ -182,6 +197,35 @@ impl Responder {
 
     pub fn arrived(&self) -> Arrived<'_> {
         Arrived { expected: self.expected, kept: &self.kept }
+    }
+
+    /// Whether packets count by units that arrive whole or not at all.
+    pub fn takes_units(&self) -> bool {
+        self.attempts.is_some()
+    }
+
+    /// Take a packet of a unit; `starts` says that it is the first of its message.
+    pub fn take_unit(&mut self, packet: &Packet, starts: bool, frame: Frame) -> Unit {
+        let number = self.number(packet.psn);
+        if self.has(number) {
+            return Unit::Known;
+        }
+        // A stranger's packet may be anywhere; the peer's lie within its window.
+        let Some(attempts) = self.attempts.as_mut().filter(|_| number - self.expected < self.window) else {
+            return Unit::Partial;
+        };
+        match attempts.take(number, frame, starts, packet.ack_request) {
+            Some((first, frames)) => {
+                self.kept.extend((first..).zip(frames));
+                Unit::Whole
+            }
+            None => Unit::Partial,
+        }
+    }
+
+    /// Whether a packet was taken or is kept.
+    pub fn has(&self, number: u64) -> bool {
+        number < self.expected || self.kept.contains_key(&number)
     }
 
     pub fn blocks(&self) -> Option<&Blocks> {
@@ -268,6 +312,8 @@ impl Responder {
             }
             // Parity may make up for it: whether anything is to be asked for shows when the block has ended.
             Recovery::Erasure(_) => Verdict::Gap { missing: psn..psn, keep: true },
+            // What is out of order is kept by units, before it comes here.
+            Recovery::Timer { .. } => Verdict::Gap { missing: psn..psn, keep: false },
         }
     }
 }

@@ -102,7 +102,7 @@ impl Nic {
     pub(super) fn retransmit(&mut self, index: usize, now: Time) {
         let qp = &mut self.qps[index];
         if qp.requester.deadline() <= now {
-            qp.requester.time_out();
+            qp.requester.time_out(now);
             if qp.requester.failure().is_some() {
                 self.events.push_back(Event::QpFailed { qpn: qp.config.qpn });
                 return;

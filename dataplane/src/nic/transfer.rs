@@ -2,7 +2,7 @@
 
 use super::message::{self, Place, Verb};
 use super::qp::PSN_MASK;
-use super::responder::Verdict;
+use super::responder::{Unit, Verdict};
 use super::{rate_slot, retransmission_slot, Nic};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
@@ -17,6 +17,9 @@ impl Nic {
         }
         if frame.ecn == Ecn::Ce as u8 {
             self.notify(index, now);
+        }
+        if self.qps[index].responder.takes_units() {
+            return self.handle_unit(index, frame, packet, data.1, now);
         }
         let mut acknowledge = false;
         // Where blocks are coded, a packet that is new may make one whole, or show that one will not be.
@@ -52,6 +55,23 @@ impl Nic {
         }
         if acknowledge {
             self.acknowledge(index);
+        }
+    }
+
+    /// Take a packet of a unit that arrives whole or not at all, and acknowledge that one alone once it is there.
+    fn handle_unit(&mut self, index: usize, frame: Frame, packet: &Packet, place: Place, now: Time) {
+        let responder = &mut self.qps[index].responder;
+        let number = responder.number(packet.psn);
+        match responder.take_unit(packet, place.starts(), frame) {
+            Unit::Partial => return,
+            Unit::Known => {}
+            Unit::Whole => {
+                self.take_kept(index, now);
+            }
+        }
+        let responder = &self.qps[index].responder;
+        if packet.ack_request && responder.has(number) && !responder.has_refused() {
+            self.respond(index, Syndrome::ACK, packet.psn);
         }
     }
 

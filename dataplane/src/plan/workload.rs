@@ -33,6 +33,7 @@ pub enum RecoveryPlan {
     GoBackN,
     SelectiveRepeat,
     Erasure,
+    Timer,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,6 +41,8 @@ pub struct TransportPlan {
     pub recovery: RecoveryPlan,
     #[serde(default)]
     pub erasure: Option<Code>,
+    #[serde(default)]
+    pub chunk_packets: u64,
     pub verb: Verb,
     pub mtu_bytes: u32,
     pub ack_every: u64,
@@ -59,6 +62,14 @@ impl TransportPlan {
         match (self.recovery, self.erasure) {
             (RecoveryPlan::GoBackN, _) => Ok(Recovery::GoBackN),
             (RecoveryPlan::SelectiveRepeat, _) => Ok(Recovery::SelectiveRepeat),
+            (RecoveryPlan::Timer, _) => {
+                let (chunk, window) = (self.chunk_packets, self.window_bytes / u64::from(self.mtu_bytes));
+                require((1..=window).contains(&chunk), || {
+                    format!("a chunk of {chunk} packets, and a window of {window}")
+                })?;
+                require(self.rnr.is_none(), || "a chunk cannot be told to wait for its receive".into())?;
+                Ok(Recovery::Timer { chunk })
+            }
             (RecoveryPlan::Erasure, None) => Err(PlanError::Invalid("recovery by erasure, and no erasure code".into())),
             (RecoveryPlan::Erasure, Some(code)) => {
                 let block = u64::from(code.data) + u64::from(code.parity);
