@@ -191,3 +191,16 @@ def test_windows_of_a_settled_state_are_at_exact_instants() -> None:
         ]
         assert sum(sent) == settled["ports"]["leaf:eth2"]["priorities"]["3"]["frames_tx"]
         assert sum(sent) <= report["ports"]["leaf:eth2"]["priorities"]["3"]["frames_tx"]
+
+
+@isolated
+def test_a_span_begins_without_the_lateness_and_the_held_time_of_those_before() -> None:
+    with loaded() as fabric:
+        assert fabric.advance(PATIENCE_MS)
+        first = json.loads(fabric.report())["fidelity"]
+        assert first["lateness_ns"]["max"] > 0 and first["cpu_share"] > 0
+        fabric.begin_span("null")
+        second = json.loads(fabric.report())["fidelity"]
+        assert second["lateness_ns"] == {"p50": 0, "p99": 0, "max": 0}
+        assert second["held_share"] == second["cpu_share"] == second["late_frames"] == 0
+        assert json.loads(fabric.telemetry())["fidelity"]["lateness_ns"] == first["lateness_ns"], "the lab's is kept"

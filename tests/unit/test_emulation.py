@@ -207,3 +207,28 @@ def test_frames_inside_netem_are_waited_for() -> None:
 
 def test_lost_frames_are_not_waited_for() -> None:
     assert settle(Script([98], [Backlog(1, 1), Backlog(2, 0)])) == 3
+
+
+class Losing:
+    """The counters of a netem that loses on request."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def read(self) -> dict[str, Backlog]:
+        return {"a:eth1": Backlog(self.lost, 0), "b:eth1": Backlog(0, 0)}
+
+    def close(self) -> None: ...
+
+
+def test_what_netem_lost_before_a_run_is_none_of_its_losses() -> None:
+    counters = Losing()
+    part = KernelPart(make_plan(loss=[0.1, 0.0]), 1, [Emulation("netem")], counters)
+    counters.lost = 7
+    part.begin_span()
+    counters.lost = 9
+    merged = part.complete(make_report(sent=100, arrived=98))
+    assert merged["drops"]["link"] == 2 and link_drops(merged)["3"] == 2
+    counters.lost = 12
+    part.begin_span()
+    assert part.complete(make_report(sent=100, arrived=100))["drops"]["link"] == 0
