@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import math
 import os
 import secrets
@@ -45,6 +46,9 @@ _AT_A_TIME = 100
 _CANCEL_AGAIN_S = 0.1
 # The library insists on a port where there is none.
 _NO_PORT = 1
+
+# What goes wrong with a connection is raised. What the library says of it is for an agent's log, not for a terminal.
+logging.getLogger("mqtt").addHandler(logging.NullHandler())
 
 Progress = Callable[[dict[str, Any]], None]
 

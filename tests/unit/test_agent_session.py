@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -91,3 +93,9 @@ def test_no_client_id_is_like_another() -> None:
     assert len(made) == 1000
     # The longest that every broker takes has 23 characters.
     assert all(len(each) <= 23 and each.isalnum() for each in made)
+
+
+def test_the_librarys_own_words_do_not_come_to_a_terminal() -> None:
+    script = "import logging; from testbed import bus; logging.getLogger('mqtt').error('failed to receive on socket')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stderr == b""
