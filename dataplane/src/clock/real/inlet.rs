@@ -8,14 +8,16 @@ use std::collections::VecDeque;
 use crate::frame::Frame;
 use crate::units::{Rate, Time};
 
-/// Frames that may wait at one host: as many as a Linux interface queues by default (txqueuelen).
-const ROOM_FRAMES: usize = 1_000;
+/// What may wait at one host: a thousand frames of 4 KiB, and more of short ones, so that all of a stream of datagrams finds room that
+/// was kept in the socket while its lab changed.
+const ROOM_BYTES: u64 = 4 << 20;
 
 /// The line of one host.
 #[derive(Debug)]
 struct Inlet {
     rate: Rate,
     waiting: VecDeque<Frame>,
+    waiting_bytes: u64,
     /// When the next frame may follow the one before it.
     free_at: Time,
     lost: u64,
@@ -32,7 +34,7 @@ pub struct Inlets {
 impl Inlets {
     /// `rates`: of the port that each direction leaves.
     pub fn new(rates: impl Iterator<Item = Rate>) -> Inlets {
-        let inlet = |rate| Inlet { rate, waiting: VecDeque::new(), free_at: Time::ZERO, lost: 0 };
+        let inlet = |rate| Inlet { rate, waiting: VecDeque::new(), waiting_bytes: 0, free_at: Time::ZERO, lost: 0 };
         Inlets { lines: rates.map(inlet).collect(), busy: Vec::new() }
     }
 
@@ -43,13 +45,15 @@ impl Inlets {
             line.free_at = now + line.rate.serialisation(frame.wire_bytes());
             return Some(frame);
         }
-        if line.waiting.len() == ROOM_FRAMES {
+        let bytes = u64::from(frame.buffer_bytes());
+        if line.waiting_bytes + bytes > ROOM_BYTES {
             line.lost += 1;
             return None;
         }
         if line.waiting.is_empty() {
             self.busy.push(direction);
         }
+        line.waiting_bytes += bytes;
         line.waiting.push_back(frame);
         None
     }
@@ -60,6 +64,7 @@ impl Inlets {
         let direction = self.busy[index];
         let line = &mut self.lines[direction];
         let frame = line.waiting.pop_front()?;
+        line.waiting_bytes -= u64::from(frame.buffer_bytes());
         // The line was never idle: a late look at it loses no time.
         line.free_at += line.rate.serialisation(frame.wire_bytes());
         if line.waiting.is_empty() {
@@ -118,10 +123,15 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_the_emulators_loss() {
         let mut inlets = inlets();
-        for _ in 0..ROOM_FRAMES + 8 {
+        let room = ROOM_BYTES / u64::from(frame().buffer_bytes());
+        for _ in 0..room + 8 {
             inlets.take(1, frame(), AT(0));
         }
         assert_eq!(inlets.lost().collect::<Vec<_>>(), [0, 7]);
-        assert_eq!(inlets.waiting(), ROOM_FRAMES as u64);
+        assert_eq!(inlets.waiting(), room);
+        // Room that was left is used again.
+        assert!(inlets.next_ready(AT(1_000)).is_some());
+        inlets.take(1, frame(), AT(1_000));
+        assert_eq!((inlets.waiting(), inlets.lost().sum::<u64>()), (room, 7));
     }
 }
