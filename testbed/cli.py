@@ -1,7 +1,7 @@
 """The command `testbed`: global options, errors and exit codes. The verbs are in `testbed.commands`.
 
 Exit codes: 0 all expectations held · 1 an expectation failed · 2 bad usage or input · 3 the machine cannot, or the
-testbed has a defect · 4 the emulation was not faithful · 130 interrupted, after cleaning up.
+testbed has a defect · 4 the emulation was not faithful · 130 interrupted, after cleaning up · 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -132,10 +132,6 @@ def main() -> int:
     except TestbedError as error:
         print(f"testbed: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has had enough. The interpreter must not try to flush it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
     except Exception as error:  # noqa: BLE001  the last resort: a defect is reported, not thrown at the user
         print(f"testbed: internal error: {error!r}", file=sys.stderr)
         if os.environ.get(DEBUG_VARIABLE):

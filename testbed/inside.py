@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from testbed import kernel, node_spaces
 from testbed.errors import DriverError
@@ -24,17 +25,15 @@ _HOSTS = "/etc/hosts"
 _SYS = "/sys"
 
 
-def popen(argv: Sequence[str], captured: bool) -> subprocess.Popen[bytes]:
-    """Start a program with this process's standard streams, or without input and with its output captured."""
-    if not captured:
-        return subprocess.Popen(list(argv))
-    return subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def streams(captured: bool) -> dict[str, Any]:
+    """Return what Popen is told of standard streams: this process's, or no input and output that is captured."""
+    return {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} if captured else {}
 
 
 def spawn_in(
     path: str, argv: Sequence[str], hosts: Mapping[str, str], captured: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Start a program inside the namespace bound at `path`, as `popen` does.
+    """Start a program inside the namespace bound at `path`, with its `streams`.
 
     `hosts`: addresses by name, known there besides what the system's /etc/hosts knows; they go first. Raises DriverError
     if the namespace cannot be entered or the program not be started.
@@ -47,7 +46,7 @@ def spawn_in(
         node_spaces.mount(path)
         try:
             # A child is born into the namespaces of the thread that makes it.
-            return popen(argv, captured)
+            return subprocess.Popen(list(argv), **streams(captured))
         except OSError as error:
             raise DriverError(f"run {argv[0]}", error.errno or 0) from error
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from testbed import kernel
+from testbed import kernel, output
 from testbed.errors import DriverError
 
 _SNAP_BYTES = 65_535
@@ -52,7 +52,8 @@ def capture(
 ) -> Captured:
     """Capture at `points` ({"netns", "interface"}) until `count` frames, `seconds` of wall time, or KeyboardInterrupt.
 
-    Calls `on_listening` once no frame can be missed any more. Raises DriverError when a point cannot be listened to.
+    Calls `on_listening` once no frame can be missed any more. Raises DriverError when a point cannot be listened to, ReaderGone
+    as soon as nobody reads `out` any more, whether there are frames or not.
     """
     with ExitStack() as stack:
         sockets = [stack.enter_context(_listen(point["netns"], point["interface"])) for point in points]
@@ -66,7 +67,7 @@ def capture(
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     break
-                ready, _, _ = select.select(sockets, [], [], left)
+                ready = _wait(sockets, out.fileno(), left)
                 frames = sorted(frame for listener in ready for frame in _fetch(listener))
                 for time_ns, original_bytes, data in frames if count is None else frames[: count - written]:
                     seconds_part, nanoseconds = divmod(time_ns, 10**9)
@@ -75,7 +76,22 @@ def capture(
                 out.flush()
         except KeyboardInterrupt:
             pass  # the usual way to end a capture
+        except BrokenPipeError:
+            raise output.ReaderGone from None
         return Captured(written, sum(_missed(listener) for listener in sockets))
+
+
+def _wait(sockets: Sequence[socket.socket], out: int, seconds: float | None) -> list[socket.socket]:
+    """Return the sockets that have frames, none after `seconds`. Raises ReaderGone if nobody reads `out` any more."""
+    poll = select.poll()
+    for listener in sockets:
+        poll.register(listener, select.POLLIN)
+    if output.watched(out):
+        poll.register(out, 0)  # which still tells that the other end is closed
+    ready = {descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000)}
+    if out in ready:
+        output.require_reader(out)
+    return [listener for listener in sockets if listener.fileno() in ready]
 
 
 def _listen(netns: str, interface: str) -> socket.socket:

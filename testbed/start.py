@@ -8,8 +8,18 @@ INTERRUPTED = 130
 def main() -> int:
     """Run the command line; return or exit with the exit code."""
     try:
-        from testbed.cli import main as run
+        from testbed import output
 
-        return run()
+        output.guard()
+        try:
+            try:
+                from testbed.cli import main as run
+
+                return run()
+            finally:
+                output.flush()
+        except output.ReaderGone:
+            output.abandon()
+            return output.EXIT_CODE
     except KeyboardInterrupt:
         return INTERRUPTED

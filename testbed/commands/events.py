@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed import messages
+from testbed import messages, output
 from testbed.commands.common import Format, FormatOption, LabName, target
 
 # What changes all the time is shown to people no more often than they can read.
@@ -47,7 +48,12 @@ def events(
         async with aclosing(controller.follow(target(context), name, ports)) as told:
             await Digest(count).read(told)
 
-    asyncio.run(follow() if format_ is Format.json else read())
+    async def work() -> None:
+        # On a quiet lab nothing is written that would tell that nobody reads.
+        async with output.until_reader_goes(sys.stdout.fileno()):
+            await (follow() if format_ is Format.json else read())
+
+    asyncio.run(work())
 
 
 class _Enough(Exception):

@@ -128,11 +128,6 @@ def container_name(lab: str, node: str) -> str:
     return f"testbed-{lab}-{node}"
 
 
-def exec_command(lab: str, node: str, argv: Sequence[str], terminal: bool) -> list[str]:
-    """Return the command that runs `argv` in the container of a node with the caller's standard streams."""
-    return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), container_name(lab, node), *argv]
-
-
 @contextmanager
 def connected() -> Iterator[Any]:
     """Yield a client of the engine; turn what goes wrong into an error of ours."""

@@ -11,13 +11,11 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from testbed import kernel
-from testbed.drivers import Plan
-from testbed.drivers.containers import Engine, exec_command
+from testbed.drivers import Plan, contained
+from testbed.drivers.containers import Engine
 from testbed.drivers.layout import Contained, Layout
 from testbed.drivers.netns import NetnsDriver
-from testbed.errors import HostError
 from testbed.health import HEALTHY, Health
-from testbed.inside import popen
 from testbed.kernel import Namespace
 from testbed.progress import BuildProgress
 
@@ -110,10 +108,7 @@ class DockerDriver(NetnsDriver):
     ) -> subprocess.Popen[bytes]:
         if not node.contained:
             return super()._spawn(node, argv, hosts, captured)
-        try:
-            return popen(exec_command(node.lab, node.node, argv, not captured and sys.stdin.isatty()), captured)
-        except FileNotFoundError:
-            raise HostError("no docker command on this machine: install Debian's docker.io") from None
+        return contained.start(node.lab, node.node, argv, captured, terminal=not captured and sys.stdin.isatty())
 
 
 def _limits(container: Contained | None) -> tuple[int, int] | None:

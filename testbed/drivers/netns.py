@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
-from testbed import emulation, inside, kernel, netem, netlink, node_spaces, qdisc
+from testbed import emulation, forwarding, inside, kernel, netem, netlink, node_spaces, qdisc
 from testbed.drivers import Attachment, Plan, Traffic, building, links
 from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
 from testbed.drivers.comparison import compare, sorted_nodes
@@ -122,16 +122,11 @@ class NetnsDriver:
         """Run a program inside a node with this process's standard streams; return its exit status.
 
         The names of the lab's hosts lead to the addresses of their kernels. A program ended by signal n gives 128 + n,
-        as in a shell. An interrupt reaches the program from the terminal; this process waits on. Raises DriverError if
-        the program cannot be started.
+        as in a shell. TERM, HUP and INT are sent on to the program; ^C reaches it from the terminal. Raises DriverError if the
+        program cannot be started.
         """
-        process = self._start(lab, node, argv, captured=False)
-        while True:
-            try:
-                status = process.wait()
-            except KeyboardInterrupt:
-                continue
-            return status if status >= 0 else 128 - status
+        status = forwarding.wait(lambda: self._start(lab, node, argv, captured=False))
+        return status if status >= 0 else 128 - status
 
     def emulations(self, plan: Plan, dilation: int = 1) -> list[Emulation]:
         """Say for each link of a plan whether `deploy` has it imposed by netem. Raises HostError as `deploy` does."""

@@ -1,0 +1,69 @@
+"""Signals that this process gets while it waits for a program, and which are meant for the program."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+# si_code of what the kernel sends by itself, as for ^C on a terminal (asm-generic/siginfo.h).
+_SI_KERNEL = 0x80
+# A signal may be taken by another thread; then this one is not woken, and looks after so long.
+_LOOK_S = 0.5
+
+
+class Deputy(subprocess.Popen[bytes]):
+    """A command that stands for a program elsewhere, which hears nothing of this process's terminal; `send_signal` reaches it."""
+
+
+def wait(start: Callable[[], subprocess.Popen[bytes]]) -> int:
+    """Start a program, wait for its end and return its status; TERM, HUP and INT are sent on to it, from before it starts.
+
+    ^C on the terminal reaches the program by itself, and is not sent again. In a thread that is not the main one no signal comes
+    by, and none is sent on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return start().wait()
+    with _heard() as heard:
+        process = start()
+        # Only now, since a program inherits what is blocked where it is started.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
+        try:
+            while process.poll() is None:
+                while heard:
+                    _send(process, heard.pop(0))
+                found = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, _LOOK_S)
+                if found is None or found.si_signo == signal.SIGCHLD:
+                    continue
+                by_terminal = found.si_signo == signal.SIGINT and found.si_code == _SI_KERNEL
+                if isinstance(process, Deputy) or not by_terminal:
+                    _send(process, found.si_signo)
+            return process.wait()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[int]]:
+    """Yield the numbers of signals that come meanwhile, instead of what they would do."""
+    heard: list[int] = []
+
+    def hear(number: int, _: FrameType | None) -> None:
+        heard.append(number)
+
+    before = {number: signal.signal(number, hear) for number in FORWARDED}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _send(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
