@@ -31,7 +31,7 @@ COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
 LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint rust-build rust-test python-test bench campaign validation survival lock licences clean packages toolchain
+.PHONY: help setup run test lint rust-build rust-test python-test bench campaign validation survival mutants lock licences clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -78,6 +78,9 @@ campaign: setup ## Run random cases against what must always hold; SEEDS=3000 fo
 
 survival: setup ## Kill commands, agents and nodes at random moments; KILLS=200 for a night, FIRST=17 KILLS=1 for one again
 	TESTBED_KILLS=$(KILLS) TESTBED_FIRST_KILL=$(FIRST) $(BIN)/pytest $(ARGS) tests/live/test_survival.py
+
+mutants: setup ## Break the code in small ways: do the tests notice? ARGS="testbed/ocs.py …" for single modules
+	@tools/mutants $(VENV) $(ARGS)
 
 lock: ## Resolve the Python dependencies afresh into the lock files
 	tools/lock $(PYTHON)

@@ -227,6 +227,16 @@ def test_credentials_come_from_a_private_file(tmp_path: Path) -> None:
     assert "cret" not in repr(address)
 
 
+@pytest.mark.parametrize("more", [0o040, 0o020, 0o010, 0o004, 0o002, 0o001])
+def test_credentials_that_anybody_else_can_touch_are_refused(tmp_path: Path, more: int) -> None:
+    """The group alone is too many: any one of its bits, and of the others'."""
+    file = tmp_path / "credentials"
+    file.write_text("alice:s3:cret\n")
+    file.chmod(0o600 | more)
+    with pytest.raises(UsageError, match="readable by others than its owner"):
+        bus.broker_address("mqtts://broker.example", file)
+
+
 def test_authorities_must_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--ca"):
         bus.broker_address("mqtt://127.0.0.1", ca_file=tmp_path / "none.pem")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed.lanes import degraded_probability, lane_failure, rate_after
+from testbed.lanes import HOURS_PER_YEAR, degraded_probability, lane_failure, rate_after
 
 HOURS_5_YEARS = 5 * 8766
 
@@ -12,6 +12,10 @@ def test_spares_of_a_wide_link_last_five_years() -> None:
     # Without spares one lane in 400 fails more often than not in thirty such links.
     assert degraded_probability(400, 0, 20, HOURS_5_YEARS) == pytest.approx(0.296, rel=5e-3)
     assert degraded_probability(400, 8, 0, HOURS_5_YEARS) == 0
+
+
+def test_a_year_is_a_julian_one() -> None:
+    assert HOURS_PER_YEAR == 365.25 * 24
 
 
 def test_failures_of_one_lane_are_exponential() -> None:
@@ -38,3 +42,11 @@ def test_rates_are_rounded_down() -> None:
 def test_more_lanes_than_there_are(failed: int) -> None:
     with pytest.raises(ValueError, match="there are 400 and 8 spare"):
         rate_after(800, 400, 8, failed, degrades=True)
+
+
+def test_spares_are_counted_beside_the_lanes() -> None:
+    """Three lanes and one spare are four, whatever bits the numbers share."""
+    dead = lane_failure(20, HOURS_5_YEARS)
+    more_than_one = 1 - (1 - dead) ** 4 - 4 * dead * (1 - dead) ** 3
+    assert degraded_probability(3, 1, 20, HOURS_5_YEARS) == pytest.approx(more_than_one, rel=1e-6)
+    assert rate_after(300, 3, 1, 4, degrades=True) == 0

@@ -170,6 +170,21 @@ def test_an_agent_that_cannot_start_says_why(directory: Path) -> None:
         (directory / "agent.json").rmdir()
 
 
+@pytest.mark.parametrize("more", [0o040, 0o020, 0o010, 0o004, 0o002, 0o001])
+def test_a_state_directory_that_anybody_else_can_touch_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    """The group alone is too many: any one of its bits, and of the others'."""
+    path = tmp_path / "state"
+    path.mkdir()
+    path.chmod(0o700)
+    monkeypatch.setenv(local_agent.STATE_VARIABLE, str(path))
+    assert local_agent.state_dir() == path
+    path.chmod(0o700 | more)
+    with pytest.raises(HostError, match="mode 0700"):
+        local_agent.state_dir()
+
+
 def test_a_state_directory_open_to_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "open"
     path.mkdir(mode=0o755)
