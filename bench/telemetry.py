@@ -134,7 +134,7 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
                 watched.said += 1
                 await broker.broadcast(topic, text)
 
-            telemetry = Telemetry(watched.observe, threads, False, say)
+            telemetry = Telemetry("bench", watched.observe, threads, False, say)
 
             async def stretch(told: bool) -> _Stretch:
                 speaking = [asyncio.create_task(telemetry.run(mqtt))] if told else []

@@ -72,7 +72,7 @@ class Agent:
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT + 1, thread_name_prefix="verb")
         self._stopping = asyncio.Event()
         self._lost: tuple[float, str] | None = None
-        self._telemetry = Telemetry(owner.observe, self._threads, retain, broadcast)
+        self._telemetry = Telemetry(name, owner.observe, self._threads, retain, broadcast)
 
     def stop(self) -> None:
         """Ask the agent to end; `serve` returns soon after. To be called from the event loop's thread."""
@@ -109,19 +109,22 @@ class Agent:
         # Another id for each session: one that became known cannot be used to throw this agent out again.
         async with bus.client(address, bus.new_identifier("a"), will, self._keepalive_s) as mqtt:
             await mqtt.subscribe([(f"{messages.PREFIX}/+/{self.name}/command", 1), (status, 1)])
+            if self._telemetry.retained:
+                await mqtt.subscribe([(topic, 0) for topic in self._telemetry.retained])
             await mqtt.publish(status, messages.ONLINE, qos=1, retain=True)
             on_ready()
             await self._tell_of_return(mqtt)
-            tasks = [
-                asyncio.create_task(work)
-                for work in (self._listen(mqtt), self._telemetry.run(mqtt), self._watch_idle(), self._stopping.wait())
-            ]
+            telling = asyncio.create_task(self._telemetry.run(mqtt))
+            others = (self._listen(mqtt), self._watch_idle(), self._stopping.wait())
+            tasks = [telling, *(asyncio.create_task(work) for work in others)]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
                 # The reply to `shutdown` itself is still on its way.
                 await self._finish_requests()
+                await bus.end(telling)
+                await self._telemetry.take_back(mqtt)
                 await mqtt.publish(status, messages.OFFLINE, qos=1, retain=True)
             finally:
                 await bus.end(*tasks)
@@ -147,6 +150,13 @@ class Agent:
             payload = bytes(message.payload) if isinstance(message.payload, bytes | bytearray) else b""
             if str(message.topic) == messages.status_topic(self.name):
                 await self._contradict(mqtt, payload, message.retain)
+                if not message.retain and self._telemetry.retained:
+                    # The word of this session has come round, and all that was retained before it.
+                    await mqtt.unsubscribe(list(self._telemetry.retained))
+                continue
+            if any(message.topic.matches(topic) for topic in self._telemetry.retained):
+                if message.retain:
+                    self._telemetry.recall(str(message.topic), payload)
                 continue
             # Retained commands are left over from somebody's mistake: to obey one at every start would be another.
             if message.retain:

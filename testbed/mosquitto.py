@@ -153,11 +153,14 @@ def access_list(agents: Sequence[str]) -> str:
     lines += [f"user {READER}", *(f"topic read {PREFIX}/{topic}" for topic in told), ""]
     for agent in agents:
         written = [f"+/{agent}/reply/+", "+/+/+/telemetry", "+/state", "+/events", f"agents/{agent}/status"]
-        # Its own status too, which it contradicts when the last will of an earlier session comes late.
+        # Its own status too, which it contradicts when the last will of an earlier session comes late, and what it told of labs,
+        # which it takes back when they are gone.
         lines += [
             f"user {agent}",
             f"topic read {PREFIX}/+/{agent}/command",
             f"topic read {PREFIX}/agents/{agent}/status",
+            f"topic read {PREFIX}/+/+/+/telemetry",
+            f"topic read {PREFIX}/+/state",
         ]
         lines += [*(f"topic write {PREFIX}/{topic}" for topic in written), ""]
     return "\n".join(lines)

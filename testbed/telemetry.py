@@ -1,7 +1,8 @@
 """What an agent tells of its labs without being asked: counters of ports, each lab as a whole, and what is done to it.
 
 Counters and states are said when they changed, at most ten times a second, and retained where the broker is shared, so that
-who subscribes later knows at once; what is retained of a lab goes with the lab. Events are said once and never retained.
+who subscribes later knows at once, with the name of the agent; what is retained of a lab goes with the lab, and all of it with
+the agent. What a killed agent left there goes when it is back. Events are said once and never retained.
 """
 
 from __future__ import annotations
@@ -46,15 +47,37 @@ def pause_s(took_s: float, seen: Observation | None) -> float:
 class Telemetry:
     """Publish what `observe` sees. `retain`: the broker keeps the last word on each topic for newcomers.
 
-    With `broadcast` it goes to a broker in this process, which retains nothing, without MQTT in between.
+    What is retained carries the name of the `agent`. With `broadcast` it goes to a broker in this process, which retains nothing,
+    without MQTT in between.
     """
 
-    def __init__(self, observe: Observe, threads: Executor, retain: bool, broadcast: Broadcast | None = None) -> None:
+    def __init__(
+        self, agent: str, observe: Observe, threads: Executor, retain: bool, broadcast: Broadcast | None = None
+    ) -> None:
+        self._about: dict[str, Any] = {"agent": agent} if retain else {}
         self._observe = observe
         self._threads = threads
         self._retain = retain
         self._broadcast = broadcast
         self._said: dict[str, str] = {}
+        self._left: set[str] = set()
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """The topics on which the broker may hold what an earlier session of this agent said; none if it retains nothing."""
+        return (messages.telemetry_topic("+", "+", "+"), messages.state_topic("+")) if self._retain else ()
+
+    def recall(self, topic: str, payload: bytes) -> None:
+        """Hear of something that the broker retains: what is this agent's and of a lab that is gone goes at the next look."""
+        document = messages.decode_told(payload)
+        if document is not None and document.get("agent") == self._about.get("agent"):
+            self._left.add(topic)
+
+    async def take_back(self, mqtt: aiomqtt.Client) -> None:
+        """Have the broker forget all that it retains of this agent's labs: without an agent nothing of it is true."""
+        if self._retain:
+            await bus.publish_all(mqtt, dict.fromkeys(self._said.keys() | self._left), retain=True)
+            self._said.clear()
 
     async def run(self, mqtt: aiomqtt.Client) -> None:
         """Publish until cancelled. A new session says everything anew."""
@@ -80,11 +103,13 @@ class Telemetry:
             return None
 
     async def _publish(self, mqtt: aiomqtt.Client, seen: Observation) -> None:
-        now = {messages.telemetry_topic(*key): json.dumps(value, sort_keys=True) for key, value in seen.ports.items()}
-        now |= {messages.state_topic(lab): json.dumps(value, sort_keys=True) for lab, value in seen.labs.items()}
+        told = {messages.telemetry_topic(*key): value for key, value in seen.ports.items()}
+        told |= {messages.state_topic(lab): value for lab, value in seen.labs.items()}
+        now = {topic: json.dumps({**value, **self._about}, sort_keys=True) for topic, value in told.items()}
         changed = {topic: text for topic, text in now.items() if self._said.get(topic) != text}
         if self._broadcast is None:
-            gone = self._said.keys() - now.keys() if self._retain else ()
+            gone = (self._said.keys() | self._left) - now.keys() if self._retain else ()
+            self._left.clear()
             await bus.publish_all(mqtt, {**changed, **dict.fromkeys(gone)}, self._retain)
         else:
             for topic, text in changed.items():

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from testbed import bus, messages, telemetry
+from testbed.agent import Agent
+from testbed.broker import embedded_broker
 from testbed.owned import Observation
-from tests.unit.bus_world import World, bus_test, deploy, next_on
+from testbed.owner import LabOwner
+from tests.unit.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
 
 
 @bus_test
@@ -55,6 +60,50 @@ def test_a_task_is_ended_that_takes_a_cancellation_for_nothing() -> None:
 )
 def test_the_pace_of_telemetry_follows_from_what_it_costs(took_s: float, stopped_s: float, pause_s: float) -> None:
     assert telemetry.pause_s(took_s, Observation({}, {}, stopped_s)) == pytest.approx(pause_s)
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_is_retained_of_labs_goes_with_them_and_with_their_agent(killed: bool) -> None:
+    """Others' words stay, and so does what is no agent's."""
+    gone = ["testbed/gone/state", "testbed/gone/a1/eth1/telemetry"]
+    kept = {"testbed/theirs/state": {"agent": "other"}, "testbed/old/state": {}}
+
+    async def retained(address: bus.BrokerAddress) -> set[str]:
+        """Return the topics on which the broker retains something, asked of by a word that comes after them."""
+        async with bus.client(address, "reader") as mqtt:
+            await mqtt.subscribe("testbed/#", qos=1)
+            await mqtt.publish("testbed/-/events", b"{}", qos=1)
+            found = set()
+            async for message in mqtt.messages:
+                if str(message.topic) == "testbed/-/events":
+                    return found
+                if message.retain and message.payload:
+                    found.add(str(message.topic))
+        raise AssertionError
+
+    async def work(path: Path) -> None:
+        owner = LabOwner(MemoryDriver(), lambda *_: MemoryFabric(), execute)
+        async with embedded_broker(path) as broker, bus.client(broker.address, "before") as mqtt:
+            said = {**kept, **({topic: {"agent": "m1"} for topic in gone} if killed else {})}
+            await bus.publish_all(mqtt, {topic: json.dumps(words) for topic, words in said.items()}, retain=True)
+            await mqtt.publish("testbed/-/events", b"{}", qos=1)
+            agent = Agent("m1", owner, retain=True)
+            ready = asyncio.Event()
+            serving = asyncio.create_task(agent.serve(broker.address, ready.set, reconnect=False))
+            await ready.wait()
+            async with bus.connect(broker.address, "m1") as caller:
+                await deploy(caller)
+            status = messages.status_topic("m1")
+            here = {"testbed/tiny/state", "testbed/tiny/h1/eth1/telemetry", *kept, status}
+            async with asyncio.timeout(10):
+                while await retained(broker.address) != here:
+                    await asyncio.sleep(0.05)
+            agent.stop()
+            await serving
+            assert await retained(broker.address) == {*kept, status}
+
+    with tempfile.TemporaryDirectory(prefix="tb-") as directory:
+        asyncio.run(work(Path(directory) / "bus.sock"))
 
 
 @bus_test
