@@ -10,6 +10,7 @@ import typer
 from testbed import campaign, parallel
 from testbed.commands.common import INTERRUPTED, ForceOption, Format, FormatOption, keep_existing, print_json, say
 from testbed.commands.progress import counted, is_followed
+from testbed.commands.results import result_directory
 from testbed.errors import cannot_write
 
 SHOWN = 20
@@ -29,6 +30,7 @@ def run_campaign(
     """Run random labs, workloads and faults, and check what must always hold (virtual clock)."""
     numbers = range(first, first + seeds)
     if out is not None:
+        context.with_resource(result_directory(out, ""))
         keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
     with counted(len(numbers), is_followed(context, format_)) as show:
         found = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())

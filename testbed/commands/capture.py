@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.commands.common import ForceOption, LabName, keep_existing, say
+from testbed.commands.common import ForceOption, LabName, keep_existing, open_new, say
 from testbed.errors import UsageError, cannot_write
 
 
@@ -34,7 +34,7 @@ def capture(
     points = asyncio.run(controller.capture_points(name, end.node, end.port))
     with ExitStack() as stack:
         try:
-            out = sys.stdout.buffer if write == "-" else stack.enter_context(Path(write).open("wb"))
+            out = sys.stdout.buffer if write == "-" else stack.enter_context(open_new(Path(write), force))
         except OSError as error:
             raise cannot_write(write, error) from None
         captured = packet_capture.capture(

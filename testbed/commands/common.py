@@ -7,9 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -130,6 +129,13 @@ def keep_existing(paths: Iterable[Path], force: bool) -> None:
         raise UsageError(f"{found[0]}{more} there already; name another place, or replace with --force")
 
 
+def open_new(path: Path, force: bool) -> BinaryIO:
+    """Open a file for writing; without `force` one that another command has made meanwhile is not taken. Raises OSError."""
+    # What is there and no file, as a named pipe, is written to.
+    is_taken_as_it_is = force or (path.exists() and not path.is_file())
+    return path.open("wb" if is_taken_as_it_is else "xb")
+
+
 def write_out(text: str, path: Path | None) -> None:
     """Write a result into a file, or on standard output if none is named. Raises what `errors.cannot_write` makes of it."""
     if path is None:
@@ -199,17 +205,6 @@ def mind_cycles(cycles: Sequence[Cycle], topology: str, strict: bool) -> None:
         raise TopologyError(faults)
     for fault in faults:
         say(f"warning: {fault}")
-
-
-def new_directory(name: str) -> Path:
-    """Name a directory below ./results that does not exist: <name>-<UTC time>[-n]."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    base = Path("results") / f"{name}-{stamp}"
-    candidate, number = base, 1
-    while candidate.exists():
-        number += 1
-        candidate = base.with_name(f"{base.name}-{number}")
-    return candidate
 
 
 def real_clock_settings(emulation: EmulationChoice | None, driver: DriverChoice | None) -> list[str]:

@@ -30,7 +30,6 @@ from testbed.commands.common import (
     console,
     keep_existing,
     mind_cycles,
-    new_directory,
     read_dilation,
     read_trial,
     real_clock_settings,
@@ -39,8 +38,9 @@ from testbed.commands.common import (
 )
 from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import followed, is_followed
+from testbed.commands.results import result_directory
 from testbed.dilation import larger_dilation
-from testbed.errors import ExperimentError, UsageError, cannot_write
+from testbed.errors import ExperimentError, UsageError
 from testbed.execution import Outcome
 from testbed.messages import RunStep
 from testbed.models import AUTO
@@ -117,9 +117,9 @@ def run(
     for note in (*pool_notes(subject.plan), *(f"note: {hint}" for hint in subject.hints)):
         say(note)
     mind_cycles(subject.cycles, subject.experiment.topology, strict)
-    directory = out or new_directory(f"{subject.lab.name}-{subject.collective.name}")
+    directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{subject.collective.name}"))
     keep_existing([directory / result.FILE_NAME, *([directory / _CAPTURE] if pcap else [])], force)
-    capture = _capture_path(directory) if pcap else None
+    capture = directory / _CAPTURE if pcap else None
     factor = read_dilation(dilation, subject) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     if chosen == "real" and not chooses:
@@ -208,11 +208,3 @@ def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, dir
     if faults := [*subject.unreached(outcome), *subject.unknown_names(judged)]:
         raise ExperimentError(faults)
     raise typer.Exit(judged.exit_code)
-
-
-def _capture_path(directory: Path) -> Path:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(directory, error) from None
-    return directory / _CAPTURE

@@ -22,11 +22,11 @@ from testbed.commands.common import (
     TopologyOption,
     console,
     keep_existing,
-    new_directory,
     read_experiment,
     say,
 )
 from testbed.commands.progress import counted, is_followed
+from testbed.commands.results import result_directory
 from testbed.errors import UsageError
 from testbed.topology import load_lab
 
@@ -78,7 +78,7 @@ def run_sweep(
 
     work = sweep.combine(base, chosen, replay)
     lab = next((found.trial.lab.name for found in work if found.trial), None) or load_lab(base.topology).name
-    directory = out or new_directory(f"{lab}-sweep")
+    directory = context.with_resource(result_directory(out, f"{lab}-sweep"))
     keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
     rows = _run(work, jobs or parallel.processors(), directory, is_followed(context, format_))
     whole = result.replay_command(sys.argv[1:], base.seed)
