@@ -59,15 +59,13 @@ def keys_of(model: type[BaseModel], path: str = "") -> Iterator[Key]:
 
 
 def matching(keys: Sequence[Key], wanted: str) -> list[Key]:
-    """Return the keys that a dotted path names: one key and all below it, or every key whose last words are these.
+    """Return the keys that a dotted path names with all below them, then every other key whose last words are these.
 
     Numbers in brackets and names that the user chose match any: `topology.nodes.leaf1.buffer`, `links[2].length`.
     """
     parts = _parts(wanted)
-    exact = [key for key in keys if _same(_parts(key.path), parts)]
-    if exact:
-        return [key for key in keys if _same(_parts(key.path)[: len(parts)], parts)]
-    return [key for key in keys if _same(_parts(key.path)[-len(parts) :], parts)]
+    below = [key for key in keys if _same(_parts(key.path)[: len(parts)], parts)]
+    return below + [key for key in keys if key not in below and _same(_parts(key.path)[-len(parts) :], parts)]
 
 
 def _parts(path: str) -> list[str]:

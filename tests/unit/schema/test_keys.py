@@ -73,7 +73,7 @@ def test_a_section_brings_all_that_stands_in_it() -> None:
 
 
 def test_a_last_word_alone_finds_every_key_that_ends_so() -> None:
-    assert [key.path for key in matching(EXPERIMENT, "window")] == ["transport.window"]
+    assert [key.path for key in matching(EXPERIMENT, "window")] == ["window", "transport.window"]
     assert {key.path for key in matching(LAB, "headroom")} >= {"topology.nodes.NAME.thresholds.headroom"}
     assert matching(LAB, "no-such-key") == []
 
