@@ -125,7 +125,7 @@ class InvariantViolation(TestbedError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean "x"?` for the known word most like `word`, or the choices if none is near."""
-    choices = sorted(known)
+    choices = sorted(set(known))
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if close:
         return f'; did you mean "{close[0]}"?'

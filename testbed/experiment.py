@@ -288,6 +288,8 @@ def check_axis(axis: Axis) -> None:
     if axis.parameter is not None:
         return
     check_setting(axis.key)
+    for value in axis.values:
+        _check_section(axis.key, parse_yaml(value, axis.key, ExperimentError).data)
     if axis.key.partition(".")[0] in _FIXED_IN_SWEEPS:
         raise UsageError(f'"{axis.key}" cannot be varied: sweeps are run under the virtual clock')
 
@@ -299,9 +301,15 @@ def check_setting(path: str) -> None:
         known = models.known_keys(Experiment, keys[:depth])
         if key not in known:
             raise UsageError(f'no setting is called "{path}": unknown key "{key}"{nearest(key, known)}')
+
+
+def _check_section(path: str, value: Any) -> None:
+    """Raise UsageError if a section is given something else than its keys, or the name of a preset where it has them."""
+    keys = path.split(".")
     members = models.known_keys(Experiment, keys)
-    if members and PRESET not in members and keys not in _SWITCHED:
-        raise UsageError(f'"{path}" is a section; set one of its keys: {", ".join(members)}')
+    if members and PRESET not in members and keys not in _SWITCHED and not (isinstance(value, dict) and value):
+        example = f"{path}={{{members[0]}: …}}"
+        raise UsageError(f'"{path}" is a section; set one of its keys: {", ".join(members)}; or several: {example}')
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -320,6 +328,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     if source.faults:
         # An argument has no lines.
         raise ExperimentError(replace(fault, line=0) for fault in source.faults)
+    _check_section(path.strip(), source.data)
     section[keys[-1]] = source.data
     # A size and a range of sizes exclude each other, and the later word counts.
     replaced = {"size": ("minbytes", "maxbytes"), "minbytes": ("size",), "maxbytes": ("size",)}

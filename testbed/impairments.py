@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from testbed.endpoints import parse_endpoint
 from testbed.loss import random_loss
-from testbed.models import FileModel, Flag, Name, Priorities, Rate, Ratio, Time, Weights
+from testbed.models import FileModel, Flag, LossRatio, Name, Priorities, Rate, Ratio, Time, Weights
 from testbed.profiles import Ber, Decibels
 
 MAX_ENTRIES = 1_000
@@ -63,7 +63,7 @@ class Impairment(FileModel):
 
     delay: Time | None = None
     jitter: Time | None = None
-    loss: Ratio | None = None
+    loss: LossRatio | None = None
     burst: Burst | None = None
     ber: Ber | None = None
     osnr_db: Decibels | None = None
@@ -115,7 +115,7 @@ class Ramp(FileModel):
 
     delay: tuple[Time, Time] | None = None
     jitter: tuple[Time, Time] | None = None
-    loss: tuple[Ratio, Ratio] | None = None
+    loss: tuple[LossRatio, LossRatio] | None = None
     ber: tuple[Ber, Ber] | None = None
     osnr_db: tuple[Decibels, Decibels] | None = None
     margin_db: tuple[Decibels, Decibels] | None = None
@@ -145,7 +145,7 @@ class TracePoint(FileModel):
     rate: Rate | None = None
     delay: Time | None = None
     jitter: Time | None = None
-    loss: Ratio | None = None
+    loss: LossRatio | None = None
 
 
 Trace = Annotated[tuple[TracePoint, ...], Field(min_length=1, max_length=MAX_TRACE_POINTS)]

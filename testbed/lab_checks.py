@@ -5,6 +5,7 @@ They work on the file's plain data, so that they find their faults even where th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from testbed.units import format_rate, parse_rate, parse_size
 from testbed.yaml_source import KeyPath, Source
 
 _ONLY_OPTICS = ("cable", "ber", "osnr-db", "margin-db", "lanes-down", "acceleration")
+# What /etc/hosts of every system means by them; RFC 6761 keeps localhost for that.
+_LOCAL = ("localhost", "ip6-localhost", "ip6-loopback", "broadcasthost")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _ONLY_SWITCH = (
     "buffer",
     "lossless",
@@ -93,9 +97,20 @@ def graph_faults(source: Source, parse_endpoint: Callable[[object], tuple[str, s
             continue  # the models report it
         graph.add(index, ends, ("topology", "links", index, "endpoints"))
     for name, kind in kinds.items():
+        if kind == "host" and (meaning := _other_meaning(str(name))):
+            graph.found.fault(
+                ("topology", "nodes", name), f'a host cannot be called "{name}": resolvers take it for {meaning}'
+            )
         if kind == "host" and name not in named:
             graph.found.fault(("topology", "nodes", name), "a host without a link")
     return graph.found.faults
+
+
+def _other_meaning(name: str) -> str | None:
+    """Return what a name of a host means to a resolver whatever its hosts file says; None if nothing."""
+    if _NUMBER.fullmatch(name):
+        return "an IPv4 address written as a number"  # inet_aton(3)
+    return "this machine itself" if name in _LOCAL else None
 
 
 def setting_faults(source: Source) -> list[Fault]:

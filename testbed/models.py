@@ -16,6 +16,7 @@ from pydantic import (
     PlainSerializer,
     StrictBool,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, ValidationError
 
@@ -37,7 +38,16 @@ class FileModel(BaseModel):
         alias_generator=lambda name: name.replace("_", "-"),
         allow_inf_nan=False,
         defer_build=True,
+        json_schema_extra={"patternProperties": {"^x-": {}}},
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_extensions(cls, data: Any) -> Any:
+        """Leave out keys that begin with `x-`: they are the author's own, as in files of Docker Compose."""
+        if not isinstance(data, dict) or not any(isinstance(key, str) and key.startswith("x-") for key in data):
+            return data
+        return {key: value for key, value in data.items() if not (isinstance(key, str) and key.startswith("x-"))}
 
 
 def check_name(name: str) -> str:
@@ -97,8 +107,8 @@ def parse_loss(value: object) -> tuple[float, float]:
     if isinstance(value, list | tuple):
         if len(value) != 2:
             raise ValueError("loss is one ratio, or two: from the first endpoint to the second, and back")
-        return units.parse_ratio(value[0]), units.parse_ratio(value[1])
-    ratio = units.parse_ratio(value)
+        return units.parse_loss_ratio(value[0]), units.parse_loss_ratio(value[1])
+    ratio = units.parse_loss_ratio(value)
     return ratio, ratio
 
 
@@ -135,7 +145,11 @@ Auto = Literal["auto"]
 AUTO: Auto = "auto"
 Name = Annotated[str, AfterValidator(check_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 Flag = StrictBool
-Rate = Annotated[int, *_quantity(units.parse_rate, "rate in bit/s", "100G")]
+Rate = Annotated[
+    int,
+    *_quantity(units.parse_rate, "rate in bit/s", "100G"),
+    PlainSerializer(lambda bps: bps if bps is None or bps >= units.LEAST_BARE_RATE else f"{bps}bps", when_used="json"),
+]
 Time = Annotated[int, *_quantity(units.parse_time, "time", "80us"), _written("ps")]
 TimeOrAuto = Annotated[int | Auto, *_quantity(units.parse_time, "time", "2us", auto=True), _written("ps")]
 Length = Annotated[int, *_quantity(units.parse_length, "length of fibre", "80km"), _written("mm")]
@@ -157,6 +171,7 @@ Percent = Annotated[int, *_quantity(parse_percent, "whole percent from 0 to 100"
 Loss = Annotated[
     tuple[float, float], *_quantity(parse_loss, "probability that a frame is lost", "1e-4", extra=["array"])
 ]
+LossRatio = Annotated[float, *_quantity(units.parse_loss_ratio, "share of the frames that are lost", "1e-4")]
 Ratio = Annotated[float, *_quantity(units.parse_ratio, "share from 0 to 1", "1e-4")]
 Priority = Annotated[int, Field(strict=True, ge=0, le=7)]
 Priorities = Annotated[tuple[Priority, ...], AfterValidator(_distinct)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from testbed import (
     timeline,
     watchdog,
 )
+from testbed.axes import LAB
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.energy import PoweredLink, energy_of_run
@@ -37,7 +38,7 @@ from testbed.experiment import DEFAULT_SITES, Experiment
 from testbed.placement import Placement, placed
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
-from testbed.topology import Lab
+from testbed.topology import Lab, with_parameters
 from testbed.units import format_time
 from testbed.workload import compile_workload, talking_pairs, transport_of
 from traffic import Collective, Schedule
@@ -296,6 +297,26 @@ class Trial:
         """Return this trial as JSON data, for `from_spec`."""
         spec = {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json", by_alias=True)}
         return spec if self.placement is None else {**spec, "placement": self.placement.model_dump()}
+
+
+def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+    """Return an experiment with `key=value` settings replaced, `topology.` and a parameter of the lab's generator among them.
+
+    Raises UsageError for a key that does not exist, ExperimentError for a value that it cannot have.
+    """
+    of_lab: dict[str, str] = {}
+    others = []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        section, dot, parameter = key.strip().partition(".")
+        if section == LAB and dot:
+            if not value.strip() or set(value) & set(",="):
+                raise UsageError(f'"{setting}" is not a parameter of a lab; write it like topology.length=80km')
+            of_lab[parameter] = value.strip()
+        else:
+            others.append(setting)
+    changed = experiment.with_overrides(others)
+    return changed.model_copy(update={"topology": with_parameters(changed.topology, of_lab)}) if of_lab else changed
 
 
 def from_spec(spec: Document) -> Trial:

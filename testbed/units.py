@@ -39,8 +39,10 @@ _SIZE_UNITS = (
     _BINARY
     | {prefix + "iB": factor for prefix, factor in _BINARY.items() if prefix}
     | {prefix + "B": factor for prefix, factor in _DECIMAL.items()}
-    | {"k": 2**10, "kB": 10**3}
+    | {"k": 2**10, "m": 2**20, "g": 2**30, "kB": 10**3}
 )
+LEAST_BARE_RATE = 10**4
+"""A rate without a unit that is lower was meant in Gb/s: no link of a lab is so slow."""
 
 
 def _number(value: object, what: str, example: str) -> tuple[Fraction, str]:
@@ -64,7 +66,9 @@ def _parse(value: object, what: str, units: Mapping[str, int], example: str, bas
         if unit == "" and number == 0:
             return 0
         problem = f'"{unit}" is an impossible unit for a {what}' if unit else f"a {what} needs a unit"
-        raise UnitError(f'"{value}": {problem}; write it like {example}')
+        raise UnitError(
+            f'"{value}": {problem}{_other_case(str(value).strip(), unit, units) or f"; write it like {example}"}'
+        )
     exact = number * units[unit]
     if exact < 0:
         raise UnitError(f'"{value}": a {what} cannot be negative')
@@ -75,8 +79,19 @@ def _parse(value: object, what: str, units: Mapping[str, int], example: str, bas
     return int(exact)
 
 
+def _other_case(text: str, unit: str, units: Mapping[str, int]) -> str:
+    """Return `; did you mean "80km"?` for a unit that is known in other letters; nothing where a byte would become a bit."""
+    if "B" in unit and "B" not in "".join(units):
+        return ""
+    known = next((name for name in units if name.lower() == unit.lower()), None) if unit else None
+    return "" if known is None else f'; did you mean "{text.removesuffix(unit)}{known}"?'
+
+
 def parse_rate(value: object) -> int:
     """Read a rate ("100G", "400Gbps", "2.5 Gb/s", 100000000000) as bit/s, greater than 0."""
+    number, unit = _number(value, "rate", "100G")
+    if unit == "" and 0 < number < LEAST_BARE_RATE:
+        raise UnitError(f'"{value}": a rate needs a unit; write it like {value}G, or {value}bps for so many bit/s')
     rate_bps = _parse(value, "rate", _RATE_UNITS, "100G", "bit/s")
     if rate_bps == 0:
         raise UnitError(f'"{value}": a rate must be greater than 0')
@@ -109,6 +124,14 @@ def parse_ratio(value: object) -> float:
     return float(ratio)
 
 
+def parse_loss_ratio(value: object) -> float:
+    """Read the share of frames that are lost. A bare 1 is asked back: some mean 100 % by it, and some 1 %."""
+    ratio = parse_ratio(value)
+    if ratio == 1 and str(value).strip() == "1":
+        raise UnitError(f'"{value}": 100 %? write 1% for one frame in a hundred, or 1.0 for every frame')
+    return ratio
+
+
 def _format(number: int, steps: Mapping[str, int]) -> str:
     """Write a number in the largest step that it reaches, with as many decimals as exactness needs."""
     for unit, factor in steps.items():
@@ -121,7 +144,7 @@ def _format(number: int, steps: Mapping[str, int]) -> str:
 
 def format_rate(rate_bps: int) -> str:
     """Write bit/s as "100G"."""
-    return _format(rate_bps, {"T": 10**12, "G": 10**9, "M": 10**6, "K": 10**3, "": 1})
+    return _format(rate_bps, {"T": 10**12, "G": 10**9, "M": 10**6, "K": 10**3, "bps": 1})
 
 
 def format_time(time_ps: int) -> str:

@@ -37,6 +37,7 @@ _LONG_TAG = re.compile(r"![^\s,\[\]{}]{1000}")
 # Dates and the signs that YAML gives a meaning to are plain text here.
 _NUMBER_TAGS = frozenset({_TAG + "int", _TAG + "float"})
 _TEXT_TAGS = frozenset(_TAG + name for name in ("str", "timestamp", "merge", "value"))
+_MERGE_TAG = _TAG + "merge"
 
 
 @dataclass
@@ -159,22 +160,50 @@ class _Builder:
 
     def _mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        for key, (key_node, value_node) in self._entries(node, path, depth).items():
+            inner = (*path, key)
+            self.source.lines[inner] = key_node.start_mark.line + 1
+            result[key] = self.build(value_node, inner, depth + 1)
+        return result
+
+    def _entries(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, tuple[Node, Node]]:
+        """Return the keys of a mapping with their nodes: those of `<<` first, and replaced by the mapping's own."""
+        own: dict[str, tuple[Node, Node]] = {}
+        merged: dict[str, tuple[Node, Node]] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, ScalarNode):
                 self.source.faults.append(Fault(self.source.file, line, dotted(path), "a key must be plain text"))
                 continue
-            key = self._text(str(key_node.value), path, line)
-            inner = (*path, key)
-            if key in result:
-                first = self.source.line(inner)
-                self.source.faults.append(
-                    Fault(self.source.file, line, dotted(inner), f"key given twice, first on line {first}")
-                )
+            if str(key_node.tag) == _MERGE_TAG:
+                merged = {**self._merged(value_node, path, depth, line), **merged}
                 continue
-            self.source.lines[inner] = line
-            result[key] = self.build(value_node, inner, depth + 1)
-        return result
+            key = self._text(str(key_node.value), path, line)
+            if key in own:
+                first = own[key][0].start_mark.line + 1
+                message = f"key given twice, first on line {first}"
+                self.source.faults.append(Fault(self.source.file, line, dotted((*path, key)), message))
+                continue
+            own[key] = (key_node, value_node)
+        return {**merged, **own}
+
+    def _merged(self, node: Node, path: KeyPath, depth: int, line: int) -> dict[str, tuple[Node, Node]]:
+        """Return what a merge key brings: a mapping, or a list of mappings of which the first wins (yaml.org/type/merge.html)."""
+        mappings = node.value if isinstance(node, SequenceNode) else [node]
+        merged: dict[str, tuple[Node, Node]] = {}
+        for mapping in mappings:
+            if not isinstance(mapping, MappingNode):
+                message = "<< takes a mapping, or a list of mappings"
+                self.source.faults.append(Fault(self.source.file, line, dotted((*path, "<<")), message))
+                continue
+            # Each use of an alias counts anew, as in `build`.
+            self.values += 1 + len(mapping.value)
+            if depth >= MAX_DEPTH:
+                raise self.error.at(self.source.file, dotted(path), f"nested deeper than {MAX_DEPTH} levels", line)
+            if self.values > MAX_VALUES:
+                raise self.error.at(self.source.file, dotted(path), f"more than {MAX_VALUES} values", line)
+            merged = {**self._entries(mapping, path, depth + 1), **merged}
+        return merged
 
     def _scalar(self, node: Node, path: KeyPath) -> Any:
         text = self._text(node.value, path, node.start_mark.line + 1)

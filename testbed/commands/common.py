@@ -15,13 +15,14 @@ from rich.console import Console
 
 import topologies
 import traffic
+from testbed.axes import LAB
 from testbed.deadlock import Cycle
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.messages import is_name
 from testbed.placement import How, order
 from testbed.topology import lab_from, lab_source, load_lab
-from testbed.trial import Trial
+from testbed.trial import Trial, with_settings
 
 if TYPE_CHECKING:
     from testbed.controller import Target
@@ -170,20 +171,22 @@ def read_experiment(
 
     A name is that of an experiment in topologies/, unless a collective is called the same.
     """
+    named = [setting.partition("=")[2].strip() for setting in overrides if setting.partition("=")[0].strip() == LAB]
+    topology = named[-1] if named else topology
     stored = {} if what is None or what in traffic.COLLECTIVES else topologies.experiments()
     if what is not None and (what in stored or is_file_name(what)):
         experiment = load_experiment(stored.get(what, what))
         if topology is not None:
             experiment = experiment.model_copy(update={"topology": topology})
     elif what is not None and what not in traffic.COLLECTIVES:
-        known = [*topologies.experiments(), *traffic.COLLECTIVES]
+        known = {*topologies.experiments(), *traffic.COLLECTIVES}
         raise UsageError(f'no experiment or collective is called "{what}"{nearest(what, known)}')
     elif topology is None:
         raise UsageError("no lab given: name one with -t, for example -t two-dc")
     else:
         experiment = new_experiment(topology, what or DEFAULT_COLLECTIVE)
     settings = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
-    return experiment.with_overrides(settings)
+    return with_settings(experiment, settings)
 
 
 def read_trial(what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None = None) -> Trial:

@@ -95,7 +95,7 @@ def headroom(
         typer.Option("--format", help="table, json, or sonic for a row of pg_profile_lookup.ini"),
     ] = HeadroomFormat.table,
 ) -> None:
-    """Add up the headroom of a lossless priority, and say how far a buffer reaches."""
+    """Add up the headroom of a lossless priority, and say how far a buffer reaches; exit code 1 where it is short."""
     buffer_bytes = parse_size(buffer)
     given = {
         "rate": None if rate is None else parse_rate(rate),
@@ -124,6 +124,8 @@ def headroom(
         print_json({**answer, "beside": [other.as_json() for other in others]})
     else:
         _print_table(chosen, answer, others)
+    if not answer["fits"]:
+        raise typer.Exit(1)
 
 
 def _length(text: str | None) -> int | None:

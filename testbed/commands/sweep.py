@@ -66,7 +66,9 @@ def run_sweep(
 ) -> None:
     """Run an experiment under every combination of some settings, and say which wins where (virtual clock)."""
     overrides = set_ or []
-    base = read_experiment(what, topology, overrides, seed)
+    # Labs that vary need none besides them.
+    varied = next((axis.values[0] for axis in map(axes.read_axis, over or []) if axis.key == axes.LAB), None)
+    base = read_experiment(what, topology or varied, overrides, seed)
     chosen = _axes(base.sweep, over or [], overrides, seed)
     named = _best_by(best_by, base.sweep, chosen)
 
