@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Annotated
 
 import typer
 
-from testbed.commands.common import LabName
+from testbed.commands.common import LabName, say
+from testbed.errors import DriverError
+
+# As shells have it: POSIX.1-2017, XCU 2.8.2.
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+_STATUS = {
+    errno.ENOENT: NOT_FOUND,
+    errno.ENOTDIR: NOT_FOUND,
+    errno.EACCES: NOT_EXECUTABLE,
+    errno.ENOEXEC: NOT_EXECUTABLE,
+}
 
 
 def execute(
@@ -14,7 +26,14 @@ def execute(
     node: Annotated[str, typer.Argument(help="name of the node")],
     command: Annotated[list[str], typer.Argument(help="program and arguments, after --", metavar="-- CMD…")],
 ) -> None:
-    """Run a program in a node, with this terminal's input and output, and exit with its status."""
+    """Run a program in a node, with this terminal's input and output, and exit with its status; 127 if there is none."""
     from testbed import controller
 
-    raise typer.Exit(controller.exec_in(name, node, command))
+    try:
+        status = controller.exec_in(name, node, command)
+    except DriverError as error:
+        if error.operation != f"run {command[0]}" or error.errno not in _STATUS:
+            raise
+        say(f"testbed: {error}")
+        status = _STATUS[error.errno]
+    raise typer.Exit(status)
