@@ -25,6 +25,7 @@ from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.execution import Outcome
 from testbed.health import Health, Wanted, lacking
+from testbed.interruption import Fate
 from testbed.ledger import Ledger
 from testbed.messages import Step
 from testbed.owned import STATE_KEYS
@@ -120,28 +121,36 @@ def _steps(on_step: Follow) -> Callable[[Document], None]:
     return hear
 
 
-async def deploy(target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore) -> Document:
-    """Bring a lab up and leave it up. Returns {"lab", "changed"}.
+async def deploy(
+    target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore, fate: Fate | None = None
+) -> Document:
+    """Bring a lab up and leave it up. Returns {"lab", "changed"}. Cancelled, it takes down a lab that did not stand before.
 
     A lab that is up the same way is left alone; one that is up otherwise is changed in place, and the answer says how:
     "changes", as `difference.Change.data` has them, and what was "lost" for it: {"port" | None, "cause", "frames"}. `on_step`
-    hears how far the building is.
+    hears how far the building is, and `fate` says what stands of the lab.
     """
-    lab = trial.lab.name
+    lab, fate = trial.lab.name, fate or Fate()
     async with _started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
         body = {**_deployment(placed, dilation), "reconcile": True}
-        answer, _ = await agents.deploy(lab, body, _steps(on_step))
+        stood = await _stands(agents, lab)
+        work = agents.deploy(lab, body, _steps(on_step))
+        answer, _ = await fate.build(lab, work, stood, lambda: _destroy(target, agents, lab))
         return answer
 
 
-async def redeploy(target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore) -> Document:
-    """Take a lab down, if it is there, and bring it up anew. Returns {"lab", "changed"}."""
-    lab = trial.lab.name
+async def redeploy(
+    target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore, fate: Fate | None = None
+) -> Document:
+    """Take a lab down, if it is there, and bring it up anew. Returns {"lab", "changed"}. Otherwise as `deploy`."""
+    lab, fate = trial.lab.name, fate or Fate()
     async with _started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
-        await agents.ask("destroy", {"lab": lab}, lab=lab)
-        answer, _ = await agents.deploy(lab, _deployment(placed, dilation), _steps(on_step))
+        async with fate.destroying(lab):
+            await agents.ask("destroy", {"lab": lab}, lab=lab)
+        work = agents.deploy(lab, _deployment(placed, dilation), _steps(on_step))
+        answer, _ = await fate.build(lab, work, False, lambda: _destroy(target, agents, lab))
         return answer
 
 
@@ -174,8 +183,7 @@ async def run(
         captures.require_writable(pcap)
     async with _started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
-        answers = await agents.ask("list")
-        stood_before = any(row["lab"] == lab for answer in answers.values() for row in answer["labs"])
+        stood_before = await _stands(agents, lab)
         captured: list[str] = []
 
         def follow(step: Step) -> None:
@@ -198,18 +206,23 @@ async def run(
 async def is_up(target: Target, lab: str) -> bool:
     """Return whether any of the agents has a lab of that name."""
     async with _found(target) as agents:
-        answers = {} if agents is None else await agents.ask("list")
-        return any(row["lab"] == lab for answer in answers.values() for row in answer["labs"])
+        return agents is not None and await _stands(agents, lab)
 
 
-async def destroy(target: Target, lab: str) -> Document:
-    """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already."""
-    try:
-        async with _found(target) as agents:
-            return await _destroy(target, agents, lab)
-    except BusError:
-        # It runs, yet cannot be talked to: its lab goes all the same.
-        return await _destroy(target, None, lab)
+async def _stands(agents: Agents, lab: str) -> bool:
+    answers = await agents.ask("list")
+    return any(row["lab"] == lab for answer in answers.values() for row in answer["labs"])
+
+
+async def destroy(target: Target, lab: str, fate: Fate | None = None) -> Document:
+    """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already. `fate` says what stands of it."""
+    async with (fate or Fate()).destroying(lab):
+        try:
+            async with _found(target) as agents:
+                return await _destroy(target, agents, lab)
+        except BusError:
+            # It runs, yet cannot be talked to: its lab goes all the same.
+            return await _destroy(target, None, lab)
 
 
 async def _destroy(target: Target, agents: Agents | None, lab: str) -> Document:

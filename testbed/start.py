@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-INTERRUPTED = 130
+from testbed.beginning import INTERRUPTED, nothing_begun
 
 
 def main() -> int:
     """Run the command line; return or exit with the exit code."""
-    try:
+    with nothing_begun():
         from testbed import output
-
+        from testbed.cli import main as run
+    try:
         output.guard()
         try:
             try:
-                from testbed.cli import main as run
-
                 return run()
             finally:
                 output.flush()

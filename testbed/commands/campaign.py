@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from testbed import campaign, parallel
-from testbed.commands.common import INTERRUPTED, ForceOption, Format, FormatOption, keep_existing, print_json, say
+from testbed.beginning import INTERRUPTED
+from testbed.commands.common import ForceOption, Format, FormatOption, keep_existing, print_json, say
 from testbed.commands.progress import counted, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import cannot_write

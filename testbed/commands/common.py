@@ -6,7 +6,8 @@ import enum
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -19,6 +20,7 @@ from testbed.axes import LAB
 from testbed.deadlock import Cycle
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment import Experiment, load_experiment, new_experiment
+from testbed.interruption import Fate
 from testbed.messages import is_name
 from testbed.placement import How, order
 from testbed.topology import lab_from, lab_source, load_lab
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from testbed.controller import Target
 
 DEFAULT_COLLECTIVE = "all_reduce"
-INTERRUPTED = 130
 _PIPE_COLUMNS = 200
 
 
@@ -115,6 +116,17 @@ def console() -> Console:
 def say(text: str) -> None:
     """Tell the user something that is not the result: on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[Fate]:
+    """Say what stands of a lab when the verb on it is interrupted, which it still is afterwards."""
+    fate = Fate(say)
+    try:
+        yield fate
+    except KeyboardInterrupt:
+        say(f"interrupted; {fate.stands}")
+        raise
 
 
 def print_json(document: Any) -> None:

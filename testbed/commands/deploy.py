@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from testbed import preflight
+from testbed.beginning import nothing_begun
 from testbed.commands.common import (
     DilationOption,
     DriverOption,
@@ -21,6 +22,7 @@ from testbed.commands.common import (
     SetOption,
     TopologyOption,
     console,
+    interruptible,
     print_json,
     read_dilation,
     read_trial,
@@ -48,18 +50,20 @@ def deploy(
     format_: FormatOption = Format.table,
 ) -> None:
     """Bring a lab up under the real clock, and leave it up; one that is up is changed where it differs, and only there."""
-    from testbed import controller
+    with interruptible() as fate:
+        with nothing_begun():
+            from testbed import controller
 
-    trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
-    if dry_run:
-        answer = asyncio.run(controller.plan_deploy(target(context, placement.value), trial))
-        _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
-        return
-    factor = read_dilation(dilation, trial)
-    with followed(is_followed(context, format_)) as show:
-        answer = asyncio.run(controller.deploy(target(context, placement.value), trial, factor, show))
-    done = "is up" if answer["changed"] else "was up already"
-    _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
+            trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
+        if dry_run:
+            answer = asyncio.run(controller.plan_deploy(target(context, placement.value), trial))
+            _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
+            return
+        factor = read_dilation(dilation, trial)
+        with followed(is_followed(context, format_)) as show:
+            answer = asyncio.run(controller.deploy(target(context, placement.value), trial, factor, show, fate))
+        done = "is up" if answer["changed"] else "was up already"
+        _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
 
 
 def redeploy(
@@ -74,13 +78,15 @@ def redeploy(
     format_: FormatOption = Format.table,
 ) -> None:
     """Take a lab down, if it is up, and bring it up anew."""
-    from testbed import controller
+    with interruptible() as fate:
+        with nothing_begun():
+            from testbed import controller
 
-    trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
-    factor = read_dilation(dilation, trial)
-    with followed(is_followed(context, format_)) as show:
-        answer = asyncio.run(controller.redeploy(target(context, placement.value), trial, factor, show))
-    _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
+            trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
+        factor = read_dilation(dilation, trial)
+        with followed(is_followed(context, format_)) as show:
+            answer = asyncio.run(controller.redeploy(target(context, placement.value), trial, factor, show, fate))
+        _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
 
 
 def _read(topology: str | None, settings: list[str], seed: int | None) -> Trial:

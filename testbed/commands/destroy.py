@@ -12,6 +12,7 @@ from testbed.commands.common import (
     FormatOption,
     NameOption,
     TopologyOption,
+    interruptible,
     one_lab,
     print_json,
     target,
@@ -35,7 +36,8 @@ def destroy(
     if all_:
         rows = asyncio.run(controller.destroy_all(agent))
     else:
-        rows = [asyncio.run(controller.destroy(agent, one_lab(name, topology)))]
+        with interruptible() as fate:
+            rows = [asyncio.run(controller.destroy(agent, one_lab(name, topology), fate))]
     if format_ is Format.json:
         print_json({"labs": rows})
         return

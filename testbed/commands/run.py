@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from testbed import fidelity, preflight, report, result, trial
+from testbed.beginning import INTERRUPTED
 from testbed.commands.common import (
-    INTERRUPTED,
     DilationOption,
     DriverChoice,
     DriverOption,

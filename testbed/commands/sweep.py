@@ -14,8 +14,8 @@ from rich.console import RenderableType
 from rich.measure import Measurement
 
 from testbed import axes, parallel, result, sweep, sweep_report
+from testbed.beginning import INTERRUPTED
 from testbed.commands.common import (
-    INTERRUPTED,
     ForceOption,
     SeedOption,
     SetOption,

@@ -95,3 +95,14 @@ def test_a_follower_of_a_quiet_lab_ends_with_its_reader(
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
+
+
+def test_an_interrupted_deploy_undoes_what_it_began_and_says_so(machine: Machine) -> None:
+    before = machine.namespaces()
+    process = machine.start("deploy", "-t", "clos:hosts=8", "--dilation", "5000")
+    wait_for(lambda: machine.namespaces() != before)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert errors.endswith("interrupted; lab clos was taken down again\n")
+    assert machine.namespaces() == before
