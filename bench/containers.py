@@ -21,8 +21,8 @@ from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
+from testbed.schema.source import Source
 from testbed.topology import lab_from
-from testbed.yaml_source import Source
 from topologies import generate
 
 ROUNDS = 3

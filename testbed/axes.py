@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from testbed.errors import UsageError, nearest
-from testbed.models import FileModel
+from testbed.schema.fields import FileModel
 
 MAX_COMBINATIONS = 10_000
 LAB = "topology"

@@ -19,9 +19,9 @@ from testbed.drawn import Case
 from testbed.errors import ExperimentError, TestbedError, TopologyError
 from testbed.execution import Outcome
 from testbed.experiment import experiment_from
+from testbed.schema.source import Source
 from testbed.topology import lab_from
 from testbed.trial import Trial
-from testbed.yaml_source import Source
 
 Ending = Literal["complete", "gave up", "deadlock", "out of time", "refused", "failed"]
 """Of a case: every message arrived; a connection gave up, with reason; buffers waited in a circle for good; frames

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from testbed.errors import nearest
-from testbed.models import FileModel, Rate, Ratio, Size, Time
+from testbed.schema.fields import FileModel, Rate, Ratio, Size, Time
 from testbed.units import PS_PER_SECOND
 
 NOTIFY_PRIORITY = 6

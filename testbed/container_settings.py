@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from testbed.models import FileModel, Size
+from testbed.schema.fields import FileModel, Size
 
 DEFAULT_IMAGES: Mapping[str, str] = {"host": "testbed-host", "switch": "testbed-switch"}
 """What `testbed images build` makes, by kind of node."""

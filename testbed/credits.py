@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from testbed.experiment import Lossless
 from testbed.headroom import WIRE_OVERHEAD_BYTES
-from testbed.models import AUTO, FlowControl
+from testbed.schema.fields import AUTO, FlowControl
 from testbed.topology import Host, Link, Switch
 from testbed.units import PS_PER_SECOND
 

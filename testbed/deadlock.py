@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from testbed.errors import Fault
-from testbed.yaml_source import Source, dotted
+from testbed.schema.source import Source, dotted
 
 Plan = Mapping[str, Any]
 Pair = tuple[int, int]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from testbed import models
+from testbed.schema import fields
 
 _PORT = re.compile(r"eth([1-9][0-9]{0,3})")
 ENDPOINTS_SCHEMA = {
@@ -35,7 +35,7 @@ def parse_endpoint(text: object) -> Endpoint:
         raise ValueError(f'"{text}" is not an endpoint; write it like leaf-a:eth1')
     if _PORT.fullmatch(port) is None:
         raise ValueError(f'"{port}" is not a port name; ports are eth1, eth2, ... eth9999')
-    return Endpoint(models.check_name(node), port)
+    return Endpoint(fields.check_name(node), port)
 
 
 def parse_endpoints(value: object) -> tuple[Endpoint, Endpoint]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from testbed.models import FileModel
+from testbed.schema.fields import FileModel
 from testbed.units import PS_PER_SECOND
 
 PJ_PER_JOULE = 10**12

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_origin
 
-from testbed import expectations, models
+from testbed import expectations
 from testbed.errors import Fault, nearest
 from testbed.expectations import Path
 from testbed.experiment import Experiment
 from testbed.observed import Observed
 from testbed.plan import PRIORITIES
 from testbed.result import RunResult
+from testbed.schema import fields
 from testbed.topology import Lab
 
 FIGURES = ("algbw", "busbw", "ideal", "time_us", "wrong")
@@ -71,7 +72,7 @@ def _follow(path: Path, keys: Keys) -> tuple[str | None, int]:
     annotation: Any = RunResult
     place: tuple[str, ...] = ()
     for depth, part in enumerate(path.parts):
-        kind = get_origin(models.without_none(annotation))
+        kind = get_origin(fields.without_none(annotation))
         known = [*keys.get(place, ()), *_fields(annotation)]
         if kind is list and not isinstance(part, int):
             return f'"{Path(path.parts[:depth])}" is a list: write "{Path((*path.parts[:depth], 0))}"', depth
@@ -82,7 +83,7 @@ def _follow(path: Path, keys: Keys) -> tuple[str | None, int]:
         if kind is not list and not known:
             is_open = annotation is Any or kind is dict
             return (None if is_open else _no_parts(path, depth)), depth
-        annotation = models.member(annotation, part)
+        annotation = fields.member(annotation, part)
         place = (*place, _ANY if place == ("ports",) else str(part))
     return None, len(path.parts)
 
@@ -102,11 +103,11 @@ def _no_parts(path: Path, depth: int) -> str:
 
 def _fields(annotation: Any) -> list[str]:
     """Return the keys of a mapping that always has the same; none of any other value."""
-    model = models.as_model(annotation)
-    return [] if model is None else [*models.known_keys(model, ()), *_undeclared(annotation)]
+    model = fields.as_model(annotation)
+    return [] if model is None else [*fields.known_keys(model, ()), *_undeclared(annotation)]
 
 
 def _undeclared(annotation: Any) -> frozenset[str]:
     """Return what the data plane says in a mapping beside the fields that its model declares."""
-    model = models.as_model(annotation)
+    model = fields.as_model(annotation)
     return model.undeclared if model is not None and issubclass(model, Observed) else frozenset()

@@ -23,14 +23,15 @@ from pydantic import (
 )
 
 import traffic
-from testbed import expectations, models, traces
+from testbed import expectations, traces
 from testbed.axes import Axis, Sweep, axes_of
 from testbed.congestion import Marking
 from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.execution import LIMIT_PS
 from testbed.impairments import MAX_ENTRIES, Span, TimelineEntry
-from testbed.models import (
+from testbed.schema import fields
+from testbed.schema.fields import (
     AUTO,
     Auto,
     FileModel,
@@ -46,10 +47,10 @@ from testbed.models import (
     Time,
     TimeOrAuto,
 )
+from testbed.schema.source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from testbed.transport import Transport
 from testbed.units import format_time
 from testbed.watchdog import SwitchedWatchdog
-from testbed.yaml_source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
@@ -298,7 +299,7 @@ def check_setting(path: str) -> None:
     """Raise UsageError unless `path` is the dotted key of one setting of an experiment."""
     keys = path.split(".")
     for depth, key in enumerate(keys):
-        known = models.known_keys(Experiment, keys[:depth])
+        known = fields.known_keys(Experiment, keys[:depth])
         if key not in known:
             raise UsageError(f'no setting is called "{path}": unknown key "{key}"{nearest(key, known)}')
 
@@ -306,7 +307,7 @@ def check_setting(path: str) -> None:
 def _check_section(path: str, value: Any) -> None:
     """Raise UsageError if a section is given something else than its keys, or the name of a preset where it has them."""
     keys = path.split(".")
-    members = models.known_keys(Experiment, keys)
+    members = fields.known_keys(Experiment, keys)
     if members and PRESET not in members and keys not in _SWITCHED and not (isinstance(value, dict) and value):
         example = f"{path}={{{members[0]}: …}}"
         raise UsageError(f'"{path}" is a section; set one of its keys: {", ".join(members)}; or several: {example}')
@@ -342,7 +343,7 @@ def experiment_from(source: Source) -> Experiment:
     try:
         experiment = Experiment.model_validate(source.data)
     except ValidationError as error:
-        raise ExperimentError([*faults, *models.model_faults(error, Experiment, source)]) from None
+        raise ExperimentError([*faults, *fields.model_faults(error, Experiment, source)]) from None
     if faults:
         raise ExperimentError(faults)
     experiment._origin = _Origin(source.file, source.lines)

@@ -12,8 +12,8 @@ from typing import Any
 
 from testbed.congestion import NOTIFY_PRIORITY
 from testbed.experiment import Experiment
-from testbed.models import AUTO
 from testbed.queues import Reach, deepest_queue
+from testbed.schema.fields import AUTO
 from testbed.topology import Lab, Link
 from testbed.units import format_rate
 

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from testbed.endpoints import parse_endpoint
 from testbed.loss import random_loss
-from testbed.models import FileModel, Flag, LossRatio, Name, Priorities, Rate, Ratio, Time, Weights
 from testbed.profiles import Ber, Decibels
+from testbed.schema.fields import FileModel, Flag, LossRatio, Name, Priorities, Rate, Ratio, Time, Weights
 
 MAX_ENTRIES = 1_000
 MAX_STEPS = 1_000

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.experiment import Experiment
-from testbed.models import AUTO
 from testbed.optics import LinkBehaviour
+from testbed.schema.fields import AUTO
 from testbed.topology import Lab, Link, Switch
 
 Document = dict[str, Any]

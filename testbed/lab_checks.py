@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from testbed.errors import Fault, UnitError, nearest
+from testbed.schema.source import KeyPath, Source
 from testbed.units import format_rate, parse_rate, parse_size
-from testbed.yaml_source import KeyPath, Source
 
 _ONLY_OPTICS = ("cable", "ber", "osnr-db", "margin-db", "lanes-down", "acceleration")
 # What /etc/hosts of every system means by them; RFC 6761 keeps localhost for that.

@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from testbed.container_settings import ContainerSettings
 from testbed.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
 from testbed.lab_routes import PortNames
-from testbed.models import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, Size, SizeOrAuto, Time
 from testbed.ocs import CircuitSwitch
 from testbed.optics import OpticalSettings
 from testbed.paths import Policy
 from testbed.profiles import OwnProfiles
+from testbed.schema.fields import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, Size, SizeOrAuto, Time
 from testbed.switch_settings import NamedSwitchSettings, SwitchSettings
 
 

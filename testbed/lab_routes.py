@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from testbed import paths
 from testbed.errors import nearest
 from testbed.paths import Policy, Stated, Tables, W, Way
-from testbed.yaml_source import KeyPath, Source
+from testbed.schema.source import KeyPath, Source
 
 _PORT_NAME = re.compile("eth[1-9][0-9]{0,3}")
 

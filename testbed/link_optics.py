@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from testbed.models import AUTO
 from testbed.ocs import CircuitSwitch, Pair, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, checked
 from testbed.profiles import Catalogue, ProfileError, load_catalogue
-from testbed.yaml_source import KeyPath, Source
+from testbed.schema.fields import AUTO
+from testbed.schema.source import KeyPath, Source
 
 POINTS = ("ber", "osnr_db", "margin_db")
 # What a profile decides unless the link itself says otherwise.

@@ -15,9 +15,9 @@ from testbed.endpoints import parse_endpoint
 from testbed.errors import nearest
 from testbed.impairments import Impairment
 from testbed.loss import Bernoulli, LossError, random_loss
-from testbed.models import all_weights
 from testbed.optics import LinkBehaviour, OperatingPoint, behaviour_of
 from testbed.profiles import ProfileError
+from testbed.schema.fields import all_weights
 from testbed.topology import Lab, Link
 from testbed.units import format_rate, format_time
 

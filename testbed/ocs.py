@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from testbed.models import FileModel, Flag, Time
+from testbed.schema.fields import FileModel, Flag, Time
 
 Pair = tuple[str, str]
 

@@ -14,10 +14,10 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJ
 
 from testbed import dwdm, fec, lanes
 from testbed.loss import Codewords
-from testbed.models import AUTO, Auto, FileModel
 from testbed.profiles import Ber, Cable, Catalogue, Decibels, Profile, ProfileError, load_catalogue
+from testbed.schema.fields import AUTO, Auto, FileModel
+from testbed.schema.source import KeyPath, Source
 from testbed.units import format_length, format_rate
-from testbed.yaml_source import KeyPath, Source
 
 # A link whose blocks fail more often than this is no link: its receiver reports a fault and takes it down.
 UNUSABLE_FAILURE = 0.5

@@ -16,8 +16,8 @@ from testbed.endpoints import Endpoint
 from testbed.errors import ExperimentError, TopologyError, nearest
 from testbed.experiment import Experiment
 from testbed.headroom import response_ps
-from testbed.models import AUTO
 from testbed.routing import Routing
+from testbed.schema.fields import AUTO
 from testbed.thresholds import divide_buffer
 from testbed.topology import DEFAULT_MTU_BYTES, Host, Lab, Link, Switch
 

@@ -19,12 +19,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
-from testbed import fec, models, units
+from testbed import fec, units
 from testbed.data import DATA
 from testbed.errors import TopologyError, UnitError, UsageError, nearest
-from testbed.models import FileModel, Length, Rate, Time
+from testbed.schema import fields
+from testbed.schema.fields import FileModel, Length, Rate, Time
+from testbed.schema.source import KeyPath, Source, read_yaml
 from testbed.units import PS_PER_SECOND
-from testbed.yaml_source import KeyPath, Source, read_yaml
 
 CATALOGUE = DATA / "profiles.yaml"
 OWN_SOURCE = "the lab's own figure"
@@ -280,7 +281,7 @@ class Catalogue:
         try:
             profile = Profile.model_validate(merged)
         except ValidationError as error:
-            for fault in models.model_faults(error, Profile, Source(found.file)):
+            for fault in fields.model_faults(error, Profile, Source(found.file)):
                 keys = tuple(filter(None, fault.key.split(".")))
                 found.fault((*here, *keys), fault.message)
             return None
@@ -322,7 +323,7 @@ def load_catalogue() -> Catalogue:
     try:
         parsed = CatalogueFile.model_validate(source.data)
     except ValidationError as error:
-        raise TopologyError(models.model_faults(error, CatalogueFile, source)) from None
+        raise TopologyError(fields.model_faults(error, CatalogueFile, source)) from None
     if source.faults:
         raise TopologyError(source.faults)
     return Catalogue(parsed.sources, parsed.cables, parsed.profiles, source.data["profiles"])

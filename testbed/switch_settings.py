@@ -15,13 +15,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError, WithJsonSchema
 
-from testbed import lab_checks, models
+from testbed import lab_checks
 from testbed.data import DATA
 from testbed.errors import TopologyError, nearest
-from testbed.models import AUTO, FileModel, Percent, Priorities, Size, SizeOrAuto, Weights, all_weights
+from testbed.schema import fields as models
+from testbed.schema.fields import AUTO, FileModel, Percent, Priorities, Size, SizeOrAuto, Weights, all_weights
+from testbed.schema.source import KeyPath, Source, read_yaml
 from testbed.units import format_size
 from testbed.watchdog import SwitchedWatchdog, Watchdog
-from testbed.yaml_source import KeyPath, Source, read_yaml
 
 CATALOGUE = DATA / "switches.yaml"
 DEFAULT_BUFFER_BYTES = 32 * 10**6

@@ -32,7 +32,7 @@ from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
 from testbed.headroom import Headroom, group_headroom, headroom
 from testbed.lossy_queues import PRIORITIES, aside_bytes, default_queue_bytes
-from testbed.models import AUTO
+from testbed.schema.fields import AUTO
 from testbed.switch_settings import DEFAULT_BUFFER_BYTES
 from testbed.topology import Link, Switch
 from testbed.units import LARGEST, format_size

@@ -26,9 +26,9 @@ from testbed.link_state import (
     state_of,
     ways_of,
 )
+from testbed.schema.source import KeyPath
 from testbed.topology import Lab
 from testbed.units import LARGEST, format_time
-from testbed.yaml_source import KeyPath
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import topologies
-from testbed import lab_checks, models, units
+from testbed import lab_checks, units
 from testbed.container_settings import DEFAULT_IMAGES, Container, container_of
 from testbed.dwdm import Line
 from testbed.endpoints import Endpoint, parse_endpoint, port_number
@@ -25,14 +25,15 @@ from testbed.lab_file import LabFile, LinkEntry
 from testbed.lab_routes import check_routes, stated_routes
 from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.loss import Codewords
-from testbed.models import AUTO, FlowControl
 from testbed.ocs import CircuitSwitch, ordered
 from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.paths import Policy, Stated
 from testbed.profiles import Catalogue, Profile, load_catalogue
+from testbed.schema import fields
+from testbed.schema.fields import AUTO, FlowControl
+from testbed.schema.source import Source, read_yaml
 from testbed.switch_settings import Layer, switch_figures
 from testbed.watchdog import Watchdog
-from testbed.yaml_source import Source, read_yaml
 
 DEFAULT_RATE_BPS = 100 * 10**9
 DEFAULT_MTU_BYTES = 4200  # a 4096-byte RoCE payload with its headers, and room to spare
@@ -204,7 +205,7 @@ def lab_from(source: Source) -> Lab:
     try:
         parsed = LabFile.model_validate(source.data)
     except ValidationError as error:
-        faults += models.model_faults(error, LabFile, source)
+        faults += fields.model_faults(error, LabFile, source)
     faults += lab_checks.graph_faults(source, parse_endpoint)
     faults += lab_checks.setting_faults(source)
     if parsed is None or faults:

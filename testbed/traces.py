@@ -14,7 +14,7 @@ from typing import Any
 from testbed import units
 from testbed.errors import Fault, UnitError, nearest
 from testbed.impairments import MAX_TRACE_POINTS
-from testbed.yaml_source import Source
+from testbed.schema.source import Source
 
 MAX_BYTES = 2**20
 _PARSERS: Mapping[str, Callable[[object], object]] = {

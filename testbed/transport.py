@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed import units
 from testbed.congestion import Dcqcn
-from testbed.models import AUTO, FileModel, Size, SizeOrAuto
+from testbed.schema.fields import AUTO, FileModel, Size, SizeOrAuto
 
 LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
 TIMEOUT_UNIT_PS = 4_096_000  # InfiniBand: 4.096 us, doubled n times

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from testbed.models import FileModel, Flag, Time
+from testbed.schema.fields import FileModel, Flag, Time
 from testbed.units import PS_PER_NS, PS_PER_SECOND
 
 DEFAULT_TIME_PS = PS_PER_SECOND // 5

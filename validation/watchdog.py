@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from testbed.experiment import experiment_from
+from testbed.schema.source import Source
 from testbed.topology import lab_from
 from testbed.trial import Trial
-from testbed.yaml_source import Source
 from validation.case import Case, Figures, Measured, Quantity, Topic
 from validation.fabric import PFC_WIRE_BYTES, PS, finish, flows_to_last, loaded_fabric, star
 

@@ -43,7 +43,7 @@ from testbed.dilation import larger_dilation
 from testbed.errors import ExperimentError, UsageError
 from testbed.execution import Outcome
 from testbed.messages import RunStep
-from testbed.models import AUTO
+from testbed.schema.fields import AUTO
 from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
 

@@ -27,9 +27,9 @@ from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
 from testbed.experiment import Experiment, Lossless
 from testbed.plan import PRIORITIES, compile_fabric
+from testbed.schema.source import read_yaml
 from testbed.topology import Lab, lab_source
 from testbed.trial import Clock, Trial
-from testbed.yaml_source import read_yaml
 
 
 def validate(

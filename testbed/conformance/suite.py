@@ -29,9 +29,9 @@ from testbed.errors import UsageError
 from testbed.experiment import Experiment, experiment_from
 from testbed.plan import Plan
 from testbed.result import FAILED, PASSED, UNTRUSTED, FidelityBounds, judge_fidelity
+from testbed.schema.source import Source
 from testbed.topology import Lab as Topology
 from testbed.topology import lab_from
-from testbed.yaml_source import Source
 
 CASES: tuple[Case, ...] = (
     *pause.CASES,

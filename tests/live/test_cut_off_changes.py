@@ -16,8 +16,8 @@ from testbed.drivers.layout import FIRST_INDEX
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
+from testbed.schema.source import Source
 from testbed.topology import lab_from
-from testbed.yaml_source import Source
 from tests.live.netns_lab import inside, isolated
 
 Plan = dict[str, Any]

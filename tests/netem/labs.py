@@ -22,9 +22,9 @@ from testbed.netlink import Netlink
 from testbed.owner import LabOwner
 from testbed.plan import compile_fabric
 from testbed.qdisc import SHAPER_HANDLE, new_qdisc, read_qdiscs, read_shaped_rate
+from testbed.schema.source import Source
 from testbed.topology import Lab, lab_from
 from testbed.trial import Trial
-from testbed.yaml_source import Source
 
 Json = dict[str, Any]
 

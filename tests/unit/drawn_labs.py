@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from testbed.schema.source import Source
 from testbed.topology import Lab, lab_from
-from testbed.yaml_source import Source
 
 
 @st.composite

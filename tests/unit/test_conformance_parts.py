@@ -19,8 +19,8 @@ from testbed.conformance.suite import Outcome, Run, exit_code
 from testbed.errors import TopologyError, UsageError
 from testbed.experiment import new_experiment
 from testbed.plan import compile_fabric
+from testbed.schema.source import Source
 from testbed.topology import Lab, lab_from, load_lab
-from testbed.yaml_source import Source
 
 
 def devices(lab: Lab, *overrides: str, switches: tuple[str, ...] = ()) -> list[Device]:

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.errors import ExperimentError, UsageError
 from testbed.experiment import Experiment, experiment_from, experiment_schema, load_experiment, new_experiment
-from testbed.yaml_source import Source, parse_yaml
+from testbed.schema.source import Source, parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = sorted((ROOT / "topologies" / "experiments").glob("*.yaml"))

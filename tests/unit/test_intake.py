@@ -10,8 +10,8 @@ from testbed.errors import TopologyError
 from testbed.experiment import new_experiment
 from testbed.headroom import headroom
 from testbed.plan import compile_fabric
+from testbed.schema.source import Source, parse_yaml
 from testbed.topology import Host, Lab, lab_from
-from testbed.yaml_source import Source, parse_yaml
 
 Json = dict[str, Any]
 FRAME_BYTES = 4218

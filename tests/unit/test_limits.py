@@ -22,7 +22,7 @@ from testbed.arguments import check_arguments
 from testbed.commands.events import Digest
 from testbed.errors import ExperimentError, TopologyError, UnitError, UsageError
 from testbed.experiment import new_experiment
-from testbed.yaml_source import MAX_BYTES, MAX_VALUES, Source, parse_yaml, read_yaml
+from testbed.schema.source import MAX_BYTES, MAX_VALUES, Source, parse_yaml, read_yaml
 
 
 def read(text: str) -> Source:

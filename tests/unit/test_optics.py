@@ -13,7 +13,7 @@ from testbed.errors import TopologyError
 from testbed.fec import HIGH_BER, KP4
 from testbed.optics import OperatingPoint, OpticalSettings, behaviour, behaviour_of, checked, required_osnr_db
 from testbed.profiles import ProfileError, load_catalogue
-from testbed.yaml_source import parse_yaml
+from testbed.schema.source import parse_yaml
 
 CATALOGUE = load_catalogue()
 OPTICAL = sorted(name for name, profile in CATALOGUE.profiles.items() if profile.modulation)

@@ -17,10 +17,10 @@ from testbed.experiment import new_experiment
 from testbed.placement import check_underlay, order, part_of, place, placed
 from testbed.plan import compile_fabric
 from testbed.result import FidelityBounds, judge_fidelity
+from testbed.schema.source import Source
 from testbed.several import Agents, one_lab
 from testbed.topology import Lab, lab_from, load_lab
 from testbed.trial import Trial, from_spec
-from testbed.yaml_source import Source
 
 Document = dict[str, Any]
 MACHINES = {"a": "10.0.0.1", "b": "10.0.0.2"}

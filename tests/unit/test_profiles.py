@@ -17,7 +17,7 @@ from testbed.profiles import (
     load_catalogue,
     parse_ber,
 )
-from testbed.yaml_source import parse_yaml
+from testbed.schema.source import parse_yaml
 
 CATALOGUE = load_catalogue()
 PROFILES = sorted(CATALOGUE.profiles)

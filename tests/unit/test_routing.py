@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from testbed.errors import UsageError
 from testbed.paths import rank_switches
 from testbed.routing import PathCost, PathCosts, Routing
+from testbed.schema.source import Source
 from testbed.topology import Host, Lab, lab_from, load_lab
-from testbed.yaml_source import Source
 from tests.unit.drawn_labs import labs
 
 

@@ -9,8 +9,8 @@ import topologies
 from testbed.endpoints import Endpoint
 from testbed.errors import TopologyError, UsageError
 from testbed.optics import OperatingPoint, behaviour
+from testbed.schema.source import MAX_BYTES, parse_yaml
 from testbed.topology import Host, Lab, Switch, lab_from, lab_schema, load_lab
-from testbed.yaml_source import MAX_BYTES, parse_yaml
 from tests.golden_files import GOLDEN, check_golden
 
 BAD_LABS = sorted((GOLDEN / "labs").glob("*.yaml"))

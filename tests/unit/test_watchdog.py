@@ -8,8 +8,8 @@ from testbed import storms, timeline, watchdog
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment import Experiment, experiment_from, new_experiment
 from testbed.plan import compile_fabric
+from testbed.schema.source import Source
 from testbed.topology import Lab, load_lab
-from testbed.yaml_source import Source
 from tests.unit.test_plan import switches
 from tests.unit.test_switch_settings import lab_of, planned
 

@@ -13,10 +13,10 @@ from testbed._dataplane import VirtualFabric
 from testbed.deadlock import find_cycles
 from testbed.experiment import load_experiment
 from testbed.result import RunResult
+from testbed.schema.source import Source
 from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial
 from testbed.workload import compile_workload
-from testbed.yaml_source import Source
 from tests.virtual.harness import (
     Json,
     check_conservation,

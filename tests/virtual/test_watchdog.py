@@ -9,9 +9,9 @@ import pytest
 from testbed._dataplane import VirtualFabric
 from testbed.experiment import experiment_from, load_experiment
 from testbed.result import RunResult
+from testbed.schema.source import Source
 from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial
-from testbed.yaml_source import Source
 from tests.virtual.harness import PFC_WIRE_BYTES, PS_PER_BYTE, Json, priority, run_trial, star
 
 EXPERIMENTS = Path(__file__).parents[2] / "topologies" / "experiments"

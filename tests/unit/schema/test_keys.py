@@ -7,7 +7,7 @@ from pydantic import Field
 
 from testbed.experiment import Experiment
 from testbed.lab_file import LabFile
-from testbed.models import FileModel, Rate, SizeOrAuto
+from testbed.schema.fields import FileModel, Rate, SizeOrAuto
 from testbed.schema.keys import UNSET, Key, keys_of, matching
 
 LAB = list(keys_of(LabFile))

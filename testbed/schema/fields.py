@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails, ValidationError
 
 from testbed import units
 from testbed.errors import Fault, nearest
-from testbed.yaml_source import Source, dotted
+from testbed.schema.source import Source, dotted
 
 MAX_WEIGHT = 255
 NAME_MAX = 63  # `testbed-<lab>-<node>` stays far below the 255 bytes of a file name, and each part fits a DNS label
