@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from testbed import units
 from testbed.drawn_labs import Data, Luck, Wiring, loss
-from testbed.profiles import load_catalogue
+from testbed.optics.profiles import load_catalogue
 
 
 def timeline(luck: Luck, wiring: Wiring, experiment: Data, traits: list[str]) -> list[Data]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from testbed import units
-from testbed.profiles import Profile, load_catalogue
+from testbed.optics.profiles import Profile, load_catalogue
 
 Data = dict[str, Any]
 Item = TypeVar("Item")

@@ -26,10 +26,10 @@ import traffic
 from testbed import expectations, traces
 from testbed.axes import Axis, Sweep, axes_of
 from testbed.congestion import Marking
-from testbed.energy import Prices
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.execution import LIMIT_PS
 from testbed.impairments import MAX_ENTRIES, Span, TimelineEntry
+from testbed.optics.energy import Prices
 from testbed.schema import fields
 from testbed.schema.fields import (
     AUTO,

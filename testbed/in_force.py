@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.experiment import Experiment
-from testbed.optics import LinkBehaviour
+from testbed.optics.behaviour import LinkBehaviour
 from testbed.schema.fields import AUTO
 from testbed.topology import Lab, Link, Switch
 

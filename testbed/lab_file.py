@@ -10,9 +10,9 @@ from testbed.container_settings import ContainerSettings
 from testbed.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
 from testbed.lab_routes import PortNames
 from testbed.ocs import CircuitSwitch
-from testbed.optics import OpticalSettings
+from testbed.optics.behaviour import OpticalSettings
+from testbed.optics.profiles import OwnProfiles
 from testbed.paths import Policy
-from testbed.profiles import OwnProfiles
 from testbed.schema.fields import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, Size, SizeOrAuto, Time
 from testbed.switch_settings import NamedSwitchSettings, SwitchSettings
 

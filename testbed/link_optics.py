@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from testbed.ocs import CircuitSwitch, Pair, ordered
-from testbed.optics import LinkBehaviour, OpticalSettings, checked
-from testbed.profiles import Catalogue, ProfileError, load_catalogue
+from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, checked
+from testbed.optics.profiles import Catalogue, ProfileError, load_catalogue
 from testbed.schema.fields import AUTO
 from testbed.schema.source import KeyPath, Source
 

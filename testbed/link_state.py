@@ -14,9 +14,9 @@ from typing import Any
 from testbed.endpoints import parse_endpoint
 from testbed.errors import nearest
 from testbed.impairments import Impairment
-from testbed.loss import Bernoulli, LossError, random_loss
-from testbed.optics import LinkBehaviour, OperatingPoint, behaviour_of
-from testbed.profiles import ProfileError
+from testbed.optics.behaviour import LinkBehaviour, OperatingPoint, behaviour_of
+from testbed.optics.loss import Bernoulli, LossError, random_loss
+from testbed.optics.profiles import ProfileError
 from testbed.schema.fields import all_weights
 from testbed.topology import Lab, Link
 from testbed.units import format_rate, format_time

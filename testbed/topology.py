@@ -18,17 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import topologies
 from testbed import lab_checks, units
 from testbed.container_settings import DEFAULT_IMAGES, Container, container_of
-from testbed.dwdm import Line
 from testbed.endpoints import Endpoint, parse_endpoint, port_number
 from testbed.errors import TopologyError, UsageError, nearest
 from testbed.lab_file import LabFile, LinkEntry
 from testbed.lab_routes import check_routes, stated_routes
 from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
-from testbed.loss import Codewords
 from testbed.ocs import CircuitSwitch, ordered
-from testbed.optics import LinkBehaviour, OpticalSettings, behaviour_of
+from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, behaviour_of
+from testbed.optics.dwdm import Line
+from testbed.optics.loss import Codewords
+from testbed.optics.profiles import Catalogue, Profile, load_catalogue
 from testbed.paths import Policy, Stated
-from testbed.profiles import Catalogue, Profile, load_catalogue
 from testbed.schema import fields
 from testbed.schema.fields import AUTO, FlowControl
 from testbed.schema.source import Source, read_yaml

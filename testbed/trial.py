@@ -31,10 +31,10 @@ from testbed import (
 from testbed.axes import LAB
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
-from testbed.energy import PoweredLink, energy_of_run
 from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import DEFAULT_SITES, Experiment
+from testbed.optics.energy import PoweredLink, energy_of_run
 from testbed.placement import Placement, placed
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.commands.common import Format, FormatOption, console, print_json
-from testbed.profiles import catalogue_table
+from testbed.optics.profiles import catalogue_table
 from testbed.units import format_length, format_rate, format_time
 
 _UNITS = {

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from testbed import emulation, kernel, netem, netlink, optics
+from testbed import emulation, kernel, netem, netlink
 from testbed.agent_process import make_owner
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
 from testbed.messages import DeployBody
 from testbed.netlink import Netlink
+from testbed.optics import behaviour
 from testbed.owner import LabOwner
 from testbed.plan import compile_fabric
 from testbed.qdisc import SHAPER_HANDLE, new_qdisc, read_qdiscs, read_shaped_rate
@@ -139,7 +140,7 @@ def profiles(mode: str) -> Json:
         found.append(
             {
                 "profile": name,
-                "delay_ps": optics.behaviour(name, length_mm).delay_ps,
+                "delay_ps": behaviour.behaviour(name, length_mm).delay_ps,
                 "configured": [end and {"delay_ns": end.delay_ns, "limit": end.limit} for end in ends],
                 "differences": [
                     netem.differences(a, end) if end else ["none"] for a, end in zip(asked, ends, strict=True)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from testbed.energy import PoweredLink, Prices, cost_per_petabyte, energy_of_run, link_energy, total_energy
+from testbed.optics.energy import PoweredLink, Prices, cost_per_petabyte, energy_of_run, link_energy, total_energy
 
 G = 10**9
 MS = 10**9

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import fec
-from testbed.fec import KP4, KR4, MODULATIONS, SOFT
+from testbed.optics import fec
+from testbed.optics.fec import KP4, KR4, MODULATIONS, SOFT
 
 
 def exact_tail(n: int, p: Fraction, k: int) -> Fraction:

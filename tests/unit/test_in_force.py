@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from testbed.experiment import new_experiment
-from testbed.optics import OpticalSettings, behaviour_of
+from testbed.optics.behaviour import OpticalSettings, behaviour_of
 from testbed.topology import load_lab
 from testbed.trial import Trial
 from testbed.units import fibre_delay_ps

@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed.lanes import HOURS_PER_YEAR, degraded_probability, lane_failure, rate_after
+from testbed.optics.lanes import HOURS_PER_YEAR, degraded_probability, lane_failure, rate_after
 
 HOURS_5_YEARS = 5 * 8766
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import UsageError
-from testbed.fec import KP4
-from testbed.loss import Bernoulli, Codewords, GilbertElliott, LossError, random_loss
+from testbed.optics.fec import KP4
+from testbed.optics.loss import Bernoulli, Codewords, GilbertElliott, LossError, random_loss
 
 RATE = 100 * 10**9
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from testbed.errors import TopologyError
-from testbed.fec import HIGH_BER, KP4
-from testbed.optics import OperatingPoint, OpticalSettings, behaviour, behaviour_of, checked, required_osnr_db
-from testbed.profiles import ProfileError, load_catalogue
+from testbed.optics.behaviour import OperatingPoint, OpticalSettings, behaviour, behaviour_of, checked, required_osnr_db
+from testbed.optics.fec import HIGH_BER, KP4
+from testbed.optics.profiles import ProfileError, load_catalogue
 from testbed.schema.source import parse_yaml
 
 CATALOGUE = load_catalogue()

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import TopologyError, UnitError
-from testbed.fec import KP4
-from testbed.profiles import (
+from testbed.optics.fec import KP4
+from testbed.optics.profiles import (
     OWN_SOURCE,
     Catalogue,
     Profile,

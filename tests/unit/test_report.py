@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testbed.energy import PoweredLink, Prices, energy_of_run
 from testbed.execution import Outcome
+from testbed.optics.energy import PoweredLink, Prices, energy_of_run
 from testbed.report import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
 from testbed.result import RunFacts, RunResult, assemble
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.fec import gaussian_tail_inverse
-from testbed.optics import behaviour
-from testbed.profiles import load_catalogue
+from testbed.optics.behaviour import behaviour
+from testbed.optics.fec import gaussian_tail_inverse
+from testbed.optics.profiles import load_catalogue
 from testbed.trial import Trial
 from tests.virtual.harness import (
     FCS_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from testbed.fec import log_binomial_tail
+from testbed.optics.fec import log_binomial_tail
 
 HOURS_PER_YEAR = 8766
 FIT_PER_HOUR = 1e-9  # one FIT is one failure in 10^9 hours

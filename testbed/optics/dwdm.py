@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import HostError, UsageError
-from testbed.profiles import Profile, ProfileError
+from testbed.optics.profiles import Profile, ProfileError
 
 FIBRE_LOSS_DB_PER_KM = 0.2
 CONNECTOR_LOSS_DB = 0.5

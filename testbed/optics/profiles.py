@@ -19,9 +19,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
-from testbed import fec, units
+from testbed import units
 from testbed.data import DATA
 from testbed.errors import TopologyError, UnitError, UsageError, nearest
+from testbed.optics import fec
 from testbed.schema import fields
 from testbed.schema.fields import FileModel, Length, Rate, Time
 from testbed.schema.source import KeyPath, Source, read_yaml
