@@ -20,9 +20,9 @@ from bench.engine import DockerEngine, docker_engine
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError
 from testbed.experiment import new_experiment
+from testbed.lab.topology import lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source
-from testbed.topology import lab_from
 from topologies import generate
 
 ROUNDS = 3

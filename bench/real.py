@@ -18,8 +18,8 @@ from bench import BenchError
 from testbed._dataplane import RealFabric, measure_forwarder, measure_load
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import Plan, compile_fabric
-from testbed.topology import load_lab
 
 FRAME_BYTES = (64, 4178)
 """The shortest frame of Ethernet, and a RoCEv2 frame with a payload of 4096 B; both without FCS."""

@@ -26,11 +26,11 @@ from testbed._dataplane import RealFabric
 from testbed.broker import embedded_broker
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.owned import Document
 from testbed.owner import LabOwner
 from testbed.plan import compile_fabric
 from testbed.telemetry import PERIOD_S, Telemetry
-from testbed.topology import load_lab
 from testbed.workload import compile_workload
 from traffic import COLLECTIVES
 from traffic.collective import Shape

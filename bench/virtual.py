@@ -17,8 +17,8 @@ from typing import Any
 from bench import BenchError
 from testbed._dataplane import VirtualFabric
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
-from testbed.topology import load_lab
 from testbed.workload import compile_workload
 from traffic.point_to_point import permutation
 

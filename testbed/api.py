@@ -20,12 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from testbed import calibration, controller, preflight, result, topology
+from testbed import calibration, controller, preflight, result
 from testbed.controller import Target
-from testbed.endpoints import parse_endpoint
 from testbed.errors import HostError, UsageError
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.impairments import Direction
+from testbed.lab import topology
+from testbed.lab.endpoints import parse_endpoint
 from testbed.result import RunResult
 from testbed.trial import Trial
 

@@ -17,8 +17,8 @@ from testbed.dilation import MAX_DILATION, SAFETY, Calibration, choose_dilation,
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError, UsageError
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
-from testbed.topology import load_lab
 from testbed.workload import compile_workload
 from traffic import COLLECTIVES
 from traffic.collective import Shape

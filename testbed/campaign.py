@@ -19,8 +19,8 @@ from testbed.drawn import Case
 from testbed.errors import ExperimentError, TestbedError, TopologyError
 from testbed.execution import Outcome
 from testbed.experiment import experiment_from
+from testbed.lab.topology import lab_from
 from testbed.schema.source import Source
-from testbed.topology import lab_from
 from testbed.trial import Trial
 
 Ending = Literal["complete", "gave up", "deadlock", "out of time", "refused", "failed"]

@@ -17,10 +17,10 @@ from typing import Any
 
 from testbed import credits
 from testbed.execution import Outcome
+from testbed.lab.topology import Switch
 from testbed.plan import Plan, compile_fabric
 from testbed.result import RunResult
 from testbed.schema.fields import AUTO
-from testbed.topology import Switch
 from testbed.trial import Trial
 from traffic import Send
 

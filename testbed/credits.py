@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from testbed.experiment import Lossless
 from testbed.headroom import WIRE_OVERHEAD_BYTES
+from testbed.lab.topology import Host, Link, Switch
 from testbed.schema.fields import AUTO, FlowControl
-from testbed.topology import Host, Link, Switch
 from testbed.units import PS_PER_SECOND
 
 BLOCK_BYTES = 64

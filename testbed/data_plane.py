@@ -13,11 +13,11 @@ from testbed.drivers import Attachment
 from testbed.emulation import Emulation
 from testbed.errors import HostError
 from testbed.kernel_part import KernelPart
+from testbed.lab.topology import Lab
 from testbed.link_desk import LinkDesk
 from testbed.owned import Document, Fabric, LabDriver, OwnedLab
 from testbed.placement import agents_of, part_of
 from testbed.progress import BuildProgress
-from testbed.topology import Lab
 
 MakeFabric = Callable[[str, int, str], Fabric]
 """Opens a data plane for a plan, a dilation and attachments."""

@@ -13,11 +13,11 @@ from testbed import expectations
 from testbed.errors import Fault, nearest
 from testbed.expectations import Path
 from testbed.experiment import Experiment
+from testbed.lab.topology import Lab
 from testbed.observed import Observed
 from testbed.plan import PRIORITIES
 from testbed.result import RunResult
 from testbed.schema import fields
-from testbed.topology import Lab
 
 FIGURES = ("algbw", "busbw", "ideal", "time_us", "wrong")
 """What expectations may name besides the document: see `Trial.conclude`."""

@@ -29,6 +29,7 @@ from testbed.congestion import Marking
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.execution import LIMIT_PS
 from testbed.impairments import MAX_ENTRIES, Span, TimelineEntry
+from testbed.lab.watchdog import SwitchedWatchdog
 from testbed.optics.energy import Prices
 from testbed.schema import fields
 from testbed.schema.fields import (
@@ -50,7 +51,6 @@ from testbed.schema.fields import (
 from testbed.schema.source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from testbed.transport import Transport
 from testbed.units import format_time
-from testbed.watchdog import SwitchedWatchdog
 from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20

@@ -12,9 +12,9 @@ from typing import Any
 
 from testbed.congestion import NOTIFY_PRIORITY
 from testbed.experiment import Experiment
+from testbed.lab.topology import Lab, Link
 from testbed.queues import Reach, deepest_queue
 from testbed.schema.fields import AUTO
-from testbed.topology import Lab, Link
 from testbed.units import format_rate
 
 Document = Mapping[str, Any]

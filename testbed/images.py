@@ -15,9 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from testbed.container_settings import DEFAULT_IMAGES
 from testbed.drivers.containers import connected
 from testbed.errors import DriverError, HostError, UsageError
+from testbed.lab.containers import DEFAULT_IMAGES
 
 BASE = "testbed-base"
 # One image for everybody, whenever it is built: bookworm-20250721-slim, by the digest that stands for it in public Dockerfiles.

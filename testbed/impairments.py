@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from testbed.endpoints import parse_endpoint
+from testbed.lab.endpoints import parse_endpoint
 from testbed.optics.loss import random_loss
 from testbed.optics.profiles import Ber, Decibels
 from testbed.schema.fields import FileModel, Flag, LossRatio, Name, Priorities, Rate, Ratio, Time, Weights

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.experiment import Experiment
+from testbed.lab.topology import Lab, Link, Switch
 from testbed.optics.behaviour import LinkBehaviour
 from testbed.schema.fields import AUTO
-from testbed.topology import Lab, Link, Switch
 
 Document = dict[str, Any]
 GIVEN, SHARE = "given", "share"

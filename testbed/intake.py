@@ -10,7 +10,7 @@ from typing import Any
 
 from testbed.errors import TopologyError
 from testbed.headroom import group_headroom
-from testbed.topology import Host, Intake, Link
+from testbed.lab.topology import Host, Intake, Link
 from testbed.units import format_size
 
 SMALLEST_XOFF_BYTES = 100_000

@@ -15,9 +15,9 @@ from testbed.errors import UsageError
 from testbed.execution import Engine
 from testbed.impairments import Impairment
 from testbed.kernel_part import KernelPart
+from testbed.lab.topology import Lab
 from testbed.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
 from testbed.netem import Netem
-from testbed.topology import Lab
 
 Document = dict[str, Any]
 Place = tuple[int, int]

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.endpoints import parse_endpoint
 from testbed.errors import nearest
 from testbed.impairments import Impairment
+from testbed.lab.endpoints import parse_endpoint
+from testbed.lab.topology import Lab, Link
 from testbed.optics.behaviour import LinkBehaviour, OperatingPoint, behaviour_of
 from testbed.optics.loss import Bernoulli, LossError, random_loss
 from testbed.optics.profiles import ProfileError
 from testbed.schema.fields import all_weights
-from testbed.topology import Lab, Link
 from testbed.units import format_rate, format_time
 
 State = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.topology import Switch
+from testbed.lab.topology import Switch
 
 PRIORITIES = 8
 LOSSY_QUEUE_BYTES = 1_000_000

@@ -23,13 +23,13 @@ from testbed.difference import changes, keep_addresses
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
 from testbed.health import HEALTHY, Health
+from testbed.lab.topology import Lab
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
 from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab
 from testbed.placement import agents_of, check_members, is_here, part_of, require_underlay
 from testbed.plan_check import check_plan
 from testbed.progress import BuildProgress
-from testbed.topology import Lab
 
 _log = logging.getLogger(__name__)
 

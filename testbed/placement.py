@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from testbed.addressing import stable_hash
 from testbed.errors import TopologyError, UsageError
-from testbed.topology import Lab
+from testbed.lab.topology import Lab
 
 Document = dict[str, Any]
 Plan = Mapping[str, Any]

@@ -9,17 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from testbed import addressing, credits, intake, lossy_queues, ocs, watchdog
+from testbed import addressing, credits, intake, lossy_queues
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
-from testbed.endpoints import Endpoint
 from testbed.errors import ExperimentError, TopologyError, nearest
 from testbed.experiment import Experiment
 from testbed.headroom import response_ps
+from testbed.lab import circuits, watchdog
+from testbed.lab.endpoints import Endpoint
+from testbed.lab.topology import DEFAULT_MTU_BYTES, Host, Lab, Link, Switch
 from testbed.routing import Routing
 from testbed.schema.fields import AUTO
 from testbed.thresholds import divide_buffer
-from testbed.topology import DEFAULT_MTU_BYTES, Host, Lab, Link, Switch
 
 SCHEMA = 1
 PRIORITIES = 8
@@ -47,10 +48,10 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
 
 def circuit_changes(lab: Lab) -> list[dict[str, Any]]:
     """Return what the circuit switches of a lab change on its links, in the order of time (ARCHITECTURE section 4)."""
-    links = {ocs.ordered(str(link.a), str(link.b)): index for index, link in enumerate(lab.links)}
+    links = {circuits.ordered(str(link.a), str(link.b)): index for index, link in enumerate(lab.links)}
     found = []
     for name, switch in lab.circuits.items():
-        found += ocs.changes(name, switch, lab.catalogue.profile(switch.profile).outage_ps, links)
+        found += circuits.changes(name, switch, lab.catalogue.profile(switch.profile).outage_ps, links)
     return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))
 
 

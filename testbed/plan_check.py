@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from testbed.container_settings import SMALLEST_MEMORY_BYTES, Image
 from testbed.errors import UsageError
+from testbed.lab.containers import SMALLEST_MEMORY_BYTES, Image
 
 MAX_NODES = 20_000
 MAX_LINKS = 100_000

@@ -11,8 +11,8 @@ from typing import Any
 
 from testbed import expectation_names, parallel
 from testbed.errors import ExperimentError, Fault, InputError, UsageError
+from testbed.lab.topology import lab_source
 from testbed.schema.source import dotted
-from testbed.topology import lab_source
 from testbed.trial import Trial
 from testbed.workload import compile_workload
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from testbed.endpoints import name_of
+from testbed.lab.endpoints import name_of
 
 Plan = Mapping[str, Any]
 Place = tuple[int, int]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from testbed.paths import Tables, Ways
-from testbed.topology import Adjacency, Lab, Link
+from testbed.lab.paths import Tables, Ways
+from testbed.lab.topology import Adjacency, Lab, Link
 
 _UNLIMITED = 2**63
 

@@ -17,10 +17,10 @@ from testbed import parallel, preflight, trial
 from testbed.axes import Axis, Setting, combinations
 from testbed.errors import TestbedError, UsageError
 from testbed.experiment import Experiment, check_axis
+from testbed.lab.topology import Lab, load_lab, with_parameters
 from testbed.observed import NOT_LOSSLESS
 from testbed.plan import ideal_busbw
 from testbed.result import RunResult, versions
-from testbed.topology import Lab, load_lab, with_parameters
 from testbed.trial import Trial
 
 Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]

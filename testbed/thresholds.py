@@ -31,10 +31,10 @@ from testbed import credits
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Lossless
 from testbed.headroom import Headroom, group_headroom, headroom
+from testbed.lab.switches import DEFAULT_BUFFER_BYTES
+from testbed.lab.topology import Link, Switch
 from testbed.lossy_queues import PRIORITIES, aside_bytes, default_queue_bytes
 from testbed.schema.fields import AUTO
-from testbed.switch_settings import DEFAULT_BUFFER_BYTES
-from testbed.topology import Link, Switch
 from testbed.units import LARGEST, format_size
 
 SMALLEST_AUTO_XOFF_BYTES = 100_000

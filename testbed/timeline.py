@@ -15,6 +15,7 @@ from typing import Any
 from testbed.errors import ExperimentError, Fault, nearest
 from testbed.experiment import Experiment
 from testbed.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
+from testbed.lab.topology import Lab
 from testbed.link_state import (
     Asked,
     SettingError,
@@ -27,7 +28,6 @@ from testbed.link_state import (
     ways_of,
 )
 from testbed.schema.source import KeyPath
-from testbed.topology import Lab
 from testbed.units import LARGEST, format_time
 
 Json = dict[str, Any]

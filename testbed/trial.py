@@ -16,29 +16,19 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import (
-    deadlock,
-    expectation_names,
-    expectations,
-    footprint,
-    hints,
-    in_force,
-    result,
-    storms,
-    timeline,
-    watchdog,
-)
+from testbed import deadlock, expectation_names, expectations, footprint, hints, in_force, result, storms, timeline
 from testbed.axes import LAB
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import DEFAULT_SITES, Experiment
+from testbed.lab import watchdog
+from testbed.lab.topology import Lab, with_parameters
 from testbed.optics.energy import PoweredLink, energy_of_run
 from testbed.placement import Placement, placed
 from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
 from testbed.result import FidelityBounds, RunFacts, RunResult
-from testbed.topology import Lab, with_parameters
 from testbed.units import format_time
 from testbed.workload import compile_workload, talking_pairs, transport_of
 from traffic import Collective, Schedule

@@ -6,8 +6,8 @@ from typing import Any
 
 from testbed._dataplane import VirtualFabric
 from testbed.experiment import experiment_from
+from testbed.lab.topology import lab_from, load_lab
 from testbed.schema.source import Source
-from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial
 from testbed.workload import compile_workload
 from traffic import RankSchedule, Recv, Schedule, Send

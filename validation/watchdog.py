@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from testbed.experiment import experiment_from
+from testbed.lab.topology import lab_from
 from testbed.schema.source import Source
-from testbed.topology import lab_from
 from testbed.trial import Trial
 from validation.case import Case, Figures, Measured, Quantity, Topic
 from validation.fabric import PFC_WIRE_BYTES, PS, finish, flows_to_last, loaded_fabric, star

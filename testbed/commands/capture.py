@@ -24,7 +24,7 @@ def capture(
 ) -> None:
     """Write what crosses a link, both ways, into a pcap file, until Ctrl-C."""
     from testbed import controller, packet_capture
-    from testbed.endpoints import parse_endpoint
+    from testbed.lab.endpoints import parse_endpoint
 
     try:
         end = parse_endpoint(port)

@@ -21,9 +21,9 @@ from testbed.deadlock import Cycle
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment import Experiment, load_experiment, new_experiment
 from testbed.interruption import Fate
+from testbed.lab.topology import lab_from, lab_source, load_lab
 from testbed.messages import is_name
 from testbed.placement import How, order
-from testbed.topology import lab_from, lab_source, load_lab
 from testbed.trial import Trial, with_settings
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ def _devices(
     topology: str, switches: list[str], settings: list[str], seed: int | None, clock: str, bench: str
 ) -> list[Device]:
     from testbed.conformance import suite
-    from testbed.topology import load_lab
+    from testbed.lab.topology import load_lab
 
     experiment = read_experiment(None, topology, settings, seed)
     devices = suite.devices_of(

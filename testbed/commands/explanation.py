@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed import watchdog
+from testbed.lab import watchdog
 from testbed.report import format_bytes, format_ns
 from testbed.trial import Trial
 from testbed.units import format_length, format_rate

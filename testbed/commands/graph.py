@@ -21,7 +21,7 @@ from testbed.commands.common import (
 from testbed.drawing.page import page
 from testbed.drawing.text import Notes, dot, mermaid
 from testbed.errors import UsageError
-from testbed.topology import Lab, load_lab
+from testbed.lab.topology import Lab, load_lab
 
 
 def graph(

@@ -14,7 +14,7 @@ from testbed.headroom import Headroom
 from testbed.headroom_choice import ModelName, Switched, model_of_lab, model_of_options
 from testbed.headroom_comparison import Beside, beside
 from testbed.headroom_models import LONGEST_MM, ROUND_TRIP, Model, longest_mm, pg_profile_row
-from testbed.switch_settings import DEFAULT_BUFFER_BYTES
+from testbed.lab.switches import DEFAULT_BUFFER_BYTES
 from testbed.units import (
     format_length,
     format_rate,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands.common import Format, FormatOption, print_json, say
-from testbed.container_settings import DEFAULT_IMAGES
+from testbed.lab.containers import DEFAULT_IMAGES
 
 app = typer.Typer(help="Images of nodes for labs of containers.", no_args_is_help=True)
 

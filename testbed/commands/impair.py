@@ -93,7 +93,7 @@ def _impair(
     format_: Format,
 ) -> None:
     from testbed import controller
-    from testbed.endpoints import parse_endpoint
+    from testbed.lab.endpoints import parse_endpoint
     from testbed.link_desk import read_impairment
 
     try:

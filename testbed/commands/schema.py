@@ -9,7 +9,7 @@ import typer
 
 from testbed.commands.common import print_json
 from testbed.experiment import experiment_schema
-from testbed.topology import lab_schema
+from testbed.lab.topology import lab_schema
 
 
 class Subject(enum.StrEnum):

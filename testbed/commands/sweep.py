@@ -28,7 +28,7 @@ from testbed.commands.common import (
 from testbed.commands.progress import counted, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import UsageError
-from testbed.topology import load_lab
+from testbed.lab.topology import load_lab
 
 FILE_NAME = "sweep.json"
 

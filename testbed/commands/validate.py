@@ -26,9 +26,9 @@ from testbed.commands.explanation import document, render
 from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
 from testbed.experiment import Experiment, Lossless
+from testbed.lab.topology import Lab, lab_source
 from testbed.plan import PRIORITIES, compile_fabric
 from testbed.schema.source import read_yaml
-from testbed.topology import Lab, lab_source
 from testbed.trial import Clock, Trial
 
 

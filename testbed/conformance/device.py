@@ -13,11 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from testbed.conformance.frames import GAP_BYTES, LONGEST_QUANTA, Address, address, mac_bytes
-from testbed.endpoints import Endpoint
 from testbed.errors import Fault, TopologyError
 from testbed.experiment import Experiment
+from testbed.lab.endpoints import Endpoint
+from testbed.lab.topology import Host, Lab, Link, Switch
 from testbed.plan import Plan, compile_fabric
-from testbed.topology import Host, Lab, Link, Switch
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
 
 SWITCH = "switch"

@@ -27,11 +27,11 @@ from testbed.conformance.device import Device, Unsuitable, alike, device_of, wit
 from testbed.dilation import lateness_bound_ns
 from testbed.errors import UsageError
 from testbed.experiment import Experiment, experiment_from
+from testbed.lab.topology import Lab as Topology
+from testbed.lab.topology import lab_from
 from testbed.plan import Plan
 from testbed.result import FAILED, PASSED, UNTRUSTED, FidelityBounds, judge_fidelity
 from testbed.schema.source import Source
-from testbed.topology import Lab as Topology
-from testbed.topology import lab_from
 
 CASES: tuple[Case, ...] = (
     *pause.CASES,

@@ -6,7 +6,7 @@ import string
 from collections.abc import Mapping
 
 from testbed.drawing.layout import layers, link_text, sites
-from testbed.topology import Host, Lab
+from testbed.lab.topology import Host, Lab
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + " -_.,/+()")
 

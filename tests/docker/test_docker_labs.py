@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import DockerEngine
-from testbed.container_settings import DEFAULT_IMAGES
+from testbed.lab.containers import DEFAULT_IMAGES
 from tests.live.machine import Machine
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(300)]

@@ -15,9 +15,9 @@ from testbed.drivers import alteration, building, netns
 from testbed.drivers.layout import FIRST_INDEX
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.lab.topology import lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source
-from testbed.topology import lab_from
 from tests.live.netns_lab import inside, isolated
 
 Plan = dict[str, Any]

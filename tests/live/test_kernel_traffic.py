@@ -20,8 +20,8 @@ from testbed._dataplane import RealFabric
 from testbed.commands.figures import lab_words
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
-from testbed.topology import load_lab
 from testbed.workload import compile_workload
 from tests.live.netns_lab import inside, isolated
 from traffic import COLLECTIVES

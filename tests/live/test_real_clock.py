@@ -14,9 +14,9 @@ import pytest
 from testbed._dataplane import RealFabric
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
 from testbed.result import FidelityBounds, judge_fidelity
-from testbed.topology import load_lab
 from testbed.workload import compile_workload
 from tests.live.netns_lab import inside, isolated
 from traffic import COLLECTIVES

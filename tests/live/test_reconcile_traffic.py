@@ -17,10 +17,10 @@ from testbed._dataplane import RealFabric
 from testbed.data_plane import lead_over, open_lab
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
 from testbed.progress import BuildProgress
 from testbed.result import FidelityBounds, judge_fidelity
-from testbed.topology import load_lab
 from tests.live.machine import Machine, private_machine, wait_for
 from tests.live.netns_lab import isolated
 

@@ -17,6 +17,7 @@ from testbed import emulation, kernel, netem, netlink
 from testbed.agent_process import make_owner
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment import new_experiment
+from testbed.lab.topology import Lab, lab_from
 from testbed.messages import DeployBody
 from testbed.netlink import Netlink
 from testbed.optics import behaviour
@@ -24,7 +25,6 @@ from testbed.owner import LabOwner
 from testbed.plan import compile_fabric
 from testbed.qdisc import SHAPER_HANDLE, new_qdisc, read_qdiscs, read_shaped_rate
 from testbed.schema.source import Source
-from testbed.topology import Lab, lab_from
 from testbed.trial import Trial
 
 Json = dict[str, Any]

@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from testbed.lab.topology import Lab, lab_from
 from testbed.schema.source import Source
-from testbed.topology import Lab, lab_from
 
 
 @st.composite

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from testbed.axes import MAX_COMBINATIONS, Axis, as_text, combinations, merge, read_axis, short_names
 from testbed.errors import ExperimentError, UsageError
 from testbed.experiment import experiment_from
+from testbed.lab.topology import with_parameters
 from testbed.schema.source import parse_yaml
-from testbed.topology import with_parameters
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False)
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{2,8}[0-9]km", fullmatch=True)

@@ -131,9 +131,9 @@ PYTHON_DIRECTION = {
     **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench", "validation")),
     **{f"testbed.{name}": (*CONTROLLER, *AGENT, *SYSTEM) for name in PURE_MODULES},
     **dict.fromkeys(
-        ("testbed.units", "testbed.errors"), (*CONTROLLER, *AGENT, *SYSTEM, "testbed.topology", "testbed.plan")
+        ("testbed.units", "testbed.errors"), (*CONTROLLER, *AGENT, *SYSTEM, "testbed.lab.topology", "testbed.plan")
     ),
-    "testbed.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment", "testbed.plan"),
+    "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment", "testbed.plan"),
     **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
     **dict.fromkeys(AGENT, CONTROLLER),
     "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),

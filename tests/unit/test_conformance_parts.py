@@ -18,9 +18,9 @@ from testbed.conformance.reference import ReferenceGroup
 from testbed.conformance.suite import Outcome, Run, exit_code
 from testbed.errors import TopologyError, UsageError
 from testbed.experiment import new_experiment
+from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source
-from testbed.topology import Lab, lab_from, load_lab
 
 
 def devices(lab: Lab, *overrides: str, switches: tuple[str, ...] = ()) -> list[Device]:

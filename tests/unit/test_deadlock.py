@@ -13,9 +13,9 @@ from hypothesis import given, settings
 
 from testbed.deadlock import Cycle, Plan, find_cycles, knots, shortest_cycle
 from testbed.experiment import experiment_from, new_experiment
+from testbed.lab.topology import Lab, load_lab
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source
-from testbed.topology import Lab, load_lab
 from testbed.trial import Trial
 from tests.unit.drawn_labs import labs
 

@@ -8,8 +8,8 @@ from typing import Any
 from testbed.difference import Change, changes, keep_addresses
 from testbed.drivers.containers import hosts_file
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
-from testbed.topology import load_lab
 
 
 def plan(topology: str, *settings: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import pytest
 from testbed.drawing.layout import HEIGHT, lay_out, layers, link_text, sites
 from testbed.drawing.page import page
 from testbed.drawing.text import dot, mermaid
+from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.schema.source import Source
-from testbed.topology import Lab, lab_from, load_lab
 
 LABS = [
     "two-dc",

@@ -10,7 +10,7 @@ import pytest
 from testbed import expectation_names
 from testbed.expectations import Path
 from testbed.experiment import new_experiment
-from testbed.topology import load_lab
+from testbed.lab.topology import load_lab
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 LAB = load_lab("two-dc")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import topologies
 from testbed.errors import UsageError
+from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.schema.source import Source
-from testbed.topology import Lab, lab_from, load_lab
 
 
 def generated(name: str, **parameters: Any) -> Lab:

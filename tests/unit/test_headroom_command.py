@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
-from testbed.topology import load_lab
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 FAR = ("headroom", "--rate", "400G", "--length", "80km")

@@ -10,8 +10,8 @@ import pytest
 
 import topologies
 from testbed.experiment import load_experiment, new_experiment
+from testbed.lab.topology import load_lab
 from testbed.queues import deepest_queue
-from testbed.topology import load_lab
 from testbed.trial import Trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

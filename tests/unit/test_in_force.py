@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.optics.behaviour import OpticalSettings, behaviour_of
-from testbed.topology import load_lab
 from testbed.trial import Trial
 from testbed.units import fibre_delay_ps
 

@@ -9,9 +9,9 @@ from testbed._dataplane import VirtualFabric
 from testbed.errors import TopologyError
 from testbed.experiment import new_experiment
 from testbed.headroom import headroom
+from testbed.lab.topology import Host, Lab, lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source, parse_yaml
-from testbed.topology import Host, Lab, lab_from
 
 Json = dict[str, Any]
 FRAME_BYTES = 4218

@@ -13,10 +13,10 @@ from testbed.emulation import Emulation, changed, choose, timed, with_native
 from testbed.errors import UsageError
 from testbed.experiment import new_experiment
 from testbed.kernel_part import KernelPart
+from testbed.lab.topology import load_lab
 from testbed.link_desk import LinkDesk, read_impairment, read_lab
 from testbed.netem import Netem
 from testbed.plan import compile_fabric
-from testbed.topology import load_lab
 
 SPAN = "border-a:eth2"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from testbed.ocs import CircuitSchedule, Outage, changes, outages
+from testbed.lab.circuits import CircuitSchedule, Outage, changes, outages
 
 MS = 10**9
 AB, AC, CD, BD = ("a", "b"), ("a", "c"), ("c", "d"), ("b", "d")

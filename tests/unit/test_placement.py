@@ -14,12 +14,12 @@ from testbed.drivers.layout import FIRST_INDEX, Tunnel, layout_of
 from testbed.errors import HostError, TopologyError, UsageError
 from testbed.execution import Outcome
 from testbed.experiment import new_experiment
+from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.placement import check_underlay, order, part_of, place, placed
 from testbed.plan import compile_fabric
 from testbed.result import FidelityBounds, judge_fidelity
 from testbed.schema.source import Source
 from testbed.several import Agents, one_lab
-from testbed.topology import Lab, lab_from, load_lab
 from testbed.trial import Trial, from_spec
 
 Document = dict[str, Any]

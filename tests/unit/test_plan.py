@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment import Experiment, new_experiment
 from testbed.headroom import headroom
+from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan import compile_fabric, dscp_of, ideal_busbw, rank_hosts
 from testbed.schema.source import Source
-from testbed.topology import Lab, lab_from, load_lab
 from tests.golden_files import GOLDEN, check_golden
 
 ALL = ["pair", "incast", "two-dc", "clos", "clos:tiers=3", "ring", "three-leaves", "two-dc:length=3000km,rate=400G"]

@@ -16,12 +16,12 @@ from testbed.difference import changes, keep_addresses
 from testbed.drivers.layout import attachments, layout_of
 from testbed.errors import HostError, UsageError
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.owned import Document
 from testbed.owner import LabOwner
 from testbed.placement import part_of, place, placed
 from testbed.plan import compile_fabric
 from testbed.plan_check import check_plan
-from testbed.topology import load_lab
 from tests.unit.bus_world import MemoryDriver, MemoryFabric, execute
 
 LABS = ("pair", "two-dc", "incast")

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from testbed.errors import TopologyError
 from testbed.experiment import new_experiment
+from testbed.lab.switches import named_switches, parse_alpha
+from testbed.lab.topology import Lab, Switch, lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source
-from testbed.switch_settings import named_switches, parse_alpha
 from testbed.thresholds import pool_notes
-from testbed.topology import Lab, Switch, lab_from
 from tests.golden_files import GOLDEN, check_golden
 from tests.unit.test_plan import groups, readable, switches
 

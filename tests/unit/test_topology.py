@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import topologies
-from testbed.endpoints import Endpoint
 from testbed.errors import TopologyError, UsageError
+from testbed.lab.endpoints import Endpoint
+from testbed.lab.topology import Host, Lab, Switch, lab_from, lab_schema, load_lab
 from testbed.optics.behaviour import OperatingPoint, behaviour
 from testbed.schema.source import MAX_BYTES, parse_yaml
-from testbed.topology import Host, Lab, Switch, lab_from, lab_schema, load_lab
 from tests.golden_files import GOLDEN, check_golden
 
 BAD_LABS = sorted((GOLDEN / "labs").glob("*.yaml"))

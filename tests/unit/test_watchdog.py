@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from testbed import storms, timeline, watchdog
+from testbed import storms, timeline
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment import Experiment, experiment_from, new_experiment
+from testbed.lab import watchdog
+from testbed.lab.topology import Lab, load_lab
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source
-from testbed.topology import Lab, load_lab
 from tests.unit.test_plan import switches
 from tests.unit.test_switch_settings import lab_of, planned
 

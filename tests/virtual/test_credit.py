@@ -7,8 +7,8 @@ InfiniBand grants a virtual lane 131,072 bytes at most (IBTA volume 1, 7.9.4: ha
 import pytest
 
 from testbed.experiment import experiment_from
+from testbed.lab.topology import load_lab
 from testbed.schema.source import Source
-from testbed.topology import load_lab
 from testbed.trial import Trial
 from testbed.units import format_size
 from tests.virtual.harness import (

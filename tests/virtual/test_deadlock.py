@@ -12,9 +12,9 @@ import topologies
 from testbed._dataplane import VirtualFabric
 from testbed.deadlock import find_cycles
 from testbed.experiment import load_experiment
+from testbed.lab.topology import lab_from, load_lab
 from testbed.result import RunResult
 from testbed.schema.source import Source
-from testbed.topology import lab_from, load_lab
 from testbed.trial import Trial
 from testbed.workload import compile_workload
 from tests.virtual.harness import (

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from testbed._dataplane import VirtualFabric
 from testbed.experiment import new_experiment
+from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric, rank_hosts
-from testbed.topology import load_lab
 from testbed.workload import compile_workload
 from traffic import COLLECTIVES, Shape
 

@@ -12,7 +12,7 @@ import pytest
 from testbed import preflight
 from testbed.errors import InputError, TestbedError
 from testbed.experiment import load_experiment
-from testbed.topology import load_lab
+from testbed.lab.topology import load_lab
 from testbed.trial import Trial
 from testbed.workload import QUEUE_PAIRS
 from tests.virtual.harness import Json, loaded_fabric

@@ -6,8 +6,8 @@ from subprocess import CompletedProcess
 
 from testbed.experiment import load_experiment
 from testbed.headroom_models import Ieee
+from testbed.lab.topology import load_lab
 from testbed.result import RunResult
-from testbed.topology import load_lab
 from testbed.trial import Trial
 from tests.virtual.harness import Json, check_conservation, priority, run_trial
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from testbed.experiment import Experiment
-from testbed.lab_file import LabFile
+from testbed.lab.file import LabFile
 from testbed.schema.fields import FileModel, Rate, SizeOrAuto
 from testbed.schema.keys import UNSET, Key, keys_of, matching
 

@@ -16,24 +16,25 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import topologies
-from testbed import lab_checks, units
-from testbed.container_settings import DEFAULT_IMAGES, Container, container_of
-from testbed.endpoints import Endpoint, parse_endpoint, port_number
+from testbed import units
 from testbed.errors import TopologyError, UsageError, nearest
-from testbed.lab_file import LabFile, LinkEntry
-from testbed.lab_routes import check_routes, stated_routes
-from testbed.link_optics import check_circuits, link_behaviour, link_layers, own_catalogue
-from testbed.ocs import CircuitSwitch, ordered
+from testbed.lab import checks
+from testbed.lab.circuits import CircuitSwitch, ordered
+from testbed.lab.containers import DEFAULT_IMAGES, Container, container_of
+from testbed.lab.endpoints import Endpoint, parse_endpoint, port_number
+from testbed.lab.file import LabFile, LinkEntry
+from testbed.lab.links import check_circuits, link_behaviour, link_layers, own_catalogue
+from testbed.lab.paths import Policy, Stated
+from testbed.lab.routes import check_routes, stated_routes
+from testbed.lab.switches import Layer, switch_figures
+from testbed.lab.watchdog import Watchdog
 from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.optics.dwdm import Line
 from testbed.optics.loss import Codewords
 from testbed.optics.profiles import Catalogue, Profile, load_catalogue
-from testbed.paths import Policy, Stated
 from testbed.schema import fields
 from testbed.schema.fields import AUTO, FlowControl
 from testbed.schema.source import Source, read_yaml
-from testbed.switch_settings import Layer, switch_figures
-from testbed.watchdog import Watchdog
 
 DEFAULT_RATE_BPS = 100 * 10**9
 DEFAULT_MTU_BYTES = 4200  # a 4096-byte RoCE payload with its headers, and room to spare
@@ -206,8 +207,8 @@ def lab_from(source: Source) -> Lab:
         parsed = LabFile.model_validate(source.data)
     except ValidationError as error:
         faults += fields.model_faults(error, LabFile, source)
-    faults += lab_checks.graph_faults(source, parse_endpoint)
-    faults += lab_checks.setting_faults(source)
+    faults += checks.graph_faults(source, parse_endpoint)
+    faults += checks.setting_faults(source)
     if parsed is None or faults:
         raise TopologyError(faults)
     return _resolve(parsed, source)
@@ -231,7 +232,7 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
             nodes[name] = Switch(**figures, routes=entry.routes, container=container, agent=entry.agent)
         else:
             host = body.kinds.host.model_dump(exclude_none=True)
-            settings = lab_checks.merge(defaults, host, entry.model_dump(exclude_none=True))
+            settings = checks.merge(defaults, host, entry.model_dump(exclude_none=True))
             container = container_of("host", body.defaults, body.kinds.host, entry)
             nodes[name] = _host(name, settings, container, found).model_copy(update={"agent": entry.agent})
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
@@ -290,7 +291,7 @@ def _link(
     length = None if "delay" in settings else settings.get("length", DEFAULT_LENGTH_MM)
     delay = settings["delay"] if length is None else units.fibre_delay_ps(length)
     if light is not None:
-        lab_checks.profile_above_nic(found, index, light.behaviour.nominal_rate_bps)
+        checks.profile_above_nic(found, index, light.behaviour.nominal_rate_bps)
         rate = light.behaviour.rate_bps or light.behaviour.nominal_rate_bps
         length = None if length is None else light.behaviour.length_mm
         delay = delay if length is None else light.behaviour.delay_ps

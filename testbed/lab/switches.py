@@ -15,14 +15,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError, WithJsonSchema
 
-from testbed import lab_checks
 from testbed.data import DATA
 from testbed.errors import TopologyError, nearest
+from testbed.lab import checks
+from testbed.lab.watchdog import SwitchedWatchdog, Watchdog
 from testbed.schema import fields as models
 from testbed.schema.fields import AUTO, FileModel, Percent, Priorities, Size, SizeOrAuto, Weights, all_weights
 from testbed.schema.source import KeyPath, Source, read_yaml
 from testbed.units import format_size
-from testbed.watchdog import SwitchedWatchdog, Watchdog
 
 CATALOGUE = DATA / "switches.yaml"
 DEFAULT_BUFFER_BYTES = 32 * 10**6
@@ -200,7 +200,7 @@ def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     for key, other in zip(_LOSSY, reversed(_LOSSY), strict=True):
         if key in own:
             kept.pop(other, None)
-    return lab_checks.merge({**kept, "thresholds": kept_thresholds}, own)
+    return checks.merge({**kept, "thresholds": kept_thresholds}, own)
 
 
 def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], found: Source) -> None:

@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from testbed.container_settings import ContainerSettings
-from testbed.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
-from testbed.lab_routes import PortNames
-from testbed.ocs import CircuitSwitch
+from testbed.lab.circuits import CircuitSwitch
+from testbed.lab.containers import ContainerSettings
+from testbed.lab.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
+from testbed.lab.paths import Policy
+from testbed.lab.routes import PortNames
+from testbed.lab.switches import NamedSwitchSettings, SwitchSettings
 from testbed.optics.behaviour import OpticalSettings
 from testbed.optics.profiles import OwnProfiles
-from testbed.paths import Policy
 from testbed.schema.fields import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, Size, SizeOrAuto, Time
-from testbed.switch_settings import NamedSwitchSettings, SwitchSettings
 
 
 class Nic(FileModel):

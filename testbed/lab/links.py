@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from testbed.ocs import CircuitSwitch, Pair, ordered
+from testbed.lab.circuits import CircuitSwitch, Pair, ordered
 from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, checked
 from testbed.optics.profiles import Catalogue, ProfileError, load_catalogue
 from testbed.schema.fields import AUTO

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from testbed import paths
 from testbed.errors import nearest
-from testbed.paths import Policy, Stated, Tables, W, Way
+from testbed.lab import paths
+from testbed.lab.paths import Policy, Stated, Tables, W, Way
 from testbed.schema.source import KeyPath, Source
 
 _PORT_NAME = re.compile("eth[1-9][0-9]{0,3}")

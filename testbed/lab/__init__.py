@@ -1,0 +1,1 @@
+"""The lab: nodes, links and their settings, read from a file and checked. Pure."""
