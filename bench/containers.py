@@ -19,7 +19,7 @@ from typing import Any
 from bench.engine import DockerEngine, docker_engine
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source

@@ -17,7 +17,7 @@ from typing import Any
 from bench import BenchError
 from testbed._dataplane import RealFabric, measure_forwarder, measure_load
 from testbed.drivers.netns import NetnsDriver
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan import Plan, compile_fabric
 

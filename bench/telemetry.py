@@ -25,7 +25,7 @@ from testbed import bus, messages
 from testbed._dataplane import RealFabric
 from testbed.broker import embedded_broker
 from testbed.drivers.netns import NetnsDriver
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.owned import Document
 from testbed.owner import LabOwner

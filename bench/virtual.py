@@ -16,7 +16,7 @@ from typing import Any
 
 from bench import BenchError
 from testbed._dataplane import VirtualFabric
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
 from testbed.workload import compile_workload

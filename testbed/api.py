@@ -23,8 +23,8 @@ from typing import Any, Literal, Self
 from testbed import calibration, controller, preflight, result
 from testbed.controller import Target
 from testbed.errors import HostError, UsageError
-from testbed.experiment import Experiment, load_experiment, new_experiment
-from testbed.impairments import Direction
+from testbed.experiment.file import Experiment, load_experiment, new_experiment
+from testbed.experiment.impairments import Direction
 from testbed.lab import topology
 from testbed.lab.endpoints import parse_endpoint
 from testbed.result import RunResult

@@ -18,7 +18,7 @@ from testbed.campaign_checks import ACTIVE, CHECKS, Evidence, active
 from testbed.drawn import Case
 from testbed.errors import ExperimentError, TestbedError, TopologyError
 from testbed.execution import Outcome
-from testbed.experiment import experiment_from
+from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from
 from testbed.schema.source import Source
 from testbed.trial import Trial

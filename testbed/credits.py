@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testbed.experiment import Lossless
+from testbed.experiment.file import Lossless
 from testbed.headroom import WIRE_OVERHEAD_BYTES
 from testbed.lab.topology import Host, Link, Switch
 from testbed.schema.fields import AUTO, FlowControl

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_origin
 
-from testbed import expectations
 from testbed.errors import Fault, nearest
-from testbed.expectations import Path
-from testbed.experiment import Experiment
+from testbed.experiment import expectations
+from testbed.experiment.expectations import Path
+from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab
 from testbed.observed import Observed
 from testbed.plan import PRIORITIES

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.congestion import NOTIFY_PRIORITY
-from testbed.experiment import Experiment
+from testbed.experiment.congestion import NOTIFY_PRIORITY
+from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab, Link
 from testbed.queues import Reach, deepest_queue
 from testbed.schema.fields import AUTO

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from testbed.experiment import Experiment
+from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab, Link, Switch
 from testbed.optics.behaviour import LinkBehaviour
 from testbed.schema.fields import AUTO

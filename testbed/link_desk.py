@@ -13,7 +13,7 @@ from testbed import emulation, timeline
 from testbed.emulation import Emulation
 from testbed.errors import UsageError
 from testbed.execution import Engine
-from testbed.impairments import Impairment
+from testbed.experiment.impairments import Impairment
 from testbed.kernel_part import KernelPart
 from testbed.lab.topology import Lab
 from testbed.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.errors import nearest
-from testbed.impairments import Impairment
+from testbed.experiment.impairments import Impairment
 from testbed.lab.endpoints import parse_endpoint
 from testbed.lab.topology import Lab, Link
 from testbed.optics.behaviour import LinkBehaviour, OperatingPoint, behaviour_of

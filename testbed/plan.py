@@ -13,7 +13,7 @@ from testbed import addressing, credits, intake, lossy_queues
 from testbed.addressing import stable_hash
 from testbed.dilation import LATE_FRAMES
 from testbed.errors import ExperimentError, TopologyError, nearest
-from testbed.experiment import Experiment
+from testbed.experiment.file import Experiment
 from testbed.headroom import response_ps
 from testbed.lab import circuits, watchdog
 from testbed.lab.endpoints import Endpoint

@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from testbed.errors import UsageError
-from testbed.experiment import check_setting
+from testbed.experiment.file import check_setting
 
 # Of an experiment, what shapes the fabric of a lab; the rest is about what is run on it.
 _SHAPING = ("seed", "driver", "emulation", "lossless", "transport")

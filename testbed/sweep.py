@@ -14,9 +14,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from testbed import parallel, preflight, trial
-from testbed.axes import Axis, Setting, combinations
 from testbed.errors import TestbedError, UsageError
-from testbed.experiment import Experiment, check_axis
+from testbed.experiment.axes import Axis, Setting, combinations
+from testbed.experiment.file import Experiment, check_axis
 from testbed.lab.topology import Lab, load_lab, with_parameters
 from testbed.observed import NOT_LOSSLESS
 from testbed.plan import ideal_busbw

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.axes import short_names
+from testbed.experiment.axes import short_names
 from testbed.report import format_bytes, format_ns
 from testbed.sweep import Figures, SweepResult, SweepRow, Winner, reasons_by_rows
 

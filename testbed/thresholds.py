@@ -29,7 +29,7 @@ from typing import Any
 
 from testbed import credits
 from testbed.errors import Fault, TopologyError
-from testbed.experiment import Lossless
+from testbed.experiment.file import Lossless
 from testbed.headroom import Headroom, group_headroom, headroom
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
 from testbed.lab.topology import Link, Switch

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.errors import ExperimentError, Fault, nearest
-from testbed.experiment import Experiment
-from testbed.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
+from testbed.experiment.file import Experiment
+from testbed.experiment.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
 from testbed.lab.topology import Lab
 from testbed.link_state import (
     Asked,

@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import deadlock, expectation_names, expectations, footprint, hints, in_force, result, storms, timeline
-from testbed.axes import LAB
+from testbed import deadlock, expectation_names, footprint, hints, in_force, result, storms, timeline
 from testbed.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
-from testbed.experiment import DEFAULT_SITES, Experiment
+from testbed.experiment import expectations
+from testbed.experiment.axes import LAB
+from testbed.experiment.file import DEFAULT_SITES, Experiment
 from testbed.lab import watchdog
 from testbed.lab.topology import Lab, with_parameters
 from testbed.optics.energy import PoweredLink, energy_of_run

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed._dataplane import VirtualFabric
-from testbed.experiment import experiment_from
+from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from, load_lab
 from testbed.schema.source import Source
 from testbed.trial import Trial

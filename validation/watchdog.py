@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testbed.experiment import experiment_from
+from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from
 from testbed.schema.source import Source
 from testbed.trial import Trial

@@ -16,10 +16,10 @@ from rich.console import Console
 
 import topologies
 import traffic
-from testbed.axes import LAB
 from testbed.deadlock import Cycle
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
-from testbed.experiment import Experiment, load_experiment, new_experiment
+from testbed.experiment.axes import LAB
+from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.interruption import Fate
 from testbed.lab.topology import lab_from, lab_source, load_lab
 from testbed.messages import is_name

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from testbed.commands.common import Format, FormatOption, LabName, console, print_json, target
 from testbed.errors import UsageError
-from testbed.impairments import Direction
+from testbed.experiment.impairments import Direction
 
 app = typer.Typer(help="Change, show or reset the link at a port of a running lab.", no_args_is_help=True)
 

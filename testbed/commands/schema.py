@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands.common import print_json
-from testbed.experiment import experiment_schema
+from testbed.experiment.file import experiment_schema
 from testbed.lab.topology import lab_schema
 
 

@@ -11,7 +11,6 @@ import typer
 
 import topologies
 from testbed import preflight, sweep
-from testbed.axes import axes_of
 from testbed.commands.common import (
     Format,
     FormatOption,
@@ -25,7 +24,8 @@ from testbed.commands.common import (
 from testbed.commands.explanation import document, render
 from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
-from testbed.experiment import Experiment, Lossless
+from testbed.experiment.axes import axes_of
+from testbed.experiment.file import Experiment, Lossless
 from testbed.lab.topology import Lab, lab_source
 from testbed.plan import PRIORITIES, compile_fabric
 from testbed.schema.source import read_yaml

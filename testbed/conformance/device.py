@@ -14,7 +14,7 @@ from typing import Any
 
 from testbed.conformance.frames import GAP_BYTES, LONGEST_QUANTA, Address, address, mac_bytes
 from testbed.errors import Fault, TopologyError
-from testbed.experiment import Experiment
+from testbed.experiment.file import Experiment
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import Host, Lab, Link, Switch
 from testbed.plan import Plan, compile_fabric

@@ -26,7 +26,7 @@ from testbed.conformance.case import Case, Lab, Measured, Place
 from testbed.conformance.device import Device, Unsuitable, alike, device_of, without_watchdog
 from testbed.dilation import lateness_bound_ns
 from testbed.errors import UsageError
-from testbed.experiment import Experiment, experiment_from
+from testbed.experiment.file import Experiment, experiment_from
 from testbed.lab.topology import Lab as Topology
 from testbed.lab.topology import lab_from
 from testbed.plan import Plan

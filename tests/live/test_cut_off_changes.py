@@ -14,7 +14,7 @@ from testbed.difference import keep_addresses
 from testbed.drivers import alteration, building, netns
 from testbed.drivers.layout import FIRST_INDEX
 from testbed.drivers.netns import NetnsDriver
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source

@@ -13,7 +13,7 @@ import pytest
 
 from testbed._dataplane import RealFabric
 from testbed.drivers.netns import NetnsDriver
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
 from testbed.result import FidelityBounds, judge_fidelity

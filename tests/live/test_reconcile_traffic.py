@@ -16,7 +16,7 @@ from testbed import data_plane
 from testbed._dataplane import RealFabric
 from testbed.data_plane import lead_over, open_lab
 from testbed.drivers.netns import NetnsDriver
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
 from testbed.progress import BuildProgress

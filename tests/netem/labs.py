@@ -16,7 +16,7 @@ from typing import Any
 from testbed import emulation, kernel, netem, netlink
 from testbed.agent_process import make_owner
 from testbed.drivers.netns import NetnsDriver
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from
 from testbed.messages import DeployBody
 from testbed.netlink import Netlink

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.axes import MAX_COMBINATIONS, Axis, as_text, combinations, merge, read_axis, short_names
 from testbed.errors import ExperimentError, UsageError
-from testbed.experiment import experiment_from
+from testbed.experiment.axes import MAX_COMBINATIONS, Axis, as_text, combinations, merge, read_axis, short_names
+from testbed.experiment.file import experiment_from
 from testbed.lab.topology import with_parameters
 from testbed.schema.source import parse_yaml
 

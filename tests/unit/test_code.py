@@ -133,7 +133,7 @@ PYTHON_DIRECTION = {
     **dict.fromkeys(
         ("testbed.units", "testbed.errors"), (*CONTROLLER, *AGENT, *SYSTEM, "testbed.lab.topology", "testbed.plan")
     ),
-    "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment", "testbed.plan"),
+    "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment.file", "testbed.plan"),
     **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
     **dict.fromkeys(AGENT, CONTROLLER),
     "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),

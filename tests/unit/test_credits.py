@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from testbed._dataplane import VirtualFabric
 from testbed.errors import ExperimentError, TopologyError
-from testbed.experiment import experiment_from, new_experiment
+from testbed.experiment.file import experiment_from, new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source, parse_yaml

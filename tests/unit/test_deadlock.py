@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from testbed.deadlock import Cycle, Plan, find_cycles, knots, shortest_cycle
-from testbed.experiment import experiment_from, new_experiment
+from testbed.experiment.file import experiment_from, new_experiment
 from testbed.lab.topology import Lab, load_lab
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source

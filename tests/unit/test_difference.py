@@ -7,7 +7,7 @@ from typing import Any
 
 from testbed.difference import Change, changes, keep_addresses
 from testbed.drivers.containers import hosts_file
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from testbed import expectation_names
-from testbed.expectations import Path
-from testbed.experiment import new_experiment
+from testbed.experiment.expectations import Path
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.expectations import ExpectationSyntaxError, check, check_all, parse
+from testbed.experiment.expectations import ExpectationSyntaxError, check, check_all, parse
 
 RESULT: dict[str, Any] = {
     "drops": {"lossless": 3, "lossy": 0},

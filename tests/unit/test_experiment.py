@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ExperimentError, UsageError
-from testbed.experiment import Experiment, experiment_from, experiment_schema, load_experiment, new_experiment
+from testbed.experiment.file import Experiment, experiment_from, experiment_schema, load_experiment, new_experiment
 from testbed.schema.source import Source, parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import topologies
-from testbed.experiment import load_experiment, new_experiment
+from testbed.experiment.file import load_experiment, new_experiment
 from testbed.lab.topology import load_lab
 from testbed.queues import deepest_queue
 from testbed.trial import Trial

@@ -7,7 +7,7 @@ import pytest
 
 from testbed._dataplane import VirtualFabric
 from testbed.errors import TopologyError
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.headroom import headroom
 from testbed.lab.topology import Host, Lab, lab_from
 from testbed.plan import compile_fabric

@@ -21,7 +21,7 @@ from testbed import messages, parallel, units
 from testbed.arguments import check_arguments
 from testbed.commands.events import Digest
 from testbed.errors import ExperimentError, TopologyError, UnitError, UsageError
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.schema.source import MAX_BYTES, MAX_VALUES, Source, parse_yaml, read_yaml
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from testbed.emulation import Emulation, changed, choose, timed, with_native
 from testbed.errors import UsageError
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.kernel_part import KernelPart
 from testbed.lab.topology import load_lab
 from testbed.link_desk import LinkDesk, read_impairment, read_lab

@@ -13,7 +13,7 @@ from testbed.combined import combine
 from testbed.drivers.layout import FIRST_INDEX, Tunnel, layout_of
 from testbed.errors import HostError, TopologyError, UsageError
 from testbed.execution import Outcome
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.placement import check_underlay, order, part_of, place, placed
 from testbed.plan import compile_fabric

@@ -15,7 +15,7 @@ from testbed.agent_process import check_fabric
 from testbed.difference import changes, keep_addresses
 from testbed.drivers.layout import attachments, layout_of
 from testbed.errors import HostError, UsageError
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.owned import Document
 from testbed.owner import LabOwner

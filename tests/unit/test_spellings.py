@@ -12,8 +12,8 @@ import pytest
 from testbed import units
 from testbed.commands.common import read_experiment
 from testbed.errors import TopologyError, UnitError, UsageError
-from testbed.experiment import Experiment, load_experiment, new_experiment
-from testbed.impairments import Impairment
+from testbed.experiment.file import Experiment, load_experiment, new_experiment
+from testbed.experiment.impairments import Impairment
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.schema.source import parse_yaml
 from testbed.trial import with_settings

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import TopologyError
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.switches import named_switches, parse_alpha
 from testbed.lab.topology import Lab, Switch, lab_from
 from testbed.plan import compile_fabric

@@ -6,7 +6,7 @@ import pytest
 
 from testbed import storms, timeline
 from testbed.errors import ExperimentError, TopologyError
-from testbed.experiment import Experiment, experiment_from, new_experiment
+from testbed.experiment.file import Experiment, experiment_from, new_experiment
 from testbed.lab import watchdog
 from testbed.lab.topology import Lab, load_lab
 from testbed.plan import compile_fabric

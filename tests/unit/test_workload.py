@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from testbed.errors import ExperimentError
-from testbed.experiment import Experiment, new_experiment
+from testbed.experiment.file import Experiment, new_experiment
 from testbed.lab.topology import lab_from, load_lab
 from testbed.ops import LONGEST_MESSAGE_BYTES
 from testbed.schema.source import Source

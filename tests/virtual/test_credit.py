@@ -6,7 +6,7 @@ InfiniBand grants a virtual lane 131,072 bytes at most (IBTA volume 1, 7.9.4: ha
 
 import pytest
 
-from testbed.experiment import experiment_from
+from testbed.experiment.file import experiment_from
 from testbed.lab.topology import load_lab
 from testbed.schema.source import Source
 from testbed.trial import Trial

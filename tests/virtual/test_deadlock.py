@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import topologies
 from testbed._dataplane import VirtualFabric
 from testbed.deadlock import find_cycles
-from testbed.experiment import load_experiment
+from testbed.experiment.file import load_experiment
 from testbed.lab.topology import lab_from, load_lab
 from testbed.result import RunResult
 from testbed.schema.source import Source

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed._dataplane import VirtualFabric
-from testbed.experiment import new_experiment
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan import compile_fabric, rank_hosts
 from testbed.workload import compile_workload

@@ -11,7 +11,7 @@ import pytest
 
 from testbed import preflight
 from testbed.errors import InputError, TestbedError
-from testbed.experiment import load_experiment
+from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
 from testbed.trial import Trial
 from testbed.workload import QUEUE_PAIRS

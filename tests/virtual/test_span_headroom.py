@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from testbed.experiment import load_experiment
+from testbed.experiment.file import load_experiment
 from testbed.headroom_models import Ieee
 from testbed.lab.topology import load_lab
 from testbed.result import RunResult

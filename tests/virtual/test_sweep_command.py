@@ -17,9 +17,9 @@ import pytest
 
 import topologies
 from testbed import parallel, sweep
-from testbed.axes import axes_of
 from testbed.errors import HostError
-from testbed.experiment import load_experiment
+from testbed.experiment.axes import axes_of
+from testbed.experiment.file import load_experiment
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ("sweep", "incast", "-t", "two-dc", "--set", "workload.size=64KiB", "--format", "json")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.experiment import experiment_from, load_experiment
+from testbed.experiment.file import experiment_from, load_experiment
 from testbed.lab.topology import lab_from, load_lab
 from testbed.result import RunResult
 from testbed.schema.source import Source

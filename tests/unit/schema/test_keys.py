@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from testbed.experiment import Experiment
+from testbed.experiment.file import Experiment
 from testbed.lab.file import LabFile
 from testbed.schema.fields import FileModel, Rate, SizeOrAuto
 from testbed.schema.keys import UNSET, Key, keys_of, matching

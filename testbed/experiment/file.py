@@ -23,12 +23,13 @@ from pydantic import (
 )
 
 import traffic
-from testbed import expectations, traces
-from testbed.axes import Axis, Sweep, axes_of
-from testbed.congestion import Marking
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.execution import LIMIT_PS
-from testbed.impairments import MAX_ENTRIES, Span, TimelineEntry
+from testbed.experiment import expectations, traces
+from testbed.experiment.axes import Axis, Sweep, axes_of
+from testbed.experiment.congestion import Marking
+from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
+from testbed.experiment.transport import Transport
 from testbed.lab.watchdog import SwitchedWatchdog
 from testbed.optics.energy import Prices
 from testbed.schema import fields
@@ -49,7 +50,6 @@ from testbed.schema.fields import (
     TimeOrAuto,
 )
 from testbed.schema.source import KeyPath, Source, dotted, parse_yaml, read_yaml
-from testbed.transport import Transport
 from testbed.units import format_time
 from traffic.schedule import DTYPES, REDOPS
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed import units
-from testbed.congestion import Dcqcn
+from testbed.experiment.congestion import Dcqcn
 from testbed.schema.fields import AUTO, FileModel, Size, SizeOrAuto
 
 LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire

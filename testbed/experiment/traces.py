@@ -13,7 +13,7 @@ from typing import Any
 
 from testbed import units
 from testbed.errors import Fault, UnitError, nearest
-from testbed.impairments import MAX_TRACE_POINTS
+from testbed.experiment.impairments import MAX_TRACE_POINTS
 from testbed.schema.source import Source
 
 MAX_BYTES = 2**20

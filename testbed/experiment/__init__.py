@@ -1,0 +1,1 @@
+"""What runs on a lab: sections of an experiment, overrides, expectations, axes of a sweep. Pure."""
