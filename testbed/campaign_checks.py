@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from testbed import credits
+from testbed.buffers import credits
 from testbed.execution import Outcome
 from testbed.lab.topology import Switch
 from testbed.plan import Plan, compile_fabric

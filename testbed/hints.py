@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.buffers.queues import Reach, deepest_queue
 from testbed.experiment.congestion import NOTIFY_PRIORITY
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab, Link
-from testbed.queues import Reach, deepest_queue
 from testbed.schema.fields import AUTO
 from testbed.units import format_rate
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from testbed.deadlock import around
+from testbed.buffers.deadlock import around
 
 PLACES_NAMED = 6
 NOT_LOSSLESS = "not lossless"

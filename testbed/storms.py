@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from testbed.deadlock import around
+from testbed.buffers.deadlock import around
 from testbed.observed import is_storm_in
 from testbed.units import PS_PER_NS, format_rate
 

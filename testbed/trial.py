@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import deadlock, expectation_names, footprint, hints, in_force, result, storms, timeline
-from testbed.deadlock import Cycle
+from testbed import expectation_names, footprint, hints, in_force, result, storms, timeline
+from testbed.buffers import deadlock
+from testbed.buffers.deadlock import Cycle
 from testbed.dilation import lateness_bound_ns
 from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute

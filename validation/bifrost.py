@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from testbed.headroom import headroom
+from testbed.buffers.headroom import headroom
 from validation.case import Case, Figures, Measured, Quantity, Topic
 from validation.closed_forms import PauseCycle
 from validation.fabric import (

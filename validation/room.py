@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from testbed.headroom import headroom
+from testbed.buffers.headroom import headroom
 from validation.case import Case, Figures, Measured, Quantity, Topic
 from validation.fabric import (
     FULL_FRAME_BYTES,

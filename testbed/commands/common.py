@@ -16,7 +16,7 @@ from rich.console import Console
 
 import topologies
 import traffic
-from testbed.deadlock import Cycle
+from testbed.buffers.deadlock import Cycle
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment, load_experiment, new_experiment

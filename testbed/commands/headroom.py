@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from testbed.buffers.headroom import Headroom
+from testbed.buffers.headroom_choice import ModelName, Switched, model_of_lab, model_of_options
+from testbed.buffers.headroom_comparison import Beside, beside
+from testbed.buffers.headroom_models import LONGEST_MM, ROUND_TRIP, Model, longest_mm, pg_profile_row
 from testbed.commands.common import TopologyOption, console, print_json
 from testbed.errors import UsageError
-from testbed.headroom import Headroom
-from testbed.headroom_choice import ModelName, Switched, model_of_lab, model_of_options
-from testbed.headroom_comparison import Beside, beside
-from testbed.headroom_models import LONGEST_MM, ROUND_TRIP, Model, longest_mm, pg_profile_row
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
 from testbed.units import (
     format_length,

@@ -13,6 +13,7 @@ import typer
 
 from testbed import fidelity, preflight, report, result, trial
 from testbed.beginning import INTERRUPTED
+from testbed.buffers.thresholds import pool_notes
 from testbed.commands.common import (
     DilationOption,
     DriverChoice,
@@ -44,7 +45,6 @@ from testbed.errors import ExperimentError, UsageError
 from testbed.execution import Outcome
 from testbed.messages import RunStep
 from testbed.schema.fields import AUTO
-from testbed.thresholds import pool_notes
 from testbed.trial import Clock, Trial
 
 if TYPE_CHECKING:

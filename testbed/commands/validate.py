@@ -11,6 +11,7 @@ import typer
 
 import topologies
 from testbed import preflight, sweep
+from testbed.buffers.deadlock import Cycle, find_cycles
 from testbed.commands.common import (
     Format,
     FormatOption,
@@ -22,7 +23,6 @@ from testbed.commands.common import (
     say,
 )
 from testbed.commands.explanation import document, render
-from testbed.deadlock import Cycle, find_cycles
 from testbed.errors import InputError, TestbedError, UsageError
 from testbed.experiment.axes import axes_of
 from testbed.experiment.file import Experiment, Lossless

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from testbed.deadlock import Cycle, Plan, find_cycles, knots, shortest_cycle
+from testbed.buffers.deadlock import Cycle, Plan, find_cycles, knots, shortest_cycle
 from testbed.experiment.file import experiment_from, new_experiment
 from testbed.lab.topology import Lab, load_lab
 from testbed.plan import compile_fabric

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.headroom import headroom, in_cells, interface_bits, response_ps
+from testbed.buffers.headroom import headroom, in_cells, interface_bits, response_ps
 
 G = 10**9
 NS_PER_METRE = 5  # the printed sums take the round figure for fibre

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.errors import UsageError
-from testbed.headroom_models import (
+from testbed.buffers.headroom_models import (
     LONGEST_MM,
     ROUND_TRIP,
     Ieee,
@@ -16,7 +15,8 @@ from testbed.headroom_models import (
     longest_mm,
     pg_profile_row,
 )
-from testbed.headroom_tables import TOMAHAWK_2, TOMAHAWK_3, Chip, Sonic
+from testbed.buffers.headroom_tables import TOMAHAWK_2, TOMAHAWK_3, Chip, Sonic
+from testbed.errors import UsageError
 
 G = 10**9
 KM = 10**6  # in millimetres

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import topologies
+from testbed.buffers.queues import deepest_queue
 from testbed.experiment.file import load_experiment, new_experiment
 from testbed.lab.topology import load_lab
-from testbed.queues import deepest_queue
 from testbed.trial import Trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

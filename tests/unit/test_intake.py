@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
+from testbed.buffers.headroom import headroom
 from testbed.errors import TopologyError
 from testbed.experiment.file import new_experiment
-from testbed.headroom import headroom
 from testbed.lab.topology import Host, Lab, lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source, parse_yaml

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.buffers.headroom import headroom
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import Experiment, new_experiment
-from testbed.headroom import headroom
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan import compile_fabric, dscp_of, ideal_busbw, rank_hosts
 from testbed.schema.source import Source

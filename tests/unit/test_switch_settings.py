@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.buffers.thresholds import pool_notes
 from testbed.errors import TopologyError
 from testbed.experiment.file import new_experiment
 from testbed.lab.switches import named_switches, parse_alpha
 from testbed.lab.topology import Lab, Switch, lab_from
 from testbed.plan import compile_fabric
 from testbed.schema.source import Source
-from testbed.thresholds import pool_notes
 from tests.golden_files import GOLDEN, check_golden
 from tests.unit.test_plan import groups, readable, switches
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import topologies
 from testbed._dataplane import VirtualFabric
-from testbed.deadlock import find_cycles
+from testbed.buffers.deadlock import find_cycles
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import lab_from, load_lab
 from testbed.result import RunResult

@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from testbed.headroom import WIRE_OVERHEAD_BYTES
+from testbed.buffers.headroom import WIRE_OVERHEAD_BYTES
 from tests.virtual.harness import (
     FULL_WIRE_BYTES,
     Json,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
+from testbed.buffers.headroom import headroom
 from testbed.conformance.frames import address, udp
-from testbed.headroom import headroom
 from tests.virtual.harness import (
     FULL_FRAME_BYTES,
     PS_PER_BYTE,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from testbed.buffers.headroom_models import Ieee
 from testbed.experiment.file import load_experiment
-from testbed.headroom_models import Ieee
 from testbed.lab.topology import load_lab
 from testbed.result import RunResult
 from testbed.trial import Trial

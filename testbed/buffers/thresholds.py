@@ -27,13 +27,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from testbed import credits
+from testbed.buffers import credits
+from testbed.buffers.headroom import Headroom, group_headroom, headroom
+from testbed.buffers.lossy_queues import PRIORITIES, aside_bytes, default_queue_bytes
 from testbed.errors import Fault, TopologyError
 from testbed.experiment.file import Lossless
-from testbed.headroom import Headroom, group_headroom, headroom
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
 from testbed.lab.topology import Link, Switch
-from testbed.lossy_queues import PRIORITIES, aside_bytes, default_queue_bytes
 from testbed.schema.fields import AUTO
 from testbed.units import LARGEST, format_size
 

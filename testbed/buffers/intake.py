@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from testbed.buffers.headroom import group_headroom
 from testbed.errors import TopologyError
-from testbed.headroom import group_headroom
 from testbed.lab.topology import Host, Intake, Link
 from testbed.units import format_size
 

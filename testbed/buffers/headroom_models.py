@@ -1,6 +1,6 @@
 """Ways to reckon the headroom of one lossless priority at one port, and how far a buffer reaches by each.
 
-- `Ieee`: the sum of IEEE 802.1Q's annex (`testbed.headroom`), for any rate.
+- `Ieee`: the sum of IEEE 802.1Q's annex (`testbed.buffers.headroom`), for any rate.
 - `LabPort`: that sum as `headroom: auto` of a lab takes it, with the lab's frames and fibre and what an emulated switch adds.
 - `Spectrum`: what SONiC computes for NVIDIA Spectrum switches, with its roundings.
 - `headroom_tables.Sonic`: rows that switches with Broadcom chips are shipped with.
@@ -16,8 +16,8 @@ from fractions import Fraction
 from math import ceil, lcm
 from typing import ClassVar, Protocol
 
+from testbed.buffers.headroom import Headroom, add_up, group_headroom, headroom, in_cells, interface_bits
 from testbed.errors import UsageError
-from testbed.headroom import Headroom, add_up, group_headroom, headroom, in_cells, interface_bits
 from testbed.units import BITS_PER_QUANTUM, FIBRE_PS_PER_METRE, PS_PER_SECOND, format_rate
 
 # More than twice around the Earth: lengths are searched for up to here.

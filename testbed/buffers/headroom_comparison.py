@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from testbed.headroom import Headroom
-from testbed.headroom_models import LabPort, Model
+from testbed.buffers.headroom import Headroom
+from testbed.buffers.headroom_models import LabPort, Model
 
 # SONiC's share of small frames in a pattern of lossless traffic.
 REALISTIC_PERCENT = 50

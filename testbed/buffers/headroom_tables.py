@@ -13,15 +13,15 @@ from itertools import pairwise
 from math import ceil
 from typing import ClassVar
 
-from testbed.errors import UsageError
-from testbed.headroom import Headroom
-from testbed.headroom_models import (
+from testbed.buffers.headroom import Headroom
+from testbed.buffers.headroom_models import (
     GUIDES_PS_PER_METRE,
     ROUND_TRIP,
     TOMAHAWK_2_PROFILE,
     TOMAHAWK_3_PROFILE,
     GroupProfile,
 )
+from testbed.errors import UsageError
 from testbed.units import PS_PER_SECOND, format_rate
 
 

@@ -9,10 +9,10 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
+from testbed.buffers.headroom_comparison import REALISTIC_PERCENT
+from testbed.buffers.headroom_models import GUIDES_PS_PER_METRE, Ieee, LabPort, Model, Spectrum
+from testbed.buffers.headroom_tables import Sonic
 from testbed.errors import UsageError
-from testbed.headroom_comparison import REALISTIC_PERCENT
-from testbed.headroom_models import GUIDES_PS_PER_METRE, Ieee, LabPort, Model, Spectrum
-from testbed.headroom_tables import Sonic
 from testbed.lab.topology import DEFAULT_MTU_BYTES, FRAME_OVERHEAD_BYTES, load_lab
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND, fibre_delay_ps, format_time, parse_time
 
