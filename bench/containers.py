@@ -21,7 +21,7 @@ from testbed.drivers.docker import DockerDriver
 from testbed.errors import HostError
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import lab_from
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
 from topologies import generate
 

@@ -19,7 +19,7 @@ from testbed._dataplane import RealFabric, measure_forwarder, measure_load
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import Plan, compile_fabric
+from testbed.plan.compile import Plan, compile_fabric
 
 FRAME_BYTES = (64, 4178)
 """The shortest frame of Ethernet, and a RoCEv2 frame with a payload of 4096 B; both without FCS."""

@@ -29,9 +29,9 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.owned import Document
 from testbed.owner import LabOwner
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
+from testbed.plan.workload import compile_workload
 from testbed.telemetry import PERIOD_S, Telemetry
-from testbed.workload import compile_workload
 from traffic import COLLECTIVES
 from traffic.collective import Shape
 

@@ -18,8 +18,8 @@ from bench import BenchError
 from testbed._dataplane import VirtualFabric
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import compile_fabric
-from testbed.workload import compile_workload
+from testbed.plan.compile import compile_fabric
+from testbed.plan.workload import compile_workload
 from traffic.point_to_point import permutation
 
 ROUNDS = 5

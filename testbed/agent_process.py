@@ -16,7 +16,6 @@ from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
 from testbed.captures import Captures
-from testbed.difference import keep_addresses
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.execution import Engine
@@ -24,6 +23,7 @@ from testbed.execution import Progress as Where
 from testbed.ledger import Ledger
 from testbed.owned import Document
 from testbed.owner import LabOwner, Progress
+from testbed.plan.difference import keep_addresses
 from testbed.progress import Pace
 from testbed.trial import from_spec, outcome_data
 

@@ -13,13 +13,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed._dataplane import RealFabric
-from testbed.dilation import MAX_DILATION, SAFETY, Calibration, choose_dilation, offered_frame_hops_per_s
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import compile_fabric
-from testbed.workload import compile_workload
+from testbed.plan.compile import compile_fabric
+from testbed.plan.dilation import MAX_DILATION, SAFETY, Calibration, choose_dilation, offered_frame_hops_per_s
+from testbed.plan.workload import compile_workload
 from traffic import COLLECTIVES
 from traffic.collective import Shape
 

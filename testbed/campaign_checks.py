@@ -18,7 +18,7 @@ from typing import Any
 from testbed.buffers import credits
 from testbed.execution import Outcome
 from testbed.lab.topology import Switch
-from testbed.plan import Plan, compile_fabric
+from testbed.plan.compile import Plan, compile_fabric
 from testbed.result import RunResult
 from testbed.schema.fields import AUTO
 from testbed.trial import Trial

@@ -20,7 +20,6 @@ from typing import Any
 
 from testbed import bus, captures, emulation, kernel, local_agent, messages
 from testbed.bus import BrokerAddress, BusError
-from testbed.difference import changes
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.execution import Outcome
@@ -29,7 +28,8 @@ from testbed.interruption import Fate
 from testbed.ledger import Ledger
 from testbed.messages import Step
 from testbed.owned import STATE_KEYS
-from testbed.placement import How
+from testbed.plan.difference import changes
+from testbed.plan.placement import How
 from testbed.several import Agents, one_lab
 from testbed.trial import Trial
 

@@ -16,7 +16,7 @@ from testbed.kernel_part import KernelPart
 from testbed.lab.topology import Lab
 from testbed.link_desk import LinkDesk
 from testbed.owned import Document, Fabric, LabDriver, OwnedLab
-from testbed.placement import agents_of, part_of
+from testbed.plan.placement import agents_of, part_of
 from testbed.progress import BuildProgress
 
 MakeFabric = Callable[[str, int, str], Fabric]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from testbed import netem
-from testbed.addressing import stable_hash
 from testbed.errors import HostError
 from testbed.lab.endpoints import name_of
 from testbed.netem import GilbertElliott, Loss, Netem
 from testbed.optics.loss import Codewords
+from testbed.plan.addressing import stable_hash
 from testbed.units import PS_PER_NS
 
 Mode = Literal["netem", "native"]

@@ -15,7 +15,7 @@ from testbed.experiment.expectations import Path
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab
 from testbed.observed import Observed
-from testbed.plan import PRIORITIES
+from testbed.plan.compile import PRIORITIES
 from testbed.result import RunResult
 from testbed.schema import fields
 

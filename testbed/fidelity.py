@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.dilation import larger_dilation
+from testbed.plan.dilation import larger_dilation
 
 _MOST_HELD = 0.99  # a share that leaves something to divide by
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from testbed.errors import HostError, UsageError
 from testbed.owned import Document, LabDriver, Observation, OwnedLab, summary
-from testbed.placement import is_here
+from testbed.plan.placement import is_here
 
 
 def describe_running(row: Document, present: OwnedLab, agent: str) -> Document:

@@ -16,7 +16,7 @@ from testbed.health import Health
 from testbed.kernel_part import Counters, KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.netem import Netem
-from testbed.placement import agents_of
+from testbed.plan.placement import agents_of
 from testbed.progress import BuildProgress
 
 Document = dict[str, Any]

@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from testbed import emulation, inspection, messages
 from testbed.captures import Captures
 from testbed.data_plane import MakeFabric, lead_over, open_lab
-from testbed.difference import changes, keep_addresses
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.execution import Engine
 from testbed.health import HEALTHY, Health
@@ -27,8 +26,9 @@ from testbed.lab.topology import Lab
 from testbed.ledger import Ledger
 from testbed.link_desk import read_impairment, read_lab
 from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab
-from testbed.placement import agents_of, check_members, is_here, part_of, require_underlay
-from testbed.plan_check import check_plan
+from testbed.plan.check import check_plan
+from testbed.plan.difference import changes, keep_addresses
+from testbed.plan.placement import agents_of, check_members, is_here, part_of, require_underlay
 from testbed.progress import BuildProgress
 
 _log = logging.getLogger(__name__)

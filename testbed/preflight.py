@@ -12,9 +12,9 @@ from typing import Any
 from testbed import expectation_names, parallel
 from testbed.errors import ExperimentError, Fault, InputError, UsageError
 from testbed.lab.topology import lab_source
+from testbed.plan.workload import compile_workload
 from testbed.schema.source import dotted
 from testbed.trial import Trial
-from testbed.workload import compile_workload
 
 
 def check(trial: Trial, here: bool = True) -> None:

@@ -18,7 +18,7 @@ from testbed.bus import SILENCE_S, Caller
 from testbed.combined import combine
 from testbed.errors import UsageError
 from testbed.execution import Outcome
-from testbed.placement import How, place
+from testbed.plan.placement import How, place
 from testbed.trial import Trial, outcome_from
 
 Document = dict[str, Any]

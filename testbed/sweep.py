@@ -19,7 +19,7 @@ from testbed.experiment.axes import Axis, Setting, combinations
 from testbed.experiment.file import Experiment, check_axis
 from testbed.lab.topology import Lab, load_lab, with_parameters
 from testbed.observed import NOT_LOSSLESS
-from testbed.plan import ideal_busbw
+from testbed.plan.compile import ideal_busbw
 from testbed.result import RunResult, versions
 from testbed.trial import Trial
 

@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from testbed import expectation_names, footprint, hints, in_force, result, storms, timeline
 from testbed.buffers import deadlock
 from testbed.buffers.deadlock import Cycle
-from testbed.dilation import lateness_bound_ns
 from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import expectations
@@ -28,11 +27,12 @@ from testbed.experiment.file import DEFAULT_SITES, Experiment
 from testbed.lab import watchdog
 from testbed.lab.topology import Lab, with_parameters
 from testbed.optics.energy import PoweredLink, energy_of_run
-from testbed.placement import Placement, placed
-from testbed.plan import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
+from testbed.plan.compile import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
+from testbed.plan.dilation import lateness_bound_ns
+from testbed.plan.placement import Placement, placed
+from testbed.plan.workload import compile_workload, talking_pairs, transport_of
 from testbed.result import FidelityBounds, RunFacts, RunResult
 from testbed.units import format_time
-from testbed.workload import compile_workload, talking_pairs, transport_of
 from traffic import Collective, Schedule
 
 Document = dict[str, Any]

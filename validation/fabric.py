@@ -7,9 +7,9 @@ from typing import Any
 from testbed._dataplane import VirtualFabric
 from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from, load_lab
+from testbed.plan.workload import compile_workload
 from testbed.schema.source import Source
 from testbed.trial import Trial
-from testbed.workload import compile_workload
 from traffic import RankSchedule, Recv, Schedule, Send
 
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ from math import ceil, exp, log, log1p, sqrt
 from statistics import fmean, stdev
 
 from testbed._dataplane import VirtualFabric
-from testbed.workload import compile_workload
+from testbed.plan.workload import compile_workload
 from validation.case import Case, Figures, Measured, Quantity, Topic
 from validation.fabric import (
     ACK_WIRE_BYTES,

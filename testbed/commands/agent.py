@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.errors import UsageError
-from testbed.placement import check_underlay
+from testbed.plan.placement import check_underlay
 
 
 def agent(

@@ -23,7 +23,7 @@ from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.interruption import Fate
 from testbed.lab.topology import lab_from, lab_source, load_lab
 from testbed.messages import is_name
-from testbed.placement import How, order
+from testbed.plan.placement import How, order
 from testbed.trial import Trial, with_settings
 
 if TYPE_CHECKING:

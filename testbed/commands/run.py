@@ -40,10 +40,10 @@ from testbed.commands.common import (
 from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import followed, is_followed
 from testbed.commands.results import result_directory
-from testbed.dilation import larger_dilation
 from testbed.errors import ExperimentError, UsageError
 from testbed.execution import Outcome
 from testbed.messages import RunStep
+from testbed.plan.dilation import larger_dilation
 from testbed.schema.fields import AUTO
 from testbed.trial import Clock, Trial
 

@@ -27,7 +27,7 @@ from testbed.errors import InputError, TestbedError, UsageError
 from testbed.experiment.axes import axes_of
 from testbed.experiment.file import Experiment, Lossless
 from testbed.lab.topology import Lab, lab_source
-from testbed.plan import PRIORITIES, compile_fabric
+from testbed.plan.compile import PRIORITIES, compile_fabric
 from testbed.schema.source import read_yaml
 from testbed.trial import Clock, Trial
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from testbed.conformance import frames
 from testbed.conformance.device import Device, DevicePort
 from testbed.conformance.frames import LONGEST_QUANTA
-from testbed.plan import Plan
+from testbed.plan.compile import Plan
 
 Clock = Literal["virtual", "real"]
 

@@ -17,7 +17,7 @@ from testbed.errors import Fault, TopologyError
 from testbed.experiment.file import Experiment
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import Host, Lab, Link, Switch
-from testbed.plan import Plan, compile_fabric
+from testbed.plan.compile import Plan, compile_fabric
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
 
 SWITCH = "switch"

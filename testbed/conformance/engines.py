@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from testbed import calibration, kernel
 from testbed._dataplane import RealFabric, VirtualFabric
 from testbed.conformance.bench import Engine, OpenEngine
-from testbed.dilation import MAX_DILATION, choose_dilation
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import UsageError
-from testbed.plan import Plan
+from testbed.plan.compile import Plan
+from testbed.plan.dilation import MAX_DILATION, choose_dilation
 
 
 @contextmanager

@@ -24,12 +24,12 @@ from testbed.conformance import (
 from testbed.conformance.bench import Bench, Clock, OpenEngine
 from testbed.conformance.case import Case, Lab, Measured, Place
 from testbed.conformance.device import Device, Unsuitable, alike, device_of, without_watchdog
-from testbed.dilation import lateness_bound_ns
 from testbed.errors import UsageError
 from testbed.experiment.file import Experiment, experiment_from
 from testbed.lab.topology import Lab as Topology
 from testbed.lab.topology import lab_from
-from testbed.plan import Plan
+from testbed.plan.compile import Plan
+from testbed.plan.dilation import lateness_bound_ns
 from testbed.result import FAILED, PASSED, UNTRUSTED, FidelityBounds, judge_fidelity
 from testbed.schema.source import Source
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.addressing import NETWORK
 from testbed.drivers.layout import Contained, Node
 from testbed.errors import DriverError, HostError
 from testbed.health import HEALTHY, Health
+from testbed.plan.addressing import NETWORK
 from testbed.progress import BuildProgress
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from testbed import kernel, qdisc
-from testbed.difference import keep_addresses
 from testbed.drivers import alteration, building, netns
 from testbed.drivers.layout import FIRST_INDEX
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import lab_from
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
+from testbed.plan.difference import keep_addresses
 from testbed.schema.source import Source
 from tests.live.netns_lab import inside, isolated
 

@@ -18,7 +18,7 @@ from testbed.data_plane import lead_over, open_lab
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.progress import BuildProgress
 from testbed.result import FidelityBounds, judge_fidelity
 from tests.live.machine import Machine, private_machine, wait_for

@@ -22,7 +22,7 @@ from testbed.messages import DeployBody
 from testbed.netlink import Netlink
 from testbed.optics import behaviour
 from testbed.owner import LabOwner
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.qdisc import SHAPER_HANDLE, new_qdisc, read_qdiscs, read_shaped_rate
 from testbed.schema.source import Source
 from testbed.trial import Trial

@@ -131,9 +131,10 @@ PYTHON_DIRECTION = {
     **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench", "validation")),
     **{f"testbed.{name}": (*CONTROLLER, *AGENT, *SYSTEM) for name in PURE_MODULES},
     **dict.fromkeys(
-        ("testbed.units", "testbed.errors"), (*CONTROLLER, *AGENT, *SYSTEM, "testbed.lab.topology", "testbed.plan")
+        ("testbed.units", "testbed.errors"),
+        (*CONTROLLER, *AGENT, *SYSTEM, "testbed.lab.topology", "testbed.plan.compile"),
     ),
-    "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment.file", "testbed.plan"),
+    "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment.file", "testbed.plan.compile"),
     **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
     **dict.fromkeys(AGENT, CONTROLLER),
     "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),

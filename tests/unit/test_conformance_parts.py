@@ -19,7 +19,7 @@ from testbed.conformance.suite import Outcome, Run, exit_code
 from testbed.errors import TopologyError, UsageError
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
 
 

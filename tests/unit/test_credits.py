@@ -11,7 +11,7 @@ from testbed._dataplane import VirtualFabric
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import experiment_from, new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source, parse_yaml
 from tests.unit.test_plan import groups, switches
 from tests.unit.test_switch_settings import lab_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from testbed.difference import Change, changes, keep_addresses
 from testbed.drivers.containers import hosts_file
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
+from testbed.plan.difference import Change, changes, keep_addresses
 
 
 def plan(topology: str, *settings: str) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import calibration, dilation
-from testbed.dilation import Calibration, choose_dilation, offered_frame_hops_per_s
+from testbed import calibration
 from testbed.errors import HostError
+from testbed.plan import dilation
+from testbed.plan.dilation import Calibration, choose_dilation, offered_frame_hops_per_s
 
 
 def chain(hosts_rate_bps: int, switches: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 FAR = ("headroom", "--rate", "400G", "--length", "80km")

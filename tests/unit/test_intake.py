@@ -10,7 +10,7 @@ from testbed.buffers.headroom import headroom
 from testbed.errors import TopologyError
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Host, Lab, lab_from
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source, parse_yaml
 
 Json = dict[str, Any]

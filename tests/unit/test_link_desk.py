@@ -16,7 +16,7 @@ from testbed.kernel_part import KernelPart
 from testbed.lab.topology import load_lab
 from testbed.link_desk import LinkDesk, read_impairment, read_lab
 from testbed.netem import Netem
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 
 SPAN = "border-a:eth2"
 

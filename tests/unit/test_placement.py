@@ -15,8 +15,8 @@ from testbed.errors import HostError, TopologyError, UsageError
 from testbed.execution import Outcome
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
-from testbed.placement import check_underlay, order, part_of, place, placed
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
+from testbed.plan.placement import check_underlay, order, part_of, place, placed
 from testbed.result import FidelityBounds, judge_fidelity
 from testbed.schema.source import Source
 from testbed.several import Agents, one_lab

@@ -13,7 +13,7 @@ from testbed.buffers.headroom import headroom
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import Experiment, new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
-from testbed.plan import compile_fabric, dscp_of, ideal_busbw, rank_hosts
+from testbed.plan.compile import compile_fabric, dscp_of, ideal_busbw, rank_hosts
 from testbed.schema.source import Source
 from tests.golden_files import GOLDEN, check_golden
 

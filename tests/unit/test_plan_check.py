@@ -12,16 +12,16 @@ import pytest
 
 from testbed import emulation, messages
 from testbed.agent_process import check_fabric
-from testbed.difference import changes, keep_addresses
 from testbed.drivers.layout import attachments, layout_of
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.owned import Document
 from testbed.owner import LabOwner
-from testbed.placement import part_of, place, placed
-from testbed.plan import compile_fabric
-from testbed.plan_check import check_plan
+from testbed.plan.check import check_plan
+from testbed.plan.compile import compile_fabric
+from testbed.plan.difference import changes, keep_addresses
+from testbed.plan.placement import part_of, place, placed
 from tests.unit.bus_world import MemoryDriver, MemoryFabric, execute
 
 LABS = ("pair", "two-dc", "incast")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from testbed.errors import UsageError
 from testbed.lab.paths import rank_switches
 from testbed.lab.topology import Host, Lab, lab_from, load_lab
-from testbed.routing import PathCost, PathCosts, Routing
+from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.source import Source
 from tests.unit.drawn_labs import labs
 

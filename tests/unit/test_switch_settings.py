@@ -11,7 +11,7 @@ from testbed.errors import TopologyError
 from testbed.experiment.file import new_experiment
 from testbed.lab.switches import named_switches, parse_alpha
 from testbed.lab.topology import Lab, Switch, lab_from
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
 from tests.golden_files import GOLDEN, check_golden
 from tests.unit.test_plan import groups, readable, switches

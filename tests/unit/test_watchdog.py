@@ -9,7 +9,7 @@ from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import Experiment, experiment_from, new_experiment
 from testbed.lab import watchdog
 from testbed.lab.topology import Lab, load_lab
-from testbed.plan import compile_fabric
+from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
 from tests.unit.test_plan import switches
 from tests.unit.test_switch_settings import lab_of, planned

@@ -8,9 +8,9 @@ import pytest
 from testbed.errors import ExperimentError
 from testbed.experiment.file import Experiment, new_experiment
 from testbed.lab.topology import lab_from, load_lab
-from testbed.ops import LONGEST_MESSAGE_BYTES
+from testbed.plan.ops import LONGEST_MESSAGE_BYTES
+from testbed.plan.workload import LARGEST_WINDOW_PACKETS, compile_workload, talking_pairs
 from testbed.schema.source import Source
-from testbed.workload import LARGEST_WINDOW_PACKETS, compile_workload, talking_pairs
 from traffic import COLLECTIVES, Calc, RankSchedule, Recv, Reduce, Schedule, Send, Shape
 from validation.fabric import spans
 

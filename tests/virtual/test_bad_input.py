@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed._dataplane import VirtualFabric
-from testbed.workload import compile_workload
+from testbed.plan.workload import compile_workload
 from tests.virtual.harness import Json, finish, make_trial, report_of
 from traffic import COLLECTIVES, Shape
 

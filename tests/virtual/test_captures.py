@@ -13,7 +13,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from testbed._dataplane import VirtualFabric
-from testbed.workload import compile_workload
+from testbed.plan.workload import compile_workload
 from tests.captures import assert_icrc, read_pcap, tshark
 from tests.golden_files import GOLDEN
 from tests.virtual.harness import PS_PER_BYTE, Json, finish, flows_to_last, loaded_fabric, make_trial, report_of, star

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.workload import compile_workload
+from testbed.plan.workload import compile_workload
 from tests.virtual.harness import MTU, check_conservation, finish, flows_to_last, make_trial, report_of, run_trial
 from validation.fabric import spans
 

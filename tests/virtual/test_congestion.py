@@ -12,7 +12,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from testbed._dataplane import VirtualFabric
-from testbed.workload import compile_workload
+from testbed.plan.workload import compile_workload
 from tests.virtual.harness import (
     FULL_FRAME_BYTES,
     FULL_WIRE_BYTES,

@@ -13,10 +13,10 @@ from testbed._dataplane import VirtualFabric
 from testbed.buffers.deadlock import find_cycles
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import lab_from, load_lab
+from testbed.plan.workload import compile_workload
 from testbed.result import RunResult
 from testbed.schema.source import Source
 from testbed.trial import Trial
-from testbed.workload import compile_workload
 from tests.virtual.harness import (
     Json,
     check_conservation,

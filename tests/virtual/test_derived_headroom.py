@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from testbed._dataplane import VirtualFabric
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import compile_fabric, rank_hosts
-from testbed.workload import compile_workload
+from testbed.plan.compile import compile_fabric, rank_hosts
+from testbed.plan.workload import compile_workload
 from traffic import COLLECTIVES, Shape
 
 LABS = [

@@ -13,8 +13,8 @@ from testbed import preflight
 from testbed.errors import InputError, TestbedError
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
+from testbed.plan.workload import QUEUE_PAIRS
 from testbed.trial import Trial
-from testbed.workload import QUEUE_PAIRS
 from tests.virtual.harness import Json, loaded_fabric
 
 SOURCES = Path(__file__).resolve().parents[2] / "dataplane" / "src"
@@ -316,7 +316,7 @@ def test_what_is_within_all_limits_is_loaded(tmp_path: Path, where: tuple[str | 
 
 def test_more_queue_pairs_than_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 17 + QUEUE_PAIRS == 2**24
-    monkeypatch.setattr("testbed.workload.QUEUE_PAIRS", 0)
+    monkeypatch.setattr("testbed.plan.workload.QUEUE_PAIRS", 0)
     with pytest.raises(TestbedError, match=r"workload\.ranks: 1 pairs of ranks talk"):
         checked(tmp_path, LAB, EXPERIMENT)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed import ops
+from testbed.plan import ops
 from tests.virtual.harness import check_conservation, make_trial, run_trial
 from traffic import ALGORITHMS
 

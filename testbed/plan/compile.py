@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from testbed import addressing
-from testbed.addressing import stable_hash
 from testbed.buffers import credits, intake, lossy_queues
 from testbed.buffers.headroom import response_ps
 from testbed.buffers.thresholds import divide_buffer
-from testbed.dilation import LATE_FRAMES
 from testbed.errors import ExperimentError, TopologyError, nearest
 from testbed.experiment.file import Experiment
 from testbed.lab import circuits, watchdog
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import DEFAULT_MTU_BYTES, Host, Lab, Link, Switch
-from testbed.routing import Routing
+from testbed.plan import addressing
+from testbed.plan.addressing import stable_hash
+from testbed.plan.dilation import LATE_FRAMES
+from testbed.plan.routing import Routing
 from testbed.schema.fields import AUTO
 
 SCHEMA = 1

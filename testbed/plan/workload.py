@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from testbed.addressing import stable_hash
 from testbed.errors import ExperimentError, nearest
 from testbed.experiment.file import Experiment
 from testbed.experiment.transport import LARGEST_EXPONENT, TIMEOUT_UNIT_PS, Transport, timeout_ps
 from testbed.lab.topology import Lab, Link
-from testbed.ops import Pair, compile_ops
-from testbed.plan import SCHEMA, dscp_of, rank_hosts
-from testbed.routing import PathCost, PathCosts, Routing
+from testbed.plan.addressing import stable_hash
+from testbed.plan.compile import SCHEMA, dscp_of, rank_hosts
+from testbed.plan.ops import Pair, compile_ops
+from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.fields import AUTO
 from testbed.units import PS_PER_SECOND, serialisation_ps
 from traffic import Recv, Schedule, Send

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from testbed.addressing import stable_hash
 from testbed.errors import TopologyError, UsageError
 from testbed.lab.topology import Lab
+from testbed.plan.addressing import stable_hash
 
 Document = dict[str, Any]
 Plan = Mapping[str, Any]

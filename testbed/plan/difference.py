@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from testbed.addressing import MAX_MACS, kernel_ip, mac_address, nic_ip
 from testbed.errors import UsageError
+from testbed.plan.addressing import MAX_MACS, kernel_ip, mac_address, nic_ip
 
 Document = dict[str, Any]
 Plan = Mapping[str, Any]
