@@ -18,14 +18,14 @@ from testbed.bus import BrokerAddress
 from testbed.captures import Captures
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import ExperimentError, HostError, UsageError
-from testbed.execution import Engine
-from testbed.execution import Progress as Where
 from testbed.ledger import Ledger
 from testbed.owned import Document
 from testbed.owner import LabOwner, Progress
 from testbed.plan.difference import keep_addresses
 from testbed.progress import Pace
-from testbed.trial import from_spec, outcome_data
+from testbed.run.execution import Engine
+from testbed.run.execution import Progress as Where
+from testbed.run.trial import from_spec, outcome_data
 
 if TYPE_CHECKING:
     from testbed._dataplane import RealFabric

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from testbed import drawn, parallel, trial
+from testbed import drawn, parallel
 from testbed.campaign_checks import ACTIVE, CHECKS, Evidence, active
 from testbed.drawn import Case
 from testbed.errors import ExperimentError, TestbedError, TopologyError
-from testbed.execution import Outcome
 from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from
+from testbed.run import trial
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 
 Ending = Literal["complete", "gave up", "deadlock", "out of time", "refused", "failed"]
 """Of a case: every message arrived; a connection gave up, with reason; buffers waited in a circle for good; frames

@@ -16,12 +16,12 @@ from functools import cached_property
 from typing import Any
 
 from testbed.buffers import credits
-from testbed.execution import Outcome
 from testbed.lab.topology import Switch
 from testbed.plan.compile import Plan, compile_fabric
-from testbed.result import RunResult
+from testbed.run.execution import Outcome
+from testbed.run.result import RunResult
+from testbed.run.trial import Trial
 from testbed.schema.fields import AUTO
-from testbed.trial import Trial
 from traffic import Send
 
 GIVEN_UP, NEVER_READY = "retry exceeded", "rnr retry exceeded"

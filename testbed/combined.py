@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from testbed.execution import Outcome
-from testbed.flows import over_iterations
 from testbed.lab.endpoints import name_of
+from testbed.run.execution import Outcome
+from testbed.run.flows import over_iterations
 
 Json = dict[str, Any]
 

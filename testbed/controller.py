@@ -22,7 +22,6 @@ from testbed import bus, captures, emulation, kernel, local_agent, messages
 from testbed.bus import BrokerAddress, BusError
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
-from testbed.execution import Outcome
 from testbed.health import Health, Wanted, lacking
 from testbed.interruption import Fate
 from testbed.ledger import Ledger
@@ -30,8 +29,9 @@ from testbed.messages import Step
 from testbed.owned import STATE_KEYS
 from testbed.plan.difference import changes
 from testbed.plan.placement import How
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial
 from testbed.several import Agents, one_lab
-from testbed.trial import Trial
 
 Document = dict[str, Any]
 Follow = Callable[[Step], None]

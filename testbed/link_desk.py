@@ -9,15 +9,16 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from testbed import emulation, timeline
+from testbed import emulation
 from testbed.emulation import Emulation
 from testbed.errors import UsageError
-from testbed.execution import Engine
 from testbed.experiment.impairments import Impairment
 from testbed.kernel_part import KernelPart
 from testbed.lab.topology import Lab
-from testbed.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
 from testbed.netem import Netem
+from testbed.run import timeline
+from testbed.run.execution import Engine
+from testbed.run.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
 
 Document = dict[str, Any]
 Place = tuple[int, int]

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from testbed.drivers import Traffic
 from testbed.emulation import Emulation
 from testbed.errors import TestbedError
-from testbed.execution import Engine
 from testbed.health import Health
 from testbed.kernel_part import Counters, KernelPart
 from testbed.link_desk import LinkDesk
 from testbed.netem import Netem
 from testbed.plan.placement import agents_of
 from testbed.progress import BuildProgress
+from testbed.run.execution import Engine
 
 Document = dict[str, Any]
 

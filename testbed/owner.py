@@ -20,7 +20,6 @@ from testbed import emulation, inspection, messages
 from testbed.captures import Captures
 from testbed.data_plane import MakeFabric, lead_over, open_lab
 from testbed.errors import HostError, TestbedError, UsageError
-from testbed.execution import Engine
 from testbed.health import HEALTHY, Health
 from testbed.lab.topology import Lab
 from testbed.ledger import Ledger
@@ -30,6 +29,7 @@ from testbed.plan.check import check_plan
 from testbed.plan.difference import changes, keep_addresses
 from testbed.plan.placement import agents_of, check_members, is_here, part_of, require_underlay
 from testbed.progress import BuildProgress
+from testbed.run.execution import Engine
 
 _log = logging.getLogger(__name__)
 

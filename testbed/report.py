@@ -15,8 +15,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.counters import Drops, PriorityCounters
-from testbed.result import Impaired, Measurement, Row, RunResult
+from testbed.run.counters import Drops, PriorityCounters
+from testbed.run.result import Impaired, Measurement, Row, RunResult
 from testbed.units import format_rate
 
 PORT_ROWS = 40

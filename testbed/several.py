@@ -17,9 +17,9 @@ from testbed import messages
 from testbed.bus import SILENCE_S, Caller
 from testbed.combined import combine
 from testbed.errors import UsageError
-from testbed.execution import Outcome
 from testbed.plan.placement import How, place
-from testbed.trial import Trial, outcome_from
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial, outcome_from
 
 Document = dict[str, Any]
 Answers = dict[str, Document]

@@ -13,15 +13,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed import parallel, preflight, trial
+from testbed import parallel, preflight
 from testbed.errors import TestbedError, UsageError
 from testbed.experiment.axes import Axis, Setting, combinations
 from testbed.experiment.file import Experiment, check_axis
 from testbed.lab.topology import Lab, load_lab, with_parameters
-from testbed.observed import NOT_LOSSLESS
 from testbed.plan.compile import ideal_busbw
-from testbed.result import RunResult, versions
-from testbed.trial import Trial
+from testbed.run import trial
+from testbed.run.observed import NOT_LOSSLESS
+from testbed.run.result import RunResult, versions
+from testbed.run.trial import Trial
 
 Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]
 """Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload did

@@ -8,8 +8,8 @@ from testbed._dataplane import VirtualFabric
 from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from, load_lab
 from testbed.plan.workload import compile_workload
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 from traffic import RankSchedule, Recv, Schedule, Send
 
 Json = dict[str, Any]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 from validation.case import Case, Figures, Measured, Quantity, Topic
 from validation.fabric import PFC_WIRE_BYTES, PS, finish, flows_to_last, loaded_fabric, star
 

@@ -24,7 +24,7 @@ from testbed.interruption import Fate
 from testbed.lab.topology import lab_from, lab_source, load_lab
 from testbed.messages import is_name
 from testbed.plan.placement import How, order
-from testbed.trial import Trial, with_settings
+from testbed.run.trial import Trial, with_settings
 
 if TYPE_CHECKING:
     from testbed.controller import Target

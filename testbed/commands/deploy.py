@@ -30,7 +30,7 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.progress import followed, is_followed
-from testbed.trial import Trial
+from testbed.run.trial import Trial
 
 _SIGNS = {"add": "+", "remove": "-", "change": "~"}
 

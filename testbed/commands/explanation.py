@@ -11,7 +11,7 @@ from rich.text import Text
 
 from testbed.lab import watchdog
 from testbed.report import format_bytes, format_ns
-from testbed.trial import Trial
+from testbed.run.trial import Trial
 from testbed.units import format_length, format_rate
 
 Document = dict[str, Any]

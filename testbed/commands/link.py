@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from testbed import in_force
 from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.commands.explanation import one_link
 from testbed.errors import UsageError
 from testbed.lab.topology import DEFAULT_MTU_BYTES, FRAME_OVERHEAD_BYTES
 from testbed.optics.behaviour import OpticalSettings, behaviour_of
 from testbed.optics.profiles import ProfileError
+from testbed.run import in_force
 from testbed.units import PS_PER_SECOND, parse_length, parse_rate
 
 DEFAULT_FRAME_BYTES = DEFAULT_MTU_BYTES + FRAME_OVERHEAD_BYTES

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed import fidelity, preflight, report, result, trial
+from testbed import preflight, report
 from testbed.beginning import INTERRUPTED
 from testbed.buffers.thresholds import pool_notes
 from testbed.commands.common import (
@@ -41,11 +41,12 @@ from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import followed, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import ExperimentError, UsageError
-from testbed.execution import Outcome
 from testbed.messages import RunStep
 from testbed.plan.dilation import larger_dilation
+from testbed.run import fidelity, result, trial
+from testbed.run.execution import Outcome
+from testbed.run.trial import Clock, Trial
 from testbed.schema.fields import AUTO
-from testbed.trial import Clock, Trial
 
 if TYPE_CHECKING:
     from testbed.controller import Follow, Target

@@ -28,8 +28,8 @@ from testbed.experiment.axes import axes_of
 from testbed.experiment.file import Experiment, Lossless
 from testbed.lab.topology import Lab, lab_source
 from testbed.plan.compile import PRIORITIES, compile_fabric
+from testbed.run.trial import Clock, Trial
 from testbed.schema.source import read_yaml
-from testbed.trial import Clock, Trial
 
 
 def validate(

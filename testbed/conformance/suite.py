@@ -30,7 +30,7 @@ from testbed.lab.topology import Lab as Topology
 from testbed.lab.topology import lab_from
 from testbed.plan.compile import Plan
 from testbed.plan.dilation import lateness_bound_ns
-from testbed.result import FAILED, PASSED, UNTRUSTED, FidelityBounds, judge_fidelity
+from testbed.run.result import FAILED, PASSED, UNTRUSTED, FidelityBounds, judge_fidelity
 from testbed.schema.source import Source
 
 CASES: tuple[Case, ...] = (

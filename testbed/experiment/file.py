@@ -24,7 +24,6 @@ from pydantic import (
 
 import traffic
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
-from testbed.execution import LIMIT_PS
 from testbed.experiment import expectations, traces
 from testbed.experiment.axes import Axis, Sweep, axes_of
 from testbed.experiment.congestion import Marking
@@ -32,6 +31,7 @@ from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
 from testbed.experiment.transport import Transport
 from testbed.lab.watchdog import SwitchedWatchdog
 from testbed.optics.energy import Prices
+from testbed.run.execution import LIMIT_PS
 from testbed.schema import fields
 from testbed.schema.fields import (
     AUTO,

@@ -15,7 +15,7 @@ from typing import Any
 
 from testbed import local_agent, node_spaces
 from testbed.local_agent import ProcessId
-from testbed.result import UNTRUSTED
+from testbed.run.result import UNTRUSTED
 
 CODE = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
 ATTEMPTS = 3

@@ -11,9 +11,9 @@ import pytest
 
 from testbed import Lab, kernel
 from testbed.api import ProgramFailed
-from testbed.counters import TotalDrops
 from testbed.errors import UsageError
-from testbed.result import RunResult
+from testbed.run.counters import TotalDrops
+from testbed.run.result import RunResult
 from tests.live.netns_lab import isolated
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]

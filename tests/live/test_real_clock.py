@@ -17,7 +17,7 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
-from testbed.result import FidelityBounds, judge_fidelity
+from testbed.run.result import FidelityBounds, judge_fidelity
 from tests.live.netns_lab import inside, isolated
 from traffic import COLLECTIVES
 from traffic.collective import Shape

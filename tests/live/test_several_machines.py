@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from testbed import local_agent, mosquitto
-from testbed.result import RunResult
+from testbed.run.result import RunResult
 from testbed.units import fibre_delay_ps, parse_length
 from tests.live.machine import Machine, private_machine, wait_for
 

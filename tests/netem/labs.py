@@ -24,8 +24,8 @@ from testbed.optics import behaviour
 from testbed.owner import LabOwner
 from testbed.plan.compile import compile_fabric
 from testbed.qdisc import SHAPER_HANDLE, new_qdisc, read_qdiscs, read_shaped_rate
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 
 Json = dict[str, Any]
 

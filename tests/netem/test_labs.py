@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from testbed import result, trial
-from testbed.result import FidelityBounds
+from testbed.run import result, trial
+from testbed.run.result import FidelityBounds
 from tests.live.machine import CODE, private_machine
 from tests.netem import labs, uml
 from tests.netem.labs import DELAY_DILATION, DELAYS_NS, DILATION, LOSS

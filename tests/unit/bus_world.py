@@ -17,12 +17,12 @@ from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.emulation import Emulation
 from testbed.errors import HostError
-from testbed.execution import Engine
 from testbed.health import Health
 from testbed.kernel_part import Counters
 from testbed.owned import Document, InterruptibleFabric
 from testbed.owner import LabOwner, Progress
 from testbed.progress import BuildProgress
+from testbed.run.execution import Engine
 
 PLAN: Document = {
     "schema": 1,

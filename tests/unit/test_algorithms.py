@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.errors import UsageError
-from testbed.execution import Series
+from testbed.run.execution import Series
 from tests.unit.carried import run
 from traffic import ALGORITHMS, COLLECTIVES, Collective, Schedule, Send, Shape, count_wrong, double_tree
 from traffic.races import races

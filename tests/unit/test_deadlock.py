@@ -15,8 +15,8 @@ from testbed.buffers.deadlock import Cycle, Plan, find_cycles, knots, shortest_c
 from testbed.experiment.file import experiment_from, new_experiment
 from testbed.lab.topology import Lab, load_lab
 from testbed.plan.compile import compile_fabric
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 from tests.unit.drawn_labs import labs
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from testbed import expectation_names
 from testbed.experiment.expectations import Path
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
+from testbed.run import expectation_names
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 LAB = load_lab("two-dc")

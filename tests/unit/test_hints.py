@@ -12,7 +12,7 @@ import topologies
 from testbed.buffers.queues import deepest_queue
 from testbed.experiment.file import load_experiment, new_experiment
 from testbed.lab.topology import load_lab
-from testbed.trial import Trial
+from testbed.run.trial import Trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 FOUR = "incast:senders=4"

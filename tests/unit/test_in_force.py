@@ -12,7 +12,7 @@ import pytest
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.optics.behaviour import OpticalSettings, behaviour_of
-from testbed.trial import Trial
+from testbed.run.trial import Trial
 from testbed.units import fibre_delay_ps
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

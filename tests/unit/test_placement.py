@@ -12,15 +12,15 @@ from testbed.bus import Caller
 from testbed.combined import combine
 from testbed.drivers.layout import FIRST_INDEX, Tunnel, layout_of
 from testbed.errors import HostError, TopologyError, UsageError
-from testbed.execution import Outcome
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.placement import check_underlay, order, part_of, place, placed
-from testbed.result import FidelityBounds, judge_fidelity
+from testbed.run.execution import Outcome
+from testbed.run.result import FidelityBounds, judge_fidelity
+from testbed.run.trial import Trial, from_spec
 from testbed.schema.source import Source
 from testbed.several import Agents, one_lab
-from testbed.trial import Trial, from_spec
 
 Document = dict[str, Any]
 MACHINES = {"a": "10.0.0.1", "b": "10.0.0.2"}

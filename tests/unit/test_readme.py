@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import sweep, trial
+from testbed import sweep
 from testbed.errors import TestbedError
+from testbed.run import trial
 from tests.conftest import ROOT
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testbed.execution import Outcome
 from testbed.optics.energy import PoweredLink, Prices, energy_of_run
 from testbed.report import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
-from testbed.result import RunFacts, RunResult, assemble
+from testbed.run.execution import Outcome
+from testbed.run.result import RunFacts, RunResult, assemble
 
 FIDELITY = {
     "lateness_ns": {"p50": 12, "p99": 900, "max": 4100},

@@ -11,8 +11,17 @@ import pytest
 from pydantic import ValidationError
 
 from testbed.errors import HostError, InputError, UsageError
-from testbed.execution import Outcome
-from testbed.result import FidelityBounds, RunFacts, RunResult, assemble, judge_fidelity, read, replay_command, write
+from testbed.run.execution import Outcome
+from testbed.run.result import (
+    FidelityBounds,
+    RunFacts,
+    RunResult,
+    assemble,
+    judge_fidelity,
+    read,
+    replay_command,
+    write,
+)
 
 FACTS = RunFacts(
     lab="two-dc", seed=7, clock="virtual", dilation=1, replay="testbed run all_reduce -t two-dc --seed 7",

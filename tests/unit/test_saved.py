@@ -11,7 +11,7 @@ import pytest
 from testbed.commands.common import read_trial
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
-from testbed.link_state import asked_of, options_of
+from testbed.run.link_state import asked_of, options_of
 from testbed.saved import lab_file
 
 SETTINGS = [

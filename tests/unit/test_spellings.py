@@ -15,8 +15,8 @@ from testbed.errors import TopologyError, UnitError, UsageError
 from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.experiment.impairments import Impairment
 from testbed.lab.topology import Lab, lab_from, load_lab
+from testbed.run.trial import with_settings
 from testbed.schema.source import parse_yaml
-from testbed.trial import with_settings
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 BODY = """

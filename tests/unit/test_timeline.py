@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import timeline
 from testbed.errors import ExperimentError
 from testbed.experiment.file import Experiment, experiment_from, load_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
+from testbed.run import timeline
 from testbed.schema.source import Source, parse_yaml
 from testbed.units import format_time
 from tests.golden_files import GOLDEN, check_golden

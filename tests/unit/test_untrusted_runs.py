@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from testbed import calibration, controller, fidelity, trial
+from testbed import calibration, controller
 from testbed.commands import run
-from testbed.execution import Outcome
-from testbed.fidelity import FidelityBounds
-from testbed.trial import Trial
+from testbed.run import fidelity, trial
+from testbed.run.execution import Outcome
+from testbed.run.fidelity import FidelityBounds
+from testbed.run.trial import Trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 FAITHFUL = {

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from testbed import storms, timeline
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import Experiment, experiment_from, new_experiment
 from testbed.lab import watchdog
 from testbed.lab.topology import Lab, load_lab
 from testbed.plan.compile import compile_fabric
+from testbed.run import storms, timeline
 from testbed.schema.source import Source
 from tests.unit.test_plan import switches
 from tests.unit.test_switch_settings import lab_of, planned

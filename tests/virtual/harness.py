@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from testbed.execution import Outcome
-from testbed.trial import Trial, run_virtual
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial, run_virtual
 from validation.fabric import (
     ACK_WIRE_BYTES,
     AETH_BYTES,

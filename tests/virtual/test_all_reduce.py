@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from testbed.trial import Trial
+from testbed.run.trial import Trial
 from tests.virtual.harness import (
     ACK_WIRE_BYTES,
     FULL_WIRE_BYTES,

@@ -15,7 +15,7 @@ import pytest
 
 from testbed import campaign, campaign_checks, drawn, drawn_faults, drawn_labs, parallel
 from testbed.campaign_checks import Evidence
-from testbed.trial import run_virtual
+from testbed.run.trial import run_virtual
 from traffic import ALGORITHMS
 
 SEEDS = int(os.environ.get("CAMPAIGN_SEEDS", "300"))

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from testbed.execution import Outcome
-from testbed.trial import Trial, from_spec
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial, from_spec
 from tests.virtual.harness import Json, check_conservation, make_trial, priority, run_trial
 
 MS = 10**9

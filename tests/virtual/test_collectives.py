@@ -2,8 +2,8 @@
 
 import pytest
 
-from testbed.execution import Outcome
-from testbed.trial import Trial
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial
 from tests.virtual.harness import (
     FULL_WIRE_BYTES,
     MTU,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.execution import Outcome, Series
-from testbed.trial import Clock, Trial, run_virtual
+from testbed.run.execution import Outcome, Series
+from testbed.run.trial import Clock, Trial, run_virtual
 from tests.virtual.harness import check_conservation, loaded_fabric, make_trial
 from traffic.point_to_point import permutation
 

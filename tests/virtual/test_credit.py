@@ -8,8 +8,8 @@ import pytest
 
 from testbed.experiment.file import experiment_from
 from testbed.lab.topology import load_lab
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 from testbed.units import format_size
 from tests.virtual.harness import (
     FULL_FRAME_BYTES,

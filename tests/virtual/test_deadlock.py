@@ -14,9 +14,9 @@ from testbed.buffers.deadlock import find_cycles
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import lab_from, load_lab
 from testbed.plan.workload import compile_workload
-from testbed.result import RunResult
+from testbed.run.result import RunResult
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 from tests.virtual.harness import (
     Json,
     check_conservation,

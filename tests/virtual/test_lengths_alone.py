@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from testbed.execution import Outcome
+from testbed.run.execution import Outcome
 from tests.virtual.harness import ACK_WIRE_BYTES, FULL_WIRE_BYTES, MTU, check_conservation, make_trial, run_trial
 from traffic import ALGORITHMS
 

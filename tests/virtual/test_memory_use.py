@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import agent_process, footprint
+from testbed import agent_process
 from testbed.errors import ExperimentError
+from testbed.run import footprint
 from tests.virtual.harness import make_trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

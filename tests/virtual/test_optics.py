@@ -10,7 +10,7 @@ from testbed._dataplane import VirtualFabric
 from testbed.optics.behaviour import behaviour
 from testbed.optics.fec import gaussian_tail_inverse
 from testbed.optics.profiles import load_catalogue
-from testbed.trial import Trial
+from testbed.run.trial import Trial
 from tests.virtual.harness import (
     FCS_BYTES,
     FULL_FRAME_BYTES,

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from testbed.errors import ExperimentError, UsageError
-from testbed.execution import Outcome
-from testbed.trial import Trial, run_virtual
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial, run_virtual
 from tests.virtual.harness import Json, make_trial
 
 WINDOW_BYTES = 400_000

@@ -7,8 +7,8 @@ from subprocess import CompletedProcess
 from testbed.buffers.headroom_models import Ieee
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
-from testbed.result import RunResult
-from testbed.trial import Trial
+from testbed.run.result import RunResult
+from testbed.run.trial import Trial
 from tests.virtual.harness import Json, check_conservation, priority, run_trial
 
 EXPERIMENT = Path(__file__).parents[2] / "topologies" / "experiments" / "span-headroom.yaml"

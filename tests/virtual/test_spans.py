@@ -6,8 +6,8 @@ import json
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.execution import Outcome
-from testbed.trial import Trial
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial
 from tests.virtual.harness import Json, check_conservation, make_trial, run_trial
 
 PAYLOAD = "workload.payload=false"

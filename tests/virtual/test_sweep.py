@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.lab.topology import Lab
-from testbed.trial import Trial
+from testbed.run.trial import Trial
 from tests.virtual.harness import check_conservation, make_trial, run_trial
 
 LABS = st.one_of(

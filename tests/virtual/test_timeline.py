@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.execution import Outcome
-from testbed.trial import Trial
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial
 from tests.virtual.harness import check_conservation, make_trial, priority, run_trial
 
 SPAN = "border-a:eth2"

@@ -9,9 +9,9 @@ import pytest
 from testbed._dataplane import VirtualFabric
 from testbed.experiment.file import experiment_from, load_experiment
 from testbed.lab.topology import lab_from, load_lab
-from testbed.result import RunResult
+from testbed.run.result import RunResult
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.trial import Trial
 from tests.virtual.harness import PFC_WIRE_BYTES, PS_PER_BYTE, Json, priority, run_trial, star
 
 EXPERIMENTS = Path(__file__).parents[2] / "topologies" / "experiments"

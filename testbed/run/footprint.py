@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.execution import PIECE_ELEMENTS, Series
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
+from testbed.run.execution import PIECE_ELEMENTS, Series
 from testbed.units import PS_PER_SECOND
 from traffic import Calc, Reduce, Schedule, Shape
 from traffic.schedule import DTYPES, Op

@@ -18,13 +18,13 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from testbed.counters import PortCounters, Settled, TotalDrops
 from testbed.errors import Fault, InputError, UsageError, cannot_write
-from testbed.execution import Outcome
-from testbed.fidelity import FidelityBounds as FidelityBounds
-from testbed.fidelity import advice
-from testbed.fidelity import judge_fidelity as judge_fidelity
-from testbed.observed import (
+from testbed.run.counters import PortCounters, Settled, TotalDrops
+from testbed.run.execution import Outcome
+from testbed.run.fidelity import FidelityBounds as FidelityBounds
+from testbed.run.fidelity import advice
+from testbed.run.fidelity import judge_fidelity as judge_fidelity
+from testbed.run.observed import (
     Deadlock,
     Observed,
     StormFound,

@@ -16,7 +16,7 @@ from testbed.errors import ExperimentError, Fault, nearest
 from testbed.experiment.file import Experiment
 from testbed.experiment.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
 from testbed.lab.topology import Lab
-from testbed.link_state import (
+from testbed.run.link_state import (
     Asked,
     SettingError,
     State,

@@ -14,9 +14,9 @@ from testbed.experiment import expectations
 from testbed.experiment.expectations import Path
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab
-from testbed.observed import Observed
 from testbed.plan.compile import PRIORITIES
-from testbed.result import RunResult
+from testbed.run.observed import Observed
+from testbed.run.result import RunResult
 from testbed.schema import fields
 
 FIGURES = ("algbw", "busbw", "ideal", "time_us", "wrong")

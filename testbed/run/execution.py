@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from testbed import flows
 from testbed.errors import UsageError
+from testbed.run import flows
 from testbed.units import PS_PER_SECOND
 from traffic import Collective, Schedule, Shape, count_wrong
 from traffic.vectors import Vector

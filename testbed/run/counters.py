@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from testbed.observed import Observed, Watermarks
+from testbed.run.observed import Observed, Watermarks
 
 
 class Drops(Observed):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from testbed.buffers.deadlock import around
-from testbed.observed import is_storm_in
+from testbed.run.observed import is_storm_in
 from testbed.units import PS_PER_NS, format_rate
 
 Json = dict[str, Any]

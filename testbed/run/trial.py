@@ -16,11 +16,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from testbed import expectation_names, footprint, hints, in_force, result, storms, timeline
 from testbed.buffers import deadlock
 from testbed.buffers.deadlock import Cycle
 from testbed.errors import ExperimentError, Fault, UsageError
-from testbed.execution import Engine, Outcome, Progress, Series, execute
 from testbed.experiment import expectations
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import DEFAULT_SITES, Experiment
@@ -31,7 +29,9 @@ from testbed.plan.compile import Plan, circuit_changes, compile_fabric, ideal_bu
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.plan.placement import Placement, placed
 from testbed.plan.workload import compile_workload, talking_pairs, transport_of
-from testbed.result import FidelityBounds, RunFacts, RunResult
+from testbed.run import expectation_names, footprint, hints, in_force, result, storms, timeline
+from testbed.run.execution import Engine, Outcome, Progress, Series, execute
+from testbed.run.result import FidelityBounds, RunFacts, RunResult
 from testbed.units import format_time
 from traffic import Collective, Schedule
 

@@ -1,0 +1,1 @@
+"""One run: execution, what was observed, result and verdict."""
