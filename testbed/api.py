@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from testbed import calibration, controller, preflight
+from testbed import calibration, controller
 from testbed.controller import Target
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import Experiment, load_experiment, new_experiment
@@ -30,6 +30,7 @@ from testbed.lab.endpoints import parse_endpoint
 from testbed.run import result
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
+from testbed.study import preflight
 
 Document = dict[str, Any]
 

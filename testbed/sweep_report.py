@@ -15,7 +15,7 @@ from rich.text import Text
 
 from testbed.experiment.axes import short_names
 from testbed.report import format_bytes, format_ns
-from testbed.sweep import Figures, SweepResult, SweepRow, Winner, reasons_by_rows
+from testbed.study.sweep import Figures, SweepResult, SweepRow, Winner, reasons_by_rows
 
 REASONS_SHOWN = 12
 NEAR_SHOWN = 2

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from testbed import campaign, parallel
 from testbed.beginning import INTERRUPTED
 from testbed.commands.common import ForceOption, Format, FormatOption, keep_existing, print_json, say
 from testbed.commands.progress import counted, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import cannot_write
+from testbed.study import campaign, parallel
 
 SHOWN = 20
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from testbed import preflight
 from testbed.beginning import nothing_begun
 from testbed.commands.common import (
     DilationOption,
@@ -31,6 +30,7 @@ from testbed.commands.common import (
 )
 from testbed.commands.progress import followed, is_followed
 from testbed.run.trial import Trial
+from testbed.study import preflight
 
 _SIGNS = {"add": "+", "remove": "-", "change": "~"}
 

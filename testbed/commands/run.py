@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed import preflight, report
+from testbed import report
 from testbed.beginning import INTERRUPTED
 from testbed.buffers.thresholds import pool_notes
 from testbed.commands.common import (
@@ -47,6 +47,7 @@ from testbed.run import fidelity, result, trial
 from testbed.run.execution import Outcome
 from testbed.run.trial import Clock, Trial
 from testbed.schema.fields import AUTO
+from testbed.study import preflight
 
 if TYPE_CHECKING:
     from testbed.controller import Follow, Target

@@ -13,7 +13,7 @@ import typer
 from rich.console import RenderableType
 from rich.measure import Measurement
 
-from testbed import parallel, sweep, sweep_report
+from testbed import sweep_report
 from testbed.beginning import INTERRUPTED
 from testbed.commands.common import (
     ForceOption,
@@ -31,6 +31,7 @@ from testbed.errors import UsageError
 from testbed.experiment import axes
 from testbed.lab.topology import load_lab
 from testbed.run import result
+from testbed.study import parallel, sweep
 
 FILE_NAME = "sweep.json"
 

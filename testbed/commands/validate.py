@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_args
 import typer
 
 import topologies
-from testbed import preflight, sweep
 from testbed.buffers.deadlock import Cycle, find_cycles
 from testbed.commands.common import (
     Format,
@@ -30,6 +29,7 @@ from testbed.lab.topology import Lab, lab_source
 from testbed.plan.compile import PRIORITIES, compile_fabric
 from testbed.run.trial import Clock, Trial
 from testbed.schema.source import read_yaml
+from testbed.study import preflight, sweep
 
 
 def validate(

@@ -139,7 +139,7 @@ PYTHON_DIRECTION = {
     **dict.fromkeys(AGENT, CONTROLLER),
     "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
     **dict.fromkeys(
-        ("testbed.sweep", "testbed.campaign", "testbed.campaign_checks", "testbed.parallel"),
+        ("testbed.study.sweep", "testbed.study.campaign", "testbed.study.campaign_checks", "testbed.study.parallel"),
         (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.kernel"),
     ),
     "testbed.controller": EDGE,

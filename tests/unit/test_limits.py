@@ -17,12 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import messages, parallel, units
+from testbed import messages, units
 from testbed.arguments import check_arguments
 from testbed.commands.events import Digest
 from testbed.errors import ExperimentError, TopologyError, UnitError, UsageError
 from testbed.experiment.file import new_experiment
 from testbed.schema.source import MAX_BYTES, MAX_VALUES, Source, parse_yaml, read_yaml
+from testbed.study import parallel
 
 
 def read(text: str) -> Source:

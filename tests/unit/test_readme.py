@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import sweep
 from testbed.errors import TestbedError
 from testbed.run import trial
+from testbed.study import sweep
 from tests.conftest import ROOT
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from testbed import campaign, campaign_checks, drawn, drawn_faults, drawn_labs, parallel
-from testbed.campaign_checks import Evidence
 from testbed.run.trial import run_virtual
+from testbed.study import campaign, campaign_checks, parallel, random_cases, random_faults, random_labs
+from testbed.study.campaign_checks import Evidence
 from traffic import ALGORITHMS
 
 SEEDS = int(os.environ.get("CAMPAIGN_SEEDS", "300"))
@@ -52,14 +52,14 @@ def test_no_seed_breaks_what_must_always_hold() -> None:
 
 def test_a_case_is_a_function_of_its_seed() -> None:
     for seed in range(40):
-        assert drawn.draw(seed) == drawn.draw(seed)
-    assert len({json.dumps(drawn.draw(seed).lab) for seed in range(40)}) == 40
+        assert random_cases.draw(seed) == random_cases.draw(seed)
+    assert len({json.dumps(random_cases.draw(seed).lab) for seed in range(40)}) == 40
 
 
 def test_everything_is_drawn_often_enough_to_matter() -> None:
-    traits = Counter(trait for seed in range(1, 301) for trait in drawn.draw(seed).traits)
-    wanted = {"optical", "lossy link", "over 1000 km", "dcqcn", "no PFC", "erasure", *drawn_labs.SHAPES}
-    wanted |= {*drawn_faults.FAULTS, drawn_faults.STORM, drawn_faults.WEIGHTS}
+    traits = Counter(trait for seed in range(1, 301) for trait in random_cases.draw(seed).traits)
+    wanted = {"optical", "lossy link", "over 1000 km", "dcqcn", "no PFC", "erasure", *random_labs.SHAPES}
+    wanted |= {*random_faults.FAULTS, random_faults.STORM, random_faults.WEIGHTS}
     wanted |= {"credits", "links of several kinds", "watchdog", "slow NIC", "weights", "late ranks", "posted receives"}
     wanted |= {"own buffers", "headroom of an experiment", "named switches", "circuits", "several collectives"}
     wanted |= {"ring routed shortest", "ring routed clockwise", "ring routed up-down", "lengths alone"}
@@ -68,7 +68,7 @@ def test_everything_is_drawn_often_enough_to_matter() -> None:
 
 
 def test_a_case_can_be_written_down_and_run_by_hand(call_testbed: Cli, tmp_path: Path) -> None:
-    seed = next(seed for seed in range(1, 100) if drawn.draw(seed).experiment["timeline"])
+    seed = next(seed for seed in range(1, 100) if random_cases.draw(seed).experiment["timeline"])
     judged = campaign.run_case(seed)
     lab, experiment = campaign.write_case(seed, tmp_path / "case")
     assert call_testbed("validate", str(lab), str(experiment)).returncode == 0
@@ -112,7 +112,7 @@ def evidence() -> Evidence:
     excuses = {"lossy link", "optical", "no PFC", "circuits", "links of several kinds", "headroom of an experiment"}
     excuses |= {"posted receives", "own buffers", "named switches", "ring"}
     for seed in range(1, 200):
-        case = drawn.draw(seed)
+        case = random_cases.draw(seed)
         if not case.experiment["timeline"] and not excuses & set(case.traits):
             break
     subject = campaign.trial_of(case)
@@ -278,5 +278,5 @@ def test_another_course_in_other_slices_is_noticed(monkeypatch: pytest.MonkeyPat
 
 
 def test_another_number_of_events_at_a_time_is_really_taken() -> None:
-    subject = campaign.trial_of(drawn.draw(1))
+    subject = campaign.trial_of(random_cases.draw(1))
     assert campaign._Sliced(subject.experiment, subject.lab, 777).series("virtual").budget == 777

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from testbed import preflight
 from testbed.errors import InputError, TestbedError
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.workload import QUEUE_PAIRS
 from testbed.run.trial import Trial
+from testbed.study import preflight
 from tests.virtual.harness import Json, loaded_fabric
 
 SOURCES = Path(__file__).resolve().parents[2] / "dataplane" / "src"

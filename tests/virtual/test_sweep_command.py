@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import topologies
-from testbed import parallel, sweep
 from testbed.errors import HostError
 from testbed.experiment.axes import axes_of
 from testbed.experiment.file import load_experiment
+from testbed.study import parallel, sweep
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ("sweep", "incast", "-t", "two-dc", "--set", "workload.size=64KiB", "--format", "json")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import traffic
-from testbed.drawn_faults import timeline
-from testbed.drawn_labs import SHAPES, Data, Luck, Wiring, equip, furnish, join_by_mirrors, route_ring
+from testbed.study.random_faults import timeline
+from testbed.study.random_labs import SHAPES, Data, Luck, Wiring, equip, furnish, join_by_mirrors, route_ring
 
 # Packets sent by all ranks of a case together; each costs some ten events, and is sent again where links lose.
 PACKETS = 60_000

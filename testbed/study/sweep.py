@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed import parallel, preflight
 from testbed.errors import TestbedError, UsageError
 from testbed.experiment.axes import Axis, Setting, combinations
 from testbed.experiment.file import Experiment, check_axis
@@ -23,6 +22,7 @@ from testbed.run import trial
 from testbed.run.observed import NOT_LOSSLESS
 from testbed.run.result import RunResult, versions
 from testbed.run.trial import Trial
+from testbed.study import parallel, preflight
 
 Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]
 """Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload did

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from testbed import drawn, parallel
-from testbed.campaign_checks import ACTIVE, CHECKS, Evidence, active
-from testbed.drawn import Case
 from testbed.errors import ExperimentError, TestbedError, TopologyError
 from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from
@@ -23,6 +20,9 @@ from testbed.run import trial
 from testbed.run.execution import Outcome
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
+from testbed.study import parallel, random_cases
+from testbed.study.campaign_checks import ACTIVE, CHECKS, Evidence, active
+from testbed.study.random_cases import Case
 
 Ending = Literal["complete", "gave up", "deadlock", "out of time", "refused", "failed"]
 """Of a case: every message arrived; a connection gave up, with reason; buffers waited in a circle for good; frames
@@ -56,7 +56,7 @@ def trial_of(case: Case) -> Trial:
 
 def run_case(seed: int) -> Verdict:
     """Draw a case, run it, and check it."""
-    case = drawn.draw(seed)
+    case = random_cases.draw(seed)
     try:
         subject = trial_of(case)
         assert json.dumps(subject.plan) and subject.changes is not None and subject.cycles is not None
@@ -182,7 +182,7 @@ def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) ->
     def done(number: int, found: Verdict | parallel.Defect) -> None:
         seed = seeds[number]
         if isinstance(found, parallel.Defect):
-            found = Verdict(seed, "failed", [f"internal error: {found.summary}"], drawn.draw(seed).traits)
+            found = Verdict(seed, "failed", [f"internal error: {found.summary}"], random_cases.draw(seed).traits)
         verdicts[number] = found
         progress(found)
 
@@ -196,7 +196,7 @@ def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) ->
 
 def write_case(seed: int, directory: Path) -> list[Path]:
     """Write a case as `CASE_FILES`, which `testbed run` takes; return their paths."""
-    case = drawn.draw(seed)
+    case = random_cases.draw(seed)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, data in zip(CASE_FILES, (case.lab, case.experiment), strict=True):

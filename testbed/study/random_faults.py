@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from testbed import units
-from testbed.drawn_labs import Data, Luck, Wiring, loss
 from testbed.optics.profiles import load_catalogue
+from testbed.study.random_labs import Data, Luck, Wiring, loss
 
 
 def timeline(luck: Luck, wiring: Wiring, experiment: Data, traits: list[str]) -> list[Data]:

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from testbed import parallel
 from testbed.errors import ExperimentError, Fault, InputError, UsageError
 from testbed.lab.topology import lab_source
 from testbed.plan.workload import compile_workload
 from testbed.run import expectation_names
 from testbed.run.trial import Trial
 from testbed.schema.source import dotted
+from testbed.study import parallel
 
 
 def check(trial: Trial, here: bool = True) -> None:

@@ -1,0 +1,1 @@
+"""Many runs: sweeps, campaigns, random cases, worker processes."""
