@@ -18,10 +18,10 @@ from testbed.commands.common import (
     target,
     write_out,
 )
-from testbed.drawing.page import page
-from testbed.drawing.text import Notes, dot, mermaid
 from testbed.errors import UsageError
 from testbed.lab.topology import Lab, load_lab
+from testbed.report.drawing.page import page
+from testbed.report.drawing.text import Notes, dot, mermaid
 
 
 def graph(

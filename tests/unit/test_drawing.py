@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.drawing.layout import HEIGHT, lay_out, layers, link_text, sites
-from testbed.drawing.page import page
-from testbed.drawing.text import dot, mermaid
 from testbed.lab.topology import Lab, lab_from, load_lab
+from testbed.report.drawing.layout import HEIGHT, lay_out, layers, link_text, sites
+from testbed.report.drawing.page import page
+from testbed.report.drawing.text import dot, mermaid
 from testbed.schema.source import Source
 
 LABS = [

@@ -7,9 +7,9 @@ from collections import Counter
 from html import escape
 
 from testbed.data import DATA
-from testbed.drawing.layout import HEIGHT, Box, Layout, is_host_link, lay_out, link_text, node_text
-from testbed.drawing.text import Notes
 from testbed.lab.topology import Host, Lab, Link
+from testbed.report.drawing.layout import HEIGHT, Box, Layout, is_host_link, lay_out, link_text, node_text
+from testbed.report.drawing.text import Notes
 
 # Colours of kinds of link, the most frequent first; all can be told apart on light and on dark.
 _COLOURS = ("#5b7a99", "#c2570c", "#2a9d5c", "#a53fb5", "#c9344c", "#1797a8", "#8a7500", "#6457d6")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 
-from testbed.drawing.layout import layers, link_text, sites
 from testbed.lab.topology import Host, Lab
+from testbed.report.drawing.layout import layers, link_text, sites
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + " -_.,/+()")
 
