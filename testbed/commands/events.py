@@ -84,7 +84,7 @@ class Digest:
             await end(reading)
 
     async def _collect(self, told: AsyncIterator[tuple[str, bytes]]) -> None:
-        from testbed.commands.figures import lab_words, port_words
+        from testbed.report.live import lab_words, port_words
 
         async for topic, payload in told:
             document = messages.decode_told(payload)

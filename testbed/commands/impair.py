@@ -111,7 +111,7 @@ def _impair(
 
 
 def _table(row: dict[str, Any]) -> Table:
-    from testbed.report import format_ns, impairment_text
+    from testbed.report.run import format_ns, impairment_text
 
     past = row["measured"]
     table = Table(

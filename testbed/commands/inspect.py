@@ -41,7 +41,7 @@ def inspect(
 
 
 def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
-    from testbed.commands.figures import lab_words, port_table
+    from testbed.report.live import lab_words, port_table
 
     out = console()
     state = row["state"]

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from testbed import report
 from testbed.messages import BuildStep, RunStep, Step
 from testbed.progress import Pace
+from testbed.report import run
 
 _SHOW_PERIOD_S = 0.1
 
@@ -71,7 +71,7 @@ class Steps:
             case BuildStep(phase=phase, done=done, total=total):
                 self._set(phase, phase, done, total)
             case RunStep(row=row, rows=rows, size_bytes=size_bytes) if self._pace.is_due():
-                self._set("run", report.format_bytes(size_bytes), row, rows)
+                self._set("run", run.format_bytes(size_bytes), row, rows)
 
     def _set(self, phase: str, description: str, done: int, total: int) -> None:
         """Set the bar of a phase; a phase that begins ends the one before."""

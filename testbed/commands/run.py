@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed import report
 from testbed.beginning import INTERRUPTED
 from testbed.buffers.thresholds import pool_notes
 from testbed.commands.common import (
@@ -43,6 +42,7 @@ from testbed.commands.results import result_directory
 from testbed.errors import ExperimentError, UsageError
 from testbed.messages import RunStep
 from testbed.plan.dilation import larger_dilation
+from testbed.report import run as report
 from testbed.run import fidelity, result, trial
 from testbed.run.execution import Outcome
 from testbed.run.trial import Clock, Trial

@@ -13,7 +13,6 @@ import typer
 from rich.console import RenderableType
 from rich.measure import Measurement
 
-from testbed import sweep_report
 from testbed.beginning import INTERRUPTED
 from testbed.commands.common import (
     ForceOption,
@@ -30,6 +29,7 @@ from testbed.commands.results import result_directory
 from testbed.errors import UsageError
 from testbed.experiment import axes
 from testbed.lab.topology import load_lab
+from testbed.report import sweep as sweep_report
 from testbed.run import result
 from testbed.study import parallel, sweep
 

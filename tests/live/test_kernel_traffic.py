@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import RealFabric
-from testbed.commands.figures import lab_words
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
+from testbed.report.live import lab_words
 from tests.live.netns_lab import inside, isolated
 from traffic import COLLECTIVES
 from traffic.collective import Shape

@@ -20,8 +20,8 @@ EDGE = (
     "testbed.start",
     "testbed.api",
     "testbed.pytest_plugin",
-    "testbed.report",
-    "testbed.sweep_report",
+    "testbed.report.run",
+    "testbed.report.sweep",
     "bench",
     "validation",
 )
@@ -137,7 +137,7 @@ PYTHON_DIRECTION = {
     "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment.file", "testbed.plan.compile"),
     **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
     **dict.fromkeys(AGENT, CONTROLLER),
-    "testbed.report": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
+    "testbed.report.run": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
     **dict.fromkeys(
         ("testbed.study.sweep", "testbed.study.campaign", "testbed.study.campaign_checks", "testbed.study.parallel"),
         (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.kernel"),

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from testbed.commands import events
-from testbed.commands.figures import lab_words, port_table, port_words
+from testbed.report.live import lab_words, port_table, port_words
 
 DROPS = {"headroom": 0, "buffer": 0, "link": 0}
 QUIET = {

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from testbed.optics.energy import PoweredLink, Prices, energy_of_run
-from testbed.report import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
+from testbed.report.run import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
 from testbed.run.execution import Outcome
 from testbed.run.result import RunFacts, RunResult, assemble
 
