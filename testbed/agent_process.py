@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import bounded_log, local_agent, messages, privileges
+from testbed import local_agent, messages, privileges
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
 from testbed.bus import BrokerAddress
@@ -26,6 +26,7 @@ from testbed.progress import Pace
 from testbed.run.execution import Engine
 from testbed.run.execution import Progress as Where
 from testbed.run.trial import from_spec, outcome_data
+from testbed.system import bounded_log
 
 if TYPE_CHECKING:
     from testbed._dataplane import RealFabric

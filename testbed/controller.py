@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import bus, captures, emulation, kernel, local_agent, messages
+from testbed import bus, captures, emulation, local_agent, messages
 from testbed.bus import BrokerAddress, BusError
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
@@ -32,6 +32,7 @@ from testbed.plan.placement import How
 from testbed.run.execution import Outcome
 from testbed.run.trial import Trial
 from testbed.several import Agents, one_lab
+from testbed.system import namespaces
 
 Document = dict[str, Any]
 Follow = Callable[[Step], None]
@@ -66,7 +67,7 @@ async def _started(target: Target) -> AsyncIterator[Agents]:
     """Connect to the agents, starting the local one if it does not run."""
     address = target.address
     if address is None:
-        kernel.require_privileges("deploy")
+        namespaces.require_privileges("deploy")
         address = local_agent.ensure(local_agent.state_dir()).address()
     async with _connected(address, target) as agents:
         yield agents
@@ -398,6 +399,6 @@ async def capture_points(lab: str, node: str, port: str) -> list[Document]:
         body = {"lab": lab, "node": node, "port": port}
         points: list[Document] = (await agents.ask_first("capture_points", body, lab=lab))["points"]
         for point in points:
-            if Path(point["netns"]).parent != Path(kernel.NAMESPACE_DIRECTORY):
+            if Path(point["netns"]).parent != Path(namespaces.NAMESPACE_DIRECTORY):
                 raise BusError(f"the agent names {point['netns']}, which is no namespace of a lab")
         return points

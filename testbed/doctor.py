@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testbed import kernel, netem, netlink
 from testbed.errors import DriverError
-from testbed.netlink import Endpoint, Netlink
-from testbed.qdisc import htb, set_qdisc
+from testbed.system import namespaces, netem, netlink
+from testbed.system.netlink import Endpoint, Netlink
+from testbed.system.qdisc import htb, set_qdisc
 
 _MINIMUM_KERNEL = (5, 4)  # pidfd_open, PACKET_IGNORE_OUTGOING
 _MINIMUM_CORES = 2
@@ -62,11 +62,11 @@ def checks() -> list[Check]:
 
 def has_netem() -> bool:
     """Tell whether the kernel can impose delay and loss on a link; if not they are `native` to the data plane."""
-    return not kernel.missing_capabilities() and netem.probe()
+    return not namespaces.missing_capabilities() and netem.probe()
 
 
 def _privileges() -> Check:
-    missing = kernel.missing_capabilities()
+    missing = namespaces.missing_capabilities()
     detail = f"run as root: {', '.join(missing)} missing" if missing else f"user {os.geteuid()}, all capabilities there"
     return Check("root", not missing, detail, "real clock")
 
@@ -89,10 +89,10 @@ def _kernel_features() -> list[Check]:
         "netem": "links imposed by netem; without it they are native to the data plane",
     }
     found = dict.fromkeys(needs, "not looked at: it needs what is missing above")
-    if kernel.missing_capabilities():
+    if namespaces.missing_capabilities():
         found = dict.fromkeys(needs, "not looked at: that takes root")
     else:
-        kernel.in_thread(lambda: _probe(found))
+        namespaces.in_thread(lambda: _probe(found))
     return [Check(name, not found[name], found[name] or "available", purpose) for name, purpose in needs.items()]
 
 
@@ -109,7 +109,7 @@ def _probe(found: dict[str, str]) -> None:
         found[name] = ""
         return True
 
-    if not attempt("netns", kernel.unshare_network):
+    if not attempt("netns", namespaces.unshare_network):
         return
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:

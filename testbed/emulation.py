@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from testbed import netem
 from testbed.errors import HostError
 from testbed.lab.endpoints import name_of
-from testbed.netem import GilbertElliott, Loss, Netem
 from testbed.optics.loss import Codewords
 from testbed.plan.addressing import stable_hash
+from testbed.system import netem
+from testbed.system.netem import GilbertElliott, Loss, Netem
 from testbed.units import PS_PER_NS
 
 Mode = Literal["netem", "native"]

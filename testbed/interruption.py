@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from testbed.output import ReaderGone
+from testbed.system.output import ReaderGone
 
 T = TypeVar("T")
 Tell = Callable[[str], None]

@@ -15,10 +15,10 @@ from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
 from testbed.kernel_part import KernelPart
 from testbed.lab.topology import Lab
-from testbed.netem import Netem
 from testbed.run import timeline
 from testbed.run.execution import Engine
 from testbed.run.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
+from testbed.system.netem import Netem
 
 Document = dict[str, Any]
 Place = tuple[int, int]

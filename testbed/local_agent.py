@@ -27,14 +27,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from testbed import bounded_log, captures
+from testbed import captures
 from testbed.admission import check_path
 from testbed.bus import BrokerAddress
 from testbed.data import DATA
 from testbed.errors import HostError
 from testbed.ledger import Ledger
-from testbed.locks import locked
 from testbed.privileges import SINGLE_THREADED
+from testbed.system import bounded_log
+from testbed.system.locks import locked
 
 NAME = "local"
 STATE_VARIABLE = "TESTBED_STATE_DIR"

@@ -31,9 +31,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from testbed import bounded_log
 from testbed.errors import DriverError, HostError, UsageError
 from testbed.messages import PREFIX, is_name
+from testbed.system import bounded_log
 
 CONTROLLER = "controller"
 READER = "reader"

@@ -14,10 +14,10 @@ from testbed.errors import TestbedError
 from testbed.health import Health
 from testbed.kernel_part import Counters, KernelPart
 from testbed.link_desk import LinkDesk
-from testbed.netem import Netem
 from testbed.plan.placement import agents_of
 from testbed.progress import BuildProgress
 from testbed.run.execution import Engine
+from testbed.system.netem import Netem
 
 Document = dict[str, Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from testbed.errors import DriverError
-from testbed.kernel import check, libc
+from testbed.system.namespaces import check, libc
 
 # Numbers of <linux/capability.h>, with what each is needed for.
 KEPT: Mapping[str, int] = {

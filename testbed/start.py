@@ -8,8 +8,8 @@ from testbed.beginning import INTERRUPTED, nothing_begun
 def main() -> int:
     """Run the command line; return or exit with the exit code."""
     with nothing_begun():
-        from testbed import output
         from testbed.cli import main as run
+        from testbed.system import output
     try:
         output.guard()
         try:

@@ -23,8 +23,9 @@ def capture(
     force: ForceOption = False,
 ) -> None:
     """Write what crosses a link, both ways, into a pcap file, until Ctrl-C."""
-    from testbed import controller, packet_capture
+    from testbed import controller
     from testbed.lab.endpoints import parse_endpoint
+    from testbed.system import capture as packet_capture
 
     try:
         end = parse_endpoint(port)

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed import messages, output
+from testbed import messages
 from testbed.commands.common import Format, FormatOption, LabName, target
+from testbed.system import output
 
 # What changes all the time is shown to people no more often than they can read.
 _PERIOD_S = 1.0

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from testbed import calibration, kernel
+from testbed import calibration
 from testbed._dataplane import RealFabric, VirtualFabric
 from testbed.conformance.bench import Engine, OpenEngine
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import UsageError
 from testbed.plan.compile import Plan
 from testbed.plan.dilation import MAX_DILATION, choose_dilation
+from testbed.system import namespaces
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def real_opener(dilation: str | None) -> OpenEngine:
 
     Raises UsageError for what is no dilation, DriverError where the machine cannot run the real clock.
     """
-    kernel.require_privileges("conformance")
+    namespaces.require_privileges("conformance")
     if dilation not in (None, "auto"):
         if not str(dilation).isdecimal() or not 1 <= int(str(dilation)) <= MAX_DILATION:
             raise UsageError(f"--dilation {dilation}: a whole number from 1 to {MAX_DILATION}, or auto")

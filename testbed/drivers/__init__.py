@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypedDict
 
 from testbed.emulation import Emulation
 from testbed.health import Health
-from testbed.netem import Netem
 from testbed.progress import BuildProgress
+from testbed.system.netem import Netem
 
 Plan = Mapping[str, Any]
 

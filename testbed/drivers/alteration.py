@@ -14,13 +14,13 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from testbed import netem, netlink, qdisc
 from testbed.drivers import Traffic, building
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, keep_indices, peer_of
 from testbed.errors import DriverError
-from testbed.kernel import Namespace
-from testbed.netlink import Link, Message
 from testbed.progress import BuildProgress
+from testbed.system import netem, netlink, qdisc
+from testbed.system.namespaces import Namespace
+from testbed.system.netlink import Link, Message
 
 Fresh = set[tuple[str, str]]
 """(node, interface) of what was made anew."""

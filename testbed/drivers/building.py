@@ -6,16 +6,17 @@ import errno
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from testbed import kernel, netem, netlink, qdisc, vxlan
 from testbed.drivers import links
 from testbed.drivers.layout import Interface, Layout, Node, Tunnel
 from testbed.errors import DriverError, HostError
-from testbed.kernel import Namespace
-from testbed.netem import Netem
-from testbed.netlink import Endpoint, Message, Netlink
-from testbed.offloads import disable_offloads
 from testbed.progress import BuildProgress
-from testbed.qdisc import Qdisc
+from testbed.system import namespaces as kernel
+from testbed.system import netem, netlink, qdisc, vxlan
+from testbed.system.namespaces import Namespace
+from testbed.system.netem import Netem
+from testbed.system.netlink import Endpoint, Message, Netlink
+from testbed.system.offloads import disable_offloads
+from testbed.system.qdisc import Qdisc
 
 ETHERNET_HEADER_BYTES = 14
 _CARRIER_TIMEOUT_NS = 10_000_000_000

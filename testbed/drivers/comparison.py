@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 
-from testbed import kernel, netlink
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node
 from testbed.errors import DriverError
-from testbed.kernel import Namespace
+from testbed.system import namespaces, netlink
+from testbed.system.namespaces import Namespace
 
 
 def sorted_nodes(layout: Layout) -> list[Node]:
     """Return the nodes in the order in which `open_namespaces` finds theirs."""
-    return sorted(layout.nodes, key=lambda node: kernel.namespace_path(layout.lab, node.name))
+    return sorted(layout.nodes, key=lambda node: namespaces.namespace_path(layout.lab, node.name))
 
 
 def compare(layout: Layout, existing: list[Namespace]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from testbed.drivers.containers import container_name
 from testbed.errors import HostError
-from testbed.forwarding import Deputy
-from testbed.inside import streams
+from testbed.system.forwarding import Deputy
+from testbed.system.processes import streams
 
 _MARK = "TESTBED_EXEC"
 

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
-from testbed import kernel
 from testbed.drivers import Plan, contained
 from testbed.drivers.containers import Engine
 from testbed.drivers.layout import Contained, Layout
 from testbed.drivers.netns import NetnsDriver
 from testbed.health import HEALTHY, Health
-from testbed.kernel import Namespace
 from testbed.progress import BuildProgress
+from testbed.system import namespaces as kernel
+from testbed.system.namespaces import Namespace
 
 _RUNNING = "running"
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from testbed import kernel
 from testbed.drivers import Attachment, Plan
 from testbed.emulation import Place
-from testbed.netem import Netem
+from testbed.system import namespaces
+from testbed.system.netem import Netem
 
 DEFAULT_MTU_BYTES = 4200
 """IP MTU of a link whose plan names none: holds a RoCEv2 packet of path MTU 4096 with all its headers."""
@@ -188,7 +188,7 @@ def attachments(layout: Layout, fresh: Collection[tuple[str, str]] = ()) -> list
         Attachment(
             node=node.name,
             port=interface.name,
-            netns=kernel.namespace_path(layout.lab, node.name),
+            netns=namespaces.namespace_path(layout.lab, node.name),
             interface=interface.name,
             fresh=(node.name, interface.name) in fresh,
         )

@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from testbed import netem, netlink, qdisc
 from testbed.emulation import Backlog
 from testbed.errors import DriverError
-from testbed.kernel import Namespace
-from testbed.netem import Netem
-from testbed.netlink import Netlink
+from testbed.system import netem, netlink, qdisc
+from testbed.system.namespaces import Namespace
+from testbed.system.netem import Netem
+from testbed.system.netlink import Netlink
 
 
 def verify(control: Netlink, asked: Mapping[int, Netem], where: str) -> None:

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
-from testbed import emulation, forwarding, inside, kernel, netem, netlink, node_spaces, qdisc
+from testbed import emulation
 from testbed.drivers import Attachment, Plan, Traffic, building, links
 from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
 from testbed.drivers.comparison import compare, sorted_nodes
@@ -25,10 +25,12 @@ from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indice
 from testbed.emulation import Emulation
 from testbed.errors import DriverError
 from testbed.health import HEALTHY, Health
-from testbed.kernel import Namespace
-from testbed.netem import Netem
-from testbed.netlink import Netlink
 from testbed.progress import BuildProgress
+from testbed.system import forwarding, netem, netlink, node_spaces, processes, qdisc
+from testbed.system import namespaces as kernel
+from testbed.system.namespaces import Namespace
+from testbed.system.netem import Netem
+from testbed.system.netlink import Netlink
 
 _LAB_STANDS = netlink.set_link(netlink.LOOPBACK_INDEX, up=True)
 _LAB_FALLS = netlink.set_link(netlink.LOOPBACK_INDEX, up=False)
@@ -237,7 +239,7 @@ class NetnsDriver:
         self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str], captured: bool
     ) -> subprocess.Popen[bytes]:
         """Start a program in a node, with this process's standard streams or with its output captured."""
-        return inside.spawn_in(node.path, argv, hosts, captured)
+        return processes.spawn_in(node.path, argv, hosts, captured)
 
     def _start(self, lab: str, node: str, argv: Sequence[str], captured: bool) -> subprocess.Popen[bytes]:
         with _system_errors("exec"), _opened(lab) as namespaces:

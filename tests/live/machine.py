@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from testbed import local_agent, node_spaces
+from testbed import local_agent
 from testbed.local_agent import ProcessId
 from testbed.run.result import UNTRUSTED
+from testbed.system import node_spaces
 
 CODE = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
 ATTEMPTS = 3

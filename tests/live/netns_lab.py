@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from testbed import kernel
+from testbed.system import namespaces
 
 T = TypeVar("T")
 libc = ctypes.CDLL(None, use_errno=True)
@@ -86,7 +86,7 @@ def inside(lab: str, node: str, work: Callable[[], T]) -> T:
     """Return what `work` returns in a thread inside a node."""
 
     def entered() -> T:
-        kernel.enter(kernel.namespace_path(lab, node))
+        namespaces.enter(namespaces.namespace_path(lab, node))
         return work()
 
-    return kernel.in_thread(entered)
+    return namespaces.in_thread(entered)

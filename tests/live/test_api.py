@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed import Lab, kernel
+from testbed import Lab
 from testbed.api import ProgramFailed
 from testbed.errors import UsageError
 from testbed.run.counters import TotalDrops
 from testbed.run.result import RunResult
+from testbed.system import namespaces
 from tests.live.netns_lab import isolated
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
@@ -33,7 +34,7 @@ def test_the_examples_run_and_leave_nothing(example: str) -> None:
     @isolated
     def run() -> None:
         exec(compile(example, "README.md", "exec"), {})
-        assert kernel.open_namespaces() == []
+        assert namespaces.open_namespaces() == []
 
     run()
 
@@ -47,7 +48,7 @@ def test_the_examples_of_tests_pass(example: str, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers", str(tmp_path)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
-        assert kernel.open_namespaces() == []
+        assert namespaces.open_namespaces() == []
 
     run()
 
@@ -79,15 +80,15 @@ def test_a_lab_is_worked_in() -> None:
         with again:
             pass
         assert lab.inspect()["state"] == "running"
-    assert kernel.open_namespaces() == []
+    assert namespaces.open_namespaces() == []
 
 
 @isolated
 def test_a_block_that_fails_takes_its_lab_along() -> None:
     with pytest.raises(ZeroDivisionError), Lab.deploy("pair", dilation=2000):
-        assert len(kernel.open_namespaces()) == 3
+        assert len(namespaces.open_namespaces()) == 3
         raise ZeroDivisionError
-    assert kernel.open_namespaces() == []
+    assert namespaces.open_namespaces() == []
     with pytest.raises(UsageError, match="no setting is called"):
         Lab.deploy("pair", dilation=2000, settings={"lossless.pcf": True})
 

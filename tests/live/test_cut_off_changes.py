@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from testbed import kernel, qdisc
 from testbed.drivers import alteration, building, netns
 from testbed.drivers.layout import FIRST_INDEX
 from testbed.drivers.netns import NetnsDriver
@@ -18,6 +17,7 @@ from testbed.lab.topology import lab_from
 from testbed.plan.compile import compile_fabric
 from testbed.plan.difference import keep_addresses
 from testbed.schema.source import Source
+from testbed.system import namespaces, qdisc
 from tests.live.netns_lab import inside, isolated
 
 Plan = dict[str, Any]
@@ -123,7 +123,7 @@ def test_what_a_change_that_was_cut_off_left_can_be_mended(require_root: None, w
 @isolated
 def test_what_is_to_leave_by_a_queue_that_is_replaced_leaves_before() -> None:
     NetnsDriver().deploy(BEFORE, 1000)
-    (namespace,) = [each for each in kernel.open_namespaces("cut") if each.node == "a1"]
+    (namespace,) = [each for each in namespaces.open_namespaces("cut") if each.node == "a1"]
     qdisc.set_qdisc(namespace.netlink, FIRST_INDEX, qdisc.Qdisc("pfifo", (64).to_bytes(4, "little"), 0x70000))
     traffic = Traffic()
     NetnsDriver().reconcile(BEFORE, BEFORE, 1000, traffic=traffic)

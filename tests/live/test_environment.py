@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import netem
+from testbed.system import netem
 from tests.live.machine import Machine, private_machine
 
 DEPLOY = ("deploy", "-t", "pair", "--dilation", "1000")

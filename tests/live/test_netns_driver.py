@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from testbed import doctor, netlink, qdisc
+from testbed import doctor
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
+from testbed.system import netlink, qdisc
 from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")

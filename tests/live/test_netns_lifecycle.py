@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from testbed import kernel, netlink, qdisc
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError, HostError
 from testbed.progress import BuildProgress
+from testbed.system import namespaces, netlink, qdisc
 from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -225,7 +225,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_destroy_cannot_find() -> None:
 
 @isolated
 def test_a_kill_on_either_side_of_naming_a_namespace_is_recovered() -> None:
-    driver, plan, mount = NetnsDriver(), make_plan("live"), kernel.libc.mount
+    driver, plan, mount = NetnsDriver(), make_plan("live"), namespaces.libc.mount
 
     def die_around(before_mount: bool) -> Callable[..., int]:
         def replacement(source: bytes, target: bytes, *rest: Any) -> int:
@@ -242,7 +242,7 @@ def test_a_kill_on_either_side_of_naming_a_namespace_is_recovered() -> None:
 
         def work(early: bool = before_mount) -> None:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(kernel.libc, "mount", die_around(early))
+                patch.setattr(namespaces.libc, "mount", die_around(early))
                 driver.deploy(plan)
 
         assert run_and_kill(work, 60_000_000_000) is False  # it dies by itself, long before
@@ -268,9 +268,9 @@ def test_what_a_change_was_adding_when_it_was_killed_goes_and_the_rest_stays() -
     driver, plan = NetnsDriver(), make_plan("live", hosts=2)
     driver.deploy(plan)
     before = Path("/run/netns/testbed-live-h0").stat().st_ino
-    with kernel.exclusive():
-        made: list[kernel.Namespace] = []
-        kernel.create_namespaces("live", ["h2"], made, BuildProgress())
+    with namespaces.exclusive():
+        made: list[namespaces.Namespace] = []
+        namespaces.create_namespaces("live", ["h2"], made, BuildProgress())
         made[0].close()
     assert driver.reconcile(plan, None)
     assert Path("/run/netns/testbed-live-h0").stat().st_ino == before
@@ -288,8 +288,8 @@ def test_another_user_cannot_hold_up_labs_and_root_is_named() -> None:
         driver.deploy(plan)
         assert driver.destroy("live") == ["h0", "h1", "s0"]
         process.kill()
-    kernel.LOCK_LIMIT_S = 0.1  # this process is the test's own
-    mine = ["flock", "-x", str(kernel.LOCK_FILE), "sh", "-c", "echo held; read end"]
+    namespaces.LOCK_LIMIT_S = 0.1  # this process is the test's own
+    mine = ["flock", "-x", str(namespaces.LOCK_FILE), "sh", "-c", "echo held; read end"]
     with subprocess.Popen(mine, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"held\n"
         with pytest.raises(HostError, match=rf"process {process.pid} \(flock -x"):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed import inside as node_programs
-from testbed import kernel, node_spaces
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
+from testbed.system import namespaces, node_spaces
+from testbed.system import processes as node_programs
 from tests.live.netns_lab import isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -77,7 +77,7 @@ def test_what_a_killed_testbed_left_of_a_node_goes_with_the_next_lab() -> None:
     driver, before = NetnsDriver(), snapshot()
     driver.deploy(make_plan("gone"))
     for node in ("h0", "h1", "s0"):  # killed in the middle of a removal
-        path = kernel.namespace_path("gone", node)
+        path = namespaces.namespace_path("gone", node)
         subprocess.run(["umount", path], check=True)
         os.unlink(path)
     half = node_spaces.DIRECTORY / "testbed-gone-h0"
@@ -106,7 +106,7 @@ def test_a_killed_program_leaves_nothing_and_one_that_lives_on_keeps_nothing() -
     files = {place: set(os.listdir(place)) for place in places if place != "/run"}
     driver.deploy(make_plan("live"))
     with_lab = snapshot()
-    path = kernel.namespace_path("live", "h0")
+    path = namespaces.namespace_path("live", "h0")
     script = "grep -c h0 /etc/hosts; kill -STOP $$"
     programs = [node_programs.spawn_in(path, ["sh", "-c", script], {"h0": "198.19.0.1"}) for _ in range(2)]
     for program in programs:

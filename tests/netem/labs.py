@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from testbed import emulation, kernel, netem, netlink
+from testbed import emulation
 from testbed.agent_process import make_owner
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from
 from testbed.messages import DeployBody
-from testbed.netlink import Netlink
 from testbed.optics import behaviour
 from testbed.owner import LabOwner
 from testbed.plan.compile import compile_fabric
-from testbed.qdisc import SHAPER_HANDLE, new_qdisc, read_qdiscs, read_shaped_rate
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
+from testbed.system import namespaces, netem, netlink
+from testbed.system.netlink import Netlink
+from testbed.system.qdisc import SHAPER_HANDLE, new_qdisc, read_qdiscs, read_shaped_rate
 
 Json = dict[str, Any]
 
@@ -197,10 +198,10 @@ def inside(lab: str, node: str) -> Iterator[Netlink]:
     """Open a netlink socket inside a node."""
 
     def entered() -> Netlink:
-        kernel.enter(kernel.namespace_path(lab, node))
+        namespaces.enter(namespaces.namespace_path(lab, node))
         return netlink.Netlink()
 
-    with kernel.in_thread(entered) as control:
+    with namespaces.in_thread(entered) as control:
         yield control
 
 

@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from testbed import doctor, netem, netlink
-from testbed.netem import FourState, GilbertElliott, Netem
-from testbed.qdisc import SHAPER_HANDLE, Qdisc, htb, read_qdiscs
+from testbed import doctor
+from testbed.system import netem, netlink
+from testbed.system.netem import FourState, GilbertElliott, Netem
+from testbed.system.qdisc import SHAPER_HANDLE, Qdisc, htb, read_qdiscs
 from tests.netem.wire import Wire, wire
 
 MS, SECOND = 1_000_000, 1_000_000_000

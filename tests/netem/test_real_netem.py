@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from testbed import netem
-from testbed.netem import GilbertElliott
+from testbed.system import netem
+from testbed.system.netem import GilbertElliott
 from tests.netem import scenarios, uml
 from tests.netem.scenarios import DELAYS_NS, JITTER, LOSSES, MS, SCENARIOS, SETTINGS, WINDOW_FRAMES
 

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import netem, netlink
-from testbed.netem import Netem
-from testbed.netlink import Endpoint, Netlink
-from testbed.qdisc import Qdisc, new_qdisc
+from testbed.system import netem, netlink
+from testbed.system.netem import Netem
+from testbed.system.netlink import Endpoint, Netlink
+from testbed.system.qdisc import Qdisc, new_qdisc
 
 SMALLEST_FRAME_BYTES = 60  # without the checksum, as a packet socket sees it
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import admission, bounded_log, bus
+from testbed import admission, bus
 from testbed.errors import HostError
+from testbed.system import bounded_log
 from tests.unit.bus_world import World, bus_test
 
 CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x0f\x00\x04idle"

@@ -44,12 +44,12 @@ AGENT = (
 )
 SYSTEM = (
     "testbed.drivers",
-    "testbed.kernel",
-    "testbed.netlink",
-    "testbed.vxlan",
-    "testbed.qdisc",
-    "testbed.netem",
-    "testbed.offloads",
+    "testbed.system.namespaces",
+    "testbed.system.netlink",
+    "testbed.system.vxlan",
+    "testbed.system.qdisc",
+    "testbed.system.netem",
+    "testbed.system.offloads",
     "testbed.privileges",
     "testbed._dataplane",
 )
@@ -140,7 +140,7 @@ PYTHON_DIRECTION = {
     "testbed.report.run": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
     **dict.fromkeys(
         ("testbed.study.sweep", "testbed.study.campaign", "testbed.study.campaign_checks", "testbed.study.parallel"),
-        (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.kernel"),
+        (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.system.namespaces"),
     ),
     "testbed.controller": EDGE,
 }

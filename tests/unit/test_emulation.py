@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from testbed import emulation, netem
+from testbed import emulation
 from testbed.emulation import Backlog, Emulation
 from testbed.errors import HostError
 from testbed.kernel_part import KernelPart
-from testbed.netem import GilbertElliott
+from testbed.system import netem
+from testbed.system.netem import GilbertElliott
 
 CODEWORDS = {"kind": "codewords", "per_second": 10.0, "burst_ps": 51_200, "rate_bps": 10**11}
 BURSTS = {"kind": "gilbert-elliott", "enter": 0.01, "leave": 0.25, "loss_good": 0.0, "loss_bad": 1.0}

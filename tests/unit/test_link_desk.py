@@ -15,8 +15,8 @@ from testbed.experiment.file import new_experiment
 from testbed.kernel_part import KernelPart
 from testbed.lab.topology import load_lab
 from testbed.link_desk import LinkDesk, read_impairment, read_lab
-from testbed.netem import Netem
 from testbed.plan.compile import compile_fabric
+from testbed.system.netem import Netem
 
 SPAN = "border-a:eth2"
 

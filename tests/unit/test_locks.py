@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import DriverError, HostError
-from testbed.locks import locked
+from testbed.system.locks import locked
 
 
 @contextmanager

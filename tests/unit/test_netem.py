@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import netem
 from testbed.errors import DriverError
-from testbed.netem import FourState, GilbertElliott, Netem, decode, differences, encode, limit_for
-from testbed.netlink import attribute, attributes
+from testbed.system import netem
+from testbed.system.netem import FourState, GilbertElliott, Netem, decode, differences, encode, limit_for
+from testbed.system.netlink import attribute, attributes
 
 QUANTUM = 2.0**-32
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import output
+from testbed.system import output
 from tests.conftest import ROOT
 
 CODE = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"

@@ -8,8 +8,8 @@ from typing import cast
 
 from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWQDISC, RTM_NEWTCLASS, TC_H_ROOT  # type: ignore[import-untyped]
 
-from testbed import netem, qdisc
-from testbed.netlink import Message, Netlink, attribute
+from testbed.system import netem, qdisc
+from testbed.system.netlink import Message, Netlink, attribute
 
 INDEX = 101
 

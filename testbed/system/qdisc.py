@@ -22,7 +22,7 @@ from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     TC_H_ROOT,
 )
 
-from testbed.netlink import CREATE, DUMP, REPLACE, Message, Netlink, attribute, attributes, encode_request
+from testbed.system.netlink import CREATE, DUMP, REPLACE, Message, Netlink, attribute, attributes, encode_request
 
 SHAPER_HANDLE = 0x0001_0000
 """Handle of the htb at hosts, 1:0 as tc writes it; the data plane sends the NIC's frames with it as SO_PRIORITY."""

@@ -6,7 +6,16 @@ import ipaddress
 import socket
 import struct
 
-from testbed.netlink import Endpoint, Message, Netlink, attribute, attributes, create_link, encode_request, read_link
+from testbed.system.netlink import (
+    Endpoint,
+    Message,
+    Netlink,
+    attribute,
+    attributes,
+    create_link,
+    encode_request,
+    read_link,
+)
 
 PORT = 4789  # RFC 7348
 

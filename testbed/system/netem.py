@@ -23,10 +23,10 @@ from dataclasses import dataclass, fields, replace
 
 from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_NEWQDISC  # type: ignore[import-untyped]
 
-from testbed import kernel
 from testbed.errors import DriverError
-from testbed.netlink import DUMP, LOOPBACK_INDEX, Message, Netlink, attribute, attributes, encode_request
-from testbed.qdisc import Qdisc, TrafficClass, new_qdisc, read_qdiscs
+from testbed.system import namespaces
+from testbed.system.netlink import DUMP, LOOPBACK_INDEX, Message, Netlink, attribute, attributes, encode_request
+from testbed.system.qdisc import Qdisc, TrafficClass, new_qdisc, read_qdiscs
 
 KIND = "netem"
 
@@ -359,7 +359,7 @@ def probe() -> bool:
     """
 
     def attempt() -> bool:
-        kernel.unshare_network()
+        namespaces.unshare_network()
         try:
             with Netlink() as control:
                 control.apply(new_qdisc(LOOPBACK_INDEX, qdisc(Netem())))
@@ -371,4 +371,4 @@ def probe() -> bool:
             raise DriverError("probe netem", error.errno or 0, os.strerror(error.errno or 0)) from error
         return True
 
-    return kernel.in_thread(attempt)
+    return namespaces.in_thread(attempt)

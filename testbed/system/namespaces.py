@@ -30,11 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from testbed import netlink
 from testbed.errors import DriverError, UsageError
-from testbed.locks import locked
-from testbed.netlink import Netlink
 from testbed.progress import BuildProgress
+from testbed.system import netlink
+from testbed.system.locks import locked
+from testbed.system.netlink import Netlink
 
 NAMESPACE_DIRECTORY = "/run/netns"
 LOCK_FILE = Path("/run/testbed.lock")

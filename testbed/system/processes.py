@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed import kernel, node_spaces
 from testbed.errors import DriverError
-from testbed.kernel import MNT_DETACH, MS_BIND, MS_REC, check, libc
+from testbed.system import namespaces, node_spaces
+from testbed.system.namespaces import MNT_DETACH, MS_BIND, MS_REC, check, libc
 
 _CLONE_NEWNS = 0x00020000
 _MS_SLAVE = 1 << 19
@@ -40,7 +40,7 @@ def spawn_in(
     """
 
     def work() -> subprocess.Popen[bytes]:
-        kernel.enter(path)
+        namespaces.enter(path)
         node_spaces.enter(path)
         _prepare_mounts(hosts)
         node_spaces.mount(path)
@@ -50,7 +50,7 @@ def spawn_in(
         except OSError as error:
             raise DriverError(f"run {argv[0]}", error.errno or 0) from error
 
-    return kernel.in_thread(work)
+    return namespaces.in_thread(work)
 
 
 def _prepare_mounts(hosts: Mapping[str, str]) -> None:

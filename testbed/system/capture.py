@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from testbed import kernel, output
 from testbed.errors import DriverError
+from testbed.system import namespaces, output
 
 _SNAP_BYTES = 65_535
 _NANOSECOND_MAGIC = 0xA1B23C4D
@@ -98,7 +98,7 @@ def _listen(netns: str, interface: str) -> socket.socket:
     """Open a packet socket in a namespace that hears what arrives on an interface."""
 
     def work() -> socket.socket:
-        kernel.enter(netns)
+        namespaces.enter(netns)
         # Protocol 0 hears nothing: only when all is set and bound to one interface does it begin to listen.
         listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
@@ -111,7 +111,7 @@ def _listen(netns: str, interface: str) -> socket.socket:
             raise DriverError(f"listen to {interface} in {netns}", error.errno or 0) from error
         return listener
 
-    return kernel.in_thread(work)
+    return namespaces.in_thread(work)
 
 
 def _fetch(listener: socket.socket) -> list[tuple[int, int, bytes]]:

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from testbed import kernel
 from testbed.errors import DriverError
-from testbed.kernel import MNT_DETACH, MS_BIND, MS_REC, MS_SHARED, check, libc
+from testbed.system import namespaces
+from testbed.system.namespaces import MNT_DETACH, MS_BIND, MS_REC, MS_SHARED, check, libc
 
 DIRECTORY = Path("/run/testbed-nodes")
 _SPACES = {"uts": 0x04000000, "ipc": 0x08000000}
@@ -30,7 +30,7 @@ _SOURCE = b"testbed"
 
 def make(lab: str, nodes: Iterable[str]) -> None:
     """Give each node namespaces of its own. Call under `kernel.exclusive`, after its network namespace was made."""
-    folders = [(node, _folder(kernel.namespace_path(lab, node))) for node in nodes]
+    folders = [(node, _folder(namespaces.namespace_path(lab, node))) for node in nodes]
 
     def work() -> None:
         for node, folder in folders:
@@ -48,7 +48,7 @@ def make(lab: str, nodes: Iterable[str]) -> None:
 
     if folders:
         _prepare_directory()
-        kernel.in_thread(work)
+        namespaces.in_thread(work)
 
 
 def enter(path: str) -> None:
@@ -81,7 +81,7 @@ def remove_leftovers() -> None:
         names = os.listdir(DIRECTORY)
     except FileNotFoundError:
         return
-    gone = [name for name in names if not os.path.lexists(f"{kernel.NAMESPACE_DIRECTORY}/{name}")]
+    gone = [name for name in names if not os.path.lexists(f"{namespaces.NAMESPACE_DIRECTORY}/{name}")]
     if len(gone) < len(names):
         for name in gone:
             _remove(DIRECTORY / name)

@@ -1,0 +1,1 @@
+"""Kernel primitives: namespaces, netlink, queueing disciplines, captures."""
