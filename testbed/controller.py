@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import bus, captures, emulation, local_agent, messages
+from testbed import bus, captures, local_agent, messages
 from testbed.bus import BrokerAddress, BusError
+from testbed.drivers import emulation
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.health import Health, Wanted, lacking

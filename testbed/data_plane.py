@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from testbed import emulation
-from testbed.drivers import Attachment
-from testbed.emulation import Emulation
+from testbed.drivers import Attachment, emulation
+from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
 from testbed.kernel_part import KernelPart
 from testbed.lab.topology import Lab

@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from testbed import emulation
-from testbed.emulation import Backlog, Emulation
+from testbed.drivers import emulation
+from testbed.drivers.emulation import Backlog, Emulation
 from testbed.errors import UsageError
 
 Document = dict[str, Any]

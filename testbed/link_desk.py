@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from testbed import emulation
-from testbed.emulation import Emulation
+from testbed.drivers import emulation
+from testbed.drivers.emulation import Emulation
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
 from testbed.kernel_part import KernelPart

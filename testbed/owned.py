@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from testbed.drivers import Traffic
-from testbed.emulation import Emulation
+from testbed.drivers.emulation import Emulation
 from testbed.errors import TestbedError
 from testbed.health import Health
 from testbed.kernel_part import Counters, KernelPart

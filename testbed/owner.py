@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from testbed import emulation, inspection, messages
+from testbed import inspection, messages
 from testbed.captures import Captures
 from testbed.data_plane import MakeFabric, lead_over, open_lab
+from testbed.drivers import emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.health import HEALTHY, Health
 from testbed.lab.topology import Lab

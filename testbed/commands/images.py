@@ -28,7 +28,7 @@ def build(
     format_: FormatOption = Format.table,
 ) -> None:
     """Build the images, on a Debian base from a registry, or from debootstrap where no registry can be reached."""
-    from testbed import images as maker
+    from testbed.drivers import images as maker
 
     chosen = list(kinds or DEFAULT_IMAGES)
     if missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, TypedDict
 
-from testbed.emulation import Emulation
+from testbed.drivers.emulation import Emulation
 from testbed.health import Health
 from testbed.progress import BuildProgress
 from testbed.system.netem import Netem

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.drivers import Attachment, Plan
-from testbed.emulation import Place
+from testbed.drivers.emulation import Place
 from testbed.system import namespaces
 from testbed.system.netem import Netem
 

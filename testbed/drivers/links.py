@@ -1,6 +1,6 @@
 """Links of a lab that kernel netem imposes: set and verified, counted while the lab runs, changed in place.
 
-Works on namespaces that are open already; which links these are, and what they ask for, is `testbed.emulation`'s to say.
+Works on namespaces that are open already; which links these are, and what they ask for, is `testbed.drivers.emulation`'s to say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from testbed.emulation import Backlog
+from testbed.drivers.emulation import Backlog
 from testbed.errors import DriverError
 from testbed.system import netem, netlink, qdisc
 from testbed.system.namespaces import Namespace

@@ -17,12 +17,11 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
-from testbed import emulation
-from testbed.drivers import Attachment, Plan, Traffic, building, links
+from testbed.drivers import Attachment, Plan, Traffic, building, emulation, links
 from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
 from testbed.drivers.comparison import compare, sorted_nodes
+from testbed.drivers.emulation import Emulation
 from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indices, layout_of, part_of
-from testbed.emulation import Emulation
 from testbed.errors import DriverError
 from testbed.health import HEALTHY, Health
 from testbed.progress import BuildProgress

@@ -15,7 +15,7 @@ import aiomqtt
 from testbed import bus
 from testbed.agent import Agent
 from testbed.broker import embedded_broker
-from testbed.emulation import Emulation
+from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
 from testbed.health import Health
 from testbed.kernel_part import Counters

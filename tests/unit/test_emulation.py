@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from testbed import emulation
-from testbed.emulation import Backlog, Emulation
+from testbed.drivers import emulation
+from testbed.drivers.emulation import Backlog, Emulation
 from testbed.errors import HostError
 from testbed.kernel_part import KernelPart
 from testbed.system import netem

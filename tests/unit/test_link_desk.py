@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from testbed.emulation import Emulation, changed, choose, timed, with_native
+from testbed.drivers.emulation import Emulation, changed, choose, timed, with_native
 from testbed.errors import UsageError
 from testbed.experiment.file import new_experiment
 from testbed.kernel_part import KernelPart

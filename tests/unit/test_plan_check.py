@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from testbed import emulation, messages
+from testbed import messages
 from testbed.agent_process import check_fabric
+from testbed.drivers import emulation
 from testbed.drivers.layout import attachments, layout_of
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import new_experiment

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from testbed import images
+from testbed.drivers import images
 from tools import licences
 
 ROOT = Path(__file__).resolve().parent.parent.parent
