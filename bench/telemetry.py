@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import BenchError
-from testbed import bus, messages
 from testbed._dataplane import RealFabric
-from testbed.broker import embedded_broker
+from testbed.bus import client, messages
+from testbed.bus.embedded import embedded_broker
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
@@ -128,7 +128,7 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
     """Measure stretches without telemetry and with, in turns, the first and the last without."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(2) as threads:
-        async with embedded_broker(path) as broker, bus.client(broker.address, "bench") as mqtt:
+        async with embedded_broker(path) as broker, client.client(broker.address, "bench") as mqtt:
 
             async def say(topic: str, text: str) -> None:
                 watched.said += 1
@@ -143,7 +143,7 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
                 began = await loop.run_in_executor(threads, watched.mark)
                 await asyncio.sleep(seconds)
                 ended = await loop.run_in_executor(threads, watched.mark)
-                await bus.end(*speaking)
+                await client.end(*speaking)
                 return _Stretch(
                     (ended.hops - began.hops) / (ended.at - began.at),
                     watched.looked_at[looks:],

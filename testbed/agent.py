@@ -23,9 +23,9 @@ from typing import Any
 import aiomqtt
 from pydantic import BaseModel
 
-from testbed import bus, messages
-from testbed.broker import Broadcast
-from testbed.bus import BrokerAddress
+from testbed.bus import client, messages
+from testbed.bus.client import BrokerAddress
+from testbed.bus.embedded import Broadcast
 from testbed.errors import TestbedError, UsageError
 from testbed.owner import LabOwner
 from testbed.telemetry import Telemetry
@@ -55,7 +55,7 @@ class Agent:
         name: str,
         owner: LabOwner,
         idle_exit_s: float | None = None,
-        keepalive_s: int = bus.KEEPALIVE_S,
+        keepalive_s: int = client.KEEPALIVE_S,
         retain: bool = False,
         broadcast: Broadcast | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class Agent:
                     await self._session(address, on_ready)
                 except aiomqtt.MqttError as error:
                     if not reconnect:
-                        raise bus.BusError(f"broker {address}: {error}") from None
+                        raise client.BusError(f"broker {address}: {error}") from None
                     self._lost = self._lost or (time.monotonic(), str(error))
                     _log.warning("broker %s: %s; connecting again", address, error)
                     with contextlib.suppress(TimeoutError):
@@ -107,7 +107,7 @@ class Agent:
         status = messages.status_topic(self.name)
         will = aiomqtt.Will(status, messages.OFFLINE, qos=1, retain=True)
         # Another id for each session: one that became known cannot be used to throw this agent out again.
-        async with bus.client(address, bus.new_identifier("a"), will, self._keepalive_s) as mqtt:
+        async with client.client(address, client.new_identifier("a"), will, self._keepalive_s) as mqtt:
             await mqtt.subscribe([(f"{messages.PREFIX}/+/{self.name}/command", 1), (status, 1)])
             if self._telemetry.retained:
                 await mqtt.subscribe([(topic, 0) for topic in self._telemetry.retained])
@@ -123,11 +123,11 @@ class Agent:
                     task.result()
                 # The reply to `shutdown` itself is still on its way.
                 await self._finish_requests()
-                await bus.end(telling)
+                await client.end(telling)
                 await self._telemetry.take_back(mqtt)
                 await mqtt.publish(status, messages.OFFLINE, qos=1, retain=True)
             finally:
-                await bus.end(*tasks)
+                await client.end(*tasks)
 
     async def _tell_of_return(self, mqtt: aiomqtt.Client) -> None:
         """Say that this agent was off line and why, if it was: somebody else may have connected as it."""
@@ -206,10 +206,10 @@ class Agent:
             await mqtt.publish(request.reply_to, messages.encode(envelope), qos=1, timeout=_PUBLISH_S)
 
         async def show_life() -> None:
-            await asyncio.sleep(bus.FIRST_ALIVE_S)
+            await asyncio.sleep(client.FIRST_ALIVE_S)
             while True:
                 await reply("alive", {})
-                await asyncio.sleep(bus.ALIVE_PERIOD_S)
+                await asyncio.sleep(client.ALIVE_PERIOD_S)
 
         loop = asyncio.get_running_loop()
 
@@ -220,7 +220,7 @@ class Agent:
         try:
             kind, content = await self._perform(lab, request, body, progress)
         finally:
-            await bus.end(life)
+            await client.end(life)
             self._last_request = time.monotonic()
         try:
             await reply(kind, content)
@@ -247,13 +247,13 @@ class Agent:
             await self._telemetry.event(mqtt, lab, _EVENTS[verb], **about)
 
     async def _perform(
-        self, lab: str, request: messages.Request, body: BaseModel, progress: bus.Progress
+        self, lab: str, request: messages.Request, body: BaseModel, progress: client.Progress
     ) -> tuple[str, dict[str, Any]]:
         """Do the verb in a thread of its own; return the kind and body of the reply."""
         loop = asyncio.get_running_loop()
         try:
             if len(self._in_flight) > MAX_IN_FLIGHT:
-                raise bus.BusError(f"agent {self.name} is busy with {MAX_IN_FLIGHT} requests; try again")
+                raise client.BusError(f"agent {self.name} is busy with {MAX_IN_FLIGHT} requests; try again")
             _check_lab(lab, body)
             result = await loop.run_in_executor(self._threads, self._owner.perform, request.verb, body, progress)
             return "result", result

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import local_agent, messages, privileges
+from testbed import local_agent, privileges
 from testbed.agent import Agent
-from testbed.broker import embedded_broker
-from testbed.bus import BrokerAddress
+from testbed.bus import messages
+from testbed.bus.client import BrokerAddress
+from testbed.bus.embedded import embedded_broker
 from testbed.captures import Captures
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import ExperimentError, HostError, UsageError

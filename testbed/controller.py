@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import bus, captures, local_agent, messages
-from testbed.bus import BrokerAddress, BusError
+from testbed import captures, local_agent
+from testbed.bus import client, messages
+from testbed.bus.client import BrokerAddress, BusError
+from testbed.bus.messages import Step
 from testbed.drivers import emulation
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.health import Health, Wanted, lacking
 from testbed.interruption import Fate
 from testbed.ledger import Ledger
-from testbed.messages import Step
 from testbed.owned import STATE_KEYS
 from testbed.plan.difference import changes
 from testbed.plan.placement import How
@@ -99,7 +100,7 @@ async def _found(target: Target) -> AsyncIterator[Agents | None]:
 async def _connected(address: BrokerAddress, target: Target) -> AsyncIterator[Agents]:
     async with AsyncExitStack() as stack:
         names = (target.agent, *target.others)
-        yield Agents({name: await stack.enter_async_context(bus.connect(address, name)) for name in names})
+        yield Agents({name: await stack.enter_async_context(client.connect(address, name)) for name in names})
 
 
 def _deployment(trial: Trial, dilation: int) -> Document:
@@ -365,7 +366,7 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
                 yield messages.telemetry_topic(lab, *port.split(":")), json.dumps(figures).encode()
     topics = [messages.events_topic(lab), messages.state_topic(lab)]
     topics += [messages.telemetry_topic(lab, "+", "+")] if ports else []
-    async for told in bus.listen(address, topics):
+    async for told in client.listen(address, topics):
         yield told
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from testbed.bus.messages import MAX_MESSAGE_BYTES, DeployBody, is_name
 from testbed.errors import HostError
-from testbed.messages import MAX_MESSAGE_BYTES, DeployBody, is_name
 
 _log = logging.getLogger(__name__)
 _FOLDER = "labs"

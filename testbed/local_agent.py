@@ -28,8 +28,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed import captures
-from testbed.admission import check_path
-from testbed.bus import BrokerAddress
+from testbed.bus.admission import check_path
+from testbed.bus.client import BrokerAddress
 from testbed.data import DATA
 from testbed.errors import HostError
 from testbed.ledger import Ledger

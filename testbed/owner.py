@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from testbed import inspection, messages
+from testbed import inspection
+from testbed.bus import messages
 from testbed.captures import Captures
 from testbed.data_plane import MakeFabric, lead_over, open_lab
 from testbed.drivers import emulation

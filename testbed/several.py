@@ -13,8 +13,8 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from testbed import messages
-from testbed.bus import SILENCE_S, Caller
+from testbed.bus import messages
+from testbed.bus.client import SILENCE_S, Caller
 from testbed.combined import combine
 from testbed.errors import UsageError
 from testbed.plan.placement import How, place

@@ -18,8 +18,8 @@ from typing import Any
 
 import aiomqtt
 
-from testbed import bus, messages
-from testbed.broker import Broadcast
+from testbed.bus import client, messages
+from testbed.bus.embedded import Broadcast
 from testbed.owned import Observation
 
 _log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Telemetry:
     async def take_back(self, mqtt: aiomqtt.Client) -> None:
         """Have the broker forget all that it retains of this agent's labs: without an agent nothing of it is true."""
         if self._retain:
-            await bus.publish_all(mqtt, dict.fromkeys(self._said.keys() | self._left), retain=True)
+            await client.publish_all(mqtt, dict.fromkeys(self._said.keys() | self._left), retain=True)
             self._said.clear()
 
     async def run(self, mqtt: aiomqtt.Client) -> None:
@@ -110,7 +110,7 @@ class Telemetry:
         if self._broadcast is None:
             gone = (self._said.keys() | self._left) - now.keys() if self._retain else ()
             self._left.clear()
-            await bus.publish_all(mqtt, {**changed, **dict.fromkeys(gone)}, self._retain)
+            await client.publish_all(mqtt, {**changed, **dict.fromkeys(gone)}, self._retain)
         else:
             for topic, text in changed.items():
                 await self._broadcast(topic, text)

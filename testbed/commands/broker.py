@@ -17,7 +17,7 @@ DirectoryOption = Annotated[
 
 
 def _directory(given: Path | None) -> Path:
-    from testbed import mosquitto
+    from testbed.bus import mosquitto
 
     return (given or mosquitto.default_directory()).absolute()
 
@@ -39,7 +39,7 @@ def up(
     format_: FormatOption = Format.table,
 ) -> None:
     """Start the broker, or start it again with other settings; keys and passwords stay."""
-    from testbed import mosquitto
+    from testbed.bus import mosquitto
 
     place = _directory(directory)
     users = mosquitto.up(place, mosquitto.Listener(bind, port, tuple(name or ())), agent or ["agent"])
@@ -55,7 +55,7 @@ def up(
 @app.command()
 def status(directory: DirectoryOption = None) -> None:
     """Say whether the broker runs; exit code 3 if not."""
-    from testbed import mosquitto
+    from testbed.bus import mosquitto
 
     process = mosquitto.running(_directory(directory))
     print("the broker does not run" if process is None else f"the broker runs, process {process}")
@@ -68,7 +68,7 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="remove its keys and passwords too")] = False,
 ) -> None:
     """End the broker."""
-    from testbed import mosquitto
+    from testbed.bus import mosquitto
 
     place = _directory(directory)
     was_there = mosquitto.remove(place) if purge else mosquitto.down(place)

@@ -17,12 +17,12 @@ from rich.console import Console
 import topologies
 import traffic
 from testbed.buffers.deadlock import Cycle
+from testbed.bus.messages import is_name
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.interruption import Fate
 from testbed.lab.topology import lab_from, lab_source, load_lab
-from testbed.messages import is_name
 from testbed.plan.placement import How, order
 from testbed.run.trial import Trial, with_settings
 
@@ -162,13 +162,14 @@ def write_out(text: str, path: Path | None) -> None:
 
 def target(context: typer.Context, placement: How = "spread") -> Target:
     """Return the agent that the global options name, or the agents, and how nodes are placed among them."""
-    from testbed import bus, controller
+    from testbed import controller
+    from testbed.bus import client
 
     url, names, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
     if url is None:
         return controller.Target()
     first, *others = order(names.split(","))
-    return controller.Target(bus.broker_address(url, credentials, ca_file), first, tuple(others), placement)
+    return controller.Target(client.broker_address(url, credentials, ca_file), first, tuple(others), placement)
 
 
 def is_file_name(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed import messages
+from testbed.bus import messages
 from testbed.commands.common import Format, FormatOption, LabName, target
 from testbed.system import output
 
@@ -71,7 +71,7 @@ class Digest:
 
     async def read(self, told: AsyncIterator[tuple[str, bytes]]) -> None:
         """Print what is told until it ends or enough was printed. Raises what `told` raises."""
-        from testbed.bus import end
+        from testbed.bus.client import end
 
         reading = asyncio.create_task(self._collect(told))
         try:

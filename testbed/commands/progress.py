@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from testbed.messages import BuildStep, RunStep, Step
+from testbed.bus.messages import BuildStep, RunStep, Step
 from testbed.progress import Pace
 from testbed.report import run
 

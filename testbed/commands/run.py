@@ -13,6 +13,7 @@ import typer
 
 from testbed.beginning import INTERRUPTED
 from testbed.buffers.thresholds import pool_notes
+from testbed.bus.messages import RunStep
 from testbed.commands.common import (
     DilationOption,
     DriverChoice,
@@ -40,7 +41,6 @@ from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import followed, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import ExperimentError, UsageError
-from testbed.messages import RunStep
 from testbed.plan.dilation import larger_dilation
 from testbed.report import run as report
 from testbed.run import fidelity, result, trial

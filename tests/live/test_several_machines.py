@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from testbed import local_agent, mosquitto
+from testbed import local_agent
+from testbed.bus import mosquitto
 from testbed.run.result import RunResult
 from testbed.units import fibre_delay_ps, parse_length
 from tests.live.machine import Machine, private_machine, wait_for

@@ -17,7 +17,8 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
-from testbed import bus, messages, mosquitto
+from testbed.bus import client as bus
+from testbed.bus import messages, mosquitto
 from testbed.errors import DriverError, UsageError
 from tests.live.machine import Machine, private_machine, wait_for
 

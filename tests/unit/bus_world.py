@@ -12,9 +12,9 @@ from pathlib import Path
 
 import aiomqtt
 
-from testbed import bus
 from testbed.agent import Agent
-from testbed.broker import embedded_broker
+from testbed.bus import client
+from testbed.bus.embedded import embedded_broker
 from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
 from testbed.health import Health
@@ -115,7 +115,7 @@ class MemoryDriver:
 class World:
     """An agent on an embedded broker, and what lies beneath it."""
 
-    def __init__(self, address: bus.BrokerAddress, agent: Agent, driver: MemoryDriver, fabrics: list[MemoryFabric]):
+    def __init__(self, address: client.BrokerAddress, agent: Agent, driver: MemoryDriver, fabrics: list[MemoryFabric]):
         self.address = address
         self.agent = agent
         self.driver = driver
@@ -186,5 +186,5 @@ async def next_on(mqtt: aiomqtt.Client, topic: str) -> Document:
     raise AssertionError("no message")
 
 
-async def deploy(caller: bus.Caller, plan: Document = PLAN, dilation: int = 1) -> Document:
+async def deploy(caller: client.Caller, plan: Document = PLAN, dilation: int = 1) -> Document:
     return await caller.request("deploy", {"plan": plan, "dilation": dilation}, lab="tiny")

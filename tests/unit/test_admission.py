@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import admission, bus
+from testbed.bus import admission, client
 from testbed.errors import HostError
 from testbed.system import bounded_log
 from tests.unit.bus_world import World, bus_test
@@ -61,7 +61,7 @@ async def test_a_thousand_idle_connections_keep_nobody_out(w: World) -> None:
         for _ in range(1000):
             _, writer = await asyncio.open_unix_connection(place(w))
             idle.callback(writer.close)
-        async with bus.connect(w.address, "local") as caller:
+        async with client.connect(w.address, "local") as caller:
             assert await asyncio.wait_for(caller.request("ping"), 5) == {}
 
 

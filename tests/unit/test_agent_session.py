@@ -15,9 +15,10 @@ from typing import Any, cast
 import aiomqtt
 import pytest
 
-from testbed import agent, bus, messages
+from testbed import agent
 from testbed.agent import Agent
-from testbed.broker import embedded_broker
+from testbed.bus import client, messages
+from testbed.bus.embedded import embedded_broker
 from testbed.owner import LabOwner
 from tests.unit.bus_world import MemoryDriver, execute, next_on
 
@@ -25,15 +26,15 @@ STATUS = messages.status_topic("local")
 
 
 @asynccontextmanager
-async def served(sessions: list[aiomqtt.Client], patch: pytest.MonkeyPatch) -> AsyncIterator[bus.BrokerAddress]:
+async def served(sessions: list[aiomqtt.Client], patch: pytest.MonkeyPatch) -> AsyncIterator[client.BrokerAddress]:
     """Serve an agent that connects again when it loses its broker; `sessions` has its sessions and those of the test."""
-    original = bus.client
+    original = client.client
 
     def note(*arguments: Any) -> aiomqtt.Client:
         sessions.append(original(*arguments))
         return sessions[-1]
 
-    patch.setattr(bus, "client", note)
+    patch.setattr(client, "client", note)
     patch.setattr(agent, "_RECONNECT_S", 0.05)
     with tempfile.TemporaryDirectory(prefix="tb-") as directory:
         async with embedded_broker(Path(directory) / "bus.sock") as broker:
@@ -52,7 +53,7 @@ def test_an_agent_that_lost_its_session_says_so_and_comes_back_under_another_id(
 ) -> None:
     async def work() -> None:
         sessions: list[aiomqtt.Client] = []
-        async with served(sessions, monkeypatch) as address, bus.client(address, "watcher") as watcher:
+        async with served(sessions, monkeypatch) as address, client.client(address, "watcher") as watcher:
             await watcher.subscribe(messages.events_topic(messages.NO_LAB), qos=1)
             # Its connection is cut. (That a real broker throws it out: tests/live/test_shared_broker.py.)
             connection = sessions[0]._client.socket()
@@ -61,7 +62,7 @@ def test_an_agent_that_lost_its_session_says_so_and_comes_back_under_another_id(
             told = await asyncio.wait_for(next_on(watcher, messages.events_topic(messages.NO_LAB)), 10)
             assert (told["event"], told["agent"]) == ("agent reconnected", "local")
             assert 0 < told["away_s"] < 5
-            async with bus.connect(address, "local") as caller:
+            async with client.connect(address, "local") as caller:
                 assert await caller.request("ping") == {}
             ids = {session.identifier for session in sessions}
             assert len(ids) == len(sessions) == 4  # the agent's two, the watcher's, the caller's
@@ -74,7 +75,7 @@ def test_an_agent_contradicts_who_says_that_it_is_off_line(monkeypatch: pytest.M
     """As the last will of a session does that the broker had not missed yet when the agent came back."""
 
     async def work() -> None:
-        async with served([], monkeypatch) as address, bus.client(address, "watcher") as watcher:
+        async with served([], monkeypatch) as address, client.client(address, "watcher") as watcher:
             await watcher.subscribe(STATUS, qos=1)
             await watcher.publish(STATUS, messages.OFFLINE, qos=1, retain=True)
             said: list[bytes] = []
@@ -89,7 +90,7 @@ def test_an_agent_contradicts_who_says_that_it_is_off_line(monkeypatch: pytest.M
 
 
 def test_no_client_id_is_like_another() -> None:
-    made = {bus.new_identifier("a") for _ in range(1000)}
+    made = {client.new_identifier("a") for _ in range(1000)}
     assert len(made) == 1000
     # The longest that every broker takes has 23 characters.
     assert all(len(each) <= 23 and each.isalnum() for each in made)

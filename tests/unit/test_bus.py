@@ -10,7 +10,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from testbed import bus, messages
+from testbed.bus import client, messages
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.owned import Document
 from tests.unit.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_on, world
@@ -18,7 +18,7 @@ from tests.unit.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_
 
 @bus_test
 async def test_a_lab_is_deployed_inspected_and_destroyed(w: World) -> None:
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         assert await deploy(caller) == {"lab": "tiny", "changed": True}
         assert await deploy(caller) == {"lab": "tiny", "changed": False}
         assert len(w.fabrics) == 1
@@ -35,7 +35,7 @@ async def test_a_lab_is_deployed_inspected_and_destroyed(w: World) -> None:
 @bus_test
 async def test_who_has_a_lab_built_hears_how_far_it_is_before_the_answer(w: World) -> None:
     told: list[Document] = []
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         body = {"plan": PLAN, "dilation": 1}
         await caller.request("deploy", body, lab="tiny", on_progress=told.append)
         assert told == [
@@ -48,7 +48,7 @@ async def test_who_has_a_lab_built_hears_how_far_it_is_before_the_answer(w: Worl
 
 @bus_test
 async def test_errors_keep_their_words_and_their_exit_code(w: World) -> None:
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         with pytest.raises(UsageError, match="no lab ghost"):
             await caller.request("inspect", {"lab": "ghost"}, lab="ghost")
         await deploy(caller)
@@ -63,7 +63,7 @@ async def test_errors_keep_their_words_and_their_exit_code(w: World) -> None:
 
 @bus_test
 async def test_a_failed_deploy_leaves_nothing(w: World) -> None:
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         with pytest.raises(HostError, match="no such device"):
             await deploy(caller, dilation=NO_FABRIC)
         assert w.driver.system == {}
@@ -72,7 +72,7 @@ async def test_a_failed_deploy_leaves_nothing(w: World) -> None:
 
 @bus_test
 async def test_megabytes_pass_in_both_directions(w: World) -> None:
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         await deploy(caller)
         echo = "x" * 8_000_000
         result = await caller.request("run", {"lab": "tiny", "spec": {"steps": 3, "echo": echo}}, lab="tiny")
@@ -82,7 +82,7 @@ async def test_megabytes_pass_in_both_directions(w: World) -> None:
 @bus_test
 async def test_destroy_interrupts_a_run(w: World) -> None:
     started = asyncio.Event()
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         await deploy(caller)
         run = asyncio.create_task(
             caller.request("run", {"lab": "tiny", "spec": {}}, lab="tiny", on_progress=lambda _: started.set())
@@ -98,7 +98,7 @@ async def test_destroy_interrupts_a_run(w: World) -> None:
 
 @bus_test
 async def test_invalid_messages_are_answered_or_dropped_and_change_nothing(w: World) -> None:
-    async with bus.client(w.address, "tester") as mqtt:
+    async with client.client(w.address, "tester") as mqtt:
         await mqtt.subscribe("testbed/+/local/reply/tester")
         good: Document = {
             "version": 1,
@@ -132,7 +132,7 @@ async def test_invalid_messages_are_answered_or_dropped_and_change_nothing(w: Wo
 async def test_a_request_delivered_twice_is_done_once(w: World) -> None:
     reply_to = messages.reply_topic(messages.NO_LAB, "local", "tester")
     request = messages.Request(correlation_id="twice", reply_to=reply_to, verb="ping")
-    async with bus.client(w.address, "tester") as mqtt, bus.connect(w.address, "local") as caller:
+    async with client.client(w.address, "tester") as mqtt, client.connect(w.address, "local") as caller:
         await mqtt.subscribe("testbed/+/local/reply/tester")
         for _ in range(2):
             await mqtt.publish("testbed/-/local/command", messages.encode(request), qos=1)
@@ -146,8 +146,8 @@ async def test_a_request_delivered_twice_is_done_once(w: World) -> None:
 async def test_a_wrong_password_is_refused(w: World) -> None:
     for username, password in (("testbed", "guess"), ("testbed", ""), ("root", w.address.password), (None, None)):
         wrong = dataclasses.replace(w.address, username=username, password=password)
-        with pytest.raises(bus.BusError):
-            async with bus.connect(wrong, "local"):
+        with pytest.raises(client.BusError):
+            async with client.connect(wrong, "local"):
                 raise AssertionError("let in")
 
 
@@ -155,40 +155,40 @@ async def test_a_wrong_password_is_refused(w: World) -> None:
 async def test_a_vanished_agent_ends_requests_by_its_last_will(w: World) -> None:
     """The victim's connection is cut without a goodbye, as when its process is killed."""
     will = aiomqtt.Will(messages.status_topic("victim"), messages.OFFLINE, qos=1, retain=True)
-    victim = bus.client(w.address, "agent-victim", will)
+    victim = client.client(w.address, "agent-victim", will)
     await victim.__aenter__()
     await victim.publish(messages.status_topic("victim"), messages.ONLINE, qos=1, retain=True)
-    async with bus.connect(w.address, "victim") as caller:
+    async with client.connect(w.address, "victim") as caller:
         waiting = asyncio.create_task(caller.request("ping", silence_s=25))
         await asyncio.sleep(0)
         victim._client._sock_close()  # the only way to cut it: the library's own ways all say goodbye
-        with pytest.raises(bus.BusError, match="went away"):
+        with pytest.raises(client.BusError, match="went away"):
             await asyncio.wait_for(waiting, 10)
-    async with bus.connect(w.address, "victim") as caller:
-        with pytest.raises(bus.BusError):
+    async with client.connect(w.address, "victim") as caller:
+        with pytest.raises(client.BusError):
             await asyncio.wait_for(caller.request("ping", silence_s=5), 10)
 
 
 @bus_test
 async def test_silence_ends_a_request(w: World) -> None:
-    async with bus.client(w.address, "mute") as mqtt:
+    async with client.client(w.address, "mute") as mqtt:
         await mqtt.publish(messages.status_topic("mute"), messages.ONLINE, qos=1, retain=True)
-    async with bus.connect(w.address, "mute") as caller:
-        with pytest.raises(bus.BusError, match="no sign of life"):
+    async with client.connect(w.address, "mute") as caller:
+        with pytest.raises(client.BusError, match="no sign of life"):
             await caller.request("ping", silence_s=0.2)
 
 
 @bus_test
 async def test_an_agent_that_never_was_is_not_waited_for(w: World) -> None:
-    with pytest.raises(bus.BusError, match="there is no agent nobody on this broker"):
-        async with bus.connect(w.address, "nobody"):
+    with pytest.raises(client.BusError, match="there is no agent nobody on this broker"):
+        async with client.connect(w.address, "nobody"):
             raise AssertionError("nobody is there")
 
 
 def test_an_idle_agent_ends_by_itself_but_not_while_it_has_a_lab() -> None:
     async def inner() -> None:
         async with world(idle_exit_s=0.3) as w:
-            async with bus.connect(w.address, "local") as caller:
+            async with client.connect(w.address, "local") as caller:
                 await deploy(caller)
                 await asyncio.sleep(1.0)
                 assert not w.agent._stopping.is_set()
@@ -211,7 +211,7 @@ def test_an_idle_agent_ends_by_itself_but_not_while_it_has_a_lab() -> None:
 )
 def test_a_broker_off_loopback_needs_tls_and_credentials(url: str, fault: str) -> None:
     with pytest.raises(UsageError, match=fault) as caught:
-        bus.broker_address(url)
+        client.broker_address(url)
     assert "secret" not in str(caught.value)
 
 
@@ -220,9 +220,9 @@ def test_credentials_come_from_a_private_file(tmp_path: Path) -> None:
     file.write_text("alice:s3:cret\n")
     file.chmod(0o644)
     with pytest.raises(UsageError, match="chmod 600"):
-        bus.broker_address("mqtts://broker.example", file)
+        client.broker_address("mqtts://broker.example", file)
     file.chmod(0o600)
-    address = bus.broker_address("mqtts://broker.example", file)
+    address = client.broker_address("mqtts://broker.example", file)
     assert (address.username, address.password, address.port, address.tls) == ("alice", "s3:cret", 8883, True)
     assert "cret" not in repr(address)
 
@@ -234,15 +234,15 @@ def test_credentials_that_anybody_else_can_touch_are_refused(tmp_path: Path, mor
     file.write_text("alice:s3:cret\n")
     file.chmod(0o600 | more)
     with pytest.raises(UsageError, match="readable by others than its owner"):
-        bus.broker_address("mqtts://broker.example", file)
+        client.broker_address("mqtts://broker.example", file)
 
 
 def test_authorities_must_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--ca"):
-        bus.broker_address("mqtt://127.0.0.1", ca_file=tmp_path / "none.pem")
+        client.broker_address("mqtt://127.0.0.1", ca_file=tmp_path / "none.pem")
 
 
 def test_loopback_needs_neither() -> None:
     for url in ("mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]"):
-        address = bus.broker_address(url)
+        address = client.broker_address(url)
         assert (address.is_loopback, address.port) == (True, 1883)

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from testbed import bus, captures, messages
+from testbed import captures
+from testbed.bus import client, messages
 from testbed.captures import Captures
 from testbed.errors import HostError, UsageError
 from testbed.owned import Document
@@ -34,7 +35,7 @@ async def test_a_path_on_the_bus_is_refused_and_its_file_is_left_alone(w: World)
     victim = Path(str(w.address.socket)).with_name("victim")
     victim.write_text("secret")
     victim.chmod(0o400)
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         await deploy(caller)
         for name in ("pcap", "capture"):
             body = {"lab": "tiny", "spec": {"steps": 1}, name: str(victim)}

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed import bus, local_agent
+from testbed import local_agent
+from testbed.bus import client
 from testbed.errors import HostError
 from testbed.local_agent import ProcessId
 
@@ -54,7 +55,7 @@ def wait_for_end(pid: int) -> None:
 
 def ping(record: local_agent.AgentRecord) -> None:
     async def work() -> None:
-        async with bus.connect(record.address(), local_agent.NAME) as caller:
+        async with client.connect(record.address(), local_agent.NAME) as caller:
             assert await caller.request("ping") == {}
 
     asyncio.run(work())
@@ -136,7 +137,7 @@ def test_shutdown_is_answered_and_obeyed(directory: Path) -> None:
     record = local_agent.ensure(directory, idle_exit_s=60)
 
     async def work() -> None:
-        async with bus.connect(record.address(), local_agent.NAME) as caller:
+        async with client.connect(record.address(), local_agent.NAME) as caller:
             await caller.request("shutdown")
 
     asyncio.run(work())

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import messages
+from testbed.bus import messages
 
 VALID: dict[str, Any] = {
     "version": 1,

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from testbed import messages, owner
+from testbed import owner
+from testbed.bus import messages
 from testbed.errors import HostError, UsageError
 from testbed.link_desk import LinkDesk
 from testbed.owned import Document, OwnedLab

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from testbed.bus import Caller
+from testbed.bus.client import Caller
 from testbed.combined import combine
 from testbed.drivers.layout import FIRST_INDEX, Tunnel, layout_of
 from testbed.errors import HostError, TopologyError, UsageError

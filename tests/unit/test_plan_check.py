@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from testbed import messages
 from testbed.agent_process import check_fabric
+from testbed.bus import messages
 from testbed.drivers import emulation
 from testbed.drivers.layout import attachments, layout_of
 from testbed.errors import HostError, UsageError

@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from testbed import messages
+from testbed.bus import messages
+from testbed.bus.messages import BuildStep, RunStep
 from testbed.commands.progress import Steps, is_followed
 from testbed.drivers import containers
 from testbed.drivers.layout import Contained, Node
-from testbed.messages import BuildStep, RunStep
 from testbed.progress import PERIOD_S, BuildProgress, Pace
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed import bus, messages, telemetry
+from testbed import telemetry
 from testbed.agent import Agent
-from testbed.broker import embedded_broker
+from testbed.bus import client, messages
+from testbed.bus.embedded import embedded_broker
 from testbed.owned import Observation
 from testbed.owner import LabOwner
 from tests.unit.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
@@ -21,9 +22,9 @@ from tests.unit.bus_world import MemoryDriver, MemoryFabric, World, bus_test, de
 @bus_test
 async def test_many_messages_leave_together_and_in_order(w: World) -> None:
     said = {f"testbed/tiny/n{number}/eth1/telemetry": str(number) for number in range(250)}
-    async with bus.client(w.address, "teller") as teller, bus.client(w.address, "watcher") as watcher:
+    async with client.client(w.address, "teller") as teller, client.client(w.address, "watcher") as watcher:
         await watcher.subscribe("testbed/tiny/+/eth1/telemetry")
-        await bus.publish_all(teller, said, retain=False)
+        await client.publish_all(teller, said, retain=False)
         heard = []
         async with asyncio.timeout(10):
             async for message in watcher.messages:
@@ -44,7 +45,7 @@ def test_a_task_is_ended_that_takes_a_cancellation_for_nothing() -> None:
     async def scene() -> bool:
         task = asyncio.create_task(deaf())
         await asyncio.sleep(0)
-        await asyncio.wait_for(bus.end(task), 10)
+        await asyncio.wait_for(client.end(task), 10)
         return task.cancelled()
 
     assert asyncio.run(scene())
@@ -68,9 +69,9 @@ def test_what_is_retained_of_labs_goes_with_them_and_with_their_agent(killed: bo
     gone = ["testbed/gone/state", "testbed/gone/a1/eth1/telemetry"]
     kept = {"testbed/theirs/state": {"agent": "other"}, "testbed/old/state": {}}
 
-    async def retained(address: bus.BrokerAddress) -> set[str]:
+    async def retained(address: client.BrokerAddress) -> set[str]:
         """Return the topics on which the broker retains something, asked of by a word that comes after them."""
-        async with bus.client(address, "reader") as mqtt:
+        async with client.client(address, "reader") as mqtt:
             await mqtt.subscribe("testbed/#", qos=1)
             await mqtt.publish("testbed/-/events", b"{}", qos=1)
             found = set()
@@ -83,15 +84,15 @@ def test_what_is_retained_of_labs_goes_with_them_and_with_their_agent(killed: bo
 
     async def work(path: Path) -> None:
         owner = LabOwner(MemoryDriver(), lambda *_: MemoryFabric(), execute)
-        async with embedded_broker(path) as broker, bus.client(broker.address, "before") as mqtt:
+        async with embedded_broker(path) as broker, client.client(broker.address, "before") as mqtt:
             said = {**kept, **({topic: {"agent": "m1"} for topic in gone} if killed else {})}
-            await bus.publish_all(mqtt, {topic: json.dumps(words) for topic, words in said.items()}, retain=True)
+            await client.publish_all(mqtt, {topic: json.dumps(words) for topic, words in said.items()}, retain=True)
             await mqtt.publish("testbed/-/events", b"{}", qos=1)
             agent = Agent("m1", owner, retain=True)
             ready = asyncio.Event()
             serving = asyncio.create_task(agent.serve(broker.address, ready.set, reconnect=False))
             await ready.wait()
-            async with bus.connect(broker.address, "m1") as caller:
+            async with client.connect(broker.address, "m1") as caller:
                 await deploy(caller)
             status = messages.status_topic("m1")
             here = {"testbed/tiny/state", "testbed/tiny/h1/eth1/telemetry", *kept, status}
@@ -109,7 +110,7 @@ def test_what_is_retained_of_labs_goes_with_them_and_with_their_agent(killed: bo
 @bus_test
 async def test_telemetry_is_published_only_when_counters_change(w: World) -> None:
     topic = "testbed/tiny/h1/eth1/telemetry"
-    async with bus.connect(w.address, "local") as caller, bus.client(w.address, "watcher") as mqtt:
+    async with client.connect(w.address, "local") as caller, client.client(w.address, "watcher") as mqtt:
         await mqtt.subscribe(topic)
         await deploy(caller)
         assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 0}
@@ -124,7 +125,7 @@ async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_no
     told: list[tuple[str, dict[str, object]]] = []
 
     async def listen(ready: asyncio.Event) -> None:
-        async with bus.client(w.address, "listener") as mqtt:
+        async with client.client(w.address, "listener") as mqtt:
             await mqtt.subscribe([(events, 1), (state, 1)])
             ready.set()
             async for message in mqtt.messages:
@@ -135,7 +136,7 @@ async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_no
 
     ready = asyncio.Event()
     listener = asyncio.create_task(listen(ready))
-    async with bus.connect(w.address, "local") as caller:
+    async with client.connect(w.address, "local") as caller:
         await ready.wait()
         await deploy(caller)
         await deploy(caller)

@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from testbed.bus.messages import PREFIX, is_name
 from testbed.errors import DriverError, HostError, UsageError
-from testbed.messages import PREFIX, is_name
 from testbed.system import bounded_log
 
 CONTROLLER = "controller"

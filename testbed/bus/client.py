@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import aiomqtt
 from pydantic import ValidationError
 
-from testbed import messages
+from testbed.bus import messages
 from testbed.errors import HostError, TestbedError, UsageError
 
 ALIVE_PERIOD_S = 1.0

@@ -1,0 +1,1 @@
+"""MQTT: messages, client, embedded broker, mosquitto."""
