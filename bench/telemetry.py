@@ -22,16 +22,16 @@ from typing import Any, NamedTuple
 
 from bench import BenchError
 from testbed._dataplane import RealFabric
+from testbed.agent.lab import Document
+from testbed.agent.owner import LabOwner
+from testbed.agent.telemetry import PERIOD_S, Telemetry
 from testbed.bus import client, messages
 from testbed.bus.embedded import embedded_broker
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.owned import Document
-from testbed.owner import LabOwner
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
-from testbed.telemetry import PERIOD_S, Telemetry
 from traffic import COLLECTIVES
 from traffic.collective import Shape
 

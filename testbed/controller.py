@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import captures, local_agent
+from testbed.agent import captures, local
+from testbed.agent.lab import STATE_KEYS
+from testbed.agent.ledger import Ledger
 from testbed.bus import client, messages
 from testbed.bus.client import BrokerAddress, BusError
 from testbed.bus.messages import Step
@@ -27,8 +29,6 @@ from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.health import Health, Wanted, lacking
 from testbed.interruption import Fate
-from testbed.ledger import Ledger
-from testbed.owned import STATE_KEYS
 from testbed.plan.difference import changes
 from testbed.plan.placement import How
 from testbed.run.execution import Outcome
@@ -54,7 +54,7 @@ class Target:
     """
 
     address: BrokerAddress | None = None
-    agent: str = local_agent.NAME
+    agent: str = local.NAME
     others: tuple[str, ...] = ()
     placement: How = "spread"
 
@@ -70,7 +70,7 @@ async def _started(target: Target) -> AsyncIterator[Agents]:
     address = target.address
     if address is None:
         namespaces.require_privileges("deploy")
-        address = local_agent.ensure(local_agent.state_dir()).address()
+        address = local.ensure(local.state_dir()).address()
     async with _connected(address, target) as agents:
         yield agents
 
@@ -80,7 +80,7 @@ async def _found(target: Target) -> AsyncIterator[Agents | None]:
     """Connect to the agents if there are any; yield None if the local one does not run."""
     address = target.address
     if address is None:
-        record = local_agent.find(local_agent.default_state_dir())
+        record = local.find(local.default_state_dir())
         if record is None:
             yield None
             return
@@ -91,7 +91,7 @@ async def _found(target: Target) -> AsyncIterator[Agents | None]:
             agents = await stack.enter_async_context(_connected(address, target))
         except BusError:
             # A local agent that was found while it was ending is none.
-            if not target.is_local or local_agent.find(local_agent.default_state_dir()) is not None:
+            if not target.is_local or local.find(local.default_state_dir()) is not None:
                 raise
         yield agents
 
@@ -203,7 +203,7 @@ async def run(
             if not keep and not stood_before:
                 await _destroy(target, agents, lab)
             if pcap is not None and captured:
-                captures.fetch(local_agent.default_state_dir(), captured[0], pcap)
+                captures.fetch(local.default_state_dir(), captured[0], pcap)
 
 
 async def is_up(target: Target, lab: str) -> bool:
@@ -240,7 +240,7 @@ async def _destroy(target: Target, agents: Agents | None, lab: str) -> Document:
     if not target.is_local:
         raise BusError(f"agent {target.agent} cannot be reached")
     changed = bool(DockerDriver().destroy(lab))
-    Ledger(local_agent.default_state_dir()).forget(lab)
+    Ledger(local.default_state_dir()).forget(lab)
     return {"lab": lab, "changed": changed}
 
 
@@ -269,7 +269,7 @@ async def destroy_all(target: Target) -> list[Document]:
         if not target.is_local:
             raise
     if target.is_local:
-        local_agent.stop(local_agent.default_state_dir())
+        local.stop(local.default_state_dir())
         for lab in DockerDriver().destroy_all():
             gone[lab] = {"lab": lab, "changed": True}
     return [gone[lab] for lab in sorted(gone)]
@@ -354,7 +354,7 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
     """
     address = target.address
     if address is None:
-        record = local_agent.find(local_agent.default_state_dir())
+        record = local.find(local.default_state_dir())
         if record is None or lab not in DockerDriver().list_labs():
             raise UsageError(f"no lab {lab} is deployed on this machine")
         address = record.address()

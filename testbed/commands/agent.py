@@ -25,15 +25,15 @@ def agent(
     state_dir: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Own the labs of this machine and serve them on a broker. Other commands start a local agent by themselves."""
-    from testbed import agent_process
+    from testbed.agent import process
     from testbed.bus import client
 
     if local and state_dir is not None:
-        agent_process.serve_local(state_dir)
+        process.serve_local(state_dir)
         return
     settings = (context.obj or {}).get("agent", (None, None, None, None))
     url = broker or settings[0]
     if url is None:
         raise UsageError("--broker is missing; without a broker no agent is needed, the other commands start one")
     address = client.broker_address(url, credentials or settings[2], ca_file or settings[3])
-    agent_process.serve_broker(address, name, check_underlay(underlay) if underlay else None)
+    process.serve_broker(address, name, check_underlay(underlay) if underlay else None)

@@ -93,8 +93,8 @@ def _impair(
     format_: Format,
 ) -> None:
     from testbed import controller
+    from testbed.agent.link_desk import read_impairment
     from testbed.lab.endpoints import parse_endpoint
-    from testbed.link_desk import read_impairment
 
     try:
         end = parse_endpoint(port)

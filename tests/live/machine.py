@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from testbed import local_agent
-from testbed.local_agent import ProcessId
+from testbed.agent import local
+from testbed.agent.local import ProcessId
 from testbed.run.result import UNTRUSTED
 from testbed.system import node_spaces
 
@@ -36,7 +36,7 @@ class Machine:
             "XDG_CACHE_HOME": str(directory / "cache"),
             "TERM": "xterm",
         }
-        self._environment.pop(local_agent.STATE_VARIABLE, None)
+        self._environment.pop(local.STATE_VARIABLE, None)
 
     def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start testbed with the given arguments."""
@@ -109,7 +109,7 @@ class Machine:
 
     def agents(self) -> list[ProcessId]:
         """Return the agents that live in the private /run."""
-        return local_agent.processes(STATE, Path(f"/proc/{self.holder}/root"))
+        return local.processes(STATE, Path(f"/proc/{self.holder}/root"))
 
     def assert_clean(self, links: list[str]) -> None:
         """Insist that nothing of ours is left."""

@@ -18,7 +18,7 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.utils import rdpcap
 
-from testbed.privileges import KEPT
+from testbed.agent.privileges import KEPT
 from tests.captures import read_pcap
 from tests.live.machine import Machine, private_machine, wait_for
 from tests.live.survival import end

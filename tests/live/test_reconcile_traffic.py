@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from testbed import data_plane
 from testbed._dataplane import RealFabric
-from testbed.data_plane import lead_over, open_lab
+from testbed.agent import data_plane
+from testbed.agent.data_plane import lead_over, open_lab
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from testbed import local_agent
+from testbed.agent import local
 from testbed.bus import mosquitto
 from testbed.run.result import RunResult
 from testbed.units import fibre_delay_ps, parse_length
@@ -270,5 +270,5 @@ def broker_agents(site: Site, agent: str) -> list[int]:
     """Return the process of an agent: the one that stands at the end of what started it."""
     pid = site.agents[agent].pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert local_agent.start_ticks(pid) is not None
+    assert local.start_ticks(pid) is not None
     return [int(child) for child in children] or [pid]

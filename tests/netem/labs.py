@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from testbed.agent_process import make_owner
+from testbed.agent.owner import LabOwner
+from testbed.agent.process import make_owner
 from testbed.bus.messages import DeployBody
 from testbed.drivers import emulation
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from
 from testbed.optics import behaviour
-from testbed.owner import LabOwner
 from testbed.plan.compile import compile_fabric
 from testbed.run.trial import Trial
 from testbed.schema.source import Source

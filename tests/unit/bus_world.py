@@ -12,15 +12,15 @@ from pathlib import Path
 
 import aiomqtt
 
-from testbed.agent import Agent
+from testbed.agent.kernel_part import Counters
+from testbed.agent.lab import Document, InterruptibleFabric
+from testbed.agent.owner import LabOwner, Progress
+from testbed.agent.service import Agent
 from testbed.bus import client
 from testbed.bus.embedded import embedded_broker
 from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
 from testbed.health import Health
-from testbed.kernel_part import Counters
-from testbed.owned import Document, InterruptibleFabric
-from testbed.owner import LabOwner, Progress
 from testbed.progress import BuildProgress
 from testbed.run.execution import Engine
 

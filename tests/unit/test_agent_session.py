@@ -15,11 +15,11 @@ from typing import Any, cast
 import aiomqtt
 import pytest
 
-from testbed import agent
-from testbed.agent import Agent
+from testbed.agent import service
+from testbed.agent.owner import LabOwner
+from testbed.agent.service import Agent
 from testbed.bus import client, messages
 from testbed.bus.embedded import embedded_broker
-from testbed.owner import LabOwner
 from tests.unit.bus_world import MemoryDriver, execute, next_on
 
 STATUS = messages.status_topic("local")
@@ -35,7 +35,7 @@ async def served(sessions: list[aiomqtt.Client], patch: pytest.MonkeyPatch) -> A
         return sessions[-1]
 
     patch.setattr(client, "client", note)
-    patch.setattr(agent, "_RECONNECT_S", 0.05)
+    patch.setattr(service, "_RECONNECT_S", 0.05)
     with tempfile.TemporaryDirectory(prefix="tb-") as directory:
         async with embedded_broker(Path(directory) / "bus.sock") as broker:
             owner = LabOwner(cast(Any, MemoryDriver()), lambda *_: cast(Any, None), execute)

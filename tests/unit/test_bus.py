@@ -10,9 +10,9 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from testbed.agent.lab import Document
 from testbed.bus import client, messages
 from testbed.errors import HostError, TestbedError, UsageError
-from testbed.owned import Document
 from tests.unit.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_on, world
 
 

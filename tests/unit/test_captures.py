@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from testbed import captures
+from testbed.agent import captures
+from testbed.agent.captures import Captures
+from testbed.agent.lab import Document
+from testbed.agent.owner import LabOwner
 from testbed.bus import client, messages
-from testbed.captures import Captures
 from testbed.errors import HostError, UsageError
-from testbed.owned import Document
-from testbed.owner import LabOwner
 from tests.unit.bus_world import PLAN, MemoryDriver, MemoryFabric, World, bus_test, deploy, execute
 
 

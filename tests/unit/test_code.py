@@ -27,17 +27,17 @@ EDGE = (
 )
 CONTROLLER = (*EDGE, "testbed.controller")
 AGENT = (
-    "testbed.agent",
-    "testbed.ledger",
-    "testbed.captures",
+    "testbed.agent.service",
+    "testbed.agent.ledger",
+    "testbed.agent.captures",
     "testbed.bus.admission",
     "testbed.bus.mosquitto",
-    "testbed.local_agent",
-    "testbed.owner",
-    "testbed.inspection",
-    "testbed.data_plane",
-    "testbed.owned",
-    "testbed.telemetry",
+    "testbed.agent.local",
+    "testbed.agent.owner",
+    "testbed.agent.inspection",
+    "testbed.agent.data_plane",
+    "testbed.agent.lab",
+    "testbed.agent.telemetry",
     "testbed.bus.client",
     "testbed.bus.embedded",
     "testbed.bus.client.messages",
@@ -50,7 +50,7 @@ SYSTEM = (
     "testbed.system.qdisc",
     "testbed.system.netem",
     "testbed.system.offloads",
-    "testbed.privileges",
+    "testbed.agent.privileges",
     "testbed._dataplane",
 )
 # All of the suite but what opens fabrics.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from testbed.agent.kernel_part import KernelPart
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Backlog, Emulation
 from testbed.errors import HostError
-from testbed.kernel_part import KernelPart
 from testbed.system import netem
 from testbed.system.netem import GilbertElliott
 

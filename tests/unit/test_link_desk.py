@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from testbed.agent.kernel_part import KernelPart
+from testbed.agent.link_desk import LinkDesk, read_impairment, read_lab
 from testbed.drivers.emulation import Emulation, changed, choose, timed, with_native
 from testbed.errors import UsageError
 from testbed.experiment.file import new_experiment
-from testbed.kernel_part import KernelPart
 from testbed.lab.topology import load_lab
-from testbed.link_desk import LinkDesk, read_impairment, read_lab
 from testbed.plan.compile import compile_fabric
 from testbed.system.netem import Netem
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed import local_agent
+from testbed.agent import local
+from testbed.agent.local import ProcessId
 from testbed.bus import client
 from testbed.errors import HostError
-from testbed.local_agent import ProcessId
 
 STARTER = """
 import sys
@@ -38,7 +38,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "state"
     path.mkdir(mode=0o700)
     yield path
-    local_agent.stop(path)
+    local.stop(path)
 
 
 def wait_for_end(pid: int) -> None:
@@ -53,9 +53,9 @@ def wait_for_end(pid: int) -> None:
         os.close(descriptor)
 
 
-def ping(record: local_agent.AgentRecord) -> None:
+def ping(record: local.AgentRecord) -> None:
     async def work() -> None:
-        async with client.connect(record.address(), local_agent.NAME) as caller:
+        async with client.connect(record.address(), local.NAME) as caller:
             assert await caller.request("ping") == {}
 
     asyncio.run(work())
@@ -71,11 +71,11 @@ def test_concurrent_starters_start_one_agent(directory: Path, repo_root: Path) -
     with ThreadPoolExecutor(4) as pool:
         pids = {int(text) for text in pool.map(start, range(4))}
     assert len(pids) == 1
-    assert [process.pid for process in local_agent.processes(directory)] == list(pids)
+    assert [process.pid for process in local.processes(directory)] == list(pids)
 
 
 def test_the_password_is_private(directory: Path) -> None:
-    record = local_agent.ensure(directory, idle_exit_s=60)
+    record = local.ensure(directory, idle_exit_s=60)
     ping(record)
     assert stat.S_IMODE((directory / "agent.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((directory / "agent.log").stat().st_mode) == 0o600
@@ -85,48 +85,48 @@ def test_the_password_is_private(directory: Path) -> None:
         assert secret not in Path(f"/proc/{record.pid}/{place}").read_bytes()
     assert secret not in (directory / "agent.log").read_bytes()
     assert record.password not in repr(record)
-    assert record.password not in local_agent.describe(record)
+    assert record.password not in local.describe(record)
 
 
 def test_a_reused_pid_is_no_agent(directory: Path) -> None:
     """The record names a process that lives, but is not the one that wrote it: this very test."""
-    ticks = local_agent.start_ticks(os.getpid())
+    ticks = local.start_ticks(os.getpid())
     assert ticks is not None
     for start in (ticks, ticks - 1):
         record = {"pid": os.getpid(), "start_ticks": start, "socket": "s", "username": "u", "password": "p"}
         (directory / "agent.json").write_text(json.dumps(record))
-        assert local_agent.find(directory) is None
-        local_agent.stop(directory)  # must not end this test
+        assert local.find(directory) is None
+        local.stop(directory)  # must not end this test
         directory.mkdir(mode=0o700)
     (directory / "agent.json").write_text(json.dumps(record))
-    ping(local_agent.ensure(directory, idle_exit_s=60))
+    ping(local.ensure(directory, idle_exit_s=60))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "1"}', '{"pid": 1}', "\0"])
 def test_a_broken_state_file_is_replaced(directory: Path, content: str) -> None:
     (directory / "agent.json").write_text(content)
-    assert local_agent.find(directory) is None
+    assert local.find(directory) is None
 
 
 def test_a_killed_agent_is_replaced(directory: Path) -> None:
-    first = local_agent.ensure(directory, idle_exit_s=60)
+    first = local.ensure(directory, idle_exit_s=60)
     os.kill(first.pid, signal.SIGKILL)
     wait_for_end(first.pid)
-    assert local_agent.find(directory) is None
-    second = local_agent.ensure(directory, idle_exit_s=60)
+    assert local.find(directory) is None
+    second = local.ensure(directory, idle_exit_s=60)
     assert second.pid != first.pid
     ping(second)
 
 
 def test_an_idle_agent_ends_and_takes_its_state_along(directory: Path) -> None:
-    record = local_agent.ensure(directory, idle_exit_s=0.5)
+    record = local.ensure(directory, idle_exit_s=0.5)
     wait_for_end(record.pid)
     assert not (directory / "agent.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_an_agent_cleanly(directory: Path, number: signal.Signals) -> None:
-    record = local_agent.ensure(directory, idle_exit_s=60)
+    record = local.ensure(directory, idle_exit_s=60)
     os.kill(record.pid, number)
     wait_for_end(record.pid)
     assert not (directory / "agent.json").exists()
@@ -134,10 +134,10 @@ def test_signals_end_an_agent_cleanly(directory: Path, number: signal.Signals) -
 
 
 def test_shutdown_is_answered_and_obeyed(directory: Path) -> None:
-    record = local_agent.ensure(directory, idle_exit_s=60)
+    record = local.ensure(directory, idle_exit_s=60)
 
     async def work() -> None:
-        async with client.connect(record.address(), local_agent.NAME) as caller:
+        async with client.connect(record.address(), local.NAME) as caller:
             await caller.request("shutdown")
 
     asyncio.run(work())
@@ -145,28 +145,28 @@ def test_shutdown_is_answered_and_obeyed(directory: Path) -> None:
 
 
 def test_stop_ends_even_an_agent_that_hangs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_agent, "_KILL_S", 1.0)
-    record = local_agent.ensure(directory, idle_exit_s=60)
+    monkeypatch.setattr(local, "_KILL_S", 1.0)
+    record = local.ensure(directory, idle_exit_s=60)
     os.kill(record.pid, signal.SIGSTOP)
-    local_agent.stop(directory)
-    assert local_agent.start_ticks(record.pid) is None
+    local.stop(directory)
+    assert local.start_ticks(record.pid) is None
     assert not directory.exists()
 
 
 def test_stop_finds_an_agent_without_its_state_file(directory: Path) -> None:
-    record = local_agent.ensure(directory, idle_exit_s=60)
+    record = local.ensure(directory, idle_exit_s=60)
     (directory / "agent.json").unlink()
-    assert local_agent.processes(directory) == [ProcessId(record.pid, record.start_ticks)]
-    local_agent.stop(directory)
-    assert local_agent.start_ticks(record.pid) is None
+    assert local.processes(directory) == [ProcessId(record.pid, record.start_ticks)]
+    local.stop(directory)
+    assert local.start_ticks(record.pid) is None
 
 
 def test_an_agent_that_cannot_start_says_why(directory: Path) -> None:
     (directory / "agent.json").mkdir()  # nothing can be renamed over a directory
     try:
         with pytest.raises(HostError, match=r"agent\.log"):
-            local_agent.ensure(directory)
-        assert local_agent.processes(directory) == []
+            local.ensure(directory)
+        assert local.processes(directory) == []
     finally:
         (directory / "agent.json").rmdir()
 
@@ -179,21 +179,21 @@ def test_a_state_directory_that_anybody_else_can_touch_is_refused(
     path = tmp_path / "state"
     path.mkdir()
     path.chmod(0o700)
-    monkeypatch.setenv(local_agent.STATE_VARIABLE, str(path))
-    assert local_agent.state_dir() == path
+    monkeypatch.setenv(local.STATE_VARIABLE, str(path))
+    assert local.state_dir() == path
     path.chmod(0o700 | more)
     with pytest.raises(HostError, match="mode 0700"):
-        local_agent.state_dir()
+        local.state_dir()
 
 
 def test_a_state_directory_open_to_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "open"
     path.mkdir(mode=0o755)
     path.chmod(0o755)
-    monkeypatch.setenv(local_agent.STATE_VARIABLE, str(path))
+    monkeypatch.setenv(local.STATE_VARIABLE, str(path))
     with pytest.raises(HostError, match="0700"):
-        local_agent.state_dir()
-    monkeypatch.setenv(local_agent.STATE_VARIABLE, str(tmp_path / "link"))
+        local.state_dir()
+    monkeypatch.setenv(local.STATE_VARIABLE, str(tmp_path / "link"))
     (tmp_path / "link").symlink_to(path)
     with pytest.raises(HostError):
-        local_agent.state_dir()
+        local.state_dir()

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from testbed import owner
+from testbed.agent import owner
+from testbed.agent.lab import Document, OwnedLab
+from testbed.agent.link_desk import LinkDesk
 from testbed.bus import messages
 from testbed.errors import HostError, UsageError
-from testbed.link_desk import LinkDesk
-from testbed.owned import Document, OwnedLab
 from tests.unit.bus_world import PLAN, MemoryDriver, MemoryFabric, execute
 
 

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from testbed import data_plane
-from testbed.data_plane import Passage
+from testbed.agent import data_plane
+from testbed.agent.data_plane import Passage
+from testbed.agent.kernel_part import KernelPart
+from testbed.agent.lab import Fabric
 from testbed.errors import HostError
-from testbed.kernel_part import KernelPart
-from testbed.owned import Fabric
 from testbed.progress import BuildProgress
 
 

@@ -10,15 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from testbed.agent_process import check_fabric
+from testbed.agent.lab import Document
+from testbed.agent.owner import LabOwner
+from testbed.agent.process import check_fabric
 from testbed.bus import messages
 from testbed.drivers import emulation
 from testbed.drivers.layout import attachments, layout_of
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.owned import Document
-from testbed.owner import LabOwner
 from testbed.plan.check import check_plan
 from testbed.plan.compile import compile_fabric
 from testbed.plan.difference import changes, keep_addresses

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed import telemetry
-from testbed.agent import Agent
+from testbed.agent import telemetry
+from testbed.agent.lab import Observation
+from testbed.agent.owner import LabOwner
+from testbed.agent.service import Agent
 from testbed.bus import client, messages
 from testbed.bus.embedded import embedded_broker
-from testbed.owned import Observation
-from testbed.owner import LabOwner
 from tests.unit.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import agent_process
+from testbed.agent import process
 from testbed.errors import ExperimentError
 from testbed.run import footprint
 from tests.virtual.harness import make_trial
@@ -144,4 +144,4 @@ def test_the_agent_that_runs_a_trial_reckons_with_its_own_memory(monkeypatch: py
     trial = make_trial("pair", "all_reduce", "workload.size=16M").under("real")
     monkeypatch.setattr(footprint, "available_bytes", lambda: 10**6)
     with pytest.raises(ExperimentError, match="16,777,216 bytes on 2 ranks"):
-        agent_process._execute("lab1", None, trial.plan, trial.spec(), lambda step: None)  # type: ignore[arg-type]
+        process._execute("lab1", None, trial.plan, trial.spec(), lambda step: None)  # type: ignore[arg-type]

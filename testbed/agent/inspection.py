@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from testbed.agent.lab import Document, LabDriver, Observation, OwnedLab, summary
 from testbed.errors import HostError, UsageError
-from testbed.owned import Document, LabDriver, Observation, OwnedLab, summary
 from testbed.plan.placement import is_here
 
 

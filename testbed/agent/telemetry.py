@@ -18,9 +18,9 @@ from typing import Any
 
 import aiomqtt
 
+from testbed.agent.lab import Observation
 from testbed.bus import client, messages
 from testbed.bus.embedded import Broadcast
-from testbed.owned import Observation
 
 _log = logging.getLogger(__name__)
 

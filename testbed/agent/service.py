@@ -23,12 +23,12 @@ from typing import Any
 import aiomqtt
 from pydantic import BaseModel
 
+from testbed.agent.owner import LabOwner
+from testbed.agent.telemetry import Telemetry
 from testbed.bus import client, messages
 from testbed.bus.client import BrokerAddress
 from testbed.bus.embedded import Broadcast
 from testbed.errors import TestbedError, UsageError
-from testbed.owner import LabOwner
-from testbed.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 

@@ -27,13 +27,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from testbed import captures
+from testbed.agent import captures
+from testbed.agent.ledger import Ledger
+from testbed.agent.privileges import SINGLE_THREADED
 from testbed.bus.admission import check_path
 from testbed.bus.client import BrokerAddress
 from testbed.data import DATA
 from testbed.errors import HostError
-from testbed.ledger import Ledger
-from testbed.privileges import SINGLE_THREADED
 from testbed.system import bounded_log
 from testbed.system.locks import locked
 

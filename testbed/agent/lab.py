@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from testbed.agent.kernel_part import Counters, KernelPart
+from testbed.agent.link_desk import LinkDesk
 from testbed.drivers import Traffic
 from testbed.drivers.emulation import Emulation
 from testbed.errors import TestbedError
 from testbed.health import Health
-from testbed.kernel_part import Counters, KernelPart
-from testbed.link_desk import LinkDesk
 from testbed.plan.placement import agents_of
 from testbed.progress import BuildProgress
 from testbed.run.execution import Engine

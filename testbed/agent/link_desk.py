@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from testbed.agent.kernel_part import KernelPart
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
-from testbed.kernel_part import KernelPart
 from testbed.lab.topology import Lab
 from testbed.run import timeline
 from testbed.run.execution import Engine

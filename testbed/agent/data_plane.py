@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from testbed.agent.kernel_part import KernelPart
+from testbed.agent.lab import Document, Fabric, LabDriver, OwnedLab
+from testbed.agent.link_desk import LinkDesk
 from testbed.drivers import Attachment, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
-from testbed.kernel_part import KernelPart
 from testbed.lab.topology import Lab
-from testbed.link_desk import LinkDesk
-from testbed.owned import Document, Fabric, LabDriver, OwnedLab
 from testbed.plan.placement import agents_of, part_of
 from testbed.progress import BuildProgress
 

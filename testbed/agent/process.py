@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import local_agent, privileges
-from testbed.agent import Agent
+from testbed.agent import local, privileges
+from testbed.agent.captures import Captures
+from testbed.agent.lab import Document
+from testbed.agent.ledger import Ledger
+from testbed.agent.owner import LabOwner, Progress
+from testbed.agent.service import Agent
 from testbed.bus import messages
 from testbed.bus.client import BrokerAddress
 from testbed.bus.embedded import embedded_broker
-from testbed.captures import Captures
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import ExperimentError, HostError, UsageError
-from testbed.ledger import Ledger
-from testbed.owned import Document
-from testbed.owner import LabOwner, Progress
 from testbed.plan.difference import keep_addresses
 from testbed.progress import Pace
 from testbed.run.execution import Engine
@@ -41,29 +41,29 @@ def serve_local(directory: Path) -> None:
 
     Raises UsageError when one runs already.
     """
-    handed_over = local_agent.inherited()
-    if handed_over is None and local_agent.find(directory) is not None:
+    handed_over = local.inherited()
+    if handed_over is None and local.find(directory) is not None:
         raise UsageError(f"a local agent runs already: {directory}")
-    idle_exit_s = float(os.environ.get(local_agent.IDLE_VARIABLE, local_agent.IDLE_EXIT_S))
-    _log_to_stderr(local_agent.log_path(directory))
+    idle_exit_s = float(os.environ.get(local.IDLE_VARIABLE, local.IDLE_EXIT_S))
+    _log_to_stderr(local.log_path(directory))
     privileges.lay_down()
 
     async def work() -> None:
-        async with embedded_broker(local_agent.socket_path(directory)) as broker:
+        async with embedded_broker(local.socket_path(directory)) as broker:
 
             def ready() -> None:
                 nonlocal handed_over
-                local_agent.publish(directory, broker.address)
+                local.publish(directory, broker.address)
                 if handed_over is not None:
-                    local_agent.ready(*handed_over)
+                    local.ready(*handed_over)
                     handed_over = None
 
-            agent = Agent(local_agent.NAME, make_owner(directory), idle_exit_s, broadcast=broker.broadcast)
+            agent = Agent(local.NAME, make_owner(directory), idle_exit_s, broadcast=broker.broadcast)
             try:
                 # The broker is in this process: a lost session is a hiccup of a loaded machine, and no reason to drop labs.
                 await agent.serve(broker.address, ready, reconnect=True)
             finally:
-                local_agent.withdraw(directory)
+                local.withdraw(directory)
 
     asyncio.run(work())
 
@@ -77,7 +77,7 @@ def serve_broker(address: BrokerAddress, name: str, underlay: str | None = None)
     privileges.lay_down()
 
     async def work() -> None:
-        owner = make_owner(local_agent.state_dir(), name, underlay)
+        owner = make_owner(local.state_dir(), name, underlay)
         agent = Agent(name, owner, keepalive_s=_KEEPALIVE_S, retain=True)
         await agent.serve(address, lambda: print(f"agent {name} is ready on {address}", flush=True), True)
 

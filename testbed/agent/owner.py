@@ -16,17 +16,17 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from testbed import inspection
+from testbed.agent import inspection
+from testbed.agent.captures import Captures
+from testbed.agent.data_plane import MakeFabric, lead_over, open_lab
+from testbed.agent.lab import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab
+from testbed.agent.ledger import Ledger
+from testbed.agent.link_desk import read_impairment, read_lab
 from testbed.bus import messages
-from testbed.captures import Captures
-from testbed.data_plane import MakeFabric, lead_over, open_lab
 from testbed.drivers import emulation
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.health import HEALTHY, Health
 from testbed.lab.topology import Lab
-from testbed.ledger import Ledger
-from testbed.link_desk import read_impairment, read_lab
-from testbed.owned import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab
 from testbed.plan.check import check_plan
 from testbed.plan.difference import changes, keep_addresses
 from testbed.plan.placement import agents_of, check_members, is_here, part_of, require_underlay

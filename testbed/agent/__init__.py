@@ -1,0 +1,1 @@
+"""The process that owns labs and their data planes."""
