@@ -20,13 +20,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from testbed import calibration, controller
+from testbed import controller
 from testbed.controller import Target
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.experiment.impairments import Direction
 from testbed.lab import topology
 from testbed.lab.endpoints import parse_endpoint
+from testbed.machine import calibration
 from testbed.run import result
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial

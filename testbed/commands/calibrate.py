@@ -15,7 +15,7 @@ def calibrate(
 ) -> None:
     """Measure how many frames this machine forwards and how late; --dilation auto goes by it."""
     # Not before it is needed: the other commands, `doctor` above all, work without the data plane.
-    from testbed import calibration
+    from testbed.machine import calibration
 
     measured = calibration.measure(seconds)
     path = calibration.default_path()

@@ -231,7 +231,7 @@ def real_clock_settings(emulation: EmulationChoice | None, driver: DriverChoice 
 
 def read_dilation(option: str | None, trial: Trial) -> int:
     """Return the dilation of a run under the real clock: as asked for, else by calibration."""
-    from testbed import calibration
+    from testbed.machine import calibration
 
     return calibration.resolve_dilation(trial.experiment.dilation if option is None else option, trial.plan)
 

@@ -16,7 +16,7 @@ _INDISPENSABLE = ("real clock", "every run")
 
 def doctor(format_: FormatOption = Format.table) -> None:
     """Examine this machine; exit with 3 if it cannot run labs under the real clock."""
-    from testbed import doctor as examination
+    from testbed.machine import doctor as examination
 
     checks = examination.checks()
     obstacle = real_clock_obstacle()
@@ -37,7 +37,7 @@ def doctor(format_: FormatOption = Format.table) -> None:
 
 def real_clock_obstacle() -> str | None:
     """Return in one line why this machine cannot run the real clock; None if it can."""
-    from testbed import doctor as examination
+    from testbed.machine import doctor as examination
 
     for check in examination.checks():
         if not check.ok and check.needed_for in _INDISPENSABLE:

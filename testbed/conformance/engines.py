@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from testbed import calibration
 from testbed._dataplane import RealFabric, VirtualFabric
 from testbed.conformance.bench import Engine, OpenEngine
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import UsageError
+from testbed.machine import calibration
 from testbed.plan.compile import Plan
 from testbed.plan.dilation import MAX_DILATION, choose_dilation
 from testbed.system import namespaces

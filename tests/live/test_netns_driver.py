@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from testbed import doctor
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
+from testbed.machine import doctor
 from testbed.system import netlink, qdisc
 from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 

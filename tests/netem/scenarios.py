@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from testbed import doctor
+from testbed.machine import doctor
 from testbed.system import netem, netlink
 from testbed.system.netem import FourState, GilbertElliott, Netem
 from testbed.system.qdisc import SHAPER_HANDLE, Qdisc, htb, read_qdiscs

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import calibration
 from testbed.errors import HostError
+from testbed.machine import calibration
 from testbed.plan import dilation
 from testbed.plan.dilation import Calibration, choose_dilation, offered_frame_hops_per_s
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from testbed import calibration, controller
+from testbed import controller
 from testbed.commands import run
+from testbed.machine import calibration
 from testbed.run import fidelity, trial
 from testbed.run.execution import Outcome
 from testbed.run.fidelity import FidelityBounds
