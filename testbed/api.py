@@ -6,7 +6,7 @@
         result = lab.run("all_reduce", minbytes="64K", maxbytes="64K")
         assert result.verdict.lossless
 
-Underneath are the coroutines of `testbed.controller`; who has an event loop of their own calls those.
+Underneath are the coroutines of `testbed.control.verbs`; who has an event loop of their own calls those.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from testbed import controller
-from testbed.controller import Target
+from testbed.control import verbs
+from testbed.control.verbs import Target
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.experiment.impairments import Direction
@@ -85,7 +85,7 @@ class Lab:
         preflight.check(trial, here=target is None or target.is_local)
         factor = calibration.resolve_dilation(dilation, trial.plan)
         where = target or Target()
-        answer = asyncio.run(controller.deploy(where, trial, factor))
+        answer = asyncio.run(verbs.deploy(where, trial, factor))
         return cls(experiment, trial.lab, factor, where, owned=bool(answer["changed"]) and not keep)
 
     def __enter__(self) -> Self:
@@ -125,7 +125,7 @@ class Lab:
         """
         if not argv:
             raise UsageError("exec: no program was named")
-        done = controller.run_in(self.name, node, argv, timeout_s)
+        done = verbs.run_in(self.name, node, argv, timeout_s)
         if check and done.returncode != 0:
             raise ProgramFailed(node, done)
         return done
@@ -142,7 +142,7 @@ class Lab:
 
     def inspect(self) -> Document:
         """Return what `testbed inspect` says of the lab: state, nodes, addresses, links and counters of ports."""
-        return asyncio.run(controller.inspect(self._target, self.name))[0]
+        return asyncio.run(verbs.inspect(self._target, self.name))[0]
 
     def run(self, what: str | Path = "all_reduce", *, pcap: Path | None = None, **workload: Any) -> RunResult:
         """Run a collective, or an experiment file, on this lab, and judge it.
@@ -158,14 +158,14 @@ class Lab:
             experiment = self._experiment.with_overrides(_overrides({"workload.collective": str(what), **said}))
         trial = Trial(experiment, self._lab)
         preflight.check(trial, here=self._target.is_local)
-        outcome = asyncio.run(controller.run(self._target, trial, self._dilation, keep=True, pcap=pcap))
+        outcome = asyncio.run(verbs.run(self._target, trial, self._dilation, keep=True, pcap=pcap))
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
         arguments += [part for override in _overrides({**self._deployed(), **said}) for part in ("--set", override)]
         return trial.conclude(outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
 
     def destroy(self) -> None:
         """Take the lab down; one that is gone already stays gone."""
-        asyncio.run(controller.destroy(self._target, self.name))
+        asyncio.run(verbs.destroy(self._target, self.name))
         self._owned = False
 
     def _deployed(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Lab:
         return {key: data[key] for key in ("clock", "driver", "seed") if key in data}
 
     def _impair(self, end: tuple[str, str], action: str, direction: Direction, settings: Document) -> list[Document]:
-        return asyncio.run(controller.impair(self._target, self.name, end, action, direction, settings))
+        return asyncio.run(verbs.impair(self._target, self.name, end, action, direction, settings))
 
 
 @dataclass(frozen=True)

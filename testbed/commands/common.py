@@ -27,7 +27,7 @@ from testbed.plan.placement import How, order
 from testbed.run.trial import Trial, with_settings
 
 if TYPE_CHECKING:
-    from testbed.controller import Target
+    from testbed.control.verbs import Target
 
 DEFAULT_COLLECTIVE = "all_reduce"
 _PIPE_COLUMNS = 200
@@ -162,14 +162,14 @@ def write_out(text: str, path: Path | None) -> None:
 
 def target(context: typer.Context, placement: How = "spread") -> Target:
     """Return the agent that the global options name, or the agents, and how nodes are placed among them."""
-    from testbed import controller
     from testbed.bus import client
+    from testbed.control import verbs
 
     url, names, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
     if url is None:
-        return controller.Target()
+        return verbs.Target()
     first, *others = order(names.split(","))
-    return controller.Target(client.broker_address(url, credentials, ca_file), first, tuple(others), placement)
+    return verbs.Target(client.broker_address(url, credentials, ca_file), first, tuple(others), placement)
 
 
 def is_file_name(text: str) -> bool:

@@ -52,16 +52,16 @@ def deploy(
     """Bring a lab up under the real clock, and leave it up; one that is up is changed where it differs, and only there."""
     with interruptible() as fate:
         with nothing_begun():
-            from testbed import controller
+            from testbed.control import verbs
 
             trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
         if dry_run:
-            answer = asyncio.run(controller.plan_deploy(target(context, placement.value), trial))
+            answer = asyncio.run(verbs.plan_deploy(target(context, placement.value), trial))
             _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
             return
         factor = read_dilation(dilation, trial)
         with followed(is_followed(context, format_)) as show:
-            answer = asyncio.run(controller.deploy(target(context, placement.value), trial, factor, show, fate))
+            answer = asyncio.run(verbs.deploy(target(context, placement.value), trial, factor, show, fate))
         done = "is up" if answer["changed"] else "was up already"
         _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
 
@@ -80,12 +80,12 @@ def redeploy(
     """Take a lab down, if it is up, and bring it up anew."""
     with interruptible() as fate:
         with nothing_begun():
-            from testbed import controller
+            from testbed.control import verbs
 
             trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
         factor = read_dilation(dilation, trial)
         with followed(is_followed(context, format_)) as show:
-            answer = asyncio.run(controller.redeploy(target(context, placement.value), trial, factor, show, fate))
+            answer = asyncio.run(verbs.redeploy(target(context, placement.value), trial, factor, show, fate))
         _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
 
 

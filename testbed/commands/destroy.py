@@ -28,16 +28,16 @@ def destroy(
     format_: FormatOption = Format.table,
 ) -> None:
     """Take a lab down, or all of them; touches nothing that is not the testbed's."""
-    from testbed import controller
+    from testbed.control import verbs
 
     if all_ and (name or topology):
         raise UsageError("--all leaves nothing to be named: give it alone, or name one lab")
     agent = target(context)
     if all_:
-        rows = asyncio.run(controller.destroy_all(agent))
+        rows = asyncio.run(verbs.destroy_all(agent))
     else:
         with interruptible() as fate:
-            rows = [asyncio.run(controller.destroy(agent, one_lab(name, topology), fate))]
+            rows = [asyncio.run(verbs.destroy(agent, one_lab(name, topology), fate))]
     if format_ is Format.json:
         print_json({"labs": rows})
         return

@@ -27,10 +27,10 @@ def execute(
     command: Annotated[list[str], typer.Argument(help="program and arguments, after --", metavar="-- CMD…")],
 ) -> None:
     """Run a program in a node, with this terminal's input and output, and exit with its status; 127 if there is none."""
-    from testbed import controller
+    from testbed.control import verbs
 
     try:
-        status = controller.exec_in(name, node, command)
+        status = verbs.exec_in(name, node, command)
     except DriverError as error:
         if error.operation != f"run {command[0]}" or error.errno not in _STATUS:
             raise

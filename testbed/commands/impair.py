@@ -92,8 +92,8 @@ def _impair(
     settings: dict[str, Any],
     format_: Format,
 ) -> None:
-    from testbed import controller
     from testbed.agent.link_desk import read_impairment
+    from testbed.control import verbs
     from testbed.lab.endpoints import parse_endpoint
 
     try:
@@ -102,7 +102,7 @@ def _impair(
         raise UsageError(f"{port}: {error}") from None
     if settings:
         read_impairment(settings)
-    rows = asyncio.run(controller.impair(target(context), name, end, action, direction, settings))
+    rows = asyncio.run(verbs.impair(target(context), name, end, action, direction, settings))
     if format_ is Format.json:
         print_json({"lab": name, "directions": rows})
         return

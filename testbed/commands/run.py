@@ -50,7 +50,7 @@ from testbed.schema.fields import AUTO
 from testbed.study import preflight
 
 if TYPE_CHECKING:
-    from testbed.controller import Follow, Target
+    from testbed.control.verbs import Follow, Target
 
 MAX_CORES = 1024
 _CAPTURE = "capture.pcap"
@@ -170,16 +170,16 @@ def _run_real(
     A run that cannot be trusted is repeated once at a larger dilation, if it `chooses` its dilation by itself. A lab that was up
     before stays as it is: its dilation is its owner's.
     """
-    from testbed import controller
+    from testbed.control import verbs
 
     if capture is not None and not chosen.is_local:
         raise UsageError("--pcap: the agent is on another machine; use `testbed capture` there")
 
     def once(factor: int) -> Outcome:
-        return asyncio.run(controller.run(chosen, subject, factor, keep=keep, pcap=capture, on_step=show))
+        return asyncio.run(verbs.run(chosen, subject, factor, keep=keep, pcap=capture, on_step=show))
 
     lab = subject.lab.name
-    stands = chooses and asyncio.run(controller.is_up(chosen, lab))
+    stands = chooses and asyncio.run(verbs.is_up(chosen, lab))
     outcome = once(dilation)
     found = outcome.report["fidelity"]
     larger = larger_dilation(dilation, fidelity.shortfall(found, subject.bounds))
@@ -190,7 +190,7 @@ def _run_real(
         say(doubt)
     say(f"this machine could not carry the run at dilation {dilation}; repeating it once at {larger}")
     if keep:
-        asyncio.run(controller.destroy(chosen, lab))
+        asyncio.run(verbs.destroy(chosen, lab))
     return once(larger), larger
 
 

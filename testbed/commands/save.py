@@ -7,15 +7,15 @@ import asyncio
 import typer
 
 from testbed.commands.common import ForceOption, LabName, OutOption, keep_existing, say, target, write_out
-from testbed.saved import lab_file
+from testbed.control.saved import lab_file
 
 
 def save(context: typer.Context, name: LabName, out: OutOption = None, force: ForceOption = False) -> None:
     """Write the file of a running lab; how it was deployed and what was changed by hand stand in it as commands."""
-    from testbed import controller
+    from testbed.control import verbs
 
     keep_existing([out] if out else [], force)
-    description = asyncio.run(controller.describe(target(context), name))
+    description = asyncio.run(verbs.describe(target(context), name))
     write_out(lab_file(description, str(out or f"{name}.yaml")), out)
     if out is not None:
         say(f"written: {out}")

@@ -25,7 +25,7 @@ EDGE = (
     "bench",
     "validation",
 )
-CONTROLLER = (*EDGE, "testbed.controller")
+CONTROLLER = (*EDGE, "testbed.control.verbs")
 AGENT = (
     "testbed.agent.service",
     "testbed.agent.ledger",
@@ -137,12 +137,12 @@ PYTHON_DIRECTION = {
     "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment.file", "testbed.plan.compile"),
     **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
     **dict.fromkeys(AGENT, CONTROLLER),
-    "testbed.report.run": ("testbed.cli", "testbed.controller", *AGENT, *SYSTEM),
+    "testbed.report.run": ("testbed.cli", "testbed.control.verbs", *AGENT, *SYSTEM),
     **dict.fromkeys(
         ("testbed.study.sweep", "testbed.study.campaign", "testbed.study.campaign_checks", "testbed.study.parallel"),
         (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.system.namespaces"),
     ),
-    "testbed.controller": EDGE,
+    "testbed.control.verbs": EDGE,
 }
 
 # Folder or file of dataplane/src → what it must not name. The state machines neither know a clock nor do I/O.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import controller
+from testbed.control import verbs
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 PAIR = ("-t", "pair")
@@ -38,7 +38,7 @@ def testbed(call_testbed: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
         written = {"lab": {"name": name, "topology": {"nodes": {}, "links": []}}, "experiment": {"topology": "pair"}}
         return {"lab": name, "written": written, "topology": None, "by_hand": [], "dilation": 1, "agents": []}
 
-    monkeypatch.setattr(controller, "describe", describe)
+    monkeypatch.setattr(verbs, "describe", describe)
     return call_testbed
 
 

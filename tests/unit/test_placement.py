@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from testbed.bus.client import Caller
-from testbed.combined import combine
+from testbed.control.agents import Agents, one_lab
+from testbed.control.combine import combine
 from testbed.drivers.layout import FIRST_INDEX, Tunnel, layout_of
 from testbed.errors import HostError, TopologyError, UsageError
 from testbed.experiment.file import new_experiment
@@ -20,7 +21,6 @@ from testbed.run.execution import Outcome
 from testbed.run.result import FidelityBounds, judge_fidelity
 from testbed.run.trial import Trial, from_spec
 from testbed.schema.source import Source
-from testbed.several import Agents, one_lab
 
 Document = dict[str, Any]
 MACHINES = {"a": "10.0.0.1", "b": "10.0.0.2"}

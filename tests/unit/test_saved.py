@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from testbed.commands.common import read_trial
+from testbed.control.saved import lab_file
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
 from testbed.run.link_state import asked_of, options_of
-from testbed.saved import lab_file
 
 SETTINGS = [
     "lossless.headroom=auto",

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from testbed import controller
 from testbed.commands import run
+from testbed.control import verbs
 from testbed.machine import calibration
 from testbed.run import fidelity, trial
 from testbed.run.execution import Outcome
@@ -60,7 +60,7 @@ def on(monkeypatch: pytest.MonkeyPatch, call_testbed: Cli) -> Callable[..., subp
 
     def started(machine: Machine, *arguments: str) -> subprocess.CompletedProcess[str]:
         for verb in ("run", "is_up", "destroy"):
-            monkeypatch.setattr(controller, verb, getattr(machine, verb))
+            monkeypatch.setattr(verbs, verb, getattr(machine, verb))
         monkeypatch.setattr(calibration, "resolve_dilation", lambda asked, _: 20 if asked == "auto" else int(asked))
         monkeypatch.setattr(run, "real_clock_obstacle", lambda: None)
         return call_testbed(*PAIR, *arguments)

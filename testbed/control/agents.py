@@ -15,7 +15,7 @@ from typing import Any
 
 from testbed.bus import messages
 from testbed.bus.client import SILENCE_S, Caller
-from testbed.combined import combine
+from testbed.control.combine import combine
 from testbed.errors import UsageError
 from testbed.plan.placement import How, place
 from testbed.run.execution import Outcome

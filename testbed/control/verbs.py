@@ -24,6 +24,7 @@ from testbed.agent.ledger import Ledger
 from testbed.bus import client, messages
 from testbed.bus.client import BrokerAddress, BusError
 from testbed.bus.messages import Step
+from testbed.control.agents import Agents, one_lab
 from testbed.drivers import emulation
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
@@ -33,7 +34,6 @@ from testbed.plan.difference import changes
 from testbed.plan.placement import How
 from testbed.run.execution import Outcome
 from testbed.run.trial import Trial
-from testbed.several import Agents, one_lab
 from testbed.system import namespaces
 
 Document = dict[str, Any]

@@ -1,0 +1,1 @@
+"""The verbs of a controller, as coroutines without output."""
