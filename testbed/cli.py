@@ -16,7 +16,6 @@ from typing import Annotated
 import typer
 
 from testbed import commands  # noqa: F401  the package that holds the verbs
-from testbed.arguments import check_arguments
 from testbed.commands import (
     agent,
     broker,
@@ -43,6 +42,7 @@ from testbed.commands import (
     validate,
     wait_for,
 )
+from testbed.commands.arguments import check_arguments
 from testbed.errors import TestbedError
 
 DEFECT = 3

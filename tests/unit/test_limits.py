@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed import units
-from testbed.arguments import check_arguments
 from testbed.bus import messages
+from testbed.commands.arguments import check_arguments
 from testbed.commands.events import Digest
 from testbed.errors import ExperimentError, TopologyError, UnitError, UsageError
 from testbed.experiment.file import new_experiment
