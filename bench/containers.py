@@ -23,7 +23,7 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import lab_from
 from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
-from topologies import generate
+from testbed.topologies import generate
 
 ROUNDS = 3
 GOAL_SECONDS = 6.0

@@ -32,8 +32,8 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
-from traffic import COLLECTIVES
-from traffic.collective import Shape
+from testbed.traffic import COLLECTIVES
+from testbed.traffic.collective import Shape
 
 SHAPE = "leaves=5,hosts=6,spines=4"
 ROUNDS = 40

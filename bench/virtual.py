@@ -20,7 +20,7 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
-from traffic.point_to_point import permutation
+from testbed.traffic.point_to_point import permutation
 
 ROUNDS = 5
 BUDGET_EVENTS = 1 << 24

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from topologies.generators import Generator, Parameter, ParameterError, generate, generators
+from testbed.topologies.generators import Generator, Parameter, ParameterError, generate, generators
 
 __all__ = ["Generator", "Parameter", "ParameterError", "experiments", "files", "generate", "generators"]
 

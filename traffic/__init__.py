@@ -1,14 +1,14 @@
 """What is sent: collectives as schedules of send, recv, reduce, copy and calc. Imports nothing from testbed."""
 
-from traffic.collective import Collective, Shape, count_wrong
-from traffic.double_tree import DOUBLE_TREE_ALL_REDUCE
-from traffic.halving_doubling import HALVING_DOUBLING_ALL_REDUCE
-from traffic.hierarchical import HIERARCHICAL_ALL_REDUCE
-from traffic.parts import ALL_GATHER, ALL_TO_ALL, REDUCE_SCATTER
-from traffic.point_to_point import INCAST, PERMUTATION, permutation
-from traffic.ring_all_reduce import RING_ALL_REDUCE
-from traffic.schedule import Calc, Copy, RankSchedule, Recv, Reduce, Schedule, Send, simulate
-from traffic.trees import BROADCAST, REDUCE
+from testbed.traffic.collective import Collective, Shape, count_wrong
+from testbed.traffic.double_tree import DOUBLE_TREE_ALL_REDUCE
+from testbed.traffic.halving_doubling import HALVING_DOUBLING_ALL_REDUCE
+from testbed.traffic.hierarchical import HIERARCHICAL_ALL_REDUCE
+from testbed.traffic.parts import ALL_GATHER, ALL_TO_ALL, REDUCE_SCATTER
+from testbed.traffic.point_to_point import INCAST, PERMUTATION, permutation
+from testbed.traffic.ring_all_reduce import RING_ALL_REDUCE
+from testbed.traffic.schedule import Calc, Copy, RankSchedule, Recv, Reduce, Schedule, Send, simulate
+from testbed.traffic.trees import BROADCAST, REDUCE
 
 _ALL = (
     RING_ALL_REDUCE,

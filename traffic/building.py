@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
-from traffic.collective import Shape
-from traffic.schedule import Copy, Op, RankSchedule, Recv, Reduce, Schedule, Send
+from testbed.traffic.collective import Shape
+from testbed.traffic.schedule import Copy, Op, RankSchedule, Recv, Reduce, Schedule, Send
 
 Span = tuple[int, int]
 Ready = Sequence[tuple[int, ...]]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traffic.schedule import DTYPES, Schedule
-from traffic.vectors import Drawn, Elements, Vector
+from testbed.traffic.schedule import DTYPES, Schedule
+from testbed.traffic.vectors import Drawn, Elements, Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from traffic.building import Ops, Ready, both, slices, whole
-from traffic.collective import Collective, Shape, random_vectors, result_after_input
-from traffic.ring_all_reduce import bandwidth
-from traffic.schedule import DTYPES, Schedule
-from traffic.vectors import Elements, Vector
+from testbed.traffic.building import Ops, Ready, both, slices, whole
+from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
+from testbed.traffic.ring_all_reduce import bandwidth
+from testbed.traffic.schedule import DTYPES, Schedule
+from testbed.traffic.vectors import Elements, Vector
 
 TREES = 2
 _CHILDREN = 2

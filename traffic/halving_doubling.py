@@ -16,11 +16,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from traffic.building import Ops, Ready, Span, both, chunks, sliced_chunks, whole
-from traffic.collective import Collective, Shape, random_vectors, result_after_input
-from traffic.ring_all_reduce import bandwidth
-from traffic.schedule import DTYPES, RankSchedule, Schedule
-from traffic.vectors import Elements, Vector
+from testbed.traffic.building import Ops, Ready, Span, both, chunks, sliced_chunks, whole
+from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
+from testbed.traffic.ring_all_reduce import bandwidth
+from testbed.traffic.schedule import DTYPES, RankSchedule, Schedule
+from testbed.traffic.vectors import Elements, Vector
 
 
 def check(shape: Shape) -> None:

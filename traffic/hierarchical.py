@@ -19,11 +19,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from traffic.building import Ops, Ready, Span, by_slice, chunks, ring_gather, ring_reduce, slices, whole
-from traffic.collective import Collective, Shape, random_vectors, result_after_input
-from traffic.ring_all_reduce import bandwidth
-from traffic.schedule import DTYPES, RankSchedule, Schedule
-from traffic.vectors import Elements, Vector
+from testbed.traffic.building import Ops, Ready, Span, by_slice, chunks, ring_gather, ring_reduce, slices, whole
+from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
+from testbed.traffic.ring_all_reduce import bandwidth
+from testbed.traffic.schedule import DTYPES, RankSchedule, Schedule
+from testbed.traffic.vectors import Elements, Vector
 
 
 def check(shape: Shape) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from traffic.building import Ops, Ready, both, ring_gather, ring_reduce, sliced_chunks, whole
-from traffic.collective import Collective, Shape, gbytes_per_s, random_vectors
-from traffic.schedule import Schedule
-from traffic.vectors import Drawn, Elements, Joined, Vector
+from testbed.traffic.building import Ops, Ready, both, ring_gather, ring_reduce, sliced_chunks, whole
+from testbed.traffic.collective import Collective, Shape, gbytes_per_s, random_vectors
+from testbed.traffic.schedule import Schedule
+from testbed.traffic.vectors import Drawn, Elements, Joined, Vector
 
 
 def check(shape: Shape) -> None:

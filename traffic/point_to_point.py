@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from traffic.collective import Collective, Shape, gbytes_per_s, no_elements
-from traffic.schedule import RankSchedule, Recv, Schedule, Send
-from traffic.vectors import Drawn, Elements, Joined, Vector
+from testbed.traffic.collective import Collective, Shape, gbytes_per_s, no_elements
+from testbed.traffic.schedule import RankSchedule, Recv, Schedule, Send
+from testbed.traffic.vectors import Drawn, Elements, Joined, Vector
 
 
 def incast_schedule(shape: Shape) -> Schedule:

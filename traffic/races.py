@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from traffic.schedule import DTYPES, Copy, Graph, Reduce, Schedule, Send, build_graph
+from testbed.traffic.schedule import DTYPES, Copy, Graph, Reduce, Schedule, Send, build_graph
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from traffic.building import Ops, chunks, ring_gather, ring_reduce, sliced_chunks, whole
-from traffic.collective import Collective, Shape, gbytes_per_s, random_vectors, result_after_input
-from traffic.schedule import DTYPES, Schedule
-from traffic.vectors import Elements, Vector
+from testbed.traffic.building import Ops, chunks, ring_gather, ring_reduce, sliced_chunks, whole
+from testbed.traffic.collective import Collective, Shape, gbytes_per_s, random_vectors, result_after_input
+from testbed.traffic.schedule import DTYPES, Schedule
+from testbed.traffic.vectors import Elements, Vector
 
 
 def schedule(shape: Shape) -> Schedule:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from traffic.building import Ops, Ready, both, slices, whole
-from traffic.collective import Collective, Shape, gbytes_per_s, no_elements, random_vectors, result_after_input
-from traffic.schedule import Schedule
-from traffic.vectors import Drawn, Elements, Vector
+from testbed.traffic.building import Ops, Ready, both, slices, whole
+from testbed.traffic.collective import Collective, Shape, gbytes_per_s, no_elements, random_vectors, result_after_input
+from testbed.traffic.schedule import Schedule
+from testbed.traffic.vectors import Drawn, Elements, Vector
 
 
 def parent(rank: int) -> int:

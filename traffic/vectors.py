@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from traffic.schedule import DTYPES
+from testbed.traffic.schedule import DTYPES
 
 Elements = npt.NDArray[Any]
 

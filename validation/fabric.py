@@ -10,7 +10,7 @@ from testbed.lab.topology import lab_from, load_lab
 from testbed.plan.workload import compile_workload
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from traffic import RankSchedule, Recv, Schedule, Send
+from testbed.traffic import RankSchedule, Recv, Schedule, Send
 
 Json = dict[str, Any]
 

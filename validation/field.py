@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from traffic import COLLECTIVES, RankSchedule, Schedule, Shape
+from testbed.traffic import COLLECTIVES, RankSchedule, Schedule, Shape
 from validation.case import Case, Figures, Measured, Quantity, Topic
 from validation.fabric import FULL_WIRE_BYTES, MTU, PS, PS_PER_KM, RATE_BPS, finish, loaded_fabric, make_trial
 

@@ -89,7 +89,7 @@ def up(directory: Path, listener: Listener, agents: Sequence[str]) -> dict[str, 
         _certify(directory, listener)
         _write(directory / "acl", access_list(agents))
         _hash_passwords(directory, users.values())
-        template = (resources.files("containers") / "broker" / "mosquitto.conf").read_text()
+        template = (resources.files("testbed.containers") / "broker" / "mosquitto.conf").read_text()
         _write(
             directory / "mosquitto.conf",
             template.format(directory=directory, port=listener.port, bind=listener.bind),

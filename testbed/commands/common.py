@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 from rich.console import Console
 
-import topologies
-import traffic
+from testbed import topologies, traffic
 from testbed.buffers.deadlock import Cycle
 from testbed.bus.messages import is_name
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-import topologies
+from testbed import topologies
 from testbed.buffers.deadlock import Cycle, find_cycles
 from testbed.commands.common import (
     Format,

@@ -37,7 +37,7 @@ def build(kinds: list[str], base: str | None, fresh: bool, say: Say) -> list[str
     unknown = sorted(set(kinds) - DEFAULT_IMAGES.keys())
     if unknown:
         raise UsageError(f"no image for nodes of kind {unknown[0]}; there are {', '.join(sorted(DEFAULT_IMAGES))}")
-    with connected() as client, resources.as_file(resources.files("containers") / "images") as context:
+    with connected() as client, resources.as_file(resources.files("testbed.containers") / "images") as context:
         chosen = base or _base(client, context, fresh, say)
         for kind in kinds:
             say(f"building {DEFAULT_IMAGES[kind]} on {chosen}")

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-import traffic
+from testbed import traffic
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.experiment import expectations, traces
 from testbed.experiment.axes import Axis, Sweep, axes_of
@@ -50,8 +50,8 @@ from testbed.schema.fields import (
     TimeOrAuto,
 )
 from testbed.schema.source import KeyPath, Source, dotted, parse_yaml, read_yaml
+from testbed.traffic.schedule import DTYPES, REDOPS
 from testbed.units import format_time
-from traffic.schedule import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
 SMALLEST_WINDOW_PS = 10**6

@@ -15,8 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-import topologies
-from testbed import units
+from testbed import topologies, units
 from testbed.errors import TopologyError, UsageError, nearest
 from testbed.lab import checks
 from testbed.lab.circuits import CircuitSwitch, ordered

@@ -20,8 +20,8 @@ from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.dilation import MAX_DILATION, SAFETY, Calibration, choose_dilation, offered_frame_hops_per_s
 from testbed.plan.workload import compile_workload
-from traffic import COLLECTIVES
-from traffic.collective import Shape
+from testbed.traffic import COLLECTIVES
+from testbed.traffic.collective import Shape
 
 SECONDS = 2.0
 TURNS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from traffic import Calc, Copy, RankSchedule, Recv, Reduce, Send
+from testbed.traffic import Calc, Copy, RankSchedule, Recv, Reduce, Send
 
 LONGEST_MESSAGE_BYTES = 2**31
 """What a message may hold at most: IBTA volume 1, chapter 9; what adapters give as their port's `max_msg_sz`."""

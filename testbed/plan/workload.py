@@ -15,8 +15,8 @@ from testbed.plan.compile import SCHEMA, dscp_of, rank_hosts
 from testbed.plan.ops import Pair, compile_ops
 from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.fields import AUTO
+from testbed.traffic import Recv, Schedule, Send
 from testbed.units import PS_PER_SECOND, serialisation_ps
-from traffic import Recv, Schedule, Send
 
 FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management as RDMA stacks do
 QUEUE_PAIRS = 2**24 - FIRST_QPN  # a queue pair's number has 24 bits

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from testbed.errors import UsageError
 from testbed.run import flows
+from testbed.traffic import Collective, Schedule, Shape, count_wrong
+from testbed.traffic.vectors import Vector
 from testbed.units import PS_PER_SECOND
-from traffic import Collective, Schedule, Shape, count_wrong
-from traffic.vectors import Vector
 
 Json = dict[str, Any]
 CompileWorkload = Callable[[Schedule], Json]

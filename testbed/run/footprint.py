@@ -11,9 +11,9 @@ from typing import Any
 
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.run.execution import PIECE_ELEMENTS, Series
+from testbed.traffic import Calc, Reduce, Schedule, Shape
+from testbed.traffic.schedule import DTYPES, Op
 from testbed.units import PS_PER_SECOND
-from traffic import Calc, Reduce, Schedule, Shape
-from traffic.schedule import DTYPES, Op
 
 FIXED_BYTES = 32 << 20
 """A fabric and its report. Measured on labs of a hundred ports."""

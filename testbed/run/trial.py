@@ -32,8 +32,8 @@ from testbed.plan.workload import compile_workload, talking_pairs, transport_of
 from testbed.run import expectation_names, footprint, hints, in_force, result, storms, timeline
 from testbed.run.execution import Engine, Outcome, Progress, Series, execute
 from testbed.run.result import FidelityBounds, RunFacts, RunResult
+from testbed.traffic import Collective, Schedule
 from testbed.units import format_time
-from traffic import Collective, Schedule
 
 Document = dict[str, Any]
 Clock = Literal["virtual", "real"]

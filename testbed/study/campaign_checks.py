@@ -22,7 +22,7 @@ from testbed.run.execution import Outcome
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.schema.fields import AUTO
-from traffic import Send
+from testbed.traffic import Send
 
 GIVEN_UP, NEVER_READY = "retry exceeded", "rnr retry exceeded"
 OUT_OF_TIME = "its limit"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import traffic
+from testbed import traffic
 from testbed.study.random_faults import timeline
 from testbed.study.random_labs import SHAPES, Data, Luck, Wiring, equip, furnish, join_by_mirrors, route_ring
 

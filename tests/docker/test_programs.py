@@ -25,7 +25,7 @@ PROGRAMS = {
 
 
 def test_each_package_of_the_images_has_a_program_that_is_run() -> None:
-    images = resources.files("containers") / "images"
+    images = resources.files("testbed.containers") / "images"
     for kind in ("host", "switch"):
         packages = (images / f"{kind}.packages").read_text().split()
         assert set(packages) <= PROGRAMS.keys(), kind

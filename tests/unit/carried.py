@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 
-from traffic import Collective, Shape, simulate
-from traffic.vectors import Elements
+from testbed.traffic import Collective, Shape, simulate
+from testbed.traffic.vectors import Elements
 
 
 def laid_out(collective: Collective, shape: Shape, vectors: list[Elements]) -> list[bytes]:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from testbed.errors import UsageError
 from testbed.run.execution import Series
+from testbed.traffic import ALGORITHMS, COLLECTIVES, Collective, Schedule, Send, Shape, count_wrong, double_tree
+from testbed.traffic.races import races
+from testbed.traffic.schedule import build_graph
+from testbed.traffic.vectors import Elements
 from tests.unit.carried import run
-from traffic import ALGORITHMS, COLLECTIVES, Collective, Schedule, Send, Shape, count_wrong, double_tree
-from traffic.races import races
-from traffic.schedule import build_graph
-from traffic.vectors import Elements
 
 ALL = {f"{name}-{algorithm}": found for name, known in ALGORITHMS.items() for algorithm, found in known.items()}
 SUMS = {key: found for key, found in ALL.items() if found.redop == "sum"}

@@ -10,7 +10,7 @@ import pytest
 from testbed.errors import UsageError
 from testbed.run.execution import Outcome, Progress, Series, execute
 from testbed.run.flows import merge, over_iterations
-from traffic import COLLECTIVES, Schedule, Send, simulate
+from testbed.traffic import COLLECTIVES, Schedule, Send, simulate
 
 PS_PER_BYTE = 80  # 100 Gb/s
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import topologies
+from testbed import topologies
 from testbed.errors import UsageError
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.schema.source import Source

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import topologies
+from testbed import topologies
 from testbed.buffers.queues import deepest_queue
 from testbed.experiment.file import load_experiment, new_experiment
 from testbed.lab.topology import load_lab

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import topologies
+from testbed import topologies
 from testbed.errors import TopologyError, UsageError
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import Host, Lab, Switch, lab_from, lab_schema, load_lab

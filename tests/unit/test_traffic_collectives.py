@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.traffic import COLLECTIVES, Calc, Reduce, Schedule, Send, Shape, count_wrong, permutation
+from testbed.traffic.building import chunks
+from testbed.traffic.point_to_point import INCAST
+from testbed.traffic.races import races
+from testbed.traffic.ring_all_reduce import RING_ALL_REDUCE
+from testbed.traffic.schedule import DTYPES, build_graph
+from testbed.traffic.vectors import Drawn, Joined
 from tests.unit.carried import run
-from traffic import COLLECTIVES, Calc, Reduce, Schedule, Send, Shape, count_wrong, permutation
-from traffic.building import chunks
-from traffic.point_to_point import INCAST
-from traffic.races import races
-from traffic.ring_all_reduce import RING_ALL_REDUCE
-from traffic.schedule import DTYPES, build_graph
-from traffic.vectors import Drawn, Joined
 
 shapes = st.builds(
     Shape,

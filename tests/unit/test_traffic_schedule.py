@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from traffic.races import races
-from traffic.schedule import Calc, Op, RankSchedule, Recv, Reduce, Schedule, Send, simulate
+from testbed.traffic.races import races
+from testbed.traffic.schedule import Calc, Op, RankSchedule, Recv, Reduce, Schedule, Send, simulate
 
 
 def of_ops(*ranks: tuple[Op, ...], memory_bytes: int = 16) -> Schedule:

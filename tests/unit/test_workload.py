@@ -11,7 +11,7 @@ from testbed.lab.topology import lab_from, load_lab
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.plan.workload import LARGEST_WINDOW_PACKETS, compile_workload, talking_pairs
 from testbed.schema.source import Source
-from traffic import COLLECTIVES, Calc, RankSchedule, Recv, Reduce, Schedule, Send, Shape
+from testbed.traffic import COLLECTIVES, Calc, RankSchedule, Recv, Reduce, Schedule, Send, Shape
 from validation.fabric import spans
 
 PING = Schedule(

@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from testbed.run.trial import Trial
+from testbed.traffic import COLLECTIVES, Shape
 from tests.virtual.harness import (
     ACK_WIRE_BYTES,
     FULL_WIRE_BYTES,
@@ -23,7 +24,6 @@ from tests.virtual.harness import (
     report_of,
     run_trial,
 )
-from traffic import COLLECTIVES, Shape
 
 RANGE = ["workload.minbytes=64K", "workload.maxbytes=4M", "workload.stepfactor=8", "workload.in-place=true"]
 LOSSY_SPAN = ["workload.size=4M", "transport.timeout=10"]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from testbed._dataplane import VirtualFabric
 from testbed.plan.workload import compile_workload
+from testbed.traffic import COLLECTIVES, Shape
 from tests.virtual.harness import Json, finish, make_trial, report_of
-from traffic import COLLECTIVES, Shape
 
 TRIAL = make_trial("pair", "all_reduce")
 SCHEDULE = COLLECTIVES["all_reduce"].schedule(Shape(2, 4096))

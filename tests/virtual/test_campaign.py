@@ -16,7 +16,7 @@ import pytest
 from testbed.run.trial import run_virtual
 from testbed.study import campaign, campaign_checks, parallel, random_cases, random_faults, random_labs
 from testbed.study.campaign_checks import Evidence
-from traffic import ALGORITHMS
+from testbed.traffic import ALGORITHMS
 
 SEEDS = int(os.environ.get("CAMPAIGN_SEEDS", "300"))
 Cli = Callable[..., "CompletedProcess[str]"]

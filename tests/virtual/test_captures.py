@@ -14,10 +14,10 @@ from scapy.layers.l2 import Ether
 
 from testbed._dataplane import VirtualFabric
 from testbed.plan.workload import compile_workload
+from testbed.traffic import RankSchedule, Recv, Schedule, Send
 from tests.captures import assert_icrc, read_pcap, tshark
 from tests.golden_files import GOLDEN
 from tests.virtual.harness import PS_PER_BYTE, Json, finish, flows_to_last, loaded_fabric, make_trial, report_of, star
-from traffic import RankSchedule, Recv, Schedule, Send
 
 SIZES = (200_002, 17, 4096, 0, 9_000)
 ONLY, FIRST, MIDDLE, LAST = "only", "first", "middle", "last"

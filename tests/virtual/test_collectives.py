@@ -4,6 +4,7 @@ import pytest
 
 from testbed.run.execution import Outcome
 from testbed.run.trial import Trial
+from testbed.traffic import ALGORITHMS
 from tests.virtual.harness import (
     FULL_WIRE_BYTES,
     MTU,
@@ -13,7 +14,6 @@ from tests.virtual.harness import (
     priority,
     run_trial,
 )
-from traffic import ALGORITHMS
 
 ALL = [(name, algorithm) for name, known in ALGORITHMS.items() for algorithm in known]
 each = pytest.mark.parametrize(("name", "algorithm"), ALL)

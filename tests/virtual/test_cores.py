@@ -10,8 +10,8 @@ import pytest
 from testbed._dataplane import VirtualFabric
 from testbed.run.execution import Outcome, Series
 from testbed.run.trial import Clock, Trial, run_virtual
+from testbed.traffic.point_to_point import permutation
 from tests.virtual.harness import check_conservation, loaded_fabric, make_trial
-from traffic.point_to_point import permutation
 
 CONGESTED = ("lossless.ecn={kmin: 20KB, kmax: 200KB, pmax: 0.2}", "transport.congestion-control=dcqcn")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import topologies
+from testbed import topologies
 from testbed._dataplane import VirtualFabric
 from testbed.buffers.deadlock import find_cycles
 from testbed.experiment.file import load_experiment
@@ -17,6 +17,7 @@ from testbed.plan.workload import compile_workload
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
+from testbed.traffic import RankSchedule, Recv, Schedule, Send
 from tests.virtual.harness import (
     Json,
     check_conservation,
@@ -28,7 +29,6 @@ from tests.virtual.harness import (
     run_trial,
     star,
 )
-from traffic import RankSchedule, Recv, Schedule, Send
 
 EXPERIMENTS = Path(topologies.__file__).parent / "experiments"
 CIRCLE = ["switch1:eth2", "switch2:eth3", "switch3:eth3"]

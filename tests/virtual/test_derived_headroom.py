@@ -11,7 +11,7 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric, rank_hosts
 from testbed.plan.workload import compile_workload
-from traffic import COLLECTIVES, Shape
+from testbed.traffic import COLLECTIVES, Shape
 
 LABS = [
     "incast:senders={hosts},rate={rate},length={length}",

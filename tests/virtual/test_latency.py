@@ -2,8 +2,8 @@
 
 import pytest
 
+from testbed.traffic import RankSchedule, Recv, Schedule, Send
 from tests.virtual.harness import finish, loaded_fabric, make_trial
-from traffic import RankSchedule, Recv, Schedule, Send
 
 LOCAL_PS = 244_850  # 50 m of fibre, 4.897 ns a metre
 SPAN_PS = 391_760_000  # 80 km

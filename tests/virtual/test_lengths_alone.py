@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from testbed.run.execution import Outcome
+from testbed.traffic import ALGORITHMS
 from tests.virtual.harness import ACK_WIRE_BYTES, FULL_WIRE_BYTES, MTU, check_conservation, make_trial, run_trial
-from traffic import ALGORITHMS
 
 CASES = [
     (collective, name) for collective, found in ALGORITHMS.items() for name in found if collective != "permutation"

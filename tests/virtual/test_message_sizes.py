@@ -3,8 +3,8 @@
 import pytest
 
 from testbed.plan import ops
+from testbed.traffic import ALGORITHMS
 from tests.virtual.harness import check_conservation, make_trial, run_trial
-from traffic import ALGORITHMS
 
 LENGTHS = "workload.payload=false"
 

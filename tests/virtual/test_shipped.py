@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import topologies
+from testbed import topologies
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 EXPERIMENTS = topologies.experiments()

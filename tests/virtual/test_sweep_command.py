@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-import topologies
+from testbed import topologies
 from testbed.errors import HostError
 from testbed.experiment.axes import axes_of
 from testbed.experiment.file import load_experiment
