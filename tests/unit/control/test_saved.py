@@ -24,7 +24,7 @@ SETTINGS = [
     "seed=7",
     "workload.size=4M",
 ]
-LABS = Path(__file__).resolve().parents[2] / "topologies" / "labs"
+LABS = Path(__file__).resolve().parents[3] / "topologies" / "labs"
 
 
 def describe(topology: str, settings: list[str], by_hand: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:

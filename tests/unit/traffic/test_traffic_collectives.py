@@ -12,7 +12,7 @@ from testbed.traffic.races import races
 from testbed.traffic.ring_all_reduce import RING_ALL_REDUCE
 from testbed.traffic.schedule import DTYPES, build_graph
 from testbed.traffic.vectors import Drawn, Joined
-from tests.unit.carried import run
+from tests.unit.traffic.carried import run
 
 shapes = st.builds(
     Shape,

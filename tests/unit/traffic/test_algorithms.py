@@ -14,7 +14,7 @@ from testbed.traffic import ALGORITHMS, COLLECTIVES, Collective, Schedule, Send,
 from testbed.traffic.races import races
 from testbed.traffic.schedule import build_graph
 from testbed.traffic.vectors import Elements
-from tests.unit.carried import run
+from tests.unit.traffic.carried import run
 
 ALL = {f"{name}-{algorithm}": found for name, known in ALGORITHMS.items() for algorithm, found in known.items()}
 SUMS = {key: found for key, found in ALL.items() if found.redop == "sum"}

@@ -8,7 +8,7 @@ from testbed.errors import ExperimentError, UsageError
 from testbed.experiment.file import Experiment, experiment_from, experiment_schema, load_experiment, new_experiment
 from testbed.schema.source import Source, parse_yaml
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "topologies" / "experiments").glob("*.yaml"))
 
 

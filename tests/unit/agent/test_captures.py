@@ -15,7 +15,7 @@ from testbed.agent.lab import Document
 from testbed.agent.owner import LabOwner
 from testbed.bus import client, messages
 from testbed.errors import HostError, UsageError
-from tests.unit.bus_world import PLAN, MemoryDriver, MemoryFabric, World, bus_test, deploy, execute
+from tests.unit.agent.bus_world import PLAN, MemoryDriver, MemoryFabric, World, bus_test, deploy, execute
 
 
 class CapturingFabric(MemoryFabric):

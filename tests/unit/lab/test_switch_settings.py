@@ -14,7 +14,7 @@ from testbed.lab.topology import Lab, Switch, lab_from
 from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
 from tests.golden_files import GOLDEN, check_golden
-from tests.unit.test_plan import groups, readable, switches
+from tests.unit.plan.test_plan import groups, readable, switches
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from testbed.agent.owner import LabOwner
 from testbed.agent.service import Agent
 from testbed.bus import client, messages
 from testbed.bus.embedded import embedded_broker
-from tests.unit.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
+from tests.unit.agent.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
 
 
 @bus_test

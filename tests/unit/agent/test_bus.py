@@ -13,7 +13,7 @@ import pytest
 from testbed.agent.lab import Document
 from testbed.bus import client, messages
 from testbed.errors import HostError, TestbedError, UsageError
-from tests.unit.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_on, world
+from tests.unit.agent.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_on, world
 
 
 @bus_test

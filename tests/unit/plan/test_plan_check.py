@@ -23,7 +23,7 @@ from testbed.plan.check import check_plan
 from testbed.plan.compile import compile_fabric
 from testbed.plan.difference import changes, keep_addresses
 from testbed.plan.placement import part_of, place, placed
-from tests.unit.bus_world import MemoryDriver, MemoryFabric, execute
+from tests.unit.agent.bus_world import MemoryDriver, MemoryFabric, execute
 
 LABS = ("pair", "two-dc", "incast")
 STRANGE = [

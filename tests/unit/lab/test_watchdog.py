@@ -11,8 +11,8 @@ from testbed.lab.topology import Lab, load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.run import storms, timeline
 from testbed.schema.source import Source
-from tests.unit.test_plan import switches
-from tests.unit.test_switch_settings import lab_of, planned
+from tests.unit.lab.test_switch_settings import lab_of, planned
+from tests.unit.plan.test_plan import switches
 
 Json = dict[str, Any]
 MS = 10**9

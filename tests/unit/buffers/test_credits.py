@@ -13,8 +13,8 @@ from testbed.experiment.file import experiment_from, new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source, parse_yaml
-from tests.unit.test_plan import groups, switches
-from tests.unit.test_switch_settings import lab_of
+from tests.unit.lab.test_switch_settings import lab_of
+from tests.unit.plan.test_plan import groups, switches
 
 Json = dict[str, Any]
 FRAME_BYTES = 4218

@@ -19,7 +19,7 @@ import pytest
 from testbed.bus import admission, client
 from testbed.errors import HostError
 from testbed.system import bounded_log
-from tests.unit.bus_world import World, bus_test
+from tests.unit.agent.bus_world import World, bus_test
 
 CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x0f\x00\x04idle"
 

@@ -17,7 +17,7 @@ from testbed.lab.topology import Lab, load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from tests.unit.drawn_labs import labs
+from tests.unit.plan.drawn_labs import labs
 
 
 def plan_of(lab: str | Lab, *overrides: str) -> Plan:

@@ -11,7 +11,7 @@ from testbed.lab.paths import rank_switches
 from testbed.lab.topology import Host, Lab, lab_from, load_lab
 from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.source import Source
-from tests.unit.drawn_labs import labs
+from tests.unit.plan.drawn_labs import labs
 
 
 def hops(lab: Lab, start: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from testbed.agent.lab import Document, OwnedLab
 from testbed.agent.link_desk import LinkDesk
 from testbed.bus import messages
 from testbed.errors import HostError, UsageError
-from tests.unit.bus_world import PLAN, MemoryDriver, MemoryFabric, execute
+from tests.unit.agent.bus_world import PLAN, MemoryDriver, MemoryFabric, execute
 
 
 class Desk:
