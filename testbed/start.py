@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.beginning import INTERRUPTED, nothing_begun
+from testbed.commands.beginning import INTERRUPTED, nothing_begun
 
 
 def main() -> int:

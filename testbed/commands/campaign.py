@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.beginning import INTERRUPTED
+from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import ForceOption, Format, FormatOption, keep_existing, print_json, say
 from testbed.commands.progress import counted, is_followed
 from testbed.commands.results import result_directory

@@ -17,10 +17,10 @@ from rich.console import Console
 from testbed import topologies, traffic
 from testbed.buffers.deadlock import Cycle
 from testbed.bus.messages import is_name
+from testbed.control.interruption import Fate
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment, load_experiment, new_experiment
-from testbed.interruption import Fate
 from testbed.lab.topology import lab_from, lab_source, load_lab
 from testbed.plan.placement import How, order
 from testbed.run.trial import Trial, with_settings

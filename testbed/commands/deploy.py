@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from testbed.beginning import nothing_begun
+from testbed.commands.beginning import nothing_begun
 from testbed.commands.common import (
     DilationOption,
     DriverOption,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed.beginning import INTERRUPTED
 from testbed.buffers.thresholds import pool_notes
 from testbed.bus.messages import RunStep
+from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import (
     DilationOption,
     DriverChoice,

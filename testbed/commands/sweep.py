@@ -13,7 +13,7 @@ import typer
 from rich.console import RenderableType
 from rich.measure import Measurement
 
-from testbed.beginning import INTERRUPTED
+from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import (
     ForceOption,
     SeedOption,

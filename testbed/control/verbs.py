@@ -25,11 +25,11 @@ from testbed.bus import client, messages
 from testbed.bus.client import BrokerAddress, BusError
 from testbed.bus.messages import Step
 from testbed.control.agents import Agents, one_lab
+from testbed.control.interruption import Fate
 from testbed.drivers import emulation
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import UsageError
 from testbed.health import Health, Wanted, lacking
-from testbed.interruption import Fate
 from testbed.plan.difference import changes
 from testbed.plan.placement import How
 from testbed.run.execution import Outcome

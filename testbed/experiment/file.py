@@ -31,7 +31,6 @@ from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
 from testbed.experiment.transport import Transport
 from testbed.lab.watchdog import SwitchedWatchdog
 from testbed.optics.energy import Prices
-from testbed.run.execution import LIMIT_PS
 from testbed.schema import fields
 from testbed.schema.fields import (
     AUTO,
@@ -51,9 +50,11 @@ from testbed.schema.fields import (
 )
 from testbed.schema.source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from testbed.traffic.schedule import DTYPES, REDOPS
-from testbed.units import format_time
+from testbed.units import PS_PER_SECOND, format_time
 
 DEFAULT_SIZE_BYTES = 2**20
+LIMIT_PS = 60 * PS_PER_SECOND
+"""Nominal time after which a workload is given up, unless an experiment says otherwise."""
 SMALLEST_WINDOW_PS = 10**6
 PRESET = "preset"
 # Sections that may also be true or false as a whole.

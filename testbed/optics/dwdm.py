@@ -52,7 +52,7 @@ def _gnpy(module: str = "") -> Any:
     except ModuleNotFoundError as error:
         raise HostError(
             f"the quality of a DWDM line is computed by gnpy, and there is no {error.name} here; "
-            'install it with: pip install "testbed[optics]"'
+            'install it with: pip install "lossless-testbed[optics]"'
         ) from None
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from testbed.errors import UsageError
+from testbed.experiment.file import LIMIT_PS
 from testbed.run import flows
 from testbed.traffic import Collective, Schedule, Shape, count_wrong
 from testbed.traffic.vectors import Vector
-from testbed.units import PS_PER_SECOND
 
 Json = dict[str, Any]
 CompileWorkload = Callable[[Schedule], Json]
@@ -26,9 +26,6 @@ MAX_ROWS = 64
 
 PIECE_ELEMENTS = 2**22
 """Of a vector so much is drawn, written, read back and compared at a time."""
-
-LIMIT_PS = 60 * PS_PER_SECOND
-"""Nominal time after which a workload is given up, unless an experiment says otherwise."""
 
 
 class Engine(Protocol):

@@ -306,7 +306,7 @@ def _conservation(report: Mapping[str, Any]) -> list[str]:
 def versions() -> dict[str, str]:
     """Return the versions of the testbed, Python and the kernel."""
     try:
-        own = metadata.version("testbed")
+        own = metadata.version("lossless-testbed")
     except metadata.PackageNotFoundError:
         own = "not installed"
     return {"testbed": own, "python": platform.python_version(), "kernel": f"{platform.system()} {platform.release()}"}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("testbed", "traffic", "topologies", "containers")
+LINKED = ("traffic", "topologies", "containers")
+"""Folders at the top of the repository that are packages of testbed."""
 BUILD_TIMEOUT_S = 900
 
 # The first build compiles the data plane, unless `make setup` has just done so.
@@ -51,9 +52,12 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tracked_files(repo_root: Path) -> set[str]:
-    """Return every file of the packages that belongs to the project."""
-    command = ("git", "-c", "safe.directory=*", "ls-files", "-z", *PACKAGES)
-    return set(filter(None, call(*command, cwd=repo_root).split("\0")))
+    """Return every file of the package that belongs to the project, by its path in the wheel."""
+    command = ("git", "-c", "safe.directory=*", "ls-files", "-z", "testbed", *LINKED)
+    names = set(filter(None, call(*command, cwd=repo_root).split("\0")))
+    links = {f"testbed/{folder}" for folder in LINKED}
+    assert links < names
+    return {f"testbed/{name}" if name.split("/")[0] in LINKED else name for name in names - links}
 
 
 def test_wheel_holds_every_tracked_file(wheel: Path, repo_root: Path) -> None:
@@ -61,8 +65,15 @@ def test_wheel_holds_every_tracked_file(wheel: Path, repo_root: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     assert tracked - held == set()
     assert "testbed/_dataplane.abi3.so" in held
-    strays = {name for name in held - tracked if name.split("/")[0] in PACKAGES}
+    strays = {name for name in held - tracked if ".dist-info/" not in name}
     assert strays == {"testbed/_dataplane.abi3.so"}
+
+
+def test_wheel_installs_one_package(wheel: Path) -> None:
+    """Names such as `traffic` belong to other people's packages, and either would overwrite the other."""
+    folders = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in folders if not name.endswith(".dist-info")} == {"testbed"}
+    assert wheel.name.startswith("lossless_testbed-")
 
 
 def test_wheel_fits_every_python_from_3_11(wheel: Path) -> None:
@@ -84,18 +95,16 @@ for name in sys.argv[1:]:
 
 
 def test_nothing_is_imported_from_the_checkout(python: Path, tmp_path: Path) -> None:
-    code = f"""
-import importlib, pkgutil
-for package in {PACKAGES}:
-    root = importlib.import_module(package)
-    print(root.__file__)
-    for found in pkgutil.walk_packages(root.__path__, package + "."):
-        if not found.name.endswith("__main__"):
-            print(importlib.import_module(found.name).__file__)
+    code = """
+import pkgutil, importlib, testbed
+print(testbed.__file__)
+for found in pkgutil.walk_packages(testbed.__path__, "testbed."):
+    if not found.name.endswith("__main__"):
+        print(importlib.import_module(found.name).__file__)
 """
     origins = [Path(line) for line in call(python, "-I", "-c", code, cwd=tmp_path).splitlines()]
     environment = python.parent.parent
-    assert len(origins) > len(PACKAGES)
+    assert len(origins) > 100
     assert [path for path in origins if not path.is_relative_to(environment)] == []
 
 

@@ -14,135 +14,38 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FILE_LINES = 450
 FUNCTION_LINES = 70
 
-# Module (and all below it) → what it must not import. The pure ones compute from their arguments alone.
-EDGE = (
-    "testbed.cli",
-    "testbed.start",
-    "testbed.api",
-    "testbed.pytest_plugin",
-    "testbed.report.run",
-    "testbed.report.sweep",
-    "bench",
-    "validation",
-)
-CONTROLLER = (*EDGE, "testbed.control.verbs")
-AGENT = (
-    "testbed.agent.service",
-    "testbed.agent.ledger",
-    "testbed.agent.captures",
-    "testbed.bus.admission",
-    "testbed.bus.mosquitto",
-    "testbed.agent.local",
-    "testbed.agent.owner",
-    "testbed.agent.inspection",
-    "testbed.agent.data_plane",
-    "testbed.agent.lab",
-    "testbed.agent.telemetry",
-    "testbed.bus.client",
-    "testbed.bus.embedded",
-    "testbed.bus.client.messages",
-)
-SYSTEM = (
-    "testbed.drivers",
-    "testbed.system.namespaces",
-    "testbed.system.netlink",
-    "testbed.system.vxlan",
-    "testbed.system.qdisc",
-    "testbed.system.netem",
-    "testbed.system.offloads",
-    "testbed.agent.privileges",
-    "testbed._dataplane",
-)
-# All of the suite but what opens fabrics.
-CONFORMANCE = sorted(
+# Package of testbed → what it must not import. The trunk is pure: it computes from its arguments alone, and each of its
+# packages knows those before it.
+TRUNK = ("schema", "optics", "lab", "experiment", "buffers", "plan", "run")
+KERNEL = ("system", "drivers", "_dataplane")
+OWNERS = ("bus", "agent", "machine")
+FACES = ("api", "cli", "commands", "pytest_plugin", "start")
+TOP = ("control", "study", "report", "conformance", *FACES)
+SHARED = ("errors", "units", "health", "progress", "data")
+# All of the conformance suite but what opens fabrics.
+CASES = sorted(
     path.stem for path in (ROOT / "testbed" / "conformance").glob("*.py") if path.stem not in ("__init__", "engines")
 )
-PURE_MODULES = [
-    "units",
-    "errors",
-    "yaml_source",
-    "models",
-    "lab_checks",
-    "deadlock",
-    "difference",
-    "lab_routes",
-    "paths",
-    "fec",
-    "loss",
-    "lanes",
-    "profiles",
-    "optics",
-    "dwdm",
-    "link_optics",
-    "switch_settings",
-    "topology",
-    "endpoints",
-    "lab_file",
-    "container_settings",
-    "congestion",
-    "axes",
-    "drawn",
-    "drawn_faults",
-    "drawn_labs",
-    "experiment",
-    "transport",
-    "expectations",
-    "expectation_names",
-    "addressing",
-    "headroom",
-    "headroom_models",
-    "headroom_tables",
-    "headroom_choice",
-    "in_force",
-    "hints",
-    "queues",
-    "headroom_comparison",
-    "routing",
-    "credits",
-    "intake",
-    "thresholds",
-    "lossy_queues",
-    "watchdog",
-    "storms",
-    "plan",
-    "plan_check",
-    "placement",
-    "combined",
-    "workload",
-    "observed",
-    "fidelity",
-    "counters",
-    "result",
-    "execution",
-    "flows",
-    "energy",
-    "ocs",
-    "impairments",
-    "link_state",
-    "timeline",
-    "traces",
-    "drawing",
-    "saved",
-    "health",
-    "progress",
-    *(f"conformance.{name}" for name in CONFORMANCE),
-]
+PACKAGES = {
+    **dict.fromkeys(("traffic", "topologies", "containers"), (*SHARED, *TRUNK, *KERNEL, *OWNERS, *TOP)),
+    **dict.fromkeys(SHARED, (*TRUNK, *KERNEL, *OWNERS, *TOP)),
+    **{name: (*TRUNK[place + 1 :], *KERNEL, *OWNERS, *TOP) for place, name in enumerate(TRUNK[:-1])},
+    "run": ("system", "drivers", *OWNERS, *TOP),
+    "run.execution": ("_dataplane",),
+    "system": (*TRUNK, "drivers", "_dataplane", *OWNERS, *TOP),
+    "drivers": ("experiment", "buffers", "run", "_dataplane", *OWNERS, *TOP),
+    "bus": (*TRUNK, "drivers", "_dataplane", "agent", "machine", *TOP),
+    "agent": ("machine", *TOP),
+    "machine": ("run", "bus", "agent", *TOP),
+    "control": ("machine", "study", "report", "conformance", *FACES),
+    "study": ("system", "drivers", *OWNERS, "control", "report", "conformance", *FACES),
+    "report": (*KERNEL, *OWNERS, "control", "conformance", *FACES),
+    "conformance": ("bus", "agent", "control", "study", "report", *FACES),
+    **{f"conformance.{name}": (*KERNEL, *OWNERS) for name in CASES},
+}
 PYTHON_DIRECTION = {
-    **dict.fromkeys(("traffic", "topologies", "containers"), ("testbed", "bench", "validation")),
-    **{f"testbed.{name}": (*CONTROLLER, *AGENT, *SYSTEM) for name in PURE_MODULES},
-    **dict.fromkeys(
-        ("testbed.units", "testbed.errors"),
-        (*CONTROLLER, *AGENT, *SYSTEM, "testbed.lab.topology", "testbed.plan.compile"),
-    ),
-    "testbed.lab.topology": (*CONTROLLER, *AGENT, *SYSTEM, "testbed.experiment.file", "testbed.plan.compile"),
-    **dict.fromkeys(SYSTEM, (*CONTROLLER, *AGENT)),
-    **dict.fromkeys(AGENT, CONTROLLER),
-    "testbed.report.run": ("testbed.cli", "testbed.control.verbs", *AGENT, *SYSTEM),
-    **dict.fromkeys(
-        ("testbed.study.sweep", "testbed.study.campaign", "testbed.study.campaign_checks", "testbed.study.parallel"),
-        (*CONTROLLER, *AGENT, "testbed.drivers", "testbed.system.namespaces"),
-    ),
-    "testbed.control.verbs": EDGE,
+    f"testbed.{name}": ("bench", "validation", *(f"testbed.{other}" for other in forbidden))
+    for name, forbidden in PACKAGES.items()
 }
 
 # Folder or file of dataplane/src → what it must not name. The state machines neither know a clock nor do I/O.
@@ -271,8 +174,14 @@ fn c() {}
 # Direction
 
 
+# Folders at the top of the repository that are packages of testbed by a link.
+LINKED = ("traffic", "topologies", "containers")
+
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] in LINKED:
+        parts = ("testbed", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -296,8 +205,8 @@ def imports(path: Path, modules: set[str]) -> Iterator[str]:
 
 @cache
 def import_graph() -> dict[str, set[str]]:
-    """Return what each module of the wheel's four packages, the benchmarks and the validation imports."""
-    packages = ("testbed", "traffic", "topologies", "containers", "bench", "validation")
+    """Return what each module of the package, the benchmarks and the validation imports."""
+    packages = ("testbed", *LINKED, "bench", "validation")
     paths = [path for path in files(".py") if path.relative_to(ROOT).parts[0] in packages]
     modules = {module_of(path) for path in paths} | {"testbed._dataplane"}
     return {module_of(path): set(imports(path, modules)) for path in paths}
@@ -313,6 +222,28 @@ def test_python_imports_point_one_way(importer: str) -> None:
         if any(is_below(imported, forbidden) for forbidden in PYTHON_DIRECTION[importer])
     ]
     assert not wrong
+
+
+def test_every_package_has_a_row() -> None:
+    packages = {module.split(".")[1] for module in import_graph() if module.startswith("testbed.")}
+    assert packages == {name.split(".")[0] for name in PACKAGES} | set(FACES)
+
+
+def package_of(module: str) -> str:
+    """Return the package that a module of testbed belongs to, or the folder that any other module stands in."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "testbed" and len(parts) > 1 else parts[0]
+
+
+def test_packages_make_no_cycle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, found in import_graph().items():
+        known = {package_of(name) for name in found if name.split(".")[0] in ("testbed", "bench", "validation")}
+        graph.setdefault(package_of(module), set()).update(known - {package_of(module)})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"packages import each other: {' → '.join(error.args[1])}")
 
 
 def test_python_imports_make_no_cycle() -> None:

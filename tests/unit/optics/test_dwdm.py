@@ -17,7 +17,7 @@ LINES = sorted(name for name, profile in load_catalogue().profiles.items() if pr
 
 # gnpy is an extra; where the tests run without it, the message that names it is what there is to test.
 needs_gnpy = pytest.mark.skipif(
-    importlib.util.find_spec("gnpy") is None, reason="needs gnpy, from the extra testbed[optics]"
+    importlib.util.find_spec("gnpy") is None, reason="needs gnpy, from the extra lossless-testbed[optics]"
 )
 
 

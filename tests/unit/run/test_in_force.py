@@ -32,7 +32,7 @@ topology:
     - {endpoints: ["b1:eth1", "t:eth1"], profile: 800g-dr8, length: 20m}
 """
 needs_gnpy = pytest.mark.skipif(
-    importlib.util.find_spec("gnpy") is None, reason="needs gnpy, from the extra testbed[optics]"
+    importlib.util.find_spec("gnpy") is None, reason="needs gnpy, from the extra lossless-testbed[optics]"
 )
 
 

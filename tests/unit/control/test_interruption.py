@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.interruption import Fate
+from testbed.control.interruption import Fate
 from tests.conftest import ROOT
 
 WAITING = "interrupted; waiting until lab clos "
@@ -96,7 +96,7 @@ def test_an_interrupt_that_what_is_imported_would_swallow_ends_the_command(tmp_p
     """The end of a weak reference, which importing makes many of, prints an exception and goes on."""
     code = """
 import os, signal, weakref
-from testbed.beginning import nothing_begun
+from testbed.commands.beginning import nothing_begun
 class Thing: pass
 with nothing_begun():
     thing = Thing()
