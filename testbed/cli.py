@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,8 @@ from testbed.commands import (
     wait_for,
 )
 from testbed.commands.arguments import check_arguments
-from testbed.errors import TestbedError
+from testbed.errors import HostError, TestbedError, machine_fault
+from testbed.system import output
 
 DEFECT = 3
 DEBUG_VARIABLE = "TESTBED_DEBUG"
@@ -133,6 +135,13 @@ def main() -> int:
         print(f"testbed: {error}", file=sys.stderr)
         return error.exit_code
     except Exception as error:  # noqa: BLE001  the last resort: a defect is reported, not thrown at the user
+        if fault := machine_fault(error):
+            print(f"testbed: {fault}", file=sys.stderr)
+            with suppress(OSError):
+                output.flush()
+                return HostError.exit_code
+            output.abandon(every=True)
+            return HostError.exit_code
         print(f"testbed: internal error: {error!r}", file=sys.stderr)
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()

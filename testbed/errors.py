@@ -104,6 +104,15 @@ _OF_THE_MACHINE = {
 }
 
 
+def machine_fault(error: BaseException) -> str | None:
+    """Return in one line what the machine lacks, if that is what an error says; None of any other."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if not isinstance(error, OSError) or error.errno not in _OF_THE_MACHINE:
+        return None
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+
+
 def cannot_write(path: object, error: OSError) -> UsageError | HostError:
     """Return the error that says why a file cannot be written: HostError for a full disk or a missing permission."""
     said = f"cannot write {path}: {error.strerror or error}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from testbed.commands.beginning import INTERRUPTED, nothing_begun
+
+NO_ROOM = 3
 
 
 def main() -> int:
@@ -20,5 +24,9 @@ def main() -> int:
         except output.ReaderGone:
             output.abandon()
             return output.EXIT_CODE
+        except OSError as error:
+            output.abandon(every=True)
+            print(f"testbed: cannot write standard output: {error.strerror}", file=sys.stderr)
+            return NO_ROOM
     except KeyboardInterrupt:
         return INTERRUPTED

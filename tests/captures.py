@@ -1,28 +1,18 @@
-"""Captures read by others: what a pcap file holds, what tshark makes of it, and scapy's own idea of an ICRC."""
+"""Captures read by others: what a file holds, what tshark makes of it, and scapy's own idea of an ICRC."""
 
 import itertools
-import struct
 import subprocess
 from pathlib import Path
 
 from scapy.contrib.roce import BTH
 from scapy.packet import Packet
 
-NANOSECONDS_LITTLE_ENDIAN = 0xA1B23C4D
+from testbed import pcapng
 
 
-def read_pcap(path: Path) -> list[tuple[int, bytes]]:
-    """Return the frames of a nanosecond pcap with their time in ns."""
-    data = path.read_bytes()
-    magic, major, minor, _, _, snap, link = struct.unpack_from("<IHHiIII", data)
-    assert (magic, major, minor, link) == (NANOSECONDS_LITTLE_ENDIAN, 2, 4, 1) and snap >= 9216
-    frames, at = [], 24
-    while at < len(data):
-        seconds, ns, kept, length = struct.unpack_from("<IIII", data, at)
-        assert kept == length and ns < 10**9
-        frames.append((seconds * 10**9 + ns, data[at + 16 : at + 16 + length]))
-        at += 16 + length
-    return frames
+def read_capture(path: Path) -> list[tuple[int, bytes]]:
+    """Return the frames of a capture with their time in ns."""
+    return [(frame.time_ns, frame.data) for frame in pcapng.frames(path.read_bytes())]
 
 
 def tshark(path: Path, *fields: str) -> list[list[str]]:

@@ -1,64 +1,161 @@
-//! Captures: classic pcap with nanosecond stamps of every frame that starts on a link, in nominal time.
+//! Captures: pcapng of every frame that starts on a link, in nominal time and in its order. Each port is an interface with its name.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{Error, ErrorKind, Result, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::event::Transmission;
 
-/// Magic of a pcap file whose stamps count nanoseconds.
-const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
-const LINKTYPE_ETHERNET: u32 = 1;
+/// Blocks, options and values of draft-ietf-opsawg-pcapng.
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+const INTERFACE: u32 = 1;
+const ENHANCED_PACKET: u32 = 6;
+const LINKTYPE_ETHERNET: u16 = 1;
 const SNAP_BYTES: u32 = 65_535;
-const NS_PER_S: u64 = 1_000_000_000;
+const OPTION_END: u16 = 0;
+const OPTION_INTERFACE_NAME: u16 = 2;
+const OPTION_RESOLUTION: u16 = 9;
+const NANOSECONDS: u8 = 9;
+const OPTION_FLAGS: u16 = 2;
+const OUTBOUND: u32 = 2;
+
+/// Blocks are written when so many bytes wait.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// A capture file being written. Errors are kept and told at the end: a full disk must not stop the run.
 #[derive(Debug)]
 pub struct Capture {
     codec: Arc<Codec>,
-    file: BufWriter<File>,
+    /// The interface of the first port of each node.
+    first: Vec<u32>,
+    file: Blocks,
     frame: Vec<u8>,
-    error: Option<String>,
+    body: Vec<u8>,
+    error: Option<Error>,
 }
 
 impl Capture {
-    pub fn create(path: &Path, codec: Arc<Codec>) -> std::io::Result<Capture> {
-        let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&MAGIC_NANOSECONDS.to_le_bytes())?;
-        file.write_all(&[2, 0, 4, 0])?;
-        file.write_all(&[0; 8])?;
-        file.write_all(&SNAP_BYTES.to_le_bytes())?;
-        file.write_all(&LINKTYPE_ETHERNET.to_le_bytes())?;
-        Ok(Capture { codec, file, frame: Vec::new(), error: None })
+    /// Begin a file. `ports` has the names of the ports of each node.
+    pub fn create(path: &Path, codec: Arc<Codec>, ports: &[Vec<String>]) -> Result<Capture> {
+        let mut file = Blocks { file: File::create(path)?, written: 0, waiting: Vec::new(), ends: Vec::new() };
+        let mut header = BYTE_ORDER_MAGIC.to_le_bytes().to_vec();
+        header.extend([1, 0, 0, 0]); // version 1.0
+        header.extend([0xff; 8]); // the section's length is not known yet
+        file.push(SECTION_HEADER, &header)?;
+        let mut first = Vec::with_capacity(ports.len());
+        let mut count = 0;
+        for names in ports {
+            first.push(count);
+            for name in names {
+                file.push(INTERFACE, &interface(name))?;
+                count += 1;
+            }
+        }
+        file.flush()?;
+        Ok(Capture { codec, first, file, frame: Vec::new(), body: Vec::new(), error: None })
     }
 
     pub fn write(&mut self, seen: &Transmission<'_>) {
-        if self.error.is_some() {
-            return;
+        if self.error.is_none() {
+            self.error = self.record(seen).err();
         }
+    }
+
+    fn record(&mut self, seen: &Transmission<'_>) -> Result<()> {
         let encoded = self.codec.encode(seen.node as usize, seen.port, seen.frame, &mut self.frame);
-        let result = encoded
-            .map_err(|error| error.to_string())
-            .and_then(|()| self.record(seen.at.ns()).map_err(|error| error.to_string()));
-        self.error = result.err();
+        encoded.map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string()))?;
+        let first = self.first.get(seen.node as usize).copied().unwrap_or(0);
+        let at_ns = seen.at.ns();
+        let length = self.frame.len() as u32;
+        self.body.clear();
+        for word in [first + u32::from(seen.port), (at_ns >> 32) as u32, at_ns as u32, length, length] {
+            self.body.extend(word.to_le_bytes());
+        }
+        self.body.extend(&self.frame);
+        pad(&mut self.body);
+        option(&mut self.body, OPTION_FLAGS, &OUTBOUND.to_le_bytes());
+        option(&mut self.body, OPTION_END, &[]);
+        self.file.push(ENHANCED_PACKET, &self.body)
     }
 
-    fn record(&mut self, at_ns: u64) -> std::io::Result<()> {
-        let length = (self.frame.len() as u32).to_le_bytes();
-        self.file.write_all(&((at_ns / NS_PER_S) as u32).to_le_bytes())?;
-        self.file.write_all(&((at_ns % NS_PER_S) as u32).to_le_bytes())?;
-        self.file.write_all(&length)?;
-        self.file.write_all(&length)?;
-        self.file.write_all(&self.frame)
-    }
-
-    /// Write out what is buffered, and tell the first error of the whole capture.
-    pub fn finish(mut self) -> Result<(), String> {
+    /// Write out what is buffered. Returns the first error of the whole capture, whose file then ends with a whole frame.
+    pub fn finish(mut self) -> Result<()> {
         match self.error {
             Some(error) => Err(error),
-            None => self.file.flush().map_err(|error| error.to_string()),
+            None => self.file.flush(),
         }
+    }
+}
+
+fn interface(name: &str) -> Vec<u8> {
+    let mut body = LINKTYPE_ETHERNET.to_le_bytes().to_vec();
+    body.extend([0, 0]);
+    body.extend(SNAP_BYTES.to_le_bytes());
+    option(&mut body, OPTION_INTERFACE_NAME, name.as_bytes());
+    option(&mut body, OPTION_RESOLUTION, &[NANOSECONDS]);
+    option(&mut body, OPTION_END, &[]);
+    body
+}
+
+fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
+    body.extend(code.to_le_bytes());
+    body.extend((value.len() as u16).to_le_bytes());
+    body.extend(value);
+    pad(body);
+}
+
+/// Everything begins at a multiple of four bytes.
+fn pad(body: &mut Vec<u8>) {
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+/// A file of blocks that never ends within one, however little room the disk has.
+#[derive(Debug)]
+struct Blocks {
+    file: File,
+    /// Bytes in the file.
+    written: u64,
+    waiting: Vec<u8>,
+    /// Where the blocks in `waiting` end.
+    ends: Vec<usize>,
+}
+
+impl Blocks {
+    fn push(&mut self, kind: u32, body: &[u8]) -> Result<()> {
+        let length = (body.len() as u32 + 12).to_le_bytes();
+        self.waiting.extend(kind.to_le_bytes());
+        self.waiting.extend(length);
+        self.waiting.extend(body);
+        self.waiting.extend(length);
+        self.ends.push(self.waiting.len());
+        if self.waiting.len() < BATCH_BYTES {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut done = 0;
+        let outcome = loop {
+            match self.file.write(&self.waiting[done..]) {
+                Ok(_) if done == self.waiting.len() => break Ok(()),
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let whole = self.ends.iter().copied().filter(|&end| end <= done).max().unwrap_or(0);
+        self.written += whole as u64;
+        if outcome.is_err() {
+            // Whoever reads the file wants frames; what cannot be cut off stays.
+            let _ = self.file.set_len(self.written);
+        }
+        self.waiting.clear();
+        self.ends.clear();
+        outcome
     }
 }

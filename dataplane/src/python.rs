@@ -144,12 +144,22 @@ fn memory(emulation: &Emulation, rank: usize, offset: u64, length: u64) -> PyRes
 
 fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {
     if let Some(previous) = emulation.fabric.capture(None) {
-        previous.finish().map_err(PyOSError::new_err)?;
+        previous.finish().map_err(|error| system_error(&error))?;
     }
     if let Some(path) = path {
-        emulation.fabric.capture(Some(Capture::create(&path, emulation.codec.clone())?));
+        let created = Capture::create(&path, emulation.codec.clone(), &emulation.names_of_ports());
+        let capture = created.map_err(|error| system_error(&error))?;
+        emulation.fabric.capture(Some(capture));
     }
     Ok(())
+}
+
+/// An OSError with errno, if the system gave one.
+fn system_error(error: &std::io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(errno) => PyOSError::new_err((errno, error.to_string())),
+        None => PyOSError::new_err(error.to_string()),
+    }
 }
 
 /// Wall time between two looks at whether a workload is over.

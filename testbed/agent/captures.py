@@ -14,6 +14,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from testbed import pcapng
 from testbed.errors import HostError, cannot_write
 
 KEPT = 16
@@ -22,8 +23,8 @@ KEPT = 16
 _ON_MEMORY = Path("/run/testbed")
 _ON_DISK = Path("/var/lib/testbed")
 _FOLDER = "captures"
-_SUFFIX = ".pcap"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.pcap")
+_SUFFIX = pcapng.SUFFIX
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.pcapng")
 
 
 def folder(state: Path) -> Path:
@@ -78,6 +79,10 @@ def fetch(state: Path, name: str, target: Path) -> None:
         os.umask(mask)
         target.chmod(0o666 & ~mask)
     except OSError as error:
+        # No part of a file is left that looks like the whole.
+        with suppress(OSError):
+            if source.exists():
+                target.unlink(missing_ok=True)
         problem = cannot_write(target, error)
         raise type(problem)(f"{problem}; the capture is {source}") from None
     with suppress(OSError):

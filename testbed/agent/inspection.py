@@ -46,7 +46,7 @@ def capture_points(driver: LabDriver, plan: Document, agent: str, end: tuple[str
         if link["medium"] == "memory":
             raise UsageError(f"{node}:{port} is on a link of medium {link['medium']}: no interface to listen on")
         own = [each for each in ends if is_here(plan, agent, each[0])]
-        return [{"netns": driver.namespace_path(lab, n), "interface": p} for n, p in own]
+        return [{"netns": driver.namespace_path(lab, n), "interface": p, "port": f"{n}:{p}"} for n, p in own]
     raise UsageError(f"lab {lab} has no port {node}:{port} with a link")
 
 

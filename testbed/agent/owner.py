@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel
 from testbed.agent import inspection
 from testbed.agent.captures import Captures
 from testbed.agent.data_plane import MakeFabric, lead_over, open_lab
-from testbed.agent.lab import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab
+from testbed.agent.lab import Document, Fabric, InterruptibleFabric, LabDriver, Observation, OwnedLab
 from testbed.agent.ledger import Ledger
 from testbed.agent.link_desk import read_impairment, read_lab
 from testbed.bus import messages
@@ -263,8 +264,7 @@ class LabOwner:
         finally:
             if party is not None:
                 present.fabric.leave()
-            if asked.capture:
-                present.fabric.capture(None)
+            fault = _end_capture(present.fabric) if asked.capture else None
             present.fabric.end_span()
             # What the run's timeline did not come to must not happen to the lab later.
             present.fabric.cancel_impairments()
@@ -272,7 +272,7 @@ class LabOwner:
                 present.links.settle()
         if "report" in document:
             document["report"] = present.part.complete(document["report"])
-        return document
+        return document if fault is None else {**document, "capture_fault": fault}
 
     def _captured(self, lab: str, progress: Progress) -> str:
         """Make the file of a capture, say its name, and return its path."""
@@ -398,3 +398,12 @@ class LabOwner:
     def _building_lock(self, lab: str) -> threading.Lock:
         with self._guard:
             return self._building.setdefault(lab, threading.Lock())
+
+
+def _end_capture(fabric: Fabric) -> str | None:
+    """End a capture; return why it is not whole, if it is not."""
+    try:
+        fabric.capture(None)
+    except OSError as error:
+        return f"cannot write the capture: {os.strerror(error.errno) if error.errno else error}; it ends before the run"
+    return None

@@ -1,4 +1,4 @@
-"""testbed capture: the frames on a link, into a pcap file."""
+"""testbed capture: the frames on a link, into a pcapng file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from testbed.errors import UsageError, cannot_write
 def capture(
     name: LabName,
     port: Annotated[str, typer.Argument(help="node and port: leaf-a:eth1", metavar="NODE:PORT")],
-    write: Annotated[str, typer.Option("--write", "-w", help="pcap file; - for standard output")],
+    write: Annotated[str, typer.Option("--write", "-w", help="pcapng file; - for standard output")],
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many frames")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="end after so much wall time")] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write what crosses a link, both ways, into a pcap file, until Ctrl-C."""
+    """Write what crosses a link, both ways, into a pcapng file, until Ctrl-C. Each end of the link is an interface of it."""
     from testbed.control import verbs
     from testbed.lab.endpoints import parse_endpoint
     from testbed.system import capture as packet_capture
@@ -38,8 +38,15 @@ def capture(
             out = sys.stdout.buffer if write == "-" else stack.enter_context(open_new(Path(write), force))
         except OSError as error:
             raise cannot_write(write, error) from None
-        captured = packet_capture.capture(
-            points, out, count=count, seconds=seconds, on_listening=lambda: say(f"listening to {end}; Ctrl-C ends it")
-        )
+        try:
+            captured = packet_capture.capture(
+                points,
+                out,
+                count=count,
+                seconds=seconds,
+                on_listening=lambda: say(f"listening to {end}; Ctrl-C ends it"),
+            )
+        except OSError as error:
+            raise cannot_write("standard output" if write == "-" else write, error) from None
     missed = f", {captured.missed:,} missed: this machine is too slow" if captured.missed else ""
-    say(f"frames: {captured.frames:,}{missed}")
+    say(f"frames: {captured.frames:,}{missed}{'' if write == '-' else f', in {write}'}")

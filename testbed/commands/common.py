@@ -24,6 +24,7 @@ from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.lab.topology import lab_from, lab_source, load_lab
 from testbed.plan.placement import How, order
 from testbed.run.trial import Trial, with_settings
+from testbed.system import output
 
 if TYPE_CHECKING:
     from testbed.control.verbs import Target
@@ -130,7 +131,7 @@ def interruptible() -> Iterator[Fate]:
 
 def print_json(document: Any) -> None:
     """Write one JSON document, and nothing else, on standard output."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    output.write_json(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def keep_existing(paths: Iterable[Path], force: bool) -> None:

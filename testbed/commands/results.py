@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from testbed.errors import UsageError, cannot_write
 
 _PARENT = Path("results")
+_ROOM_BYTES = 64 * 1024  # what the result of a small run takes
 
 
 @contextmanager
@@ -30,6 +32,7 @@ def result_directory(chosen: Path | None, name: str) -> Iterator[Path]:
         raise cannot_write(chosen or _PARENT, error) from None
     try:
         _hold(descriptor, directory)
+        _require_room(directory)
         yield directory
     finally:
         os.close(descriptor)
@@ -62,6 +65,16 @@ def _existing(directory: Path, made: list[Path]) -> Path:
             directory.mkdir()
             made.append(directory)
     return directory
+
+
+def _require_room(directory: Path) -> None:
+    """Raise what `errors.cannot_write` makes of it if a result cannot be written here; before the run, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as trial:
+            trial.write(bytes(_ROOM_BYTES))
+            trial.flush()
+    except OSError as error:
+        raise cannot_write(directory, error) from None
 
 
 def _hold(descriptor: int, directory: Path) -> None:

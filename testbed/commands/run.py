@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testbed import pcapng
 from testbed.buffers.thresholds import pool_notes
 from testbed.bus.messages import RunStep
 from testbed.commands.beginning import INTERRUPTED
@@ -40,7 +41,7 @@ from testbed.commands.common import (
 from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import followed, is_followed
 from testbed.commands.results import result_directory
-from testbed.errors import ExperimentError, UsageError
+from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.plan.dilation import larger_dilation
 from testbed.report import run as report
 from testbed.run import fidelity, result, trial
@@ -48,12 +49,13 @@ from testbed.run.execution import Outcome
 from testbed.run.trial import Clock, Trial
 from testbed.schema.fields import AUTO
 from testbed.study import preflight
+from testbed.system import output
 
 if TYPE_CHECKING:
     from testbed.control.verbs import Follow, Target
 
 MAX_CORES = 1024
-_CAPTURE = "capture.pcap"
+_CAPTURE = f"capture{pcapng.SUFFIX}"
 
 
 class ClockOption(enum.StrEnum):
@@ -86,7 +88,7 @@ def run(
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
-    pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcap")] = False,
+    pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcapng")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="directory for the result")] = None,
     force: ForceOption = False,
     placement: PlacementOption = PlacementChoice.spread,
@@ -133,7 +135,7 @@ def run(
         else:
             where = target(context, placement.value)
             outcome, factor = _run_real(where, subject, factor, chooses, keep, capture, show)
-    _conclude(subject, outcome, chosen, factor, directory, format_)
+    _conclude(subject, outcome, chosen, factor, directory, capture, format_)
 
 
 def _read_cores(option: str) -> int:
@@ -194,19 +196,38 @@ def _run_real(
     return once(larger), larger
 
 
-def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, directory: Path, format_: Format) -> None:
+def _conclude(
+    subject: Trial,
+    outcome: Outcome,
+    clock: Clock,
+    dilation: int,
+    directory: Path,
+    capture: Path | None,
+    format_: Format,
+) -> None:
+    """Judge an outcome, write it down, and print it whether it could be written or not."""
     replay = result.replay_command(sys.argv[1:], subject.experiment.seed)
     judged = subject.conclude(outcome, clock, dilation, replay)
-    path = result.write(judged, directory)
+    faults = [] if outcome.capture_fault is None else [HostError(outcome.capture_fault)]
+    places = [] if capture is None else [f"capture: {capture}"]
+    try:
+        places.insert(0, f"result: {result.write(judged, directory)}")
+    except (HostError, UsageError) as error:
+        # A finished run is not lost for want of a place to keep it.
+        faults.insert(0, HostError(str(error)))
     if format_ is Format.json:
-        sys.stdout.write(judged.to_json())
+        output.write_json(judged.to_json())
         for hint in judged.hints[len(subject.hints) :]:
             say(f"note: {hint.key}: {hint.text}")
     else:
         console().print(report.render(judged))
-    say(f"result: {path}")
+    say(", ".join(places))
     if outcome.interrupted:
+        for fault in faults:
+            say(f"testbed: {fault}")
         raise typer.Exit(INTERRUPTED)
-    if faults := [*subject.unreached(outcome), *subject.unknown_names(judged)]:
-        raise ExperimentError(faults)
+    if faults:
+        raise HostError("; ".join(map(str, faults)))
+    if named := [*subject.unreached(outcome), *subject.unknown_names(judged)]:
+        raise ExperimentError(named)
     raise typer.Exit(judged.exit_code)

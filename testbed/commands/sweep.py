@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -26,12 +27,13 @@ from testbed.commands.common import (
 )
 from testbed.commands.progress import counted, is_followed
 from testbed.commands.results import result_directory
-from testbed.errors import UsageError
+from testbed.errors import HostError, TestbedError, UsageError
 from testbed.experiment import axes
 from testbed.lab.topology import load_lab
 from testbed.report import sweep as sweep_report
 from testbed.run import result
 from testbed.study import parallel, sweep
+from testbed.system import output
 
 FILE_NAME = "sweep.json"
 
@@ -85,14 +87,19 @@ def run_sweep(
     lab = next((found.trial.lab.name for found in work if found.trial), None) or load_lab(base.topology).name
     directory = context.with_resource(result_directory(out, f"{lab}-sweep"))
     keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
-    rows = _run(work, jobs or parallel.processors(), directory, is_followed(context, format_))
+    faults: list[TestbedError] = []
+    rows = _run(work, jobs or parallel.processors(), directory, is_followed(context, format_), faults)
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)
-    path = result.write_text(document.to_json(), directory, FILE_NAME)
+    with _noted(faults):
+        path = result.write_text(document.to_json(), directory, FILE_NAME)
     if format_ is SweepFormat.table:
         _print(sweep_report.render(document))
     else:
-        sys.stdout.write(document.to_json() if format_ is SweepFormat.json else sweep_report.as_csv(document))
+        write = output.write_json if format_ is SweepFormat.json else sys.stdout.write
+        write(document.to_json() if format_ is SweepFormat.json else sweep_report.as_csv(document))
+    if faults:
+        raise HostError(str(faults[0]))
     say(f"result: {path}")
     raise typer.Exit(document.exit_code)
 
@@ -125,15 +132,30 @@ def _best_by(option: str | None, section: axes.Sweep | None, chosen: Sequence[ax
     return named
 
 
-def _run(work: Sequence[sweep.Combination], jobs: int, directory: Path, is_shown: bool) -> list[sweep.SweepRow]:
-    """Run the rows, write the result of each as it comes, and leave with exit code 130 when interrupted."""
+@contextmanager
+def _noted(faults: list[TestbedError]) -> Iterator[None]:
+    """Note that something could not be written: what was measured is not lost for that."""
+    try:
+        yield
+    except (HostError, UsageError) as error:
+        faults.append(error)
+
+
+def _run(
+    work: Sequence[sweep.Combination], jobs: int, directory: Path, is_shown: bool, faults: list[TestbedError]
+) -> list[sweep.SweepRow]:
+    """Run the rows, write the result of each as it comes, and leave with exit code 130 when interrupted.
+
+    What cannot be written is noted among `faults`.
+    """
     digits = len(str(len(work) - 1))
     try:
         with counted(len(work), is_shown) as show:
 
             def finished(number: int, found: sweep.Finished) -> None:
                 if found.result is not None:
-                    result.write(found.result, directory / f"row-{number:0{digits}}")
+                    with _noted(faults):
+                        result.write(found.result, directory / f"row-{number:0{digits}}")
                 show()
 
             return sweep.run(work, jobs, finished)

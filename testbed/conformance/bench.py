@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol
 
+from testbed import pcapng
 from testbed.conformance import frames
 from testbed.conformance.device import Device, DevicePort
 from testbed.conformance.frames import LONGEST_QUANTA
@@ -22,9 +22,6 @@ Clock = Literal["virtual", "real"]
 # Between two looks at interrupts.
 _BUDGET: Mapping[Clock, int] = {"virtual": 1_000_000, "real": 100}
 _REAL_STEP_PS = 50_000_000
-_PCAP_HEADER = struct.Struct("<IIII")
-_PCAP_FRAMES_AT = 24
-_NS_PER_S = 10**9
 
 
 class Engine(Protocol):
@@ -200,7 +197,8 @@ class Session:
         if self.capture is None or self._start_ps is None:
             raise ValueError("nothing was captured")
         self.engine.capture(None)
-        return list(_read(self.capture.read_bytes(), self._start_ps))
+        found = pcapng.frames(self.capture.read_bytes())
+        return [Seen(frame.time_ns * 1000 - self._start_ps, frame.data) for frame in found]
 
     def _train(self, port: DevicePort, frame: bytes, timing: Mapping[str, Any]) -> None:
         if self._start_ps is not None:
@@ -210,16 +208,6 @@ class Session:
     def _run(self, until_ps: int) -> None:
         while not self.engine.run_until(until_ps, _BUDGET[self.clock]):
             pass
-
-
-def _read(data: bytes, start_ps: int) -> Iterator[Seen]:
-    """Yield the frames of a nanosecond pcap."""
-    at = _PCAP_FRAMES_AT
-    while at < len(data):
-        seconds, ns, kept, _ = _PCAP_HEADER.unpack_from(data, at)
-        at += _PCAP_HEADER.size
-        yield Seen((seconds * _NS_PER_S + ns) * 1000 - start_ps, data[at : at + kept])
-        at += kept
 
 
 def departures(seen: list[Seen], source: DevicePort, to: DevicePort) -> list[Seen]:
@@ -266,7 +254,7 @@ class Bench:
     def session(self, *, capture: bool = False, plan: Plan | None = None) -> Iterator[Session]:
         """Open a fabric of the plan, or of another one, for one run."""
         with TemporaryDirectory(prefix="testbed-") as directory, self.open(plan or self.plan) as engine:
-            path = Path(directory) / "capture.pcap" if capture else None
+            path = Path(directory) / "capture.pcapng" if capture else None
             if path is not None:
                 engine.capture(str(path))
             yield Session(self.device, self.clock, engine, path)

@@ -28,7 +28,7 @@ from testbed.control.agents import Agents, one_lab
 from testbed.control.interruption import Fate
 from testbed.drivers import emulation
 from testbed.drivers.docker import DockerDriver
-from testbed.errors import UsageError
+from testbed.errors import TestbedError, UsageError
 from testbed.health import Health, Wanted, lacking
 from testbed.plan.difference import changes
 from testbed.plan.placement import How
@@ -198,12 +198,24 @@ async def run(
         try:
             hear = _steps(follow)
             _, deployed = await agents.deploy(lab, _deployment(placed, dilation), hear)
-            return await agents.run(placed, deployed, pcap is not None, hear)
+            outcome = await agents.run(placed, deployed, pcap is not None, hear)
         finally:
             if not keep and not stood_before:
                 await _destroy(target, agents, lab)
-            if pcap is not None and captured:
-                captures.fetch(local.default_state_dir(), captured[0], pcap)
+            fault = _fetch(captured, pcap)
+        outcome.capture_fault = outcome.capture_fault or fault
+        return outcome
+
+
+def _fetch(captured: Sequence[str], pcap: Path | None) -> str | None:
+    """Fetch the file of a capture that the local agent has named; return why it stays there, if it does."""
+    if pcap is None or not captured:
+        return None
+    try:
+        captures.fetch(local.default_state_dir(), captured[0], pcap)
+    except TestbedError as error:
+        return str(error)
+    return None
 
 
 async def is_up(target: Target, lab: str) -> bool:

@@ -145,7 +145,8 @@ class Outcome:
     links with a profile received, by port.
 
     `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
-    not; `impairments` is the log of a timeline, `storms` what watchdogs found.
+    not; `impairments` is the log of a timeline, `storms` what watchdogs found. `capture_fault` says why a capture of it is not
+    whole.
     """
 
     rows: list[Json] = field(default_factory=list)
@@ -159,6 +160,7 @@ class Outcome:
     end_ps: int | None = None
     impairments: list[Json] = field(default_factory=list)
     storms: list[Json] = field(default_factory=list)
+    capture_fault: str | None = None
 
 
 class _Incomplete(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from testbed.buffers import deadlock
 from testbed.buffers.deadlock import Cycle
-from testbed.errors import ExperimentError, Fault, UsageError
+from testbed.errors import ExperimentError, Fault, HostError, UsageError, cannot_write
 from testbed.experiment import expectations
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import DEFAULT_SITES, Experiment
@@ -338,15 +339,24 @@ def outcome_from(data: Document) -> Outcome:
 def run_virtual(trial: Trial, pcap: Path | None, progress: Callable[[Progress], None], cores: int = 1) -> Outcome:
     """Run a trial under the virtual clock, in this process, on so many cores; 0: on more than one where it pays.
 
-    The outcome does not depend on `cores`. Raises UsageError when the capture cannot be written.
+    The outcome does not depend on `cores`. Raises UsageError or HostError when the capture cannot be begun; where it cannot be
+    ended, the outcome says so.
     """
     from testbed._dataplane import VirtualFabric
 
     fabric = VirtualFabric(json.dumps(trial.plan), cores)
     try:
         fabric.capture(str(pcap) if pcap else None)
-        outcome = trial.execute(fabric, "virtual", progress)
+    except OSError as error:
+        raise captured_error(pcap, error) from error
+    outcome = trial.execute(fabric, "virtual", progress)
+    try:
         fabric.capture(None)
     except OSError as error:
-        raise UsageError(f"cannot write {pcap}: {error}") from error
+        outcome.capture_fault = f"{captured_error(pcap, error)}; it ends before the run"
     return outcome
+
+
+def captured_error(pcap: object, error: OSError) -> UsageError | HostError:
+    """Return what `errors.cannot_write` makes of an error of the data plane, in the system's own words."""
+    return cannot_write(pcap, OSError(error.errno, os.strerror(error.errno)) if error.errno else error)

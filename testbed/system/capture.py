@@ -1,4 +1,4 @@
-"""Write the frames that cross a veth link into a pcap file, with the nanoseconds of the kernel's clock.
+"""Write the frames that cross a veth link into a pcapng file, with the nanoseconds of the kernel's clock.
 
 Both ends of the link are listened to, each for what arrives there: every frame is seen once, after all that may happen to
 it on its way out.
@@ -6,21 +6,23 @@ it on its way out.
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import os
 import select
 import socket
+import stat
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from testbed import pcapng
 from testbed.errors import DriverError
 from testbed.system import namespaces, output
-
-_SNAP_BYTES = 65_535
-_NANOSECOND_MAGIC = 0xA1B23C4D
-_LINKTYPE_ETHERNET = 1
 
 # From linux/if_packet.h, linux/if_ether.h and asm-generic/socket.h; Python's socket module does not have them.
 _ETH_P_ALL = 0x0003
@@ -32,6 +34,16 @@ _SO_TIMESTAMPNS = 35
 _RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
 
 _BATCH = 256
+HOLD_S = 0.125
+"""How long a frame is held back for others that were before it. The kernel takes microseconds, or a tick if it is busy."""
+
+
+class Heard(NamedTuple):
+    """A frame that the kernel has stamped, in ns since 1970, the number of the socket that it came from, and its bytes."""
+
+    time_ns: int
+    source: int
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,73 @@ class Captured:
     missed: int
 
 
+class InOrder:
+    """Put frames that come from several sockets in the order of their times.
+
+    A frame is handed out once it has been here for HOLD_S, or one behind it has: the kernel hands frames to a socket a little
+    after it has stamped them, so that one of another socket may have come before. Where a socket is behind, what it still
+    holds is waited for.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Heard] = []
+        self._fetched: deque[tuple[float, int]] = deque()
+        self._until_ns = 0
+        self._behind: dict[int, int] = {}
+
+    def add(self, source: int, heard: Sequence[Heard], now_s: float, is_all: bool) -> None:
+        """Take in what the socket `source` had at `now_s`, and whether that was all it had."""
+        for each in heard:
+            heapq.heappush(self._waiting, each)
+        self._behind.pop(source, None)
+        if heard:
+            self._fetched.append((now_s, max(each.time_ns for each in heard)))
+            if not is_all:
+                self._behind[source] = heard[-1].time_ns
+
+    def due(self, now_s: float) -> list[Heard]:
+        """Return the frames that nothing can come before any more."""
+        while self._fetched and self._fetched[0][0] + HOLD_S <= now_s:
+            self._until_ns = max(self._until_ns, self._fetched.popleft()[1])
+        limit = min([self._until_ns, *self._behind.values()])
+        due = []
+        while self._waiting and self._waiting[0].time_ns <= limit:
+            due.append(heapq.heappop(self._waiting))
+        return due
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Return after how long to look again; None if nothing is held back."""
+        return max(self._fetched[0][0] + HOLD_S - now_s, 0) if self._fetched else None
+
+    def rest(self) -> list[Heard]:
+        """Return all that is left, when nothing comes any more."""
+        rest = sorted(self._waiting)
+        self._waiting.clear()
+        return rest
+
+
+class Blocks:
+    """A file that ends with a whole block, however little room there is for the next."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, blocks: Sequence[bytes]) -> None:
+        """Write blocks, all of each or nothing. Raises OSError, ReaderGone for a closed pipe."""
+        data, done = memoryview(b"".join(blocks)), 0
+        try:
+            while done < len(data):
+                done += os.write(self._descriptor, data[done:])
+        except BrokenPipeError:
+            raise output.ReaderGone from None
+        except OSError:
+            facts = os.fstat(self._descriptor)
+            if stat.S_ISREG(facts.st_mode):
+                ends = [0, *itertools.accumulate(map(len, blocks))]
+                os.ftruncate(self._descriptor, facts.st_size - (done - max(end for end in ends if end <= done)))
+            raise
+
+
 def capture(
     points: Sequence[Mapping[str, str]],
     out: BinaryIO,
@@ -50,35 +129,52 @@ def capture(
     seconds: float | None,
     on_listening: Callable[[], None],
 ) -> Captured:
-    """Capture at `points` ({"netns", "interface"}) until `count` frames, `seconds` of wall time, or KeyboardInterrupt.
+    """Capture at `points` ({"netns", "interface", "port"}) until `count` frames, `seconds` of wall time, or KeyboardInterrupt.
 
-    Calls `on_listening` once no frame can be missed any more. Raises DriverError when a point cannot be listened to, ReaderGone
-    as soon as nobody reads `out` any more, whether there are frames or not.
+    Each point is an interface of the file, named by its port. Calls `on_listening` once no frame can be missed any more. Raises
+    DriverError when a point cannot be listened to, OSError when `out` cannot be written, ReaderGone as soon as nobody reads it
+    any more, whether there are frames or not.
     """
     with ExitStack() as stack:
         sockets = [stack.enter_context(_listen(point["netns"], point["interface"])) for point in points]
-        out.write(struct.pack("<IHHiIII", _NANOSECOND_MAGIC, 2, 4, 0, 0, _SNAP_BYTES, _LINKTYPE_ETHERNET))
-        out.flush()
+        blocks = Blocks(out.fileno())
+        blocks.write([pcapng.section(), *(pcapng.interface(point["port"]) for point in points)])
         on_listening()
+        order = InOrder()
         deadline = None if seconds is None else time.monotonic() + seconds
         written = 0
-        try:
+
+        def write(heard: Sequence[Heard]) -> None:
+            nonlocal written
+            chosen = heard if count is None else heard[: count - written]
+            blocks.write([pcapng.packet(e.source, e.time_ns, pcapng.INBOUND, e.data) for e in chosen])
+            written += len(chosen)
+
+        with suppress(KeyboardInterrupt):  # the usual way to end a capture
             while count is None or written < count:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                now_s = time.monotonic()
+                limits = [deadline - now_s] if deadline is not None else []
+                if limits and limits[0] <= 0:
                     break
-                ready = _wait(sockets, out.fileno(), left)
-                frames = sorted(frame for listener in ready for frame in _fetch(listener))
-                for time_ns, original_bytes, data in frames if count is None else frames[: count - written]:
-                    seconds_part, nanoseconds = divmod(time_ns, 10**9)
-                    out.write(struct.pack("<IIII", seconds_part, nanoseconds, len(data), original_bytes) + data)
-                    written += 1
-                out.flush()
-        except KeyboardInterrupt:
-            pass  # the usual way to end a capture
-        except BrokenPipeError:
-            raise output.ReaderGone from None
+                held_s = order.wait_s(now_s)
+                ready = _wait(
+                    sockets, out.fileno(), min([*limits, *([] if held_s is None else [held_s])], default=None)
+                )
+                for listener in ready:
+                    _hear(order, listener, sockets.index(listener))
+                write(order.due(time.monotonic()))
+        for source, listener in enumerate(sockets):
+            while _hear(order, listener, source) == _BATCH:
+                pass
+        write(order.rest())
         return Captured(written, sum(_missed(listener) for listener in sockets))
+
+
+def _hear(order: InOrder, listener: socket.socket, source: int) -> int:
+    """Take in up to a batch of frames of a socket; return how many there were."""
+    heard = _fetch(listener, source)
+    order.add(source, heard, time.monotonic(), len(heard) < _BATCH)
+    return len(heard)
 
 
 def _wait(sockets: Sequence[socket.socket], out: int, seconds: float | None) -> list[socket.socket]:
@@ -114,17 +210,19 @@ def _listen(netns: str, interface: str) -> socket.socket:
     return namespaces.in_thread(work)
 
 
-def _fetch(listener: socket.socket) -> list[tuple[int, int, bytes]]:
-    """Return up to a batch of frames that wait: (time in ns since 1970, length on the wire without FCS, bytes)."""
+def _fetch(listener: socket.socket, source: int) -> list[Heard]:
+    """Return up to a batch of frames that wait."""
     frames = []
     for _ in range(_BATCH):
         try:
-            data, ancillary, _flags, _address = listener.recvmsg(_SNAP_BYTES, socket.CMSG_SPACE(16), socket.MSG_TRUNC)
+            data, ancillary, _flags, _address = listener.recvmsg(
+                pcapng.SNAP_BYTES, socket.CMSG_SPACE(16), socket.MSG_TRUNC
+            )
         except BlockingIOError:
             break
         stamp = (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
         seconds, nanoseconds = next(struct.unpack("qq", value) for *kind, value in ancillary if tuple(kind) == stamp)
-        frames.append((seconds * 10**9 + nanoseconds, len(data), data))
+        frames.append(Heard(seconds * 10**9 + nanoseconds, source, data))
     return frames
 
 

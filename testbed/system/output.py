@@ -7,8 +7,11 @@ expectation failed; so a write to a closed pipe raises `ReaderGone`, which neith
 from __future__ import annotations
 
 import asyncio
+import codecs
 import io
+import json
 import os
+import re
 import select
 import signal
 import stat
@@ -20,6 +23,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+_PLAIN_ERRORS = "testbed-plain"
+_PLAIN = {
+    "→": "->",
+    "…": "...",
+    "µ": "u",
+    "μ": "u",
+    "×": "x",
+    "≥": ">=",
+    "≤": "<=",
+    "−": "-",
+    "–": "-",
+    "━": "-",
+    "─": "-",
+}
 EXIT_CODE = 128 + signal.SIGPIPE
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -39,7 +56,11 @@ class _Stream(io.FileIO):
 
 
 def guard() -> None:
-    """Make writing to standard output or standard error raise `ReaderGone` where the pipe is closed."""
+    """Make writing to standard output or standard error raise `ReaderGone` where the pipe is closed.
+
+    Where their encoding lacks a sign, one that it has is written instead.
+    """
+    codecs.register_error(_PLAIN_ERRORS, _plain)
     for name in ("stdout", "stderr"):
         old = getattr(sys, name)
         if isinstance(old, io.TextIOWrapper):
@@ -49,11 +70,28 @@ def guard() -> None:
             new = io.TextIOWrapper(
                 io.BufferedWriter(raw),
                 encoding=old.encoding,
-                errors=old.errors,
+                errors=old.errors if _is_unicode(old.encoding) else _PLAIN_ERRORS,
                 line_buffering=old.line_buffering,
                 write_through=old.write_through,
             )
             setattr(sys, name, new)
+
+
+def _is_unicode(encoding: str) -> bool:
+    return codecs.lookup(encoding).name.startswith("utf")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+def write_json(text: str) -> None:
+    """Write a JSON document on standard output; its signs are escaped where the encoding is not that of JSON (RFC 8259)."""
+    if not _is_unicode(sys.stdout.encoding):
+        text = re.sub(r"[^\x00-\x7f]", lambda sign: json.dumps(sign[0])[1:-1], text)
+    sys.stdout.write(text)
 
 
 def flush() -> None:
@@ -63,12 +101,15 @@ def flush() -> None:
             stream.flush()
 
 
-def abandon() -> None:
-    """Lead what is still held back to nowhere, so that the interpreter does not try to write it again at its end."""
+def abandon(every: bool = False) -> None:
+    """Lead what is still held back to nowhere, so that the interpreter does not try to write it again at its end.
+
+    For streams whose reader has gone; for `every` stream where a device took no more.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         descriptor = stream.fileno()
-        if _is_closed(descriptor):
+        if _is_closed(descriptor) or (every and stream is sys.stdout):
             os.dup2(nowhere, descriptor)
     os.close(nowhere)
 

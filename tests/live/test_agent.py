@@ -19,7 +19,7 @@ from scapy.layers.inet import IP
 from scapy.utils import rdpcap
 
 from testbed.agent.privileges import KEPT
-from tests.captures import read_pcap
+from tests.captures import read_capture
 from tests.live.machine import Machine, private_machine, wait_for
 from tests.live.survival import end
 
@@ -84,8 +84,9 @@ def test_a_run_brings_its_lab_and_takes_it_away(machine: Machine) -> None:
     result = json.loads(done.stdout)
     assert (result["clock"], result["collective"]["rows"][0]["wrong"]) == ("real", 0), done.stderr
     assert result["verdict"]["lossless"]
-    (capture,) = machine.directory.rglob("capture.pcap")
-    assert len(read_pcap(capture)) > 16
+    (capture,) = machine.directory.rglob("capture.pcapng")
+    times = [at for at, _ in read_capture(capture)]
+    assert len(times) > 16 and times == sorted(times)
     assert done.returncode == (0 if result["verdict"]["trusted"] else 4)
     assert machine.labs() == []
 
@@ -115,7 +116,7 @@ def test_a_capture_hears_both_directions(machine: Machine, tmp_path: Path) -> No
     (lab,) = machine.labs()
     hosts = sorted(entry["node"] for entry in lab["stations"] if entry["kind"] == "kernel")
     address = {entry["node"]: entry["ip"] for entry in lab["stations"] if entry["kind"] == "kernel"}
-    target = tmp_path / "c.pcap"
+    target = tmp_path / "c.pcapng"
     capture = machine.start("capture", "--name", "pair", f"{hosts[0]}:eth1", "-w", str(target), "--count", "2")
     assert capture.stderr is not None and "listening" in capture.stderr.readline()
     machine.ok("exec", "--name", "pair", hosts[0], "--", "ping", "-c1", "-W20", address[hosts[1]])

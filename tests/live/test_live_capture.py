@@ -11,7 +11,7 @@ import pytest
 from scapy.contrib.roce import BTH
 from scapy.layers.l2 import Ether
 
-from tests.captures import assert_icrc, read_pcap, tshark
+from tests.captures import assert_icrc, read_capture, tshark
 from tests.live.machine import Machine, private_machine
 
 LAB = ("-t", "incast:senders=3", "--dilation", "1000")
@@ -26,7 +26,7 @@ def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Mac
 
 
 def test_tshark_and_scapy_read_what_crossed_the_link(machine: Machine, tmp_path: Path) -> None:
-    path = tmp_path / "link.pcap"
+    path = tmp_path / "link.pcapng"
     machine.ok("deploy", *LAB)
     with machine.start("capture", "--name", "incast", "leaf:eth2", "-w", str(path)) as capture:
         assert capture.stderr is not None and "listening" in capture.stderr.readline()
@@ -37,7 +37,7 @@ def test_tshark_and_scapy_read_what_crossed_the_link(machine: Machine, tmp_path:
     assert "missed" not in errors
 
     counters = json.loads(run.stdout)["ports"]["leaf:eth2"]["priorities"]["3"]
-    frames = [frame for _, frame in read_pcap(path)]
+    frames = [frame for _, frame in read_capture(path)]
     protocols = collections.Counter(row[0].split(":")[2] for row in tshark(path, "frame.protocols"))
     # What the port counted is what the capture holds, both ways: data in, acknowledgements and PAUSE frames out.
     assert protocols["ip"] == counters["frames_rx"] + counters["frames_tx"]

@@ -15,7 +15,7 @@ from scapy.layers.l2 import Ether
 from testbed._dataplane import VirtualFabric
 from testbed.plan.workload import compile_workload
 from testbed.traffic import RankSchedule, Recv, Schedule, Send
-from tests.captures import assert_icrc, read_pcap, tshark
+from tests.captures import assert_icrc, read_capture, tshark
 from tests.golden_files import GOLDEN
 from tests.virtual.harness import PS_PER_BYTE, Json, finish, flows_to_last, loaded_fabric, make_trial, report_of, star
 
@@ -79,7 +79,7 @@ def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     ]
     receives = [Recv(rank, rank * total + at, size) for rank in (0, 1) for at, size in zip(starts, SIZES, strict=True)]
     schedule = Schedule((*senders, RankSchedule(2 * total, tuple(receives))))
-    path = tmp_path_factory.mktemp("captures") / f"{request.param}.pcap"
+    path = tmp_path_factory.mktemp("captures") / f"{request.param}.pcapng"
     fabric = VirtualFabric(json.dumps(trial.plan))
     fabric.capture(str(path))
     fabric.load(json.dumps(compile_workload(trial.lab, trial.experiment, schedule)))
@@ -89,7 +89,7 @@ def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     report = finish(fabric)
     fabric.capture(None)
     assert report["complete"] and fabric.read_memory(2, 0, 2 * total) == b"".join(payloads)
-    return Captured(request.param, path, read_pcap(path), report, trial.plan, payloads)
+    return Captured(request.param, path, read_capture(path), report, trial.plan, payloads)
 
 
 def test_every_frame_is_captured_in_order(captured: Captured) -> None:
@@ -204,10 +204,10 @@ def test_stamps_are_nominal_nanoseconds(tmp_path: Path) -> None:
     """Three packets back to back, 4194, 4178 and 98 bytes of wire, on a host's link and 1 us and a packet later on the next."""
     trial = make_trial(star({"a1": "1us", "b1": "1us"}), "incast", "workload.payload=false")
     fabric = loaded_fabric(trial, flows_to_last(1, 2 * 4096 + 16))
-    fabric.capture(str(tmp_path / "three.pcap"))
+    fabric.capture(str(tmp_path / "three.pcapng"))
     finish(fabric)
     fabric.capture(None)
-    data = [(at, Ether(frame)) for at, frame in read_pcap(tmp_path / "three.pcap")]
+    data = [(at, Ether(frame)) for at, frame in read_capture(tmp_path / "three.pcapng")]
     found = sorted((frame[BTH].psn, at) for at, frame in data if AETH not in frame)
     left = [0, 4194, 4194 + 4178]
     forwarded = [10**6 + (4194 + start) * PS_PER_BYTE for start in left]
@@ -218,7 +218,7 @@ def test_stamps_are_nominal_nanoseconds(tmp_path: Path) -> None:
 def test_a_capture_changes_nothing(tmp_path: Path) -> None:
     trial = make_trial("pair", "incast", "workload.payload=false")
     reports = []
-    for capture in (None, str(tmp_path / "pair.pcap")):
+    for capture in (None, str(tmp_path / "pair.pcapng")):
         fabric = loaded_fabric(trial, flows_to_last(1, 2**20))
         fabric.capture(capture)
         reports.append(finish(fabric))
@@ -228,5 +228,5 @@ def test_a_capture_changes_nothing(tmp_path: Path) -> None:
 def test_a_capture_that_cannot_be_written(tmp_path: Path) -> None:
     fabric = VirtualFabric(json.dumps(make_trial("pair", "incast").plan))
     with pytest.raises(OSError, match="No such file"):
-        fabric.capture(str(tmp_path / "absent" / "file.pcap"))
+        fabric.capture(str(tmp_path / "absent" / "file.pcapng"))
     fabric.capture(None)

@@ -100,7 +100,7 @@ def test_a_capture_is_in_order_on_any_number_of_cores(tmp_path: Any) -> None:
     trial = make_trial(TWO_DC, "permutation", "workload.size=200KB", "workload.payload=false")
     captures = []
     for cores in (1, 2):
-        path = tmp_path / f"{cores}.pcap"
+        path = tmp_path / f"{cores}.pcapng"
         run_virtual(trial, path, lambda progress: None, cores)
         captures.append(path.read_bytes())
     assert len(captures[0]) > 100_000 and captures[0] == captures[1]

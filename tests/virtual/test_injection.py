@@ -10,7 +10,7 @@ from scapy.layers.l2 import Ether
 
 from testbed._dataplane import VirtualFabric
 from testbed.conformance.frames import Address, address, global_pause, pfc, roce, udp
-from tests.captures import assert_icrc, read_pcap
+from tests.captures import assert_icrc, read_capture
 from tests.virtual.harness import PS_PER_BYTE, Json, make_trial, priority, report_of, star
 
 DELAY_PS = 1_000_000
@@ -25,7 +25,7 @@ class Lab:
     def __init__(self, path: Path) -> None:
         self.plan = make_trial(star({"a": "1us", "b": "1us"}), "all_reduce").plan
         self.fabric = VirtualFabric(json.dumps(self.plan))
-        self.path = path / "capture.pcap"
+        self.path = path / "capture.pcapng"
         self.fabric.capture(str(self.path))
         self.a, self.b = (address(station) for station in self.plan["stations"][:2])
 
@@ -40,7 +40,7 @@ class Lab:
 
     def captured(self) -> list[tuple[int, bytes]]:
         self.fabric.capture(None)
-        return read_pcap(self.path)
+        return read_capture(self.path)
 
     def data(self, dscp: int = 24, length: int = FRAME, to: Address | None = None) -> bytes:
         return udp(self.a, to or self.b, dscp, length)

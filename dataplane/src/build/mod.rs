@@ -49,6 +49,12 @@ pub struct Emulation {
     pub(crate) spans: Spans,
 }
 
+/// "node:port" of every port of a node.
+fn names(node: &NodePlan) -> Vec<String> {
+    let name = |port: &PortPlan| format!("{}:{}", node.name(), port.name);
+    node.ports().iter().map(name).collect()
+}
+
 impl Emulation {
     /// Build the fabric of a plan.
     pub fn new(json: &str) -> Result<Emulation, PlanError> {
@@ -75,10 +81,6 @@ impl Emulation {
         }
         plan.links.iter().for_each(|link| set_flow_control(link, &mut nodes));
         let looks = Looks::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));
-        let names = |node: &NodePlan| {
-            let name = |port: &PortPlan| format!("{}:{}", node.name(), port.name);
-            node.ports().iter().map(name).collect::<Vec<_>>()
-        };
         let port_names = plan.nodes.iter().filter(|node| !node.is_elsewhere()).flat_map(names).collect();
         let (ranks, qps, started, patience) = (Vec::new(), Vec::new(), Time::ZERO, Time::ZERO);
         let mut fabric = Fabric::new(nodes, directions);
@@ -101,6 +103,11 @@ impl Emulation {
         };
         emulation.spans = Spans::new(emulation.sheet(Time::ZERO));
         Ok(emulation)
+    }
+
+    /// "node:port" of the ports of each node, those of other agents too.
+    pub fn names_of_ports(&self) -> Vec<Vec<String>> {
+        self.plan.nodes.iter().map(names).collect()
     }
 
     /// Install a workload on the NICs of its ranks, in place of the last one. Nothing moves before `start`.

@@ -58,12 +58,12 @@ def test_a_capture_is_written_into_the_agents_directory_and_fetched(tmp_path: Pa
     assert isinstance(step, messages.CaptureStep)
     (made,) = files(captures.folder(tmp_path))
     assert (made.name, stat.S_IMODE(made.stat().st_mode)) == (step.capture, 0o600)
-    captures.fetch(tmp_path, step.capture, tmp_path / "mine.pcap")
-    assert (tmp_path / "mine.pcap").read_text() == "frames"
+    captures.fetch(tmp_path, step.capture, tmp_path / "mine.pcapng")
+    assert (tmp_path / "mine.pcapng").read_text() == "frames"
     assert not captures.folder(tmp_path).exists()
 
 
-@pytest.mark.parametrize("name", ["../agent.json", "/etc/passwd", "a/b.pcap", ".pcap", "agent.json", ""])
+@pytest.mark.parametrize("name", ["../agent.json", "/etc/passwd", "a/b.pcapng", ".pcapng", "agent.json", ""])
 def test_only_captures_are_fetched(tmp_path: Path, name: str) -> None:
     with pytest.raises(HostError, match="not the name of a capture"):
         captures.fetch(tmp_path, name, tmp_path / "here")
@@ -97,7 +97,7 @@ def test_captures_that_nobody_fetches_make_room(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_said_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"):
-        captures.require_writable(tmp_path / "absent" / "x.pcap")
+        captures.require_writable(tmp_path / "absent" / "x.pcapng")
 
 
 def test_the_agent_of_a_state_in_memory_captures_onto_a_disk() -> None:

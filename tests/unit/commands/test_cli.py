@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from testbed import pcapng
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -154,8 +156,11 @@ def test_schema_is_a_json_schema(testbed: Cli) -> None:
 def test_a_pcap_has_the_frames_of_the_run(testbed: Cli, tmp_path: Path) -> None:
     done = testbed("run", "all_reduce", "-t", "pair", *VIRTUAL, "-b", "64K", "--pcap", "--out", "here")
     assert done.returncode == 0, done.stderr
-    header = (tmp_path / "here" / "capture.pcap").read_bytes()[:4]
-    assert header in (b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
+    assert done.stderr.splitlines()[-1] == "result: here/run.json, capture: here/capture.pcapng"
+    frames = list(pcapng.frames((tmp_path / "here" / "capture.pcapng").read_bytes()))
+    assert {frame.interface for frame in frames} == {"a1:eth1", "b1:eth1", "leaf:eth1", "leaf:eth2"}
+    assert {frame.way for frame in frames} == {pcapng.OUTBOUND}
+    assert [frame.time_ns for frame in frames] == sorted(frame.time_ns for frame in frames)
 
 
 def test_a_result_that_cannot_be_written_is_bad_usage(testbed: Cli, tmp_path: Path) -> None:
@@ -244,7 +249,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_ends_with_130(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        capture = tmp_path / "here" / "capture.pcap"
+        capture = tmp_path / "here" / "capture.pcapng"
         while not (capture.exists() and capture.stat().st_size) and process.poll() is None:
             time.sleep(0.01)
         try:

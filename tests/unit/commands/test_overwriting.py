@@ -20,11 +20,11 @@ SWEEP = ("sweep", "incast", *PAIR, "--set", "workload.size=4KiB", "--over", "tra
 # A command → the file that it writes.
 COMMANDS = {
     "run": (("run", "all_reduce", *SMALL, "--out", "here"), "here/run.json"),
-    "run with a capture": (("run", "all_reduce", *SMALL, "--pcap", "--out", "here"), "here/capture.pcap"),
+    "run with a capture": (("run", "all_reduce", *SMALL, "--pcap", "--out", "here"), "here/capture.pcapng"),
     "sweep": ((*SWEEP, "--out", "here"), "here/sweep.json"),
     "a row of a sweep": ((*SWEEP, "--out", "here"), "here/row-1/run.json"),
     "graph": (("graph", *PAIR, "--dot", "-o", "pair.dot"), "pair.dot"),
-    "capture": (("capture", "--name", "pair", "leaf:eth1", "-w", "leaf.pcap"), "leaf.pcap"),
+    "capture": (("capture", "--name", "pair", "leaf:eth1", "-w", "leaf.pcapng"), "leaf.pcapng"),
     "save": (("save", "--name", "pair", "-o", "pair.yaml"), "pair.yaml"),
     "conformance": (("conformance", "--only", "pause-lossless", "--junit", "report.xml"), "report.xml"),
 }
