@@ -237,7 +237,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_ends_with_130(
     repo_root: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     code = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
-    arguments = ["run", "all_reduce", "-t", "two-dc", *VIRTUAL, "-b", "64K", "-e", "64G", "-n", "100", "--pcap"]
+    arguments = ["run", "all_reduce", "-t", "two-dc", *VIRTUAL, "-b", "64K", "-e", "4M", "-n", "1000", "--pcap"]
     environment = {**os.environ, "PYTHONPATH": str(repo_root)}
     # Where the tests themselves run in the background, a shell has it ignored.
     heeding = ["env", "--default-signal=INT"]
