@@ -124,6 +124,13 @@ def _erasure_without_coding(setup: Setup) -> Iterator[Hint]:
         yield Hint("transport.erasure", f"has no effect with recovery: {recovery}, only with recovery: erasure")
 
 
+def _chunk_without_timers(setup: Setup) -> Iterator[Hint]:
+    """A chunk where packets are repeated, not chunks."""
+    recovery = setup.experiment.transport.recovery
+    if _given(setup.experiment.transport, "chunk") and recovery != "timer":
+        yield Hint("transport.chunk", f"has no effect with recovery: {recovery}, only with recovery: timer")
+
+
 def _rnr_without_posted_receives(setup: Setup) -> Iterator[Hint]:
     """What happens when a receive is missing, where none can be."""
     if setup.experiment.transport.receive_queue == "posted":
@@ -279,6 +286,7 @@ _RULES: tuple[Rule, ...] = (
     _minimum_above_line,
     _dcqcn_without_control,
     _erasure_without_coding,
+    _chunk_without_timers,
     _rnr_without_posted_receives,
     _credits_without_credit_links,
     _watchdog_without_pauses,

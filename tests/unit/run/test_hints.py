@@ -102,6 +102,8 @@ def test_congestion_control_that_never_acted_is_said(call_testbed: Cli) -> None:
     [
         ("transport.dcqcn", ("transport.dcqcn=paper",)),
         ("transport.erasure", ("transport.erasure.data=16",)),
+        ("transport.chunk", ("transport.chunk=128KiB",)),
+        ("transport.chunk", ("transport.recovery=erasure", "transport.chunk=128KiB")),
         ("transport.rnr-timer", ("transport.rnr-timer=3",)),
         ("transport.rnr-retries", ("transport.verb=send", "transport.rnr-retries=2")),
         ("lossless.credits", ("lossless.credits=1MB",)),
@@ -128,6 +130,7 @@ def test_settings_that_nothing_reads_are_said(key: str, settings: tuple[str, ...
         ((), "incast"),
         ((), "all_reduce"),
         (("transport.recovery=erasure", "transport.erasure.data=16"), "incast"),
+        (("transport.recovery=timer", "transport.chunk=128KiB"), "incast"),
         (("transport.verb=send", "transport.receive-queue=posted", "transport.rnr-timer=3"), "incast"),
         (("lossless.flow-control=credit", "lossless.credits=1MB"), "incast"),
         (("lossless.watchdog=true", "lossless.headroom=1MB", "lossless.xoff=1MB", "lossless.response=1us"), "incast"),
