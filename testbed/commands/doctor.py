@@ -30,7 +30,7 @@ def doctor(format_: FormatOption = Format.table) -> None:
             mark = "[green]ok[/]" if check.ok else "[red]missing[/]"
             table.add_row(check.name, mark, check.detail, check.needed_for)
         console().print(table)
-        print("real clock: " + ("this machine can" if obstacle is None else f"not here: {obstacle}"))
+        print("real clock: " + ("this machine can" if obstacle is None else f"not here, {obstacle}"))
     if obstacle is not None:
         raise typer.Exit(HostError.exit_code)
 

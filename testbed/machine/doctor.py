@@ -67,7 +67,7 @@ def has_netem() -> bool:
 
 def _privileges() -> Check:
     missing = namespaces.missing_capabilities()
-    detail = f"run as root: {', '.join(missing)} missing" if missing else f"user {os.geteuid()}, all capabilities there"
+    detail = f"{', '.join(missing)} missing; run as root" if missing else f"user {os.geteuid()}, all capabilities there"
     return Check("root", not missing, detail, "real clock")
 
 
