@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -32,12 +32,15 @@ def document(trial: Trial) -> Document:
 def render(found: Document) -> RenderableType:
     """Return tables: transport, buffers by port, credits, links."""
     force = found["in_force"]
-    parts: list[RenderableType] = [_transport(force), Text(), _buffers(force)]
+    parts: list[RenderableType] = [_transport(force), Text(), _depths(force), Text(), _buffers(force)]
     if force["credits"]:
         parts += [Text(), _credits(force)]
     if found["watchdog_settings"]:
         parts += [Text(), _watchdogs(found["watchdog_settings"])]
     parts += [Text(), _links(found["links"])]
+    optical = [link for link in found["links"] if link["optics"]]
+    if optical:
+        parts += [Text(), _optics(optical), Text(), _delays(optical)]
     if found["hints"]:
         table = _table("Settings without effect", "setting", "why")
         for hint in found["hints"]:
@@ -56,32 +59,33 @@ def _transport(force: Mapping[str, Any]) -> Table:
 
 
 def _buffers(force: Mapping[str, Any]) -> Table:
-    table = _table("Lossless buffers", "port", "priority", "XOFF", "from", "XON", "headroom", "from", "of a buffer")
-    for row in _first(_groups(force)):
-        table.add_row(*row)
-    return table
+    columns = ("port", "prio", "XOFF", "from", "XON", "headroom", "from")
+    return _filled(_table("Lossless buffers, in bytes", *columns), _groups(force))
+
+
+def _depths(force: Mapping[str, Any]) -> Table:
+    table = _table("Buffers", "switch", "bytes", "from")
+    rows = ((name, f"{switch['buffer_bytes']:,}", switch["buffer_from"]) for name, switch in force["switches"].items())
+    return _filled(table, rows)
 
 
 def _groups(force: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, switch in force["switches"].items():
-        depth = f"{switch['buffer_bytes']:,} B, {switch['buffer_from']}"
         for group in switch["groups"]:
             if "xoff_bytes" in group:
-                xoff, xon = f"{group['xoff_bytes']:,} B", f"{group['xon_bytes']:,} B"
+                xoff, xon = f"{group['xoff_bytes']:,}", f"{group['xon_bytes']:,}"
                 source = group["xoff_from"]
             else:
                 xoff, source = f"2^{group['alpha_log2']} of what is left", "given"
-                xon = f"{group['xon_offset_bytes']:,} B below"
-            headroom = f"{group['headroom_bytes']:,} B"
+                xon = f"{group['xon_offset_bytes']:,} below"
             yield (
                 f"{name}:{group['port']}",
                 str(group["priority"]),
                 xoff,
                 source,
                 xon,
-                headroom,
+                f"{group['headroom_bytes']:,}",
                 group["headroom_from"],
-                depth,
             )
 
 
@@ -101,35 +105,37 @@ def _watchdogs(watchdogs: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _links(links: list[Document]) -> Table:
-    table = _table(
-        "Links",
-        "link",
-        "rate",
-        "length",
-        "delay",
-        "profile",
-        "BER",
-        "codeword failure",
-        "frame loss",
-        "OSNR",
-        "flight + FEC + DSP",
-    )
-    for link in _first(iter(links)):
-        optics = link["optics"] or {}
-        terms = optics.get("delay_terms_ns")
-        table.add_row(
+    rows = (
+        (
             link["link"],
             format_rate(link["rate_bps"]) if link["carrier"] else "down",
             "-" if link["length_m"] is None else format_length(round(link["length_m"] * 1000)),
             format_ns(link["delay_ns"]),
-            optics.get("profile", "-"),
-            ratio(optics.get("ber")),
-            ratio(optics.get("codeword_failure")),
             " / ".join(dict.fromkeys(ratio(loss) for loss in link["frame_loss"])),
-            decibels(optics.get("osnr_db")),
-            " + ".join(format_ns(term) for term in terms.values()) if terms else "-",
         )
-    return table
+        for link in links
+    )
+    return _filled(_table("Links", "link", "rate", "length", "delay", "frame loss"), rows)
+
+
+def _optics(links: list[Document]) -> Table:
+    """Return what links with a profile do; tables of their own, so that no figure is broken on 80 columns."""
+    rows = (
+        (
+            link["link"],
+            link["optics"]["profile"],
+            ratio(link["optics"]["ber"]),
+            ratio(link["optics"]["codeword_failure"]),
+            decibels(link["optics"]["osnr_db"]),
+        )
+        for link in links
+    )
+    return _filled(_table("Optics", "link", "profile", "BER", "codeword failure", "OSNR"), rows)
+
+
+def _delays(links: list[Document]) -> Table:
+    rows = ((link["link"], *(format_ns(time) for time in link["optics"]["delay_terms_ns"].values())) for link in links)
+    return _filled(_table("Delays of optics", "link", "flight", "FEC", "DSP"), rows)
 
 
 def one_link(figures: Mapping[str, Any]) -> Table:
@@ -177,6 +183,13 @@ def _first(rows: Iterator[Any]) -> list[Any]:
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name, overflow="fold")
+    for index, name in enumerate(columns):
+        # The first names the row: on a narrow terminal the others give way.
+        table.add_column(name, overflow="fold", no_wrap=index == 0)
+    return table
+
+
+def _filled(table: Table, rows: Iterable[Sequence[str]]) -> Table:
+    for row in _first(iter(rows)):
+        table.add_row(*row)
     return table

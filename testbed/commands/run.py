@@ -153,7 +153,9 @@ def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
     if option is ClockOption.auto:
         obstacle = real_clock_obstacle()
         chosen: Clock = "real" if obstacle is None else "virtual"
-        why = obstacle or "this machine can make network namespaces"
+        why = "this machine can make network namespaces"
+        if obstacle is not None:
+            why = f"this machine cannot run the real one, {obstacle}"
     elif option is not None:
         return "real" if option is ClockOption.real else "virtual"
     elif "clock" in experiment.model_fields_set:
@@ -220,7 +222,7 @@ def _conclude(
         for hint in judged.hints[len(subject.hints) :]:
             say(f"note: {hint.key}: {hint.text}")
     else:
-        console().print(report.render(judged))
+        report.show(judged, console())
     say(", ".join(places))
     if outcome.interrupted:
         for fault in faults:
