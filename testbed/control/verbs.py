@@ -12,9 +12,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,17 @@ from testbed.agent import captures, local
 from testbed.agent.lab import STATE_KEYS
 from testbed.agent.ledger import Ledger
 from testbed.bus import client, messages
-from testbed.bus.client import BrokerAddress, BusError
+from testbed.bus.client import BusError
 from testbed.bus.messages import Step
 from testbed.control.agents import Agents, one_lab
 from testbed.control.interruption import Fate
+from testbed.control.targets import Target as Target
+from testbed.control.targets import found, started
 from testbed.drivers import emulation
 from testbed.drivers.docker import DockerDriver
 from testbed.errors import TestbedError, UsageError
 from testbed.health import Health, Wanted, lacking
 from testbed.plan.difference import changes
-from testbed.plan.placement import How
 from testbed.run.execution import Outcome
 from testbed.run.trial import Trial
 from testbed.system import namespaces
@@ -44,63 +43,6 @@ Follow = Callable[[Step], None]
 _IMPATIENT_S = 5.0
 # Between two looks at a lab that is waited for.
 _LOOK_S = 0.25
-
-
-@dataclass(frozen=True)
-class Target:
-    """Say which agent is meant: the local one, or one by name on a broker, or with `others` several for one lab.
-
-    Nodes that name no agent are placed as `placement` says.
-    """
-
-    address: BrokerAddress | None = None
-    agent: str = local.NAME
-    others: tuple[str, ...] = ()
-    placement: How = "spread"
-
-    @property
-    def is_local(self) -> bool:
-        """Tell whether the labs are on this machine, so that the driver reaches them too."""
-        return self.address is None
-
-
-@asynccontextmanager
-async def _started(target: Target) -> AsyncIterator[Agents]:
-    """Connect to the agents, starting the local one if it does not run."""
-    address = target.address
-    if address is None:
-        namespaces.require_privileges("deploy")
-        address = local.ensure(local.state_dir()).address()
-    async with _connected(address, target) as agents:
-        yield agents
-
-
-@asynccontextmanager
-async def _found(target: Target) -> AsyncIterator[Agents | None]:
-    """Connect to the agents if there are any; yield None if the local one does not run."""
-    address = target.address
-    if address is None:
-        record = local.find(local.default_state_dir())
-        if record is None:
-            yield None
-            return
-        address = record.address()
-    async with AsyncExitStack() as stack:
-        agents = None
-        try:
-            agents = await stack.enter_async_context(_connected(address, target))
-        except BusError:
-            # A local agent that was found while it was ending is none.
-            if not target.is_local or local.find(local.default_state_dir()) is not None:
-                raise
-        yield agents
-
-
-@asynccontextmanager
-async def _connected(address: BrokerAddress, target: Target) -> AsyncIterator[Agents]:
-    async with AsyncExitStack() as stack:
-        names = (target.agent, *target.others)
-        yield Agents({name: await stack.enter_async_context(client.connect(address, name)) for name in names})
 
 
 def _deployment(trial: Trial, dilation: int) -> Document:
@@ -134,7 +76,7 @@ async def deploy(
     hears how far the building is, and `fate` says what stands of the lab.
     """
     lab, fate = trial.lab.name, fate or Fate()
-    async with _started(target) as agents:
+    async with started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
         body = {**_deployment(placed, dilation), "reconcile": True}
         stood = await _stands(agents, lab)
@@ -148,7 +90,7 @@ async def redeploy(
 ) -> Document:
     """Take a lab down, if it is there, and bring it up anew. Returns {"lab", "changed"}. Otherwise as `deploy`."""
     lab, fate = trial.lab.name, fate or Fate()
-    async with _started(target) as agents:
+    async with started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
         async with fate.destroying(lab):
             await agents.ask("destroy", {"lab": lab}, lab=lab)
@@ -160,7 +102,7 @@ async def redeploy(
 async def plan_deploy(target: Target, trial: Trial) -> Document:
     """Say what `deploy` would do, and do nothing. Returns {"lab", "changed", "changes"}. Takes no privileges."""
     lab = trial.lab.name
-    async with _found(target) as agents:
+    async with found(target) as agents:
         if agents is not None:
             placed = await agents.enlist(trial, target.placement)
             return await agents.ask_first("deploy", {**_deployment(placed, 1), "dry_run": True}, lab=lab)
@@ -184,7 +126,7 @@ async def run(
     lab = trial.lab.name
     if pcap is not None:
         captures.require_writable(pcap)
-    async with _started(target) as agents:
+    async with started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
         stood_before = await _stands(agents, lab)
         captured: list[str] = []
@@ -220,7 +162,7 @@ def _fetch(captured: Sequence[str], pcap: Path | None) -> str | None:
 
 async def is_up(target: Target, lab: str) -> bool:
     """Return whether any of the agents has a lab of that name."""
-    async with _found(target) as agents:
+    async with found(target) as agents:
         return agents is not None and await _stands(agents, lab)
 
 
@@ -233,7 +175,7 @@ async def destroy(target: Target, lab: str, fate: Fate | None = None) -> Documen
     """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already. `fate` says what stands of it."""
     async with (fate or Fate()).destroying(lab):
         try:
-            async with _found(target) as agents:
+            async with found(target) as agents:
                 return await _destroy(target, agents, lab)
         except BusError:
             # It runs, yet cannot be talked to: its lab goes all the same.
@@ -265,7 +207,7 @@ async def destroy_all(target: Target) -> list[Document]:
     gone: dict[str, Document] = {}
 
     async def ask() -> None:
-        async with _found(target) as agents:
+        async with found(target) as agents:
             if agents is None:
                 return
             answers = await agents.ask("list", silence_s=_IMPATIENT_S)
@@ -296,7 +238,7 @@ async def inspect(target: Target, lab: str | None) -> list[Document]:
 
 
 async def _rows(target: Target, lab: str | None) -> list[Document]:
-    async with _found(target) as agents:
+    async with found(target) as agents:
         if agents is None:
             rows = DockerDriver().list_labs()
             return [{"lab": name, "state": "broken", "nodes": nodes} for name, nodes in rows.items()]
@@ -330,7 +272,7 @@ async def wait_for(target: Target, lab: str, nodes: Sequence[str], wanted: Wante
 
 
 async def _health(target: Target, lab: str) -> dict[str, Document]:
-    async with _found(target) as agents:
+    async with found(target) as agents:
         if agents is None:
             listed = DockerDriver().list_labs().get(lab, [])
             return dict.fromkeys(listed, Health("unhealthy", "its lab has no agent").data())
@@ -340,7 +282,7 @@ async def _health(target: Target, lab: str) -> dict[str, Document]:
 
 async def describe(target: Target, lab: str) -> Document:
     """Return what a running lab was made of and what was done to it by hand: see `LabOwner.describe`."""
-    async with _found(target) as agents:
+    async with found(target) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         return await agents.ask_first("describe", {"lab": lab}, lab=lab)
@@ -350,7 +292,7 @@ async def impair(
     target: Target, lab: str, end: tuple[str, str], action: str, direction: str, settings: Document
 ) -> list[Document]:
     """Set, show or reset how the link at a port of a running lab is; return one row a direction: see `LinkDesk.show`."""
-    async with _found(target) as agents:
+    async with found(target) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": end[0], "port": end[1], "action": action, "direction": direction}
@@ -407,7 +349,7 @@ def run_in(lab: str, node: str, argv: Sequence[str], timeout_s: float | None) ->
 
 async def capture_points(lab: str, node: str, port: str) -> list[Document]:
     """Return where to listen to a port of a running lab on this machine: [{"netns", "interface"}]."""
-    async with _found(Target()) as agents:
+    async with found(Target()) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": node, "port": port}

@@ -20,6 +20,7 @@ from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.dilation import MAX_DILATION, SAFETY, Calibration, choose_dilation, offered_frame_hops_per_s
 from testbed.plan.workload import compile_workload
+from testbed.system.locks import locked
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape
 
@@ -27,6 +28,8 @@ SECONDS = 2.0
 TURNS = 4
 # More than any machine moves in the longest measurement.
 ENDLESS_BYTES = 2 << 30
+# A measurement takes a few seconds, and its lab waits for up to a minute until others are built.
+MEASURING_LIMIT_S = 90.0
 
 
 class CalibrationFile(BaseModel):
@@ -116,13 +119,19 @@ def store(measured: CalibrationFile, path: Path) -> None:
 
 
 def load_or_measure() -> CalibrationFile:
-    """Return the kept measurement, made first if there is none."""
+    """Return the kept measurement, made first if there is none: by one process, while others that ask for it wait.
+
+    Two that measured at once would each find half a machine.
+    """
     path = default_path()
     if found := load(path):
         return found
-    measured = measure()
-    store(measured, path)
-    return measured
+    with locked(path.with_suffix(".lock"), MEASURING_LIMIT_S):
+        if found := load(path):
+            return found
+        measured = measure()
+        store(measured, path)
+        return measured
 
 
 def resolve_dilation(asked: int | str, plan: Mapping[str, Any]) -> int:

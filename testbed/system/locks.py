@@ -43,7 +43,7 @@ def locked(path: Path, limit_s: float) -> Iterator[int]:
 def _open(path: Path) -> int:
     try:
         # Whoever had the lock may have removed the directory too.
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DriverError(f"open lock {path}", error.errno or 0) from error

@@ -27,8 +27,8 @@ from testbed.errors import HostError
 STARTER = """
 import sys
 from pathlib import Path
-from testbed import local_agent
-print(local_agent.ensure(Path(sys.argv[1]), idle_exit_s=60).pid)
+from testbed.agent import local
+print(local.ensure(Path(sys.argv[1]), idle_exit_s=60).pid)
 """
 
 

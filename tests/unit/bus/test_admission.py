@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from testbed.bus import admission, client
+from testbed.bus.embedded import embedded_broker
 from testbed.errors import HostError
 from testbed.system import bounded_log
 from tests.unit.agent.bus_world import World, bus_test
@@ -129,7 +130,7 @@ def test_a_log_stays_within_its_bounds(tmp_path: Path) -> None:
     script = """if True:
         import logging, sys
         from pathlib import Path
-        from testbed import bounded_log
+        from testbed.system import bounded_log
         logging.basicConfig(handlers=[bounded_log.Handler(Path(sys.argv[1]))])
         for number in range(30000):
             logging.warning("connection %d refused %s", number, "x" * 100)
@@ -171,3 +172,43 @@ def test_a_log_of_another_program_stays_within_its_bounds(tmp_path: Path) -> Non
     for file in (path, older):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert file.stat().st_size <= bounded_log.LIMIT_BYTES + (1 << 16)
+
+
+def test_many_clients_that_come_at_once_are_all_served(tmp_path: Path) -> None:
+    """As commands do when an agent has just started, whose status is retained and followed by each of them."""
+
+    async def come(address: client.BrokerAddress, number: int) -> None:
+        async with client.client(address, client.new_identifier("c")) as mqtt:
+            await mqtt.subscribe([(f"testbed/-/local/reply/{number}", 1), ("testbed/agents/local/status", 1)])
+            await mqtt.publish(f"testbed/-/local/reply/{number}", b"", qos=1)
+
+    async def work() -> None:
+        async with embedded_broker(tmp_path / "s") as broker, client.client(broker.address, "agent") as agent:
+            for topic in ("testbed/agents/local/status", *(f"testbed/lab{number}/state" for number in range(20))):
+                await agent.subscribe(topic, qos=1)
+                await agent.publish(topic, b"online", qos=1, retain=True)
+            async with asyncio.timeout(20):
+                for _ in range(3):
+                    await asyncio.gather(*(come(broker.address, number) for number in range(10)))
+
+    asyncio.run(work())
+
+
+def test_a_newcomer_is_told_nothing_of_topics_that_it_did_not_ask_for(tmp_path: Path) -> None:
+    async def work() -> list[str]:
+        async with embedded_broker(tmp_path / "s") as broker, client.client(broker.address, "teller") as teller:
+            for topic in ("mine", "theirs"):
+                await teller.subscribe(topic, qos=1)
+                await teller.publish(topic, b"kept", qos=1, retain=True)
+            async with client.client(broker.address, "newcomer") as newcomer:
+                await newcomer.subscribe([("mine", 1), ("end", 1)])
+                await newcomer.publish("end", b"", qos=1)
+                heard = []
+                async with asyncio.timeout(10):
+                    async for message in newcomer.messages:
+                        if str(message.topic) == "end":
+                            return heard
+                        heard.append(str(message.topic))
+        raise AssertionError
+
+    assert asyncio.run(work()) == ["mine"]

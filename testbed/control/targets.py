@@ -1,0 +1,100 @@
+"""Which agent a verb is for, and how it is reached: the local one is started where a verb needs an owner for a lab."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from testbed.agent import local
+from testbed.agent.local import AgentRecord
+from testbed.bus import client
+from testbed.bus.client import BrokerAddress, BusError
+from testbed.control.agents import Agents
+from testbed.plan.placement import How
+from testbed.system import namespaces
+
+# An agent that is ending does so within a moment.
+_ENDING_S = 5.0
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True)
+class Target:
+    """Say which agent is meant: the local one, or one by name on a broker, or with `others` several for one lab.
+
+    Nodes that name no agent are placed as `placement` says.
+    """
+
+    address: BrokerAddress | None = None
+    agent: str = local.NAME
+    others: tuple[str, ...] = ()
+    placement: How = "spread"
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether the labs are on this machine, so that the driver reaches them too."""
+        return self.address is None
+
+
+@asynccontextmanager
+async def started(target: Target) -> AsyncIterator[Agents]:
+    """Connect to the agents, starting the local one if it does not run, or ends just now because nobody needs it."""
+    async with AsyncExitStack() as stack:
+        if target.address is not None:
+            yield await stack.enter_async_context(_connected(target.address, target))
+            return
+        namespaces.require_privileges("deploy")
+        agents = None
+        while agents is None:
+            record = local.ensure(local.state_dir())
+            try:
+                reached = await stack.enter_async_context(_connected(record.address(), target))
+                # Once it has heard of this command it waits for more.
+                await reached.ask("ping")
+                agents = reached
+            except BusError:
+                if not await _ends(record):
+                    raise
+        yield agents
+
+
+async def _ends(agent: AgentRecord) -> bool:
+    """Tell whether a local agent that was lost ends within a moment."""
+    directory = local.default_state_dir()
+    deadline = time.monotonic() + _ENDING_S
+    while local.find(directory) == agent:
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_LOOK_S)
+    return True
+
+
+@asynccontextmanager
+async def found(target: Target) -> AsyncIterator[Agents | None]:
+    """Connect to the agents if there are any; yield None if the local one does not run."""
+    address = target.address
+    if address is None:
+        record = local.find(local.default_state_dir())
+        if record is None:
+            yield None
+            return
+        address = record.address()
+    async with AsyncExitStack() as stack:
+        agents = None
+        try:
+            agents = await stack.enter_async_context(_connected(address, target))
+        except BusError:
+            # A local agent that was found while it was ending is none.
+            if not target.is_local or local.find(local.default_state_dir()) is not None:
+                raise
+        yield agents
+
+
+@asynccontextmanager
+async def _connected(address: BrokerAddress, target: Target) -> AsyncIterator[Agents]:
+    async with AsyncExitStack() as stack:
+        names = (target.agent, *target.others)
+        yield Agents({name: await stack.enter_async_context(client.connect(address, name)) for name in names})
