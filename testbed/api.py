@@ -68,12 +68,16 @@ class Lab:
         seed: int = 1,
         keep: bool = False,
         target: Target | None = None,
+        name: str | None = None,
+        exclusive: bool = False,
     ) -> Lab:
         """Bring a lab up: a file, or a name with parameters such as `two-dc:hosts=4,length=300km`.
 
         `settings` are those of an experiment, as with `--set`: {"lossless.pfc": False}. `dilation` is the wall seconds of one
-        nominal second, by default as few as this machine can honour. A lab that is up the same way already is used as it
-        is, and stays when the block ends, as it does with `keep`. `target` names an agent on a broker; None is the local one.
+        nominal second, by default as few as this machine can honour. A lab that is up already is used, changed where it
+        differs, and stays when the block ends, as it does with `keep`. `target` names an agent on a broker; None is the local
+        one. `name` is what the lab is called, if not as its file or generator has it. With `exclusive` a lab that is up already
+        is somebody else's, and refused.
 
         Raises UsageError (and its TopologyError, ExperimentError) for what cannot be meant, HostError or DriverError for
         what this machine cannot.
@@ -81,12 +85,14 @@ class Lab:
         given = {"clock": "real", "driver": driver, "seed": seed, **(settings or {})}
         experiment = new_experiment(str(spec), "all_reduce").with_overrides(_overrides(given))
         source = topology.lab_source(str(spec))
+        if name is not None:
+            source = topology.renamed(source, name)
         trial = Trial(experiment, topology.lab_from(source), written=source.data)
         preflight.check(trial, here=target is None or target.is_local)
         factor = calibration.resolve_dilation(dilation, trial.plan)
         where = target or Target()
-        answer = asyncio.run(verbs.deploy(where, trial, factor))
-        return cls(experiment, trial.lab, factor, where, owned=bool(answer["changed"]) and not keep)
+        answer = asyncio.run(verbs.deploy(where, trial, factor, exclusive=exclusive))
+        return cls(experiment, trial.lab, factor, where, owned=not answer["stood_before"] and not keep)
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,9 @@
     def test_the_span_loses_nothing(lab: Lab) -> None:
         assert lab.run("all_reduce", minbytes="64K", maxbytes="64K").verdict.lossless
 
+Tests may run side by side, in workers of pytest-xdist or in sessions of several people: each lab is made for its test, under a
+name that carries the worker, and one that is up already is never used, changed or destroyed.
+
 The marker takes what `Lab.deploy` does: `topology`, `driver`, `dilation`, `settings`, `seed`, `target`. The nearest one counts
 whole: that of a function wins over that of its class or module. A lab that is to serve several tests is a fixture of
 their own around `Lab.deploy`.
@@ -11,6 +14,8 @@ their own around `Lab.deploy`.
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
 _MARKER = "testbed"
 _SETTINGS = ("topology", "driver", "dilation", "settings", "seed", "target")
 _OPTION = "--testbed-missing"
+_SESSION = secrets.token_hex(3)
+# A name has 63 characters at most; a worker's takes six or so.
+_LAB_CHARS = 40
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,17 +56,25 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A lab as the marker `testbed` of the test says, up under the real clock; destroyed when the test is over."""
     # Not before it is needed: pytest loads this plugin for tests that want no lab, too.
     from testbed.api import Lab
+    from testbed.lab.topology import load_lab
 
     settings = _settings(request)
     topology = settings.pop("topology")
     try:
-        found = Lab.deploy(topology, **settings)
+        name = _own_name(load_lab(str(topology)).name)
+        found = Lab.deploy(topology, name=name, exclusive=True, **settings)
     except TestbedError as error:
         if error.exit_code != UsageError.exit_code and request.config.getoption(_OPTION) == "skip":
             pytest.skip(f"lab {topology}: {error}")
         pytest.fail(f"lab {topology}: {error}", pytrace=False)
     with found:
         yield found
+
+
+def _own_name(lab: str) -> str:
+    """Return a name that no other session has, nor any other worker of this one: `pair-gw0-3fa2c1`."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    return f"{lab[:_LAB_CHARS]}-{worker}-{_SESSION}"
 
 
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:

@@ -67,9 +67,16 @@ def _steps(on_step: Follow) -> Callable[[Document], None]:
 
 
 async def deploy(
-    target: Target, trial: Trial, dilation: int, on_step: Follow = _ignore, fate: Fate | None = None
+    target: Target,
+    trial: Trial,
+    dilation: int,
+    on_step: Follow = _ignore,
+    fate: Fate | None = None,
+    exclusive: bool = False,
 ) -> Document:
-    """Bring a lab up and leave it up. Returns {"lab", "changed"}. Cancelled, it takes down a lab that did not stand before.
+    """Bring a lab up and leave it up. Returns {"lab", "changed", "stood_before"}.
+
+    Cancelled, it takes down a lab that did not stand before. With `exclusive` it raises UsageError for one that did.
 
     A lab that is up the same way is left alone; one that is up otherwise is changed in place, and the answer says how:
     "changes", as `difference.Change.data` has them, and what was "lost" for it: {"port" | None, "cause", "frames"}. `on_step`
@@ -78,11 +85,16 @@ async def deploy(
     lab, fate = trial.lab.name, fate or Fate()
     async with started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
-        body = {**_deployment(placed, dilation), "reconcile": True}
+        body = {**_deployment(placed, dilation), "reconcile": not exclusive}
         stood = await _stands(agents, lab)
+        taken = UsageError(f"lab {lab} is up already, and not of this program: choose another name, or destroy it")
+        if exclusive and stood:
+            raise taken
         work = agents.deploy(lab, body, _steps(on_step))
         answer, _ = await fate.build(lab, work, stood, lambda: _destroy(target, agents, lab))
-        return answer
+        if exclusive and not answer["changed"]:
+            raise taken  # by somebody who came in between
+        return {**answer, "stood_before": stood}
 
 
 async def redeploy(

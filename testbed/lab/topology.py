@@ -341,6 +341,12 @@ def lab_source(spec: str) -> Source:
         raise UsageError(f"{spec}: {error}") from None
 
 
+def renamed(source: Source, name: str) -> Source:
+    """Return the data of the same lab under another name."""
+    data = {**source.data, "name": name} if isinstance(source.data, dict) else source.data
+    return Source(source.file, data, source.lines, source.faults)
+
+
 def with_parameters(spec: str, changed: Mapping[str, str]) -> str:
     """Return the name of the same lab with other parameters; raise UsageError if it has no such parameters."""
     if not changed:

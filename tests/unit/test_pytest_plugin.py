@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from testbed import pytest_plugin
 from testbed.api import Lab
+from testbed.bus.messages import is_name
 from testbed.errors import DriverError, UsageError
 
 pytest_plugins = ["pytester"]
@@ -16,6 +18,7 @@ class Fake:
     """A lab that exists in name only, and what was done with all of them."""
 
     done: list[str]
+    names: list[str]
     refusal: Exception | None
 
     def __init__(self, spec: str) -> None:
@@ -30,11 +33,13 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    Fake.done, Fake.refusal = [], None
+    Fake.done, Fake.names, Fake.refusal = [], [], None
 
-    def deploy(spec: str, **settings: Any) -> Fake:
+    def deploy(spec: str, *, name: str, exclusive: bool, **settings: Any) -> Fake:
         if Fake.refusal is not None:
             raise Fake.refusal
+        assert exclusive
+        Fake.names.append(name)
         Fake.done.append(f"deployed {spec} {settings}")
         return Fake(spec)
 
@@ -104,3 +109,18 @@ def test_what_cannot_be_had_fails_unless_it_may_be_missing(
     done = run(pytester, '@pytest.mark.testbed(topology="pair")\ndef test_it(lab):\n    pass\n', "-rs", *options)
     done.assert_outcomes(**{outcome: 1})
     assert f"lab pair: {refusal}" in done.stdout.str()
+
+
+def test_a_lab_is_named_after_its_worker_and_its_session(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for worker in ("gw0", "gw1"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        run(pytester, '@pytest.mark.testbed(topology="two-dc:name=x,hosts=1")\ndef test_it(lab):\n    pass\n')
+    monkeypatch.setattr(pytest_plugin, "_SESSION", "another")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
+    run(pytester, f'@pytest.mark.testbed(topology="pair:name={"n" * 63}")\ndef test_it(lab):\n    pass\n')
+    one, two, long = Fake.names
+    assert one.startswith("x-gw0-") and two.startswith("x-gw1-") and one.split("-")[2] == two.split("-")[2]
+    assert long == f"{'n' * 40}-main-another"
+    assert all(map(is_name, Fake.names))
