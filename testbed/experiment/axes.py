@@ -51,7 +51,9 @@ class Sweep(FileModel):
     over: Annotated[
         dict[str, Annotated[tuple[Any, ...], Field(min_length=1), AfterValidator(_values)]], Field(min_length=1)
     ]
+    """Lists of values, by the dotted setting or the lab parameter (`topology.length`) that takes them."""
     best_by: tuple[str, ...] = ()
+    """Settings for each value of which the winner is named; left out, no winners are named."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Sweep:

@@ -132,9 +132,13 @@ class Marking(_Set):
     what: ClassVar[str] = "marking"
 
     preset: Annotated[str, *_known(MARKING, "marking")] | None = None
+    """Named set of all three figures; left out, give each of them."""
     kmin: Size | None = None
+    """Bytes of a queue up to which nothing is marked; left out, that of `preset`."""
     kmax: Size | None = None
+    """Bytes of a queue above which everything is marked; left out, that of `preset`."""
     pmax: Ratio | None = None
+    """Probability of a mark at `kmax`, to which it rises from 0 at `kmin`; left out, that of `preset`."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Marking:
@@ -164,17 +168,29 @@ class Dcqcn(_Set):
     what: ClassVar[str] = "DCQCN parameter set"
 
     preset: Annotated[str, *_known(DCQCN, "DCQCN parameter set")] = "paper"
+    """Named set of parameters; every other key replaces one figure of it."""
     g: Ratio | None = None
+    """Weight of the newest observation in the estimate alpha, from 0 to 1; left out, the preset's."""
     initial_alpha: Ratio | None = None
+    """Estimate alpha that a connection begins with, from 0 to 1; left out, the preset's."""
     alpha_timer: Annotated[Time, Field(gt=0)] | None = None
+    """Time without a notification after which alpha decays; left out, the preset's."""
     increase_timer: Annotated[Time, Field(gt=0)] | None = None
+    """Time after which a rate is increased; left out, the preset's."""
     byte_counter: Annotated[Size, Field(gt=0)] | None = None
+    """Bytes sent after which a rate is increased; left out, the preset's."""
     fast_recovery: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None
+    """Rounds of timer or byte counter that only halve the distance to the target rate; left out, the preset's."""
     additive: Rate | None = None
+    """Step in bit/s of an additive increase; left out, the preset's."""
     hyper: Rate | None = None
+    """Step in bit/s of a hyper increase; left out, the preset's."""
     minimum: Rate | None = None
+    """Rate in bit/s below which nothing is cut; left out, the preset's."""
     cut_interval: Time | None = None
+    """Least time between two cuts of a rate; left out, the preset's."""
     notify_interval: Time | None = None
+    """Least time between two notifications to a sender; left out, the preset's."""
 
     def plan(self, rate_bps: int) -> dict[str, Any]:
         """Return the plan of congestion control for NICs of which the slowest has this rate."""

@@ -115,16 +115,27 @@ class Lossless(FileModel):
     """
 
     pfc: Flag = True
+    """Whether switches pause their peers; false is `flow-control: none` on every link."""
     flow_control: FlowControl | None = None
+    """Flow control of every link, whatever the lab says; left out, the lab's."""
     credits: SizeOrAuto = AUTO
+    """Bytes that each end of a link with credits grants the other; `auto` is the lab's, or what the link needs."""
     priority: Priority = 3
+    """Priority that the workload travels on, and that is kept lossless."""
     headroom: SizeShareOrAuto = AUTO
+    """Bytes above XOFF for what arrives after a pause, or a share of the need; `auto` is the lab's, or the need."""
     xoff: SizeOrAuto = AUTO
+    """Bytes of a priority group above which it pauses its peer; `auto` is the lab's, or follows from the link."""
     xon: SizeOrAuto = AUTO
+    """Bytes of a priority group at which its peer may go on; `auto` is the lab's, or two frames below XOFF."""
     small_share: Percent | None = None
+    """Percent of frames that derived headroom takes for small ones, on switches with cells; left out, the lab's."""
     response: TimeOrAuto = AUTO
+    """Time for which a paused port may still start frames; `auto` follows from its rate."""
     ecn: Marking | None = None
+    """Marks of frames that leave long queues: a preset, or all three figures; left out, nothing is marked."""
     watchdog: SwitchedWatchdog | None = None
+    """Watchdog against pause storms on every switch: true, false, or settings; left out, the lab's."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Lossless:
@@ -146,20 +157,35 @@ class Workload(FileModel):
     """
 
     collective: Annotated[str, *_one_of(sorted(traffic.COLLECTIVES), "collective")] = "all_reduce"
+    """Collective, or pattern of traffic, that is run."""
     algorithm: str | None = None
+    """Algorithm of the collective; left out, its usual one."""
     size: Size | None = None
+    """Bytes of the one size that is run; left out, the range of `minbytes` and `maxbytes`, or 1 MiB."""
     minbytes: Size | None = None
+    """Bytes of the smallest size of a range; left out, `maxbytes`."""
     maxbytes: Size | None = None
+    """Bytes of the largest size of a range; left out, `minbytes`."""
     stepfactor: int = Field(default=2, strict=True, ge=2, le=1024)
+    """Factor from one size of the range to the next."""
     iterations: int = Field(default=1, strict=True, ge=1, le=10_000)
+    """Times that each size is measured."""
     datatype: Annotated[str, *_one_of(list(DTYPES), "datatype")] = "float"
+    """Type of the elements."""
     redop: Annotated[str, *_one_of(list(REDOPS), "redop")] = "sum"
+    """Operation by which elements are reduced."""
     in_place: Flag = True
+    """Whether results replace the data that they are made of."""
     payload: Flag = True
+    """Whether data travels and results are compared; false sends lengths alone, and needs no memory."""
     slice: Size | None = None
+    """Bytes into which messages are split, to pass one slice on while the next arrives; left out, they stay whole."""
     ranks: tuple[Name, ...] = ()
+    """Hosts in the order of the ranks; left out, all hosts in the order of the lab."""
     late: dict[Name, Time] = Field(default_factory=dict)
+    """Time by which the rank of a host begins later than the others, by the name of the host."""
     sites: int | None = Field(default=None, strict=True, ge=2, le=1024)
+    """Number of equal groups of consecutive ranks, of a hierarchical algorithm; left out, 2."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Workload:
@@ -243,21 +269,37 @@ class Experiment(FileModel):
     """
 
     topology: str
+    """Lab file, or the name of a lab with its parameters, as two-dc:hosts=4,length=300km."""
     clock: Literal["virtual", "real"] = "virtual"
+    """Virtual, exact and without root, or real, with packets in namespaces or containers."""
     seed: Seed = 1
+    """Seed of everything that is drawn at random."""
     dilation: Annotated[int | Auto, *_whole_or_auto(1, 10**6)] = AUTO
+    """Wall seconds of one nominal second under the real clock; `auto` is measured on this machine."""
     emulation: Literal["auto", "netem", "native"] = AUTO
+    """What imposes delay and loss under the real clock: the kernel's netem, the data plane (`native`), or `auto`."""
     driver: Literal["netns", "docker"] = "netns"
+    """What a node is under the real clock: a network namespace or a container."""
     lossless: Lossless = Lossless()
+    """How switches keep a priority from losing frames."""
     transport: Transport = Transport()
+    """How reliable connections behave."""
     workload: Workload = Workload()
+    """What is sent."""
     limit: Span = LIMIT_PS
+    """Nominal time after its start at which an iteration that is not complete is given up; left out, 60 s."""
     warmup: Time | None = None
+    """Nominal time after which a run counts as settled, for statistics of that state; left out, there are none."""
     window: Annotated[Span, AfterValidator(_window)] | None = None
+    """Length of the windows, at least 1 us, in which statistics are told as well; left out, there are none."""
     prices: Prices | None = None
+    """Prices from which the cost of a petabyte follows; left out, no cost is told."""
     timeline: Annotated[tuple[TimelineEntry, ...], Field(max_length=MAX_ENTRIES)] = ()
+    """What is wrong with links and hosts, and when; left out, nothing."""
     expect: tuple[Annotated[str, AfterValidator(_expectation)], ...] = ()
+    """Expressions over the result that must hold; left out, results, losses and invariants alone decide."""
     sweep: Annotated[Sweep, AfterValidator(_known_axes)] | None = None
+    """Settings that `testbed sweep` varies; left out, they are given by `--over`."""
     _origin: _Origin = PrivateAttr(default_factory=_Origin)
 
     def fault(self, path: KeyPath, message: str) -> Fault:

@@ -62,18 +62,31 @@ class Impairment(FileModel):
     """
 
     delay: Time | None = None
+    """Time that a frame takes one way; left out, as it was."""
     jitter: Time | None = None
+    """Largest time by which a frame is late at random, its order kept; left out, as it was."""
     loss: LossRatio | None = None
+    """Share of the frames that are lost, from 0 to 1; left out, as it was."""
     burst: Burst | None = None
+    """Frames lost in a row on average, at least 1; left out, each frame is lost independently."""
     ber: Ber | None = None
+    """Bit error ratio before the FEC, of a link with a profile; left out, as it was."""
     osnr_db: Decibels | None = None
+    """OSNR in dB in 0.1 nm, of a coherent link; left out, as it was."""
     margin_db: Decibels | None = None
+    """Margin in dB above the limit of the link's profile; left out, as it was."""
     rate: Rate | None = None
+    """Rate in bit/s; left out, as it was."""
     lanes_down: Lanes | None = None
+    """Number of lanes that have failed; left out, as it was."""
     down: Flag | None = None
+    """Whether the link goes down; left out, as it was."""
     up: Flag | None = None
+    """Whether the link comes up; left out, as it was."""
     drain: Flag | None = None
+    """Whether the sending port starts nothing new; left out, as it was."""
     weights: Weights | None = None
+    """Weights by priority, 0 is strict, of the sending port of a switch; left out, as they were."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Impairment:
@@ -106,22 +119,34 @@ class Flap(FileModel):
     """A link that goes down at the start of each `period`, for a share `duty` of it, `count` times or while it lasts."""
 
     period: Span
+    """Time from one fall of the link to the next."""
     duty: Annotated[Ratio, Field(gt=0, lt=1)] = 0.5
+    """Share of each period for which the link is down, between 0 and 1."""
     count: Annotated[int, Field(strict=True, ge=1, le=MAX_FLAPS)] | None = None
+    """Number of falls; left out, as many as the entry's `for` has room for."""
 
 
 class Ramp(FileModel):
     """Settings that go from one value to another in so many equal steps; `over` is left out where `for` says it."""
 
     delay: tuple[Time, Time] | None = None
+    """First and last delay; left out, it does not change."""
     jitter: tuple[Time, Time] | None = None
+    """First and last jitter; left out, it does not change."""
     loss: tuple[LossRatio, LossRatio] | None = None
+    """First and last share of frames that are lost; left out, it does not change."""
     ber: tuple[Ber, Ber] | None = None
+    """First and last bit error ratio before the FEC; left out, it does not change."""
     osnr_db: tuple[Decibels, Decibels] | None = None
+    """First and last OSNR in dB; left out, it does not change."""
     margin_db: tuple[Decibels, Decibels] | None = None
+    """First and last margin in dB; left out, it does not change."""
     rate: tuple[Rate, Rate] | None = None
+    """First and last rate in bit/s; left out, it does not change."""
     steps: Annotated[int, Field(strict=True, ge=1, le=MAX_STEPS)] = 10
+    """Number of equal steps from the first value to the last."""
     over: Span | None = None
+    """Time from the first value to the last; left out, the entry's `for`."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Ramp:
@@ -142,10 +167,15 @@ class TracePoint(FileModel):
     """From `time` on, counted from the entry's `at`, a link is like this; what is left out stays."""
 
     time: Time
+    """Time from which the point holds, counted from the entry's `at`."""
     rate: Rate | None = None
+    """Rate in bit/s; left out, it stays."""
     delay: Time | None = None
+    """Time that a frame takes one way; left out, it stays."""
     jitter: Time | None = None
+    """Largest time by which a frame is late at random, its order kept; left out, it stays."""
     loss: LossRatio | None = None
+    """Share of the frames that are lost; left out, it stays."""
 
 
 Trace = Annotated[tuple[TracePoint, ...], Field(min_length=1, max_length=MAX_TRACE_POINTS)]
@@ -160,8 +190,11 @@ class TimedImpairment(Impairment):
     """An impairment that may also flap, ramp, or follow a trace: a CSV file beside the experiment, or its points."""
 
     flap: Flap | None = None
+    """Go down and come up again, period by period; left out, the link does not flap."""
     ramp: Ramp | None = None
+    """Go from one value to another in steps; left out, nothing changes steadily."""
     trace: Annotated[Trace | None, BeforeValidator(_points), WithJsonSchema(_TRACE_SCHEMA)] = None
+    """Follow a CSV file beside the experiment, or its points; left out, there is no trace."""
 
     @model_validator(mode="after")
     def _once(self) -> TimedImpairment:
@@ -191,9 +224,13 @@ class Storm(FileModel):
     """
 
     priorities: Annotated[Priorities, Field(min_length=1)] | None = None
+    """Priorities that the host asks to pause; left out, the lossless one of the experiment."""
     quanta: Annotated[int, Field(strict=True, ge=SHORTEST_STORM_QUANTA, le=65_535)] = 65_535
+    """Pause time that each PAUSE frame asks for, in quanta of 512 bit times."""
     period: Span | None = None
+    """Time from one start of the storm to the next; left out, the storm is unbroken."""
     duty: Annotated[Ratio, Field(gt=0, lt=1)] | None = None
+    """Share of each period in which the storm is on; left out, as `period` then must be, it is unbroken."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Storm:
@@ -216,12 +253,19 @@ class TimelineEntry(FileModel):
     """
 
     at: Time
+    """Nominal time, from the start of the first workload, at which the entry begins."""
     link: EndpointText | None = None
+    """Port whose link is impaired, written `node:ethN`; left out, the entry is about a `node`."""
     impair: TimedImpairment | None = None
+    """How the link is from then on, as far as it is said; left out, the entry is about a `node`."""
     node: Name | None = None
+    """Host that sends a pause storm; left out, the entry is about a `link`."""
     storm: Storm | None = None
+    """PAUSE frames that the host sends without need; left out, the entry is about a `link`."""
     for_: Span | None = Field(default=None, alias="for")
+    """Time after which the entry is over and as if it had never been; left out, it holds for good."""
     direction: Direction = "both"
+    """Direction seen from the named port: what it sends, what it receives, or both."""
 
     @model_validator(mode="after")
     def _whole(self) -> TimelineEntry:

@@ -64,7 +64,9 @@ class Erasure(FileModel):
     """
 
     data: int = Field(default=32, strict=True, ge=1, le=LARGEST_BLOCK - 1)
+    """Packets of data to a block."""
     parity: int = Field(default=4, strict=True, ge=1, le=LARGEST_BLOCK - 1)
+    """Packets of parity behind them; data and parity together are at most 256."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Erasure:
@@ -90,19 +92,33 @@ class Transport(FileModel):
     """
 
     recovery: Literal["go-back-n", "selective-repeat", "erasure", "timer"] = "go-back-n"
+    """What is sent again after a loss: all that follows, the packet alone, what parity cannot rebuild, or its chunk."""
     erasure: Erasure = Erasure()
+    """The code of `recovery: erasure`."""
     chunk: Size = 64 * 2**10
+    """Bytes that `recovery: timer` acknowledges and sends again as one, a whole number of packets of `mtu`."""
     congestion_control: Literal["none", "dcqcn"] = "none"
+    """What acts on the marks of `lossless.ecn`."""
     dcqcn: Dcqcn = Dcqcn()
+    """Parameters of DCQCN: the name of a preset, or figures that differ from one."""
     verb: Literal["write", "send"] = "write"
+    """How data is sent: RDMA writes, or sends that need a receive."""
     mtu: Literal[1024, 2048, 4096] = 4096
+    """Bytes of payload in a packet."""
     ack_every: int = Field(default=16, strict=True, ge=1, le=4096)
+    """Packets after which an acknowledgement is asked for."""
     window: SizeOrAuto = AUTO
+    """Bytes that a connection may have sent without acknowledgement; `auto` is what its longest path needs."""
     timeout: Timeout = AUTO
+    """Time (75ms), round trips (3rtt) or InfiniBand exponent after which packets are sent again; `auto` fits the path."""
     retries: int = Field(default=7, strict=True, ge=0, le=7)
+    """Timeouts in a row, without progress, before a connection fails."""
     receive_queue: Literal["always", "posted"] = "always"
+    """Whether a send finds a receive always, or only once the schedule has posted it."""
     rnr_timer: int = Field(default=12, strict=True, ge=0, le=31)
+    """InfiniBand code of the time that a send without a receive is told to wait; 12 is 0.64 ms."""
     rnr_retries: int = Field(default=7, strict=True, ge=0, le=7)
+    """Times that a send may be told to wait, without progress, before a connection fails; 7 is for ever."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Transport:

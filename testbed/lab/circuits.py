@@ -30,8 +30,11 @@ class Step(FileModel):
     """From `at` on, `circuits` is the port map: pairs of ports. `repoint` moves the mirrors of pairs that stay, too."""
 
     at: Time
+    """Nominal time, from the start of the workload, from which this port map holds; the first step is at 0s."""
     circuits: tuple[tuple[str, str], ...]
+    """Pairs of ports that are joined, each port written `node:ethN` and joined once."""
     repoint: Flag = False
+    """Whether the mirrors of pairs that stay move too, so that those paths go dark as well; left out, false."""
 
     @model_validator(mode="after")
     def _one_to_one(self) -> Step:
@@ -52,7 +55,9 @@ class CircuitSchedule(FileModel):
     """Steps in the order of their times; the first is the map in place when the run begins."""
 
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    """Port maps in the order of their times."""
     drain: Time = 0
+    """Time before a path goes dark in which nothing new enters it; left out, 0."""
 
     @model_validator(mode="after")
     def _in_order(self) -> CircuitSchedule:
@@ -68,6 +73,7 @@ class CircuitSwitch(CircuitSchedule):
     """A circuit switch of a lab: its schedule, and the profile whose mirror time and bring-up an outage lasts."""
 
     profile: str = "ocs"
+    """Link profile whose mirror time and bring-up an outage lasts; left out, `ocs`."""
 
 
 @dataclass(frozen=True)

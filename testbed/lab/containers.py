@@ -33,8 +33,11 @@ class ContainerSettings(FileModel):
     """What a container is made with. `cpu` counts processors; without it a node may use all there are."""
 
     image: Image | None = None
+    """Image of the container; left out, testbed-host or testbed-switch."""
     cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """Processors that the container may use, fractions allowed; left out, all there are."""
     memory: Annotated[Size, Field(ge=SMALLEST_MEMORY_BYTES)] | None = None
+    """Bytes of memory that the container may use; left out, 1 GiB."""
 
 
 class Container(BaseModel):

@@ -26,16 +26,22 @@ class Nic(FileModel):
     """
 
     rate: Rate | None = None
+    """Rate of the NIC in bit/s; left out, that of `defaults`, which is 100 Gb/s."""
     drain: Rate | None = None
+    """Rate in bit/s at which the NIC takes packets in; left out, it takes in whatever comes."""
     buffer: Size | None = None
+    """Bytes of the receive buffer behind `drain`; left out, as many as its thresholds and the link's headroom need."""
     xoff: Size | None = None
+    """Bytes held above which the NIC asks its switch to stop; left out, what the buffer has beyond the headroom of the link."""
     xon: Size | None = None
+    """Bytes held at which the NIC asks its switch to go on; left out, two frames below `xoff`."""
 
 
 class HostSettings(FileModel):
     """What a host can be given."""
 
     nic: Nic | None = None
+    """The RDMA NIC; left out, one at the rate of `defaults` that takes in whatever comes."""
 
 
 class LinkSettings(OpticalSettings):
@@ -46,13 +52,21 @@ class LinkSettings(OpticalSettings):
     """
 
     rate: Rate | None = None
+    """Rate of the link in bit/s; left out, that of its profile, of its slower NIC or of `defaults`, in this order."""
     length: Length | None = None
+    """Length of fibre, from which the delay follows; left out, 5 m, or the reach of the profile if that is less."""
     delay: Time | None = None
+    """Time that a frame takes one way, in place of `length`; left out, it follows from the length and the profile."""
     loss: Loss | None = None
+    """Probability that a frame is lost, one for both directions or a list of two; left out, what the profile gives, or 0."""
     medium: Literal["veth", "memory"] | None = None
+    """What carries frames under the real clock: interfaces (`veth`), or the data plane (`memory`); left out, `veth`."""
     mtu: Mtu | None = None
+    """Largest packet in bytes, without the Ethernet header; left out, 4200."""
     flow_control: FlowControl | None = None
+    """What keeps lossless priorities from losing frames here; left out, `pfc`."""
     credits: SizeOrAuto | None = None
+    """Bytes that each end of a link with credits grants the other, by priority; left out, or `auto`, what the link needs."""
 
 
 class Defaults(SwitchSettings, HostSettings, LinkSettings, ContainerSettings):
@@ -71,7 +85,9 @@ class Kinds(FileModel):
     """Settings for all nodes of a kind that do not say otherwise."""
 
     switch: SwitchKind = SwitchKind()
+    """Settings of all switches; each switch may replace them."""
     host: HostKind = HostKind()
+    """Settings of all hosts; each host may replace them."""
 
 
 class NodeEntry(NamedSwitchSettings, HostSettings, ContainerSettings):
@@ -81,14 +97,18 @@ class NodeEntry(NamedSwitchSettings, HostSettings, ContainerSettings):
     """
 
     kind: Literal["switch", "host"]
+    """Whether the node is a switch or a host."""
     agent: Name | None = None
+    """Name of the agent that has the node, where a lab is given to several; left out, `--placement` decides."""
     routes: dict[Name, PortNames] = Field(default_factory=dict)
+    """Ports by which a switch forwards to a host, by the name of the host; hosts left out are routed by `routing`."""
 
 
 class LinkEntry(LinkSettings):
     """A link as written in the file."""
 
     endpoints: Annotated[tuple[Endpoint, Endpoint], BeforeValidator(parse_endpoints), WithJsonSchema(ENDPOINTS_SCHEMA)]
+    """The two ports that the link joins, each written `node:ethN`."""
 
 
 class TopologyBody(FileModel):
@@ -99,17 +119,27 @@ class TopologyBody(FileModel):
     """
 
     routing: Policy = "shortest"
+    """How switches find paths: the shortest ones, the default, or up and then down the distances from `roots`."""
     roots: tuple[Name, ...] = ()
+    """Switches from which `up-down` counts; left out, those farthest from hosts, else the one with the most links."""
     defaults: Defaults = Defaults()
+    """Settings for all nodes and links that do not say otherwise."""
     kinds: Kinds = Kinds()
+    """Settings for all nodes of one kind that do not say otherwise; they win over `defaults`."""
     nodes: dict[Name, NodeEntry] = Field(min_length=1)
+    """The nodes by name; rank i of a collective runs on the i-th host unless the experiment names `ranks`."""
     links: tuple[LinkEntry, ...] = ()
+    """The links between ports; left out, there are none."""
 
 
 class LabFile(FileModel):
     """A lab file."""
 
     name: Name
+    """Name of the lab, by which commands find it while it runs."""
     topology: TopologyBody
+    """The graph: nodes, links, and the settings that they share."""
     profiles: OwnProfiles = Field(default_factory=dict)
+    """Link profiles of the lab's own, by name, each perhaps `like` another; left out, the catalogue's alone."""
     circuits: dict[Name, CircuitSwitch] = Field(default_factory=dict)
+    """Optical circuit switches by name, with the schedule of their port maps; left out, there are none."""

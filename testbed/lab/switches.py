@@ -75,12 +75,19 @@ class Thresholds(FileModel):
     """
 
     xoff: SizeOrAuto | None = None
+    """Bytes of a priority group above which it pauses its peer; left out, or `auto`, a round trip and two frames."""
     xon: SizeOrAuto | None = None
+    """Bytes of a priority group at which its peer may go on; left out, or `auto`, two frames below `xoff`."""
     headroom: SizeOrAuto | None = None
+    """Bytes above XOFF for what still arrives after the pause; left out, or `auto`, what the link needs."""
     small_share: Percent | None = None
+    """Percent of frames that derived headroom takes for small ones, on a switch with cells; left out, all of them."""
     alpha: Alpha | None = None
+    """Factor of a dynamic threshold: pause above `alpha` times what is left of the pool; left out, thresholds are static."""
     reserve: Size | None = None
+    """Bytes of its own that a priority group fills before it draws on the pool; left out, 0."""
     xon_offset: Size | None = None
+    """Bytes below the dynamic threshold at which the peer may go on; left out, two frames."""
 
 
 class SwitchSettings(FileModel):
@@ -94,23 +101,36 @@ class SwitchSettings(FileModel):
     """
 
     buffer: SizeOrAuto | None = None
+    """Bytes of packet memory, or `auto`, as deep as the links need; left out, 32 MB."""
     lossless: Priorities | None = None
+    """Priorities that must not lose frames; left out, priority 3 alone."""
     lossy_queue: Size | None = None
+    """Bytes that one lossy queue may hold at its egress port; left out, 1 MB, or its part of a quarter of the buffer."""
     lossy_alpha: Alpha | None = None
+    """Factor of a dynamic limit of lossy queues, in place of `lossy-queue`; left out, the limit is static."""
     lossy_reserve: Size | None = None
+    """Bytes of its own that a lossy queue fills before `lossy-alpha` limits it; left out, 0."""
     lossy_pool: PositiveSize | None = None
+    """Bytes of the pool that lossy queues share; left out, memory of their own is set aside for them."""
     weights: Weights | None = None
+    """Weights by priority, 0 to 255, for deficit round robin at every port; a priority left out, or of weight 0, is strict."""
     thresholds: Thresholds | None = None
+    """When priority groups pause their peers; left out, derived from each port's link."""
     cell: PositiveSize | None = None
+    """Bytes of a memory cell, of which each frame takes a whole number; left out, 1."""
     pool: PositiveSizeOrAuto | None = None
+    """Bytes that priority groups with `alpha` share; left out, or `auto`, what the rest of the buffer leaves over."""
     headroom_pool: Size | None = None
+    """Bytes of headroom that all priority groups share; left out, or 0, every group has its own."""
     watchdog: SwitchedWatchdog | None = None
+    """The watchdog against pause storms: true, false, or its settings; left out, off."""
 
 
 class NamedSwitchSettings(SwitchSettings):
     """Settings that may begin from a named switch. (Under `defaults`, `profile` is that of the links.)"""
 
     profile: str | None = None
+    """Named switch of the catalogue whose settings hold where none are given; left out, none."""
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,15 @@ class Watchdog(FileModel):
     """
 
     on: Flag | None = None
+    """Whether the watchdog is on; left out, it is on if any other of its settings is given."""
     detection: Annotated[Time, AfterValidator(_positive)] | None = None
+    """Time for which a priority must be paused to be taken for stormed; left out, 200 ms for every 32 ports with PFC."""
     restoration: Time | None = None
+    """Time without a pause after which a stormed priority is restored; left out, 200 ms for every 32 ports with PFC."""
     poll: Annotated[Time, AfterValidator(_positive)] | None = None
+    """Time between two looks of the watchdog; left out, 200 ms for every 32 ports with PFC."""
     action: Literal["drop", "forward"] | None = None
+    """What happens to frames of a stormed priority; left out, `drop`."""
 
 
 def _switched(value: object) -> object:

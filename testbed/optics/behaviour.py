@@ -59,12 +59,19 @@ class OpticalSettings(FileModel):
     """What a lab file can say of a link's optics, beside its length and rate. `osnr-db: auto` asks gnpy."""
 
     profile: str | None = None
+    """Profile of the catalogue, or of `profiles`, that the link has; left out, a plain link without optics."""
     cable: str | None = None
+    """Another cable that may stand in for the profile's own; left out, that one."""
     ber: Ber | None = None
+    """Bit error ratio before the FEC, from 0 to 0.5; left out, it follows from OSNR, margin or profile."""
     osnr_db: Annotated[float | Auto, *_decibels_or_auto()] | None = None
+    """OSNR in dB in 0.1 nm, of coherent links, or `auto`, computed by gnpy; left out, it follows from the margin."""
     margin_db: Decibels | None = None
+    """Margin in dB above the profile's limit before the FEC; left out, the profile's own."""
     lanes_down: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Number of lanes that have failed; left out, 0."""
     acceleration: Annotated[float, Field(ge=1)] = 1.0
+    """Factor by which frames are lost more often, to see rare losses in short runs; left out, 1."""
 
 
 @dataclass(frozen=True)

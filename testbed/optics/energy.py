@@ -89,9 +89,13 @@ class Prices(FileModel):
     """
 
     capex_per_end: Capex
+    """Price of one end of a link, one for all links or a mapping of profiles to prices, in a currency of your choice."""
     lifetime_years: Positive
+    """Years over which the price is written off."""
     energy_per_kwh: NotNegative
+    """Price of a kilowatt hour, in the same currency."""
     utilisation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of their rate that links carry on average, above 0 to 1; left out, 1."""
 
     def capex_of(self, profile: str) -> float | None:
         """Return the price of one end of a link; None where none was given."""

@@ -25,6 +25,7 @@ from testbed.errors import TopologyError, UnitError, UsageError, nearest
 from testbed.optics import fec
 from testbed.schema import fields
 from testbed.schema.fields import FileModel, Length, Rate, Time
+from testbed.schema.keys import EntriesOf
 from testbed.schema.source import KeyPath, Source, read_yaml
 from testbed.units import PS_PER_SECOND
 
@@ -74,9 +75,13 @@ class Cable(FileModel):
     """What the light or the signal travels in. `replaces` names the cable whose links may run over this one instead."""
 
     about: str
+    """What the cable is, in a few words."""
     ps_per_metre: Annotated[int, Field(strict=True, gt=0)]
+    """Flight time over a metre, in picoseconds."""
     replaces: str | None = None
+    """Cable whose links may run over this one instead; left out, none."""
     source: str
+    """Where the figures are from."""
 
     def flight_ps(self, length_mm: int) -> int:
         """Return the flight time over a length, to the nearest picosecond."""
@@ -87,29 +92,53 @@ class Profile(FileModel):
     """What a kind of link is made of. A rate of None carries any rate: the profile has no transceiver of its own."""
 
     about: str
+    """What the link is, in a few words."""
     technology: Technology
+    """Kind of transceiver or medium."""
     cable: str
+    """Cable of the catalogue that the signal travels in."""
     rate: Rate | None = None
+    """Rate in bit/s; left out, the profile carries any rate and has no transceiver of its own."""
     reach: Length
+    """Longest length that the link is made for."""
     lanes: Annotated[int, Field(strict=True, ge=1)] = 1
+    """Number of lanes that share the rate; left out, 1."""
     spares: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Number of spare lanes, each of which can replace one that has failed; left out, 0."""
     lane_failure: Literal["down", "degrade"] = "down"
+    """What a failed lane without a spare does: take the link down, the default, or degrade its rate."""
     lane_fit: Annotated[float, Field(ge=0)] | None = None
+    """Failures of one lane in 10^9 hours; left out, not known."""
     modulation: Literal["nrz", "pam4", "dp-qpsk", "dp-16qam"] | None = None
+    """Modulation of the signal; left out, the link makes no bit errors."""
     baud: Rate | None = None
+    """Symbol rate of a coherent link, written like a rate; left out, the link is not coherent."""
     fec: Literal["none", "kr4", "kp4", "staircase", "cfec", "ofec"] = "none"
+    """Forward error correction; left out, none."""
     interleave: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    """Number of codewords that are interleaved, from 1 to 64; left out, 1."""
     ber_limit: Ber | None = None
+    """Largest bit error ratio before the FEC at which the link is specified; left out, as without a modulation, none."""
     required_osnr_db: Decibels | None = None
+    """OSNR in dB in 0.1 nm at the limit, of coherent links; left out, that of an ideal receiver."""
     margin_db: Decibels = 0.0
+    """Margin in dB above the limit that a link has unless it says otherwise; left out, 0."""
     fec_latency: Time | None = None
+    """Time that encoder and decoder take together; left out, it follows from the FEC and the rate."""
     dsp_latency: Time = 0
+    """Time that signal processing takes at each end; left out, 0."""
     power_w: Annotated[float, Field(ge=0)] = 0.0
+    """Power of one end in watts; left out, 0."""
     span_length: Length | None = None
+    """Length of fibre between two amplifiers of the line; left out, the line has none."""
     insertion_loss_db: Decibels | None = None
+    """Loss of a circuit switch in dB; left out, not known."""
     mirror_time: Time | None = None
+    """Time that the mirrors of a circuit switch take to move; left out, 0."""
     bring_up: Time | None = None
+    """Time that a link takes to come up once it has light again; left out, 0."""
     sources: dict[str, str] = Field(default_factory=dict)
+    """Where each figure is from, by key; a list of a figure and its source says the same."""
 
     @model_validator(mode="before")
     @classmethod
@@ -216,16 +245,26 @@ def _own_schema() -> dict[str, Any]:
     return {"type": "object", "additionalProperties": entry}
 
 
+class OwnProfile(Profile):
+    """A profile as a lab file writes it: what it must have may come from the one that it is like."""
+
+    like: str | None = None
+    """Profile whose figures hold where none are given; left out, its namesake in the catalogue, or every figure is given."""
+
+
 # Profiles as a lab file writes them; `Catalogue.extended` reads them.
-OwnProfiles = Annotated[dict[str, Any], WithJsonSchema(_own_schema())]
+OwnProfiles = Annotated[dict[str, Any], WithJsonSchema(_own_schema()), EntriesOf(OwnProfile)]
 
 
 class CatalogueFile(FileModel):
     """The catalogue as written: what its source keys stand for, cables, and profiles."""
 
     sources: dict[str, str]
+    """What the source keys of figures stand for."""
     cables: dict[str, Cable]
+    """Cables by name."""
     profiles: dict[str, Profile]
+    """Profiles by name."""
 
 
 @dataclass(frozen=True)

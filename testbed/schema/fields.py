@@ -30,7 +30,10 @@ _NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NAME_MAX - 1}}}")
 
 
 class FileModel(BaseModel):
-    """A frozen mapping of a file; keys are written with hyphens, unknown ones are faults."""
+    """A frozen mapping of a file; keys are written with hyphens, unknown ones are faults.
+
+    The string below a field is the sentence on its key, with unit and what leaving it out means: `testbed explain` shows it.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -38,6 +41,7 @@ class FileModel(BaseModel):
         alias_generator=lambda name: name.replace("_", "-"),
         allow_inf_nan=False,
         defer_build=True,
+        use_attribute_docstrings=True,
         json_schema_extra={"patternProperties": {"^x-": {}}},
     )
 

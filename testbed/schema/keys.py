@@ -28,6 +28,13 @@ EACH = "[]"
 
 
 @dataclass(frozen=True, slots=True)
+class EntriesOf:
+    """Says of a field, as metadata, which model the entries of its mapping follow although another reads them."""
+
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """One key: its dotted path, what it holds, an example, its default (None if it must be given), and its sentence.
 
@@ -51,7 +58,7 @@ def keys_of(model: type[BaseModel], path: str = "") -> Iterator[Key]:
     """Yield the keys of a model and of all models in it, sections before what they hold, in the order of the model."""
     for name, field in model.model_fields.items():
         here = f"{path}{'.' if path else ''}{field.alias or name}"
-        inner, suffix = _inner_model(field.annotation)
+        inner, suffix = _inner_model(field.annotation, field.metadata)
         holds, example = _holds(field.annotation, field.metadata)
         yield Key(here, holds, example, _default(field), " ".join((field.description or "").split()), inner is not None)
         if inner is not None:
@@ -76,13 +83,16 @@ def _same(known: Sequence[str], asked: Sequence[str]) -> bool:
     return len(known) == len(asked) and all(k in (a, CHOSEN) for k, a in zip(known, asked, strict=True))
 
 
-def _inner_model(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+def _inner_model(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[type[BaseModel] | None, str]:
     """Return the model of the mappings that a value holds, and what stands in a path between the two."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    entries = next((item.model for item in metadata if isinstance(item, EntriesOf)), None)
+    if entries is not None:
+        return entries, f".{CHOSEN}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
     if origin is Annotated:
-        return _inner_model(arguments[0])
+        return _inner_model(arguments[0], arguments[1:])
     if origin in (Union, types.UnionType):
         return next((found for item in arguments if (found := _inner_model(item))[0] is not None), (None, ""))
     if origin in (tuple, list):

@@ -81,3 +81,31 @@ def test_a_last_word_alone_finds_every_key_that_ends_so() -> None:
 def test_no_key_of_a_file_holds_a_value_that_words_do_not_describe() -> None:
     vague = [key.path for key in (*LAB, *EXPERIMENT) if "value" in key.holds.split(", or ")]
     assert vague == []
+
+
+@pytest.mark.parametrize("keys", [LAB, EXPERIMENT], ids=["lab", "experiment"])
+def test_every_key_has_a_whole_sentence(keys: list[Key]) -> None:
+    wrong = [key.path for key in keys if not (key.sentence[:1].isupper() and key.sentence.endswith("."))]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("keys", [LAB, EXPERIMENT], ids=["lab", "experiment"])
+def test_a_key_that_may_be_left_out_says_what_that_means(keys: list[Key]) -> None:
+    wrong = [key.path for key in keys if key.default == UNSET and "left out" not in key.sentence]
+    assert wrong == []
+
+
+def test_the_string_below_a_field_is_its_sentence() -> None:
+    class Fan(FileModel):
+        """A fan."""
+
+        speed: int = 0
+        """Turns per minute; left out, it stands still."""
+
+    assert [key.sentence for key in keys_of(Fan)] == ["Turns per minute; left out, it stands still."]
+
+
+def test_the_profiles_of_a_lab_have_the_keys_of_a_profile() -> None:
+    assert row(LAB, "profiles.NAME.ber-limit").holds == "bit error ratio before the FEC"
+    assert row(LAB, "profiles.NAME.like").default == UNSET
+    assert [key.path for key in matching(LAB, "profiles.mine.reach")] == ["profiles.NAME.reach"]
