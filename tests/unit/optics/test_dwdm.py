@@ -52,7 +52,7 @@ def test_without_gnpy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(HostError, match=r'pip install "testbed\[optics\]"') as caught:
+    with pytest.raises(HostError, match=r'pip install "lossless-testbed\[optics\]"') as caught:
         dwdm.line([80 * KM])
     assert caught.value.exit_code == 3
 
