@@ -44,7 +44,7 @@ from testbed.commands import (
     wait_for,
 )
 from testbed.commands.arguments import check_arguments
-from testbed.errors import HostError, TestbedError, machine_fault
+from testbed.errors import HostError, TestbedError, UsageError, machine_fault
 from testbed.system import output
 
 DEFECT = 3
@@ -88,6 +88,31 @@ app.command("agent")(agent.agent)
 app.add_typer(broker.app, name="broker")
 
 
+# Verbs that ask no agent on a broker: whoever names one means another machine.
+_ON_THIS_MACHINE = (
+    "sweep",
+    "campaign",
+    "exec",
+    "capture",
+    "validate",
+    "schema",
+    "profiles",
+    "link",
+    "conformance",
+    "headroom",
+    "calibrate",
+    "doctor",
+    "images",
+    "broker",
+)
+
+
+def _is_said(context: typer.Context, parameter: str) -> bool:
+    """Tell whether a global option stands on the command line. In the environment it is there for all commands."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 @app.callback()
 def _global_options(
     context: typer.Context,
@@ -113,6 +138,12 @@ def _global_options(
 ) -> None:
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
+    given = [name for name in ("broker", "agent_name", "credentials", "ca_file") if _is_said(context, name)]
+    if given and context.invoked_subcommand in _ON_THIS_MACHINE:
+        option = {"agent_name": "--agent", "ca_file": "--ca"}.get(given[0], f"--{given[0]}")
+        raise UsageError(
+            f"{option}: `testbed {context.invoked_subcommand}` takes place on this machine, not with an agent"
+        )
     context.obj = {"agent": (broker, agent_name, credentials, ca_file), "quiet": quiet}
 
 

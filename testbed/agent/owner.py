@@ -121,12 +121,12 @@ class LabOwner:
                 return self._bring_up(lab, asked, described, steps)
             plan = asked.plan if asked.plan == present.plan else keep_addresses(present.plan, asked.plan)
             found = [change.data() for change in changes(present.plan, plan)]
-            if asked.dry_run:
-                return {"lab": lab, "changed": bool(found) or plan != present.plan, "changes": found}
             if present.dilation != asked.dilation:
                 raise UsageError(
                     f"lab {lab} is deployed already, with another dilation ({present.dilation}); redeploy it to change that"
                 )
+            if asked.dry_run:
+                return {"lab": lab, "changed": bool(found) or plan != present.plan, "changes": found}
             if plan == present.plan and not (asked.reconcile and self._driver.faults(lab)):
                 return self._deployed(lab, changed=False)
             if not asked.reconcile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import enum
 import json
 import os
@@ -20,10 +22,12 @@ from testbed.bus.messages import is_name
 from testbed.control.interruption import Fate
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
-from testbed.experiment.file import Experiment, load_experiment, new_experiment
+from testbed.experiment.file import Experiment, experiment_from, load_experiment, new_experiment
 from testbed.lab.topology import lab_from, lab_source, load_lab
 from testbed.plan.placement import How, order
 from testbed.run.trial import Trial, with_settings
+from testbed.schema.fields import AUTO, check_name
+from testbed.schema.source import Source
 from testbed.system import output
 
 if TYPE_CHECKING:
@@ -57,6 +61,12 @@ def _safe(name: str | None) -> str | None:
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; standard output without it")]
 ForceOption = Annotated[bool, typer.Option("--force", help="replace files that are there already")]
 NameOption = Annotated[str | None, typer.Option("--name", callback=_safe, help="name of a lab")]
+LabNameOption = Annotated[
+    str | None, typer.Option("--name", callback=_safe, help="name of the lab; without -t, the running lab of that name")
+]
+LabFile = Annotated[
+    str | None, typer.Argument(metavar="[LAB.yaml]", help="lab file, or name with parameters, as with -t")
+]
 LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of the lab")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="change one setting of the experiment: lossless.pfc=false")
@@ -229,11 +239,46 @@ def real_clock_settings(emulation: EmulationChoice | None, driver: DriverChoice 
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
-def read_dilation(option: str | None, trial: Trial) -> int:
-    """Return the dilation of a run under the real clock: as asked for, else by calibration."""
+def read_dilation(option: str | None, trial: Trial, where: Target | None = None) -> int:
+    """Return the dilation of a run under the real clock: as asked for, else by calibration.
+
+    Where none is asked for, a lab that is up `where` it is meant keeps its own.
+    """
+    from testbed.control import verbs
     from testbed.machine import calibration
 
-    return calibration.resolve_dilation(trial.experiment.dilation if option is None else option, trial.plan)
+    asked = trial.experiment.dilation if option is None else option
+    if option is None and asked == AUTO and where is not None:
+        running = asyncio.run(verbs.dilation_of(where, trial.lab.name))
+        if running is not None:
+            return running
+    return calibration.resolve_dilation(asked, trial.plan)
+
+
+def read_named(
+    where: Target, name: str | None, what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None
+) -> Trial:
+    """Make a trial like `read_trial`, on a lab that is called `name`; without a topology, on the running lab of that name."""
+    if name is None:
+        return read_trial(what, topology, overrides, seed)
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UsageError(f"--name: {error}") from None
+    if topology is not None or (what is not None and what not in traffic.COLLECTIVES):
+        made = read_trial(what, topology, overrides, seed)
+        written = None if made.written is None else {**made.written, "name": name}
+        return dataclasses.replace(made, lab=made.lab.model_copy(update={"name": name}), written=written)
+    from testbed.control import verbs
+
+    written = asyncio.run(verbs.describe(where, name))["written"]
+    if written is None:
+        raise UsageError(f"lab {name} was deployed without its file; name one with -t")
+    source = Source(f"lab {name}", written["lab"])
+    settings = [*([f"workload.collective={what}"] if what else []), *overrides]
+    settings += [f"seed={seed}"] if seed is not None else []
+    experiment = with_settings(experiment_from(Source(f"lab {name}", written["experiment"])), settings)
+    return Trial(experiment, lab_from(source), written=source.data)
 
 
 def one_lab(name: str | None, topology: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,6 +15,8 @@ from testbed.commands.common import (
     EmulationOption,
     Format,
     FormatOption,
+    LabFile,
+    LabNameOption,
     PlacementChoice,
     PlacementOption,
     SeedOption,
@@ -24,13 +26,17 @@ from testbed.commands.common import (
     interruptible,
     print_json,
     read_dilation,
-    read_trial,
+    read_named,
     real_clock_settings,
     target,
 )
 from testbed.commands.progress import followed, is_followed
+from testbed.errors import UsageError
 from testbed.run.trial import Trial
 from testbed.study import preflight
+
+if TYPE_CHECKING:
+    from testbed.control.verbs import Target
 
 _SIGNS = {"add": "+", "remove": "-", "change": "~"}
 
@@ -39,7 +45,9 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be
 
 def deploy(
     context: typer.Context,
+    file: LabFile = None,
     topology: TopologyOption = None,
+    name: LabNameOption = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
     driver: DriverOption = None,
@@ -54,21 +62,27 @@ def deploy(
         with nothing_begun():
             from testbed.control import verbs
 
-            trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
+            where = target(context, placement.value)
+            trial = _read(
+                where, name, _one(file, topology), [*real_clock_settings(emulation, driver), *(set_ or [])], seed
+            )
         if dry_run:
-            answer = asyncio.run(verbs.plan_deploy(target(context, placement.value), trial))
-            _tell(answer, format_, "would be changed" if answer["changed"] else "is as planned")
+            given = None if dilation is None else read_dilation(dilation, trial)
+            answer = asyncio.run(verbs.plan_deploy(where, trial, given))
+            _tell(answer, format_, _plan(answer))
             return
-        factor = read_dilation(dilation, trial)
+        factor = read_dilation(dilation, trial, where)
         with followed(is_followed(context, format_)) as show:
-            answer = asyncio.run(verbs.deploy(target(context, placement.value), trial, factor, show, fate))
+            answer = asyncio.run(verbs.deploy(where, trial, factor, show, fate))
         done = "is up" if answer["changed"] else "was up already"
         _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
 
 
 def redeploy(
     context: typer.Context,
+    file: LabFile = None,
     topology: TopologyOption = None,
+    name: LabNameOption = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
     driver: DriverOption = None,
@@ -82,15 +96,31 @@ def redeploy(
         with nothing_begun():
             from testbed.control import verbs
 
-            trial = _read(topology, [*real_clock_settings(emulation, driver), *(set_ or [])], seed)
+            where = target(context, placement.value)
+            trial = _read(
+                where, name, _one(file, topology), [*real_clock_settings(emulation, driver), *(set_ or [])], seed
+            )
         factor = read_dilation(dilation, trial)
         with followed(is_followed(context, format_)) as show:
-            answer = asyncio.run(verbs.redeploy(target(context, placement.value), trial, factor, show, fate))
+            answer = asyncio.run(verbs.redeploy(where, trial, factor, show, fate))
         _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
 
 
-def _read(topology: str | None, settings: list[str], seed: int | None) -> Trial:
-    trial = read_trial(None, topology, settings, seed).under("real")
+def _plan(answer: dict[str, Any]) -> str:
+    """Say what a dry run came to."""
+    if not answer["changed"]:
+        return "is as planned"
+    return "would be changed" if answer["stands"] else "would be made"
+
+
+def _one(file: str | None, topology: str | None) -> str | None:
+    if file is not None and topology is not None:
+        raise UsageError(f"two labs, {file} and -t {topology}; name one")
+    return topology if file is None else file
+
+
+def _read(where: Target, name: str | None, topology: str | None, settings: list[str], seed: int | None) -> Trial:
+    trial = read_named(where, name, None, topology, settings, seed).under("real")
     preflight.check(trial)
     return trial
 

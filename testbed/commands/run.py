@@ -19,10 +19,12 @@ from testbed.commands.common import (
     DilationOption,
     DriverChoice,
     DriverOption,
+    EmulationChoice,
     EmulationOption,
     ForceOption,
     Format,
     FormatOption,
+    LabNameOption,
     PlacementChoice,
     PlacementOption,
     SeedOption,
@@ -33,7 +35,7 @@ from testbed.commands.common import (
     keep_existing,
     mind_cycles,
     read_dilation,
-    read_trial,
+    read_named,
     real_clock_settings,
     say,
     target,
@@ -72,6 +74,7 @@ def run(
         str | None, typer.Argument(help="experiment file, or a collective", metavar="[EXPERIMENT.yaml | COLLECTIVE]")
     ] = None,
     topology: TopologyOption = None,
+    name: LabNameOption = None,
     clock: Annotated[
         ClockOption | None,
         typer.Option(help="virtual unless the experiment says otherwise; auto: real where this machine can"),
@@ -105,18 +108,17 @@ def run(
     if check is not None:
         settings.append(f"workload.payload={'true' if check else 'false'}")
     # --set comes last: it may say the same more precisely.
-    subject = read_trial(what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed)
+    where = target(context, placement.value)
+    subject = read_named(
+        where, name, what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed
+    )
     chosen = _choose_clock(clock, subject)
     subject = subject.under(chosen)
-    preflight.check(subject, here=chosen == "virtual" or target(context, placement.value).is_local)
-    if chosen == "virtual" and keep:
-        raise UsageError("--keep: under the virtual clock there is no lab to keep")
-    if chosen == "virtual" and driver is DriverChoice.docker:
-        raise UsageError("--driver: under the virtual clock there are no containers")
-    if chosen == "virtual" and emulation is not None:
-        raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
-    if chosen == "virtual" and (context.obj or {}).get("agent", (None,))[0] is not None:
-        raise UsageError("--agent, --broker: the virtual clock runs in this process, not with agents; add --clock real")
+    preflight.check(subject, here=chosen == "virtual" or where.is_local)
+    if chosen == "virtual":
+        _refuse_options_of_labs(context, keep, driver, emulation, dilation, clock is ClockOption.auto)
+    elif cores != "auto":
+        say("note: --cores has no effect under the real clock")
     spread = _read_cores(cores)
     for note in (*pool_notes(subject.plan), *(f"note: {hint}" for hint in subject.hints)):
         say(note)
@@ -124,7 +126,7 @@ def run(
     directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{subject.collective.name}"))
     keep_existing([directory / result.FILE_NAME, *([directory / _CAPTURE] if pcap else [])], force)
     capture = directory / _CAPTURE if pcap else None
-    factor = read_dilation(dilation, subject) if chosen == "real" else 1
+    factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     if chosen == "real" and not chooses:
         # The option says it as well as the experiment would.
@@ -133,9 +135,31 @@ def run(
         if chosen == "virtual":
             outcome = trial.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)
         else:
-            where = target(context, placement.value)
             outcome, factor = _run_real(where, subject, factor, chooses, keep, capture, show)
     _conclude(subject, outcome, chosen, factor, directory, capture, format_)
+
+
+def _refuse_options_of_labs(
+    context: typer.Context,
+    keep: bool,
+    driver: DriverChoice | None,
+    emulation: EmulationChoice | None,
+    dilation: str | None,
+    is_auto: bool,
+) -> None:
+    """Raise UsageError for options that mean nothing under the virtual clock; where nobody asked for it, a dilation is noted."""
+    if keep:
+        raise UsageError("--keep: under the virtual clock there is no lab to keep")
+    if driver is DriverChoice.docker:
+        raise UsageError("--driver: under the virtual clock there are no containers")
+    if emulation is not None:
+        raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
+    if (context.obj or {}).get("agent", (None,))[0] is not None:
+        raise UsageError("--agent, --broker: the virtual clock runs in this process, not with agents; add --clock real")
+    if dilation is not None and not is_auto:
+        raise UsageError("--dilation: under the virtual clock time is not held against a wall clock; add --clock real")
+    if dilation is not None:
+        say("note: --dilation has no effect under the virtual clock")
 
 
 def _read_cores(option: str) -> int:

@@ -111,14 +111,21 @@ async def redeploy(
         return answer
 
 
-async def plan_deploy(target: Target, trial: Trial) -> Document:
-    """Say what `deploy` would do, and do nothing. Returns {"lab", "changed", "changes"}. Takes no privileges."""
+async def plan_deploy(target: Target, trial: Trial, dilation: int | None = None) -> Document:
+    """Say what `deploy` would do, and do nothing. Returns {"lab", "changed", "changes", "stands"}. Takes no privileges.
+
+    `stands` says whether anything of the lab is there already. A lab that is up is taken to keep its dilation, unless one is
+    given.
+    """
     lab = trial.lab.name
     async with found(target) as agents:
         if agents is not None:
             placed = await agents.enlist(trial, target.placement)
-            return await agents.ask_first("deploy", {**_deployment(placed, 1), "dry_run": True}, lab=lab)
-    return {"lab": lab, "changed": True, "changes": [change.data() for change in changes(None, trial.plan)]}
+            factor = dilation or await _dilation(agents, lab) or 1
+            answer = await agents.ask_first("deploy", {**_deployment(placed, factor), "dry_run": True}, lab=lab)
+            return {"stands": True, **answer}
+    rows = [change.data() for change in changes(None, trial.plan)]
+    return {"lab": lab, "changed": True, "changes": rows, "stands": lab in DockerDriver().list_labs()}
 
 
 async def run(
@@ -176,6 +183,18 @@ async def is_up(target: Target, lab: str) -> bool:
     """Return whether any of the agents has a lab of that name."""
     async with found(target) as agents:
         return agents is not None and await _stands(agents, lab)
+
+
+async def dilation_of(target: Target, lab: str) -> int | None:
+    """Return the dilation of a lab that is up; None if it is not."""
+    async with found(target) as agents:
+        return None if agents is None else await _dilation(agents, lab)
+
+
+async def _dilation(agents: Agents, lab: str) -> int | None:
+    answers = await agents.ask("list")
+    rows = [row for answer in answers.values() for row in answer["labs"] if row["lab"] == lab]
+    return next((int(row["dilation"]) for row in rows if "dilation" in row), None)
 
 
 async def _stands(agents: Agents, lab: str) -> bool:
