@@ -14,11 +14,14 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Mapping
+import warnings
+from collections.abc import Coroutine, Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from testbed.control import verbs
 from testbed.control.verbs import Target
@@ -30,10 +33,11 @@ from testbed.lab.endpoints import parse_endpoint
 from testbed.machine import calibration
 from testbed.run import result
 from testbed.run.result import RunResult
-from testbed.run.trial import Trial
+from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
 
 Document = dict[str, Any]
+Result = TypeVar("Result")
 
 
 class ProgramFailed(HostError):
@@ -82,16 +86,33 @@ class Lab:
         Raises UsageError (and its TopologyError, ExperimentError) for what cannot be meant, HostError or DriverError for
         what this machine cannot.
         """
+        return _wait(cls._made(spec, driver, dilation, settings, seed, keep, target or Target(), name, exclusive))
+
+    @classmethod
+    async def _made(
+        cls,
+        spec: str | Path,
+        driver: Literal["netns", "docker"],
+        dilation: int | Literal["auto"],
+        settings: Mapping[str, Any] | None,
+        seed: int,
+        keep: bool,
+        where: Target,
+        name: str | None,
+        exclusive: bool,
+    ) -> Self:
         given = {"clock": "real", "driver": driver, "seed": seed, **(settings or {})}
-        experiment = new_experiment(str(spec), "all_reduce").with_overrides(_overrides(given))
-        source = topology.lab_source(str(spec))
+        experiment = with_settings(new_experiment(str(spec), "all_reduce"), _overrides(given))
+        source = topology.lab_source(experiment.topology)
         if name is not None:
             source = topology.renamed(source, name)
         trial = Trial(experiment, topology.lab_from(source), written=source.data)
-        preflight.check(trial, here=target is None or target.is_local)
-        factor = calibration.resolve_dilation(dilation, trial.plan)
-        where = target or Target()
-        answer = asyncio.run(verbs.deploy(where, trial, factor, exclusive=exclusive))
+        preflight.check(trial, here=where.is_local)
+        running = await verbs.dilation_of(where, trial.lab.name) if dilation == "auto" else None
+        if running is None:
+            running = await asyncio.to_thread(calibration.resolve_dilation, dilation, trial.plan)
+        factor: int = running
+        answer = await verbs.deploy(where, trial, factor, exclusive=exclusive)
         return cls(experiment, trial.lab, factor, where, owned=not answer["stood_before"] and not keep)
 
     def __enter__(self) -> Self:
@@ -148,7 +169,7 @@ class Lab:
 
     def inspect(self) -> Document:
         """Return what `testbed inspect` says of the lab: state, nodes, addresses, links and counters of ports."""
-        return asyncio.run(verbs.inspect(self._target, self.name))[0]
+        return _wait(verbs.inspect(self._target, self.name))[0]
 
     def run(self, what: str | Path = "all_reduce", *, pcap: Path | None = None, **workload: Any) -> RunResult:
         """Run a collective, or an experiment file, on this lab, and judge it.
@@ -156,6 +177,9 @@ class Lab:
         `workload` has the keys of an experiment's section of that name: `minbytes="1M"`, `iterations=3`. How the lab was
         deployed holds for the run too, so an experiment file may not say otherwise. Raises as `deploy` does.
         """
+        return _wait(self._run(what, pcap, workload))
+
+    async def _run(self, what: str | Path, pcap: Path | None, workload: Mapping[str, Any]) -> RunResult:
         said = {f"workload.{key.replace('_', '-')}": value for key, value in workload.items()}
         if str(what).endswith((".yaml", ".yml")):
             experiment = load_experiment(what).model_copy(update={"topology": self._experiment.topology})
@@ -164,14 +188,19 @@ class Lab:
             experiment = self._experiment.with_overrides(_overrides({"workload.collective": str(what), **said}))
         trial = Trial(experiment, self._lab)
         preflight.check(trial, here=self._target.is_local)
-        outcome = asyncio.run(verbs.run(self._target, trial, self._dilation, keep=True, pcap=pcap))
+        outcome = await verbs.run(self._target, trial, self._dilation, keep=True, pcap=pcap)
+        if outcome.capture_fault is not None:
+            warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=3)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
         arguments += [part for override in _overrides({**self._deployed(), **said}) for part in ("--set", override)]
         return trial.conclude(outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
 
     def destroy(self) -> None:
         """Take the lab down; one that is gone already stays gone."""
-        asyncio.run(verbs.destroy(self._target, self.name))
+        _wait(self._destroy())
+
+    async def _destroy(self) -> None:
+        await verbs.destroy(self._target, self.name)
         self._owned = False
 
     def _deployed(self) -> dict[str, Any]:
@@ -180,7 +209,7 @@ class Lab:
         return {key: data[key] for key in ("clock", "driver", "seed") if key in data}
 
     def _impair(self, end: tuple[str, str], action: str, direction: Direction, settings: Document) -> list[Document]:
-        return asyncio.run(verbs.impair(self._target, self.name, end, action, direction, settings))
+        return _wait(verbs.impair(self._target, self.name, end, action, direction, settings))
 
 
 @dataclass(frozen=True)
@@ -207,6 +236,112 @@ class LinkHandle:
     def reset(self, direction: Direction = "both") -> list[Document]:
         """Make the link as planned again, and return how it is."""
         return self.lab._impair((self.node, self.port), "reset", direction, {})
+
+
+class AsyncLab:
+    """A lab like `Lab`, with coroutines; an asynchronous context manager that destroys what it deployed."""
+
+    def __init__(self, lab: Coroutine[Any, Any, Lab]) -> None:
+        self._deploying: Coroutine[Any, Any, Lab] | None = lab
+        self._lab: Lab | None = None
+
+    @classmethod
+    def deploy(
+        cls,
+        spec: str | Path,
+        *,
+        driver: Literal["netns", "docker"] = "netns",
+        dilation: int | Literal["auto"] = "auto",
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 1,
+        keep: bool = False,
+        target: Target | None = None,
+        name: str | None = None,
+        exclusive: bool = False,
+    ) -> AsyncLab:
+        """Bring a lab up when this is awaited, or entered with `async with`. Arguments and errors are those of `Lab.deploy`."""
+        return cls(Lab._made(spec, driver, dilation, settings, seed, keep, target or Target(), name, exclusive))
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self._up().__await__()
+
+    async def _up(self) -> Self:
+        if self._deploying is not None:
+            deploying, self._deploying = self._deploying, None
+            self._lab = await deploying
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self._up()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self.lab._owned:
+            await self.destroy()
+
+    @property
+    def lab(self) -> Lab:
+        """The lab: its name, dilation, hosts and switches. Raises UsageError before it is up."""
+        if self._lab is None:
+            raise UsageError("the lab is not up yet: await it, or enter it with `async with`")
+        return self._lab
+
+    async def exec(
+        self, node: str, *argv: str, check: bool = True, timeout_s: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in a node, as `Lab.exec`. Cancelled, it leaves the program to its end."""
+        return await asyncio.to_thread(self.lab.exec, node, *argv, check=check, timeout_s=timeout_s)
+
+    async def inspect(self) -> Document:
+        """Return what `Lab.inspect` does."""
+        return (await verbs.inspect(self.lab._target, self.lab.name))[0]
+
+    async def run(self, what: str | Path = "all_reduce", *, pcap: Path | None = None, **workload: Any) -> RunResult:
+        """Run a collective, or an experiment file, on this lab, and judge it, as `Lab.run`."""
+        return await self.lab._run(what, pcap, workload)
+
+    async def impair(self, end: str, direction: Direction = "both", **settings: Any) -> list[Document]:
+        """Change what is named of the link at a port, as `LinkHandle.impair`; nothing named shows how it is."""
+        place = self.lab.link(end)
+        said = {key.replace("_", "-"): value for key, value in settings.items()}
+        action = "set" if said else "show"
+        return await verbs.impair(self.lab._target, self.lab.name, (place.node, place.port), action, direction, said)
+
+    async def reset(self, end: str, direction: Direction = "both") -> list[Document]:
+        """Make the link at a port as planned again, and return how it is."""
+        place = self.lab.link(end)
+        return await verbs.impair(self.lab._target, self.lab.name, (place.node, place.port), "reset", direction, {})
+
+    async def destroy(self) -> None:
+        """Take the lab down; one that is gone already stays gone."""
+        await self.lab._destroy()
+
+
+def _wait(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end, in a thread of its own where this one is in the middle of an event loop.
+
+    An interrupt cancels it, and is raised when it has cleaned up.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = Future()
+
+    async def followed() -> Result:
+        begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        return await work
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lab") as thread:
+        ended = thread.submit(asyncio.run, followed())
+        try:
+            return ended.result()
+        except KeyboardInterrupt:
+            loop, task = begun.result()
+            with suppress(RuntimeError):  # it has ended meanwhile
+                loop.call_soon_threadsafe(task.cancel if task else lambda: None)
+            raise
 
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import enum
 import json
 import os
@@ -23,7 +22,7 @@ from testbed.control.interruption import Fate
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment, experiment_from, load_experiment, new_experiment
-from testbed.lab.topology import lab_from, lab_source, load_lab
+from testbed.lab.topology import lab_from, lab_source, load_lab, renamed
 from testbed.plan.placement import How, order
 from testbed.run.trial import Trial, with_settings
 from testbed.schema.fields import AUTO, check_name
@@ -266,9 +265,9 @@ def read_named(
     except ValueError as error:
         raise UsageError(f"--name: {error}") from None
     if topology is not None or (what is not None and what not in traffic.COLLECTIVES):
-        made = read_trial(what, topology, overrides, seed)
-        written = None if made.written is None else {**made.written, "name": name}
-        return dataclasses.replace(made, lab=made.lab.model_copy(update={"name": name}), written=written)
+        experiment = read_experiment(what, topology, overrides, seed)
+        source = renamed(lab_source(experiment.topology), name)
+        return Trial(experiment, lab_from(source), written=source.data)
     from testbed.control import verbs
 
     written = asyncio.run(verbs.describe(where, name))["written"]

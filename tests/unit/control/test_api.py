@@ -1,0 +1,126 @@
+"""Labs from Python where an event loop is running, and where it is to go on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from testbed import AsyncLab, Lab
+from testbed.api import _wait
+from testbed.control import verbs
+from testbed.errors import UsageError
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """Return what agents are asked for; they do it without doing anything."""
+    asked: list[tuple[str, object]] = []
+
+    async def deploy(_: object, trial: Any, dilation: int, *, exclusive: bool) -> dict[str, Any]:
+        asked.append(("deploy", dilation))
+        return {"lab": trial.lab.name, "changed": True, "stood_before": False}
+
+    async def dilation_of(*_: object) -> int:
+        return 500
+
+    async def destroy(_: object, lab: str) -> None:
+        await asyncio.sleep(0)
+        asked.append(("destroy", lab))
+
+    async def inspect(_: object, lab: str) -> list[dict[str, Any]]:
+        asked.append(("inspect", lab))
+        return [{"lab": lab}]
+
+    for verb in (deploy, dilation_of, destroy, inspect):
+        monkeypatch.setattr(verbs, verb.__name__, verb)
+    return asked
+
+
+WANTED = [("deploy", 500), ("inspect", "pair"), ("destroy", "pair")]
+
+
+def test_a_lab_is_deployed_within_a_running_event_loop(calls: list[tuple[str, object]]) -> None:
+    async def cell_of_a_notebook() -> str:
+        with Lab.deploy("pair") as lab:
+            return str(lab.inspect()["lab"])
+
+    assert asyncio.run(cell_of_a_notebook()) == "pair"
+    assert calls == WANTED
+
+
+def test_a_lab_is_deployed_without_one_in_this_thread(calls: list[tuple[str, object]]) -> None:
+    with Lab.deploy("pair") as lab:
+        assert lab.inspect() == {"lab": "pair"}
+    assert calls == WANTED
+
+
+def test_an_event_loop_goes_on_meanwhile(calls: list[tuple[str, object]]) -> None:
+    async def work() -> None:
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        turning = asyncio.create_task(turn())
+        async with AsyncLab.deploy("pair") as found:
+            assert found.lab.hosts == ("a1", "b1")
+            assert await found.inspect() == {"lab": "pair"}
+            with pytest.raises(UsageError, match="no port a1:eth9"):
+                await found.impair("a1:eth9", loss="1%")
+        turning.cancel()
+        assert turns > 0
+
+    asyncio.run(work())
+    assert calls == WANTED
+
+
+def test_a_lab_can_be_awaited_and_is_not_there_before(calls: list[tuple[str, object]]) -> None:
+    async def work() -> None:
+        deploying = AsyncLab.deploy("pair", dilation=7)
+        with pytest.raises(UsageError, match="not up yet"):
+            _ = deploying.lab
+        found = await deploying
+        assert (found.lab.name, found.lab.dilation) == ("pair", 7)
+        await found.destroy()
+
+    asyncio.run(work())
+    assert calls == [("deploy", 7), ("destroy", "pair")]
+
+
+def test_an_error_comes_through_as_it_is() -> None:
+    async def work() -> None:
+        with pytest.raises(UsageError, match="no lab is called"):
+            Lab.deploy("nowhere")
+
+    asyncio.run(work())
+
+
+def test_an_interrupt_lets_the_work_clean_up() -> None:
+    cleaned = threading.Event()
+
+    async def deploying() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    async def work() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            _wait(deploying())
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work())
+    finally:
+        loop.close()
+        signal.signal(signal.SIGINT, before)
+    assert cleaned.is_set()
