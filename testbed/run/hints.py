@@ -246,6 +246,10 @@ def _workload(setup: Setup) -> Iterator[Hint]:
         )
     if _given(workload, "stepfactor") and len(workload.sizes) == 1:
         yield Hint("workload.stepfactor", "has no effect: there is one size; give minbytes and maxbytes")
+    if _given(workload, "slice") and found.algorithm == "direct":
+        yield Hint(
+            "workload.slice", f"has no effect: nothing of {workload.collective} is passed on, and so it is sent whole"
+        )
 
 
 def _never_marked(setup: Setup, report: Document) -> Iterator[Hint]:

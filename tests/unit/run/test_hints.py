@@ -118,6 +118,7 @@ def test_congestion_control_that_never_acted_is_said(call_testbed: Cli) -> None:
         ("prices", ("prices.capex-per-end=1", "prices.lifetime-years=1", "prices.energy-per-kwh=1")),
         ("workload.redop", ("workload.redop=sum",)),
         ("workload.stepfactor", ("workload.stepfactor=4",)),
+        ("workload.slice", ("workload.slice=64KiB",)),
     ],
 )
 def test_settings_that_nothing_reads_are_said(key: str, settings: tuple[str, ...]) -> None:
@@ -136,6 +137,7 @@ def test_settings_that_nothing_reads_are_said(key: str, settings: tuple[str, ...
         (("lossless.watchdog=true", "lossless.headroom=1MB", "lossless.xoff=1MB", "lossless.response=1us"), "incast"),
         (("lossless.watchdog=false", "lossless.pfc=false"), "incast"),
         (("workload.redop=sum",), "all_reduce"),
+        (("workload.slice=64KiB",), "broadcast"),
         (("workload.minbytes=1K", "workload.maxbytes=4K", "workload.stepfactor=4"), "incast"),
         (("clock=real", "dilation=5", "emulation=netem"), "incast"),
     ],
