@@ -6,6 +6,7 @@ says what they hold, so that a name in them is checked against the result.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_origin
 
@@ -77,7 +78,7 @@ def _follow(path: Path, keys: Keys) -> tuple[str | None, int]:
         if kind is list and not isinstance(part, int):
             return f'"{Path(path.parts[:depth])}" is a list: write "{Path((*path.parts[:depth], 0))}"', depth
         if known and str(part) not in known:
-            return _unknown(path, depth, [*known, *(FIGURES if depth == 0 else ())]), depth
+            return (_unknown(path, depth, known) if depth else _unknown_first(path, [*known, *FIGURES])), depth
         if str(part) in _undeclared(annotation):
             break
         if kind is not list and not known:
@@ -95,6 +96,15 @@ def _unknown(path: Path, depth: int, known: Iterable[str]) -> str:
         more = f", and {len(choices) - _NAMED} more" if len(choices) > _NAMED else ""
         guess += f" known: {', '.join(choices[:_NAMED])}{more}"
     return f'the result has no "{Path(path.parts[: depth + 1])}"{guess}'
+
+
+def _unknown_first(path: Path, known: Iterable[str]) -> str:
+    """Name also what a part of the result calls so: `lossless` is in its verdict and in its drops."""
+    inner = {place: _fields(fields.member(RunResult, place)) for place in _fields(RunResult)}
+    near = difflib.get_close_matches(str(path.parts[0]), {name for names in inner.values() for name in names}, n=1)
+    found = [f'"{place}.{name}"' for place, names in inner.items() for name in near if name in names]
+    problem = _unknown(path, 0, known)
+    return problem if not found or "did you mean" in problem else f"{problem}; there is {' and '.join(sorted(found))}"
 
 
 def _no_parts(path: Path, depth: int) -> str:

@@ -27,6 +27,8 @@ def problems(*texts: str) -> list[str]:
         ("wrongg == 0", 'no "wrongg"; did you mean "wrong"? known: algbw, '),
         ("drops.losless == 0", 'no "drops.losless"; did you mean "lossless"? known: link, lossless, lossy, '),
         ("xyz > 0", 'no "xyz"; known: algbw, '),
+        ("losless == true", '; there is "drops.lossless" and "verdict.lossless"'),
+        ("trusted == true", '; there is "verdict.trusted"'),
         ("1 < 2 * (busbw - ideel)", 'no "ideel"'),
         ('ports["leaf-a:eth33"].rate_bps > 0', "did you mean"),
         ('ports["leaf-a:eth1"].priorities["9"].pause_tx > 0', "known: 0, 1, 2, 3, 4, 5, 6, 7"),
