@@ -75,6 +75,20 @@ def test_a_frame_keeps_its_bytes_on_every_link(lab: Lab) -> None:
     assert priority(report, "sw:eth1")["drops"]["unroutable"] == 1
 
 
+def test_ipv6_is_carried_by_its_mac_and_what_would_be_flooded_is_counted_where_it_ends(lab: Lab) -> None:
+    """Broadcast, multicast of IPv4 and a neighbour solicitation of IPv6 end at the first switch, under their cause."""
+    source, ipv6 = lab.data()[6:12], bytes.fromhex("86dd6000000000003aff") + bytes(92)
+    unicast = lab.data()[:6] + source + ipv6
+    flooded = [bytes.fromhex(mac) + source + ipv6 for mac in ("ffffffffffff", "01005e000001", "3333ff000001")]
+    for frame in (unicast, *flooded):
+        lab.inject(frame)
+    report = lab.run(10 * DELAY_PS)
+    assert sorted(frame for _, frame in lab.captured()) == sorted([unicast, unicast, *flooded])
+    drops = priority(report, "sw:eth1", 0)["drops"]
+    assert {cause: count for cause, count in drops.items() if count} == {"unroutable": len(flooded)}
+    assert report["drops"]["lossy"] == len(flooded) and report["drops"]["lossless"] == 0
+
+
 def test_a_train_leaves_at_its_times_and_not_faster_than_the_line(lab: Lab) -> None:
     lab.inject(lab.data(), count=5, every_ps=10 * LINE_PS)
     lab.inject(lab.data(dscp=0), count=3, at_ps=2 * DELAY_PS)
