@@ -8,6 +8,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 CRATE := dataplane/Cargo.toml
+# Its theme prints news about other programs unless it is told not to.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 FORMAT ?= table
 SEEDS ?= 300
 DRIVER ?=
@@ -31,7 +33,7 @@ COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
 LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint rust-build rust-test python-test bench campaign validation survival mutants lock licences clean packages toolchain
+.PHONY: help setup run test lint docs references rust-build rust-test python-test bench campaign validation survival mutants lock licences clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,13 +48,20 @@ test: ## Lint, then every test
 	+@$(MAKE) --jobs=2 $(VENV)/.dependencies rust-build
 	+@$(MAKE) lint rust-test python-test
 
-lint: $(VENV)/.dependencies | toolchain ## Check format, style and types
+lint: $(VENV)/.dependencies | toolchain ## Check format, style and types, and build the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MKDOCS) build --strict
 	cargo fmt --manifest-path $(CRATE) --check
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy --quiet --locked --manifest-path $(CRATE) \
 		--all-targets --features live,extension-module -- -D warnings
+
+docs: $(VENV)/.dependencies ## Serve the documentation on this machine, and build it anew as it changes
+	$(MKDOCS) serve
+
+references: setup ## Write the pages of the documentation that are made of the code
+	$(BIN)/python -m tools.references
 
 # While one core waits for the packages of Python, the other may compile.
 rust-build: | packages toolchain
@@ -89,7 +98,7 @@ licences: $(VENV)/.dependencies | toolchain ## List the licence of every depende
 	@$(BIN)/python tools/licences.py
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) dist results dataplane/target testbed/_dataplane*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist site results dataplane/target testbed/_dataplane*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What setup is made of. Its output goes to stderr, so that `run` and `bench` print their result alone on stdout.

@@ -27,15 +27,13 @@ MAX_DIGITS = 64
 """The most characters of a number or quantity that are read: more say no more, and take time."""
 
 _RATES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_RATE_UNITS = {
-    prefix + unit: factor for prefix, factor in _RATES.items() for unit in ("", "bps", "b/s", "bit/s", "bit")
-}
-_TIME_UNITS = {"ps": 1, "ns": 10**3, "us": 10**6, "µs": 10**6, "μs": 10**6, "ms": 10**9, "s": 10**12}
-_LENGTH_UNITS = {"mm": 1, "cm": 10, "m": 10**3, "km": 10**6}
+RATE_UNITS = {prefix + unit: factor for prefix, factor in _RATES.items() for unit in ("", "bps", "b/s", "bit/s", "bit")}
+TIME_UNITS = {"ps": 1, "ns": 10**3, "us": 10**6, "µs": 10**6, "μs": 10**6, "ms": 10**9, "s": 10**12}
+LENGTH_UNITS = {"mm": 1, "cm": 10, "m": 10**3, "km": 10**6}
 # A bare K, M or G is binary, as the -b and -e flags of nccl-tests read it; KB is decimal and KiB binary, as IEC says.
 _BINARY = {prefix: 1024**power for power, prefix in enumerate(("", "K", "M", "G", "T"))}
 _DECIMAL = {prefix: 1000**power for power, prefix in enumerate(("", "K", "M", "G", "T"))}
-_SIZE_UNITS = (
+SIZE_UNITS = (
     _BINARY
     | {prefix + "iB": factor for prefix, factor in _BINARY.items() if prefix}
     | {prefix + "B": factor for prefix, factor in _DECIMAL.items()}
@@ -92,7 +90,7 @@ def parse_rate(value: object) -> int:
     number, unit = _number(value, "rate", "100G")
     if unit == "" and 0 < number < LEAST_BARE_RATE:
         raise UnitError(f'"{value}": a rate needs a unit; write it like {value}G, or {value}bps for so many bit/s')
-    rate_bps = _parse(value, "rate", _RATE_UNITS, "100G", "bit/s")
+    rate_bps = _parse(value, "rate", RATE_UNITS, "100G", "bit/s")
     if rate_bps == 0:
         raise UnitError(f'"{value}": a rate must be greater than 0')
     return rate_bps
@@ -100,17 +98,17 @@ def parse_rate(value: object) -> int:
 
 def parse_time(value: object) -> int:
     """Read a time ("80us", "1.5ms", 0) as picoseconds."""
-    return _parse(value, "time", _TIME_UNITS, "80us", "ps")
+    return _parse(value, "time", TIME_UNITS, "80us", "ps")
 
 
 def parse_length(value: object) -> int:
     """Read a length ("80km", "3.5m", 0) as millimetres."""
-    return _parse(value, "length", _LENGTH_UNITS, "80km", "mm")
+    return _parse(value, "length", LENGTH_UNITS, "80km", "mm")
 
 
 def parse_size(value: object) -> int:
     """Read a size as bytes: "400KB" is 400,000, "64MiB" and "64M" are 67,108,864, a plain number is bytes."""
-    return _parse(value, "size", _SIZE_UNITS, "64MiB", "byte")
+    return _parse(value, "size", SIZE_UNITS, "64MiB", "byte")
 
 
 def parse_ratio(value: object) -> float:
@@ -161,8 +159,8 @@ def format_size(size_bytes: int) -> str:
     """Write bytes as "64MiB" or "32MB", whichever is exact and shorter."""
     decimal = _format(size_bytes, {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1})
     for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size_bytes and size_bytes % _SIZE_UNITS[unit] == 0:
-            binary = f"{size_bytes // _SIZE_UNITS[unit]}{unit}"
+        if size_bytes and size_bytes % SIZE_UNITS[unit] == 0:
+            binary = f"{size_bytes // SIZE_UNITS[unit]}{unit}"
             return binary if len(binary) < len(decimal) else decimal
     return decimal
 

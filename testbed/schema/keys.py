@@ -17,6 +17,8 @@ from pydantic import BaseModel, StrictBool, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from testbed.units import format_length, format_rate, format_size, format_time
+
 CHOSEN = "NAME"
 """Stands in a path for a key that the user chooses."""
 
@@ -25,6 +27,9 @@ UNSET = "not set"
 
 EACH = "[]"
 """Stands behind a key whose value is a list of mappings."""
+
+_QUANTITIES = {"rate": format_rate, "time": format_time, "length": format_length, "size": format_size}
+"""How a default is written that the models keep as a whole number, by how what it holds begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,9 @@ def keys_of(model: type[BaseModel], path: str = "") -> Iterator[Key]:
         here = f"{path}{'.' if path else ''}{field.alias or name}"
         inner, suffix = _inner_model(field.annotation, field.metadata)
         holds, example = _holds(field.annotation, field.metadata)
-        yield Key(here, holds, example, _default(field), " ".join((field.description or "").split()), inner is not None)
+        yield Key(
+            here, holds, example, _default(field, holds), " ".join((field.description or "").split()), inner is not None
+        )
         if inner is not None:
             yield from keys_of(inner, here + suffix)
 
@@ -104,7 +111,7 @@ def _inner_model(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[type[Ba
     return None, ""
 
 
-def _default(field: FieldInfo) -> str | None:
+def _default(field: FieldInfo, holds: str) -> str | None:
     if field.is_required():
         return None
     value = field.default_factory() if field.default_factory is not None else field.default  # type: ignore[call-arg]
@@ -114,6 +121,9 @@ def _default(field: FieldInfo) -> str | None:
         return "its own defaults"
     if isinstance(value, str):
         return value
+    write = next((write for words, write in _QUANTITIES.items() if holds.startswith(words)), None)
+    if write is not None and type(value) is int:
+        return write(value)
     return json.dumps(value, default=str)
 
 

@@ -55,6 +55,12 @@ def test_a_key_says_what_it_holds_its_default_and_its_sentence() -> None:
     assert row(keys, "named").section
 
 
+def test_a_default_has_its_unit() -> None:
+    assert row(EXPERIMENT, "limit").default == "60s"
+    assert row(EXPERIMENT, "transport.chunk").default == "64KiB"
+    assert row(EXPERIMENT, "seed").default == "1"
+
+
 @pytest.mark.parametrize(
     ("wanted", "first"),
     [

@@ -1,0 +1,49 @@
+"""The reference pages below docs/ are those that the code makes."""
+
+import pytest
+
+from tests.conftest import ROOT
+from tools.references.markdown import NOTICE, table
+from tools.references.pages import FOLDERS, pages
+
+DOCS = ROOT / "docs"
+PAGES = pages()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_the_code_makes(name: str) -> None:
+    path = DOCS / name
+    assert path.is_file(), "run `make references`"
+    assert path.read_text(encoding="utf-8") == PAGES[name], "run `make references`"
+
+
+def test_no_page_is_left_over() -> None:
+    found = {path.relative_to(DOCS).as_posix() for folder in FOLDERS for path in (DOCS / folder).rglob("*.md")}
+    assert found == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_prose_is_wrapped(name: str) -> None:
+    prose = [line for line in PAGES[name].splitlines() if not line.startswith(("|", "- ["))]
+    assert prose[0] == NOTICE
+    assert [line for line in prose if len(line) > 100] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("reference/experiment-file.md", "| `limit` | time | `60s` |"),
+        ("reference/generators.md", "| `length` | `80km` | text | length of the span |"),
+        ("reference/units.md", "| `KB` | 1,000 |"),
+        ("reference/units.md", "| `K` | 1,024 |"),
+        ("reference/switches.md", "| `thresholds.alpha` | `1/8` | Empowering Azure Storage"),
+        ("reference/mqtt.md", "| `testbed/<lab>/<agent>/command` | Request |"),
+        ("reference/exit-codes.md", "| `TopologyError` | 2 |"),
+    ],
+)
+def test_a_page_holds_what_the_code_says(name: str, row: str) -> None:
+    assert row in PAGES[name]
+
+
+def test_a_cell_holds_no_border_of_its_table() -> None:
+    assert table(("a",), [("x | y\nz",)]).splitlines()[-1] == "| x \\| y z |"

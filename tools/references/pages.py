@@ -1,0 +1,16 @@
+"""Every page that is made, by its path below docs/."""
+
+from __future__ import annotations
+
+from tools.references.bus import bus_pages
+from tools.references.catalogues import catalogue_pages
+from tools.references.commands import command_pages
+from tools.references.files import file_pages
+
+FOLDERS = ("reference", "cmd")
+"""Folders that hold such pages alone."""
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every such page by its path."""
+    return {**file_pages(), **catalogue_pages(), **bus_pages(), **command_pages()}
