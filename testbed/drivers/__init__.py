@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
 from testbed.drivers.emulation import Emulation
@@ -21,6 +22,17 @@ class Attachment(TypedDict):
     netns: str
     interface: str
     fresh: bool
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What was asked of a lab since it is up, as `node:port`: ends of links without a carrier, ends whose netem was changed."""
+
+    cut: Collection[str] = ()
+    changed: Collection[str] = ()
+
+
+NOTHING_BY_HAND = ByHand()
 
 
 class Traffic(Protocol):
@@ -63,6 +75,12 @@ class Driver(Protocol):
 
     def faults(self, lab: str) -> dict[str, str]:
         """Say what is wrong with nodes of a lab that stands, by node; namespaces alone are never wrong."""
+
+    def deviations(self, plan: Plan, dilation: int, by_hand: ByHand) -> dict[str, str]:
+        """Say what of each node of a lab is not as planned, by node."""
+
+    def set_carrier(self, plan: Plan, link: tuple[str, str], up: bool, dilation: int = 1) -> None:
+        """Take the carrier of a link away at both its ends, or give it back."""
 
     def health(self, lab: str) -> dict[str, Health]:
         """Say how each node of a lab is, by what the system knows of it."""

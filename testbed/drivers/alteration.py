@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from testbed.drivers import Traffic, building
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, keep_indices, peer_of
 from testbed.errors import DriverError
 from testbed.progress import BuildProgress
-from testbed.system import netem, netlink, qdisc
+from testbed.system import netem, netlink, qdisc, routes
 from testbed.system.namespaces import Namespace
 from testbed.system.netlink import Link, Message
+from testbed.system.offloads import active_offloads, disable_offloads
 
 Fresh = set[tuple[str, str]]
 """(node, interface) of what was made anew."""
@@ -52,8 +53,9 @@ def quieten(
     parting = [(namespace, link) for namespace in going for link in _links(namespace)]
     shrinking: list[End] = []
     planned = {node.name: node for node in layout.nodes}
+    there = _ends([*staying, *going])
     for namespace in staying:
-        unwanted = list(_unwanted(layout, planned[namespace.node], namespace))
+        unwanted = list(_unwanted(layout, planned[namespace.node], namespace, there))
         parting += [
             (namespace, link) for link in [*unwanted, *_disturbed(planned[namespace.node], namespace, dilation)]
         ]
@@ -75,7 +77,7 @@ def _shrink(layout: Layout, node: Node, namespace: Namespace) -> list[End]:
     for link in _links(namespace):
         interface = wanted.get(link.name)
         if interface is not None and interface.address and interface.mtu_bytes < link.mtu_bytes:
-            route = netlink.set_route(link.index, interface.address, layout.prefix_length, interface.mtu_bytes)
+            route = routes.set_route(link.index, interface.address, layout.prefix_length, interface.mtu_bytes)
             namespace.netlink.apply([route])
             found.append((namespace, link))
     return found
@@ -94,7 +96,7 @@ def _silence(namespace: Namespace, link: Link) -> bool:
     found = [entry for entry in netlink.read_addresses(namespace.netlink) if entry[0] == link.index]
     for index, address, prefix_length in found:
         try:
-            namespace.netlink.apply([netlink.delete_route(index, address, prefix_length)])
+            namespace.netlink.apply([routes.delete_route(index, address, prefix_length)])
         except DriverError as error:
             if error.errno != errno.ESRCH:  # somebody has removed it already
                 raise
@@ -111,12 +113,12 @@ def alter(
     """
     namespaces = {namespace.node: namespace for namespace in [*staying, *made]}
     planned = {node.name: node for node in layout.nodes}
+    before = _ends(staying)
     for namespace in staying:
-        unwanted = _unwanted(layout, planned[namespace.node], namespace)
+        unwanted = _unwanted(layout, planned[namespace.node], namespace, before)
         namespace.netlink.apply([netlink.delete_link(link.index) for link in unwanted])
     keep_indices(layout, read_indices(staying))
-    there = {(node, name) for node, names in read_indices(staying).items() for name in names}
-    fresh: Fresh = {(node.name, end.name) for node in layout.nodes for end in node.interfaces} - there
+    fresh: Fresh = {(node.name, end.name) for node in layout.nodes for end in node.interfaces} - _ends(staying)
     pairs = [pair for pair in layout.links if (layout.nodes[pair[0][0]].name, pair[0][1].name) in fresh]
     if pairs:
         building.create_links(layout, namespaces, pairs, progress)
@@ -140,8 +142,17 @@ def _links(namespace: Namespace) -> list[Link]:
     return [link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX]
 
 
-def _unwanted(layout: Layout, node: Node, namespace: Namespace) -> Iterator[Link]:
-    """Yield interfaces that are not planned, or lead elsewhere, or have another address. Their peers go with them."""
+def _ends(namespaces: Iterable[Namespace]) -> set[tuple[str, str]]:
+    """Return (node, interface) of every end of a link that is in these namespaces."""
+    return {(node, name) for node, names in read_indices(namespaces).items() for name in names}
+
+
+def _unwanted(layout: Layout, node: Node, namespace: Namespace, there: Collection[tuple[str, str]]) -> Iterator[Link]:
+    """Yield interfaces that are not planned, or lead elsewhere or to none of the ends `there`, or have another address.
+
+    Their peers go with them, those too that are in a namespace which lost its name.
+    """
+    crossing = {interface.name for place, interface, _tunnel in layout.tunnels if layout.nodes[place] is node}
     wanted = {interface.name: interface for interface in node.interfaces}
     addresses: dict[int, set[tuple[str, int]]] = {}
     for index, address, prefix_length in netlink.read_addresses(namespace.netlink):
@@ -149,7 +160,8 @@ def _unwanted(layout: Layout, node: Node, namespace: Namespace) -> Iterator[Link
     for link in _links(namespace):
         interface = wanted.get(link.name)
         has = addresses.get(link.index, set())
-        if interface is None or not _is_same(interface, link) or has != _addresses(layout, interface):
+        leads_nowhere = link.name not in crossing and peer_of(link.alias) not in there
+        if interface is None or not _is_same(interface, link) or has != _addresses(layout, interface) or leads_nowhere:
             yield link
 
 
@@ -177,10 +189,13 @@ def _waiting(namespace: Namespace, link: Link) -> int:
 def _mend(node: Node, namespace: Namespace, dilation: int) -> None:
     """Give what stays of a node its MTUs, routes, neighbours, shaping and netem."""
     found = {link.name: link for link in _links(namespace)}
+    for name in found:
+        if active_offloads(namespace.netlink.fileno(), name):
+            disable_offloads(namespace.netlink.fileno(), name)
     messages = [message for interface in node.interfaces for message in _set(interface, found)]
     # `quieten` may have taken them away: just now, or before a kill.
     messages += [
-        netlink.set_route(index, address, prefix_length)
+        routes.set_route(index, address, prefix_length)
         for index, address, prefix_length in sorted(netlink.read_addresses(namespace.netlink))
         if index >= FIRST_INDEX
     ]

@@ -123,14 +123,19 @@ def await_links(layout: Layout, namespaces: Mapping[str, Namespace]) -> None:
     Tunnels have no peer to be noticed: they send as soon as they are up.
     """
     tunnels = [interface for _, interface, _ in layout.tunnels]
-    deadline_ns = time.monotonic_ns() + _CARRIER_TIMEOUT_NS
     for node in layout.nodes:
-        control = namespaces[node.name].netlink
         for interface in node.interfaces:
-            while interface not in tunnels and not netlink.read_link(control, interface.index).operational:
-                if time.monotonic_ns() > deadline_ns:
-                    raise DriverError(f"wait for link {node.name}:{interface.name}", errno.ETIMEDOUT)
-                time.sleep(_CARRIER_POLL_S)
+            if interface not in tunnels:
+                await_link(namespaces[node.name], interface)
+
+
+def await_link(namespace: Namespace, interface: Interface) -> None:
+    """Wait until an interface of a node sends. Raises DriverError (ETIMEDOUT) if it does not within ten seconds."""
+    deadline_ns = time.monotonic_ns() + _CARRIER_TIMEOUT_NS
+    while not netlink.read_link(namespace.netlink, interface.index).operational:
+        if time.monotonic_ns() > deadline_ns:
+            raise DriverError(f"wait for link {namespace.node}:{interface.name}", errno.ETIMEDOUT)
+        time.sleep(_CARRIER_POLL_S)
 
 
 def _veth(
@@ -171,10 +176,12 @@ def disciplines(node: Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
 
 
 def set_anew(namespace: Namespace, node: Node, dilation: int) -> None:
-    """Give the interfaces of a node that stands their queueing disciplines; take away a netem that is not planned."""
+    """Give the interfaces of a node that stands their queueing disciplines; take away those that are not planned."""
     wanted = dict(disciplines(node, dilation))
-    for index in netem.read(namespace.netlink).keys() - wanted.keys():
-        qdisc.set_qdisc(namespace.netlink, index, None)
+    roots = qdisc.read_qdiscs(namespace.netlink)
+    for index in {interface.index for interface in node.interfaces} - wanted.keys():
+        if index in roots and roots[index].handle:
+            qdisc.set_qdisc(namespace.netlink, index, None)
     for index, discipline in wanted.items():
         qdisc.set_qdisc(namespace.netlink, index, discipline)
     links.verify(namespace.netlink, _netems(node), node.name)

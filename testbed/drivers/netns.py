@@ -17,9 +17,9 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
-from testbed.drivers import Attachment, Plan, Traffic, building, emulation, links
+from testbed.drivers import NOTHING_BY_HAND, Attachment, ByHand, Plan, Traffic, building, carriers, emulation, links
 from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
-from testbed.drivers.comparison import compare, sorted_nodes
+from testbed.drivers.comparison import compare, deviations, sorted_nodes
 from testbed.drivers.emulation import Emulation
 from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indices, layout_of, part_of
 from testbed.errors import DriverError
@@ -52,7 +52,7 @@ class NetnsDriver:
         kernel.require_privileges("deploy")
         if dilation < 1:
             raise ValueError(f"dilation is at least 1, not {dilation}")
-        layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
+        layout = self._layout(plan, dilation)
         with _system_errors("deploy"), kernel.exclusive():
             if not self._stands(layout, dilation):
                 self._build(layout, dilation, progress or BuildProgress())
@@ -77,7 +77,7 @@ class NetnsDriver:
         """
         kernel.require_privileges("deploy")
         progress = progress or BuildProgress()
-        layout = layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
+        layout = self._layout(plan, dilation)
         past = None if before is None else layout_of(before, {})
         with _system_errors("deploy"), kernel.exclusive():
             existing = self._finished(layout.lab)
@@ -199,11 +199,28 @@ class NetnsDriver:
         )
 
     def faults(self, lab: str) -> dict[str, str]:
-        """Say what is wrong with nodes of a lab that stands, by node."""
+        """Say what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
         return {}
 
+    def deviations(self, plan: Plan, dilation: int = 1, by_hand: ByHand = NOTHING_BY_HAND) -> dict[str, str]:
+        """Say what of each node of a lab is not as planned, by node; `by_hand` is what is otherwise since it was asked for."""
+        layout = self._layout(plan, dilation)
+        with _system_errors("compare a lab with its plan"), _opened(layout.lab) as namespaces:
+            keep_indices(layout, read_indices(namespaces))
+            return deviations(layout, namespaces, dilation, by_hand) | self.faults(layout.lab)
+
+    def set_carrier(self, plan: Plan, link: tuple[str, str], up: bool, dilation: int = 1) -> None:
+        """Take the carrier of a link away at both its ends (`node:port`), or give it back."""
+        layout = self._layout(plan, dilation)
+        with _system_errors("set a carrier"), _opened(layout.lab) as namespaces:
+            keep_indices(layout, read_indices(namespaces))
+            carriers.set_carrier(layout, namespaces, link, up)
+
+    def _layout(self, plan: Plan, dilation: int) -> Layout:
+        return layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
+
     def health(self, lab: str) -> dict[str, Health]:
-        """Say how each node of a lab is: healthy when it is whole and all its interfaces are up."""
+        """Say how each node of a lab is by itself: whole, or being made. Whether it is as planned say `deviations`."""
         with _system_errors("look at nodes"), _opened(lab) as namespaces:
             return {namespace.node: _health(namespace) for namespace in namespaces}
 
@@ -229,6 +246,9 @@ class NetnsDriver:
 
     def _introduce(self, layout: Layout) -> None:
         """Tell nodes that were there before the names of all hosts, where they do not learn them otherwise."""
+
+    def _require_inhabited(self, layout: Layout) -> None:
+        """Raise HostError if a node is more than a namespace, and that has ended already."""
 
     def _is_inhabited(self, layout: Layout) -> bool:
         """Tell whether that is there and as planned."""
@@ -336,6 +356,7 @@ class NetnsDriver:
                 traffic.replace(found)
             give_addresses()
             self._introduce(layout)
+            self._require_inhabited(layout)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
             return found
@@ -355,6 +376,7 @@ class NetnsDriver:
             for namespace, node in zip(made, layout.nodes, strict=True):
                 building.give_addresses(layout, namespace, node.interfaces)
             building.await_links(layout, namespaces)
+            self._require_inhabited(layout)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
         except BaseException:
@@ -393,9 +415,7 @@ def _is_finished(namespace: Namespace) -> bool:
 def _health(namespace: Namespace) -> Health:
     if not _is_finished(namespace):
         return Health("starting", "it is not whole yet")
-    interfaces = [link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX]
-    down = [link.name for link in interfaces if not link.flags & netlink.IFF_UP]
-    return Health("unhealthy", f"down: {', '.join(down)}") if down else HEALTHY
+    return HEALTHY
 
 
 def _by_lab(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:

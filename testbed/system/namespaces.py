@@ -414,6 +414,14 @@ def _open_processes(homes: set[tuple[int, int]], spared: set[int], stack: ExitSt
             continue  # ended meanwhile, or a zombie
 
 
+def is_in(process: int, namespace: Namespace) -> bool:
+    """Tell whether a process lives in a namespace of ours; not so if it has ended."""
+    try:
+        return _identity(f"/proc/{process}/ns/net") == _identity(f"/proc/self/fd/{namespace.fd}")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def _identity(path: str) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino

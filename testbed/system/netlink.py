@@ -9,7 +9,6 @@ settles them all.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -21,23 +20,20 @@ from typing import Any
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     RTM_DELLINK,
     RTM_DELNEIGH,
-    RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
-    RTM_NEWROUTE,
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
 from testbed.errors import DriverError
 
-IFF_UP, IFF_NOARP = 0x1, 0x80
+IFF_UP, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x80, 0x10000
 LOOPBACK_INDEX = 1
 
 # Flags of a request: NLM_F_DUMP, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE
@@ -51,8 +47,6 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _NUD_PERMANENT = 0x80
-# Of routes: RT_TABLE_MAIN, RTN_UNICAST, RTPROT_KERNEL, RT_SCOPE_LINK, RT_SCOPE_NOWHERE
-_MAIN_TABLE, _UNICAST, _BY_KERNEL, _LINK_SCOPE, _ANY_SCOPE = 254, 1, 2, 253, 255
 _OPERSTATE_UP = b"\x06"
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
@@ -99,6 +93,11 @@ class Link:
     mtu_bytes: int
     alias: str
     operational: bool
+
+    @property
+    def has_carrier(self) -> bool:
+        """Tell whether both ends of the link are up, as the driver has it at this moment."""
+        return bool(self.flags & IFF_LOWER_UP)
 
 
 class Netlink:
@@ -251,7 +250,8 @@ def encode_request(kind: int, flags: int, body: bytes) -> bytes:
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
 
 
-def _encode(message: Any, kind: int, flags: int = 0) -> bytes:
+def encode(message: Any, kind: int, flags: int = 0) -> bytes:
+    """Encode a message of pyroute2 as a request of a kind."""
     message["header"] = {"type": kind, "flags": flags}
     message.encode()
     return bytes(message.data)
@@ -262,7 +262,7 @@ def _link_message(index: int, flags: int = 0, change: int = 0, request: int = 0)
     """Encode RTM_NEWLINK without attributes. Cached: attributes are what differs, and they are cheaper to append."""
     message = ifinfmsg()
     message["index"], message["flags"], message["change"] = index, flags, change
-    return _encode(message, RTM_NEWLINK, request)
+    return encode(message, RTM_NEWLINK, request)
 
 
 def _link_attributes(end: Endpoint, mtu_bytes: int) -> bytes:
@@ -306,7 +306,7 @@ def delete_link(index: int) -> Message:
     """Remove an interface, and with one end of a veth pair the other."""
     message = ifinfmsg()
     message["index"] = index
-    return Message(_encode(message, RTM_DELLINK), f"remove interface {index}")
+    return Message(encode(message, RTM_DELLINK), f"remove interface {index}")
 
 
 def add_address(index: int, address: str, prefix_length: int) -> Message:
@@ -316,35 +316,7 @@ def add_address(index: int, address: str, prefix_length: int) -> Message:
     message["index"] = index
     message["prefixlen"] = prefix_length
     message["attrs"] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
-    return Message(_encode(message, RTM_NEWADDR, CREATE | REPLACE), f"add address {address}")
-
-
-def set_route(index: int, address: str, prefix_length: int, mtu_bytes: int | None = None) -> Message:
-    """Let the subnet of an interface's address be on-link, as the kernel itself does with a new address.
-
-    With `mtu_bytes` only so long IP packets are sent there; the interface goes on hearing what its own MTU allows.
-    """
-    message = _route(index, address, prefix_length)
-    message["type"], message["proto"], message["scope"] = _UNICAST, _BY_KERNEL, _LINK_SCOPE
-    message["attrs"].append(("RTA_PREFSRC", address))
-    if mtu_bytes is not None:
-        message["attrs"].append(("RTA_METRICS", {"attrs": [("RTAX_MTU", mtu_bytes)]}))
-    return Message(_encode(message, RTM_NEWROUTE, CREATE | REPLACE), f"set the route of {address}")
-
-
-def delete_route(index: int, address: str, prefix_length: int) -> Message:
-    """Forget that the subnet of an interface's address is on-link, so that nothing is sent there any more."""
-    message = _route(index, address, prefix_length)
-    message["scope"] = _ANY_SCOPE
-    return Message(_encode(message, RTM_DELROUTE), f"remove the route of {address}")
-
-
-def _route(index: int, address: str, prefix_length: int) -> Any:
-    subnet = ipaddress.ip_interface(f"{address}/{prefix_length}").network.network_address
-    message = rtmsg()
-    message["family"], message["table"], message["dst_len"] = socket.AF_INET, _MAIN_TABLE, prefix_length
-    message["attrs"] = [("RTA_DST", str(subnet)), ("RTA_OIF", index)]
-    return message
+    return Message(encode(message, RTM_NEWADDR, CREATE | REPLACE), f"add address {address}")
 
 
 @lru_cache(maxsize=65536)
@@ -353,12 +325,12 @@ def add_neighbour(index: int, address: str, mac: str) -> Message:
     message = _neighbour(index, address)
     message["state"] = _NUD_PERMANENT
     message["attrs"].append(("NDA_LLADDR", mac))
-    return Message(_encode(message, RTM_NEWNEIGH, CREATE | REPLACE), f"add neighbour {address}")
+    return Message(encode(message, RTM_NEWNEIGH, CREATE | REPLACE), f"add neighbour {address}")
 
 
 def delete_neighbour(index: int, address: str) -> Message:
     """Forget what MAC an IPv4 address was bound to."""
-    return Message(_encode(_neighbour(index, address), RTM_DELNEIGH), f"remove neighbour {address}")
+    return Message(encode(_neighbour(index, address), RTM_DELNEIGH), f"remove neighbour {address}")
 
 
 def _neighbour(index: int, address: str) -> Any:
@@ -373,7 +345,7 @@ def read_links(netlink: Netlink) -> list[Link]:
     """List the interfaces of the socket's namespace."""
     message = ifinfmsg()
     message["family"] = socket.AF_UNSPEC
-    answers = netlink.query(Message(_encode(message, RTM_GETLINK, DUMP), "list interfaces"))
+    answers = netlink.query(Message(encode(message, RTM_GETLINK, DUMP), "list interfaces"))
     return [_link(payload) for kind, payload in answers if kind == RTM_NEWLINK]
 
 
@@ -387,7 +359,7 @@ def read_link(netlink: Netlink, index: int) -> Link:
 def _get_link(index: int) -> Message:
     message = ifinfmsg()
     message["index"] = index
-    return Message(_encode(message, RTM_GETLINK), f"read interface {index}")
+    return Message(encode(message, RTM_GETLINK), f"read interface {index}")
 
 
 def _link(payload: bytes) -> Link:
@@ -409,7 +381,7 @@ def read_addresses(netlink: Netlink) -> set[tuple[int, str, int]]:
     message = ifaddrmsg()
     message["family"] = socket.AF_INET
     found = set()
-    for kind, payload in netlink.query(Message(_encode(message, RTM_GETADDR, DUMP), "list addresses")):
+    for kind, payload in netlink.query(Message(encode(message, RTM_GETADDR, DUMP), "list addresses")):
         if kind == RTM_NEWADDR:
             _family, prefix_length, _flags, _scope, index = struct.unpack_from("=BBBBI", payload)
             local = attributes(payload, 8).get(2, b"")
@@ -423,7 +395,7 @@ def read_neighbours(netlink: Netlink) -> set[tuple[int, str, str]]:
     message = ndmsg()
     message["family"] = socket.AF_INET
     found = set()
-    for kind, payload in netlink.query(Message(_encode(message, RTM_GETNEIGH, DUMP), "list neighbours")):
+    for kind, payload in netlink.query(Message(encode(message, RTM_GETNEIGH, DUMP), "list neighbours")):
         if kind == RTM_NEWNEIGH:
             _family, index, state, _flags, _type = struct.unpack_from("=BxxxiHBB", payload)
             values = attributes(payload, 12)

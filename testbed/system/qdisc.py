@@ -177,9 +177,17 @@ def read_shaped_rate(netlink: Netlink, index: int) -> int | None:
     for kind, payload in netlink.query(Message(encode_request(RTM_GETTCLASS, DUMP, data), "list classes")):
         if kind != RTM_NEWTCLASS or _TCMSG.unpack_from(payload)[2] != _SHAPED_CLASS:
             continue
-        values = attributes(attributes(payload, _TCMSG.size).get(_TCA_OPTIONS, b""), 0)
-        if _HTB_RATE64 in values:
-            return 8 * int.from_bytes(values[_HTB_RATE64], "little")
-        if _HTB_PARAMETERS in values:
-            return 8 * int(_RATE.unpack_from(values[_HTB_PARAMETERS])[5])
+        return _class_rate(attributes(payload, _TCMSG.size).get(_TCA_OPTIONS, b""))
     return None
+
+
+def rate_of(shaper: Qdisc) -> int | None:
+    """Return the bit/s of an `htb`, as `read_shaped_rate` returns it once the kernel has that."""
+    return next((_class_rate(entry.options) for entry in shaper.classes if entry.options is not None), None)
+
+
+def _class_rate(options: bytes) -> int | None:
+    values = attributes(options, 0)
+    if _HTB_RATE64 in values:
+        return 8 * int.from_bytes(values[_HTB_RATE64], "little")
+    return 8 * int(_RATE.unpack_from(values[_HTB_PARAMETERS])[5]) if _HTB_PARAMETERS in values else None
