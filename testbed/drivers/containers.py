@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ _ADDRESS_VARIABLE = "DOCKER_HOST"
 _PARALLEL = 8
 _TIMEOUT_S = 60
 _PROCESSES = 512
+_BEGIN_S = 30.0
+_BEGIN_POLL_S = 0.002
 # Frames as they are, and becoming a user with fewer rights who goes on writing his file, as tcpdump insists on doing.
 _CAPABILITIES = ("CHOWN", "NET_RAW", "SETGID", "SETUID")
 
@@ -69,6 +72,13 @@ class Engine:
             for image in sorted(images):
                 _require_image(client, image)
 
+    def require_running(self, lab: str) -> None:
+        """Raise HostError for a container of a lab that has ended, saying how."""
+        with connected() as client:
+            for container in _ours(client, lab):
+                if container.status == "exited":
+                    raise _ended(container)
+
     def remove(self, lab: str | None, nodes: Collection[str] | None = None) -> dict[str, list[str]]:
         """Remove the containers of a lab, or of all labs, running or not, or those of some nodes; return the nodes of each."""
         if not self.is_present() or nodes == set():
@@ -78,6 +88,14 @@ class Engine:
             with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
                 list(pool.map(_remove, containers))
         return _by_lab(containers)
+
+    def processes(self, lab: str) -> dict[str, int]:
+        """Return the id of the first process of each container of a lab that runs, by node."""
+        with connected() as client:
+            found = {
+                container.labels[NODE_LABEL]: int(container.attrs["State"]["Pid"]) for container in _ours(client, lab)
+            }
+        return {node: process for node, process in found.items() if process}
 
     def states(self, lab: str | None) -> dict[str, dict[str, tuple[str, str]]]:
         """Return the state and the image of each container, by lab and node."""
@@ -204,10 +222,43 @@ def _start(client: Any, lab: str, node: Node) -> int:
     container.start()
     container.reload()
     process = int(container.attrs["State"]["Pid"])
-    if process == 0:
-        said = container.logs(tail=3).decode(errors="replace").strip()
-        raise HostError(f"container {name} of image {settings.image} ended at once: {said or 'it said nothing'}")
+    if process == 0 or not _has_begun(process):
+        raise _ended(container)
     return process
+
+
+def _has_begun(first: int) -> bool:
+    """Wait until the command of a container runs; False if the container has ended instead.
+
+    Its first process is the engine's own init, which runs all the while, and whose child becomes the command or fails to.
+    Raises HostError when neither comes.
+    """
+    deadline = time.monotonic() + _BEGIN_S
+    while time.monotonic() < deadline:
+        try:
+            init = os.stat(f"/proc/{first}/exe")
+            children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        for child in children:
+            # One that has ended has no program any more.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if not os.path.samestat(os.stat(f"/proc/{child}/exe"), init):
+                    return True
+        time.sleep(_BEGIN_POLL_S)
+    raise HostError(f"process {first}, a container's, does not start its command within {_BEGIN_S} s")
+
+
+def _ended(container: Container) -> HostError:
+    """Return the error that says how a container ended that should run: by what its command came to, whenever it is asked."""
+    status = int(container.wait(timeout=_TIMEOUT_S)["StatusCode"])
+    config = container.attrs["Config"]
+    command = " ".join([*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())])
+    why = {126: "cannot be executed", 127: "was not found"}.get(status)
+    if why is None:
+        said = container.logs(tail=3).decode(errors="replace").strip()
+        why = f"ended at once with status {status}: {said or 'it said nothing'}"
+    return HostError(f"container {container.name} of image {config['Image']}: its command {command!r} {why}")
 
 
 def health_of(container: Container) -> Health:

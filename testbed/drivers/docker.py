@@ -46,14 +46,26 @@ class DockerDriver(NetnsDriver):
         return {lab: sorted(nodes) for lab, nodes in sorted(found.items())}
 
     def faults(self, lab: str) -> dict[str, str]:
-        """Say which containers of a lab do not run, by node."""
+        """Say which containers of a lab do not run, or not where they were put, by node."""
         with self._namespaces(lab) as namespaces:
             contained = [namespace.node for namespace in namespaces if namespace.contained]
+            strayed = self._strayed(lab, namespaces)
         if not contained:
             return {}
         states = self._engine.states(lab).get(lab, {})
         found = {node: states.get(node, ("gone", ""))[0] for node in contained}
-        return {node: f"its container is {state}" for node, state in found.items() if state != _RUNNING}
+        wrong = {node: f"its container is {state}" for node, state in found.items() if state != _RUNNING}
+        return (
+            dict.fromkeys(strayed, "its container was restarted, and is not in the network of the lab any more") | wrong
+        )
+
+    def _strayed(self, lab: str, namespaces: Collection[Namespace]) -> set[str]:
+        """Return the nodes whose container runs in another network namespace than the one that was labelled for it."""
+        homes = {namespace.node: namespace for namespace in namespaces if namespace.contained}
+        if not homes:
+            return set()
+        processes = self._engine.processes(lab)
+        return {node for node, home in homes.items() if node in processes and not kernel.is_in(processes[node], home)}
 
     def health(self, lab: str) -> dict[str, Health]:
         """Say how each node of a lab is; a container has to run, and to pass the HEALTHCHECK of its image if that has one."""
@@ -89,19 +101,30 @@ class DockerDriver(NetnsDriver):
             same = node.name not in before or _limits(before[node.name]) == _limits(wanted)
             if node.name in nodes and not (fits and same):
                 found.add(node.name)
+        with self._namespaces(layout.lab) as namespaces:
+            found |= self._strayed(layout.lab, namespaces) & nodes
         return found | (states.keys() - nodes)
 
     def _introduce(self, layout: Layout) -> None:
         if any(node.container is not None for node in layout.nodes):
             self._engine.introduce(layout.lab, {n.name: n.container.hosts for n in layout.nodes if n.container})
 
+    def _require_inhabited(self, layout: Layout) -> None:
+        if any(node.container is not None for node in layout.nodes):
+            self._engine.require_running(layout.lab)
+
     def _is_inhabited(self, layout: Layout) -> bool:
         planned = {node.name: (_RUNNING, node.container.image) for node in layout.nodes if node.container is not None}
         with self._namespaces(layout.lab) as namespaces:
             contained = {namespace.node for namespace in namespaces if namespace.contained}
+            strayed = self._strayed(layout.lab, namespaces)
         if not planned and not contained:
             return True
-        return contained == planned.keys() and self._engine.states(layout.lab).get(layout.lab, {}) == planned
+        return (
+            not strayed
+            and contained == planned.keys()
+            and self._engine.states(layout.lab).get(layout.lab, {}) == planned
+        )
 
     def _spawn(
         self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str], captured: bool

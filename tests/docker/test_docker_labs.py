@@ -98,6 +98,47 @@ def test_a_dead_container_shows_and_a_deploy_mends_it(machine: Machine, engine: 
     assert "1 received" in engine.docker("exec", "testbed-pair-a1", "ping", "-c1", "-W20", "b1")
 
 
+def test_a_restarted_container_is_told_refused_and_mended(machine: Machine, engine: DockerEngine) -> None:
+    machine.ok("deploy", *PAIR)
+    engine.docker("restart", "--time", "0", "testbed-pair-a1")
+    said = "its container was restarted, and is not in the network of the lab any more"
+    (row,) = machine.labs()
+    assert (row["state"], row["faults"], row["health"]["a1"]["reason"]) == ("broken", {"a1": said}, said)
+    late = machine.run("wait-for", "--name", "pair", "--timeout", "0s")
+    assert (late.returncode, said in late.stdout) == (1, True)
+    assert f"not as planned: a1: {said}\nlab pair would be mended" in machine.ok("deploy", *PAIR, "--dry-run")
+    # A run mends it before: what it has measured is true of a lab as planned.
+    run = machine.run_carried("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json")
+    assert json.loads(run.stdout)["verdict"]["correct"], run.stderr
+    assert machine.labs()[0]["state"] == "running"
+    assert "1 received" in engine.docker("exec", "testbed-pair-a1", "ping", "-c1", "-W20", "b1")
+    engine.docker("restart", "--time", "0", "testbed-pair-leaf")
+    assert "is as planned again" in machine.ok("deploy", *PAIR)
+    assert "1 received" in engine.docker("exec", "testbed-pair-a1", "ping", "-c1", "-W20", "b1")
+
+
+COMMANDS = {
+    '["/bin/nosuch", "x"]': "its command '/bin/nosuch x' was not found",
+    '["/etc"]': "its command '/etc' cannot be executed",
+    '["true"]': "its command 'true' ended at once with status 0: it said nothing",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_image_whose_command_does_not_run_gives_one_answer(
+    machine: Machine, engine: DockerEngine, tmp_path: Path, command: str
+) -> None:
+    made = engine.docker("create", "--network", "none", "testbed-host")
+    engine.docker("commit", "--change", "ENTRYPOINT []", "--change", f"CMD {command}", made, "lame:1")
+    engine.docker("rm", made)
+    for _ in range(2):
+        refused = machine.run("deploy", *write_lab(tmp_path / "lab.yaml", "a1", "b1", a1="lame:1"))
+        said = f"testbed: container testbed-grows-a1 of image lame:1: {COMMANDS[command]}\n"
+        assert (refused.returncode, refused.stdout, refused.stderr) == (3, "", said)
+        assert engine.docker("ps", "--all", "--quiet") == ""
+        assert machine.namespaces() == [] and machine.labs() == []
+
+
 def test_what_cannot_be_built_leaves_nothing(machine: Machine, engine: DockerEngine, tmp_path: Path) -> None:
     engine.docker("create", "--name", "testbed-pair-leaf", "--network", "none", "testbed-switch")
     try:
