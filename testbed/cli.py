@@ -22,6 +22,7 @@ from testbed.commands import (
     broker,
     calibrate,
     campaign,
+    cancel,
     capture,
     conformance,
     deploy,
@@ -63,6 +64,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("sweep")(sweep.run_sweep)
 app.command("campaign")(campaign.run_campaign)
+app.command("cancel")(cancel.cancel)
 app.command("deploy")(deploy.deploy)
 app.command("redeploy")(deploy.redeploy)
 app.command("inspect")(inspect.inspect)

@@ -52,9 +52,11 @@ def open_lab(
         opened.callback(part.close)
         fabric = make_fabric(_own(here, emulations), dilation, _places(attachments))
         opened.callback(fabric.close)
-        present = OwnedLab(plan, dilation, fabric, part, agent=agent, beats_port=_listen(fabric, plan, agent))
+        present = OwnedLab(
+            plan, dilation, fabric, part, agent=agent, beats_port=_listen(fabric, plan, agent), native=native
+        )
         if lab is not None:
-            present.links = LinkDesk(lab, fabric, driver, part, emulations, dilation)
+            present.links = LinkDesk(lab, fabric, driver, part, emulations, dilation, built)
         opened.pop_all()
     return present
 
@@ -67,7 +69,8 @@ def lead_over(
     lab: Lab | None,
     progress: BuildProgress,
 ) -> list[Document]:
-    """Make a lab with its data plane that of another plan. Links are as planned then, whatever was done to them by hand.
+    """Make a lab with its data plane that of another plan. Links are as planned then, whatever was done to them by hand;
+    where the plan is the same, and only the system differed from it, they are as they were asked for.
 
     Frames under way arrive first; return what was lost all the same: {"port" (None: inside), "cause", "frames"}. After an
     error the lab is neither the one nor the other.
@@ -86,9 +89,12 @@ def lead_over(
         part.close()
         raise
     present.part.close()
-    present.plan, present.part = plan, part
+    same = plan == present.plan
+    present.plan, present.part, present.native = plan, part, native
     present.beats_port = _listen(present.fabric, plan, present.agent)
-    desk = None if lab is None else LinkDesk(lab, present.fabric, driver, part, emulations, dilation)
+    desk = None if lab is None else LinkDesk(lab, present.fabric, driver, part, emulations, dilation, built)
+    if desk is not None and present.links is not None and same:
+        desk.take_over(present.links)
     present.links = desk
     return lost
 

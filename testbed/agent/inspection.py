@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from testbed.agent.lab import Document, LabDriver, Observation, OwnedLab, summary
+from testbed.agent.lab import Document, LabDriver, Observation, OwnedLab, deviations, summary
 from testbed.errors import HostError, UsageError
+from testbed.health import HEALTHY, Health
 from testbed.plan.placement import is_here
 
 
@@ -31,6 +32,27 @@ def describe_running(row: Document, present: OwnedLab, agent: str) -> Document:
     # A lab that is broken stays so, whatever its data plane says.
     said = {key: value for key, value in summary(present, seen).items() if key not in row}
     return {**row, **said, "ports": seen["ports"]}
+
+
+def health(driver: LabDriver, lab: str, present: OwnedLab | None, missing: str) -> dict[str, Health]:
+    """Return how each node of a lab is, by node; `missing` says why none is healthy where its data plane is not here."""
+    listed = driver.list_labs().get(lab, [])
+    found = driver.health(lab) if listed else {}
+    if present is not None:
+        wrong = {node: Health("unhealthy", said) for node, said in deviations(driver, present).items()}
+        found |= {node: sick for node, sick in wrong.items() if found.get(node, HEALTHY) == HEALTHY}
+    if present is None or not _is_alive(present):
+        found = dict.fromkeys(listed, Health("unhealthy", missing)) | {
+            node: each for node, each in found.items() if each != HEALTHY
+        }
+    return found
+
+
+def _is_alive(present: OwnedLab) -> bool:
+    try:
+        return bool(present.fabric.telemetry())
+    except OSError:
+        return False
 
 
 def capture_points(driver: LabDriver, plan: Document, agent: str, end: tuple[str, str]) -> list[Document]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from testbed.drivers import emulation
@@ -92,6 +92,15 @@ class KernelPart:
     def holds_frames(self) -> bool:
         """Tell whether any frame is inside netem."""
         return self._counters is not None and any(backlog.queued for backlog in self._counters.read().values())
+
+    def await_empty(self, ends: Collection[str]) -> None:
+        """Wait until netem holds no frame at these ends, which would vanish with a carrier; at most as `settle` does."""
+        deadline = time.monotonic() + self._longest_s + _PATIENCE_S
+        while self._counters is not None and time.monotonic() < deadline:
+            found = self._counters.read()
+            if not any(found[end].queued for end in ends if end in found):
+                return
+            time.sleep(_LOOK_EVERY_S)
 
     def complete(self, report: Document) -> Document:
         """Return a report with the kernel's part in it. Only one of a real clock has such a part."""

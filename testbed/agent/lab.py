@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from testbed.agent.kernel_part import Counters, KernelPart
 from testbed.agent.link_desk import LinkDesk
-from testbed.drivers import Traffic
+from testbed.drivers import NOTHING_BY_HAND, ByHand, Traffic, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import TestbedError
 from testbed.health import Health
-from testbed.plan.placement import agents_of
+from testbed.plan.placement import agents_of, part_of
 from testbed.progress import BuildProgress
 from testbed.run.execution import Engine
 from testbed.system.netem import Netem
@@ -24,6 +24,9 @@ Document = dict[str, Any]
 _FIGURES = ("frame_hops", "ranks", "ranks_finished", "drops", "deadlocks", "fidelity")
 # What the state of a lab has, as it is told without being asked.
 STATE_KEYS = ("state", "driver", "dilation", "busy", *_FIGURES)
+
+
+_CLOSING = "interrupted"
 
 
 class Fabric(Engine, Protocol):
@@ -89,7 +92,13 @@ class LabDriver(Protocol):
         """Return the labs in the system and their nodes."""
 
     def faults(self, lab: str) -> dict[str, str]:
-        """Say what is wrong with nodes of a lab that stands, by node."""
+        """Say what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
+
+    def deviations(self, plan: Document, dilation: int, by_hand: ByHand) -> dict[str, str]:
+        """Say what of each node of a lab is not as planned, by node."""
+
+    def set_carrier(self, plan: Document, link: tuple[str, str], up: bool, dilation: int) -> None:
+        """Take the carrier of a link away at both its ends, or give it back."""
 
     def health(self, lab: str) -> dict[str, Health]:
         """Say how each node of a lab is."""
@@ -111,19 +120,39 @@ class LabDriver(Protocol):
 
 
 class Interrupted(TestbedError):
-    """Say that a run was cut off because its lab is being destroyed, or the agent is ending."""
+    """Say that a run was cut off because it was cancelled, its lab is being destroyed, or the agent is ending."""
+
+
+class CurrentRun:
+    """A run under way: by what id it can be cancelled, and whether it is to end, or has ended."""
+
+    def __init__(self, run_id: str | None = None) -> None:
+        self.run_id = run_id
+        self.ending = threading.Event()
+        self.over = threading.Event()
+        self._reason = ""
+
+    def end(self, reason: str) -> None:
+        """Make it end at its next step, for a reason; the first one counts."""
+        self._reason = self._reason or reason
+        self.ending.set()
+
+    def go_on(self) -> None:
+        """Raise `Interrupted` if it is to end."""
+        if self.ending.is_set():
+            raise Interrupted(f"the run was {self._reason}")
 
 
 class InterruptibleFabric:
-    """A fabric whose `advance` raises `Interrupted` as soon as somebody wants the lab for something else.
+    """A fabric that raises `Interrupted` at its next step once its run is to end.
 
     A workload is over for it when the kernel, too, is through with its frames.
     """
 
-    def __init__(self, fabric: Engine, part: KernelPart, interrupted: threading.Event) -> None:
+    def __init__(self, fabric: Engine, part: KernelPart, run: CurrentRun) -> None:
         self._fabric = fabric
         self._part = part
-        self._interrupted = interrupted
+        self._run = run
 
     def begin_span(self, statistics: str) -> None:
         """Count from here on, in the kernel too."""
@@ -132,23 +161,25 @@ class InterruptibleFabric:
 
     def load(self, workload: str) -> None:
         """Load a workload."""
+        self._run.go_on()
         self._fabric.load(workload)
 
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Fill a rank's memory."""
+        self._run.go_on()
         self._fabric.write_memory(rank, offset, data)
 
     def read_memory(self, rank: int, offset: int, length: int) -> bytes:
         """Read a rank's memory."""
+        self._run.go_on()
         return self._fabric.read_memory(rank, offset, length)
 
     def advance(self, budget: int) -> bool:
         """Run on, unless interrupted."""
-        if self._interrupted.is_set():
-            raise Interrupted("the run was interrupted")
+        self._run.go_on()
         over = self._fabric.advance(budget)
         if over:
-            self._part.settle(self._fabric, self._interrupted)
+            self._part.settle(self._fabric, self._run.ending)
         return over
 
     def report(self) -> str:
@@ -182,13 +213,39 @@ class OwnedLab:
     beats_port: int | None = None
     links: LinkDesk | None = None
     written: Document | None = None
+    native: Sequence[int] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
-    interrupted: threading.Event = field(default_factory=threading.Event)
+    current: CurrentRun | None = None
+    closing: bool = False
+
+    def begin_run(self, run_id: str | None) -> CurrentRun:
+        """Note that a run begins, under `lock`; one on a lab that is being closed is to end at once."""
+        self.current = run = CurrentRun(run_id)
+        if self.closing:
+            run.end(_CLOSING)
+        return run
+
+    def interrupt(self) -> None:
+        """Make the run on this lab end at its next step, and any that begins later: the lab is about to be closed."""
+        self.closing = True
+        if (run := self.current) is not None:
+            run.end(_CLOSING)
+
+    @property
+    def built(self) -> Document:
+        """What of the plan a driver has built here."""
+        return emulation.with_native(part_of(self.plan, self.agent), self.native)
 
     def close(self) -> None:
         """Stop the data plane and let go of the kernel's part."""
         self.fabric.close()
         self.part.close()
+
+
+def deviations(driver: LabDriver, present: OwnedLab) -> dict[str, str]:
+    """Return what of each node of a lab is not as it was asked for, by node."""
+    by_hand = NOTHING_BY_HAND if present.links is None else present.links.in_the_kernel()
+    return driver.deviations(present.built, present.dilation, by_hand)
 
 
 def summary(present: OwnedLab, seen: Document) -> Document:

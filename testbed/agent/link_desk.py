@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from testbed.agent.kernel_part import KernelPart
-from testbed.drivers import emulation
+from testbed.drivers import ByHand, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
@@ -24,6 +24,9 @@ Document = dict[str, Any]
 Place = tuple[int, int]
 """A link's index, and a way: 0 from its first end to its second, 1 back."""
 
+Links = set[int]
+"""Links by index."""
+
 LABEL = "testbed impair"
 
 
@@ -35,6 +38,9 @@ class Driver(Protocol):
 
     def configured(self, lab: str, endpoint: str) -> Netem | None:
         """Return what it does to them, as the kernel says."""
+
+    def set_carrier(self, plan: Document, link: tuple[str, str], up: bool, dilation: int) -> None:
+        """Take the carrier of a link away at both its ends (`node:port`), or give it back."""
 
 
 def read_lab(topology: Document, plan: Document) -> Lab:
@@ -62,11 +68,22 @@ def read_impairment(settings: Document) -> Impairment:
 
 
 class LinkDesk:
-    """What was asked of the links of one lab since it is up, and the data plane and the kernel that carry it out."""
+    """What was asked of the links of one lab since it is up, and the data plane and the kernel that carry it out.
+
+    `built` is what the driver has built of its plan.
+    """
 
     def __init__(
-        self, lab: Lab, engine: Engine, driver: Driver, part: KernelPart, emulations: Sequence[Emulation], dilation: int
+        self,
+        lab: Lab,
+        engine: Engine,
+        driver: Driver,
+        part: KernelPart,
+        emulations: Sequence[Emulation],
+        dilation: int,
+        built: Document,
     ) -> None:
+        self._built = built
         self._lab = lab
         self._engine = engine
         self._driver = driver
@@ -75,6 +92,7 @@ class LinkDesk:
         self._dilation = dilation
         self._asked: dict[Place, Document] = {}
         self._since: dict[Place, Document] = {}
+        self._cut: set[int] = set()
         self._lock = threading.Lock()
 
     @property
@@ -90,6 +108,18 @@ class LinkDesk:
             {"link": index, "port": ends_of(self._lab.links[index], way)[0], "options": options_of(settings)}
             for (index, way), settings in sorted(asked.items())
         ]
+
+    def in_the_kernel(self) -> ByHand:
+        """Return where the kernel is otherwise than planned, since that was asked for."""
+        with self._lock:
+            cut = {end for index in self._cut for end in ends_of(self._lab.links[index], 0)}
+            changed = {ends_of(self._lab.links[index], way)[0] for (index, way), asked in self._asked.items() if asked}
+        return ByHand(cut, changed)
+
+    def take_over(self, before: LinkDesk) -> None:
+        """Ask for all that was asked of the links of the same lab before."""
+        with self._lock:
+            self._apply({place: asked for place, asked in before._asked.items() if asked})
 
     def ways(self, port: str, direction: str) -> list[Place]:
         """Return the directions that are meant. Raises UsageError."""
@@ -139,10 +169,31 @@ class LinkDesk:
         for (index, way), state in states.items():
             if self._modes[index] == "netem":
                 self._impose(ends_of(self._lab.links[index], way)[0], state)
+        down = self._down({**self._asked, **wanted})
+        # A frame that finds no carrier counts as refused; so the data plane stops before it goes and begins when it is back.
+        self._set_carriers(self._cut - down, up=True)
         self._engine.impair(json.dumps(changes))
         self._asked.update(wanted)
+        self._set_carriers(down - self._cut, up=False)
         report = self._report()
         self._since.update({place: self._totals(report, place) for place in wanted})
+
+    def _down(self, asked: Mapping[Place, Document]) -> Links:
+        """Return the links that are down both ways by what is asked; one that still sends one way keeps its carrier."""
+        ways = {
+            (index, way)
+            for (index, way), settings in asked.items()
+            if settings and not state_of(self._lab, self._lab.links[index], way, settings)["up"]
+        }
+        return {index for index, way in ways if (index, 1 - way) in ways}
+
+    def _set_carriers(self, links: Links, up: bool) -> None:
+        for index in sorted(links):
+            ends = ends_of(self._lab.links[index], 0)
+            if not up and self._modes[index] == "netem":
+                self._part.await_empty(ends)
+            self._driver.set_carrier(self._built, ends, up, self._dilation)
+            self._cut.symmetric_difference_update({index})
 
     def _own(self, index: int, state: State) -> State:
         """Return what of a state the data plane imposes."""

@@ -11,33 +11,35 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from testbed.agent import inspection
+from testbed.agent import inspection, runs
 from testbed.agent.captures import Captures
+from testbed.agent.claims import Claims, NoClaims
 from testbed.agent.data_plane import MakeFabric, lead_over, open_lab
-from testbed.agent.lab import Document, Fabric, InterruptibleFabric, LabDriver, Observation, OwnedLab
+from testbed.agent.lab import Document, InterruptibleFabric, LabDriver, Observation, OwnedLab, deviations
 from testbed.agent.ledger import Ledger
 from testbed.agent.link_desk import read_impairment, read_lab
+from testbed.agent.runs import Execute, Progress
 from testbed.bus import messages
 from testbed.drivers import emulation
 from testbed.errors import HostError, TestbedError, UsageError
-from testbed.health import HEALTHY, Health
 from testbed.lab.topology import Lab
 from testbed.plan.check import check_plan
 from testbed.plan.difference import changes, keep_addresses
-from testbed.plan.placement import agents_of, check_members, is_here, part_of, require_underlay
+from testbed.plan.placement import is_here, part_of, require_underlay
 from testbed.progress import BuildProgress
-from testbed.run.execution import Engine
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[Document], None]
-Execute = Callable[[Engine, Document, Document, Progress], Document]
+
+_REMEMBERED_CANCELS = 64
+_CANCEL_S = 10.0
+_BY_REQUEST = "cancelled"
 
 
 class LabOwner:
@@ -45,7 +47,8 @@ class LabOwner:
 
     What is brought up is written into the ledger, if there is one, for `adopt` of an owner to come. `agent` is whose labs
     they are, `underlay` the address at which other machines reach this one, for links that cross; `captures` has the files of
-    captures. `check_fabric` raises UsageError for a plan that no data plane can be made of.
+    captures. `check_fabric` raises UsageError for a plan that no data plane can be made of. `claims` keeps labs from having two
+    owners: what another drives is neither changed nor destroyed.
     """
 
     def __init__(
@@ -58,8 +61,11 @@ class LabOwner:
         underlay: str | None = None,
         captures: Captures | None = None,
         check_fabric: Callable[[str], None] = lambda _: None,
+        claims: Claims | None = None,
     ) -> None:
         self._agent = agent
+        self._claims = claims or NoClaims()
+        self._cancelled: deque[str] = deque(maxlen=_REMEMBERED_CANCELS)
         self._check_fabric = check_fabric
         self._captures = captures
         self._underlay = underlay
@@ -88,6 +94,8 @@ class LabOwner:
                 return self.capture_points(lab, node, port)
             case messages.ImpairBody(lab=lab):
                 return self.impair(lab, body)
+            case messages.CancelBody():
+                return self.cancel(body)
         if verb == "ping":
             return {} if self._underlay is None else {"underlay": self._underlay}
         # `shutdown` has nothing to do here: to be answered is all it asks for.
@@ -97,11 +105,13 @@ class LabOwner:
         """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.
 
         A lab that is up by another plan is changed in place with `reconcile`; the answer then lists the changes, as it does
-        with `dry_run`, where nothing is done. Nodes that stay keep their addresses.
+        with `dry_run`, where nothing is done. Nodes that stay keep their addresses. What the system has otherwise than planned is
+        mended; the answer then says in `mended` what that was, by node.
 
         Raises `UsageError` for a plan that a driver or a data plane would refuse, before anything is touched; when the lab is up
-        with another plan and is not to be reconciled, with another dilation, or busy; `DriverError` when a dead agent left
-        another lab of this name. Undoes what it did when it fails, but a lab that was being changed is broken then.
+        with another plan and is not to be reconciled, with another dilation, or busy; `HostError` when another agent drives it;
+        `DriverError` when a dead agent left another lab of this name. Undoes what it did when it fails, but a lab that was
+        being changed is broken then.
         `progress` hears of `BuildStep`s.
         """
         steps = BuildProgress(
@@ -125,14 +135,17 @@ class LabOwner:
                 raise UsageError(
                     f"lab {lab} is deployed already, with another dilation ({present.dilation}); redeploy it to change that"
                 )
+            wrong = {} if present.lock.locked() else deviations(self._driver, present)
+            mended = {"mended": wrong} if wrong else {}
             if asked.dry_run:
-                return {"lab": lab, "changed": bool(found) or plan != present.plan, "changes": found}
-            if plan == present.plan and not (asked.reconcile and self._driver.faults(lab)):
+                changed = bool(found or wrong) or plan != present.plan
+                return {"lab": lab, "changed": changed, "changes": found, **mended}
+            if plan == present.plan and not wrong:
                 return self._deployed(lab, changed=False)
-            if not asked.reconcile:
+            if plan != present.plan and not asked.reconcile:
                 raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
             lost = self._change(lab, present, plan, asked, described, steps)
-            return {**self._deployed(lab, changed=True), "changes": found, "lost": lost}
+            return {**self._deployed(lab, changed=True), "changes": found, "lost": lost, **mended}
 
     def _deployed(self, lab: str, changed: bool) -> Document:
         port = self._labs[lab].beats_port
@@ -145,13 +158,14 @@ class LabOwner:
             found = [change.data() for change in changes(None, asked.plan)]
             return {"lab": lab, "changed": True, "changes": found, "stands": stood_before}
         plan = asked.plan
-        if stood_before and asked.reconcile:
-            known = self._ledger.read(lab) if self._ledger is not None else None
-            plan = keep_addresses(known.plan, plan) if known else plan
-            built = emulation.with_native(part_of(plan, self._agent), asked.native)
-            before = part_of(known.plan, self._agent) if known else None
-            self._driver.reconcile(built, before, asked.dilation, steps)
+        self._claims.take(lab)
         try:
+            if stood_before and asked.reconcile:
+                known = self._ledger.read(lab) if self._ledger is not None else None
+                plan = keep_addresses(known.plan, plan) if known else plan
+                built = emulation.with_native(part_of(plan, self._agent), asked.native)
+                before = part_of(known.plan, self._agent) if known else None
+                self._driver.reconcile(built, before, asked.dilation, steps)
             self._labs[lab] = open_lab(
                 self._driver, self._make_fabric, plan, asked.native, asked.dilation, described, steps, self._agent
             )
@@ -162,6 +176,7 @@ class LabOwner:
                 failed.close()
             if not stood_before:
                 self._driver.destroy(lab)
+            self._claims.release(lab)
             raise
         return self._deployed(lab, changed=True)
 
@@ -186,6 +201,7 @@ class LabOwner:
         except BaseException:
             del self._labs[lab]
             present.close()
+            self._claims.release(lab)
             raise
         finally:
             present.lock.release()
@@ -215,18 +231,25 @@ class LabOwner:
         return adopted
 
     def destroy(self, lab: str) -> Document:
-        """Take a lab down, interrupting a run on it. A lab that is not there is down already."""
+        """Take a lab down, interrupting a run on it. A lab that is not there is down already.
+
+        Raises HostError for one that another agent drives.
+        """
         present = self._labs.get(lab)
         if present is not None:
-            present.interrupted.set()
+            present.interrupt()
         with self._building_lock(lab):
-            present = self._labs.get(lab)
-            if present is not None:
-                present.interrupted.set()
-                with present.lock:
-                    del self._labs[lab]
-                    present.close()
-            changed = bool(self._driver.destroy(lab))
+            self._claims.take(lab)
+            try:
+                present = self._labs.get(lab)
+                if present is not None:
+                    present.interrupt()
+                    with present.lock:
+                        del self._labs[lab]
+                        present.close()
+                changed = bool(self._driver.destroy(lab))
+            finally:
+                self._claims.release(lab)
             if self._ledger is not None:
                 self._ledger.forget(lab)
             return {"lab": lab, "changed": changed}
@@ -234,58 +257,49 @@ class LabOwner:
     def run(self, asked: messages.RunBody, progress: Progress) -> Document:
         """Run a trial on a lab that is up, one at a time on each lab; its `capture` goes into a file named as a step.
 
-        With a `party`, run what is here of it together with other agents.
+        With a `party`, run what is here of it together with other agents. Raises HostError for a lab that is not as planned;
+        one that ceases to be meanwhile is named in the report, and its run is not to be trusted.
         """
         present = self._running(asked.lab)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {asked.lab} is busy with another run")
+        run = present.begin_run(asked.run_id)
         try:
-            return self._run(present, asked, progress)
+            if asked.run_id is not None and asked.run_id in self._cancelled:
+                run.end(_BY_REQUEST)
+            engine = InterruptibleFabric(present.fabric, present.part, run)
+            return runs.perform(engine, self._driver, present, asked, self._execute, self._captures, progress)
         except OSError as error:
             raise HostError(f"run on lab {asked.lab}: {error}") from error
         finally:
+            present.current = None
             present.lock.release()
+            run.over.set()
 
-    def _run(self, present: OwnedLab, asked: messages.RunBody, progress: Progress) -> Document:
-        party = asked.party
-        if agents_of(present.plan) and party is None:
-            raise UsageError(f"lab {present.plan['lab']} is one of several agents, and runs with all of them only")
-        engine = InterruptibleFabric(present.fabric, present.part, present.interrupted)
-        if party is not None:
-            check_members(present.plan, {member.name: member.address for member in party.agents})
-            try:
-                present.fabric.join(party.model_dump_json())
-            except ValueError as error:
-                raise UsageError(f"party: {error}") from None
-        if asked.capture:
-            present.fabric.capture(self._captured(asked.lab, progress))
-        try:
-            document = self._execute(engine, present.plan, asked.spec, progress)
-        finally:
-            if party is not None:
-                present.fabric.leave()
-            fault = _end_capture(present.fabric) if asked.capture else None
-            present.fabric.end_span()
-            # What the run's timeline did not come to must not happen to the lab later.
-            present.fabric.cancel_impairments()
-            if present.links is not None:
-                present.links.settle()
-        if "report" in document:
-            document["report"] = present.part.complete(document["report"])
-        return document if fault is None else {**document, "capture_fault": fault}
+    def cancel(self, asked: messages.CancelBody) -> Document:
+        """End the run on a lab and wait until it has ended; the lab stays. "changed" tells whether there was one.
 
-    def _captured(self, lab: str, progress: Progress) -> str:
-        """Make the file of a capture, say its name, and return its path."""
-        if self._captures is None:
-            raise HostError("this agent has no directory for captures")
-        path = self._captures.make(lab)
-        progress(messages.CaptureStep(capture=path.name).model_dump())
-        return str(path)
+        A run of this id that begins later ends at once. Raises UsageError for a lab that is not there, if no id is named.
+        """
+        if asked.run_id is None:
+            present: OwnedLab | None = self._running(asked.lab)
+        else:
+            self._cancelled.append(asked.run_id)
+            present = self._labs.get(asked.lab)
+        run = None if present is None else present.current
+        if run is None or asked.run_id not in (None, run.run_id):
+            return {"lab": asked.lab, "changed": False}
+        run.end(_BY_REQUEST)
+        if not run.over.wait(_CANCEL_S):
+            raise HostError(
+                f"the run on lab {asked.lab} goes on {_CANCEL_S:g} s after it was cancelled; destroy the lab"
+            )
+        return {"lab": asked.lab, "changed": True}
 
     def list(self) -> list[Document]:
         """List every lab of ours in the system.
 
-        Its nodes, and whether it is running or broken (without a data plane).
+        Its nodes, and whether it is running, broken (without a data plane), or foreign, driven by another `owner`.
         """
         rows = []
         for lab, nodes in sorted(self._driver.list_labs().items()):
@@ -297,6 +311,8 @@ class LabOwner:
                 row["busy"] = present.lock.locked()
                 if faults := self._driver.faults(lab):
                     row |= {"state": "broken", "faults": faults}
+            elif owner := self._claims.owner(lab):
+                row |= {"state": "foreign", "owner": owner}
             rows.append(row)
         return rows
 
@@ -307,7 +323,11 @@ class LabOwner:
             raise UsageError(f"no lab {lab} is deployed on this machine")
         row["health"] = self.health(lab)["nodes"]
         present = self._labs.get(lab)
-        return row if present is None else inspection.describe_running(row, present, self._agent)
+        if present is None:
+            return row
+        if wrong := deviations(self._driver, present):
+            row |= {"state": "broken", "faults": wrong}
+        return inspection.describe_running(row, present, self._agent)
 
     def describe(self, lab: str) -> Document:
         """Say what a running lab was made of: as it was written and as it was understood, and what was changed by hand."""
@@ -325,22 +345,11 @@ class LabOwner:
     def health(self, lab: str) -> Document:
         """Say how each node of a lab is: {"lab", "nodes": {name: {"state", "reason"}}}; no nodes if there is no such lab.
 
-        Without its data plane no node of a lab is healthy, however it is itself.
+        Without its data plane no node of a lab is healthy, however it is itself; nor is one that is not as planned.
         """
-        listed = self._driver.list_labs().get(lab, [])
-        found = self._driver.health(lab) if listed else {}
-        if not self._has_data_plane(lab):
-            found = dict.fromkeys(listed, Health("unhealthy", "its lab has no data plane")) | {
-                node: health for node, health in found.items() if health != HEALTHY
-            }
+        reason = f"its lab is driven by {owner}" if (owner := self._claims.owner(lab)) else "its lab has no data plane"
+        found = inspection.health(self._driver, lab, self._labs.get(lab), reason)
         return {"lab": lab, "nodes": {node: health.data() for node, health in sorted(found.items())}}
-
-    def _has_data_plane(self, lab: str) -> bool:
-        present = self._labs.get(lab)
-        try:
-            return present is not None and bool(present.fabric.telemetry())
-        except OSError:
-            return False
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
         """Say where to listen to a port: see `inspection.capture_points`."""
@@ -378,32 +387,26 @@ class LabOwner:
     def interrupt_all(self) -> None:
         """Make every run end at its next step."""
         for present in list(self._labs.values()):
-            present.interrupted.set()
+            present.interrupt()
 
     def close(self) -> None:
-        """Stop all data planes; leave the namespaces. They are `broken` from now on."""
+        """Stop all data planes; leave the namespaces. They are `broken` from now on, and anybody's."""
         self.interrupt_all()
         for lab, present in list(self._labs.items()):
             with present.lock:
                 self._labs.pop(lab, None)
                 present.close()
+            self._claims.release(lab)
 
     def _running(self, lab: str) -> OwnedLab:
         if present := self._labs.get(lab):
             return present
         if lab in self._driver.list_labs():
+            if owner := self._claims.owner(lab):
+                raise HostError(f"lab {lab} is driven by {owner}; ask that one")
             raise HostError(f"lab {lab} is broken: it has no data plane; destroy it, or deploy it again")
         raise UsageError(f"no lab {lab} is deployed on this machine")
 
     def _building_lock(self, lab: str) -> threading.Lock:
         with self._guard:
             return self._building.setdefault(lab, threading.Lock())
-
-
-def _end_capture(fabric: Fabric) -> str | None:
-    """End a capture; return why it is not whole, if it is not."""
-    try:
-        fabric.capture(None)
-    except OSError as error:
-        return f"cannot write the capture: {os.strerror(error.errno) if error.errno else error}; it ends before the run"
-    return None

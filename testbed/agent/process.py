@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from testbed.agent import local, privileges
 from testbed.agent.captures import Captures
+from testbed.agent.claims import Claims
 from testbed.agent.lab import Document
 from testbed.agent.ledger import Ledger
-from testbed.agent.owner import LabOwner, Progress
+from testbed.agent.owner import LabOwner
+from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
 from testbed.bus import messages
 from testbed.bus.client import BrokerAddress
@@ -89,7 +91,8 @@ def make_owner(state: Path | None = None, agent: str = "", underlay: str | None 
     ledger = Ledger(state) if state else None
     captures = Captures(state) if state else None
     run = partial(_execute, agent)
-    owner = LabOwner(DockerDriver(), _open_fabric, run, ledger, agent, underlay, captures, check_fabric)
+    claims = Claims(f"agent {agent or local.NAME}")
+    owner = LabOwner(DockerDriver(), _open_fabric, run, ledger, agent, underlay, captures, check_fabric, claims)
     if adopted := owner.adopt():
         logging.info("taken over: %s", ", ".join(adopted))
     return owner

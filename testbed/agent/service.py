@@ -40,7 +40,13 @@ _IDLE_CHECK_S = 0.25
 _PUBLISH_S = 60.0
 
 # Verbs that do something to a lab, and what is said when it is done.
-_EVENTS = {"deploy": "deployed", "destroy": "destroyed", "run": "run ended", "impair": "impaired"}
+_EVENTS = {
+    "deploy": "deployed",
+    "destroy": "destroyed",
+    "run": "run ended",
+    "cancel": "run cancelled",
+    "impair": "impaired",
+}
 
 
 class Agent:
@@ -285,7 +291,7 @@ def _check_lab(topic_lab: str, body: BaseModel) -> None:
                 raise UsageError("plan.lab: not a safe identifier")
         case messages.LabBody(lab=name) | messages.RunBody(lab=name) | messages.PortBody(lab=name):
             meant = name
-        case messages.ImpairBody(lab=name):
+        case messages.ImpairBody(lab=name) | messages.CancelBody(lab=name):
             meant = name
         case _:
             meant = messages.NO_LAB

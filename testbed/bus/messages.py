@@ -59,7 +59,18 @@ class _Message(BaseModel):
 
 
 Verb = Literal[
-    "ping", "list", "deploy", "destroy", "inspect", "describe", "health", "run", "capture_points", "impair", "shutdown"
+    "ping",
+    "list",
+    "deploy",
+    "destroy",
+    "inspect",
+    "describe",
+    "health",
+    "run",
+    "cancel",
+    "capture_points",
+    "impair",
+    "shutdown",
 ]
 
 
@@ -158,13 +169,21 @@ class Party(_Message):
 class RunBody(_Message):
     """Run a trial on a lab that is up: `Trial.spec()`. With `capture` the agent writes every frame into a file of its own.
 
-    `party` is for labs of several agents: each is told to run its part.
+    `party` is for labs of several agents: each is told to run its part. `run_id` names the run, for `cancel`.
     """
 
     lab: Name
     spec: dict[str, Any]
     capture: bool = False
     party: Party | None = None
+    run_id: CorrelationId | None = None
+
+
+class CancelBody(_Message):
+    """End the run on a lab, which stays up: the one of this `run_id`, begun or not yet, or without one whichever there is."""
+
+    lab: Name
+    run_id: CorrelationId | None = None
 
 
 class PortBody(_Message):
@@ -198,6 +217,7 @@ BODIES: dict[str, type[_Message]] = {
     "describe": LabBody,
     "health": LabBody,
     "run": RunBody,
+    "cancel": CancelBody,
     "capture_points": PortBody,
     "impair": ImpairBody,
     "shutdown": NoBody,

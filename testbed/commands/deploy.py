@@ -75,6 +75,8 @@ def deploy(
         with followed(is_followed(context, format_)) as show:
             answer = asyncio.run(verbs.deploy(where, trial, factor, show, fate))
         done = "is up" if answer["changed"] else "was up already"
+        if answer.get("mended"):
+            done = "is as planned again"
         _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
 
 
@@ -110,6 +112,8 @@ def _plan(answer: dict[str, Any]) -> str:
     """Say what a dry run came to."""
     if not answer["changed"]:
         return "is as planned"
+    if answer.get("mended") and not answer["changes"]:
+        return "would be mended"
     return "would be changed" if answer["stands"] else "would be made"
 
 
@@ -134,6 +138,8 @@ def _tell(answer: dict[str, Any], format_: Format, done: str) -> None:
         for row in rows:
             table.add_row(_SIGNS[row["action"]], row["kind"], row["name"], ", ".join(row["settings"]))
         console().print(table)
+    for node, reason in answer.get("mended", {}).items():
+        print(f"not as planned: {node}: {reason}")
     print(f"lab {answer['lab']} {done}")
     for row in answer.get("lost", ()):
         where = f" at {row['port']}" if row["port"] else ""

@@ -19,6 +19,8 @@ from testbed.commands.common import (
     target,
 )
 
+_SHOWN = 4
+
 
 def inspect(
     context: typer.Context,
@@ -45,9 +47,12 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
 
     out = console()
     state = row["state"]
-    if state != "running":
+    if state == "foreign":
+        state = f"driven by {row['owner']}"
+    elif state != "running":
         faults = [f"{node}: {fault}" for node, fault in row.get("faults", {}).items()] or ["it has no data plane"]
-        state = f"broken: {'; '.join(faults)}; destroy or deploy it again"
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        state = f"broken: {'; '.join([*faults[:_SHOWN], *more])}; destroy or deploy it again"
     facts = (
         [f"agent {row['agent']}", f"driver {row['driver']}", f"dilation {row['dilation']}"] if "dilation" in row else []
     )

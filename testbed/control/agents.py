@@ -7,16 +7,18 @@ data planes keep step by themselves, and what they report is put together here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import ipaddress
 import secrets
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from testbed.bus import messages
-from testbed.bus.client import SILENCE_S, Caller
+from testbed.bus.client import SILENCE_S, BusError, Caller
 from testbed.control.combine import combine
-from testbed.errors import UsageError
+from testbed.errors import TestbedError, UsageError
 from testbed.plan.placement import How, place
 from testbed.run.execution import Outcome
 from testbed.run.trial import Trial, outcome_from
@@ -25,6 +27,8 @@ Document = dict[str, Any]
 Answers = dict[str, Document]
 
 _KEY_BITS = 63
+# An agent that runs says so every second.
+_CANCEL_S = 5.0
 
 
 class Agents:
@@ -92,9 +96,27 @@ class Agents:
     async def run(
         self, trial: Trial, deployed: Answers, capture: bool, on_progress: Callable[[Document], None]
     ) -> Outcome:
-        """Run a trial on the lab that `deployed` says is up; with `capture`, the agent names the file of it as a step."""
-        lab, spec = trial.lab.name, trial.spec()
-        body: Document = {"lab": lab, "spec": spec, "capture": capture}
+        """Run a trial on the lab that `deployed` says is up; with `capture`, the agent names the file of it as a step.
+
+        Who is cancelled meanwhile, or loses sight of an agent, has the run ended there before that is raised.
+        """
+        run_id = uuid.uuid4().hex
+        body: Document = {"lab": trial.lab.name, "spec": trial.spec(), "capture": capture, "run_id": run_id}
+        try:
+            return await self._run(trial, deployed, body, on_progress)
+        except (asyncio.CancelledError, BusError):
+            await self._cancel(trial.lab.name, run_id)
+            raise
+
+    async def _cancel(self, lab: str, run_id: str) -> None:
+        """End a run of ours, as far as its agents hear of it; what comes of that is of no interest any more."""
+        with contextlib.suppress(TestbedError):
+            await self.ask("cancel", {"lab": lab, "run_id": run_id}, lab=lab, silence_s=_CANCEL_S)
+
+    async def _run(
+        self, trial: Trial, deployed: Answers, body: Document, on_progress: Callable[[Document], None]
+    ) -> Outcome:
+        lab = trial.lab.name
         if trial.placement is None:
             (caller,) = self._callers.values()
             return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))

@@ -136,6 +136,7 @@ def _fidelity(reports: Mapping[str, Json], lost: Mapping[str, int]) -> Json:
     """Return figures as bad as at the worst agent, and what tells the agents apart."""
     found = {agent: report["fidelity"] for agent, report in reports.items()}
     figures = list(found.values())
+    altered = {node: said for each in figures for node, said in each.get("altered", {}).items()}
     own = ("lateness_ns", "held_share", "cpu_share", "socket_drops", "overflow")
     clocks = [
         {"agent": agent, "other": other["agent"], **{key: other[key] for key in ("offset_ns", "round_trip_ns")}}
@@ -154,6 +155,7 @@ def _fidelity(reports: Mapping[str, Json], lost: Mapping[str, int]) -> Json:
         "lost_between": dict(lost),
         "clocks": clocks,
         "agents": {agent: {key: each[key] for key in own} for agent, each in found.items()},
+        **({"altered": altered} if altered else {}),
     }
 
 

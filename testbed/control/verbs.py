@@ -13,10 +13,12 @@ import json
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from testbed.agent import captures, local
+from testbed.agent.claims import Claims
 from testbed.agent.lab import STATE_KEYS
 from testbed.agent.ledger import Ledger
 from testbed.bus import client, messages
@@ -28,7 +30,7 @@ from testbed.control.targets import Target as Target
 from testbed.control.targets import found, started
 from testbed.drivers import emulation
 from testbed.drivers.docker import DockerDriver
-from testbed.errors import TestbedError, UsageError
+from testbed.errors import HostError, TestbedError, UsageError
 from testbed.health import Health, Wanted, lacking
 from testbed.plan.difference import changes
 from testbed.run.execution import Outcome
@@ -224,7 +226,8 @@ async def _destroy(target: Target, agents: Agents | None, lab: str) -> Document:
                 raise
     if not target.is_local:
         raise BusError(f"agent {target.agent} cannot be reached")
-    changed = bool(DockerDriver().destroy(lab))
+    with _unowned(lab):
+        changed = bool(DockerDriver().destroy(lab))
     Ledger(local.default_state_dir()).forget(lab)
     return {"lab": lab, "changed": changed}
 
@@ -233,7 +236,7 @@ async def destroy_all(target: Target) -> list[Document]:
     """Take every lab down, and end the local agent; leave no namespace, link, process or state file of ours.
 
     A dead or hanging local agent is no obstacle: it is ended by its verified process id, and the system cleaned
-    directly.
+    directly. Labs that another agent drives stay; HostError names them and their owners once all others are gone.
     """
     gone: dict[str, Document] = {}
 
@@ -242,7 +245,8 @@ async def destroy_all(target: Target) -> list[Document]:
             if agents is None:
                 return
             answers = await agents.ask("list", silence_s=_IMPATIENT_S)
-            for lab in sorted({row["lab"] for answer in answers.values() for row in answer["labs"]}):
+            rows = [row for answer in answers.values() for row in answer["labs"]]
+            for lab in sorted({row["lab"] for row in rows if row["state"] != "foreign"}):
                 await agents.ask("destroy", {"lab": lab}, lab=lab, silence_s=_IMPATIENT_S)
                 gone[lab] = {"lab": lab, "changed": True}
             if target.is_local:
@@ -255,9 +259,32 @@ async def destroy_all(target: Target) -> list[Document]:
             raise
     if target.is_local:
         local.stop(local.default_state_dir())
-        for lab in DockerDriver().destroy_all():
-            gone[lab] = {"lab": lab, "changed": True}
+        gone |= {lab: {"lab": lab, "changed": True} for lab in _destroy_unowned()}
     return [gone[lab] for lab in sorted(gone)]
+
+
+def _unowned(lab: str) -> AbstractContextManager[None]:
+    """Claim a lab for this command. Raises HostError naming the agent that drives it, if one does."""
+    return Claims("testbed destroy").held(lab)
+
+
+def _destroy_unowned() -> list[str]:
+    """Remove every lab from the system that no agent drives, and what was left of others; return their names."""
+    driver, claims = DockerDriver(), Claims("testbed destroy")
+    owners: dict[str, str] = {}
+    try:
+        for lab in driver.list_labs():
+            if owner := claims.owner(lab):
+                owners[lab] = owner
+            else:
+                claims.take(lab)
+        if not owners:
+            return list(driver.destroy_all())
+        for lab in driver.list_labs().keys() - owners.keys():
+            driver.destroy(lab)
+    finally:
+        claims.close()
+    raise HostError("; ".join(f"lab {lab} stays: it is driven by {owner}" for lab, owner in owners.items()))
 
 
 async def inspect(target: Target, lab: str | None) -> list[Document]:
@@ -271,8 +298,12 @@ async def inspect(target: Target, lab: str | None) -> list[Document]:
 async def _rows(target: Target, lab: str | None) -> list[Document]:
     async with found(target) as agents:
         if agents is None:
-            rows = DockerDriver().list_labs()
-            return [{"lab": name, "state": "broken", "nodes": nodes} for name, nodes in rows.items()]
+            claims = Claims("testbed inspect")
+            return [
+                {"lab": name, "nodes": nodes, "state": "foreign" if (owner := claims.owner(name)) else "broken"}
+                | ({"owner": owner} if owner else {})
+                for name, nodes in DockerDriver().list_labs().items()
+            ]
         having: dict[str, list[str]] = {}
         for agent, answer in (await agents.ask("list")).items():
             for row in answer["labs"]:
@@ -306,9 +337,20 @@ async def _health(target: Target, lab: str) -> dict[str, Document]:
     async with found(target) as agents:
         if agents is None:
             listed = DockerDriver().list_labs().get(lab, [])
-            return dict.fromkeys(listed, Health("unhealthy", "its lab has no agent").data())
+            owner = Claims("testbed wait-for").owner(lab)
+            reason = f"its lab is driven by {owner}" if owner else "its lab has no agent"
+            return dict.fromkeys(listed, Health("unhealthy", reason).data())
         answers = await agents.ask("health", {"lab": lab}, lab=lab)
         return {node: health for answer in answers.values() for node, health in answer["nodes"].items()}
+
+
+async def cancel(target: Target, lab: str) -> Document:
+    """End the run on a lab, whoever asked for it; the lab stays. Returns {"lab", "changed"}: whether there was a run."""
+    async with found(target) as agents:
+        if agents is None:
+            raise UsageError(f"no lab {lab} is running on this machine")
+        answers = await agents.ask("cancel", {"lab": lab}, lab=lab)
+        return {"lab": lab, "changed": any(answer["changed"] for answer in answers.values())}
 
 
 async def describe(target: Target, lab: str) -> Document:

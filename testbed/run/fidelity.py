@@ -61,7 +61,8 @@ def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -
         figures += [apart, lost]
     if netem:
         figures.append(("frames that netem lost unasked", fidelity.get("netem_overflow"), bounds.overflow, ""))
-    reasons = []
+    altered: Mapping[str, str] = fidelity.get("altered", {})
+    reasons = [f"untrusted: {node} was altered during the run: {said}" for node, said in sorted(altered.items())]
     for name, value, bound, unit in figures:
         if value is None:
             reasons.append(f"untrusted: {name} was not measured")

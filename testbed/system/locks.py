@@ -17,6 +17,7 @@ from testbed.errors import DriverError, HostError
 
 _POLL_S = 0.02
 _COMMAND_CHARS = 100
+_TRIES = 3  # a lock file that is removed at the same moment is made again
 
 
 @contextmanager
@@ -61,6 +62,33 @@ def _take(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False
+
+
+def take(path: Path) -> int | None:
+    """Lock the file at `path` and return its descriptor, by which the caller holds the lock until it closes that.
+
+    None if another has it. Raises as `locked` does.
+    """
+    for _ in range(_TRIES):
+        descriptor = _open(path)
+        try:
+            if _take(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    return None
+
+
+def is_free(descriptor: int) -> bool:
+    """Tell whether nobody has the lock of an open file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
 
 
 def holder(descriptor: int) -> str:

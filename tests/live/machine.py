@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from testbed.agent import local
+from testbed.agent import claims, local
 from testbed.agent.local import ProcessId
 from testbed.run.result import UNTRUSTED
 from testbed.system import node_spaces
@@ -115,6 +115,7 @@ class Machine:
         """Insist that nothing of ours is left."""
         assert self.namespaces() == []
         assert not Path(f"/proc/{self.holder}/root{node_spaces.DIRECTORY}").exists()
+        assert not Path(f"/proc/{self.holder}/root{claims.DIRECTORY}").exists()
         assert self.state_files() == []
         assert self.agents() == []
         assert root_links() == links

@@ -55,13 +55,16 @@ def test_the_health_of_a_lab_is_told_and_waited_for(machine: Machine) -> None:
     assert (early.returncode, said.startswith("lab pair: healthy after")) == (0, True), said
     machine.ok("exec", "--name", "pair", "a1", "--", "ip", "link", "set", "eth1", "down")
     late = machine.run("wait-for", "--name", "pair", "--timeout", "0s")
-    assert (late.returncode, late.stdout) == (1, "lab pair: not healthy within 0s: a1: down: eth1\n")
+    assert (late.returncode, late.stdout) == (
+        1,
+        "lab pair: not healthy within 0s: a1: eth1 is down; leaf: eth1 has no carrier\n",
+    )
     assert "b1 of lab pair: healthy" in machine.ok("wait-for", "--name", "pair", "--node", "b1")
     health = machine.labs()[0]["health"]
     assert {node: found["state"] for node, found in health.items()} == {
         "a1": "unhealthy",
         "b1": "healthy",
-        "leaf": "healthy",
+        "leaf": "unhealthy",
     }
     machine.ok("destroy", "--name", "pair")
     assert "lab pair: gone" in machine.ok("wait-for", "--name", "pair", "--state", "gone")
@@ -171,3 +174,29 @@ def test_the_helpers_see_what_they_should(machine: Machine) -> None:
     assert all(re.fullmatch(r"testbed-pair-.+", name) for name in machine.namespaces())
     assert len(machine.namespaces()) >= 3
     assert "agent.json" in machine.state_files()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_ended_run_ends_on_the_agent_too_and_its_lab_stays(machine: Machine, number: signal.Signals) -> None:
+    machine.ok("deploy", *PAIR)
+    process = machine.start("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64M", "--out", "here")
+    wait_for(lambda: machine.labs()[0]["busy"])
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+    # The command has waited for the end, so that there is nothing to wait for any more.
+    assert [(lab["state"], lab["busy"]) for lab in machine.labs()] == [("running", False)]
+
+
+def test_a_run_whose_command_was_killed_is_cancelled_by_another(machine: Machine) -> None:
+    machine.ok("deploy", *PAIR)
+    process = machine.start("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64M", "--out", "here")
+    wait_for(lambda: machine.labs()[0]["busy"])
+    process.kill()
+    process.communicate(timeout=60)
+    assert machine.labs()[0]["busy"]
+    assert machine.ok("cancel", "--name", "pair") == "the run on lab pair was cancelled\n"
+    assert not machine.labs()[0]["busy"]
+    assert machine.ok("cancel", "--name", "pair") == "no run on lab pair\n"
+    ghost = machine.run("cancel", "--name", "ghost")
+    assert (ghost.returncode, "no lab ghost is deployed" in ghost.stderr) == (2, True)

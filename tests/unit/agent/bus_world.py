@@ -14,10 +14,12 @@ import aiomqtt
 
 from testbed.agent.kernel_part import Counters
 from testbed.agent.lab import Document, InterruptibleFabric
-from testbed.agent.owner import LabOwner, Progress
+from testbed.agent.owner import LabOwner
+from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
 from testbed.bus import client
 from testbed.bus.embedded import embedded_broker
+from testbed.drivers import ByHand
 from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
 from testbed.health import Health
@@ -80,6 +82,7 @@ class MemoryDriver:
 
     def __init__(self) -> None:
         self.system: dict[str, list[str]] = {}
+        self.altered: dict[str, str] = {}
 
     def deploy(self, plan: Document, dilation: int, progress: BuildProgress) -> list[Document]:
         progress.begin("namespaces", len(plan["nodes"]))
@@ -98,6 +101,9 @@ class MemoryDriver:
 
     def faults(self, lab: str) -> dict[str, str]:
         return {}
+
+    def deviations(self, plan: Document, dilation: int, by_hand: ByHand) -> dict[str, str]:
+        return dict(self.altered)
 
     def health(self, lab: str) -> dict[str, Health]:
         return dict.fromkeys(self.system[lab], Health())

@@ -96,6 +96,50 @@ async def test_destroy_interrupts_a_run(w: World) -> None:
         assert w.driver.system == {}
 
 
+async def start_run(caller: client.Caller, **body: object) -> asyncio.Task[Document]:
+    """Start a run that never ends by itself; return it once it is under way."""
+    started = asyncio.Event()
+    request = caller.request(
+        "run", {"lab": "tiny", "spec": {}, **body}, lab="tiny", on_progress=lambda _: started.set()
+    )
+    run = asyncio.create_task(request)
+    await asyncio.wait_for(started.wait(), 10)
+    return run
+
+
+@bus_test
+async def test_a_run_is_cancelled_and_its_lab_stays(w: World) -> None:
+    async with client.connect(w.address, "local") as caller, client.connect(w.address, "local") as other:
+        await deploy(caller)
+        run = await start_run(caller)
+        assert await other.request("cancel", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": True}
+        with pytest.raises(TestbedError, match="the run was cancelled"):
+            await run
+        assert await caller.request("run", {"lab": "tiny", "spec": {"steps": 2}}, lab="tiny") == {
+            "steps": 2,
+            "echo": "",
+        }
+        assert await other.request("cancel", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": False}
+        with pytest.raises(UsageError, match="no lab other is deployed"):
+            await other.request("cancel", {"lab": "other"}, lab="other")
+        with pytest.raises(UsageError, match="a request about tiny came on the topic of other"):
+            await other.request("cancel", {"lab": "tiny"}, lab="other")
+
+
+@bus_test
+async def test_a_run_is_cancelled_by_its_id_alone_begun_or_not(w: World) -> None:
+    async with client.connect(w.address, "local") as caller:
+        await deploy(caller)
+        run = await start_run(caller, run_id="mine")
+        assert not (await caller.request("cancel", {"lab": "tiny", "run_id": "late"}, lab="tiny"))["changed"]
+        assert not run.done()
+        assert (await caller.request("cancel", {"lab": "tiny", "run_id": "mine"}, lab="tiny"))["changed"]
+        with pytest.raises(TestbedError, match="the run was cancelled"):
+            await run
+        with pytest.raises(TestbedError, match="the run was cancelled"):
+            await caller.request("run", {"lab": "tiny", "spec": {}, "run_id": "late"}, lab="tiny")
+
+
 @bus_test
 async def test_invalid_messages_are_answered_or_dropped_and_change_nothing(w: World) -> None:
     async with client.client(w.address, "tester") as mqtt:

@@ -58,6 +58,10 @@ class FakeDriver:
     def __init__(self) -> None:
         self.told: list[tuple[str, str, dict[str, Any], int]] = []
         self.netem = Netem()
+        self.carriers: list[tuple[tuple[str, str], bool]] = []
+
+    def set_carrier(self, plan: dict[str, Any], link: tuple[str, str], up: bool, dilation: int) -> None:
+        self.carriers.append((link, up))
 
     def impair(self, lab: str, endpoint: str, change: Mapping[str, Any], dilation: int) -> Netem:
         self.told.append((lab, endpoint, dict(change), dilation))
@@ -74,7 +78,7 @@ def desk(engine: FakeEngine, driver: FakeDriver | None = None) -> LinkDesk:
     plan = compile_fabric(lab, new_experiment("two-dc", "all_reduce"))
     emulations = [Emulation("netem" if driver else "native") for _ in lab.links]
     part = KernelPart(plan, 10, [Emulation("native")] * len(emulations), None)
-    return LinkDesk(lab, engine, driver or FakeDriver(), part, emulations, 10)  # type: ignore[arg-type]
+    return LinkDesk(lab, engine, driver or FakeDriver(), part, emulations, 10, plan)  # type: ignore[arg-type]
 
 
 def test_only_what_is_named_changes() -> None:
@@ -196,3 +200,21 @@ def test_netem_is_not_asked_to_keep_a_timeline() -> None:
     KernelPart(plan, 1, native, None).refuse_timed(changes)
     with pytest.raises(UsageError, match="border-a:eth2 - border-b:eth2 is imposed by netem"):
         KernelPart(plan, 1, choose(plan, 1, lambda: True), None).refuse_timed(changes)
+
+
+def test_carriers_follow_what_is_asked_of_both_ways() -> None:
+    driver = FakeDriver()
+    links = desk(FakeEngine(), driver)
+    ends = ("border-a:eth2", "border-b:eth2")
+    links.set(links.ways(SPAN, "out"), read_impairment({"down": True}))
+    assert driver.carriers == [] and not links.in_the_kernel().cut
+    links.set(links.ways(SPAN, "in"), read_impairment({"down": True}))
+    links.set(links.ways(SPAN, "both"), read_impairment({"delay": "2ms"}))
+    assert driver.carriers == [(ends, False)]
+    assert links.in_the_kernel().cut == set(ends) == links.in_the_kernel().changed
+    after = desk(FakeEngine(), driver)
+    after.take_over(links)
+    assert driver.carriers == [(ends, False)] * 2
+    links.reset(links.ways(SPAN, "in"))
+    assert driver.carriers[2:] == [(ends, True)] and not links.in_the_kernel().cut
+    assert after.in_the_kernel().cut == set(ends)

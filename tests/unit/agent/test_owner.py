@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from testbed.agent import owner
+from testbed.agent.claims import Claims
+from testbed.agent.kernel_part import KernelPart
 from testbed.agent.lab import Document, OwnedLab
 from testbed.agent.link_desk import LinkDesk
 from testbed.bus import messages
 from testbed.errors import HostError, UsageError
+from testbed.run.fidelity import FidelityBounds, judge_fidelity
 from tests.unit.agent.bus_world import PLAN, MemoryDriver, MemoryFabric, execute
 
 
@@ -114,3 +119,61 @@ def test_a_party_that_is_none_is_the_askers_fault() -> None:
         run(0, a="10.0.0.1:4000", b="192.0.2.1:4000")
     # The lab is free again.
     assert labs.inspect("tiny")["busy"] is False
+
+
+def run(labs: owner.LabOwner) -> Document:
+    return labs.run(messages.RunBody(lab="tiny", spec={"steps": 1}), lambda _: None)
+
+
+def test_a_run_on_a_lab_that_is_not_as_planned_is_refused_with_the_reason() -> None:
+    labs, driver = owner_of(MemoryFabric())
+    labs.deploy(messages.DeployBody(plan=PLAN, dilation=1))
+    driver.altered = {"h1": "eth1 has no carrier"}
+    with pytest.raises(
+        HostError, match="lab tiny is not as planned: h1: eth1 has no carrier; `testbed deploy` mends it"
+    ):
+        run(labs)
+    assert labs.health("tiny")["nodes"] == {"h1": {"state": "unhealthy", "reason": "eth1 has no carrier"}}
+    seen = labs.inspect("tiny")
+    assert (seen["state"], seen["faults"], seen["busy"]) == ("broken", driver.altered, False)
+    driver.altered = {}
+    assert run(labs) == {"steps": 1, "echo": ""}
+
+
+def test_a_lab_that_was_altered_during_a_run_makes_it_untrusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KernelPart, "complete", lambda _part, report: report)
+    driver = MemoryDriver()
+
+    def execute_and_alter(*_: object) -> Document:
+        driver.altered = {"h1": "eth1 is down"}
+        return {"report": {"fidelity": {}}}
+
+    labs = owner.LabOwner(cast(Any, driver), lambda *_: cast(Any, MemoryFabric()), execute_and_alter)
+    labs.deploy(messages.DeployBody(plan=PLAN, dilation=1))
+    assert run(labs)["report"]["fidelity"]["altered"] == {"h1": "eth1 is down"}
+    doubts = judge_fidelity({"altered": {"h1": "eth1 is down"}}, FidelityBounds())
+    assert doubts[0] == "untrusted: h1 was altered during the run: eth1 is down"
+
+
+def test_of_two_agents_one_drives_a_lab(tmp_path: Path) -> None:
+    driver = MemoryDriver()
+    one, other = (
+        owner.LabOwner(cast(Any, driver), lambda *_: cast(Any, MemoryFabric()), execute, claims=Claims(name, tmp_path))
+        for name in ("agent local", "agent lab1")
+    )
+    body = messages.DeployBody(plan=PLAN, dilation=1)
+    one.deploy(body)
+    said = rf"lab tiny is driven by agent local, process {os.getpid()} \("
+    for refused in (lambda: other.deploy(body), lambda: other.destroy("tiny"), lambda: run(other)):
+        with pytest.raises(HostError, match=said):
+            refused()
+    (row,) = other.list()
+    assert (row["state"], row["owner"].partition(",")[0]) == ("foreign", "agent local")
+    assert other.health("tiny")["nodes"]["h1"]["reason"].startswith("its lab is driven by agent local, process")
+    assert [row["state"] for row in one.list()] == ["running"] and run(one)
+    one.close()
+    assert other.list()[0]["state"] == "broken"
+    other.deploy(body)
+    with pytest.raises(HostError, match="driven by agent lab1"):
+        one.deploy(body)
+    assert other.destroy("tiny")["changed"] and not tmp_path.exists()

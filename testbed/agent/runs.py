@@ -1,0 +1,83 @@
+"""A run on a lab that is up: refused where the lab is not as planned, and not to be trusted where it ceased to be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from testbed.agent.captures import Captures
+from testbed.agent.lab import Document, Fabric, InterruptibleFabric, LabDriver, OwnedLab, deviations
+from testbed.bus import messages
+from testbed.errors import HostError, UsageError
+from testbed.plan.placement import agents_of, check_members
+from testbed.run.execution import Engine
+
+Progress = Callable[[Document], None]
+Execute = Callable[[Engine, Document, Document, Progress], Document]
+
+
+def perform(
+    engine: InterruptibleFabric,
+    driver: LabDriver,
+    present: OwnedLab,
+    asked: messages.RunBody,
+    execute: Execute,
+    captures: Captures | None,
+    progress: Progress,
+) -> Document:
+    """Run what is asked on a lab whose lock is held, and return the outcome.
+
+    Raises UsageError for a run that this agent cannot have alone, HostError for a lab that is not as planned.
+    """
+    party = asked.party
+    if agents_of(present.plan) and party is None:
+        raise UsageError(f"lab {present.plan['lab']} is one of several agents, and runs with all of them only")
+    _require_as_planned(driver, present)
+    if party is not None:
+        check_members(present.plan, {member.name: member.address for member in party.agents})
+        try:
+            present.fabric.join(party.model_dump_json())
+        except ValueError as error:
+            raise UsageError(f"party: {error}") from None
+    if asked.capture:
+        present.fabric.capture(_captured(captures, asked.lab, progress))
+    try:
+        document = execute(engine, present.plan, asked.spec, progress)
+    finally:
+        if party is not None:
+            present.fabric.leave()
+        fault = _end_capture(present.fabric) if asked.capture else None
+        present.fabric.end_span()
+        # What the run's timeline did not come to must not happen to the lab later.
+        present.fabric.cancel_impairments()
+        if present.links is not None:
+            present.links.settle()
+    if "report" in document:
+        document["report"] = present.part.complete(document["report"])
+        if wrong := deviations(driver, present):
+            document["report"]["fidelity"]["altered"] = wrong
+    return document if fault is None else {**document, "capture_fault": fault}
+
+
+def _require_as_planned(driver: LabDriver, present: OwnedLab) -> None:
+    if wrong := deviations(driver, present):
+        said = "; ".join(f"{node}: {reason}" for node, reason in sorted(wrong.items()))
+        raise HostError(f"lab {present.plan['lab']} is not as planned: {said}; `testbed deploy` mends it")
+
+
+def _captured(captures: Captures | None, lab: str, progress: Progress) -> str:
+    """Make the file of a capture, say its name, and return its path."""
+    if captures is None:
+        raise HostError("this agent has no directory for captures")
+    path = captures.make(lab)
+    progress(messages.CaptureStep(capture=path.name).model_dump())
+    return str(path)
+
+
+def _end_capture(fabric: Fabric) -> str | None:
+    """End a capture; return why it is not whole, if it is not."""
+    try:
+        fabric.capture(None)
+    except OSError as error:
+        return f"cannot write the capture: {os.strerror(error.errno) if error.errno else error}; it ends before the run"
+    return None
