@@ -17,7 +17,7 @@ import pytest
 
 from bench.engine import DockerEngine
 from testbed.lab.containers import DEFAULT_IMAGES
-from tests.live.machine import Machine
+from tests.live.machine import Machine, wait_for
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(300)]
 
@@ -53,6 +53,20 @@ def test_a_lab_of_containers_carries_a_collective_and_goes(machine: Machine, eng
     machine.ok("destroy", "--name", "pair")
     assert names(engine) == []
     assert machine.namespaces() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_program_in_a_container_gets_the_signals_of_its_command(
+    machine: Machine, engine: DockerEngine, number: signal.Signals
+) -> None:
+    machine.ok("deploy", *PAIR)
+    command = machine.start("exec", "--name", "pair", "a1", "--", "sleep", "336")
+    wait_for(lambda: "sleep 336" in engine.docker("top", "testbed-pair-a1"))
+    command.send_signal(number)
+    command.communicate(timeout=30)
+    assert command.returncode == 128 + number
+    assert "sleep 336" not in engine.docker("top", "testbed-pair-a1")
+    machine.ok("destroy", "--name", "pair")
 
 
 def test_a_node_may_do_no_more_than_it_needs(machine: Machine, engine: DockerEngine) -> None:
