@@ -107,7 +107,7 @@ class Lab:
         if name is not None:
             source = topology.renamed(source, name)
         trial = Trial(experiment, topology.lab_from(source), written=source.data)
-        preflight.check(trial, here=where.is_local)
+        preflight.check_lab(trial)
         running = await verbs.dilation_of(where, trial.lab.name) if dilation == "auto" else None
         if running is None:
             running = await asyncio.to_thread(calibration.resolve_dilation, dilation, trial.plan)

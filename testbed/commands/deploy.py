@@ -125,7 +125,7 @@ def _one(file: str | None, topology: str | None) -> str | None:
 
 def _read(where: Target, name: str | None, topology: str | None, settings: list[str], seed: int | None) -> Trial:
     trial = read_named(where, name, None, topology, settings, seed).under("real")
-    preflight.check(trial)
+    preflight.check_lab(trial)
     return trial
 
 

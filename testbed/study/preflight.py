@@ -1,12 +1,13 @@
 """What is refused before the first frame: faults that show only where a lab, an experiment and a clock meet.
 
-`run`, `deploy` and `validate` all ask `check`, so that what one of them refuses, all of them refuse.
+`run`, `sweep` and `validate` all ask `check`, so that what one of them refuses, all of them refuse. `deploy` asks
+`check_lab`: a lab that stays up may carry other traffic than a collective, and `run` on it asks for itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from testbed.errors import ExperimentError, Fault, InputError, UsageError
@@ -26,17 +27,25 @@ def check(trial: Trial, here: bool = True) -> None:
     Each fault names the line of the experiment's file, or of the lab's. Cost: that of compiling the plan, which the trial
     keeps, and its smallest and largest workload.
     """
-    faults = set(_faults(trial, here))
-    if faults:
-        raise InputError(_located(fault, trial) for fault in faults)
+    workloads = _faults_of(trial, lambda: _compile_workloads(trial, here))
+    _refuse(trial, [*_faults_of_lab(trial), *workloads, *expectation_names.faults(trial.experiment, trial.lab)])
 
 
-def _faults(trial: Trial, here: bool) -> Iterator[Fault]:
-    parts: tuple[Callable[[], Any], ...] = (
-        lambda: trial.plan,
-        lambda: trial.changes,
-        lambda: _compile_workloads(trial, here),
-    )
+def check_lab(trial: Trial) -> None:
+    """Raise InputError, as `check` does, with every fault that keeps a lab from being brought up; it looks at no workload."""
+    _refuse(trial, _faults_of_lab(trial))
+
+
+def _refuse(trial: Trial, faults: Iterable[Fault]) -> None:
+    if found := set(faults):
+        raise InputError(_located(fault, trial) for fault in found)
+
+
+def _faults_of_lab(trial: Trial) -> Iterator[Fault]:
+    return _faults_of(trial, lambda: trial.plan, lambda: trial.changes)
+
+
+def _faults_of(trial: Trial, *parts: Callable[[], Any]) -> Iterator[Fault]:
     for compile_part in parts:
         try:
             compile_part()
@@ -44,7 +53,6 @@ def _faults(trial: Trial, here: bool) -> Iterator[Fault]:
             yield from error.faults
         except UsageError as error:
             yield trial.experiment.fault(("workload",), str(error))
-    yield from expectation_names.faults(trial.experiment, trial.lab)
 
 
 def _compile_workloads(trial: Trial, here: bool) -> None:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.commands.common import read_trial
+from testbed.errors import InputError
+from testbed.study import preflight
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Two priorities of a span of 300 km at 100G: 73.6 MB of headroom, and 32 MB of memory unless the lab says otherwise.
@@ -88,6 +92,21 @@ def test_a_lab_that_keeps_another_priority_is_valid_with_the_setting_that_it_nee
     refused = call_testbed("run", "all_reduce", "-t", "lab.yaml", "-b", "4K")
     assert refused.returncode == 2 and "all switches keep 5: set lossless.priority" in refused.stderr
     assert call_testbed("run", "all_reduce", "-t", "lab.yaml", "-b", "4K", *setting).returncode == 0
+
+
+@pytest.mark.parametrize("fault", LABS)
+def test_a_lab_that_no_collective_can_run_on_can_stay_up(tmp_path: Path, fault: str) -> None:
+    """Other traffic may have shorter packets, and needs no second host. Buffers and priorities are the lab's own."""
+    text, _, message = LABS[fault]
+    (tmp_path / "lab.yaml").write_text(text)
+    trial = read_trial(None, str(tmp_path / "lab.yaml"), []).under("real")
+    with pytest.raises(InputError, match=message):
+        preflight.check(trial)
+    if fault in ("packets larger than a link takes", "one host"):
+        preflight.check_lab(trial)
+    else:
+        with pytest.raises(InputError, match=message):
+            preflight.check_lab(trial)
 
 
 @pytest.mark.parametrize(("workload", "line", "message"), EXPERIMENTS.values(), ids=EXPERIMENTS)
