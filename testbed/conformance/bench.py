@@ -25,7 +25,7 @@ _REAL_STEP_PS = 50_000_000
 
 
 class Engine(Protocol):
-    """What a bench needs of a fabric (ARCHITECTURE section 4)."""
+    """What a bench needs of a fabric (docs/internals/engine.md)."""
 
     def inject(self, frames: str) -> None:
         """Put raw frames on the links of hosts."""
@@ -175,7 +175,7 @@ class Session:
         self._train(port, frame, {"at_ps": at_ps, "every_ps": every_ps, "count": count})
 
     def change(self, changes: list[dict[str, Any]]) -> None:
-        """Change links or ports, at times from the start (ARCHITECTURE section 4)."""
+        """Change links or ports, at times from the start (docs/internals/engine.md)."""
         self.engine.impair(json.dumps(changes))
 
     @property

@@ -1,4 +1,4 @@
-"""What a priority group must do with every frame, by the rules of ARCHITECTURE section 3: a model beside the data plane's. Pure.
+"""What a priority group must do with every frame, by the rules of docs/internals/plan.md: a model beside the data plane's. Pure.
 
 It is of one group that alone uses the pools of its switch, which is how a bench loads them.
 """

@@ -122,7 +122,7 @@ def _outage(pair: Pair, start: int, end: int | None, drain: int) -> Outage:
 
 
 def changes(name: str, schedule: CircuitSchedule, outage_ps: int, links: Mapping[Pair, int]) -> list[dict[str, Any]]:
-    """Return what a schedule changes on links, both ways, in the order of time (ARCHITECTURE section 4).
+    """Return what a schedule changes on links, both ways, in the order of time (docs/internals/engine.md).
 
     `links` has the index of the link of every pair; times count from the start of a workload.
     """

@@ -1,6 +1,6 @@
 """What drivers and agents rely on in a plan that came from anywhere: checked as a whole before anything is altered. Pure.
 
-ARCHITECTURE.md section 3 defines the plan. What the data plane alone reads is checked by building one of it, without
+docs/internals/plan.md defines the plan. What the data plane alone reads is checked by building one of it, without
 interfaces (`agent_process.check_fabric`).
 """
 

@@ -1,6 +1,6 @@
 """Compile a lab and an experiment into the plan of a fabric: plain data, integers only, the same for the same input.
 
-The plan's shape is a contract with the data plane; ARCHITECTURE.md section 3 states it.
+The plan's shape is a contract with the data plane; docs/internals/plan.md states it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
 
 
 def circuit_changes(lab: Lab) -> list[dict[str, Any]]:
-    """Return what the circuit switches of a lab change on its links, in the order of time (ARCHITECTURE section 4)."""
+    """Return what the circuit switches of a lab change on its links, in the order of time (docs/internals/engine.md)."""
     links = {circuits.ordered(str(link.a), str(link.b)): index for index, link in enumerate(lab.links)}
     found = []
     for name, switch in lab.circuits.items():

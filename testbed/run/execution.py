@@ -29,7 +29,7 @@ PIECE_ELEMENTS = 2**22
 
 
 class Engine(Protocol):
-    """A fabric under either clock: what `testbed._dataplane` offers (ARCHITECTURE section 4)."""
+    """A fabric under either clock: what `testbed._dataplane` offers (docs/internals/engine.md)."""
 
     def begin_span(self, statistics: str) -> None:
         """Count from here on in reports, and tell apart what `statistics` asks for: JSON, null for nothing."""

@@ -221,7 +221,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
     """Judge an outcome and return the document.
 
     `failed_expectations` has one line for each that did not hold. Raises KeyError or pydantic.ValidationError if the
-    engine's report lacks what ARCHITECTURE section 4 promises.
+    engine's report lacks what docs/internals/engine.md promises.
     """
     report = outcome.report
     return RunResult(

@@ -63,7 +63,7 @@ def _began(span: _Span) -> tuple[int, int]:
 
 
 def expand(lab: Lab, experiment: Experiment) -> list[Json]:
-    """Return the changes that a timeline comes to, in the order of time, link and way (ARCHITECTURE section 4).
+    """Return the changes that a timeline comes to, in the order of time, link and way (docs/internals/engine.md).
 
     Raises ExperimentError with every entry that names no port, ends after any run could, or asks for what its link
     cannot have.
