@@ -38,8 +38,8 @@ def compile_ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int], la
 
 
 def pieces(length_bytes: int) -> Iterator[tuple[int, int]]:
-    """Cut a message: yield offset and length of each piece, all as long as can be but the last."""
-    for offset in range(0, length_bytes, LONGEST_MESSAGE_BYTES):
+    """Cut a message: yield offset and length of each piece, all as long as can be but the last. Nothing is a message too."""
+    for offset in range(0, max(length_bytes, 1), LONGEST_MESSAGE_BYTES):
         yield offset, min(LONGEST_MESSAGE_BYTES, length_bytes - offset)
 
 
