@@ -32,6 +32,7 @@ from testbed.commands.common import (
     StrictOption,
     TopologyOption,
     console,
+    interruptible,
     keep_existing,
     mind_cycles,
     read_dilation,
@@ -204,7 +205,8 @@ def _run_real(
         raise UsageError("--pcap: the agent is on another machine; use `testbed capture` there")
 
     def once(factor: int) -> Outcome:
-        return asyncio.run(verbs.run(chosen, subject, factor, keep=keep, pcap=capture, on_step=show))
+        with interruptible() as fate:
+            return asyncio.run(verbs.run(chosen, subject, factor, keep=keep, pcap=capture, on_step=show, fate=fate))
 
     lab = subject.lab.name
     stands = chooses and asyncio.run(verbs.is_up(chosen, lab))

@@ -138,13 +138,15 @@ async def run(
     keep: bool,
     pcap: Path | None,
     on_step: Follow = _ignore,
+    fate: Fate | None = None,
 ) -> Outcome:
     """Deploy a lab, run a trial on it, and destroy it again, whatever happens in between.
 
     A lab that was up before stays up; with `keep` one that was not does too. An interrupt (KeyboardInterrupt) ends the
-    run and destroys the lab before it is raised again. Every frame of the run is written to `pcap`.
+    run and destroys the lab before it is raised again; a lab that was still being built goes even with `keep`. Every frame of
+    the run is written to `pcap`.
     """
-    lab = trial.lab.name
+    lab, fate = trial.lab.name, fate or Fate()
     if pcap is not None:
         captures.require_writable(pcap)
     async with started(target) as agents:
@@ -160,11 +162,13 @@ async def run(
 
         try:
             hear = _steps(follow)
-            _, deployed = await agents.deploy(lab, _deployment(placed, dilation), hear)
+            work = agents.deploy(lab, _deployment(placed, dilation), hear)
+            _, deployed = await fate.build(lab, work, stood_before, lambda: _destroy(target, agents, lab))
             outcome = await agents.run(placed, deployed, pcap is not None, hear)
         finally:
             if not keep and not stood_before:
-                await _destroy(target, agents, lab)
+                async with fate.destroying(lab):
+                    await _destroy(target, agents, lab)
             fault = _fetch(captured, pcap)
         outcome.capture_fault = outcome.capture_fault or fault
         return outcome

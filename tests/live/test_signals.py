@@ -106,3 +106,15 @@ def test_an_interrupted_deploy_undoes_what_it_began_and_says_so(machine: Machine
     assert (process.returncode, out) == (130, "")
     assert errors.endswith("interrupted; lab clos was taken down again\n")
     assert machine.namespaces() == before
+
+
+def test_a_run_that_is_interrupted_while_its_lab_is_built_leaves_none(machine: Machine) -> None:
+    before = machine.namespaces()
+    words = ("run", "all_reduce", "-t", "clos:hosts=8", "--clock", "real", "--dilation", "5000", "--keep", "-b", "4K")
+    process = machine.start(*words)
+    wait_for(lambda: machine.namespaces() != before)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; lab clos was taken down again" in errors
+    assert machine.namespaces() == before
