@@ -30,12 +30,14 @@ from testbed.commands import (
     doctor,
     events,
     execute,
+    explain,
     graph,
     headroom,
     images,
     impair,
     inspect,
     link,
+    listing,
     profiles,
     run,
     save,
@@ -46,6 +48,7 @@ from testbed.commands import (
 )
 from testbed.commands.arguments import check_arguments
 from testbed.errors import HostError, TestbedError, UsageError, machine_fault
+from testbed.run.result import versions
 from testbed.system import output
 
 DEFECT = 3
@@ -80,6 +83,8 @@ app.command("save")(save.save)
 app.command("graph")(graph.graph)
 app.command("validate")(validate.validate)
 app.command("schema")(schema.schema)
+app.command("explain")(explain.explain)
+app.command("list")(listing.list_)
 app.command("profiles")(profiles.profiles)
 app.command("link")(link.link)
 app.command("conformance")(conformance.conformance)
@@ -98,6 +103,8 @@ _ON_THIS_MACHINE = (
     "capture",
     "validate",
     "schema",
+    "explain",
+    "list",
     "profiles",
     "link",
     "conformance",
@@ -113,6 +120,12 @@ def _is_said(context: typer.Context, parameter: str) -> bool:
     """Tell whether a global option stands on the command line. In the environment it is there for all commands."""
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"testbed {versions()['testbed']}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -137,6 +150,9 @@ def _global_options(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress on standard error")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="show the version and end", is_eager=True, callback=_show_version)
+    ] = False,
 ) -> None:
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"

@@ -59,6 +59,7 @@ class Shape:
 class Collective:
     """One collective and the algorithm that carries it out, after the struct of functions in nccl-tests.
 
+    about                       what it does, in a line
     inputs(shape, seed)         the elements in every rank's memory before the call, drawn as they are read; empty: all zeros
     input_offset(shape, rank)   where they lie, in bytes
     schedule(shape)             what the ranks do
@@ -73,6 +74,7 @@ class Collective:
 
     name: str
     algorithm: str
+    about: str
     redop: str
     root: int
     in_place: bool

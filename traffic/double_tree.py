@@ -115,6 +115,7 @@ def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
 DOUBLE_TREE_ALL_REDUCE = Collective(
     name="all_reduce",
     algorithm="double-tree",
+    about="sum of all vectors on every rank, up and down two trees at once: few steps and the full rate",
     redop="sum",
     root=-1,
     in_place=True,

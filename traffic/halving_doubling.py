@@ -108,6 +108,7 @@ def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
 HALVING_DOUBLING_ALL_REDUCE = Collective(
     name="all_reduce",
     algorithm="halving-doubling",
+    about="sum of all vectors on every rank, in log2(ranks) exchanges; ranks are a power of two",
     redop="sum",
     root=-1,
     in_place=True,

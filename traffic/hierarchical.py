@@ -113,6 +113,7 @@ def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
 HIERARCHICAL_ALL_REDUCE = Collective(
     name="all_reduce",
     algorithm="hierarchical",
+    about="sum of all vectors on every rank, within each site and then between the sites: least data over the span",
     redop="sum",
     root=-1,
     in_place=True,

@@ -75,6 +75,7 @@ def _nothing(shape: Shape) -> list[Elements]:
 INCAST = Collective(
     name="incast",
     algorithm="direct",
+    about="a pattern: every other rank sends to rank 0 at the same time",
     redop="none",
     root=0,
     in_place=False,
@@ -88,6 +89,7 @@ INCAST = Collective(
 PERMUTATION = Collective(
     name="permutation",
     algorithm="direct",
+    about="a pattern: every rank sends to one other and receives from one other",
     redop="none",
     root=-1,
     in_place=False,

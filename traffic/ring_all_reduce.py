@@ -55,6 +55,7 @@ def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
 RING_ALL_REDUCE = Collective(
     name="all_reduce",
     algorithm="ring",
+    about="sum of all vectors on every rank, in a ring: the least data a link for large sizes",
     redop="sum",
     root=-1,
     in_place=True,

@@ -104,6 +104,7 @@ def reduce_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
 BROADCAST = Collective(
     name="broadcast",
     algorithm="tree",
+    about="the vector of rank 0 on every rank, down a binomial tree",
     redop="none",
     root=0,
     in_place=True,
@@ -117,6 +118,7 @@ BROADCAST = Collective(
 REDUCE = Collective(
     name="reduce",
     algorithm="tree",
+    about="the sum of all vectors on rank 0, up a binomial tree",
     redop="sum",
     root=0,
     in_place=True,

@@ -22,6 +22,7 @@ ELSEWHERE = (
     "deploy",
     "wait-for",
     "exec",
+    "cancel",
     "capture",
     "impair",
     "save",
