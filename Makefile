@@ -16,6 +16,7 @@ DRIVER ?=
 KILLS ?= 100
 FIRST ?= 0
 ARGS ?=
+BASE ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start testbed some hundred times: it is compiled once.
@@ -33,7 +34,8 @@ COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
 LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint docs references rust-build rust-test python-test bench campaign validation survival mutants lock licences clean packages toolchain
+.PHONY: help setup run test lint docs references rust-build rust-test python-test bench campaign validation survival mutants dist image \
+	lock licences clean packages toolchain
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -90,6 +92,15 @@ survival: setup ## Kill commands, agents and nodes at random moments; KILLS=200 
 
 mutants: setup ## Break the code in small ways: do the tests notice? ARGS="testbed/ocs.py …" for single modules
 	@tools/mutants $(VENV) $(ARGS)
+
+dist: setup ## Build the wheel (for Python 3.11 and later, no Rust needed to install it) and the source archive into dist/
+	@rm -rf dist
+	$(BIN)/maturin build --quiet --release --locked --out dist
+	$(BIN)/maturin sdist --quiet --out dist
+	@ls dist
+
+image: dist ## Build the testbed as a container image, lossless-testbed; BASE=… for another base than Debian
+	@tools/build-image $(VENV) dist/*.whl lossless-testbed $(BASE)
 
 lock: ## Resolve the Python dependencies afresh into the lock files
 	tools/lock $(PYTHON)
