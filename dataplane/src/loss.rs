@@ -8,19 +8,36 @@ use crate::units::Time;
 
 /// A loss process as the plan states it. An `acceleration` beside these fields is a record; the figures include it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ProcessPlan {
-    Bernoulli { probability: f64 },
-    GilbertElliott { enter: f64, leave: f64, loss_good: f64, loss_bad: f64 },
-    Codewords { per_second: f64, burst_ps: u64, rate_bps: u64 },
+    Bernoulli {
+        probability: f64,
+        #[serde(default, skip_serializing)]
+        acceleration: Option<f64>,
+    },
+    GilbertElliott {
+        enter: f64,
+        leave: f64,
+        loss_good: f64,
+        loss_bad: f64,
+        #[serde(default, skip_serializing)]
+        acceleration: Option<f64>,
+    },
+    Codewords {
+        per_second: f64,
+        burst_ps: u64,
+        rate_bps: u64,
+        #[serde(default, skip_serializing)]
+        acceleration: Option<f64>,
+    },
 }
 
 impl ProcessPlan {
     /// What is wrong with the figures, if anything.
     pub fn fault(&self) -> Option<String> {
         let probabilities = match self {
-            ProcessPlan::Bernoulli { probability } => vec![*probability],
-            ProcessPlan::GilbertElliott { enter, leave, loss_good, loss_bad } => {
+            ProcessPlan::Bernoulli { probability, .. } => vec![*probability],
+            ProcessPlan::GilbertElliott { enter, leave, loss_good, loss_bad, .. } => {
                 vec![*enter, *leave, *loss_good, *loss_bad]
             }
             ProcessPlan::Codewords { per_second, rate_bps, .. } => {
@@ -55,12 +72,12 @@ impl Loss {
 
     pub fn new(plan: &ProcessPlan, random: &mut Pcg64) -> Loss {
         match *plan {
-            ProcessPlan::Bernoulli { probability } => Loss::bernoulli(probability, random),
-            ProcessPlan::GilbertElliott { enter, leave, loss_good, loss_bad } => {
+            ProcessPlan::Bernoulli { probability, .. } => Loss::bernoulli(probability, random),
+            ProcessPlan::GilbertElliott { enter, leave, loss_good, loss_bad, .. } => {
                 Loss::GilbertElliott(GilbertElliott { enter, leave, loss_good, loss_bad, bad: false })
             }
             ProcessPlan::Codewords { per_second, .. } if per_second <= 0.0 => Loss::None,
-            ProcessPlan::Codewords { per_second, burst_ps, rate_bps } => {
+            ProcessPlan::Codewords { per_second, burst_ps, rate_bps, .. } => {
                 let mut codewords = Codewords {
                     mean_gap_ps: 1e12 / per_second,
                     burst: Time::from_ps(burst_ps.max(1)),
@@ -196,19 +213,25 @@ mod tests {
 
     #[test]
     fn bernoulli_loses_as_many_as_asked_and_repeats() {
-        let plan = ProcessPlan::Bernoulli { probability: 1e-3 };
+        let plan = ProcessPlan::Bernoulli { probability: 1e-3, acceleration: None };
         let (lost, _) = losses(&plan, 1_000_000, 1_500, 1);
         // 1000 expected, standard deviation 31.6: four of them.
         assert!(lost.abs_diff(1_000) < 127, "{lost}");
         assert_eq!(losses(&plan, 100_000, 1_500, 2), losses(&plan, 100_000, 1_500, 2));
-        assert_eq!(losses(&ProcessPlan::Bernoulli { probability: 0.0 }, 1_000, 64, 1).0, 0);
-        assert_eq!(losses(&ProcessPlan::Bernoulli { probability: 1.0 }, 1_000, 64, 1).0, 1_000);
+        assert_eq!(losses(&ProcessPlan::Bernoulli { probability: 0.0, acceleration: None }, 1_000, 64, 1).0, 0);
+        assert_eq!(losses(&ProcessPlan::Bernoulli { probability: 1.0, acceleration: None }, 1_000, 64, 1).0, 1_000);
     }
 
     /// Mean burst 1/leave, mean loss enter/(enter + leave).
     #[test]
     fn gilbert_elliott_loses_in_bursts() {
-        let plan = ProcessPlan::GilbertElliott { enter: 0.001, leave: 0.25, loss_good: 0.0, loss_bad: 1.0 };
+        let plan = ProcessPlan::GilbertElliott {
+            enter: 0.001,
+            leave: 0.25,
+            loss_good: 0.0,
+            loss_bad: 1.0,
+            acceleration: None,
+        };
         let (lost, bursts) = losses(&plan, 2_000_000, 1_500, 3);
         let (share, burst) = (lost as f64 / 2e6, lost as f64 / bursts as f64);
         assert!((share - 0.001 / 0.251).abs() < 0.000_35, "{share}");
@@ -218,7 +241,12 @@ mod tests {
     /// A frame dies if a burst touches it: 1 − exp(−λ·(frame + burst)) for a lone frame, in the limit of rare bursts.
     #[test]
     fn codewords_kill_what_they_overlap() {
-        let plan = ProcessPlan::Codewords { per_second: 2_000.0, burst_ps: 51_200, rate_bps: 100_000_000_000 };
+        let plan = ProcessPlan::Codewords {
+            per_second: 2_000.0,
+            burst_ps: 51_200,
+            rate_bps: 100_000_000_000,
+            acceleration: None,
+        };
         let (lost, _) = losses(&plan, 2_000_000, 64, 4);
         let wanted = 2e6 * (1.0 - (-2_000.0 * (64.0 * 80.0 + 51_200.0) * 1e-12_f64).exp());
         // Losses come in runs of about eleven frames, which widens the spread by its root.
@@ -227,7 +255,8 @@ mod tests {
 
     #[test]
     fn an_idle_line_catches_nothing_up() {
-        let plan = ProcessPlan::Codewords { per_second: 1e9, burst_ps: 100, rate_bps: 100_000_000_000 };
+        let plan =
+            ProcessPlan::Codewords { per_second: 1e9, burst_ps: 100, rate_bps: 100_000_000_000, acceleration: None };
         let mut random = generator(5);
         let mut loss = Loss::new(&plan, &mut random);
         let mut lost = 0;
@@ -239,9 +268,13 @@ mod tests {
 
     #[test]
     fn odd_figures_are_named() {
-        assert!(ProcessPlan::Bernoulli { probability: 1.5 }.fault().is_some());
-        assert!(ProcessPlan::Bernoulli { probability: f64::NAN }.fault().is_some());
-        assert!(ProcessPlan::Codewords { per_second: 1.0, burst_ps: 0, rate_bps: 0 }.fault().is_some());
-        assert!(ProcessPlan::Codewords { per_second: 1.0, burst_ps: 0, rate_bps: 1 }.fault().is_none());
+        assert!(ProcessPlan::Bernoulli { probability: 1.5, acceleration: None }.fault().is_some());
+        assert!(ProcessPlan::Bernoulli { probability: f64::NAN, acceleration: None }.fault().is_some());
+        assert!(ProcessPlan::Codewords { per_second: 1.0, burst_ps: 0, rate_bps: 0, acceleration: None }
+            .fault()
+            .is_some());
+        assert!(ProcessPlan::Codewords { per_second: 1.0, burst_ps: 0, rate_bps: 1, acceleration: None }
+            .fault()
+            .is_none());
     }
 }

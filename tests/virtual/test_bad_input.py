@@ -96,6 +96,23 @@ BAD_PLANS = {
         10**9,
         "leaf: XON threshold above XOFF on port 0",
     ),
+    "a misspelt key": (["nodes", 2, "lossy_aplha_log2"], 3, "unknown field `lossy_aplha_log2`"),
+    "a key of the plan that is none": (["sede"], 1, "unknown field `sede`"),
+    "a key of a host that is none": (["nodes", 0, "recieve"], None, "unknown field `recieve`"),
+    "a key of a port that is none": (["nodes", 2, "ports", 0, "rate"], 1, "unknown field `rate`"),
+    "a key of a group that is none": (["nodes", 2, "priority_groups", 0, "alpha"], 1, "unknown field `alpha`"),
+    "a key of a station that is none": (["stations", 0, "address"], "", "unknown field `address`"),
+    "a key of a link that is none": (["links", 0, "delay"], 1, "unknown field `delay`"),
+    "a key of a loss process that is none": (
+        ["links", 0, "loss_process"],
+        [{"kind": "bernoulli", "probability": 0.1, "enter": 0.1}, None],
+        "unknown field `enter`",
+    ),
+    "a key of a container that is none": (
+        ["nodes", 0, "container"],
+        {"image": "host", "cpu_millis": 0, "memory_bytes": 0, "cpus": 1},
+        "unknown field `cpus`",
+    ),
 }
 
 MEMORY = 3 * 4 * 4096
@@ -142,6 +159,12 @@ BAD_WORKLOADS = {
     ),
     "a negative requirement": (["ranks", 0, "ops", 2, "requires"], [-1], "-1"),
     "no ranks": (["ranks"], DELETE, "ranks"),
+    "a misspelt limit": (["limit"], 1, "unknown field `limit`"),
+    "a key of the transport that is none": (["transport", "window"], 1, "unknown field `window`"),
+    "a key of a queue pair that is none": (["qps", 0, "port"], 1, "unknown field `port`"),
+    "a key of a rank that is none": (["ranks", 0, "host"], "a1", "unknown field `host`"),
+    "a key of an op that is none": (["ranks", 0, "ops", 0, "require"], [0], "unknown field `require`"),
+    "a key of another kind of op": (["ranks", 0, "ops", 0, "duration_ps"], 1, "unknown field `duration_ps`"),
 }
 
 
@@ -150,6 +173,16 @@ def test_a_bad_plan_is_refused(path: Sequence[str | int], value: Any, message: s
     with pytest.raises(ValueError) as caught:
         VirtualFabric(change(plan(), path, value))
     assert message in str(caught.value)
+
+
+def test_keys_that_only_drivers_and_agents_read_are_known() -> None:
+    document = plan() | {"emulation": "auto", "driver": "docker", "prefix_length": 15, "machines": {"a": "10.0.0.1"}}
+    for node in document["nodes"]:
+        node |= {"agent": "a", "container": {"image": "host", "cpu_millis": 500, "memory_bytes": 2**28}}
+    process = {"kind": "bernoulli", "probability": 0.0, "acceleration": 10.0}
+    document["links"][0] |= {"mtu_bytes": 1500, "vni": 7, "local": "10.0.0.1", "remote": "10.0.0.2"}
+    document["links"][0]["loss_process"] = [process, process]
+    VirtualFabric(json.dumps(document))
 
 
 @pytest.fixture(scope="module")

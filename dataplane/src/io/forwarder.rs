@@ -27,6 +27,7 @@ pub struct Forwarded {
 
 /// Where the bare forwarder stands: source → ingress, egress → sink, two veth pairs.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ForwardPath {
     pub source: Attachment,
     pub ingress: Attachment,

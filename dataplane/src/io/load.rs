@@ -27,6 +27,7 @@ pub(super) const UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// One end of a veth pair.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
 pub struct Attachment {
     /// Path of the namespace, as under /run/netns.
     pub netns: PathBuf,

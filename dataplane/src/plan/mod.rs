@@ -2,6 +2,8 @@
 
 pub mod workload;
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::credit::Grant;
@@ -23,6 +25,7 @@ pub enum PlanError {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     pub schema: u32,
     pub lab: String,
@@ -30,6 +33,40 @@ pub struct Plan {
     pub stations: Vec<StationPlan>,
     pub nodes: Vec<NodePlan>,
     pub links: Vec<LinkPlan>,
+    /// Read by drivers alone: who is to impose the links, what nodes are made of, the length of the stations' network prefix.
+    #[serde(default)]
+    pub emulation: Option<Emulator>,
+    #[serde(default)]
+    pub driver: Option<Driver>,
+    #[serde(default)]
+    pub prefix_length: Option<u8>,
+    /// Read by agents alone: those that have a part of the lab, with the addresses of their machines.
+    #[serde(default)]
+    pub machines: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Emulator {
+    Auto,
+    Netem,
+    Native,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    Netns,
+    Docker,
+}
+
+/// What a driver makes a node of, where nodes are containers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerPlan {
+    pub image: String,
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -40,6 +77,7 @@ pub enum StationKind {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StationPlan {
     pub name: String,
     pub kind: StationKind,
@@ -50,6 +88,7 @@ pub struct StationPlan {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PortPlan {
     pub name: String,
     pub mac: String,
@@ -66,8 +105,14 @@ pub enum NodePlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HostPlan {
     pub name: String,
+    /// Read by drivers and agents alone, as in a switch.
+    #[serde(default)]
+    pub agent: Option<String>,
+    #[serde(default)]
+    pub container: Option<ContainerPlan>,
     /// Another agent has it: here it only stands for whom there is to talk to.
     #[serde(default)]
     pub elsewhere: bool,
@@ -79,8 +124,15 @@ pub struct HostPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SwitchPlan {
     pub name: String,
+    /// Read by agents alone: the one that has the node.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// Read by a driver alone.
+    #[serde(default)]
+    pub container: Option<ContainerPlan>,
     /// Another agent has it.
     #[serde(default)]
     pub elsewhere: bool,
@@ -129,6 +181,7 @@ pub struct WatchdogPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PriorityGroupPlan {
     pub port: u16,
     pub priority: u8,
@@ -178,6 +231,7 @@ pub enum FlowControl {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LinkPlan {
     pub a: (usize, u16),
     pub b: (usize, u16),
@@ -196,6 +250,15 @@ pub struct LinkPlan {
     /// Who delays and loses its frames, where that is settled.
     #[serde(default)]
     pub emulation: Option<Imposer>,
+    /// Read by drivers alone: the IP MTU of the interfaces, and for VXLAN the network identifier and the addresses of its ends.
+    #[serde(default)]
+    pub mtu_bytes: Option<u32>,
+    #[serde(default)]
+    pub vni: Option<u32>,
+    #[serde(default)]
+    pub local: Option<String>,
+    #[serde(default)]
+    pub remote: Option<String>,
 }
 
 fn yes() -> bool {

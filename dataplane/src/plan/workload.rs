@@ -15,6 +15,7 @@ const MAX_QPN: u32 = 0xff_ffff;
 const MAX_WINDOW_PACKETS: u64 = (1 << 23) - 1;
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Workload {
     pub schema: u32,
     pub priority: u8,
@@ -37,6 +38,7 @@ pub enum RecoveryPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TransportPlan {
     pub recovery: RecoveryPlan,
     #[serde(default)]
@@ -129,6 +131,7 @@ impl CongestionPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QpPlan {
     pub a: usize,
     pub b: usize,
@@ -137,12 +140,14 @@ pub struct QpPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RankPlan {
     pub node: usize,
     pub memory_bytes: u64,
     pub ops: Vec<OpPlan>,
 }
 
+// `kind` refuses what neither of them knows.
 #[derive(Debug, Deserialize)]
 pub struct OpPlan {
     #[serde(default)]
@@ -152,7 +157,7 @@ pub struct OpPlan {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OpKind {
     Send { qp: usize, offset: u64, bytes: u64, remote_offset: u64 },
     Recv { qp: usize, offset: u64, bytes: u64 },
