@@ -50,7 +50,7 @@ def goodput(report: Json, messages: int) -> float:
 def test_pauses_hold_back_what_the_nic_cannot_take(delay: str) -> None:
     lab = slow(delay, buffer="4MB")
     report = sent(lab)
-    assert report["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0}
+    assert report["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0, "malformed": 0}
     assert goodput(report, 1) == pytest.approx(GOODPUT_BPS, rel=0.02)
     # The NIC stops its switch, and the switch the sender.
     nic, near, far = (priority(report, port) for port in ("b1:eth1", "sw:eth2", "a1:eth1"))
@@ -127,7 +127,7 @@ def test_an_incast_into_a_slow_nic_is_shared() -> None:
 @pytest.mark.parametrize("delay", ["1us", "100us"])
 def test_credits_come_back_when_a_packet_is_taken_in(delay: str) -> None:
     report = sent(slow(delay), "lossless.flow-control=credit")
-    assert report["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0}
+    assert report["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0, "malformed": 0}
     assert goodput(report, 1) == pytest.approx(GOODPUT_BPS, rel=0.02)
     assert priority(report, "sw:eth2")["credit_wait_ns"] > 10**6 and priority(report, "b1:eth1")["pause_tx"] == 0
 
