@@ -299,7 +299,10 @@ def _run_to_end(engine: Engine, series: Series, now: Progress, progress: Callabl
     if report["complete"]:
         return
     if report["expired"] and not report["stalled"]:
-        raise _Incomplete(f"{where}: not finished after {series.limit_ps / 10**9:g} ms of nominal time, its limit")
+        raise _Incomplete(
+            f"{where}: not finished after {series.limit_ps / 10**9:g} ms of nominal time, its limit"
+            " (--set limit=TIME gives it more)"
+        )
     raise _Incomplete(f"{where}: {_why(report)}")
 
 

@@ -18,7 +18,10 @@ def test_a_run_is_given_up_at_its_limit_on_any_number_of_cores() -> None:
     one, two = (run(*LENGTHS_ALONE, lab=SLOW_SPAN, collective="permutation", cores=cores) for cores in (1, 2))
     assert one == two
     (reason,) = one.reasons
-    assert reason == "permutation of 536870912 bytes: not finished after 60000 ms of nominal time, its limit"
+    assert reason == (
+        "permutation of 536870912 bytes: not finished after 60000 ms of nominal time, its limit"
+        " (--set limit=TIME gives it more)"
+    )
     assert one.report["now_ps"] == 60 * 10**12 and one.report["expired"] and not one.report["complete"]
 
 

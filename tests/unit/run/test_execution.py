@@ -191,7 +191,9 @@ def test_a_stall_ends_the_series_and_keeps_the_rows_before() -> None:
 def test_a_workload_that_never_ends_is_given_up() -> None:
     engine = FakeEngine(slow_ps=10**9)
     outcome = run(engine, series(limit_ps=20 * 10**9))
-    assert outcome.reasons == ["all_reduce of 1024 bytes: not finished after 20 ms of nominal time, its limit"]
+    assert outcome.reasons == [
+        "all_reduce of 1024 bytes: not finished after 20 ms of nominal time, its limit (--set limit=TIME gives it more)"
+    ]
     assert not outcome.rows and not outcome.complete
 
 
