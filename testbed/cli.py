@@ -16,37 +16,9 @@ from typing import Annotated
 
 import typer
 
-from testbed import commands  # noqa: F401  the package that holds the verbs
-from testbed.commands import (
-    agent,
-    broker,
-    calibrate,
-    campaign,
-    cancel,
-    capture,
-    conformance,
-    deploy,
-    destroy,
-    doctor,
-    events,
-    execute,
-    explain,
-    graph,
-    headroom,
-    images,
-    impair,
-    inspect,
-    link,
-    listing,
-    profiles,
-    run,
-    save,
-    schema,
-    sweep,
-    validate,
-    wait_for,
-)
 from testbed.commands.arguments import check_arguments
+from testbed.commands.help import Grouped, example
+from testbed.commands.table import VERBS, Verb
 from testbed.errors import HostError, TestbedError, UsageError, machine_fault
 from testbed.run.result import versions
 from testbed.system import output
@@ -56,6 +28,7 @@ DEBUG_VARIABLE = "TESTBED_DEBUG"
 
 app = typer.Typer(
     name="testbed",
+    cls=Grouped,
     help="Build lossless networks on one machine, and measure how they behave over distance.",
     no_args_is_help=True,
     add_completion=False,
@@ -64,56 +37,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("run")(run.run)
-app.command("sweep")(sweep.run_sweep)
-app.command("campaign")(campaign.run_campaign)
-app.command("cancel")(cancel.cancel)
-app.command("deploy")(deploy.deploy)
-app.command("redeploy")(deploy.redeploy)
-app.command("inspect")(inspect.inspect)
-# What follows the node is the program's own, dashes and all.
-app.command("exec", context_settings={"ignore_unknown_options": True})(execute.execute)
-app.command("wait-for")(wait_for.wait_for)
-app.command("events")(events.events)
-app.command("capture")(capture.capture)
-app.add_typer(impair.app, name="impair")
-app.add_typer(images.app, name="images")
-app.command("destroy")(destroy.destroy)
-app.command("save")(save.save)
-app.command("graph")(graph.graph)
-app.command("validate")(validate.validate)
-app.command("schema")(schema.schema)
-app.command("explain")(explain.explain)
-app.command("list")(listing.list_)
-app.command("profiles")(profiles.profiles)
-app.command("link")(link.link)
-app.command("conformance")(conformance.conformance)
-app.command("headroom")(headroom.headroom)
-app.command("calibrate")(calibrate.calibrate)
-app.command("doctor")(doctor.doctor)
-app.command("agent")(agent.agent)
-app.add_typer(broker.app, name="broker")
+
+def _add(panel: str, verb: Verb) -> None:
+    end = example(verb.example)
+    if isinstance(verb.does, typer.Typer):
+        app.add_typer(verb.does, name=verb.name, cls=Grouped, rich_help_panel=panel, epilog=end)
+        return
+    settings = {"ignore_unknown_options": verb.takes_any}
+    app.command(verb.name, context_settings=settings, rich_help_panel=panel, epilog=end)(verb.does)
 
 
-# Verbs that ask no agent on a broker: whoever names one means another machine.
-_ON_THIS_MACHINE = (
-    "sweep",
-    "campaign",
-    "exec",
-    "capture",
-    "validate",
-    "schema",
-    "explain",
-    "list",
-    "profiles",
-    "link",
-    "conformance",
-    "headroom",
-    "calibrate",
-    "doctor",
-    "images",
-    "broker",
-)
+for _panel, _verbs in VERBS.items():
+    for _verb in _verbs:
+        _add(_panel, _verb)
+
+_ON_THIS_MACHINE = {verb.name for verbs in VERBS.values() for verb in verbs if not verb.asks_agent}
 
 
 def _is_said(context: typer.Context, parameter: str) -> bool:
@@ -132,7 +70,12 @@ def _show_version(is_asked: bool) -> None:
 def _global_options(
     context: typer.Context,
     broker: Annotated[
-        str | None, typer.Option(envvar="TESTBED_BROKER", help="broker of a remote agent: mqtts://host[:port]")
+        str | None,
+        typer.Option(
+            envvar="TESTBED_BROKER",
+            help="broker of a remote agent: mqtts://host[:port]",
+            show_default="the agent of this machine",
+        ),
     ] = None,
     agent_name: Annotated[
         str,
@@ -146,7 +89,13 @@ def _global_options(
         Path | None, typer.Option(envvar="TESTBED_CREDENTIALS", help="file with user:password, mode 0600")
     ] = None,
     ca_file: Annotated[
-        Path | None, typer.Option("--ca", envvar="TESTBED_CA", help="certificate authorities of the broker, PEM")
+        Path | None,
+        typer.Option(
+            "--ca",
+            envvar="TESTBED_CA",
+            help="certificate authorities of the broker, PEM",
+            show_default="those of the system",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress on standard error")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,

@@ -9,7 +9,9 @@ import typer
 
 from testbed.commands.common import Format, FormatOption, print_json
 
-app = typer.Typer(help="A mosquitto with TLS, users and access control for agents, controllers and readers.")
+app = typer.Typer(
+    help="Start, show and stop a mosquitto with TLS, users and access control, for agents, controllers and readers."
+)
 
 DirectoryOption = Annotated[
     Path | None, typer.Option("--dir", help="where its keys, passwords and configuration stand")

@@ -70,9 +70,16 @@ LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of th
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="change one setting of the experiment: lossless.pfc=false")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="seed of everything that is drawn")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="seed of everything that is drawn", show_default="the experiment's, else 1")
+]
 DilationOption = Annotated[
-    str | None, typer.Option("--dilation", help="wall seconds of one nominal second, or auto (real clock)")
+    str | None,
+    typer.Option(
+        "--dilation",
+        help="wall seconds of one nominal second, or auto (real clock)",
+        show_default="the experiment's, else auto",
+    ),
 ]
 
 
@@ -87,7 +94,9 @@ class EmulationChoice(enum.StrEnum):
 EmulationOption = Annotated[
     EmulationChoice | None,
     typer.Option(
-        "--emulation", help="who imposes delay and loss: the kernel's netem, the data plane, or what is there"
+        "--emulation",
+        help="who imposes delay and loss: the kernel's netem, the data plane, or what is there",
+        show_default="the experiment's, else auto",
     ),
 ]
 
@@ -100,7 +109,12 @@ class DriverChoice(enum.StrEnum):
 
 
 DriverOption = Annotated[
-    DriverChoice | None, typer.Option("--driver", help="what a node is: a network namespace, or a container")
+    DriverChoice | None,
+    typer.Option(
+        "--driver",
+        help="what a node is: a network namespace, or a container",
+        show_default="the experiment's, else netns",
+    ),
 ]
 
 

@@ -45,7 +45,7 @@ class Meaning:
 
 
 def explain(
-    key: Annotated[str, typer.Argument(help="Key, whole or its last words: lossless.xoff, links.length, ber.")],
+    key: Annotated[str, typer.Argument(help="the key, whole or its last words: lossless.xoff, ber")],
     format_: FormatOption = Format.table,
 ) -> None:
     """Explain a key of a lab file or an experiment: what it means, what it holds, and its default."""

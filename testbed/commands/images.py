@@ -9,7 +9,7 @@ import typer
 from testbed.commands.common import Format, FormatOption, print_json, say
 from testbed.lab.containers import DEFAULT_IMAGES
 
-app = typer.Typer(help="Images of nodes for labs of containers.", no_args_is_help=True)
+app = typer.Typer(help="Build the images of nodes, for labs of containers.", no_args_is_help=True)
 
 
 @app.callback()

@@ -23,12 +23,16 @@ def link(
     profile: Annotated[str, typer.Argument(help="profile of the catalogue, see `testbed profiles`")],
     length: Annotated[str, typer.Option("--length", help="length of the link: 80km")],
     rate: Annotated[str | None, typer.Option("--rate", help="for profiles that carry any rate: 400G")] = None,
-    cable: Annotated[str | None, typer.Option("--cable", help="another cable than the profile's")] = None,
+    cable: Annotated[
+        str | None, typer.Option("--cable", help="another cable than the profile's", show_default="the profile's")
+    ] = None,
     ber: Annotated[str | None, typer.Option("--ber", help="bit error ratio before the FEC: 1e-4")] = None,
     osnr_db: Annotated[
         str | None, typer.Option("--osnr-db", help="OSNR in 0.1 nm, or auto: gnpy computes the amplified line")
     ] = None,
-    margin_db: Annotated[str | None, typer.Option("--margin-db", help="dB above the profile's limit")] = None,
+    margin_db: Annotated[
+        str | None, typer.Option("--margin-db", help="dB above the profile's limit", show_default="the profile's")
+    ] = None,
     lanes_down: Annotated[int, typer.Option("--lanes-down", min=0, help="lanes that have failed")] = 0,
     acceleration: Annotated[float, typer.Option(min=1, help="times as many losses as there would be")] = 1.0,
     frame: Annotated[

@@ -48,8 +48,8 @@ class _Shelf:
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
-    name: Annotated[str | None, typer.Argument(help="One of them, to be shown in full.")] = None,
+    kind: Annotated[Kind, typer.Argument(help="what to list")],
+    name: Annotated[str | None, typer.Argument(help="show this one in full; all of them if none is named")] = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """List topologies, collectives, link profiles, media, switches or settings, or show one in full."""

@@ -69,37 +69,62 @@ class ClockOption(enum.StrEnum):
     real = "real"
 
 
+WhatArgument = Annotated[
+    str | None, typer.Argument(help="experiment file, or a collective", metavar="[EXPERIMENT.yaml | COLLECTIVE]")
+]
+RunClockOption = Annotated[
+    ClockOption | None,
+    typer.Option(
+        help="virtual, real, or auto: real where this machine can", show_default="the experiment's, else virtual"
+    ),
+]
+MinbytesOption = Annotated[
+    str | None,
+    typer.Option("--minbytes", "-b", help="smallest size, as 1M or 400KB", show_default="the experiment's, else 1MiB"),
+]
+MaxbytesOption = Annotated[
+    str | None, typer.Option("--maxbytes", "-e", help="largest size", show_default="the smallest")
+]
+StepfactorOption = Annotated[
+    int | None, typer.Option("--stepfactor", "-f", help="from one size to the next", show_default="2")
+]
+ItersOption = Annotated[
+    int | None, typer.Option("--iters", "-n", help="times that each size is measured", show_default="1")
+]
+CheckOption = Annotated[
+    int | None,
+    typer.Option("--check", "-c", min=0, max=1, help="0: send lengths alone and compare no results", show_default="1"),
+]
+ResultOption = Annotated[
+    Path | None, typer.Option("--out", help="directory for the result", show_default="a new one below results")
+]
+CoresOption = Annotated[
+    str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
+]
+
+
 def run(
     context: typer.Context,
-    what: Annotated[
-        str | None, typer.Argument(help="experiment file, or a collective", metavar="[EXPERIMENT.yaml | COLLECTIVE]")
-    ] = None,
+    what: WhatArgument = None,
     topology: TopologyOption = None,
     name: LabNameOption = None,
-    clock: Annotated[
-        ClockOption | None,
-        typer.Option(help="virtual unless the experiment says otherwise; auto: real where this machine can"),
-    ] = None,
+    clock: RunClockOption = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
     driver: DriverOption = None,
-    minbytes: Annotated[str | None, typer.Option("--minbytes", "-b", help="smallest size, as 1M or 400KB")] = None,
-    maxbytes: Annotated[str | None, typer.Option("--maxbytes", "-e", help="largest size")] = None,
-    stepfactor: Annotated[int | None, typer.Option("--stepfactor", "-f", help="from one size to the next")] = None,
-    iters: Annotated[int | None, typer.Option("--iters", "-n", help="times that each size is measured")] = None,
-    check: Annotated[
-        int | None, typer.Option("--check", "-c", min=0, max=1, help="0: send lengths alone and compare no results")
-    ] = None,
+    minbytes: MinbytesOption = None,
+    maxbytes: MaxbytesOption = None,
+    stepfactor: StepfactorOption = None,
+    iters: ItersOption = None,
+    check: CheckOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcapng")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="directory for the result")] = None,
+    out: ResultOption = None,
     force: ForceOption = False,
     placement: PlacementOption = PlacementChoice.spread,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
-    cores: Annotated[
-        str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
-    ] = "auto",
+    cores: CoresOption = "auto",
     strict: StrictOption = False,
     format_: FormatOption = Format.table,
 ) -> None:

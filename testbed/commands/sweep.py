@@ -62,8 +62,12 @@ def run_sweep(
         typer.Option("--best-by", help="settings, with commas: name the best of the others for each of their values"),
     ] = None,
     seed: SeedOption = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="runs at a time; all processors")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="directory for the results")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="runs at a time", show_default="all processors")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="directory for the results", show_default="a new one below results")
+    ] = None,
     force: ForceOption = False,
     format_: Annotated[
         SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")

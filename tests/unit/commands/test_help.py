@@ -1,0 +1,68 @@
+"""Help of the command line: verbs in groups, whole sentences at every width, defaults, and an example of each verb."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from testbed.cli import app
+from testbed.commands.help import summary
+from testbed.commands.table import VERBS, Verb
+
+EVERY = tuple(itertools.chain.from_iterable(VERBS.values()))
+GROUP = typer.main.get_command(app)
+assert isinstance(GROUP, TyperGroup)
+
+
+def help_text(*names: str, width: int = 80) -> str:
+    """Return the help of the verb that names lead to, in lines of a width."""
+    command: Any = GROUP
+    context: Any = command.make_context("testbed", [], resilient_parsing=True)
+    context.terminal_width = context.max_content_width = width
+    for name in names:
+        command = command.commands[name]
+        context = type(context)(command, info_name=name, parent=context)
+    return str(command.get_help(context))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_verbs_stand_in_their_groups_with_whole_sentences(width: int) -> None:
+    text = help_text(width=width)
+    sections = {title: text.index(f"\n{title}:\n") for title in VERBS}
+    assert list(sections) == sorted(sections, key=lambda title: sections[title]) == ["Run", "Lab", "Check", "Share"]
+    assert "..." not in text.partition("[ARGS]...")[2] and max(map(len, text.splitlines())) <= width
+    flat = " ".join(text.split())
+    for verb in EVERY:
+        assert f" {verb.name} {summary(GROUP.commands[verb.name].help)}" in flat
+
+
+def test_the_verbs_below_a_verb_have_whole_sentences_too() -> None:
+    flat = " ".join(help_text("images", width=50).split())
+    assert "build Build the images, on a Debian base from a registry, or from debootstrap where no registry" in flat
+    assert "..." not in flat.partition("[ARGS]...")[2]
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=lambda verb: verb.name)
+def test_the_help_of_a_verb_ends_with_an_example_to_copy(verb: Verb) -> None:
+    text = help_text(verb.name, width=120)
+    shown = [line.strip() for line in text.partition("Example:\n")[2].splitlines() if line.strip()]
+    assert shown == verb.example.splitlines()
+    assert all(line.startswith(f"testbed {verb.name} ") or line == f"testbed {verb.name}" for line in shown)
+
+
+@pytest.mark.parametrize(
+    ("verb", "default"),
+    [
+        ("run", "[default: (the experiment's, else 1MiB)]"),
+        ("run", "[default: (the experiment's, else virtual)]"),
+        ("sweep", "[default: (all processors); x>=1]"),
+        ("campaign", "[default: 300;"),
+        ("headroom", "[default: 32MB]"),
+    ],
+)
+def test_defaults_are_shown(verb: str, default: str) -> None:
+    assert default in help_text(verb, width=200)
