@@ -85,12 +85,7 @@ def test_a_late_rank_is_waited_for(repo_root: Path, tmp_path: Path, require_root
 def test_a_slow_nic_pauses_and_loses_nothing(repo_root: Path, tmp_path: Path, require_root: None) -> None:
     computed, real = both(repo_root, tmp_path, SLOW, lab(nic="{drain: 40G, buffer: 1MB}"))
     for document in (computed, real):
-        assert document["verdict"]["passed"] and document["drops"] == {
-            "lossless": 0,
-            "lossy": 0,
-            "link": 0,
-            "outage": 0,
-        }
+        assert document["verdict"]["passed"] and not any(document["drops"].values())
         nic, peer = (document["ports"][port]["priorities"]["3"] for port in ("b1:eth1", "leaf:eth2"))
         assert nic["pause_tx"] == peer["pause_rx"] > 3
     held, paused = (

@@ -47,7 +47,7 @@ def test_the_sum_is_right_and_no_frame_is_lost(lab: str, datatype: str) -> None:
     assert [row.size_bytes for row in result.collective.rows] == [2**16, 2**19, 2**22]
     for row in result.collective.rows:
         assert row.in_place is not None and (row.wrong, row.in_place.wrong) == (0, 0)
-    assert outcome.report["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0}
+    assert not any(outcome.report["drops"].values())
     check_conservation(outcome.report)
     assert all(qp["error"] is None and qp["retransmitted"] == 0 for qp in outcome.report["qps"])
 

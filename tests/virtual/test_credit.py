@@ -161,7 +161,7 @@ def test_a_lab_of_mixed_links_pushes_back_from_link_to_link() -> None:
     report = outcome.report
     assert outcome.complete
     check_conservation(report)
-    assert report["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0}
+    assert not any(report["drops"].values())
     by_pause, by_credit, span = (priority(report, port) for port in ("a1:eth1", "a2:eth1", "leaf-a:eth3"))
     assert by_pause["pause_rx"] > 0 and by_pause["paused_ns"] > 0 and by_pause["credit_rx"] == 0
     assert by_credit["pause_rx"] == 0 and by_credit["credit_wait_ns"] > 0 and by_credit["credit_rx"] > 0

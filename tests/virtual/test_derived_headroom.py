@@ -62,7 +62,7 @@ def test_no_frame_is_lost(
     settings = [f"transport.mtu={mtu}", f"lossless.response={response}", f"lossless.xoff={threshold}"]
     settings += [f"lossless.xon={threshold}", "transport.window=4MB"]
     plan, report = incast(lab.format(hosts=hosts, rate=rate, length=length), *settings)
-    assert report["drops"] == {"lossless": 0, "lossy": 0, "link": 0, "outage": 0} and report["violations"] == []
+    assert not any(report["drops"].values()) and report["violations"] == []
     assert max(headroom_shares(plan, report)) <= 1
 
 

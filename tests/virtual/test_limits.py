@@ -164,7 +164,7 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     "change {index}: {what}": WRAPS,
     "no way {} of link {}": (
         ("experiment", "timeline"),
-        [ENTRY | {"link": "leaf:eth9", "impair": {"loss": 1}}],
+        [ENTRY | {"link": "leaf:eth9", "impair": {"loss": "1%"}}],
         "timeline[0].link",
     ),
     "rate 0": (("experiment", "timeline"), [ENTRY | {"impair": {"rate": 0}}], "timeline[0].impair.rate"),
@@ -195,6 +195,15 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         ("experiment", "transport"),
         {"recovery": "erasure", "window": "64KiB"},
         "transport.window",
+    ),
+    "a chunk of {chunk} packets, and a window of {window}": [
+        (("experiment", "transport"), {"recovery": "timer", "window": "32KiB"}, "transport.window"),
+        (("experiment", "transport"), {"recovery": "timer", "chunk": 0}, "transport"),
+    ],
+    "a chunk cannot be told to wait for its receive": (
+        ("experiment", "transport"),
+        {"recovery": "timer", "verb": "send", "receive-queue": "posted"},
+        "transport",
     ),
     "congestion control: {}": WRAPS,
     "g and alpha are shares": (("experiment", "transport", "dcqcn"), {"g": 2}, "transport.dcqcn.g"),
