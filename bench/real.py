@@ -19,7 +19,8 @@ from testbed._dataplane import RealFabric, measure_forwarder, measure_load
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan.compile import Plan, compile_fabric
+from testbed.plan.compile import compile_fabric
+from testbed.plan.contract import Plan
 
 FRAME_BYTES = (64, 4178)
 """The shortest frame of Ethernet, and a RoCEv2 frame with a payload of 4096 B; both without FCS."""
@@ -42,7 +43,7 @@ def measure(rounds: int = ROUNDS, seconds: float = SECONDS) -> Json:
     root, BenchError where the real clock breaks an invariant or drops a frame.
     """
     lab = load_lab(f"pair:name=bench-{os.getpid()},rate={RATE}")
-    plan = {**compile_fabric(lab, new_experiment("pair", "permutation")), "emulation": "native"}
+    plan: Plan = {**compile_fabric(lab, new_experiment("pair", "permutation")), "emulation": "native"}
     _make_room(plan)
     driver = NetnsDriver()
     attachments = [dict(attachment) for attachment in driver.deploy(plan)]

@@ -31,6 +31,7 @@ from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
+from testbed.plan.contract import Plan
 from testbed.plan.workload import compile_workload
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape
@@ -100,12 +101,12 @@ def measure(rounds: int = ROUNDS, seconds: float = SECONDS, shape: str = SHAPE) 
 
     lab = load_lab(f"clos:name=bench-{os.getpid()},{shape}")
     experiment = new_experiment("clos", "permutation")
-    plan = {**compile_fabric(lab, experiment), "emulation": "native"}
+    plan: Plan = {**compile_fabric(lab, experiment), "emulation": "native"}
     hosts = sum(node["kind"] == "host" for node in plan["nodes"])
     schedule = COLLECTIVES["permutation"].schedule(Shape(hosts, ENDLESS_BYTES // 4, payload=False))
     owner = LabOwner(NetnsDriver(), open_fabric, refuse)
     try:
-        owner.deploy(messages.DeployBody(plan=plan, dilation=1))
+        owner.deploy(messages.DeployBody(plan=dict(plan), dilation=1))
         (fabric,) = fabrics
         fabric.load(json.dumps(compile_workload(lab, experiment, schedule)))
         fabric.advance(round(seconds * 1000))

@@ -19,6 +19,7 @@ const LANES: u64 = 4;
 
 /// What the receiving end of a direction grants one priority.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     pub priority: Priority,

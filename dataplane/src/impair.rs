@@ -10,6 +10,7 @@ use crate::units::Time;
 
 /// One change of one direction of a link. What is not named stays as it is.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     pub link: usize,

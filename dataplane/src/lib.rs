@@ -4,6 +4,8 @@ pub mod build;
 pub mod capture;
 pub mod clock;
 pub mod codec;
+#[cfg(test)]
+mod contract;
 pub mod credit;
 pub mod deadlock;
 pub mod event;

@@ -8,6 +8,7 @@ use crate::units::Time;
 
 /// A loss process as the plan states it. An `acceleration` beside these fields is a record; the figures include it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ProcessPlan {
     Bernoulli {

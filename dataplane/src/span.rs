@@ -19,6 +19,7 @@ const MAX_WINDOWS: usize = 1_000;
 
 /// What of a run is told apart: its settled state, from `warmup_ps` after the start of its first workload on, and windows of that.
 #[derive(Copy, Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Statistics {
     warmup_ps: u64,

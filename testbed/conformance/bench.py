@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from testbed import pcapng
 from testbed.conformance import frames
 from testbed.conformance.device import Device, DevicePort
 from testbed.conformance.frames import LONGEST_QUANTA
-from testbed.plan.compile import Plan
+from testbed.plan.contract import Plan
 
 Clock = Literal["virtual", "real"]
 
@@ -233,7 +233,7 @@ class Bench:
     device: Device
     clock: Clock
     open: OpenEngine
-    plan: Plan = field(default_factory=dict)
+    plan: Plan = field(default_factory=lambda: cast(Plan, {}))
     reports: list[Mapping[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,9 @@ from testbed.errors import Fault, TopologyError
 from testbed.experiment.file import Experiment
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import Host, Lab, Link, Switch
-from testbed.plan.compile import Plan, compile_fabric
+from testbed.plan import contract
+from testbed.plan.compile import compile_fabric
+from testbed.plan.contract import Plan
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
 
 SWITCH = "switch"
@@ -95,14 +97,16 @@ class Device:
 
 def without_watchdog(plan: Plan) -> Plan:
     """Return a plan whose switch has no watchdog."""
-    nodes = [{key: value for key, value in node.items() if key != "watchdog"} for node in plan["nodes"]]
+    nodes = [node.copy() for node in plan["nodes"]]
+    for node in nodes:
+        if node["kind"] == "switch":
+            node.pop("watchdog", None)
     return {**plan, "nodes": nodes}
 
 
-def switch_of(plan: Plan) -> dict[str, Any]:
+def switch_of(plan: Plan) -> contract.Switch:
     """Return the switch of a bench's plan, which may be changed in place."""
-    switch: dict[str, Any] = next(node for node in plan["nodes"] if node["kind"] == "switch")
-    return switch
+    return next(node for node in plan["nodes"] if node["kind"] == "switch")
 
 
 def bench_lab(lab: Lab, switch: Switch, name: str) -> Lab:
@@ -167,8 +171,9 @@ def _runs_pfc(link: Link, switch: Mapping[str, Any], port: DevicePort) -> bool:
 
 def _nature(plan: Plan) -> dict[str, Any]:
     """Return what makes a switch what it is, without its seed and its addresses."""
-    switch = {key: value for key, value in switch_of(plan).items() if key != "hash_seed"}
-    ports = [{key: value for key, value in port.items() if key != "mac"} for port in switch["ports"]]
+    found = switch_of(plan)
+    switch = {key: value for key, value in found.items() if key != "hash_seed"}
+    ports = [{key: value for key, value in port.items() if key != "mac"} for port in found["ports"]]
     return {**switch, "ports": ports, "links": [link["delay_ps"] for link in plan["links"]]}
 
 

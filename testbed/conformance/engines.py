@@ -11,7 +11,7 @@ from testbed.conformance.bench import Engine, OpenEngine
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import UsageError
 from testbed.machine import calibration
-from testbed.plan.compile import Plan
+from testbed.plan.contract import Plan
 from testbed.plan.dilation import MAX_DILATION, choose_dilation
 from testbed.system import namespaces
 

@@ -28,7 +28,7 @@ from testbed.errors import UsageError
 from testbed.experiment.file import Experiment, experiment_from
 from testbed.lab.topology import Lab as Topology
 from testbed.lab.topology import lab_from
-from testbed.plan.compile import Plan
+from testbed.plan.contract import Plan
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.run.result import FAILED, PASSED, UNTRUSTED, FidelityBounds, judge_fidelity
 from testbed.schema.source import Source

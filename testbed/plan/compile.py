@@ -7,28 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal, cast
 
 from testbed.buffers import credits, intake, lossy_queues
 from testbed.buffers.headroom import response_ps
-from testbed.buffers.thresholds import divide_buffer
+from testbed.buffers.thresholds import DynamicGroup, Group, divide_buffer
 from testbed.errors import ExperimentError, TopologyError, nearest
 from testbed.experiment.file import Experiment
 from testbed.lab import circuits, watchdog
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import DEFAULT_MTU_BYTES, Host, Lab, Link, Switch
-from testbed.plan import addressing
+from testbed.plan import addressing, contract
 from testbed.plan.addressing import stable_hash
+from testbed.plan.contract import Plan
 from testbed.plan.dilation import LATE_FRAMES
 from testbed.plan.routing import Routing
 from testbed.schema.fields import AUTO
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 PRIORITIES = 8
 # The class selectors of RFC 2474: the upper three bits of a DSCP are its priority.
 DSCP_TO_PRIORITY = tuple(dscp >> 3 for dscp in range(64))
-
-Plan = dict[str, Any]
 
 
 def dscp_of(priority: int) -> int:
@@ -119,27 +118,35 @@ class _Compiler:
 
     def plan(self) -> Plan:
         # Who imposes the links is for the driver to read, and only where there is one.
-        asked = self.experiment.emulation if self.experiment.clock == "real" else AUTO
+        asked = self.experiment.emulation if self.experiment.clock == "real" else "auto"
         contained = self.experiment.clock == "real" and self.experiment.driver == "docker"
-        return {
+        options: contract.PlanOptions = {}
+        if asked != "auto":
+            options["emulation"] = asked
+        if contained:
+            options["driver"] = "docker"
+        plan: Plan = {
             "schema": SCHEMA,
             "lab": self.lab.name,
             "seed": self.experiment.seed,
-            **({"emulation": asked} if asked != AUTO else {}),
-            **({"driver": "docker"} if contained else {}),
+            **options,
             "stations": [*self._stations("nic"), *self._stations("kernel")],
-            "nodes": [self._node(node) | (_container(node) if contained else {}) for node in self.lab.nodes],
+            "nodes": [self._node(node) for node in self.lab.nodes],
             "links": [self._link(index, link) for index, link in enumerate(self.lab.links)],
         }
+        if contained:
+            for planned, node in zip(plan["nodes"], self.lab.nodes, strict=True):
+                planned["container"] = _container(node)
+        return plan
 
-    def _node(self, node: Host | Switch) -> Plan:
+    def _node(self, node: Host | Switch) -> contract.Host | contract.Switch:
         return self._host(node) if isinstance(node, Host) else self._switch(node)
 
     def _response(self, rate_bps: int) -> int:
         given = self.experiment.lossless.response
         return response_ps(rate_bps) if given == AUTO else given
 
-    def _stations(self, kind: str) -> list[Plan]:
+    def _stations(self, kind: Literal["nic", "kernel"]) -> list[contract.Station]:
         """Return one station for each host; host h's NIC is station h, its kernel station hosts + h."""
         base, ip = (0, addressing.nic_ip) if kind == "nic" else (len(self.lab.hosts), addressing.kernel_ip)
         return [
@@ -154,7 +161,7 @@ class _Compiler:
             for index, host in enumerate(self.lab.hosts)
         ]
 
-    def _port(self, name: str, mac_index: int, link: Link, weights: Sequence[int] = (0,) * PRIORITIES) -> Plan:
+    def _port(self, name: str, mac_index: int, link: Link, weights: Sequence[int] = (0,) * PRIORITIES) -> contract.Port:
         return {
             "name": name,
             "mac": addressing.mac_address(self.lab.name, mac_index),
@@ -163,15 +170,15 @@ class _Compiler:
             "weights": list(weights),
         }
 
-    def _host(self, host: Host) -> Plan:
+    def _host(self, host: Host) -> contract.Host:
         index = self.host_index[host.name]
         name, link = self._links(host.name)[0]
         # The port is the kernel's interface, so it has the kernel's address.
         port = self._port(name, len(self.lab.hosts) + index, link)
-        received = self._intake(host, name, link) if host.intake else {}
+        received = cast(contract.HostOptions, self._intake(host, name, link) if host.intake else {})
         return {"name": host.name, "kind": "host", "ports": [port], "station": index, **received}
 
-    def _intake(self, host: Host, port: str, link: Link) -> Plan:
+    def _intake(self, host: Host, port: str, link: Link) -> dict[str, Any]:
         """Return the keys of a NIC that takes in what comes at a rate of its own."""
         settings = self.experiment.lossless
         control = credits.flow_control(link, settings)
@@ -183,7 +190,7 @@ class _Compiler:
         response = None if settings.response == AUTO else settings.response
         return intake.plan_keys(self.lab.name, host, port, link, priority, response, self.late_frames)
 
-    def _switch(self, switch: Switch) -> Plan:
+    def _switch(self, switch: Switch) -> contract.Switch:
         links = self._links(switch.name)
         first = self.next_address
         self.next_address += len(links)
@@ -191,7 +198,10 @@ class _Compiler:
         memory = divide_buffer(self.lab.name, switch, links, settings, self.late_frames, self.packet)
         routes = self.routing.routes(switch.name)
         marking = settings.ecn
-        return {
+        pauses = watchdog.plan_keys(switch.watchdog, settings.watchdog, self._pfc_ports(links))
+        # Made by packages that come before the plan, and so do not know its types.
+        options = cast(contract.SwitchOptions, memory.sharing() | lossy_queues.plan_keys(switch) | pauses)
+        planned: contract.Switch = {
             "name": switch.name,
             "kind": "switch",
             "ports": [
@@ -201,15 +211,15 @@ class _Compiler:
             "lossless": list(switch.lossless),
             "buffer_bytes": memory.buffer_bytes,
             "lossy_queue_bytes": memory.lossy_queue_bytes,
-            **memory.sharing(),
-            **lossy_queues.plan_keys(switch),
-            **watchdog.plan_keys(switch.watchdog, settings.watchdog, self._pfc_ports(links)),
+            **options,
             "hash_seed": stable_hash("ecmp", self.lab.name, self.experiment.seed, switch.name) >> 32,
             "dscp_to_priority": list(DSCP_TO_PRIORITY),
-            "priority_groups": [asdict(group) for group in memory.groups],
+            "priority_groups": [_group(group) for group in memory.groups],
             "routes": [*routes, *routes],
-            **({"ecn": marking.plan(min(link.rate_bps for _, link in links))} if marking and links else {}),
         }
+        if marking and links:
+            planned["ecn"] = cast(contract.Marking, marking.plan(min(link.rate_bps for _, link in links)))
+        return planned
 
     def _pauses(self, links: Sequence[tuple[str, Link]]) -> bool:
         """Tell whether a switch sends PAUSE frames by any of its ports."""
@@ -224,8 +234,8 @@ class _Compiler:
         ways = self.routing.adjacent[node]
         return [(name, way.link) for name, way in zip(self.lab.ports[node], ways, strict=True)]
 
-    def _link(self, index: int, link: Link) -> Plan:
-        planned: Plan = {
+    def _link(self, index: int, link: Link) -> contract.Link:
+        planned: contract.Link = {
             "a": self._place(link.a),
             "b": self._place(link.b),
             "delay_ps": link.delay_ps,
@@ -233,19 +243,22 @@ class _Compiler:
             "medium": link.medium,
         }
         if link.loss_process is not None:
-            planned["loss_process"] = [link.loss_process.plan()] * 2
+            process = cast(contract.LossProcess, link.loss_process.plan())
+            planned["loss_process"] = [process, process]
         if not link.carrier:
             planned["carrier"] = False
         if link.mtu_bytes != DEFAULT_MTU_BYTES:
             planned["mtu_bytes"] = link.mtu_bytes
-        return planned | self._flow_control(index, link)
+        control = credits.flow_control(link, self.experiment.lossless)
+        if control != "pfc":
+            planned["flow_control"] = control
+        if control == "credit":
+            planned["credits"] = self._credits(index, link)
+        return planned
 
-    def _flow_control(self, index: int, link: Link) -> Plan:
-        """Return the keys of a link that does not run PFC; raise if its credits hold no frame, and so would never carry one."""
+    def _credits(self, index: int, link: Link) -> list[list[contract.Grant]]:
+        """Return the credits of a link, by direction; raise if they hold no frame, and so would never carry one."""
         settings = self.experiment.lossless
-        control = credits.flow_control(link, settings)
-        if control != "credit":
-            return {"flow_control": control} if control != "pfc" else {}
         ends = (self.nodes[link.a.node], self.nodes[link.b.node])
         ways = [
             credits.grants(link, receiver, sender, settings, self.late_frames, self.packet)
@@ -260,11 +273,25 @@ class _Compiler:
                 if settings.credits != AUTO:
                     raise ExperimentError([self.experiment.fault(("lossless", "credits"), message)])
                 raise TopologyError.at(f"lab {self.lab.name}", f"topology.links[{index}].credits", message)
-        return {"flow_control": control, "credits": [[asdict(grant) for grant in way] for way in ways]}
+        return [[_grant(grant) for grant in way] for way in ways]
 
     def _place(self, end: Endpoint) -> list[int]:
         return [self.node_index[end.node], self.lab.ports[end.node].index(end.port)]
 
 
-def _container(node: Host | Switch) -> Plan:
-    return {"container": node.container.model_dump()}
+def _group(group: Group | DynamicGroup) -> contract.PriorityGroup:
+    return cast(contract.PriorityGroup, asdict(group))
+
+
+def _grant(grant: credits.Grant) -> contract.Grant:
+    return {
+        "priority": grant.priority,
+        "block_bytes": grant.block_bytes,
+        "blocks": grant.blocks,
+        "update_blocks": grant.update_blocks,
+    }
+
+
+def _container(node: Host | Switch) -> contract.Container:
+    made_of = node.container
+    return {"image": made_of.image, "cpu_millis": made_of.cpu_millis, "memory_bytes": made_of.memory_bytes}

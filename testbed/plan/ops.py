@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
+from testbed.plan.workload_contract import Op
 from testbed.traffic import Calc, Copy, RankSchedule, Recv, Reduce, Send
 
 LONGEST_MESSAGE_BYTES = 2**31
 """What a message may hold at most: IBTA volume 1, chapter 9; what adapters give as their port's `max_msg_sz`."""
 
 Pair = tuple[int, int]
-Document = dict[str, Any]
 
 
-def compile_ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int], late_ps: int | None) -> list[Document]:
+def compile_ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int], late_ps: int | None) -> list[Op]:
     """Return the ops of a rank; of one that begins late, behind an op that is nothing but time.
 
     `numbers` has the queue pair of every two ranks that talk, lower rank first. A message that is too long becomes several,
     which leave and arrive in order, so whatever waits for it waits for the last of them.
     """
-    result: list[Document] = []
+    result: list[Op] = []
     if late_ps is not None:
         result.append({"kind": "calc", "duration_ps": late_ps, "requires": []})
     first = list(range(len(result)))
     ends: dict[int, int] = {}
-    waiting: list[tuple[Document, tuple[int, ...]]] = []
+    waiting: list[tuple[Op, tuple[int, ...]]] = []
     for index, op in enumerate(ranked.ops):
         for entry in _entries(rank, op, numbers):
             result.append(entry)
@@ -43,19 +43,26 @@ def pieces(length_bytes: int) -> Iterator[tuple[int, int]]:
         yield offset, min(LONGEST_MESSAGE_BYTES, length_bytes - offset)
 
 
-def _entries(rank: int, op: Any, numbers: Mapping[Pair, int]) -> Iterator[Document]:
+def _entries(rank: int, op: Any, numbers: Mapping[Pair, int]) -> Iterator[Op]:
     if isinstance(op, Send):
         qp = numbers[min(rank, op.peer), max(rank, op.peer)]
         for at, length in pieces(op.bytes):
-            entry = {"kind": "send", "qp": qp, "offset": op.offset + at, "bytes": length}
-            yield {**entry, "remote_offset": op.remote_offset + at}
+            remote = op.remote_offset + at
+            yield {"kind": "send", "qp": qp, "offset": op.offset + at, "bytes": length, "remote_offset": remote}
     elif isinstance(op, Recv):
         qp = numbers[min(rank, op.peer), max(rank, op.peer)]
         for at, length in pieces(op.bytes):
             yield {"kind": "recv", "qp": qp, "offset": op.offset + at, "bytes": length}
     elif isinstance(op, Reduce):
-        entry = {"kind": "reduce", "dtype": op.dtype, "redop": op.redop}
-        yield {**entry, "dst": op.dst, "lhs": op.lhs, "rhs": op.rhs, "count": op.count}
+        yield {
+            "kind": "reduce",
+            "dtype": cast(Literal["float", "int32"], op.dtype),
+            "redop": cast(Literal["sum"], op.redop),
+            "dst": op.dst,
+            "lhs": op.lhs,
+            "rhs": op.rhs,
+            "count": op.count,
+        }
     elif isinstance(op, Copy):
         yield {"kind": "copy", "dst": op.dst, "src": op.src, "bytes": op.bytes}
     elif isinstance(op, Calc):

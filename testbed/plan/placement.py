@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from testbed.errors import TopologyError, UsageError
 from testbed.lab.topology import Lab
+from testbed.plan import contract
 from testbed.plan.addressing import stable_hash
 
 Document = dict[str, Any]
@@ -80,18 +81,20 @@ def _groups(lab: Lab, named: Mapping[str, str], size: int) -> Iterator[tuple[str
             yield owner[id(members)], members
 
 
-def placed(plan: Plan, placement: Placement, lab: Lab) -> Document:
+def placed(plan: contract.Plan, placement: Placement, lab: Lab) -> contract.Plan:
     """Return a plan with who has which node, and with its links between two agents as VXLAN.
 
     Raises TopologyError for a link that has no interface and would have to cross.
     """
-    nodes = [{**node, "agent": placement.nodes[node["name"]]} for node in plan["nodes"]]
+    nodes = [node.copy() for node in plan["nodes"]]
+    for node in nodes:
+        node["agent"] = placement.nodes[node["name"]]
     taken: set[int] = set()
-    links: list[Document] = []
+    links: list[contract.Link] = []
     for index, link in enumerate(plan["links"]):
-        owners = [nodes[link[end][0]]["agent"] for end in ("a", "b")]
+        owners = [nodes[end[0]]["agent"] for end in (link["a"], link["b"])]
         if owners[0] == owners[1]:
-            links.append(dict(link))
+            links.append(link.copy())
             continue
         if link["medium"] == "memory":
             message = f"medium memory, and its ends are with agents {owners[0]} and {owners[1]}"

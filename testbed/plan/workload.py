@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 from testbed.errors import ExperimentError, nearest
 from testbed.experiment.file import Experiment
 from testbed.experiment.transport import LARGEST_EXPONENT, TIMEOUT_UNIT_PS, Transport, timeout_ps
 from testbed.lab.topology import Lab, Link
+from testbed.plan import workload_contract as planned
 from testbed.plan.addressing import stable_hash
 from testbed.plan.compile import SCHEMA, dscp_of, rank_hosts
 from testbed.plan.ops import Pair, compile_ops
@@ -31,7 +32,7 @@ LARGEST_WINDOW_PACKETS = 2**23 - 1  # half the PSN space, less one
 SMALLEST_EXPONENT = 12  # 16.8 ms; adapters in the field are given no less, and a busy machine must not look like loss
 
 
-def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> dict[str, Any]:
+def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> planned.Workload:
     """Compile a schedule whose rank i runs on the i-th of `rank_hosts`.
 
     Raises ExperimentError if there are not as many hosts as ranks, two ranks that talk have no path, or a packet does
@@ -70,7 +71,7 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> di
     }
 
 
-def transport_of(lab: Lab, experiment: Experiment, schedule: Schedule) -> dict[str, Any]:
+def transport_of(lab: Lab, experiment: Experiment, schedule: Schedule) -> planned.Transport:
     """Return the transport that a schedule is compiled with, what was `auto` decided; raises what `compile_workload` does."""
     return _transport(lab, experiment, rank_hosts(lab, experiment), talking_pairs(schedule))
 
@@ -107,7 +108,7 @@ def _check_mtu(lab: Lab, experiment: Experiment) -> None:
         raise ExperimentError.at("experiment", "transport.mtu", message)
 
 
-def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
+def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Sequence[Pair]) -> planned.Transport:
     settings = experiment.transport
     costs = _path_costs(lab, settings.mtu, hosts, pairs)
     window = _window(costs, settings) if settings.window == AUTO else settings.window
@@ -128,27 +129,32 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
         # It would close before the end of a chunk, which alone is acknowledged.
         message = f"{window} bytes do not hold a chunk of {settings.chunk}"
         raise ExperimentError([experiment.fault(("transport", "window"), message)])
-    return {
+    document: planned.Transport = {
         "recovery": settings.recovery,
-        **({"erasure": settings.erasure.model_dump()} if coded else {}),
-        **({"chunk_packets": settings.chunk // settings.mtu} if by_timer else {}),
         "verb": settings.verb,
         "mtu_bytes": settings.mtu,
         "ack_every": settings.ack_every,
         "window_bytes": window,
         "timeout_ps": _timeout_ps(lab, settings, hosts, costs, pairs, window),
         "retries": settings.retries,
-        **({"rnr": {"timer": settings.rnr_timer, "retries": settings.rnr_retries}} if posted else {}),
         "congestion_control": _congestion_control(lab, experiment, hosts),
     }
+    if coded:
+        document["erasure"] = {"data": settings.erasure.data, "parity": settings.erasure.parity}
+    if by_timer:
+        document["chunk_packets"] = settings.chunk // settings.mtu
+    if posted:
+        document["rnr"] = {"timer": settings.rnr_timer, "retries": settings.rnr_retries}
+    return document
 
 
-def _congestion_control(lab: Lab, experiment: Experiment, hosts: Sequence[str]) -> dict[str, Any] | None:
+def _congestion_control(lab: Lab, experiment: Experiment, hosts: Sequence[str]) -> planned.Dcqcn | None:
     settings = experiment.transport
     if settings.congestion_control == "none":
         return None
     chosen = set(hosts)
-    return settings.dcqcn.plan(min(link.rate_bps for link in lab.links if {link.a.node, link.b.node} & chosen))
+    rate_bps = min(link.rate_bps for link in lab.links if {link.a.node, link.b.node} & chosen)
+    return cast(planned.Dcqcn, settings.dcqcn.plan(rate_bps))
 
 
 def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair]) -> list[PathCost]:

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 from testbed.errors import UsageError
 from testbed.experiment.file import LIMIT_PS
+from testbed.plan.workload_contract import Rank, Workload
 from testbed.run import flows
 from testbed.traffic import Collective, Schedule, Shape, count_wrong
 from testbed.traffic.vectors import Vector
 
 Json = dict[str, Any]
-CompileWorkload = Callable[[Schedule], Json]
+CompileWorkload = Callable[[Schedule], Workload]
 
 MAX_ROWS = 64
 
@@ -261,7 +262,8 @@ def _measure(
     """
     collective = series.collective
     compiled = _part(compile_workload(collective.schedule(call)), here)
-    workload = json.dumps({**compiled, "limit_ps": series.limit_ps})
+    compiled["limit_ps"] = series.limit_ps
+    workload = json.dumps(compiled)
     expected = _those(collective.expected(call, inputs) if call.payload else [], here)
     total_ps, wrong, checked = 0, 0, any(len(want) for _, want in expected)
     for iteration in range(series.iterations):
@@ -337,10 +339,10 @@ def _those(vectors: Sequence[Vector], here: Collection[int] | None) -> list[tupl
     return [(rank, vector) for rank, vector in enumerate(vectors) if here is None or rank in here]
 
 
-def _part(workload: Json, here: Collection[int] | None) -> Json:
+def _part(workload: Workload, here: Collection[int] | None) -> Workload:
     """Return a workload in which ranks that run elsewhere do nothing here, and need no memory for it."""
     if here is None:
         return workload
-    idle = {"memory_bytes": 0, "ops": []}
-    ranks = [rank if number in here else {**rank, **idle} for number, rank in enumerate(workload["ranks"])]
+    idle = [Rank(node=rank["node"], memory_bytes=0, ops=[]) for rank in workload["ranks"]]
+    ranks = [rank if number in here else idle[number] for number, rank in enumerate(workload["ranks"])]
     return {**workload, "ranks": ranks}

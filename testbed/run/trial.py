@@ -26,10 +26,12 @@ from testbed.experiment.file import DEFAULT_SITES, Experiment
 from testbed.lab import watchdog
 from testbed.lab.topology import Lab, with_parameters
 from testbed.optics.energy import PoweredLink, energy_of_run
-from testbed.plan.compile import Plan, circuit_changes, compile_fabric, ideal_busbw, rank_hosts
+from testbed.plan.compile import circuit_changes, compile_fabric, ideal_busbw, rank_hosts
+from testbed.plan.contract import Plan
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.plan.placement import Placement, placed
 from testbed.plan.workload import compile_workload, talking_pairs, transport_of
+from testbed.plan.workload_contract import Transport, Workload
 from testbed.run import expectation_names, footprint, hints, in_force, result, storms, timeline
 from testbed.run.execution import Engine, Outcome, Progress, Series, execute
 from testbed.run.result import FidelityBounds, RunFacts, RunResult
@@ -93,7 +95,7 @@ class Trial:
         return [(ranks[a], ranks[b]) for a, b in talking_pairs(self._longest)]
 
     @cached_property
-    def transport(self) -> Document:
+    def transport(self) -> Transport:
         """The transport of the workload, as its plan has it: window and timeout decided."""
         return transport_of(self.lab, self.experiment, self._longest)
 
@@ -168,7 +170,7 @@ class Trial:
         are named among the reasons of an outcome that is not complete.
         """
 
-        def compile_schedule(schedule: Schedule) -> Document:
+        def compile_schedule(schedule: Schedule) -> Workload:
             return compile_workload(self.lab, self.experiment, schedule)
 
         if self.changes:

@@ -17,7 +17,8 @@ from typing import Any
 
 from testbed.buffers import credits
 from testbed.lab.topology import Switch
-from testbed.plan.compile import Plan, compile_fabric
+from testbed.plan.compile import compile_fabric
+from testbed.plan.contract import Plan
 from testbed.run.execution import Outcome
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
@@ -96,9 +97,11 @@ class Evidence:
         """The ports whose priority groups have less headroom than their links need, alone or all of them together."""
         found = set()
         for node, deep in zip(self.subject.plan["nodes"], self._with_all_headroom()["nodes"], strict=True):
-            groups, pool = node.get("priority_groups", []), node.get("headroom_pool_bytes", 0)
+            if node["kind"] == "host" or deep["kind"] == "host":
+                continue
+            groups, pool = node["priority_groups"], node.get("headroom_pool_bytes", 0)
             oversubscribed = pool and sum(group["headroom_bytes"] for group in groups) > pool
-            for group, needed in zip(groups, deep.get("priority_groups", []), strict=True):
+            for group, needed in zip(groups, deep["priority_groups"], strict=True):
                 if oversubscribed or group["headroom_bytes"] < needed["headroom_bytes"]:
                     found.add(f"{node['name']}:{node['ports'][group['port']]['name']}")
         return found

@@ -234,7 +234,9 @@ def figures_of(result: RunResult, subject: Trial) -> Figures:
         credit_wait_ns=max((counters.credit_wait_ns for _, counters in everywhere), default=0),
         queue_bytes_max=max((counters.queue_bytes_max for counters in inside), default=0),
         headroom_bytes_max=max((counters.headroom_bytes_max for counters in inside), default=0),
-        buffer_bytes=max((node["buffer_bytes"] for node in subject.plan["nodes"] if "buffer_bytes" in node), default=0),
+        buffer_bytes=max(
+            (node["buffer_bytes"] for node in subject.plan["nodes"] if node["kind"] == "switch"), default=0
+        ),
     )
 
 

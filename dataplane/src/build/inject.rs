@@ -15,8 +15,9 @@ const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=9_216;
 const CONTROL_PRIORITY: Priority = 7;
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct TrainPlan {
+pub(crate) struct TrainPlan {
     node: String,
     port: String,
     /// `None`: now. Else so long after the next start.

@@ -1,6 +1,6 @@
 //! From plan to fabric: nodes with their tables and buffers, directions with their losses, and workloads onto NICs.
 
-mod inject;
+pub(crate) mod inject;
 mod load;
 mod nodes;
 mod progress;

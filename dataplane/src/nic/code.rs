@@ -8,6 +8,7 @@ use crate::wire::roce::WORD_BYTES;
 
 /// So many packets of data to a block, and so many of parity behind them.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Code {
     pub data: u8,

@@ -13,6 +13,7 @@ use crate::units::{Rate, Time};
 
 /// How a NIC takes in what arrives.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct IntakePlan {
     /// Bits of frames, FCS included, that leave the buffer in a second.

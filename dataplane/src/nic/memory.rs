@@ -2,6 +2,7 @@
 
 /// Element types a reduction knows, four bytes each, little-endian.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     Float,
@@ -9,6 +10,7 @@ pub enum Dtype {
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Redop {
     Sum,

@@ -8,6 +8,7 @@ use crate::wire::roce::{Opcode, AETH_BYTES, PETH_BYTES, RETH_BYTES};
 const BASE_BYTES: u16 = 58;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
     Send,

@@ -45,6 +45,7 @@ pub struct Transport {
 /// What becomes of a message that comes before its receive is posted: the responder says when to try again, a code of the table
 /// below, and the requester does so `retries` times without progress, or for ever if that is `RNR_FOR_EVER`.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Rnr {
     pub timer: u8,

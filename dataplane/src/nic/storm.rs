@@ -10,6 +10,7 @@ use crate::units::Time;
 
 /// What a host is made to ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StormPlan {
     pub priorities: Vec<u8>,

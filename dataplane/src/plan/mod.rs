@@ -25,6 +25,7 @@ pub enum PlanError {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub schema: u32,
@@ -46,6 +47,7 @@ pub struct Plan {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Emulator {
     Auto,
@@ -54,6 +56,7 @@ pub enum Emulator {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     Netns,
@@ -62,6 +65,7 @@ pub enum Driver {
 
 /// What a driver makes a node of, where nodes are containers.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ContainerPlan {
     pub image: String,
@@ -70,6 +74,7 @@ pub struct ContainerPlan {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StationKind {
     Nic,
@@ -77,6 +82,7 @@ pub enum StationKind {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StationPlan {
     pub name: String,
@@ -88,6 +94,7 @@ pub struct StationPlan {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PortPlan {
     pub name: String,
@@ -98,6 +105,7 @@ pub struct PortPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum NodePlan {
     Host(HostPlan),
@@ -105,6 +113,7 @@ pub enum NodePlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HostPlan {
     pub name: String,
@@ -124,6 +133,7 @@ pub struct HostPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SwitchPlan {
     pub name: String,
@@ -172,6 +182,7 @@ pub struct SwitchPlan {
 }
 
 #[derive(Copy, Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WatchdogPlan {
     pub detection_ps: u64,
@@ -181,6 +192,7 @@ pub struct WatchdogPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PriorityGroupPlan {
     pub port: u16,
@@ -204,6 +216,7 @@ fn one() -> u64 {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Medium {
     Veth,
@@ -214,6 +227,7 @@ pub enum Medium {
 
 /// Who imposes a link's delay and loss.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Imposer {
     Netem,
@@ -222,6 +236,7 @@ pub enum Imposer {
 
 /// What keeps the priorities of a link lossless.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FlowControl {
     #[default]
@@ -231,6 +246,7 @@ pub enum FlowControl {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinkPlan {
     pub a: (usize, u16),

@@ -15,6 +15,7 @@ const MAX_QPN: u32 = 0xff_ffff;
 const MAX_WINDOW_PACKETS: u64 = (1 << 23) - 1;
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     pub schema: u32,
@@ -29,6 +30,7 @@ pub struct Workload {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RecoveryPlan {
     GoBackN,
@@ -38,6 +40,7 @@ pub enum RecoveryPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TransportPlan {
     pub recovery: RecoveryPlan,
@@ -89,6 +92,7 @@ impl TransportPlan {
 
 /// Congestion control as the plan states it; rates in bit/s.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum CongestionPlan {
     Dcqcn {
@@ -131,6 +135,7 @@ impl CongestionPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QpPlan {
     pub a: usize,
@@ -140,6 +145,7 @@ pub struct QpPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RankPlan {
     pub node: usize,
@@ -149,6 +155,7 @@ pub struct RankPlan {
 
 // `kind` refuses what neither of them knows.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OpPlan {
     #[serde(default)]
     pub requires: Vec<usize>,
@@ -157,6 +164,7 @@ pub struct OpPlan {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OpKind {
     Send { qp: usize, offset: u64, bytes: u64, remote_offset: u64 },

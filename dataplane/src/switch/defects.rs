@@ -12,6 +12,7 @@ use crate::wire::pfc::{self, MacControl, Pfc};
 
 /// What a switch does wrong.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Defect {
     /// Goes on with a paused priority.

@@ -5,6 +5,7 @@ use rand_pcg::Pcg64;
 
 /// Thresholds of an egress queue in bytes with FCS; `pmax` is the probability at Kmax.
 #[derive(Copy, Clone, PartialEq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EcnConfig {
     pub kmin_bytes: u64,

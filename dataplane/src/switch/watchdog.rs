@@ -16,6 +16,7 @@ use crate::wire::pfc::Pfc;
 
 /// What happens to frames of a stormed priority.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     Drop,

@@ -21,6 +21,7 @@ const SILENCE_NS: u64 = 5_000_000_000;
 
 /// A run of several agents, as the one here is told of it: who they are, and which of them it is itself.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Party {
     pub key: u64,
@@ -29,6 +30,7 @@ pub struct Party {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     pub name: String,

@@ -24,6 +24,7 @@ pub const ELSEWHERE: u32 = u32::MAX - 1;
 
 /// Where a port of the plan meets the system. `fresh`: the interface was made anew, so that no older socket leads to it.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Attachment {
     pub node: String,
