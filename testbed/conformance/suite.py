@@ -30,7 +30,8 @@ from testbed.lab.topology import Lab as Topology
 from testbed.lab.topology import lab_from
 from testbed.plan.contract import Plan
 from testbed.plan.dilation import lateness_bound_ns
-from testbed.run.result import FAILED, PASSED, UNTRUSTED, FidelityBounds, judge_fidelity
+from testbed.run.fidelity import FidelityBounds, judge_fidelity
+from testbed.run.verdict import FAILED, PASSED, UNTRUSTED
 from testbed.schema.source import Source
 
 CASES: tuple[Case, ...] = (

@@ -1,4 +1,4 @@
-"""The result of a run: run.json, its verdict, and the exit code that follows from it.
+"""The result of a run: run.json, and the exit code that follows from its verdict.
 
 All quantities are nominal, with the unit in the key. The document holds no wall-clock time, so that two runs of one
 seed under the virtual clock can be compared as files.
@@ -10,66 +10,30 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.run.counters import PortCounters, Settled, TotalDrops
 from testbed.run.execution import Outcome
-from testbed.run.fidelity import FidelityBounds as FidelityBounds
-from testbed.run.fidelity import advice
-from testbed.run.fidelity import judge_fidelity as judge_fidelity
 from testbed.run.observed import (
     Deadlock,
     Observed,
     StormFound,
     WatchdogSettings,
     Watermarks,
-    deadlock_reasons,
     deadlocks_of,
-    losses_of,
 )
+from testbed.run.verdict import FAILED, PASSED, UNTRUSTED, ResultModel, RunFacts, Verdict, judge
 
 FILE_NAME = "run.json"
-INVARIANT_VIOLATED = "invariant violated"
-_DEFECT = "this is a defect of the testbed: report it with run.json and the command in its `replay`"
-
-PASSED, FAILED, UNTRUSTED = 0, 1, 4
-"""Exit codes of a run that came to a verdict."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True, defer_build=True
-    )
-
-
-class Verdict(_Model):
-    """Whether the network was lossless, the emulation faithful, the result right, and all that was asked for held."""
-
-    lossless: bool
-    trusted: bool
-    correct: bool
-    complete: bool
-    deadlock: bool
-    passed: bool
-    reasons: list[str]
-    advice: str = ""
-    """What to do about a run that cannot be trusted."""
-
-    @model_validator(mode="after")
-    def _trusts_no_broken_invariant(self) -> Self:
-        if self.trusted and any(reason.startswith(INVARIANT_VIOLATED) for reason in self.reasons):
-            raise ValueError(f"trusted, and yet {INVARIANT_VIOLATED}")
-        return self
-
-
-class Measurement(_Model):
+class Measurement(ResultModel):
     """One time, mean over the iterations; `wrong` is null where lengths were sent, and nothing could be compared.
 
     The time is that of nccl-tests: from the start of all ranks until the last one has finished, which is when it has its
@@ -92,7 +56,7 @@ class Row(Measurement):
     in_place: Measurement | None = None
 
 
-class CollectiveResult(_Model):
+class CollectiveResult(ResultModel):
     """What was run, and its rows."""
 
     name: str
@@ -124,7 +88,7 @@ class Flow(Observed):
     goodput_bps: int | float
 
 
-class Impaired(_Model):
+class Impaired(ResultModel):
     """A change of what the port `link` sends to the port `to`; times since the start of the first workload.
 
     `at_ns` is when it took place, null if the run ended before. `set` has what changed, and `loss` null there says that
@@ -139,20 +103,20 @@ class Impaired(_Model):
     label: str = ""
 
 
-class WithoutEffect(_Model):
+class WithoutEffect(ResultModel):
     """A setting that had no effect, by its key, and why."""
 
     key: str
     text: str
 
 
-class BufferDependencies(_Model):
+class BufferDependencies(ResultModel):
     """Ports whose buffers the workload's routes could make wait for each other, each for the next in its list."""
 
     cycles: list[list[str]] = Field(default_factory=list)
 
 
-class RunResult(_Model):
+class RunResult(ResultModel):
     """The document run.json: of one run, whatever else its lab has seen, and of all workloads of that run."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -192,29 +156,6 @@ class RunResult(_Model):
     def to_json(self) -> str:
         """Return the document as text, one key a line."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What a result says of the run apart from what the engine saw."""
-
-    lab: str
-    seed: int
-    clock: Literal["virtual", "real"]
-    dilation: int
-    replay: str
-    collective: str
-    algorithm: str
-    ranks: int
-    root: int = -1
-    lossless: tuple[int, ...] = (3, 4)
-    bounds: FidelityBounds = field(default_factory=FidelityBounds)
-    energy: Mapping[str, Any] = field(default_factory=dict)
-    watchdogs: Mapping[str, Any] = field(default_factory=dict)
-    buffer_cycles: tuple[tuple[str, ...], ...] = ()
-    in_force: Mapping[str, Any] = field(default_factory=dict)
-    links: tuple[Mapping[str, Any], ...] = ()
-    hints: tuple[Mapping[str, str], ...] = ()
 
 
 def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> RunResult:
@@ -257,50 +198,6 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         links=[dict(link) for link in facts.links],
         hints=[WithoutEffect.model_validate(hint) for hint in facts.hints],
     )
-
-
-def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:
-    """Return the verdict on an outcome; `reasons` names everything that keeps it from passing.
-
-    A run that did not complete is not correct, whatever was right until then.
-    """
-    report = outcome.report
-    distrust = judge_fidelity(report["fidelity"], facts.bounds) if facts.clock == "real" else []
-    losses = losses_of(report, facts.lossless)
-    wrong = _wrong(outcome)
-    broken = [f"{INVARIANT_VIOLATED}: {text}" for text in report["violations"]] + _conservation(report)
-    stuck = deadlock_reasons(deadlocks_of(report, outcome.start_ps))
-    expectations = [f"expectation failed: {text}" for text in failed_expectations]
-    faults = [*broken, *losses, *wrong, *stuck, *outcome.reasons, *expectations]
-    return Verdict(
-        lossless=not losses,
-        # An emulation that breaks a law of its own is not to be believed in anything else.
-        trusted=not distrust and not broken,
-        correct=outcome.complete and not wrong,
-        complete=outcome.complete,
-        deadlock=bool(stuck),
-        passed=outcome.complete and not faults and not distrust,
-        reasons=[*distrust, *faults],
-        advice=advice(facts.dilation, report["fidelity"], facts.bounds) if distrust else _DEFECT if broken else "",
-    )
-
-
-def _wrong(outcome: Outcome) -> list[str]:
-    reasons = []
-    for row in outcome.rows:
-        for measured, how in ((row, ""), (row["in_place"], ", in place")):
-            if measured and measured["wrong"]:
-                reasons.append(f"not correct: {measured['wrong']:,} wrong elements at {row['size_bytes']} bytes{how}")
-    return reasons
-
-
-def _conservation(report: Mapping[str, Any]) -> list[str]:
-    """Check invariant 1: every frame sent was delivered, dropped, or is still under way."""
-    counts = report["conservation"]
-    accounted = counts["delivered"] + counts["dropped"] + counts["in_flight"]
-    if counts["sent"] == accounted:
-        return []
-    return [f"{INVARIANT_VIOLATED}: {counts['sent']:,} frames sent, {accounted:,} delivered, dropped or in flight"]
 
 
 def versions() -> dict[str, str]:

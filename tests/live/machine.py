@@ -15,7 +15,7 @@ from typing import Any
 
 from testbed.agent import claims, local
 from testbed.agent.local import ProcessId
-from testbed.run.result import UNTRUSTED
+from testbed.run.verdict import UNTRUSTED
 from testbed.system import node_spaces
 
 CODE = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"

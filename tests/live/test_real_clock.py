@@ -17,7 +17,7 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
-from testbed.run.result import FidelityBounds, judge_fidelity
+from testbed.run.fidelity import FidelityBounds, judge_fidelity
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape
 from tests.live.netns_lab import inside, isolated

@@ -20,7 +20,7 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.progress import BuildProgress
-from testbed.run.result import FidelityBounds, judge_fidelity
+from testbed.run.fidelity import FidelityBounds, judge_fidelity
 from tests.live.machine import Machine, private_machine, wait_for
 from tests.live.netns_lab import isolated
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from testbed.run import result, trial
-from testbed.run.result import FidelityBounds
+from testbed.run import fidelity, trial
+from testbed.run.fidelity import FidelityBounds
 from tests.live.machine import CODE, private_machine
 from tests.netem import labs, uml
 from tests.netem.labs import DELAY_DILATION, DELAYS_NS, DILATION, LOSS
@@ -149,7 +149,7 @@ def test_a_netem_that_overflows_loses_nothing_and_the_trust(measured: Measured) 
     assert report["complete"] and report["drops"]["link"] == 0
     refused = report["fidelity"]["turned_away"]
     assert set(refused) == {"s:eth1"} and refused["s:eth1"] == found["kernel_dropped"] > 0
-    reasons = result.judge_fidelity(report["fidelity"], FidelityBounds())
+    reasons = fidelity.judge_fidelity(report["fidelity"], FidelityBounds())
     assert any("netem lost unasked" in reason for reason in reasons)
 
 

@@ -18,7 +18,7 @@ from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.placement import check_underlay, order, part_of, place, placed
 from testbed.run.execution import Outcome
-from testbed.run.result import FidelityBounds, judge_fidelity
+from testbed.run.fidelity import FidelityBounds, judge_fidelity
 from testbed.run.trial import Trial, from_spec
 from testbed.schema.source import Source
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from testbed.optics.energy import PoweredLink, Prices, energy_of_run
 from testbed.report.run import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
 from testbed.run.execution import Outcome
-from testbed.run.result import RunFacts, RunResult, assemble
+from testbed.run.result import RunResult, assemble
+from testbed.run.verdict import RunFacts
 
 FIDELITY = {
     "lateness_ns": {"p50": 12, "p99": 900, "max": 4100},

@@ -12,16 +12,9 @@ from pydantic import ValidationError
 
 from testbed.errors import HostError, InputError, UsageError
 from testbed.run.execution import Outcome
-from testbed.run.result import (
-    FidelityBounds,
-    RunFacts,
-    RunResult,
-    assemble,
-    judge_fidelity,
-    read,
-    replay_command,
-    write,
-)
+from testbed.run.fidelity import FidelityBounds, judge_fidelity
+from testbed.run.result import RunResult, assemble, read, replay_command, write
+from testbed.run.verdict import RunFacts
 
 FACTS = RunFacts(
     lab="two-dc", seed=7, clock="virtual", dilation=1, replay="testbed run all_reduce -t two-dc --seed 7",
