@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.buffers.headroom import WIRE_OVERHEAD_BYTES
-from testbed.experiment.file import Lossless
+from testbed.experiment.sections import Lossless
 from testbed.lab.topology import Host, Link, Switch
 from testbed.schema.fields import AUTO, FlowControl
 from testbed.units import PS_PER_SECOND

@@ -31,7 +31,7 @@ from testbed.buffers import credits
 from testbed.buffers.headroom import Headroom, group_headroom, headroom
 from testbed.buffers.lossy_queues import PRIORITIES, aside_bytes, default_queue_bytes
 from testbed.errors import Fault, TopologyError
-from testbed.experiment.file import Lossless
+from testbed.experiment.sections import Lossless
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
 from testbed.lab.topology import Link, Switch
 from testbed.schema.fields import AUTO

@@ -24,7 +24,8 @@ from testbed.commands.common import (
 from testbed.commands.explanation import document, render
 from testbed.errors import InputError, TestbedError, UsageError
 from testbed.experiment.axes import axes_of
-from testbed.experiment.file import Experiment, Lossless
+from testbed.experiment.file import Experiment
+from testbed.experiment.sections import Lossless
 from testbed.lab.topology import Lab, lab_source
 from testbed.plan.compile import PRIORITIES, compile_fabric
 from testbed.run.trial import Clock, Trial

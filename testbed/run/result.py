@@ -20,14 +20,7 @@ from pydantic import Field, ValidationError
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.run.counters import PortCounters, Settled, TotalDrops
 from testbed.run.execution import Outcome
-from testbed.run.observed import (
-    Deadlock,
-    Observed,
-    StormFound,
-    WatchdogSettings,
-    Watermarks,
-    deadlocks_of,
-)
+from testbed.run.observed import Deadlock, Observed, StormFound, WatchdogSettings, Watermarks, deadlocks_of
 from testbed.run.verdict import FAILED, PASSED, UNTRUSTED, ResultModel, RunFacts, Verdict, judge
 
 FILE_NAME = "run.json"

@@ -22,7 +22,8 @@ from testbed.buffers.deadlock import Cycle
 from testbed.errors import ExperimentError, Fault, HostError, UsageError, cannot_write
 from testbed.experiment import expectations
 from testbed.experiment.axes import LAB
-from testbed.experiment.file import DEFAULT_SITES, Experiment
+from testbed.experiment.file import Experiment
+from testbed.experiment.sections import DEFAULT_SITES
 from testbed.lab import watchdog
 from testbed.lab.topology import Lab, with_parameters
 from testbed.optics.energy import PoweredLink, energy_of_run
