@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands.arguments import check_arguments
+from testbed.commands.completion import words_of_bash
 from testbed.commands.help import Grouped, example
 from testbed.commands.table import VERBS, Verb
 from testbed.errors import HostError, TestbedError, UsageError, machine_fault
@@ -31,7 +32,6 @@ app = typer.Typer(
     cls=Grouped,
     help="Build lossless networks on one machine, and measure how they behave over distance.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -128,7 +128,8 @@ def main() -> int:
         signal.signal(number, _interrupt)
     try:
         check_arguments(sys.argv[1:])
-        app()
+        with words_of_bash():
+            app()
     except TestbedError as error:
         print(f"testbed: {error}", file=sys.stderr)
         return error.exit_code

@@ -21,8 +21,22 @@ from testbed.bus.messages import MAX_MESSAGE_BYTES, DeployBody, is_name
 from testbed.errors import HostError
 
 _log = logging.getLogger(__name__)
+STATE_VARIABLE = "TESTBED_STATE_DIR"
 _FOLDER = "labs"
 _SUFFIX = ".json"
+
+
+def default_state_dir() -> Path:
+    """Name the state directory without making it.
+
+    `TESTBED_STATE_DIR`, else /run/testbed, else the user's own temporary place.
+    """
+    if chosen := os.environ.get(STATE_VARIABLE):
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/run/testbed")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) / "testbed" if runtime else Path(tempfile.gettempdir()) / f"testbed-{os.geteuid()}"
 
 
 class Ledger:
@@ -57,6 +71,10 @@ class Ledger:
         except (OSError, ValueError, ValidationError):
             return None
         return asked if asked.plan.get("lab") == lab else None
+
+    def names(self) -> list[str]:
+        """Return the labs that there are records of."""
+        return sorted(path.stem for path in self._records() if path.suffix == _SUFFIX and is_name(path.stem))
 
     def forget(self, lab: str) -> None:
         """Remove the record of a lab, and the folder with the last one."""

@@ -28,7 +28,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.agent import captures
-from testbed.agent.ledger import Ledger
+from testbed.agent.ledger import STATE_VARIABLE, Ledger, default_state_dir
 from testbed.agent.privileges import SINGLE_THREADED
 from testbed.bus.admission import check_path
 from testbed.bus.client import BrokerAddress
@@ -38,7 +38,6 @@ from testbed.system import bounded_log
 from testbed.system.locks import locked
 
 NAME = "local"
-STATE_VARIABLE = "TESTBED_STATE_DIR"
 IDLE_VARIABLE = "TESTBED_AGENT_IDLE_S"
 IDLE_EXIT_S = 5.0
 
@@ -103,19 +102,6 @@ def socket_path(directory: Path) -> Path:
 def log_path(directory: Path) -> Path:
     """Name the log of the local agent of one state directory."""
     return directory / _LOG_FILE
-
-
-def default_state_dir() -> Path:
-    """Name the state directory without making it.
-
-    `TESTBED_STATE_DIR`, else /run/testbed, else the user's own temporary place.
-    """
-    if chosen := os.environ.get(STATE_VARIABLE):
-        return Path(chosen)
-    if os.geteuid() == 0:
-        return Path("/run/testbed")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "testbed" if runtime else Path(tempfile.gettempdir()) / f"testbed-{os.geteuid()}"
 
 
 def start_ticks(pid: int) -> int | None:

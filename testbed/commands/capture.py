@@ -10,13 +10,16 @@ from typing import Annotated
 
 import typer
 
+from testbed.commands import completion
 from testbed.commands.common import ForceOption, LabName, keep_existing, open_new, say
 from testbed.errors import UsageError, cannot_write
 
 
 def capture(
     name: LabName,
-    port: Annotated[str, typer.Argument(help="node and port: leaf-a:eth1", metavar="NODE:PORT")],
+    port: Annotated[
+        str, typer.Argument(help="node and port: leaf-a:eth1", metavar="NODE:PORT", autocompletion=completion.port)
+    ],
     write: Annotated[str, typer.Option("--write", "-w", help="pcapng file; - for standard output")],
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many frames")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="end after so much wall time")] = None,

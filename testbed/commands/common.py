@@ -18,6 +18,7 @@ from rich.console import Console
 from testbed import topologies, traffic
 from testbed.buffers.deadlock import Cycle
 from testbed.bus.messages import is_name
+from testbed.commands import completion
 from testbed.control.interruption import Fate
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
@@ -47,7 +48,13 @@ FormatOption = Annotated[
     Format, typer.Option("--format", help="table for people, json for one JSON document on standard output")
 ]
 TopologyOption = Annotated[
-    str | None, typer.Option("--topology", "-t", help="lab file, or name with parameters: two-dc:hosts=4,length=300km")
+    str | None,
+    typer.Option(
+        "--topology",
+        "-t",
+        help="lab file, or name with parameters: two-dc:hosts=4,length=300km",
+        autocompletion=completion.topology,
+    ),
 ]
 
 
@@ -59,16 +66,30 @@ def _safe(name: str | None) -> str | None:
 
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; standard output without it")]
 ForceOption = Annotated[bool, typer.Option("--force", help="replace files that are there already")]
-NameOption = Annotated[str | None, typer.Option("--name", callback=_safe, help="name of a lab")]
+NameOption = Annotated[
+    str | None, typer.Option("--name", callback=_safe, help="name of a lab", autocompletion=completion.lab)
+]
 LabNameOption = Annotated[
-    str | None, typer.Option("--name", callback=_safe, help="name of the lab; without -t, the running lab of that name")
+    str | None,
+    typer.Option(
+        "--name",
+        callback=_safe,
+        autocompletion=completion.lab,
+        help="name of the lab; without -t, the running lab of that name",
+    ),
 ]
 LabFile = Annotated[
-    str | None, typer.Argument(metavar="[LAB.yaml]", help="lab file, or name with parameters, as with -t")
+    str | None,
+    typer.Argument(
+        metavar="[LAB.yaml]", autocompletion=completion.topology, help="lab file, or name with parameters, as with -t"
+    ),
 ]
-LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of the lab")]
+LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of the lab", autocompletion=completion.lab)]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="change one setting of the experiment: lossless.pfc=false")
+    list[str] | None,
+    typer.Option(
+        "--set", help="change one setting of the experiment: lossless.pfc=false", autocompletion=completion.setting
+    ),
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", help="seed of everything that is drawn", show_default="the experiment's, else 1")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from testbed.commands import completion
 from testbed.commands.common import (
     DilationOption,
     ForceOption,
@@ -47,7 +48,10 @@ class ConformanceClock(enum.StrEnum):
 def conformance(
     topology: TopologyOption = None,
     switch: Annotated[
-        list[str] | None, typer.Option("--switch", help="of the lab's switches only this one; may be repeated")
+        list[str] | None,
+        typer.Option(
+            "--switch", autocompletion=completion.switch, help="of the lab's switches only this one; may be repeated"
+        ),
     ] = None,
     clock: Annotated[ConformanceClock, typer.Option(help="virtual, or real in namespaces of this machine (root)")] = (
         ConformanceClock.virtual

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from testbed.commands import completion
 from testbed.commands.common import LabName, say
 from testbed.errors import DriverError
 
@@ -23,7 +24,7 @@ _STATUS = {
 
 def execute(
     name: LabName,
-    node: Annotated[str, typer.Argument(help="name of the node")],
+    node: Annotated[str, typer.Argument(help="name of the node", autocompletion=completion.node)],
     command: Annotated[list[str], typer.Argument(help="program and arguments, after --", metavar="-- CMD…")],
 ) -> None:
     """Run a program in a node, with this terminal's input and output, and exit with its status; 127 if there is none."""

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from testbed.commands import completion
 from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.errors import UsageError, nearest
 from testbed.experiment.file import Experiment
@@ -45,7 +46,9 @@ class Meaning:
 
 
 def explain(
-    key: Annotated[str, typer.Argument(help="the key, whole or its last words: lossless.xoff, ber")],
+    key: Annotated[
+        str, typer.Argument(help="the key, whole or its last words: lossless.xoff, ber", autocompletion=completion.key)
+    ],
     format_: FormatOption = Format.table,
 ) -> None:
     """Explain a key of a lab file or an experiment: what it means, what it holds, and its default."""

@@ -12,6 +12,7 @@ from testbed.buffers.headroom import Headroom
 from testbed.buffers.headroom_choice import ModelName, Switched, model_of_lab, model_of_options
 from testbed.buffers.headroom_comparison import Beside, beside
 from testbed.buffers.headroom_models import LONGEST_MM, ROUND_TRIP, Model, longest_mm, pg_profile_row
+from testbed.commands import completion
 from testbed.commands.common import TopologyOption, console, print_json
 from testbed.errors import UsageError
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
@@ -62,7 +63,12 @@ ResponseOption = Annotated[
     ),
 ]
 PortOption = Annotated[
-    str | None, typer.Option("--port", help="switch:port of the lab that -t names; says all else (lab)")
+    str | None,
+    typer.Option(
+        "--port",
+        autocompletion=completion.switch_port,
+        help="switch:port of the lab that -t names; says all else (lab)",
+    ),
 ]
 
 

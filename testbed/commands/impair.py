@@ -8,13 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from testbed.commands import completion
 from testbed.commands.common import Format, FormatOption, LabName, console, print_json, target
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Direction
 
 app = typer.Typer(help="Change, show or reset the link at a port of a running lab.", no_args_is_help=True)
 
-PortArgument = Annotated[str, typer.Argument(help="node and port: leaf-a:eth1", metavar="NODE:PORT")]
+PortArgument = Annotated[
+    str, typer.Argument(help="node and port: leaf-a:eth1", metavar="NODE:PORT", autocompletion=completion.port)
+]
 DirectionOption = Annotated[
     Direction, typer.Option("--direction", help="what the port sends (out), receives (in), or both")
 ]

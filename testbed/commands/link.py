@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from testbed.commands import completion
 from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.commands.explanation import one_link
 from testbed.errors import UsageError
@@ -20,11 +21,19 @@ DEFAULT_FRAME_BYTES = DEFAULT_MTU_BYTES + FRAME_OVERHEAD_BYTES
 
 
 def link(
-    profile: Annotated[str, typer.Argument(help="profile of the catalogue, see `testbed profiles`")],
+    profile: Annotated[
+        str, typer.Argument(help="profile of the catalogue, see `testbed profiles`", autocompletion=completion.profile)
+    ],
     length: Annotated[str, typer.Option("--length", help="length of the link: 80km")],
     rate: Annotated[str | None, typer.Option("--rate", help="for profiles that carry any rate: 400G")] = None,
     cable: Annotated[
-        str | None, typer.Option("--cable", help="another cable than the profile's", show_default="the profile's")
+        str | None,
+        typer.Option(
+            "--cable",
+            autocompletion=completion.medium,
+            help="another cable than the profile's",
+            show_default="the profile's",
+        ),
     ] = None,
     ber: Annotated[str | None, typer.Option("--ber", help="bit error ratio before the FEC: 1e-4")] = None,
     osnr_db: Annotated[

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed import topologies, traffic
-from testbed.commands import explain, profiles
+from testbed.commands import completion, explain, profiles
 from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.errors import UsageError, nearest
 from testbed.experiment.file import Experiment
@@ -49,7 +49,10 @@ class _Shelf:
 
 def list_(
     kind: Annotated[Kind, typer.Argument(help="what to list")],
-    name: Annotated[str | None, typer.Argument(help="show this one in full; all of them if none is named")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="show this one in full; all of them if none is named", autocompletion=completion.listed),
+    ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """List topologies, collectives, link profiles, media, switches or settings, or show one in full."""

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from testbed.commands import completion
 from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.optics.profiles import catalogue_table
 from testbed.units import format_length, format_rate, format_time
@@ -23,7 +24,10 @@ _UNITS = {
 
 
 def profiles(
-    name: Annotated[str | None, typer.Argument(help="one profile, with the source of each figure")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="one profile, with the source of each figure", autocompletion=completion.profile),
+    ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """List the optical profiles that links can have, or show one in full."""

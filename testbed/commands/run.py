@@ -14,6 +14,7 @@ import typer
 from testbed import pcapng
 from testbed.buffers.thresholds import pool_notes
 from testbed.bus.messages import RunStep
+from testbed.commands import completion
 from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import (
     DilationOption,
@@ -70,7 +71,12 @@ class ClockOption(enum.StrEnum):
 
 
 WhatArgument = Annotated[
-    str | None, typer.Argument(help="experiment file, or a collective", metavar="[EXPERIMENT.yaml | COLLECTIVE]")
+    str | None,
+    typer.Argument(
+        help="experiment file, or a collective",
+        metavar="[EXPERIMENT.yaml | COLLECTIVE]",
+        autocompletion=completion.experiment,
+    ),
 ]
 RunClockOption = Annotated[
     ClockOption | None,

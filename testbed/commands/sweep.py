@@ -14,6 +14,7 @@ import typer
 from rich.console import RenderableType
 from rich.measure import Measurement
 
+from testbed.commands import completion
 from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import (
     ForceOption,
@@ -49,11 +50,20 @@ class SweepFormat(enum.StrEnum):
 def run_sweep(
     context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(help="experiment file or name, or a collective", metavar="[EXPERIMENT | COLLECTIVE]")
+        str | None,
+        typer.Argument(
+            help="experiment file or name, or a collective",
+            metavar="[EXPERIMENT | COLLECTIVE]",
+            autocompletion=completion.experiment,
+        ),
     ] = None,
     over: Annotated[
         list[str] | None,
-        typer.Option("--over", help="setting and its values: transport.mtu=1024,4096 or topology.length=1km,80km"),
+        typer.Option(
+            "--over",
+            autocompletion=completion.setting,
+            help="setting and its values: transport.mtu=1024,4096 or topology.length=1km,80km",
+        ),
     ] = None,
     topology: TopologyOption = None,
     set_: SetOption = None,

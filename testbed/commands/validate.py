@@ -11,6 +11,7 @@ import typer
 
 from testbed import topologies
 from testbed.buffers.deadlock import Cycle, find_cycles
+from testbed.commands import completion
 from testbed.commands.common import (
     Format,
     FormatOption,
@@ -35,7 +36,12 @@ from testbed.study import preflight, sweep
 
 def validate(
     files: Annotated[
-        list[str], typer.Argument(help="lab files, experiment files, or labs and experiments by name", metavar="FILE…")
+        list[str],
+        typer.Argument(
+            help="lab files, experiment files, or labs and experiments by name",
+            metavar="FILE…",
+            autocompletion=completion.lab_or_experiment,
+        ),
     ],
     set_: SetOption = None,
     strict: StrictOption = False,

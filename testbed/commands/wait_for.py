@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from testbed import units
+from testbed.commands import completion
 from testbed.commands.common import LabName, target
 from testbed.errors import UsageError
 from testbed.health import Wanted
@@ -17,7 +18,10 @@ from testbed.health import Wanted
 def wait_for(
     context: typer.Context,
     name: LabName,
-    node: Annotated[list[str] | None, typer.Option("--node", help="these nodes; all if none is named")] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", autocompletion=completion.node, help="these nodes; all if none is named"),
+    ] = None,
     state: Annotated[Wanted, typer.Option("--state", help="what to wait for")] = Wanted.healthy,
     timeout: Annotated[str, typer.Option("--timeout", help="how long at most: 60s")] = "60s",
 ) -> None:

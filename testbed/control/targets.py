@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from testbed.agent import local
+from testbed.agent.ledger import default_state_dir
 from testbed.agent.local import AgentRecord
 from testbed.bus import client
 from testbed.bus.client import BrokerAddress, BusError
@@ -63,7 +64,7 @@ async def started(target: Target) -> AsyncIterator[Agents]:
 
 async def _ends(agent: AgentRecord) -> bool:
     """Tell whether a local agent that was lost ends within a moment."""
-    directory = local.default_state_dir()
+    directory = default_state_dir()
     deadline = time.monotonic() + _ENDING_S
     while local.find(directory) == agent:
         if time.monotonic() > deadline:
@@ -77,7 +78,7 @@ async def found(target: Target) -> AsyncIterator[Agents | None]:
     """Connect to the agents if there are any; yield None if the local one does not run."""
     address = target.address
     if address is None:
-        record = local.find(local.default_state_dir())
+        record = local.find(default_state_dir())
         if record is None:
             yield None
             return
@@ -88,7 +89,7 @@ async def found(target: Target) -> AsyncIterator[Agents | None]:
             agents = await stack.enter_async_context(_connected(address, target))
         except BusError:
             # A local agent that was found while it was ending is none.
-            if not target.is_local or local.find(local.default_state_dir()) is not None:
+            if not target.is_local or local.find(default_state_dir()) is not None:
                 raise
         yield agents
 

@@ -20,7 +20,7 @@ from typing import Any
 from testbed.agent import captures, local
 from testbed.agent.claims import Claims
 from testbed.agent.lab import STATE_KEYS
-from testbed.agent.ledger import Ledger
+from testbed.agent.ledger import Ledger, default_state_dir
 from testbed.bus import client, messages
 from testbed.bus.client import BusError
 from testbed.bus.messages import Step
@@ -179,7 +179,7 @@ def _fetch(captured: Sequence[str], pcap: Path | None) -> str | None:
     if pcap is None or not captured:
         return None
     try:
-        captures.fetch(local.default_state_dir(), captured[0], pcap)
+        captures.fetch(default_state_dir(), captured[0], pcap)
     except TestbedError as error:
         return str(error)
     return None
@@ -232,7 +232,7 @@ async def _destroy(target: Target, agents: Agents | None, lab: str) -> Document:
         raise BusError(f"agent {target.agent} cannot be reached")
     with _unowned(lab):
         changed = bool(DockerDriver().destroy(lab))
-    Ledger(local.default_state_dir()).forget(lab)
+    Ledger(default_state_dir()).forget(lab)
     return {"lab": lab, "changed": changed}
 
 
@@ -262,7 +262,7 @@ async def destroy_all(target: Target) -> list[Document]:
         if not target.is_local:
             raise
     if target.is_local:
-        local.stop(local.default_state_dir())
+        local.stop(default_state_dir())
         gone |= {lab: {"lab": lab, "changed": True} for lab in _destroy_unowned()}
     return [gone[lab] for lab in sorted(gone)]
 
@@ -385,7 +385,7 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
     """
     address = target.address
     if address is None:
-        record = local.find(local.default_state_dir())
+        record = local.find(default_state_dir())
         if record is None or lab not in DockerDriver().list_labs():
             raise UsageError(f"no lab {lab} is deployed on this machine")
         address = record.address()
