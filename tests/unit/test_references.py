@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import ROOT
+from tools.references.contract import PAGE, with_keys
 from tools.references.markdown import NOTICE, table
 from tools.references.pages import FOLDERS, pages
 
@@ -47,3 +48,16 @@ def test_a_page_holds_what_the_code_says(name: str, row: str) -> None:
 
 def test_a_cell_holds_no_border_of_its_table() -> None:
     assert table(("a",), [("x | y\nz",)]).splitlines()[-1] == "| x \\| y z |"
+
+
+def test_the_keys_of_the_contract_are_what_the_types_say() -> None:
+    text = (DOCS / PAGE).read_text(encoding="utf-8")
+    assert with_keys(text) == text, "run `make references`"
+    assert "| `lossy_alpha_log2` | integer or null |" in text
+    assert "| `window_bytes` | integer | bytes under way at most | yes |" in text
+    assert "| `loss_process` | list of ([Bernoulli](#bernoulli) or [GilbertElliott](#gilbertelliott)" in text
+
+
+def test_a_document_without_a_mark_is_an_error() -> None:
+    with pytest.raises(ValueError, match="Statistics"):
+        with_keys("<!-- keys: Plan -->\n<!-- end -->\n")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tools.references.contract import PAGE, with_keys
 from tools.references.pages import FOLDERS, pages
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def main() -> None:
-    """Write every page; remove what stands in a folder of such pages and is not one of them."""
+    """Write every page, and the keys in one that has prose of its own; remove what is left over in folders of such pages."""
     made = pages()
     for name, text in made.items():
         path = DOCS / name
@@ -20,6 +21,8 @@ def main() -> None:
         for path in (DOCS / folder).glob("*.md"):
             if path.relative_to(DOCS).as_posix() not in made:
                 path.unlink()
+    page = DOCS / PAGE
+    page.write_text(with_keys(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 main()
