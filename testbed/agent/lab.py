@@ -16,7 +16,7 @@ from testbed.errors import TestbedError
 from testbed.health import Health
 from testbed.plan.placement import agents_of, part_of
 from testbed.progress import BuildProgress
-from testbed.run.execution import Engine
+from testbed.run.engine import Engine
 from testbed.system.netem import Netem
 
 Document = dict[str, Any]
@@ -34,12 +34,6 @@ class Fabric(Engine, Protocol):
 
     def telemetry(self) -> str:
         """Return what changes while it is used, as JSON, without holding it up."""
-
-    def capture(self, path: str | None) -> None:
-        """Write every frame into a file, until called with None."""
-
-    def cancel_impairments(self) -> None:
-        """Forget the changes of links that are still due."""
 
     def end_span(self) -> None:
         """Tell no more windows apart."""
@@ -190,6 +184,24 @@ class InterruptibleFabric:
         """Change links, now or later."""
         self._part.refuse_timed(json.loads(changes))
         self._fabric.impair(changes)
+
+    def cancel_impairments(self) -> None:
+        """Forget the changes that are still due."""
+        self._fabric.cancel_impairments()
+
+    def inject(self, frames: str) -> None:
+        """Send raw frames."""
+        self._run.go_on()
+        self._fabric.inject(frames)
+
+    def run_until(self, until_ps: int, budget: int) -> bool:
+        """Run on, unless interrupted."""
+        self._run.go_on()
+        return self._fabric.run_until(until_ps, budget)
+
+    def capture(self, path: str | None) -> None:
+        """Write every frame into a file, until called with None."""
+        self._fabric.capture(path)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
 from testbed.lab.topology import Lab
 from testbed.run import timeline
-from testbed.run.execution import Engine
+from testbed.run.engine import Engine
 from testbed.run.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
 from testbed.system.netem import Netem
 

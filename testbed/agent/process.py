@@ -26,7 +26,7 @@ from testbed.drivers.docker import DockerDriver
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.plan.difference import keep_addresses
 from testbed.progress import Pace
-from testbed.run.execution import Engine
+from testbed.run.engine import Engine
 from testbed.run.execution import Progress as Where
 from testbed.run.trial import from_spec, outcome_data
 from testbed.system import bounded_log

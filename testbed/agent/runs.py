@@ -10,7 +10,7 @@ from testbed.agent.lab import Document, Fabric, InterruptibleFabric, LabDriver, 
 from testbed.bus import messages
 from testbed.errors import HostError, UsageError
 from testbed.plan.placement import agents_of, check_members
-from testbed.run.execution import Engine
+from testbed.run.engine import Engine
 
 Progress = Callable[[Document], None]
 Execute = Callable[[Engine, Document, Document, Progress], Document]

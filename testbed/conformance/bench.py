@@ -9,38 +9,20 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 from testbed import pcapng
 from testbed.conformance import frames
 from testbed.conformance.device import Device, DevicePort
 from testbed.conformance.frames import LONGEST_QUANTA
 from testbed.plan.contract import Plan
+from testbed.run.engine import Engine
 
 Clock = Literal["virtual", "real"]
 
 # Between two looks at interrupts.
 _BUDGET: Mapping[Clock, int] = {"virtual": 1_000_000, "real": 100}
 _REAL_STEP_PS = 50_000_000
-
-
-class Engine(Protocol):
-    """What a bench needs of a fabric (docs/internals/engine.md)."""
-
-    def inject(self, frames: str) -> None:
-        """Put raw frames on the links of hosts."""
-
-    def impair(self, changes: str) -> None:
-        """Change links, or what ports do."""
-
-    def run_until(self, until_ps: int, budget: int) -> bool:
-        """Run on; True when that nominal time has come."""
-
-    def report(self) -> str:
-        """Return all that was observed, as JSON."""
-
-    def capture(self, path: str | None) -> None:
-        """Write every frame into a file, until called with None."""
 
 
 OpenEngine = Callable[[Plan], AbstractContextManager[Engine]]

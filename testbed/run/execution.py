@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from testbed.errors import UsageError
 from testbed.experiment.file import LIMIT_PS
 from testbed.plan.workload_contract import Rank, Workload
 from testbed.run import flows
+from testbed.run.engine import Engine
 from testbed.traffic import Collective, Schedule, Shape, count_wrong
 from testbed.traffic.vectors import Vector
 
@@ -27,31 +28,6 @@ MAX_ROWS = 64
 
 PIECE_ELEMENTS = 2**22
 """Of a vector so much is drawn, written, read back and compared at a time."""
-
-
-class Engine(Protocol):
-    """A fabric under either clock: what `testbed._dataplane` offers (docs/internals/engine.md)."""
-
-    def begin_span(self, statistics: str) -> None:
-        """Count from here on in reports, and tell apart what `statistics` asks for: JSON, null for nothing."""
-
-    def load(self, workload: str) -> None:
-        """Forget the last workload and install this one, its memories zero."""
-
-    def write_memory(self, rank: int, offset: int, data: bytes) -> None:
-        """Set bytes of a rank's memory."""
-
-    def read_memory(self, rank: int, offset: int, length: int) -> bytes:
-        """Return bytes of a rank's memory."""
-
-    def advance(self, budget: int) -> bool:
-        """Run for at most `budget`, events or milliseconds; True when the workload is over."""
-
-    def report(self) -> str:
-        """Return all that was observed, as JSON."""
-
-    def impair(self, changes: str) -> None:
-        """Change links, now or so long after the next start of a workload: a JSON list."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ from testbed.plan.placement import Placement, placed
 from testbed.plan.workload import compile_workload, talking_pairs, transport_of
 from testbed.plan.workload_contract import Transport, Workload
 from testbed.run import expectation_names, footprint, hints, in_force, result, storms, timeline
-from testbed.run.execution import Engine, Outcome, Progress, Series, execute
+from testbed.run.engine import Engine
+from testbed.run.execution import Outcome, Progress, Series, execute
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.result import RunResult
 from testbed.run.verdict import RunFacts
