@@ -21,6 +21,7 @@ from testbed.commands.common import (
 from testbed.errors import UsageError
 from testbed.lab.topology import Lab, load_lab
 from testbed.report.drawing.page import page
+from testbed.report.drawing.picture import svg
 from testbed.report.drawing.text import Notes, dot, mermaid
 
 
@@ -31,15 +32,16 @@ def graph(
     as_dot: Annotated[bool, typer.Option("--dot", help="for graphviz")] = False,
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="a flowchart for mermaid, as in Markdown")] = False,
     as_html: Annotated[bool, typer.Option("--html", help="one page that needs no network")] = False,
+    as_svg: Annotated[bool, typer.Option("--svg", help="one picture, as for a document")] = False,
     out: OutOption = None,
     force: ForceOption = False,
 ) -> None:
     """Draw a lab: hosts, switches by their distance from hosts, sites, and what each link is."""
     chosen: list[Callable[[Lab, Notes], str]] = [
-        draw for draw, asked in ((dot, as_dot), (mermaid, as_mermaid), (page, as_html)) if asked
+        draw for draw, asked in ((dot, as_dot), (mermaid, as_mermaid), (page, as_html), (svg, as_svg)) if asked
     ]
     if len(chosen) != 1:
-        raise UsageError("say how to draw: one of --dot, --mermaid and --html")
+        raise UsageError("say how to draw: one of --dot, --mermaid, --html and --svg")
     if (name is None) == (topology is None):
         raise UsageError("name one lab: -t TOPOLOGY, or --name LAB for one that is running")
     keep_existing([out] if out else [], force)

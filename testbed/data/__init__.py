@@ -1,4 +1,4 @@
-"""Files that ship with the package: catalogues of links and switches, and the page that shows a lab."""
+"""Files that ship with the package: catalogues of links and switches, and the page and the style that show a lab."""
 
 from pathlib import Path
 

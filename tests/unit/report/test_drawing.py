@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.report.drawing.layout import HEIGHT, lay_out, layers, link_text, sites
 from testbed.report.drawing.page import page
+from testbed.report.drawing.picture import svg
 from testbed.report.drawing.text import dot, mermaid
 from testbed.schema.source import Source
 
@@ -27,6 +30,7 @@ LABS = [
     "incast:senders=40",
 ]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+SVG = "http://www.w3.org/2000/svg"
 
 
 class Elements(HTMLParser):
@@ -181,13 +185,34 @@ def test_text_formats_name_ports_and_what_the_link_is() -> None:
     assert '-.-|"eth2 100G 80km, loss 1#37; eth2"|' in chart
 
 
+def test_a_picture_of_its_own_is_sound_xml_and_shows_every_node_link_and_kind() -> None:
+    lab = load_lab("two-dc:hosts=3")
+    root = ElementTree.fromstring(svg(lab, {0: "loss <1%> & more"}))
+    left, top, width, height = map(float, root.attrib["viewBox"].split())
+    classes = Counter(element.get("class", "").split(" ")[0] for element in root.iter())
+    assert (classes["node"], classes["link"]) == (len(lab.nodes), len(lab.links))
+    texts = [element for element in root.iter(f"{{{SVG}}}text") if element.get("class") == "legend"]
+    assert {element.text for element in texts} == {"100G 50m × 8", "100G 80km × 1"}
+    assert all(left < float(element.attrib["x"]) < left + width for element in texts)
+    assert all(top < float(element.attrib["y"]) < top + height for element in texts)
+
+
+def test_a_picture_of_its_own_fetches_nothing_and_takes_text_as_text() -> None:
+    lab = load_lab("pair").model_copy(update={"name": "<script>\"'&"})
+    root = ElementTree.fromstring(svg(lab, {}))
+    assert root.attrib["aria-label"] == lab.name
+    assert not {"script", "image", "use", "a"} & {element.tag.removeprefix(f"{{{SVG}}}") for element in root.iter()}
+    assert "url(" not in svg(lab, {}) and "@import" not in svg(lab, {})
+
+
 def test_the_command_writes_one_picture(call_testbed: Run, tmp_path: Path) -> None:
     assert call_testbed("graph", "-t", "pair", "--dot").stdout.startswith('graph "pair" {')
     done = call_testbed("graph", "-t", "pair", "--html", "-o", "pair.html")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "written: pair.html\n")
     assert (tmp_path / "pair.html").read_text().startswith("<!doctype html>")
+    assert call_testbed("graph", "-t", "pair", "--svg").stdout == svg(load_lab("pair"), {})
     for arguments, said in (
-        (["-t", "pair"], "--dot, --mermaid and --html"),
+        (["-t", "pair"], "--dot, --mermaid, --html and --svg"),
         (["-t", "pair", "--dot", "--html"], "one of"),
         (["--dot"], "-t"),
         (["-t", "pair", "--dot", "-o", "no/such/place"], "No such file"),

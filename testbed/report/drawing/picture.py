@@ -1,0 +1,165 @@
+"""A lab as a picture in SVG: alone in a file, or as the part of a page that shows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from html import escape
+
+from testbed.data import DATA
+from testbed.lab.topology import Host, Lab, Link
+from testbed.report.drawing.layout import HEIGHT, Box, Layout, is_host_link, lay_out, link_text, node_text
+from testbed.report.drawing.text import Notes
+
+# Colours of kinds of link, the most frequent first; all can be told apart on light and on dark.
+_COLOURS = ("#5b7a99", "#c2570c", "#2a9d5c", "#a53fb5", "#c9344c", "#1797a8", "#8a7500", "#6457d6")
+# More labels than this between switches cover each other; then what a link is shows when it is pointed at.
+_MOST_LABELS = 24
+_LABEL_CHARACTER = 6.2
+_MARGIN = 24
+_LEGEND_LINE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of link: what is said of it, its colour, and how many links are of it."""
+
+    text: str
+    colour: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The elements of a picture, its size, and its kinds of link, the most frequent first."""
+
+    elements: str
+    width: float
+    height: float
+    kinds: tuple[Kind, ...]
+
+
+def style() -> str:
+    """Return the style sheet of the elements."""
+    return (DATA / "graph.css").read_text(encoding="utf-8").rstrip()
+
+
+def picture(lab: Lab, notes: Notes) -> Picture:
+    """Return the picture of a lab. All that is a name or a text is escaped."""
+    layout = lay_out(lab)
+    kinds = Counter(link_text(link) for link in lab.links)
+    colours = {text: _COLOURS[min(index, len(_COLOURS) - 1)] for index, (text, _) in enumerate(kinds.most_common())}
+    between = [index for index, link in enumerate(lab.links) if not is_host_link(lab, link)]
+    labelled = set(between) if len(between) <= _MOST_LABELS else set()
+    labelled |= {i for i in between if _is_span(layout, lab.links[i])} | set(notes)
+    parts = [_site_frames(layout)]
+    parts += [_link(layout, index, link, colours, notes) for index, link in enumerate(lab.links)]
+    parts += [_node(lab, layout, name) for name in layout.boxes]
+    parts += [_label(layout, index, lab.links[index], notes) for index in sorted(labelled)]
+    rows = tuple(Kind(text, colours[text], count) for text, count in kinds.most_common())
+    return Picture("\n".join(parts), layout.width, layout.height, rows)
+
+
+def svg(lab: Lab, notes: Notes) -> str:
+    """Return the picture of a lab as a file of its own, with a legend below. Nothing in it is fetched from anywhere."""
+    drawn = picture(lab, notes)
+    top = drawn.height + _MARGIN
+    legend = [
+        f'<path d="M0 {top + place * _LEGEND_LINE:g}h18" stroke="{kind.colour}" stroke-width="3"/>'
+        f'<text class="legend" x="26" y="{top + place * _LEGEND_LINE + 4:g}">{escape(kind.text)} × {kind.count}</text>'
+        for place, kind in enumerate(drawn.kinds)
+    ]
+    texts = [26 + _LABEL_CHARACTER * len(f"{kind.text} × {kind.count}") for kind in drawn.kinds]
+    width = max(drawn.width, *texts, 0) + 2 * _MARGIN
+    height = top + len(drawn.kinds) * _LEGEND_LINE + _MARGIN
+    corner = f'x="{-_MARGIN}" y="{-_MARGIN}" width="{width:g}" height="{height:g}"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-_MARGIN} {-_MARGIN} {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" role="img" aria-label="{escape(lab.name)}">',
+        f"<style>\n{style()}\n</style>",
+        f'<rect class="paper" {corner}/>',
+        drawn.elements,
+        *legend,
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _is_span(layout: Layout, link: Link) -> bool:
+    return layout.boxes[link.a.node].site != layout.boxes[link.b.node].site
+
+
+def _site_frames(layout: Layout) -> str:
+    """Draw a frame around each site, where there are several."""
+    if layout.sites < 2:
+        return ""
+    frames = []
+    for site in range(layout.sites):
+        boxes = [box for box in layout.boxes.values() if box.site == site]
+        left, right = min(b.x - b.width / 2 for b in boxes) - 22, max(b.x + b.width / 2 for b in boxes) + 22
+        top, bottom = min(b.y for b in boxes) - HEIGHT, max(b.y for b in boxes) + HEIGHT + 14
+        frames.append(
+            f'<rect class="site" x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="10"/>'
+            f'<text class="site" x="{left + 10:g}" y="{bottom - 7:g}">site {site + 1}</text>'
+        )
+    return "".join(frames)
+
+
+def _node(lab: Lab, layout: Layout, name: str) -> str:
+    box = layout.boxes[name]
+    kind = "host" if any(isinstance(node, Host) and node.name == name for node in lab.nodes) else "switch"
+    text = escape(name)
+    left, top = box.x - box.width / 2, box.y - HEIGHT / 2
+    return (
+        f'<g class="node {kind}" data-node="{text}" tabindex="0"><title>{text}: {escape(node_text(lab, name))}</title>'
+        f'<rect x="{left:g}" y="{top:g}" width="{box.width:g}" height="{HEIGHT}" rx="{10 if kind == "host" else 3}"/>'
+        f'<text x="{box.x:g}" y="{box.y + 4:g}">{text}</text></g>'
+    )
+
+
+def _link(layout: Layout, index: int, link: Link, colours: dict[str, str], notes: Notes) -> str:
+    said = link_text(link)
+    title = f"{link.a} - {link.b}: {said}" + (f"; {notes[index]}" if index in notes else "")
+    dashed = " dashed" if index in notes or not link.carrier else ""
+    return (
+        f'<g class="link{dashed}" data-a="{escape(link.a.node)}" data-b="{escape(link.b.node)}" data-kind="{escape(said)}">'
+        f'<title>{escape(title)}</title><path class="touch" d="{_path(layout, link)}"/>'
+        f'<path d="{_path(layout, link)}" stroke="{colours[said]}"/></g>'
+    )
+
+
+def _path(layout: Layout, link: Link) -> str:
+    """Return the way of a link: down beside a host, straight between layers, in an arc where nodes stand side by side."""
+    lower, upper = sorted((layout.boxes[end.node] for end in (link.a, link.b)), key=lambda box: (box.layer, box.x))
+    if lower.layer == upper.layer:
+        rise = _rise(lower, upper)
+        y = min(lower.y, upper.y) - HEIGHT / 2
+        return f"M{lower.x:g} {y:g}C{lower.x:g} {y - rise:g} {upper.x:g} {y - rise:g} {upper.x:g} {y:g}"
+    foot = upper.y + HEIGHT / 2
+    if lower.layer == 0 and lower.y > layout.ground:
+        # Hosts stand in blocks, and a straight way would lead through those above.
+        gutter = lower.x - lower.width / 2 - 8
+        bend = layout.ground - HEIGHT / 2 - 14
+        return f"M{upper.x:g} {foot:g}L{gutter:g} {bend:g}V{lower.y:g}H{lower.x - lower.width / 2:g}"
+    return f"M{lower.x:g} {lower.y - HEIGHT / 2:g}L{upper.x:g} {foot:g}"
+
+
+def _rise(a: Box, b: Box) -> float:
+    """Return how high an arc between two nodes of a layer goes: higher over more of them, so that arcs can be told apart."""
+    return min(24 + abs(a.x - b.x) * 0.08, 80)
+
+
+def _label(layout: Layout, index: int, link: Link, notes: Notes) -> str:
+    """Write what a link is beside it: on a line between layers nearer to one end or the other, so that few collide."""
+    lower, upper = sorted((layout.boxes[end.node] for end in (link.a, link.b)), key=lambda box: (box.layer, box.x))
+    said = ", ".join([link_text(link), *([notes[index]] if index in notes else [])])
+    if lower.layer == upper.layer:
+        x, y = (lower.x + upper.x) / 2, min(lower.y, upper.y) - HEIGHT / 2 - 0.75 * _rise(lower, upper)
+    else:
+        share = (0.35, 0.5, 0.65)[index % 3]
+        x, y = lower.x + (upper.x - lower.x) * share, lower.y + (upper.y - lower.y) * share
+    width = len(said) * _LABEL_CHARACTER + 8
+    return (
+        f'<g class="label"><rect x="{x - width / 2:g}" y="{y - 9:g}" width="{width:g}" height="17" rx="4"/>'
+        f'<text x="{x:g}" y="{y + 4:g}">{escape(said)}</text></g>'
+    )
