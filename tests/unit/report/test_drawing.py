@@ -164,7 +164,7 @@ def test_no_text_means_anything_to_mermaid(text: str) -> None:
 
 
 def test_any_name_that_a_lab_file_permits_can_be_drawn() -> None:
-    names = ["end", "1", "graph", "subgraph", "style", "default", "click", "o-x", "a--b", "x" * 63]
+    names = ["end", "1a", "graph", "subgraph", "style", "default", "click", "o-x", "a--b", "x" * 63]
     nodes: dict[str, object] = {name: {"kind": "host"} for name in names}
     links: list[dict[str, object]] = [
         {"endpoints": [f"{a}:eth1", f"{b}:eth1"]} for a, b in zip(names[::2], names[1::2], strict=True)
