@@ -26,6 +26,7 @@ from testbed.commands import (
     headroom,
     images,
     impair,
+    init,
     inspect,
     link,
     listing,
@@ -56,6 +57,7 @@ class Verb:
 
 VERBS: Mapping[str, tuple[Verb, ...]] = {
     "Run": (
+        Verb("init", init.init, "testbed init fabric"),
         Verb(
             "run",
             run.run,

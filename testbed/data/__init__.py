@@ -1,4 +1,4 @@
-"""Files that ship with the package: catalogues of links and switches, and the page and the style that show a lab."""
+"""Files that ship with the package: catalogues, the page and style of a drawn lab, and the project that `init` writes."""
 
 from pathlib import Path
 

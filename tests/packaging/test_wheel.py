@@ -122,3 +122,15 @@ def test_dependencies_are_met(python: Path, tmp_path: Path) -> None:
 def test_stub_tells_the_truth(python: Path, tmp_path: Path) -> None:
     """The hand-written stub of the data plane agrees with the compiled module."""
     call(python, "-m", "mypy.stubtest", "testbed._dataplane", cwd=tmp_path)
+
+
+def test_the_starter_project_passes_from_the_wheel_alone(python: Path, tmp_path: Path) -> None:
+    """Its README's commands run in order, without the checkout; what it installs is installed already."""
+    call(python.parent / "testbed", "init", "fabric", cwd=tmp_path)
+    project = tmp_path / "fabric"
+    _, block, *_ = (project / "README.md").read_text().split("```")
+    install, *commands = block.splitlines()[1:]
+    assert install.startswith("pip install ") and "python -m pytest" in commands
+    for command in commands:
+        program, *arguments = command.split()
+        call(python.parent / program, *arguments, cwd=project)

@@ -1,0 +1,42 @@
+"""testbed init: a directory to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.commands.common import ForceOption, say
+from testbed.data import DATA
+from testbed.errors import UsageError, cannot_write
+
+# File of the project → where its text ships: no name there begins with a dot, which copies leave out, or with test_, which
+# pytest would collect.
+FILES = {
+    "README.md": "README.md",
+    "lab.yaml": "lab.yaml",
+    "experiment.yaml": "experiment.yaml",
+    "test_fabric.py": "fabric.py",
+    ".github/workflows/fabric.yml": "github.yml",
+    ".gitlab-ci.yml": "gitlab.yml",
+}
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="directory to make, or an empty one")],
+    force: ForceOption = False,
+) -> None:
+    """Write a project to start from: a lab, an experiment, a test for pytest, and workflow files for two CI systems."""
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory")
+    try:
+        if not force and directory.is_dir() and any(directory.iterdir()):
+            raise UsageError(f"{directory} is not empty; name another directory, or write into it with --force")
+        for name, source in FILES.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text((DATA / "starter" / source).read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(directory, error) from None
+    say(f"written: {', '.join(FILES)} in {directory}")
