@@ -1,11 +1,11 @@
 //! The figures of every port and switch at one moment, and what they come to over a span of time: counts as differences, and of what
 //! was held the most and the least that was seen in it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 use serde::Serialize;
-use serde_json::{json, Value};
 
 use crate::build::Emulation;
 use crate::event::Cause;
@@ -119,7 +119,7 @@ pub struct PortFigures {
 
 impl Serialize for PortFigures {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let priorities: std::collections::BTreeMap<_, _> =
+        let priorities: BTreeMap<_, _> =
             self.priorities.iter().map(|(priority, figures)| (priority.to_string(), figures)).collect();
         let mut port = serializer.serialize_struct("PortFigures", 2)?;
         port.serialize_field("rate_bps", &self.rate_bps)?;
@@ -280,11 +280,9 @@ impl Emulation {
     }
 
     /// How full the memory of each switch was.
-    pub(crate) fn pools(&self, sheet: &Sheet) -> Value {
+    pub(crate) fn pools(&self, sheet: &Sheet) -> BTreeMap<&str, Watermarks> {
         let here = self.plan.nodes.iter().zip(&sheet.memories).filter(|(plan, _)| !plan.is_elsewhere());
-        let of_switch =
-            |(plan, marks): (&NodePlan, &Option<Watermarks>)| Some((plan.name().to_owned(), json!((*marks)?)));
-        Value::Object(here.filter_map(of_switch).collect())
+        here.filter_map(|(plan, marks)| Some((plan.name(), (*marks)?))).collect()
     }
 
     /// What was lost, at all ports.

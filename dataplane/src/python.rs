@@ -119,7 +119,7 @@ impl VirtualFabric {
     }
 
     fn report(&self) -> String {
-        self.emulation.report(None).to_string()
+        self.emulation.report(None).json().to_string()
     }
 
     fn capture(&mut self, path: Option<PathBuf>) -> PyResult<()> {

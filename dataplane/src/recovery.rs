@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::{json, Value};
+use serde::Serialize;
 
 use crate::build::Emulation;
 use crate::fabric::Node;
@@ -17,6 +17,30 @@ pub struct Connection {
     counters: RequesterCounters,
     recovered: Option<u64>,
     failure: Option<Failure>,
+}
+
+/// One direction of a connection, as a report has it.
+#[derive(Debug, Serialize)]
+pub struct QpRow<'a> {
+    qpn: u32,
+    a: &'a str,
+    b: &'a str,
+    packets_tx: u64,
+    retransmitted: u64,
+    acks_rx: u64,
+    naks_rx: u64,
+    rnr_naks_rx: u64,
+    timeouts: u64,
+    error: Option<&'static str>,
+    erasure: Option<ErasureRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErasureRow {
+    blocks: u64,
+    parity_tx: u64,
+    blocks_asked: u64,
+    recovered: u64,
 }
 
 impl Connection {
@@ -66,21 +90,28 @@ impl Emulation {
         self.spans.connections = self.connections();
     }
 
-    pub(crate) fn qps(&self) -> Vec<Value> {
+    pub(crate) fn qps(&self) -> Vec<QpRow<'_>> {
         let row = |connection: &Connection| {
             let Connection { qpn, from, to, counters, .. } = connection;
-            let erasure = connection.recovered.map(|recovered| {
-                json!({
-                    "blocks": counters.blocks, "parity_tx": counters.parity_tx, "blocks_asked": counters.blocks_asked,
-                    "recovered": recovered,
-                })
+            let erasure = connection.recovered.map(|recovered| ErasureRow {
+                blocks: counters.blocks,
+                parity_tx: counters.parity_tx,
+                blocks_asked: counters.blocks_asked,
+                recovered,
             });
-            json!({
-                "qpn": qpn, "a": self.plan.nodes[*from].name(), "b": self.plan.nodes[*to].name(),
-                "packets_tx": counters.packets_tx, "retransmitted": counters.retransmitted, "acks_rx": counters.acks_rx,
-                "naks_rx": counters.naks_rx, "rnr_naks_rx": counters.rnr_naks_rx, "timeouts": counters.timeouts,
-                "error": connection.failure.map(Failure::name), "erasure": erasure,
-            })
+            QpRow {
+                qpn: *qpn,
+                a: self.plan.nodes[*from].name(),
+                b: self.plan.nodes[*to].name(),
+                packets_tx: counters.packets_tx,
+                retransmitted: counters.retransmitted,
+                acks_rx: counters.acks_rx,
+                naks_rx: counters.naks_rx,
+                rnr_naks_rx: counters.rnr_naks_rx,
+                timeouts: counters.timeouts,
+                error: connection.failure.map(Failure::name),
+                erasure,
+            }
         };
         self.connections().iter().map(row).collect()
     }

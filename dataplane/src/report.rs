@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{json, Value};
+use serde_json::Value;
 
 use crate::build::Emulation;
 use crate::deadlock::{Deadlock, Place};
+use crate::figures::Ports;
+use crate::impair::Logged;
+use crate::recovery::QpRow;
+use crate::span::SettledState;
+use crate::storms::StormRow;
+use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 use crate::watch::{Flow, Tally};
 
@@ -63,13 +69,112 @@ pub struct Drops {
     pub malformed: u64,
 }
 
-pub(crate) fn tally(tally: &Tally, in_flight: u64) -> Value {
-    json!({"sent": tally.sent, "delivered": tally.delivered, "dropped": tally.dropped, "in_flight": in_flight})
+/// A report, whose keys are those of the engine contract.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    pub now_ps: u64,
+    pub events: u64,
+    pub frame_hops: u64,
+    pub event_log_hash: Option<String>,
+    pub complete: bool,
+    pub stalled: bool,
+    pub expired: bool,
+    pub start_ps: u64,
+    pub ranks: Vec<RankRow>,
+    pub flows: Vec<FlowRow<'a>>,
+    pub ports: Ports,
+    pub pools: BTreeMap<&'a str, Watermarks>,
+    pub settled: Option<SettledState<'a>>,
+    pub watchdog: Vec<StormRow>,
+    pub qps: Vec<QpRow<'a>>,
+    pub conservation: Packets,
+    pub kernel_frames: Packets,
+    pub drops: Drops,
+    pub deadlocks: Vec<DeadlockRow>,
+    pub impairments: &'a [Logged],
+    pub violations: Vec<String>,
+    pub fidelity: Option<&'a Fidelity>,
+    /// Of a run of several agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Agents>,
+}
+
+impl Report<'_> {
+    /// The JSON document: keys of every object in alphabetical order, so that equal reports are equal texts.
+    pub fn json(&self) -> Value {
+        serde_json::to_value(self).expect("keys are strings, and numbers fit")
+    }
+}
+
+/// The other agents of a run, and by port on a link to one the frames of the fabric that went there, and that came from there.
+#[derive(Debug, Serialize)]
+pub struct Agents {
+    pub others: Vec<Companion>,
+    pub apart_ns: u64,
+    pub crossed: BTreeMap<String, Crossed>,
+}
+
+/// What was measured of another agent. `offset_ns`: how far its clock is ahead of the one here.
+#[derive(Clone, Debug, Serialize)]
+pub struct Companion {
+    pub agent: String,
+    pub offset_ns: Option<i64>,
+    pub round_trip_ns: Option<u64>,
+    pub silent_ns: u64,
+    /// When its ranks finished, since the workload began.
+    pub finish_ps: Option<u64>,
+}
+
+/// Frames that were handed to the way to another agent, and that came by it.
+#[derive(Copy, Clone, Default, Debug, Serialize)]
+pub struct Crossed {
+    pub out: u64,
+    pub back: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct RankRow {
+    pub finish_ps: Option<u64>,
+}
+
+/// One send op of the loaded workload.
+#[derive(Debug, Serialize)]
+pub struct FlowRow<'a> {
+    pub src: &'a str,
+    pub dst: &'a str,
+    pub bytes: u64,
+    pub start_ns: u64,
+    pub completion_ns: Option<u64>,
+    pub goodput_bps: Option<u64>,
+    pub start_ps: u64,
+    pub completion_ps: Option<u64>,
+}
+
+/// Where the packets are that were sent.
+#[derive(Debug, Serialize)]
+pub struct Packets {
+    pub sent: u64,
+    pub delivered: u64,
+    pub dropped: u64,
+    pub in_flight: u64,
+}
+
+/// A circle of ports that waited for each other. Its keys are in alphabetical order, as telemetry writes them as they stand.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadlockRow {
+    pub at_ns: u64,
+    pub cured_ns: Option<u64>,
+    pub ports: Vec<String>,
+    pub priority: Option<u8>,
+}
+
+pub(crate) fn tally(tally: &Tally, in_flight: u64) -> Packets {
+    Packets { sent: tally.sent, delivered: tally.delivered, dropped: tally.dropped, in_flight }
 }
 
 /// The tally of a span at whose beginning so many frames were under way. They count as sent in it; so does, when it comes to light, a
 /// frame of before that had been taken for lost.
-fn tally_of_span(now: &Tally, before: &Tally, under_way: u64, in_flight: u64) -> Value {
+fn tally_of_span(now: &Tally, before: &Tally, under_way: u64, in_flight: u64) -> Packets {
     let mut of_span = now.since(before);
     of_span.sent += under_way;
     let missing = before.sent.saturating_sub(before.accounted() + under_way);
@@ -79,68 +184,76 @@ fn tally_of_span(now: &Tally, before: &Tally, under_way: u64, in_flight: u64) ->
 
 impl Emulation {
     /// The report of the span so far; `fidelity` under the real clock only.
-    pub fn report(&self, fidelity: Option<&Fidelity>) -> Value {
-        let finished = |node: &usize| json!({"finish_ps": self.fabric.watch(*node).finished.map(Time::ps)});
-        let ranks: Vec<Value> = self.ranks.iter().map(finished).collect();
+    pub fn report<'a>(&'a self, fidelity: Option<&'a Fidelity>) -> Report<'a> {
+        let finished = |node: &usize| RankRow { finish_ps: self.fabric.watch(*node).finished.map(Time::ps) };
         let (before, all) = (self.spans.run(), self.fabric.totals());
         let sheet = self.of_run();
         let [packets, kernel_frames] = self.spans.under_way;
         let (flows, seen, count) = self.fabric.findings();
-        json!({
-            "now_ps": self.fabric.now().ps(),
-            "events": sheet.totals.events,
-            "frame_hops": sheet.totals.frame_hops,
-            "event_log_hash": fidelity.is_none().then(|| format!("{:016x}", self.fabric.hash())),
-            "complete": self.is_complete(),
-            "stalled": self.is_stalled(),
-            "expired": self.is_expired(),
-            "start_ps": self.started.ps(),
-            "ranks": ranks,
-            "flows": self.flows(&flows),
-            "ports": self.ports(&sheet),
-            "pools": self.pools(&sheet),
-            "settled": self.settled(),
-            "watchdog": self.storms(before.at),
-            "qps": self.qps(),
-            "conservation": tally_of_span(&all.packets, &before.totals.packets, packets, self.fabric.in_flight(true)),
-            "kernel_frames": tally_of_span(
-                &all.kernel_frames, &before.totals.kernel_frames, kernel_frames, self.fabric.in_flight(false),
+        Report {
+            now_ps: self.fabric.now().ps(),
+            events: sheet.totals.events,
+            frame_hops: sheet.totals.frame_hops,
+            event_log_hash: fidelity.is_none().then(|| format!("{:016x}", self.fabric.hash())),
+            complete: self.is_complete(),
+            stalled: self.is_stalled(),
+            expired: self.is_expired(),
+            start_ps: self.started.ps(),
+            ranks: self.ranks.iter().map(finished).collect(),
+            flows: self.flows(&flows),
+            ports: self.ports(&sheet),
+            pools: self.pools(&sheet),
+            settled: self.settled(),
+            watchdog: self.storms(before.at),
+            qps: self.qps(),
+            conservation: tally_of_span(&all.packets, &before.totals.packets, packets, self.fabric.in_flight(true)),
+            kernel_frames: tally_of_span(
+                &all.kernel_frames,
+                &before.totals.kernel_frames,
+                kernel_frames,
+                self.fabric.in_flight(false),
             ),
-            "drops": self.drops(&sheet),
-            "deadlocks": self.deadlocks(before.at),
-            "impairments": self.fabric.impairments,
-            "violations": self.violations(seen, count, fidelity.is_none().then_some(&all.packets)),
-            "fidelity": fidelity,
-        })
+            drops: self.drops(&sheet),
+            deadlocks: self.deadlocks(before.at),
+            impairments: &self.fabric.impairments,
+            violations: self.violations(seen, count, fidelity.is_none().then_some(&all.packets)),
+            fidelity,
+            agents: None,
+        }
     }
 
     /// Those that were not over before `since`.
-    pub(crate) fn deadlocks(&self, since: Time) -> Vec<Value> {
+    pub(crate) fn deadlocks(&self, since: Time) -> Vec<DeadlockRow> {
         let name = |place: &Place| {
             let node = &self.plan.nodes[place.node as usize];
             format!("{}:{}", node.name(), node.ports()[usize::from(place.port)].name)
         };
-        let entry = |deadlock: &Deadlock| {
-            let ports: Vec<String> = deadlock.circle.iter().map(name).collect();
-            json!({
-                "at_ns": deadlock.at.ns(), "ports": ports, "priority": deadlock.circle.first().map(|place| place.priority),
-                "cured_ns": deadlock.cured.map(Time::ns),
-            })
+        let entry = |deadlock: &Deadlock| DeadlockRow {
+            at_ns: deadlock.at.ns(),
+            cured_ns: deadlock.cured.map(Time::ns),
+            ports: deadlock.circle.iter().map(name).collect(),
+            priority: deadlock.circle.first().map(|place| place.priority),
         };
         let found = self.deadlocks.found().iter();
         found.filter(|deadlock| deadlock.cured.is_none_or(|cured| cured >= since)).map(entry).collect()
     }
 
-    fn flows(&self, flows: &[Flow]) -> Vec<Value> {
+    fn flows(&self, flows: &[Flow]) -> Vec<FlowRow<'_>> {
         let name = |node: u32| self.plan.nodes[node as usize].name();
         let flow = |flow: &Flow| {
             let span = flow.completion.map(|at| at.since(flow.start)).filter(|span| *span > Time::ZERO);
-            let goodput = span.map(|span| (u128::from(flow.bytes) * 8_000_000_000_000 / u128::from(span.ps())) as u64);
-            json!({
-                "src": name(flow.src), "dst": name(flow.dst), "bytes": flow.bytes, "start_ns": flow.start.ns(),
-                "completion_ns": flow.completion.map(Time::ns), "goodput_bps": goodput, "start_ps": flow.start.ps(),
-                "completion_ps": flow.completion.map(Time::ps),
-            })
+            let goodput_bps =
+                span.map(|span| (u128::from(flow.bytes) * 8_000_000_000_000 / u128::from(span.ps())) as u64);
+            FlowRow {
+                src: name(flow.src),
+                dst: name(flow.dst),
+                bytes: flow.bytes,
+                start_ns: flow.start.ns(),
+                completion_ns: flow.completion.map(Time::ns),
+                goodput_bps,
+                start_ps: flow.start.ps(),
+                completion_ps: flow.completion.map(Time::ps),
+            }
         };
         flows.iter().map(flow).collect()
     }

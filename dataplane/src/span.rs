@@ -6,12 +6,15 @@
 
 use std::collections::VecDeque;
 
-use serde::Deserialize;
-use serde_json::{json, Value};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::build::Emulation;
-use crate::figures::Sheet;
+use crate::figures::{Ports, Sheet};
 use crate::recovery::Connection;
+use crate::report::Drops;
+use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 
 /// Windows kept; of more the latest.
@@ -24,6 +27,26 @@ const MAX_WINDOWS: usize = 1_000;
 pub struct Statistics {
     warmup_ps: u64,
     window_ps: Option<u64>,
+}
+
+/// The settled state as a report has it, as a whole and by window.
+#[derive(Debug, Serialize)]
+pub struct SettledState<'a> {
+    #[serde(flatten)]
+    whole: StatePart<'a>,
+    window_ns: Option<u64>,
+    windows: Vec<StatePart<'a>>,
+    windows_omitted: u64,
+}
+
+/// Figures from one instant to another, both since the start of the first workload.
+#[derive(Debug, Serialize)]
+struct StatePart<'a> {
+    from_ns: u64,
+    to_ns: u64,
+    ports: Ports,
+    pools: BTreeMap<&'a str, Watermarks>,
+    drops: Drops,
 }
 
 /// From one cut to another.
@@ -176,23 +199,25 @@ impl Emulation {
     }
 
     /// The settled state of the run so far; null where it has not begun, or was not asked for.
-    pub(crate) fn settled(&self) -> Value {
-        let Some(settled) = &self.spans.settled else { return Value::Null };
-        let (Some(origin), Some(began)) = (settled.origin, &settled.began) else { return Value::Null };
+    pub(crate) fn settled(&self) -> Option<SettledState<'_>> {
+        let settled = self.spans.settled.as_ref()?;
+        let (origin, began) = (settled.origin?, settled.began.as_ref()?);
         let now = self.sheet(self.fabric.now().max(began.at));
-        let part = |from: Time, figures: &Sheet| {
-            json!({
-                "from_ns": from.since(origin).ns(), "to_ns": figures.at.since(origin).ns(),
-                "ports": self.ports(figures), "pools": self.pools(figures), "drops": self.drops(figures),
-            })
+        let part = |from: Time, figures: &Sheet| StatePart {
+            from_ns: from.since(origin).ns(),
+            to_ns: figures.at.since(origin).ns(),
+            ports: self.ports(figures),
+            pools: self.pools(figures),
+            drops: self.drops(figures),
         };
-        let mut whole = part(began.at, &now.since(began));
-        let mut windows: Vec<Value> = settled.windows.iter().map(|window| part(window.from, &window.figures)).collect();
+        let mut windows: Vec<_> = settled.windows.iter().map(|window| part(window.from, &window.figures)).collect();
         // The last one, which nothing has cut.
         windows.extend(settled.open.iter().filter(|open| open.at < now.at).map(|open| part(open.at, &now.since(open))));
-        whole["window_ns"] = json!(settled.statistics.window_ps.map(|window| Time::from_ps(window).ns()));
-        whole["windows"] = json!(windows);
-        whole["windows_omitted"] = json!(settled.omitted);
-        whole
+        Some(SettledState {
+            whole: part(began.at, &now.since(began)),
+            window_ns: settled.statistics.window_ps.map(|window| Time::from_ps(window).ns()),
+            windows,
+            windows_omitted: settled.omitted,
+        })
     }
 }

@@ -1,16 +1,41 @@
 //! What watchdogs found, with what the node behind each stormed port was doing at the time: for the report.
 
-use serde_json::{json, Value};
+use serde::Serialize;
 
 use crate::build::Emulation;
 use crate::fabric::Node;
 use crate::switch::long_pauses::LongPause;
-use crate::switch::watchdog::{Storm, Watchdog};
+use crate::switch::watchdog::{Action, Storm, Watchdog};
 use crate::units::Time;
+
+/// A storm that a watchdog detected.
+#[derive(Debug, Serialize)]
+pub struct StormRow {
+    port: String,
+    priority: u8,
+    action: Action,
+    paused_since_ps: u64,
+    detected_ps: u64,
+    restored_ps: Option<u64>,
+    dropped: u64,
+    peer: Option<String>,
+    peer_pause: Option<PauseRow>,
+}
+
+/// The pause that the switch behind a stormed port asked for.
+#[derive(Debug, Serialize)]
+struct PauseRow {
+    from_ps: u64,
+    to_ps: Option<u64>,
+    held_bytes: u64,
+    came_bytes: u64,
+    drained_bytes: u64,
+    dropped_bytes: u64,
+}
 
 impl Emulation {
     /// The storms that watchdogs detected and that were not over before `since`, by switch and then in the order of detection.
-    pub(crate) fn storms(&self, since: Time) -> Value {
+    pub(crate) fn storms(&self, since: Time) -> Vec<StormRow> {
         let mut rows = Vec::new();
         for (node, state) in self.fabric.nodes().enumerate() {
             let Node::Switch(switch) = state else { continue };
@@ -19,22 +44,22 @@ impl Emulation {
             let found = found.filter(|storm| storm.restored.is_none_or(|restored| restored >= since));
             rows.extend(found.map(|storm| self.storm(node, watchdog, storm)));
         }
-        Value::Array(rows)
+        rows
     }
 
-    fn storm(&self, node: usize, watchdog: &Watchdog, storm: &Storm) -> Value {
+    fn storm(&self, node: usize, watchdog: &Watchdog, storm: &Storm) -> StormRow {
         let peer = self.peer(node, storm.port);
-        json!({
-            "port": self.port_name(node, storm.port),
-            "priority": storm.priority,
-            "action": watchdog.config().action,
-            "paused_since_ps": storm.paused_since.ps(),
-            "detected_ps": storm.detected.ps(),
-            "restored_ps": storm.restored.map(Time::ps),
-            "dropped": storm.dropped,
-            "peer": peer.map(|(node, port)| self.port_name(node, port)),
-            "peer_pause": peer.and_then(|peer| self.pause_behind(peer, storm)).map(|pause| pause_row(&pause)),
-        })
+        StormRow {
+            port: self.port_name(node, storm.port),
+            priority: storm.priority,
+            action: watchdog.config().action,
+            paused_since_ps: storm.paused_since.ps(),
+            detected_ps: storm.detected.ps(),
+            restored_ps: storm.restored.map(Time::ps),
+            dropped: storm.dropped,
+            peer: peer.map(|(node, port)| self.port_name(node, port)),
+            peer_pause: peer.and_then(|peer| self.pause_behind(peer, storm)).map(|pause| pause_row(&pause)),
+        }
     }
 
     /// The port at the other end of a link.
@@ -57,9 +82,13 @@ impl Emulation {
     }
 }
 
-fn pause_row(pause: &LongPause) -> Value {
-    json!({
-        "from_ps": pause.from.ps(), "to_ps": pause.to.map(Time::ps), "held_bytes": pause.held_bytes,
-        "came_bytes": pause.came_bytes, "drained_bytes": pause.drained_bytes, "dropped_bytes": pause.dropped_bytes,
-    })
+fn pause_row(pause: &LongPause) -> PauseRow {
+    PauseRow {
+        from_ps: pause.from.ps(),
+        to_ps: pause.to.map(Time::ps),
+        held_bytes: pause.held_bytes,
+        came_bytes: pause.came_bytes,
+        drained_bytes: pause.drained_bytes,
+        dropped_bytes: pause.dropped_bytes,
+    }
 }

@@ -2,11 +2,10 @@
 //! that the loop stands still for the copy alone. It speaks of the lab, whatever runs have been on it.
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::build::Emulation;
 use crate::figures::Ports;
-use crate::report::{Drops, Fidelity};
+use crate::report::{DeadlockRow, Drops, Fidelity};
 use crate::units::Time;
 
 /// A fabric at one moment, in the words of its report.
@@ -17,7 +16,7 @@ pub struct Telemetry {
     pub ranks_finished: u64,
     pub ports: Ports,
     pub drops: Drops,
-    pub deadlocks: Vec<Value>,
+    pub deadlocks: Vec<DeadlockRow>,
     pub fidelity: Fidelity,
     /// Wall nanoseconds for which the loop stood still to be copied.
     pub stopped_ns: u64,

@@ -110,7 +110,7 @@ impl Run {
         let mut reports = Vec::new();
         for _ in 0..2 {
             let progress = finish(&mut lab, budget);
-            reports.push(json!({"progress": format!("{progress:?}"), "report": lab.report(None)}));
+            reports.push(json!({"progress": format!("{progress:?}"), "report": lab.report(None).json()}));
             let workload = common::lab::workload(self.shape.hosts(), &self.messages, &transport);
             lab.load(&workload.to_string()).expect("a sound workload");
             lab.start();

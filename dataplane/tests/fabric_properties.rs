@@ -71,7 +71,7 @@ fn experiment() -> impl Strategy<Value = Experiment> {
 }
 
 fn check_accounts(lab: &Emulation) -> Result<(), TestCaseError> {
-    let report = lab.report(None);
+    let report = lab.report(None).json();
     prop_assert_eq!(&report["violations"], &serde_json::json!([]));
     let of = |key: &str| report["conservation"][key].as_u64().expect("a count");
     prop_assert_eq!(of("sent"), of("delivered") + of("dropped") + of("in_flight"));
@@ -86,7 +86,7 @@ fn enough_headroom_loses_nothing_and_every_message_arrives() {
         prop_assert_eq!(finish(&mut lab, ALL_AT_ONCE), Progress::Complete);
         check_accounts(&lab)?;
         prop_assert!(is_delivered(&lab, &messages));
-        let report = lab.report(None);
+        let report = lab.report(None).json();
         prop_assert_eq!(&report["drops"], &serde_json::json!({"lossless": 0, "lossy": 0, "link": 0, "outage": 0}));
         let flows = report["flows"].as_array().expect("a list");
         prop_assert_eq!(flows.len(), messages.len());
@@ -110,7 +110,7 @@ fn the_same_seed_gives_the_same_run_however_it_is_sliced() {
         let mut whole = started(&shape, &messages, &transport);
         let mut sliced = started(&shape, &messages, &transport);
         prop_assert_eq!(finish(&mut whole, ALL_AT_ONCE), finish(&mut sliced, slice));
-        prop_assert_eq!(whole.report(None).to_string(), sliced.report(None).to_string());
+        prop_assert_eq!(whole.report(None).json().to_string(), sliced.report(None).json().to_string());
         Ok(())
     };
     TestRunner::new(common::cases(40)).run(&(experiment(), 1u64..5_000), property).unwrap();
@@ -133,7 +133,7 @@ fn losses_are_repaired_accounted_for_and_differ_by_seed() {
         prop_assert_eq!(progress, Progress::Complete);
         prop_assert!(is_delivered(&one, &messages));
         let (losses, of_other) =
-            (one.report(None)["drops"]["link"].clone(), other.report(None)["drops"]["link"].clone());
+            (one.report(None).json()["drops"]["link"].clone(), other.report(None).json()["drops"]["link"].clone());
         lost.set(lost.get() + losses.as_u64().expect("a count"));
         if losses != of_other {
             prop_assert_ne!(one.fabric.hash(), other.fabric.hash());
@@ -160,7 +160,7 @@ fn credits_lose_nothing_and_come_back() {
         prop_assert!(is_delivered(&lab, &messages));
         come_to_rest(&mut lab);
         check_accounts(&lab)?;
-        let report = lab.report(None);
+        let report = lab.report(None).json();
         prop_assert_eq!((&report["drops"]["lossless"], &report["drops"]["lossy"]), (&0.into(), &0.into()));
         prop_assert_eq!((buffered_bytes(&lab), lab.fabric.in_flight(true), pauses_sent(&lab)), (0, 0, 0));
         let ports = lab.fabric.nodes().flat_map(|node| node.ports());
@@ -181,7 +181,7 @@ fn the_same_seed_gives_the_same_credits_however_a_run_is_sliced() {
         let mut whole = started_on(&plan, shape.hosts(), &messages, &transport);
         let mut sliced = started_on(&plan, shape.hosts(), &messages, &transport);
         prop_assert_eq!(finish(&mut whole, ALL_AT_ONCE), finish(&mut sliced, slice));
-        prop_assert_eq!(whole.report(None).to_string(), sliced.report(None).to_string());
+        prop_assert_eq!(whole.report(None).json().to_string(), sliced.report(None).json().to_string());
         Ok(())
     };
     TestRunner::new(common::cases(20)).run(&(experiment(), 1u64..5_000), property).unwrap();
@@ -208,7 +208,7 @@ fn an_incast_needs_the_headroom_it_was_given() {
         Transport { verb: "write", mtu_bytes: 4_096, window_packets: 1_000, ack_every: 16, timeout_ps: 1_000_000_000 };
     let mut lab = started(&shape, &messages, &transport);
     assert_eq!(finish(&mut lab, ALL_AT_ONCE), Progress::Complete);
-    let report = lab.report(None);
+    let report = lab.report(None).json();
     assert_eq!(report["drops"]["lossless"], 0);
     let used = report["ports"]["leaf0:eth2"]["priorities"]["3"]["headroom_bytes_max"].as_u64().expect("a count");
     let cable = 2 * 5_000_000 * 100 / 8_000;
@@ -226,6 +226,6 @@ fn an_incast_needs_the_headroom_it_was_given() {
     lab.load(&common::lab::workload(9, &messages, &transport).to_string()).expect("a sound workload");
     lab.start();
     finish(&mut lab, ALL_AT_ONCE);
-    assert_ne!(lab.report(None)["drops"]["lossless"], 0, "half the cable's bytes cannot be enough");
+    assert_ne!(lab.report(None).json()["drops"]["lossless"], 0, "half the cable's bytes cannot be enough");
     check_accounts(&lab).unwrap();
 }

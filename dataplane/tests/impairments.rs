@@ -43,7 +43,7 @@ fn run(changes: &[Value]) -> (Emulation, Progress, Value) {
     // The changes count from the next start; the schedules have begun already and do not begin twice.
     lab.start();
     let progress = finish(&mut lab, u64::MAX);
-    let report = lab.report(None);
+    let report = lab.report(None).json();
     (lab, progress, report)
 }
 

@@ -169,10 +169,10 @@ fn a_frame_that_vanishes_breaks_conservation() {
     for _ in 0..20 {
         virtual_clock::advance(&mut lab, 1);
     }
-    assert_eq!(lab.report(None)["violations"], serde_json::json!([]));
+    assert_eq!(lab.report(None).json()["violations"], serde_json::json!([]));
     let stolen = (0..lab.fabric.directions()).find_map(|direction| lab.fabric.cut(direction));
     assert!(stolen.is_some(), "frames are in flight");
-    let violations = lab.report(None)["violations"].to_string();
+    let violations = lab.report(None).json()["violations"].to_string();
     assert!(violations.contains("conservation"), "{violations}");
 }
 

@@ -24,7 +24,7 @@ from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
 from testbed.health import Health
 from testbed.progress import BuildProgress
-from testbed.run.execution import Engine
+from testbed.run.engine import Engine
 
 PLAN: Document = {
     "schema": 1,

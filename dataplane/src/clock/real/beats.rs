@@ -1,17 +1,18 @@
 //! The part of a real clock that keeps step with those of other agents: datagrams in and out, and what they mean for its workload.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::{json, Value};
+use serde_json::Value;
 
 use super::lockstep::{Lockstep, Party};
 use super::rest::names;
-use super::wiring::{self, Attached, Crossed};
+use super::wiring::{self, Attached};
 use super::{RealClock, GRACE_NS};
 use crate::build::Progress;
 use crate::io::IoError;
-use crate::report::tally;
+use crate::report::{tally, Agents, Crossed};
 use crate::units::Time;
 use crate::watch::Tally;
 use crate::wire::beat::{self, BEAT_BYTES};
@@ -171,29 +172,30 @@ impl RealClock {
 
     /// The report of the run so far. In a run of several agents it is complete when it is so everywhere.
     pub fn report(&self) -> Value {
-        let mut report = self.emulation.report(Some(&self.fidelity()));
-        let Some(run) = self.beats.as_ref().and_then(|beats| beats.run.as_ref()) else { return report };
+        let fidelity = self.fidelity();
+        let mut report = self.emulation.report(Some(&fidelity));
+        let Some(run) = self.beats.as_ref().and_then(|beats| beats.run.as_ref()) else { return report.json() };
         let now_ns = wall_ns();
         let lockstep = &run.lockstep;
         let waited = self.emulation.started + lockstep.progress() + self.emulation.patience;
         let stalled = lockstep.is_deserted(now_ns) || (self.emulation.is_stalled() && self.pace.at() > waited);
-        report["complete"] = json!(self.emulation.is_complete() && lockstep.all_finished());
-        report["stalled"] = json!(stalled);
-        report["agents"] = json!({"others": lockstep.companions(now_ns), "apart_ns": lockstep.apart_ns()});
-        report["agents"]["crossed"] = self.crossed();
+        report.complete = self.emulation.is_complete() && lockstep.all_finished();
+        report.stalled = stalled;
+        let others = lockstep.companions(now_ns);
+        report.agents = Some(Agents { others, apart_ns: lockstep.apart_ns(), crossed: self.crossed() });
         let packets = self.emulation.fabric.totals().packets.since(&run.before);
-        report["conservation"] = tally(&packets, self.emulation.fabric.in_flight(true));
-        report
+        report.conservation = tally(&packets, self.emulation.fabric.in_flight(true));
+        report.json()
     }
 
     /// By port on a link to another agent: frames of the fabric that went there, and that came from there.
-    fn crossed(&self) -> Value {
+    fn crossed(&self) -> BTreeMap<String, Crossed> {
         let crossing = self.sockets.iter().filter(|attached| attached.place.crosses);
         let entry = |attached: &Attached| {
             let (node, port) = names(&self.emulation.plan.nodes, attached);
-            (format!("{node}:{port}"), json!({"out": attached.crossed.out, "back": attached.crossed.back}))
+            (format!("{node}:{port}"), attached.crossed)
         };
-        Value::Object(crossing.map(entry).collect())
+        crossing.map(entry).collect()
     }
 }
 

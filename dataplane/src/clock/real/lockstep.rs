@@ -4,8 +4,9 @@
 //! on nominal time is held at the horizon, a little beyond what was last heard of the slowest: when one machine stalls, the network
 //! stands still on all of them. Pure but for the wall times that it is given; `beats.rs` moves the datagrams.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use crate::report::Companion;
 use crate::units::Time;
 use crate::wire::beat::{Beat, Phase};
 
@@ -35,17 +36,6 @@ pub struct Party {
 pub struct Member {
     pub name: String,
     pub address: std::net::SocketAddr,
-}
-
-/// What was measured of another agent. `offset_ns`: how far its clock is ahead of the one here.
-#[derive(Clone, Debug, Serialize)]
-pub struct Companion {
-    pub agent: String,
-    pub offset_ns: Option<i64>,
-    pub round_trip_ns: Option<u64>,
-    pub silent_ns: u64,
-    /// When its ranks finished, since the workload began.
-    pub finish_ps: Option<u64>,
 }
 
 /// The shortest exchange with another agent so far.

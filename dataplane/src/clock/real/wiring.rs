@@ -11,6 +11,7 @@ use crate::codec::Reader;
 use crate::frame::Station;
 use crate::io::{Filter, Options, PacketSocket, TxBatch, UNSHAPED_PRIORITY};
 use crate::plan::{Imposer, LinkPlan, Medium, NodePlan, PlanError, StationKind};
+use crate::report::Crossed;
 use crate::units::{Rate, Time};
 
 /// The frame whose serialisation at the fastest link is the longest step of nominal time.
@@ -79,13 +80,6 @@ impl Shortfall {
             turned_away: self.turned_away.saturating_sub(before.turned_away),
         }
     }
-}
-
-/// Frames that were handed to the way to another agent, and that came by it.
-#[derive(Copy, Clone, Default, Debug)]
-pub struct Crossed {
-    pub out: u64,
-    pub back: u64,
 }
 
 /// Which port of the plan a socket serves, and how.
