@@ -6,13 +6,16 @@
         result = lab.run("all_reduce", minbytes="64K", maxbytes="64K")
         assert result.verdict.lossless
 
+Without root, exact, and in this process is the same lab under the virtual clock:
+
+    assert Lab.virtual("two-dc:length=8km").run("all_reduce", minbytes="1M").verdict.lossless
+
 Underneath are the coroutines of `testbed.control.verbs`; who has an event loop of their own calls those.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import warnings
 from collections.abc import Coroutine, Generator, Mapping
@@ -26,7 +29,7 @@ from typing import Any, Literal, Self, TypeVar
 from testbed.control import verbs
 from testbed.control.verbs import Target
 from testbed.errors import HostError, UsageError
-from testbed.experiment.file import Experiment, load_experiment, new_experiment
+from testbed.experiment.file import Experiment, new_experiment
 from testbed.experiment.impairments import Direction
 from testbed.lab import topology
 from testbed.lab.endpoints import parse_endpoint
@@ -35,6 +38,7 @@ from testbed.run import result
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
+from testbed.virtual_lab import VirtualLab, experiment_of, overrides, workload_settings
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
@@ -102,7 +106,7 @@ class Lab:
         exclusive: bool,
     ) -> Self:
         given = {"clock": "real", "driver": driver, "seed": seed, **(settings or {})}
-        experiment = with_settings(new_experiment(str(spec), "all_reduce"), _overrides(given))
+        experiment = with_settings(new_experiment(str(spec), "all_reduce"), overrides(given))
         source = topology.lab_source(experiment.topology)
         if name is not None:
             source = topology.renamed(source, name)
@@ -114,6 +118,16 @@ class Lab:
         factor: int = running
         answer = await verbs.deploy(where, trial, factor, exclusive=exclusive)
         return cls(experiment, trial.lab, factor, where, owned=not answer["stood_before"] and not keep)
+
+    @staticmethod
+    def virtual(
+        spec: str | Path, *, settings: Mapping[str, Any] | None = None, seed: int = 1, name: str | None = None
+    ) -> VirtualLab:
+        """Return a lab under the virtual clock, in this process and without root. Arguments are those of `deploy`.
+
+        Raises UsageError (and its TopologyError, ExperimentError) for what cannot be meant.
+        """
+        return VirtualLab(spec, settings=settings, seed=seed, name=name)
 
     def __enter__(self) -> Self:
         return self
@@ -180,19 +194,15 @@ class Lab:
         return _wait(self._run(what, pcap, workload))
 
     async def _run(self, what: str | Path, pcap: Path | None, workload: Mapping[str, Any]) -> RunResult:
-        said = {f"workload.{key.replace('_', '-')}": value for key, value in workload.items()}
-        if str(what).endswith((".yaml", ".yml")):
-            experiment = load_experiment(what).model_copy(update={"topology": self._experiment.topology})
-            experiment = experiment.with_overrides(_overrides({**self._deployed(), **said}))
-        else:
-            experiment = self._experiment.with_overrides(_overrides({"workload.collective": str(what), **said}))
+        said = workload_settings(workload)
+        experiment = experiment_of(self._experiment, what, self._deployed(), said)
         trial = Trial(experiment, self._lab)
         preflight.check(trial, here=self._target.is_local)
         outcome = await verbs.run(self._target, trial, self._dilation, keep=True, pcap=pcap)
         if outcome.capture_fault is not None:
             warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=3)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
-        arguments += [part for override in _overrides({**self._deployed(), **said}) for part in ("--set", override)]
+        arguments += [part for override in overrides({**self._deployed(), **said}) for part in ("--set", override)]
         return trial.conclude(outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
 
     def destroy(self) -> None:
@@ -342,8 +352,3 @@ def _wait(work: Coroutine[Any, Any, Result]) -> Result:
             with suppress(RuntimeError):  # it has ended meanwhile
                 loop.call_soon_threadsafe(task.cancel if task else lambda: None)
             raise
-
-
-def _overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Write settings as `--set` reads them; JSON is YAML."""
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]

@@ -7,6 +7,8 @@
 Tests may run side by side, in workers of pytest-xdist or in sessions of several people: each lab is made for its test, under a
 name that carries the worker, and one that is up already is never used, changed or destroyed.
 
+With `clock="virtual"` the lab is that of `Lab.virtual`: exact, in this process, and without root.
+
 The marker takes what `Lab.deploy` does: `topology`, `driver`, `dilation`, `settings`, `seed`, `target`. The nearest one counts
 whole: that of a function wins over that of its class or module. A lab that is to serve several tests is a fixture of
 their own around `Lab.deploy`.
@@ -17,6 +19,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,9 +28,11 @@ from testbed.errors import TestbedError, UsageError
 
 if TYPE_CHECKING:
     from testbed.api import Lab
+    from testbed.virtual_lab import VirtualLab
 
 _MARKER = "testbed"
-_SETTINGS = ("topology", "driver", "dilation", "settings", "seed", "target")
+_SETTINGS = ("topology", "clock", "driver", "dilation", "settings", "seed", "target")
+_REAL_ONLY = ("driver", "dilation", "target")
 _OPTION = "--testbed-missing"
 _SESSION = secrets.token_hex(3)
 # A name has 63 characters at most; a worker's takes six or so.
@@ -52,8 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A lab as the marker `testbed` of the test says, up under the real clock; destroyed when the test is over."""
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab | VirtualLab]:
+    """A lab as the marker `testbed` of the test says, up under its clock; gone when the test is over."""
     # Not before it is needed: pytest loads this plugin for tests that want no lab, too.
     from testbed.api import Lab
     from testbed.lab.topology import load_lab
@@ -62,7 +67,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     topology = settings.pop("topology")
     try:
         name = _own_name(load_lab(str(topology)).name)
-        found = Lab.deploy(topology, name=name, exclusive=True, **settings)
+        clock = settings.pop("clock", "real")
+        made = Lab.virtual if clock == "virtual" else partial(Lab.deploy, exclusive=True)
+        found: Lab | VirtualLab = made(topology, name=name, **settings)
     except TestbedError as error:
         if error.exit_code != UsageError.exit_code and request.config.getoption(_OPTION) == "skip":
             pytest.skip(f"lab {topology}: {error}")
@@ -88,4 +95,9 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     if unknown := sorted(marker.kwargs.keys() - set(_SETTINGS)):
         known = ", ".join(_SETTINGS)
         pytest.fail(f"the marker {_MARKER} has no setting {unknown[0]}; it has {known}", pytrace=False)
+    clock = marker.kwargs.get("clock", "real")
+    if clock not in ("real", "virtual"):
+        pytest.fail(f"the marker {_MARKER}: clock is real or virtual, not {clock}", pytrace=False)
+    if clock == "virtual" and (given := [key for key in _REAL_ONLY if key in marker.kwargs]):
+        pytest.fail(f"the marker {_MARKER}: {given[0]} has no meaning under the virtual clock", pytrace=False)
     return dict(marker.kwargs)

@@ -19,7 +19,7 @@ FUNCTION_LINES = 70
 TRUNK = ("schema", "optics", "lab", "experiment", "buffers", "plan", "run")
 KERNEL = ("system", "drivers", "_dataplane")
 OWNERS = ("bus", "agent", "machine")
-FACES = ("api", "cli", "commands", "pytest_plugin", "start")
+FACES = ("api", "cli", "commands", "pytest_plugin", "start", "virtual_lab")
 TOP = ("control", "study", "report", "conformance", *FACES)
 SHARED = ("errors", "units", "health", "pcapng", "progress", "data")
 # All of the conformance suite but what opens fabrics.
