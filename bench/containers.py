@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from bench.engine import DockerEngine, docker_engine
-from testbed.drivers.docker import DockerDriver
+from testbed.drivers.machine import MachineDriver
 from testbed.errors import HostError
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import lab_from
@@ -47,7 +47,7 @@ def measure(rounds: int = ROUNDS, hosts: int = 18, leaves: int = 1) -> dict[str,
         _import_image(engine)
         before = os.environ.get("DOCKER_HOST")
         os.environ["DOCKER_HOST"] = engine.address
-        driver = DockerDriver()
+        driver = MachineDriver()
         try:
             for _ in range(rounds):
                 start = time.perf_counter_ns()

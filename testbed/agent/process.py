@@ -22,7 +22,7 @@ from testbed.agent.service import Agent
 from testbed.bus import messages
 from testbed.bus.client import BrokerAddress
 from testbed.bus.embedded import embedded_broker
-from testbed.drivers.docker import DockerDriver
+from testbed.drivers.machine import MachineDriver
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.plan.difference import keep_addresses
 from testbed.progress import Pace
@@ -92,7 +92,7 @@ def make_owner(state: Path | None = None, agent: str = "", underlay: str | None 
     captures = Captures(state) if state else None
     run = partial(_execute, agent)
     claims = Claims(f"agent {agent or local.NAME}")
-    owner = LabOwner(DockerDriver(), _open_fabric, run, ledger, agent, underlay, captures, check_fabric, claims)
+    owner = LabOwner(MachineDriver(), _open_fabric, run, ledger, agent, underlay, captures, check_fabric, claims)
     if adopted := owner.adopt():
         logging.info("taken over: %s", ", ".join(adopted))
     return owner

@@ -29,7 +29,7 @@ from testbed.control.interruption import Fate
 from testbed.control.targets import Target as Target
 from testbed.control.targets import found, started
 from testbed.drivers import emulation
-from testbed.drivers.docker import DockerDriver
+from testbed.drivers.machine import MachineDriver
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.health import Health, Wanted, lacking
 from testbed.plan.difference import changes
@@ -127,7 +127,7 @@ async def plan_deploy(target: Target, trial: Trial, dilation: int | None = None)
             answer = await agents.ask_first("deploy", {**_deployment(placed, factor), "dry_run": True}, lab=lab)
             return {"stands": True, **answer}
     rows = [change.data() for change in changes(None, trial.plan)]
-    return {"lab": lab, "changed": True, "changes": rows, "stands": lab in DockerDriver().list_labs()}
+    return {"lab": lab, "changed": True, "changes": rows, "stands": lab in MachineDriver().list_labs()}
 
 
 async def run(
@@ -231,7 +231,7 @@ async def _destroy(target: Target, agents: Agents | None, lab: str) -> Document:
     if not target.is_local:
         raise BusError(f"agent {target.agent} cannot be reached")
     with _unowned(lab):
-        changed = bool(DockerDriver().destroy(lab))
+        changed = bool(MachineDriver().destroy(lab))
     Ledger(default_state_dir()).forget(lab)
     return {"lab": lab, "changed": changed}
 
@@ -274,7 +274,7 @@ def _unowned(lab: str) -> AbstractContextManager[None]:
 
 def _destroy_unowned() -> list[str]:
     """Remove every lab from the system that no agent drives, and what was left of others; return their names."""
-    driver, claims = DockerDriver(), Claims("testbed destroy")
+    driver, claims = MachineDriver(), Claims("testbed destroy")
     owners: dict[str, str] = {}
     try:
         for lab in driver.list_labs():
@@ -306,7 +306,7 @@ async def _rows(target: Target, lab: str | None) -> list[Document]:
             return [
                 {"lab": name, "nodes": nodes, "state": "foreign" if (owner := claims.owner(name)) else "broken"}
                 | ({"owner": owner} if owner else {})
-                for name, nodes in DockerDriver().list_labs().items()
+                for name, nodes in MachineDriver().list_labs().items()
             ]
         having: dict[str, list[str]] = {}
         for agent, answer in (await agents.ask("list")).items():
@@ -340,7 +340,7 @@ async def wait_for(target: Target, lab: str, nodes: Sequence[str], wanted: Wante
 async def _health(target: Target, lab: str) -> dict[str, Document]:
     async with found(target) as agents:
         if agents is None:
-            listed = DockerDriver().list_labs().get(lab, [])
+            listed = MachineDriver().list_labs().get(lab, [])
             owner = Claims("testbed wait-for").owner(lab)
             reason = f"its lab is driven by {owner}" if owner else "its lab has no agent"
             return dict.fromkeys(listed, Health("unhealthy", reason).data())
@@ -386,7 +386,7 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
     address = target.address
     if address is None:
         record = local.find(default_state_dir())
-        if record is None or lab not in DockerDriver().list_labs():
+        if record is None or lab not in MachineDriver().list_labs():
             raise UsageError(f"no lab {lab} is deployed on this machine")
         address = record.address()
         # Its broker retains nothing.
@@ -404,11 +404,11 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
 def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:
     """Run a program in a node of a lab on this machine, broken or not; return its exit status."""
     _require_node(lab, node)
-    return DockerDriver().exec_in(lab, node, argv)
+    return MachineDriver().exec_in(lab, node, argv)
 
 
 def _require_node(lab: str, node: str) -> None:
-    labs = DockerDriver().list_labs()
+    labs = MachineDriver().list_labs()
     if lab not in labs:
         raise UsageError(f"no lab {lab} is deployed on this machine")
     if node not in labs[lab]:
@@ -421,7 +421,7 @@ def run_in(lab: str, node: str, argv: Sequence[str], timeout_s: float | None) ->
     Raises UsageError if there is no such node, subprocess.TimeoutExpired if it takes longer than `timeout_s`.
     """
     _require_node(lab, node)
-    return DockerDriver().run_in(lab, node, argv, timeout_s)
+    return MachineDriver().run_in(lab, node, argv, timeout_s)
 
 
 async def capture_points(lab: str, node: str, port: str) -> list[Document]:

@@ -1,7 +1,7 @@
 """The Docker engine of this machine: containers that are nodes of labs, recognised by their labels.
 
 A container gets no network of the engine's, no capability but those that ping and tcpdump need, and no way to gain
-more; what joins it to others is put into its namespace from outside (`docker.py`).
+more; what joins it to others is put into its namespace from outside (`machine.py`).
 """
 
 from __future__ import annotations

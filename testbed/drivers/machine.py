@@ -22,8 +22,8 @@ from testbed.system.namespaces import Namespace
 _RUNNING = "running"
 
 
-class DockerDriver(NetnsDriver):
-    """The driver for labs of both kinds. Holds no state: labs live in the system and in its Docker engine."""
+class MachineDriver(NetnsDriver):
+    """The driver of the machine, for labs of both kinds. Holds no state: labs live in the system and in its Docker engine."""
 
     name = "docker"
 
