@@ -15,8 +15,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from pydantic import BaseModel
-
 from testbed.agent import inspection, runs
 from testbed.agent.captures import Captures
 from testbed.agent.claims import Claims, NoClaims
@@ -77,29 +75,13 @@ class LabOwner:
         self._building: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def perform(self, verb: str, body: BaseModel, progress: Progress) -> Document:
-        """Do one verb. Raise a `TestbedError` that says what is wrong, in the user's words."""
-        match body:
-            case messages.DeployBody():
-                return self.deploy(body, progress)
-            case messages.RunBody():
-                return self.run(body, progress)
-            case messages.LabBody(lab=lab):
-                return {
-                    "destroy": self.destroy,
-                    "describe": self.describe,
-                    "health": self.health,
-                }.get(verb, self.inspect)(lab)
-            case messages.PortBody(lab=lab, node=node, port=port):
-                return self.capture_points(lab, node, port)
-            case messages.ImpairBody(lab=lab):
-                return self.impair(lab, body)
-            case messages.CancelBody():
-                return self.cancel(body)
-        if verb == "ping":
-            return {} if self._underlay is None else {"underlay": self._underlay}
-        # `shutdown` has nothing to do here: to be answered is all it asks for.
-        return {"labs": self.list()} if verb == "list" else {}
+    def ping(self) -> Document:
+        """Answer, and say at which address other machines reach this one, if they do."""
+        return {} if self._underlay is None else {"underlay": self._underlay}
+
+    def listed(self) -> Document:
+        """Return {"labs": a row for each}: see `list`."""
+        return {"labs": self.list()}
 
     def deploy(self, asked: messages.DeployBody, progress: Progress = lambda _: None) -> Document:
         """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.

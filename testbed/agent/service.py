@@ -21,13 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiomqtt
-from pydantic import BaseModel
 
 from testbed.agent.owner import LabOwner
 from testbed.agent.telemetry import Telemetry
-from testbed.bus import client, messages
+from testbed.bus import client, messages, verbs
 from testbed.bus.client import BrokerAddress
 from testbed.bus.embedded import Broadcast
+from testbed.bus.messages import Body
+from testbed.bus.verbs import Verb
 from testbed.errors import TestbedError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -38,15 +39,6 @@ _REMEMBERED_REQUESTS = 1024
 _RECONNECT_S = 1.0
 _IDLE_CHECK_S = 0.25
 _PUBLISH_S = 60.0
-
-# Verbs that do something to a lab, and what is said when it is done.
-_EVENTS = {
-    "deploy": "deployed",
-    "destroy": "destroyed",
-    "run": "run ended",
-    "cancel": "run cancelled",
-    "impair": "impaired",
-}
 
 
 class Agent:
@@ -171,11 +163,11 @@ class Agent:
             lab = str(message.topic).split("/")[1]
             try:
                 request = messages.decode_request(payload)
-                body = messages.decode_body(request)
+                verb, body = verbs.decode(request)
             except messages.InvalidMessage as error:
                 await self._refuse(mqtt, error)
                 continue
-            self._accept(mqtt, lab, request, body)
+            self._accept(mqtt, lab, request, verb, body)
 
     async def _contradict(self, mqtt: aiomqtt.Client, status: bytes, retained: bool) -> None:
         """Say that this agent is on line if somebody says otherwise: the last will of a session before this one may come late."""
@@ -194,17 +186,19 @@ class Agent:
         self.dropped_messages += 1
         _log.warning("message dropped: %s", reason)
 
-    def _accept(self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, body: BaseModel) -> None:
+    def _accept(self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, verb: Verb[Any], body: Body) -> None:
         # At-least-once delivery may bring a request twice; the first one answers.
         if request.correlation_id in self._seen:
             return
         self._seen.append(request.correlation_id)
         self._last_request = time.monotonic()
-        task = asyncio.create_task(self._serve_request(mqtt, lab, request, body))
+        task = asyncio.create_task(self._serve_request(mqtt, lab, request, verb, body))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
-    async def _serve_request(self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, body: BaseModel) -> None:
+    async def _serve_request(
+        self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, verb: Verb[Any], body: Body
+    ) -> None:
         async def reply(kind: str, content: dict[str, Any]) -> None:
             envelope = messages.Reply.model_validate(
                 {"correlation_id": request.correlation_id, "kind": kind, "body": content}
@@ -224,36 +218,34 @@ class Agent:
 
         life = asyncio.create_task(show_life())
         try:
-            kind, content = await self._perform(lab, request, body, progress)
+            kind, content = await self._perform(lab, verb, body, progress)
         finally:
             await client.end(life)
             self._last_request = time.monotonic()
         try:
             await reply(kind, content)
-            await self._tell(mqtt, lab, request, kind, content)
+            await self._tell(mqtt, lab, verb, body, kind, content)
         except messages.InvalidMessage as error:
-            await reply("error", messages.ErrorBody(message=f"{request.verb}: {error}").model_dump())
+            await reply("error", messages.ErrorBody(message=f"{verb}: {error}").model_dump())
         except aiomqtt.MqttError as error:
-            _log.warning("%s: nobody hears the answer: %s", request.verb, error)
-        if request.verb == "shutdown":
+            _log.warning("%s: nobody hears the answer: %s", verb, error)
+        if verb is verbs.SHUTDOWN:
             self.stop()
 
     async def _tell(
-        self, mqtt: aiomqtt.Client, lab: str, request: messages.Request, kind: str, content: dict[str, Any]
+        self, mqtt: aiomqtt.Client, lab: str, verb: Verb[Any], body: Body, kind: str, content: dict[str, Any]
     ) -> None:
         """Tell everybody what was done to a lab; what changed nothing is no event."""
-        verb = request.verb
-        if request.body.get("action") == "show":
+        if verb.event is None or (isinstance(body, messages.ImpairBody) and body.action == "show"):
             return
         if kind == "error":
-            if verb in _EVENTS:
-                await self._telemetry.event(mqtt, lab, f"{verb} failed", reason=content["message"])
-        elif verb in _EVENTS and content.get("changed", True):
+            await self._telemetry.event(mqtt, lab, f"{verb} failed", reason=content["message"])
+        elif content.get("changed", True):
             about = {key: content[key] for key in ("complete", "reasons", "directions", "lost") if key in content}
-            await self._telemetry.event(mqtt, lab, _EVENTS[verb], **about)
+            await self._telemetry.event(mqtt, lab, verb.event, **about)
 
     async def _perform(
-        self, lab: str, request: messages.Request, body: BaseModel, progress: client.Progress
+        self, lab: str, verb: Verb[Any], body: Body, progress: client.Progress
     ) -> tuple[str, dict[str, Any]]:
         """Do the verb in a thread of its own; return the kind and body of the reply."""
         loop = asyncio.get_running_loop()
@@ -261,14 +253,14 @@ class Agent:
             if len(self._in_flight) > MAX_IN_FLIGHT:
                 raise client.BusError(f"agent {self.name} is busy with {MAX_IN_FLIGHT} requests; try again")
             _check_lab(lab, body)
-            result = await loop.run_in_executor(self._threads, self._owner.perform, request.verb, body, progress)
+            result = await loop.run_in_executor(self._threads, verb.perform, self._owner, body, progress)
             return "result", result
         except TestbedError as error:
             return "error", messages.ErrorBody(message=str(error), exit_code=error.exit_code).model_dump()
         except Exception as error:  # noqa: BLE001  logged with its traceback, and answered
             # A defect of ours ends this one request, not the labs of everybody else. The log has the traceback.
-            _log.exception("%s failed", request.verb)
-            fault = messages.ErrorBody(message=f"{request.verb}: internal error in the agent: {error!r}; see its log")
+            _log.exception("%s failed", verb)
+            fault = messages.ErrorBody(message=f"{verb}: internal error in the agent: {error!r}; see its log")
             return "error", fault.model_dump()
 
     async def _watch_idle(self) -> None:
@@ -282,18 +274,9 @@ class Agent:
                 self.stop()
 
 
-def _check_lab(topic_lab: str, body: BaseModel) -> None:
+def _check_lab(topic_lab: str, body: Body) -> None:
     """Hold the lab of the topic against that of the body: a client may be allowed on some labs' topics only."""
-    match body:
-        case messages.DeployBody(plan=plan):
-            meant = plan.get("lab")
-            if not isinstance(meant, str) or not messages.is_name(meant):
-                raise UsageError("plan.lab: not a safe identifier")
-        case messages.LabBody(lab=name) | messages.RunBody(lab=name) | messages.PortBody(lab=name):
-            meant = name
-        case messages.ImpairBody(lab=name) | messages.CancelBody(lab=name):
-            meant = name
-        case _:
-            meant = messages.NO_LAB
-    if meant != topic_lab:
-        raise UsageError(f"a request about {meant} came on the topic of {topic_lab}")
+    if not body.about:
+        raise UsageError("plan.lab: not a safe identifier")
+    if body.about != topic_lab:
+        raise UsageError(f"a request about {body.about} came on the topic of {topic_lab}")

@@ -26,6 +26,7 @@ import aiomqtt
 from pydantic import ValidationError
 
 from testbed.bus import messages
+from testbed.bus.verbs import Verb
 from testbed.errors import HostError, TestbedError, UsageError
 
 ALIVE_PERIOD_S = 1.0
@@ -207,7 +208,7 @@ class Caller:
 
     async def request(
         self,
-        verb: messages.Verb,
+        verb: Verb[Any],
         body: dict[str, Any] | None = None,
         *,
         lab: str = messages.NO_LAB,
@@ -227,12 +228,12 @@ class Caller:
         request = messages.Request(
             correlation_id=correlation_id,
             reply_to=messages.reply_topic(lab, self._agent, self._identifier),
-            verb=verb,
+            verb=verb.name,
             body=body or {},
         )
         try:
             await self._publish(messages.command_topic(lab, self._agent), messages.encode(request))
-            return await self._collect(verb, replies, silence_s, on_progress)
+            return await self._collect(verb.name, replies, silence_s, on_progress)
         except aiomqtt.MqttError as error:
             raise self._lost or BusError(f"{verb}: the broker went away: {error}") from None
         finally:

@@ -1,4 +1,4 @@
-"""What agents and controllers say to each other over MQTT: topics, envelopes, and the body of every verb.
+"""What agents and controllers say to each other over MQTT: topics, envelopes, and bodies; `verbs.py` has the verbs.
 
 MQTT 3.1.1 has no reply topic and no correlation data, so both travel in the envelope. Everything that comes off the
 bus passes through `decode_request` or `decode_reply`: bytes in, a frozen model out, or `InvalidMessage`, and nothing
@@ -58,29 +58,13 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Verb = Literal[
-    "ping",
-    "list",
-    "deploy",
-    "destroy",
-    "inspect",
-    "describe",
-    "health",
-    "run",
-    "cancel",
-    "capture_points",
-    "impair",
-    "shutdown",
-]
-
-
 class Request(_Message):
     """Ask an agent for one verb. The agent answers on `reply_to` with the same `correlation_id`."""
 
     version: Literal[1] = 1
     correlation_id: CorrelationId
     reply_to: str
-    verb: Verb
+    verb: Name
     body: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -123,17 +107,31 @@ class CaptureStep(_Message):
 Step = BuildStep | RunStep | CaptureStep
 
 
-class NoBody(_Message):
+class Body(_Message):
+    """The body of a request. `about` is the lab that it concerns, `NO_LAB` if none."""
+
+    @property
+    def about(self) -> str:
+        """The lab on whose topic the request has to come; empty if the body names none as it should."""
+        return NO_LAB
+
+
+class NoBody(Body):
     """The body of a verb that takes no argument."""
 
 
-class LabBody(_Message):
+class LabBody(Body):
     """The body of a verb that concerns one lab."""
 
     lab: Name
 
+    @property
+    def about(self) -> str:
+        """The lab."""
+        return self.lab
 
-class DeployBody(_Message):
+
+class DeployBody(Body):
     """Build a lab in the system and start its data plane.
 
     `plan` is the fabric plan, `dilation` the wall seconds of one nominal second; `topology` is the lab that the plan is
@@ -149,6 +147,12 @@ class DeployBody(_Message):
     native: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
     reconcile: bool = False
     dry_run: bool = False
+
+    @property
+    def about(self) -> str:
+        """The lab of the plan; empty where that is no safe name."""
+        lab = self.plan.get("lab")
+        return lab if isinstance(lab, str) and is_name(lab) else ""
 
 
 class Member(_Message):
@@ -166,62 +170,42 @@ class Party(_Message):
     agents: list[Member]
 
 
-class RunBody(_Message):
+class RunBody(LabBody):
     """Run a trial on a lab that is up: `Trial.spec()`. With `capture` the agent writes every frame into a file of its own.
 
     `party` is for labs of several agents: each is told to run its part. `run_id` names the run, for `cancel`.
     """
 
-    lab: Name
     spec: dict[str, Any]
     capture: bool = False
     party: Party | None = None
     run_id: CorrelationId | None = None
 
 
-class CancelBody(_Message):
+class CancelBody(LabBody):
     """End the run on a lab, which stays up: the one of this `run_id`, begun or not yet, or without one whichever there is."""
 
-    lab: Name
     run_id: CorrelationId | None = None
 
 
-class PortBody(_Message):
+class PortBody(LabBody):
     """Name one port of one node of a lab."""
 
-    lab: Name
     node: Name
     port: Name
 
 
-class ImpairBody(_Message):
+class ImpairBody(LabBody):
     """Change what one port of a lab sends, receives, or both; show it; or make it as planned again.
 
     `settings` is for `set` only, and what an `Impairment` of an experiment's timeline can have.
     """
 
-    lab: Name
     node: Name
     port: Name
     action: Literal["set", "show", "reset"]
     direction: Literal["both", "out", "in"] = "both"
     settings: dict[str, Any] = Field(default_factory=dict)
-
-
-BODIES: dict[str, type[_Message]] = {
-    "ping": NoBody,
-    "list": NoBody,
-    "deploy": DeployBody,
-    "destroy": LabBody,
-    "inspect": LabBody,
-    "describe": LabBody,
-    "health": LabBody,
-    "run": RunBody,
-    "cancel": CancelBody,
-    "capture_points": PortBody,
-    "impair": ImpairBody,
-    "shutdown": NoBody,
-}
 
 
 class ErrorBody(_Message):
@@ -291,15 +275,7 @@ def decode_request(payload: bytes) -> Request:
     try:
         return Request.model_validate(document)
     except ValidationError as error:
-        raise InvalidMessage(_explain(error), reply_to, correlation_id) from None
-
-
-def decode_body(request: Request) -> BaseModel:
-    """Read the body that the request's verb demands. Raise `InvalidMessage`."""
-    try:
-        return BODIES[request.verb].model_validate(request.body)
-    except ValidationError as error:
-        raise InvalidMessage(_explain(error), request.reply_to, request.correlation_id) from None
+        raise InvalidMessage(explain(error), reply_to, correlation_id) from None
 
 
 def decode_reply(payload: bytes) -> Reply:
@@ -307,7 +283,7 @@ def decode_reply(payload: bytes) -> Reply:
     try:
         return Reply.model_validate(_decode_object(payload))
     except ValidationError as error:
-        raise InvalidMessage(_explain(error)) from None
+        raise InvalidMessage(explain(error)) from None
 
 
 def decode_told(payload: bytes) -> dict[str, Any] | None:
@@ -344,7 +320,8 @@ def _decode_object(payload: bytes) -> dict[str, Any]:
         raise InvalidMessage("not a JSON object") from None
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Say what a message lacks to be valid, in one line."""
     faults = [
         f"{'.'.join(str(part) for part in fault['loc']) or 'message'}: {fault['msg']}" for fault in error.errors()[:5]
     ]

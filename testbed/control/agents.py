@@ -15,8 +15,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from testbed.bus import messages
+from testbed.bus import messages, verbs
 from testbed.bus.client import SILENCE_S, BusError, Caller
+from testbed.bus.verbs import Verb
 from testbed.control.combine import combine
 from testbed.errors import TestbedError, UsageError
 from testbed.plan.placement import How, place
@@ -39,7 +40,7 @@ class Agents:
 
     async def ask(
         self,
-        verb: messages.Verb,
+        verb: Verb[Any],
         body: Document | None = None,
         *,
         lab: str = messages.NO_LAB,
@@ -50,7 +51,7 @@ class Agents:
         asked = self._callers if only is None else only
         return await self._gather({agent: body or {} for agent in asked}, verb, lab, silence_s)
 
-    async def ask_first(self, verb: messages.Verb, body: Document, *, lab: str) -> Document:
+    async def ask_first(self, verb: Verb[Any], body: Document, *, lab: str) -> Document:
         """Ask the first agent alone, for what all know."""
         return await next(iter(self._callers.values())).request(verb, body, lab=lab)
 
@@ -65,7 +66,7 @@ class Agents:
                 if node.agent not in (None, agent):
                     raise UsageError(f"node {node.name} is for agent {node.agent}: name all agents, --agent a,b")
             return trial
-        answers = await self.ask("ping")
+        answers = await self.ask(verbs.PING)
         machines = {agent: answer.get("underlay") for agent, answer in answers.items()}
         for agent, underlay in machines.items():
             if underlay is None:
@@ -77,13 +78,13 @@ class Agents:
         self, lab: str, body: Document, on_progress: Callable[[Document], None] | None = None
     ) -> tuple[Document, Answers]:
         """Deploy a lab with all, or with none; return one answer for all, and each agent's own."""
-        done, failed = await self._all(dict.fromkeys(self._callers, body), "deploy", lab, SILENCE_S, on_progress)
+        done, failed = await self._all(dict.fromkeys(self._callers, body), verbs.DEPLOY, lab, SILENCE_S, on_progress)
         if failed:
             # What was changed in place stays, for another try; what was built just now goes.
             built = {
                 agent: {"lab": lab} for agent, answer in done.items() if answer["changed"] and "changes" not in answer
             }
-            await self._gather(built, "destroy", lab, SILENCE_S)
+            await self._gather(built, verbs.DESTROY, lab, SILENCE_S)
             raise failed[0]
         first = next(iter(done.values()))
         changed = any(answer["changed"] for answer in done.values())
@@ -111,7 +112,7 @@ class Agents:
     async def _cancel(self, lab: str, run_id: str) -> None:
         """End a run of ours, as far as its agents hear of it; what comes of that is of no interest any more."""
         with contextlib.suppress(TestbedError):
-            await self.ask("cancel", {"lab": lab, "run_id": run_id}, lab=lab, silence_s=_CANCEL_S)
+            await self.ask(verbs.CANCEL, {"lab": lab, "run_id": run_id}, lab=lab, silence_s=_CANCEL_S)
 
     async def _run(
         self, trial: Trial, deployed: Answers, body: Document, on_progress: Callable[[Document], None]
@@ -119,16 +120,16 @@ class Agents:
         lab = trial.lab.name
         if trial.placement is None:
             (caller,) = self._callers.values()
-            return outcome_from(await caller.request("run", body, lab=lab, on_progress=on_progress))
+            return outcome_from(await caller.request(verbs.RUN, body, lab=lab, on_progress=on_progress))
         party = _party(trial.placement.machines, deployed)
         bodies = {agent: {**body, "party": {**party, "number": number}} for number, agent in enumerate(self._callers)}
-        answers = await self._gather(bodies, "run", lab, SILENCE_S, on_progress)
+        answers = await self._gather(bodies, verbs.RUN, lab, SILENCE_S, on_progress)
         return combine(trial.plan, {agent: outcome_from(answer) for agent, answer in answers.items()})
 
     async def _gather(
         self,
         bodies: Mapping[str, Document],
-        verb: messages.Verb,
+        verb: Verb[Any],
         lab: str,
         silence_s: float,
         on_progress: Callable[[Document], None] | None = None,
@@ -141,7 +142,7 @@ class Agents:
     async def _all(
         self,
         bodies: Mapping[str, Document],
-        verb: messages.Verb,
+        verb: Verb[Any],
         lab: str,
         silence_s: float,
         on_progress: Callable[[Document], None] | None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from testbed.agent import local
 from testbed.agent.ledger import default_state_dir
 from testbed.agent.local import AgentRecord
-from testbed.bus import client
+from testbed.bus import client, verbs
 from testbed.bus.client import BrokerAddress, BusError
 from testbed.control.agents import Agents
 from testbed.plan.placement import How
@@ -54,7 +54,7 @@ async def started(target: Target) -> AsyncIterator[Agents]:
             try:
                 reached = await stack.enter_async_context(_connected(record.address(), target))
                 # Once it has heard of this command it waits for more.
-                await reached.ask("ping")
+                await reached.ask(verbs.PING)
                 agents = reached
             except BusError:
                 if not await _ends(record):

@@ -21,7 +21,7 @@ from testbed.agent import captures, local
 from testbed.agent.claims import Claims
 from testbed.agent.lab import STATE_KEYS
 from testbed.agent.ledger import Ledger, default_state_dir
-from testbed.bus import client, messages
+from testbed.bus import client, messages, verbs
 from testbed.bus.client import BusError
 from testbed.bus.messages import Step
 from testbed.control.agents import Agents, one_lab
@@ -107,7 +107,7 @@ async def redeploy(
     async with started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
         async with fate.destroying(lab):
-            await agents.ask("destroy", {"lab": lab}, lab=lab)
+            await agents.ask(verbs.DESTROY, {"lab": lab}, lab=lab)
         work = agents.deploy(lab, _deployment(placed, dilation), _steps(on_step))
         answer, _ = await fate.build(lab, work, False, lambda: _destroy(target, agents, lab))
         return answer
@@ -124,7 +124,7 @@ async def plan_deploy(target: Target, trial: Trial, dilation: int | None = None)
         if agents is not None:
             placed = await agents.enlist(trial, target.placement)
             factor = dilation or await _dilation(agents, lab) or 1
-            answer = await agents.ask_first("deploy", {**_deployment(placed, factor), "dry_run": True}, lab=lab)
+            answer = await agents.ask_first(verbs.DEPLOY, {**_deployment(placed, factor), "dry_run": True}, lab=lab)
             return {"stands": True, **answer}
     rows = [change.data() for change in changes(None, trial.plan)]
     return {"lab": lab, "changed": True, "changes": rows, "stands": lab in MachineDriver().list_labs()}
@@ -198,13 +198,13 @@ async def dilation_of(target: Target, lab: str) -> int | None:
 
 
 async def _dilation(agents: Agents, lab: str) -> int | None:
-    answers = await agents.ask("list")
+    answers = await agents.ask(verbs.LIST)
     rows = [row for answer in answers.values() for row in answer["labs"] if row["lab"] == lab]
     return next((int(row["dilation"]) for row in rows if "dilation" in row), None)
 
 
 async def _stands(agents: Agents, lab: str) -> bool:
-    answers = await agents.ask("list")
+    answers = await agents.ask(verbs.LIST)
     return any(row["lab"] == lab for answer in answers.values() for row in answer["labs"])
 
 
@@ -223,7 +223,7 @@ async def _destroy(target: Target, agents: Agents | None, lab: str) -> Document:
     """Destroy through the agent, or without it when the labs are within reach of the driver."""
     if agents is not None:
         try:
-            answers = await agents.ask("destroy", {"lab": lab}, lab=lab)
+            answers = await agents.ask(verbs.DESTROY, {"lab": lab}, lab=lab)
             return {"lab": lab, "changed": any(answer["changed"] for answer in answers.values())}
         except BusError:
             if not target.is_local:
@@ -248,13 +248,13 @@ async def destroy_all(target: Target) -> list[Document]:
         async with found(target) as agents:
             if agents is None:
                 return
-            answers = await agents.ask("list", silence_s=_IMPATIENT_S)
+            answers = await agents.ask(verbs.LIST, silence_s=_IMPATIENT_S)
             rows = [row for answer in answers.values() for row in answer["labs"]]
             for lab in sorted({row["lab"] for row in rows if row["state"] != "foreign"}):
-                await agents.ask("destroy", {"lab": lab}, lab=lab, silence_s=_IMPATIENT_S)
+                await agents.ask(verbs.DESTROY, {"lab": lab}, lab=lab, silence_s=_IMPATIENT_S)
                 gone[lab] = {"lab": lab, "changed": True}
             if target.is_local:
-                await agents.ask("shutdown", silence_s=_IMPATIENT_S)
+                await agents.ask(verbs.SHUTDOWN, silence_s=_IMPATIENT_S)
 
     try:
         await ask()
@@ -309,12 +309,12 @@ async def _rows(target: Target, lab: str | None) -> list[Document]:
                 for name, nodes in MachineDriver().list_labs().items()
             ]
         having: dict[str, list[str]] = {}
-        for agent, answer in (await agents.ask("list")).items():
+        for agent, answer in (await agents.ask(verbs.LIST)).items():
             for row in answer["labs"]:
                 having.setdefault(row["lab"], []).append(agent)
         chosen = {name: owners for name, owners in sorted(having.items()) if lab in (None, name)}
         return [
-            one_lab(await agents.ask("inspect", {"lab": name}, lab=name, only=owners))
+            one_lab(await agents.ask(verbs.INSPECT, {"lab": name}, lab=name, only=owners))
             for name, owners in chosen.items()
         ]
 
@@ -344,7 +344,7 @@ async def _health(target: Target, lab: str) -> dict[str, Document]:
             owner = Claims("testbed wait-for").owner(lab)
             reason = f"its lab is driven by {owner}" if owner else "its lab has no agent"
             return dict.fromkeys(listed, Health("unhealthy", reason).data())
-        answers = await agents.ask("health", {"lab": lab}, lab=lab)
+        answers = await agents.ask(verbs.HEALTH, {"lab": lab}, lab=lab)
         return {node: health for answer in answers.values() for node, health in answer["nodes"].items()}
 
 
@@ -353,7 +353,7 @@ async def cancel(target: Target, lab: str) -> Document:
     async with found(target) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
-        answers = await agents.ask("cancel", {"lab": lab}, lab=lab)
+        answers = await agents.ask(verbs.CANCEL, {"lab": lab}, lab=lab)
         return {"lab": lab, "changed": any(answer["changed"] for answer in answers.values())}
 
 
@@ -362,7 +362,7 @@ async def describe(target: Target, lab: str) -> Document:
     async with found(target) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
-        return await agents.ask_first("describe", {"lab": lab}, lab=lab)
+        return await agents.ask_first(verbs.DESCRIBE, {"lab": lab}, lab=lab)
 
 
 async def impair(
@@ -374,7 +374,7 @@ async def impair(
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": end[0], "port": end[1], "action": action, "direction": direction}
         # Each agent answers for what its own nodes send.
-        answers = await agents.ask("impair", {**body, "settings": settings}, lab=lab)
+        answers = await agents.ask(verbs.IMPAIR, {**body, "settings": settings}, lab=lab)
         return [row for answer in answers.values() for row in answer["directions"]]
 
 
@@ -430,7 +430,7 @@ async def capture_points(lab: str, node: str, port: str) -> list[Document]:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": node, "port": port}
-        points: list[Document] = (await agents.ask_first("capture_points", body, lab=lab))["points"]
+        points: list[Document] = (await agents.ask_first(verbs.CAPTURE_POINTS, body, lab=lab))["points"]
         for point in points:
             if Path(point["netns"]).parent != Path(namespaces.NAMESPACE_DIRECTORY):
                 raise BusError(f"the agent names {point['netns']}, which is no namespace of a lab")

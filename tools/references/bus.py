@@ -7,7 +7,7 @@ import inspect
 from pydantic import BaseModel
 
 from testbed import errors
-from testbed.bus import messages
+from testbed.bus import messages, verbs
 from testbed.schema.keys import keys_of
 from tools.references.markdown import code, page, prose, table
 
@@ -66,9 +66,9 @@ def _mqtt() -> str:
     parts += ["## Published unasked", prose(PUBLISHED), "## Envelopes"]
     parts += [_model(messages.Request), _model(messages.Reply), "## Bodies of requests"]
     parts.append(prose("The verb of a request says which body it has."))
-    rows = ((code(verb), body.__name__) for verb, body in messages.BODIES.items())
+    rows = ((code(name), verb.body.__name__) for name, verb in verbs.TABLE.items())
     parts.append(table(("verb", "body"), rows))
-    parts += [_model(body) for body in dict.fromkeys(messages.BODIES.values())]
+    parts += [_model(body) for body in dict.fromkeys(verb.body for verb in verbs.TABLE.values())]
     parts += [
         "## Bodies of replies",
         prose("A `progress` has one of these, an `error` the last; a `result` is the verb's own document."),

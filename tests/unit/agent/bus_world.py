@@ -17,7 +17,7 @@ from testbed.agent.lab import Document, InterruptibleFabric
 from testbed.agent.owner import LabOwner
 from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
-from testbed.bus import client
+from testbed.bus import client, verbs
 from testbed.bus.embedded import embedded_broker
 from testbed.drivers import ByHand
 from testbed.drivers.emulation import Emulation
@@ -193,4 +193,4 @@ async def next_on(mqtt: aiomqtt.Client, topic: str) -> Document:
 
 
 async def deploy(caller: client.Caller, plan: Document = PLAN, dilation: int = 1) -> Document:
-    return await caller.request("deploy", {"plan": plan, "dilation": dilation}, lab="tiny")
+    return await caller.request(verbs.DEPLOY, {"plan": plan, "dilation": dilation}, lab="tiny")

@@ -18,7 +18,7 @@ import pytest
 from testbed.agent import service
 from testbed.agent.owner import LabOwner
 from testbed.agent.service import Agent
-from testbed.bus import client, messages
+from testbed.bus import client, messages, verbs
 from testbed.bus.embedded import embedded_broker
 from tests.unit.agent.bus_world import MemoryDriver, execute, next_on
 
@@ -63,7 +63,7 @@ def test_an_agent_that_lost_its_session_says_so_and_comes_back_under_another_id(
             assert (told["event"], told["agent"]) == ("agent reconnected", "local")
             assert 0 < told["away_s"] < 5
             async with client.connect(address, "local") as caller:
-                assert await caller.request("ping") == {}
+                assert await caller.request(verbs.PING) == {}
             ids = {session.identifier for session in sessions}
             assert len(ids) == len(sessions) == 4  # the agent's two, the watcher's, the caller's
             assert not [each for each in ids if "local" in each]
@@ -97,6 +97,8 @@ def test_no_client_id_is_like_another() -> None:
 
 
 def test_the_librarys_own_words_do_not_come_to_a_terminal() -> None:
-    script = "import logging; from testbed import bus; logging.getLogger('mqtt').error('failed to receive on socket')"
+    script = (
+        "import logging; from testbed.bus import client; logging.getLogger('mqtt').error('failed to receive on socket')"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stderr == b""

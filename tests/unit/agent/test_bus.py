@@ -11,7 +11,7 @@ import aiomqtt
 import pytest
 
 from testbed.agent.lab import Document
-from testbed.bus import client, messages
+from testbed.bus import client, messages, verbs
 from testbed.errors import HostError, TestbedError, UsageError
 from tests.unit.agent.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_on, world
 
@@ -22,12 +22,12 @@ async def test_a_lab_is_deployed_inspected_and_destroyed(w: World) -> None:
         assert await deploy(caller) == {"lab": "tiny", "changed": True}
         assert await deploy(caller) == {"lab": "tiny", "changed": False}
         assert len(w.fabrics) == 1
-        inspected = await caller.request("inspect", {"lab": "tiny"}, lab="tiny")
+        inspected = await caller.request(verbs.INSPECT, {"lab": "tiny"}, lab="tiny")
         assert (inspected["state"], inspected["nodes"]) == ("running", ["h1"])
         assert inspected["stations"][0]["ip"] == "198.18.0.1"
-        assert (await caller.request("list"))["labs"][0]["lab"] == "tiny"
-        assert await caller.request("destroy", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": True}
-        assert await caller.request("destroy", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": False}
+        assert (await caller.request(verbs.LIST))["labs"][0]["lab"] == "tiny"
+        assert await caller.request(verbs.DESTROY, {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": True}
+        assert await caller.request(verbs.DESTROY, {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": False}
         assert w.driver.system == {}
         assert w.fabrics[0].closed.is_set()
 
@@ -37,12 +37,12 @@ async def test_who_has_a_lab_built_hears_how_far_it_is_before_the_answer(w: Worl
     told: list[Document] = []
     async with client.connect(w.address, "local") as caller:
         body = {"plan": PLAN, "dilation": 1}
-        await caller.request("deploy", body, lab="tiny", on_progress=told.append)
+        await caller.request(verbs.DEPLOY, body, lab="tiny", on_progress=told.append)
         assert told == [
             {"phase": "namespaces", "done": 0, "total": 1},
             {"phase": "data plane", "done": 0, "total": 1},
         ]
-        await caller.request("deploy", body, lab="tiny", on_progress=told.append)
+        await caller.request(verbs.DEPLOY, body, lab="tiny", on_progress=told.append)
         assert len(told) == 2
 
 
@@ -50,15 +50,15 @@ async def test_who_has_a_lab_built_hears_how_far_it_is_before_the_answer(w: Worl
 async def test_errors_keep_their_words_and_their_exit_code(w: World) -> None:
     async with client.connect(w.address, "local") as caller:
         with pytest.raises(UsageError, match="no lab ghost"):
-            await caller.request("inspect", {"lab": "ghost"}, lab="ghost")
+            await caller.request(verbs.INSPECT, {"lab": "ghost"}, lab="ghost")
         await deploy(caller)
         with pytest.raises(UsageError, match="another plan"):
             await deploy(caller, {**PLAN, "seed": 2})
         with pytest.raises(UsageError, match="no port h1:eth9"):
-            await caller.request("capture_points", {"lab": "tiny", "node": "h1", "port": "eth9"}, lab="tiny")
+            await caller.request(verbs.CAPTURE_POINTS, {"lab": "tiny", "node": "h1", "port": "eth9"}, lab="tiny")
         w.driver.system["orphan"] = ["a"]
         with pytest.raises(HostError, match="broken"):
-            await caller.request("run", {"lab": "orphan", "spec": {}}, lab="orphan")
+            await caller.request(verbs.RUN, {"lab": "orphan", "spec": {}}, lab="orphan")
 
 
 @bus_test
@@ -67,7 +67,7 @@ async def test_a_failed_deploy_leaves_nothing(w: World) -> None:
         with pytest.raises(HostError, match="no such device"):
             await deploy(caller, dilation=NO_FABRIC)
         assert w.driver.system == {}
-        assert (await caller.request("list"))["labs"] == []
+        assert (await caller.request(verbs.LIST))["labs"] == []
 
 
 @bus_test
@@ -75,7 +75,7 @@ async def test_megabytes_pass_in_both_directions(w: World) -> None:
     async with client.connect(w.address, "local") as caller:
         await deploy(caller)
         echo = "x" * 8_000_000
-        result = await caller.request("run", {"lab": "tiny", "spec": {"steps": 3, "echo": echo}}, lab="tiny")
+        result = await caller.request(verbs.RUN, {"lab": "tiny", "spec": {"steps": 3, "echo": echo}}, lab="tiny")
         assert result == {"steps": 3, "echo": echo}
 
 
@@ -85,12 +85,12 @@ async def test_destroy_interrupts_a_run(w: World) -> None:
     async with client.connect(w.address, "local") as caller:
         await deploy(caller)
         run = asyncio.create_task(
-            caller.request("run", {"lab": "tiny", "spec": {}}, lab="tiny", on_progress=lambda _: started.set())
+            caller.request(verbs.RUN, {"lab": "tiny", "spec": {}}, lab="tiny", on_progress=lambda _: started.set())
         )
         await asyncio.wait_for(started.wait(), 10)
         with pytest.raises(UsageError, match="busy"):
-            await caller.request("run", {"lab": "tiny", "spec": {"steps": 1}}, lab="tiny")
-        await caller.request("destroy", {"lab": "tiny"}, lab="tiny")
+            await caller.request(verbs.RUN, {"lab": "tiny", "spec": {"steps": 1}}, lab="tiny")
+        await caller.request(verbs.DESTROY, {"lab": "tiny"}, lab="tiny")
         with pytest.raises(TestbedError, match="interrupted"):
             await run
         assert w.driver.system == {}
@@ -100,7 +100,7 @@ async def start_run(caller: client.Caller, **body: object) -> asyncio.Task[Docum
     """Start a run that never ends by itself; return it once it is under way."""
     started = asyncio.Event()
     request = caller.request(
-        "run", {"lab": "tiny", "spec": {}, **body}, lab="tiny", on_progress=lambda _: started.set()
+        verbs.RUN, {"lab": "tiny", "spec": {}, **body}, lab="tiny", on_progress=lambda _: started.set()
     )
     run = asyncio.create_task(request)
     await asyncio.wait_for(started.wait(), 10)
@@ -112,18 +112,18 @@ async def test_a_run_is_cancelled_and_its_lab_stays(w: World) -> None:
     async with client.connect(w.address, "local") as caller, client.connect(w.address, "local") as other:
         await deploy(caller)
         run = await start_run(caller)
-        assert await other.request("cancel", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": True}
+        assert await other.request(verbs.CANCEL, {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": True}
         with pytest.raises(TestbedError, match="the run was cancelled"):
             await run
-        assert await caller.request("run", {"lab": "tiny", "spec": {"steps": 2}}, lab="tiny") == {
+        assert await caller.request(verbs.RUN, {"lab": "tiny", "spec": {"steps": 2}}, lab="tiny") == {
             "steps": 2,
             "echo": "",
         }
-        assert await other.request("cancel", {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": False}
+        assert await other.request(verbs.CANCEL, {"lab": "tiny"}, lab="tiny") == {"lab": "tiny", "changed": False}
         with pytest.raises(UsageError, match="no lab other is deployed"):
-            await other.request("cancel", {"lab": "other"}, lab="other")
+            await other.request(verbs.CANCEL, {"lab": "other"}, lab="other")
         with pytest.raises(UsageError, match="a request about tiny came on the topic of other"):
-            await other.request("cancel", {"lab": "tiny"}, lab="other")
+            await other.request(verbs.CANCEL, {"lab": "tiny"}, lab="other")
 
 
 @bus_test
@@ -131,13 +131,13 @@ async def test_a_run_is_cancelled_by_its_id_alone_begun_or_not(w: World) -> None
     async with client.connect(w.address, "local") as caller:
         await deploy(caller)
         run = await start_run(caller, run_id="mine")
-        assert not (await caller.request("cancel", {"lab": "tiny", "run_id": "late"}, lab="tiny"))["changed"]
+        assert not (await caller.request(verbs.CANCEL, {"lab": "tiny", "run_id": "late"}, lab="tiny"))["changed"]
         assert not run.done()
-        assert (await caller.request("cancel", {"lab": "tiny", "run_id": "mine"}, lab="tiny"))["changed"]
+        assert (await caller.request(verbs.CANCEL, {"lab": "tiny", "run_id": "mine"}, lab="tiny"))["changed"]
         with pytest.raises(TestbedError, match="the run was cancelled"):
             await run
         with pytest.raises(TestbedError, match="the run was cancelled"):
-            await caller.request("run", {"lab": "tiny", "spec": {}, "run_id": "late"}, lab="tiny")
+            await caller.request(verbs.RUN, {"lab": "tiny", "spec": {}, "run_id": "late"}, lab="tiny")
 
 
 @bus_test
@@ -181,7 +181,7 @@ async def test_a_request_delivered_twice_is_done_once(w: World) -> None:
         for _ in range(2):
             await mqtt.publish("testbed/-/local/command", messages.encode(request), qos=1)
         # The agent takes its messages in order: once the second ping is answered, both copies have been dealt with.
-        await caller.request("ping")
+        await caller.request(verbs.PING)
         await asyncio.wait_for(next_on(mqtt, reply_to), 5)
         assert len(mqtt.messages) == 0
 
@@ -203,14 +203,14 @@ async def test_a_vanished_agent_ends_requests_by_its_last_will(w: World) -> None
     await victim.__aenter__()
     await victim.publish(messages.status_topic("victim"), messages.ONLINE, qos=1, retain=True)
     async with client.connect(w.address, "victim") as caller:
-        waiting = asyncio.create_task(caller.request("ping", silence_s=25))
+        waiting = asyncio.create_task(caller.request(verbs.PING, silence_s=25))
         await asyncio.sleep(0)
         victim._client._sock_close()  # the only way to cut it: the library's own ways all say goodbye
         with pytest.raises(client.BusError, match="went away"):
             await asyncio.wait_for(waiting, 10)
     async with client.connect(w.address, "victim") as caller:
         with pytest.raises(client.BusError):
-            await asyncio.wait_for(caller.request("ping", silence_s=5), 10)
+            await asyncio.wait_for(caller.request(verbs.PING, silence_s=5), 10)
 
 
 @bus_test
@@ -219,7 +219,7 @@ async def test_silence_ends_a_request(w: World) -> None:
         await mqtt.publish(messages.status_topic("mute"), messages.ONLINE, qos=1, retain=True)
     async with client.connect(w.address, "mute") as caller:
         with pytest.raises(client.BusError, match="no sign of life"):
-            await caller.request("ping", silence_s=0.2)
+            await caller.request(verbs.PING, silence_s=0.2)
 
 
 @bus_test
@@ -236,7 +236,7 @@ def test_an_idle_agent_ends_by_itself_but_not_while_it_has_a_lab() -> None:
                 await deploy(caller)
                 await asyncio.sleep(1.0)
                 assert not w.agent._stopping.is_set()
-                await caller.request("destroy", {"lab": "tiny"}, lab="tiny")
+                await caller.request(verbs.DESTROY, {"lab": "tiny"}, lab="tiny")
             await asyncio.wait_for(w.agent._stopping.wait(), 5)
 
     asyncio.run(inner())

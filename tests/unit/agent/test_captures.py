@@ -13,7 +13,7 @@ from testbed.agent import captures
 from testbed.agent.captures import Captures
 from testbed.agent.lab import Document
 from testbed.agent.owner import LabOwner
-from testbed.bus import client, messages
+from testbed.bus import client, messages, verbs
 from testbed.errors import HostError, UsageError
 from tests.unit.agent.bus_world import PLAN, MemoryDriver, MemoryFabric, World, bus_test, deploy, execute
 
@@ -40,7 +40,7 @@ async def test_a_path_on_the_bus_is_refused_and_its_file_is_left_alone(w: World)
         for name in ("pcap", "capture"):
             body = {"lab": "tiny", "spec": {"steps": 1}, name: str(victim)}
             with pytest.raises(UsageError, match=name):
-                await caller.request("run", body, lab="tiny")
+                await caller.request(verbs.RUN, body, lab="tiny")
     assert victim.read_text() == "secret"
 
 

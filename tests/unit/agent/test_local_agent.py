@@ -21,7 +21,7 @@ import pytest
 
 from testbed.agent import local
 from testbed.agent.local import ProcessId
-from testbed.bus import client
+from testbed.bus import client, verbs
 from testbed.errors import HostError
 
 STARTER = """
@@ -56,7 +56,7 @@ def wait_for_end(pid: int) -> None:
 def ping(record: local.AgentRecord) -> None:
     async def work() -> None:
         async with client.connect(record.address(), local.NAME) as caller:
-            assert await caller.request("ping") == {}
+            assert await caller.request(verbs.PING) == {}
 
     asyncio.run(work())
 
@@ -138,7 +138,7 @@ def test_shutdown_is_answered_and_obeyed(directory: Path) -> None:
 
     async def work() -> None:
         async with client.connect(record.address(), local.NAME) as caller:
-            await caller.request("shutdown")
+            await caller.request(verbs.SHUTDOWN)
 
     asyncio.run(work())
     wait_for_end(record.pid)

@@ -14,7 +14,7 @@ from testbed.agent import telemetry
 from testbed.agent.lab import Observation
 from testbed.agent.owner import LabOwner
 from testbed.agent.service import Agent
-from testbed.bus import client, messages
+from testbed.bus import client, messages, verbs
 from testbed.bus.embedded import embedded_broker
 from tests.unit.agent.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
 
@@ -114,7 +114,7 @@ async def test_telemetry_is_published_only_when_counters_change(w: World) -> Non
         await mqtt.subscribe(topic)
         await deploy(caller)
         assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 0}
-        await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
+        await caller.request(verbs.RUN, {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
         assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 5}
         assert len(mqtt.messages) == 0
 
@@ -143,8 +143,8 @@ async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_no
         async with asyncio.timeout(10):
             while state not in [topic for topic, _ in told]:
                 await asyncio.sleep(0.01)
-        await caller.request("run", {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
-        await caller.request("destroy", {"lab": "tiny"}, lab="tiny")
+        await caller.request(verbs.RUN, {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
+        await caller.request(verbs.DESTROY, {"lab": "tiny"}, lab="tiny")
         async with asyncio.timeout(10):
             while ("destroyed" not in [document.get("event") for _, document in told]) or not told:
                 await asyncio.sleep(0.01)

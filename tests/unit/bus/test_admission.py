@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.bus import admission, client
+from testbed.bus import admission, client, verbs
 from testbed.bus.embedded import embedded_broker
 from testbed.errors import HostError
 from testbed.system import bounded_log
@@ -63,7 +63,7 @@ async def test_a_thousand_idle_connections_keep_nobody_out(w: World) -> None:
             _, writer = await asyncio.open_unix_connection(place(w))
             idle.callback(writer.close)
         async with client.connect(w.address, "local") as caller:
-            assert await asyncio.wait_for(caller.request("ping"), 5) == {}
+            assert await asyncio.wait_for(caller.request(verbs.PING), 5) == {}
 
 
 @bus_test

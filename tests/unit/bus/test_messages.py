@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.bus import messages
+from testbed.bus import messages, verbs
 
 VALID: dict[str, Any] = {
     "version": 1,
@@ -30,7 +30,7 @@ def payload(**changes: Any) -> bytes:
 def test_a_request_survives_the_road() -> None:
     request = messages.decode_request(payload())
     assert messages.decode_request(messages.encode(request)) == request
-    assert messages.decode_body(request) == messages.LabBody(lab="two-dc")
+    assert verbs.decode(request)[1] == messages.LabBody(lab="two-dc")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_request_survives_the_road() -> None:
     [
         ({"version": 2}, "version"),
         ({"version": ...}, None),
-        ({"verb": "format_disk"}, "verb"),
+        ({"verb": "format disk"}, "verb"),
         ({"verb": ...}, "verb"),
         ({"body": []}, "body"),
         ({"surprise": 1}, "surprise"),
@@ -96,11 +96,41 @@ def test_no_answer_goes_outside_our_topics_or_without_an_identifier(changes: dic
 def test_a_body_must_fit_its_verb(verb: str, body: dict[str, Any]) -> None:
     request = messages.decode_request(payload(verb=verb, body=body))
     with pytest.raises(messages.InvalidMessage):
-        messages.decode_body(request)
+        verbs.decode(request)
 
 
-def test_every_verb_has_a_body() -> None:
-    assert set(messages.BODIES) == set(messages.Verb.__args__)  # type: ignore[attr-defined]
+class Recorder:
+    """An owner that writes down which of its methods are called."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+
+    def __getattr__(self, method: str) -> Any:
+        return lambda *_: self.called.append(method)
+
+
+def test_every_verb_has_a_method_of_its_own() -> None:
+    owner: Any = Recorder()
+    lab = {"lab": "two-dc"}
+    bodies: dict[str, dict[str, Any]] = {
+        "deploy": {"plan": lab, "dilation": 1},
+        "run": {**lab, "spec": {}},
+        "capture_points": {**lab, "node": "a1", "port": "eth1"},
+        "impair": {**lab, "node": "a1", "port": "eth1", "action": "show"},
+        **dict.fromkeys(("destroy", "inspect", "describe", "health", "cancel"), lab),
+    }
+    for name in verbs.TABLE:
+        verb, body = verbs.decode(messages.decode_request(payload(verb=name, body=bodies.get(name, {}))))
+        assert verb.name == name
+        assert body.about == ("two-dc" if name in bodies else messages.NO_LAB)
+        verb.perform(owner, body, lambda _: None)
+    assert sorted(owner.called) == sorted({"listed" if name == "list" else name for name in verbs.TABLE} - {"shutdown"})
+
+
+def test_an_unknown_verb_is_refused_by_its_name() -> None:
+    request = messages.decode_request(payload(verb="destory"))
+    with pytest.raises(messages.InvalidMessage, match='no verb is called "destory"'):
+        verbs.decode(request)
 
 
 def test_a_message_beyond_the_limit_is_refused_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +158,7 @@ def test_any_json_in_the_envelope_is_a_request_or_invalid(changes: dict[str, Any
     document = {**VALID, **changes}
     try:
         request = messages.decode_request(json.dumps(document).encode())
-        messages.decode_body(request)
+        verbs.decode(request)
     except messages.InvalidMessage as error:
         assert (error.reply_to is None) == (error.correlation_id is None)
         if error.reply_to is not None:

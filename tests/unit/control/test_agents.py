@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from testbed.bus import verbs
 from testbed.bus.client import BusError
+from testbed.bus.verbs import Verb
 from testbed.control.agents import Agents
 from testbed.errors import TestbedError, UsageError
 
@@ -23,10 +25,10 @@ class FakeCaller:
         self.asked: list[tuple[str, Any]] = []
         self.heard = asyncio.Event()
 
-    async def request(self, verb: str, body: dict[str, Any], **_: object) -> dict[str, Any]:
-        self.asked.append((verb, body.get("run_id")))
+    async def request(self, verb: Verb[Any], body: dict[str, Any], **_: object) -> dict[str, Any]:
+        self.asked.append((verb.name, body.get("run_id")))
         self.heard.set()
-        if verb == "cancel":
+        if verb is verbs.CANCEL:
             raise BusError("gone")
         if self._answer is None:
             await asyncio.Event().wait()

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from testbed.bus.client import Caller
+from testbed.bus.verbs import Verb
 from testbed.control.agents import Agents, one_lab
 from testbed.control.combine import combine
 from testbed.drivers.layout import FIRST_INDEX, Tunnel, layout_of
@@ -150,9 +151,9 @@ class FakeCaller:
         self.asked: list[tuple[str, Document]] = []
         self._answers = answers
 
-    async def request(self, verb: str, body: Document | None = None, **rest: object) -> Document:
-        self.asked.append((verb, body or {}))
-        answer = self._answers[verb]
+    async def request(self, verb: Verb[Any], body: Document | None = None, **rest: object) -> Document:
+        self.asked.append((verb.name, body or {}))
+        answer = self._answers[verb.name]
         if isinstance(answer, Exception):
             raise answer
         return cast(Document, answer)
