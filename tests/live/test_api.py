@@ -1,4 +1,4 @@
-"""Labs from Python: the examples of the README as they stand there, and what goes wrong with them."""
+"""Labs from Python: the examples of docs/guides/python.md as they stand there, and what goes wrong with them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.live.netns_lab import isolated
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```python[^\n]*\n(.*?)```", (ROOT / "docs" / "guides" / "python.md").read_text(), re.DOTALL)
 TESTS = [block for block in BLOCKS if "import pytest" in block]
 EXAMPLES = [block for block in BLOCKS if block not in TESTS]
 
 
-def test_the_readme_has_examples() -> None:
+def test_the_guide_has_examples() -> None:
     assert EXAMPLES and TESTS
 
 
@@ -33,7 +33,7 @@ def test_the_readme_has_examples() -> None:
 def test_the_examples_run_and_leave_nothing(example: str) -> None:
     @isolated
     def run() -> None:
-        exec(compile(example, "README.md", "exec"), {})
+        exec(compile(example, "python.md", "exec"), {})
         assert namespaces.open_namespaces() == []
 
     run()

@@ -289,10 +289,10 @@ def test_a_reader_cannot_take_an_agents_place(machine: Machine, broker: Broker) 
         end(agent)
 
 
-def test_the_broker_section_of_the_readme_works_as_printed(machine: Machine, repo_root: Path) -> None:
+def test_the_guide_to_sharing_works_as_printed(machine: Machine, repo_root: Path) -> None:
     """Only the directory is another, and the port, since others may use those."""
-    section = (repo_root / "README.md").read_text().partition("\n## Sharing a lab\n")[2]
-    lines = [line.strip() for line in section.split("\nThe agent says")[0].splitlines() if line.startswith("    ")]
+    section = (repo_root / "docs" / "guides" / "sharing.md").read_text().partition("```sh\n")[2]
+    lines = section.partition("```")[0].replace("\\\n", " ").splitlines()
     up, directory, agent, deploy, follow = lines
     assert directory == "cd /var/lib/testbed/broker"
     place = Path(tempfile.mkdtemp(prefix="tb-broker-"))

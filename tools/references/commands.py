@@ -15,8 +15,8 @@ from testbed.commands.help import summary
 from testbed.commands.table import VERBS, Verb
 from tools.references.markdown import COLUMNS, fence, page, prose
 
-LIVE = "not run: it needs the lab that guides/labs.md brings up, whose test runs this command"
-BROKER = "not run: it needs the broker of guides/sharing.md, whose test runs this command"
+LIVE = "needs root"
+BROKER = "needs a broker"
 MARKS = {
     **dict.fromkeys(
         ("deploy", "redeploy", "inspect", "exec", "wait-for", "capture", "impair", "destroy", "save"), LIVE
