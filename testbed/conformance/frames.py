@@ -110,11 +110,6 @@ def buffer_bytes(frame: bytes) -> int:
     return max(len(frame) + FCS_BYTES, SMALLEST_BYTES)
 
 
-def wire_bytes(frame: bytes) -> int:
-    """Return how many byte times a frame occupies the line."""
-    return buffer_bytes(frame) + GAP_BYTES
-
-
 def _packet(source: Address, to: Address, dscp: int, source_port: int, port: int, payload: bytes) -> bytes:
     datagram = struct.pack(">HHHH", source_port, port, 8 + len(payload), 0) + payload
     header = struct.pack(

@@ -186,16 +186,6 @@ def ratio(db: float) -> float:
     return float(10 ** (db / 10))
 
 
-def snr_of_osnr(osnr_db: float, baud: int) -> float:
-    """Return the SNR in the symbol rate's bandwidth for an OSNR (or GSNR) stated in 0.1 nm."""
-    return ratio(osnr_db) * OSNR_REFERENCE_HZ / baud
-
-
 def osnr_of_snr(snr: float, baud: int) -> float:
     """Return the OSNR in dB, stated in 0.1 nm, for an SNR in the symbol rate's bandwidth."""
     return decibels(snr * baud / OSNR_REFERENCE_HZ)
-
-
-def add_noise(*snrs: float) -> float:
-    """Return the SNR of noisy sections in a row: their noise adds, so 1/SNR = Σ 1/SNR_i."""
-    return 1 / math.fsum(1 / snr for snr in snrs)

@@ -267,6 +267,78 @@ def test_rust_names_point_one_way(part: str) -> None:
     assert not wrong
 
 
+# Dead declarations
+
+# What nothing in the repository but tests names, and why it stays.
+USED_FROM_OUTSIDE = {
+    "traffic/races.py": {"races"},  # for whoever writes a schedule, and tests it
+    "traffic/schedule.py": {"bytes_sent"},  # likewise
+    "testbed/optics/lanes.py": {
+        "degraded_probability",
+        "HOURS_PER_YEAR",
+    },  # closed forms, for whoever reckons with spares
+    "testbed/pcapng.py": {"OUTBOUND"},  # of frames that the data plane writes
+    "testbed/bus/embedded.py": {"authenticate", "get_peer_info"},  # called by the broker's library
+    "testbed/commands/help.py": {"format_commands"},  # called by the library of the command line
+    "testbed/pytest_plugin.py": {"pytest_addoption", "pytest_configure"},  # called by pytest
+}
+
+
+def declarations(tree: ast.Module) -> Iterator[str]:
+    """Yield the functions, methods and classes that no decorator hands to somebody else, and the constants of a module."""
+    kept = ("staticmethod", "classmethod", "property", "cached_property", "contextmanager", "dataclass", "cache")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            decorators = (ast.unparse(each).partition("(")[0] for each in node.decorator_list)
+            if not node.name.startswith("__") and all(each in kept for each in decorators):
+                yield node.name
+    for statement in tree.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        targets = [statement.target] if isinstance(statement, ast.AnnAssign) else targets
+        for name in (name for target in targets for name in ast.walk(target)):
+            if isinstance(name, ast.Name) and not name.id.startswith("__"):
+                yield name.id
+
+
+def names_used(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module names; an import alone is no use, a short text may be one (`getattr`, an entry of a table)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
+            yield from re.findall(r"\w+", node.value)
+
+
+def dead(sources: dict[str, str]) -> list[str]:
+    """Return the declarations of testbed that none of the sources names, by file: `path: name`."""
+    trees = {path: ast.parse(source) for path, source in sources.items()}
+    used = {name for tree in trees.values() for name in names_used(tree)}
+    return [
+        f"{path}: {name}"
+        for path, tree in trees.items()
+        if path.split("/")[0] in ("testbed", *LINKED)
+        for name in declarations(tree)
+        if name not in used | USED_FROM_OUTSIDE.get(path, set())
+    ]
+
+
+def test_every_declaration_is_used() -> None:
+    # The starter is a project of its own, with tests.
+    paths = [path for path in files(".py") if not relative(path).startswith(("tests/", "testbed/data/"))]
+    assert not dead({relative(path): code(path) for path in paths}), "used by no one, or by tests alone"
+
+
+def test_the_scan_for_dead_declarations_sees_each_kind() -> None:
+    source = "LEFT = 1\nUSED = 2\nclass Gone:\n    def gone(self): return USED\n    def __len__(self): return 0\n"
+    assert dead({"testbed/a.py": source, "bench/b.py": "from testbed.a import LEFT"}) == [
+        "testbed/a.py: Gone",
+        "testbed/a.py: gone",
+        "testbed/a.py: LEFT",
+    ]
+
+
 # Passes of pytest
 
 
