@@ -11,13 +11,13 @@ from testbed.commands.common import ForceOption, say
 from testbed.data import DATA
 from testbed.errors import UsageError, cannot_write
 
-# File of the project → where its text ships: no name there begins with a dot, which copies leave out, or with test_, which
-# pytest would collect.
+# File of the project → where its text ships: no name there begins with a dot, which copies leave out, and the test is no
+# module of this package.
 FILES = {
     "README.md": "README.md",
     "lab.yaml": "lab.yaml",
     "experiment.yaml": "experiment.yaml",
-    "test_fabric.py": "fabric.py",
+    "test_fabric.py": "fabric-test.txt",
     ".github/workflows/fabric.yml": "github.yml",
     ".gitlab-ci.yml": "gitlab.yml",
 }

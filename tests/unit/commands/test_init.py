@@ -38,7 +38,7 @@ def test_the_experiment_and_the_test_pass(call_testbed: Cli, tmp_path: Path) -> 
     command = [sys.executable, "-m", "pytest", "-q", "fabric"]
     tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    assert "2 passed" in tested.stdout
+    assert "3 passed" in tested.stdout
 
 
 def test_both_workflows_run_what_the_readme_says(call_testbed: Cli, tmp_path: Path) -> None:
