@@ -4,8 +4,10 @@ A shell block is run line by line, and each line must end with the exit code tha
 and a Python block with a title, is written into the file that the title names. An HTML comment before a block says where
 else it is run, or why it is not:
 
-    <!-- needs root -->   <!-- needs docker -->   <!-- needs a broker -->      by tests/live and tests/docker
-    <!-- to its first frame: reason -->                                       accepted, but not run to its end
+    <!-- needs root -->                                by tests/live
+    <!-- needs a broker -->                            by tests/live, of the guide to sharing
+    <!-- needs docker -->                              on a machine with an engine, by hand
+    <!-- to its first frame: reason -->                accepted, but not run to its end
     <!-- not run: reason -->
 """
 
