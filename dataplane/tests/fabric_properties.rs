@@ -87,7 +87,10 @@ fn enough_headroom_loses_nothing_and_every_message_arrives() {
         check_accounts(&lab)?;
         prop_assert!(is_delivered(&lab, &messages));
         let report = lab.report(None).json();
-        prop_assert_eq!(&report["drops"], &serde_json::json!({"lossless": 0, "lossy": 0, "link": 0, "outage": 0}));
+        prop_assert_eq!(
+            &report["drops"],
+            &serde_json::json!({"lossless": 0, "lossy": 0, "link": 0, "outage": 0, "malformed": 0})
+        );
         let flows = report["flows"].as_array().expect("a list");
         prop_assert_eq!(flows.len(), messages.len());
         prop_assert!(flows.iter().all(|flow| flow["completion_ns"].is_u64()));

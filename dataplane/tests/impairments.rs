@@ -69,7 +69,7 @@ fn an_outage_with_drain_costs_time_and_no_frame() {
     ];
     let (_, progress, report) = run(&outage);
     assert_eq!(progress, Progress::Complete);
-    assert_eq!(report["drops"], json!({"lossless": 0, "lossy": 0, "link": 0, "outage": 0}));
+    assert_eq!(report["drops"], json!({"lossless": 0, "lossy": 0, "link": 0, "outage": 0, "malformed": 0}));
     assert_eq!(
         report["qps"][0]["retransmitted"].as_u64().unwrap() + report["qps"][1]["retransmitted"].as_u64().unwrap(),
         0

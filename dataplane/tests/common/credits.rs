@@ -21,7 +21,9 @@ pub fn credited(mut plan: Value, blocks: impl Fn(usize) -> u64, update_blocks: u
                     *group = json!({"port": place[1], "priority": LOSSLESS, "xoff_bytes": bytes, "xon_bytes": bytes, "headroom_bytes": 0});
                 }
             }
-            node["pfc"] = json!(false);
+            if node["kind"] == "switch" {
+                node["pfc"] = json!(false);
+            }
         }
         plan["links"][link]["flow_control"] = json!("credit");
         plan["links"][link]["credits"] = json!([grant, grant]);
