@@ -108,7 +108,7 @@ impl Codec {
         let extension = packet.opcode.extension();
         let zeros;
         let payload = if frame.payload().is_empty() && extension.payload {
-            let around = crate::nic::message::overhead_bytes(packet.opcode) + u16::from(packet.pad);
+            let around = crate::nic::rc::message::overhead_bytes(packet.opcode) + u16::from(packet.pad);
             zeros = vec![0; usize::from(frame.len.saturating_sub(around))];
             &zeros[..]
         } else {

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use crate::build::inject::TrainPlan;
 use crate::clock::real::{Attachment, Party};
-use crate::impair::Change;
+use crate::emulation::inject::TrainPlan;
+use crate::fabric::impair::Change;
 use crate::plan::workload::Workload;
 use crate::plan::Plan;
 use crate::span::Statistics;

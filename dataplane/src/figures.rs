@@ -7,14 +7,14 @@ use std::sync::Arc;
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 use serde::Serialize;
 
-use crate::build::Emulation;
+use crate::emulation::report::Drops;
+use crate::emulation::Emulation;
 use crate::event::Cause;
 use crate::fabric::{Node, Totals};
 use crate::frame::PRIORITIES;
 use crate::nic::intake::Intake;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
-use crate::report::Drops;
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 

@@ -8,11 +8,11 @@ use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::build::{Emulation, Progress};
 use crate::capture::Capture;
 use crate::clock::real::{Attachment, Party, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::{advance, run_until};
+use crate::emulation::{Emulation, Progress};
 use crate::fabric::Spread;
 use crate::io::{self, ForwardPath, IoError};
 use crate::plan::PlanError;

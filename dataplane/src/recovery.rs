@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::build::Emulation;
+use crate::emulation::Emulation;
 use crate::fabric::Node;
-use crate::nic::qp::{Failure, RequesterCounters};
+use crate::nic::rc::qp::{Failure, RequesterCounters};
 
 /// One direction of a connection; `recovered` where it codes: packets that did not come, and were rebuilt at the far end.
 #[derive(Clone, Debug)]

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::build::Emulation;
+use crate::emulation::report::Drops;
+use crate::emulation::Emulation;
 use crate::figures::{Ports, Sheet};
 use crate::recovery::Connection;
-use crate::report::Drops;
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 

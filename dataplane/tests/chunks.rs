@@ -2,8 +2,8 @@
 
 mod common;
 
-use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{Failure, Recovery, Transport};
+use _dataplane::nic::rc::message::Verb;
+use _dataplane::nic::rc::qp::{Failure, Recovery, Transport};
 use _dataplane::units::Time;
 use common::frames::ns;
 use common::pair::{transport, Fate, Pair, Side};

@@ -4,7 +4,7 @@ mod common;
 
 use std::cell::Cell;
 
-use _dataplane::build::Emulation;
+use _dataplane::emulation::Emulation;
 use _dataplane::fabric::Spread;
 use _dataplane::units::Time;
 use common::credits::credited;

@@ -4,8 +4,8 @@ mod common;
 
 use std::collections::VecDeque;
 
-use _dataplane::build::Emulation;
 use _dataplane::credit::{Credits, Grant};
+use _dataplane::emulation::Emulation;
 use _dataplane::frame::{Body, Frame};
 use _dataplane::port::Port;
 use _dataplane::units::Time;

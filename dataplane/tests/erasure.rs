@@ -2,9 +2,9 @@
 
 mod common;
 
-use _dataplane::nic::code::Code;
-use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{Recovery, Transport};
+use _dataplane::nic::rc::code::Code;
+use _dataplane::nic::rc::message::Verb;
+use _dataplane::nic::rc::qp::{Recovery, Transport};
 use _dataplane::wire::roce::Opcode;
 use common::pair::{transport, Fate, Pair, Sent, Side};
 use proptest::prelude::*;

@@ -4,7 +4,7 @@ mod common;
 
 use std::cell::Cell;
 
-use _dataplane::build::{Emulation, Progress};
+use _dataplane::emulation::{Emulation, Progress};
 use common::credits::credited;
 use common::lab::{
     buffered_bytes, come_to_rest, finish, is_delivered, pauses_sent, started, started_on, Message, Shape, Transport,

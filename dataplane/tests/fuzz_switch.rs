@@ -6,7 +6,7 @@ use _dataplane::codec::{Codec, Reader};
 use _dataplane::credit::Grant;
 use _dataplane::event::Event::{CreditReceived, PauseReceived};
 use _dataplane::frame::{Body, Frame, Packet, Station};
-use _dataplane::nic::message::{self, Verb};
+use _dataplane::nic::rc::message::{self, Verb};
 use _dataplane::plan::Plan;
 use _dataplane::units::Time;
 use _dataplane::wire::credit::Credit;

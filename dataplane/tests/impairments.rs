@@ -2,7 +2,7 @@
 
 mod common;
 
-use _dataplane::build::{Emulation, Progress};
+use _dataplane::emulation::{Emulation, Progress};
 use common::lab::{finish, is_delivered, started, Message, Shape, Transport};
 use serde_json::{json, Value};
 

@@ -2,8 +2,8 @@
 
 mod common;
 
-use _dataplane::build::Emulation;
 use _dataplane::codec::Reader;
+use _dataplane::emulation::Emulation;
 use _dataplane::event::Event;
 use _dataplane::frame::Body;
 use _dataplane::switch::buffer::{Buffer, BufferConfig};

@@ -4,11 +4,11 @@ mod common;
 
 use _dataplane::event::Event;
 use _dataplane::frame::{Body, Frame, Packet, Station};
-use _dataplane::nic::code::Code;
-use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{Failure, Recovery, Transport};
-use _dataplane::nic::requester::Requester;
-use _dataplane::nic::responder::{Responder, Verdict};
+use _dataplane::nic::rc::code::Code;
+use _dataplane::nic::rc::message::Verb;
+use _dataplane::nic::rc::qp::{Failure, Recovery, Transport};
+use _dataplane::nic::rc::requester::Requester;
+use _dataplane::nic::rc::responder::{Responder, Verdict};
 use _dataplane::units::Time;
 use _dataplane::wire::roce::{Nak, Opcode, Syndrome};
 use common::frames::{frame, gbps, ns, pause};
@@ -309,13 +309,13 @@ fn sequence_numbers_wrap() {
     let (mut attempts, mut finished, mut arrived, mut accepted) = (0u64, 0, 0, 0);
     while requester.can_send() {
         let packet = requester.send(Time::ZERO).packet;
-        let (verb, place) = _dataplane::nic::message::decode(packet.opcode).expect("a data packet");
+        let (verb, place) = _dataplane::nic::rc::message::decode(packet.opcode).expect("a data packet");
         // Each of these is lost the first time it is sent.
         attempts += 1;
         let repaired = requester.counters.naks_rx;
         if lost.get(repaired as usize).is_some_and(|psn| psn % WRAP == u64::from(packet.psn) && accepted == *psn) {
             let behind = requester.send(Time::ZERO).packet;
-            let (verb, place) = _dataplane::nic::message::decode(behind.opcode).expect("a data packet");
+            let (verb, place) = _dataplane::nic::rc::message::decode(behind.opcode).expect("a data packet");
             let gap = Verdict::Gap { missing: accepted..accepted + 1, keep: false };
             assert_eq!(responder.receive(&behind, verb, place, MTU, (0, u64::MAX)), gap);
             finished += requester.negative((accepted % WRAP) as u32, Time::ZERO).count();

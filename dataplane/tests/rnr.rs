@@ -3,9 +3,9 @@
 mod common;
 
 use _dataplane::event::Event;
-use _dataplane::nic::code::Code;
-use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{rnr_delay, Failure, Recovery, Rnr, Transport, RNR_FOR_EVER};
+use _dataplane::nic::rc::code::Code;
+use _dataplane::nic::rc::message::Verb;
+use _dataplane::nic::rc::qp::{rnr_delay, Failure, Recovery, Rnr, Transport, RNR_FOR_EVER};
 use _dataplane::units::Time;
 use _dataplane::wire::roce::{Opcode, Syndrome};
 use common::frames::ns;

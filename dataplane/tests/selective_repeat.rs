@@ -2,8 +2,8 @@
 
 mod common;
 
-use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{Recovery, Transport};
+use _dataplane::nic::rc::message::Verb;
+use _dataplane::nic::rc::qp::{Recovery, Transport};
 use common::pair::{transport, Fate, Pair, Side};
 
 const VERBS: [Verb; 2] = [Verb::Write, Verb::Send];

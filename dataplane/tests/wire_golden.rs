@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use _dataplane::nic::code::Coder;
+use _dataplane::nic::rc::code::Coder;
 use _dataplane::wire::credit::{self, Credit};
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};

@@ -72,7 +72,10 @@ RUST_DIRECTION = {
     "port": (*PURE_RUST, "crate::switch", "crate::nic", "crate::link"),
     "switch": (*PURE_RUST, "crate::nic"),
     "nic": (*PURE_RUST, "crate::switch"),
+    "nic/rc": ("crate::port", "crate::nic::", "crate::timers", "crate::link"),
     "link": (*PURE_RUST, "crate::switch", "crate::nic"),
+    "fabric": ("crate::emulation", "crate::clock", "crate::io"),
+    "emulation": ("crate::clock", "crate::io"),
 }
 
 # What must not be written → the pattern, and the files where it cannot be helped.

@@ -50,7 +50,7 @@ Case = tuple[tuple[str | int, ...], Any, str]
 """Where a value is put, the value, and the key of the fault that it must be."""
 
 FAULTS: dict[str, str | Case | list[Case]] = {
-    # build/, clock/, codec.rs, python.rs
+    # emulation/, clock/, codec.rs, python.rs
     "train {index}: {what}": WRAPS,
     "no node {}": TESTER,
     "{} is not a host": TESTER,

@@ -1,6 +1,6 @@
 //! A histogram of how late frames left: fixed size, one part in sixteen exact.
 
-use crate::report::Lateness;
+use crate::emulation::report::Lateness;
 use crate::units::Time;
 
 /// Linear steps within a power of two.

@@ -1,6 +1,6 @@
 //! The virtual clock: a discrete-event loop. Exact, deterministic, without privileges.
 
-use crate::build::{Emulation, Progress};
+use crate::emulation::{Emulation, Progress};
 use crate::units::Time;
 
 /// Run at most `budget` events, on several cores about as many. After the last message the fabric runs on until no frame is under way, so that each is accounted for.

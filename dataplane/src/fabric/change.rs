@@ -2,8 +2,8 @@
 
 use super::{Fabric, Node};
 use crate::event::Cause;
+use crate::fabric::impair::{Change, Logged};
 use crate::frame::Frame;
-use crate::impair::{Change, Logged};
 use crate::units::{Rate, Time};
 
 impl Fabric {

@@ -7,6 +7,7 @@
 mod arrange;
 mod change;
 mod crew;
+pub mod impair;
 mod node;
 mod partition;
 mod shard;
@@ -16,8 +17,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::capture::Capture;
 use crate::event::{Cause, Event};
+use crate::fabric::impair::{Logged, Timeline};
 use crate::frame::Frame;
-use crate::impair::{Logged, Timeline};
 use crate::link::{Direction, Flight};
 use crate::nic::inject::Train;
 use crate::nic::Nic;

@@ -1,19 +1,10 @@
 //! A RoCEv2 NIC: RC queue pairs over one port that obeys PFC, and the rank whose schedule it executes.
 
-mod asked;
-mod blocks;
-mod chunks;
-pub mod code;
-pub mod dcqcn;
 pub mod inject;
 pub mod intake;
 pub mod memory;
-pub mod message;
-pub mod qp;
+pub mod rc;
 mod repair;
-pub mod requester;
-mod resend;
-pub mod responder;
 pub mod schedule;
 mod sending;
 pub mod storm;
@@ -29,14 +20,15 @@ use crate::units::Time;
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::Opcode;
 
-use code::Coder;
-use dcqcn::{Dcqcn, DcqcnConfig};
 use inject::Injector;
 use intake::Intake;
 use memory::Memory;
-use qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
-use requester::Requester;
-use responder::Responder;
+use rc::code::Coder;
+use rc::dcqcn::{Dcqcn, DcqcnConfig};
+use rc::message;
+use rc::qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
+use rc::requester::Requester;
+use rc::responder::Responder;
 use schedule::{Action, Schedule};
 use storm::PauseStorm;
 

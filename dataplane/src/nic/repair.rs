@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::blocks::Block;
-use super::message;
-use super::qp::PSN_MASK;
-use super::requester::Segment;
+use super::rc::blocks::Block;
+use super::rc::message;
+use super::rc::qp::PSN_MASK;
+use super::rc::requester::Segment;
 use super::{Nic, QueuePair};
 use crate::frame::{Frame, Packet};
 use crate::units::Time;

@@ -1,6 +1,6 @@
 //! The sending half of a NIC: whose turn it is, the next packet of a connection, and the timers that send again or raise rates.
 
-use super::message;
+use super::rc::message;
 use super::{rate_slot, retransmission_slot, Nic, QpConfig, ECN_CAPABLE, PORT_SLOT};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};

@@ -1,8 +1,8 @@
 //! The receiving half of a NIC: data packets into memory, acknowledgements and notifications back, and what comes of those.
 
-use super::message::{self, Place, Verb};
-use super::qp::PSN_MASK;
-use super::responder::{Unit, Verdict};
+use super::rc::message::{self, Place, Verb};
+use super::rc::qp::PSN_MASK;
+use super::rc::responder::{Unit, Verdict};
 use super::{rate_slot, retransmission_slot, Nic};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::credit::Grant;
-use crate::loss::ProcessPlan;
+use crate::link::loss::ProcessPlan;
 use crate::nic::intake::IntakePlan;
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use super::{require, NodePlan, Plan, PlanError, SCHEMA};
-use crate::nic::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::memory::{Dtype, Redop};
-use crate::nic::message::Verb;
-use crate::nic::qp::{Recovery, Rnr, RNR_FOR_EVER};
+use crate::nic::rc::code::{Code, MAX_BLOCK_PACKETS};
+use crate::nic::rc::message::Verb;
+use crate::nic::rc::qp::{Recovery, Rnr, RNR_FOR_EVER};
 
 /// The longest message: IBTA volume 1, chapter 9. `testbed/ops.py` cuts what is longer.
 const MAX_MESSAGE_BYTES: u64 = 1 << 31;

@@ -1,7 +1,7 @@
 //! Labs as plans: a leaf-spine fabric with headroom by the book, and workloads of messages between its hosts.
 
-use _dataplane::build::{Emulation, Progress};
 use _dataplane::clock::virtual_clock;
+use _dataplane::emulation::{Emulation, Progress};
 use _dataplane::fabric::{Node, Step};
 use _dataplane::units::Time;
 use serde_json::{json, Value};

@@ -3,8 +3,8 @@
 use _dataplane::event::Event;
 use _dataplane::frame::{Body, Frame, Packet, Station};
 use _dataplane::nic::memory::Memory;
-use _dataplane::nic::message::Verb;
-use _dataplane::nic::qp::{Recovery, RequesterCounters, Transport};
+use _dataplane::nic::rc::message::Verb;
+use _dataplane::nic::rc::qp::{Recovery, RequesterCounters, Transport};
 use _dataplane::nic::schedule::{Op, Schedule};
 use _dataplane::nic::{Nic, QpConfig, Rank};
 use _dataplane::units::Time;

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use crate::report::Companion;
+use crate::emulation::report::Companion;
 use crate::units::Time;
 use crate::wire::beat::{Beat, Phase};
 

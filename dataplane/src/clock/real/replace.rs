@@ -3,7 +3,7 @@
 use super::rest::{names, Rest};
 use super::wiring::{self, Attached, Attachment};
 use super::{Inlets, Probe, RealClock, RealError, Transit};
-use crate::build::Emulation;
+use crate::emulation::Emulation;
 use crate::io::{close_all, IoError};
 
 impl RealClock {

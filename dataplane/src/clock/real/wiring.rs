@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::RealError;
-use crate::build::Emulation;
 use crate::codec::Reader;
+use crate::emulation::report::Crossed;
+use crate::emulation::Emulation;
 use crate::frame::Station;
 use crate::io::{Filter, Options, PacketSocket, TxBatch, UNSHAPED_PRIORITY};
 use crate::plan::{Imposer, LinkPlan, Medium, NodePlan, PlanError, StationKind};
-use crate::report::Crossed;
 use crate::units::{Rate, Time};
 
 /// The frame whose serialisation at the fastest link is the longest step of nominal time.

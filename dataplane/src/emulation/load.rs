@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use super::{first_psn, Emulation};
 use crate::frame::Station;
-use crate::nic::dcqcn::DcqcnConfig;
 use crate::nic::memory::Memory;
-use crate::nic::message::Verb;
-use crate::nic::qp::Transport;
+use crate::nic::rc::dcqcn::DcqcnConfig;
+use crate::nic::rc::message::Verb;
+use crate::nic::rc::qp::Transport;
 use crate::nic::schedule::{Op, Schedule};
 use crate::nic::{QpConfig, Rank};
 use crate::plan::workload::{CongestionPlan, OpKind, RankPlan, Workload};

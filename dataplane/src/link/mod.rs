@@ -1,6 +1,8 @@
 //! One direction of a link. At the sender's end: propagation with jitter, loss drawn from a generator of its own, being up or down. At
 //! the receiver's: the frames in flight. The two ends may be looked after by different cores.
 
+pub mod loss;
+
 use std::collections::VecDeque;
 
 use rand_core::{Rng, SeedableRng};
@@ -8,7 +10,7 @@ use rand_pcg::Pcg64;
 
 use crate::event::Cause;
 use crate::frame::Frame;
-use crate::loss::{Loss, ProcessPlan};
+use crate::link::loss::{Loss, ProcessPlan};
 use crate::units::Time;
 
 /// What a direction is made with.

@@ -4,17 +4,20 @@ pub(crate) mod inject;
 mod load;
 mod nodes;
 mod progress;
+pub mod report;
 mod standstill;
+mod storms;
+pub mod telemetry;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::deadlock::Detector;
+use crate::fabric::impair::parse_changes;
 use crate::fabric::{Fabric, Node};
-use crate::impair::parse_changes;
 use crate::link::{Direction, DirectionConfig};
-use crate::nic::qp::rnr_delay;
+use crate::nic::rc::qp::rnr_delay;
 use crate::nic::Nic;
 use crate::plan::workload::{OpKind, Workload};
 use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::build::Emulation;
+use super::Emulation;
 use crate::fabric::Node;
 use crate::switch::long_pauses::LongPause;
 use crate::switch::watchdog::{Action, Storm, Watchdog};

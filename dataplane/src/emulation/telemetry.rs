@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::build::Emulation;
+use super::Emulation;
+use crate::emulation::report::{DeadlockRow, Drops, Fidelity};
 use crate::figures::Ports;
-use crate::report::{DeadlockRow, Drops, Fidelity};
 use crate::units::Time;
 
 /// A fabric at one moment, in the words of its report.

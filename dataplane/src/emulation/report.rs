@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::build::Emulation;
+use super::Emulation;
 use crate::deadlock::{Deadlock, Place};
+use crate::emulation::storms::StormRow;
+use crate::fabric::impair::Logged;
 use crate::figures::Ports;
-use crate::impair::Logged;
 use crate::recovery::QpRow;
 use crate::span::SettledState;
-use crate::storms::StormRow;
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 use crate::watch::{Flow, Tally};

@@ -7,8 +7,8 @@ use super::dcqcn::DcqcnConfig;
 use super::message::Verb;
 use crate::units::Time;
 
-pub(super) const PSN_MASK: u64 = 0xff_ffff;
-pub(super) const PSN_HALF: u64 = 0x80_0000;
+pub(in crate::nic) const PSN_MASK: u64 = 0xff_ffff;
+pub(in crate::nic) const PSN_HALF: u64 = 0x80_0000;
 
 /// How lost packets are made good.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::frame::PRIORITIES;
-use crate::loss::ProcessPlan;
+use crate::link::loss::ProcessPlan;
 use crate::nic::storm::StormPlan;
 use crate::plan::PlanError;
 use crate::units::Time;
