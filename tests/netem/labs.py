@@ -15,7 +15,7 @@ from typing import Any
 
 from testbed.agent.owner import LabOwner
 from testbed.agent.process import make_owner
-from testbed.bus.messages import DeployBody
+from testbed.bus.messages import DeployBody, RunBody
 from testbed.drivers import emulation
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
@@ -81,7 +81,7 @@ def deployed(trial: Trial, dilation: int = DILATION) -> Iterator[LabOwner]:
 
 def run(owner: LabOwner, trial: Trial) -> Json:
     """Run a trial on its lab and return its outcome."""
-    return owner.run(trial.lab.name, trial.spec(), None, lambda where: None)
+    return owner.run(RunBody(lab=trial.lab.name, spec=trial.spec()), lambda step: None)
 
 
 def delay(mode: str) -> Json:
@@ -114,12 +114,21 @@ def loss(mode: str) -> Json:
 
 
 def overflow(mode: str) -> Json:
-    """The report of a transfer through a netem whose limit somebody set too low behind our back."""
+    """The report of a transfer through a netem whose limit somebody sets too low behind our back, as the run begins.
+
+    A run on a lab that was altered before it is refused.
+    """
     trial = trial_on(make_lab("full", delay="60us"), mode, 1 << 20)
+    altered: list[bool] = []
+
+    def alter(step: Json) -> None:
+        if not altered:
+            altered.append(True)
+            with inside("full", "s") as control:
+                control.apply(new_qdisc(101, netem.qdisc(netem.Netem(delay_ns=60_000_000, limit=20))))
+
     with deployed(trial) as owner:
-        with inside("full", "s") as control:
-            control.apply(new_qdisc(101, netem.qdisc(netem.Netem(delay_ns=60_000_000, limit=20))))
-        report = run(owner, trial)["report"]
+        report = owner.run(RunBody(lab=trial.lab.name, spec=trial.spec()), alter)["report"]
         with inside("full", "s") as control:
             dropped = netem.read_statistics(control)[101, netem.HANDLE].dropped
     return {"report": report, "kernel_dropped": dropped}

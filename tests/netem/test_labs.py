@@ -151,6 +151,7 @@ def test_a_netem_that_overflows_loses_nothing_and_the_trust(measured: Measured) 
     assert set(refused) == {"s:eth1"} and refused["s:eth1"] == found["kernel_dropped"] > 0
     reasons = fidelity.judge_fidelity(report["fidelity"], FidelityBounds())
     assert any("netem lost unasked" in reason for reason in reasons)
+    assert "limit: asked 32250, configured 20" in report["fidelity"]["altered"]["s"]
 
 
 # A complete run
