@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -162,9 +161,11 @@ def stare(seconds: float) -> None:
 
 
 def test_workers_that_do_not_listen_are_ended() -> None:
-    # What a script starts in the background ignores interrupts, and so would these tests.
+    # What a script starts in the background ignores interrupts, and so would these tests. A signal to the process may be
+    # handled by a thread other than this one, which then goes on waiting.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    interrupt = threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT))
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    interrupt = threading.Timer(3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
     try:
         interrupt.start()
         began = time.monotonic()
@@ -173,4 +174,5 @@ def test_workers_that_do_not_listen_are_ended() -> None:
         assert time.monotonic() - began < 60
     finally:
         interrupt.cancel()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
