@@ -137,7 +137,7 @@ impl Settled {
 }
 
 impl Emulation {
-    /// Count from here on, in reports; what was seen of earlier workloads, and found wrong with them, is no part of them any more.
+    /// Begin a span: reports leave out what earlier workloads counted and the faults that were found in them.
     pub fn begin_span(&mut self, statistics: Option<Statistics>) {
         let sheet = self.cut(self.fabric.now());
         self.spans.run = sheet.beginning();
@@ -155,7 +155,7 @@ impl Emulation {
         }
     }
 
-    /// Restart the marks of all nodes; the answer is what they and the counts had come to.
+    /// Restart the marks of all nodes and return what they and the counts had come to.
     fn cut(&mut self, at: Time) -> Sheet {
         let sheet = self.sheet(at);
         self.spans.absorb(&sheet);

@@ -14,7 +14,7 @@ enum Fate {
 }
 
 impl RealClock {
-    /// Take what waits at a socket into the fabric; the answer is how many frames.
+    /// Take what waits at a socket into the fabric and return the number of frames.
     pub(super) fn receive(&mut self, index: usize) -> Result<usize, IoError> {
         self.catch_up();
         let fabric = &mut self.emulation.fabric;
