@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
 import warnings
 from collections.abc import Coroutine, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -338,17 +339,29 @@ def _wait(work: Coroutine[Any, Any, Result]) -> Result:
     except RuntimeError:
         return asyncio.run(work)
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = Future()
+    interrupted = threading.Event()
 
     async def followed() -> Result:
         begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        if interrupted.is_set():
+            work.close()
+            raise asyncio.CancelledError
         return await work
 
+    def follow() -> Result:
+        return asyncio.run(followed())
+
     with ThreadPoolExecutor(1, thread_name_prefix="lab") as thread:
-        ended = thread.submit(asyncio.run, followed())
+        thread.submit(int).result()  # an interrupt while a thread starts would leave it, and its work, unattended
         try:
-            return ended.result()
+            return thread.submit(follow).result()
         except KeyboardInterrupt:
-            loop, task = begun.result()
-            with suppress(RuntimeError):  # it has ended meanwhile
-                loop.call_soon_threadsafe(task.cancel if task else lambda: None)
+            interrupted.set()
+            if begun.done():
+                loop, task = begun.result()
+                with suppress(RuntimeError):  # it has ended meanwhile
+                    loop.call_soon_threadsafe(task.cancel if task else lambda: None)
             raise
+        finally:
+            thread.shutdown()
+            work.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -124,3 +125,30 @@ def test_an_interrupt_lets_the_work_clean_up() -> None:
         loop.close()
         signal.signal(signal.SIGINT, before)
     assert cleaned.is_set()
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_an_interrupt_while_the_work_is_handed_over_leaves_none_of_it(
+    monkeypatch: pytest.MonkeyPatch, handed_over: bool
+) -> None:
+    """An interrupt before, and just after, the thread has the work ends both the work and the waiting."""
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+            if function is not int and not handed_over:
+                raise KeyboardInterrupt
+            begun = super().submit(function, *arguments, **named)
+            if function is not int:
+                raise KeyboardInterrupt
+            return begun
+
+    monkeypatch.setattr("testbed.api.ThreadPoolExecutor", Interrupted)
+    work = asyncio.Event().wait()
+
+    async def notebook() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            _wait(work)
+
+    asyncio.run(notebook())
+    assert work.cr_frame is None, "the work neither ended nor was closed"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lab")]
