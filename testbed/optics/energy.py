@@ -138,7 +138,8 @@ def energy_of_run(
 ) -> dict[str, Any]:
     """Return the energy of a run for run.json: of all links together, and of each; empty where no link has a profile.
 
-    `useful_bits` is what the run delivered to applications. Costs are there if prices are, null where one is missing.
+    `useful_bits` is what the run delivered to applications. Costs are there if prices are, null where one is missing:
+    `cost` is what all links cost their owner over the run, `cost_per_petabyte` the same for what was delivered.
     """
     if not links:
         return {}
@@ -152,12 +153,14 @@ def energy_of_run(
             cost = cost_per_petabyte(link.power_w, link.rate_bps, prices, link.profile) if link.rate_bps else None
             each[link.name]["cost_per_petabyte"] = cost
     if prices is not None:
-        document["cost_per_petabyte"] = _cost_of_run(links, duration_ps, useful_bits, prices)
+        document["cost"] = spent_in_run = _cost_of_run(links, duration_ps, prices)
+        document["cost_per_petabyte"] = (
+            None if spent_in_run is None or not useful_bits else spent_in_run * BITS_PER_PETABYTE / useful_bits
+        )
     return {**document, "links": each}
 
 
-def _cost_of_run(links: Sequence[PoweredLink], duration_ps: int, useful_bits: int, prices: Prices) -> float | None:
+def _cost_of_run(links: Sequence[PoweredLink], duration_ps: int, prices: Prices) -> float | None:
+    """Return what links cost over a run; None where one has no price."""
     spent = [_cost(link.power_w, duration_ps / PS_PER_SECOND, prices, link.profile) for link in links]
-    if not useful_bits or None in spent:
-        return None
-    return sum(cost for cost in spent if cost is not None) * BITS_PER_PETABYTE / useful_bits
+    return None if None in spent else sum(cost for cost in spent if cost is not None)

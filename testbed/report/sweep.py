@@ -39,7 +39,16 @@ _COLUMNS: tuple[Column, ...] = (
     ("queue max", lambda f: _bytes(f.queue_bytes_max)),
     ("headroom max", lambda f: _bytes(f.headroom_bytes_max)),
     ("buffer", lambda f: _bytes(f.buffer_bytes)),
+    ("power", lambda f: _figure(f.watts, "W")),
+    ("pJ/bit", lambda f: _figure(f.nominal_pj_per_bit)),
+    ("useful pJ/bit", lambda f: _figure(f.useful_pj_per_bit)),
+    ("energy a step", lambda f: _figure(f.joules_per_step, "J")),
+    ("cost a step", lambda f: _figure(f.cost_per_step)),
 )
+
+
+def _figure(value: float | None, unit: str = "") -> str:
+    return _NOTHING if value is None else f"{value:.4g} {unit}".rstrip()
 
 
 def _count(number: int) -> str:

@@ -44,7 +44,8 @@ class Figures(_Model):
 
     `paused_ns` is of the port that was paused longest, `credit_wait_ns` of the one that waited longest for credit,
     `queue_bytes_max` and `headroom_bytes_max` of the fullest queue and priority group of a switch, `buffer_bytes` the deepest
-    memory that a switch has.
+    memory that a switch has. What links consume is null where none has a profile, and a cost where there are no prices; that
+    of a step is of one iteration of the largest size.
     """
 
     time_us: float
@@ -62,6 +63,11 @@ class Figures(_Model):
     queue_bytes_max: int
     headroom_bytes_max: int
     buffer_bytes: int
+    watts: float | None = None
+    nominal_pj_per_bit: float | None = None
+    useful_pj_per_bit: float | None = None
+    joules_per_step: float | None = None
+    cost_per_step: float | None = None
 
 
 class SweepRow(_Model):
@@ -237,7 +243,22 @@ def figures_of(result: RunResult, subject: Trial) -> Figures:
         buffer_bytes=max(
             (node["buffer_bytes"] for node in subject.plan["nodes"] if node["kind"] == "switch"), default=0
         ),
+        **_consumed(result.energy, last.time_us),
     )
+
+
+def _consumed(energy: Mapping[str, Any], time_us: float) -> dict[str, Any]:
+    """Return what the links of a run consumed, altogether and over a step of so many microseconds."""
+    if not energy:
+        return {}
+    kept = {key: energy[key] for key in ("watts", "nominal_pj_per_bit", "useful_pj_per_bit")}
+    cost = energy.get("cost")
+    share = time_us * 1000 / energy["duration_ns"]
+    return {
+        **kept,
+        "joules_per_step": energy["joules"] * share,
+        "cost_per_step": None if cost is None else cost * share,
+    }
 
 
 def run(

@@ -8,6 +8,7 @@ import pytest
 from testbed._dataplane import VirtualFabric
 from testbed.buffers.headroom import headroom
 from testbed.conformance.frames import address, udp
+from testbed.lab.switches import named_switches
 from tests.virtual.harness import (
     FULL_FRAME_BYTES,
     PS_PER_BYTE,
@@ -137,7 +138,7 @@ def test_a_shared_headroom_pool_loses_frames_only_beyond_the_pool() -> None:
     assert sum(figures(report, 8, "headroom_bytes_max")) > scant - FULL_FRAME_BYTES
 
 
-@pytest.mark.parametrize("profile", ["azure-24mb", "tomahawk-32mb", "spectrum", "jericho-8gb"])
+@pytest.mark.parametrize("profile", sorted(named_switches()))
 @pytest.mark.parametrize("mtu", [1024, 4096])
 def test_named_switches_are_lossless(profile: str, mtu: int) -> None:
     _, report = run(fan_in(8, {"profile": profile}, delay="500ns"), 8, 4_000_000, f"transport.mtu={mtu}")

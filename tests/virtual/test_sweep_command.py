@@ -223,3 +223,24 @@ def test_what_a_task_raises_is_its_result(jobs: int) -> None:
 def test_a_worker_that_vanishes_is_an_error_of_the_machine() -> None:
     with pytest.raises(HostError, match="a worker process is gone"):
         parallel.run_all(_vanish, [1, 2], 2, lambda number, result: None)
+
+
+def test_what_links_consume_is_compared_a_step(testbed: Cli) -> None:
+    """Two links of 1.6T: 30 W an end of DR8, 9 W co-packaged, 8.4 W of MicroLED; W/rate is their nominal energy a bit."""
+    prices = "prices={capex-per-end: 500, lifetime-years: 5, energy-per-kwh: 0.1}"
+    profiles = {"1600g-dr8": 30, "1600g-cpo": 9, "microled-1600g": 8.4}
+    axis = f"topology.profile={','.join(profiles)}"
+    small = ("sweep", "all_reduce", "-t", "pair", "--set", "workload.size=64KiB", "--set", prices, "--over", axis)
+    rows = document(testbed(*small, "--format", "json"))["rows"]
+    for row, power_w in zip(rows, profiles.values(), strict=True):
+        found = row["figures"]
+        assert found["watts"] == pytest.approx(4 * power_w)
+        assert found["nominal_pj_per_bit"] == pytest.approx(power_w / 1.6)
+        seconds = found["time_us"] / 1e6
+        assert found["joules_per_step"] == pytest.approx(4 * power_w * seconds)
+        purchase = 4 * 500 * seconds / (5 * 365.25 * 86_400)
+        assert found["cost_per_step"] == pytest.approx(purchase + found["joules_per_step"] / 3.6e6 * 0.1)
+    (bare,) = document(testbed(*small[:6], "--over", "seed=1", "--format", "json"))["rows"]
+    assert bare["figures"]["watts"] is bare["figures"]["cost_per_step"] is None
+    table = testbed(*small).stdout
+    assert "pJ/bit" in table and "energy a step" in table and "cost a step" in table

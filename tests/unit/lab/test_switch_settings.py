@@ -51,7 +51,14 @@ def test_alpha_is_a_power_of_two_that_switches_have(text: object) -> None:
 
 
 def test_the_catalogue_gives_every_figure_a_source() -> None:
-    assert {"azure-24mb", "tomahawk-32mb", "spectrum", "jericho-8gb"} <= named_switches().keys()
+    assert {
+        "azure-24mb",
+        "tomahawk-32mb",
+        "spectrum",
+        "jericho-8gb",
+        "tomahawk-5",
+        "spectrum-4",
+    } <= named_switches().keys()
     for named in named_switches().values():
         said = {key for key in named.settings if key != "thresholds"}
         said |= {f"thresholds.{key}" for key in named.settings["thresholds"]}
@@ -69,7 +76,7 @@ def test_the_worked_configuration() -> None:
     check_golden(GOLDEN / "plans" / "azure-switch.json", readable(switch) + "\n")
 
 
-@pytest.mark.parametrize("name", ["azure-24mb", "tomahawk-32mb", "spectrum", "jericho-8gb"])
+@pytest.mark.parametrize("name", sorted(named_switches()))
 @pytest.mark.parametrize("ports", [2, 32])
 def test_what_a_switch_promises_fits_its_memory(name: str, ports: int) -> None:
     switch = switches(planned(lab_of({"profile": name}, ports=ports)))["sw"]
@@ -81,7 +88,12 @@ def test_what_a_switch_promises_fits_its_memory(name: str, ports: int) -> None:
     assert promised + aside <= switch["buffer_bytes"]
     assert switch["lossy_queue_bytes"] >= 2 * 4218
     assert all(room % switch.get("cell_bytes", 1) == 0 for room in rooms)
-    assert switch.get("cell_bytes") == {"tomahawk-32mb": 208, "spectrum": 192}.get(name)
+    assert switch.get("cell_bytes") == {
+        "tomahawk-32mb": 208,
+        "spectrum": 192,
+        "tomahawk-5": 254,
+        "spectrum-4": 192,
+    }.get(name)
 
 
 def test_layers_from_catalogue_to_node() -> None:

@@ -84,7 +84,10 @@ def test_the_cost_of_a_run_is_that_of_its_links_over_what_it_delivered() -> None
     document = energy_of_run([LINKS[0]], 2 * MS, bits, prices)
     assert document["cost_per_petabyte"] == pytest.approx(cost_per_petabyte(8, 400 * G, prices, "400g-dr4"))
     assert document["links"]["a - b"]["cost_per_petabyte"] == pytest.approx(document["cost_per_petabyte"])
+    # 16 W for 2 ms, and as much of five years.
+    assert document["cost"] == pytest.approx(2 * 1000 * 2e-3 / (5 * 365.25 * 86_400) + 16 * 2e-3 / 3.6e6 * 0.2)
     both = energy_of_run(LINKS, 2 * MS, bits, prices)
+    assert energy_of_run(LINKS, 4 * MS, bits, prices)["cost"] == pytest.approx(2 * both["cost"])
     of_links = [both["links"][name]["cost_per_petabyte"] for name in ("a - b", "b - c")]
     assert both["cost_per_petabyte"] == pytest.approx(sum(of_links))
 
@@ -93,7 +96,7 @@ def test_no_price_is_made_up() -> None:
     prices = Prices.model_validate({**PRICES, "capex-per-end": {"400g-dr4": 1000}})
     document = energy_of_run(LINKS, 2 * MS, 10**6, prices)
     assert document["links"]["a - b"]["cost_per_petabyte"] > 0
-    assert document["links"]["b - c"]["cost_per_petabyte"] is document["cost_per_petabyte"] is None
+    assert document["links"]["b - c"]["cost_per_petabyte"] is document["cost_per_petabyte"] is document["cost"] is None
     dark = PoweredLink("c - d", "400g-dr4", 8, 0, 0)
     assert energy_of_run([dark], MS, 0, prices)["links"]["c - d"]["cost_per_petabyte"] is None
 

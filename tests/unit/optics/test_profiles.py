@@ -54,7 +54,7 @@ def test_profiles_hang_together(name: str) -> None:
     assert name.removeprefix("microled-").startswith(f"{profile.rate // G}g")
     if profile.fec == "kp4":
         # The codewords of a PHY are as many as its standard weaves together.
-        assert profile.interleave == {100: 1, 200: 2, 400: 2, 800: 4}[profile.rate // G]
+        assert profile.interleave == {100: 1, 200: 2, 400: 2, 800: 4, 1600: 4}[profile.rate // G]
     if profile.coherent and profile.baud is not None:
         bits = {"dp-qpsk": 4, "dp-16qam": 8}[str(profile.modulation)]
         assert 1.05 < profile.baud * bits / profile.rate < 1.30, "symbol rate against rate and FEC overhead"
@@ -62,7 +62,15 @@ def test_profiles_hang_together(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "latency_ns"),
-    [("800g-dac", 63), ("800g-sr8", 263), ("800g-dr8", 263), ("400g-fr4", 263), ("800g-lpo-dr8", 63), ("800g-cpo", 63)],
+    [
+        ("800g-dac", 63),
+        ("800g-sr8", 263),
+        ("800g-dr8", 263),
+        ("400g-fr4", 263),
+        ("800g-lpo-dr8", 63),
+        ("800g-cpo", 63),
+        ("1600g-cpo", 50),
+    ],
 )
 def test_latency_beyond_flight(name: str, latency_ns: int) -> None:
     assert round(catalogue_table(name)[0]["latency_ns"]) == latency_ns
@@ -82,6 +90,11 @@ def test_latency_beyond_flight(name: str, latency_ns: int) -> None:
         ("400g-zr", 37, 38),
         ("400g-openzr+", 50, 50),
         ("800g-zr", 31, 37.5),
+        ("1600g-dr8", 18.75, 18.75),
+        ("1600g-2fr4", 18.75, 20),
+        ("1600g-cpo", 5.6, 5.7),
+        ("microled-1600g", 3.9, 6.6),
+        ("1600g-zr", 20, 30),
     ],
 )
 def test_energy_of_a_bit(name: str, least: float, most: float) -> None:
@@ -93,15 +106,15 @@ def test_every_technology_is_there_at_the_rates_that_exist() -> None:
     for profile in CATALOGUE.profiles.values():
         by_technology.setdefault(profile.technology, set()).add((profile.rate or 0) // G)
     assert by_technology == {
-        "passive-copper": {100, 200, 400, 800},
+        "passive-copper": {100, 200, 400, 800, 1600},
         "active-copper": {400, 800},
         "vcsel": {100, 200, 400, 800},
-        "silicon-photonics": {100, 200, 400, 800},
+        "silicon-photonics": {100, 200, 400, 800, 1600},
         "linear-pluggable": {400, 800},
-        "co-packaged": {400, 800},
-        "microled": {800},
+        "co-packaged": {400, 800, 1600},
+        "microled": {800, 1600},
         "optical-circuit-switch": {0},
-        "coherent": {100, 200, 400, 800},
+        "coherent": {100, 200, 400, 800, 1600},
         "dwdm-line": {100, 200, 400},
     }
 
