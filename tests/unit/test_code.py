@@ -300,7 +300,12 @@ USED_FROM_OUTSIDE = {
     "testbed/pcapng.py": {"OUTBOUND"},  # of frames that the data plane writes
     "testbed/bus/embedded.py": {"authenticate", "get_peer_info"},  # called by the broker's library
     "testbed/commands/help.py": {"format_commands"},  # called by the library of the command line
-    "testbed/pytest_plugin.py": {"pytest_addoption", "pytest_configure"},  # called by pytest
+    "testbed/pytest_plugin.py": {
+        "pytest_addoption",
+        "pytest_configure",
+        "pytest_make_parametrize_id",
+        *(f"_{scope}_labs" for scope in ("function", "class", "module", "package", "session")),
+    },  # called by pytest, or fixtures that it finds
 }
 
 
