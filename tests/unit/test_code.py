@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FILE_LINES = 450
+FILE_LINES = {".py": 440, ".pyi": 400, ".rs": 450}
 FUNCTION_LINES = 70
 CLASS_LINES = 250
 # Classes that are longer still, and how long they may be: to be made shorter, never longer.
@@ -150,10 +150,11 @@ def rust_functions(source: str) -> Iterator[tuple[str, int]]:
 FUNCTIONS: dict[str, Callable[[str], Iterator[tuple[str, int]]]] = {".py": python_functions, ".rs": rust_functions}
 
 
-def test_files_are_short() -> None:
-    sizes = {relative(path): code(path).count("\n") for path in files(".py", ".pyi", ".rs")}
-    long = {name: lines for name, lines in sizes.items() if lines > FILE_LINES}
-    assert not long, f"more than {FILE_LINES} lines (aim for 400): {long}"
+@pytest.mark.parametrize("suffix", FILE_LINES)
+def test_files_are_short(suffix: str) -> None:
+    sizes = {relative(path): code(path).count("\n") for path in files(suffix)}
+    long = {name: lines for name, lines in sizes.items() if lines > FILE_LINES[suffix]}
+    assert not long, f"more than {FILE_LINES[suffix]} lines: {long}"
 
 
 @pytest.mark.parametrize("suffix", FUNCTIONS)
