@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from testbed.control import verbs
+from testbed.control import inspection, verbs
 from testbed.control.verbs import Target
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import Experiment, new_experiment
@@ -184,7 +184,7 @@ class Lab:
 
     def inspect(self) -> Document:
         """Return what `testbed inspect` says of the lab: state, nodes, addresses, links and counters of ports."""
-        return _wait(verbs.inspect(self._target, self.name))[0]
+        return _wait(inspection.inspect(self._target, self.name))[0]
 
     def run(self, what: str | Path = "all_reduce", *, pcap: Path | None = None, **workload: Any) -> RunResult:
         """Run a collective, or an experiment file, on this lab, and judge it.
@@ -306,7 +306,7 @@ class AsyncLab:
 
     async def inspect(self) -> Document:
         """Return what `Lab.inspect` does."""
-        return (await verbs.inspect(self.lab._target, self.lab.name))[0]
+        return (await inspection.inspect(self.lab._target, self.lab.name))[0]
 
     async def run(self, what: str | Path = "all_reduce", *, pcap: Path | None = None, **workload: Any) -> RunResult:
         """Run a collective, or an experiment file, on this lab, and judge it, as `Lab.run`."""

@@ -30,8 +30,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from testbed.agent import captures
 from testbed.agent.ledger import STATE_VARIABLE, Ledger, default_state_dir
 from testbed.agent.privileges import SINGLE_THREADED
+from testbed.bus.address import BrokerAddress
 from testbed.bus.admission import check_path
-from testbed.bus.client import BrokerAddress
 from testbed.data import DATA
 from testbed.errors import HostError
 from testbed.system import bounded_log

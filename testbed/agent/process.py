@@ -20,7 +20,7 @@ from testbed.agent.owner import LabOwner
 from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
 from testbed.bus import messages
-from testbed.bus.client import BrokerAddress
+from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
 from testbed.drivers.machine import MachineDriver
 from testbed.errors import ExperimentError, HostError, UsageError

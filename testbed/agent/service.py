@@ -25,7 +25,7 @@ import aiomqtt
 from testbed.agent.owner import LabOwner
 from testbed.agent.telemetry import Telemetry
 from testbed.bus import client, messages, verbs
-from testbed.bus.client import BrokerAddress
+from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import Broadcast
 from testbed.bus.messages import Body
 from testbed.bus.verbs import Verb

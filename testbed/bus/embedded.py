@@ -21,8 +21,8 @@ from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType  # type: i
 from amqtt.plugins.base import BaseAuthPlugin  # type: ignore[import-untyped]
 from amqtt.session import Session  # type: ignore[import-untyped]
 
+from testbed.bus.address import BrokerAddress
 from testbed.bus.admission import listening
-from testbed.bus.client import BrokerAddress
 
 _USER = "testbed"
 _LISTENER = "default"

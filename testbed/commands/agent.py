@@ -26,7 +26,7 @@ def agent(
 ) -> None:
     """Own the labs of this machine and serve them on a broker. Other commands start a local agent by themselves."""
     from testbed.agent import process
-    from testbed.bus import client
+    from testbed.bus.address import broker_address
 
     if local and state_dir is not None:
         process.serve_local(state_dir)
@@ -35,5 +35,5 @@ def agent(
     url = broker or settings[0]
     if url is None:
         raise UsageError("--broker is missing; without a broker no agent is needed, the other commands start one")
-    address = client.broker_address(url, credentials or settings[2], ca_file or settings[3])
+    address = broker_address(url, credentials or settings[2], ca_file or settings[3])
     process.serve_broker(address, name, check_underlay(underlay) if underlay else None)

@@ -26,7 +26,7 @@ def capture(
     force: ForceOption = False,
 ) -> None:
     """Write what crosses a link, both ways, into a pcapng file, until Ctrl-C. Each end of the link is an interface of it."""
-    from testbed.control import verbs
+    from testbed.control import inspection
     from testbed.lab.endpoints import parse_endpoint
     from testbed.system import capture as packet_capture
 
@@ -35,7 +35,7 @@ def capture(
     except ValueError as error:
         raise UsageError(f"{port}: {error}") from None
     keep_existing([Path(write)] if write != "-" else [], force)
-    points = asyncio.run(verbs.capture_points(name, end.node, end.port))
+    points = asyncio.run(inspection.capture_points(name, end.node, end.port))
     with ExitStack() as stack:
         try:
             out = sys.stdout.buffer if write == "-" else stack.enter_context(open_new(Path(write), force))

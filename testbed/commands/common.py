@@ -206,14 +206,14 @@ def write_out(text: str, path: Path | None) -> None:
 
 def target(context: typer.Context, placement: How = "spread") -> Target:
     """Return the agent that the global options name, or the agents, and how nodes are placed among them."""
-    from testbed.bus import client
+    from testbed.bus.address import broker_address
     from testbed.control import verbs
 
     url, names, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
     if url is None:
         return verbs.Target()
     first, *others = order(names.split(","))
-    return verbs.Target(client.broker_address(url, credentials, ca_file), first, tuple(others), placement)
+    return verbs.Target(broker_address(url, credentials, ca_file), first, tuple(others), placement)
 
 
 def is_file_name(text: str) -> bool:
@@ -303,9 +303,9 @@ def read_named(
         experiment = read_experiment(what, topology, overrides, seed)
         source = renamed(lab_source(experiment.topology), name)
         return Trial(experiment, lab_from(source), written=source.data)
-    from testbed.control import verbs
+    from testbed.control import inspection
 
-    written = asyncio.run(verbs.describe(where, name))["written"]
+    written = asyncio.run(inspection.describe(where, name))["written"]
     if written is None:
         raise UsageError(f"lab {name} was deployed without its file; name one with -t")
     source = Source(f"lab {name}", written["lab"])

@@ -101,7 +101,7 @@ def profile(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
 @_quiet
 def medium(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
     """Offer media, for the cable of a link."""
-    from testbed.optics.profiles import load_catalogue
+    from testbed.optics.catalogue import load_catalogue
 
     yield from ((name, cable.about) for name, cable in load_catalogue().cables.items())
 
@@ -176,7 +176,7 @@ def _summaries(generators: Mapping[str, Any]) -> Iterator[Choice]:
 
 
 def _profiles() -> Iterator[Choice]:
-    from testbed.optics.profiles import load_catalogue
+    from testbed.optics.catalogue import load_catalogue
 
     return ((name, found.about) for name, found in load_catalogue().profiles.items())
 

@@ -31,11 +31,11 @@ def events(
 
     Figures are shown when they have changed, at most once a second; with json every message is a document on a line of its own.
     """
-    from testbed.control import verbs
+    from testbed.control import inspection
 
     async def follow() -> None:
         seen = 0
-        async with aclosing(verbs.follow(target(context), name, ports)) as told:
+        async with aclosing(inspection.follow(target(context), name, ports)) as told:
             async for topic, payload in told:
                 document = messages.decode_told(payload)
                 if document is None:
@@ -46,7 +46,7 @@ def events(
                     return
 
     async def read() -> None:
-        async with aclosing(verbs.follow(target(context), name, ports)) as told:
+        async with aclosing(inspection.follow(target(context), name, ports)) as told:
             await Digest(count).read(told)
 
     async def work() -> None:

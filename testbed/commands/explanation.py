@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.lab import watchdog
-from testbed.report.run import format_bytes, format_ns
+from testbed.report.figures import format_bytes, format_ns
 from testbed.run.trial import Trial
 from testbed.units import format_length, format_rate
 

@@ -53,9 +53,9 @@ def graph(
 
 def _running(context: typer.Context, name: str) -> tuple[Lab, Notes]:
     """Return a running lab, and what was changed by hand, by link."""
-    from testbed.control import verbs
+    from testbed.control import inspection
 
-    found = asyncio.run(verbs.describe(target(context), name))
+    found = asyncio.run(inspection.describe(target(context), name))
     if found["topology"] is None:
         raise UsageError(f"lab {name} was deployed without its description; deploy it anew")
     notes: dict[int, str] = {}

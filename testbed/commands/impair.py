@@ -114,7 +114,8 @@ def _impair(
 
 
 def _table(row: dict[str, Any]) -> Table:
-    from testbed.report.run import format_ns, impairment_text
+    from testbed.report.figures import format_ns
+    from testbed.report.run import impairment_text
 
     past = row["measured"]
     table = Table(

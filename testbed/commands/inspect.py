@@ -29,10 +29,10 @@ def inspect(
     format_: FormatOption = Format.table,
 ) -> None:
     """Show labs, what they are at, nodes and addresses, of a lab that is named also the live figures of its ports."""
-    from testbed.control import verbs
+    from testbed.control import inspection
 
     lab = one_lab(name, topology) if name or topology else None
-    rows = asyncio.run(verbs.inspect(target(context), lab))
+    rows = asyncio.run(inspection.inspect(target(context), lab))
     if format_ is Format.json:
         print_json({"labs": rows})
         return

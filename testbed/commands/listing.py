@@ -21,7 +21,7 @@ from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.errors import UsageError, nearest
 from testbed.experiment.file import Experiment
 from testbed.lab.switches import named_switches
-from testbed.optics.profiles import load_catalogue
+from testbed.optics.catalogue import load_catalogue
 from testbed.schema.keys import keys_of
 from testbed.units import format_size
 

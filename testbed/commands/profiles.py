@@ -10,7 +10,7 @@ from rich.text import Text
 
 from testbed.commands import completion
 from testbed.commands.common import Format, FormatOption, console, print_json
-from testbed.optics.profiles import catalogue_table
+from testbed.optics.catalogue import catalogue_table
 from testbed.units import format_length, format_rate, format_time
 
 _UNITS = {

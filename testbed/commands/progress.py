@@ -13,7 +13,7 @@ from rich.text import Text
 
 from testbed.bus.messages import BuildStep, RunStep, Step
 from testbed.progress import Pace
-from testbed.report import run
+from testbed.report.figures import format_bytes
 
 _SHOW_PERIOD_S = 0.1
 
@@ -71,7 +71,7 @@ class Steps:
             case BuildStep(phase=phase, done=done, total=total):
                 self._set(phase, phase, done, total)
             case RunStep(row=row, rows=rows, size_bytes=size_bytes) if self._pace.is_due():
-                self._set("run", run.format_bytes(size_bytes), row, rows)
+                self._set("run", format_bytes(size_bytes), row, rows)
 
     def _set(self, phase: str, description: str, done: int, total: int) -> None:
         """Set the bar of a phase; a phase that begins ends the one before."""

@@ -12,10 +12,10 @@ from testbed.control.saved import lab_file
 
 def save(context: typer.Context, name: LabName, out: OutOption = None, force: ForceOption = False) -> None:
     """Write the file of a running lab; how it was deployed and what was changed by hand stand in it as commands."""
-    from testbed.control import verbs
+    from testbed.control import inspection
 
     keep_existing([out] if out else [], force)
-    description = asyncio.run(verbs.describe(target(context), name))
+    description = asyncio.run(inspection.describe(target(context), name))
     write_out(lab_file(description, str(out or f"{name}.yaml")), out)
     if out is not None:
         say(f"written: {out}")

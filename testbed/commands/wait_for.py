@@ -26,14 +26,14 @@ def wait_for(
     timeout: Annotated[str, typer.Option("--timeout", help="how long at most: 60s")] = "60s",
 ) -> None:
     """Wait until every node of a lab is healthy (or one is unhealthy, or all are gone); exit code 1 if that takes too long."""
-    from testbed.control import verbs
+    from testbed.control import inspection
 
     try:
         limit_s = units.parse_time(timeout) / units.PS_PER_SECOND
     except UsageError as error:
         raise UsageError(f"--timeout: {error}") from None
     start = time.monotonic()
-    lack = asyncio.run(verbs.wait_for(target(context), name, node or [], state, limit_s))
+    lack = asyncio.run(inspection.wait_for(target(context), name, node or [], state, limit_s))
     meant = f"lab {name}" if not node else f"{', '.join(node)} of lab {name}"
     if lack is None:
         print(f"{meant}: {state} after {time.monotonic() - start:.1f} s")

@@ -12,7 +12,8 @@ from testbed.agent import local
 from testbed.agent.ledger import default_state_dir
 from testbed.agent.local import AgentRecord
 from testbed.bus import client, verbs
-from testbed.bus.client import BrokerAddress, BusError
+from testbed.bus.address import BrokerAddress
+from testbed.bus.client import BusError
 from testbed.control.agents import Agents
 from testbed.plan.placement import How
 from testbed.system import namespaces
@@ -20,6 +21,8 @@ from testbed.system import namespaces
 # An agent that is ending does so within a moment.
 _ENDING_S = 5.0
 _LOOK_S = 0.05
+IMPATIENT_S = 5.0
+"""An agent that does not answer for so long is not waited for when everything is to go."""
 
 
 @dataclass(frozen=True)

@@ -8,43 +8,32 @@ there is none. Where the agent is lost, what it left in the system is dealt with
 
 from __future__ import annotations
 
-import asyncio
-import json
 import subprocess
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from testbed.agent import captures, local
 from testbed.agent.claims import Claims
-from testbed.agent.lab import STATE_KEYS
 from testbed.agent.ledger import Ledger, default_state_dir
-from testbed.bus import client, messages, verbs
+from testbed.bus import messages, verbs
 from testbed.bus.client import BusError
 from testbed.bus.messages import Step
-from testbed.control.agents import Agents, one_lab
+from testbed.control.agents import Agents
 from testbed.control.interruption import Fate
+from testbed.control.targets import IMPATIENT_S, found, started
 from testbed.control.targets import Target as Target
-from testbed.control.targets import found, started
 from testbed.drivers import emulation
 from testbed.drivers.machine import MachineDriver
 from testbed.errors import HostError, TestbedError, UsageError
-from testbed.health import Health, Wanted, lacking
 from testbed.plan.difference import changes
 from testbed.run.execution import Outcome
 from testbed.run.trial import Trial
-from testbed.system import namespaces
 
 Document = dict[str, Any]
 Follow = Callable[[Step], None]
 """Hears how far the building of a lab is, and then a run on it."""
-
-# An agent that does not answer for so long is not waited for when everything is to go.
-_IMPATIENT_S = 5.0
-# Between two looks at a lab that is waited for.
-_LOOK_S = 0.25
 
 
 def _deployment(trial: Trial, dilation: int) -> Document:
@@ -248,13 +237,13 @@ async def destroy_all(target: Target) -> list[Document]:
         async with found(target) as agents:
             if agents is None:
                 return
-            answers = await agents.ask(verbs.LIST, silence_s=_IMPATIENT_S)
+            answers = await agents.ask(verbs.LIST, silence_s=IMPATIENT_S)
             rows = [row for answer in answers.values() for row in answer["labs"]]
             for lab in sorted({row["lab"] for row in rows if row["state"] != "foreign"}):
-                await agents.ask(verbs.DESTROY, {"lab": lab}, lab=lab, silence_s=_IMPATIENT_S)
+                await agents.ask(verbs.DESTROY, {"lab": lab}, lab=lab, silence_s=IMPATIENT_S)
                 gone[lab] = {"lab": lab, "changed": True}
             if target.is_local:
-                await agents.ask(verbs.SHUTDOWN, silence_s=_IMPATIENT_S)
+                await agents.ask(verbs.SHUTDOWN, silence_s=IMPATIENT_S)
 
     try:
         await ask()
@@ -291,63 +280,6 @@ def _destroy_unowned() -> list[str]:
     raise HostError("; ".join(f"lab {lab} stays: it is driven by {owner}" for lab, owner in owners.items()))
 
 
-async def inspect(target: Target, lab: str | None) -> list[Document]:
-    """Describe one lab, or all of them. Raises UsageError when that lab is not deployed."""
-    rows = [row for row in await _rows(target, lab) if lab in (None, row["lab"])]
-    if lab is not None and not rows:
-        raise UsageError(f"no lab {lab} is deployed")
-    return rows
-
-
-async def _rows(target: Target, lab: str | None) -> list[Document]:
-    async with found(target) as agents:
-        if agents is None:
-            claims = Claims("testbed inspect")
-            return [
-                {"lab": name, "nodes": nodes, "state": "foreign" if (owner := claims.owner(name)) else "broken"}
-                | ({"owner": owner} if owner else {})
-                for name, nodes in MachineDriver().list_labs().items()
-            ]
-        having: dict[str, list[str]] = {}
-        for agent, answer in (await agents.ask(verbs.LIST)).items():
-            for row in answer["labs"]:
-                having.setdefault(row["lab"], []).append(agent)
-        chosen = {name: owners for name, owners in sorted(having.items()) if lab in (None, name)}
-        return [
-            one_lab(await agents.ask(verbs.INSPECT, {"lab": name}, lab=name, only=owners))
-            for name, owners in chosen.items()
-        ]
-
-
-async def wait_for(target: Target, lab: str, nodes: Sequence[str], wanted: Wanted, limit_s: float) -> str | None:
-    """Wait until a lab, or some nodes of it, are as wanted; return None, or after `limit_s` what they lack.
-
-    A lab that is not there yet is waited for, and so is an agent.
-    """
-    deadline = time.monotonic() + limit_s
-    while True:
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(limit_s, _IMPATIENT_S)):
-                lack = lacking(wanted, await _health(target, lab), nodes)
-        except (BusError, TimeoutError) as error:
-            lack = str(error) or "the agent does not answer"
-        left_s = deadline - time.monotonic()
-        if lack is None or left_s <= 0:
-            return lack
-        await asyncio.sleep(min(_LOOK_S, left_s))
-
-
-async def _health(target: Target, lab: str) -> dict[str, Document]:
-    async with found(target) as agents:
-        if agents is None:
-            listed = MachineDriver().list_labs().get(lab, [])
-            owner = Claims("testbed wait-for").owner(lab)
-            reason = f"its lab is driven by {owner}" if owner else "its lab has no agent"
-            return dict.fromkeys(listed, Health("unhealthy", reason).data())
-        answers = await agents.ask(verbs.HEALTH, {"lab": lab}, lab=lab)
-        return {node: health for answer in answers.values() for node, health in answer["nodes"].items()}
-
-
 async def cancel(target: Target, lab: str) -> Document:
     """End the run on a lab, whoever asked for it; the lab stays. Returns {"lab", "changed"}: whether there was a run."""
     async with found(target) as agents:
@@ -355,14 +287,6 @@ async def cancel(target: Target, lab: str) -> Document:
             raise UsageError(f"no lab {lab} is running on this machine")
         answers = await agents.ask(verbs.CANCEL, {"lab": lab}, lab=lab)
         return {"lab": lab, "changed": any(answer["changed"] for answer in answers.values())}
-
-
-async def describe(target: Target, lab: str) -> Document:
-    """Return what a running lab was made of and what was done to it by hand: see `LabOwner.describe`."""
-    async with found(target) as agents:
-        if agents is None:
-            raise UsageError(f"no lab {lab} is running on this machine")
-        return await agents.ask_first(verbs.DESCRIBE, {"lab": lab}, lab=lab)
 
 
 async def impair(
@@ -376,29 +300,6 @@ async def impair(
         # Each agent answers for what its own nodes send.
         answers = await agents.ask(verbs.IMPAIR, {**body, "settings": settings}, lab=lab)
         return [row for answer in answers.values() for row in answer["directions"]]
-
-
-async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[str, bytes], None]:
-    """Yield what is told of a lab, topic and payload, for ever: events and state, and with `ports` their counters.
-
-    Raises UsageError where the lab is to be on this machine and is not, BusError when the broker is lost.
-    """
-    address = target.address
-    if address is None:
-        record = local.find(default_state_dir())
-        if record is None or lab not in MachineDriver().list_labs():
-            raise UsageError(f"no lab {lab} is deployed on this machine")
-        address = record.address()
-        # Its broker retains nothing.
-        for row in await _rows(target, lab):
-            state = {key: row[key] for key in STATE_KEYS if key in row}
-            yield messages.state_topic(lab), json.dumps(state).encode()
-            for port, figures in row.get("ports", {}).items() if ports else ():
-                yield messages.telemetry_topic(lab, *port.split(":")), json.dumps(figures).encode()
-    topics = [messages.events_topic(lab), messages.state_topic(lab)]
-    topics += [messages.telemetry_topic(lab, "+", "+")] if ports else []
-    async for told in client.listen(address, topics):
-        yield told
 
 
 def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:
@@ -422,16 +323,3 @@ def run_in(lab: str, node: str, argv: Sequence[str], timeout_s: float | None) ->
     """
     _require_node(lab, node)
     return MachineDriver().run_in(lab, node, argv, timeout_s)
-
-
-async def capture_points(lab: str, node: str, port: str) -> list[Document]:
-    """Return where to listen to a port of a running lab on this machine: [{"netns", "interface"}]."""
-    async with found(Target()) as agents:
-        if agents is None:
-            raise UsageError(f"no lab {lab} is running on this machine")
-        body = {"lab": lab, "node": node, "port": port}
-        points: list[Document] = (await agents.ask_first(verbs.CAPTURE_POINTS, body, lab=lab))["points"]
-        for point in points:
-            if Path(point["netns"]).parent != Path(namespaces.NAMESPACE_DIRECTORY):
-                raise BusError(f"the agent names {point['netns']}, which is no namespace of a lab")
-        return points

@@ -18,7 +18,7 @@ from testbed.drivers import Traffic, building
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node, keep_indices, peer_of
 from testbed.errors import DriverError
 from testbed.progress import BuildProgress
-from testbed.system import netem, netlink, qdisc, routes
+from testbed.system import ipv4, netem, netlink, qdisc, routes
 from testbed.system.namespaces import Namespace
 from testbed.system.netlink import Link, Message
 from testbed.system.offloads import active_offloads, disable_offloads
@@ -93,7 +93,7 @@ def _disturbed(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
 
 def _silence(namespace: Namespace, link: Link) -> bool:
     """Keep a host from sending on an interface, which goes on hearing; programs are told. False: none sends there."""
-    found = [entry for entry in netlink.read_addresses(namespace.netlink) if entry[0] == link.index]
+    found = [entry for entry in ipv4.read_addresses(namespace.netlink) if entry[0] == link.index]
     for index, address, prefix_length in found:
         try:
             namespace.netlink.apply([routes.delete_route(index, address, prefix_length)])
@@ -155,7 +155,7 @@ def _unwanted(layout: Layout, node: Node, namespace: Namespace, there: Collectio
     crossing = {interface.name for place, interface, _tunnel in layout.tunnels if layout.nodes[place] is node}
     wanted = {interface.name: interface for interface in node.interfaces}
     addresses: dict[int, set[tuple[str, int]]] = {}
-    for index, address, prefix_length in netlink.read_addresses(namespace.netlink):
+    for index, address, prefix_length in ipv4.read_addresses(namespace.netlink):
         addresses.setdefault(index, set()).add((address, prefix_length))
     for link in _links(namespace):
         interface = wanted.get(link.name)
@@ -196,18 +196,18 @@ def _mend(node: Node, namespace: Namespace, dilation: int) -> None:
     # `quieten` may have taken them away: just now, or before a kill.
     messages += [
         routes.set_route(index, address, prefix_length)
-        for index, address, prefix_length in sorted(netlink.read_addresses(namespace.netlink))
+        for index, address, prefix_length in sorted(ipv4.read_addresses(namespace.netlink))
         if index >= FIRST_INDEX
     ]
-    there = netlink.read_neighbours(namespace.netlink)
+    there = ipv4.read_neighbours(namespace.netlink)
     wanted = set(node.neighbours)
     bound = {(index, address) for index, address, _mac in wanted}
     messages += [
-        netlink.delete_neighbour(index, address)
+        ipv4.delete_neighbour(index, address)
         for index, address, _mac in sorted(there - wanted)
         if (index, address) not in bound
     ]
-    messages += [netlink.add_neighbour(*entry) for entry in sorted(wanted - there)]
+    messages += [ipv4.add_neighbour(*entry) for entry in sorted(wanted - there)]
     if messages:
         namespace.netlink.apply(messages)
     building.set_anew(namespace, node, dilation)

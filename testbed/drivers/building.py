@@ -10,8 +10,8 @@ from testbed.drivers import links
 from testbed.drivers.layout import Interface, Layout, Node, Tunnel
 from testbed.errors import DriverError, HostError
 from testbed.progress import BuildProgress
+from testbed.system import ipv4, netem, netlink, qdisc, vxlan
 from testbed.system import namespaces as kernel
-from testbed.system import netem, netlink, qdisc, vxlan
 from testbed.system.namespaces import Namespace
 from testbed.system.netem import Netem
 from testbed.system.netlink import Endpoint, Message, Netlink
@@ -101,7 +101,7 @@ def _configure(node: Node, namespace: Namespace, interfaces: Collection[Interfac
 def give_addresses(layout: Layout, namespace: Namespace, interfaces: Collection[Interface]) -> None:
     """Give new interfaces of a host their addresses, by which its kernel sends and hears."""
     messages = [
-        netlink.add_address(interface.index, interface.address, layout.prefix_length)
+        ipv4.add_address(interface.index, interface.address, layout.prefix_length)
         for interface in interfaces
         if interface.address is not None
     ]
@@ -156,7 +156,7 @@ def _configuration(node: Node, interfaces: Collection[Interface]) -> Iterator[Me
     new = {interface.index for interface in interfaces}
     for index, address, mac in node.neighbours:
         if index in new:
-            yield netlink.add_neighbour(index, address, mac)
+            yield ipv4.add_neighbour(index, address, mac)
 
 
 def disciplines(node: Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:

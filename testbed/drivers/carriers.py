@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from testbed.drivers import building
 from testbed.drivers.layout import Interface, Layout, Node
-from testbed.system import netlink, routes
+from testbed.system import ipv4, netlink, routes
 from testbed.system.namespaces import Namespace
 
 End = tuple[Node, Interface, Namespace]
@@ -51,5 +51,5 @@ def _bring_up(layout: Layout, node: Node, interface: Interface, namespace: Names
     messages = [netlink.set_link(interface.index, up=True, arp=False)]
     if interface.address is not None:
         messages.append(routes.set_route(interface.index, interface.address, layout.prefix_length))
-    messages += [netlink.add_neighbour(*entry) for entry in node.neighbours if entry[0] == interface.index]
+    messages += [ipv4.add_neighbour(*entry) for entry in node.neighbours if entry[0] == interface.index]
     namespace.netlink.apply(messages)

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from testbed.drivers import NOTHING_BY_HAND, ByHand, building
 from testbed.drivers.layout import FIRST_INDEX, Interface, Layout, Node
 from testbed.errors import DriverError
+from testbed.system import ipv4, netem, netlink, qdisc, routes
 from testbed.system import namespaces as kernel
-from testbed.system import netem, netlink, qdisc, routes
 from testbed.system.namespaces import Namespace
 from testbed.system.netlink import Link
 from testbed.system.offloads import active_offloads
@@ -41,9 +41,9 @@ def _difference(layout: Layout, existing: list[Namespace]) -> str:
             if name not in planned or any(_otherwise(planned[name], found.get(name))):
                 return f"interface {node.name}:{name}"
         addresses = {(end.index, end.address, layout.prefix_length) for end in node.interfaces if end.address}
-        if {entry for entry in netlink.read_addresses(namespace.netlink) if entry[0] >= FIRST_INDEX} != addresses:
+        if {entry for entry in ipv4.read_addresses(namespace.netlink) if entry[0] >= FIRST_INDEX} != addresses:
             return f"the addresses of {node.name}"
-        if netlink.read_neighbours(namespace.netlink) != set(node.neighbours):
+        if ipv4.read_neighbours(namespace.netlink) != set(node.neighbours):
             return f"the neighbours of {node.name}"
     return ""
 
@@ -103,8 +103,8 @@ class _Look:
         self._by_hand = by_hand
         self._control = namespace.netlink
         self._links = {link.name: link for link in netlink.read_links(self._control)}
-        self._addresses = netlink.read_addresses(self._control)
-        self._neighbours = netlink.read_neighbours(self._control) if node.neighbours else set()
+        self._addresses = ipv4.read_addresses(self._control)
+        self._neighbours = ipv4.read_neighbours(self._control) if node.neighbours else set()
         self._routes = routes.read_routes(self._control)
         self._roots = qdisc.read_qdiscs(self._control)
         self._disciplines = dict(building.disciplines(node, dilation))

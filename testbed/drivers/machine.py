@@ -16,6 +16,7 @@ from testbed.drivers.layout import Contained, Layout
 from testbed.drivers.netns import NetnsDriver
 from testbed.health import HEALTHY, Health
 from testbed.progress import BuildProgress
+from testbed.system import lab_processes
 from testbed.system import namespaces as kernel
 from testbed.system.namespaces import Namespace
 
@@ -65,7 +66,9 @@ class MachineDriver(NetnsDriver):
         if not homes:
             return set()
         processes = self._engine.processes(lab)
-        return {node for node, home in homes.items() if node in processes and not kernel.is_in(processes[node], home)}
+        return {
+            node for node, home in homes.items() if node in processes and not lab_processes.is_in(processes[node], home)
+        }
 
     def health(self, lab: str) -> dict[str, Health]:
         """Say how each node of a lab is; a container has to run, and to pass the HEALTHCHECK of its image if that has one."""

@@ -25,7 +25,7 @@ from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indice
 from testbed.errors import DriverError
 from testbed.health import HEALTHY, Health
 from testbed.progress import BuildProgress
-from testbed.system import forwarding, netem, netlink, node_spaces, processes, qdisc
+from testbed.system import forwarding, ipv4, lab_processes, netem, netlink, node_spaces, processes, qdisc
 from testbed.system import namespaces as kernel
 from testbed.system.namespaces import Namespace
 from testbed.system.netem import Netem
@@ -304,7 +304,7 @@ class NetnsDriver:
         self._vacate(lab, {namespace.node for namespace in going})
         for namespace in going:
             cut_off(namespace)
-        kernel.end_processes(going)
+        lab_processes.end_processes(going)
         kernel.remove_namespaces(going)
         node_spaces.remove_leftovers()
 
@@ -315,7 +315,7 @@ class NetnsDriver:
                 namespace.netlink.apply([_LAB_FALLS])
             self._vacate(lab)
             if namespaces:
-                kernel.end_processes(namespaces, spare)
+                lab_processes.end_processes(namespaces, spare)
         except BaseException:
             for namespace in namespaces:
                 namespace.close()
@@ -341,7 +341,7 @@ class NetnsDriver:
         made: list[Namespace] = []
         try:
             self._vacate(layout.lab, unfit)
-            kernel.end_processes(going)
+            lab_processes.end_processes(going)
             # Traffic does not wait for what takes its time, but for nodes whose names are taken.
             self._settle(part_of(layout, {node.name for node in layout.nodes} - taken), made, progress)
             if traffic is not None:
@@ -430,7 +430,7 @@ def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
     return {
         namespace.node: address
         for namespace in namespaces
-        for index, address, _prefix_length in netlink.read_addresses(namespace.netlink)
+        for index, address, _prefix_length in ipv4.read_addresses(namespace.netlink)
         if index >= FIRST_INDEX
     }
 

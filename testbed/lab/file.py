@@ -13,7 +13,7 @@ from testbed.lab.paths import Policy
 from testbed.lab.routes import PortNames
 from testbed.lab.switches import NamedSwitchSettings, SwitchSettings
 from testbed.optics.behaviour import OpticalSettings
-from testbed.optics.profiles import OwnProfiles
+from testbed.optics.catalogue import OwnProfiles
 from testbed.schema.fields import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, Size, SizeOrAuto, Time
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from testbed.lab.circuits import CircuitSwitch, Pair, ordered
 from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, checked
-from testbed.optics.profiles import Catalogue, ProfileError, load_catalogue
+from testbed.optics.catalogue import Catalogue, load_catalogue
+from testbed.optics.profiles import ProfileError
 from testbed.schema.fields import AUTO
 from testbed.schema.source import KeyPath, Source
 

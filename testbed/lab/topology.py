@@ -28,9 +28,10 @@ from testbed.lab.routes import check_routes, stated_routes
 from testbed.lab.switches import Layer, switch_figures
 from testbed.lab.watchdog import Watchdog
 from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, behaviour_of
+from testbed.optics.catalogue import Catalogue, load_catalogue
 from testbed.optics.dwdm import Line
 from testbed.optics.loss import Codewords
-from testbed.optics.profiles import Catalogue, Profile, load_catalogue
+from testbed.optics.profiles import Profile
 from testbed.schema import fields
 from testbed.schema.fields import AUTO, FlowControl
 from testbed.schema.source import Source, read_yaml

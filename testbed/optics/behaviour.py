@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from testbed.optics import dwdm, fec, lanes
+from testbed.optics.catalogue import Catalogue, load_catalogue
 from testbed.optics.loss import Codewords
-from testbed.optics.profiles import Ber, Cable, Catalogue, Decibels, Profile, ProfileError, load_catalogue
+from testbed.optics.profiles import Ber, Cable, Decibels, Profile, ProfileError
 from testbed.schema.fields import AUTO, Auto, FileModel
 from testbed.schema.source import KeyPath, Source
 from testbed.units import format_length, format_rate

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from testbed.report.run import format_bytes, format_ns
+from testbed.report.figures import format_bytes, format_ns
 
 Document = Mapping[str, Any]
 

@@ -7,25 +7,21 @@ nccl-tests know, so that it may be piped to the tools they have.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.run.counters import Drops, PriorityCounters
+from testbed.report.figures import format_bytes, format_count, format_ns
+from testbed.report.ports import buffer_table, port_table
+from testbed.report.tables import NotedTable, table_of, with_note
 from testbed.run.result import Impaired, Measurement, Row, RunResult
 from testbed.units import format_rate
 
-PORT_ROWS = 40
-# Up to so many rows, ports where nothing remarkable happened are shown too.
-QUIET_PORT_ROWS = 24
 FLOW_ROWS = 32
 QP_ROWS = 24
 IMPAIRMENT_ROWS = 24
-BUFFER_ROWS = 16
 STORM_ROWS = 12
 
 _ROW_COLUMNS = ("size", "count", "type", "redop", "root")
@@ -46,13 +42,13 @@ def render(result: RunResult) -> RenderableType:
     """Return the whole report: rows, flows of a point-to-point pattern, ports, verdict."""
     parts: list[RenderableType] = [Text(rows_text(result), no_wrap=True, overflow="ignore")]
     if result.collective.algorithm == "direct":
-        parts += _with_note(flow_table(result))
-    parts += _with_note(port_table(result))
-    parts += _with_note(buffer_table(result))
-    parts += _with_note(recovery_table(result))
-    parts += _with_note(storm_table(result))
-    parts += _with_note(energy_table(result))
-    parts += _with_note(impairment_table(result))
+        parts += with_note(flow_table(result))
+    parts += with_note(port_table(result))
+    parts += with_note(buffer_table(result))
+    parts += with_note(recovery_table(result))
+    parts += with_note(storm_table(result))
+    parts += with_note(energy_table(result))
+    parts += with_note(impairment_table(result))
     if result.hints:
         parts += [Text(), hints_table(result)]
     parts += [Text(), verdict_text(result)]
@@ -122,23 +118,6 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if value < 10_000 else f"{value:.1f}" if value < 100_000 else f"{value:.0f}"
 
 
-@dataclass(frozen=True, slots=True)
-class NotedTable:
-    """A table, if it has rows, and a line on what it leaves out."""
-
-    table: Table | None
-    note: str
-
-
-def _with_note(noted: NotedTable) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    if noted.table is not None:
-        parts += [Text(), noted.table]
-    if noted.note:
-        parts += [Text(noted.note, style="dim")] if parts else [Text(), Text(noted.note, style="dim")]
-    return parts
-
-
 def flow_table(result: RunResult) -> NotedTable:
     """Return, by flow, its length, the time from its first message to its last byte's arrival, and goodput.
 
@@ -146,7 +125,7 @@ def flow_table(result: RunResult) -> NotedTable:
     """
     placed = any(flow.in_place for flow in result.flows)
     left = ("source", "destination", *(("in place",) if placed else ()))
-    table = _table("Flows", left=left, right=("size", "completion", "goodput"))
+    table = table_of("Flows", left=left, right=("size", "completion", "goodput"))
     for flow in result.flows[:FLOW_ROWS]:
         place = (("yes" if flow.in_place else "no"),) if placed else ()
         if flow.completion_ns is None:
@@ -161,58 +140,6 @@ def flow_table(result: RunResult) -> NotedTable:
     return NotedTable(table if result.flows else None, note)
 
 
-def port_table(result: RunResult) -> NotedTable:
-    """Return pauses, occupancy and drops by port and priority.
-
-    In a small lab of every priority that carried frames, in a larger one only where there was something to see. Congestion
-    marks and credits have columns where there are any; pauses, unless there are credits instead.
-    """
-    carried = [
-        (name, number, counters) for name, port in result.ports.items() for number, counters in port.priorities.items()
-    ]
-    eventful = [row for row in carried if _has_something_to_say(row[2])]
-    shown = carried if len(carried) <= QUIET_PORT_ROWS else eventful
-    present = [column for column in _COLUMNS if any(column.figure(counters) for _, _, counters in shown)]
-    if not any(column in _CREDIT_COLUMNS for column in present):
-        # What is nearly always of interest: that there was none.
-        present = [column for column in _COLUMNS if column in present or column in _PAUSE_COLUMNS]
-    right = ("frames tx", *(column.title for column in present), "queue max", "headroom max", "drops")
-    table = _table("Ports", left=("port", "prio"), right=right)
-    for name, number, counters in shown[:PORT_ROWS]:
-        table.add_row(
-            Text(name),
-            number,
-            _count(counters.frames_tx),
-            *(column.show(column.figure(counters)) for column in present),
-            format_bytes(counters.queue_bytes_max) if counters.queue_bytes_max else "-",
-            format_bytes(counters.headroom_bytes_max) if counters.headroom_bytes_max else "-",
-            _drops(counters.drops),
-        )
-    notes = []
-    quiet = len(result.ports) - len({name for name, _, _ in eventful})
-    if quiet:
-        notes.append(f"{quiet} of {len(result.ports)} ports had no pause, wait, headroom, mark or drop")
-    if demoted := sum(counters.demoted for _, _, counters in carried):
-        notes.append(f"{demoted:,} frames of hosts' kernels asked for a lossless priority and went on a lossy one")
-    if len(shown) > PORT_ROWS:
-        notes.append(f"{len(shown) - PORT_ROWS} more rows in run.json")
-    return NotedTable(table if shown else None, "; ".join(notes))
-
-
-def buffer_table(result: RunResult) -> NotedTable:
-    """Return how full the memories of switches have been, the fullest first."""
-    table = _table("Buffers", left=("switch",), right=("most held", "below thresholds", "headroom", "lossy"))
-    used = sorted(
-        ((name, marks) for name, marks in result.pools.items() if marks.buffer_bytes_max),
-        key=lambda entry: -entry[1].buffer_bytes_max,
-    )
-    for name, marks in used[:BUFFER_ROWS]:
-        parts = (marks.buffer_bytes_max, marks.shared_bytes_max, marks.headroom_bytes_max, marks.lossy_bytes_max)
-        table.add_row(Text(name), *(format_bytes(size) if size else "-" for size in parts))
-    omitted = len(used) - BUFFER_ROWS
-    return NotedTable(table if used else None, f"{omitted} more switches in run.json" if omitted > 0 else "")
-
-
 def recovery_table(result: RunResult) -> NotedTable:
     """Return what it took to get packets across, by direction of a connection, where there was something.
 
@@ -221,10 +148,12 @@ def recovery_table(result: RunResult) -> NotedTable:
     eventful = [qp for qp in result.qps if any(_recovered(qp).values()) or qp.get("error")]
     names = [name for name in _RECOVERY_COLUMNS if any(_recovered(qp)[name] for qp in eventful)]
     names = list(dict.fromkeys((_RECOVERY_COLUMNS[0], *names)))
-    table = _table("Recovery", left=("from", "to"), right=("packets", *names, "error"))
+    table = table_of("Recovery", left=("from", "to"), right=("packets", *names, "error"))
     for qp in eventful[:QP_ROWS]:
-        cells = [_count(_recovered(qp)[name]) for name in names]
-        table.add_row(Text(qp["a"]), Text(qp["b"]), _count(qp["packets_tx"]), *cells, Text(qp.get("error") or "-"))
+        cells = [format_count(_recovered(qp)[name]) for name in names]
+        table.add_row(
+            Text(qp["a"]), Text(qp["b"]), format_count(qp["packets_tx"]), *cells, Text(qp.get("error") or "-")
+        )
     omitted = len(eventful) - QP_ROWS
     note = f"{omitted} more connections in run.json" if omitted > 0 else ""
     return NotedTable(table if eventful else None, note)
@@ -238,11 +167,11 @@ def _recovered(qp: dict[str, Any]) -> dict[str, int]:
 
 def storm_table(result: RunResult) -> NotedTable:
     """Return what watchdogs took for storms, and what it was."""
-    table = _table("Watchdog", left=("port", "prio"), right=("detected", "restored", "dropped"))
+    table = table_of("Watchdog", left=("port", "prio"), right=("detected", "restored", "dropped"))
     table.add_column("what it was", overflow="fold", ratio=1)
     for storm in result.watchdog[:STORM_ROWS]:
         restored = "-" if storm.restored_ns is None else format_ns(storm.restored_ns)
-        cells = (format_ns(storm.detected_ns), restored, _count(storm.dropped))
+        cells = (format_ns(storm.detected_ns), restored, format_count(storm.dropped))
         table.add_row(Text(storm.port), str(storm.priority), *cells, Text(storm.explanation))
     omitted = len(result.watchdog) - STORM_ROWS
     return NotedTable(table if result.watchdog else None, f"{omitted} more in run.json" if omitted > 0 else "")
@@ -250,7 +179,7 @@ def storm_table(result: RunResult) -> NotedTable:
 
 def impairment_table(result: RunResult) -> NotedTable:
     """Return what changed on links, and when it was asked for and took place."""
-    table = _table("Impairments", left=("from", "to", "change", "by"), right=("asked", "took place"))
+    table = table_of("Impairments", left=("from", "to", "change", "by"), right=("asked", "took place"))
     for row in result.impairments[:IMPAIRMENT_ROWS]:
         at = "not any more" if row.at_ns is None else format_ns(row.at_ns)
         table.add_row(Text(row.link), Text(row.to), Text(_change(row)), Text(row.label), format_ns(row.asked_ns), at)
@@ -294,59 +223,6 @@ def storm_text(storm: dict[str, Any] | None) -> str:
     return f"storm on priority {', '.join(map(str, storm['priorities']))}{share}"
 
 
-def _has_something_to_say(counters: PriorityCounters) -> bool:
-    return bool(
-        counters.pause_tx
-        or counters.pause_rx
-        or counters.paused_ns
-        or counters.headroom_bytes_max
-        or counters.ecn_marked
-        or counters.demoted
-        or counters.credit_wait_ns
-        or any(count for _, count in _causes(counters.drops))
-    )
-
-
-def _causes(drops: Drops) -> list[tuple[str, int]]:
-    return [(cause, count) for cause, count in drops.model_dump().items() if isinstance(count, int)]
-
-
-def _drops(drops: Drops) -> str:
-    return "\n".join(f"{cause} {count:,}" for cause, count in _causes(drops) if count) or "-"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number else "-"
-
-
-def _span(time_ns: float) -> str:
-    return format_ns(time_ns) if time_ns else "-"
-
-
-class _Column(NamedTuple):
-    title: str
-    figure: Callable[[PriorityCounters], float]
-    show: Callable[[Any], str]
-
-
-_PAUSE_COLUMNS = (
-    _Column("pause tx", lambda counters: counters.pause_tx, _count),
-    _Column("pause rx", lambda counters: counters.pause_rx, _count),
-    _Column("paused", lambda counters: counters.paused_ns, _span),
-)
-_CREDIT_COLUMNS = (
-    _Column("credit tx", lambda counters: counters.credit_tx, _count),
-    _Column("credit rx", lambda counters: counters.credit_rx, _count),
-    _Column("credit wait", lambda counters: counters.credit_wait_ns, _span),
-)
-_COLUMNS = (
-    _Column("ECN marks", lambda counters: counters.ecn_marked, _count),
-    _Column("demoted", lambda counters: counters.demoted, _count),
-    *_CREDIT_COLUMNS,
-    *_PAUSE_COLUMNS,
-)
-
-
 def energy_table(result: RunResult) -> NotedTable:
     """Return power, energy and cost by profile and of the run; nothing where no link has a profile."""
     energy = result.energy
@@ -354,7 +230,7 @@ def energy_table(result: RunResult) -> NotedTable:
         return NotedTable(None, "")
     priced = "cost_per_petabyte" in energy
     right = ("links", "power", "nominal", "useful", "energy", *(("cost of 1 PB",) if priced else ()))
-    table = _table("Energy", left=("profile",), right=right)
+    table = table_of("Energy", left=("profile",), right=right)
     groups: dict[str, list[dict[str, Any]]] = {}
     for link in energy["links"].values():
         groups.setdefault(link["profile"], []).append(link)
@@ -410,7 +286,7 @@ def reasons_table(result: RunResult) -> Table:
 
 def hints_table(result: RunResult) -> Table:
     """Return the settings that had no effect, and why, one a row."""
-    table = _table("Settings without effect", left=("setting",), right=())
+    table = table_of("Settings without effect", left=("setting",), right=())
     table.add_column("why", overflow="fold", ratio=1)
     for hint in result.hints:
         table.add_row(Text(hint.key), Text(hint.text))
@@ -422,28 +298,3 @@ def _correctness(result: RunResult) -> str:
     if not result.verdict.correct:
         return "not correct"
     return "correct" if any(row.wrong is not None for row in result.collective.rows) else "payload not compared"
-
-
-def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right", overflow="fold")
-    return table
-
-
-def format_ns(time_ns: float) -> str:
-    """Write a time to the eye's precision: "391.76 us"."""
-    for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if time_ns >= factor:
-            return f"{time_ns / factor:.2f} {unit}"
-    return f"{time_ns:.0f} ns"
-
-
-def format_bytes(length: int) -> str:
-    """Write a length to the eye's precision, decimal as rates are: "10.04 MB"."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if length >= factor:
-            return f"{length / factor:.2f} {unit}"
-    return f"{length} B"

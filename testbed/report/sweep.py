@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.experiment.axes import short_names
-from testbed.report.run import format_bytes, format_ns
+from testbed.report.figures import format_bytes, format_ns
 from testbed.study.sweep import Figures, SweepResult, SweepRow, Winner, reasons_by_rows
 
 REASONS_SHOWN = 12

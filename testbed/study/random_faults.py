@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from testbed import units
-from testbed.optics.profiles import load_catalogue
+from testbed.optics.catalogue import load_catalogue
 from testbed.study.random_labs import Data, Luck, Wiring, loss
 
 

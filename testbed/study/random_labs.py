@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from testbed import units
-from testbed.optics.profiles import Profile, load_catalogue
+from testbed.optics.catalogue import load_catalogue
+from testbed.optics.profiles import Profile
 
 Data = dict[str, Any]
 Item = TypeVar("Item")

@@ -19,17 +19,10 @@ from typing import Any
 
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     RTM_DELLINK,
-    RTM_DELNEIGH,
-    RTM_GETADDR,
     RTM_GETLINK,
-    RTM_GETNEIGH,
-    RTM_NEWADDR,
     RTM_NEWLINK,
-    RTM_NEWNEIGH,
 )
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
 
 from testbed.errors import DriverError
 
@@ -46,7 +39,6 @@ _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-_NUD_PERMANENT = 0x80
 _OPERSTATE_UP = b"\x06"
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
@@ -309,38 +301,6 @@ def delete_link(index: int) -> Message:
     return Message(encode(message, RTM_DELLINK), f"remove interface {index}")
 
 
-def add_address(index: int, address: str, prefix_length: int) -> Message:
-    """Give an interface an IPv4 address whose subnet is on-link."""
-    message = ifaddrmsg()
-    message["family"] = socket.AF_INET
-    message["index"] = index
-    message["prefixlen"] = prefix_length
-    message["attrs"] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
-    return Message(encode(message, RTM_NEWADDR, CREATE | REPLACE), f"add address {address}")
-
-
-@lru_cache(maxsize=65536)
-def add_neighbour(index: int, address: str, mac: str) -> Message:
-    """Bind an IPv4 address to a MAC for good. Cached: all hosts of a lab share the same few."""
-    message = _neighbour(index, address)
-    message["state"] = _NUD_PERMANENT
-    message["attrs"].append(("NDA_LLADDR", mac))
-    return Message(encode(message, RTM_NEWNEIGH, CREATE | REPLACE), f"add neighbour {address}")
-
-
-def delete_neighbour(index: int, address: str) -> Message:
-    """Forget what MAC an IPv4 address was bound to."""
-    return Message(encode(_neighbour(index, address), RTM_DELNEIGH), f"remove neighbour {address}")
-
-
-def _neighbour(index: int, address: str) -> Any:
-    message = ndmsg()
-    message["family"] = socket.AF_INET
-    message["ifindex"] = index
-    message["attrs"] = [("NDA_DST", address)]
-    return message
-
-
 def read_links(netlink: Netlink) -> list[Link]:
     """List the interfaces of the socket's namespace."""
     message = ifinfmsg()
@@ -374,31 +334,3 @@ def _link(payload: bytes) -> Link:
         alias=found.get(_IFLA["IFALIAS"], b"").rstrip(b"\0").decode(errors="replace"),
         operational=found.get(_IFLA["OPERSTATE"]) == _OPERSTATE_UP,
     )
-
-
-def read_addresses(netlink: Netlink) -> set[tuple[int, str, int]]:
-    """List the IPv4 addresses of the socket's namespace: (interface index, address, prefix length)."""
-    message = ifaddrmsg()
-    message["family"] = socket.AF_INET
-    found = set()
-    for kind, payload in netlink.query(Message(encode(message, RTM_GETADDR, DUMP), "list addresses")):
-        if kind == RTM_NEWADDR:
-            _family, prefix_length, _flags, _scope, index = struct.unpack_from("=BBBBI", payload)
-            local = attributes(payload, 8).get(2, b"")
-            if len(local) == 4:
-                found.add((index, socket.inet_ntoa(local), prefix_length))
-    return found
-
-
-def read_neighbours(netlink: Netlink) -> set[tuple[int, str, str]]:
-    """List the permanent IPv4 neighbours of the socket's namespace: (interface index, address, MAC)."""
-    message = ndmsg()
-    message["family"] = socket.AF_INET
-    found = set()
-    for kind, payload in netlink.query(Message(encode(message, RTM_GETNEIGH, DUMP), "list neighbours")):
-        if kind == RTM_NEWNEIGH:
-            _family, index, state, _flags, _type = struct.unpack_from("=BxxxiHBB", payload)
-            values = attributes(payload, 12)
-            if state & _NUD_PERMANENT and len(values.get(1, b"")) == 4:
-                found.add((index, socket.inet_ntoa(values[1]), values.get(2, b"").hex(":")))
-    return found

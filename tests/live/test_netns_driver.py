@@ -22,7 +22,7 @@ import pytest
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
 from testbed.machine import doctor
-from testbed.system import netlink, qdisc
+from testbed.system import ipv4, netlink, qdisc
 from tests.live.netns_lab import inside, isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -78,9 +78,9 @@ def test_what_is_built_reads_back_as_planned() -> None:
             assert (host.name, host.mac, host.mtu_bytes) == ("eth1", f"02:00:01:00:00:{number:02x}", 9216)
             assert host.flags & netlink.IFF_UP
             assert host.flags & netlink.IFF_NOARP
-            assert netlink.read_addresses(control) >= {(host.index, f"198.19.0.{number + 1}", 15)}
+            assert ipv4.read_addresses(control) >= {(host.index, f"198.19.0.{number + 1}", 15)}
             others = [other for other in range(3) if other != number]
-            assert netlink.read_neighbours(control) == {
+            assert ipv4.read_neighbours(control) == {
                 (host.index, f"198.19.0.{other + 1}", f"02:00:01:00:00:{other:02x}") for other in others
             }
             assert qdisc.read_shaped_rate(control, host.index) == 100_000_000
@@ -88,8 +88,8 @@ def test_what_is_built_reads_back_as_planned() -> None:
         assert [(link.name, link.mac) for link in netlink.read_links(control)[1:]] == [
             (f"eth{n + 1}", f"02:00:00:00:03:{n:02x}") for n in range(3)
         ]
-        assert {address for index, address, _prefix in netlink.read_addresses(control) if index != 1} == set()
-        assert netlink.read_neighbours(control) == set()
+        assert {address for index, address, _prefix in ipv4.read_addresses(control) if index != 1} == set()
+        assert ipv4.read_neighbours(control) == set()
 
 
 @isolated

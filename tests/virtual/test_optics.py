@@ -8,8 +8,8 @@ import pytest
 
 from testbed._dataplane import VirtualFabric
 from testbed.optics.behaviour import behaviour
+from testbed.optics.catalogue import load_catalogue
 from testbed.optics.fec import gaussian_tail_inverse
-from testbed.optics.profiles import load_catalogue
 from testbed.run.trial import Trial
 from tests.virtual.harness import (
     FCS_BYTES,

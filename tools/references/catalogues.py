@@ -7,7 +7,7 @@ from typing import Any
 
 from testbed import traffic, units
 from testbed.lab.switches import named_switches
-from testbed.optics.profiles import load_catalogue
+from testbed.optics.catalogue import load_catalogue
 from testbed.topologies import generators
 from testbed.traffic.schedule import DTYPES
 from testbed.units import format_length, format_rate, format_size

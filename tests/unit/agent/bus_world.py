@@ -18,6 +18,7 @@ from testbed.agent.owner import LabOwner
 from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
 from testbed.bus import client, verbs
+from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
 from testbed.drivers import ByHand
 from testbed.drivers.emulation import Emulation
@@ -121,7 +122,7 @@ class MemoryDriver:
 class World:
     """An agent on an embedded broker, and what lies beneath it."""
 
-    def __init__(self, address: client.BrokerAddress, agent: Agent, driver: MemoryDriver, fabrics: list[MemoryFabric]):
+    def __init__(self, address: BrokerAddress, agent: Agent, driver: MemoryDriver, fabrics: list[MemoryFabric]):
         self.address = address
         self.agent = agent
         self.driver = driver

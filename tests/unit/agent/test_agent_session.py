@@ -19,6 +19,7 @@ from testbed.agent import service
 from testbed.agent.owner import LabOwner
 from testbed.agent.service import Agent
 from testbed.bus import client, messages, verbs
+from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
 from tests.unit.agent.bus_world import MemoryDriver, execute, next_on
 
@@ -26,7 +27,7 @@ STATUS = messages.status_topic("local")
 
 
 @asynccontextmanager
-async def served(sessions: list[aiomqtt.Client], patch: pytest.MonkeyPatch) -> AsyncIterator[client.BrokerAddress]:
+async def served(sessions: list[aiomqtt.Client], patch: pytest.MonkeyPatch) -> AsyncIterator[BrokerAddress]:
     """Serve an agent that connects again when it loses its broker; `sessions` has its sessions and those of the test."""
     original = client.client
 

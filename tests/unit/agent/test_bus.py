@@ -12,6 +12,7 @@ import pytest
 
 from testbed.agent.lab import Document
 from testbed.bus import client, messages, verbs
+from testbed.bus.address import broker_address
 from testbed.errors import HostError, TestbedError, UsageError
 from tests.unit.agent.bus_world import NO_FABRIC, PLAN, World, bus_test, deploy, next_on, world
 
@@ -255,7 +256,7 @@ def test_an_idle_agent_ends_by_itself_but_not_while_it_has_a_lab() -> None:
 )
 def test_a_broker_off_loopback_needs_tls_and_credentials(url: str, fault: str) -> None:
     with pytest.raises(UsageError, match=fault) as caught:
-        client.broker_address(url)
+        broker_address(url)
     assert "secret" not in str(caught.value)
 
 
@@ -264,9 +265,9 @@ def test_credentials_come_from_a_private_file(tmp_path: Path) -> None:
     file.write_text("alice:s3:cret\n")
     file.chmod(0o644)
     with pytest.raises(UsageError, match="chmod 600"):
-        client.broker_address("mqtts://broker.example", file)
+        broker_address("mqtts://broker.example", file)
     file.chmod(0o600)
-    address = client.broker_address("mqtts://broker.example", file)
+    address = broker_address("mqtts://broker.example", file)
     assert (address.username, address.password, address.port, address.tls) == ("alice", "s3:cret", 8883, True)
     assert "cret" not in repr(address)
 
@@ -278,15 +279,15 @@ def test_credentials_that_anybody_else_can_touch_are_refused(tmp_path: Path, mor
     file.write_text("alice:s3:cret\n")
     file.chmod(0o600 | more)
     with pytest.raises(UsageError, match="readable by others than its owner"):
-        client.broker_address("mqtts://broker.example", file)
+        broker_address("mqtts://broker.example", file)
 
 
 def test_authorities_must_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--ca"):
-        client.broker_address("mqtt://127.0.0.1", ca_file=tmp_path / "none.pem")
+        broker_address("mqtt://127.0.0.1", ca_file=tmp_path / "none.pem")
 
 
 def test_loopback_needs_neither() -> None:
     for url in ("mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]"):
-        address = client.broker_address(url)
+        address = broker_address(url)
         assert (address.is_loopback, address.port) == (True, 1883)

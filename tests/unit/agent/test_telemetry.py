@@ -15,6 +15,7 @@ from testbed.agent.lab import Observation
 from testbed.agent.owner import LabOwner
 from testbed.agent.service import Agent
 from testbed.bus import client, messages, verbs
+from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
 from tests.unit.agent.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
 
@@ -69,7 +70,7 @@ def test_what_is_retained_of_labs_goes_with_them_and_with_their_agent(killed: bo
     gone = ["testbed/gone/state", "testbed/gone/a1/eth1/telemetry"]
     kept = {"testbed/theirs/state": {"agent": "other"}, "testbed/old/state": {}}
 
-    async def retained(address: client.BrokerAddress) -> set[str]:
+    async def retained(address: BrokerAddress) -> set[str]:
         """Return the topics on which the broker retains something, asked of by a word that comes after them."""
         async with client.client(address, "reader") as mqtt:
             await mqtt.subscribe("testbed/#", qos=1)

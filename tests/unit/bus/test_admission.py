@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from testbed.bus import admission, client, verbs
+from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
 from testbed.errors import HostError
 from testbed.system import bounded_log
@@ -177,7 +178,7 @@ def test_a_log_of_another_program_stays_within_its_bounds(tmp_path: Path) -> Non
 def test_many_clients_that_come_at_once_are_all_served(tmp_path: Path) -> None:
     """As commands do when an agent has just started, whose status is retained and followed by each of them."""
 
-    async def come(address: client.BrokerAddress, number: int) -> None:
+    async def come(address: BrokerAddress, number: int) -> None:
         async with client.client(address, client.new_identifier("c")) as mqtt:
             await mqtt.subscribe([(f"testbed/-/local/reply/{number}", 1), ("testbed/agents/local/status", 1)])
             await mqtt.publish(f"testbed/-/local/reply/{number}", b"", qos=1)

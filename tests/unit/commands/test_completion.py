@@ -18,7 +18,7 @@ from testbed.commands.completion import behind_breaks, whole_words
 from testbed.commands.table import VERBS
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.optics.profiles import load_catalogue
+from testbed.optics.catalogue import load_catalogue
 from testbed.plan.compile import compile_fabric
 from tests.conftest import ROOT
 

@@ -14,7 +14,7 @@ from testbed import topologies, traffic
 from testbed.experiment.file import Experiment
 from testbed.lab.file import LabFile
 from testbed.lab.switches import named_switches, parse_alpha
-from testbed.optics.profiles import load_catalogue
+from testbed.optics.catalogue import load_catalogue
 from testbed.schema.keys import keys_of
 from testbed.units import parse_size
 

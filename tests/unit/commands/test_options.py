@@ -12,7 +12,7 @@ import pytest
 
 from testbed.agent import owner
 from testbed.bus import messages
-from testbed.control import verbs
+from testbed.control import inspection, verbs
 from testbed.errors import UsageError
 from testbed.run.trial import Trial
 from tests.unit.agent.bus_world import PLAN, MemoryDriver, MemoryFabric, execute
@@ -102,7 +102,7 @@ def test_without_a_topology_the_running_lab_is_meant(
         lab = {"name": name, "topology": {"nodes": nodes, "links": [{"endpoints": ["a1:eth1", "b1:eth1"]}]}}
         return {"written": {"lab": lab, "experiment": {"topology": "gone.yaml", "lossless": {"pfc": False}}}}
 
-    monkeypatch.setattr(verbs, "describe", describe)
+    monkeypatch.setattr(inspection, "describe", describe)
     assert call_testbed("redeploy", "--name", "mine", "--dilation", "3").returncode == 0
     ((trial, _),) = deployed
     assert (trial.lab.name, trial.experiment.lossless.pfc, len(trial.lab.hosts)) == ("mine", False, 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.control import verbs
+from testbed.control import inspection
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 PAIR = ("-t", "pair")
@@ -38,7 +38,7 @@ def testbed(call_testbed: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
         written = {"lab": {"name": name, "topology": {"nodes": {}, "links": []}}, "experiment": {"topology": "pair"}}
         return {"lab": name, "written": written, "topology": None, "by_hand": [], "dilation": 1, "agents": []}
 
-    monkeypatch.setattr(verbs, "describe", describe)
+    monkeypatch.setattr(inspection, "describe", describe)
     return call_testbed
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from testbed import AsyncLab, Lab
 from testbed.api import _wait
-from testbed.control import verbs
+from testbed.control import inspection, verbs
 from testbed.errors import UsageError
 
 
@@ -36,8 +36,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
         asked.append(("inspect", lab))
         return [{"lab": lab}]
 
-    for verb in (deploy, dilation_of, destroy, inspect):
+    for verb in (deploy, dilation_of, destroy):
         monkeypatch.setattr(verbs, verb.__name__, verb)
+    monkeypatch.setattr(inspection, "inspect", inspect)
     return asked
 
 

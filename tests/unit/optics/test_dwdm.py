@@ -10,7 +10,7 @@ import pytest
 from testbed.errors import HostError, UsageError
 from testbed.optics import dwdm
 from testbed.optics.behaviour import OpticalSettings, behaviour_of, required_osnr_db
-from testbed.optics.profiles import load_catalogue
+from testbed.optics.catalogue import load_catalogue
 
 KM = 10**6
 LINES = sorted(name for name, profile in load_catalogue().profiles.items() if profile.span_length)

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from testbed.errors import TopologyError
 from testbed.optics.behaviour import OperatingPoint, OpticalSettings, behaviour, behaviour_of, checked, required_osnr_db
+from testbed.optics.catalogue import load_catalogue
 from testbed.optics.fec import HIGH_BER, KP4
-from testbed.optics.profiles import ProfileError, load_catalogue
+from testbed.optics.profiles import ProfileError
 from testbed.schema.source import parse_yaml
 
 CATALOGUE = load_catalogue()

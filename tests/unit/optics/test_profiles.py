@@ -7,16 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import TopologyError, UnitError
+from testbed.optics.catalogue import OWN_SOURCE, Catalogue, catalogue_table, load_catalogue
 from testbed.optics.fec import KP4
-from testbed.optics.profiles import (
-    OWN_SOURCE,
-    Catalogue,
-    Profile,
-    ProfileError,
-    catalogue_table,
-    load_catalogue,
-    parse_ber,
-)
+from testbed.optics.profiles import Profile, ProfileError, parse_ber
 from testbed.schema.source import parse_yaml
 
 CATALOGUE = load_catalogue()

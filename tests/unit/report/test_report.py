@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 
 from testbed.optics.energy import PoweredLink, Prices, energy_of_run
-from testbed.report.run import FLOW_ROWS, PORT_ROWS, format_bytes, format_ns, rows_text, show
+from testbed.report.figures import format_bytes, format_ns
+from testbed.report.ports import PORT_ROWS
+from testbed.report.run import FLOW_ROWS, rows_text, show
 from testbed.run.execution import Outcome
 from testbed.run.result import RunResult, assemble
 from testbed.run.verdict import RunFacts
