@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from testbed.buffers.headroom import WIRE_OVERHEAD_BYTES
 from testbed.experiment.sections import Lossless
-from testbed.lab.topology import Host, Link, Switch
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Link, Switch
 from testbed.schema.fields import AUTO, FlowControl
 from testbed.units import PS_PER_SECOND
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from testbed.buffers.headroom import group_headroom
 from testbed.errors import TopologyError
-from testbed.lab.topology import Host, Intake, Link
+from testbed.lab.hosts import Host, Intake
+from testbed.lab.topology import Link
 from testbed.units import format_size
 
 SMALLEST_XOFF_BYTES = 100_000

@@ -16,7 +16,8 @@ from testbed.conformance.frames import GAP_BYTES, LONGEST_QUANTA, Address, addre
 from testbed.errors import Fault, TopologyError
 from testbed.experiment.file import Experiment
 from testbed.lab.endpoints import Endpoint
-from testbed.lab.topology import Host, Lab, Link, Switch
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Lab, Link, Switch
 from testbed.plan import contract
 from testbed.plan.compile import compile_fabric
 from testbed.plan.contract import Plan

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from testbed import traffic
 from testbed.errors import nearest
 from testbed.experiment.congestion import Marking
+from testbed.lab.ranks import RankPattern, expand
 from testbed.lab.watchdog import SwitchedWatchdog
 from testbed.schema.fields import (
     AUTO,
@@ -94,7 +95,8 @@ class Lossless(FileModel):
 class Workload(FileModel):
     """What is sent. Give one `size`, or a range from `minbytes` to `maxbytes` in steps of `stepfactor`.
 
-    Rank i runs on the i-th of `ranks`, or of the lab's hosts if none are named. Without `payload` only lengths travel: a
+    Rank i runs on the i-th of `ranks`, or of the lab's accelerators if none are named; a host named without a number stands
+    for all of its own. Without `payload` only lengths travel: a
     run takes as long and counts the same, and needs no memory, but there is no result to compare.
     `late` names hosts whose rank begins later than the others, every time.
     `sites`, of a hierarchical algorithm: how many groups of consecutive ranks, equal in size, are far from each other; 2
@@ -125,8 +127,8 @@ class Workload(FileModel):
     """Whether data travels and results are compared; false sends lengths alone, and needs no memory."""
     slice: Size | None = None
     """Bytes into which messages are split, to pass one slice on while the next arrives; left out, they stay whole."""
-    ranks: tuple[Name, ...] = ()
-    """Hosts in the order of the ranks; left out, all hosts in the order of the lab."""
+    ranks: tuple[RankPattern, ...] = ()
+    """Accelerators in the order of the ranks: h1, h1/3 or s[1-8]/[0-7]; left out, all of them in the order of the lab."""
     late: dict[Name, Time] = Field(default_factory=dict)
     """Time by which the rank of a host begins later than the others, by the name of the host."""
     sites: int | None = Field(default=None, strict=True, ge=2, le=1024)
@@ -147,7 +149,8 @@ class Workload(FileModel):
         width = DTYPES[self.datatype].itemsize
         if smallest < width:
             raise ValueError(f"{smallest} bytes hold no element of {width} bytes")
-        if len(set(self.ranks)) != len(self.ranks):
+        named = [rank for pattern in self.ranks for rank in expand(pattern)]
+        if len(set(named)) != len(named):
             raise ValueError("a host is listed twice in ranks")
         return self
 

@@ -29,6 +29,7 @@ _ONLY_SWITCH = (
     "routes",
     "weights",
 )
+_ONLY_HOST = ("accelerators", "ports", "local")
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +49,6 @@ class _Graph:
         self.found = Source(source.file, lines=source.lines)
         self.kinds = kinds
         self.link_of: dict[tuple[str, str], int] = {}
-        self.ports: dict[str, int] = {}
         self.pairs: dict[frozenset[tuple[str, str]], int] = {}
 
     def add(self, index: int, ends: list[tuple[str, str]], path: KeyPath) -> None:
@@ -71,9 +71,6 @@ class _Graph:
             self.found.fault(path, f"port {node}:{port} is used twice, first by topology.links[{other}]")
             return
         self.link_of[node, port] = index
-        self.ports[node] = self.ports.get(node, 0) + 1
-        if self.kinds[node] == "host" and self.ports[node] == 2:
-            self.found.fault(path, f"host {node} already has a link; a host has one port")
 
 
 def graph_faults(source: Source, parse_endpoint: Callable[[object], tuple[str, str]]) -> list[Fault]:
@@ -127,6 +124,8 @@ def setting_faults(source: Source) -> list[Fault]:
         for key in _mapping(entry):
             if kind == "switch" and key == "nic":
                 found.fault((*path, key), "a switch has no NIC")
+            if kind == "switch" and key in _ONLY_HOST:
+                found.fault((*path, key), "belongs to hosts, not to switches")
             if kind == "host" and key in _ONLY_SWITCH:
                 found.fault((*path, key), "belongs to switches, not to hosts")
         _thresholds(found, path, entry)
@@ -188,12 +187,25 @@ def _rate_above_nic(found: Source, path: KeyPath, link: Mapping[str, Any], body:
 
 def _above_nic(found: Source, path: KeyPath, rate: int, ends: Sequence[object], body: Mapping[str, Any]) -> None:
     kinds, nodes = _mapping(body.get("kinds")), _mapping(body.get("nodes"))
-    for end in ends:
-        name = str(end).partition(":")[0]
+    for end, other in zip(ends, reversed(ends), strict=True):
+        name, _, port = str(end).partition(":")
         entry = _mapping(nodes.get(name))
         if entry.get("kind") != "host":
             continue
         layers = (_mapping(body.get("defaults")), _mapping(kinds.get("host")), entry)
+        if _is_scale_up(port, layers, _mapping(nodes.get(str(other).partition(":")[0])).get("domain")):
+            continue
         nic = _read(parse_rate, merge(*({"nic": _mapping(layer.get("nic"))} for layer in layers))["nic"].get("rate"))
         if nic is not None and rate > nic:
             found.fault(path, f"{format_rate(rate)} is faster than the NIC of {name}, {format_rate(nic)}")
+
+
+def _is_scale_up(port: str, layers: Sequence[Mapping[str, Any]], far_domain: object) -> bool:
+    """Tell whether a port of a host, whose settings are in `layers`, leads into its domain, as `hosts.resolve_host` has it."""
+    ports = merge(*({"ports": _mapping(layer.get("ports"))} for layer in layers))["ports"]
+    out, up = (
+        ([named] if isinstance(named, str) else named) or () for named in map(ports.get, ("scale-out", "scale-up"))
+    )
+    if up or out:
+        return port in up if up else port not in out
+    return far_domain is not None and layers[-1].get("domain") == far_domain

@@ -9,39 +9,13 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from testbed.lab.circuits import CircuitSwitch
 from testbed.lab.containers import ContainerSettings
 from testbed.lab.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
+from testbed.lab.hosts import HostSettings
 from testbed.lab.paths import Policy
-from testbed.lab.routes import PortNames
+from testbed.lab.routes import PortNames, Target
 from testbed.lab.switches import NamedSwitchSettings, SwitchSettings
 from testbed.optics.behaviour import OpticalSettings
 from testbed.optics.catalogue import OwnProfiles
-from testbed.schema.fields import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, Size, SizeOrAuto, Time
-
-
-class Nic(FileModel):
-    """The RDMA NIC of a host.
-
-    With `drain` it takes in so many bits a second of what arrives, and holds the rest in a `buffer`. Without PFC it drops
-    what finds no room there; with it, it asks its switch to stop above `xoff` and to go on at `xon`. What is not given
-    follows from the link.
-    """
-
-    rate: Rate | None = None
-    """Rate of the NIC in bit/s; left out, that of `defaults`, which is 100 Gb/s."""
-    drain: Rate | None = None
-    """Rate in bit/s at which the NIC takes packets in; left out, it takes in whatever comes."""
-    buffer: Size | None = None
-    """Bytes of the receive buffer behind `drain`; left out, as many as its thresholds and the link's headroom need."""
-    xoff: Size | None = None
-    """Bytes held above which the NIC asks its switch to stop; left out, what the buffer has beyond the headroom of the link."""
-    xon: Size | None = None
-    """Bytes held at which the NIC asks its switch to go on; left out, two frames below `xoff`."""
-
-
-class HostSettings(FileModel):
-    """What a host can be given."""
-
-    nic: Nic | None = None
-    """The RDMA NIC; left out, one at the rate of `defaults` that takes in whatever comes."""
+from testbed.schema.fields import FileModel, FlowControl, Length, Loss, Mtu, Name, Rate, SizeOrAuto, Time
 
 
 class LinkSettings(OpticalSettings):
@@ -93,15 +67,18 @@ class Kinds(FileModel):
 class NodeEntry(NamedSwitchSettings, HostSettings, ContainerSettings):
     """A node as written in the file. `routes` of a switch say, by host, the port or ports by which it forwards to it.
 
-    `agent` names the one that has the node, where a lab is given to several.
+    `agent` names the one that has the node, where a lab is given to several. Hosts and switches of one `domain` are under
+    one scale-up fabric.
     """
 
     kind: Literal["switch", "host"]
     """Whether the node is a switch or a host."""
     agent: Name | None = None
     """Name of the agent that has the node, where a lab is given to several; left out, `--placement` decides."""
-    routes: dict[Name, PortNames] = Field(default_factory=dict)
-    """Ports by which a switch forwards to a host, by the name of the host; hosts left out are routed by `routing`."""
+    domain: Name | None = None
+    """Scale-up domain of a host or a switch, by a name that its members share; left out, it is in none."""
+    routes: dict[Target, PortNames] = Field(default_factory=dict)
+    """Ports by which a switch forwards to a host, or to one port of it like `h1:eth2`; others are routed by `routing`."""
 
 
 class LinkEntry(LinkSettings):
@@ -127,7 +104,7 @@ class TopologyBody(FileModel):
     kinds: Kinds = Kinds()
     """Settings for all nodes of one kind that do not say otherwise; they win over `defaults`."""
     nodes: dict[Name, NodeEntry] = Field(min_length=1)
-    """The nodes by name; rank i of a collective runs on the i-th host unless the experiment names `ranks`."""
+    """The nodes by name; ranks are on the accelerators of its hosts, in this order, unless the experiment names `ranks`."""
     links: tuple[LinkEntry, ...] = ()
     """The links between ports; left out, there are none."""
 

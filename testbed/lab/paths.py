@@ -26,8 +26,10 @@ class Way(Protocol):
 
 W = TypeVar("W", bound=Way)
 Graph = Mapping[str, Sequence[W]]
-Stated = Mapping[str, Mapping[str, tuple[int, ...]]]
-"""By switch, by host: the ports towards it, said outright."""
+Target = tuple[str, int]
+"""A port of a host: its name, and the port's number among those of the host."""
+Stated = Mapping[str, Mapping[Target, tuple[int, ...]]]
+"""By switch, by port of a host: the ports towards it, said outright."""
 Ways = dict[str, tuple[W, ...]]
 Rank = tuple[int, int]
 
@@ -141,10 +143,10 @@ def _distances(graph: Graph[W], starts: Sequence[str], ends: Collection[str]) ->
 
 
 class Tables(Generic[W]):
-    """The ways of a whole graph towards each of its hosts, by a policy, and where a switch was told so, as it was told.
+    """The ways of a whole graph towards each port of its hosts, by a policy, and where a switch was told so, as it was told.
 
-    Hosts behind one switch share their ways through the fabric, so these are sought once for each switch that has hosts,
-    and once for each host that some switch has ways of its own to.
+    Ports behind one switch share their ways through the fabric, so these are sought once for each switch that has hosts,
+    and once for each port that some switch has ways of its own to.
     """
 
     def __init__(
@@ -154,17 +156,18 @@ class Tables(Generic[W]):
         self.ends = ends
         self.stated = stated
         self.ranks = rank_switches(graph, ends, roots) if policy == "up-down" else None
-        self._told = {host for found in stated.values() for host in found}
-        self._towards: dict[str, Ways[W]] = {}
+        self._told = {target for found in stated.values() for target in found}
+        self._towards: dict[str | Target, Ways[W]] = {}
         self._by_policy: dict[str, Ways[W]] = {}
 
-    def shared(self, host: str) -> str:
-        """Return a key that is the same for hosts with the same ways through the fabric."""
-        return host if host in self._told else self.leaf(host)
+    def shared(self, target: Target) -> str | Target:
+        """Return a key that is the same for ports with the same ways through the fabric."""
+        return target if target in self._told else self.leaf(target)
 
-    def leaf(self, host: str) -> str:
-        """Return the node that a host is plugged into."""
-        return self.graph[host][0].node
+    def leaf(self, target: Target) -> str:
+        """Return the node that a port is plugged into."""
+        host, port = target
+        return self.graph[host][port].node
 
     def by_policy(self, leaf: str) -> Ways[W]:
         """Return the ways to a switch as if no switch had been told any."""
@@ -176,22 +179,22 @@ class Tables(Generic[W]):
             self._by_policy[leaf] = ways
         return self._by_policy[leaf]
 
-    def towards(self, host: str) -> Ways[W]:
-        """Return the ways to the switch of a host, none if it has no switch; those in a loop are left out."""
-        key = self.shared(host)
+    def towards(self, target: Target) -> Ways[W]:
+        """Return the ways to the switch of a port, none if it has no switch; those in a loop are left out."""
+        key = self.shared(target)
         if key not in self._towards:
-            leaf = self.leaf(host)
+            leaf = self.leaf(target)
             if leaf in self.ends:
                 self._towards[key] = {}
             else:
-                self._towards[key] = self.by_policy(leaf) if key == leaf else settle(self.told(host), leaf)[0]
+                self._towards[key] = self.by_policy(leaf) if key == leaf else settle(self.told(target), leaf)[0]
         return self._towards[key]
 
-    def told(self, host: str) -> Mapping[str, Sequence[W]]:
-        """Return the ways to a host by policy, with those that switches were told in their place."""
+    def told(self, target: Target) -> Mapping[str, Sequence[W]]:
+        """Return the ways to a port by policy, with those that switches were told in their place."""
         own = {
-            switch: [self.graph[switch][port] for port in ports[host]]
+            switch: [self.graph[switch][port] for port in ports[target]]
             for switch, ports in self.stated.items()
-            if host in ports
+            if target in ports
         }
-        return {**self.by_policy(self.leaf(host)), **own}
+        return {**self.by_policy(self.leaf(target)), **own}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from testbed.errors import nearest
 from testbed.lab import paths
+from testbed.lab.endpoints import parse_endpoint
 from testbed.lab.paths import Policy, Stated, Tables, W, Way
+from testbed.schema.fields import check_name
 from testbed.schema.source import KeyPath, Source
 
 _PORT_NAME = re.compile("eth[1-9][0-9]{0,3}")
@@ -43,6 +45,18 @@ PortNames = Annotated[
 ]
 
 
+def check_target(value: object) -> str:
+    """Return the name of a host, or a port of one like `h1:eth2`; raise ValueError if it is neither."""
+    if isinstance(value, str) and ":" in value:
+        return str(parse_endpoint(value))
+    return check_name(str(value))
+
+
+Target = Annotated[
+    str, BeforeValidator(check_target), WithJsonSchema({"type": "string", "examples": ["h1", "h1:eth2"]})
+]
+
+
 class _Switch(Protocol):
     @property
     def name(self) -> str: ...
@@ -51,12 +65,18 @@ class _Switch(Protocol):
     def routes(self) -> Mapping[str, tuple[str, ...]]: ...
 
 
+def _target(text: str, ports: Mapping[str, tuple[str, ...]]) -> paths.Target:
+    """Return the port of a host that a key of `routes` means."""
+    host, _, port = text.partition(":")
+    return host, ports[host].index(port) if port else 0
+
+
 def stated_routes(switches: Sequence[_Switch], ports: Mapping[str, tuple[str, ...]]) -> Stated:
     """Return the routes of switches by number of port; raise ValueError for a port without a link."""
     return {
         switch.name: {
-            host: tuple(sorted(ports[switch.name].index(port) for port in named))
-            for host, named in switch.routes.items()
+            _target(text, ports): tuple(sorted(ports[switch.name].index(port) for port in named))
+            for text, named in switch.routes.items()
         }
         for switch in switches
         if switch.routes
@@ -81,10 +101,15 @@ def check_routes(
     names = {switch.name for switch in switches}
     hosts = dict.fromkeys(node for node in graph if node not in names)
     for switch in switches:
-        for host, named in switch.routes.items():
-            path = ("topology", "nodes", switch.name, "routes", host)
+        for target, named in switch.routes.items():
+            path = ("topology", "nodes", switch.name, "routes", target)
+            host, colon, its_port = target.partition(":")
             if host not in hosts:
                 found.fault(path, f'no host is called "{host}"{nearest(host, hosts)}')
+            elif colon and its_port not in ports[host]:
+                found.fault(path, f"{host} has no link on {its_port}{nearest(its_port, ports[host])}")
+            elif not colon and len(ports[host]) > 1:
+                found.fault(path, f"{host} has {len(ports[host])} ports; say which, like {host}:{ports[host][0]}")
             for port in named:
                 if port not in ports[switch.name]:
                     found.fault(path, f"{switch.name} has no link on {port}{nearest(port, ports[switch.name])}")
@@ -93,9 +118,11 @@ def check_routes(
     if len(found.faults) > before:
         return
     tables = Tables(graph, hosts, policy, roots, stated_routes(switches, ports))
+    keys = {switch.name: switch.routes for switch in switches}
     for host in hosts:
-        if tables.leaf(host) not in hosts:
-            _follow(tables, host, found)
+        for number, port in enumerate(ports[host]):
+            if tables.leaf((host, number)) not in hosts:
+                _follow(tables, (host, number), f"{host}:{port}", keys, found)
     if roots:
         _check_reach(tables, roots, found)
 
@@ -114,30 +141,35 @@ def _check_roots(
             found.fault((*path, index), f"{root} is listed twice")
 
 
-def _follow(tables: Tables[Any], host: str, found: Source) -> None:
-    """Note the stated routes to a host that never come there."""
-    told = [switch for switch, ports in tables.stated.items() if host in ports]
+def _follow(
+    tables: Tables[Any], target: paths.Target, endpoint: str, keys: Mapping[str, Collection[str]], found: Source
+) -> None:
+    """Note the stated routes to a port of a host, which files write as `endpoint`, that never come there."""
+    told = [switch for switch, ports in tables.stated.items() if target in ports]
     if not told:
         return
-    leaf = tables.leaf(host)
-    ways = dict(tables.told(host))
+    host = target[0]
+    leaf = tables.leaf(target)
+    ways = dict(tables.told(target))
+    path: dict[str, KeyPath] = {}
+    for switch in told:
+        path[switch] = ("topology", "nodes", switch, "routes", endpoint if endpoint in keys[switch] else host)
     wrong = False
     for switch in told:
-        path = ("topology", "nodes", switch, "routes", host)
         for way in ways[switch]:
-            if way.node in tables.ends and way.node != host:
-                found.fault(path, f"leads to the host {way.node}")
+            if way.node in tables.ends and (way.node != host or switch != leaf):
+                other = f"the host {way.node}" if way.node != host else f"another port of {host}"
+                found.fault(path[switch], f"leads to {other}")
                 wrong = True
             elif switch == leaf and way.node != host:
-                found.fault(path, f"{host} is on {switch} itself")
+                found.fault(path[switch], f"{host} is on {switch} itself")
                 wrong = True
     if wrong:
         return
     _, lost = paths.settle(ways, leaf)
     for switch in told:
         if switch in lost:
-            path = ("topology", "nodes", switch, "routes", host)
-            found.fault(path, _fate(switch, ways, leaf, host))
+            found.fault(path[switch], _fate(switch, ways, leaf, host))
 
 
 def _fate(switch: str, ways: Mapping[str, Sequence[Way]], leaf: str, host: str) -> str:
@@ -155,7 +187,7 @@ def _fate(switch: str, ways: Mapping[str, Sequence[Way]], leaf: str, host: str) 
 
 def _check_reach(tables: Tables[Any], roots: Sequence[str], found: Source) -> None:
     """Note it if up/down routing from these roots leaves hosts apart that have a path."""
-    leaves = {leaf for host in tables.ends if (leaf := tables.leaf(host)) not in tables.ends}
+    leaves = {way.node for host in tables.ends for way in tables.graph[host] if way.node not in tables.ends}
     for leaf in sorted(leaves):
         apart = leaves & (paths.shortest(tables.graph, leaf, tables.ends).keys() - tables.by_policy(leaf).keys())
         if apart:

@@ -7,13 +7,13 @@ What a link does follows from its profile, if it has one, and from its rate and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from testbed import topologies, units
 from testbed.errors import TopologyError, UsageError, nearest
@@ -21,9 +21,11 @@ from testbed.lab import checks
 from testbed.lab.circuits import CircuitSwitch, ordered
 from testbed.lab.containers import DEFAULT_IMAGES, Container, container_of
 from testbed.lab.endpoints import Endpoint, parse_endpoint, port_number
-from testbed.lab.file import LabFile, LinkEntry
+from testbed.lab.file import LabFile, LinkEntry, NodeEntry
+from testbed.lab.hosts import DEFAULT_RATE_BPS, Far, Host, resolve_host
 from testbed.lab.links import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.lab.paths import Policy, Stated
+from testbed.lab.resolved import Resolved
 from testbed.lab.routes import check_routes, stated_routes
 from testbed.lab.switches import Layer, switch_figures
 from testbed.lab.watchdog import Watchdog
@@ -36,16 +38,9 @@ from testbed.schema import fields
 from testbed.schema.fields import AUTO, FlowControl
 from testbed.schema.source import Source, read_yaml
 
-DEFAULT_RATE_BPS = 100 * 10**9
 DEFAULT_MTU_BYTES = 4200  # a 4096-byte RoCE payload with its headers, and room to spare
 DEFAULT_LENGTH_MM = 5_000
 FRAME_OVERHEAD_BYTES = 18  # Ethernet header and FCS around the MTU
-
-
-class Resolved(BaseModel):
-    """A part of a lab with every setting resolved."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Switch(Resolved):
@@ -78,27 +73,8 @@ class Switch(Resolved):
     lossy_pool_bytes: int = 0
     weights: tuple[int, ...] = (0,) * 8
     watchdog: Watchdog | None = None
+    domain: str | None = None
     container: Container = Container(image=DEFAULT_IMAGES["switch"])
-    agent: str | None = None
-
-
-class Intake(Resolved):
-    """How a NIC takes packets in that may come faster; what is None follows from its link."""
-
-    drain_bps: int
-    buffer_bytes: int | None = None
-    xoff_bytes: int | None = None
-    xon_bytes: int | None = None
-
-
-class Host(Resolved):
-    """A host with one port and an RDMA NIC behind it; without `intake` it takes in whatever comes."""
-
-    name: str
-    kind: Literal["host"] = "host"
-    nic_rate_bps: int
-    intake: Intake | None = None
-    container: Container = Container(image=DEFAULT_IMAGES["host"])
     agent: str | None = None
 
 
@@ -131,6 +107,11 @@ class Link(Resolved):
         return self.mtu_bytes + FRAME_OVERHEAD_BYTES
 
 
+def far_end(link: Link, node: str) -> Endpoint:
+    """Return the end of a link that is not on `node`."""
+    return link.b if link.a.node == node else link.a
+
+
 class Adjacency(NamedTuple):
     """What lies behind one port: its number among the node's ports, the node at the far end, and the link."""
 
@@ -152,7 +133,7 @@ class Lab(Resolved):
 
     @cached_property
     def hosts(self) -> tuple[Host, ...]:
-        """The hosts, in the order of the file: rank i of a collective runs on hosts[i]."""
+        """The hosts, in the order of the file, which is that of the ranks unless the experiment names some."""
         return tuple(node for node in self.nodes if isinstance(node, Host))
 
     @cached_property
@@ -170,6 +151,11 @@ class Lab(Resolved):
         return {name: tuple(sorted(ports, key=port_number)) for name, ports in found.items()}
 
     @cached_property
+    def nics(self) -> tuple[Endpoint, ...]:
+        """The ports of hosts, each a NIC: in the order of the hosts, and of each by number of port."""
+        return tuple(Endpoint(host.name, port) for host in self.hosts for port in self.ports[host.name])
+
+    @cached_property
     def adjacent(self) -> Mapping[str, tuple[Adjacency, ...]]:
         """What lies behind the ports of each node, in the order of `ports`."""
         far: dict[Endpoint, tuple[str, Link]] = {}
@@ -183,7 +169,7 @@ class Lab(Resolved):
 
     @cached_property
     def stated_routes(self) -> Stated:
-        """The routes that switches were given outright."""
+        """The routes that switches were given outright, by the port of a host that they lead to."""
         return stated_routes(self.switches, self.ports)
 
     @cached_property
@@ -220,6 +206,7 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
     catalogue = own_catalogue(parsed.profiles, found)
     defaults = body.defaults.model_dump(exclude_none=True, exclude_unset=True)
     nodes: dict[str, Switch | Host] = {}
+    far = _far_ends(body.links, body.nodes)
     for name, entry in body.nodes.items():
         if entry.kind == "switch":
             layers = (
@@ -229,12 +216,14 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
             )
             container = container_of("switch", body.defaults, body.kinds.switch, entry)
             figures = switch_figures(name, layers, found)
-            nodes[name] = Switch(**figures, routes=entry.routes, container=container, agent=entry.agent)
+            own: dict[str, Any] = {"routes": entry.routes, "agent": entry.agent, "domain": entry.domain}
+            nodes[name] = Switch(**figures, **own, container=container)
         else:
-            host = body.kinds.host.model_dump(exclude_none=True)
-            settings = checks.merge(defaults, host, entry.model_dump(exclude_none=True))
+            layers_below = (defaults, body.kinds.host.model_dump(exclude_none=True))
+            settings = checks.merge(*layers_below, entry.model_dump(exclude_none=True))
             container = container_of("host", body.defaults, body.kinds.host, entry)
-            nodes[name] = _host(name, settings, container, found).model_copy(update={"agent": entry.agent})
+            host = resolve_host(name, settings, container, entry.domain, far[name], found)
+            nodes[name] = host.model_copy(update={"agent": entry.agent})
     links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
     pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
     check_circuits(parsed.circuits, pairs, catalogue, found)
@@ -254,20 +243,13 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
     return lab
 
 
-def _host(name: str, settings: Mapping[str, Any], container: Container, found: Source) -> Host:
-    nic = settings.get("nic", {})
-    rate = nic.get("rate") or settings.get("rate") or DEFAULT_RATE_BPS
-    sizes = {key: nic[key] for key in ("buffer", "xoff", "xon") if key in nic}
-    path = ("topology", "nodes", name, "nic")
-    if sizes and "drain" not in nic:
-        found.fault(path, f"{next(iter(sizes))} is of no use to a NIC that takes in whatever comes; give a drain rate")
-        return Host(name=name, nic_rate_bps=rate, container=container)
-    for above, below in (("buffer", "xoff"), ("xoff", "xon"), ("buffer", "xon")):
-        if above in sizes and below in sizes and sizes[below] > sizes[above]:
-            found.fault(path, f"{below}, {sizes[below]} bytes, is above {above}, {sizes[above]} bytes")
-    figures = {f"{key}_bytes": size for key, size in sizes.items()}
-    intake = Intake(drain_bps=nic["drain"], **figures) if "drain" in nic else None
-    return Host(name=name, nic_rate_bps=rate, intake=intake, container=container)
+def _far_ends(links: Sequence[LinkEntry], entries: Mapping[str, NodeEntry]) -> Mapping[str, list[Far]]:
+    """Return what the links of each node lead to, by number of port."""
+    far: dict[str, list[Far]] = {name: [] for name in entries}
+    for link in links:
+        for end, other in (link.endpoints, link.endpoints[::-1]):
+            far[end.node].append(Far(end.port, entries[other.node].domain))
+    return {name: sorted(ends, key=lambda end: port_number(end.port)) for name, ends in far.items()}
 
 
 def _link(
@@ -282,7 +264,9 @@ def _link(
     own = entry.model_dump(exclude_none=True, exclude_unset=True)
     settings = link_layers(defaults, own)
     ends = entry.endpoints
-    nics = [node.nic_rate_bps for end in ends if isinstance(node := nodes[end.node], Host)]
+    nics = [
+        node.nic_rate_bps for end in ends if isinstance(node := nodes[end.node], Host) and end.port not in node.scale_up
+    ]
     rate = entry.rate or (min(nics) if nics else defaults.get("rate", DEFAULT_RATE_BPS))
     path = ("topology", "links", index)
     light = link_behaviour(settings, DEFAULT_LENGTH_MM, rate, catalogue, found, path)

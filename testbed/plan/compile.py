@@ -12,11 +12,13 @@ from typing import Any, Literal, cast
 from testbed.buffers import credits, intake, lossy_queues
 from testbed.buffers.headroom import response_ps
 from testbed.buffers.thresholds import DynamicGroup, Group, divide_buffer
-from testbed.errors import ExperimentError, TopologyError, nearest
+from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import Experiment
 from testbed.lab import circuits, watchdog
 from testbed.lab.endpoints import Endpoint
-from testbed.lab.topology import DEFAULT_MTU_BYTES, Host, Lab, Link, Switch
+from testbed.lab.hosts import Host
+from testbed.lab.ranks import select
+from testbed.lab.topology import DEFAULT_MTU_BYTES, Lab, Link, Switch
 from testbed.plan import addressing, contract
 from testbed.plan.addressing import stable_hash
 from testbed.plan.contract import Plan
@@ -43,6 +45,7 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
     """
     _check_priority(lab, experiment)
     _check_marking(experiment)
+    _check_hosts(lab)
     return _Compiler(lab, experiment).plan()
 
 
@@ -57,12 +60,11 @@ def circuit_changes(lab: Lab) -> list[dict[str, Any]]:
 
 def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:
     """Return the hosts that the ranks run on, rank 0 first; raise ExperimentError if they are not hosts of the lab."""
-    names = [host.name for host in lab.hosts]
-    unknown = [name for name in experiment.workload.ranks if name not in names]
-    if unknown:
-        message = [f'lab {lab.name} has no host "{name}"{nearest(name, names)}' for name in unknown]
-        raise ExperimentError(experiment.fault(("workload", "ranks"), text) for text in message)
-    chosen = experiment.workload.ranks or tuple(names)
+    hosts = {host.name: host for host in lab.hosts}
+    named, faults = select(experiment.workload.ranks or list(hosts), hosts)
+    if faults:
+        raise ExperimentError(experiment.fault(("workload", "ranks"), f"lab {lab.name} has {text}") for text in faults)
+    chosen = tuple(rank.host for rank in named)
     if len(chosen) < 2:
         count = f"a collective needs 2 hosts, and there are {len(chosen)}"
         if experiment.workload.ranks:
@@ -89,6 +91,13 @@ def _check_priority(lab: Lab, experiment: Experiment) -> None:
         if kept:
             message += f"; all switches keep {', '.join(map(str, sorted(kept)))}: set lossless.priority"
         raise ExperimentError([experiment.fault(("lossless", "priority"), message)])
+
+
+def _check_hosts(lab: Lab) -> None:
+    for host in lab.hosts:
+        if len(lab.ports[host.name]) > 1 or host.accelerators > 1:
+            message = "several ports or accelerators can be described, and not be run yet"
+            raise TopologyError.at(f"lab {lab.name}", f"topology.nodes.{host.name}", message)
 
 
 def _check_marking(experiment: Experiment) -> None:

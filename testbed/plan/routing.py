@@ -1,6 +1,7 @@
 """The routes of a lab: shortest paths or up/down ones, all of equal length kept, and what its switches were told outright.
 
-Hosts end paths, they never carry them on. Hosts behind one switch share their way through the fabric.
+Paths lead from one port of a host to one of another. Hosts end paths, they never carry them on. Ports behind one switch
+share their way through the fabric.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from testbed.lab.paths import Tables, Ways
-from testbed.lab.topology import Adjacency, Lab, Link
+from testbed.lab.paths import Tables, Target, Ways
+from testbed.lab.topology import Adjacency, Lab, Link, far_end
 
 _UNLIMITED = 2**63
 
 
 class PathCost(NamedTuple):
-    """The worst over all equal paths between two hosts: the longest round trip and the lowest rate."""
+    """The worst over all equal paths between ports of two hosts: the longest round trip and the lowest rate."""
 
     round_trip_ps: int
     rate_bps: int
@@ -28,41 +29,44 @@ class Routing:
         self.lab = lab
         self.adjacent = lab.adjacent
         self.hosts = frozenset(host.name for host in lab.hosts)
+        self.targets: list[Target] = [
+            (host.name, port) for host in lab.hosts for port in range(len(lab.ports[host.name]))
+        ]
         self.tables = Tables(self.adjacent, self.hosts, lab.routing, lab.roots, lab.stated_routes)
 
-    def towards(self, host: str) -> Ways[Adjacency]:
-        """Return, for every switch that reaches `host`, the ways by which it forwards to it, by port.
+    def towards(self, target: Target) -> Ways[Adjacency]:
+        """Return, for every switch that reaches a port of a host, the ways by which it forwards to it, by port.
 
-        A switch comes after all that it forwards to; the host's own is the first, without a way.
+        A switch comes after all that it forwards to; the port's own is the first, without a way.
         """
-        return self.tables.towards(host)
+        return self.tables.towards(target)
 
     def routes(self, switch: str) -> list[list[int]]:
-        """Return, for every host of the lab in order, the ports by which a switch forwards to it."""
-        local: dict[str, list[int]] = {way.node: [way.port] for way in self.adjacent[switch]}
-        shared: dict[str, list[int]] = {}
+        """Return, for every port of a host in the order of `Lab.nics`, the ports by which a switch forwards to it."""
+        local = {far_end(way.link, switch): [way.port] for way in self.adjacent[switch]}
+        shared: dict[str | Target, list[int]] = {}
         result = []
-        for host in self.lab.hosts:
-            if self.adjacent[host.name][0].node == switch:
-                result.append(local[host.name])
+        for end, target in zip(self.lab.nics, self.targets, strict=True):
+            if end in local:
+                result.append(local[end])
                 continue
-            key = self.tables.shared(host.name)
+            key = self.tables.shared(target)
             if key not in shared:
-                shared[key] = [way.port for way in self.towards(host.name).get(switch, ())]
+                shared[key] = [way.port for way in self.towards(target).get(switch, ())]
             result.append(shared[key])
         return result
 
 
 class PathCosts:
-    """Round trips and rates between hosts; `round_trip` says what one link adds to a round trip, in ps."""
+    """Round trips and rates between ports of hosts; `round_trip` says what one link adds to a round trip, in ps."""
 
     def __init__(self, routing: Routing, round_trip: Callable[[Link], int]) -> None:
         self.routing = routing
         self.round_trip = round_trip
-        self._costs: dict[str, dict[str, PathCost]] = {}
+        self._costs: dict[str | Target, dict[str, PathCost]] = {}
 
-    def between(self, a: str, b: str) -> PathCost | None:
-        """Return the worst cost over the paths between two hosts, or None if there is none.
+    def between(self, a: Target, b: Target) -> PathCost | None:
+        """Return the worst cost over the paths between ports of two hosts, or None if there is none.
 
         The way back may be another than the way there. What the longer of them takes twice is no less than both take.
         """
@@ -71,10 +75,10 @@ class PathCosts:
             return None
         return PathCost(max(there.round_trip_ps, back.round_trip_ps), min(there.rate_bps, back.rate_bps))
 
-    def _one_way(self, a: str, b: str) -> PathCost | None:
-        first, last = self.routing.adjacent[a][0], self.routing.adjacent[b][0]
+    def _one_way(self, a: Target, b: Target) -> PathCost | None:
+        first, last = (self.routing.adjacent[host][port] for host, port in (a, b))
         start = PathCost(self.round_trip(first.link), first.link.rate_bps)
-        if first.node == b:
+        if first.link is last.link:
             return start
         middle = self._towards(b).get(first.node)
         if middle is None:
@@ -84,11 +88,11 @@ class PathCosts:
             min(start.rate_bps, middle.rate_bps, last.link.rate_bps),
         )
 
-    def _towards(self, host: str) -> dict[str, PathCost]:
-        key = self.routing.tables.shared(host)
+    def _towards(self, target: Target) -> dict[str, PathCost]:
+        key = self.routing.tables.shared(target)
         if key not in self._costs:
             costs: dict[str, PathCost] = {}
-            for node, ways in self.routing.towards(host).items():
+            for node, ways in self.routing.towards(target).items():
                 ahead = [(self.round_trip(way.link), way.link.rate_bps, costs[way.node]) for way in ways]
                 costs[node] = PathCost(
                     max((own + cost.round_trip_ps for own, _, cost in ahead), default=0),

@@ -167,7 +167,7 @@ def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair])
     paths = PathCosts(Routing(lab), round_trip)
     costs = []
     for a, b in pairs:
-        cost = paths.between(hosts[a], hosts[b])
+        cost = paths.between((hosts[a], 0), (hosts[b], 0))
         if cost is None:
             raise ExperimentError.at("experiment", "workload", f"no path between {hosts[a]} and {hosts[b]}")
         costs.append(cost)

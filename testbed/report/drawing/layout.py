@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from testbed import units
-from testbed.lab.topology import Host, Lab, Link
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Lab, Link
 
 # Links as long as a kilometre of fibre part sites; shorter ones are within one.
 _SPAN_PS = units.fibre_delay_ps(10**6)

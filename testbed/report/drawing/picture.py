@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from html import escape
 
 from testbed.data import DATA
-from testbed.lab.topology import Host, Lab, Link
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Lab, Link
 from testbed.report.drawing.layout import HEIGHT, Box, Layout, is_host_link, lay_out, link_text, node_text
 from testbed.report.drawing.text import Notes
 

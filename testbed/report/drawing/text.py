@@ -5,7 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 
-from testbed.lab.topology import Host, Lab
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Lab
 from testbed.report.drawing.layout import layers, link_text, sites
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + " -_.,/+()")

@@ -9,7 +9,8 @@ from testbed._dataplane import VirtualFabric
 from testbed.buffers.headroom import headroom
 from testbed.errors import TopologyError
 from testbed.experiment.file import new_experiment
-from testbed.lab.topology import Host, Lab, lab_from
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Lab, lab_from
 from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source, parse_yaml
 

@@ -40,8 +40,7 @@ e.yaml:5: transport.recovery: "selective" is not "go-back-n", "selective-repeat"
 e.yaml:5: transport.timeout: 50 is not a timeout: an exponent from 1 to 31, a time like 75ms, round trips like 3rtt, or auto
 e.yaml:7: workload.collective: no collective is called "all_redcue"; did you mean "all_reduce"?
 e.yaml:8: workload.size: "5q": "q" is an impossible unit for a size; write it like 64MiB
-e.yaml:9: workload.ranks[0]: "A1" is not a safe name: lower-case letters, digits and hyphens, not a hyphen first, \
-at most 63 characters
+e.yaml:9: workload.ranks[0]: "A1" is not a rank; write h1, h1/3 or a pattern like s[1-8]/[0-7]
 e.yaml:12: expect[1]: `busbw >`: a value is missing at the end"""
 
 

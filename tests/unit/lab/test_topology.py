@@ -8,7 +8,8 @@ import pytest
 from testbed import topologies
 from testbed.errors import TopologyError, UsageError
 from testbed.lab.endpoints import Endpoint
-from testbed.lab.topology import Host, Lab, Switch, lab_from, lab_schema, load_lab
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Lab, Switch, lab_from, lab_schema, load_lab
 from testbed.optics.behaviour import OperatingPoint, behaviour
 from testbed.schema.source import MAX_BYTES, parse_yaml
 from tests.golden_files import GOLDEN, check_golden

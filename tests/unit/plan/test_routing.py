@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 
 from testbed.errors import UsageError
+from testbed.lab.hosts import Host
 from testbed.lab.paths import rank_switches
-from testbed.lab.topology import Host, Lab, lab_from, load_lab
+from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.source import Source
 from tests.unit.plan.drawn_labs import labs
@@ -56,7 +57,7 @@ def test_paths_are_the_same_in_both_directions(lab: Lab) -> None:
     for a in lab.hosts:
         for b in lab.hosts:
             if a.name != b.name:
-                assert costs.between(a.name, b.name) == costs.between(b.name, a.name)
+                assert costs.between((a.name, 0), (b.name, 0)) == costs.between((b.name, 0), (a.name, 0))
 
 
 def worst(lab: Lab, a: str, b: str) -> PathCost | None:
@@ -85,7 +86,7 @@ def worst(lab: Lab, a: str, b: str) -> PathCost | None:
 def test_costs_are_the_worst_over_all_shortest_paths(lab: Lab) -> None:
     costs = PathCosts(Routing(lab), lambda link: link.delay_ps)
     for a, b in pairwise(host.name for host in lab.hosts):
-        assert costs.between(a, b) == worst(lab, a, b)
+        assert costs.between((a, 0), (b, 0)) == worst(lab, a, b)
 
 
 def test_hosts_can_face_each_other() -> None:
@@ -95,8 +96,8 @@ def test_hosts_can_face_each_other() -> None:
     routing = Routing(lab)
     assert routing.routes("s") == [[], [], [0]]
     costs = PathCosts(routing, lambda link: link.delay_ps)
-    assert costs.between("a1", "b1") == PathCost(3000, 100 * 10**9)
-    assert costs.between("a1", "c1") is None and costs.between("c1", "a1") is None
+    assert costs.between(("a1", 0), ("b1", 0)) == PathCost(3000, 100 * 10**9)
+    assert costs.between(("a1", 0), ("c1", 0)) is None and costs.between(("c1", 0), ("a1", 0)) is None
 
 
 def test_a_fat_tree_offers_every_core() -> None:
@@ -138,8 +139,10 @@ def test_costs_of_up_down_paths_are_known_wherever_there_is_one(lab: Lab) -> Non
     shortest = PathCosts(Routing(lab.model_copy(update={"routing": "shortest"})), lambda link: 1)
     longer = PathCosts(Routing(lab), lambda link: 1)
     for a, b in pairwise(host.name for host in lab.hosts):
-        assert (costs.between(a, b) is None) == (b not in hops(lab, a))
-        if (short := shortest.between(a, b)) is not None and (long := longer.between(a, b)) is not None:
+        assert (costs.between((a, 0), (b, 0)) is None) == (b not in hops(lab, a))
+        if (short := shortest.between((a, 0), (b, 0))) is not None and (
+            long := longer.between((a, 0), (b, 0))
+        ) is not None:
             assert long.round_trip_ps >= short.round_trip_ps
 
 
@@ -177,7 +180,7 @@ def test_stated_routes_win_and_both_ways_count() -> None:
         [[2], [2], [0]],
     ]
     costs = PathCosts(routing, lambda link: 1)
-    assert costs.between("h1", "h2") == costs.between("h2", "h1") == PathCost(4, 100 * 10**9)
+    assert costs.between(("h1", 0), ("h2", 0)) == costs.between(("h2", 0), ("h1", 0)) == PathCost(4, 100 * 10**9)
 
 
 def test_a_switch_that_states_nothing_goes_by_policy() -> None:
