@@ -4,7 +4,7 @@ mod common;
 
 use _dataplane::event::Cause;
 use _dataplane::frame::PRIORITIES;
-use _dataplane::switch::buffer::{Buffer, BufferConfig, Demand, Place};
+use _dataplane::switch::buffer::{Buffer, BufferConfig, Place};
 use _dataplane::switch::group::{GroupConfig, Threshold};
 use _dataplane::switch::queue::{Limit, LossyConfig};
 use proptest::prelude::*;

@@ -172,7 +172,7 @@ impl Nic {
         self.active.clear();
         self.priority = rank.priority;
         self.dscp = rank.dscp;
-        self.longest_bytes = message::longest_bytes(rank.transport.mtu, rank.transport.recovery);
+        self.longest_bytes = rank.transport.longest_bytes();
         self.congestion = rank.transport.congestion;
         self.rnr = rank.transport.rnr;
         self.schedule = rank.schedule;

@@ -6,19 +6,11 @@
 //! A lossy queue has a reserve and a pool likewise, and drops where a group would ask for a pause. The egress queues of lossless
 //! priorities have no limit of their own: the ports count them.
 
-use super::group::{Group, GroupConfig, GroupPools};
+use super::group::{Demand, Group, GroupConfig, GroupPools};
 use super::pool::Pool;
 use super::queue::{Limit, LossyConfig, Queue};
 use crate::event::Cause;
 use crate::frame::{Priority, PRIORITIES};
-
-/// What a frame's arrival or departure asks of PFC.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Demand {
-    None,
-    Xoff,
-    Xon,
-}
 
 /// A memory of so many bytes, and how it is shared.
 #[derive(Copy, Clone, Debug)]

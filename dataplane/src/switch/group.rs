@@ -1,7 +1,14 @@
 //! A priority group: what one ingress port holds of one priority.
 
-use super::buffer::Demand;
 use super::pool::{scaled, Pool};
+
+/// What a frame's arrival or departure asks of PFC.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Demand {
+    None,
+    Xoff,
+    Xon,
+}
 
 /// When a group says stop and go.
 #[derive(Copy, Clone, Debug)]

@@ -1,7 +1,8 @@
 //! The pauses that a switch asked of its peers for long, and what became of the bytes behind them: what tells a pause that a full
 //! buffer needed, and that ended because it drained, from one that somebody else's pause or storm caused.
 
-use super::buffer::{Buffer, Demand};
+use super::buffer::Buffer;
+use super::group::Demand;
 use crate::frame::{Priority, PRIORITIES};
 use crate::port::Port;
 use crate::units::Time;

@@ -23,10 +23,11 @@ use crate::units::Time;
 use crate::wire::ipv4::Ecn;
 use crate::wire::pfc::Pfc;
 
-use buffer::{Buffer, Demand, Place};
+use buffer::{Buffer, Place};
 use defects::{Defect, Defects};
 use ecn::Marker;
 use forward::Table;
+use group::Demand;
 use long_pauses::LongPauses;
 use watchdog::Watchdog;
 

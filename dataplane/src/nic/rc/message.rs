@@ -1,7 +1,5 @@
 //! Messages cut into packets: the opcode says which verb a packet belongs to and where it stands in its message.
 
-use super::qp::Recovery;
-use crate::wire::ethernet::FCS_BYTES;
 use crate::wire::roce::{Opcode, AETH_BYTES, PETH_BYTES, RETH_BYTES};
 
 /// Bytes of a RoCEv2 frame around extension headers and payload: Ethernet 14, IPv4 20, UDP 8, BTH 12, ICRC 4.
@@ -78,12 +76,6 @@ pub fn overhead_bytes(opcode: Opcode) -> u16 {
     let aeth = if extension.aeth { AETH_BYTES } else { 0 };
     let peth = if extension.peth { PETH_BYTES } else { 0 };
     BASE_BYTES + (reth + aeth + peth + extension.reserved_bytes) as u16
-}
-
-/// What the longest packet takes of a buffer: a payload of `mtu` bytes, all headers, and FCS. Parity, where there is some, is longest.
-pub fn longest_bytes(mtu: u32, recovery: Recovery) -> u32 {
-    let longest = if matches!(recovery, Recovery::Erasure(_)) { Opcode::Parity } else { Opcode::WriteOnly };
-    u32::from(overhead_bytes(longest)) + mtu + FCS_BYTES as u32
 }
 
 #[cfg(test)]

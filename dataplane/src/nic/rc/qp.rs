@@ -4,8 +4,10 @@
 
 use super::code::Code;
 use super::dcqcn::DcqcnConfig;
-use super::message::Verb;
+use super::message::{overhead_bytes, Verb};
 use crate::units::Time;
+use crate::wire::ethernet::FCS_BYTES;
+use crate::wire::roce::Opcode;
 
 pub(in crate::nic) const PSN_MASK: u64 = 0xff_ffff;
 pub(in crate::nic) const PSN_HALF: u64 = 0x80_0000;
@@ -40,6 +42,15 @@ pub struct Transport {
     /// Number of the first packet, each way.
     pub first_psn: u64,
     pub congestion: Option<DcqcnConfig>,
+}
+
+impl Transport {
+    /// What the longest packet takes of a buffer: a payload of `mtu` bytes, all headers, and FCS. Parity, where there is some, is
+    /// longest.
+    pub fn longest_bytes(&self) -> u32 {
+        let longest = if matches!(self.recovery, Recovery::Erasure(_)) { Opcode::Parity } else { Opcode::WriteOnly };
+        u32::from(overhead_bytes(longest)) + self.mtu + FCS_BYTES as u32
+    }
 }
 
 /// What becomes of a message that comes before its receive is posted: the responder says when to try again, a code of the table
