@@ -9,8 +9,10 @@ use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
 use crate::wire::pfc::{self, MacControl, Pfc};
 use crate::wire::roce::{
-    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Reth, RoceFrame, RocePacket, Syndrome, AETH_BYTES,
-    BTH_BYTES, DEFAULT_PKEY, PETH_BYTES, RETH_BYTES,
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Reth, RoceFrame, RocePacket, Syndrome, DEFAULT_PKEY,
+};
+use crate::wire::sizes::{
+    AETH_BYTES, BTH_BYTES, ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, PETH_BYTES, RETH_BYTES, UDP_HEADER_BYTES,
 };
 use crate::wire::udp::{Udp, ROCE_PORT};
 use crate::wire::WireError;
@@ -18,7 +20,7 @@ use crate::wire::WireError;
 const TTL: u8 = 64;
 const CE: u8 = Ecn::Ce as u8;
 /// Bytes before the BTH: Ethernet, IPv4, UDP.
-const BTH_AT: usize = 42;
+const BTH_AT: usize = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + UDP_HEADER_BYTES;
 const ECN_MASK: u8 = 3;
 
 /// Where a frame was read: a switch forwards what it need not understand, a NIC takes only sound RoCEv2 packets for itself.

@@ -3,6 +3,7 @@
 use crate::wire::credit::Credit;
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::{Opcode, Peth, Syndrome};
+use crate::wire::sizes::{FCS_BYTES, ICRC_BYTES, LINE_OVERHEAD_BYTES, SHORTEST_FRAME_BYTES};
 
 /// Index into the plan's stations: what stands for a MAC address inside the fabric.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
@@ -16,15 +17,6 @@ impl Station {
 /// One of the eight 802.1p priorities.
 pub type Priority = u8;
 pub const PRIORITIES: usize = 8;
-
-/// The invariant CRC at the end of a RoCEv2 packet.
-const ICRC_BYTES: u16 = 4;
-/// FCS bytes that a buffer holds beyond `Frame::len`.
-const FCS_BYTES: u32 = 4;
-/// Shortest frame on the wire, FCS included.
-const MIN_WIRE_BYTES: u32 = 64;
-/// Preamble with start delimiter (8) and inter-frame gap (12).
-const GAP_BYTES: u32 = 20;
 
 /// What a RoCEv2 packet says, header by header: BTH, then RETH or AETH where the opcode carries one. No packet has both an AETH
 /// and a PETH, so the word of the one that it has is in `msn`.
@@ -100,7 +92,7 @@ impl Frame {
             bytes: None,
             dst: Station::UNKNOWN,
             src: Station::UNKNOWN,
-            len: (MIN_WIRE_BYTES - FCS_BYTES) as u16,
+            len: (SHORTEST_FRAME_BYTES - FCS_BYTES) as u16,
             entropy: 0,
             ingress: 0,
             payload_at: 0,
@@ -115,13 +107,13 @@ impl Frame {
     /// Bytes charged to a buffer: the frame with its FCS.
     #[inline]
     pub fn buffer_bytes(&self) -> u32 {
-        (u32::from(self.len) + FCS_BYTES).max(MIN_WIRE_BYTES)
+        (u32::from(self.len) + FCS_BYTES as u32).max(SHORTEST_FRAME_BYTES as u32)
     }
 
     /// Bytes of line time the frame takes: FCS, padding, preamble and gap included.
     #[inline]
     pub fn wire_bytes(&self) -> u64 {
-        u64::from(self.buffer_bytes() + GAP_BYTES)
+        u64::from(self.buffer_bytes() + LINE_OVERHEAD_BYTES as u32)
     }
 
     /// The payload where the frame carries real bytes; empty for frames that carry lengths only.
@@ -130,7 +122,7 @@ impl Frame {
         let end = match &self.body {
             // A frame read in transit still has pad and ICRC.
             Body::Roce(packet) if self.payload_at > 0 => {
-                bytes.len().min(usize::from(self.len.saturating_sub(ICRC_BYTES + u16::from(packet.pad))))
+                bytes.len().min(usize::from(self.len.saturating_sub(ICRC_BYTES as u16 + u16::from(packet.pad))))
             }
             _ => bytes.len(),
         };

@@ -3,11 +3,10 @@
 use crate::frame::{Body, Frame, Priority, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
+use crate::wire::sizes::{LONGEST_ON_LINE_BYTES, LONGEST_PAUSE_QUANTA};
 
 /// The longest pause a frame can ask for.
-const XOFF_QUANTA: u16 = u16::MAX;
-/// What a PAUSE frame may have to wait for: the longest frame and the gap around it.
-const FRAME_IN_FLIGHT_BYTES: u64 = 9_300;
+const XOFF_QUANTA: u16 = LONGEST_PAUSE_QUANTA as u16;
 
 /// Which priorities an ingress port holds paused at its peer.
 #[derive(Debug)]
@@ -19,7 +18,8 @@ pub struct PauseSender {
 
 impl PauseSender {
     pub fn new(rate: Rate) -> PauseSender {
-        let longest = rate.quanta(XOFF_QUANTA).since(rate.serialisation(FRAME_IN_FLIGHT_BYTES));
+        // A PAUSE frame may have to wait for the longest frame.
+        let longest = rate.quanta(XOFF_QUANTA).since(rate.serialisation(LONGEST_ON_LINE_BYTES as u64));
         PauseSender { asserted: 0, refresh_every: Time::from_ps(longest.ps() / 2) }
     }
 

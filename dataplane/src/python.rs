@@ -17,6 +17,7 @@ use crate::fabric::Spread;
 use crate::io::{self, ForwardPath, IoError};
 use crate::plan::PlanError;
 use crate::units::Time;
+use crate::wire::sizes::{ETHERNET_HEADER_BYTES, LONGEST_FRAME_BYTES};
 
 /// Events between two looks at pending signals.
 const SLICE_EVENTS: u64 = 1 << 20;
@@ -344,7 +345,7 @@ fn measure_load(py: Python<'_>, source: &str, sink: &str, frame: Vec<u8>, second
 }
 
 fn load_duration(frame: &[u8], seconds: f64) -> PyResult<Duration> {
-    if frame.len() < 14 || frame.len() > io::MAX_FRAME_BYTES {
+    if !(ETHERNET_HEADER_BYTES..=LONGEST_FRAME_BYTES).contains(&frame.len()) {
         return Err(PyValueError::new_err(format!("{} bytes are no frame", frame.len())));
     }
     Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(format!("{seconds} s: {error}")))

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use _dataplane::io::{
     close_all, forward, measure_forwarder, measure_load, open_in, probe_frame, wait_until_up, Attachment, Filter,
     ForwardPath, Interest, IoError, Options, PacketSocket, Poller, RxBatch, SocketStatistics, TxBatch, BATCH_FRAMES,
-    MAX_FRAME_BYTES,
 };
+use _dataplane::wire::sizes::LONGEST_FRAME_BYTES;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE_ADDRESS: [u8; 6] = [0x01, 0x80, 0xC2, 0, 0, 1];
@@ -255,7 +255,7 @@ fn the_longest_frame_passes_and_a_longer_one_is_refused_and_does_not_block() {
 fn a_frame_too_long_to_receive_is_counted_and_its_neighbours_are_delivered() {
     let pair = Pair::new(1, 16_000);
     let (a, b) = pair.open();
-    let frames = [probe_frame(60), probe_frame(MAX_FRAME_BYTES + 1), probe_frame(MAX_FRAME_BYTES)];
+    let frames = [probe_frame(60), probe_frame(LONGEST_FRAME_BYTES + 1), probe_frame(LONGEST_FRAME_BYTES)];
     send(&a, &frames);
     delivered(&b, 3);
     let mut batch = RxBatch::new(BATCH_FRAMES);

@@ -5,7 +5,7 @@ mod common;
 use _dataplane::event::Cause;
 use _dataplane::frame::PRIORITIES;
 use _dataplane::switch::buffer::{Buffer, BufferConfig, Place};
-use _dataplane::switch::group::{GroupConfig, Threshold};
+use _dataplane::switch::group::{Demand, GroupConfig, Threshold};
 use _dataplane::switch::queue::{Limit, LossyConfig};
 use proptest::prelude::*;
 

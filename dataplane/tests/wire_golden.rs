@@ -11,6 +11,7 @@ use _dataplane::wire::roce::{
     build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Peth, Reth, RoceFrame, RocePacket,
     Syndrome, DEFAULT_PKEY,
 };
+use _dataplane::wire::sizes::{ETHERNET_HEADER_BYTES, ICRC_BYTES, IPV4_HEADER_BYTES};
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::{icrc, WireError};
 
@@ -21,8 +22,8 @@ const B: [u8; 4] = [10, 0, 0, 2];
 const LAB_A: [u8; 4] = [198, 18, 0, 1];
 const LAB_B: [u8; 4] = [198, 18, 0, 2];
 
-const TTL_AT: usize = ethernet::HEADER_BYTES + 8;
-const UDP_CHECKSUM_AT: usize = ethernet::HEADER_BYTES + ipv4::HEADER_BYTES + 6;
+const TTL_AT: usize = ETHERNET_HEADER_BYTES + 8;
+const UDP_CHECKSUM_AT: usize = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + 6;
 const BTH_AT: usize = UDP_CHECKSUM_AT + 2;
 const CONGESTION_AT: usize = BTH_AT + 4;
 
@@ -154,7 +155,7 @@ fn build(frame: &RoceFrame<'_>) -> Vec<u8> {
 
 /// Where the ICRC of a golden frame stands.
 fn icrc_at(frame: &[u8]) -> usize {
-    ethernet::HEADER_BYTES + usize::from(frame[17]) - 4
+    ETHERNET_HEADER_BYTES + usize::from(frame[17]) - 4
 }
 
 #[test]
@@ -334,13 +335,13 @@ fn padding_behind_the_packet_is_ignored() {
 /// Wrap a UDP payload in a golden frame's outer headers and give it a right ICRC.
 fn wrap(udp_payload: &[u8]) -> Vec<u8> {
     let outer = write_only();
-    let packet_bytes = udp_payload.len() + icrc::ICRC_BYTES;
+    let packet_bytes = udp_payload.len() + ICRC_BYTES;
     let mut bytes = Vec::new();
     outer.ethernet.emit(&mut bytes);
     outer.ip.emit(8 + packet_bytes, &mut bytes).unwrap();
     outer.udp.emit(packet_bytes, &mut bytes).unwrap();
     bytes.extend_from_slice(udp_payload);
-    let icrc = icrc::icrc(&bytes[ethernet::HEADER_BYTES..]).unwrap();
+    let icrc = icrc::icrc(&bytes[ETHERNET_HEADER_BYTES..]).unwrap();
     bytes.extend_from_slice(&icrc);
     bytes
 }

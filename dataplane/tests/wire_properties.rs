@@ -9,6 +9,7 @@ use _dataplane::wire::roce::{
     build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Peth, Reth, RoceFrame, RocePacket,
     Syndrome,
 };
+use _dataplane::wire::sizes::ETHERNET_HEADER_BYTES;
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::{icrc, WireError};
 use proptest::prelude::*;
@@ -110,7 +111,7 @@ fn build(frame: &RoceFrame<'_>) -> Vec<u8> {
 
 /// Where the IPv4 packet in `frame` ends, by its total length.
 fn packet_end(frame: &[u8]) -> usize {
-    ethernet::HEADER_BYTES + usize::from(u16::from_be_bytes([frame[16], frame[17]]))
+    ETHERNET_HEADER_BYTES + usize::from(u16::from_be_bytes([frame[16], frame[17]]))
 }
 
 /// Compute the ICRC one bit at a time, from the definition.
@@ -144,7 +145,7 @@ proptest! {
     #[test]
     fn icrc_agrees_with_the_definition((header, payload) in frame()) {
         let bytes = build(&with_payload(header, &payload));
-        let packet = &bytes[ethernet::HEADER_BYTES..];
+        let packet = &bytes[ETHERNET_HEADER_BYTES..];
         prop_assert_eq!(icrc::icrc(packet), Ok(icrc_by_bits(packet)));
     }
 
@@ -246,7 +247,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Pcg64Mcg) {
 
 /// Make the checksums right again, so that damage reaches the code behind them.
 fn repair(bytes: &mut [u8]) {
-    const IP: usize = ethernet::HEADER_BYTES;
+    const IP: usize = ETHERNET_HEADER_BYTES;
     if bytes.len() < IP + 44 {
         return;
     }

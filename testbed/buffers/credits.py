@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testbed.buffers.headroom import WIRE_OVERHEAD_BYTES
 from testbed.experiment.sections import Lossless
 from testbed.lab.hosts import Host
 from testbed.lab.topology import Link, Switch
 from testbed.schema.fields import AUTO, FlowControl
+from testbed.sizes import FCS_BYTES, LINE_OVERHEAD_BYTES, ROCE_OVERHEAD_BYTES
 from testbed.units import PS_PER_SECOND
 
 BLOCK_BYTES = 64
@@ -28,8 +28,8 @@ BLOCK_BYTES = 64
 _BATCH_FRAMES = 4
 _BATCHES = 64
 _FRAMES_BESIDES = 4
-# Ethernet, IPv4, UDP, BTH, ICRC and FCS around the payload of a packet.
-_PACKET_OVERHEAD_BYTES = 62
+# Around the payload of a packet.
+_PACKET_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES + FCS_BYTES
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def grants(
     packet = min(packet_bytes + _PACKET_OVERHEAD_BYTES, link.frame_bytes)
     packet_blocks, longest_blocks = -(-packet // block), -(-link.frame_bytes // block)
     round_trip = 2 * link.delay_ps * link.rate_bps // (8 * PS_PER_SECOND)
-    frames = -(-round_trip // (packet + WIRE_OVERHEAD_BYTES)) + _FRAMES_BESIDES + late_frames
+    frames = -(-round_trip // (packet + LINE_OVERHEAD_BYTES)) + _FRAMES_BESIDES + late_frames
     needed = max(frames * packet_blocks, 2 * longest_blocks)
     batch = _BATCH_FRAMES * packet_blocks
     given = given_bytes(link, settings)

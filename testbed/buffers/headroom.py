@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
+from testbed.sizes import LINE_OVERHEAD_BYTES, SHORTEST_FRAME_BYTES
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
-
-PFC_FRAME_BYTES = 64
-SMALLEST_FRAME_BYTES = 64
-WIRE_OVERHEAD_BYTES = 20  # preamble, start delimiter and the shortest gap between frames
 
 # Under the real clock: data read late, XOFF sent late, XOFF read late.
 LATE_STAGES = 3
@@ -74,10 +71,10 @@ def in_cells(line_bytes: int, cell_bytes: int, small_percent: int | None = None,
     if cell_bytes == 1:
         return line_bytes
     if small_percent is None:
-        begun = -(-(SMALLEST_FRAME_BYTES - 1) // cell_bytes) * cell_bytes + 1
-        mixes: list[Sequence[tuple[int, int]]] = [((1, SMALLEST_FRAME_BYTES),), ((1, begun),)]
+        begun = -(-(SHORTEST_FRAME_BYTES - 1) // cell_bytes) * cell_bytes + 1
+        mixes: list[Sequence[tuple[int, int]]] = [((1, SHORTEST_FRAME_BYTES),), ((1, begun),)]
     else:
-        mixes = [((small_percent, SMALLEST_FRAME_BYTES), (100 - small_percent, frame_bytes))]
+        mixes = [((small_percent, SHORTEST_FRAME_BYTES), (100 - small_percent, frame_bytes))]
     worst = max(_cells_per_byte(mix, cell_bytes) for mix in mixes)
     # A cell more for the frame that crosses the threshold: what surrounds it on the line is not in the sum.
     return (-(-max(line_bytes, ceil(line_bytes * worst)) // cell_bytes) + 1) * cell_bytes
@@ -86,7 +83,7 @@ def in_cells(line_bytes: int, cell_bytes: int, small_percent: int | None = None,
 def _cells_per_byte(mix: Sequence[tuple[int, int]], cell_bytes: int) -> Fraction:
     """Return how many bytes of cells a byte of the line takes, of frames given as (weight, length)."""
     taken = sum(weight * -(-frame // cell_bytes) * cell_bytes for weight, frame in mix)
-    return Fraction(taken, sum(weight * (frame + WIRE_OVERHEAD_BYTES) for weight, frame in mix))
+    return Fraction(taken, sum(weight * (frame + LINE_OVERHEAD_BYTES) for weight, frame in mix))
 
 
 def headroom(
@@ -98,11 +95,11 @@ def headroom(
     time in ps (None: what its rate allows), `interface` the bit times of `interface_bits`.
     """
     response = response_ps(rate_bps) if response is None else response
-    frame_bits = (frame_bytes + WIRE_OVERHEAD_BYTES) * 8
+    frame_bits = (frame_bytes + LINE_OVERHEAD_BYTES) * 8
     # In bit·ps/s, so that nothing is rounded before the end.
     scaled = {
         "frame_before_pause": frame_bits * PS_PER_SECOND,
-        "pause_frame": (PFC_FRAME_BYTES + WIRE_OVERHEAD_BYTES) * 8 * PS_PER_SECOND,
+        "pause_frame": (SHORTEST_FRAME_BYTES + LINE_OVERHEAD_BYTES) * 8 * PS_PER_SECOND,
         "round_trip": 2 * delay_ps * rate_bps,
         "interfaces": interface * PS_PER_SECOND,
         "response": response * rate_bps,

@@ -14,12 +14,12 @@ from testbed.buffers.headroom_models import GUIDES_PS_PER_METRE, Ieee, LabPort, 
 from testbed.buffers.headroom_tables import Sonic
 from testbed.errors import UsageError
 from testbed.lab.topology import DEFAULT_MTU_BYTES, FRAME_OVERHEAD_BYTES, load_lab
+from testbed.sizes import LONGEST_MTU_BYTES, LONGEST_PAUSE_QUANTA
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND, fibre_delay_ps, format_time, parse_time
 
-DEFAULT_FRAME_BYTES = 9216
+DEFAULT_FRAME_BYTES = LONGEST_MTU_BYTES
 DEFAULT_LOSSLESS_BYTES = 4096
 DEFAULT_LAB_FRAME_BYTES = DEFAULT_MTU_BYTES + FRAME_OVERHEAD_BYTES
-MOST_QUANTA = 65_535
 LONGEST_RESPONSE_PS = PS_PER_SECOND // 1000
 
 Choice = tuple[Model, LabPort, int]
@@ -136,8 +136,8 @@ def _response(text: str | None, rate_bps: int) -> tuple[int | None, Fraction | N
     if text is None:
         return None, None
     if text.isdecimal():
-        if int(text) > MOST_QUANTA:
-            raise UsageError(f"--response {text}: {MOST_QUANTA} quanta at most")
+        if int(text) > LONGEST_PAUSE_QUANTA:
+            raise UsageError(f"--response {text}: {LONGEST_PAUSE_QUANTA} quanta at most")
         bits = Fraction(int(text) * BITS_PER_QUANTUM)
     else:
         time_ps = parse_time(text)

@@ -18,6 +18,7 @@ from typing import ClassVar, Protocol
 
 from testbed.buffers.headroom import Headroom, add_up, group_headroom, headroom, in_cells, interface_bits
 from testbed.errors import UsageError
+from testbed.sizes import LONGEST_MTU_BYTES, SHORTEST_FRAME_BYTES
 from testbed.units import BITS_PER_QUANTUM, FIBRE_PS_PER_METRE, PS_PER_SECOND, format_rate
 
 # More than twice around the Earth: lengths are searched for up to here.
@@ -231,11 +232,10 @@ class Spectrum:
     SPECTRUM_6_QUANTA: ClassVar[Mapping[int, int]] = {800: 1810}
     INTERFACES_BYTES: ClassVar[Fraction] = Fraction(8, 10) * 1024
     TILE_CELL_BYTES: ClassVar[int] = 192
-    SMALL_BYTES: ClassVar[int] = 64
     STEP_BYTES: ClassVar[int] = 1024
 
     rate_bps: int
-    port_mtu_bytes: int = 9216
+    port_mtu_bytes: int = LONGEST_MTU_BYTES
     mtu_bytes: int = 4096
     cell_bytes: int = TILE_CELL_BYTES
     small_percent: int = 50
@@ -272,12 +272,12 @@ class Spectrum:
 
     def occupancy(self) -> Fraction:
         """Return how many bytes of cells a byte of traffic takes at worst, as SONiC weighs it."""
-        if self.cell_bytes > 2 * self.SMALL_BYTES:
-            worst = ceil(Fraction(self.cell_bytes, self.SMALL_BYTES))
+        if self.cell_bytes > 2 * SHORTEST_FRAME_BYTES:
+            worst = ceil(Fraction(self.cell_bytes, SHORTEST_FRAME_BYTES))
         else:
             worst = ceil(Fraction(2 * self.cell_bytes, 1 + self.cell_bytes))
-        mean = Fraction(self.small_percent * self.SMALL_BYTES + (100 - self.small_percent) * self.mtu_bytes, 100)
-        return 1 + self.SMALL_BYTES / mean * (worst - 1)
+        mean = Fraction(self.small_percent * SHORTEST_FRAME_BYTES + (100 - self.small_percent) * self.mtu_bytes, 100)
+        return 1 + SHORTEST_FRAME_BYTES / mean * (worst - 1)
 
     def headroom(self, length_mm: int) -> Headroom:
         propagation = {

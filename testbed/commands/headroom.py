@@ -16,6 +16,7 @@ from testbed.commands import completion
 from testbed.commands.common import TopologyOption, console, print_json
 from testbed.errors import UsageError
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
+from testbed.sizes import SHORTEST_FRAME_BYTES
 from testbed.units import (
     format_length,
     format_rate,
@@ -26,7 +27,6 @@ from testbed.units import (
     parse_time,
 )
 
-SMALLEST_FRAME_BYTES = 64
 LARGEST_FRAME_BYTES = 65_535
 LONGEST_GEARBOX_PS = 10**9
 # From light in a vacuum to twice what any cable takes: more or less is a slip of the pen.
@@ -150,8 +150,8 @@ def _gearbox(text: str | None) -> int | None:
 
 def _frame(option: str, text: str | None) -> int | None:
     size = None if text is None else parse_size(text)
-    if size is not None and not SMALLEST_FRAME_BYTES <= size <= LARGEST_FRAME_BYTES:
-        raise UsageError(f"{option} {text}: frames have {SMALLEST_FRAME_BYTES} to {LARGEST_FRAME_BYTES} bytes")
+    if size is not None and not SHORTEST_FRAME_BYTES <= size <= LARGEST_FRAME_BYTES:
+        raise UsageError(f"{option} {text}: frames have {SHORTEST_FRAME_BYTES} to {LARGEST_FRAME_BYTES} bytes")
     return size
 
 

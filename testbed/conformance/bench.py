@@ -14,9 +14,9 @@ from typing import Any, Literal, cast
 from testbed import pcapng
 from testbed.conformance import frames
 from testbed.conformance.device import Device, DevicePort
-from testbed.conformance.frames import LONGEST_QUANTA
 from testbed.plan.contract import Plan
 from testbed.run.engine import Engine
+from testbed.sizes import LONGEST_PAUSE_QUANTA
 
 Clock = Literal["virtual", "real"]
 
@@ -148,7 +148,7 @@ class Session:
         """Let the tester behind a port keep a priority paused, by refreshes, and let it go by an XON at `until_ps`."""
         every = port.quanta_ps() // 2
         count = -(-(until_ps - from_ps) // every)
-        held = {priority: LONGEST_QUANTA}
+        held = {priority: LONGEST_PAUSE_QUANTA}
         self.pause(port, held, at_ps=from_ps, every_ps=every, count=count, source=source)
         self.pause(port, {priority: 0}, at_ps=until_ps, source=source)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from testbed.conformance.bench import Bench
 from testbed.conformance.case import Case, Findings, Measured, Place, first, need_ports, partner
 from testbed.conformance.device import PRIORITIES, Device
-from testbed.conformance.frames import SMALLEST_BYTES
 from testbed.conformance.labs import PAIR
+from testbed.sizes import SHORTEST_FRAME_BYTES
 
 _DSCPS = range(64)
 
@@ -19,14 +19,14 @@ def _places(device: Device) -> list[Place]:
 
 def _measure(bench: Bench, place: Place) -> Measured:
     ingress, egress = place.ports
-    frame_ps = max(port.line_ps(SMALLEST_BYTES) for port in place.ports)
+    frame_ps = max(port.line_ps(SHORTEST_FRAME_BYTES) for port in place.ports)
     groups: list[int | None] = []
     queues: list[int | None] = []
     with bench.session() as session:
         step_ps = 4 * frame_ps + session.step_ps
         for dscp in _DSCPS:
             at_ps = dscp * step_ps
-            session.send(ingress, egress, 0, 1, length=SMALLEST_BYTES, at_ps=at_ps, obeys=False, dscp=dscp)
+            session.send(ingress, egress, 0, 1, length=SHORTEST_FRAME_BYTES, at_ps=at_ps, obeys=False, dscp=dscp)
         before = session.until(0)
         for dscp in _DSCPS:
             # By then it has come and gone, and the next one has not come.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from testbed.conformance.frames import GAP_BYTES, LONGEST_QUANTA, Address, address, mac_bytes
+from testbed.conformance.frames import Address, address, mac_bytes
 from testbed.errors import Fault, TopologyError
 from testbed.experiment.file import Experiment
 from testbed.lab.endpoints import Endpoint
@@ -21,6 +21,7 @@ from testbed.lab.topology import Lab, Link, Switch
 from testbed.plan import contract
 from testbed.plan.compile import compile_fabric
 from testbed.plan.contract import Plan
+from testbed.sizes import LINE_OVERHEAD_BYTES, LONGEST_PAUSE_QUANTA
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
 
 SWITCH = "switch"
@@ -47,9 +48,9 @@ class DevicePort:
 
     def line_ps(self, frame_bytes: int, frames: int = 1) -> int:
         """Return how long so many frames of this length, FCS included, occupy the line, rounded up."""
-        return -(-frames * (frame_bytes + GAP_BYTES) * 8 * PS_PER_SECOND // self.rate_bps)
+        return -(-frames * (frame_bytes + LINE_OVERHEAD_BYTES) * 8 * PS_PER_SECOND // self.rate_bps)
 
-    def quanta_ps(self, quanta: int = LONGEST_QUANTA) -> int:
+    def quanta_ps(self, quanta: int = LONGEST_PAUSE_QUANTA) -> int:
         """Return how long a pause of so many quanta lasts at this port, rounded up."""
         return -(-quanta * BITS_PER_QUANTUM * PS_PER_SECOND // self.rate_bps)
 

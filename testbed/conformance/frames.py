@@ -11,14 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FCS_BYTES = 4
-GAP_BYTES = 20
-"""Preamble, start delimiter and gap: what a frame takes of the line beyond its bytes."""
-SMALLEST_BYTES = 64
-LONGEST_QUANTA = 0xFFFF
+from testbed.sizes import (
+    ETHERNET_HEADER_BYTES,
+    FCS_BYTES,
+    IPV4_HEADER_BYTES,
+    ROCE_OVERHEAD_BYTES,
+    SHORTEST_FRAME_BYTES,
+    UDP_HEADER_BYTES,
+)
+
 XON = 0
 
-PAUSE_BYTES = 64
 _MAC_CONTROL = bytes.fromhex("0180c2000001")
 _ETHERTYPE_MAC_CONTROL = b"\x88\x08"
 _OPCODE_GLOBAL, _OPCODE_PFC = 0x0001, 0x0101
@@ -26,9 +29,7 @@ _SEND_ONLY = 0x04
 _ROCE_PORT = 4791
 _DISCARD_PORT = 9
 _ECN_CAPABLE = 2
-# Ethernet, IPv4, UDP; then BTH and ICRC.
-_UDP_BYTES = 14 + 20 + 8
-_ROCE_BYTES = _UDP_BYTES + 12 + 4
+_UDP_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + UDP_HEADER_BYTES
 NOBODYS_QP = 0xFFFFFE
 """A queue pair that no workload has: what is sent to it counts on every port and ends in the NIC."""
 
@@ -56,19 +57,19 @@ def pfc(times: Mapping[int, int], source: bytes, enable: int | None = None) -> b
     vector = sum(1 << priority for priority in times) if enable is None else enable
     quanta = (times.get(priority, 0) for priority in range(8))
     body = struct.pack(">HH8H", _OPCODE_PFC, vector, *quanta)
-    return (_MAC_CONTROL + source + _ETHERTYPE_MAC_CONTROL + body).ljust(PAUSE_BYTES - FCS_BYTES, b"\0")
+    return (_MAC_CONTROL + source + _ETHERTYPE_MAC_CONTROL + body).ljust(SHORTEST_FRAME_BYTES - FCS_BYTES, b"\0")
 
 
 def global_pause(quanta: int, source: bytes) -> bytes:
     """Return an 802.3x PAUSE frame, which stops a whole port that does not run PFC (802.3 31B)."""
     body = struct.pack(">HH", _OPCODE_GLOBAL, quanta)
-    return (_MAC_CONTROL + source + _ETHERTYPE_MAC_CONTROL + body).ljust(PAUSE_BYTES - FCS_BYTES, b"\0")
+    return (_MAC_CONTROL + source + _ETHERTYPE_MAC_CONTROL + body).ljust(SHORTEST_FRAME_BYTES - FCS_BYTES, b"\0")
 
 
 def udp(source: Address, to: Address, dscp: int, length: int) -> bytes:
     """Return a UDP datagram to the discard port in a frame of any length from 64 bytes on."""
-    if length < SMALLEST_BYTES:
-        raise ValueError(f"a frame has {SMALLEST_BYTES} bytes at least, not {length}")
+    if length < SHORTEST_FRAME_BYTES:
+        raise ValueError(f"a frame has {SHORTEST_FRAME_BYTES} bytes at least, not {length}")
     payload = bytes(length - FCS_BYTES - _UDP_BYTES)
     return _packet(source, to, dscp, _DISCARD_PORT, _DISCARD_PORT, payload)
 
@@ -78,9 +79,9 @@ def roce(source: Address, to: Address, dscp: int, length: int, psn: int = 0, ent
 
     The shortest has no payload and is padded to 64 bytes. It is ECN-capable, and its ICRC is right.
     """
-    room = length - FCS_BYTES - _ROCE_BYTES
-    if length < SMALLEST_BYTES:
-        raise ValueError(f"a frame has {SMALLEST_BYTES} bytes at least, not {length}")
+    room = length - FCS_BYTES - ROCE_OVERHEAD_BYTES
+    if length < SHORTEST_FRAME_BYTES:
+        raise ValueError(f"a frame has {SHORTEST_FRAME_BYTES} bytes at least, not {length}")
     payload = bytes(room - room % 4)
     bth = struct.pack(">BBHII", _SEND_ONLY, 0x40, 0xFFFF, NOBODYS_QP, psn)
     frame = _packet(source, to, dscp, entropy, _ROCE_PORT, bth + payload + bytes(4))
@@ -107,7 +108,7 @@ def number(packet: bytes) -> bytes:
 
 def buffer_bytes(frame: bytes) -> int:
     """Return what a buffer counts for a frame."""
-    return max(len(frame) + FCS_BYTES, SMALLEST_BYTES)
+    return max(len(frame) + FCS_BYTES, SHORTEST_FRAME_BYTES)
 
 
 def _packet(source: Address, to: Address, dscp: int, source_port: int, port: int, payload: bytes) -> bytes:

@@ -7,9 +7,10 @@ from itertools import pairwise
 from testbed.conformance.bench import Bench, Session
 from testbed.conformance.case import Case, Findings, Measured, Place, first, from_each, need_ports, partner
 from testbed.conformance.device import PRIORITIES, Device, port_classes
-from testbed.conformance.frames import FCS_BYTES, PAUSE_BYTES, XON, pauses
+from testbed.conformance.frames import XON, pauses
 from testbed.conformance.labs import PAIR, TRIO
 from testbed.conformance.loads import affordable, frames_in, frames_to_stop, length_between, stopping_ps
+from testbed.sizes import FCS_BYTES, SHORTEST_FRAME_BYTES
 
 _EXTRA_FRAMES = 40
 """Frames that a tester still has to send when it is stopped."""
@@ -81,7 +82,7 @@ def _judge_format(bench: Bench, place: Place, measured: Measured) -> list[str]:
     found.true("the first frame asks for no pause", measured["first_quanta"])
     found.equal("quanta of the last frame", measured["last_quanta"], XON)
     found.equal("times of priorities that are not enabled", measured["times_of_others"], [0])
-    found.equal("lengths", measured["lengths"], [PAUSE_BYTES])
+    found.equal("lengths", measured["lengths"], [SHORTEST_FRAME_BYTES])
     found.equal("padding other than zeros", measured["padding"], [""])
     return found
 

@@ -9,10 +9,10 @@ from typing import Any
 from testbed.conformance.bench import Bench
 from testbed.conformance.case import Case, Findings, Measured, Place, first, need_ports
 from testbed.conformance.device import Device, DevicePort, Unsuitable, port_classes
-from testbed.conformance.frames import PAUSE_BYTES
 from testbed.conformance.labs import MARKING
 from testbed.conformance.loads import affordable, length_between
 from testbed.conformance.reference import reference_group
+from testbed.sizes import SHORTEST_FRAME_BYTES
 
 _SPARE_FRAMES = 6
 """Frames above Kmax, and frames below Kmin."""
@@ -158,7 +158,7 @@ def _marked_share(bench: Bench, place: Place, depth: int) -> float:
         session.send(
             ingress, egress, place.priority, frames, length=length, at_ps=start_ps, every_ps=every_ps, obeys=False
         )
-        session.hold(egress, place.priority, 0, go_ps - egress.delay_ps - egress.line_ps(PAUSE_BYTES))
+        session.hold(egress, place.priority, 0, go_ps - egress.delay_ps - egress.line_ps(SHORTEST_FRAME_BYTES))
         before = session.until(go_ps + every_ps // 4).at(egress, place.priority)
         after = session.until(go_ps + every_ps // 4 + _SAMPLE_FRAMES * every_ps).at(egress, place.priority)
     sent = after["frames_tx"] - before["frames_tx"]

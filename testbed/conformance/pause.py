@@ -10,8 +10,8 @@ from testbed.conformance import frames
 from testbed.conformance.bench import Bench, Session, departures
 from testbed.conformance.case import Case, Findings, Measured, Place, filling_each, need_lossy, to_each
 from testbed.conformance.device import PRIORITIES, Device, DevicePort
-from testbed.conformance.frames import LONGEST_QUANTA, PAUSE_BYTES
 from testbed.conformance.labs import PAIR
+from testbed.sizes import LONGEST_PAUSE_QUANTA, SHORTEST_FRAME_BYTES
 
 _FRAMES = 60
 """Frames of each priority that a tester offers while another is, or is not, paused."""
@@ -103,11 +103,11 @@ def _hold_from_zero(session: Session, port: DevicePort, priority: int, until_ps:
 
 def _enable_nothing(session: Session, port: DevicePort, priority: int, until_ps: int) -> None:
     every_ps = until_ps // 8
-    session.pause(port, dict.fromkeys(PRIORITIES, LONGEST_QUANTA), enable=0, every_ps=every_ps, count=8)
+    session.pause(port, dict.fromkeys(PRIORITIES, LONGEST_PAUSE_QUANTA), enable=0, every_ps=every_ps, count=8)
 
 
 def _stop_port(session: Session, port: DevicePort, priority: int, until_ps: int) -> None:
-    frame = frames.global_pause(LONGEST_QUANTA, port.station.mac)
+    frame = frames.global_pause(LONGEST_PAUSE_QUANTA, port.station.mac)
     session.raw(port, frame, every_ps=until_ps // 8, count=8)
 
 
@@ -137,7 +137,7 @@ class _Timed:
             for at, share in self.says:
                 at_ps = begin_ps + round(at * egress.quanta_ps(quanta))
                 session.pause(egress, {place.priority: round(share * quanta)}, at_ps=at_ps)
-            said_ps = begin_ps + egress.line_ps(PAUSE_BYTES) + egress.delay_ps
+            said_ps = begin_ps + egress.line_ps(SHORTEST_FRAME_BYTES) + egress.delay_ps
             end_ps = said_ps + 2 * egress.quanta_ps(quanta) + 3 * _PAUSED_FRAMES * frame_ps
             after = session.until(end_ps + 4 * ingress.delay_ps + ingress.quanta_ps(quanta))
             left = [seen.at_ps - said_ps for seen in departures(session.captured(), ingress, egress)]

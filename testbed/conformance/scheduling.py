@@ -11,11 +11,10 @@ from testbed.conformance.case import Case, Findings, Measured, Place, need_ports
 from testbed.conformance.device import PRIORITIES, Device, DevicePort, Unsuitable, port_classes
 from testbed.conformance.labs import WEIGHTED
 from testbed.conformance.loads import affordable, frames_to_stop, length_between, stopping_ps
+from testbed.sizes import LONGEST_ON_LINE_BYTES
 
 _ROUNDS = 60
 """Rounds of the scheduler in which shares are measured."""
-_QUANTUM_BYTES = 9_300
-"""What weight 1 may send in a round: about the longest frame."""
 _SETTLING_ROUNDS = 4
 _FROM_SWITCH = 1
 """The way of a bench's link that the switch sends on."""
@@ -40,7 +39,8 @@ class _Contest:
     @property
     def round_frames(self) -> int:
         """Frames in a round of the scheduler, about."""
-        return -(-_QUANTUM_BYTES * sum(self.weights.values()) // self.length)
+        # What weight 1 may send in a round: about the longest frame.
+        return -(-LONGEST_ON_LINE_BYTES * sum(self.weights.values()) // self.length)
 
     @property
     def span_ps(self) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from testbed.conformance.bench import Bench
 from testbed.conformance.case import Case, Findings, Measured, Place, filling_each, first, need_ports, partner
 from testbed.conformance.device import PRIORITIES, Device, DevicePort, port_classes
-from testbed.conformance.frames import LONGEST_QUANTA
 from testbed.conformance.labs import PAIR, QUARTET
 from testbed.conformance.loads import affordable, frames_in, frames_to_stop, length_between, stopping_ps
+from testbed.sizes import LONGEST_PAUSE_QUANTA
 
 _STORM_FRAMES = 16
 """PAUSE frames that a storm sends for every one that would do."""
@@ -61,7 +61,7 @@ def _measure_storm(bench: Bench, place: Place) -> Measured:
     with bench.session() as session:
         storm_ps = stormy.quanta_ps() // _STORM_FRAMES
         count = over_ps // storm_ps + 1
-        session.pause(stormy, {place.priority: LONGEST_QUANTA}, every_ps=storm_ps, count=count)
+        session.pause(stormy, {place.priority: LONGEST_PAUSE_QUANTA}, every_ps=storm_ps, count=count)
         session.send(victim, stormy, place.priority, frames, length=length, at_ps=start_ps)
         flow = {"at_ps": filled_ps, "every_ps": every_ps}
         session.send(source, to, place.priority, _FLOW_FRAMES, **flow)  # type: ignore[arg-type]
@@ -119,10 +119,10 @@ class _Throttle:
 
 
 def _throttle(egress: DevicePort, frame_ps: int, duty: float) -> _Throttle:
-    quantum_ps = egress.quanta_ps(LONGEST_QUANTA) / LONGEST_QUANTA
+    quantum_ps = egress.quanta_ps(LONGEST_PAUSE_QUANTA) / LONGEST_PAUSE_QUANTA
     # Long beside the response time, and not longer than a pause can be.
     period_ps = min(max(_PERIOD_FRAMES * frame_ps, 8 * egress.response_ps), egress.quanta_ps())
-    quanta = min(LONGEST_QUANTA, round(duty * period_ps / quantum_ps))
+    quanta = min(LONGEST_PAUSE_QUANTA, round(duty * period_ps / quantum_ps))
     return _Throttle(duty, period_ps, quanta, frame_ps, egress.response_ps, quantum_ps)
 
 

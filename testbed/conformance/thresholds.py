@@ -17,9 +17,10 @@ from typing import Any
 from testbed.conformance.bench import Bench, Session
 from testbed.conformance.case import Case, Findings, Measured, Place, from_each
 from testbed.conformance.device import Device, Unsuitable
-from testbed.conformance.frames import SMALLEST_BYTES, XON, is_pause
+from testbed.conformance.frames import XON, is_pause
 from testbed.conformance.labs import BYTES, PAIR, POOLED
 from testbed.conformance.reference import ReferenceGroup, Verdict, reference_group
+from testbed.sizes import SHORTEST_FRAME_BYTES
 
 _STEPS = 3
 """Small frames below a threshold, and as many beyond it."""
@@ -52,7 +53,7 @@ class _Sizes:
     @property
     def least(self) -> int:
         """The shortest frame of whole cells."""
-        return -(-SMALLEST_BYTES // self.cell) * self.cell
+        return -(-SHORTEST_FRAME_BYTES // self.cell) * self.cell
 
     def filling(self, total: int) -> list[int]:
         """Return lengths that take so much together, as nearly as whole cells can; none if that is less than one frame."""

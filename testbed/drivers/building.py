@@ -18,7 +18,6 @@ from testbed.system.netlink import Endpoint, Message, Netlink
 from testbed.system.offloads import disable_offloads
 from testbed.system.qdisc import Qdisc
 
-ETHERNET_HEADER_BYTES = 14
 _CARRIER_TIMEOUT_NS = 10_000_000_000
 _CARRIER_POLL_S = 0.001
 _LINKS_PER_SEND = 200
@@ -168,7 +167,7 @@ def disciplines(node: Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
         shaper = None
         if interface.rate_bps:
             rate_bps = max(interface.rate_bps // dilation, qdisc.MINIMUM_RATE_BPS)
-            shaper = qdisc.htb(rate_bps, interface.mtu_bytes + ETHERNET_HEADER_BYTES)
+            shaper = qdisc.htb(rate_bps, interface.mtu_bytes)
         if interface.netem is not None:
             yield interface.index, netem.qdisc(interface.netem, shaper)
         elif shaper is not None:

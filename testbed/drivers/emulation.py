@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 from testbed.errors import HostError
 from testbed.lab.endpoints import name_of
+from testbed.lab.topology import DEFAULT_MTU_BYTES, FRAME_OVERHEAD_BYTES
 from testbed.optics.loss import Codewords
 from testbed.plan.addressing import stable_hash
+from testbed.sizes import SHORTEST_FRAME_BYTES
 from testbed.system import netem
 from testbed.system.netem import GilbertElliott, Loss, Netem
 from testbed.units import PS_PER_NS
@@ -28,8 +30,6 @@ Place = tuple[int, int]  # node and port, as the plan counts them
 IMPOSED = ("delay_ps", "jitter_ps", "loss_process")
 """Keys of a change that are netem's business where a link is."""
 
-_SMALLEST_FRAME_BYTES = 64
-_LONGEST_FRAME_BYTES = 4200
 _KERNEL_PRIORITY = "0"
 
 _NEVER_SEEN = 1e-12
@@ -93,7 +93,7 @@ def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
     found = Netem(
         delay_ns=delay_ns,
         loss=_both(losses[way], None if _is_never_seen(processes[way], link) else processes[way]),
-        limit=netem.limit_for(rate_bps, delay_ns, _SMALLEST_FRAME_BYTES),
+        limit=netem.limit_for(rate_bps, delay_ns, SHORTEST_FRAME_BYTES),
         seed=stable_hash("netem", plan["lab"], plan.get("seed", 0), number, way),
     )
     _require_exact(found)
@@ -105,7 +105,8 @@ def _is_never_seen(process: Mapping[str, Any] | None, link: Mapping[str, Any]) -
     if process is None or process["kind"] != "codewords":
         return False
     codewords = Codewords(process["per_second"], process["burst_ps"], process["rate_bps"])
-    return codewords.frame_loss(int(link.get("mtu_bytes", _LONGEST_FRAME_BYTES))) < _NEVER_SEEN
+    longest_bytes = int(link.get("mtu_bytes", DEFAULT_MTU_BYTES)) + FRAME_OVERHEAD_BYTES
+    return codewords.frame_loss(longest_bytes) < _NEVER_SEEN
 
 
 def _require_exact(found: Netem) -> None:

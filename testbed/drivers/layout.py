@@ -9,11 +9,9 @@ from typing import Any
 
 from testbed.drivers import Attachment, Plan
 from testbed.drivers.emulation import Place
+from testbed.lab.topology import DEFAULT_MTU_BYTES
 from testbed.system import namespaces
 from testbed.system.netem import Netem
-
-DEFAULT_MTU_BYTES = 4200
-"""IP MTU of a link whose plan names none: holds a RoCEv2 packet of path MTU 4096 with all its headers."""
 
 DEFAULT_PREFIX_LENGTH = 15
 

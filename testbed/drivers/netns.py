@@ -171,7 +171,7 @@ class NetnsDriver:
         """
         with _system_errors("shape"), self._endpoint(lab, f"{node}:{port}") as (control, index):
             mtu_bytes = netlink.read_link(control, index).mtu_bytes
-            shaper = qdisc.htb(rate_bps, mtu_bytes + building.ETHERNET_HEADER_BYTES) if rate_bps else None
+            shaper = qdisc.htb(rate_bps, mtu_bytes) if rate_bps else None
             delay = links.configured(control, index)
             if delay is None:
                 qdisc.set_qdisc(control, index, shaper)

@@ -37,10 +37,11 @@ from testbed.optics.profiles import Profile
 from testbed.schema import fields
 from testbed.schema.fields import AUTO, FlowControl
 from testbed.schema.source import Source, read_yaml
+from testbed.sizes import ETHERNET_HEADER_BYTES, FCS_BYTES
 
 DEFAULT_MTU_BYTES = 4200  # a 4096-byte RoCE payload with its headers, and room to spare
 DEFAULT_LENGTH_MM = 5_000
-FRAME_OVERHEAD_BYTES = 18  # Ethernet header and FCS around the MTU
+FRAME_OVERHEAD_BYTES = ETHERNET_HEADER_BYTES + FCS_BYTES  # around the MTU
 
 
 class Switch(Resolved):

@@ -118,7 +118,7 @@ def _probe(found: dict[str, str]) -> None:
             pair = netlink.create_veth(a, b, 1500, "create a veth pair")
             if attempt("veth", lambda: control.apply([pair])):
                 attempt("AF_PACKET", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close())
-                attempt("htb", lambda: set_qdisc(control, a.index, htb(1_000_000, 1514)))
+                attempt("htb", lambda: set_qdisc(control, a.index, htb(1_000_000, 1500)))
                 attempt("netem", lambda: set_qdisc(control, b.index, netem.qdisc(netem.Netem())))
     finally:
         os.close(home)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from testbed.errors import UsageError
 from testbed.lab.containers import SMALLEST_MEMORY_BYTES, Image
+from testbed.lab.topology import DEFAULT_MTU_BYTES
 
 MAX_NODES = 20_000
 MAX_LINKS = 100_000
@@ -102,7 +103,7 @@ class _Link(_Part):
     b: End
     medium: Literal["veth", "vxlan", "memory"]
     # What IPv4 asks of a link (RFC 791), and what its length field can say.
-    mtu_bytes: Annotated[int, Field(strict=True, ge=68, le=65535)] = 4200
+    mtu_bytes: Annotated[int, Field(strict=True, ge=68, le=65535)] = DEFAULT_MTU_BYTES
     delay_ps: Annotated[int, Field(strict=True, ge=0, le=MAX_DELAY_PS)] = 0
     loss: Annotated[list[Probability], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0.0, 0.0])
     carrier: Annotated[bool, Field(strict=True)] = True

@@ -269,7 +269,7 @@ class Train(TypedDict):
 
     node: Annotated[str, "name of the host"]
     port: Annotated[str, "name of its port"]
-    hex: Annotated[str, "frame from destination MAC to payload, without FCS, in hexadecimal; 14 to 9216 bytes"]
+    hex: Annotated[str, "frame from destination MAC to payload, without FCS, in hexadecimal; 14 to 9234 bytes"]
     at_ps: NotRequired[Annotated[int | None, "ps after the next start of a workload; null: now"]]
     every_ps: NotRequired[Annotated[int, "ps between two frames"]]
     count: NotRequired[Annotated[int, "frames; absent: 1"]]

@@ -9,9 +9,10 @@ from fractions import Fraction
 from typing import Any
 
 from testbed.errors import HostError
+from testbed.sizes import FCS_BYTES, LINE_OVERHEAD_BYTES, RETH_BYTES, ROCE_OVERHEAD_BYTES
 
-# A data frame of path MTU 4096 on the wire: payload, IPv4, UDP, BTH, RETH, ICRC, Ethernet with FCS, preamble and gap.
-DATA_FRAME_BYTES = 4096 + 20 + 8 + 12 + 16 + 4 + 18 + 20
+# A data frame of path MTU 4096 on the line.
+DATA_FRAME_BYTES = ROCE_OVERHEAD_BYTES + RETH_BYTES + 4096 + FCS_BYTES + LINE_OVERHEAD_BYTES
 ACK_EVERY = 16
 # The load is an average and arrives in bursts; the calibration had the machine to itself.
 SAFETY = 2

@@ -16,6 +16,15 @@ from testbed.plan.compile import SCHEMA, dscp_of, rank_hosts
 from testbed.plan.ops import Pair, compile_ops
 from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.fields import AUTO
+from testbed.sizes import (
+    AETH_BYTES,
+    ETHERNET_HEADER_BYTES,
+    FCS_BYTES,
+    LINE_OVERHEAD_BYTES,
+    PETH_BYTES,
+    RETH_BYTES,
+    ROCE_OVERHEAD_BYTES,
+)
 from testbed.traffic import Recv, Schedule, Send
 from testbed.units import PS_PER_SECOND, serialisation_ps
 
@@ -23,10 +32,10 @@ FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management
 QUEUE_PAIRS = 2**24 - FIRST_QPN  # a queue pair's number has 24 bits
 FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
 ENTROPY_PORTS = 16_384
-IP_OVERHEAD_BYTES = 60  # IPv4, UDP, BTH, RETH and ICRC around the payload of the longest packet
-PETH_BYTES = 4  # a parity packet has a header more
-ETHERNET_WIRE_BYTES = 38  # header, FCS, preamble and gap
-ACK_WIRE_BYTES = 86  # IPv4, UDP, BTH, AETH and ICRC, in Ethernet
+# Around the payload of the longest packet, parity aside: in an IP packet, and on the line; and an acknowledgement there.
+IP_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES - ETHERNET_HEADER_BYTES + RETH_BYTES
+WIRE_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES + RETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
+ACK_WIRE_BYTES = ROCE_OVERHEAD_BYTES + AETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
 SMALLEST_WINDOW_PACKETS = 64
 LARGEST_WINDOW_PACKETS = 2**23 - 1  # half the PSN space, less one
 SMALLEST_EXPONENT = 12  # 16.8 ms; adapters in the field are given no less, and a busy machine must not look like loss
@@ -158,7 +167,7 @@ def _congestion_control(lab: Lab, experiment: Experiment, hosts: Sequence[str]) 
 
 
 def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair]) -> list[PathCost]:
-    packet = mtu + IP_OVERHEAD_BYTES + ETHERNET_WIRE_BYTES
+    packet = mtu + WIRE_OVERHEAD_BYTES
 
     def round_trip(link: Link) -> int:
         there, back = serialisation_ps(packet, link.rate_bps), serialisation_ps(ACK_WIRE_BYTES, link.rate_bps)

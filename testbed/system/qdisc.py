@@ -22,6 +22,7 @@ from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     TC_H_ROOT,
 )
 
+from testbed.sizes import ETHERNET_HEADER_BYTES
 from testbed.system.netlink import CREATE, DUMP, REPLACE, Message, Netlink, attribute, attributes, encode_request
 
 SHAPER_HANDLE = 0x0001_0000
@@ -68,14 +69,15 @@ class Qdisc:
     classes: tuple[TrafficClass, ...] = ()
 
 
-def htb(rate_bps: int, frame_bytes: int) -> Qdisc:
+def htb(rate_bps: int, mtu_bytes: int) -> Qdisc:
     """Describe what a host's interface has: the NIC's frames pass, all others leave at `rate_bps` of wall time.
 
-    `frame_bytes` is the longest frame without FCS. Others may leave in bursts of 250 µs or two frames, and of them
+    `mtu_bytes` is that of the interface. Others may leave in bursts of 250 µs or two of the longest frames, and of them
     100 ms (at most 16 MiB) or 64 frames may wait; more are dropped.
     """
-    if rate_bps < MINIMUM_RATE_BPS or frame_bytes < 1:
-        raise ValueError(f"at least {MINIMUM_RATE_BPS} bit/s and frames of 1 byte, not {rate_bps} and {frame_bytes}")
+    if rate_bps < MINIMUM_RATE_BPS or mtu_bytes < 1:
+        raise ValueError(f"at least {MINIMUM_RATE_BPS} bit/s and packets of 1 byte, not {rate_bps} and {mtu_bytes}")
+    frame_bytes = mtu_bytes + ETHERNET_HEADER_BYTES
     rate = rate_bps // 8
     burst_bytes = max(2 * frame_bytes, rate // _BURST_PER_SECOND)
     burst_ticks = min(burst_bytes * 1_000_000_000 // rate // _TICK_NS, _U32)

@@ -214,19 +214,19 @@ def order() -> dict[str, Any]:
 def shaped() -> dict[str, Any]:
     """A host's interface: its kernel sends more than its shaper lets through, its NIC passes; then the delay changes."""
     with wire() as link:
-        link.put(netem.qdisc(Netem(delay_ns=20 * MS, limit=10_000), below=htb(SHAPED_RATE_BPS, 1514)))
+        link.put(netem.qdisc(Netem(delay_ns=20 * MS, limit=10_000), below=htb(SHAPED_RATE_BPS, 1500)))
         link.send_unshaped(0)
         for number in range(SHAPED_FRAMES):
-            link.send(number, 1514)
+            link.send(number, 1500)
         link.send_unshaped(SHAPER_HANDLE)
         for number in range(SHAPED_FRAMES, SHAPED_FRAMES + 50):
-            link.send(number, 1514)
+            link.send(number, 1500)
             time.sleep(0.002)
         arrivals = list(link.receive())
         dropped = [link.statistics(handle).dropped for handle in (netem.HANDLE, SHAPER_HANDLE)]
         link.set(Netem(delay_ns=5 * MS, limit=10_000))
         for number in range(SHAPED_FRAMES, SHAPED_FRAMES + 20):
-            link.send(number, 1514)
+            link.send(number, 1500)
             time.sleep(0.002)
         return {
             "nic_ns": [arrival.delay_ns for arrival in arrivals if arrival.number >= SHAPED_FRAMES],

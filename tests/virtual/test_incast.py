@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from testbed.buffers.headroom import WIRE_OVERHEAD_BYTES
+from testbed.sizes import LINE_OVERHEAD_BYTES
 from tests.virtual.harness import (
     FULL_WIRE_BYTES,
     Json,
@@ -133,7 +133,7 @@ def test_derived_headroom_is_tight(delay: str, response: str) -> None:
     derived = plan["nodes"][-1]["priority_groups"][0]["headroom_bytes"]
     used = max(priority(report, f"sw:eth{port}")["headroom_bytes_max"] for port in range(1, 9))
     longest = 4200 + 18
-    assert 0 <= derived - used <= derived * WIRE_OVERHEAD_BYTES / FULL_WIRE_BYTES + 2 * longest
+    assert 0 <= derived - used <= derived * LINE_OVERHEAD_BYTES / FULL_WIRE_BYTES + 2 * longest
     assert eight_senders(delay, response, used)[1]["drops"]["lossless"] == 0
     scant = eight_senders(delay, response, used - 1)[1]
     assert scant["drops"]["lossless"] > 0

@@ -8,9 +8,10 @@ use crate::frame::{Body, Frame, Priority, Station};
 use crate::nic::inject::Train;
 use crate::plan::{NodePlan, Plan, PlanError};
 use crate::units::Time;
+use crate::wire::sizes::{ETHERNET_HEADER_BYTES, LONGEST_FRAME_BYTES};
 
 /// Ethernet header to end of payload, without FCS.
-const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=9_216;
+const FRAME_BYTES: std::ops::RangeInclusive<usize> = ETHERNET_HEADER_BYTES..=LONGEST_FRAME_BYTES;
 /// The priority that PAUSE frames are counted under, as those of a switch are.
 const CONTROL_PRIORITY: Priority = 7;
 

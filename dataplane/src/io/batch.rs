@@ -5,15 +5,15 @@ use std::ops::Range;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use super::packet_socket::MAX_FRAME_BYTES;
 use super::{IoError, PacketSocket};
+use crate::wire::sizes::LONGEST_FRAME_BYTES;
 
 /// Frames in a batch: beyond some 32 the cost of the system call is spread thin enough to vanish.
 pub const BATCH_FRAMES: usize = 64;
 
 /// Bytes between the starts of receive buffers: whole cache lines, and no power of two, lest all frames' heads
 /// compete for the same cache sets.
-const STRIDE_BYTES: usize = MAX_FRAME_BYTES.next_multiple_of(64);
+const STRIDE_BYTES: usize = LONGEST_FRAME_BYTES.next_multiple_of(64);
 
 /// How long a full queue may turn one frame away. None of ours is full for as long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ impl MessageVector {
 
     /// Set how many bytes of its buffer message `index` sends; never more than the memory it points to.
     pub(super) fn shorten(&mut self, index: usize, length: usize) {
-        assert!(length <= MAX_FRAME_BYTES);
+        assert!(length <= LONGEST_FRAME_BYTES);
         self.buffers[index].iov_len = length;
     }
 
@@ -112,7 +112,7 @@ impl MessageVector {
 
 /// Buffers for one recvmmsg; one batch serves any number of sockets in turn.
 ///
-/// Frames that would not fit `MAX_FRAME_BYTES` are counted and not delivered. Memory is touched only where frames
+/// Frames that would not fit `LONGEST_FRAME_BYTES` are counted and not delivered. Memory is touched only where frames
 /// land in it.
 pub struct RxBatch {
     pub(super) messages: MessageVector,
@@ -128,7 +128,7 @@ impl RxBatch {
         let mut memory = vec![0u8; frames * STRIDE_BYTES];
         for (index, slot) in memory.chunks_exact_mut(STRIDE_BYTES).enumerate() {
             // SAFETY: the memory is owned beside the messages, never resized, and read only between calls.
-            unsafe { messages.point(index, slot.as_mut_ptr(), MAX_FRAME_BYTES) };
+            unsafe { messages.point(index, slot.as_mut_ptr(), LONGEST_FRAME_BYTES) };
         }
         Self { messages, memory, truncated: 0, outages: 0 }
     }
@@ -149,7 +149,7 @@ impl RxBatch {
         Ok(Frames { batch: self, next: 0, count })
     }
 
-    /// Frames longer than MAX_FRAME_BYTES, not delivered.
+    /// Frames longer than LONGEST_FRAME_BYTES, not delivered.
     pub fn truncated(&self) -> u64 {
         self.truncated
     }

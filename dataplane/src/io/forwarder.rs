@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use super::batch::MessageVector;
 use super::load::UP_WITHIN;
-use super::packet_socket::MAX_FRAME_BYTES;
 use super::{
     measure_load, wait_until_up, Attachment, IoError, Options, PacketSocket, Poller, Rates, RxBatch, BATCH_FRAMES,
 };
+use crate::wire::sizes::LONGEST_FRAME_BYTES;
 
 /// How long the forwarder sleeps on an empty socket before it looks whether it is to stop.
 const NAP_NS: u64 = 1_000_000;
@@ -59,7 +59,7 @@ pub fn forward(from: &PacketSocket, to: &PacketSocket, stop: &AtomicBool) -> Res
         total.frames += sent;
         total.lost += count as u64 - sent;
         for index in 0..count {
-            messages.shorten(index, MAX_FRAME_BYTES);
+            messages.shorten(index, LONGEST_FRAME_BYTES);
         }
     }
     Ok(total)

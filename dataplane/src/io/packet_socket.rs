@@ -9,9 +9,6 @@ use std::thread;
 
 use super::{open_in, IoError};
 
-/// The longest frame a socket carries, without FCS: an MTU of 9216 B, the Ethernet header and one VLAN tag.
-pub const MAX_FRAME_BYTES: usize = 9216 + 18;
-
 /// Where 802.1Qbb and 802.3x send their PAUSE frames: a link-local group address that no bridge forwards.
 const PAUSE_ADDRESS: [u8; 6] = [0x01, 0x80, 0xC2, 0x00, 0x00, 0x01];
 

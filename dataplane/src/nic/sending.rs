@@ -6,9 +6,7 @@ use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
 use crate::units::Time;
 use crate::wire::roce::Opcode;
-
-/// What a frame takes on the line beyond its bytes: FCS, preamble, gap.
-const WIRE_OVERHEAD_BYTES: u64 = 24;
+use crate::wire::sizes::{FCS_BYTES, LINE_OVERHEAD_BYTES};
 
 impl Nic {
     /// The connection whose turn it is. Those that pace themselves wait for their time; the port is woken for the first of them.
@@ -67,7 +65,7 @@ impl Nic {
         let padded = segment.bytes + u32::from(segment.packet.pad);
         let len = message::overhead_bytes(segment.packet.opcode) + padded as u16;
         if let Some(rate) = &mut qp.rate {
-            let wire_bytes = u64::from(len) + WIRE_OVERHEAD_BYTES;
+            let wire_bytes = u64::from(len) + (FCS_BYTES + LINE_OVERHEAD_BYTES) as u64;
             rate.sent(wire_bytes);
             qp.ready_at = now + rate.rate().map_or(Time::ZERO, |rate| rate.serialisation(wire_bytes));
         }

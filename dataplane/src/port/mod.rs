@@ -10,9 +10,10 @@ use crate::event::Cause;
 use crate::frame::{Frame, Priority, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
+use crate::wire::sizes::LONGEST_ON_LINE_BYTES;
 
 /// DWRR credit of weight 1 for a round: at least the longest frame, so that every visit can send.
-const DWRR_QUANTUM_BYTES: i64 = 9_300;
+const DWRR_QUANTUM_BYTES: i64 = LONGEST_ON_LINE_BYTES as i64;
 
 /// What a port counted for one priority since it was made.
 #[derive(Clone, Default, Debug)]

@@ -3,8 +3,9 @@
 //! Ethernet has no such frame, so this one uses the EtherType that IEEE 802 keeps for local experiments, and the group address of MAC
 //! control, so that no bridge forwards it. InfiniBand counts modulo 4096, which is 256 KiB; 32 bits reach over any distance.
 
-use super::ethernet::{Ethernet, Mac, ETHERTYPE_EXPERIMENTAL, HEADER_BYTES, MIN_FRAME_BYTES};
+use super::ethernet::{Ethernet, Mac, ETHERTYPE_EXPERIMENTAL, MIN_FRAME_BYTES};
 use super::pfc::PFC_DST;
+use super::sizes::ETHERNET_HEADER_BYTES;
 use super::{at_most, split, Field, WireError};
 
 /// Tells this use of the experimental EtherType from others: "FC", and a version.
@@ -14,10 +15,10 @@ const BODY_BYTES: usize = 13;
 const REQUEST: u8 = 1;
 
 mod field {
-    use super::{Field, HEADER_BYTES};
+    use super::{Field, ETHERNET_HEADER_BYTES};
 
     /// Within a frame.
-    pub const ETHERNET: Field<0, { HEADER_BYTES }> = Field;
+    pub const ETHERNET: Field<0, { ETHERNET_HEADER_BYTES }> = Field;
     pub const BODY: Field<14, 13> = Field;
 
     /// Within the body.

@@ -1,5 +1,6 @@
 //! Ethernet II framing (IEEE 802.3 clause 3), untagged.
 
+use super::sizes::{ETHERNET_HEADER_BYTES as HEADER_BYTES, FCS_BYTES, SHORTEST_FRAME_BYTES};
 use super::{split, Field, WireError};
 
 pub type Mac = [u8; 6];
@@ -9,12 +10,8 @@ pub const ETHERTYPE_MAC_CONTROL: u16 = 0x8808;
 /// Local Experimental EtherType 1 (IEEE 802, clause 9.2.4).
 pub const ETHERTYPE_EXPERIMENTAL: u16 = 0x88b5;
 
-pub const HEADER_BYTES: usize = 14;
-pub const FCS_BYTES: usize = 4;
 /// The shortest frame, without FCS; shorter payloads are padded with zeros.
-pub const MIN_FRAME_BYTES: usize = 60;
-/// What a frame costs on the line beyond its bytes as captured: FCS 4, preamble 8, inter-packet gap 12.
-pub const WIRE_OVERHEAD_BYTES: usize = FCS_BYTES + 8 + 12;
+pub const MIN_FRAME_BYTES: usize = SHORTEST_FRAME_BYTES - FCS_BYTES;
 
 mod field {
     use super::Field;

@@ -4,20 +4,19 @@
 //! packet with every field that may change on the way replaced by ones: TOS, TTL and header checksum, UDP checksum, and
 //! the BTH byte that holds FECN and BECN.
 
-use super::{ipv4, roce, split, udp, Field, WireError};
-
-pub const ICRC_BYTES: usize = 4;
+use super::sizes::{BTH_BYTES, ICRC_BYTES, IPV4_HEADER_BYTES, UDP_HEADER_BYTES};
+use super::{split, Field, WireError};
 
 const ROUTE_HEADER_BYTES: usize = 8;
-const HEADERS_BYTES: usize = ipv4::HEADER_BYTES + udp::HEADER_BYTES + roce::BTH_BYTES;
+const HEADERS_BYTES: usize = IPV4_HEADER_BYTES + UDP_HEADER_BYTES + BTH_BYTES;
 const MASKED_BYTES: usize = ROUTE_HEADER_BYTES + HEADERS_BYTES;
 
 mod field {
-    use super::{ipv4, udp, Field, HEADERS_BYTES, ROUTE_HEADER_BYTES};
+    use super::{Field, HEADERS_BYTES, IPV4_HEADER_BYTES, ROUTE_HEADER_BYTES, UDP_HEADER_BYTES};
 
     const IP: usize = ROUTE_HEADER_BYTES;
-    const UDP: usize = IP + ipv4::HEADER_BYTES;
-    const BTH: usize = UDP + udp::HEADER_BYTES;
+    const UDP: usize = IP + IPV4_HEADER_BYTES;
+    const BTH: usize = UDP + UDP_HEADER_BYTES;
 
     pub const HEADERS: Field<{ IP }, { HEADERS_BYTES }> = Field;
     pub const TOS: Field<{ IP + 1 }, 1> = Field;

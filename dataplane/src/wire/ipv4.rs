@@ -1,8 +1,8 @@
 //! IPv4 headers (RFC 791) with DSCP (RFC 2474) and ECN (RFC 3168); no options, no fragments.
 
+use super::sizes::{ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES as HEADER_BYTES};
 use super::{at_most, ethernet, prefix, split, Field, WireError};
 
-pub const HEADER_BYTES: usize = 20;
 pub const PROTOCOL_UDP: u8 = 17;
 
 const VERSION_AND_IHL: u8 = 0x45;
@@ -145,9 +145,9 @@ pub fn set_ecn_ce(frame: &mut [u8]) -> Result<Ecn, WireError> {
         return Err(WireError::NotIpv4 { ethertype: ethernet.ethertype });
     }
     let header: &mut [u8; HEADER_BYTES] = frame
-        .get_mut(ethernet::HEADER_BYTES..)
+        .get_mut(ETHERNET_HEADER_BYTES..)
         .and_then(|packet| packet.first_chunk_mut())
-        .ok_or(WireError::Truncated { what: "IPv4 header", need: ethernet::HEADER_BYTES + HEADER_BYTES, have })?;
+        .ok_or(WireError::Truncated { what: "IPv4 header", need: ETHERNET_HEADER_BYTES + HEADER_BYTES, have })?;
     let version_and_ihl = field::VERSION_AND_IHL.u8(header);
     check_version_and_ihl(version_and_ihl)?;
     let tos = field::TOS.u8(header);

@@ -1,6 +1,7 @@
 //! MAC control frames: PFC (IEEE 802.3 annex 31D, 802.1Q clause 36) and global PAUSE (802.3 annex 31B).
 
-use super::ethernet::{Ethernet, Mac, ETHERTYPE_MAC_CONTROL, HEADER_BYTES, MIN_FRAME_BYTES};
+use super::ethernet::{Ethernet, Mac, ETHERTYPE_MAC_CONTROL, MIN_FRAME_BYTES};
+use super::sizes::ETHERNET_HEADER_BYTES;
 use super::{split, Field, WireError};
 
 /// The group address of MAC control frames; no bridge forwards it.
@@ -12,10 +13,10 @@ const OPCODE_BYTES: usize = 2;
 const PFC_BYTES: usize = 18;
 
 mod field {
-    use super::{Field, HEADER_BYTES};
+    use super::{Field, ETHERNET_HEADER_BYTES};
 
     /// Within a frame.
-    pub const ETHERNET: Field<0, { HEADER_BYTES }> = Field;
+    pub const ETHERNET: Field<0, { ETHERNET_HEADER_BYTES }> = Field;
     pub const FRAME_OPCODE: Field<14, 2> = Field;
     pub const FRAME_PARAMETERS: Field<16, 18> = Field;
 

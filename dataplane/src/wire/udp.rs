@@ -1,8 +1,8 @@
 //! UDP headers (RFC 768).
 
+use super::sizes::UDP_HEADER_BYTES as HEADER_BYTES;
 use super::{prefix, split, Field, WireError};
 
-pub const HEADER_BYTES: usize = 8;
 /// The destination port of RoCEv2.
 pub const ROCE_PORT: u16 = 4791;
 

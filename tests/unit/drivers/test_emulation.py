@@ -11,6 +11,7 @@ from testbed.agent.kernel_part import KernelPart
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Backlog, Emulation
 from testbed.errors import HostError
+from testbed.optics.loss import Codewords
 from testbed.system import netem
 from testbed.system.netem import GilbertElliott
 
@@ -70,6 +71,15 @@ def test_codewords_that_never_fail_do_not_matter() -> None:
     plan = make_plan(loss_process=[process, process])
     assert choose(plan).mode == "netem"
     assert emulation.settings(plan, 0, 0, 1000).loss == 0.0
+
+
+def test_the_longest_frame_decides_whether_codewords_matter() -> None:
+    """An MTU of 4200 makes frames of 4218 bytes, of which a few more are lost than of those of 4200."""
+    process = {**CODEWORDS, "per_second": 2.5773e-6}
+    share = Codewords(process["per_second"], process["burst_ps"], process["rate_bps"]).frame_loss
+    assert share(4200) < 1e-12 < share(4218)
+    found = choose(make_plan("netem", loss_process=[process, None]))
+    assert found.mode == "native" and "codewords" in found.reason
 
 
 def test_the_wall_sees_nominal_times_stretched() -> None:

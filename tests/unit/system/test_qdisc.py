@@ -36,7 +36,7 @@ class Interface:
 
 
 NETEM = (netem.KIND, netem.HANDLE, TC_H_ROOT)
-SHAPER = qdisc.htb(1_000_000, 1514)
+SHAPER = qdisc.htb(1_000_000, 1500)
 
 
 def test_a_netem_that_is_there_keeps_the_frames_inside() -> None:

@@ -13,9 +13,10 @@ use crate::frame::Station;
 use crate::io::{Filter, Options, PacketSocket, TxBatch, UNSHAPED_PRIORITY};
 use crate::plan::{Imposer, LinkPlan, Medium, NodePlan, PlanError, StationKind};
 use crate::units::{Rate, Time};
+use crate::wire::sizes::{FCS_BYTES, LINE_OVERHEAD_BYTES, RETH_BYTES, ROCE_OVERHEAD_BYTES};
 
-/// The frame whose serialisation at the fastest link is the longest step of nominal time.
-const STEP_FRAME_BYTES: u64 = 4200;
+/// The frame whose serialisation at the fastest link is the longest step of nominal time: a full one of path MTU 4096.
+const STEP_FRAME_BYTES: usize = ROCE_OVERHEAD_BYTES + RETH_BYTES + 4096 + FCS_BYTES + LINE_OVERHEAD_BYTES;
 /// Frames that may wait for room in a socket.
 const TX_QUEUE_FRAMES: usize = 1024;
 /// No socket: what a direction over a memory link leaves by.
@@ -196,5 +197,5 @@ pub fn kernel_stations(emulation: &Emulation) -> Vec<bool> {
 /// What nominal time may advance by between two looks: one frame time of the fastest link.
 pub fn longest_step(emulation: &Emulation) -> Time {
     let rates = emulation.fabric.nodes().flat_map(|node| node.ports()).map(|port| port.rate());
-    rates.map(|rate| rate.serialisation(STEP_FRAME_BYTES)).min().unwrap_or(Time::NEVER)
+    rates.map(|rate| rate.serialisation(STEP_FRAME_BYTES as u64)).min().unwrap_or(Time::NEVER)
 }

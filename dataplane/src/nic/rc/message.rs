@@ -1,9 +1,7 @@
 //! Messages cut into packets: the opcode says which verb a packet belongs to and where it stands in its message.
 
-use crate::wire::roce::{Opcode, AETH_BYTES, PETH_BYTES, RETH_BYTES};
-
-/// Bytes of a RoCEv2 frame around extension headers and payload: Ethernet 14, IPv4 20, UDP 8, BTH 12, ICRC 4.
-const BASE_BYTES: u16 = 58;
+use crate::wire::roce::Opcode;
+use crate::wire::sizes::{AETH_BYTES, PETH_BYTES, RETH_BYTES, ROCE_OVERHEAD_BYTES};
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -75,7 +73,7 @@ pub fn overhead_bytes(opcode: Opcode) -> u16 {
     let reth = if extension.reth { RETH_BYTES } else { 0 };
     let aeth = if extension.aeth { AETH_BYTES } else { 0 };
     let peth = if extension.peth { PETH_BYTES } else { 0 };
-    BASE_BYTES + (reth + aeth + peth + extension.reserved_bytes) as u16
+    (ROCE_OVERHEAD_BYTES + reth + aeth + peth + extension.reserved_bytes) as u16
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use super::code::Code;
 use super::dcqcn::DcqcnConfig;
 use super::message::{overhead_bytes, Verb};
 use crate::units::Time;
-use crate::wire::ethernet::FCS_BYTES;
 use crate::wire::roce::Opcode;
+use crate::wire::sizes::FCS_BYTES;
 
 pub(in crate::nic) const PSN_MASK: u64 = 0xff_ffff;
 pub(in crate::nic) const PSN_HALF: u64 = 0x80_0000;

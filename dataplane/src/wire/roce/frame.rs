@@ -1,9 +1,13 @@
 //! Whole packets and frames.
 
-use super::header::{pad_bytes, Aeth, Bth, Peth, Reth, AETH_BYTES, BTH_BYTES, PETH_BYTES, RETH_BYTES};
+use super::header::{pad_bytes, Aeth, Bth, Peth, Reth};
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::icrc::{self, ICRC_BYTES};
+use crate::wire::icrc;
 use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::sizes::{
+    AETH_BYTES, BTH_BYTES, ETHERNET_HEADER_BYTES, ICRC_BYTES, IPV4_HEADER_BYTES, PETH_BYTES, RETH_BYTES,
+    UDP_HEADER_BYTES,
+};
 use crate::wire::udp::{self, Udp};
 use crate::wire::{prefix, WireError};
 
@@ -123,10 +127,10 @@ fn parse(frame: &[u8], verify: impl FnOnce(&[u8]) -> Result<(), WireError>) -> R
     expect_udp(&ip)?;
     let (udp, udp_payload) = Udp::parse(datagram)?;
     expect_roce(&udp)?;
-    if datagram.len() != udp::HEADER_BYTES + udp_payload.len() {
+    if datagram.len() != UDP_HEADER_BYTES + udp_payload.len() {
         return Err(WireError::BadLength { what: "UDP payload", found: udp_payload.len() });
     }
-    let unpadded = prefix(ip_packet, ipv4::HEADER_BYTES + datagram.len(), "IPv4 packet")?;
+    let unpadded = prefix(ip_packet, IPV4_HEADER_BYTES + datagram.len(), "IPv4 packet")?;
     verify(unpadded)?;
     let packet_bytes = udp_payload.len().saturating_sub(ICRC_BYTES);
     let packet = RocePacket::parse(prefix(udp_payload, packet_bytes, "RoCEv2 packet")?)?;
@@ -147,13 +151,13 @@ pub fn build_frame(frame: &RoceFrame<'_>, out: &mut Vec<u8>) -> Result<(), WireE
     expect_udp(&frame.ip)?;
     expect_roce(&frame.udp)?;
     let packet_bytes = frame.packet.check()? + ICRC_BYTES;
-    let datagram_bytes = udp::HEADER_BYTES + packet_bytes;
-    out.reserve(ethernet::HEADER_BYTES + ipv4::HEADER_BYTES + datagram_bytes);
+    let datagram_bytes = UDP_HEADER_BYTES + packet_bytes;
+    out.reserve(ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + datagram_bytes);
     frame.ethernet.emit(out);
     frame.ip.emit(datagram_bytes, out)?;
     frame.udp.emit(packet_bytes, out)?;
     frame.packet.emit(out)?;
-    let icrc = icrc::icrc(out.get(ethernet::HEADER_BYTES..).unwrap_or_default())?;
+    let icrc = icrc::icrc(out.get(ETHERNET_HEADER_BYTES..).unwrap_or_default())?;
     out.extend_from_slice(&icrc);
     if out.len() < ethernet::MIN_FRAME_BYTES {
         out.resize(ethernet::MIN_FRAME_BYTES, 0);

@@ -1,15 +1,10 @@
 //! Transport headers: BTH, RETH, AETH and, for parity, one of this NIC's own; and which of them an opcode asks for.
 
+use crate::wire::sizes::{AETH_BYTES, BTH_BYTES, CNP_RESERVED_BYTES, PETH_BYTES, RETH_BYTES};
 use crate::wire::{at_most, split, Field, WireError};
 
-pub const BTH_BYTES: usize = 12;
-pub const RETH_BYTES: usize = 16;
-pub const AETH_BYTES: usize = 4;
-pub const PETH_BYTES: usize = 4;
 /// Payloads fill whole words; what they lack is pad.
 pub const WORD_BYTES: usize = 4;
-/// Zeros that follow the BTH of a CNP.
-pub const CNP_RESERVED_BYTES: usize = 16;
 pub const DEFAULT_PKEY: u16 = 0xffff;
 /// The credit count that says "not limited by credits".
 pub const UNLIMITED_CREDITS: u8 = 31;

@@ -5,6 +5,5 @@ mod header;
 
 pub use frame::{build_frame, parse_frame, parse_frame_in_transit, RoceFrame, RocePacket};
 pub use header::{
-    Aeth, Bth, Extension, Nak, Opcode, Peth, Reth, Syndrome, AETH_BYTES, BTH_BYTES, CNP_RESERVED_BYTES, DEFAULT_PKEY,
-    PETH_BYTES, RETH_BYTES, UNLIMITED_CREDITS, WORD_BYTES,
+    Aeth, Bth, Extension, Nak, Opcode, Peth, Reth, Syndrome, DEFAULT_PKEY, UNLIMITED_CREDITS, WORD_BYTES,
 };
