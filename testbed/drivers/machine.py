@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from testbed.drivers import Plan, contained
 from testbed.drivers.containers import Engine
+from testbed.drivers.inhabitants import Inhabitants
 from testbed.drivers.layout import Contained, Layout
 from testbed.drivers.netns import NetnsDriver
-from testbed.health import HEALTHY, Health
+from testbed.health import Health
 from testbed.progress import BuildProgress
 from testbed.system import lab_processes
 from testbed.system import namespaces as kernel
@@ -26,7 +27,12 @@ _RUNNING = "running"
 class MachineDriver(NetnsDriver):
     """The driver of the machine, for labs of both kinds. Holds no state: labs live in the system and in its Docker engine."""
 
-    name = "docker"
+    def __init__(self) -> None:
+        super().__init__(Containers())
+
+
+class Containers(Inhabitants):
+    """What lives in namespaces of both kinds, bare ones and those of containers of this machine's Docker engine."""
 
     def __init__(self) -> None:
         self._engine = Engine()
@@ -39,20 +45,16 @@ class MachineDriver(NetnsDriver):
         if images:
             self._engine.require_images(images)
 
-    def list_labs(self) -> dict[str, list[str]]:
-        """Return the labs on this machine and their nodes, containers without a namespace included."""
-        found = {lab: set(nodes) for lab, nodes in super().list_labs().items()}
-        for lab, nodes in self._engine.states(None).items():
-            found.setdefault(lab, set()).update(nodes)
-        return {lab: sorted(nodes) for lab, nodes in sorted(found.items())}
+    def labs(self, lab: str | None) -> Mapping[str, Collection[str]]:
+        """Return the containers by lab, those without a namespace included."""
+        return self._engine.states(lab)
 
-    def faults(self, lab: str) -> dict[str, str]:
+    def faults(self, lab: str, existing: Sequence[Namespace]) -> dict[str, str]:
         """Say which containers of a lab do not run, or not where they were put, by node."""
-        with self._namespaces(lab) as namespaces:
-            contained = [namespace.node for namespace in namespaces if namespace.contained]
-            strayed = self._strayed(lab, namespaces)
+        contained = [namespace.node for namespace in existing if namespace.contained]
         if not contained:
             return {}
+        strayed = self._strayed(lab, existing)
         states = self._engine.states(lab).get(lab, {})
         found = {node: states.get(node, ("gone", ""))[0] for node in contained}
         wrong = {node: f"its container is {state}" for node, state in found.items() if state != _RUNNING}
@@ -60,42 +62,36 @@ class MachineDriver(NetnsDriver):
             dict.fromkeys(strayed, "its container was restarted, and is not in the network of the lab any more") | wrong
         )
 
-    def _strayed(self, lab: str, namespaces: Collection[Namespace]) -> set[str]:
+    def _strayed(self, lab: str, existing: Sequence[Namespace]) -> set[str]:
         """Return the nodes whose container runs in another network namespace than the one that was labelled for it."""
-        homes = {namespace.node: namespace for namespace in namespaces if namespace.contained}
+        homes = {namespace.node: namespace for namespace in existing if namespace.contained}
         if not homes:
             return set()
-        processes = self._engine.processes(lab)
+        running = self._engine.processes(lab)
         return {
-            node for node, home in homes.items() if node in processes and not lab_processes.is_in(processes[node], home)
+            node for node, home in homes.items() if node in running and not lab_processes.is_in(running[node], home)
         }
 
     def health(self, lab: str) -> dict[str, Health]:
-        """Say how each node of a lab is; a container has to run, and to pass the HEALTHCHECK of its image if that has one."""
-        found = super().health(lab)
-        for node, health in self._engine.health(lab).items():
-            if found.get(node, HEALTHY) == HEALTHY:
-                found[node] = health
-        return found
+        """Say how containers are: each has to run, and to pass the HEALTHCHECK of its image if that has one."""
+        return self._engine.health(lab)
 
-    def _destroy(self, lab: str | None, spare: Collection[int]) -> dict[str, list[str]]:
-        listed = self._engine.states(lab)
-        namespaces = super()._destroy(lab, spare)
-        found = {name: set(listed.get(name, ())) | set(namespaces.get(name, ())) for name in {*listed, *namespaces}}
-        return {name: sorted(nodes) for name, nodes in sorted(found.items())}
-
-    def _settle(self, layout: Layout, made: list[Namespace], progress: BuildProgress) -> None:
+    def make(self, layout: Layout, made: list[Namespace], progress: BuildProgress) -> None:
+        """Make the namespaces of a lab, or its containers and label theirs."""
         if all(node.container is None for node in layout.nodes):
-            super()._settle(layout, made, progress)
+            super().make(layout, made, progress)
             return
-        processes = self._engine.create(layout.lab, layout.nodes, progress)
-        kernel.adopt_namespaces(layout.lab, processes, made, progress)
+        created = self._engine.create(layout.lab, layout.nodes, progress)
+        kernel.adopt_namespaces(layout.lab, created, made, progress)
 
-    def _vacate(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
+    def remove(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
+        """Remove the containers of these nodes, or of a lab, or all of them."""
         self._engine.remove(lab, nodes)
 
-    def _unfit(self, layout: Layout, past: Layout | None, nodes: set[str]) -> set[str]:
-        found = super()._unfit(layout, past, nodes)
+    def misfits(self, layout: Layout, past: Layout | None, existing: Sequence[Namespace]) -> set[str]:
+        """Return which nodes have to go, those included whose container is another than planned or has left."""
+        found = super().misfits(layout, past, existing)
+        nodes = {namespace.node for namespace in existing}
         before = {node.name: node.container for node in past.nodes} if past else {}
         states = self._engine.states(layout.lab).get(layout.lab, {})
         for node in layout.nodes:
@@ -104,36 +100,36 @@ class MachineDriver(NetnsDriver):
             same = node.name not in before or _limits(before[node.name]) == _limits(wanted)
             if node.name in nodes and not (fits and same):
                 found.add(node.name)
-        with self._namespaces(layout.lab) as namespaces:
-            found |= self._strayed(layout.lab, namespaces) & nodes
-        return found | (states.keys() - nodes)
+        return found | self._strayed(layout.lab, existing) | (states.keys() - nodes)
 
-    def _introduce(self, layout: Layout) -> None:
+    def introduce(self, layout: Layout) -> None:
+        """Write the names of all hosts into the containers that were there before."""
         if any(node.container is not None for node in layout.nodes):
             self._engine.introduce(layout.lab, {n.name: n.container.hosts for n in layout.nodes if n.container})
 
-    def _require_inhabited(self, layout: Layout) -> None:
+    def require_alive(self, layout: Layout) -> None:
+        """Raise HostError if a container has ended already."""
         if any(node.container is not None for node in layout.nodes):
             self._engine.require_running(layout.lab)
 
-    def _is_inhabited(self, layout: Layout) -> bool:
+    def are_as_planned(self, layout: Layout, existing: Sequence[Namespace]) -> bool:
+        """Tell whether the containers are those of the plan, run, and are where they were put."""
         planned = {node.name: (_RUNNING, node.container.image) for node in layout.nodes if node.container is not None}
-        with self._namespaces(layout.lab) as namespaces:
-            contained = {namespace.node for namespace in namespaces if namespace.contained}
-            strayed = self._strayed(layout.lab, namespaces)
-        if not planned and not contained:
+        found = {namespace.node for namespace in existing if namespace.contained}
+        if not planned and not found:
             return True
         return (
-            not strayed
-            and contained == planned.keys()
+            found == planned.keys()
+            and not self._strayed(layout.lab, existing)
             and self._engine.states(layout.lab).get(layout.lab, {}) == planned
         )
 
-    def _spawn(
+    def start(
         self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str], captured: bool
     ) -> subprocess.Popen[bytes]:
+        """Start a program in a namespace, or in the container that lives there."""
         if not node.contained:
-            return super()._spawn(node, argv, hosts, captured)
+            return super().start(node, argv, hosts, captured)
         return contained.start(node.lab, node.node, argv, captured, terminal=not captured and sys.stdin.isatty())
 
 

@@ -1,10 +1,7 @@
 """Labs out of network namespaces and veth pairs.
 
 The plan is first turned into what each namespace shall hold (`layout.py`, pure); building sends that to the kernel in one
-send for all links and one for each namespace; comparing reads it back. The steps of building always come in the same
-order: namespaces, links, then per namespace offloads, interfaces up, addresses, neighbours, shaping. So an interface that
-is up has its offloads off. Last of all every `lo` comes up, and is first to go down when a lab is removed: a lab with one
-that is down is one that a killed process left, and the next deploy clears it away.
+send for all links and one for each namespace (`construction.py`); comparing reads it back.
 """
 
 from __future__ import annotations
@@ -13,32 +10,34 @@ import errno
 import subprocess
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from testbed.drivers import NOTHING_BY_HAND, Attachment, ByHand, Plan, Traffic, building, carriers, emulation, links
-from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
-from testbed.drivers.comparison import compare, deviations, sorted_nodes
+from testbed.drivers import NOTHING_BY_HAND, ByHand, Plan, Traffic, carriers, emulation, links
+from testbed.drivers.alteration import read_indices
+from testbed.drivers.comparison import deviations
+from testbed.drivers.construction import Construction, is_finished, opened
 from testbed.drivers.emulation import Emulation
-from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indices, layout_of, part_of
+from testbed.drivers.inhabitants import Inhabitants
+from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indices, layout_of
 from testbed.errors import DriverError
 from testbed.health import HEALTHY, Health
+from testbed.plan.contract import Attachment
 from testbed.progress import BuildProgress
-from testbed.system import forwarding, ipv4, lab_processes, netem, netlink, node_spaces, processes, qdisc
+from testbed.system import forwarding, ipv4, netem, netlink, qdisc
 from testbed.system import namespaces as kernel
 from testbed.system.namespaces import Namespace
 from testbed.system.netem import Netem
 from testbed.system.netlink import Netlink
 
-_LAB_STANDS = netlink.set_link(netlink.LOOPBACK_INDEX, up=True)
-_LAB_FALLS = netlink.set_link(netlink.LOOPBACK_INDEX, up=False)
-
 
 class NetnsDriver:
-    """The driver that makes a node a network namespace. Holds no state: labs live in the system."""
+    """The driver that makes a node a network namespace, in which `inhabitants` live. Holds no state: labs live in the system."""
 
-    name = "netns"
+    def __init__(self, inhabitants: Inhabitants | None = None) -> None:
+        self._inhabitants = inhabitants or Inhabitants()
+        self._construction = Construction(self._inhabitants)
 
     def deploy(self, plan: Plan, dilation: int = 1, progress: BuildProgress | None = None) -> list[Attachment]:
         """Build the lab of a plan and return where its ports are.
@@ -54,12 +53,13 @@ class NetnsDriver:
             raise ValueError(f"dilation is at least 1, not {dilation}")
         layout = self._layout(plan, dilation)
         with _system_errors("deploy"), kernel.exclusive():
-            if not self._stands(layout, dilation):
-                self._build(layout, dilation, progress or BuildProgress())
+            if not self._construction.stands(layout, dilation):
+                self._construction.build(layout, dilation, progress or BuildProgress())
         return attachments(layout)
 
     def require(self, plan: Plan) -> None:
-        """Raise HostError where this machine lacks something that a plan names: namespaces need nothing but the kernel."""
+        """Raise HostError where this machine lacks something that a plan names; touch nothing."""
+        self._inhabitants.require(plan)
 
     def reconcile(
         self,
@@ -80,14 +80,14 @@ class NetnsDriver:
         layout = self._layout(plan, dilation)
         past = None if before is None else layout_of(before, {})
         with _system_errors("deploy"), kernel.exclusive():
-            existing = self._finished(layout.lab)
+            existing = self._construction.finished(layout.lab)
             if not existing:
-                self._build(layout, dilation, progress)
+                self._construction.build(layout, dilation, progress)
                 found = attachments(layout, {(node.name, end.name) for node in layout.nodes for end in node.interfaces})
                 if traffic is not None:
                     traffic.replace(found)
                 return found
-            return self._alter(layout, past, existing, dilation, progress, traffic)
+            return self._construction.change(layout, past, existing, dilation, progress, traffic)
 
     def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:
         """End the processes inside a lab and remove its namespaces, and with them every link. Returns its nodes.
@@ -102,15 +102,16 @@ class NetnsDriver:
 
     def _destroy(self, lab: str | None, spare: Collection[int]) -> dict[str, list[str]]:
         with _system_errors("destroy"), kernel.exclusive():
+            others = self._inhabitants.labs(lab)
             namespaces = kernel.open_namespaces(lab)
-            labs = _by_lab(namespaces)
-            self._remove(lab, namespaces, spare)
+            labs = _by_lab(namespaces, others)
+            self._construction.remove(lab, namespaces, spare)
         return labs
 
     def list_labs(self) -> dict[str, list[str]]:
-        """Return the labs on this machine and their nodes, read from the labels of the namespaces."""
-        with _system_errors("list labs"), _opened(None) as namespaces:
-            return _by_lab(namespaces)
+        """Return the labs on this machine and their nodes, read from labels; what has no namespace, or none yet, included."""
+        with _system_errors("list labs"), opened(None) as namespaces:
+            return _by_lab(namespaces, self._inhabitants.labs(None))
 
     def namespace_path(self, lab: str, node: str) -> str:
         """Return the path of a node's namespace. Raises DriverError if there is no such node."""
@@ -155,7 +156,7 @@ class NetnsDriver:
     @contextmanager
     def _endpoint(self, lab: str, endpoint: str) -> Iterator[tuple[Netlink, int]]:
         node, _, port = endpoint.partition(":")
-        with _opened(lab) as namespaces:
+        with opened(lab) as namespaces:
             for namespace in namespaces:
                 if namespace.node == node:
                     for link in netlink.read_links(namespace.netlink):
@@ -200,19 +201,21 @@ class NetnsDriver:
 
     def faults(self, lab: str) -> dict[str, str]:
         """Say what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
-        return {}
+        with opened(lab) as namespaces:
+            return self._inhabitants.faults(lab, namespaces)
 
     def deviations(self, plan: Plan, dilation: int = 1, by_hand: ByHand = NOTHING_BY_HAND) -> dict[str, str]:
         """Say what of each node of a lab is not as planned, by node; `by_hand` is what is otherwise since it was asked for."""
         layout = self._layout(plan, dilation)
-        with _system_errors("compare a lab with its plan"), _opened(layout.lab) as namespaces:
+        with _system_errors("compare a lab with its plan"), opened(layout.lab) as namespaces:
             keep_indices(layout, read_indices(namespaces))
-            return deviations(layout, namespaces, dilation, by_hand) | self.faults(layout.lab)
+            wrong = self._inhabitants.faults(layout.lab, namespaces)
+            return deviations(layout, namespaces, dilation, by_hand) | wrong
 
     def set_carrier(self, plan: Plan, link: tuple[str, str], up: bool, dilation: int = 1) -> None:
         """Take the carrier of a link away at both its ends (`node:port`), or give it back."""
         layout = self._layout(plan, dilation)
-        with _system_errors("set a carrier"), _opened(layout.lab) as namespaces:
+        with _system_errors("set a carrier"), opened(layout.lab) as namespaces:
             keep_indices(layout, read_indices(namespaces))
             carriers.set_carrier(layout, namespaces, link, up)
 
@@ -221,172 +224,19 @@ class NetnsDriver:
 
     def health(self, lab: str) -> dict[str, Health]:
         """Say how each node of a lab is by itself: whole, or being made. Whether it is as planned say `deviations`."""
-        with _system_errors("look at nodes"), _opened(lab) as namespaces:
-            return {namespace.node: _health(namespace) for namespace in namespaces}
-
-    @contextmanager
-    def _namespaces(self, lab: str) -> Iterator[list[Namespace]]:
-        with _opened(lab) as namespaces:
-            yield namespaces
-
-    # What differs where nodes are more than namespaces.
-
-    def _settle(self, layout: Layout, made: list[Namespace], progress: BuildProgress) -> None:
-        """Make the namespaces of a lab and append each to `made`."""
-        names = [node.name for node in layout.nodes]
-        kernel.create_namespaces(layout.lab, names, made, progress)
-        node_spaces.make(layout.lab, names)
-
-    def _vacate(self, lab: str | None, nodes: Collection[str] | None = None) -> None:
-        """Remove what of these nodes, or of all of a lab or of every lab, is not a namespace."""
-
-    def _unfit(self, layout: Layout, past: Layout | None, nodes: set[str]) -> set[str]:
-        """Return which nodes cannot be those of a layout, and have to go: of those that have a namespace, or less."""
-        return nodes - {node.name for node in layout.nodes}
-
-    def _introduce(self, layout: Layout) -> None:
-        """Tell nodes that were there before the names of all hosts, where they do not learn them otherwise."""
-
-    def _require_inhabited(self, layout: Layout) -> None:
-        """Raise HostError if a node is more than a namespace, and that has ended already."""
-
-    def _is_inhabited(self, layout: Layout) -> bool:
-        """Tell whether that is there and as planned."""
-        return True
-
-    def _spawn(
-        self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str], captured: bool
-    ) -> subprocess.Popen[bytes]:
-        """Start a program in a node, with this process's standard streams or with its output captured."""
-        return processes.spawn_in(node.path, argv, hosts, captured)
+        with _system_errors("look at nodes"), opened(lab) as namespaces:
+            found = {namespace.node: _health(namespace) for namespace in namespaces}
+        for node, health in self._inhabitants.health(lab).items():
+            if found.get(node, HEALTHY) == HEALTHY:
+                found[node] = health
+        return found
 
     def _start(self, lab: str, node: str, argv: Sequence[str], captured: bool) -> subprocess.Popen[bytes]:
-        with _system_errors("exec"), _opened(lab) as namespaces:
+        with _system_errors("exec"), opened(lab) as namespaces:
             nodes = {namespace.node: namespace for namespace in namespaces}
             if node not in nodes:
                 raise DriverError(f"find node {node} of lab {lab}", errno.ENOENT)
-            return self._spawn(nodes[node], argv, _addresses(namespaces), captured)
-
-    def _stands(self, layout: Layout, dilation: int) -> bool:
-        """Tell whether the lab stands as planned, shaping and netem set anew; remove what was never finished of it.
-
-        Raises DriverError (EEXIST) if it stands and differs.
-        """
-        with _opened(layout.lab) as existing:
-            if not existing:
-                self._vacate(layout.lab)  # of containers a killed process may have left some without a namespace
-                return False
-            if all(map(_is_finished, existing)) and self._is_inhabited(layout):
-                keep_indices(layout, read_indices(existing))
-                compare(layout, existing)
-                for namespace, node in zip(existing, sorted_nodes(layout), strict=True):
-                    building.set_anew(namespace, node, dilation)
-                return True
-        self._remove(layout.lab, kernel.open_namespaces(layout.lab), ())
-        return False
-
-    def _finished(self, lab: str) -> list[Namespace]:
-        """Open the namespaces of a lab, and remove those that a killed process left unfinished, all of them or a few.
-
-        A few are what a change was adding: the others stay, with what runs in them. The caller closes the answer.
-        """
-        namespaces = kernel.open_namespaces(lab)
-        finished = [namespace for namespace in namespaces if _is_finished(namespace)]
-        rest = [namespace for namespace in namespaces if namespace not in finished]
-        if rest and not finished:
-            self._remove(lab, rest, ())
-        elif rest:
-            self._take_out(lab, rest)
-        return finished
-
-    def _take_out(self, lab: str, going: list[Namespace]) -> None:
-        """Remove some nodes of a lab, with who lives there; closes their namespaces."""
-        self._vacate(lab, {namespace.node for namespace in going})
-        for namespace in going:
-            cut_off(namespace)
-        lab_processes.end_processes(going)
-        kernel.remove_namespaces(going)
-        node_spaces.remove_leftovers()
-
-    def _remove(self, lab: str | None, namespaces: list[Namespace], spare: Collection[int]) -> None:
-        """Remove namespaces and who lives there, and whatever a killed process left of others. Closes them."""
-        try:
-            for namespace in namespaces:
-                namespace.netlink.apply([_LAB_FALLS])
-            self._vacate(lab)
-            if namespaces:
-                lab_processes.end_processes(namespaces, spare)
-        except BaseException:
-            for namespace in namespaces:
-                namespace.close()
-            raise
-        kernel.remove_namespaces(namespaces)
-        kernel.remove_leftovers()
-        node_spaces.remove_leftovers()
-
-    def _alter(
-        self,
-        layout: Layout,
-        past: Layout | None,
-        existing: list[Namespace],
-        dilation: int,
-        progress: BuildProgress,
-        traffic: Traffic | None,
-    ) -> list[Attachment]:
-        """Change a lab whose namespaces these are, and close them; return where its ports are then."""
-        unfit = self._unfit(layout, past, {namespace.node for namespace in existing})
-        going = [namespace for namespace in existing if namespace.node in unfit]
-        staying = [namespace for namespace in existing if namespace.node not in unfit]
-        taken = unfit | {namespace.node for namespace in existing}
-        made: list[Namespace] = []
-        try:
-            self._vacate(layout.lab, unfit)
-            lab_processes.end_processes(going)
-            # Traffic does not wait for what takes its time, but for nodes whose names are taken.
-            self._settle(part_of(layout, {node.name for node in layout.nodes} - taken), made, progress)
-            if traffic is not None:
-                quieten(layout, staying, going, dilation, traffic)
-            if going:
-                parting, going = going, []
-                self._take_out(layout.lab, parting)
-            self._settle(part_of(layout, unfit), made, progress)
-            fresh, give_addresses = alter(layout, staying, made, dilation, progress)
-            found = attachments(layout, fresh)
-            if traffic is not None:
-                traffic.replace(found)
-            give_addresses()
-            self._introduce(layout)
-            self._require_inhabited(layout)
-            for namespace in made:
-                namespace.netlink.apply([_LAB_STANDS])
-            return found
-        finally:
-            for namespace in [*staying, *going, *made]:
-                namespace.close()
-
-    def _build(self, layout: Layout, dilation: int, progress: BuildProgress) -> None:
-        made: list[Namespace] = []
-        try:
-            self._settle(layout, made, progress)
-            namespaces = {namespace.node: namespace for namespace in made}
-            building.create_links(layout, namespaces, layout.links, progress)
-            building.create_tunnels(layout, namespaces, layout.tunnels)
-            interfaces = {node.name: node.interfaces for node in layout.nodes}
-            building.configure_all(layout, namespaces, interfaces, dilation, progress)
-            for namespace, node in zip(made, layout.nodes, strict=True):
-                building.give_addresses(layout, namespace, node.interfaces)
-            building.await_links(layout, namespaces)
-            self._require_inhabited(layout)
-            for namespace in made:
-                namespace.netlink.apply([_LAB_STANDS])
-        except BaseException:
-            self._vacate(layout.lab)
-            kernel.remove_namespaces(made)
-            kernel.remove_leftovers()
-            node_spaces.remove_leftovers()
-            raise
-        for namespace in made:
-            namespace.close()
+            return self._inhabitants.start(nodes[node], argv, _addresses(namespaces), captured)
 
 
 @contextmanager
@@ -398,30 +248,19 @@ def _system_errors(operation: str) -> Iterator[None]:
         raise DriverError(operation, error.errno or 0, error.filename or "") from error
 
 
-@contextmanager
-def _opened(lab: str | None) -> Iterator[list[Namespace]]:
-    with ExitStack() as stack:
-        namespaces = kernel.open_namespaces(lab)
-        for namespace in namespaces:
-            stack.callback(namespace.close)
-        yield namespaces
-
-
-def _is_finished(namespace: Namespace) -> bool:
-    """Tell whether a namespace is not what a killed process left of one."""
-    return bool(netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX).flags & netlink.IFF_UP)
-
-
 def _health(namespace: Namespace) -> Health:
-    if not _is_finished(namespace):
+    if not is_finished(namespace):
         return Health("starting", "it is not whole yet")
     return HEALTHY
 
 
-def _by_lab(namespaces: Sequence[Namespace]) -> dict[str, list[str]]:
-    labs: defaultdict[str, list[str]] = defaultdict(list)
+def _by_lab(namespaces: Sequence[Namespace], others: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Return the nodes by lab: those that have a namespace, and others."""
+    labs: defaultdict[str, set[str]] = defaultdict(set)
     for namespace in namespaces:
-        labs[namespace.lab].append(namespace.node)
+        labs[namespace.lab].add(namespace.node)
+    for lab, nodes in others.items():
+        labs[lab].update(nodes)
     return {lab: sorted(nodes) for lab, nodes in sorted(labs.items())}
 
 

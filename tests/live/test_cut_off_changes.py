@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from testbed.drivers import alteration, building, netns
+from testbed.drivers import alteration, building, construction
+from testbed.drivers.construction import Construction
+from testbed.drivers.inhabitants import Inhabitants
 from testbed.drivers.layout import FIRST_INDEX
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
@@ -62,17 +64,17 @@ AFTER = keep_addresses(
 )
 
 POINTS: list[tuple[Any, str]] = [
-    (NetnsDriver, "_settle"),
-    (netns, "quieten"),
+    (Inhabitants, "make"),
+    (construction, "quieten"),
     (Traffic, "rest"),
-    (NetnsDriver, "_take_out"),
+    (Construction, "_take_out"),
     (building, "create_links"),
     (building, "configure_all"),
     (alteration, "_mend"),
     (building, "await_links"),
     (Traffic, "replace"),
     (building, "give_addresses"),
-    (NetnsDriver, "_introduce"),
+    (Inhabitants, "introduce"),
 ]
 
 

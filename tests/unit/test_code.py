@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FILE_LINES = {".py": 440, ".pyi": 400, ".rs": 450}
+FILE_LINES = {".py": 400, ".pyi": 400, ".rs": 450}
 FUNCTION_LINES = 70
 CLASS_LINES = 250
 # Classes that are longer still, and how long they may be: to be made shorter, never longer.
-LONG_CLASSES = {"LabOwner": 352, "NetnsDriver": 352}
+LONG_CLASSES = {"LabOwner": 352}
 
 # Package of testbed → what it must not import. The trunk is pure: it computes from its arguments alone, and each of its
 # packages knows those before it.
