@@ -14,11 +14,12 @@ from typing import NamedTuple
 from testbed import units
 from testbed.lab.hosts import Host
 from testbed.lab.topology import Lab, Link
+from testbed.report.drawing import circle
 
 # Links as long as a kilometre of fibre part sites; shorter ones are within one.
 _SPAN_PS = units.fibre_delay_ps(10**6)
 # More parts than this are no sites: it is a lab of long links.
-_MOST_SITES = 12
+_MOST_SITES = 26
 _CHARACTER = 7.5
 _PAD = 16
 HEIGHT = 24
@@ -30,7 +31,13 @@ _LAYER_GAP = 110
 _HEIGHT_SHARE = 0.4
 _SITE_GAP = 120
 MARGIN = 40
-_ARCS = 60
+# Arcs between nodes of a row: the shortest is so high, each longer kind higher by a line of text, below others not beyond a row.
+_LOWEST_ARC = 40
+_ARC_STEP = 30
+_MOST_ARC_STEPS = 12
+_HIGHEST_INNER_ARC = 80
+# How far a cubic curve rises of the height of its control points.
+ARC_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -46,13 +53,19 @@ class Box:
 
 @dataclass(frozen=True)
 class Layout:
-    """A picture: a box for each node, the height where hosts begin, and how large it is."""
+    """A picture: a box for each node, the height where hosts begin, and how large it is.
+
+    `rises` is, by the index of a link between nodes of one row, how high its arc goes; none where links are chords.
+    """
 
     boxes: Mapping[str, Box]
+    rises: Mapping[int, float]
     sites: int
     ground: float
     width: float
     height: float
+    round: bool = False
+    """Whether switches stand on a circle, and links are straight."""
 
 
 def link_text(link: Link) -> str:
@@ -105,22 +118,52 @@ def sites(lab: Lab) -> dict[str, int]:
 def lay_out(lab: Lab) -> Layout:
     """Place every node. Hosts of one switch stand below it in a block, so that many of them make no endless row."""
     rank, place = layers(lab), sites(lab)
+    if circle.fits(lab, rank):
+        return _round(lab, rank)
     top = max(rank.values(), default=0)
     count = len(set(place.values()))
     members = [[node.name for node in lab.nodes if place[node.name] == site] for site in range(count)]
     placed = [_site(lab, names, rank) for names in members]
     width = sum(site.width for site in placed) + _SITE_GAP * (count - 1)
     gap = max(_LAYER_GAP, width * _HEIGHT_SHARE / max(top, 1))
-    arcs = any(rank[link.a.node] == rank[link.b.node] == top for link in lab.links)
-    ground = MARGIN + (_ARCS if arcs else 0) + HEIGHT / 2 + top * gap
+    lefts = list(itertools.accumulate((site.width + _SITE_GAP for site in placed), initial=float(MARGIN)))
+    xs = {name: left + x for left, site in zip(lefts, placed, strict=False) for name, (x, _, _) in site.places.items()}
+    rises = _rises(lab, rank, xs)
+    highest = max((rise for index, rise in rises.items() if rank[lab.links[index].a.node] == top), default=0.0)
+    ground = MARGIN + ARC_SHARE * highest + HEIGHT / 2 + top * gap
     boxes: dict[str, Box] = {}
-    left = float(MARGIN)
     for number, site in enumerate(placed):
-        for name, (x, depth, wide) in site.places.items():
-            boxes[name] = Box(left + x, ground + depth - rank[name] * gap, wide, rank[name], number)
-        left += site.width + _SITE_GAP
+        for name, (_, depth, wide) in site.places.items():
+            boxes[name] = Box(xs[name], ground + depth - rank[name] * gap, wide, rank[name], number)
     height = max((box.y for box in boxes.values()), default=0) + HEIGHT / 2 + MARGIN
-    return Layout({node.name: boxes[node.name] for node in lab.nodes}, count, ground, width + 2 * MARGIN, height)
+    ordered = {node.name: boxes[node.name] for node in lab.nodes}
+    return Layout(ordered, rises, count, ground, width + 2 * MARGIN, height)
+
+
+def _round(lab: Lab, rank: Mapping[str, int]) -> Layout:
+    """Place the switches on a circle."""
+    names = [node.name for node in lab.nodes]
+    widths = {name: _width(name) for name in names}
+    found = circle.place(lab, _blocks(lab, names), widths)
+    boxes = {name: Box(*found.places[name], widths[name], rank[name], 0) for name in names}
+    return Layout(boxes, {}, 1, found.side, found.side, found.side, round=True)
+
+
+def _rises(lab: Lab, rank: Mapping[str, int], xs: Mapping[str, float]) -> dict[int, float]:
+    """Return how high the arc of each link between nodes of a row goes: higher the farther, so that labels are apart."""
+    spans = {
+        index: round(abs(xs[link.a.node] - xs[link.b.node]))
+        for index, link in enumerate(lab.links)
+        if rank[link.a.node] == rank[link.b.node]
+    }
+    order = {span: place for place, span in enumerate(sorted(set(spans.values())))}
+    squeeze = min(1.0, _MOST_ARC_STEPS / max(len(order), 1))
+    top = max(rank.values(), default=0)
+    rises = {index: _LOWEST_ARC + _ARC_STEP * order[span] * squeeze for index, span in spans.items()}
+    return {
+        index: rise if rank[lab.links[index].a.node] == top else min(rise, _HIGHEST_INNER_ARC)
+        for index, rise in rises.items()
+    }
 
 
 def _width(name: str) -> float:

@@ -9,7 +9,7 @@ from html import escape
 from testbed.data import DATA
 from testbed.lab.hosts import Host
 from testbed.lab.topology import Lab, Link
-from testbed.report.drawing.layout import HEIGHT, Box, Layout, is_host_link, lay_out, link_text, node_text
+from testbed.report.drawing.layout import ARC_SHARE, HEIGHT, Layout, is_host_link, lay_out, link_text, node_text
 from testbed.report.drawing.text import Notes
 
 # Colours of kinds of link, the most frequent first; all can be told apart on light and on dark.
@@ -121,19 +121,23 @@ def _node(lab: Lab, layout: Layout, name: str) -> str:
 def _link(layout: Layout, index: int, link: Link, colours: dict[str, str], notes: Notes) -> str:
     said = link_text(link)
     title = f"{link.a} - {link.b}: {said}" + (f"; {notes[index]}" if index in notes else "")
+    path = _path(layout, index, link)
     dashed = " dashed" if index in notes or not link.carrier else ""
     return (
         f'<g class="link{dashed}" data-a="{escape(link.a.node)}" data-b="{escape(link.b.node)}" data-kind="{escape(said)}">'
-        f'<title>{escape(title)}</title><path class="touch" d="{_path(layout, link)}"/>'
-        f'<path d="{_path(layout, link)}" stroke="{colours[said]}"/></g>'
+        f'<title>{escape(title)}</title><path class="touch" d="{path}"/>'
+        f'<path d="{path}" stroke="{colours[said]}"/></g>'
     )
 
 
-def _path(layout: Layout, link: Link) -> str:
+def _path(layout: Layout, index: int, link: Link) -> str:
     """Return the way of a link: down beside a host, straight between layers, in an arc where nodes stand side by side."""
+    if layout.round:
+        a, b = layout.boxes[link.a.node], layout.boxes[link.b.node]
+        return f"M{a.x:g} {a.y:g}L{b.x:g} {b.y:g}"
     lower, upper = sorted((layout.boxes[end.node] for end in (link.a, link.b)), key=lambda box: (box.layer, box.x))
     if lower.layer == upper.layer:
-        rise = _rise(lower, upper)
+        rise = layout.rises[index]
         y = min(lower.y, upper.y) - HEIGHT / 2
         return f"M{lower.x:g} {y:g}C{lower.x:g} {y - rise:g} {upper.x:g} {y - rise:g} {upper.x:g} {y:g}"
     foot = upper.y + HEIGHT / 2
@@ -145,17 +149,12 @@ def _path(layout: Layout, link: Link) -> str:
     return f"M{lower.x:g} {lower.y - HEIGHT / 2:g}L{upper.x:g} {foot:g}"
 
 
-def _rise(a: Box, b: Box) -> float:
-    """Return how high an arc between two nodes of a layer goes: higher over more of them, so that arcs can be told apart."""
-    return min(24 + abs(a.x - b.x) * 0.08, 80)
-
-
 def _label(layout: Layout, index: int, link: Link, notes: Notes) -> str:
     """Write what a link is beside it: on a line between layers nearer to one end or the other, so that few collide."""
     lower, upper = sorted((layout.boxes[end.node] for end in (link.a, link.b)), key=lambda box: (box.layer, box.x))
     said = ", ".join([link_text(link), *([notes[index]] if index in notes else [])])
-    if lower.layer == upper.layer:
-        x, y = (lower.x + upper.x) / 2, min(lower.y, upper.y) - HEIGHT / 2 - 0.75 * _rise(lower, upper)
+    if index in layout.rises:
+        x, y = (lower.x + upper.x) / 2, min(lower.y, upper.y) - HEIGHT / 2 - ARC_SHARE * layout.rises[index]
     else:
         share = (0.35, 0.5, 0.65)[index % 3]
         x, y = lower.x + (upper.x - lower.x) * share, lower.y + (upper.y - lower.y) * share

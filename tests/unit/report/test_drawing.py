@@ -28,6 +28,10 @@ LABS = [
     "clos:tiers=3,radix=8",
     "ring:switches=7",
     "incast:senders=40",
+    "dumbbell:hosts=6",
+    "multi-dc:sites=5,shape=mesh",
+    "dragonfly",
+    "dragonfly:groups=5,routers=8,hosts=7",
 ]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SVG = "http://www.w3.org/2000/svg"
@@ -57,12 +61,12 @@ def test_no_node_covers_another_and_all_are_in_the_picture(spec: str) -> None:
     lab = load_lab(spec)
     layout = lay_out(lab)
     assert list(layout.boxes) == [node.name for node in lab.nodes]
-    boxes = sorted(layout.boxes.values(), key=lambda box: (box.y, box.x))
+    boxes = list(layout.boxes.values())
     for box in boxes:
         assert box.x - box.width / 2 >= 0 and box.x + box.width / 2 <= layout.width
         assert box.y - HEIGHT / 2 >= 0 and box.y + HEIGHT / 2 <= layout.height
-    for a, b in itertools.pairwise(boxes):
-        assert b.y - a.y >= HEIGHT or a.x + a.width / 2 < b.x - b.width / 2
+    for a, b in itertools.combinations(boxes, 2):
+        assert abs(b.y - a.y) >= HEIGHT or abs(b.x - a.x) > (a.width + b.width) / 2
 
 
 def test_switches_stand_above_hosts_by_their_distance_from_them() -> None:

@@ -1,5 +1,6 @@
 """Generators: every parameter in range gives a sound lab of the promised size."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed import topologies
+from testbed.buffers.deadlock import find_cycles
 from testbed.errors import UsageError
+from testbed.experiment.file import new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
+from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
 
 
@@ -107,3 +111,71 @@ def test_clos_has_a_delay_or_a_length() -> None:
 def test_circuits_carry_the_rate_that_is_asked_for() -> None:
     assert {link.rate_bps for link in load_lab("pair:profile=ocs").links} == {100 * 10**9}
     assert {link.rate_bps for link in load_lab("pair:profile=ocs,rate=400G").links} == {400 * 10**9}
+
+
+def spans(lab: Lab) -> list[tuple[str, int | None]]:
+    return [(f"{link.a.node}-{link.b.node}", link.length_mm) for link in lab.links if link.a.node.startswith("border")]
+
+
+def test_a_dumbbell_has_one_link_in_the_middle() -> None:
+    lab = load_lab("dumbbell:hosts=3,bottleneck=25G,length=2km,loss=1%")
+    assert size(lab) == (6, 2, 7)
+    middle = lab.links[-1]
+    assert (middle.a.node, middle.b.node, middle.rate_bps, middle.length_mm) == ("left", "right", 25 * 10**9, 2_000_000)
+    assert middle.loss == (0.01, 0.01)
+    assert {link.rate_bps for link in lab.links[:-1]} == {100 * 10**9}
+    assert load_lab("dumbbell").links[-1].rate_bps == 100 * 10**9
+    mixed = load_lab("dumbbell:profile=400g-fr4,local-profile=800g-dr8")
+    assert [link.rate_bps // 10**9 for link in mixed.links] == [800] * 8 + [400]
+
+
+def test_sites_are_joined_in_a_ring_a_mesh_or_a_chain_with_a_length_for_each_span() -> None:
+    ring = load_lab("multi-dc:sites=3,hosts=4,length=80km/300km/1km")
+    assert size(ring) == (12, 6, 18)
+    assert spans(ring) == [
+        ("border-a-border-b", 80_000_000),
+        ("border-b-border-c", 300_000_000),
+        ("border-c-border-a", 1_000_000),
+    ]
+    mesh = load_lab("multi-dc:shape=mesh,sites=5")
+    assert len(spans(mesh)) == len(set(spans(mesh))) == 10 and {length for _, length in spans(mesh)} == {80_000_000}
+    chain = load_lab("multi-dc:shape=chain,length=1km/2km/3km")
+    assert [length for _, length in spans(chain)] == [1_000_000, 2_000_000, 3_000_000]
+    assert len(spans(load_lab("multi-dc:sites=2"))) == 1, "a ring of two is one span"
+    with pytest.raises(UsageError, match="one for each of 4 spans, not 3"):
+        load_lab("multi-dc:length=80km/300km/1km")
+    with pytest.raises(UsageError, match='shape must be ring, mesh or chain, not "star"'):
+        load_lab("multi-dc:shape=star")
+
+
+@pytest.mark.parametrize(("groups", "routers", "trunk"), [(9, 4, 1), (5, 4, 2), (2, 1, 1), (8, 3, 3)])
+def test_every_two_groups_of_a_dragonfly_are_joined_and_switches_share_the_links(
+    groups: int, routers: int, trunk: int
+) -> None:
+    lab = generated("dragonfly", groups=groups, routers=routers, trunk=trunk, hosts=2)
+    switches = [switch.name for switch in lab.switches]
+    assert (len(lab.hosts), len(switches)) == (2 * groups * routers, groups * routers)
+    between = Counter[tuple[str, str]]()
+    globals_of = Counter(dict.fromkeys(switches, 0))
+    for link in lab.links:
+        a, b = link.a.node.split("-")[0], link.b.node.split("-")[0]
+        if not a.startswith("h") and a != b:
+            between[min(a, b), max(a, b)] += 1
+            globals_of.update([link.a.node, link.b.node])
+    assert len(between) == groups * (groups - 1) // 2 and set(between.values()) == {trunk}
+    assert max(globals_of.values()) - min(globals_of.values()) <= 1
+    if (groups, routers, trunk) == (9, 4, 1):
+        assert set(globals_of.values()) == {2}, "a = 2p = 2h"
+        assert {len(lab.ports[name]) for name in switches} == {2 + 3 + 2}
+
+
+@pytest.mark.parametrize("spec", ["multi-dc:sites=6", "multi-dc:shape=mesh", "dragonfly", "dragonfly:groups=5,trunk=2"])
+def test_default_routes_cannot_deadlock(spec: str) -> None:
+    plan = compile_fabric(load_lab(spec), new_experiment(spec, "all_reduce"))
+    assert find_cycles(plan, [3]) == []
+    assert all(ports for node in plan["nodes"] if node["kind"] == "switch" for ports in node["routes"])
+
+
+@pytest.mark.parametrize("spec", ["multi-dc:routing=shortest", "dragonfly:routing=shortest"])
+def test_the_deadlock_check_says_what_shortest_paths_bring(spec: str) -> None:
+    assert find_cycles(compile_fabric(load_lab(spec), new_experiment(spec, "all_reduce")), [3])
