@@ -119,7 +119,7 @@ def test_collectives_profiles_settings_and_keys(ask: Callable[[str], Ask], shell
     assert offered("testbed sweep all_r") == ["all_reduce"]
     assert set(offered("testbed profiles ")) == set(load_catalogue().profiles)
     assert set(offered("testbed link 100g-d")) == {p for p in load_catalogue().profiles if p.startswith("100g-d")}
-    assert offered("testbed list switches spec") == ["spectrum"]
+    assert offered("testbed list switches spec") == ["spectrum", "spectrum-4"]
     assert "lossless.xoff=" in offered("testbed run all_reduce --set lossless.x")
     assert offered("testbed explain lossless.headr") == ["lossless.headroom"]
     assert "topology.links.length" in offered("testbed explain topology.links.l")
