@@ -16,11 +16,11 @@ from typing import Any
 
 from bench import BenchError
 from testbed._dataplane import RealFabric, measure_forwarder, measure_load
+from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
-from testbed.plan.contract import Plan
 
 FRAME_BYTES = (64, 4178)
 """The shortest frame of Ethernet, and a RoCEv2 frame with a payload of 4096 B; both without FCS."""

@@ -27,11 +27,11 @@ from testbed.agent.owner import LabOwner
 from testbed.agent.telemetry import PERIOD_S, Telemetry
 from testbed.bus import client, messages
 from testbed.bus.embedded import embedded_broker
+from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
-from testbed.plan.contract import Plan
 from testbed.plan.workload import compile_workload
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape

@@ -11,11 +11,11 @@ from typing import Any
 from testbed.agent.kernel_part import KernelPart
 from testbed.agent.lab import Document, Fabric, LabDriver, OwnedLab
 from testbed.agent.link_desk import LinkDesk
+from testbed.contract.plan import Attachment
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
 from testbed.lab.topology import Lab
-from testbed.plan.contract import Attachment
 from testbed.plan.placement import agents_of, part_of
 from testbed.progress import BuildProgress
 

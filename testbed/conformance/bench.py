@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 from testbed import pcapng
 from testbed.conformance import frames
 from testbed.conformance.device import Device, DevicePort
-from testbed.plan.contract import Plan
+from testbed.contract.plan import Plan
 from testbed.run.engine import Engine
 from testbed.sizes import LONGEST_PAUSE_QUANTA
 

@@ -13,14 +13,14 @@ from functools import cached_property
 from typing import Any
 
 from testbed.conformance.frames import Address, address, mac_bytes
+from testbed.contract import plan as contract
+from testbed.contract.plan import Plan
 from testbed.errors import Fault, TopologyError
 from testbed.experiment.file import Experiment
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
 from testbed.lab.topology import Lab, Link, Switch
-from testbed.plan import contract
 from testbed.plan.compile import compile_fabric
-from testbed.plan.contract import Plan
 from testbed.sizes import LINE_OVERHEAD_BYTES, LONGEST_PAUSE_QUANTA
 from testbed.units import BITS_PER_QUANTUM, PS_PER_SECOND
 

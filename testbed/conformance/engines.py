@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from testbed._dataplane import RealFabric, VirtualFabric
 from testbed.conformance.bench import OpenEngine
+from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import UsageError
 from testbed.machine import calibration
-from testbed.plan.contract import Plan
 from testbed.plan.dilation import MAX_DILATION, choose_dilation
 from testbed.run.engine import Engine
 from testbed.system import namespaces

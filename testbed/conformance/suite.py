@@ -24,11 +24,11 @@ from testbed.conformance import (
 from testbed.conformance.bench import Bench, Clock, OpenEngine
 from testbed.conformance.case import Case, Lab, Measured, Place
 from testbed.conformance.device import Device, Unsuitable, alike, device_of, without_watchdog
+from testbed.contract.plan import Plan
 from testbed.errors import UsageError
 from testbed.experiment.file import Experiment, experiment_from
 from testbed.lab.topology import Lab as Topology
 from testbed.lab.topology import lab_from
-from testbed.plan.contract import Plan
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.run.fidelity import FidelityBounds, judge_fidelity
 from testbed.run.verdict import FAILED, PASSED, UNTRUSTED

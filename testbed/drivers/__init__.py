@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from testbed.plan.contract import Attachment
+from testbed.contract.plan import Attachment
 
 Plan = Mapping[str, Any]
 

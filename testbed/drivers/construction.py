@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
+from testbed.contract.plan import Attachment
 from testbed.drivers import Traffic, building
 from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
 from testbed.drivers.comparison import compare, sorted_nodes
 from testbed.drivers.inhabitants import Inhabitants
 from testbed.drivers.layout import Layout, attachments, keep_indices, part_of
-from testbed.plan.contract import Attachment
 from testbed.progress import BuildProgress
 from testbed.system import lab_processes, netlink, node_spaces
 from testbed.system import namespaces as kernel

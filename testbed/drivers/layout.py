@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from testbed.contract.plan import Attachment
 from testbed.drivers import Plan
 from testbed.drivers.emulation import Place
 from testbed.lab.topology import DEFAULT_MTU_BYTES
-from testbed.plan.contract import Attachment
 from testbed.system import namespaces
 from testbed.system.netem import Netem
 

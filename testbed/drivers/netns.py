@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from testbed.contract.plan import Attachment
 from testbed.drivers import NOTHING_BY_HAND, ByHand, Plan, Traffic, carriers, emulation, links
 from testbed.drivers.alteration import read_indices
 from testbed.drivers.comparison import deviations
@@ -23,7 +24,6 @@ from testbed.drivers.inhabitants import Inhabitants
 from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indices, layout_of
 from testbed.errors import DriverError
 from testbed.health import HEALTHY, Health
-from testbed.plan.contract import Attachment
 from testbed.progress import BuildProgress
 from testbed.system import forwarding, ipv4, netem, netlink, qdisc
 from testbed.system import namespaces as kernel

@@ -12,6 +12,8 @@ from typing import Any, Literal, cast
 from testbed.buffers import credits, intake, lossy_queues
 from testbed.buffers.headroom import response_ps
 from testbed.buffers.thresholds import DynamicGroup, Group, divide_buffer
+from testbed.contract import plan as contract
+from testbed.contract.plan import Plan
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import Experiment
 from testbed.lab import circuits, watchdog
@@ -19,9 +21,8 @@ from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
 from testbed.lab.ranks import select
 from testbed.lab.topology import DEFAULT_MTU_BYTES, Lab, Link, Switch
-from testbed.plan import addressing, contract
+from testbed.plan import addressing
 from testbed.plan.addressing import stable_hash
-from testbed.plan.contract import Plan
 from testbed.plan.dilation import LATE_FRAMES
 from testbed.plan.routing import Routing
 from testbed.schema.fields import AUTO

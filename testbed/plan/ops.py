@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, cast
 
-from testbed.plan.workload_contract import Op
+from testbed.contract.workload import Op
 from testbed.traffic import Calc, Copy, RankSchedule, Recv, Reduce, Send
 
 LONGEST_MESSAGE_BYTES = 2**31

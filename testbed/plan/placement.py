@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from testbed.contract import plan as contract
 from testbed.errors import TopologyError, UsageError
 from testbed.lab.topology import Lab
-from testbed.plan import contract
 from testbed.plan.addressing import stable_hash
 
 Document = dict[str, Any]

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from testbed.contract import workload as planned
 from testbed.errors import ExperimentError, nearest
 from testbed.experiment.file import Experiment
 from testbed.experiment.transport import LARGEST_EXPONENT, TIMEOUT_UNIT_PS, Transport, timeout_ps
 from testbed.lab.topology import Lab, Link
-from testbed.plan import workload_contract as planned
 from testbed.plan.addressing import stable_hash
 from testbed.plan.compile import SCHEMA, dscp_of, rank_hosts
 from testbed.plan.ops import Pair, compile_ops

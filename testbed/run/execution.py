@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from testbed.contract.workload import Rank, Workload
 from testbed.errors import UsageError
 from testbed.experiment.file import LIMIT_PS
-from testbed.plan.workload_contract import Rank, Workload
 from testbed.run import flows
 from testbed.run.engine import Engine
 from testbed.traffic import Collective, Schedule, Shape, count_wrong

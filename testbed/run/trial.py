@@ -19,6 +19,8 @@ from pydantic import ValidationError
 
 from testbed.buffers import deadlock
 from testbed.buffers.deadlock import Cycle
+from testbed.contract.plan import Plan
+from testbed.contract.workload import Transport, Workload
 from testbed.errors import ExperimentError, Fault, HostError, UsageError, cannot_write
 from testbed.experiment import expectations
 from testbed.experiment.axes import LAB
@@ -28,11 +30,9 @@ from testbed.lab import watchdog
 from testbed.lab.topology import Lab, with_parameters
 from testbed.optics.energy import PoweredLink, energy_of_run
 from testbed.plan.compile import circuit_changes, compile_fabric, ideal_busbw, rank_hosts
-from testbed.plan.contract import Plan
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.plan.placement import Placement, placed
 from testbed.plan.workload import compile_workload, talking_pairs, transport_of
-from testbed.plan.workload_contract import Transport, Workload
 from testbed.run import expectation_names, footprint, hints, in_force, result, storms, timeline
 from testbed.run.engine import Engine
 from testbed.run.execution import Outcome, Progress, Series, execute

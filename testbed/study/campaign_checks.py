@@ -16,9 +16,9 @@ from functools import cached_property
 from typing import Any
 
 from testbed.buffers import credits
+from testbed.contract.plan import Plan
 from testbed.lab.topology import Switch
 from testbed.plan.compile import compile_fabric
-from testbed.plan.contract import Plan
 from testbed.run.execution import Outcome
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from testbed.plan.contract import ROOTS
+from testbed.contract import ROOTS
 from tools.references.markdown import code, prose, table
 
 PAGE = "internals/plan.md"

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import pytest
 
+from testbed.contract import ROOTS
+from testbed.contract import plan as contract
+from testbed.contract.workload import Workload
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan import contract
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
-from testbed.plan.workload_contract import Workload
 from testbed.traffic import COLLECTIVES, Shape
 from tests.conftest import ROOT
 
@@ -113,14 +114,14 @@ def faults(python: Accepted, rust: Accepted, at: str) -> Iterator[str]:
         yield f"{at}: {python} in Python, {rust} in Rust"
 
 
-@pytest.mark.parametrize("document", contract.ROOTS, ids=lambda document: document.__name__)
+@pytest.mark.parametrize("document", ROOTS, ids=lambda document: document.__name__)
 def test_both_sides_have_the_same_keys(document: type) -> None:
     name = document.__name__.lower()
     assert list(faults(python_shape(document), rust_shape(SCHEMA["properties"][name]), name)) == []
 
 
 def test_all_documents_are_compared() -> None:
-    assert set(SCHEMA["properties"]) == {document.__name__.lower() for document in contract.ROOTS}
+    assert set(SCHEMA["properties"]) == {document.__name__.lower() for document in ROOTS}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_key_removed_from_rust_alone_is_noticed(kind: str, key: str, monkeypat
     less = copy.deepcopy(SCHEMA)
     del less["$defs"][kind]["properties"][key]
     monkeypatch.setitem(SCHEMA, "$defs", less["$defs"])
-    roots = {document.__name__.lower(): document for document in contract.ROOTS}
+    roots = {document.__name__.lower(): document for document in ROOTS}
     found = [
         fault
         for name, document in roots.items()

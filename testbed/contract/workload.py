@@ -1,4 +1,4 @@
-"""The part of the contract that is a workload: see `testbed.plan.contract`."""
+"""The part of the contract that is a workload."""
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 

@@ -1,14 +1,7 @@
-"""The documents that pass between Python and the data plane: a TypedDict for each node, a sentence for each key.
-
-The data plane reads them into structs of its own, which refuse unknown keys; `dataplane/contract.schema.json` is derived from
-those, and tests/unit/plan/test_contract.py holds both sides to each other. Integers throughout: `_ps` picoseconds, `_bytes`
-bytes, `_bps` bit/s. Indices refer to positions in the lists of the same document. docs/internals/plan.md is made of this file.
-"""
+"""The fabric, and what changes it: the parts of the contract that are a plan, changes of links, frames, attachments."""
 
 # Annotations are evaluated here: of strings a TypedDict cannot tell which keys are required.
 from typing import Annotated, Literal, NotRequired, TypedDict
-
-from testbed.plan.workload_contract import Workload
 
 
 class Station(TypedDict):
@@ -307,7 +300,3 @@ class Statistics(TypedDict):
 
     warmup_ps: Annotated[int, "ps after the start of the first workload before it begins"]
     window_ps: NotRequired[Annotated[int | None, "ps of a window of its own; null: none"]]
-
-
-ROOTS = (Plan, Workload, Change, Train, Attachment, Party, Statistics)
-"""The documents; each of the others is part of one."""
