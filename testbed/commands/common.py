@@ -173,6 +173,12 @@ def interruptible() -> Iterator[Fate]:
         raise
 
 
+def say_notes(source: Source) -> None:
+    """Say what became of a lab that a file of another tool describes."""
+    for note in source.notes:
+        say(note)
+
+
 def print_json(document: Any) -> None:
     """Write one JSON document, and nothing else, on standard output."""
     output.write_json(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -250,6 +256,7 @@ def read_trial(what: str | None, topology: str | None, overrides: Sequence[str],
     """Make a trial, not checked yet: `preflight.check` raises what is wrong with it on the clock that is chosen for it."""
     experiment = read_experiment(what, topology, overrides, seed)
     source = lab_source(experiment.topology)
+    say_notes(source)
     return Trial(experiment, lab_from(source), written=source.data)
 
 
@@ -302,6 +309,7 @@ def read_named(
     if topology is not None or (what is not None and what not in traffic.COLLECTIVES):
         experiment = read_experiment(what, topology, overrides, seed)
         source = renamed(lab_source(experiment.topology), name)
+        say_notes(source)
         return Trial(experiment, lab_from(source), written=source.data)
     from testbed.control import inspection
 

@@ -15,11 +15,12 @@ from testbed.commands.common import (
     TopologyOption,
     keep_existing,
     say,
+    say_notes,
     target,
     write_out,
 )
 from testbed.errors import UsageError
-from testbed.lab.topology import Lab, load_lab
+from testbed.lab.topology import Lab, lab_from, lab_source
 from testbed.report.drawing.page import page
 from testbed.report.drawing.picture import svg
 from testbed.report.drawing.text import Notes, dot, mermaid
@@ -45,10 +46,17 @@ def graph(
     if (name is None) == (topology is None):
         raise UsageError("name one lab: -t TOPOLOGY, or --name LAB for one that is running")
     keep_existing([out] if out else [], force)
-    lab, notes = (load_lab(topology), {}) if topology is not None else _running(context, str(name))
+    lab, notes = _written(topology) if topology is not None else _running(context, str(name))
     write_out(chosen[0](lab, notes), out)
     if out is not None:
         say(f"written: {out}")
+
+
+def _written(topology: str) -> tuple[Lab, Notes]:
+    """Return a lab that is not running, of which nothing was changed."""
+    source = lab_source(topology)
+    say_notes(source)
+    return lab_from(source), {}
 
 
 def _running(context: typer.Context, name: str) -> tuple[Lab, Notes]:

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from testbed import topologies, units
 from testbed.errors import TopologyError, UsageError, nearest
+from testbed.importers.clab import is_clab, read_clab
 from testbed.lab import checks
 from testbed.lab.circuits import CircuitSwitch, ordered
 from testbed.lab.containers import DEFAULT_IMAGES, Container, container_of
@@ -310,10 +311,14 @@ def load_lab(spec: str) -> Lab:
 
 
 def lab_source(spec: str) -> Source:
-    """Return the data of a lab, with the lines of its file if it is one; raises what `load_lab` does."""
+    """Return the data of a lab, with the lines of its file if it is one; raises what `load_lab` does.
+
+    A file of containerlab is taken as well where every kind in it is known; notes say what is left out of it.
+    """
     name, colon, text = spec.partition(":")
     if not colon and (spec.endswith((".yaml", ".yml")) or "/" in spec or Path(spec).is_file()):
-        return read_yaml(Path(spec), TopologyError)
+        source = read_yaml(Path(spec), TopologyError)
+        return source if not is_clab(source) else read_clab(source).noted()
     stored = topologies.files()
     if name in stored:
         if text:
@@ -330,7 +335,7 @@ def lab_source(spec: str) -> Source:
 def renamed(source: Source, name: str) -> Source:
     """Return the data of the same lab under another name."""
     data = {**source.data, "name": name} if isinstance(source.data, dict) else source.data
-    return Source(source.file, data, source.lines, source.faults)
+    return Source(source.file, data, source.lines, source.faults, source.notes)
 
 
 def with_parameters(spec: str, changed: Mapping[str, str]) -> str:

@@ -42,12 +42,13 @@ _MERGE_TAG = _TAG + "merge"
 
 @dataclass
 class Source:
-    """Data of one file, the line of each key path in it, and the faults met while reading."""
+    """Data of one file, the line of each key path in it, the faults met while reading, and what its reader is to be told."""
 
     file: str
     data: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def line(self, path: Sequence[str | int]) -> int:
         """Return the line of `path`, or of the nearest enclosing key that the file has; 0 if it has none."""

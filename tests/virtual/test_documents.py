@@ -28,6 +28,8 @@ HARMLESS = (
     "sweep",
     "campaign",
     "graph",
+    "import",
+    "export",
     "validate",
     "explain",
     "schema",

@@ -26,6 +26,7 @@ MARKS = {
     "cancel": "not run: it ends a run that another command follows",
     "events": "not run: it follows a lab until Ctrl-C",
     "images": "needs docker",
+    "import": "not run: it reads files of another tool",
 }
 """What an HTML comment before the example of a verb says of how a test runs it; nothing of one that needs nothing."""
 

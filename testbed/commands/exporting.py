@@ -1,0 +1,62 @@
+"""testbed export: a lab in the formats of other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.commands import completion
+from testbed.commands.common import ForceOption, OutOption, keep_existing, say, write_out
+from testbed.commands.importing import StrictOption
+from testbed.importers.clab import write_clab
+from testbed.importers.draft import Imported, counted
+from testbed.importers.graph import Graph
+from testbed.importers.hpcc import write_hpcc
+from testbed.lab.graph import graph_of, not_carried
+from testbed.lab.topology import lab_from, lab_source
+
+app = typer.Typer(help="Write a lab in a format of another tool.", no_args_is_help=True)
+
+TopologyOption = Annotated[
+    str,
+    typer.Option(
+        "--topology",
+        "-t",
+        help="lab file, or name with parameters: two-dc:hosts=4,length=300km",
+        autocompletion=completion.topology,
+    ),
+]
+
+
+@app.command()
+def hpcc(
+    topology: TopologyOption, out: OutOption = None, strict: StrictOption = False, force: ForceOption = False
+) -> None:
+    """Write topology.txt of ns-3 as HPCC reads it. Names stand behind the links, where it does not look."""
+    _export(write_hpcc, ("loss",), topology, out, strict, force)
+
+
+@app.command()
+def clab(
+    topology: TopologyOption, out: OutOption = None, strict: StrictOption = False, force: ForceOption = False
+) -> None:
+    """Write a topology of containerlab: hosts of kind linux, switches as bridges, rates and lengths in the vars of links."""
+    _export(write_clab, ("loss", "mtu"), topology, out, strict, force)
+
+
+def _export(
+    write: Callable[[Graph], str], carried: tuple[str, ...], topology: str, out: Path | None, strict: bool, force: bool
+) -> None:
+    """Write a lab, and say what was written and what was left out."""
+    keep_existing([out] if out else [], force)
+    source = lab_source(topology)
+    graph = graph_of(lab_from(source))
+    wrote = (counted(len(graph.nodes), "node"), counted(len(graph.links), "link"))
+    found = Imported(source, wrote, not_carried(source, carried).all())
+    if strict:
+        found.require_all()
+    write_out(write(graph), out)
+    say(found.summary("wrote"))

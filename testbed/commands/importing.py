@@ -1,0 +1,108 @@
+"""testbed import: files of other tools as labs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from testbed.commands.common import DEFAULT_COLLECTIVE, ForceOption, OutOption, keep_existing, say, write_out
+from testbed.errors import TopologyError, UsageError
+from testbed.experiment.file import experiment_from
+from testbed.importers.draft import Imported, Left, link_rules
+from testbed.importers.writing import yaml_text
+from testbed.lab.topology import lab_from
+from testbed.schema.source import Source, read_yaml
+
+app = typer.Typer(help="Read a file of another tool as a lab.", no_args_is_help=True)
+
+StrictOption = Annotated[bool, typer.Option("--strict", help="take it as an error if anything is left out")]
+LabNameOption = Annotated[str | None, typer.Option("--name", help="name of the lab", show_default="that of the file")]
+RateOption = Annotated[str | None, typer.Option("--rate", help="rate of links that name none: 400G")]
+LengthOption = Annotated[str | None, typer.Option("--length", help="length of links that name none: 20m")]
+LinkOption = Annotated[
+    list[str] | None,
+    typer.Option("--link", help='settings of links by pattern: "leaf*:spine* rate=400G length=2km"; may be repeated'),
+]
+
+
+@app.command()
+def hpcc(
+    topology: Annotated[Path, typer.Argument(help="topology.txt of a simulator of the HPCC family")],
+    config: Annotated[Path | None, typer.Argument(help="its config.txt: buffers, marking, DCQCN")] = None,
+    out: OutOption = None,
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", help="file for what the configuration says of marking and transport")
+    ] = None,
+    name: LabNameOption = None,
+    strict: StrictOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Read topology.txt, and config.txt if it is named, of ns-3 as HPCC, LCMP and SimAI have it."""
+    from testbed.importers.hpcc import read_hpcc
+    from testbed.importers.hpcc_config import read_config
+    from testbed.importers.text import read_text
+
+    found = read_hpcc(read_text(topology), read_config(read_text(config)) if config else None)
+    _finish(found, out, strict, force, name, experiment)
+
+
+@app.command()
+def clab(
+    topology: Annotated[Path, typer.Argument(help="NAME.clab.yml of containerlab")],
+    out: OutOption = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind-map", help="what kinds or nodes become: nokia_srlinux=switch,client1=host,gw=skip"),
+    ] = None,
+    rate: RateOption = None,
+    length: LengthOption = None,
+    link: LinkOption = None,
+    name: LabNameOption = None,
+    strict: StrictOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Read a topology of containerlab; rates and lengths stand in the vars of its links, or in options."""
+    from testbed.importers.clab import kind_map, read_clab
+
+    rules = link_rules(rate, length, link or [])
+    found = read_clab(read_yaml(topology, TopologyError), kind_map(kinds or []), rules)
+    _finish(found, out, strict, force, name)
+
+
+def _finish(
+    found: Imported, out: Path | None, strict: bool, force: bool, name: str | None, experiment: Path | None = None
+) -> None:
+    """Check a lab that was read, write it, and say what was taken and what was left out."""
+    keep_existing([path for path in (out, experiment) if path], force)
+    if name is not None:
+        found.source.data["name"] = name
+    left = found.left
+    if found.experiment and experiment is None:
+        sections = " and ".join(found.experiment)
+        left = (
+            *left,
+            Left(f"settings of an experiment, {sections}; --experiment FILE takes them", found.source.file, 0),
+        )
+    found = Imported(found.source, found.took, left, found.notes, found.experiment)
+    if strict:
+        found.require_all()
+    lab_from(found.source)
+    text = yaml_text(found.source.data, f"From {Path(found.source.file).name}, by testbed import.")
+    written = [(text, out)]
+    if experiment is not None:
+        written.append((_experiment(found.experiment, out, experiment), experiment))
+    for text, path in written:
+        write_out(text, path)
+    say(found.summary())
+
+
+def _experiment(sections: dict[str, Any], lab: Path | None, beside: Path) -> str:
+    """Return an experiment on the lab as a file, after reading it as such."""
+    if lab is None:
+        raise UsageError("--experiment names the lab by its file: give that one with -o")
+    data = {"topology": os.path.relpath(lab, beside.parent), "workload": {"collective": DEFAULT_COLLECTIVE}, **sections}
+    experiment_from(Source(str(beside), data))
+    return yaml_text(data, "By testbed import.")

@@ -1,0 +1,46 @@
+"""Files altered at random end in a lab or in an error with its place; files beyond all bounds cost little."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import TopologyError
+from testbed.importers.hpcc import read_hpcc
+from testbed.importers.text import MAX_BYTES, Text, read_text
+from tests.importer_fuzz import FORMATS, altered, attempt
+
+FILES = 150
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_files_to_begin_with_are_labs(kind: str) -> None:
+    assert all(attempt(kind, seed) for seed in FORMATS[kind].seeds)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_altered_files(kind: str) -> None:
+    for seed in range(FILES):
+        attempt(kind, altered(FORMATS[kind].seeds, random.Random(f"{kind} {seed}")))
+
+
+def test_a_file_beyond_the_bound_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "topology.txt"
+    with path.open("wb") as stream:
+        stream.truncate(2**40)
+    began = time.process_time()
+    with pytest.raises(TopologyError, match=f"larger than {MAX_BYTES} bytes"):
+        read_text(path)
+    assert time.process_time() - began < 2
+
+
+def test_the_largest_file_of_words_is_read_in_little_time() -> None:
+    began = time.process_time()
+    with pytest.raises(TopologyError, match="the count"):
+        read_hpcc(Text("t", "3 x 2\n" + "1 2 " * (MAX_BYTES // 4)))
+    with pytest.raises(TopologyError, match="the file ends where"):
+        read_hpcc(Text("t", "16384 1 16384\n16383\n" + "1 16383 1G 1us 0\n" * 16_383))
+    assert time.process_time() - began < 20

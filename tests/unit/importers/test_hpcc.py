@@ -1,0 +1,217 @@
+"""topology.txt and config.txt of the ns-3 family: the three forms, every figure, faults at their lines, the way back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from testbed.errors import TopologyError
+from testbed.experiment.file import Experiment, experiment_from
+from testbed.importers.draft import Imported
+from testbed.importers.hpcc import read_hpcc, write_hpcc
+from testbed.importers.hpcc_config import read_config
+from testbed.importers.text import MAX_LINKS, Text
+from testbed.lab.graph import graph_of
+from testbed.lab.topology import Lab, Switch, lab_from, load_lab
+from testbed.plan.compile import compile_fabric
+from testbed.schema.source import Source
+from tests.unit.plan.drawn_labs import labs
+
+# Two hosts on one switch.
+PLAIN = "3 1 2\n2\n0 2 100Gbps 1us 0\n1 2 100Gbps 1us 0\n"
+BORDERS = """\
+# Zwei Standorte, 规模小
+6 2 2 5
+
+2 3
+4 5
+0 2 100Gbps 1us 0
+1 3 100Gbps 0.001ms 0
+# spans
+2 4 400Gbps 1us 0
+3 5 400Gbps 1us 0
+4 5 25Gbps 5ms 1e-6
+"""
+SERVERS = (
+    "6 2 1 1 4 H100\n4\n5\n0 4 2880Gbps 0.000025ms 0\n1 4 2880Gbps 25ns 0\n2 5 400Gbps 500ns 0\n3 5 400Gbps 500ns 0"
+)
+CONFIG = """\
+CC_MODE 1
+ENABLE_QCN 1
+USE_DYNAMIC_PFC_THRESHOLD 1
+\\
+/WebSearch/0.3util/Ours/
+FCT_OUTPUT_FILE ${OUTPUT_DIR}fct.txt
+PACKET_PAYLOAD_SIZE 1000
+RP_TIMER 900
+EWMA_GAIN 0.00390625
+RATE_AI 50Mb/s
+BUFFER_SIZE 32
+DCI_BUFFER_SIZE 128
+ERROR_RATE_PER_LINK 0.0000
+KMAX_MAP 2 25000000000 400 100000000000 1600
+KMIN_MAP 2 25000000000 100 100000000000 400
+PMAX_MAP 2 25000000000 0.2 100000000000 0.2
+"""
+
+
+def read(text: str, config: str | None = None) -> tuple[Lab, Imported]:
+    found = read_hpcc(Text("topology.txt", text), None if config is None else read_config(Text("config.txt", config)))
+    return lab_from(found.source), found
+
+
+def plan(lab: Lab) -> object:
+    return compile_fabric(lab, Experiment(topology=lab.name))
+
+
+def test_the_form_of_hpcc() -> None:
+    lab, found = read(PLAIN)
+    assert [node.name for node in lab.nodes] == ["h0", "h1", "s2"]
+    assert [str(end) for link in lab.links for end in (link.a, link.b)] == ["h0:eth1", "s2:eth1", "h1:eth1", "s2:eth2"]
+    assert {(link.rate_bps, link.delay_ps, link.loss) for link in lab.links} == {(10**11, 10**6, (0, 0))}
+    assert found.summary() == "took 2 hosts, 1 switch, 2 links; left out nothing"
+
+
+def test_the_form_with_border_switches_comments_and_blank_lines() -> None:
+    lab, found = read(BORDERS.replace("\n", "\r\n"))
+    assert [node.name for node in lab.nodes] == ["h0", "h1", "s2", "s3", "b4", "b5"]
+    assert [link.delay_ps for link in lab.links] == [10**6, 10**6, 10**6, 10**6, 5 * 10**9]
+    assert lab.links[4].loss == (1e-6, 1e-6) and lab.links[4].rate_bps == 25 * 10**9
+    assert found.source.line(("topology", "links", 4)) == 11
+
+
+def test_the_form_of_simai() -> None:
+    lab, _ = read(SERVERS)
+    assert [node.name for node in lab.nodes] == ["h0", "h1", "h2", "h3", "n4", "s5"]
+    assert [link.delay_ps for link in lab.links] == [25_000, 25_000, 500_000, 500_000]
+    assert [host.nic_rate_bps for host in lab.hosts] == [2880 * 10**9] * 2 + [400 * 10**9] * 2
+
+
+def test_words_may_be_broken_into_lines_anywhere_and_what_follows_is_said() -> None:
+    _, found = read(PLAIN.replace(" 2 100Gbps", "\n2 100Gbps") + "trace of\nnothing\n")
+    assert [str(left) for left in found.left] == ["words behind the last link (topology.txt:7)"]
+
+
+def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment() -> None:
+    lab, found = read(BORDERS, CONFIG)
+    switches = {node.name: node for node in lab.nodes if isinstance(node, Switch)}
+    assert switches["s2"].buffer_bytes == 32 * 2**20 and switches["b4"].buffer_bytes == 128 * 2**20
+    assert switches["s2"].alpha_log2 == -3
+    experiment = experiment_from(Source("experiment", {"topology": "lab.yaml", **found.experiment}))
+    dcqcn = experiment.transport.dcqcn.plan(100 * 10**9)
+    assert experiment.transport.congestion_control == "dcqcn" and experiment.transport.mtu == 1024
+    assert (dcqcn["increase_timer_ps"], dcqcn["additive_bps"], dcqcn["g"]) == (900 * 10**6, 50 * 10**6, 1 / 256)
+    # What the file does not say has the defaults of the family, not those of its run script.
+    assert (dcqcn["alpha_timer_ps"], dcqcn["hyper_bps"], dcqcn["fast_recovery_rounds"]) == (55 * 10**6, 50 * 10**6, 5)
+    assert found.experiment["lossless"] == {"ecn": "hpcc-ns3"}
+    assert [str(left) for left in found.left] == [
+        "lines that belong to no key (config.txt:4, 2 times)",
+        "PACKET_PAYLOAD_SIZE 1000, taken as 1024 (config.txt:7)",
+        "marking at 400G, of which no map speaks (config.txt:15)",
+    ]
+
+
+def test_marking_that_does_not_grow_with_the_rate_is_that_of_the_slowest_ports() -> None:
+    maps = CONFIG.replace("KMIN_MAP 2 25000000000 100", "KMIN_MAP 2 25000000000 90")
+    _, found = read(BORDERS, maps)
+    assert found.experiment["lossless"] == {"ecn": {"kmin": 90_000, "kmax": 400_000, "pmax": 0.2}}
+    assert "marking at 100G; that at 25G is taken (config.txt:15)" in [str(left) for left in found.left]
+
+
+def test_dcqcn_without_marks_is_left_out() -> None:
+    _, found = read(PLAIN, CONFIG.replace("ENABLE_QCN 1", "ENABLE_QCN 0"))
+    assert "congestion-control" not in found.experiment["transport"] and "lossless" not in found.experiment
+    assert "CC_MODE 1 (DCQCN) without marks for it to act on" in [left.what for left in found.left]
+
+
+def test_another_congestion_control_is_left_out() -> None:
+    _, found = read(PLAIN, "CC_MODE 8\nLINK_DOWN 2000 0 1\nERROR_RATE_PER_LINK 0.001\n")
+    assert "congestion-control" not in found.experiment.get("transport", {})
+    assert [left.what for left in found.left] == ["CC_MODE 8 (DCTCP)", "LINK_DOWN of h0 and h1"]
+    assert found.source.data["topology"]["links"][0]["loss"] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("", "topology.txt", "the file is empty"),
+        ("3 1\n", "topology.txt:1", "the first line has 3, 4 or 6 words, not 2"),
+        ("# c\n3 one 2\n", "topology.txt:2", 'the count "one" is not a whole number'),
+        (f"{MAX_LINKS + 1} 1 1\n", "topology.txt:1", f"is not a whole number from 0 to {MAX_LINKS}"),
+        ("3 4 2\n", "topology.txt:1", "4 switches among 3 nodes"),
+        ("3 1 2\n3\n", "topology.txt:2", 'the number of a switch "3" is not a whole number from 0 to 2'),
+        ("4 2 2\n2 2\n", "topology.txt:2", "switch 2 is listed twice"),
+        ("3 1 2\n2\n0 2 100Gbps 1us 0\n", "topology.txt:3", "the file ends where link 2 of 2 should be"),
+        (
+            PLAIN.replace("0 2 100Gbps", "0 2 100GBps"),
+            "topology.txt:3",
+            'rate: "100GBps": "GBps" is an impossible unit',
+        ),
+        (PLAIN.replace("1us", "1", 1), "topology.txt:3", 'delay: "1": a time needs a unit'),
+        (PLAIN.replace("1us 0", "1us 1.5", 1), "topology.txt:3", 'error rate "1.5" is not a number from 0 to 1'),
+        (PLAIN.replace("1us 0", "1us nan", 1), "topology.txt:3", 'error rate "nan" is not a number from 0 to 1'),
+        ("4 2 3\n2 3\n0 2 1G 1us 0\n1 3 1G 1us 0\n3 3 1G 1us 0", "topology.txt:5", "a link from s3 to itself"),
+        ("9 1 0\n8\n", "topology.txt:1", "8 hosts have no link, h0 the first of them"),
+        (PLAIN + "#: node 0 A\n#: node 1 a\n", "topology.txt:1", 'two nodes would be called "a"'),
+        (PLAIN + "#: nodes\n", "topology.txt:5", "is not a comment that an export writes"),
+    ],
+)
+def test_faults_have_their_line(text: str, place: str, said: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        read(text)
+    assert str(caught.value).startswith(f"{place}: ") and said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("BUFFER_SIZE", "BUFFER_SIZE has no value"),
+        ("BUFFER_SIZE -1", 'BUFFER_SIZE "-1" is not a whole number'),
+        ("RP_TIMER 0", "RP_TIMER must be longer than 0"),
+        ("KMIN_MAP 2 25000000000 100", "KMIN_MAP says 2 pairs, and 2 words follow"),
+        ("PMAX_MAP 1 25000000000 2", 'PMAX_MAP "2" is not a number from 0 to 1'),
+        ("RATE_AI 50MB/s", "impossible unit"),
+        ("LINK_DOWN 1 2", "LINK_DOWN has three numbers"),
+    ],
+)
+def test_faults_of_a_configuration_have_their_line(line: str, said: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        read(PLAIN, f"\n{line}\n")
+    assert str(caught.value).startswith("config.txt:2: ") and said in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["two-dc:loss=1e-5", "clos:leaves=3", "ring:switches=3", "three-leaves"])
+def test_a_lab_that_is_written_and_read_has_the_same_plan(spec: str) -> None:
+    lab = load_lab(spec)
+    again, found = read(write_hpcc(graph_of(lab)))
+    assert not found.left
+    # Depths of buffers are not in the file: both get the same.
+    deep = [
+        each.model_copy(
+            update={
+                "nodes": tuple(
+                    node.model_copy(update={"buffer_bytes": None}) if isinstance(node, Switch) else node
+                    for node in each.nodes
+                )
+            }
+        )
+        for each in (lab, again)
+    ]
+    assert plan(deep[0]) == plan(deep[1])
+
+
+@settings(max_examples=40)
+@given(labs(kinds={"switch": {"buffer": "auto"}}))
+def test_any_lab_that_is_written_and_read_has_the_same_plan(lab: Lab) -> None:
+    text = write_hpcc(graph_of(lab))
+    again, _ = read(text)
+    assert plan(again) == plan(lab)
+    assert write_hpcc(graph_of(again)) == text
+
+
+def test_names_and_ports_stand_where_simulators_do_not_look() -> None:
+    text = write_hpcc(graph_of(load_lab("ring:switches=3")))
+    lines = text.splitlines()
+    count = int(lines[0].split()[2])
+    assert all(line.startswith("#: ") for line in lines[2 + count :])
+    assert not any(line.startswith("#") for line in lines[: 2 + count])
