@@ -5,12 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-from testbed.topologies import fabrics, plain, sites
+from testbed.topologies import domains, fabrics, plain, sites
 from testbed.topologies.parts import Data, Generator, Parameter, ParameterError
 
 __all__ = ["Generator", "Parameter", "ParameterError", "generate", "generators"]
 
-GENERATORS: Mapping[str, Generator] = {**plain.GENERATORS, **fabrics.GENERATORS, **sites.GENERATORS}
+GENERATORS: Mapping[str, Generator] = {
+    **plain.GENERATORS,
+    **fabrics.GENERATORS,
+    **domains.GENERATORS,
+    **sites.GENERATORS,
+}
 
 
 def generators() -> Mapping[str, Generator]:

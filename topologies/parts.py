@@ -71,9 +71,13 @@ class LabBuilder:
         return added
 
     def link(self, a: str, b: str, profile: str = "", **settings: str) -> None:
-        optics = {"profile": profile, **({"rate": self.rate} if self.rate else {})} if profile else {}
-        given = {key: value for key, value in settings.items() if value}
-        self.links.append({"endpoints": [self._port(a), self._port(b)], **optics, **given})
+        optics = {"profile": profile, "rate": self.rate} if profile else {}
+        self.join(a, b, **{**optics, **{key: value for key, value in settings.items() if value}})
+
+    def join(self, a: str, b: str, **settings: str) -> None:
+        """Link two nodes by what is said of this link alone."""
+        given = {key.replace("_", "-"): value for key, value in settings.items() if value}
+        self.links.append({"endpoints": [self._port(a), self._port(b)], **given})
 
     def _port(self, node: str) -> str:
         self.used[node] = self.used.get(node, 0) + 1

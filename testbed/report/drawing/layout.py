@@ -5,27 +5,21 @@ from hosts above. Pure: a function of the lab alone.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from testbed import units
+from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
-from testbed.lab.topology import Lab, Link
+from testbed.lab.topology import Lab, Link, Switch
 from testbed.report.drawing import circle
+from testbed.report.drawing.blocks import HEIGHT, host_blocks, node_widths, place_site
 
 # Links as long as a kilometre of fibre part sites; shorter ones are within one.
 _SPAN_PS = units.fibre_delay_ps(10**6)
 # More parts than this are no sites: it is a lab of long links.
 _MOST_SITES = 26
-_CHARACTER = 7.5
-_PAD = 16
-HEIGHT = 24
-_COLUMN_GAP = 22
-_GROUP_GAP = 20
-_ROW_GAP = 10
 _LAYER_GAP = 110
 # Wide labs are drawn higher, too: about half as high as wide.
 _HEIGHT_SHARE = 0.4
@@ -53,7 +47,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Layout:
-    """A picture: a box for each node, the height where hosts begin, and how large it is.
+    """A picture: a box for each node, the heights of the first and the last row of hosts, and how large it is.
 
     `rises` is, by the index of a link between nodes of one row, how high its arc goes; none where links are chords.
     """
@@ -62,10 +56,19 @@ class Layout:
     rises: Mapping[int, float]
     sites: int
     ground: float
+    floor: float
     width: float
     height: float
+    ends: Mapping[Endpoint, float] = field(default_factory=dict)
+    """Where links meet a host that has several ports in one fabric; other links meet the middle of their node."""
+    rails: Mapping[Endpoint, int] = field(default_factory=dict)
+    """Of hosts with several scale-out ports, the place of each among them, from 0."""
     round: bool = False
     """Whether switches stand on a circle, and links are straight."""
+
+    def end(self, end: Endpoint) -> float:
+        """Return where a link meets its node."""
+        return self.ends.get(end, self.boxes[end.node].x)
 
 
 def link_text(link: Link) -> str:
@@ -83,7 +86,10 @@ def link_text(link: Link) -> str:
 
 
 def layers(lab: Lab) -> dict[str, int]:
-    """Return how many links each node is from the nearest host; nodes that reach none are as far as the farthest."""
+    """Return how many links each node is from the nearest host; nodes that reach none are as far as the farthest.
+
+    Switches of a scale-up domain are below the hosts: their distance is negative.
+    """
     found = {host.name: 0 for host in lab.hosts}
     front = list(found)
     while front:
@@ -95,7 +101,8 @@ def layers(lab: Lab) -> dict[str, int]:
                     following.append(neighbour.node)
         front = following
     top = max(found.values(), default=0)
-    return {node.name: found.get(node.name, top) for node in lab.nodes}
+    domains = {switch.name for switch in lab.switches if switch.domain is not None}
+    return {node.name: found.get(node.name, top) * (-1 if node.name in domains else 1) for node in lab.nodes}
 
 
 def sites(lab: Lab) -> dict[str, int]:
@@ -123,7 +130,8 @@ def lay_out(lab: Lab) -> Layout:
     top = max(rank.values(), default=0)
     count = len(set(place.values()))
     members = [[node.name for node in lab.nodes if place[node.name] == site] for site in range(count)]
-    placed = [_site(lab, names, rank) for names in members]
+    widths = node_widths(lab)
+    placed = [place_site(lab, names, rank, widths) for names in members]
     width = sum(site.width for site in placed) + _SITE_GAP * (count - 1)
     gap = max(_LAYER_GAP, width * _HEIGHT_SHARE / max(top, 1))
     lefts = list(itertools.accumulate((site.width + _SITE_GAP for site in placed), initial=float(MARGIN)))
@@ -131,22 +139,40 @@ def lay_out(lab: Lab) -> Layout:
     rises = _rises(lab, rank, xs)
     highest = max((rise for index, rise in rises.items() if rank[lab.links[index].a.node] == top), default=0.0)
     ground = MARGIN + ARC_SHARE * highest + HEIGHT / 2 + top * gap
+    # Below hosts, which stand in rows, are the switches of their domains.
+    floor = max((depth for site in placed for _, depth, _ in site.places.values()), default=0.0)
     boxes: dict[str, Box] = {}
     for number, site in enumerate(placed):
         for name, (_, depth, wide) in site.places.items():
-            boxes[name] = Box(xs[name], ground + depth - rank[name] * gap, wide, rank[name], number)
+            y = ground + depth - rank[name] * gap if rank[name] >= 0 else ground + floor - rank[name] * _LAYER_GAP
+            boxes[name] = Box(xs[name], y, wide, rank[name], number)
     height = max((box.y for box in boxes.values()), default=0) + HEIGHT / 2 + MARGIN
     ordered = {node.name: boxes[node.name] for node in lab.nodes}
-    return Layout(ordered, rises, count, ground, width + 2 * MARGIN, height)
+    ends, rails = _ports(lab, boxes)
+    return Layout(ordered, rises, count, ground, ground + floor, width + 2 * MARGIN, height, ends, rails)
+
+
+def _ports(lab: Lab, boxes: Mapping[str, Box]) -> tuple[dict[Endpoint, float], dict[Endpoint, int]]:
+    """Return where the ports of hosts with several are along their edge, and the rail of each scale-out port."""
+    ends: dict[Endpoint, float] = {}
+    rails: dict[Endpoint, int] = {}
+    for host in lab.hosts:
+        box = boxes[host.name]
+        for ports in (host.scale_out, host.scale_up):
+            for index, port in enumerate(ports if len(ports) > 1 else ()):
+                ends[Endpoint(host.name, port)] = box.x + ((index + 0.5) / len(ports) - 0.5) * box.width
+                if ports is host.scale_out:
+                    rails[Endpoint(host.name, port)] = index
+    return ends, rails
 
 
 def _round(lab: Lab, rank: Mapping[str, int]) -> Layout:
     """Place the switches on a circle."""
     names = [node.name for node in lab.nodes]
-    widths = {name: _width(name) for name in names}
-    found = circle.place(lab, _blocks(lab, names), widths)
+    widths = node_widths(lab)
+    found = circle.place(lab, host_blocks(lab, names), widths)
     boxes = {name: Box(*found.places[name], widths[name], rank[name], 0) for name in names}
-    return Layout(boxes, {}, 1, found.side, found.side, found.side, round=True)
+    return Layout(boxes, {}, 1, found.side, found.side, found.side, found.side, round=True)
 
 
 def _rises(lab: Lab, rank: Mapping[str, int], xs: Mapping[str, float]) -> dict[int, float]:
@@ -166,82 +192,6 @@ def _rises(lab: Lab, rank: Mapping[str, int], xs: Mapping[str, float]) -> dict[i
     }
 
 
-def _width(name: str) -> float:
-    return len(name) * _CHARACTER + _PAD
-
-
-class _Site(NamedTuple):
-    """Where the nodes of a site are: from its left edge, below the ground where hosts begin, and how wide."""
-
-    places: dict[str, tuple[float, float, float]]
-    width: float
-
-
-def _site(lab: Lab, members: Sequence[str], rank: Mapping[str, int]) -> _Site:
-    """Place the nodes of a site: blocks of hosts, and above them row by row the switches over what hangs on them."""
-    blocks = _blocks(lab, members)
-    rows = {layer: [n for n in members if rank[n] == layer] for layer in sorted({rank[n] for n in members} - {0})}
-    widths = {switch: _block_width(switch, hosts) for switch, hosts in blocks.items()}
-    width = max(
-        sum(widths.values()) + _GROUP_GAP * (len(blocks) - 1),
-        *(sum(_width(name) + _COLUMN_GAP for name in row) for row in rows.values()),
-        0.0,
-    )
-    # Blocks share what the widest row of switches leaves over.
-    gap = (width - sum(widths.values())) / max(len(blocks), 1)
-    places: dict[str, tuple[float, float, float]] = {}
-    left = gap / 2
-    for switch, hosts in blocks.items():
-        across = _columns(len(hosts))
-        wide = max(map(_width, hosts))
-        start = left + (widths[switch] - across * (wide + _COLUMN_GAP)) / 2
-        for index, host in enumerate(hosts):
-            x = start + (index % across + 0.5) * (wide + _COLUMN_GAP)
-            places[host] = (x, index // across * (HEIGHT + _ROW_GAP), wide)
-        left += widths[switch] + gap
-    for row in rows.values():
-        middles = {name: _middle(lab, name, places, rank) for name in row}
-        row.sort(key=lambda name: middles[name])
-        for name, x in zip(row, _spread(row, middles, width), strict=True):
-            places[name] = (x, 0.0, _width(name))
-    return _Site(places, width)
-
-
-def _block_width(switch: str, hosts: Sequence[str]) -> float:
-    return max(_columns(len(hosts)) * (max(map(_width, hosts)) + _COLUMN_GAP), _width(switch))
-
-
-def _blocks(lab: Lab, members: Sequence[str]) -> dict[str, list[str]]:
-    """Return the hosts of a site by the switch that they are on; a host on none is on itself."""
-    hosts = {host.name for host in lab.hosts}
-    found: dict[str, list[str]] = {}
-    for name in members:
-        if name in hosts:
-            neighbour = next((a.node for a in lab.adjacent[name] if a.node not in hosts), name)
-            found.setdefault(neighbour, []).append(name)
-    return found
-
-
-def _columns(count: int) -> int:
-    """Return how many hosts stand side by side: few in a row, many in a block about twice as high as wide."""
-    return count if count <= 3 else math.ceil(math.sqrt(count / 2))
-
-
-def _middle(lab: Lab, name: str, placed: Mapping[str, tuple[float, float, float]], rank: Mapping[str, int]) -> float:
-    """Return where a switch would like to stand: over the middle of what hangs on it."""
-    below = [placed[a.node][0] for a in lab.adjacent[name] if a.node in placed and rank[a.node] < rank[name]]
-    return (min(below) + max(below)) / 2 if below else 0.0
-
-
-def _spread(row: Sequence[str], wanted: Mapping[str, float], width: float) -> Iterable[float]:
-    """Return a place for each of a sorted row: where it wants to be if that leaves room for all, else evenly."""
-    xs = [wanted[name] for name in row]
-    room = [(_width(a) + _width(b)) / 2 + _COLUMN_GAP for a, b in itertools.pairwise(row)]
-    if all(b - a >= gap for (a, b), gap in zip(itertools.pairwise(xs), room, strict=True)):
-        return xs
-    return [(index + 0.5) * width / len(row) for index in range(len(row))]
-
-
 def is_host_link(lab: Lab, link: Link) -> bool:
     """Tell whether one end of a link is a host."""
     hosts = {host.name for host in lab.hosts}
@@ -254,7 +204,12 @@ def node_text(lab: Lab, name: str) -> str:
     ports = f"{len(lab.ports[name])} port{'s' if len(lab.ports[name]) != 1 else ''}"
     if isinstance(node, Host):
         drain = f", takes in {units.format_rate(node.intake.drain_bps)}" if node.intake else ""
-        return f"host, NIC {units.format_rate(node.nic_rate_bps)}{drain}, {ports}"
+        several = f", {node.accelerators} accelerators" if node.accelerators > 1 else ""
+        return f"host, NIC {units.format_rate(node.nic_rate_bps)}{drain}, {ports}{several}{_domain(node)}"
     buffer = units.format_size(node.buffer_bytes) if node.buffer_bytes is not None else "as much as its links need"
     lossless = ", ".join(map(str, node.lossless)) or "none"
-    return f"switch, buffer {buffer}, lossless priorities {lossless}, {ports}"
+    return f"switch, buffer {buffer}, lossless priorities {lossless}, {ports}{_domain(node)}"
+
+
+def _domain(node: Host | Switch) -> str:
+    return f", domain {node.domain}" if node.domain else ""

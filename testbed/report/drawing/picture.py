@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from testbed.data import DATA
 from testbed.lab.hosts import Host
 from testbed.lab.topology import Lab, Link
-from testbed.report.drawing.layout import ARC_SHARE, HEIGHT, Layout, is_host_link, lay_out, link_text, node_text
+from testbed.report.drawing.blocks import HEIGHT
+from testbed.report.drawing.layout import ARC_SHARE, Box, Layout, is_host_link, lay_out, link_text, node_text
 from testbed.report.drawing.text import Notes
 
 # Colours of kinds of link, the most frequent first; all can be told apart on light and on dark.
@@ -18,6 +20,8 @@ _COLOURS = ("#5b7a99", "#c2570c", "#2a9d5c", "#a53fb5", "#c9344c", "#1797a8", "#
 _MOST_LABELS = 24
 _LABEL_CHARACTER = 6.2
 _MARGIN = 24
+# How far a frame is from what it holds: at the sides, above, and below, where its name stands.
+_FRAMES = {"site": (22, HEIGHT / 2, HEIGHT / 2 + 14), "domain": (19, 10, 22)}
 _LEGEND_LINE = 20
 
 
@@ -53,7 +57,7 @@ def picture(lab: Lab, notes: Notes) -> Picture:
     between = [index for index, link in enumerate(lab.links) if not is_host_link(lab, link)]
     labelled = set(between) if len(between) <= _MOST_LABELS else set()
     labelled |= {i for i in between if _is_span(layout, lab.links[i])} | set(notes)
-    parts = [_site_frames(layout)]
+    parts = [_site_frames(layout), _domain_frames(lab, layout)]
     parts += [_link(layout, index, link, colours, notes) for index, link in enumerate(lab.links)]
     parts += [_node(lab, layout, name) for name in layout.boxes]
     parts += [_label(layout, index, lab.links[index], notes) for index in sorted(labelled)]
@@ -94,16 +98,29 @@ def _site_frames(layout: Layout) -> str:
     """Draw a frame around each site, where there are several."""
     if layout.sites < 2:
         return ""
-    frames = []
-    for site in range(layout.sites):
-        boxes = [box for box in layout.boxes.values() if box.site == site]
-        left, right = min(b.x - b.width / 2 for b in boxes) - 22, max(b.x + b.width / 2 for b in boxes) + 22
-        top, bottom = min(b.y for b in boxes) - HEIGHT, max(b.y for b in boxes) + HEIGHT + 14
-        frames.append(
-            f'<rect class="site" x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="10"/>'
-            f'<text class="site" x="{left + 10:g}" y="{bottom - 7:g}">site {site + 1}</text>'
-        )
-    return "".join(frames)
+    parts = ([box for box in layout.boxes.values() if box.site == site] for site in range(layout.sites))
+    return "".join(_frame("site", f"site {site}", boxes) for site, boxes in enumerate(parts, 1))
+
+
+def _domain_frames(lab: Lab, layout: Layout) -> str:
+    """Draw a frame around each scale-up domain."""
+    members: dict[str, list[str]] = {}
+    for node in lab.nodes:
+        if node.domain is not None:
+            members.setdefault(node.domain, []).append(node.name)
+    return "".join(
+        _frame("domain", f"domain {name}", [layout.boxes[node] for node in nodes]) for name, nodes in members.items()
+    )
+
+
+def _frame(kind: str, name: str, boxes: Sequence[Box]) -> str:
+    aside, over, under = _FRAMES[kind]
+    left, right = min(b.x - b.width / 2 for b in boxes) - aside, max(b.x + b.width / 2 for b in boxes) + aside
+    top, bottom = min(b.y for b in boxes) - HEIGHT / 2 - over, max(b.y for b in boxes) + HEIGHT / 2 + under
+    return (
+        f'<rect class="{kind}" x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="10"/>'
+        f'<text class="{kind}" x="{left + 10:g}" y="{bottom - 7:g}">{escape(name)}</text>'
+    )
 
 
 def _node(lab: Lab, layout: Layout, name: str) -> str:
@@ -120,13 +137,15 @@ def _node(lab: Lab, layout: Layout, name: str) -> str:
 
 def _link(layout: Layout, index: int, link: Link, colours: dict[str, str], notes: Notes) -> str:
     said = link_text(link)
+    rail = next((layout.rails[end] for end in (link.a, link.b) if end in layout.rails), None)
+    colour = colours[said] if rail is None else _COLOURS[rail % len(_COLOURS)]
     title = f"{link.a} - {link.b}: {said}" + (f"; {notes[index]}" if index in notes else "")
     path = _path(layout, index, link)
     dashed = " dashed" if index in notes or not link.carrier else ""
     return (
         f'<g class="link{dashed}" data-a="{escape(link.a.node)}" data-b="{escape(link.b.node)}" data-kind="{escape(said)}">'
         f'<title>{escape(title)}</title><path class="touch" d="{path}"/>'
-        f'<path d="{path}" stroke="{colours[said]}"/></g>'
+        f'<path d="{path}" stroke="{colour}"/></g>'
     )
 
 
@@ -135,18 +154,23 @@ def _path(layout: Layout, index: int, link: Link) -> str:
     if layout.round:
         a, b = layout.boxes[link.a.node], layout.boxes[link.b.node]
         return f"M{a.x:g} {a.y:g}L{b.x:g} {b.y:g}"
-    lower, upper = sorted((layout.boxes[end.node] for end in (link.a, link.b)), key=lambda box: (box.layer, box.x))
+    ends = sorted((link.a, link.b), key=lambda end: (layout.boxes[end.node].layer, layout.boxes[end.node].x))
+    lower, upper = (layout.boxes[end.node] for end in ends)
+    below, above = (layout.end(end) for end in ends)
     if lower.layer == upper.layer:
         rise = layout.rises[index]
         y = min(lower.y, upper.y) - HEIGHT / 2
-        return f"M{lower.x:g} {y:g}C{lower.x:g} {y - rise:g} {upper.x:g} {y - rise:g} {upper.x:g} {y:g}"
-    foot = upper.y + HEIGHT / 2
+        return f"M{below:g} {y:g}C{below:g} {y - rise:g} {above:g} {y - rise:g} {above:g} {y:g}"
+    head, foot = lower.y - HEIGHT / 2, upper.y + HEIGHT / 2
+    # Hosts stand in blocks, and a straight way would lead through those above or below: it goes down beside them.
     if lower.layer == 0 and lower.y > layout.ground:
-        # Hosts stand in blocks, and a straight way would lead through those above.
-        gutter = lower.x - lower.width / 2 - 8
-        bend = layout.ground - HEIGHT / 2 - 14
-        return f"M{upper.x:g} {foot:g}L{gutter:g} {bend:g}V{lower.y:g}H{lower.x - lower.width / 2:g}"
-    return f"M{lower.x:g} {lower.y - HEIGHT / 2:g}L{upper.x:g} {foot:g}"
+        edge = lower.x - lower.width / 2
+        gutter = edge - 5 - 1.5 * (layout.rails.get(ends[0], 2) % len(_COLOURS))
+        return f"M{above:g} {foot:g}L{gutter:g} {layout.ground - HEIGHT / 2 - 14:g}V{lower.y:g}H{edge:g}"
+    if upper.layer == 0 and upper.y < layout.floor:
+        edge = upper.x + upper.width / 2
+        return f"M{below:g} {head:g}L{edge + 5:g} {layout.floor + HEIGHT / 2 + 14:g}V{upper.y:g}H{edge:g}"
+    return f"M{below:g} {head:g}L{above:g} {foot:g}"
 
 
 def _label(layout: Layout, index: int, link: Link, notes: Notes) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from testbed.lab.hosts import Host
-from testbed.lab.topology import Lab
+from testbed.lab.topology import Lab, Switch
 from testbed.report.drawing.layout import layers, link_text, sites
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + " -_.,/+()")
@@ -23,9 +23,13 @@ def dot(lab: Lab, notes: Notes) -> str:
         several = len(set(place.values())) > 1
         lines += [f"  subgraph cluster_{site} {{", f'    label="site {site + 1}"'] if several else ["  {"]
         members = [node for node in lab.nodes if place[node.name] == site]
-        for node in members:
-            style = "rounded" if isinstance(node, Host) else "bold"
-            lines.append(f"    {_dot_text(node.name)} [style={style}]")
+        for domain, nodes in _by_domain(members):
+            number = f"{site}_{len(lines)}"
+            lines += [f"  subgraph cluster_{number} {{", f"    label={_dot_text(f'domain {domain}')}"] if domain else []
+            for node in nodes:
+                style = "rounded" if isinstance(node, Host) else "bold"
+                lines.append(f"    {_dot_text(node.name)} [style={style}]")
+            lines += ["  }"] if domain else []
         for layer in sorted({rank[node.name] for node in members}):
             row = "; ".join(_dot_text(node.name) for node in members if rank[node.name] == layer)
             lines.append(f"    {{ rank=same; {row} }}")
@@ -49,10 +53,12 @@ def mermaid(lab: Lab, notes: Notes) -> str:
     lines = ["flowchart BT"]
     for site in range(len(set(place.values()))):
         lines += [f'  subgraph s{site}["site {site + 1}"]'] if several else []
-        for node in lab.nodes:
-            if place[node.name] == site:
+        for domain, nodes in _by_domain([node for node in lab.nodes if place[node.name] == site]):
+            lines += [f"  subgraph d{len(lines)}[{_mermaid_text(f'domain {domain}')}]"] if domain else []
+            for node in nodes:
                 left, right = ("(", ")") if isinstance(node, Host) else ("[", "]")
                 lines.append(f"    {names[node.name]}{left}{_mermaid_text(node.name)}{right}")
+            lines += ["  end"] if domain else []
         lines += ["  end"] if several else []
     for index, link in enumerate(lab.links):
         lower, upper = sorted((link.a, link.b), key=lambda end: rank[end.node])
@@ -61,6 +67,14 @@ def mermaid(lab: Lab, notes: Notes) -> str:
         text = _mermaid_text(f"{lower.port} {', '.join(parts)} {upper.port}")
         lines.append(f"  {names[lower.node]} {arrow}|{text}| {names[upper.node]}")
     return "\n".join(lines) + "\n"
+
+
+def _by_domain(nodes: Sequence[Host | Switch]) -> list[tuple[str | None, list[Host | Switch]]]:
+    """Return nodes by the scale-up domain that they are in, those in none first."""
+    found: dict[str | None, list[Host | Switch]] = {None: []}
+    for node in nodes:
+        found.setdefault(node.domain, []).append(node)
+    return list(found.items())
 
 
 def _dot_text(text: str) -> str:

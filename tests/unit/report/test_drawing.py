@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.report.drawing.layout import HEIGHT, lay_out, layers, link_text, sites
 from testbed.report.drawing.page import page
@@ -32,6 +33,8 @@ LABS = [
     "multi-dc:sites=5,shape=mesh",
     "dragonfly",
     "dragonfly:groups=5,routers=8,hosts=7",
+    "rail",
+    "super-node:domains=4,size=64,span=80km",
 ]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SVG = "http://www.w3.org/2000/svg"
@@ -223,3 +226,29 @@ def test_the_command_writes_one_picture(call_testbed: Run, tmp_path: Path) -> No
     ):
         refused = call_testbed("graph", *arguments)
         assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
+
+
+def test_domains_are_frames_around_their_servers_and_rails_have_colours() -> None:
+    lab = load_lab("super-node:domains=3,size=8,accelerators=4")
+    layout = lay_out(lab)
+    assert layout.boxes["rail1"].y < layout.boxes["d1-s1"].y < layout.boxes["d1-up"].y
+    root = ElementTree.fromstring(svg(lab, {}))
+    frames = [element for element in root.iter(f"{{{SVG}}}rect") if element.get("class") == "domain"]
+    names = [element.text for element in root.iter(f"{{{SVG}}}text") if element.get("class") == "domain"]
+    assert names == ["domain d1", "domain d2", "domain d3"]
+    for name, frame in zip(("d1", "d2", "d3"), frames, strict=True):
+        x, y, width, height = (float(frame.attrib[key]) for key in ("x", "y", "width", "height"))
+        inside = {node for node, box in layout.boxes.items() if x < box.x < x + width and y < box.y < y + height}
+        assert inside == {f"{name}-s1", f"{name}-s2", f"{name}-up"}
+    colours: dict[str, set[str]] = {}
+    for link in (element for element in root.iter(f"{{{SVG}}}g") if element.get("class") == "link"):
+        if (leaf := link.attrib["data-b"]).startswith("rail") and link.attrib["data-a"].startswith("d"):
+            colours.setdefault(leaf, set()).add(link[-1].attrib["stroke"])
+    assert [len(found) for found in colours.values()] == [1] * 4 and len(set.union(*colours.values())) == 4
+    # A port each along the edge of a server: no two links of a server end at one place.
+    ends = [layout.end(Endpoint("d1-s1", f"eth{number}")) for number in range(1, 5)]
+    assert ends == sorted(set(ends)) and all(abs(end - layout.boxes["d1-s1"].x) < 60 for end in ends)
+    drawn, chart = dot(lab, {}), mermaid(lab, {})
+    assert drawn.count("subgraph cluster_") == 3 and 'label="domain d2"' in drawn
+    assert chart.count("subgraph d") == 3 and '["domain d3"]' in chart
+    assert drawn.count("{") == drawn.count("}") and chart.count("subgraph") == chart.count("  end")

@@ -11,6 +11,7 @@ from testbed import topologies
 from testbed.buffers.deadlock import find_cycles
 from testbed.errors import UsageError
 from testbed.experiment.file import new_experiment
+from testbed.lab.endpoints import Endpoint
 from testbed.lab.topology import Lab, lab_from, load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
@@ -39,7 +40,7 @@ def test_parameters_in_range_give_sound_labs(name: str, data: st.DataObject) -> 
             value = data.draw(st.integers(parameter.low, min(parameter.high, 8)), label=key)
             parameters[key] = str(value + value % 2 if key == "radix" else value)
     lab = generated(name, **parameters)
-    assert all(len(lab.ports[host.name]) == 1 for host in lab.hosts)
+    assert all(len(host.scale_out) == host.accelerators for host in lab.hosts)
     assert len({end for link in lab.links for end in (link.a, link.b)}) == 2 * len(lab.links)
 
 
@@ -179,3 +180,55 @@ def test_default_routes_cannot_deadlock(spec: str) -> None:
 @pytest.mark.parametrize("spec", ["multi-dc:routing=shortest", "dragonfly:routing=shortest"])
 def test_the_deadlock_check_says_what_shortest_paths_bring(spec: str) -> None:
     assert find_cycles(compile_fabric(load_lab(spec), new_experiment(spec, "all_reduce")), [3])
+
+
+def scale_up(lab: Lab) -> dict[str, int]:
+    """Return how many scale-up ports lead to each switch."""
+    ends = {Endpoint(host.name, port) for host in lab.hosts for port in host.scale_up}
+    return Counter(link.b.node for link in lab.links if link.a in ends)
+
+
+def test_each_accelerator_of_a_rail_lab_is_at_home_on_its_rail() -> None:
+    lab = load_lab("rail:servers=4,accelerators=3,spines=2")
+    assert size(lab) == (4, 5, 12 + 6)
+    for host in lab.hosts:
+        assert (host.accelerators, host.scale_out, host.scale_up) == (3, ("eth1", "eth2", "eth3"), ())
+        assert host.local is not None and host.local.rate_bps == 3_600 * 10**9
+    homes = {(link.a.port, link.b.node) for link in lab.links[:12]}
+    assert homes == {("eth1", "rail1"), ("eth2", "rail2"), ("eth3", "rail3")}
+    assert {link.rate_bps // 10**9 for link in lab.links} == {400}
+
+
+def test_servers_of_a_rail_lab_can_be_in_domains() -> None:
+    lab = load_lab("rail:servers=5,accelerators=2,domain=2,up-profile=microled-1600g,switch=tomahawk-5")
+    assert [host.domain for host in lab.hosts] == ["d1", "d1", "d2", "d2", "d3"]
+    assert scale_up(lab) == {"d1-up": 4, "d2-up": 4, "d3-up": 2}
+    assert {(link.rate_bps // 10**9, link.flow_control) for link in lab.links if link.b.node.endswith("up")} == {
+        (1600, "credit")
+    }
+    assert {switch.buffer_bytes for switch in lab.switches if switch.domain is None} == {167_546_528}
+
+
+def test_domains_of_a_super_node_have_any_size() -> None:
+    lab = load_lab("super-node:domains=3,size=20,accelerators=8,spines=2")
+    assert [host.accelerators for host in lab.hosts] == [8, 8, 4] * 3
+    assert scale_up(lab) == {"d1-up": 20, "d2-up": 20, "d3-up": 20}
+    leaves = [switch.name for switch in lab.switches if switch.name.startswith("rail")]
+    assert [len(lab.ports[name]) for name in leaves] == [9 + 2] * 4 + [6 + 2] * 4, "the last servers have four rails"
+    assert {link.rate_bps // 10**9 for link in lab.links if link.b.node == "d1-up"} == {3600}
+    large = load_lab("super-node:domains=1,size=1024,accelerators=64")
+    assert scale_up(large) == {"d1-up": 1024} and len(large.hosts) == 16
+
+
+def test_a_super_node_can_have_half_of_its_domains_at_another_site() -> None:
+    lab = load_lab("super-node:domains=3,size=4,accelerators=2,spines=1,span=80km,span-profile=400g-zr")
+    between = lab.links[[str(link.a.node) for link in lab.links].index("border-a")]
+    assert (between.b.node, between.length_mm, between.optics and between.optics.profile) == (
+        "border-b",
+        80_000_000,
+        "400g-zr",
+    )
+    site_of = {link.a.node.split("-")[0]: link.b.node[-1] for link in lab.links if link.b.node.startswith("rail")}
+    assert site_of == {"d1": "a", "d2": "a", "d3": "b"}
+    assert not [switch for switch in load_lab("super-node").switches if switch.name.startswith("border")]
+    assert len(load_lab("super-node:domains=1,span=80km").switches) == 8 + 4 + 1, "one domain is at one site"
