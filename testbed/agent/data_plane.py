@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from testbed.agent.kernel_part import KernelPart
 from testbed.agent.lab import Document, Fabric, LabDriver, OwnedLab
 from testbed.agent.link_desk import LinkDesk
-from testbed.contract.plan import Attachment
+from testbed.contract.plan import Attachment, Plan
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
@@ -31,7 +30,7 @@ _REST_LOOK_MS = 200
 def open_lab(
     driver: LabDriver,
     make_fabric: MakeFabric,
-    plan: Document,
+    plan: Plan,
     native: Sequence[int],
     dilation: int,
     lab: Lab | None,
@@ -65,7 +64,7 @@ def open_lab(
 def lead_over(
     driver: LabDriver,
     present: OwnedLab,
-    plan: Document,
+    plan: Plan,
     native: Sequence[int],
     lab: Lab | None,
     progress: BuildProgress,
@@ -145,7 +144,7 @@ def _data_plane_errors() -> Iterator[None]:
         raise HostError(f"data plane: {error}") from error
 
 
-def _listen(fabric: Fabric, plan: Document, agent: str) -> int | None:
+def _listen(fabric: Fabric, plan: Plan, agent: str) -> int | None:
     """Open the socket by which the agents of a lab keep step; None where there is one alone."""
     if not agents_of(plan):
         return None
@@ -153,14 +152,14 @@ def _listen(fabric: Fabric, plan: Document, agent: str) -> int | None:
         return fabric.listen(plan["machines"][agent])
 
 
-def _kernel_part(driver: LabDriver, plan: Document, dilation: int, emulations: Sequence[Emulation]) -> KernelPart:
+def _kernel_part(driver: LabDriver, plan: Plan, dilation: int, emulations: Sequence[Emulation]) -> KernelPart:
     netem = any(link.mode == "netem" for link in emulations)
     return KernelPart(plan, dilation, emulations, driver.counters(str(plan["lab"])) if netem else None)
 
 
-def _own(plan: Document, emulations: Sequence[Emulation]) -> str:
+def _own(plan: Plan, emulations: Sequence[Emulation]) -> str:
     return json.dumps(emulation.for_netem(plan, emulations))
 
 
-def _places(attachments: Sequence[Mapping[str, Any]]) -> str:
+def _places(attachments: Sequence[Attachment]) -> str:
     return json.dumps(list(attachments))

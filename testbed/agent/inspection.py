@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from testbed.agent.lab import Document, LabDriver, Observation, OwnedLab, deviations, summary
+from testbed.contract.plan import Plan
 from testbed.errors import HostError, UsageError
 from testbed.health import HEALTHY, Health
 from testbed.plan.placement import is_here
@@ -55,7 +56,7 @@ def _is_alive(present: OwnedLab) -> bool:
         return False
 
 
-def capture_points(driver: LabDriver, plan: Document, agent: str, end: tuple[str, str]) -> list[Document]:
+def capture_points(driver: LabDriver, plan: Plan, agent: str, end: tuple[str, str]) -> list[Document]:
     """Return where to listen to a port: at both ends of its link, each for what arrives there.
 
     A frame that the data plane sends does not show at the end that it leaves by, only at the one where it arrives.

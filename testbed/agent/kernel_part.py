@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from testbed.contract.plan import Plan
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Backlog, Emulation
 from testbed.errors import UsageError
@@ -38,9 +39,7 @@ class Reporting(Protocol):
 class KernelPart:
     """Who imposes the links of one lab. Without `counters` no link is netem's."""
 
-    def __init__(
-        self, plan: Document, dilation: int, emulations: Sequence[Emulation], counters: Counters | None
-    ) -> None:
+    def __init__(self, plan: Plan, dilation: int, emulations: Sequence[Emulation], counters: Counters | None) -> None:
         self._plan = plan
         self._emulations = emulations
         self._counters = counters

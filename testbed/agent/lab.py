@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from testbed.agent.kernel_part import Counters, KernelPart
 from testbed.agent.link_desk import LinkDesk
+from testbed.contract.plan import Attachment, Plan
 from testbed.drivers import NOTHING_BY_HAND, ByHand, Traffic, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import TestbedError
@@ -63,20 +64,20 @@ class Fabric(Engine, Protocol):
 class LabDriver(Protocol):
     """What an owner needs of a driver: labs into the system and out of it, every call safe to repeat."""
 
-    def deploy(self, plan: Document, dilation: int, progress: BuildProgress) -> Sequence[Mapping[str, Any]]:
+    def deploy(self, plan: Plan, dilation: int, progress: BuildProgress) -> Sequence[Attachment]:
         """Build a lab and return where its ports are."""
 
-    def require(self, plan: Document) -> None:
+    def require(self, plan: Plan) -> None:
         """Raise HostError where this machine lacks something that a plan names; touch nothing."""
 
     def reconcile(
         self,
-        plan: Document,
-        before: Document | None,
+        plan: Plan,
+        before: Plan | None,
         dilation: int,
         progress: BuildProgress,
         traffic: Traffic | None = None,
-    ) -> Sequence[Mapping[str, Any]]:
+    ) -> Sequence[Attachment]:
         """Make a lab that stands that of a plan, with what its data plane carries, and return where its ports are."""
 
     def destroy(self, lab: str) -> Sequence[str]:
@@ -88,10 +89,10 @@ class LabDriver(Protocol):
     def faults(self, lab: str) -> dict[str, str]:
         """Say what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
 
-    def deviations(self, plan: Document, dilation: int, by_hand: ByHand) -> dict[str, str]:
+    def deviations(self, plan: Plan, dilation: int, by_hand: ByHand) -> dict[str, str]:
         """Say what of each node of a lab is not as planned, by node."""
 
-    def set_carrier(self, plan: Document, link: tuple[str, str], up: bool, dilation: int) -> None:
+    def set_carrier(self, plan: Plan, link: tuple[str, str], up: bool, dilation: int) -> None:
         """Take the carrier of a link away at both its ends, or give it back."""
 
     def health(self, lab: str) -> dict[str, Health]:
@@ -100,7 +101,7 @@ class LabDriver(Protocol):
     def namespace_path(self, lab: str, node: str) -> str:
         """Return where the namespace of a node is."""
 
-    def emulations(self, plan: Document, dilation: int) -> Sequence[Emulation]:
+    def emulations(self, plan: Plan, dilation: int) -> Sequence[Emulation]:
         """Say for each link who imposes it."""
 
     def counters(self, lab: str) -> Counters:
@@ -217,7 +218,7 @@ class Observation:
 class OwnedLab:
     """A lab with a data plane: of a plan that several agents have, what `agent` has; they keep step by `beats_port`."""
 
-    plan: Document
+    plan: Plan
     dilation: int
     fabric: Fabric
     part: KernelPart
@@ -244,7 +245,7 @@ class OwnedLab:
             run.end(_CLOSING)
 
     @property
-    def built(self) -> Document:
+    def built(self) -> Plan:
         """What of the plan a driver has built here."""
         return emulation.with_native(part_of(self.plan, self.agent), self.native)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from testbed.agent.kernel_part import KernelPart
+from testbed.contract.plan import Plan
 from testbed.drivers import ByHand, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import UsageError
@@ -39,11 +40,11 @@ class Driver(Protocol):
     def configured(self, lab: str, endpoint: str) -> Netem | None:
         """Return what it does to them, as the kernel says."""
 
-    def set_carrier(self, plan: Document, link: tuple[str, str], up: bool, dilation: int) -> None:
+    def set_carrier(self, plan: Plan, link: tuple[str, str], up: bool, dilation: int) -> None:
         """Take the carrier of a link away at both its ends (`node:port`), or give it back."""
 
 
-def read_lab(topology: Document, plan: Document) -> Lab:
+def read_lab(topology: Document, plan: Plan) -> Lab:
     """Read the lab of a plan from JSON data that may come from anywhere. Raises UsageError."""
     try:
         lab = Lab.model_validate(topology)
@@ -81,7 +82,7 @@ class LinkDesk:
         part: KernelPart,
         emulations: Sequence[Emulation],
         dilation: int,
-        built: Document,
+        built: Plan,
     ) -> None:
         self._built = built
         self._lab = lab

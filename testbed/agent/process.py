@@ -22,6 +22,7 @@ from testbed.agent.service import Agent
 from testbed.bus import messages
 from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
+from testbed.contract.plan import Plan
 from testbed.drivers.machine import MachineDriver
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.plan.difference import keep_addresses
@@ -118,7 +119,7 @@ def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:
         raise HostError(f"start the data plane: {error}") from error
 
 
-def _execute(agent: str, engine: Engine, plan: Document, spec: Document, progress: Progress) -> Document:
+def _execute(agent: str, engine: Engine, plan: Plan, spec: Document, progress: Progress) -> Document:
     """Run a trial that came over the bus, and say where it is a few times a second."""
     trial = from_spec(spec)
     if keep_addresses(plan, json.loads(json.dumps(trial.plan))) != plan:

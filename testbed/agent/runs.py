@@ -8,12 +8,13 @@ from collections.abc import Callable
 from testbed.agent.captures import Captures
 from testbed.agent.lab import Document, Fabric, InterruptibleFabric, LabDriver, OwnedLab, deviations
 from testbed.bus import messages
+from testbed.contract.plan import Plan
 from testbed.errors import HostError, UsageError
 from testbed.plan.placement import agents_of, check_members
 from testbed.run.engine import Engine
 
 Progress = Callable[[Document], None]
-Execute = Callable[[Engine, Document, Document, Progress], Document]
+Execute = Callable[[Engine, Plan, Document, Progress], Document]
 
 
 def perform(

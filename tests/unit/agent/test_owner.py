@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from testbed.agent import owner
+from testbed.agent import deployment, owner
 from testbed.agent.claims import Claims
 from testbed.agent.kernel_part import KernelPart
 from testbed.agent.lab import Document, OwnedLab
@@ -48,7 +48,7 @@ def test_a_link_is_not_touched_while_its_lab_becomes_another(monkeypatch: pytest
         present.links = cast(LinkDesk, Desk("new"))
         return []
 
-    monkeypatch.setattr(owner, "lead_over", lead_over)
+    monkeypatch.setattr(deployment, "lead_over", lead_over)
     done = labs.deploy(messages.DeployBody(plan={**PLAN, "seed": 2}, dilation=1, reconcile=True))
     impairing.join(10)
     assert done["changed"] and done["lost"] == []
