@@ -11,8 +11,9 @@ import os
 import statistics
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 
 ROUNDS = 10
@@ -34,7 +35,7 @@ SMALL = Grid(10, 10)
 LARGE = Grid(25, 40, torus=True)
 
 
-def grid(lab: str, shape: Grid = SMALL) -> dict[str, Any]:
+def grid(lab: str, shape: Grid = SMALL) -> Plan:
     """Return the plan of a grid, four tenths of whose nodes also run a kernel station on their first port."""
     count = shape.rows * shape.columns
     hosts = count * 4 // 10
@@ -61,7 +62,8 @@ def grid(lab: str, shape: Grid = SMALL) -> dict[str, Any]:
         for node in range(hosts)
     ]
     nodes = [{"name": f"n{node}", "kind": kind[node], "ports": ports[node]} for node in range(count)]
-    return {"schema": 1, "lab": lab, "seed": 1, "stations": stations, "nodes": nodes, "links": links}
+    # What a driver alone reads.
+    return cast(Plan, {"schema": 1, "lab": lab, "seed": 1, "stations": stations, "nodes": nodes, "links": links})
 
 
 def _octets(number: int, separator: str, form: str) -> str:

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from testbed.contract.plan import Plan
 from testbed.errors import Fault
 from testbed.schema.source import Source, dotted
 
-Plan = Mapping[str, Any]
 Pair = tuple[int, int]
 Dependencies = dict[int, list[int]]
 

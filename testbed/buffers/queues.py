@@ -6,14 +6,13 @@ it pauses its peer, and its headroom after that; one with credits what was grant
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
+from testbed.contract.plan import Plan, Switch
 from testbed.lab.endpoints import name_of
 
-Plan = Mapping[str, Any]
 Place = tuple[int, int]
 
 
@@ -34,9 +33,9 @@ def deepest_queue(plan: Plan, priority: int, pairs: Iterable[tuple[int, int]]) -
     Each pair counts both ways. Cost: for each receiver one pass over the links that lead to it.
     """
     found = [
-        _reach(plan, place, inputs, priority)
+        _reach(switch, name_of(plan, place), inputs, priority)
         for place, inputs in _feeding(plan, pairs).items()
-        if "ecn" in plan["nodes"][place[0]]
+        if (switch := plan["nodes"][place[0]])["kind"] == "switch" and "ecn" in switch
     ]
     return max(
         found, key=lambda reach: (Fraction(reach.most_bytes, max(1, reach.kmin_bytes)), reach.port), default=None
@@ -71,15 +70,14 @@ def _feeding(plan: Plan, pairs: Iterable[tuple[int, int]]) -> dict[Place, set[in
     return feeding
 
 
-def _reach(plan: Plan, place: Place, inputs: set[int], priority: int) -> Reach:
-    node = plan["nodes"][place[0]]
+def _reach(node: Switch, port: str, inputs: set[int], priority: int) -> Reach:
     groups = {group["port"]: group for group in node["priority_groups"] if group["priority"] == priority}
-    feeding = [groups[port] for port in sorted(inputs) if port in groups]
-    dynamic = [group for group in feeding if "alpha_log2" in group]
+    feeding = [groups[number] for number in sorted(inputs) if number in groups]
+    dynamic = [group for group in feeding if group.get("alpha_log2") is not None]
     unpaused = sum(group.get("xoff_bytes", 0) for group in feeding)
     if dynamic:
         # So many groups that fill up together settle at n·alpha / (1 + n·alpha) of the pool.
-        share = len(dynamic) * Fraction(2) ** dynamic[0]["alpha_log2"]
+        share = len(dynamic) * Fraction(2) ** (dynamic[0]["alpha_log2"] or 0)
         unpaused += int(node["pool_bytes"] * share / (1 + share)) + sum(group["reserve_bytes"] for group in dynamic)
     headroom = sum(group["headroom_bytes"] for group in feeding)
     most = unpaused + (min(headroom, node.get("headroom_pool_bytes") or headroom))
@@ -87,4 +85,4 @@ def _reach(plan: Plan, place: Place, inputs: set[int], priority: int) -> Reach:
         # Frames that belong to no group stand in the queue up to its limit.
         lossy = node["buffer_bytes"] if "lossy_alpha_log2" in node else node["lossy_queue_bytes"]
         unpaused, most = unpaused + lossy, most + lossy
-    return Reach(name_of(plan, place), len(inputs), unpaused, most, node["ecn"]["kmin_bytes"])
+    return Reach(port, len(inputs), unpaused, most, node["ecn"]["kmin_bytes"])

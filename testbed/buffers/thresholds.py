@@ -23,13 +23,13 @@ would wish for as XOFF. A pool of headroom may be smaller than all headrooms tog
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from testbed.buffers import credits
 from testbed.buffers.headroom import Headroom, group_headroom, headroom
 from testbed.buffers.lossy_queues import PRIORITIES, aside_bytes, default_queue_bytes
+from testbed.contract.plan import Plan, switches_of
 from testbed.errors import Fault, TopologyError
 from testbed.experiment.sections import Lossless
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
@@ -255,11 +255,11 @@ def _check_headroom_pool(lab: str, switch: Switch, wishes: Sequence[_Wish]) -> N
         raise TopologyError.at(f"lab {lab}", f"topology.nodes.{switch.name}.headroom-pool", message)
 
 
-def pool_notes(plan: Mapping[str, Any]) -> list[str]:
+def pool_notes(plan: Plan) -> list[str]:
     """Say of each switch of a plan whose headroom pool cannot hold all headrooms at once by how much it is oversubscribed."""
     notes = []
-    for node in plan["nodes"]:
-        pool, groups = node.get("headroom_pool_bytes", 0), node.get("priority_groups", ())
+    for node in switches_of(plan):
+        pool, groups = node.get("headroom_pool_bytes", 0), node["priority_groups"]
         caps = sum(group["headroom_bytes"] for group in groups)
         if pool and caps > pool:
             tenths = (10 * caps + pool // 2) // pool

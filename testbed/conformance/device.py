@@ -166,7 +166,7 @@ def _of_lab(fault: Fault, lab: str, switch: str) -> Fault:
     return dataclasses.replace(fault, file=f"lab {lab}", key=key)
 
 
-def _runs_pfc(link: Link, switch: Mapping[str, Any], port: DevicePort) -> bool:
+def _runs_pfc(link: Link, switch: contract.Switch, port: DevicePort) -> bool:
     groups = {group["priority"] for group in switch["priority_groups"] if group["port"] == port.index}
     return link.flow_control != "credit" and groups.issuperset(switch["lossless"])
 

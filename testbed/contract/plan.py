@@ -1,6 +1,7 @@
 """The fabric, and what changes it: the parts of the contract that are a plan, changes of links, frames, attachments."""
 
 # Annotations are evaluated here: of strings a TypedDict cannot tell which keys are required.
+from collections.abc import Iterator
 from typing import Annotated, Literal, NotRequired, TypedDict
 
 
@@ -300,3 +301,17 @@ class Statistics(TypedDict):
 
     warmup_ps: Annotated[int, "ps after the start of the first workload before it begins"]
     window_ps: NotRequired[Annotated[int | None, "ps of a window of its own; null: none"]]
+
+
+def hosts_of(plan: Plan) -> Iterator[Host]:
+    """Yield the hosts of a plan, in its order."""
+    for node in plan["nodes"]:
+        if node["kind"] == "host":
+            yield node
+
+
+def switches_of(plan: Plan) -> Iterator[Switch]:
+    """Yield the switches of a plan, in its order."""
+    for node in plan["nodes"]:
+        if node["kind"] == "switch":
+            yield node

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from testbed.contract.plan import Plan
 from testbed.lab.endpoints import name_of
 from testbed.run.execution import Outcome
 from testbed.run.flows import over_iterations
@@ -18,7 +19,7 @@ Json = dict[str, Any]
 _BY_PORT = ("turned_away", "refused", "lost_in_kernel", "kernel_drops")
 
 
-def combine(plan: Mapping[str, Any], parts: Mapping[str, Outcome]) -> Outcome:
+def combine(plan: Plan, parts: Mapping[str, Outcome]) -> Outcome:
     """Return the outcome of a run whose parts are given by agent, in the order of the plan's agents."""
     outcomes = list(parts.values())
     first = outcomes[0]
@@ -73,7 +74,7 @@ def _flows(outcomes: Sequence[Outcome]) -> list[Json]:
     return over_iterations(sorted(found.values(), key=lambda flow: (flow["workload_ps"], flow["start_ps"])))
 
 
-def _report(plan: Mapping[str, Any], parts: Mapping[str, Outcome]) -> Json:
+def _report(plan: Plan, parts: Mapping[str, Outcome]) -> Json:
     reports = {agent: part.report for agent, part in parts.items()}
     found = list(reports.values())
     crossed = {port: counts for report in found for port, counts in report["agents"]["crossed"].items()}
@@ -118,7 +119,7 @@ def _qps(reports: Sequence[Json]) -> list[Json]:
     return sorted((row for report in reports for row in report["qps"]), key=lambda row: (row["qpn"], row["a"]))
 
 
-def _lost(plan: Mapping[str, Any], crossed: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+def _lost(plan: Plan, crossed: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """Return how many frames were lost between two machines, by the port that sent them."""
     lost = {}
     for link in plan["links"]:

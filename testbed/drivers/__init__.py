@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from testbed.contract.plan import Attachment
-
-Plan = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

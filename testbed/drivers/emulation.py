@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from testbed.contract.plan import Link, LossProcess, Plan
 from testbed.errors import HostError
 from testbed.lab.endpoints import name_of
 from testbed.lab.topology import DEFAULT_MTU_BYTES, FRAME_OVERHEAD_BYTES
@@ -23,7 +24,6 @@ from testbed.system.netem import GilbertElliott, Loss, Netem
 from testbed.units import PS_PER_NS
 
 Mode = Literal["netem", "native"]
-Plan = Mapping[str, Any]
 Document = dict[str, Any]
 Place = tuple[int, int]  # node and port, as the plan counts them
 
@@ -85,7 +85,7 @@ def _emulation(plan: Plan, number: int, dilation: int) -> Emulation:
 def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
     """Return what netem shall do to the frames of one direction of a link. Raises ValueError if it cannot."""
     link = plan["links"][number]
-    node, port = link["ab"[way]]
+    node, port = (link["a"], link["b"])[way]
     rate_bps = max(int(plan["nodes"][node]["ports"][port]["rate_bps"]) // dilation, 1)
     delay_ns = int(link.get("delay_ps", 0)) * dilation // PS_PER_NS
     losses = link.get("loss", (0.0, 0.0))
@@ -100,7 +100,7 @@ def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
     return found
 
 
-def _is_never_seen(process: Mapping[str, Any] | None, link: Mapping[str, Any]) -> bool:
+def _is_never_seen(process: LossProcess | None, link: Link) -> bool:
     """Tell whether a process is one of codewords that fail too rarely to be worth leaving a link to the data plane."""
     if process is None or process["kind"] != "codewords":
         return False
@@ -144,9 +144,11 @@ def loss_of(process: Mapping[str, Any] | None) -> Loss:
     raise ValueError(f"netem has no loss process {process['kind']}")
 
 
-def with_native(plan: Plan, links: Collection[int]) -> Document:
+def with_native(plan: Plan, links: Collection[int]) -> Plan:
     """Return a plan some of whose links netem is to leave alone, whatever it could do."""
-    marked = [{**link, "emulation": "native"} if number in links else link for number, link in enumerate(plan["links"])]
+    marked: list[Link] = [
+        {**link, "emulation": "native"} if number in links else link for number, link in enumerate(plan["links"])
+    ]
     return {**plan, "links": marked}
 
 
@@ -155,9 +157,10 @@ def timed(changes: Sequence[Mapping[str, Any]]) -> list[int]:
     return sorted({change["link"] for change in changes if any(key in change for key in IMPOSED)})
 
 
-def for_netem(plan: Plan, emulations: Sequence[Emulation]) -> Document:
+def for_netem(plan: Plan, emulations: Sequence[Emulation]) -> Plan:
     """Return the plan for the data plane: what netem imposes is not in it, lest it be imposed twice."""
-    reduced = {key: value for key, value in plan.items() if key != "emulation"}
+    reduced = plan.copy()
+    reduced.pop("emulation", None)
     reduced["links"] = [
         _without_distance(link) if emulation.mode == "netem" else link
         for link, emulation in zip(plan["links"], emulations, strict=True)
@@ -165,9 +168,10 @@ def for_netem(plan: Plan, emulations: Sequence[Emulation]) -> Document:
     return reduced
 
 
-def _without_distance(link: Mapping[str, Any]) -> Document:
-    kept = {key: value for key, value in link.items() if key != "loss_process"}
-    return kept | {"delay_ps": 0, "loss": [0.0, 0.0], "emulation": "netem"}
+def _without_distance(link: Link) -> Link:
+    kept = link.copy()
+    kept.pop("loss_process", None)
+    return {**kept, "delay_ps": 0, "loss": [0.0, 0.0], "emulation": "netem"}
 
 
 def ends(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> dict[Place, Netem]:
@@ -179,7 +183,7 @@ def ends(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> dict[Pla
     }
 
 
-def _imposed(plan: Plan, emulations: Sequence[Emulation]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _imposed(plan: Plan, emulations: Sequence[Emulation]) -> Iterator[tuple[int, Link]]:
     for number, link in enumerate(plan["links"]):
         if emulations[number].mode == "netem":
             yield number, link

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 
-from testbed.drivers import Plan
+from testbed.contract.plan import Plan
 from testbed.drivers.layout import Layout
 from testbed.health import Health
 from testbed.progress import BuildProgress

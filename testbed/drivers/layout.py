@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from testbed.contract.plan import Attachment
-from testbed.drivers import Plan
+from testbed.contract.plan import Attachment, Host, Plan, Station, Switch
 from testbed.drivers.emulation import Place
 from testbed.lab.topology import DEFAULT_MTU_BYTES
 from testbed.system import namespaces
@@ -103,12 +101,12 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
             continue
         mtu_bytes = int(link.get("mtu_bytes", DEFAULT_MTU_BYTES))
         ends = []
-        for here, there in (("a", "b"), ("b", "a")):
-            if link[here][0] not in places:
+        for here, there in ((link["a"], link["b"]), (link["b"], link["a"])):
+            if here[0] not in places:
                 continue
-            interface = _interface(plan, tuple(link[here]), tuple(link[there]), mtu_bytes, speakers)
-            interface.netem = imposed.get(tuple(link[here]))
-            ends.append((places[link[here][0]], interface))
+            interface = _interface(plan, (here[0], here[1]), (there[0], there[1]), mtu_bytes, speakers)
+            interface.netem = imposed.get((here[0], here[1]))
+            ends.append((places[here[0]], interface))
             nodes[ends[-1][0]].interfaces.append(interface)
         if link["medium"] == "vxlan":
             ((place, interface),) = ends
@@ -125,7 +123,7 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
     return layout
 
 
-def _node(node: Mapping[str, Any], hosts: Mapping[str, str]) -> Node:
+def _node(node: Host | Switch, hosts: Mapping[str, str]) -> Node:
     settings = node.get("container")
     return Node(node["name"], node["kind"], None if settings is None else Contained(**settings, hosts=hosts))
 
@@ -135,7 +133,7 @@ def _interface(
     here: tuple[int, int],
     there: tuple[int, int],
     mtu_bytes: int,
-    speakers: Mapping[tuple[int, int], Mapping[str, Any]],
+    speakers: Mapping[tuple[int, int], Station],
 ) -> Interface:
     node, peer = plan["nodes"][here[0]], plan["nodes"][there[0]]
     port = node["ports"][here[1]]

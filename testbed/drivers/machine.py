@@ -10,7 +10,8 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
-from testbed.drivers import Plan, contained
+from testbed.contract.plan import Plan
+from testbed.drivers import contained
 from testbed.drivers.containers import Engine
 from testbed.drivers.inhabitants import Inhabitants
 from testbed.drivers.layout import Contained, Layout

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from testbed.contract.plan import Attachment
-from testbed.drivers import NOTHING_BY_HAND, ByHand, Plan, Traffic, carriers, emulation, links
+from testbed.contract.plan import Attachment, Plan
+from testbed.drivers import NOTHING_BY_HAND, ByHand, Traffic, carriers, emulation, links
 from testbed.drivers.alteration import read_indices
 from testbed.drivers.comparison import deviations
 from testbed.drivers.construction import Construction, is_finished, opened

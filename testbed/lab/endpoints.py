@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from testbed.contract.plan import Plan
 from testbed.schema import fields
 
 _PORT = re.compile(r"eth([1-9][0-9]{0,3})")
@@ -50,7 +51,7 @@ def port_number(port: str) -> int:
     return int(port.removeprefix("eth"))
 
 
-def name_of(plan: Mapping[str, Any], place: Sequence[int]) -> str:
+def name_of(plan: Plan, place: Sequence[int]) -> str:
     """Return a port of a plan, given by the numbers of its node and of itself, as `node:port`."""
     node = plan["nodes"][place[0]]
     return f"{node['name']}:{node['ports'][place[1]]['name']}"

@@ -8,11 +8,11 @@ them. A time that somebody gives is taken as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
+from testbed.contract.plan import Plan, switches_of
 from testbed.schema.fields import FileModel, Flag, Time
 from testbed.units import PS_PER_NS, PS_PER_SECOND
 
@@ -74,10 +74,15 @@ def plan_keys(lab: Watchdog | None, experiment: Watchdog | None, pfc_ports: int)
     return {"watchdog": {**keys, "action": str(said.get("action", "drop"))}}
 
 
-def settings_in_force(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def settings_in_force(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return what the watchdog of each switch of a plan goes by: times in nominal ns, and its action."""
     return {
-        node["name"]: {f"{name}_ns": found[f"{name}_ps"] / PS_PER_NS for name in _TIMES} | {"action": found["action"]}
-        for node in plan["nodes"]
+        node["name"]: {
+            "detection_ns": found["detection_ps"] / PS_PER_NS,
+            "restoration_ns": found["restoration_ps"] / PS_PER_NS,
+            "poll_ns": found["poll_ps"] / PS_PER_NS,
+            "action": found["action"],
+        }
+        for node in switches_of(plan)
         if (found := node.get("watchdog"))
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed._dataplane import RealFabric
+from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import new_experiment
@@ -134,7 +134,7 @@ def load_or_measure() -> CalibrationFile:
         return measured
 
 
-def resolve_dilation(asked: int | str, plan: Mapping[str, Any]) -> int:
+def resolve_dilation(asked: int | str, plan: Plan) -> int:
     """Return a dilation as asked for, or for `auto` the smallest one that this machine can honour.
 
     Raises UsageError for anything else.

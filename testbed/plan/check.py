@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from testbed.contract.plan import Plan
 from testbed.errors import UsageError
 from testbed.lab.containers import SMALLEST_MEMORY_BYTES, Image
 from testbed.lab.topology import DEFAULT_MTU_BYTES
@@ -123,8 +124,8 @@ class _Plan(_Part):
     machines: dict[Name, Address] | None = None
 
 
-def check_plan(plan: Mapping[str, Any], native: Collection[int] = ()) -> None:
-    """Raise UsageError, naming the key, unless every part of a plan is as a driver needs it and fits the others.
+def check_plan(plan: Mapping[str, Any], native: Collection[int] = ()) -> Plan:
+    """Return what is a plan. Raise UsageError, naming the key, unless every part is as a driver needs it and fits the others.
 
     `native`: links that netem is to leave alone.
     """
@@ -139,6 +140,7 @@ def check_plan(plan: Mapping[str, Any], native: Collection[int] = ()) -> None:
     _check_links(read)
     _check_machines(read)
     _require(all(link < len(read.links) for link in native), "native: no such link")
+    return cast(Plan, plan)
 
 
 def _require(holds: bool, message: str) -> None:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from testbed.contract.plan import Host, Link, Plan, Port, Station, Switch
 from testbed.errors import UsageError
 from testbed.plan.addressing import MAX_MACS, kernel_ip, mac_address, nic_ip
 
 Document = dict[str, Any]
-Plan = Mapping[str, Any]
 End = tuple[str, str]
 
 # Of these a plan has an entry for each port, station or link: what follows from others being there is no change of a node.
@@ -67,18 +67,19 @@ def _parts(plan: Plan) -> dict[tuple[Literal["lab", "node", "link"], str], Docum
     return found
 
 
-def _node(plan: Plan, node: Plan) -> Iterator[tuple[str, Any]]:
+def _node(plan: Plan, node: Host | Switch) -> Iterator[tuple[str, Any]]:
     yield from ((key, value) for key, value in node.items() if key not in _BY_POSITION)
     names = [port["name"] for port in node["ports"]]
     for port in node["ports"]:
-        yield from ((f"{port['name']}.{key}", port[key]) for key in port if key not in ("name", *_OF_ADDRESSES))
-    for group in node.get("priority_groups", ()):
-        settings = {key: value for key, value in group.items() if key not in ("port", "priority")}
-        yield f"{names[group['port']]}.priority {group['priority']}", settings
+        settings = port.items()
+        yield from ((f"{port['name']}.{key}", value) for key, value in settings if key not in ("name", *_OF_ADDRESSES))
+    for group in node.get("priority_groups", ()) if node["kind"] == "switch" else ():
+        thresholds = {key: value for key, value in group.items() if key not in ("port", "priority")}
+        yield f"{names[group['port']]}.priority {group['priority']}", thresholds
 
 
-def _ends(plan: Plan, link: Plan) -> tuple[End, End]:
-    def end(place: tuple[int, int]) -> End:
+def _ends(plan: Plan, link: Link) -> tuple[End, End]:
+    def end(place: Sequence[int]) -> End:
         node = plan["nodes"][place[0]]
         return node["name"], node["ports"][place[1]]["name"]
 
@@ -90,42 +91,48 @@ def _turned(value: Any, backwards: bool) -> Any:
     return value[::-1] if backwards and isinstance(value, list) else value
 
 
-def keep_addresses(old: Plan, new: Plan) -> Document:
+def keep_addresses(old: Plan, new: Plan) -> Plan:
     """Return the second plan with the addresses that nodes of the first have; those that are new get free ones.
 
     Raises UsageError if there are not enough.
     """
-    plan = copy.deepcopy(dict(new))
+    plan = copy.deepcopy(new)
     stations = {_station(old, entry): entry for entry in old["stations"]}
     ports = {(node["name"], port["name"]): port["mac"] for node in old["nodes"] for port in node["ports"]}
-    kept: list[Document] = []
-    fresh: list[Document] = []
+    kept: list[Station] = []
+    fresh: list[Station] = []
     for entry in plan["stations"]:
         had = stations.get(_station(plan, entry))
-        entry.update({key: had[key] for key in ("mac", "ip")} if had else {})
+        if had:
+            entry["mac"], entry["ip"] = had["mac"], had["ip"]
         (kept if had else fresh).append(entry)
     kernels = [entry for entry in plan["stations"] if entry["kind"] == "kernel"]
     speakers = {(entry["node"], entry["port"]) for entry in kernels}
-    bare: list[Document] = []
+    held: set[str] = set()
+    bare: list[Port] = []
     for number, node in enumerate(plan["nodes"]):
         for index, port in enumerate(node["ports"]):
             mac = ports.get((node["name"], port["name"]))
             if (number, index) not in speakers:
                 port["mac"] = mac or port["mac"]
-                (kept if mac else bare).append(port)
-    macs = {entry["mac"] for entry in kept}
-    for entry in [*fresh, *bare]:
-        entry["mac"] = _free(entry["mac"], macs, lambda number: mac_address(str(plan["lab"]), number))
+                if mac:
+                    held.add(mac)
+                else:
+                    bare.append(port)
+    macs = {entry["mac"] for entry in kept} | held
+    new_ones: list[Station | Port] = [*fresh, *bare]
+    for speaker in new_ones:
+        speaker["mac"] = _free(speaker["mac"], macs, lambda number: mac_address(plan["lab"], number))
     for entry in kernels:
         # The interface of a host is its kernel's.
         plan["nodes"][entry["node"]]["ports"][entry["port"]]["mac"] = entry["mac"]
-    ips = {entry["ip"] for entry in kept if "ip" in entry}
+    ips = {entry["ip"] for entry in kept}
     for entry in fresh:
         entry["ip"] = _free(entry["ip"], ips, nic_ip if entry["kind"] == "nic" else kernel_ip)
     return plan
 
 
-def _station(plan: Plan, entry: Plan) -> tuple[str, str, str]:
+def _station(plan: Plan, entry: Station) -> tuple[str, str, str]:
     node = plan["nodes"][entry["node"]]
     return node["name"], node["ports"][entry["port"]]["name"], entry["kind"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
+from testbed.contract.plan import Plan
 from testbed.errors import HostError
 from testbed.sizes import FCS_BYTES, LINE_OVERHEAD_BYTES, RETH_BYTES, ROCE_OVERHEAD_BYTES
 
@@ -33,7 +33,7 @@ class Calibration:
     lateness_p99_ns: int
 
 
-def choose_dilation(plan: Mapping[str, Any], calibration: Calibration) -> int:
+def choose_dilation(plan: Plan, calibration: Calibration) -> int:
     """Return the smallest of 1, 2, 5, 10, 20 … at which this machine carries all hosts at line rate, and in time.
 
     Raises HostError when not even 1,000,000 suffices. Cost: one breadth-first search for each host.
@@ -59,15 +59,15 @@ def larger_dilation(dilation: int, shortfall: float) -> int:
     return next((step for step in _steps() if step >= wanted), MAX_DILATION)
 
 
-def lateness_bound_ns(plan: Mapping[str, Any]) -> Fraction:
+def lateness_bound_ns(plan: Plan) -> Fraction:
     """Return how late, in nominal ns, frames may leave without the network noticing: three frame times, fastest link."""
     fastest_bps = max(port["rate_bps"] for node in plan["nodes"] for port in node["ports"])
     return Fraction(LATE_FRAMES * DATA_FRAME_BYTES * 8 * 10**9, fastest_bps)
 
 
-def offered_frame_hops_per_s(plan: Mapping[str, Any]) -> Fraction:
+def offered_frame_hops_per_s(plan: Plan) -> Fraction:
     """Return how many frames cross a link in a nominal second when every host sends at line rate to all others."""
-    nodes: Sequence[Mapping[str, Any]] = plan["nodes"]
+    nodes = plan["nodes"]
     hosts = [index for index, node in enumerate(nodes) if node["kind"] == "host"]
     neighbours: list[set[int]] = [set() for _ in nodes]
     for link in plan["links"]:

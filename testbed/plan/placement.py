@@ -12,13 +12,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from testbed.contract import plan as contract
+from testbed.contract.plan import Link, Plan
 from testbed.errors import TopologyError, UsageError
 from testbed.lab.topology import Lab
 from testbed.plan.addressing import stable_hash
 
 Document = dict[str, Any]
-Plan = Mapping[str, Any]
 How = Literal["spread", "pack"]
 
 VNI_BITS = 24
@@ -81,7 +80,7 @@ def _groups(lab: Lab, named: Mapping[str, str], size: int) -> Iterator[tuple[str
             yield owner[id(members)], members
 
 
-def placed(plan: contract.Plan, placement: Placement, lab: Lab) -> contract.Plan:
+def placed(plan: Plan, placement: Placement, lab: Lab) -> Plan:
     """Return a plan with who has which node, and with its links between two agents as VXLAN.
 
     Raises TopologyError for a link that has no interface and would have to cross.
@@ -90,7 +89,7 @@ def placed(plan: contract.Plan, placement: Placement, lab: Lab) -> contract.Plan
     for node in nodes:
         node["agent"] = placement.nodes[node["name"]]
     taken: set[int] = set()
-    links: list[contract.Link] = []
+    links: list[Link] = []
     for index, link in enumerate(plan["links"]):
         owners = [nodes[end[0]]["agent"] for end in (link["a"], link["b"])]
         if owners[0] == owners[1]:
@@ -118,27 +117,30 @@ def agents_of(plan: Plan) -> list[str]:
     return list(plan.get("machines", ()))
 
 
-def part_of(plan: Plan, agent: str) -> Document:
+def part_of(plan: Plan, agent: str) -> Plan:
     """Return what a plan is to one agent: other agents' nodes are `elsewhere`, and links that cross say from and to where.
 
     A plan that names no agents is all here. Raises UsageError if it leaves this one out.
     """
     machines = plan.get("machines")
     if machines is None:
-        return dict(plan)
+        return plan.copy()
     if agent not in machines:
         raise UsageError(f"lab {plan['lab']} is for agents {', '.join(machines)}, and this is {agent}")
-    nodes = [{**node, **({"elsewhere": True} if node["agent"] != agent else {})} for node in plan["nodes"]]
+    nodes = [node.copy() for node in plan["nodes"]]
+    for node in nodes:
+        if node["agent"] != agent:
+            node["elsewhere"] = True
     return {**plan, "nodes": nodes, "links": [_link_of(plan, link, agent) for link in plan["links"]]}
 
 
-def _link_of(plan: Plan, link: Plan, agent: str) -> Document:
-    owners = [plan["nodes"][link[end][0]]["agent"] for end in ("a", "b")]
+def _link_of(plan: Plan, link: Link, agent: str) -> Link:
+    owners = [plan["nodes"][end[0]]["agent"] for end in (link["a"], link["b"])]
     if agent not in owners:
         # Nobody here sends on it, or hears what is sent.
         return {**link, "medium": "memory"}
     if owners[0] == owners[1]:
-        return dict(link)
+        return link.copy()
     other = owners[1] if owners[0] == agent else owners[0]
     return {**link, "local": plan["machines"][agent], "remote": plan["machines"][other]}
 

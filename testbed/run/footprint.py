@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import resource
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from testbed.contract.plan import Plan
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.run.execution import PIECE_ELEMENTS, Series
 from testbed.traffic import Calc, Reduce, Schedule, Shape
@@ -21,7 +21,6 @@ FIXED_BYTES = 32 << 20
 OP_BYTES = 1500
 """An op of a schedule, in the JSON of a workload, in the fabric, and as a flow of the report: 1370 were measured."""
 
-Plan = Mapping[str, Any]
 
 _PIECE_COPIES = 5  # drawn, as bytes, read back, compared, and the numbers behind them
 _PROC = Path("/proc")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.buffers.queues import Reach, deepest_queue
+from testbed.contract.plan import Plan, hosts_of, switches_of
+from testbed.contract.workload import Transport
 from testbed.experiment.congestion import NOTIFY_PRIORITY
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab, Link
@@ -26,8 +28,8 @@ class Setup:
 
     lab: Lab
     experiment: Experiment
-    plan: Document
-    transport: Document
+    plan: Plan
+    transport: Transport
     pairs: Sequence[tuple[int, int]]
 
 
@@ -197,12 +199,12 @@ def _dynamic_thresholds_replaced(setup: Setup) -> Iterator[Hint]:
 
 def _receiver_thresholds_without_pauses(setup: Setup) -> Iterator[Hint]:
     """Thresholds of a NIC that pauses nobody."""
-    nodes = {node["name"]: node for node in setup.plan["nodes"]}
+    quiet = {host["name"] for host in hosts_of(setup.plan) if "priority" not in host.get("receive", {"priority": None})}
     idle = [
         host.name
         for host in setup.lab.hosts
         if host.intake and (host.intake.xoff_bytes is not None or host.intake.xon_bytes is not None)
-        if "priority" not in nodes[host.name].get("receive", {"priority": None})
+        if host.name in quiet
     ]
     if idle:
         yield Hint("topology.nodes.nic", f"xoff and xon have no effect on {', '.join(idle[:4])}: its link runs no PFC")
@@ -257,7 +259,7 @@ def _never_marked(setup: Setup, report: Document) -> Iterator[Hint]:
     if setup.experiment.lossless.ecn is None or any(_marks_out_of_reach(setup)):
         return
     priority = str(setup.experiment.lossless.priority)
-    marks = [node["ecn"]["kmin_bytes"] for node in setup.plan["nodes"] if "ecn" in node]
+    marks = [node["ecn"]["kmin_bytes"] for node in switches_of(setup.plan) if "ecn" in node]
     counters = [port["priorities"][priority] for port in report["ports"].values() if priority in port["priorities"]]
     if marks and not any(counter.get("ecn_marked", 0) for counter in counters):
         longest = max((counter.get("queue_bytes_max", 0) for counter in counters), default=0)

@@ -9,6 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from testbed.contract import plan as contract
+from testbed.contract.plan import Plan, hosts_of, switches_of
+from testbed.contract.workload import Transport
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab, Link, Switch
 from testbed.optics.behaviour import LinkBehaviour
@@ -29,9 +32,7 @@ _PER_SWITCH = (
 )
 
 
-def settings(
-    lab: Lab, experiment: Experiment, plan: Mapping[str, Any], transport: Mapping[str, Any], dilation: int
-) -> Document:
+def settings(lab: Lab, experiment: Experiment, plan: Plan, transport: Transport, dilation: int) -> Document:
     """Return every setting that may be `auto` as {"value", "from"}, `from` being auto, given, or share of what auto is.
 
     Dilation is that of the run; under the virtual clock, where there is none, it is from `virtual clock`.
@@ -45,10 +46,9 @@ def settings(
         "transport": _in_ns(transport),
         "switches": {
             switch.name: _switch(switch, experiment, node)
-            for switch, node in zip(lab.nodes, plan["nodes"], strict=True)
-            if isinstance(switch, Switch)
+            for switch, node in zip(lab.switches, switches_of(plan), strict=True)
         },
-        "receivers": {node["name"]: dict(node["receive"]) for node in plan["nodes"] if "receive" in node},
+        "receivers": {node["name"]: dict(node["receive"]) for node in hosts_of(plan) if "receive" in node},
         "credits": _credits(lab, experiment, plan),
     }
 
@@ -104,7 +104,7 @@ def _in_ns(value: Any) -> Any:
     }
 
 
-def _switch(switch: Switch, experiment: Experiment, node: Mapping[str, Any]) -> Document:
+def _switch(switch: Switch, experiment: Experiment, node: contract.Switch) -> Document:
     asked = experiment.lossless
     static = isinstance(asked.xoff, int) or switch.xoff_bytes is not None
     headroom = AUTO if switch.headroom_bytes is None else GIVEN
@@ -123,14 +123,15 @@ def _switch(switch: Switch, experiment: Experiment, node: Mapping[str, Any]) -> 
         if group["headroom_bytes"]
     ]
     depth = AUTO if switch.buffer_bytes is None else GIVEN
+    keys = dict(node.items())
     return {
-        **{key: node[key] for key in _PER_SWITCH if key in node},
+        **{key: keys[key] for key in _PER_SWITCH if key in keys},
         "buffer_from": depth,
         "groups": groups,
     }
 
 
-def _credits(lab: Lab, experiment: Experiment, plan: Mapping[str, Any]) -> list[Document]:
+def _credits(lab: Lab, experiment: Experiment, plan: Plan) -> list[Document]:
     found = []
     for link, planned in zip(lab.links, plan["links"], strict=True):
         auto = experiment.lossless.credits == AUTO and link.credits_bytes is None

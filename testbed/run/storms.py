@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from testbed.buffers.deadlock import around
+from testbed.contract.plan import Plan, Receive, hosts_of
 from testbed.run.observed import is_storm_in
 from testbed.units import PS_PER_NS, format_rate
 
 Json = dict[str, Any]
 
 
-def explain(
-    plan: Mapping[str, Any], report: Mapping[str, Any], impairments: Sequence[Json], start_ps: int
-) -> Iterator[Json]:
+def explain(plan: Plan, report: Mapping[str, Any], impairments: Sequence[Json], start_ps: int) -> Iterator[Json]:
     """Yield a row of run.json's `watchdog` for each storm detected from `start_ps` on, times counted from there."""
     found = [storm for storm in report.get("watchdog", ()) if storm["detected_ps"] >= start_ps]
     for storm in sorted(found, key=lambda storm: (storm["detected_ps"], storm["port"], storm["priority"])):
@@ -38,7 +37,7 @@ def explain(
 
 
 def _cause(
-    plan: Mapping[str, Any],
+    plan: Plan,
     report: Mapping[str, Any],
     impairments: Sequence[Json],
     start_ps: int,
@@ -49,11 +48,11 @@ def _cause(
     lasted = _time(storm["detected_ps"] - storm["paused_since_ps"])
     if peer is None:
         return "unknown", f"paused for {lasted} until detected; nothing is plugged in"
-    host = next((node for node in plan["nodes"] if (node["name"], node["kind"]) == (peer.split(":")[0], "host")), None)
+    host = next((host for host in hosts_of(plan) if host["name"] == peer.split(":")[0]), None)
     if host is not None:
         by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
-        intake = host.get("receive", {})
-        if not by and intake.get("priority") == storm["priority"]:
+        intake = host.get("receive")
+        if not by and intake is not None and intake.get("priority") == storm["priority"]:
             return "slow receiver", _slow_receiver(plan, storm, intake, lasted)
         reason = f"as {by} had it do" if by else "unasked: its NIC is stuck"
         return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
@@ -82,7 +81,7 @@ def _asked_for(impairments: Sequence[Json], port: str, at_ns: float) -> str:
     return by
 
 
-def _slow_receiver(plan: Mapping[str, Any], storm: Json, intake: Mapping[str, int], lasted: str) -> str:
+def _slow_receiver(plan: Plan, storm: Json, intake: Receive, lasted: str) -> str:
     rate_bps, round_trip_ps = _link(plan, storm["peer"])
     return (
         f"no storm, but a slow receiver: the NIC behind {storm['peer']} takes in {format_rate(intake['drain_bps'])} of the "
@@ -91,7 +90,7 @@ def _slow_receiver(plan: Mapping[str, Any], storm: Json, intake: Mapping[str, in
     )
 
 
-def _long_pause(plan: Mapping[str, Any], storm: Json, pause: Json, span_ps: int) -> str:
+def _long_pause(plan: Plan, storm: Json, pause: Json, span_ps: int) -> str:
     rate_bps, round_trip_ps = _link(plan, storm["peer"])
     drain_bps = pause["drained_bytes"] * 8 * 10**12 // max(1, span_ps)
     still = " so far" if pause["to_ps"] is None else ""
@@ -120,7 +119,7 @@ def _spread(found: Sequence[Json], storm: Json, pause: Json, span_ps: int) -> st
     )
 
 
-def _link(plan: Mapping[str, Any], port: str) -> tuple[int, int]:
+def _link(plan: Plan, port: str) -> tuple[int, int]:
     """Return the rate of a port and the round trip of the link behind it."""
     names = [f"{node['name']}:{own['name']}" for node in plan["nodes"] for own in node["ports"]]
     places = [(index, number) for index, node in enumerate(plan["nodes"]) for number in range(len(node["ports"]))]
