@@ -16,7 +16,10 @@ from testbed.importers.clab import read_clab
 from testbed.importers.draft import Imported
 from testbed.importers.hpcc import read_hpcc
 from testbed.importers.hpcc_config import read_config
+from testbed.importers.htsim import read_htsim
+from testbed.importers.slurm import read_slurm
 from testbed.importers.text import Text, decoded
+from testbed.importers.topohub import read_topohub
 from testbed.importers.writing import yaml_text
 from testbed.lab.topology import lab_from
 from testbed.schema.source import parse_yaml
@@ -74,6 +77,31 @@ topology:
     - {type: veth, endpoints: [{node: l1, interface: e1-2}, {node: h2, interface: eth1}], labels: {delay: 1us}}
     - endpoints: ["l1:e1-9", "macvlan:${x:=eth0}"]
 """
+HTSIM = b"""# c
+Nodes 8
+Tiers 3
+Podsize 4
+Tier 0
+Downlink_speed_Gbps 100
+Radix_Down 2
+Radix_Up 2
+Downlink_Latency_ns 1000
+Tier 1
+Downlink_speed_Gbps 100
+Radix_Down 2
+Radix_Up 1
+Oversubscribed 2
+Downlink_Latency_ns 500
+Queue_Up 100
+Tier 2
+Downlink_speed_Gbps 100
+Radix_Down 2
+Downlink_Latency_ns 1000
+"""
+SLURM = b"SwitchName=s0 Nodes=n[0-2,07]\nSwitchName=s1 Nodes=r[1-2]c[01-02] LinkSpeed=100\nSwitchName=top \\\nSwitches=s[0-1]\n"
+BLOCKS = b"BlockName=b1 Nodes=n[0-3]\nBlockName=b2 Nodes=n[4-7]\nBlockSizes=4\n"
+TOPOHUB = b"""{"graph": {"demands": {}}, "nodes": [{"id": 0, "name": "A b"}, {"id": 1, "name": "C", "type": "Seacable Waypoint"}],
+"edges": [{"source": 0, "target": 1, "dist": 12.5}]}"""
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,9 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "hpcc": Format((PLAIN, BORDERS), read_hpcc),
     "hpcc-config": Format((CONFIG,), lambda text: read_hpcc(decoded("t", PLAIN), read_config(text))),
+    "htsim": Format((HTSIM,), read_htsim),
+    "slurm": Format((SLURM, BLOCKS), read_slurm),
+    "topohub": Format((TOPOHUB,), read_topohub),
     "clab": Format((CLAB,), lambda text: read_clab(parse_yaml(text.text, text.file, TopologyError))),
 }
 

@@ -93,6 +93,17 @@ def lab_or_experiment(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
 
 
 @_quiet
+def wide_area_topology(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
+    """Offer the topologies of the package topohub, family by family."""
+    from testbed.importers import topohub
+
+    if "/" not in incomplete:
+        yield from ((f"{family}/", "family") for family in sorted({name.split("/")[0] for name in topohub.names()}))
+        return
+    yield from ((name, "") for name in sorted(topohub.names()))
+
+
+@_quiet
 def profile(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
     """Offer link profiles."""
     yield from _profiles()

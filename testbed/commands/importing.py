@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from testbed.commands import completion
 from testbed.commands.common import DEFAULT_COLLECTIVE, ForceOption, OutOption, keep_existing, say, write_out
 from testbed.errors import TopologyError, UsageError
 from testbed.experiment.file import experiment_from
 from testbed.importers.draft import Imported, Left, link_rules
+from testbed.importers.topohub import MOST_HOSTS
 from testbed.importers.writing import yaml_text
 from testbed.lab.topology import lab_from
 from testbed.schema.source import Source, read_yaml
@@ -70,6 +72,60 @@ def clab(
     rules = link_rules(rate, length, link or [])
     found = read_clab(read_yaml(topology, TopologyError), kind_map(kinds or []), rules)
     _finish(found, out, strict, force, name)
+
+
+@app.command()
+def htsim(
+    topology: Annotated[Path, typer.Argument(help="FILE.topo of htsim")],
+    out: OutOption = None,
+    name: LabNameOption = None,
+    strict: StrictOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Read a fat tree of htsim, in two or three tiers."""
+    from testbed.importers.htsim import read_htsim
+    from testbed.importers.text import read_text
+
+    _finish(read_htsim(read_text(topology)), out, strict, force, name)
+
+
+@app.command()
+def slurm(
+    topology: Annotated[Path, typer.Argument(help="topology.conf of Slurm")],
+    out: OutOption = None,
+    rate: RateOption = None,
+    length: LengthOption = None,
+    link: LinkOption = None,
+    name: LabNameOption = None,
+    strict: StrictOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Read topology.conf of Slurm, a tree of switches or blocks; rates and lengths are given by options."""
+    from testbed.importers.slurm import read_slurm
+    from testbed.importers.text import read_text
+
+    _finish(read_slurm(read_text(topology), link_rules(rate, length, link or [])), out, strict, force, name)
+
+
+@app.command()
+def topohub(
+    topology: Annotated[
+        str,
+        typer.Argument(metavar="FAMILY/NAME", help="as sndlib/polska", autocompletion=completion.wide_area_topology),
+    ],
+    out: OutOption = None,
+    hosts: Annotated[int, typer.Option(min=0, max=MOST_HOSTS, help="hosts at each site")] = 1,
+    rate: RateOption = None,
+    length: LengthOption = None,
+    link: LinkOption = None,
+    name: LabNameOption = None,
+    strict: StrictOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Read a wide-area topology with its distances from the package topohub (extra `topologies`)."""
+    from testbed.importers.topohub import find, read_topohub
+
+    _finish(read_topohub(find(topology), hosts, link_rules(rate, length, link or [])), out, strict, force, name)
 
 
 def _finish(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from testbed.errors import TopologyError, UnitError
 from testbed.units import MAX_DIGITS
@@ -101,3 +102,48 @@ def decoded(file: str, raw: bytes) -> Text:
     if "\0" in text:
         raise TopologyError.at(file, "", "not text: a zero byte", text.count("\n", 0, text.index("\0")) + 1)
     return Text(file, text.replace("\r\n", "\n"))
+
+
+def read_json(text: Text) -> dict[str, Any]:
+    """Return a JSON object; raise TopologyError for anything else, for keys given twice, and for one nested too deeply."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            text.fail(line_of(text, twice), f'the key "{shown(twice)}" is given twice')
+        return found
+
+    try:
+        found = json.loads(text.text, object_pairs_hook=unique, parse_int=_short, parse_constant=_no_number)
+    except json.JSONDecodeError as problem:
+        text.fail(problem.lineno, f"not JSON: {problem.msg}")
+    except ValueError as problem:
+        text.fail(0, f"not JSON: {problem}")
+    except RecursionError:
+        text.fail(0, "not JSON that can be read: nested too deeply")
+    if not isinstance(found, dict):
+        text.fail(1, "not a JSON object of tables")
+    return found
+
+
+def _short(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of more than {MAX_DIGITS} digits")
+    return int(digits)
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a number")
+
+
+def line_of(text: Text, *keys: str) -> int:
+    """Return the line on which the last of these keys of a JSON file first stands, each sought behind the one before it."""
+    place = 0
+    for key in keys:
+        found = text.text.find(json.dumps(key, ensure_ascii=False), place)
+        if found < 0:
+            break
+        place = found
+    return text.text.count("\n", 0, place) + 1

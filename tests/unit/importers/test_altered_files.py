@@ -10,7 +10,7 @@ import pytest
 
 from testbed.errors import TopologyError
 from testbed.importers.hpcc import read_hpcc
-from testbed.importers.text import MAX_BYTES, Text, read_text
+from testbed.importers.text import MAX_BYTES, Text, read_json, read_text
 from tests.importer_fuzz import FORMATS, altered, attempt
 
 FILES = 150
@@ -44,3 +44,20 @@ def test_the_largest_file_of_words_is_read_in_little_time() -> None:
     with pytest.raises(TopologyError, match="the file ends where"):
         read_hpcc(Text("t", "16384 1 16384\n16383\n" + "1 16383 1G 1us 0\n" * 16_383))
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a": {"b": 1,\n"b": 2}}', 'a:1: the key "b" is given twice'),
+        ('{"a": 1,\n}', "a:2: not JSON"),
+        ('{"a": ' + "9" * 100_000 + "}", "a number of more than 64 digits"),
+        ('{"a": NaN}', "NaN is not a number"),
+        ("[]", "a:1: not a JSON object"),
+    ],
+)
+def test_json_is_read_within_bounds(text: str, said: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        read_json(Text("a", text))
+    assert said in str(caught.value)

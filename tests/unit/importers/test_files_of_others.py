@@ -8,7 +8,9 @@ import pytest
 
 from testbed.importers.hpcc import read_hpcc
 from testbed.importers.hpcc_config import read_config
+from testbed.importers.htsim import read_htsim
 from testbed.importers.text import read_text
+from testbed.importers.writing import yaml_text
 from testbed.lab.topology import Switch, lab_from
 from tests.unit.importers.conftest import OTHERS
 
@@ -24,3 +26,19 @@ def test_the_eight_data_centres_of_lcmp(name: str, slow: int) -> None:
     assert buffers == {32 * 2**20: 48, 128 * 2**20: 8}
     assert found.experiment["lossless"] == {"ecn": "hpcc-ns3"}
     assert ("lines that belong to no key", 5) in [(left.what, left.times) for left in found.left]
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "switches", "links"),
+    [
+        ("fat_tree_128_4os", 128, 32 + 32 + 4, 128 + 128 + 32),
+        ("leaf_spine_1024", 1024, 64, 2048),
+        ("leaf_spine_tiny", 32, 6, 40),
+    ],
+)
+def test_fat_trees_of_htsim(name: str, hosts: int, switches: int, links: int) -> None:
+    found = read_htsim(read_text(OTHERS / "htsim" / f"{name}.topo"))
+    lab = lab_from(found.source)
+    assert (len(lab.hosts), len(lab.switches), len(lab.links)) == (hosts, switches, links)
+    assert not found.left
+    yaml_text(found.source.data)
