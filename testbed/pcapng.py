@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 SUFFIX = ".pcapng"
@@ -58,24 +58,31 @@ def frames(content: bytes) -> Iterator[Frame]:
     names: list[str] = []
     at = 0
     while at < len(content):
-        kind, length = struct.unpack_from("<II", content, at)
-        if (
-            length < 12
-            or at + length > len(content)
-            or content[at + length - 4 : at + length] != content[at + 4 : at + 8]
-        ):
-            raise ValueError(f"byte {at}: not a whole block")
-        body = content[at + 8 : at + length - 4]
-        if kind == _INTERFACE:
-            names.append(_options(body[8:])[_INTERFACE_NAME].decode())
-        elif kind == _ENHANCED_PACKET:
-            number, high, low, kept, _ = _PACKET.unpack_from(body)
-            ends = _PACKET.size + kept
-            (way,) = struct.unpack("<I", _options(body[ends + -ends % 4 :])[_FLAGS])
-            yield Frame(high << 32 | low, names[number], way, body[_PACKET.size : ends])
-        elif kind != _SECTION_HEADER:
-            raise ValueError(f"byte {at}: a block of kind {kind}")
-        at += length
+        try:
+            kind, length = struct.unpack_from("<II", content, at)
+            ends = at + length
+            if length < 12 or ends > len(content) or content[ends - 4 : ends] != content[at + 4 : at + 8]:
+                raise ValueError("not a whole block")
+            body = content[at + 8 : ends - 4]
+            if kind == _INTERFACE:
+                names.append(_options(body[8:])[_INTERFACE_NAME].decode())
+            elif kind == _ENHANCED_PACKET:
+                yield _frame(body, names)
+            elif kind != _SECTION_HEADER:
+                raise ValueError(f"a block of kind {kind}")
+        except (struct.error, LookupError, ValueError) as error:
+            raise ValueError(f"byte {at}: {error}") from None
+        at = ends
+
+
+def _frame(body: bytes, names: Sequence[str]) -> Frame:
+    """Read the block of a frame; what is raised for one that is damaged is whatever a reader of bytes raises."""
+    number, high, low, kept, _ = _PACKET.unpack_from(body)
+    ends = _PACKET.size + kept
+    if ends > len(body):
+        raise ValueError(f"{kept} bytes of a frame in a block of {len(body)}")
+    (way,) = struct.unpack("<I", _options(body[ends + -ends % 4 :])[_FLAGS])
+    return Frame(high << 32 | low, names[number], way, body[_PACKET.size : ends])
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from testbed import pcapng
 from testbed.system.capture import HOLD_S, Heard, InOrder
 
@@ -38,3 +40,19 @@ def test_what_is_written_is_read_with_port_time_and_direction() -> None:
         (10**18 + 7, "a1:eth1", pcapng.INBOUND, b"odd"),
         (5, "leaf-a:eth1", pcapng.OUTBOUND, b""),
     ]
+
+
+def test_a_damaged_file_is_refused_as_one_wherever_it_is_cut_off() -> None:
+    content = pcapng.section() + pcapng.interface("a1:eth1") + pcapng.packet(0, 7, pcapng.INBOUND, b"frame")
+    ends = (0, len(pcapng.section()), len(pcapng.section() + pcapng.interface("a1:eth1")), len(content))
+    for length in range(len(content) + 1):
+        if length in ends:
+            assert len(list(pcapng.frames(content[:length]))) == (length == len(content))
+            continue
+        with pytest.raises(ValueError, match=r"^byte \d+: "):
+            list(pcapng.frames(content[:length]))
+    of_nobody = pcapng.section() + pcapng.packet(3, 7, pcapng.INBOUND, b"frame")
+    longer_than_it_is = content[: ends[2]] + content[ends[2] :].replace((5).to_bytes(4, "little"), b"\xff\xff\0\0", 1)
+    for damaged in (of_nobody, longer_than_it_is):
+        with pytest.raises(ValueError, match=r"^byte \d+: "):
+            list(pcapng.frames(damaged))
