@@ -16,18 +16,29 @@ use crate::emulation::{Emulation, Progress};
 use crate::fabric::Spread;
 use crate::io::{self, ForwardPath, IoError};
 use crate::plan::PlanError;
+use crate::span::Statistics;
 use crate::units::Time;
 use crate::wire::sizes::{ETHERNET_HEADER_BYTES, LONGEST_FRAME_BYTES};
 
 /// Events between two looks at pending signals.
 const SLICE_EVENTS: u64 = 1 << 20;
+/// Of a message about an input.
+const LONGEST_MESSAGE_CHARS: usize = 1_000;
 
 impl From<PlanError> for PyErr {
     fn from(error: PlanError) -> PyErr {
         match error {
             PlanError::NoRoom { .. } => PyMemoryError::new_err(error.to_string()),
-            PlanError::Json(_) | PlanError::Invalid(_) => PyValueError::new_err(error.to_string()),
+            PlanError::Json(_) | PlanError::Invalid(_) => PyValueError::new_err(shortened(error.to_string())),
         }
+    }
+}
+
+/// What is wrong with an input that may hold anything: enough of it to find it by.
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(LONGEST_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -57,7 +68,7 @@ impl VirtualFabric {
     }
 
     fn begin_span(&mut self, statistics: &str) -> PyResult<()> {
-        self.emulation.begin_span(serde_json::from_str(statistics).map_err(PlanError::from)?);
+        self.emulation.begin_span(Statistics::parse(statistics)?);
         Ok(())
     }
 
@@ -230,7 +241,7 @@ impl RealFabric {
     }
 
     fn begin_span(&self, py: Python<'_>, statistics: &str) -> PyResult<()> {
-        let statistics = serde_json::from_str(statistics).map_err(PlanError::from)?;
+        let statistics = Statistics::parse(statistics)?;
         Ok(py.detach(|| self.runner.call(move |clock| clock.begin_span(statistics)))?)
     }
 

@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 use crate::emulation::report::Drops;
 use crate::emulation::Emulation;
 use crate::figures::{Ports, Sheet};
+use crate::plan::PlanError;
 use crate::recovery::Connection;
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 
 /// Windows kept; of more the latest.
 const MAX_WINDOWS: usize = 1_000;
+/// One microsecond.
+const SMALLEST_WINDOW_PS: u64 = 1_000_000;
 
 /// What of a run is told apart: its settled state, from `warmup_ps` after the start of its first workload on, and windows of that.
 #[derive(Copy, Clone, Debug, Deserialize)]
@@ -27,6 +30,19 @@ const MAX_WINDOWS: usize = 1_000;
 pub struct Statistics {
     warmup_ps: u64,
     window_ps: Option<u64>,
+}
+
+impl Statistics {
+    /// Read what is to be told apart, if anything.
+    pub fn parse(json: &str) -> Result<Option<Statistics>, PlanError> {
+        let asked: Option<Statistics> = serde_json::from_str(json)?;
+        match asked.and_then(|asked| asked.window_ps) {
+            Some(window) if window < SMALLEST_WINDOW_PS => Err(PlanError::Invalid(format!(
+                "window_ps {window}: a window has {SMALLEST_WINDOW_PS} ps at least, since each costs a look at every port"
+            ))),
+            _ => Ok(asked),
+        }
+    }
 }
 
 /// The settled state as a report has it, as a whole and by window.

@@ -212,6 +212,19 @@ def test_text_that_is_no_document(fabric: VirtualFabric, text: str) -> None:
         fabric.load(text)
 
 
+@pytest.mark.parametrize("window_ps", [0, 1, 999_999])
+def test_a_window_that_would_never_be_over_is_refused(fabric: VirtualFabric, window_ps: int) -> None:
+    with pytest.raises(ValueError, match="a window has 1000000 ps at least"):
+        fabric.begin_span(json.dumps({"warmup_ps": 0, "window_ps": window_ps}))
+    fabric.begin_span(json.dumps({"warmup_ps": 0, "window_ps": 10**6}))
+
+
+def test_a_refusal_repeats_no_more_of_an_input_than_is_needed_to_find_it() -> None:
+    with pytest.raises(ValueError, match=r'^"é{900}') as refused:
+        VirtualFabric(change(plan(), ["stations", 0, "mac"], "é" * 100_000))
+    assert 900 < len(str(refused.value)) < 1_100
+
+
 def test_a_refused_workload_leaves_the_last_one() -> None:
     """A load that fails is as if it had not been tried: the workload before it runs."""
     fabric = VirtualFabric(json.dumps(plan()))
