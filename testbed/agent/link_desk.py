@@ -15,6 +15,7 @@ from testbed.drivers import ByHand, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
+from testbed.lab import received
 from testbed.lab.topology import Lab
 from testbed.run import timeline
 from testbed.run.engine import Engine
@@ -46,10 +47,7 @@ class Driver(Protocol):
 
 def read_lab(topology: Document, plan: Plan) -> Lab:
     """Read the lab of a plan from JSON data that may come from anywhere. Raises UsageError."""
-    try:
-        lab = Lab.model_validate(topology)
-    except ValidationError as error:
-        raise UsageError(f"topology: {error.error_count()} faults, the first: {error.errors()[0]['msg']}") from None
+    lab = received.read_lab(topology, "topology")
     if (lab.name, len(lab.links)) != (plan["lab"], len(plan["links"])):
         raise UsageError("topology: not the lab of the plan")
     return lab

@@ -26,7 +26,7 @@ from testbed.experiment import expectations
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment
 from testbed.experiment.sections import DEFAULT_SITES
-from testbed.lab import watchdog
+from testbed.lab import received, watchdog
 from testbed.lab.topology import Lab, with_parameters
 from testbed.optics.energy import PoweredLink, energy_of_run
 from testbed.plan.compile import circuit_changes, compile_fabric, ideal_busbw, rank_hosts
@@ -322,9 +322,9 @@ def from_spec(spec: Document) -> Trial:
     """Read a trial from JSON data that may come from anywhere. Raises UsageError."""
     if spec.keys() - {"placement"} != {"experiment", "lab"}:
         raise UsageError("spec: expected experiment and lab")
+    lab = received.read_lab(spec["lab"], "spec: lab")
     try:
         placement = Placement.model_validate(spec["placement"]) if "placement" in spec else None
-        lab = Lab.model_validate(spec["lab"])
         if placement is not None and {node.name for node in lab.nodes} != placement.nodes.keys():
             raise UsageError("spec: the placement is of other nodes than the lab")
         return Trial(Experiment.model_validate(spec["experiment"]), lab, placement=placement)
