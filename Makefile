@@ -17,6 +17,10 @@ KILLS ?= 100
 FIRST ?= 0
 ARGS ?=
 BASE ?=
+SECONDS ?= 60
+SEED ?=
+OF ?=
+SAMPLE ?=
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start testbed some hundred times: it is compiled once.
@@ -34,7 +38,7 @@ COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
 LIVE_TESTS := tests/live tests/parity tests/docker
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint docs references rust-build rust-test python-test bench campaign validation survival mutants dist image \
+.PHONY: help setup run test lint docs references rust-build rust-test python-test bench campaign validation survival fuzz mutants dist image \
 	lock licences clean packages toolchain
 
 help: ## List the targets
@@ -90,8 +94,11 @@ campaign: setup ## Run random cases against what must always hold; SEEDS=3000 fo
 survival: setup ## Kill commands, agents and nodes at random moments; KILLS=200 for a night, FIRST=17 KILLS=1 for one again
 	TESTBED_KILLS=$(KILLS) TESTBED_FIRST_KILL=$(FIRST) $(BIN)/pytest $(ARGS) tests/live/test_survival.py
 
-mutants: setup ## Break the code in small ways: do the tests notice? ARGS="testbed/ocs.py …" for single modules
-	@tools/mutants $(VENV) $(ARGS)
+fuzz: setup ## Hostile files, plans, messages, frames, captures; SECONDS=600 for each, OF=yaml,bus for some, SEED=7 for the same again
+	@$(BIN)/python -m tools.fuzz --seconds $(SECONDS) $(SEED:%=--seed %) $(OF)
+
+mutants: setup ## Break the code in small ways: do the tests notice? SAMPLE=20 mutants of each, ARGS="testbed/units.py …" for single modules
+	@$(BIN)/python tools/mutants.py $(SAMPLE:%=--sample %) $(ARGS)
 
 dist: setup ## Build the wheel (for Python 3.11 and later, no Rust needed to install it) and the source archive into dist/
 	@rm -rf dist

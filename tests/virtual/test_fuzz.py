@@ -1,0 +1,72 @@
+"""`make fuzz` in small: hostile inputs are answered or refused in words, and one that is not is kept in a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tools.fuzz import overseer, targets
+from tools.fuzz.target import Target, require
+
+SEED = 11
+INPUTS = {"yaml": 12, "plans": 40, "bus": 150, "frames": 30, "captures": 150}
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_hostile_inputs_are_answered_or_refused_in_words(name: str) -> None:
+    for number in range(INPUTS[name]):
+        targets.TARGETS[name].check(overseer.input_of(targets.TARGETS[name], SEED, number))
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_a_seed_draws_the_same_inputs_wherever_it_is_asked(name: str) -> None:
+    first = [overseer.input_of(targets.TARGETS[name], SEED, number) for number in (3, 4)]
+    assert [overseer.input_of(targets.TARGETS[name], SEED, number) for number in (4, 3)] == first[::-1]
+    assert len({*first, overseer.input_of(targets.TARGETS[name], SEED + 1, 3)}) == 3
+
+
+WAYS = {
+    "defect": "Defect at target.py",
+    "death": "died",
+    "sleep": "hangs",
+    "work": "slow",
+    "memory": "memory",
+}
+LIMIT_S = 0.1
+# Draws each of them once in seven inputs.
+MISBEHAVING = 26
+
+
+def draw_misbehaviour(random: Random) -> bytes:
+    """Draw one of the ways in which nothing should be answered, or a sound one."""
+    return random.choice([*WAYS, "sound", "sound"]).encode()
+
+
+def misbehave(data: bytes) -> None:
+    """Answer in the way that is asked for."""
+    require(data != b"defect", "a defect that was put in")
+    if data == b"death":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif data == b"sleep":
+        time.sleep(60)
+    elif data == b"work":
+        ends = time.process_time() + 2 * LIMIT_S
+        while time.process_time() < ends:
+            pass
+    elif data == b"memory":
+        assert len(bytearray(b"x") * 200 * 2**20) > 0
+
+
+def test_each_way_to_fail_is_found_and_kept(tmp_path: Path) -> None:
+    broken = Target("broken", ".txt", draw_misbehaviour, misbehave)
+    said: list[overseer.Finding] = []
+    bounds = overseer.Bounds(limit_s=LIMIT_S, patience_s=6, most_bytes=100 * 2**20)
+    done = overseer.fuzz(broken, MISBEHAVING, None, 7, tmp_path, said.append, bounds)
+    assert done.inputs == 7 and done.findings == said
+    kinds = {found.file.read_text(): found.kind.partition(":")[0] for found in said}
+    assert kinds == WAYS

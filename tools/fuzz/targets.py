@@ -1,0 +1,12 @@
+"""The targets by name."""
+
+from __future__ import annotations
+
+from tools.fuzz.bus import BUS
+from tools.fuzz.captures import CAPTURES
+from tools.fuzz.files import YAML_FILES
+from tools.fuzz.frames import FRAMES
+from tools.fuzz.plans import PLANS
+from tools.fuzz.target import Target
+
+TARGETS: dict[str, Target] = {target.name: target for target in (YAML_FILES, PLANS, BUS, FRAMES, CAPTURES)}
