@@ -36,6 +36,7 @@ from testbed.lab import topology
 from testbed.lab.endpoints import parse_endpoint
 from testbed.machine import calibration
 from testbed.run import result
+from testbed.run.judgement import conclude
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
@@ -204,7 +205,7 @@ class Lab:
             warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=3)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
         arguments += [part for override in overrides({**self._deployed(), **said}) for part in ("--set", override)]
-        return trial.conclude(outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
+        return conclude(trial, outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
 
     def destroy(self) -> None:
         """Take the lab down; one that is gone already stays gone."""

@@ -13,8 +13,10 @@ from testbed.errors import UsageError
 from testbed.experiment.file import Experiment, load_experiment, new_experiment
 from testbed.lab import topology
 from testbed.run import result
+from testbed.run.judgement import conclude
+from testbed.run.perform import run_virtual
 from testbed.run.result import RunResult
-from testbed.run.trial import Trial, run_virtual, with_settings
+from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
 
 
@@ -82,7 +84,7 @@ class VirtualLab:
             warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=2)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "virtual"]
         arguments += [part for text in overrides({**self._settings, **said}) for part in ("--set", text)]
-        return trial.conclude(outcome, "virtual", self.dilation, result.replay_command(arguments, experiment.seed))
+        return conclude(trial, outcome, "virtual", self.dilation, result.replay_command(arguments, experiment.seed))
 
 
 def workload_settings(workload: Mapping[str, Any]) -> dict[str, Any]:

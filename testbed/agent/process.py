@@ -29,7 +29,8 @@ from testbed.plan.difference import keep_addresses
 from testbed.progress import Pace
 from testbed.run.engine import Engine
 from testbed.run.execution import Progress as Where
-from testbed.run.trial import from_spec, outcome_data
+from testbed.run.perform import outcome_data, perform
+from testbed.run.trial import from_spec
 from testbed.system import bounded_log
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _execute(agent: str, engine: Engine, plan: Plan, spec: Document, progress: P
         if pace.is_due():
             progress(messages.RunStep.model_validate(where).model_dump())
 
-    return outcome_data(trial.execute(engine, "real", say, agent))
+    return outcome_data(perform(trial, engine, "real", say, agent))
 
 
 def _log_to_stderr(file: Path | None = None) -> None:

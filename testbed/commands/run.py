@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import enum
 import sys
 from pathlib import Path
@@ -48,8 +47,9 @@ from testbed.commands.results import result_directory
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.plan.dilation import larger_dilation
 from testbed.report import run as report
-from testbed.run import fidelity, result, trial
+from testbed.run import fidelity, perform, result
 from testbed.run.execution import Outcome
+from testbed.run.judgement import conclude, unknown_names, unreached
 from testbed.run.trial import Clock, Trial
 from testbed.schema.fields import AUTO
 from testbed.study import preflight
@@ -145,7 +145,7 @@ def run(
         where, name, what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed
     )
     chosen = _choose_clock(clock, subject)
-    subject = subject.under(chosen)
+    subject = subject.under(chosen, _given(dilation) if chosen == "real" else None)
     preflight.check(subject, here=chosen == "virtual" or where.is_local)
     if chosen == "virtual":
         _refuse_options_of_labs(context, keep, driver, emulation, dilation, clock is ClockOption.auto)
@@ -160,12 +160,9 @@ def run(
     capture = directory / _CAPTURE if pcap else None
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
-    if chosen == "real" and not chooses:
-        # The option says it as well as the experiment would.
-        subject = dataclasses.replace(subject, experiment=subject.experiment.model_copy(update={"dilation": factor}))
     with followed(is_followed(context, format_)) as show:
         if chosen == "virtual":
-            outcome = trial.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)
+            outcome = perform.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)
         else:
             outcome, factor = _run_real(where, subject, factor, chooses, keep, capture, show)
     _conclude(subject, outcome, chosen, factor, directory, capture, format_)
@@ -192,6 +189,13 @@ def _refuse_options_of_labs(
         raise UsageError("--dilation: under the virtual clock time is not held against a wall clock; add --clock real")
     if dilation is not None:
         say("note: --dilation has no effect under the virtual clock")
+
+
+def _given(dilation: str | None) -> int | None:
+    """Return the dilation that the option gives, which says it as well as the experiment would; None where it gives none."""
+    from testbed.machine import calibration
+
+    return None if dilation in (None, AUTO) else calibration.read_dilation(str(dilation))
 
 
 def _read_cores(option: str) -> int:
@@ -266,7 +270,7 @@ def _conclude(
 ) -> None:
     """Judge an outcome, write it down, and print it whether it could be written or not."""
     replay = result.replay_command(sys.argv[1:], subject.experiment.seed)
-    judged = subject.conclude(outcome, clock, dilation, replay)
+    judged = conclude(subject, outcome, clock, dilation, replay)
     faults = [] if outcome.capture_fault is None else [HostError(outcome.capture_fault)]
     places = [] if capture is None else [f"capture: {capture}"]
     try:
@@ -287,6 +291,6 @@ def _conclude(
         raise typer.Exit(INTERRUPTED)
     if faults:
         raise HostError("; ".join(map(str, faults)))
-    if named := [*subject.unreached(outcome), *subject.unknown_names(judged)]:
+    if named := [*unreached(subject, outcome), *unknown_names(subject, judged)]:
         raise ExperimentError(named)
     raise typer.Exit(judged.exit_code)

@@ -22,7 +22,8 @@ from testbed.control.combine import combine
 from testbed.errors import TestbedError, UsageError
 from testbed.plan.placement import How, place
 from testbed.run.execution import Outcome
-from testbed.run.trial import Trial, outcome_from
+from testbed.run.perform import outcome_from
+from testbed.run.trial import Trial
 
 Document = dict[str, Any]
 Answers = dict[str, Document]

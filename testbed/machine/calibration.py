@@ -141,6 +141,11 @@ def resolve_dilation(asked: int | str, plan: Plan) -> int:
     """
     if asked == "auto":
         return choose_dilation(plan, load_or_measure().calibration())
+    return read_dilation(asked)
+
+
+def read_dilation(asked: int | str) -> int:
+    """Return a dilation that is asked for as a number. Raises UsageError for anything else."""
     if not str(asked).isdecimal() or not 1 <= int(asked) <= MAX_DILATION:
         raise UsageError(f"--dilation {asked}: a whole number from 1 to {MAX_DILATION}, or auto")
     return int(asked)

@@ -1,18 +1,15 @@
-"""One experiment on one lab, from its plan to its result, whichever clock runs it and whichever process.
+"""A trial: one experiment on one lab, and what the two compile to, once, for the clock that will run them.
 
-The controller runs a trial under the virtual clock itself; under the real clock it sends the trial to the agent that
-owns the lab, as `spec`, and gets the outcome back as `outcome_data`. Both go through `Trial.execute`.
+`perform` runs it on an engine, in this process or in that of the agent that owns the lab, to which it goes as `spec`;
+`judgement` makes a result of what came of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -20,33 +17,24 @@ from pydantic import ValidationError
 from testbed.buffers import deadlock
 from testbed.buffers.deadlock import Cycle
 from testbed.contract.plan import Plan
-from testbed.contract.workload import Transport, Workload
-from testbed.errors import ExperimentError, Fault, HostError, UsageError, cannot_write
-from testbed.experiment import expectations
+from testbed.contract.workload import Transport
+from testbed.errors import Fault, UsageError
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment
 from testbed.experiment.sections import DEFAULT_SITES
-from testbed.lab import received, watchdog
+from testbed.lab import received
 from testbed.lab.topology import Lab, with_parameters
-from testbed.optics.energy import PoweredLink, energy_of_run
-from testbed.plan.compile import circuit_changes, compile_fabric, ideal_busbw, rank_hosts
+from testbed.plan.compile import circuit_changes, compile_fabric, rank_hosts
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.plan.placement import Placement, placed
-from testbed.plan.workload import compile_workload, talking_pairs, transport_of
-from testbed.run import expectation_names, footprint, hints, in_force, result, storms, timeline
-from testbed.run.engine import Engine
-from testbed.run.execution import Outcome, Progress, Series, execute
+from testbed.plan.workload import talking_pairs, transport_of
+from testbed.run import footprint, hints, in_force, timeline
+from testbed.run.execution import Series
 from testbed.run.fidelity import FidelityBounds
-from testbed.run.result import RunResult
-from testbed.run.verdict import RunFacts
 from testbed.traffic import Collective, Schedule
-from testbed.units import format_time
 
 Document = dict[str, Any]
 Clock = Literal["virtual", "real"]
-
-# Between two looks at progress and interrupts: some 20 ms of computing, and 20 ms of waiting.
-BUDGET: dict[Clock, int] = {"virtual": 50_000, "real": 20}
 
 
 @dataclass(frozen=True)
@@ -62,9 +50,10 @@ class Trial:
     written: Document | None = dataclasses.field(default=None, kw_only=True)
     placement: Placement | None = dataclasses.field(default=None, kw_only=True)
 
-    def under(self, clock: Clock) -> Trial:
-        """Return this trial on a clock, whatever the experiment says."""
-        return dataclasses.replace(self, experiment=self.experiment.model_copy(update={"clock": clock}))
+    def under(self, clock: Clock, dilation: int | None = None) -> Trial:
+        """Return this trial on a clock, and at a dilation if one is given, whatever the experiment says; not yet compiled."""
+        said = {"clock": clock} if dilation is None else {"clock": clock, "dilation": dilation}
+        return dataclasses.replace(self, experiment=self.experiment.model_copy(update=said))
 
     @cached_property
     def plan(self) -> Plan:
@@ -88,7 +77,7 @@ class Trial:
     @cached_property
     def _longest(self) -> Schedule:
         """The schedule of the largest size, in messages as long as can be: who talks to whom does not hang on slices."""
-        largest = self.series("virtual").shapes()[-1]
+        largest = self.series.shapes()[-1]
         return self.collective.schedule(dataclasses.replace(largest, slice_bytes=None))
 
     @cached_property
@@ -132,8 +121,9 @@ class Trial:
         known = workload.found
         return dataclasses.replace(known, in_place=known.in_place and workload.in_place)
 
-    def series(self, clock: Clock) -> Series:
-        """Return the rows to run."""
+    @cached_property
+    def series(self) -> Series:
+        """The rows to run."""
         workload = self.experiment.workload
         return Series(
             collective=self.collective,
@@ -147,7 +137,6 @@ class Trial:
             slice_bytes=workload.slice,
             payload=workload.payload,
             sites=workload.sites or DEFAULT_SITES,
-            budget=BUDGET[clock],
             limit_ps=self.experiment.limit,
             warmup_ps=self.experiment.warmup,
             window_ps=self.experiment.window,
@@ -159,138 +148,18 @@ class Trial:
         Of a lab that several agents have, what `agent` has counts.
         """
         available = footprint.available_bytes()
-        needed = footprint.footprint(self.series("virtual"), self.plan, self._ranks_of(agent))
+        needed = footprint.footprint(self.series, self.plan, self.ranks_of(agent))
         message = None if available is None else needed.shortage(available // processes)
         said = self.experiment.workload.model_fields_set
         key = next((key for key in ("maxbytes", "minbytes", "size") if key in said), "size")
         return [self.experiment.fault(("workload", key), message)] if message else []
 
-    def execute(
-        self, engine: Engine, clock: Clock, progress: Callable[[Progress], None], agent: str | None = None
-    ) -> Outcome:
-        """Run every row on an engine that holds this trial's plan; its timeline starts with the first of them.
-
-        Of a lab that several agents have, what `agent` has: the others run the rest. Directions of links that were left down
-        are named among the reasons of an outcome that is not complete.
-        """
-
-        def compile_schedule(schedule: Schedule) -> Workload:
-            return compile_workload(self.lab, self.experiment, schedule)
-
-        if self.changes:
-            engine.impair(json.dumps(self.changes))
-        try:
-            outcome = execute(engine, self.series(clock), compile_schedule, progress, self._ranks_of(agent))
-        except MemoryError as error:
-            # Others took since what was there when it was reckoned.
-            message = f"the machine ran out of memory{f': {error}' if str(error) else ''}; send lengths alone (payload: false)"
-            raise ExperimentError([self.experiment.fault(("workload",), message)]) from error
-        outcome.received_bits = self._received_bits(outcome.report)
-        outcome.impairments = timeline.log(
-            self.lab, self.changes, outcome.report, outcome.start_ps or 0, outcome.end_ps
-        )
-        outcome.storms = list(storms.explain(self.plan, outcome.report, outcome.impairments, outcome.start_ps or 0))
-        if not outcome.complete and not outcome.interrupted:
-            outcome.reasons += timeline.cut_off(self.lab, outcome.impairments)
-        return outcome
-
-    def _received_bits(self, report: Document) -> dict[str, int]:
-        """Return what each end of a link with a profile has received."""
-        ends = [str(end) for link in self.lab.links if link.optics for end in (link.a, link.b)]
-        ports = report["ports"]
-        return {
-            end: sum(8 * counters["bytes_rx"] for counters in ports[end]["priorities"].values())
-            for end in ends
-            if end in ports
-        }
-
-    def _ranks_of(self, agent: str | None) -> set[int] | None:
+    def ranks_of(self, agent: str | None) -> set[int] | None:
         """Return the ranks on hosts of an agent; None if that is all of them."""
         if self.placement is None or agent is None:
             return None
         here = self.placement.nodes_of(agent)
         return {rank for rank, host in enumerate(rank_hosts(self.lab, self.experiment)) if host in here}
-
-    def unreached(self, outcome: Outcome) -> list[Fault]:
-        """Return a fault for each entry of the timeline, and for a warm-up, that a complete run ended before."""
-        if not outcome.complete:
-            return []
-        faults = timeline.never_reached(self.experiment, outcome.impairments)
-        warmup = self.experiment.warmup
-        if warmup is not None and outcome.report["settled"] is None:
-            message = f"there is no settled state: the run was over before {format_time(warmup)}"
-            faults.append(self.experiment.fault(("warmup",), message))
-        return faults
-
-    def unknown_names(self, judged: RunResult) -> list[Fault]:
-        """Return a fault for each name in `expect:` that the result of a complete run does not have."""
-        if not judged.verdict.complete:
-            return []
-        return list(expectation_names.faults_in(self.experiment, self.lab, judged.model_dump(mode="json")))
-
-    def conclude(self, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:
-        """Judge an outcome, expectations included."""
-        facts = RunFacts(
-            lab=self.lab.name,
-            seed=self.experiment.seed,
-            clock=clock,
-            dilation=dilation,
-            replay=replay,
-            collective=self.collective.name,
-            algorithm=self.collective.algorithm,
-            ranks=len(rank_hosts(self.lab, self.experiment)),
-            root=self.collective.root,
-            bounds=self.bounds,
-            energy=self._energy(outcome),
-            watchdogs=watchdog.settings_in_force(self.plan),
-            buffer_cycles=tuple(cycle.ports for cycle in self.cycles),
-            in_force=self.in_force(dilation),
-            links=tuple(self.links()),
-            hints=tuple(dataclasses.asdict(hint) for hint in [*self.hints, *hints.after(self._setup, outcome.report)]),
-        )
-        judged = result.assemble(facts, outcome)
-        if not self.experiment.expect:
-            return judged
-        checks = expectations.check_all(self.experiment.expect, judged.model_dump(mode="json"), self._figures(outcome))
-        return result.assemble(facts, outcome, [check.explanation for check in checks if not check.held])
-
-    def _energy(self, outcome: Outcome) -> Document:
-        """Return what links with a profile spent while the workloads ran that came to their end."""
-        links = [
-            PoweredLink(
-                name=f"{link.a} - {link.b}",
-                profile=found.profile,
-                power_w=found.power_w,
-                rate_bps=found.rate_bps,
-                useful_bits=sum(outcome.received_bits.get(str(end), 0) for end in (link.a, link.b)),
-            )
-            for link in self.lab.links
-            if (found := self.lab.behaviour(link)) is not None
-        ]
-        times = self.experiment.workload.iterations
-        measured = [found for row in outcome.rows for found in (row, row["in_place"]) if found]
-        duration_ps = sum(round(found["time_us"] * 10**6) * times for found in measured)
-        useful_bits = sum(8 * flow["bytes"] for flow in outcome.flows if flow["completion_ns"] is not None)
-        return energy_of_run(links, duration_ps, useful_bits, self.experiment.prices)
-
-    def _figures(self, outcome: Outcome) -> dict[str, float]:
-        """Return what expectations may name besides the document: `expectation_names.FIGURES`.
-
-        Time and bandwidth are those of the last and largest row that was completed, `wrong` the wrong elements of all rows;
-        where lengths were sent nothing was compared, and there is no `wrong`.
-        """
-        figures = {"ideal": ideal_busbw(self.lab)}
-        counts = [part["wrong"] for row in outcome.rows for part in (row, row["in_place"]) if part]
-        if None not in counts:
-            figures["wrong"] = sum(counts)
-        if outcome.rows:
-            last = outcome.rows[-1]
-            figures |= {
-                "time_us": last["time_us"],
-                "algbw": last["algbw_gbytes_per_s"],
-                "busbw": last["busbw_gbytes_per_s"],
-            }
-        return figures
 
     def spec(self) -> Document:
         """Return this trial as JSON data, for `from_spec`."""
@@ -330,39 +199,3 @@ def from_spec(spec: Document) -> Trial:
         return Trial(Experiment.model_validate(spec["experiment"]), lab, placement=placement)
     except ValidationError as error:
         raise UsageError(f"spec: {error.error_count()} faults, the first: {error.errors()[0]['msg']}") from None
-
-
-def outcome_data(outcome: Outcome) -> Document:
-    """Return an outcome as JSON data, for `outcome_from`."""
-    return dataclasses.asdict(outcome)
-
-
-def outcome_from(data: Document) -> Outcome:
-    """Read an outcome that an agent sent."""
-    return Outcome(**data)
-
-
-def run_virtual(trial: Trial, pcap: Path | None, progress: Callable[[Progress], None], cores: int = 1) -> Outcome:
-    """Run a trial under the virtual clock, in this process, on so many cores; 0: on more than one where it pays.
-
-    The outcome does not depend on `cores`. Raises UsageError or HostError when the capture cannot be begun; where it cannot be
-    ended, the outcome says so.
-    """
-    from testbed._dataplane import VirtualFabric
-
-    fabric = VirtualFabric(json.dumps(trial.plan), cores)
-    try:
-        fabric.capture(str(pcap) if pcap else None)
-    except OSError as error:
-        raise captured_error(pcap, error) from error
-    outcome = trial.execute(fabric, "virtual", progress)
-    try:
-        fabric.capture(None)
-    except OSError as error:
-        outcome.capture_fault = f"{captured_error(pcap, error)}; it ends before the run"
-    return outcome
-
-
-def captured_error(pcap: object, error: OSError) -> UsageError | HostError:
-    """Return what `errors.cannot_write` makes of an error of the data plane, in the system's own words."""
-    return cannot_write(pcap, OSError(error.errno, os.strerror(error.errno)) if error.errno else error)

@@ -5,7 +5,6 @@ What is checked stands in `campaign_checks`; besides, one case in eight takes th
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,8 +15,9 @@ from typing import Any, Literal
 from testbed.errors import ExperimentError, TestbedError, TopologyError
 from testbed.experiment.file import experiment_from
 from testbed.lab.topology import lab_from
-from testbed.run import trial
+from testbed.run import perform
 from testbed.run.execution import Outcome
+from testbed.run.judgement import conclude
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
 from testbed.study import parallel, random_cases
@@ -65,7 +65,7 @@ def run_case(seed: int) -> Verdict:
     except TestbedError as error:
         return Verdict(seed, "failed", [f"{type(error).__name__}: {error}"], case.traits)
     outcome = _run(subject)
-    result = subject.conclude(outcome, "virtual", 1, replay_command(seed))
+    result = conclude(subject, outcome, "virtual", 1, replay_command(seed))
     evidence = Evidence(subject, outcome, result)
     problems = [problem for check in CHECKS for problem in check(evidence)]
     if seed % CHECKED_TWICE == 0 and outcome.report != _run(subject, _DEVIATING, cores=2).report:
@@ -92,22 +92,10 @@ def _ending(seen: Evidence) -> Ending:
 
 def _run(subject: Trial, budget: int | None = None, cores: int = 1) -> Outcome:
     """Run a trial, on so many cores; with a `budget`, in slices of so many events."""
-    if budget is not None:
-        subject = _Sliced(subject.experiment, subject.lab, budget)
-    outcome = trial.run_virtual(subject, None, lambda _: parallel.check_interrupt(), cores)
+    outcome = perform.run_virtual(subject, None, lambda _: parallel.check_interrupt(), cores, budget)
     if outcome.interrupted:
         raise KeyboardInterrupt
     return outcome
-
-
-@dataclass(frozen=True)
-class _Sliced(Trial):
-    """A trial whose engine is advanced by another number of events at a time."""
-
-    budget: int
-
-    def series(self, clock: trial.Clock) -> Any:
-        return dataclasses.replace(super().series(clock), budget=self.budget)
 
 
 def replay_command(seed: int) -> str:

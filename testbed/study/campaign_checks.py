@@ -193,7 +193,7 @@ def check_messages(seen: Evidence) -> Iterator[str]:
 def _flows(seen: Evidence) -> Iterator[str]:
     """Hold the messages of the last workload against its schedule."""
     collective = seen.subject.collective
-    call = dataclasses.replace(seen.subject.series("virtual").shapes()[-1], in_place=collective.in_place)
+    call = dataclasses.replace(seen.subject.series.shapes()[-1], in_place=collective.in_place)
     sends = [op for rank in collective.schedule(call).ranks for op in rank.ops if isinstance(op, Send)]
     flows = seen.report["flows"]
     finished = [flow for flow in flows if flow["completion_ns"] is not None]

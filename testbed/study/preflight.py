@@ -56,7 +56,7 @@ def _faults_of(trial: Trial, *parts: Callable[[], Any]) -> Iterator[Fault]:
 
 
 def _compile_workloads(trial: Trial, here: bool) -> None:
-    shapes = trial.series(trial.experiment.clock).shapes()
+    shapes = trial.series.shapes()
     # First: what does not fit in memory would not be compiled either.
     if here and (faults := trial.memory_faults(processes=parallel.companions())):
         raise ExperimentError(faults)

@@ -18,7 +18,8 @@ from testbed.experiment.axes import Axis, Setting, combinations
 from testbed.experiment.file import Experiment, check_axis
 from testbed.lab.topology import Lab, load_lab, with_parameters
 from testbed.plan.compile import ideal_busbw
-from testbed.run import trial
+from testbed.run import perform
+from testbed.run.judgement import conclude, unknown_names, unreached
 from testbed.run.observed import NOT_LOSSLESS
 from testbed.run.result import RunResult, versions
 from testbed.run.trial import Trial
@@ -183,15 +184,15 @@ def run_combination(combination: Combination) -> Finished:
         return Finished(_row(combination, "invalid", combination.fault.splitlines()), None)
     try:
         preflight.check(subject)
-        outcome = trial.run_virtual(subject, None, lambda _: parallel.check_interrupt())
+        outcome = perform.run_virtual(subject, None, lambda _: parallel.check_interrupt())
     except TestbedError as error:
         return Finished(_row(combination, "invalid", str(error).splitlines()), None)
     if outcome.interrupted:
         raise KeyboardInterrupt
-    judged = subject.conclude(outcome, "virtual", 1, combination.replay)
-    unreached = [str(fault) for fault in [*subject.unreached(outcome), *subject.unknown_names(judged)]]
-    reasons = [*judged.verdict.reasons, *unreached]
-    row = _row(combination, "failed" if unreached else verdict_of(judged), reasons)
+    judged = conclude(subject, outcome, "virtual", 1, combination.replay)
+    missed = [str(fault) for fault in [*unreached(subject, outcome), *unknown_names(subject, judged)]]
+    reasons = [*judged.verdict.reasons, *missed]
+    row = _row(combination, "failed" if missed else verdict_of(judged), reasons)
     figures = figures_of(judged, subject) if judged.collective.rows else None
     return Finished(row.model_copy(update={"figures": figures, "event_log_hash": judged.event_log_hash}), judged)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from testbed.run import fidelity, trial
+from testbed.run import fidelity, perform
 from testbed.run.fidelity import FidelityBounds
 from tests.live.machine import CODE, private_machine
 from tests.netem import labs, uml
@@ -109,7 +109,7 @@ def test_links_change_in_place_and_the_next_deploy_puts_them_right(measured: Mea
 def expected_time_us(delay_ns: int) -> float:
     """Return what the virtual clock, which is exact, says."""
     subject = labs.trial_on(labs.make_lab("wire", delay=f"{delay_ns}ns"), "auto", 4096).under("virtual")
-    return float(trial.run_virtual(subject, None, lambda where: None).rows[0]["time_us"])
+    return float(perform.run_virtual(subject, None, lambda where: None).rows[0]["time_us"])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from testbed.run.execution import Outcome
-from testbed.run.trial import Trial, run_virtual
+from testbed.run.perform import run_virtual
+from testbed.run.trial import Trial
 from validation.fabric import (
     ACK_WIRE_BYTES,
     AETH_BYTES,

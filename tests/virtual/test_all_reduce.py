@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from testbed.run.judgement import conclude
 from testbed.run.trial import Trial
 from testbed.traffic import COLLECTIVES, Shape
 from tests.virtual.harness import (
@@ -41,7 +42,7 @@ def two_dc(*overrides: str, loss: str = "0") -> Trial:
 def test_the_sum_is_right_and_no_frame_is_lost(lab: str, datatype: str) -> None:
     trial = make_trial(lab, "all_reduce", *RANGE, f"workload.datatype={datatype}")
     outcome = run_trial(trial)
-    result = trial.conclude(outcome, "virtual", 1, "testbed run")
+    result = conclude(trial, outcome, "virtual", 1, "testbed run")
     assert (result.exit_code, result.verdict.reasons) == (0, [])
     assert result.verdict.lossless and result.verdict.correct and result.verdict.trusted
     assert [row.size_bytes for row in result.collective.rows] == [2**16, 2**19, 2**22]
@@ -63,7 +64,7 @@ def test_sizes_that_divide_into_nothing_even() -> None:
 def test_the_sum_survives_loss(verb: str) -> None:
     trial = two_dc(*LOSSY_SPAN, f"transport.verb={verb}", "workload.in-place=true", loss="2e-3")
     outcome = run_trial(trial)
-    result = trial.conclude(outcome, "virtual", 1, "testbed run")
+    result = conclude(trial, outcome, "virtual", 1, "testbed run")
     assert outcome.rows[0]["wrong"] == outcome.rows[0]["in_place"]["wrong"] == 0
     assert result.exit_code == 0 and result.verdict.lossless  # a link that corrupts frames is not a lack of buffer
     drops = outcome.report["drops"]

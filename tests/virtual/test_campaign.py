@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from testbed.run.trial import run_virtual
+from testbed.run import perform
+from testbed.run.judgement import conclude
+from testbed.run.perform import run_virtual
 from testbed.study import campaign, campaign_checks, parallel, random_cases, random_faults, random_labs
 from testbed.study.campaign_checks import Evidence
 from testbed.traffic import ALGORITHMS
@@ -117,7 +119,7 @@ def evidence() -> Evidence:
             break
     subject = campaign.trial_of(case)
     outcome = run_virtual(subject, None, lambda progress: None)
-    return Evidence(subject, outcome, subject.conclude(outcome, "virtual", 1, "testbed"))
+    return Evidence(subject, outcome, conclude(subject, outcome, "virtual", 1, "testbed"))
 
 
 def spoiled(evidence: Evidence, spoil: Callable[[dict[str, Any], Any], None], **changed: Any) -> Evidence:
@@ -125,7 +127,7 @@ def spoiled(evidence: Evidence, spoil: Callable[[dict[str, Any], Any], None], **
     outcome = copy.deepcopy(evidence.outcome)
     spoil(outcome.report, outcome)
     outcome = dataclasses.replace(outcome, **changed)
-    return Evidence(evidence.subject, outcome, evidence.subject.conclude(outcome, "virtual", 1, "testbed"))
+    return Evidence(evidence.subject, outcome, conclude(evidence.subject, outcome, "virtual", 1, "testbed"))
 
 
 def drop(cause: str) -> Callable[[dict[str, Any], Any], None]:
@@ -277,6 +279,14 @@ def test_another_course_in_other_slices_is_noticed(monkeypatch: pytest.MonkeyPat
     assert campaign.run_case(2 * campaign.CHECKED_TWICE + 1).problems == []
 
 
-def test_another_number_of_events_at_a_time_is_really_taken() -> None:
-    subject = campaign.trial_of(random_cases.draw(1))
-    assert campaign._Sliced(subject.experiment, subject.lab, 777).series("virtual").budget == 777
+def test_another_number_of_events_at_a_time_is_really_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    execute = perform.execute
+
+    def noted(engine: Any, series: Any, *arguments: Any) -> Any:
+        taken.append(series.budget)
+        return execute(engine, series, *arguments)
+
+    monkeypatch.setattr(perform, "execute", noted)
+    campaign._run(campaign.trial_of(random_cases.draw(1)), 777)
+    assert taken == [777]

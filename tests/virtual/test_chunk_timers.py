@@ -53,7 +53,7 @@ def test_cores_change_nothing() -> None:
     reports = []
     for cores in (1, 2):
         fabric = VirtualFabric(json.dumps(lossy), cores)
-        schedule = trial.collective.schedule(trial.series("virtual").shapes()[0])
+        schedule = trial.collective.schedule(trial.series.shapes()[0])
         fabric.load(json.dumps(compile_workload(trial.lab, trial.experiment, schedule)))
         finish(fabric)
         reports.append(report_of(fabric))

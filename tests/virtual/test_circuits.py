@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from testbed.run.execution import Outcome
+from testbed.run.judgement import conclude
 from testbed.run.trial import Trial, from_spec
 from tests.virtual.harness import Json, check_conservation, make_trial, priority, run_trial
 
@@ -47,7 +48,7 @@ def test_with_a_drain_nothing_is_lost() -> None:
     longer_us = outcome.rows[0]["time_us"] - quiet.rows[0]["time_us"]
     assert longer_us == pytest.approx((OUTAGE_PS + 0.1 * MS) / 10**6, rel=0.02), "as long as nothing could be sent"
     check_conservation(outcome.report)
-    result = trial.conclude(outcome, "virtual", 1, "testbed run")
+    result = conclude(trial, outcome, "virtual", 1, "testbed run")
     assert result.exit_code == 0 and result.verdict.lossless
 
 

@@ -1,6 +1,5 @@
 """A run spread over cores is the run on one core: outcome, report and hash, whatever the lab, the faults and the slices."""
 
-import dataclasses
 import itertools
 import json
 from typing import Any
@@ -8,26 +7,17 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.run.execution import Outcome, Series
-from testbed.run.trial import Clock, Trial, run_virtual
+from testbed.run.execution import Outcome
+from testbed.run.perform import run_virtual
+from testbed.run.trial import Trial
 from testbed.traffic.point_to_point import permutation
 from tests.virtual.harness import check_conservation, loaded_fabric, make_trial
 
 CONGESTED = ("lossless.ecn={kmin: 20KB, kmax: 200KB, pmax: 0.2}", "transport.congestion-control=dcqcn")
 
 
-@dataclasses.dataclass(frozen=True)
-class Sliced(Trial):
-    """A trial whose engine is advanced by so many events at a time."""
-
-    budget: int = 1 << 20
-
-    def series(self, clock: Clock) -> Series:
-        return dataclasses.replace(super().series(clock), budget=self.budget)
-
-
 def on_cores(trial: Trial, cores: int, budget: int = 1 << 20) -> Outcome:
-    return run_virtual(Sliced(trial.experiment, trial.lab, budget), None, lambda progress: None, cores)
+    return run_virtual(trial, None, lambda progress: None, cores, budget)
 
 
 def three_sites() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from testbed.buffers.deadlock import find_cycles
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import lab_from, load_lab
 from testbed.plan.workload import compile_workload
+from testbed.run.judgement import conclude
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
@@ -38,7 +39,7 @@ def shipped(name: str, *overrides: str) -> RunResult:
     """Run an experiment that ships with the testbed, and judge it."""
     experiment = load_experiment(EXPERIMENTS / f"{name}.yaml").with_overrides(overrides)
     trial = Trial(experiment, load_lab(experiment.topology))
-    return trial.conclude(run_trial(trial), "virtual", 1, "replay")
+    return conclude(trial, run_trial(trial), "virtual", 1, "replay")
 
 
 def test_three_two_hop_flows_around_three_switches_deadlock_and_are_reported() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import TestbedError
-from testbed.run import trial
+from testbed.run import perform
 from testbed.study import campaign, sweep
 from tests.conftest import ROOT
 from tests.documents import MARKS, Block, blocks, pages
@@ -57,7 +57,7 @@ def to_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object, **__: object) -> None:
         raise Started
 
-    for owner, name in ((trial, "run_virtual"), (sweep, "run"), (suite.Suite, "run"), (campaign, "run")):
+    for owner, name in ((perform, "run_virtual"), (sweep, "run"), (suite.Suite, "run"), (campaign, "run")):
         monkeypatch.setattr(owner, name, start)
 
 

@@ -6,6 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from testbed.run.judgement import conclude
 from testbed.sizes import LINE_OVERHEAD_BYTES
 from tests.virtual.harness import (
     FULL_WIRE_BYTES,
@@ -38,7 +39,7 @@ def drops_by_cause(report: Json) -> dict[tuple[str, str], int]:
 def test_pfc_saves_every_frame(payload: str) -> None:
     trial = make_trial("incast", "incast", "workload.size=2M", f"workload.payload={payload}")
     outcome = run_trial(trial)
-    result = trial.conclude(outcome, "virtual", 1, "testbed run")
+    result = conclude(trial, outcome, "virtual", 1, "testbed run")
     assert (result.exit_code, result.verdict.lossless) == (0, True)
     assert outcome.rows[0]["wrong"] == (0 if payload == "true" else None)
     assert drops_by_cause(outcome.report) == {}
@@ -54,7 +55,7 @@ def test_pfc_saves_every_frame(payload: str) -> None:
 def test_without_pfc_frames_drop_at_the_tail() -> None:
     trial = make_trial("incast", "incast", "workload.size=2M", "lossless.pfc=false")
     outcome = run_trial(trial)
-    result = trial.conclude(outcome, "virtual", 1, "testbed run")
+    result = conclude(trial, outcome, "virtual", 1, "testbed run")
     assert outcome.complete and outcome.rows[0]["wrong"] == 0  # go-back-N repairs what the network lost
     assert result.exit_code == 1 and not result.verdict.lossless and result.verdict.correct
     assert any("dropped for lack of buffer" in reason for reason in result.verdict.reasons)

@@ -39,7 +39,7 @@ def test_times_and_counters_are_those_of_the_checked_run(collective: str, algori
     trial = make_trial("clos", collective, f"workload.algorithm={algorithm}", "workload.size=256K")
     _checked, silent = both("clos", collective, f"workload.algorithm={algorithm}", "workload.size=256K")
     # Every message that the schedule sends has arrived, whole and once, out of place and, where there is that, in place.
-    (shape,) = trial.series("virtual").shapes()
+    (shape,) = trial.series.shapes()
     schedule = trial.collective.schedule(shape)
     expected = sum(schedule.bytes_sent(rank) for rank in range(shape.ranks))
     for in_place in (False, True) if trial.collective.in_place else (False,):

@@ -3,7 +3,7 @@
 import pytest
 
 from testbed.run.execution import Outcome
-from testbed.run.trial import run_virtual
+from testbed.run.perform import run_virtual
 from tests.virtual.harness import make_trial
 
 SLOW_SPAN = "two-dc:length=300km,rate=10M"

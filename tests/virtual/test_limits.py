@@ -318,7 +318,7 @@ def test_every_limit_is_a_fault_with_its_key(
 @pytest.mark.parametrize(("where", "value"), FINE.values(), ids=FINE)
 def test_what_is_within_all_limits_is_loaded(tmp_path: Path, where: tuple[str | int, ...], value: Any) -> None:
     trial = checked(tmp_path, *said(where, value))
-    (shape,) = trial.series("virtual").shapes()
+    (shape,) = trial.series.shapes()
     fabric = loaded_fabric(trial, trial.collective.schedule(shape))
     fabric.impair(json.dumps(trial.changes))
 

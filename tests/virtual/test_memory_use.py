@@ -11,6 +11,7 @@ import pytest
 from testbed.agent import process
 from testbed.errors import ExperimentError
 from testbed.run import footprint
+from testbed.run.perform import perform
 from tests.virtual.harness import make_trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -63,7 +64,7 @@ CASES = [
 def test_what_is_reckoned_is_what_is_taken(lab: str, collective: str, size: str) -> None:
     settings = (lab, collective, f"workload.size={size}")
     trial = make_trial(*settings)
-    needed = footprint.footprint(trial.series("virtual"), trial.plan).total_bytes
+    needed = footprint.footprint(trial.series, trial.plan).total_bytes
     assert needed * 0.7 < grown_bytes(*settings) < needed
 
 
@@ -103,7 +104,7 @@ def test_more_ops_than_memory_holds_are_refused_and_validate_says_so_too(
 
 def test_a_sweep_shares_the_memory_among_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = make_trial("clos", "all_reduce", "workload.size=16M")
-    needed = footprint.footprint(trial.series("virtual"), trial.plan).total_bytes
+    needed = footprint.footprint(trial.series, trial.plan).total_bytes
     monkeypatch.setattr(footprint, "available_bytes", lambda: needed)
     assert trial.memory_faults() == []
     (fault,) = trial.memory_faults(processes=2)
@@ -123,7 +124,7 @@ def test_the_limit_of_the_process_counts() -> None:
 
 def test_an_agent_needs_what_its_own_ranks_take() -> None:
     trial = make_trial("clos", "all_reduce", "workload.size=16M")
-    series = trial.series("virtual")
+    series = trial.series
     whole = footprint.footprint(series, trial.plan).payload_bytes
     half = footprint.footprint(series, trial.plan, {0, 1, 2, 3}).payload_bytes
     assert whole - half == 4 * 3 * SIZE
@@ -136,7 +137,7 @@ def test_memory_that_is_gone_when_the_run_begins_is_a_fault_of_the_size() -> Non
             raise MemoryError("no room for 1 bytes of memory of rank 0")
 
     with pytest.raises(ExperimentError, match=r"ran out of memory: no room for 1 bytes.*payload: false"):
-        make_trial("pair", "all_reduce").execute(Full(), "virtual", lambda progress: None)  # type: ignore[arg-type]
+        perform(make_trial("pair", "all_reduce"), Full(), "virtual", lambda progress: None)  # type: ignore[arg-type]
 
 
 def test_the_agent_that_runs_a_trial_reckons_with_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ from testbed._dataplane import VirtualFabric
 from testbed.optics.behaviour import behaviour
 from testbed.optics.catalogue import load_catalogue
 from testbed.optics.fec import gaussian_tail_inverse
+from testbed.run.judgement import conclude
+from testbed.run.perform import perform
 from testbed.run.trial import Trial
 from tests.virtual.harness import (
     FCS_BYTES,
@@ -200,7 +202,7 @@ def test_a_run_says_what_its_optics_spent() -> None:
     overrides = ("workload.size=1M", "workload.in-place=true", "workload.iterations=2", *PRICES)
     trial = one_link("400g-dr4", "all_reduce", *overrides)
     outcome = run_trial(trial)
-    energy = trial.conclude(outcome, "virtual", 1, "testbed run").energy
+    energy = conclude(trial, outcome, "virtual", 1, "testbed run").energy
     row = outcome.rows[0]
     seconds = 2 * (row["time_us"] + row["in_place"]["time_us"]) / 1e6
     assert energy["watts"] == 16 and energy["joules"] == pytest.approx(16 * seconds)
@@ -216,7 +218,7 @@ def test_a_run_says_what_its_optics_spent() -> None:
 def test_energy_of_a_run_leaves_out_the_runs_before_it() -> None:
     trial = one_link("400g-dr4", "all_reduce", "workload.size=1M")
     fabric = VirtualFabric(json.dumps(trial.plan))
-    first, second = (trial.execute(fabric, "virtual", lambda progress: None) for _ in range(2))
+    first, second = (perform(trial, fabric, "virtual", lambda progress: None) for _ in range(2))
     # Acknowledgements fall a little differently after a workload than at the very beginning.
     assert second.received_bits == pytest.approx(first.received_bits, rel=1e-3)
     assert min(first.received_bits.values()) > 8 * 2**20
@@ -224,4 +226,4 @@ def test_energy_of_a_run_leaves_out_the_runs_before_it() -> None:
 
 def test_without_a_profile_there_is_no_energy() -> None:
     trial = make_trial("pair", "all_reduce", "workload.size=64K")
-    assert trial.conclude(run_trial(trial), "virtual", 1, "testbed run").energy == {}
+    assert conclude(trial, run_trial(trial), "virtual", 1, "testbed run").energy == {}

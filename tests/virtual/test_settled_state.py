@@ -6,7 +6,9 @@ import pytest
 
 from testbed.errors import ExperimentError, UsageError
 from testbed.run.execution import Outcome
-from testbed.run.trial import Trial, run_virtual
+from testbed.run.judgement import conclude, unknown_names, unreached
+from testbed.run.perform import run_virtual
+from testbed.run.trial import Trial
 from tests.virtual.harness import Json, make_trial
 
 WINDOW_BYTES = 400_000
@@ -80,16 +82,16 @@ def test_windows_are_the_same_on_any_number_of_cores(cores: int) -> None:
 def test_a_result_has_its_settled_state_and_an_expectation_can_name_it() -> None:
     resting = 'settled.ports["leaf:eth2"].priorities["3"].queue_bytes_max < 450000'
     trial = steady("warmup=100us", "window=200us", f"expect=['{resting}']")
-    result = trial.conclude(run(trial), "virtual", 1, "")
+    result = conclude(trial, run(trial), "virtual", 1, "")
     assert result.verdict.passed and result.settled is not None and result.settled.windows
-    assert trial.unknown_names(result) == []
+    assert unknown_names(trial, result) == []
 
 
 def test_a_run_that_ends_before_its_warm_up_is_a_fault_of_the_setting() -> None:
     trial = steady("warmup=1s")
     outcome = run(trial)
     assert outcome.report["settled"] is None
-    (fault,) = trial.unreached(outcome)
+    (fault,) = unreached(trial, outcome)
     assert fault.key == "warmup" and "the run was over before 1s" in fault.message
 
 

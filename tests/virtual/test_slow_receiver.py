@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from testbed.run.judgement import conclude
 from tests.virtual.harness import (
     FULL_FRAME_BYTES,
     FULL_WIRE_BYTES,
@@ -107,7 +108,7 @@ def test_the_verdict_says_whose_fault_it_was() -> None:
     )
     trial = make_trial(lab, "incast", "workload.size=16MB", "lossless.pfc=false", WIDE)
     outcome = run_trial(trial)
-    verdict = trial.conclude(outcome, "virtual", 1, "").verdict
+    verdict = conclude(trial, outcome, "virtual", 1, "").verdict
     assert verdict.correct and not verdict.lossless and not verdict.passed
     lost = outcome.report["drops"]["lossless"]
     assert verdict.reasons == [

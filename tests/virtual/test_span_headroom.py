@@ -7,6 +7,7 @@ from subprocess import CompletedProcess
 from testbed.buffers.headroom_models import Ieee
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
+from testbed.run.judgement import conclude
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from tests.virtual.harness import Json, check_conservation, priority, run_trial
@@ -21,7 +22,7 @@ def run(*overrides: str) -> tuple[RunResult, Json]:
     trial = Trial(experiment, load_lab(experiment.topology))
     outcome = run_trial(trial)
     check_conservation(outcome.report)
-    return trial.conclude(outcome, "virtual", 1, "test"), outcome.report
+    return conclude(trial, outcome, "virtual", 1, "test"), outcome.report
 
 
 def test_what_the_planner_reckons_is_enough_and_the_run_needs_more_than_half_of_it() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from testbed._dataplane import VirtualFabric
 from testbed.run.execution import Outcome
+from testbed.run.judgement import conclude
+from testbed.run.perform import perform
 from testbed.run.trial import Trial
 from tests.virtual.harness import Json, check_conservation, make_trial, run_trial
 
@@ -15,7 +17,7 @@ NS_A_METRE = 4.897
 
 
 def on(fabric: VirtualFabric, trial: Trial) -> Outcome:
-    return trial.execute(fabric, "virtual", lambda progress: None)
+    return perform(trial, fabric, "virtual", lambda progress: None)
 
 
 def fabric_of(trial: Trial) -> VirtualFabric:
@@ -73,7 +75,7 @@ def test_what_a_run_lost_and_filled_is_no_fault_of_the_next_one() -> None:
     assert lossy.report["drops"]["lossless"] > 0
     quiet = make_trial("incast", "incast", "workload.size=64KB", "workload.ranks=[r1, s1]", *settings)
     after = on(fabric, quiet)
-    judged = quiet.conclude(after, "virtual", 1, "")
+    judged = conclude(quiet, after, "virtual", 1, "")
     assert judged.verdict.passed, judged.verdict.reasons
     alone = run_trial(quiet)
     for key in ("pools", "drops", "watchdog", "deadlocks", "violations"):

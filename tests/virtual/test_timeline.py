@@ -7,6 +7,8 @@ import pytest
 
 from testbed._dataplane import VirtualFabric
 from testbed.run.execution import Outcome
+from testbed.run.judgement import conclude, unreached
+from testbed.run.perform import perform
 from testbed.run.trial import Trial
 from tests.virtual.harness import check_conservation, make_trial, priority, run_trial
 
@@ -31,7 +33,7 @@ def drops(outcome: Outcome, port: str) -> dict[str, int]:
 
 
 def passes(subject: Trial, outcome: Outcome) -> bool:
-    return subject.conclude(outcome, "virtual", 1, "testbed run").verdict.passed
+    return conclude(subject, outcome, "virtual", 1, "testbed run").verdict.passed
 
 
 def lost_in(at: str, lasting: str, loss: float) -> tuple[int, int]:
@@ -77,7 +79,7 @@ def test_losses_happen_in_the_window_only() -> None:
             return over
 
     watched = Watched()
-    outcome = subject.execute(watched, "virtual", lambda progress: None)  # type: ignore[arg-type]
+    outcome = perform(subject, watched, "virtual", lambda progress: None)  # type: ignore[arg-type]
     assert outcome.complete
     moved = [
         (before, now)
@@ -120,7 +122,7 @@ def test_a_drained_outage_loses_nothing() -> None:
 def test_a_link_that_stays_down_is_named() -> None:
     subject = trial({"at": "1ms", "impair": {"down": True}, "direction": "out"})
     outcome = run_trial(subject)
-    verdict = subject.conclude(outcome, "virtual", 1, "testbed run").verdict
+    verdict = conclude(subject, outcome, "virtual", 1, "testbed run").verdict
     assert not verdict.complete and not verdict.passed
     assert f"link {SPAN} to {BACK} is down since 1 ms (timeline[0])" in verdict.reasons
     assert not any(f"link {BACK}" in reason for reason in verdict.reasons)
@@ -167,7 +169,7 @@ def test_what_comes_after_the_run_did_not_take_place_and_does_not_delay_the_next
     outcome = run_trial(subject)
     assert outcome.complete and outcome.end_ps is not None and outcome.end_ps < 10**12
     assert [row["at_ns"] for row in outcome.impairments] == [None, None]
-    (fault,) = subject.unreached(outcome)
+    (fault,) = unreached(subject, outcome)
     assert (fault.key, fault.message) == ("timeline[0].at", "timeline outside the run: it was over before 20s")
 
 

@@ -9,6 +9,8 @@ import pytest
 from testbed._dataplane import VirtualFabric
 from testbed.experiment.file import experiment_from, load_experiment
 from testbed.lab.topology import lab_from, load_lab
+from testbed.run.judgement import conclude
+from testbed.run.perform import perform
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
@@ -28,7 +30,7 @@ def run(experiment: Json | Path, *overrides: str) -> RunResult:
     counts = outcome.report["conservation"]
     assert counts["sent"] == counts["delivered"] + counts["dropped"] and counts["in_flight"] == 0
     assert outcome.report["violations"] == []
-    return trial.conclude(outcome, "virtual", 1, "test")
+    return conclude(trial, outcome, "virtual", 1, "test")
 
 
 def stormy(storm: Json, lasting: str | None = "3ms", **lossless: Any) -> Json:
@@ -133,7 +135,7 @@ def test_a_switch_of_33_ports_keeps_to_the_times_that_it_was_given() -> None:
     }
     lab = lab_from(Source("lab", star(dict.fromkeys(names, "1us"))))
     trial = Trial(experiment_from(Source("x", experiment)), lab)
-    result = trial.conclude(run_trial(trial), "virtual", 1, "test")
+    result = conclude(trial, run_trial(trial), "virtual", 1, "test")
     [storm] = result.watchdog
     assert storm.port == "sw:eth2" and 1.0 * MS < storm.detected_ns - 100_000 <= 1.5 * MS
     assert storm.restored_ns == 3.5 * MS
@@ -182,7 +184,7 @@ def test_the_explanation_says_that_it_was_none(false_alarm: RunResult) -> None:
 def test_storms_on_two_cores_are_those_on_one() -> None:
     trial = Trial(experiment_from(Source("x", stormy({}, watchdog=WATCHFUL))), load_lab("two-dc:length=20km"))
     one, two = (
-        trial.execute(VirtualFabric(json.dumps(trial.plan), cores), "virtual", lambda progress: None)
+        perform(trial, VirtualFabric(json.dumps(trial.plan), cores), "virtual", lambda progress: None)
         for cores in (1, 2)
     )
     assert one.report == two.report and one.storms == two.storms

@@ -15,7 +15,7 @@ import pytest
 from testbed import pcapng
 from testbed.agent import captures
 from testbed.errors import HostError
-from testbed.run import result, trial
+from testbed.run import perform, result
 from testbed.run.execution import Outcome
 from testbed.system.capture import Blocks
 from tests.conftest import ROOT
@@ -165,5 +165,5 @@ def test_no_part_of_a_capture_is_left_where_it_does_not_fit(tmp_path: Path, monk
 
 
 def test_an_outcome_says_what_became_of_its_capture() -> None:
-    sent = trial.outcome_data(Outcome(capture_fault="cannot write x: No space left on device"))
-    assert trial.outcome_from(sent).capture_fault == "cannot write x: No space left on device"
+    sent = perform.outcome_data(Outcome(capture_fault="cannot write x: No space left on device"))
+    assert perform.outcome_from(sent).capture_fault == "cannot write x: No space left on device"

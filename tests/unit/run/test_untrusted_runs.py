@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from testbed.commands import run
+from testbed.contract.plan import Plan
 from testbed.control import verbs
+from testbed.experiment.file import Experiment
+from testbed.lab.topology import Lab
 from testbed.machine import calibration
-from testbed.run import fidelity, trial
+from testbed.run import fidelity, perform, trial
 from testbed.run.execution import Outcome
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.trial import Trial
@@ -43,7 +46,7 @@ class Machine:
 
     async def run(self, target: Any, subject: Trial, dilation: int, **_: Any) -> Outcome:
         self.dilations.append(dilation)
-        outcome = await asyncio.to_thread(trial.run_virtual, subject, None, lambda _: None)
+        outcome = await asyncio.to_thread(perform.run_virtual, subject, None, lambda _: None)
         outcome.report = {**copy.deepcopy(outcome.report), "fidelity": self.fidelities.pop(0)}
         return outcome
 
@@ -101,6 +104,22 @@ def test_a_lab_that_was_up_is_left_as_it_is(on: Cli) -> None:
 def test_a_lab_to_keep_is_built_anew_for_the_second_run(on: Cli) -> None:
     machine = Machine([HELD, FAITHFUL])
     assert (on(machine, "--keep").returncode, machine.dilations, machine.destroyed) == (0, [20, 100], 1)
+
+
+@pytest.mark.parametrize("arguments", [("--dilation", "20"), (), ("--clock", "virtual")])
+def test_a_plan_is_compiled_once_for_the_clock_that_runs_it(
+    on: Cli, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks: list[tuple[str, int | str]] = []
+    compile_fabric = trial.compile_fabric
+
+    def noted(lab: Lab, experiment: Experiment) -> Plan:
+        clocks.append((experiment.clock, experiment.dilation))
+        return compile_fabric(lab, experiment)
+
+    monkeypatch.setattr(trial, "compile_fabric", noted)
+    assert on(Machine([FAITHFUL]), *arguments).returncode == 0
+    assert clocks == [("virtual" if "virtual" in arguments else "real", 20 if "20" in arguments else "auto")]
 
 
 def test_the_report_for_people_ends_with_what_to_do(on: Cli, tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The judgement of a trial: its result with the verdict, and what of the experiment never came to bear."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from testbed.errors import Fault
+from testbed.experiment import expectations
+from testbed.lab import watchdog
+from testbed.optics.energy import PoweredLink, energy_of_run
+from testbed.plan.compile import ideal_busbw, rank_hosts
+from testbed.run import expectation_names, hints, result, timeline
+from testbed.run.execution import Outcome
+from testbed.run.result import RunResult
+from testbed.run.trial import Clock, Trial
+from testbed.run.verdict import RunFacts
+from testbed.units import format_time
+
+Document = dict[str, Any]
+
+
+def unreached(trial: Trial, outcome: Outcome) -> list[Fault]:
+    """Return a fault for each entry of the timeline, and for a warm-up, that a complete run ended before."""
+    if not outcome.complete:
+        return []
+    faults = timeline.never_reached(trial.experiment, outcome.impairments)
+    warmup = trial.experiment.warmup
+    if warmup is not None and outcome.report["settled"] is None:
+        message = f"there is no settled state: the run was over before {format_time(warmup)}"
+        faults.append(trial.experiment.fault(("warmup",), message))
+    return faults
+
+
+def unknown_names(trial: Trial, judged: RunResult) -> list[Fault]:
+    """Return a fault for each name in `expect:` that the result of a complete run does not have."""
+    if not judged.verdict.complete:
+        return []
+    return list(expectation_names.faults_in(trial.experiment, trial.lab, judged.model_dump(mode="json")))
+
+
+def conclude(trial: Trial, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:
+    """Return the result of a trial: its outcome judged, expectations included."""
+    facts = RunFacts(
+        lab=trial.lab.name,
+        seed=trial.experiment.seed,
+        clock=clock,
+        dilation=dilation,
+        replay=replay,
+        collective=trial.collective.name,
+        algorithm=trial.collective.algorithm,
+        ranks=len(rank_hosts(trial.lab, trial.experiment)),
+        root=trial.collective.root,
+        bounds=trial.bounds,
+        energy=_energy(trial, outcome),
+        watchdogs=watchdog.settings_in_force(trial.plan),
+        buffer_cycles=tuple(cycle.ports for cycle in trial.cycles),
+        in_force=trial.in_force(dilation),
+        links=tuple(trial.links()),
+        hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial._setup, outcome.report)]),
+    )
+    judged = result.assemble(facts, outcome)
+    if not trial.experiment.expect:
+        return judged
+    checks = expectations.check_all(trial.experiment.expect, judged.model_dump(mode="json"), _figures(trial, outcome))
+    return result.assemble(facts, outcome, [check.explanation for check in checks if not check.held])
+
+
+def _energy(trial: Trial, outcome: Outcome) -> Document:
+    """Return what links with a profile spent while the workloads ran that came to their end."""
+    links = [
+        PoweredLink(
+            name=f"{link.a} - {link.b}",
+            profile=found.profile,
+            power_w=found.power_w,
+            rate_bps=found.rate_bps,
+            useful_bits=sum(outcome.received_bits.get(str(end), 0) for end in (link.a, link.b)),
+        )
+        for link in trial.lab.links
+        if (found := trial.lab.behaviour(link)) is not None
+    ]
+    times = trial.experiment.workload.iterations
+    measured = [found for row in outcome.rows for found in (row, row["in_place"]) if found]
+    duration_ps = sum(round(found["time_us"] * 10**6) * times for found in measured)
+    useful_bits = sum(8 * flow["bytes"] for flow in outcome.flows if flow["completion_ns"] is not None)
+    return energy_of_run(links, duration_ps, useful_bits, trial.experiment.prices)
+
+
+def _figures(trial: Trial, outcome: Outcome) -> dict[str, float]:
+    """Return what expectations may name besides the document: `expectation_names.FIGURES`.
+
+    Time and bandwidth are those of the last and largest row that was completed, `wrong` the wrong elements of all rows;
+    where lengths were sent nothing was compared, and there is no `wrong`.
+    """
+    figures = {"ideal": ideal_busbw(trial.lab)}
+    counts = [part["wrong"] for row in outcome.rows for part in (row, row["in_place"]) if part]
+    if None not in counts:
+        figures["wrong"] = sum(counts)
+    if outcome.rows:
+        last = outcome.rows[-1]
+        figures |= {
+            "time_us": last["time_us"],
+            "algbw": last["algbw_gbytes_per_s"],
+            "busbw": last["busbw_gbytes_per_s"],
+        }
+    return figures

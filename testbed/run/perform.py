@@ -1,0 +1,109 @@
+"""A trial performed on an engine, in this process or in that of the agent that owns the lab: from rows to an outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from testbed.contract.workload import Workload
+from testbed.errors import ExperimentError, HostError, UsageError, cannot_write
+from testbed.plan.workload import compile_workload
+from testbed.run import storms, timeline
+from testbed.run.engine import Engine
+from testbed.run.execution import Outcome, Progress, execute
+from testbed.run.trial import Clock, Trial
+from testbed.traffic import Schedule
+
+Document = dict[str, Any]
+
+# Between two looks at progress and interrupts: some 20 ms of computing, and 20 ms of waiting.
+_BUDGET: dict[Clock, int] = {"virtual": 50_000, "real": 20}
+
+
+def perform(
+    trial: Trial,
+    engine: Engine,
+    clock: Clock,
+    progress: Callable[[Progress], None],
+    agent: str | None = None,
+    budget: int | None = None,
+) -> Outcome:
+    """Run every row on an engine that holds this trial's plan; its timeline starts with the first of them.
+
+    Of a lab that several agents have, what `agent` has: the others run the rest. Directions of links that were left down
+    are named among the reasons of an outcome that is not complete. `budget` is what `Engine.advance` is given.
+    """
+
+    def compile_schedule(schedule: Schedule) -> Workload:
+        return compile_workload(trial.lab, trial.experiment, schedule)
+
+    series = dataclasses.replace(trial.series, budget=budget or _BUDGET[clock])
+    if trial.changes:
+        engine.impair(json.dumps(trial.changes))
+    try:
+        outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent))
+    except MemoryError as error:
+        # Others took since what was there when it was reckoned.
+        message = (
+            f"the machine ran out of memory{f': {error}' if str(error) else ''}; send lengths alone (payload: false)"
+        )
+        raise ExperimentError([trial.experiment.fault(("workload",), message)]) from error
+    outcome.received_bits = _received_bits(trial, outcome.report)
+    outcome.impairments = timeline.log(trial.lab, trial.changes, outcome.report, outcome.start_ps or 0, outcome.end_ps)
+    outcome.storms = list(storms.explain(trial.plan, outcome.report, outcome.impairments, outcome.start_ps or 0))
+    if not outcome.complete and not outcome.interrupted:
+        outcome.reasons += timeline.cut_off(trial.lab, outcome.impairments)
+    return outcome
+
+
+def _received_bits(trial: Trial, report: Document) -> dict[str, int]:
+    """Return what each end of a link with a profile has received."""
+    ends = [str(end) for link in trial.lab.links if link.optics for end in (link.a, link.b)]
+    ports = report["ports"]
+    return {
+        end: sum(8 * counters["bytes_rx"] for counters in ports[end]["priorities"].values())
+        for end in ends
+        if end in ports
+    }
+
+
+def outcome_data(outcome: Outcome) -> Document:
+    """Return an outcome as JSON data, for `outcome_from`."""
+    return dataclasses.asdict(outcome)
+
+
+def outcome_from(data: Document) -> Outcome:
+    """Read an outcome that an agent sent."""
+    return Outcome(**data)
+
+
+def run_virtual(
+    trial: Trial, pcap: Path | None, progress: Callable[[Progress], None], cores: int = 1, budget: int | None = None
+) -> Outcome:
+    """Run a trial under the virtual clock, in this process, on so many cores; 0: on more than one where it pays.
+
+    The outcome depends neither on `cores` nor on `budget`, the events between two looks at progress. Raises UsageError or
+    HostError when the capture cannot be begun; where it cannot be ended, the outcome says so.
+    """
+    from testbed._dataplane import VirtualFabric
+
+    fabric = VirtualFabric(json.dumps(trial.plan), cores)
+    try:
+        fabric.capture(str(pcap) if pcap else None)
+    except OSError as error:
+        raise captured_error(pcap, error) from error
+    outcome = perform(trial, fabric, "virtual", progress, budget=budget)
+    try:
+        fabric.capture(None)
+    except OSError as error:
+        outcome.capture_fault = f"{captured_error(pcap, error)}; it ends before the run"
+    return outcome
+
+
+def captured_error(pcap: object, error: OSError) -> UsageError | HostError:
+    """Return what `errors.cannot_write` makes of an error of the data plane, in the system's own words."""
+    return cannot_write(pcap, OSError(error.errno, os.strerror(error.errno)) if error.errno else error)
