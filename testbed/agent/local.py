@@ -55,7 +55,7 @@ _SOCKET_FILE = "bus.sock"
 class AgentRecord(BaseModel):
     """What `agent.json` says. `start_ticks` is field 22 of /proc/<pid>/stat: clock ticks since boot."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     pid: int = Field(gt=1)
     start_ticks: int

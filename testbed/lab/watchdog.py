@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator
 
 from testbed.contract.plan import Plan, switches_of
+from testbed.schema.documented import LateJsonSchema
 from testbed.schema.fields import FileModel, Flag, Time
 from testbed.units import PS_PER_NS, PS_PER_SECOND
 
@@ -53,7 +54,7 @@ def _switched(value: object) -> object:
 SwitchedWatchdog = Annotated[
     Watchdog,
     BeforeValidator(_switched),
-    WithJsonSchema({"anyOf": [{"type": "boolean"}, Watchdog.model_json_schema(by_alias=True)]}),
+    LateJsonSchema(lambda: {"anyOf": [{"type": "boolean"}, Watchdog.model_json_schema(by_alias=True)]}),
 ]
 """A watchdog as a file has it: its settings, or true or false."""
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import ValidationError, WithJsonSchema
+from pydantic import ValidationError
 
 from testbed.data import DATA
 from testbed.errors import TopologyError, nearest
 from testbed.optics.profiles import Cable, Profile, ProfileError
 from testbed.schema import fields
+from testbed.schema.documented import LateJsonSchema
 from testbed.schema.fields import FileModel
 from testbed.schema.keys import EntriesOf
 from testbed.schema.source import KeyPath, Source, read_yaml
@@ -56,7 +57,7 @@ class OwnProfile(Profile):
 
 
 # Profiles as a lab file writes them; `Catalogue.extended` reads them.
-OwnProfiles = Annotated[dict[str, Any], WithJsonSchema(_own_schema()), EntriesOf(OwnProfile)]
+OwnProfiles = Annotated[dict[str, Any], LateJsonSchema(_own_schema), EntriesOf(OwnProfile)]
 
 
 class CatalogueFile(FileModel):

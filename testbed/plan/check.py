@@ -56,7 +56,7 @@ End = Annotated[list[Index], Field(min_length=2, max_length=2)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 class _Port(_Part):
@@ -66,7 +66,7 @@ class _Port(_Part):
 
 
 class _Container(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     image: Image
     cpu_millis: Annotated[int, Field(strict=True, ge=0, le=1024_000)]

@@ -26,7 +26,7 @@ VNI_BITS = 24
 class Placement(BaseModel):
     """`machines`: by agent, the address at which the others' machines reach its own. `nodes`: by node, the agent that has it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     machines: dict[str, str]
     nodes: dict[str, str]

@@ -13,15 +13,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     StrictBool,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import ErrorDetails, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails, ValidationError
 
 from testbed import units
 from testbed.errors import Fault, nearest
+from testbed.schema.documented import sentences
 from testbed.schema.source import Source, dotted
 
 MAX_WEIGHT = 255
@@ -41,9 +43,17 @@ class FileModel(BaseModel):
         alias_generator=lambda name: name.replace("_", "-"),
         allow_inf_nan=False,
         defer_build=True,
-        use_attribute_docstrings=True,
         json_schema_extra={"patternProperties": {"^x-": {}}},
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Add the sentences on keys."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in sentences(cls).items():
+            properties[cls.model_fields[name].alias or name]["description"] = text
+        return schema
 
     @model_validator(mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from pydantic import BaseModel, StrictBool, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from testbed.schema.documented import LateJsonSchema, sentences
 from testbed.units import format_length, format_rate, format_size, format_time
 
 CHOSEN = "NAME"
@@ -65,9 +66,8 @@ def keys_of(model: type[BaseModel], path: str = "") -> Iterator[Key]:
         here = f"{path}{'.' if path else ''}{field.alias or name}"
         inner, suffix = _inner_model(field.annotation, field.metadata)
         holds, example = _holds(field.annotation, field.metadata)
-        yield Key(
-            here, holds, example, _default(field, holds), " ".join((field.description or "").split()), inner is not None
-        )
+        sentence = " ".join((field.description or sentences(model).get(name, "")).split())
+        yield Key(here, holds, example, _default(field, holds), sentence, inner is not None)
         if inner is not None:
             yield from keys_of(inner, here + suffix)
 
@@ -129,7 +129,7 @@ def _default(field: FieldInfo, holds: str) -> str | None:
 
 def _holds(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[str, str | None]:
     """Return what a value may be, in words, and an example if there is one."""
-    stated = next((item.json_schema for item in metadata if isinstance(item, WithJsonSchema)), None)
+    stated = next((item.json_schema for item in metadata if isinstance(item, WithJsonSchema | LateJsonSchema)), None)
     if stated is not None:
         return _stated(stated)
     origin, arguments = get_origin(annotation), get_args(annotation)
