@@ -11,8 +11,8 @@ AFTER = "Reference"
 def on_config(config: Any) -> Any:
     """Insert the pages below docs/cmd behind the reference; the overview comes first."""
     folder = Path(config.docs_dir) / "cmd"
-    names = sorted(path.name for path in folder.glob("*.md") if path.name != "index.md")
-    entry = {"Commands": [f"cmd/{name}" for name in ("index.md", *names)]}
+    verbs = sorted(path.stem for path in folder.glob("*.md") if path.name != "index.md")
+    entry = {"Commands": ["cmd/index.md", *({verb: f"cmd/{verb}.md"} for verb in verbs)]}
     where = next(place for place, item in enumerate(config.nav) if isinstance(item, dict) and AFTER in item)
     config.nav.insert(where + 1, entry)
     return config
