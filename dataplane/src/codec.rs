@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::frame::{Body, Buffer, Frame, Packet, Station, PRIORITIES};
+use crate::frame::{Body, Buffer, Frame, Packet, Station};
 use crate::plan::{Plan, PlanError, StationKind};
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::wire::credit;
 use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
@@ -167,7 +168,7 @@ impl Codec {
             }
             // Taken from the line and without effect.
             Ok(Some(_)) | Err(_) => {
-                let none = Pfc { class_enable: 0, quanta: [0; PRIORITIES] };
+                let none = Pfc { class_enable: PrioritySet::NONE, quanta: [0; PRIORITIES] };
                 let control = frame(Station::UNKNOWN, Station::UNKNOWN, bytes, Body::Pause(none));
                 return Some(Frame { bytes: Some(Box::new(bytes.to_vec())), ..control });
             }
@@ -227,7 +228,7 @@ fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {
         entropy: 0,
         ingress: 0,
         payload_at: 0,
-        priority: 0,
+        priority: Priority::P0,
         dscp: 0,
         ecn: 0,
         of_kernel: false,

@@ -8,7 +8,8 @@
 
 use serde::Deserialize;
 
-use crate::frame::{Frame, Priority, PRIORITIES};
+use crate::frame::Frame;
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::credit::Credit;
 
@@ -34,9 +35,6 @@ pub struct Grant {
 impl Grant {
     /// What is wrong with the figures, if anything.
     pub fn fault(&self) -> Option<String> {
-        if self.priority > 7 {
-            return Some(format!("no priority {}", self.priority));
-        }
         if self.block_bytes == 0 {
             return Some("blocks of 0 bytes".to_owned());
         }
@@ -138,14 +136,14 @@ pub struct Credits {
     senders: [Option<Sender>; PRIORITIES],
     receivers: [Option<Receiver>; PRIORITIES],
     waits: [Wait; PRIORITIES],
-    /// Bit p is set while a frame on priority p is due, and if it is to ask.
-    due: u8,
-    asking: u8,
-    /// Bit p is set while blocks of priority p are outstanding; then the next question is due at `ask_at`.
-    outstanding: u8,
+    /// The priorities of which a frame is due, and those of which it is to ask.
+    due: PrioritySet,
+    asking: PrioritySet,
+    /// Those of which blocks are outstanding; while there are any, the next question is due at `ask_at`.
+    outstanding: PrioritySet,
     ask_at: Time,
-    /// Bits of the priorities whose frames need credit.
-    credited: u8,
+    /// Those whose frames need credit.
+    credited: PrioritySet,
 }
 
 impl Credits {
@@ -155,64 +153,64 @@ impl Credits {
             senders: Default::default(),
             receivers: Default::default(),
             waits: Default::default(),
-            due: 0,
-            asking: 0,
-            outstanding: 0,
+            due: PrioritySet::NONE,
+            asking: PrioritySet::NONE,
+            outstanding: PrioritySet::NONE,
             ask_at: Time::NEVER,
-            credited: granted.iter().fold(0, |bits, grant| bits | 1 << (grant.priority & 7)),
+            credited: granted.iter().map(|grant| grant.priority).collect(),
         };
         for grant in granted {
-            credits.senders[usize::from(grant.priority & 7)] = Some(Sender::new(*grant));
+            credits.senders[grant.priority] = Some(Sender::new(*grant));
         }
         for grant in granting {
-            credits.receivers[usize::from(grant.priority & 7)] = Some(Receiver::new(*grant));
+            credits.receivers[grant.priority] = Some(Receiver::new(*grant));
         }
         credits
     }
 
-    /// Bits of the priorities whose frames need credit.
+    /// The priorities whose frames need credit.
     #[inline]
-    pub fn credited(&self) -> u8 {
+    pub fn credited(&self) -> PrioritySet {
         self.credited
     }
 
     /// Whether a frame may start; always on a priority without credits.
     #[inline]
-    pub fn admits(&self, priority: usize, frame_bytes: u32) -> bool {
+    pub fn admits(&self, priority: Priority, frame_bytes: u32) -> bool {
         self.senders[priority].is_none_or(|sender| sender.admits(frame_bytes))
     }
 
     /// Whether the far end needs leave from here for each frame of `priority`.
-    pub fn grants(&self, priority: usize) -> bool {
+    pub fn grants(&self, priority: Priority) -> bool {
         self.receivers[priority].is_some()
     }
 
     /// A frame starts at `now`, with credit or (a tester's) without.
-    pub fn spend(&mut self, priority: usize, frame_bytes: u32, rate: Rate, now: Time) {
+    pub fn spend(&mut self, priority: Priority, frame_bytes: u32, rate: Rate, now: Time) {
         let Some(sender) = &mut self.senders[priority] else { return };
         sender.sent = sender.sent.wrapping_add(sender.grant.blocks_of(frame_bytes));
-        if self.outstanding == 0 {
+        if self.outstanding.is_empty() {
             self.ask_at = now + ask_every(rate);
         }
-        self.outstanding |= 1 << priority;
+        self.outstanding.insert(priority);
         if self.waits[priority].open.is_some() {
             self.waits[priority].close(now);
         }
     }
 
     /// Note that a frame of so many bytes is there and may not start.
-    pub fn wait(&mut self, priority: usize, frame_bytes: u32, now: Time) {
+    pub fn wait(&mut self, priority: Priority, frame_bytes: u32, now: Time) {
         let since = self.waits[priority].open.map_or(now, |(since, _)| since);
         self.waits[priority].open = Some((since, frame_bytes));
     }
 
     /// How long `priority` has waited up to `now`.
-    pub fn wait_time(&self, priority: usize, now: Time) -> Time {
+    pub fn wait_time(&self, priority: Priority, now: Time) -> Time {
         self.waits[priority].total(now)
     }
 
     /// A frame has arrived, and will take room until it is released.
-    pub fn take(&mut self, priority: usize, frame_bytes: u32) {
+    pub fn take(&mut self, priority: Priority, frame_bytes: u32) {
         let Some(receiver) = &mut self.receivers[priority] else { return };
         let blocks = receiver.grant.blocks_of(frame_bytes);
         receiver.received = receiver.received.wrapping_add(blocks);
@@ -220,23 +218,24 @@ impl Credits {
     }
 
     /// A frame that was taken has left the buffer; the answer is whether the sender is to be told now.
-    pub fn release(&mut self, priority: usize, frame_bytes: u32) -> bool {
+    pub fn release(&mut self, priority: Priority, frame_bytes: u32) -> bool {
         let Some(receiver) = &mut self.receivers[priority] else { return false };
         let tell = receiver.release(frame_bytes);
-        self.due |= u8::from(tell) << priority;
+        if tell {
+            self.due.insert(priority);
+        }
         tell
     }
 
     /// Obey what the far end says.
     pub fn handle(&mut self, credit: &Credit, now: Time) {
-        let priority = usize::from(credit.priority & 7);
-        let bit = 1 << priority;
+        let priority = credit.priority;
         if let Some(receiver) = &mut self.receivers[priority] {
             // Links keep order: what was sent before this frame and is not here by now was lost.
             receiver.received = credit.sent;
             let more = receiver.limit().wrapping_sub(receiver.told);
             if credit.request || more >= receiver.grant.update_blocks {
-                self.due |= bit;
+                self.due.insert(priority);
             }
         }
         let Some(sender) = &mut self.senders[priority] else { return };
@@ -245,9 +244,9 @@ impl Credits {
             self.waits[priority].close(now);
         }
         if !sender.is_outstanding() {
-            self.outstanding &= !bit;
+            self.outstanding.remove(priority);
         }
-        if self.outstanding == 0 {
+        if self.outstanding.is_empty() {
             self.ask_at = Time::NEVER;
         }
     }
@@ -255,7 +254,7 @@ impl Credits {
     /// When the next frame is due; zero if one is already.
     #[inline]
     pub fn next_due(&self) -> Time {
-        if self.due != 0 {
+        if !self.due.is_empty() {
             Time::ZERO
         } else {
             self.ask_at
@@ -265,24 +264,20 @@ impl Credits {
     /// What is to be told to the far end by a frame that starts at `now`. The counts are of this moment: no data passes a control frame.
     pub fn next_frame(&mut self, rate: Rate, now: Time) -> Option<Credit> {
         if self.ask_at <= now {
-            self.due |= self.outstanding;
-            self.asking |= self.outstanding;
+            self.due = self.due | self.outstanding;
+            self.asking = self.asking | self.outstanding;
             self.ask_at = now + ask_every(rate);
         }
-        if self.due == 0 {
-            return None;
-        }
-        let priority = self.due.trailing_zeros() as usize;
-        let bit = 1 << priority;
-        let request = self.asking & bit != 0;
-        self.due &= !bit;
-        self.asking &= !bit;
+        let priority = self.due.lowest()?;
+        let request = self.asking.contains(priority);
+        self.due.remove(priority);
+        self.asking.remove(priority);
         let limit = self.receivers[priority].as_mut().map_or(0, |receiver| {
             receiver.told = receiver.limit();
             receiver.told
         });
         let sent = self.senders[priority].map_or(0, |sender| sender.sent);
-        Some(Credit { priority: priority as u8, request, sent, limit })
+        Some(Credit { priority, request, sent, limit })
     }
 }
 
@@ -308,14 +303,14 @@ impl Ledger {
         let mut accounts = [None; PRIORITIES];
         for grant in granted {
             let account = Account { block_bytes: grant.block_bytes, started: 0, limit: grant.blocks };
-            accounts[usize::from(grant.priority & 7)] = Some(account);
+            accounts[grant.priority] = Some(account);
         }
         Ledger { accounts }
     }
 
     /// A frame starts; the answer is whether there was credit for it, or need of none.
     pub fn start(&mut self, frame: &Frame) -> bool {
-        let Some(account) = &mut self.accounts[usize::from(frame.priority & 7)] else { return true };
+        let Some(account) = &mut self.accounts[frame.priority] else { return true };
         if frame.is_control() {
             return true;
         }
@@ -325,7 +320,7 @@ impl Ledger {
 
     /// The far end sets a limit.
     pub fn update(&mut self, credit: &Credit) {
-        if let Some(account) = &mut self.accounts[usize::from(credit.priority & 7)] {
+        if let Some(account) = &mut self.accounts[credit.priority] {
             account.limit = credit.limit;
         }
     }

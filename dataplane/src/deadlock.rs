@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::frame::Priority;
+use crate::priority::Priority;
 use crate::units::Time;
 
 /// Deadlocks kept; a fabric whose watchdog breaks the same one for ever shall not fill the memory.

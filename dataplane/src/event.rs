@@ -1,6 +1,7 @@
 //! Everything observable: counters, the event-log hash, captures and the invariants all read this one vocabulary.
 
-use crate::frame::{Frame, Priority};
+use crate::frame::Frame;
+use crate::priority::Priority;
 use crate::units::Time;
 use crate::wire::credit::Credit;
 use crate::wire::pfc::Pfc;

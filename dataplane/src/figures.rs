@@ -11,10 +11,10 @@ use crate::emulation::report::Drops;
 use crate::emulation::Emulation;
 use crate::event::Cause;
 use crate::fabric::{Node, Totals};
-use crate::frame::PRIORITIES;
 use crate::nic::intake::Intake;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 
@@ -114,7 +114,7 @@ pub struct PriorityFigures {
 #[derive(Clone, Debug)]
 pub struct PortFigures {
     rate_bps: u64,
-    priorities: Vec<(u8, PriorityFigures)>,
+    priorities: Vec<(Priority, PriorityFigures)>,
 }
 
 impl Serialize for PortFigures {
@@ -209,13 +209,13 @@ impl Emulation {
         let mut ports = Vec::new();
         for node in 0..self.plan.nodes.len() {
             for port in 0..self.fabric.node(node).ports().len() {
-                ports.extend((0..PRIORITIES).map(|priority| self.priority(node, port, priority, at)));
+                ports.extend(Priority::ALL.into_iter().map(|priority| self.priority(node, port, priority, at)));
             }
         }
         Sheet { at, ports, memories: self.fabric.nodes().map(watermarks).collect(), totals: self.fabric.totals() }
     }
 
-    fn priority(&self, node: usize, port: usize, priority: usize, at: Time) -> PriorityFigures {
+    fn priority(&self, node: usize, port: usize, priority: Priority, at: Time) -> PriorityFigures {
         let state = &self.fabric.node(node).ports()[port];
         let counters: &PriorityCounters = &state.counters[priority];
         let watch = self.fabric.watch(node);
@@ -225,7 +225,7 @@ impl Emulation {
         }
         let [ingress_bytes_max, shared_bytes_max, headroom_bytes_max] = match self.fabric.node(node) {
             Node::Switch(switch) => {
-                let group = switch.buffer().group(port as u16, priority as u8);
+                let group = switch.buffer().group(port as u16, priority);
                 [group.used_max(), group.shared_max(), group.headroom_max()]
             }
             Node::Host(nic) => match nic.intake().filter(|_| counters.frames_rx > 0).map(Intake::watermarks) {
@@ -250,7 +250,7 @@ impl Emulation {
                 ecn_marked: counters.ecn_marked,
                 demoted: counters.demoted,
             },
-            queue_bytes: state.queue_bytes(priority as u8),
+            queue_bytes: state.queue_bytes(priority),
             marks: Marks {
                 queue_bytes_max: counters.queue_bytes_max,
                 headroom_bytes_max,
@@ -258,7 +258,7 @@ impl Emulation {
                 ingress_bytes_max,
                 queue_bytes_min: Some(counters.queue_bytes_min),
             },
-            paused: state.is_paused(priority as u8, at),
+            paused: state.is_paused(priority, at),
         }
     }
 
@@ -271,7 +271,10 @@ impl Emulation {
                 if plan.is_elsewhere() {
                     continue;
                 }
-                let seen = row.iter().zip(0..).filter(|(figures, _)| figures.counts.any() || figures.queue_bytes > 0);
+                let seen = row
+                    .iter()
+                    .zip(Priority::ALL)
+                    .filter(|(figures, _)| figures.counts.any() || figures.queue_bytes > 0);
                 let priorities = seen.map(|(figures, priority)| (priority, *figures)).collect();
                 figures.push(PortFigures { rate_bps: port.rate_bps, priorities });
             }
@@ -288,11 +291,11 @@ impl Emulation {
     /// What was lost, at all ports.
     pub(crate) fn drops(&self, sheet: &Sheet) -> Drops {
         let lossless_at = |node: &NodePlan| match node {
-            NodePlan::Switch(switch) => switch.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7)),
-            NodePlan::Host(_) => 0,
+            NodePlan::Switch(switch) => switch.lossless.iter().copied().collect(),
+            NodePlan::Host(_) => PrioritySet::NONE,
         };
         // What is lossless at some switch is so at hosts.
-        let at_hosts = self.plan.nodes.iter().map(lossless_at).fold(0, |bits, node| bits | node);
+        let at_hosts = self.plan.nodes.iter().map(lossless_at).fold(PrioritySet::NONE, |all, here| all | here);
         const AT_NODES: [Cause; 5] =
             [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable, Cause::Receiver];
         let mut drops = Drops::default();
@@ -300,9 +303,9 @@ impl Emulation {
         for plan in &self.plan.nodes {
             let lossless = if matches!(plan, NodePlan::Host(_)) { at_hosts } else { lossless_at(plan) };
             for row in rows.by_ref().take(plan.ports().len()) {
-                for (priority, figures) in row.iter().enumerate() {
+                for (figures, priority) in row.iter().zip(Priority::ALL) {
                     let lost = |cause: Cause| figures.counts.drops.0[cause as usize];
-                    let class = if lossless & (1 << priority) != 0 { &mut drops.lossless } else { &mut drops.lossy };
+                    let class = if lossless.contains(priority) { &mut drops.lossless } else { &mut drops.lossy };
                     *class += AT_NODES.into_iter().map(lost).sum::<u64>();
                     drops.malformed += lost(Cause::Malformed);
                     drops.link += lost(Cause::Link);

@@ -1,5 +1,6 @@
 //! A frame as it moves between state machines: header fields and a length, with bytes only where a wire or a payload needs them.
 
+use crate::priority::Priority;
 use crate::wire::credit::Credit;
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::{Opcode, Peth, Syndrome};
@@ -13,10 +14,6 @@ impl Station {
     /// An address that the plan does not know (broadcast, multicast, strangers).
     pub const UNKNOWN: Station = Station(u32::MAX);
 }
-
-/// One of the eight 802.1p priorities.
-pub type Priority = u8;
-pub const PRIORITIES: usize = 8;
 
 /// What a RoCEv2 packet says, header by header: BTH, then RETH or AETH where the opcode carries one. No packet has both an AETH
 /// and a PETH, so the word of the one that it has is in `msn`.
@@ -96,7 +93,7 @@ impl Frame {
             entropy: 0,
             ingress: 0,
             payload_at: 0,
-            priority: 7,
+            priority: Priority::P7,
             dscp: 0,
             ecn: 0,
             of_kernel: false,

@@ -18,6 +18,7 @@ pub mod nic;
 pub mod pause;
 pub mod plan;
 pub mod port;
+pub mod priority;
 #[cfg(feature = "extension-module")]
 mod python;
 mod recovery;

@@ -8,6 +8,7 @@ use _dataplane::credit::{Credits, Grant};
 use _dataplane::emulation::Emulation;
 use _dataplane::frame::{Body, Frame};
 use _dataplane::port::Port;
+use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use _dataplane::wire::credit::Credit;
 use common::credits::credited;
@@ -18,22 +19,22 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::json;
 
-const P: usize = 3;
+const P: Priority = Priority::P3;
 /// Line time of a frame of 640 bytes, which is ten blocks, at 100 Gb/s.
 const SLOT_PS: u64 = 660 * 80;
 /// 65,536 symbols on one of four lanes at 100 Gb/s.
 const ASK_PS: u64 = 65_536 * 4 * 80;
 
 fn grant(blocks: u32, update_blocks: u32) -> Grant {
-    Grant { priority: P as u8, block_bytes: 64, blocks, update_blocks }
+    Grant { priority: P, block_bytes: 64, blocks, update_blocks }
 }
 
 fn ten_blocks() -> Frame {
-    frame(0, 1, P as u8, 640)
+    frame(0, 1, P, 640)
 }
 
 fn update(limit: u32) -> Credit {
-    Credit { priority: P as u8, request: false, sent: 0, limit }
+    Credit { priority: P, request: false, sent: 0, limit }
 }
 
 /// A port at 100 Gb/s that was granted `blocks` and grants 100, with `frames` frames of ten blocks waiting.
@@ -55,13 +56,16 @@ fn credit_of(frame: &Frame) -> Option<Credit> {
 fn frames_start_as_long_as_there_is_credit_for_all_of_them() {
     let mut port = port(29, 4);
     for slot in 0..2 {
-        assert!(port.dequeue(ps(slot * SLOT_PS)).is_some_and(|frame| frame.priority == 3));
+        assert!(port.dequeue(ps(slot * SLOT_PS)).is_some_and(|frame| frame.priority == Priority::P3));
     }
     let blocked = ps(2 * SLOT_PS);
     assert!(port.dequeue(blocked).is_none(), "nine blocks are no room for ten");
     assert_eq!(port.next_start(blocked), ps(ASK_PS), "nothing but the question can be next");
-    port.enqueue(frame(0, 1, 4, 1_000));
-    assert!(port.dequeue(blocked).is_some_and(|frame| frame.priority == 4), "another priority is not stopped");
+    port.enqueue(frame(0, 1, Priority::P4, 1_000));
+    assert!(
+        port.dequeue(blocked).is_some_and(|frame| frame.priority == Priority::P4),
+        "another priority is not stopped"
+    );
     port.handle_credit(&update(30), ns(300));
     assert!(port.dequeue(ns(300)).is_some());
     assert_eq!(port.credit_wait(P, ns(900)), ns(300) - blocked);
@@ -71,14 +75,14 @@ fn frames_start_as_long_as_there_is_credit_for_all_of_them() {
 #[test]
 fn an_update_that_comes_while_the_line_is_busy_is_not_missed() {
     let mut port = port(10, 2);
-    port.enqueue(frame(0, 1, 0, 9_000));
-    assert!(port.dequeue(Time::ZERO).is_some_and(|frame| frame.priority == 3));
-    assert!(port.dequeue(ps(SLOT_PS)).is_some_and(|frame| frame.priority == 0));
+    port.enqueue(frame(0, 1, Priority::P0, 9_000));
+    assert!(port.dequeue(Time::ZERO).is_some_and(|frame| frame.priority == Priority::P3));
+    assert!(port.dequeue(ps(SLOT_PS)).is_some_and(|frame| frame.priority == Priority::P0));
     let end = ps(SLOT_PS + 9_020 * 80);
     assert_eq!(port.next_start(ps(SLOT_PS)), ps(ASK_PS));
     port.handle_credit(&update(20), ps(2 * SLOT_PS));
     assert_eq!(port.next_start(ps(2 * SLOT_PS)), end);
-    assert!(port.dequeue(end).is_some_and(|frame| frame.priority == 3));
+    assert!(port.dequeue(end).is_some_and(|frame| frame.priority == Priority::P3));
 }
 
 /// IBTA 7.9.4: no more than 65,536 symbol times pass; a symbol is eight bits on one of a port's lanes.
@@ -104,14 +108,14 @@ fn the_far_end_is_asked_until_all_credits_are_back() {
 fn released_blocks_are_told_in_batches_and_whenever_asked() {
     let mut port = port(30, 0);
     for _ in 0..3 {
-        port.take_credit(3, 640);
+        port.take_credit(Priority::P3, 640);
     }
-    assert!(!port.return_credit(3, 640), "ten of twenty");
+    assert!(!port.return_credit(Priority::P3, 640), "ten of twenty");
     assert!(port.dequeue(ns(1)).is_none());
-    assert!(port.return_credit(3, 640));
+    assert!(port.return_credit(Priority::P3, 640));
     assert_eq!(port.next_start(ns(1)), ns(1));
     assert_eq!(port.dequeue(ns(1)).as_ref().and_then(credit_of), Some(update(120)));
-    assert!(!port.return_credit(3, 640));
+    assert!(!port.return_credit(Priority::P3, 640));
     // The sender has sent 50 blocks, of which 30 came: the link lost 20. They are granted anew with the answer.
     port.handle_credit(&Credit { request: true, sent: 50, ..update(30) }, ns(100));
     assert_eq!(port.dequeue(ns(100)).as_ref().and_then(credit_of), Some(update(150)));
@@ -121,10 +125,10 @@ fn released_blocks_are_told_in_batches_and_whenever_asked() {
 #[test]
 fn credit_frames_pass_starved_and_paused_priorities_and_take_line_time() {
     let mut port = port(0, 1);
-    let Body::Pause(pfc) = pause(&[(3, 1_000)]).body else { unreachable!() };
+    let Body::Pause(pfc) = pause(&[(Priority::P3, 1_000)]).body else { unreachable!() };
     port.pause(&pfc, Time::ZERO);
-    port.take_credit(3, 64 * 20);
-    port.return_credit(3, 64 * 20);
+    port.take_credit(Priority::P3, 64 * 20);
+    port.return_credit(Priority::P3, 64 * 20);
     assert!(port.dequeue(ns(1)).as_ref().and_then(credit_of).is_some());
     assert!(port.is_busy(ns(1) + ps(84 * 80 - 1)) && !port.is_busy(ns(1) + ps(84 * 80)));
 }
@@ -256,7 +260,7 @@ fn a_plan_cannot_grant_what_is_not_there() {
     let plan = credited(shape().plan(), |_| 100, 10);
     assert!(Emulation::new(&plan.to_string()).is_ok());
     let faults = [
-        ("/links/0/credits/0/0/priority", json!(8), "no priority 8"),
+        ("/links/0/credits/0/0/priority", json!(8), "priority 8 is not between 0 and 7"),
         ("/links/0/credits/0/0/block_bytes", json!(0), "blocks of 0 bytes"),
         ("/links/0/credits/0/0/blocks", json!(0), "0 blocks"),
         ("/links/0/credits/1/0/blocks", json!(1u32 << 31), "2147483648 blocks"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use _dataplane::deadlock::{Detector, Place, Waiting};
+use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use proptest::prelude::*;
 
@@ -12,7 +13,7 @@ fn at(us: u64) -> Time {
 
 /// The queue of node `node` on priority 3.
 fn place(node: u32) -> Place {
-    Place { node, port: 1, priority: 3 }
+    Place { node, port: 1, priority: Priority::P3 }
 }
 
 /// Queues that wait, each for those listed, leave to go on being at hand at once.
@@ -105,7 +106,7 @@ fn of_a_knot_a_shortest_circle_is_shown_and_every_knot_has_one() {
 #[test]
 fn priorities_are_apart() {
     let mut queues = waiting(RING);
-    queues[0].place.priority = 4;
+    queues[0].place.priority = Priority::P4;
     let mut detector = Detector::default();
     (1..3).for_each(|look| detector.look(&queues, at(look)));
     assert_eq!(circles(&detector), [[0; 0]; 0]);

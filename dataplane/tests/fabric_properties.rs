@@ -167,9 +167,7 @@ fn credits_lose_nothing_and_come_back() {
         prop_assert_eq!((&report["drops"]["lossless"], &report["drops"]["lossy"]), (&0.into(), &0.into()));
         prop_assert_eq!((buffered_bytes(&lab), lab.fabric.in_flight(true), pauses_sent(&lab)), (0, 0, 0));
         let ports = lab.fabric.nodes().flat_map(|node| node.ports());
-        waited.set(
-            waited.get() + ports.filter(|port| port.credit_wait(LOSSLESS.into(), lab.fabric.now()).ps() > 0).count(),
-        );
+        waited.set(waited.get() + ports.filter(|port| port.credit_wait(LOSSLESS, lab.fabric.now()).ps() > 0).count());
         lost.set(lost.get() + report["drops"]["link"].as_u64().expect("a count"));
         Ok(())
     };

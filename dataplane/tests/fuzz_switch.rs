@@ -8,6 +8,7 @@ use _dataplane::event::Event::{CreditReceived, PauseReceived};
 use _dataplane::frame::{Body, Frame, Packet, Station};
 use _dataplane::nic::rc::message::{self, Verb};
 use _dataplane::plan::Plan;
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::units::Time;
 use _dataplane::wire::credit::Credit;
 use _dataplane::wire::pfc::Pfc;
@@ -24,8 +25,8 @@ const FRAMES: u32 = 200_000;
 const LONGEST_BYTES: usize = 9_234;
 const PORTS: u16 = 4;
 const GRANTS: [Grant; 2] = [
-    Grant { priority: 3, block_bytes: 64, blocks: 234, update_blocks: 20 },
-    Grant { priority: 0, block_bytes: 208, blocks: 80, update_blocks: 1 },
+    Grant { priority: Priority::P3, block_bytes: 64, blocks: 234, update_blocks: 20 },
+    Grant { priority: Priority::P0, block_bytes: 208, blocks: 80, update_blocks: 1 },
 ];
 /// The switch's place among the nodes, after the hosts.
 const SWITCH: usize = 4;
@@ -112,8 +113,8 @@ impl Fuzzer {
     fn pause(&mut self) -> Vec<u8> {
         let mut quanta = [0; 8];
         quanta.fill_with(|| (self.random.next_u32() >> 22) as u16);
-        let pfc = Pfc { class_enable: self.random.next_u32() as u8, quanta };
-        let mut bytes = self.encoded(&Frame { body: Body::Pause(pfc), ..frame(0, 0, 7, 64) });
+        let pfc = Pfc { class_enable: PrioritySet::from_bits(self.random.next_u32() as u8), quanta };
+        let mut bytes = self.encoded(&Frame { body: Body::Pause(pfc), ..frame(0, 0, Priority::P7, 64) });
         if self.below(10) == 0 {
             bytes[15] = self.random.next_u32() as u8;
         }
@@ -124,8 +125,9 @@ impl Fuzzer {
     fn credit(&mut self) -> Vec<u8> {
         let shift = self.below(32);
         let (sent, limit) = (self.random.next_u32() >> shift, self.random.next_u32() >> shift);
-        let credit = Credit { priority: self.below(8) as u8, request: self.below(2) == 0, sent, limit };
-        self.encoded(&Frame { body: Body::Credit(credit), ..frame(0, 0, 7, 64) })
+        let credit =
+            Credit { priority: Priority::from_bits(self.below(8) as u8), request: self.below(2) == 0, sent, limit };
+        self.encoded(&Frame { body: Body::Credit(credit), ..frame(0, 0, Priority::P7, 64) })
     }
 
     /// A frame of another protocol between known or unknown stations.
@@ -161,7 +163,7 @@ impl Fuzzer {
         let bytes = (payload > 0).then(|| Box::new(vec![0x77; payload]));
         let len = message::overhead_bytes(opcode) + (payload + pad) as u16;
         let dscp = self.below(64) as u8;
-        let frame = Frame { bytes, len, dscp, body: Body::Roce(packet), ..frame(src, dst, 0, 64) };
+        let frame = Frame { bytes, len, dscp, body: Body::Roce(packet), ..frame(src, dst, Priority::P0, 64) };
         self.encoded(&frame)
     }
 }

@@ -8,6 +8,7 @@ use _dataplane::clock::virtual_clock;
 use _dataplane::credit::Grant;
 use _dataplane::event::{Event, Transmission};
 use _dataplane::frame::Frame;
+use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use _dataplane::watch::{match_up, Flow, Violation, Watch};
 use _dataplane::wire::credit::Credit;
@@ -27,7 +28,7 @@ fn transmit(watch: &mut Watch, at: Time, frame: &Frame) {
     watch.transmission(&Transmission { node: 0, port: 0, at, frame });
 }
 
-fn paused(watch: &mut Watch, times: &[(u8, u16)], at: Time) {
+fn paused(watch: &mut Watch, times: &[(Priority, u16)], at: Time) {
     watch.event(&Event::PauseReceived { port: 0, pfc: pfc(times) }, at);
 }
 
@@ -42,11 +43,11 @@ fn arrived(message: u64, bytes: u64) -> Event {
 #[test]
 fn a_frame_that_starts_during_a_pause_is_a_violation() {
     let mut watch = watch();
-    let data = frame(0, 1, 3, 1_000);
-    paused(&mut watch, &[(3, 1_000)], Time::ZERO);
+    let data = frame(0, 1, Priority::P3, 1_000);
+    paused(&mut watch, &[(Priority::P3, 1_000)], Time::ZERO);
     transmit(&mut watch, Time::from_ps(999_999), &data);
-    transmit(&mut watch, ns(2_000), &frame(0, 1, 4, 1_000));
-    transmit(&mut watch, ns(2_000), &pause(&[(3, 0)]));
+    transmit(&mut watch, ns(2_000), &frame(0, 1, Priority::P4, 1_000));
+    transmit(&mut watch, ns(2_000), &pause(&[(Priority::P3, 0)]));
     transmit(&mut watch, ns(5_120), &data);
     assert_eq!(watch.violations, [], "response time, other priorities, PAUSE frames, and the end of the pause");
     transmit(&mut watch, ns(1_000), &data);
@@ -58,29 +59,29 @@ fn a_frame_that_starts_during_a_pause_is_a_violation() {
 #[test]
 fn a_frame_that_starts_without_credit_is_a_violation() {
     let mut watch = watch();
-    watch.grant(0, &[Grant { priority: 3, block_bytes: 64, blocks: 20, update_blocks: 1 }]);
-    let ten_blocks = frame(0, 1, 3, 640);
+    watch.grant(0, &[Grant { priority: Priority::P3, block_bytes: 64, blocks: 20, update_blocks: 1 }]);
+    let ten_blocks = frame(0, 1, Priority::P3, 640);
     transmit(&mut watch, ns(1), &ten_blocks);
     transmit(&mut watch, ns(2), &ten_blocks);
-    transmit(&mut watch, ns(3), &frame(0, 1, 4, 1_000));
-    transmit(&mut watch, ns(4), &pause(&[(3, 0)]));
-    let update = Credit { priority: 3, request: false, sent: 0, limit: 30 };
+    transmit(&mut watch, ns(3), &frame(0, 1, Priority::P4, 1_000));
+    transmit(&mut watch, ns(4), &pause(&[(Priority::P3, 0)]));
+    let update = Credit { priority: Priority::P3, request: false, sent: 0, limit: 30 };
     watch.event(&Event::CreditReceived { port: 0, credit: update }, ns(5));
     transmit(&mut watch, ns(6), &ten_blocks);
     assert_eq!(watch.violations, [], "within credit, of another priority, a control frame");
-    transmit(&mut watch, ns(7), &frame(0, 1, 3, 64));
+    transmit(&mut watch, ns(7), &frame(0, 1, Priority::P3, 64));
     assert_eq!(watch.violations, [(ns(7), "port 0: a frame of priority 3 starts without credit".to_owned())]);
 }
 
 #[test]
 fn the_checker_knows_xon_and_renewals() {
     let mut watch = watch();
-    let data = frame(0, 1, 3, 1_000);
-    paused(&mut watch, &[(3, 1_000)], Time::ZERO);
-    paused(&mut watch, &[(3, 1_000)], ns(4_000));
+    let data = frame(0, 1, Priority::P3, 1_000);
+    paused(&mut watch, &[(Priority::P3, 1_000)], Time::ZERO);
+    paused(&mut watch, &[(Priority::P3, 1_000)], ns(4_000));
     transmit(&mut watch, ns(5_200), &data);
     assert_eq!(watch.violation_count, 1, "renewed: no new response time");
-    paused(&mut watch, &[(3, 0)], ns(6_000));
+    paused(&mut watch, &[(Priority::P3, 0)], ns(6_000));
     transmit(&mut watch, ns(6_000), &data);
     assert_eq!(watch.violation_count, 1, "XON ends a pause at once");
 }
@@ -183,14 +184,14 @@ fn the_log_tells_runs_apart_by_order_place_and_content() {
         frames.iter().for_each(|(at, frame)| transmit(&mut watch, ns(*at), frame));
         watch.hash()
     };
-    let (one, two) = (frame(0, 1, 3, 1_000), frame(0, 1, 3, 1_001));
+    let (one, two) = (frame(0, 1, Priority::P3, 1_000), frame(0, 1, Priority::P3, 1_001));
     let runs = [
         run(&[]),
         run(&[(1, one.clone())]),
         run(&[(2, one.clone())]),
         run(&[(1, two.clone())]),
-        run(&[(1, frame(0, 1, 4, 1_000))]),
-        run(&[(1, frame(1, 0, 3, 1_000))]),
+        run(&[(1, frame(0, 1, Priority::P4, 1_000))]),
+        run(&[(1, frame(1, 0, Priority::P3, 1_000))]),
         run(&[(1, one.clone()), (2, two.clone())]),
         run(&[(1, two), (2, one)]),
     ];

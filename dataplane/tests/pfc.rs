@@ -6,6 +6,7 @@ use _dataplane::codec::Reader;
 use _dataplane::emulation::Emulation;
 use _dataplane::event::Event;
 use _dataplane::frame::Body;
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::switch::buffer::{Buffer, BufferConfig};
 use _dataplane::switch::group::{GroupConfig, Threshold};
 use _dataplane::units::Time;
@@ -126,7 +127,7 @@ fn one_refresh_may_be_lost_while_long_frames_delay_the_others() {
     let mut at = Time::ZERO;
     while at < ns(2_500_000) {
         // Back to back towards the sender, of another priority.
-        span.bench.arrive(1, frame(1, 0, 0, 4_000));
+        span.bench.arrive(1, frame(1, 0, Priority::P0, 4_000));
         at += SLOT;
         span.run_until(at);
     }
@@ -174,7 +175,7 @@ fn a_new_time_replaces_the_remaining_one_at_a_switch() {
 fn bytes(source: [u8; 6], opcode: u16, enable: u8) -> Vec<u8> {
     let mut quanta = [0; 8];
     quanta[3] = 1_000;
-    let mut bytes = Pfc { class_enable: enable, quanta }.build(source).to_vec();
+    let mut bytes = Pfc { class_enable: PrioritySet::from_bits(enable), quanta }.build(source).to_vec();
     bytes[14..16].copy_from_slice(&opcode.to_be_bytes());
     bytes
 }
@@ -231,22 +232,29 @@ fn what_stops_a_priority_and_what_does_not() {
 #[test]
 fn xoff_reaches_the_ingress_that_feeds_the_congestion_and_no_other() {
     let mut bench = Bench::new(5, small_buffer(5));
-    bench.arrive(1, pause(&[(3, XOFF)]));
+    bench.arrive(1, pause(&[(Priority::P3, XOFF)]));
     let mut at = Time::ZERO;
     for _ in 0..13 {
-        bench.arrive(0, frame(0, 1, 3, 1_000));
-        bench.arrive(0, frame(0, 4, 4, 1_000));
-        bench.arrive(2, frame(2, 4, 3, 1_000));
-        bench.arrive(3, frame(3, 1, 4, 1_000));
+        bench.arrive(0, frame(0, 1, Priority::P3, 1_000));
+        bench.arrive(0, frame(0, 4, Priority::P4, 1_000));
+        bench.arrive(2, frame(2, 4, Priority::P3, 1_000));
+        bench.arrive(3, frame(3, 1, Priority::P4, 1_000));
         at += Time::from_ps(2 * 1_020 * 80);
         bench.run_until(at);
     }
-    assert_eq!(bench.pauses(3).iter().map(|(_, port, quanta)| (*port, *quanta)).collect::<Vec<_>>(), [(0, XOFF)]);
-    assert_eq!(bench.pauses(4), []);
-    let out = |port: u16, priority: u8| {
+    assert_eq!(
+        bench.pauses(Priority::P3).iter().map(|(_, port, quanta)| (*port, *quanta)).collect::<Vec<_>>(),
+        [(0, XOFF)]
+    );
+    assert_eq!(bench.pauses(Priority::P4), []);
+    let out = |port: u16, priority: Priority| {
         bench.sent.iter().filter(|sent| (sent.port, sent.frame.priority) == (port, priority)).count()
     };
-    assert_eq!([out(1, 3), out(1, 4), out(4, 3), out(4, 4)], [0, 13, 13, 13], "all others at full rate");
+    assert_eq!(
+        [out(1, Priority::P3), out(1, Priority::P4), out(4, Priority::P3), out(4, Priority::P4)],
+        [0, 13, 13, 13],
+        "all others at full rate"
+    );
     assert!(bench.events.iter().all(|event| matches!(event, Event::PauseReceived { .. })), "nothing is lost");
 }
 

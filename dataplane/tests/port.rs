@@ -3,6 +3,7 @@
 mod common;
 
 use _dataplane::port::{Port, PortConfig};
+use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use common::frames::{frame, gbps, ns, pause, pfc, ps, strict};
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ const PAUSE_QUANTUM_PS: u64 = 5_120;
 fn loaded(response: Time, priorities: &[u8], frames: usize) -> Port {
     let mut port = Port::new(PortConfig { response, ..strict(gbps(100)) });
     for &priority in priorities {
-        (0..frames).for_each(|_| port.enqueue(frame(0, 1, priority, 1_000)));
+        (0..frames).for_each(|_| port.enqueue(frame(0, 1, Priority::from_bits(priority), 1_000)));
     }
     port
 }
@@ -28,7 +29,7 @@ fn run(port: &mut Port, mut now: Time, until: Time) -> Vec<(u64, u8)> {
     let mut starts = Vec::new();
     while now < until {
         while let Some(frame) = port.dequeue(now) {
-            starts.push((now.ps(), frame.priority));
+            starts.push((now.ps(), frame.priority.number()));
         }
         let next = port.next_start(now);
         assert!(next > now, "the port asks to be woken at once, and does nothing");
@@ -43,7 +44,7 @@ fn frames_follow_each_other_at_line_rate() {
     assert_eq!(run(&mut port, ns(7), Time::NEVER), [(7_000, 3), (7_000 + SLOT_PS, 3), (7_000 + 2 * SLOT_PS, 3)]);
     assert_eq!(port.next_start(ns(7)), Time::NEVER);
     assert!(port.is_empty());
-    assert_eq!(port.queue_bytes(3), 0);
+    assert_eq!(port.queue_bytes(Priority::P3), 0);
     assert_eq!(port.counters[3].queue_bytes_max, 3_000);
 }
 
@@ -51,7 +52,7 @@ fn frames_follow_each_other_at_line_rate() {
 fn strict_priorities_go_highest_first_and_before_weighted_ones() {
     let weights = [1, 0, 1, 0, 0, 0, 0, 0];
     let mut port = Port::new(PortConfig { weights, ..strict(gbps(100)) });
-    for priority in [0, 1, 2, 7, 3] {
+    for priority in [Priority::P0, Priority::P1, Priority::P2, Priority::P7, Priority::P3] {
         port.enqueue(frame(0, 1, priority, 500));
     }
     let order: Vec<u8> = run(&mut port, Time::ZERO, Time::NEVER).into_iter().map(|(_, priority)| priority).collect();
@@ -64,9 +65,9 @@ fn weights_divide_the_line_within_a_frame() {
     let mut port = Port::new(PortConfig { weights: [1, 2, 5, 0, 0, 0, 0, 0], ..strict(gbps(100)) });
     let lengths = [1_500u16, 9_216, 700];
     for (priority, length) in lengths.into_iter().enumerate() {
-        (0..4_000).for_each(|_| port.enqueue(frame(0, 1, priority as u8, length)));
+        (0..4_000).for_each(|_| port.enqueue(frame(0, 1, Priority::ALL[priority], length)));
     }
-    let (mut sent, mut last, mut rounds, mut now) = ([0u64; 3], 0, 0, Time::ZERO);
+    let (mut sent, mut last, mut rounds, mut now) = ([0u64; 3], Priority::P0, 0, Time::ZERO);
     while rounds < 50 {
         let frame = port.dequeue(now).expect("no queue runs dry");
         if frame.priority < last {
@@ -78,7 +79,7 @@ fn weights_divide_the_line_within_a_frame() {
             }
         }
         last = frame.priority;
-        sent[usize::from(frame.priority)] += u64::from(frame.buffer_bytes());
+        sent[frame.priority.index()] += u64::from(frame.buffer_bytes());
         now = port.next_start(now);
     }
 }
@@ -86,9 +87,9 @@ fn weights_divide_the_line_within_a_frame() {
 #[test]
 fn a_paused_queue_leaves_its_share_to_the_others_and_saves_nothing_up() {
     let mut port = Port::new(PortConfig { weights: [1; 8], ..strict(gbps(100)) });
-    (0..200).for_each(|_| port.enqueue(frame(0, 1, 0, 1_000)));
-    (0..200).for_each(|_| port.enqueue(frame(0, 1, 1, 1_000)));
-    port.pause(&pfc(&[(0, 1_000)]), Time::ZERO);
+    (0..200).for_each(|_| port.enqueue(frame(0, 1, Priority::P0, 1_000)));
+    (0..200).for_each(|_| port.enqueue(frame(0, 1, Priority::P1, 1_000)));
+    port.pause(&pfc(&[(Priority::P0, 1_000)]), Time::ZERO);
     let end = 1_000 * PAUSE_QUANTUM_PS;
     let starts = run(&mut port, Time::ZERO, Time::NEVER);
     let before = starts.iter().filter(|(at, _)| *at < end).count() as u64;
@@ -102,45 +103,45 @@ fn a_paused_queue_leaves_its_share_to_the_others_and_saves_nothing_up() {
 #[test]
 fn frames_may_start_until_the_response_time_is_over_and_none_after() {
     let mut port = loaded(ns(2_000), &[3], 100);
-    port.pause(&pfc(&[(3, 1_000)]), Time::ZERO);
+    port.pause(&pfc(&[(Priority::P3, 1_000)]), Time::ZERO);
     let starts = run(&mut port, Time::ZERO, Time::NEVER);
     let before: Vec<u64> = starts.iter().map(|(at, _)| *at).take_while(|at| *at < 2_000_000).collect();
     assert_eq!(before.len() as u64, 2_000_000u64.div_ceil(SLOT_PS));
     assert_eq!(starts[before.len()].0, 1_000 * PAUSE_QUANTUM_PS, "the first frame after the pause");
-    assert_eq!(port.paused_time(3, Time::NEVER).ps(), 1_000 * PAUSE_QUANTUM_PS - 2_000_000);
+    assert_eq!(port.paused_time(Priority::P3, Time::NEVER).ps(), 1_000 * PAUSE_QUANTUM_PS - 2_000_000);
 }
 
 #[test]
 fn a_pause_shorter_than_the_response_time_stops_nothing() {
     let mut port = loaded(ns(2_000), &[3], 100);
-    port.pause(&pfc(&[(3, 300)]), Time::ZERO);
+    port.pause(&pfc(&[(Priority::P3, 300)]), Time::ZERO);
     let starts = run(&mut port, Time::ZERO, Time::NEVER);
     assert_eq!(starts[99].0, 99 * SLOT_PS);
-    assert_eq!(port.paused_time(3, Time::NEVER), Time::ZERO);
+    assert_eq!(port.paused_time(Priority::P3, Time::NEVER), Time::ZERO);
 }
 
 #[test]
 fn a_new_time_replaces_the_remaining_one() {
     for (second, end) in [(2_000, 100_000_000 + 2_000 * PAUSE_QUANTUM_PS), (10, 100_000_000 + 10 * PAUSE_QUANTUM_PS)] {
         let mut port = loaded(Time::ZERO, &[3], 1);
-        port.pause(&pfc(&[(3, u16::MAX)]), Time::ZERO);
-        port.pause(&pfc(&[(3, second)]), ns(100_000));
+        port.pause(&pfc(&[(Priority::P3, u16::MAX)]), Time::ZERO);
+        port.pause(&pfc(&[(Priority::P3, second)]), ns(100_000));
         assert_eq!(port.next_start(ns(100_000)).ps(), end);
         assert!(port.dequeue(ps(end - 1)).is_none());
         assert!(port.dequeue(ps(end)).is_some());
-        assert_eq!(port.paused_time(3, Time::NEVER).ps(), end);
+        assert_eq!(port.paused_time(Priority::P3, Time::NEVER).ps(), end);
     }
 }
 
 #[test]
 fn xon_ends_a_pause_at_once() {
     let mut port = loaded(ns(2_000), &[3], 1);
-    port.pause(&pfc(&[(3, u16::MAX)]), Time::ZERO);
+    port.pause(&pfc(&[(Priority::P3, u16::MAX)]), Time::ZERO);
     assert!(port.dequeue(ns(5_000)).is_none());
-    port.pause(&pfc(&[(3, 0)]), ns(5_000));
+    port.pause(&pfc(&[(Priority::P3, 0)]), ns(5_000));
     assert_eq!(port.next_start(ns(5_000)), ns(5_000));
     assert!(port.dequeue(ns(5_000)).is_some());
-    assert_eq!(port.paused_time(3, ns(9_000)), ns(3_000));
+    assert_eq!(port.paused_time(Priority::P3, ns(9_000)), ns(3_000));
 }
 
 #[test]
@@ -157,8 +158,8 @@ fn a_request_that_enables_no_priority_does_nothing() {
 fn the_frame_in_flight_completes_and_control_frames_pass_next() {
     let mut port = loaded(Time::ZERO, &[3], 5);
     assert!(port.dequeue(Time::ZERO).is_some());
-    port.pause(&pfc(&[(3, u16::MAX)]), ns(1));
-    port.enqueue_control(pause(&[(3, 0)]));
+    port.pause(&pfc(&[(Priority::P3, u16::MAX)]), ns(1));
+    port.enqueue_control(pause(&[(Priority::P3, 0)]));
     assert!(port.dequeue(ns(1)).is_none(), "nothing cuts into a frame");
     assert_eq!(port.next_start(ns(1)).ps(), SLOT_PS);
     assert_eq!(run(&mut port, ps(SLOT_PS), ns(100_000)), [(SLOT_PS, 7)]);
@@ -168,9 +169,9 @@ fn the_frame_in_flight_completes_and_control_frames_pass_next() {
 #[test]
 fn control_frames_pass_even_when_every_priority_is_paused() {
     let mut port = loaded(Time::ZERO, &[0, 1, 2, 3, 4, 5, 6, 7], 2);
-    let all: Vec<(u8, u16)> = (0..8).map(|priority| (priority, u16::MAX)).collect();
+    let all = Priority::ALL.map(|priority| (priority, u16::MAX));
     port.pause(&pfc(&all), Time::ZERO);
-    port.enqueue_control(pause(&[(3, 1)]));
+    port.enqueue_control(pause(&[(Priority::P3, 1)]));
     assert_eq!(run(&mut port, Time::ZERO, ns(300_000)), [(0, 7)]);
 }
 
@@ -180,7 +181,7 @@ fn a_held_port_sends_control_frames_only() {
     port.hold(true);
     assert!(port.dequeue(Time::ZERO).is_none());
     assert_eq!(port.next_start(Time::ZERO), Time::NEVER);
-    port.enqueue_control(pause(&[(3, 1)]));
+    port.enqueue_control(pause(&[(Priority::P3, 1)]));
     assert_eq!(port.next_start(ns(5)), ns(5));
     assert_eq!(run(&mut port, ns(5), ns(100_000)), [(5_000, 7)]);
     port.hold(false);
@@ -190,7 +191,7 @@ fn a_held_port_sends_control_frames_only() {
 #[test]
 fn other_priorities_do_not_notice() {
     let mut paused = loaded(Time::ZERO, &[3, 4], 50);
-    paused.pause(&pfc(&[(4, u16::MAX)]), Time::ZERO);
+    paused.pause(&pfc(&[(Priority::P4, u16::MAX)]), Time::ZERO);
     let alone = run(&mut loaded(Time::ZERO, &[3], 50), Time::ZERO, Time::NEVER);
     assert_eq!(run(&mut paused, Time::ZERO, ns(300_000)), alone);
 }
@@ -210,7 +211,7 @@ proptest! {
         let mut now = 0;
         for (wait, quanta) in requests {
             now += wait;
-            port.pause(&pfc(&[(3, quanta)]), ps(now));
+            port.pause(&pfc(&[(Priority::P3, quanta)]), ps(now));
             let span = u64::from(quanta) * PAUSE_QUANTUM_PS;
             let last = intervals.last_mut().expect("never empty");
             if quanta == 0 {
@@ -223,10 +224,10 @@ proptest! {
         }
         for probe in probes.into_iter().map(|probe| now + probe) {
             let covering = intervals.iter().find(|(from, until)| (*from..*until).contains(&probe));
-            prop_assert_eq!(port.is_paused(3, ps(probe)), covering.is_some());
+            prop_assert_eq!(port.is_paused(Priority::P3, ps(probe)), covering.is_some());
             prop_assert_eq!(port.next_start(ps(probe)).ps(), covering.map_or(probe, |(_, until)| *until));
             let paused: u64 = intervals.iter().map(|(from, until)| (*until).min(probe).saturating_sub(*from)).sum();
-            prop_assert_eq!(port.paused_time(3, ps(probe)).ps(), paused);
+            prop_assert_eq!(port.paused_time(Priority::P3, ps(probe)).ps(), paused);
         }
     }
 }

@@ -9,6 +9,7 @@ use _dataplane::nic::rc::message::Verb;
 use _dataplane::nic::rc::qp::{Failure, Recovery, Transport};
 use _dataplane::nic::rc::requester::Requester;
 use _dataplane::nic::rc::responder::{Responder, Verdict};
+use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use _dataplane::wire::roce::{Nak, Opcode, Syndrome};
 use common::frames::{frame, gbps, ns, pause};
@@ -152,7 +153,7 @@ fn a_paused_nic_sends_nothing_and_goes_on_at_the_picosecond() {
     pair.assert_delivered();
     assert_eq!(pair.sent[0].at, gbps(100).quanta(1_000));
     let mut other = Pair::new(transport(Verb::Write), &[4 * MTU]);
-    other.a.handle_frame(pause(&[(PRIORITY + 1, 1_000)]), Time::ZERO);
+    other.a.handle_frame(pause(&[(Priority::P4, 1_000)]), Time::ZERO);
     other.run();
     assert_eq!(other.sent[0].at, Time::ZERO);
 }

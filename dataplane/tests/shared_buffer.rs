@@ -3,19 +3,19 @@
 mod common;
 
 use _dataplane::event::Cause;
-use _dataplane::frame::PRIORITIES;
+use _dataplane::priority::Priority;
 use _dataplane::switch::buffer::{Buffer, BufferConfig, Place};
 use _dataplane::switch::group::{Demand, GroupConfig, Threshold};
 use _dataplane::switch::queue::{Limit, LossyConfig};
 use proptest::prelude::*;
 
-const LOSSLESS: u8 = 3;
-const LOSSY: u8 = 0;
+const LOSSLESS: Priority = Priority::P3;
+const LOSSY: Priority = Priority::P0;
 const POOL: u64 = 100_000;
 const HEADROOM_POOL: u64 = 20_000;
 
 /// A frame of a priority on its way from port to port.
-fn at(ingress: u16, egress: u16, priority: u8) -> Place {
+fn at(ingress: u16, egress: u16, priority: Priority) -> Place {
     Place { ingress, egress, priority }
 }
 
@@ -84,7 +84,7 @@ fn lossy_frames_in_the_pool_bring_pauses_forward_and_never_take_headroom() {
     assert_eq!(buffer.watermarks().shared_bytes_max, lossy + lossless - 500);
     // Every queue takes what it can; the pool ends, and each group still has the whole of its headroom, pool permitting.
     for egress in 0..4 {
-        for priority in (0..PRIORITIES as u8).filter(|priority| *priority != LOSSLESS) {
+        for priority in Priority::ALL.into_iter().filter(|priority| *priority != LOSSLESS) {
             fill(&mut buffer, at(3, egress, priority), POOL);
         }
     }
@@ -139,7 +139,7 @@ proptest! {
     #[test]
     fn accounts_balance(
         lossy_pool in prop_oneof![Just(0u64), Just(40_000), Just(90_000)],
-        steps in prop::collection::vec((0u16..4, 0u16..4, 0u8..8, 64u64..9_216, any::<bool>()), 1..300),
+        steps in prop::collection::vec((0u16..4, 0u16..4, (0u8..8).prop_map(Priority::from_bits), 64u64..9_216, any::<bool>()), 1..300),
     ) {
         let mut buffer = sharing(lossy_pool);
         let mut held: Vec<(Place, u64)> = Vec::new();
@@ -154,7 +154,7 @@ proptest! {
             let used = buffer.used().0;
             prop_assert_eq!(used, held.iter().map(|(_, bytes)| bytes).sum::<u64>());
             prop_assert!(used <= 200_000);
-            let groups = (0..4).flat_map(|port| (0..8).map(move |priority| (port, priority)));
+            let groups = (0..4).flat_map(|port| Priority::ALL.map(|priority| (port, priority)));
             prop_assert_eq!(used, groups.map(|(port, priority)| buffer.group(port, priority).used()).sum::<u64>());
         }
         for (place, bytes) in held {

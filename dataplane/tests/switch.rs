@@ -7,18 +7,19 @@ use std::collections::BTreeMap;
 use _dataplane::event::{Cause, Event};
 use _dataplane::frame::{Frame, Station};
 use _dataplane::port::Port;
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::units::Time;
 use common::bench::{small_buffer, Bench};
 use common::frames::{frame, gbps, ns, pause, pfc, strict};
 use proptest::prelude::*;
 
 const XOFF: u16 = u16::MAX;
-const LOSSLESS: u8 = 3;
+const LOSSLESS: Priority = Priority::P3;
 
 /// A switch of four ports whose port 1 has been told to send nothing of priorities 3 and 4.
 fn blocked() -> Bench {
     let mut bench = Bench::new(4, small_buffer(4));
-    bench.arrive(1, pause(&[(3, XOFF), (4, XOFF)]));
+    bench.arrive(1, pause(&[(Priority::P3, XOFF), (Priority::P4, XOFF)]));
     bench
 }
 
@@ -36,7 +37,7 @@ fn xoff_is_sent_when_a_group_exceeds_its_threshold_and_not_before() {
     fill(&mut bench, 0, 2, 1_000);
     assert_eq!(bench.pauses(LOSSLESS).len(), 1, "asked once, it holds");
     assert_eq!(bench.switch.ports()[0].counters[3].pause_tx, 1);
-    assert_eq!(bench.pauses(4), [], "nobody spoke of priority 4");
+    assert_eq!(bench.pauses(Priority::P4), [], "nobody spoke of priority 4");
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn xon_is_sent_when_a_group_is_back_at_its_threshold() {
     let mut bench = blocked();
     fill(&mut bench, 0, 12, 1_000);
     bench.now = ns(10);
-    bench.arrive(1, pause(&[(3, 0)]));
+    bench.arrive(1, pause(&[(Priority::P3, 0)]));
     bench.run_to_rest();
     let departures: Vec<Time> = bench.sent.iter().filter(|sent| sent.port == 1).map(|sent| sent.at).collect();
     assert_eq!(departures.len(), 12);
@@ -57,10 +58,12 @@ fn xon_is_sent_when_a_group_is_back_at_its_threshold() {
 #[test]
 fn a_kernels_frame_goes_where_dscp_0_does_instead_of_into_a_lossless_priority() {
     let mut bench = Bench::new(4, small_buffer(4));
-    bench.switch = bench.switch.with_lossless(1 << 3 | 1 << 4);
+    bench.switch = bench.switch.with_lossless(PrioritySet::only(Priority::P3) | PrioritySet::only(Priority::P4));
     let of_kernel = |priority| Frame { of_kernel: true, ..frame(0, 1, priority, 1_000) };
-    [3, 4, 4, 5].into_iter().for_each(|priority| bench.arrive(0, of_kernel(priority)));
-    bench.arrive(0, frame(0, 1, 3, 1_000));
+    [Priority::P3, Priority::P4, Priority::P4, Priority::P5]
+        .into_iter()
+        .for_each(|priority| bench.arrive(0, of_kernel(priority)));
+    bench.arrive(0, frame(0, 1, Priority::P3, 1_000));
     let counters = &bench.switch.ports()[0].counters;
     assert_eq!([0, 3, 4, 5].map(|priority: usize| counters[priority].frames_rx), [3, 1, 0, 1]);
     assert_eq!([0, 3, 4, 5].map(|priority: usize| counters[priority].demoted), [0, 1, 2, 0]);
@@ -70,8 +73,8 @@ fn a_kernels_frame_goes_where_dscp_0_does_instead_of_into_a_lossless_priority() 
 fn a_kernels_frame_takes_the_lowest_lossy_priority_where_that_of_dscp_0_is_lossless() {
     for (lossless, expected) in [(0b0000_1011, 2), (u8::MAX, 3)] {
         let mut bench = Bench::new(4, small_buffer(4));
-        bench.switch = bench.switch.with_lossless(lossless);
-        bench.arrive(0, Frame { of_kernel: true, ..frame(0, 1, 3, 1_000) });
+        bench.switch = bench.switch.with_lossless(PrioritySet::from_bits(lossless));
+        bench.arrive(0, Frame { of_kernel: true, ..frame(0, 1, Priority::P3, 1_000) });
         let counters = &bench.switch.ports()[0].counters;
         assert_eq!(counters[expected].frames_rx, 1, "lossless {lossless:08b}");
     }
@@ -95,34 +98,37 @@ fn headroom_is_exact_to_the_byte() {
     fill(&mut bench, 0, 1, 65);
     assert_eq!(
         bench.events.last(),
-        Some(&Event::Dropped { port: 0, priority: 3, cause: Cause::Headroom, packet: false })
+        Some(&Event::Dropped { port: 0, priority: Priority::P3, cause: Cause::Headroom, packet: false })
     );
     fill(&mut bench, 0, 1, 64);
     assert_eq!(bench.dropped(Cause::Headroom), 1, "15,000 bytes fit");
     fill(&mut bench, 0, 1, 64);
     assert_eq!(bench.dropped(Cause::Headroom), 2);
     assert_eq!(bench.switch.ports()[0].counters[3].drops[Cause::Headroom as usize], 2);
-    assert_eq!(bench.switch.buffer().group(0, 3).headroom_max(), 5_000);
+    assert_eq!(bench.switch.buffer().group(0, Priority::P3).headroom_max(), 5_000);
     assert_eq!(bench.waiting(), 16);
 }
 
 #[test]
 fn lossy_frames_drop_at_the_tail_and_harm_nobody() {
     let mut bench = Bench::new(4, small_buffer(4));
-    bench.arrive(1, pause(&[(0, XOFF)]));
-    (0..5).for_each(|_| bench.arrive(0, frame(0, 1, 0, 1_000)));
+    bench.arrive(1, pause(&[(Priority::P0, XOFF)]));
+    (0..5).for_each(|_| bench.arrive(0, frame(0, 1, Priority::P0, 1_000)));
     assert_eq!(bench.dropped(Cause::Buffer), 1, "4,000 bytes of queue");
     assert_eq!(bench.switch.ports()[0].counters[0].drops[Cause::Buffer as usize], 1);
     bench.arrive(0, frame(0, 1, LOSSLESS, 1_000));
     assert_eq!(bench.frames_out, 1, "the lossless frame passes");
-    assert!((0..8).all(|priority| bench.pauses(priority).is_empty()), "no PAUSE frame for a lossy priority");
+    assert!(
+        Priority::ALL.iter().all(|priority| bench.pauses(*priority).is_empty()),
+        "no PAUSE frame for a lossy priority"
+    );
 }
 
 #[test]
 fn frames_to_strangers_are_counted_and_not_flooded() {
     let mut bench = Bench::new(4, small_buffer(4));
-    bench.arrive(2, Frame { dst: Station::UNKNOWN, ..frame(0, 1, 0, 100) });
-    bench.arrive(2, frame(0, 4_000_000, 5, 100));
+    bench.arrive(2, Frame { dst: Station::UNKNOWN, ..frame(0, 1, Priority::P0, 100) });
+    bench.arrive(2, frame(0, 4_000_000, Priority::P5, 100));
     assert_eq!(bench.dropped(Cause::Unroutable), 2);
     assert_eq!((bench.frames_out, bench.waiting()), (0, 0));
     let counters = &bench.switch.ports()[2].counters;
@@ -137,21 +143,24 @@ fn a_pause_is_renewed_before_it_expires() {
     let (hold, step) = (ns(3_000_000), ns(7_919));
     while bench.now < hold {
         // The way out stays shut for priority 3; priority 4 comes and goes, with XOFF and XON of its own.
-        bench.arrive(1, pause(&[(3, XOFF)]));
+        bench.arrive(1, pause(&[(Priority::P3, XOFF)]));
         let shut = (bench.now.ps() / 50_000_000).is_multiple_of(2);
-        bench.arrive(1, pause(&[(4, if shut { XOFF } else { 0 })]));
+        bench.arrive(1, pause(&[(Priority::P4, if shut { XOFF } else { 0 })]));
         if shut {
-            bench.arrive(0, frame(0, 1, 4, 2_000));
+            bench.arrive(0, frame(0, 1, Priority::P4, 2_000));
         }
         bench.run_until(bench.now + step);
     }
-    assert!(bench.pauses(4).iter().filter(|(_, _, quanta)| *quanta == 0).count() > 10, "priority 4 came and went");
+    assert!(
+        bench.pauses(Priority::P4).iter().filter(|(_, _, quanta)| *quanta == 0).count() > 10,
+        "priority 4 came and went"
+    );
     let mut peer = Port::new(strict(gbps(100)));
     let pauses = bench.pauses(LOSSLESS);
     assert!(pauses.iter().all(|(_, port, quanta)| (*port, *quanta) == (0, XOFF)));
     for pair in pauses.windows(2) {
-        peer.pause(&pfc(&[(3, XOFF)]), pair[0].0);
-        assert!(peer.is_paused(3, pair[1].0), "renewed too late, at {} ps", pair[1].0.ps());
+        peer.pause(&pfc(&[(Priority::P3, XOFF)]), pair[0].0);
+        assert!(peer.is_paused(Priority::P3, pair[1].0), "renewed too late, at {} ps", pair[1].0.ps());
     }
     let longest = gbps(100).quanta(XOFF);
     assert!(pauses[pauses.len() - 1].0 + longest > hold);
@@ -187,6 +196,7 @@ proptest! {
     ) {
         let mut bench = Bench::new(4, small_buffer(4));
         for (port, dst, priority, bytes, wait, quanta) in steps {
+            let priority = Priority::from_bits(priority);
             bench.run_until(bench.now + ns(wait));
             bench.arrive(port, frame(port.into(), dst, priority, bytes));
             if quanta < 300 {
@@ -197,7 +207,7 @@ proptest! {
         }
         bench.run_to_rest();
         prop_assert_eq!((bench.waiting(), bench.switch.buffer().used().0), (0, 0));
-        for priority in [3, 4] {
+        for priority in [Priority::P3, Priority::P4] {
             for port in 0..4 {
                 let last = bench.pauses(priority).into_iter().rfind(|(_, at, _)| *at == port);
                 prop_assert!(last.is_none_or(|(_, _, quanta)| quanta == 0), "left paused: {:?}", last);

@@ -3,6 +3,7 @@
 mod common;
 
 use _dataplane::event::{Cause, Event};
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::switch::forward::Table;
 use _dataplane::switch::watchdog::{Action, WatchdogConfig};
 use _dataplane::switch::Switch;
@@ -12,7 +13,7 @@ use common::frames::{dscp_to_priority, frame, gbps, ns, pause, strict};
 use proptest::prelude::*;
 
 const XOFF: u16 = u16::MAX;
-const LOSSLESS: u8 = 3;
+const LOSSLESS: Priority = Priority::P3;
 const PORTS: u16 = 4;
 const MS: u64 = 1_000_000;
 const DETECTION: Time = Time::from_ns(20 * MS);
@@ -25,7 +26,7 @@ fn guarded(action: Action) -> Bench {
 }
 
 fn guarded_within([detection, restoration, poll]: [Time; 3], action: Action) -> Bench {
-    let config = WatchdogConfig { detection, restoration, poll, action, priorities: 0b1_1000 };
+    let config = WatchdogConfig { detection, restoration, poll, action, priorities: PrioritySet::from_bits(0b1_1000) };
     let routes: Vec<Vec<u16>> = (0..PORTS).map(|port| vec![port]).collect();
     let ports = (0..PORTS).map(|_| strict(gbps(100))).collect();
     let switch = Switch::new(ports, small_buffer(PORTS), Table::new(&routes, 1), true, dscp_to_priority());
@@ -55,7 +56,7 @@ fn restored(bench: &Bench) -> Vec<Option<Time>> {
     bench.switch.watchdog().expect("there is one").storms().iter().map(|storm| storm.restored).collect()
 }
 
-fn departures(bench: &Bench, port: u16, priority: u8) -> usize {
+fn departures(bench: &Bench, port: u16, priority: Priority) -> usize {
     bench.sent.iter().filter(|sent| (sent.port, sent.frame.priority) == (port, priority)).count()
 }
 
@@ -115,11 +116,14 @@ fn only_the_stormed_queue_is_flushed() {
     // While it lasts: what comes for that queue is dropped, and nothing else.
     bench.arrive(1, pause(&[(LOSSLESS, XOFF)]));
     bench.arrive(0, frame(0, 1, LOSSLESS, 1_000));
-    bench.arrive(0, frame(0, 1, 4, 1_000));
+    bench.arrive(0, frame(0, 1, Priority::P4, 1_000));
     bench.arrive(0, frame(0, 2, LOSSLESS, 1_000));
     bench.run_until(bench.now + ns(1_000));
     assert_eq!(bench.dropped(Cause::Watchdog), 13);
-    assert_eq!([departures(&bench, 1, LOSSLESS), departures(&bench, 1, 4), departures(&bench, 2, LOSSLESS)], [0, 1, 1]);
+    assert_eq!(
+        [departures(&bench, 1, LOSSLESS), departures(&bench, 1, Priority::P4), departures(&bench, 2, LOSSLESS)],
+        [0, 1, 1]
+    );
     assert_eq!(bench.switch.watchdog().map(|watchdog| watchdog.storms()[0].dropped), Some(13));
 }
 
@@ -135,7 +139,7 @@ fn to_forward_is_to_ignore_pauses_and_lose_nothing() {
     bench.run_until(ns(27 * MS));
     assert_eq!((departures(&bench, 1, LOSSLESS), bench.dropped(Cause::Watchdog)), (13, 0));
     let counters = &bench.switch.ports()[1];
-    assert_eq!(counters.paused_time(3, bench.now), ns(24 * MS), "paused until the watchdog said otherwise");
+    assert_eq!(counters.paused_time(Priority::P3, bench.now), ns(24 * MS), "paused until the watchdog said otherwise");
     assert!(counters.counters[3].pause_rx > 80, "they are still counted");
 }
 
@@ -204,7 +208,7 @@ fn xon_counts_from_the_end_of_the_pause_that_it_ends_if_that_came_first() {
         storm(&mut bench, 1, ns(25 * MS));
         bench.arrive(1, pause(&[(LOSSLESS, last_quanta)]));
         bench.run_until(ns(xon_ns));
-        bench.arrive(1, pause(&[(LOSSLESS, 0), (4, 0)]));
+        bench.arrive(1, pause(&[(LOSSLESS, 0), (Priority::P4, 0)]));
         bench.run_until(ns(100 * MS));
         assert_eq!(restored(&bench), [Some(ns(restored_ms * MS))]);
     }
@@ -215,7 +219,7 @@ fn lossy_priorities_and_other_ports_are_not_watched_for() {
     let mut bench = guarded(Action::Drop);
     let end = ns(60 * MS);
     while bench.now < end {
-        bench.arrive(2, pause(&[(0, XOFF), (5, XOFF)]));
+        bench.arrive(2, pause(&[(Priority::P0, XOFF), (Priority::P5, XOFF)]));
         bench.run_until(bench.now + ns(300_000));
     }
     assert_eq!(detected(&bench), []);
@@ -233,6 +237,7 @@ proptest! {
     ) {
         let mut bench = guarded(if forward { Action::Forward } else { Action::Drop });
         for (port, dst, priority, bytes, wait_ms, stormy) in steps {
+            let priority = Priority::from_bits(priority);
             for _ in 0..wait_ms * 4 {
                 if stormy {
                     bench.arrive(dst as u16, pause(&[(priority, XOFF)]));
@@ -246,7 +251,7 @@ proptest! {
         }
         bench.run_to_rest();
         prop_assert_eq!((bench.waiting(), bench.switch.buffer().used().0), (0, 0));
-        for (priority, port) in [3, 4].into_iter().flat_map(|priority| (0..4).map(move |port| (priority, port))) {
+        for (priority, port) in [Priority::P3, Priority::P4].into_iter().flat_map(|priority| (0..4).map(move |port| (priority, port))) {
             let last = bench.pauses(priority).into_iter().rfind(|(_, at, _)| *at == port);
             prop_assert!(last.is_none_or(|(_, _, quanta)| quanta == 0), "left paused: {:?}", last);
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use _dataplane::nic::rc::code::Coder;
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::wire::credit::{self, Credit};
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
@@ -250,7 +251,7 @@ fn marking_refuses_what_is_not_ipv4_and_leaves_it_alone() {
 
 #[test]
 fn pfc_frame_is_written_byte_for_byte_and_read_back() {
-    let request = Pfc { class_enable: 1 << 3, quanta: [0, 0, 0, 0xffff, 0, 0, 0, 0] };
+    let request = Pfc { class_enable: PrioritySet::only(Priority::P3), quanta: [0, 0, 0, 0xffff, 0, 0, 0, 0] };
     let bytes = golden("pfc_xoff_priority_3");
     assert_eq!(request.build(SENDER)[..], bytes);
     assert_eq!(ethernet::fcs(&bytes), [0xb0, 0xb2, 0x29, 0xc3]);
@@ -259,7 +260,7 @@ fn pfc_frame_is_written_byte_for_byte_and_read_back() {
 
 #[test]
 fn pfc_ignores_source_padding_and_the_upper_byte_of_the_vector() {
-    let request = Pfc { class_enable: 0b1000_0001, quanta: [1, 2, 3, 4, 5, 6, 7, 0x8000] };
+    let request = Pfc { class_enable: PrioritySet::from_bits(0b1000_0001), quanta: [1, 2, 3, 4, 5, 6, 7, 0x8000] };
     let mut bytes = request.build([0; 6]);
     bytes[16] = 0xff;
     let expected = Ok(Some(MacControl::Pfc(request)));
@@ -271,7 +272,7 @@ fn pfc_ignores_source_padding_and_the_upper_byte_of_the_vector() {
 
 #[test]
 fn credit_frame_is_written_byte_for_byte_and_read_back() {
-    let update = Credit { priority: 3, request: true, sent: 66, limit: 2048 };
+    let update = Credit { priority: Priority::P3, request: true, sent: 66, limit: 2048 };
     let bytes = golden("credit_priority_3");
     assert_eq!(update.build(SENDER)[..], bytes);
     assert_eq!(credit::parse(&bytes), Ok(Some(update)));

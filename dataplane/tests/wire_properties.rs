@@ -1,5 +1,6 @@
 //! Properties of the wire formats: what is built reads back, what is damaged is refused, and no bytes panic.
 
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::wire::beat::{self, Beat, Phase, BEAT_BYTES};
 use _dataplane::wire::credit::{self, Credit};
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
@@ -175,13 +176,13 @@ proptest! {
 
     #[test]
     fn pfc_reads_back(class_enable: u8, quanta: [u16; 8], src: [u8; 6]) {
-        let request = Pfc { class_enable, quanta };
+        let request = Pfc { class_enable: PrioritySet::from_bits(class_enable), quanta };
         prop_assert_eq!(pfc::parse(&request.build(src)), Ok(Some(MacControl::Pfc(request))));
     }
 
     #[test]
     fn credit_reads_back(priority in 0..8u8, request: bool, sent: u32, limit: u32, src: [u8; 6]) {
-        let credit = Credit { priority, request, sent, limit };
+        let credit = Credit { priority: Priority::from_bits(priority), request, sent, limit };
         prop_assert_eq!(credit::parse(&credit.build(src)), Ok(Some(credit)));
     }
 
@@ -304,9 +305,10 @@ fn two_hundred_thousand_damaged_frames_do_no_harm() {
             build(&with_payload(header, &payload))
         })
         .collect();
-    let pause = Pfc { class_enable: 0xff, quanta: [0xffff; 8] };
+    let pause = Pfc { class_enable: PrioritySet::ALL, quanta: [0xffff; 8] };
     originals.push(pause.build([2; 6]).to_vec());
-    originals.push(Credit { priority: 7, request: true, sent: u32::MAX, limit: 1 << 31 }.build([2; 6]).to_vec());
+    originals
+        .push(Credit { priority: Priority::P7, request: true, sent: u32::MAX, limit: 1 << 31 }.build([2; 6]).to_vec());
 
     let (mut bytes, mut rebuilt, mut valid) = (Vec::new(), Vec::new(), 0);
     for round in 0..FRAMES {

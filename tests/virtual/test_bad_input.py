@@ -80,17 +80,14 @@ BAD_PLANS = {
         RECEIVE | {"buffer_bytes": 7},
         "a1: a NIC whose XOFF threshold exceeds",
     ),
-    "a NIC's priority 8": (
-        ["nodes", 0, "receive"],
-        RECEIVE | {"priority": 8},
-        "a1: a NIC that pauses an unknown priority",
-    ),
+    "a NIC's priority 8": (["nodes", 0, "receive"], RECEIVE | {"priority": 8}, "priority 8 is not between 0 and 7"),
     "a short DSCP table": (["nodes", 2, "dscp_to_priority"], [0] * 63, "leaf: dscp_to_priority must be 64 priorities"),
-    "a DSCP of priority 8": (["nodes", 2, "dscp_to_priority", 5], 8, "leaf: dscp_to_priority must be 64 priorities"),
+    "a DSCP of priority 8": (["nodes", 2, "dscp_to_priority", 5], 8, "priority 8 is not between 0 and 7"),
     "too few routes": (["nodes", 2, "routes"], [[0], [1]], "leaf: one route a station"),
     "a route to no port": (["nodes", 2, "routes", 0], [2], "leaf: a route leads to a port that is not there"),
     "a group of no port": (["nodes", 2, "priority_groups", 0, "port"], 2, "leaf: priority group of port 2, priority 3"),
     "a group of priority 8": (["nodes", 2, "priority_groups", 0, "priority"], 8, "priority 8"),
+    "a lossless priority 8": (["nodes", 2, "lossless"], [3, 8], "priority 8 is not between 0 and 7"),
     "XON above XOFF": (
         ["nodes", 2, "priority_groups", 0, "xon_bytes"],
         10**9,
@@ -119,8 +116,8 @@ MEMORY = 3 * 4 * 4096
 PAIR = {"a": 0, "b": 1, "qpn": 17, "entropy": 49_152}
 BAD_WORKLOADS = {
     "another schema": (["schema"], 0, "workload schema 0"),
-    "priority 8": (["priority"], 8, "priority or DSCP out of range"),
-    "DSCP 64": (["dscp"], 64, "priority or DSCP out of range"),
+    "priority 8": (["priority"], 8, "priority 8 is not between 0 and 7"),
+    "DSCP 64": (["dscp"], 64, "DSCP out of range"),
     "an MTU of 1000": (["transport", "mtu_bytes"], 1000, "path MTU 1000 is not one of 256, 512, 1024, 2048, 4096"),
     "no acknowledgements": (["transport", "ack_every"], 0, "ack_every 0"),
     "no timeout": (["transport", "timeout_ps"], 0, "timeout 0"),

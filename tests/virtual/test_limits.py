@@ -55,7 +55,6 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     "no node {}": TESTER,
     "{} is not a host": TESTER,
     "{} has no port {}": TESTER,
-    "priorities are 0 to 7": TESTER,
     "hex is not a string of byte pairs": TESTER,
     "{} bytes are no frame": TESTER,
     "the bytes are no frame": TESTER,
@@ -83,7 +82,6 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     "link {index}: credits: {}": WRAPS,
     "link {index}: credits of priority {} twice": COMPILED,
     "link {index}: credits without flow_control credit": COMPILED,
-    "no priority {}": (("experiment", "lossless", "priority"), 8, "lossless.priority"),
     "blocks of 0 bytes": COMPILED,
     "{} blocks": (
         ("lab", "topology", "defaults"),
@@ -149,7 +147,6 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         {"drain": "50G", "buffer": "2MB", "xoff": "3MB"},
         "topology.nodes.a1.nic",
     ),
-    "a NIC that pauses an unknown priority": (("experiment", "lossless", "priority"), 8, "lossless.priority"),
     "Kmin {} above Kmax {}": (
         ("experiment", "lossless", "ecn"),
         {"kmin": "2MB", "kmax": "1MB", "pmax": 0.1},
@@ -168,11 +165,19 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         "timeline[0].link",
     ),
     "rate 0": (("experiment", "timeline"), [ENTRY | {"impair": {"rate": 0}}], "timeline[0].impair.rate"),
-    "a storm of no or unknown priorities": (
+    "a storm of no priorities": (
         ("experiment", "timeline"),
-        [STORM | {"storm": {"priorities": [8]}, "for": "1us"}],
-        "timeline[0].storm.priorities[0]",
+        [STORM | {"storm": {"priorities": []}, "for": "1us"}],
+        "timeline[0].storm.priorities",
     ),
+    "priority {number} is not between 0 and 7": [
+        (("experiment", "lossless", "priority"), 8, "lossless.priority"),
+        (
+            ("experiment", "timeline"),
+            [STORM | {"storm": {"priorities": [8]}, "for": "1us"}],
+            "timeline[0].storm.priorities[0]",
+        ),
+    ],
     "a storm of 0 quanta": (
         ("experiment", "timeline"),
         [STORM | {"storm": {"quanta": 0}, "for": "1us"}],
@@ -213,7 +218,7 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         "transport.dcqcn.alpha-timer",
     ),
     "a DSCP is below 64": COMPILED,
-    "priority or DSCP out of range": (("experiment", "lossless", "priority"), -1, "lossless.priority"),
+    "DSCP out of range": (("experiment", "lossless", "priority"), -1, "lossless.priority"),
     "rank {index}: node {} is no free host": (
         ("experiment", "workload", "ranks"),
         ["a1", "leaf"],

@@ -4,16 +4,17 @@ use serde::Deserialize;
 
 use super::Emulation;
 use crate::codec::{Codec, Reader};
-use crate::frame::{Body, Frame, Priority, Station};
+use crate::frame::{Body, Frame, Station};
 use crate::nic::inject::Train;
 use crate::plan::{NodePlan, Plan, PlanError};
+use crate::priority::Priority;
 use crate::units::Time;
 use crate::wire::sizes::{ETHERNET_HEADER_BYTES, LONGEST_FRAME_BYTES};
 
 /// Ethernet header to end of payload, without FCS.
 const FRAME_BYTES: std::ops::RangeInclusive<usize> = ETHERNET_HEADER_BYTES..=LONGEST_FRAME_BYTES;
 /// The priority that PAUSE frames are counted under, as those of a switch are.
-const CONTROL_PRIORITY: Priority = 7;
+const CONTROL_PRIORITY: Priority = Priority::P7;
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -65,15 +66,13 @@ fn host(plan: &Plan, train: &TrainPlan) -> Result<usize, String> {
 }
 
 fn train(codec: &Codec, plan: &TrainPlan) -> Result<Train, String> {
-    if plan.priority.is_some_and(|priority| priority > 7) {
-        return Err("priorities are 0 to 7".into());
-    }
     let bytes = bytes_of(&plan.hex).ok_or("hex is not a string of byte pairs")?;
     if !FRAME_BYTES.contains(&bytes.len()) {
         return Err(format!("{} bytes are no frame", bytes.len()));
     }
     let frame = codec.decode(&bytes, Reader::Switch).ok_or("the bytes are no frame")?;
-    let mut frame = Frame { ingress: Frame::OUTSIDE, priority: plan.priority.unwrap_or(frame.dscp >> 3), ..frame };
+    let mut frame =
+        Frame { ingress: Frame::OUTSIDE, priority: plan.priority.unwrap_or(Priority::of_dscp(frame.dscp)), ..frame };
     if frame.is_control() {
         frame.priority = CONTROL_PRIORITY;
         frame.bytes = Some(Box::new(bytes));

@@ -5,6 +5,7 @@ use crate::frame::Station;
 use crate::nic::Nic;
 use crate::plan::{HostPlan, NodePlan, Plan, PlanError, PortPlan, SwitchPlan};
 use crate::port::PortConfig;
+use crate::priority::{Priority, PrioritySet};
 use crate::switch::buffer::{Buffer, BufferConfig};
 use crate::switch::defects::Defects;
 use crate::switch::ecn::Marker;
@@ -84,8 +85,8 @@ fn switch_node(plan: &SwitchPlan) -> Result<Switch, PlanError> {
     }
     let table = Table::new(&plan.routes, plan.hash_seed);
     let marker = plan.ecn.map(|config| Marker::new(config, plan.hash_seed));
-    let lossless = plan.lossless.iter().fold(0, |bits, priority| bits | 1u8 << (priority & 7));
-    let dscp_to_priority = <[u8; 64]>::try_from(plan.dscp_to_priority.as_slice())
+    let lossless = plan.lossless.iter().copied().collect::<PrioritySet>();
+    let dscp_to_priority = <[Priority; 64]>::try_from(plan.dscp_to_priority.as_slice())
         .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
     let watchdog = plan.watchdog.map(|watchdog| WatchdogConfig {
         detection: Time::from_ps(watchdog.detection_ps),
@@ -95,7 +96,9 @@ fn switch_node(plan: &SwitchPlan) -> Result<Switch, PlanError> {
         priorities: lossless,
     });
     let switch = Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority);
-    let switch =
-        switch.with_marking(marker, lossless).with_heeded(if plan.pfc { lossless } else { 0 }).with_lossless(lossless);
+    let switch = switch
+        .with_marking(marker, lossless)
+        .with_heeded(if plan.pfc { lossless } else { PrioritySet::NONE })
+        .with_lossless(lossless);
     Ok(switch.with_watchdog(watchdog).with_defects(Defects::new(&plan.defects)))
 }

@@ -10,6 +10,7 @@ use crate::deadlock::{Deadlock, Place};
 use crate::emulation::storms::StormRow;
 use crate::fabric::impair::Logged;
 use crate::figures::Ports;
+use crate::priority::Priority;
 use crate::recovery::QpRow;
 use crate::span::SettledState;
 use crate::switch::buffer::Watermarks;
@@ -165,7 +166,7 @@ pub struct DeadlockRow {
     pub at_ns: u64,
     pub cured_ns: Option<u64>,
     pub ports: Vec<String>,
-    pub priority: Option<u8>,
+    pub priority: Option<Priority>,
 }
 
 pub(crate) fn tally(tally: &Tally, in_flight: u64) -> Packets {

@@ -3,7 +3,7 @@
 use super::Emulation;
 use crate::deadlock::{Place, Waiting};
 use crate::fabric::{Fabric, Node};
-use crate::frame::PRIORITIES;
+use crate::priority::Priority;
 use crate::units::Time;
 
 impl Emulation {
@@ -22,7 +22,7 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
         let [Node::Switch(near), Node::Switch(far)] = [from, to].map(|node| fabric.node(node)) else { continue };
         let (Some(way), Some(back)) = (fabric.direction(index), fabric.direction(index ^ 1)) else { continue };
         let egress = &near.ports()[usize::from(egress_port)];
-        for priority in 0..PRIORITIES as u8 {
+        for priority in Priority::ALL {
             if !egress.waits(priority, now) || !far.holds_back(ingress_port, priority) {
                 continue;
             }
@@ -32,7 +32,7 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
             let behind = far.queues_of(ingress_port, priority);
             found.push(Waiting {
                 place: Place { node: from as u32, port: egress_port, priority },
-                sent: egress.counters[usize::from(priority)].frames_tx,
+                sent: egress.counters[priority].frames_tx,
                 feedback: (asking + back.longest_delay()).max(patience),
                 behind: behind.map(|port| Place { node: to as u32, port, priority }).collect(),
             });

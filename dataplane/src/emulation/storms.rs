@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Emulation;
 use crate::fabric::Node;
+use crate::priority::Priority;
 use crate::switch::long_pauses::LongPause;
 use crate::switch::watchdog::{Action, Storm, Watchdog};
 use crate::units::Time;
@@ -12,7 +13,7 @@ use crate::units::Time;
 #[derive(Debug, Serialize)]
 pub struct StormRow {
     port: String,
-    priority: u8,
+    priority: Priority,
     action: Action,
     paused_since_ps: u64,
     detected_ps: u64,

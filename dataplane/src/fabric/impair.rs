@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::frame::PRIORITIES;
 use crate::link::loss::ProcessPlan;
 use crate::nic::storm::StormPlan;
 use crate::plan::PlanError;
+use crate::priority::PRIORITIES;
 use crate::units::Time;
 
 /// One change of one direction of a link. What is not named stays as it is.

@@ -22,6 +22,7 @@ use crate::frame::Frame;
 use crate::link::{Direction, Flight};
 use crate::nic::inject::Train;
 use crate::nic::Nic;
+use crate::priority::Priority;
 use crate::units::Time;
 use crate::watch::{match_up, Violation, Watch, MAX_VIOLATIONS};
 
@@ -283,10 +284,11 @@ impl Fabric {
 
     /// Count a frame that arrived at a port and cannot be read; of what can, `seen` tells. With `enters` it had not been sent by a node.
     pub fn reject_at(&mut self, node: usize, port: u16, seen: Option<&Frame>, enters: bool) {
-        let (packet, priority) = seen.map_or((false, 0), |frame| (frame.is_packet(), frame.dscp >> 3 & 7));
+        let (packet, priority) =
+            seen.map_or((false, Priority::P0), |frame| (frame.is_packet(), Priority::of_dscp(frame.dscp)));
         let now = self.now;
         let site = self.site_mut(node);
-        site.node.port_mut(port).counters[usize::from(priority)].drops[Cause::Malformed as usize] += 1;
+        site.node.port_mut(port).counters[priority].drops[Cause::Malformed as usize] += 1;
         site.watch.tally(packet).sent += u64::from(enters);
         site.watch.event(&Event::Dropped { port, priority, cause: Cause::Malformed, packet }, now);
         self.drain(node);

@@ -1,9 +1,10 @@
 //! A node, switch or host, by its five verbs.
 
 use crate::event::Event;
-use crate::frame::{Frame, PRIORITIES};
+use crate::frame::Frame;
 use crate::nic::Nic;
 use crate::port::Port;
+use crate::priority::PRIORITIES;
 use crate::switch::Switch;
 use crate::units::Time;
 

@@ -1,8 +1,9 @@
 //! Frames that a tester puts on a host's link as they are, in trains, beside what the NIC sends and before it.
 
 use super::{Nic, INJECT_SLOT};
-use crate::frame::{Body, Frame, Priority};
+use crate::frame::{Body, Frame};
 use crate::port::Port;
+use crate::priority::Priority;
 use crate::units::Time;
 
 /// So many copies of a frame, each due `every` after the one before. What the line has no room for is late, not lost.

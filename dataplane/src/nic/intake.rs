@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::Nic;
 use crate::event::{Cause, Event};
-use crate::frame::{Frame, Priority};
+use crate::frame::Frame;
 use crate::pause::PauseSender;
+use crate::priority::Priority;
 use crate::units::{Rate, Time};
 
 /// How a NIC takes in what arrives.
@@ -34,7 +35,6 @@ impl IntakePlan {
             (false, ..) => Some("a NIC that drains nothing"),
             (_, false, _) => Some("a NIC whose XON threshold is above XOFF"),
             (.., false) => Some("a NIC whose XOFF threshold exceeds its buffer"),
-            _ if self.priority.is_some_and(|priority| priority > 7) => Some("a NIC that pauses an unknown priority"),
             _ => None,
         }
     }
@@ -149,12 +149,12 @@ impl Nic {
 
     /// Keep a packet until its turn, or drop it.
     pub(super) fn hold(&mut self, frame: Frame, now: Time) {
-        let priority = frame.dscp >> 3;
+        let priority = Priority::of_dscp(frame.dscp);
         self.port.take_credit(priority, frame.buffer_bytes());
         let Some(intake) = &mut self.intake else { return };
         if let Err(frame) = intake.push(frame, now) {
             self.port.return_credit(priority, frame.buffer_bytes());
-            self.port.counters[usize::from(priority & 7)].drops[Cause::Receiver as usize] += 1;
+            self.port.counters[priority].drops[Cause::Receiver as usize] += 1;
             let packet = frame.is_packet();
             self.events.push_back(Event::Dropped { port: 0, priority, cause: Cause::Receiver, packet });
         }
@@ -164,7 +164,7 @@ impl Nic {
     /// Deal with the packets whose turn has come, and ask for the pauses that are due.
     pub(super) fn take_in(&mut self, now: Time) {
         while let Some(frame) = self.intake.as_mut().and_then(|intake| intake.pop(now)) {
-            self.port.return_credit(frame.dscp >> 3, frame.buffer_bytes());
+            self.port.return_credit(Priority::of_dscp(frame.dscp), frame.buffer_bytes());
             self.ask(now);
             self.take(frame, now);
         }
@@ -174,7 +174,7 @@ impl Nic {
     fn ask(&mut self, now: Time) {
         let Some(intake) = &mut self.intake else { return };
         if let (Some(frame), Some(priority)) = (intake.pause(now), intake.plan.priority) {
-            self.port.counters[usize::from(priority & 7)].pause_tx += 1;
+            self.port.counters[priority].pause_tx += 1;
             self.port.enqueue_control(frame);
         }
     }

@@ -13,8 +13,9 @@ mod transfer;
 use std::collections::VecDeque;
 
 use crate::event::Event;
-use crate::frame::{Body, Frame, Priority, Station};
+use crate::frame::{Body, Frame, Station};
 use crate::port::{Port, PortConfig};
+use crate::priority::{Priority, PrioritySet};
 use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::pfc::Pfc;
@@ -120,7 +121,7 @@ impl Nic {
             station,
             port: Port::new(port),
             timers: Timers::new(QP_SLOTS),
-            priority: 0,
+            priority: Priority::P0,
             dscp: 0,
             longest_bytes: 0,
             congestion: None,
@@ -221,14 +222,14 @@ impl Nic {
     pub fn handle_frame(&mut self, frame: Frame, now: Time) {
         match frame.body {
             Body::Pause(said) => {
-                let heeded = if self.port.runs_pfc() { u8::MAX } else { 0 };
+                let heeded = if self.port.runs_pfc() { PrioritySet::ALL } else { PrioritySet::NONE };
                 let pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
                 self.port.pause(&pfc, now);
-                self.port.ignore_pause(said.class_enable & !heeded);
+                self.port.ignore_pause(said.class_enable.without(heeded));
                 self.events.push_back(Event::PauseReceived { port: 0, pfc });
             }
             Body::Roce(_) => {
-                let counters = &mut self.port.counters[usize::from(self.priority & 7)];
+                let counters = &mut self.port.counters[self.priority];
                 counters.frames_rx += 1;
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
                 if self.intake.is_some() {

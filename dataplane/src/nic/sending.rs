@@ -4,6 +4,7 @@ use super::rc::message;
 use super::{rate_slot, retransmission_slot, Nic, QpConfig, ECN_CAPABLE, PORT_SLOT};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
+use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
 use crate::wire::roce::Opcode;
 use crate::wire::sizes::{FCS_BYTES, LINE_OVERHEAD_BYTES};
@@ -40,7 +41,7 @@ impl Nic {
 
     /// What comes in is dealt with at once, and takes no room.
     pub(super) fn pass_credit(&mut self, frame: &Frame) {
-        let priority = frame.dscp >> 3;
+        let priority = Priority::of_dscp(frame.dscp);
         self.port.take_credit(priority, frame.buffer_bytes());
         self.port.return_credit(priority, frame.buffer_bytes());
     }
@@ -48,7 +49,7 @@ impl Nic {
     /// Wake when the line is free and the pause over, if anything waits.
     pub(super) fn arm_port(&mut self, now: Time) {
         let may_send = !self.active.is_empty() && self.port.has_credit(self.priority, self.longest_bytes);
-        let data = if may_send { 1 << self.priority } else { 0 };
+        let data = if may_send { PrioritySet::only(self.priority) } else { PrioritySet::NONE };
         let next = self.port.next_start(now).min(self.port.next_start_of(data, now));
         self.timers.set(PORT_SLOT, next);
     }

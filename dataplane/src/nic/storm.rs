@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Nic, STORM_SLOT};
-use crate::frame::PRIORITIES;
 use crate::pause::pause_frame;
 use crate::port::Port;
+use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
 
 /// What a host is made to ask for.
@@ -13,7 +13,7 @@ use crate::units::Time;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StormPlan {
-    pub priorities: Vec<u8>,
+    pub priorities: Vec<Priority>,
     /// The time that each PAUSE frame asks for. It is renewed when half of it has passed.
     pub quanta: u16,
     /// Paused for the first `on_ps` of every `period_ps`, then let go; `None`: without a break.
@@ -26,14 +26,14 @@ pub struct StormPlan {
 impl StormPlan {
     /// What is wrong with it, if anything.
     pub fn fault(&self) -> Option<&'static str> {
-        let known = !self.priorities.is_empty() && self.priorities.iter().all(|p| usize::from(*p) < PRIORITIES);
+        let known = !self.priorities.is_empty();
         let share = match (self.period_ps, self.on_ps) {
             (None, None) => true,
             (Some(period), Some(on)) => 0 < on && on < period,
             _ => false,
         };
         match (known, self.quanta > 0, share) {
-            (false, ..) => Some("a storm of no or unknown priorities"),
+            (false, ..) => Some("a storm of no priorities"),
             (_, false, _) => Some("a storm of 0 quanta"),
             (.., false) => Some("a storm is on for a part of its period"),
             _ => None,
@@ -44,7 +44,7 @@ impl StormPlan {
 /// A storm under way.
 #[derive(Debug)]
 pub struct PauseStorm {
-    class_enable: u8,
+    class_enable: PrioritySet,
     quanta: u16,
     period: Option<(Time, Time)>,
     /// When the present period began.
@@ -56,7 +56,7 @@ pub struct PauseStorm {
 impl PauseStorm {
     fn new(plan: &StormPlan, now: Time) -> PauseStorm {
         PauseStorm {
-            class_enable: plan.priorities.iter().fold(0, |bits, priority| bits | 1 << (priority & 7)),
+            class_enable: plan.priorities.iter().copied().collect(),
             quanta: plan.quanta,
             period: plan.period_ps.zip(plan.on_ps).map(|(period, on)| (Time::from_ps(period), Time::from_ps(on))),
             began: now,
@@ -82,8 +82,8 @@ impl PauseStorm {
     }
 }
 
-fn send(port: &mut Port, class_enable: u8, quanta: u16) {
-    for priority in (0..PRIORITIES).filter(|priority| class_enable & (1 << priority) != 0) {
+fn send(port: &mut Port, class_enable: PrioritySet, quanta: u16) {
+    for priority in class_enable {
         port.counters[priority].pause_tx += 1;
     }
     port.enqueue_control(pause_frame(class_enable, quanta));

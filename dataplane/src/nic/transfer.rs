@@ -6,6 +6,7 @@ use super::rc::responder::{Unit, Verdict};
 use super::{rate_slot, retransmission_slot, Nic};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
+use crate::priority::Priority;
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
 use crate::wire::roce::{Nak, Opcode, Syndrome};
@@ -140,7 +141,7 @@ impl Nic {
         qp.notify_at = now + config.notify_interval;
         let end = qp.config;
         let frame = self.frame_to(end, response(end.qpn, Opcode::Cnp, 0));
-        let priority = config.notify_dscp >> 3;
+        let priority = Priority::of_dscp(config.notify_dscp);
         self.port.enqueue(Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame });
     }
 

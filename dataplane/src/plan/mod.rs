@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::credit::Grant;
 use crate::link::loss::ProcessPlan;
 use crate::nic::intake::IntakePlan;
+use crate::priority::{Priority, PrioritySet};
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
 use crate::switch::watchdog::Action;
@@ -148,7 +149,7 @@ pub struct SwitchPlan {
     pub elsewhere: bool,
     pub ports: Vec<PortPlan>,
     pub pfc: bool,
-    pub lossless: Vec<u8>,
+    pub lossless: Vec<Priority>,
     pub buffer_bytes: u64,
     pub lossy_queue_bytes: u64,
     /// Frames take whole cells of the buffer.
@@ -176,7 +177,7 @@ pub struct SwitchPlan {
     #[serde(default)]
     pub watchdog: Option<WatchdogPlan>,
     pub hash_seed: u64,
-    pub dscp_to_priority: Vec<u8>,
+    pub dscp_to_priority: Vec<Priority>,
     pub priority_groups: Vec<PriorityGroupPlan>,
     pub routes: Vec<Vec<u16>>,
 }
@@ -196,7 +197,7 @@ pub struct WatchdogPlan {
 #[serde(deny_unknown_fields)]
 pub struct PriorityGroupPlan {
     pub port: u16,
-    pub priority: u8,
+    pub priority: Priority,
     /// The static threshold; without meaning where `alpha_log2` makes it dynamic.
     #[serde(default)]
     pub xoff_bytes: u64,
@@ -348,15 +349,14 @@ impl Plan {
 
     fn check_credits(&self, index: usize, link: &LinkPlan) -> Result<(), PlanError> {
         for (granted, granting) in link.credits.iter().zip([link.b, link.a]) {
-            let mut priorities = 0u8;
+            let mut priorities = PrioritySet::NONE;
             for grant in granted {
                 let fault = grant.fault().or_else(|| self.backing_fault(granting, grant));
                 require(fault.is_none(), || format!("link {index}: credits: {}", fault.unwrap_or_default()))?;
-                let bit = 1 << grant.priority;
-                require(priorities & bit == 0, || {
+                require(!priorities.contains(grant.priority), || {
                     format!("link {index}: credits of priority {} twice", grant.priority)
                 })?;
-                priorities |= bit;
+                priorities.insert(grant.priority);
             }
             let credited = link.flow_control == FlowControl::Credit || granted.is_empty();
             require(credited, || format!("link {index}: credits without flow_control credit"))?;
@@ -400,7 +400,7 @@ impl Plan {
 
     fn check_switch(&self, switch: &SwitchPlan) -> Result<(), PlanError> {
         let (name, ports) = (&switch.name, switch.ports.len());
-        let table = switch.dscp_to_priority.len() == 64 && switch.dscp_to_priority.iter().all(|p| *p < 8);
+        let table = switch.dscp_to_priority.len() == 64;
         require(table, || format!("{name}: dscp_to_priority must be 64 priorities"))?;
         require(switch.routes.len() == self.stations.len(), || format!("{name}: one route a station"))?;
         let routed = switch.routes.iter().flatten().all(|port| usize::from(*port) < ports);
@@ -417,7 +417,7 @@ impl Plan {
         let polls = switch.watchdog.is_none_or(|watchdog| watchdog.poll_ps > 0);
         require(polls, || format!("{name}: a watchdog that polls every 0 ps"))?;
         for group in &switch.priority_groups {
-            let known = usize::from(group.port) < ports && group.priority < 8;
+            let known = usize::from(group.port) < ports;
             require(known, || format!("{name}: priority group of port {}, priority {}", group.port, group.priority))?;
             let most = group
                 .xoff_bytes

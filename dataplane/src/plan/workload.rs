@@ -7,6 +7,7 @@ use crate::nic::memory::{Dtype, Redop};
 use crate::nic::rc::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::rc::message::Verb;
 use crate::nic::rc::qp::{Recovery, Rnr, RNR_FOR_EVER};
+use crate::priority::Priority;
 
 /// The longest message: IBTA volume 1, chapter 9. `testbed/ops.py` cuts what is longer.
 const MAX_MESSAGE_BYTES: u64 = 1 << 31;
@@ -19,7 +20,7 @@ const MAX_WINDOW_PACKETS: u64 = (1 << 23) - 1;
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     pub schema: u32,
-    pub priority: u8,
+    pub priority: Priority,
     pub dscp: u8,
     pub transport: TransportPlan,
     pub qps: Vec<QpPlan>,
@@ -179,7 +180,7 @@ impl Workload {
     pub fn parse(json: &str, plan: &Plan) -> Result<Workload, PlanError> {
         let workload: Workload = serde_json::from_str(json)?;
         require(workload.schema == SCHEMA, || format!("workload schema {} is not {SCHEMA}", workload.schema))?;
-        require(workload.priority < 8 && workload.dscp < 64, || "priority or DSCP out of range".into())?;
+        require(workload.dscp < 64, || "DSCP out of range".into())?;
         workload.check_transport()?;
         let mut nodes = std::collections::HashSet::new();
         for (index, rank) in workload.ranks.iter().enumerate() {

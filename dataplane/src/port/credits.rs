@@ -2,7 +2,8 @@
 
 use super::Port;
 use crate::credit::{ask_every, Credits, Grant};
-use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::frame::{Body, Frame};
+use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
 use crate::wire::credit::Credit;
 
@@ -15,7 +16,7 @@ impl Port {
     /// Obey a credit frame that has just arrived.
     pub fn handle_credit(&mut self, credit: &Credit, now: Time) {
         let Some(credits) = &mut self.credits else { return };
-        self.counters[usize::from(credit.priority & 7)].credit_rx += 1;
+        self.counters[credit.priority].credit_rx += 1;
         credits.handle(credit, now);
     }
 
@@ -23,25 +24,25 @@ impl Port {
     #[inline]
     pub fn take_credit(&mut self, priority: Priority, bytes: u32) {
         if let Some(credits) = &mut self.credits {
-            credits.take(usize::from(priority & 7), bytes);
+            credits.take(priority, bytes);
         }
     }
 
     /// A frame that came in by this port takes no room any more; the answer is whether the port has something to tell, and is to be polled.
     #[inline]
     pub fn return_credit(&mut self, priority: Priority, bytes: u32) -> bool {
-        self.credits.as_mut().is_some_and(|credits| credits.release(usize::from(priority & 7), bytes))
+        self.credits.as_mut().is_some_and(|credits| credits.release(priority, bytes))
     }
 
     /// Whether the far end has room for a frame.
     #[inline]
     pub fn has_credit(&self, priority: Priority, bytes: u32) -> bool {
-        self.credits.as_ref().is_none_or(|credits| credits.admits(usize::from(priority & 7), bytes))
+        self.credits.as_ref().is_none_or(|credits| credits.admits(priority, bytes))
     }
 
     /// Whether the far end needs leave from here for each frame of `priority`.
     pub fn grants_credit(&self, priority: Priority) -> bool {
-        self.credits.as_ref().is_some_and(|credits| credits.grants(usize::from(priority & 7)))
+        self.credits.as_ref().is_some_and(|credits| credits.grants(priority))
     }
 
     /// How long a frame may lack credit that the far end could give, beyond the way there and back: until it is asked.
@@ -56,42 +57,36 @@ impl Port {
     /// Note that a frame, though in no queue, waits for credit.
     pub fn await_credit(&mut self, priority: Priority, bytes: u32, now: Time) {
         if let Some(credits) = &mut self.credits {
-            credits.wait(usize::from(priority & 7), bytes, now);
+            credits.wait(priority, bytes, now);
         }
     }
 
     /// How long frames of `priority` have waited for credit up to `now`.
-    pub fn credit_wait(&self, priority: usize, now: Time) -> Time {
+    pub fn credit_wait(&self, priority: Priority, now: Time) -> Time {
         self.credits.as_ref().map_or(Time::ZERO, |credits| credits.wait_time(priority, now))
     }
 
-    /// Bits of the priorities whose first frame lacks credit.
+    /// The priorities whose first frame lacks credit.
     #[inline]
-    pub(super) fn starved(&self) -> u8 {
-        let Some(credits) = &self.credits else { return 0 };
-        let mut starved = 0;
-        let mut left = self.occupied & credits.credited();
-        while left != 0 {
-            let priority = left.trailing_zeros() as usize;
-            let bytes = self.queues[priority].front().map_or(0, Frame::buffer_bytes);
-            starved |= u8::from(!credits.admits(priority, bytes)) << priority;
-            left &= left - 1;
-        }
-        starved
+    pub(super) fn starved(&self) -> PrioritySet {
+        let Some(credits) = &self.credits else { return PrioritySet::NONE };
+        let bytes = |priority: Priority| self.queues[priority].front().map_or(0, Frame::buffer_bytes);
+        let credited = self.occupied & credits.credited();
+        credited.into_iter().filter(|priority| !credits.admits(*priority, bytes(*priority))).collect()
     }
 
     /// When a frame that has credit could start, or a credit frame has to.
     pub(super) fn next_start_with_credit(&self, now: Time) -> Time {
         let due = self.credits.as_ref().map_or(Time::NEVER, |credits| credits.next_due());
-        let start = self.next_start_of(self.occupied & !self.starved(), now);
+        let start = self.next_start_of(self.occupied.without(self.starved()), now);
         start.min(due.max(self.busy_until).max(now))
     }
 
-    /// Note that the first frames of `priorities` (bits) wait for credit.
-    pub(super) fn note_starved(&mut self, priorities: u8, now: Time) {
-        for priority in (0..PRIORITIES).filter(|priority| priorities & (1 << priority) != 0) {
+    /// Note that the first frames of `priorities` wait for credit.
+    pub(super) fn note_starved(&mut self, priorities: PrioritySet, now: Time) {
+        for priority in priorities {
             let bytes = self.queues[priority].front().map_or(0, Frame::buffer_bytes);
-            self.await_credit(priority as Priority, bytes, now);
+            self.await_credit(priority, bytes, now);
         }
     }
 
@@ -100,7 +95,7 @@ impl Port {
     pub(super) fn next_credit_frame(&mut self, now: Time) -> Option<Frame> {
         let credits = self.credits.as_mut().filter(|credits| credits.next_due() <= now)?;
         let credit = credits.next_frame(self.config.rate, now)?;
-        self.counters[usize::from(credit.priority & 7)].credit_tx += 1;
+        self.counters[credit.priority].credit_tx += 1;
         Some(Frame::control(Body::Credit(credit)))
     }
 }

@@ -3,32 +3,32 @@
 use std::collections::VecDeque;
 
 use super::Port;
-use crate::frame::{Frame, Priority};
+use crate::frame::Frame;
+use crate::priority::Priority;
 use crate::units::Time;
 
 impl Port {
     /// Let frames of `priority` leave whatever the peer asks, from now on, or obey it again.
     pub fn set_deaf(&mut self, priority: Priority, deaf: bool, now: Time) {
         if deaf {
-            self.deaf |= 1 << priority;
-            self.pauses[usize::from(priority)].update(Time::ZERO, Time::ZERO, now);
+            self.deaf.insert(priority);
+            self.pauses[priority].update(Time::ZERO, Time::ZERO, now);
         } else {
-            self.deaf &= !(1 << priority);
+            self.deaf.remove(priority);
         }
     }
 
     /// The pause of `priority` that has not run out, if there is one: since when, without a break, and until when.
     pub fn pause_at(&self, priority: Priority, now: Time) -> Option<(Time, Time)> {
-        let pause = self.pauses[usize::from(priority)];
-        (self.pausable & (1 << priority) != 0 && now < pause.until).then_some((pause.from, pause.until))
+        let pause = self.pauses[priority];
+        (self.pausable.contains(priority) && now < pause.until).then_some((pause.from, pause.until))
     }
 
     /// Take away all that waits of `priority`.
     pub fn flush(&mut self, priority: Priority) -> VecDeque<Frame> {
-        let priority = usize::from(priority & 7);
         self.shorten(priority, self.queue_bytes[priority]);
         self.deficits[priority] = 0;
-        self.occupied &= !(1 << priority);
+        self.occupied.remove(priority);
         std::mem::take(&mut self.queues[priority])
     }
 }

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use crate::credit::Credits;
 use crate::event::Cause;
-use crate::frame::{Frame, Priority, PRIORITIES};
+use crate::frame::Frame;
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
 use crate::wire::sizes::LONGEST_ON_LINE_BYTES;
@@ -93,17 +94,17 @@ pub struct Port {
     queues: [VecDeque<Frame>; PRIORITIES],
     queue_bytes: [u64; PRIORITIES],
     control: VecDeque<Frame>,
-    /// Bit p is set while queue p holds a frame.
-    occupied: u8,
-    /// Bit p is set while priority p may be paused: its timer must be asked.
-    pausable: u8,
+    /// The priorities whose queues hold a frame.
+    occupied: PrioritySet,
+    /// Those that may be paused: their timers must be asked.
+    pausable: PrioritySet,
     pauses: [Pause; PRIORITIES],
     deficits: [i64; PRIORITIES],
-    turn: usize,
+    turn: Priority,
     /// The link runs PFC: PAUSE frames are heeded.
     pfc: bool,
-    /// Bits of the priorities whose pauses are not heeded.
-    deaf: u8,
+    /// Those whose pauses are not heeded.
+    deaf: PrioritySet,
     /// Nothing new may start, whatever waits, but control frames.
     held: bool,
     busy_until: Time,
@@ -119,13 +120,13 @@ impl Port {
             queues: Default::default(),
             queue_bytes: [0; PRIORITIES],
             control: VecDeque::new(),
-            occupied: 0,
-            pausable: 0,
+            occupied: PrioritySet::NONE,
+            pausable: PrioritySet::NONE,
             pauses: Default::default(),
             deficits: [0; PRIORITIES],
-            turn: 0,
+            turn: Priority::P0,
             pfc: true,
-            deaf: 0,
+            deaf: PrioritySet::NONE,
             held: false,
             busy_until: Time::ZERO,
             credits: None,
@@ -147,11 +148,11 @@ impl Port {
     }
 
     pub fn queue_bytes(&self, priority: Priority) -> u64 {
-        self.queue_bytes[usize::from(priority)]
+        self.queue_bytes[priority]
     }
 
     pub fn is_empty(&self) -> bool {
-        self.occupied == 0 && self.control.is_empty()
+        self.occupied.is_empty() && self.control.is_empty()
     }
 
     /// Nothing is to be had from `dequeue`, now or ever, unless somebody enqueues something.
@@ -167,23 +168,23 @@ impl Port {
 
     /// Frames in one queue, the next to leave first.
     pub fn queue(&self, priority: Priority) -> impl Iterator<Item = &Frame> {
-        self.queues[usize::from(priority & 7)].iter()
+        self.queues[priority].iter()
     }
 
     /// Queue a frame for transmission behind those of its priority.
     #[inline]
     pub fn enqueue(&mut self, frame: Frame) {
-        let priority = usize::from(frame.priority & 7);
+        let priority = frame.priority;
         self.queue_bytes[priority] += u64::from(frame.buffer_bytes());
         let counters = &mut self.counters[priority];
         counters.queue_bytes_max = counters.queue_bytes_max.max(self.queue_bytes[priority]);
         self.queues[priority].push_back(frame);
-        self.occupied |= 1 << priority;
+        self.occupied.insert(priority);
     }
 
     /// A queue holds so many bytes less.
     #[inline]
-    fn shorten(&mut self, priority: usize, bytes: u64) {
+    fn shorten(&mut self, priority: Priority, bytes: u64) {
         self.queue_bytes[priority] -= bytes;
         let counters = &mut self.counters[priority];
         counters.queue_bytes_min = counters.queue_bytes_min.min(self.queue_bytes[priority]);
@@ -204,58 +205,46 @@ impl Port {
 
     /// Obey a PAUSE frame that has just arrived. An all-zero enable vector changes nothing.
     pub fn pause(&mut self, pfc: &Pfc, now: Time) {
-        for priority in 0..PRIORITIES {
-            if pfc.class_enable & (1 << priority) == 0 {
-                continue;
-            }
+        for priority in pfc.class_enable {
             self.counters[priority].pause_rx += 1;
-            if self.deaf & (1 << priority) == 0 {
+            if !self.deaf.contains(priority) {
                 let span = self.config.rate.quanta(pfc.quanta[priority]);
                 self.pauses[priority].update(span, self.config.response, now);
-                self.pausable |= 1 << priority;
+                self.pausable.insert(priority);
             }
         }
     }
 
-    /// Count PAUSE frames for priorities (bits) that this port does not heed.
-    pub fn ignore_pause(&mut self, priorities: u8) {
-        for (priority, counters) in self.counters.iter_mut().enumerate() {
-            counters.pause_rx += u64::from(priorities >> priority & 1);
-        }
+    /// Count PAUSE frames for priorities that this port does not heed.
+    pub fn ignore_pause(&mut self, priorities: PrioritySet) {
+        priorities.into_iter().for_each(|priority| self.counters[priority].pause_rx += 1);
     }
 
     /// How long `priority` has been paused up to `now`.
-    pub fn paused_time(&self, priority: usize, now: Time) -> Time {
+    pub fn paused_time(&self, priority: Priority, now: Time) -> Time {
         self.pauses[priority].total(now)
     }
 
     /// Whether frames of `priority` stand here that the peer keeps from leaving.
     pub fn waits(&self, priority: Priority, now: Time) -> bool {
-        let first = self.queues[usize::from(priority & 7)].front();
+        let first = self.queues[priority].front();
         first.is_some_and(|frame| self.is_paused(priority, now) || !self.has_credit(priority, frame.buffer_bytes()))
     }
 
     #[inline]
     pub fn is_paused(&self, priority: Priority, now: Time) -> bool {
-        self.pausable & (1 << priority) != 0 && self.pauses[usize::from(priority)].holds(now)
+        self.pausable.contains(priority) && self.pauses[priority].holds(now)
     }
 
-    /// Bits of the priorities that may not start a frame at `now`.
+    /// The priorities that may not start a frame at `now`.
     #[inline]
-    fn paused(&mut self, now: Time) -> u8 {
-        if self.pausable == 0 {
-            return 0;
-        }
-        let mut paused = 0;
-        for priority in 0..PRIORITIES {
-            let bit = 1 << priority;
-            if self.pausable & bit == 0 {
-                continue;
-            }
+    fn paused(&mut self, now: Time) -> PrioritySet {
+        let mut paused = PrioritySet::NONE;
+        for priority in self.pausable {
             if self.pauses[priority].holds(now) {
-                paused |= bit;
+                paused.insert(priority);
             } else if self.pauses[priority].until <= now {
-                self.pausable &= !bit;
+                self.pausable.remove(priority);
             }
         }
         paused
@@ -268,7 +257,7 @@ impl Port {
 
     /// Let the last frame of a queue go before the one ahead of it: what no port does by itself.
     pub fn swap_last(&mut self, priority: Priority) {
-        let queue = &mut self.queues[usize::from(priority)];
+        let queue = &mut self.queues[priority];
         if let Some(before) = queue.len().checked_sub(2) {
             queue.swap(before, before + 1);
         }
@@ -285,21 +274,21 @@ impl Port {
                 return Some(frame);
             }
         }
-        if self.occupied == 0 || self.held {
+        if self.occupied.is_empty() || self.held {
             return None;
         }
-        let mut eligible = self.occupied & !self.paused(now);
+        let mut eligible = self.occupied.without(self.paused(now));
         if self.credits.is_some() {
             let starved = self.starved() & eligible;
-            if starved != 0 {
+            if !starved.is_empty() {
                 self.note_starved(starved, now);
-                eligible &= !starved;
+                eligible = eligible.without(starved);
             }
         }
         let priority = self.select(eligible)?;
         let frame = self.queues[priority].pop_front()?;
         if self.queues[priority].is_empty() {
-            self.occupied &= !(1 << priority);
+            self.occupied.remove(priority);
             self.deficits[priority] = 0;
         }
         self.shorten(priority, u64::from(frame.buffer_bytes()));
@@ -317,9 +306,7 @@ impl Port {
 
     /// Send a PAUSE frame that never waited in a queue.
     pub fn transmit_pause(&mut self, frame: &Frame, pfc: &Pfc, now: Time) {
-        for (priority, counters) in self.counters.iter_mut().enumerate() {
-            counters.pause_tx += u64::from(pfc.class_enable >> priority & 1);
-        }
+        pfc.class_enable.into_iter().for_each(|priority| self.counters[priority].pause_tx += 1);
         self.occupy_line(frame, now);
     }
 
@@ -335,19 +322,19 @@ impl Port {
     /// From `at` on, the first moment at which `priority` is not paused.
     pub fn pause_end(&self, priority: Priority, at: Time) -> Time {
         if self.is_paused(priority, at) {
-            self.pauses[usize::from(priority)].until
+            self.pauses[priority].until
         } else {
             at
         }
     }
 
     fn count_transmit(&mut self, frame: &Frame, now: Time) {
-        let counters = &mut self.counters[usize::from(frame.priority & 7)];
+        let counters = &mut self.counters[frame.priority];
         counters.frames_tx += 1;
         counters.bytes_tx += u64::from(frame.buffer_bytes());
         counters.data_frames_tx += u64::from(frame.is_data());
         if let Some(credits) = &mut self.credits {
-            credits.spend(usize::from(frame.priority & 7), frame.buffer_bytes(), self.config.rate, now);
+            credits.spend(frame.priority, frame.buffer_bytes(), self.config.rate, now);
         }
     }
 
@@ -358,21 +345,19 @@ impl Port {
 
     /// Choose among eligible queues: strict ones first, highest priority first, then deficit round robin by weight.
     #[inline]
-    fn select(&mut self, eligible: u8) -> Option<usize> {
-        if eligible == 0 {
-            return None;
+    fn select(&mut self, eligible: PrioritySet) -> Option<Priority> {
+        let lowest = eligible.lowest()?;
+        if PrioritySet::only(lowest) == eligible {
+            return Some(lowest);
         }
-        if eligible & (eligible - 1) == 0 {
-            return Some(eligible.trailing_zeros() as usize);
-        }
-        let strict = (0..PRIORITIES).rev().find(|&p| eligible & (1 << p) != 0 && self.config.weights[p] == 0);
+        let strict = eligible.into_iter().filter(|priority| self.config.weights[*priority] == 0).last();
         if strict.is_some() {
             return strict;
         }
         // A visit adds at least the longest legal frame to the deficit, so the second round sends; an oversized one takes its turn below.
         for _ in 0..=2 * PRIORITIES {
             let priority = self.turn;
-            if eligible & (1 << priority) != 0 {
+            if eligible.contains(priority) {
                 let head = self.queues[priority].front().map_or(0, |frame| i64::from(frame.buffer_bytes()));
                 if self.deficits[priority] >= head {
                     self.deficits[priority] -= head;
@@ -380,9 +365,9 @@ impl Port {
                 }
                 self.deficits[priority] += i64::from(self.config.weights[priority]) * DWRR_QUANTUM_BYTES;
             }
-            self.turn = (self.turn + 1) % PRIORITIES;
+            self.turn = Priority::from_bits(priority.number() + 1);
         }
-        Some(eligible.trailing_zeros() as usize)
+        Some(lowest)
     }
 
     /// Share the line among priorities by other weights from the next frame on; what was saved up is forgotten.
@@ -417,17 +402,17 @@ impl Port {
         }
     }
 
-    /// When a frame of one of the `priorities` (bits) could start, were it there.
-    pub fn next_start_of(&self, priorities: u8, now: Time) -> Time {
+    /// When a frame of one of the `priorities` could start, were it there.
+    pub fn next_start_of(&self, priorities: PrioritySet, now: Time) -> Time {
         if self.held {
             return Time::NEVER;
         }
         let free = self.busy_until.max(now);
-        if priorities & !self.pausable != 0 {
+        if !priorities.without(self.pausable).is_empty() {
             return free;
         }
-        let waiting = (0..PRIORITIES).filter(|&p| priorities & (1 << p) != 0);
-        let starts = waiting.map(|p| if self.pauses[p].holds(free) { self.pauses[p].until } else { free });
+        let start = |pause: Pause| if pause.holds(free) { pause.until } else { free };
+        let starts = priorities.into_iter().map(|priority| start(self.pauses[priority]));
         starts.min().unwrap_or(Time::NEVER)
     }
 }

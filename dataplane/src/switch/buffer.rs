@@ -10,7 +10,7 @@ use super::group::{Demand, Group, GroupConfig, GroupPools};
 use super::pool::Pool;
 use super::queue::{Limit, LossyConfig, Queue};
 use crate::event::Cause;
-use crate::frame::{Priority, PRIORITIES};
+use crate::priority::{Priority, PRIORITIES};
 
 /// A memory of so many bytes, and how it is shared.
 #[derive(Copy, Clone, Debug)]
@@ -115,7 +115,7 @@ impl Buffer {
         let left = self.unclaimed + self.config.lossy.reserve_bytes;
         self.unclaimed = left.saturating_sub(config.own_bytes() + own_headroom);
         self.lossy = Pool::new(self.lossy_bytes());
-        self.groups[slot(port, priority)] = Group::new(config);
+        self.groups[priority.slot(port)] = Group::new(config);
     }
 
     /// What lossy frames may share.
@@ -143,11 +143,11 @@ impl Buffer {
         if bytes > self.memory.free() {
             return Err(Cause::Buffer);
         }
-        let group = &mut self.groups[slot(place.ingress, place.priority)];
+        let group = &mut self.groups[place.priority.slot(place.ingress)];
         if group.is_lossy() && !self.admit_lossy(place, bytes) {
             return Err(Cause::Buffer);
         }
-        let group = &mut self.groups[slot(place.ingress, place.priority)];
+        let group = &mut self.groups[place.priority.slot(place.ingress)];
         let demand = group.admit(bytes, &mut self.pools).ok_or(Cause::Headroom)?;
         self.memory.take(bytes);
         Ok(demand)
@@ -158,7 +158,7 @@ impl Buffer {
         if shares && bytes > self.pools.shared.free() {
             return false;
         }
-        let queue = &mut self.queues[slot(place.egress, place.priority)];
+        let queue = &mut self.queues[place.priority.slot(place.egress)];
         if !queue.admit(bytes, &self.config.lossy, &mut self.lossy) {
             return false;
         }
@@ -174,7 +174,7 @@ impl Buffer {
     pub fn release(&mut self, place: Place, bytes: u64) -> Demand {
         let bytes = self.cells(bytes);
         self.memory.give(bytes);
-        let group = &mut self.groups[slot(place.ingress, place.priority)];
+        let group = &mut self.groups[place.priority.slot(place.ingress)];
         let demand = group.release(bytes, &mut self.pools);
         if group.is_lossy() {
             self.release_lossy(place, bytes);
@@ -183,7 +183,7 @@ impl Buffer {
     }
 
     fn release_lossy(&mut self, place: Place, bytes: u64) {
-        self.queues[slot(place.egress, place.priority)].release(bytes, &mut self.lossy);
+        self.queues[place.priority.slot(place.egress)].release(bytes, &mut self.lossy);
         if self.config.lossy_shares() {
             self.pools.shared.give(bytes);
         }
@@ -215,17 +215,13 @@ impl Buffer {
 
     /// The group of a priority at an ingress port.
     pub fn group(&self, port: u16, priority: Priority) -> &Group {
-        &self.groups[slot(port, priority)]
+        &self.groups[priority.slot(port)]
     }
 
     /// The queue of a lossy priority at an egress port.
     pub fn queue(&self, port: u16, priority: Priority) -> &Queue {
-        &self.queues[slot(port, priority)]
+        &self.queues[priority.slot(port)]
     }
-}
-
-fn slot(port: u16, priority: Priority) -> usize {
-    usize::from(port) * PRIORITIES + usize::from(priority & 7)
 }
 
 #[cfg(test)]
@@ -238,13 +234,13 @@ mod tests {
     }
 
     /// Frames that came in by a port and leave by port 0.
-    fn at(ingress: u16, priority: Priority) -> Place {
-        Place { ingress, egress: 0, priority }
+    fn at(ingress: u16, priority: u8) -> Place {
+        Place { ingress, egress: 0, priority: Priority::from_bits(priority) }
     }
 
     fn buffer() -> Buffer {
         let mut buffer = Buffer::new(2, BufferConfig::plain(10_000, 500));
-        buffer.add_group(0, 3, fixed(200, 100, 150));
+        buffer.add_group(0, Priority::P3, fixed(200, 100, 150));
         buffer
     }
 
@@ -255,7 +251,7 @@ mod tests {
         assert_eq!(buffer.admit(at(0, 3), 1), Ok(Demand::Xoff));
         assert_eq!(buffer.admit(at(0, 3), 150), Err(Cause::Headroom));
         assert_eq!(buffer.admit(at(0, 3), 149), Ok(Demand::Xoff));
-        assert_eq!(buffer.group(0, 3).headroom_max(), 150);
+        assert_eq!(buffer.group(0, Priority::P3).headroom_max(), 150);
         assert_eq!(buffer.release(at(0, 3), 249), Demand::None);
         assert_eq!(buffer.release(at(0, 3), 1), Demand::Xon);
         assert_eq!(buffer.used(), (100, 350));
@@ -268,13 +264,13 @@ mod tests {
         assert_eq!(buffer.admit(at(1, 0), 100), Err(Cause::Buffer));
         assert_eq!(buffer.admit(at(1, 0), 99), Ok(Demand::None), "one queue, whatever port they came in by");
         assert_eq!(buffer.admit(at(0, 3), 300), Ok(Demand::Xoff));
-        assert_eq!((buffer.group(0, 0).used_max(), buffer.group(1, 0).used_max()), (401, 99));
+        assert_eq!((buffer.group(0, Priority::P0).used_max(), buffer.group(1, Priority::P0).used_max()), (401, 99));
     }
 
     #[test]
     fn lossy_frames_cannot_take_what_priority_groups_may_claim() {
         let mut buffer = Buffer::new(1, BufferConfig::plain(1_000, 10_000));
-        buffer.add_group(0, 3, fixed(400, 0, 200));
+        buffer.add_group(0, Priority::P3, fixed(400, 0, 200));
         assert_eq!(buffer.admit(at(0, 0), 401), Err(Cause::Buffer));
         assert_eq!(buffer.admit(at(0, 0), 400), Ok(Demand::None));
         assert_eq!(buffer.admit(at(0, 3), 600), Ok(Demand::Xoff));
@@ -299,7 +295,7 @@ mod tests {
         let mut buffer = Buffer::new(usize::from(groups), config);
         for port in 0..groups {
             let threshold = Threshold::Dynamic { reserve_bytes: 0, alpha_log2: -3, xon_offset_bytes: 2_496 };
-            buffer.add_group(port, 3, GroupConfig { threshold, headroom_bytes: 96_928 });
+            buffer.add_group(port, Priority::P3, GroupConfig { threshold, headroom_bytes: 96_928 });
         }
         buffer
     }
@@ -335,7 +331,7 @@ mod tests {
         assert_eq!(buffer.admit(at(0, 3), 2_000_000), Ok(Demand::None));
         assert_eq!(buffer.admit(at(0, 3), 96_928), Ok(Demand::Xoff));
         assert_eq!(buffer.admit(at(0, 3), 1), Err(Cause::Headroom));
-        assert_eq!(buffer.group(0, 3).headroom_max(), 96_928);
+        assert_eq!(buffer.group(0, Priority::P3).headroom_max(), 96_928);
         // Headroom empties first; then the shared part must fall below the threshold by the offset.
         assert_eq!(buffer.release(at(0, 3), 96_928), Demand::None);
         assert_eq!(buffer.release(at(0, 3), 2_218), Demand::None);

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::Switch;
-use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::frame::{Body, Frame};
 use crate::port::Port;
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::Time;
 use crate::wire::ethernet::Ethernet;
 use crate::wire::ipv4::Ecn;
@@ -68,39 +69,42 @@ impl Defects {
         self.0 & (1 << defect as u32) != 0
     }
 
-    /// What a switch makes of a PFC frame that it should take as `said`, heeding the priorities `heeded` (bits).
-    pub fn hears(self, frame: &Frame, said: Pfc, heeded: u8, port: &Port, now: Time) -> Pfc {
+    /// What a switch makes of a PFC frame that it should take as `said`, heeding the priorities `heeded`.
+    pub fn hears(self, frame: &Frame, said: Pfc, heeded: PrioritySet, port: &Port, now: Time) -> Pfc {
         let mut heard = said;
         let bytes = frame.bytes.as_deref().map_or(&[][..], |bytes| &bytes[..]);
         if self.has(Defect::ObeysGlobalPause) {
             if let Ok(Some(MacControl::GlobalPause { quanta })) = pfc::parse(bytes) {
-                heard = Pfc { class_enable: u8::MAX, quanta: [quanta; PRIORITIES] };
+                heard = Pfc { class_enable: PrioritySet::ALL, quanta: [quanta; PRIORITIES] };
             }
         }
         if self.has(Defect::IgnoresZeroSource) && Ethernet::parse(bytes).is_ok_and(|(frame, _)| frame.src == [0; 6]) {
-            heard.class_enable = 0;
+            heard.class_enable = PrioritySet::NONE;
         }
         let longest = heard.quanta.into_iter().max().unwrap_or(0);
-        if self.has(Defect::PausesWholePort) && heard.class_enable != 0 {
-            heard = Pfc { class_enable: u8::MAX, quanta: [longest; PRIORITIES] };
+        if self.has(Defect::PausesWholePort) && !heard.class_enable.is_empty() {
+            heard = Pfc { class_enable: PrioritySet::ALL, quanta: [longest; PRIORITIES] };
         }
-        for priority in 0..PRIORITIES {
-            let bit = 1 << priority;
+        for priority in Priority::ALL {
             if self.has(Defect::IgnoresEnableVector) && heard.quanta[priority] > 0 {
-                heard.class_enable |= bit;
+                heard.class_enable.insert(priority);
             }
             if self.has(Defect::HalvesQuanta) {
                 heard.quanta[priority] /= 2;
             }
             let until = now + port.rate().quanta(heard.quanta[priority]);
-            if self.has(Defect::KeepsLongerPause) && heard.quanta[priority] > 0 {
-                let shorter = until < port.pause_end(priority as Priority, now);
-                heard.class_enable &= if shorter { !bit } else { u8::MAX };
+            let shorter = heard.quanta[priority] > 0 && until < port.pause_end(priority, now);
+            if self.has(Defect::KeepsLongerPause) && shorter {
+                heard.class_enable.remove(priority);
             }
         }
-        let obeyed =
-            if self.has(Defect::ObeysLossyPause) || self.has(Defect::PausesWholePort) { u8::MAX } else { heeded };
-        heard.class_enable &= if self.has(Defect::IgnoresPause) { 0 } else { obeyed };
+        let obeyed = if self.has(Defect::ObeysLossyPause) || self.has(Defect::PausesWholePort) {
+            PrioritySet::ALL
+        } else {
+            heeded
+        };
+        let obeyed = if self.has(Defect::IgnoresPause) { PrioritySet::NONE } else { obeyed };
+        heard.class_enable = heard.class_enable & obeyed;
         heard
     }
 
@@ -117,12 +121,12 @@ impl Defects {
             pfc.quanta = pfc.quanta.map(|quanta| quanta.min(LITTLE_QUANTA));
         }
         if self.has(Defect::AsksNextPriority) {
-            pfc.class_enable = pfc.class_enable.rotate_left(1);
+            pfc.class_enable = PrioritySet::from_bits(pfc.class_enable.bits().rotate_left(1));
             pfc.quanta.rotate_right(1);
         }
         if self.has(Defect::AsksAllPriorities) {
             let longest = pfc.quanta.into_iter().max().unwrap_or(0);
-            *pfc = Pfc { class_enable: u8::MAX, quanta: [longest; PRIORITIES] };
+            *pfc = Pfc { class_enable: PrioritySet::ALL, quanta: [longest; PRIORITIES] };
         }
         Some(frame)
     }
@@ -138,7 +142,7 @@ impl Switch {
         let egress = &mut self.ports[usize::from(egress)];
         if marker.marks(egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
             frame.ecn = Ecn::Ce as u8;
-            egress.counters[usize::from(frame.priority)].ecn_marked += 1;
+            egress.counters[frame.priority].ecn_marked += 1;
         }
     }
 

@@ -3,8 +3,8 @@
 
 use super::buffer::Buffer;
 use super::group::Demand;
-use crate::frame::{Priority, PRIORITIES};
 use crate::port::Port;
+use crate::priority::{Priority, PRIORITIES};
 use crate::units::Time;
 
 /// A pause of one priority group, from XOFF to XON.
@@ -58,7 +58,7 @@ impl LongPauses {
     }
 
     fn begin(&mut self, (port, priority): (u16, Priority), ports: &[Port], buffer: &Buffer, now: Time) {
-        let slot = slot(port, priority);
+        let slot = priority.slot(port);
         self.begun[slot] = Some(Beginning {
             at: now,
             held: buffer.group(port, priority).used(),
@@ -69,7 +69,7 @@ impl LongPauses {
 
     fn end(&mut self, (port, priority): (u16, Priority), ports: &[Port], buffer: &Buffer, now: Time) {
         let pause = self.pause((port, priority), ports, buffer);
-        self.begun[slot(port, priority)] = None;
+        self.begun[priority.slot(port)] = None;
         if let Some(pause) = pause.filter(|pause| now.since(pause.from) >= self.at_least) {
             self.ended.push(LongPause { to: Some(now), ..pause });
         }
@@ -77,7 +77,7 @@ impl LongPauses {
 
     /// Bytes that had come in by a port were dropped.
     pub fn drop_bytes(&mut self, (port, priority): (u16, Priority), bytes: u64) {
-        self.dropped[slot(port, priority)] += bytes;
+        self.dropped[priority.slot(port)] += bytes;
     }
 
     /// The long pauses of a group so far, the one that still holds last.
@@ -88,9 +88,9 @@ impl LongPauses {
     }
 
     fn pause(&self, (port, priority): (u16, Priority), ports: &[Port], buffer: &Buffer) -> Option<LongPause> {
-        let begun = self.begun[slot(port, priority)]?;
+        let begun = self.begun[priority.slot(port)]?;
         let came_bytes = received(ports, port, priority) - begun.received;
-        let dropped_bytes = self.dropped[slot(port, priority)] - begun.dropped;
+        let dropped_bytes = self.dropped[priority.slot(port)] - begun.dropped;
         let left = (begun.held + came_bytes).saturating_sub(buffer.group(port, priority).used());
         Some(LongPause {
             port,
@@ -106,9 +106,5 @@ impl LongPauses {
 }
 
 fn received(ports: &[Port], port: u16, priority: Priority) -> u64 {
-    ports[usize::from(port)].counters[usize::from(priority & 7)].bytes_rx
-}
-
-fn slot(port: u16, priority: Priority) -> usize {
-    usize::from(port) * PRIORITIES + usize::from(priority & 7)
+    ports[usize::from(port)].counters[priority].bytes_rx
 }

@@ -15,9 +15,10 @@ pub mod watchdog;
 use std::collections::VecDeque;
 
 use crate::event::{Cause, Event};
-use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::frame::{Body, Frame};
 use crate::pause::PauseSender;
 use crate::port::{Port, PortConfig};
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
@@ -40,16 +41,16 @@ pub struct Switch {
     buffer: Buffer,
     table: Table,
     pfc: bool,
-    /// Pauses of other priorities (bits) than these are counted only.
-    heeded: u8,
+    /// Pauses of other priorities than these are counted only.
+    heeded: PrioritySet,
     defects: Defects,
     dscp_to_priority: [Priority; 64],
-    /// Lossless priorities (bits), and where what may not use them goes instead; nowhere if there are no others.
-    lossless: u8,
+    /// Lossless priorities, and where what may not use them goes instead; nowhere if there are no others.
+    lossless: PrioritySet,
     demotion: Option<Priority>,
-    /// Marks frames of these priorities (bits) as they leave.
+    /// Marks frames of these priorities as they leave.
     marker: Option<Marker>,
-    marked: u8,
+    marked: PrioritySet,
     /// What asks for a look at the ports now and then, and the record by which its findings can be judged.
     watchdog: Option<Box<Watchdog>>,
     long_pauses: Option<Box<LongPauses>>,
@@ -75,13 +76,13 @@ impl Switch {
             buffer,
             table,
             pfc,
-            heeded: u8::MAX,
-            lossless: 0,
+            heeded: PrioritySet::ALL,
+            lossless: PrioritySet::NONE,
             demotion: None,
             defects: Defects::default(),
             dscp_to_priority,
             marker: None,
-            marked: 0,
+            marked: PrioritySet::NONE,
             watchdog: None,
             long_pauses: None,
             ready: Vec::new(),
@@ -89,25 +90,25 @@ impl Switch {
         }
     }
 
-    /// Mark frames of `priorities` (bits) that leave long queues.
-    pub fn with_marking(mut self, marker: Option<Marker>, priorities: u8) -> Switch {
+    /// Mark frames of `priorities` that leave long queues.
+    pub fn with_marking(mut self, marker: Option<Marker>, priorities: PrioritySet) -> Switch {
         self.marker = marker;
         self.marked = priorities;
         self
     }
 
-    /// Heed the pauses of `priorities` (bits), the lossless ones, and no others.
-    pub fn with_heeded(mut self, priorities: u8) -> Switch {
+    /// Heed the pauses of `priorities`, the lossless ones, and no others.
+    pub fn with_heeded(mut self, priorities: PrioritySet) -> Switch {
         self.heeded = priorities;
         self
     }
 
-    /// Keep what hosts' kernels send out of `priorities` (bits), the lossless ones: it goes where DSCP 0 does, or else where there is
+    /// Keep what hosts' kernels send out of `priorities`, the lossless ones: it goes where DSCP 0 does, or else where there is
     /// room for lossy frames.
-    pub fn with_lossless(mut self, priorities: u8) -> Switch {
-        let lossy = |priority: &Priority| priorities & (1 << priority) == 0;
+    pub fn with_lossless(mut self, priorities: PrioritySet) -> Switch {
+        let lossy = |priority: &Priority| !priorities.contains(*priority);
         self.lossless = priorities;
-        self.demotion = [self.dscp_to_priority[0]].into_iter().chain(0..PRIORITIES as Priority).find(lossy);
+        self.demotion = [self.dscp_to_priority[0]].into_iter().chain(Priority::ALL).find(lossy);
         self
     }
 
@@ -167,7 +168,7 @@ impl Switch {
         let bytes = u64::from(frame.buffer_bytes());
         let ingress = &mut self.ports[usize::from(port)];
         ingress.take_credit(priority, frame.buffer_bytes());
-        let counters = &mut ingress.counters[usize::from(priority & 7)];
+        let counters = &mut ingress.counters[priority];
         counters.frames_rx += 1;
         counters.bytes_rx += bytes;
         let Some(egress) = self.table.lookup(&frame) else {
@@ -192,9 +193,9 @@ impl Switch {
 
     /// The priority of a frame of a host's kernel that asks for `priority`.
     fn demoted(&mut self, port: u16, priority: Priority) -> Priority {
-        match self.demotion.filter(|_| self.lossless & (1 << priority) != 0) {
+        match self.demotion.filter(|_| self.lossless.contains(priority)) {
             Some(lossy) => {
-                self.ports[usize::from(port)].counters[usize::from(priority & 7)].demoted += 1;
+                self.ports[usize::from(port)].counters[priority].demoted += 1;
                 lossy
             }
             None => priority,
@@ -216,13 +217,13 @@ impl Switch {
 
     fn handle_pause(&mut self, port: u16, frame: &Frame, said: Pfc, now: Time) {
         let at = &mut self.ports[usize::from(port)];
-        let heeded = if at.runs_pfc() { self.heeded } else { 0 };
+        let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
         let mut pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
         if self.defects.any() {
             pfc = self.defects.hears(frame, said, heeded, at, now);
         }
         at.pause(&pfc, now);
-        at.ignore_pause(said.class_enable & !pfc.class_enable);
+        at.ignore_pause(said.class_enable.without(pfc.class_enable));
         self.events.push_back(Event::PauseReceived { port, pfc });
         self.guard(port, &pfc, now);
     }
@@ -277,13 +278,13 @@ impl Switch {
     #[inline]
     fn mark(&mut self, port: u16, frame: &mut Frame) {
         let Some(marker) = self.marker.as_mut().filter(|_| !self.defects.has(Defect::MarksOnArrival)) else { return };
-        if self.marked & (1 << frame.priority) == 0 || frame.ecn == Ecn::NotEct as u8 {
+        if !self.marked.contains(frame.priority) || frame.ecn == Ecn::NotEct as u8 {
             return;
         }
         let egress = &mut self.ports[usize::from(port)];
         if marker.marks(egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
             frame.ecn = Ecn::Ce as u8;
-            egress.counters[usize::from(frame.priority)].ecn_marked += 1;
+            egress.counters[frame.priority].ecn_marked += 1;
         }
     }
 
@@ -303,7 +304,7 @@ impl Switch {
         if demand == Demand::Xoff && sender.holds_one() {
             self.timers.set(refresh, now + sender.refresh_every());
         }
-        self.ports[usize::from(port)].counters[usize::from(priority)].pause_tx += 1;
+        self.ports[usize::from(port)].counters[priority].pause_tx += 1;
         self.say(port, frame);
     }
 
@@ -332,9 +333,7 @@ impl Switch {
             return;
         }
         let Some(frame) = sender.refresh() else { return };
-        for priority in 0..crate::frame::PRIORITIES {
-            self.ports[port].counters[priority].pause_tx += u64::from(sender.is_asserted(priority as Priority));
-        }
+        sender.asserted().into_iter().for_each(|priority| self.ports[port].counters[priority].pause_tx += 1);
         self.timers.set(self.ports.len() + port, now + sender.refresh_every());
         self.say(port as u16, frame);
     }
@@ -349,7 +348,7 @@ impl Switch {
         if let Some(pauses) = &mut self.long_pauses {
             pauses.drop_bytes((frame.ingress, priority), u64::from(frame.buffer_bytes()));
         }
-        let counters = &mut self.ports[usize::from(port)].counters[usize::from(priority & 7)];
+        let counters = &mut self.ports[usize::from(port)].counters[priority];
         counters.drops[cause as usize] += 1;
         self.events.push_back(Event::Dropped { port, priority, cause, packet });
         self.return_credit(frame);

@@ -9,8 +9,9 @@ use super::buffer::Place;
 use super::long_pauses::{LongPause, LongPauses};
 use super::Switch;
 use crate::event::{Cause, Event};
-use crate::frame::{Frame, Priority, PRIORITIES};
+use crate::frame::Frame;
 use crate::port::Port;
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
 
@@ -30,8 +31,8 @@ pub struct WatchdogConfig {
     /// Above zero.
     pub poll: Time,
     pub action: Action,
-    /// Bits of the priorities that are watched.
-    pub priorities: u8,
+    /// The priorities that are watched.
+    pub priorities: PrioritySet,
 }
 
 /// A storm as the watchdog saw it.
@@ -56,8 +57,8 @@ pub enum Finding {
 #[derive(Debug)]
 pub struct Watchdog {
     config: WatchdogConfig,
-    /// By port: bits of the stormed priorities.
-    stormed: Vec<u8>,
+    /// By port: the stormed priorities.
+    stormed: Vec<PrioritySet>,
     /// By port and priority, while it is stormed: when the last pause asked for is over.
     quiet_from: Vec<Time>,
     storms: Vec<Storm>,
@@ -66,7 +67,7 @@ pub struct Watchdog {
 impl Watchdog {
     pub fn new(config: WatchdogConfig, ports: usize) -> Watchdog {
         let quiet_from = vec![Time::ZERO; ports * PRIORITIES];
-        Watchdog { config, stormed: vec![0; ports], quiet_from, storms: Vec::new() }
+        Watchdog { config, stormed: vec![PrioritySet::NONE; ports], quiet_from, storms: Vec::new() }
     }
 
     pub fn config(&self) -> &WatchdogConfig {
@@ -85,22 +86,21 @@ impl Watchdog {
 
     #[inline]
     fn is_stormed(&self, port: u16, priority: Priority) -> bool {
-        self.stormed[usize::from(port)] & (1 << priority) != 0
+        self.stormed[usize::from(port)].contains(priority)
     }
 
     /// A PAUSE frame came in by a port of this rate. True if there is something to look at from now on.
     pub fn hear(&mut self, port: u16, pfc: &Pfc, rate: Rate, now: Time) -> bool {
         let stormed = self.stormed[usize::from(port)];
-        for priority in (0..PRIORITIES).filter(|p| pfc.class_enable & stormed & (1 << p) != 0) {
-            let quiet_from = &mut self.quiet_from[slot(port, priority as Priority)];
+        for priority in pfc.class_enable & stormed {
+            let quiet_from = &mut self.quiet_from[priority.slot(port)];
             // XON ends what was asked for, and asks for nothing: one more of them is no pause.
             *quiet_from = match pfc.quanta[priority] {
                 0 => now.min(*quiet_from),
                 quanta => now + rate.quanta(quanta),
             };
         }
-        let asked = |priority: usize| pfc.class_enable & (1 << priority) != 0 && pfc.quanta[priority] > 0;
-        (0..PRIORITIES).any(|priority| self.config.priorities & (1 << priority) != 0 && asked(priority))
+        (pfc.class_enable & self.config.priorities).into_iter().any(|priority| pfc.quanta[priority] > 0)
     }
 
     /// The first look after `now`.
@@ -114,9 +114,9 @@ impl Watchdog {
         let watched = self.config.priorities;
         let (mut findings, mut again) = (Vec::new(), false);
         for (state, port) in ports.iter().zip(0..) {
-            for priority in (0..PRIORITIES as Priority).filter(|p| watched & (1 << p) != 0) {
+            for priority in watched {
                 if self.is_stormed(port, priority) {
-                    let quiet = now.since(self.quiet_from[slot(port, priority)]);
+                    let quiet = now.since(self.quiet_from[priority.slot(port)]);
                     if quiet > self.config.restoration {
                         self.restore(port, priority, now);
                         findings.push(Finding::Restored { port, priority });
@@ -129,19 +129,19 @@ impl Watchdog {
                     again = true;
                 }
             }
-            again |= self.stormed[usize::from(port)] != 0;
+            again |= !self.stormed[usize::from(port)].is_empty();
         }
         (findings, again)
     }
 
     fn storm(&mut self, port: u16, priority: Priority, (paused_since, until): (Time, Time), now: Time) {
-        self.stormed[usize::from(port)] |= 1 << priority;
-        self.quiet_from[slot(port, priority)] = until;
+        self.stormed[usize::from(port)].insert(priority);
+        self.quiet_from[priority.slot(port)] = until;
         self.storms.push(Storm { port, priority, paused_since, detected: now, restored: None, dropped: 0 });
     }
 
     fn restore(&mut self, port: u16, priority: Priority, now: Time) {
-        self.stormed[usize::from(port)] &= !(1 << priority);
+        self.stormed[usize::from(port)].remove(priority);
         if let Some(storm) = self.last_storm(port, priority) {
             storm.restored = Some(now);
         }
@@ -234,8 +234,4 @@ impl Switch {
             self.answer(frame.ingress, priority, demand, now);
         }
     }
-}
-
-fn slot(port: u16, priority: Priority) -> usize {
-    usize::from(port) * PRIORITIES + usize::from(priority & 7)
 }

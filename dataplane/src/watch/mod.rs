@@ -7,7 +7,8 @@ pub mod flows;
 
 use crate::credit::{Grant, Ledger};
 use crate::event::{Cause, Event, Transmission};
-use crate::frame::{Body, Frame, Priority, PRIORITIES};
+use crate::frame::{Body, Frame};
+use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::Syndrome;
@@ -67,8 +68,8 @@ struct WatchedPort {
     paused: bool,
     /// Where the link runs credits.
     credits: Option<Box<Ledger>>,
-    /// Bits of the priorities whose pauses the watchdog lets nobody heed.
-    deaf: u8,
+    /// The priorities whose pauses the watchdog lets nobody heed.
+    deaf: PrioritySet,
     /// Frames that the link behind the port lost, by priority: corrupted, and because it was down.
     lost: [u64; PRIORITIES],
     cut: [u64; PRIORITIES],
@@ -106,7 +107,7 @@ impl Watch {
             windows: Default::default(),
             paused: false,
             credits: None,
-            deaf: 0,
+            deaf: PrioritySet::NONE,
             lost: [0; PRIORITIES],
             cut: [0; PRIORITIES],
         };
@@ -165,7 +166,7 @@ impl Watch {
     }
 
     /// Frames of a priority that the link behind a port lost to `Cause::Link` or `Cause::Outage`.
-    pub fn lost_frames(&self, port: usize, priority: usize, cause: Cause) -> u64 {
+    pub fn lost_frames(&self, port: usize, priority: Priority, cause: Cause) -> u64 {
         let port = &self.ports[port];
         if cause == Cause::Outage {
             port.cut[priority]
@@ -196,7 +197,7 @@ impl Watch {
         let port = &mut self.ports[usize::from(seen.port)];
         let credited = port.credits.as_mut().is_none_or(|ledger| ledger.start(seen.frame));
         if port.paused && !seen.frame.is_control() {
-            let window = port.windows[usize::from(seen.frame.priority & 7)];
+            let window = port.windows[seen.frame.priority];
             let obeys = seen.frame.ingress != Frame::OUTSIDE;
             if obeys && window.from <= seen.at && seen.at < window.until {
                 let priority = seen.frame.priority;
@@ -216,7 +217,7 @@ impl Watch {
     pub fn lost(&mut self, port: u16, priority: Priority, packet: Option<bool>, cause: Cause, now: Time) {
         let watched = &mut self.ports[usize::from(port)];
         let counters = if cause == Cause::Outage { &mut watched.cut } else { &mut watched.lost };
-        counters[usize::from(priority & 7)] += 1;
+        counters[priority] += 1;
         if let Some(packet) = packet {
             self.tally(packet).dropped += 1;
         }
@@ -272,10 +273,8 @@ impl Watch {
 
     fn pause(&mut self, port: u16, pfc: &Pfc, now: Time) {
         let watched = &mut self.ports[usize::from(port)];
-        for (priority, window) in watched.windows.iter_mut().enumerate() {
-            if pfc.class_enable & !watched.deaf & (1 << priority) == 0 {
-                continue;
-            }
+        for priority in pfc.class_enable.without(watched.deaf) {
+            let window = &mut watched.windows[priority];
             let until = now + watched.rate.quanta(pfc.quanta[priority]);
             let running = now < window.until;
             if pfc.quanta[priority] == 0 {
@@ -292,10 +291,10 @@ impl Watch {
     fn storm(&mut self, port: u16, priority: Priority, begins: bool, now: Time) {
         let watched = &mut self.ports[usize::from(port)];
         if begins {
-            watched.deaf |= 1 << priority;
-            watched.windows[usize::from(priority & 7)].until = now;
+            watched.deaf.insert(priority);
+            watched.windows[priority].until = now;
         } else {
-            watched.deaf &= !(1 << priority);
+            watched.deaf.remove(priority);
         }
         self.note(now, 0x30 | u64::from(begins) << 8 | u64::from(priority) << 16 | u64::from(port) << 24);
     }
@@ -320,7 +319,7 @@ fn digest(frame: &Frame) -> u64 {
             fold(stations, numbers) ^ flags
         }
         Body::Pause(pfc) => {
-            pfc.quanta.iter().fold(u64::from(pfc.class_enable), |hash, quanta| fold(hash, u64::from(*quanta)))
+            pfc.quanta.iter().fold(u64::from(pfc.class_enable.bits()), |hash, quanta| fold(hash, u64::from(*quanta)))
         }
         Body::Credit(credit) => {
             let counts = u64::from(credit.sent) << 32 | u64::from(credit.limit);

@@ -7,6 +7,7 @@ use super::ethernet::{Ethernet, Mac, ETHERTYPE_EXPERIMENTAL, MIN_FRAME_BYTES};
 use super::pfc::PFC_DST;
 use super::sizes::ETHERNET_HEADER_BYTES;
 use super::{at_most, split, Field, WireError};
+use crate::priority::Priority;
 
 /// Tells this use of the experimental EtherType from others: "FC", and a version.
 const PROTOCOL: [u8; 3] = [b'F', b'C', 1];
@@ -32,7 +33,7 @@ mod field {
 /// Hold what one end of a link tells the other of one priority. Both counts wrap around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credit {
-    pub priority: u8,
+    pub priority: Priority,
     /// The receiver is asked to answer with its limit.
     pub request: bool,
     /// Blocks that the sender of this frame has sent so far (FCTBS).
@@ -42,13 +43,13 @@ pub struct Credit {
 }
 
 impl Credit {
-    /// Build the whole frame, padded to the minimum length, without FCS. Of `priority` three bits count.
+    /// Build the whole frame, padded to the minimum length, without FCS.
     pub fn build(&self, src: Mac) -> [u8; MIN_FRAME_BYTES] {
         let ethernet = Ethernet { dst: PFC_DST, src, ethertype: ETHERTYPE_EXPERIMENTAL };
         let mut body = [0; BODY_BYTES];
         field::PROTOCOL.set(&mut body, PROTOCOL);
         field::FLAGS.set(&mut body, [if self.request { REQUEST } else { 0 }]);
-        field::PRIORITY.set(&mut body, [self.priority & 7]);
+        field::PRIORITY.set(&mut body, [self.priority.number()]);
         field::SENT.set(&mut body, self.sent.to_be_bytes());
         field::LIMIT.set(&mut body, self.limit.to_be_bytes());
         let mut frame = [0; MIN_FRAME_BYTES];
@@ -72,7 +73,7 @@ pub fn parse(frame: &[u8]) -> Result<Option<Credit>, WireError> {
     let priority = field::PRIORITY.u8(body);
     at_most("priority", u32::from(priority), 7)?;
     Ok(Some(Credit {
-        priority,
+        priority: Priority::from_bits(priority),
         request: field::FLAGS.u8(body) & REQUEST != 0,
         sent: field::SENT.u32(body),
         limit: field::LIMIT.u32(body),

@@ -3,6 +3,7 @@
 use super::ethernet::{Ethernet, Mac, ETHERTYPE_MAC_CONTROL, MIN_FRAME_BYTES};
 use super::sizes::ETHERNET_HEADER_BYTES;
 use super::{split, Field, WireError};
+use crate::priority::{PrioritySet, PRIORITIES};
 
 /// The group address of MAC control frames; no bridge forwards it.
 pub const PFC_DST: Mac = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x01];
@@ -28,12 +29,12 @@ mod field {
 
 /// Hold a PFC frame's request: which priorities it speaks of, and for how long each is paused.
 ///
-/// Bit `p` of `class_enable` says that `quanta[p]` counts; there, 0 means XON. A quantum is 512 bit times of the port's
+/// Where `class_enable` has a priority, its entry of `quanta` counts; there, 0 means XON. A quantum is 512 bit times of the port's
 /// rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pfc {
-    pub class_enable: u8,
-    pub quanta: [u16; 8],
+    pub class_enable: PrioritySet,
+    pub quanta: [u16; PRIORITIES],
 }
 
 /// Tell MAC control frames apart.
@@ -61,7 +62,7 @@ impl Pfc {
             *slot = time.to_be_bytes();
         }
         let mut parameters = [0; PFC_BYTES];
-        field::CLASS_ENABLE.set(&mut parameters, [self.class_enable]);
+        field::CLASS_ENABLE.set(&mut parameters, [self.class_enable.bits()]);
         field::QUANTA.set(&mut parameters, quanta);
         let mut frame = [0; MIN_FRAME_BYTES];
         field::ETHERNET.set(&mut frame, ethernet.to_bytes());
@@ -77,7 +78,7 @@ impl Pfc {
         for (time, slot) in quanta.iter_mut().zip(slots) {
             *time = u16::from_be_bytes(*slot);
         }
-        Self { class_enable: field::CLASS_ENABLE.u8(parameters), quanta }
+        Self { class_enable: PrioritySet::from_bits(field::CLASS_ENABLE.u8(parameters)), quanta }
     }
 }
 

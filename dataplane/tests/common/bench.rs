@@ -2,6 +2,7 @@
 
 use _dataplane::event::{Cause, Event};
 use _dataplane::frame::Frame;
+use _dataplane::priority::Priority;
 use _dataplane::switch::buffer::{Buffer, BufferConfig};
 use _dataplane::switch::forward::Table;
 use _dataplane::switch::group::{GroupConfig, Threshold};
@@ -91,7 +92,7 @@ impl Bench {
     }
 
     /// PAUSE frames sent so far, as (time, port, quanta), that speak of `priority`.
-    pub fn pauses(&self, priority: u8) -> Vec<(Time, u16, u16)> {
+    pub fn pauses(&self, priority: Priority) -> Vec<(Time, u16, u16)> {
         let asked = |sent: &Sent| Some((sent.at, sent.port, super::frames::quanta_for(&sent.frame, priority)?));
         self.sent.iter().filter_map(asked).collect()
     }
@@ -111,7 +112,7 @@ impl Bench {
 pub fn small_buffer(ports: u16) -> Buffer {
     let mut buffer = Buffer::new(usize::from(ports), BufferConfig::plain(1_000_000, 4_000));
     for port in 0..ports {
-        for priority in [3, 4] {
+        for priority in [Priority::P3, Priority::P4] {
             let threshold = Threshold::Static { xoff_bytes: 10_000, xon_bytes: 8_000 };
             let group = GroupConfig { threshold, headroom_bytes: 5_000 };
             buffer.add_group(port, priority, group);

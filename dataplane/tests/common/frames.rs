@@ -1,7 +1,8 @@
 //! Times, rates and frames, short enough to read in an assertion.
 
-use _dataplane::frame::{Body, Frame, Priority, Station};
+use _dataplane::frame::{Body, Frame, Station};
 use _dataplane::port::PortConfig;
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::units::{Rate, Time};
 use _dataplane::wire::pfc::Pfc;
 
@@ -34,7 +35,7 @@ pub fn frame(src: u32, dst: u32, priority: Priority, buffer_bytes: u16) -> Frame
         ingress: 0,
         payload_at: 0,
         priority,
-        dscp: priority << 3,
+        dscp: priority.number() << 3,
         ecn: 0,
         of_kernel: false,
         body: Body::Opaque,
@@ -43,28 +44,33 @@ pub fn frame(src: u32, dst: u32, priority: Priority, buffer_bytes: u16) -> Frame
 
 /// DSCP to priority as `frame` assumes it.
 pub fn dscp_to_priority() -> [Priority; 64] {
-    std::array::from_fn(|dscp| (dscp >> 3) as Priority)
+    std::array::from_fn(|dscp| Priority::of_dscp(dscp as u8))
 }
 
 /// A request to pause these priorities for so many quanta each.
 pub fn pfc(times: &[(Priority, u16)]) -> Pfc {
-    let mut pfc = Pfc { class_enable: 0, quanta: [0; 8] };
+    let mut pfc = Pfc { class_enable: PrioritySet::NONE, quanta: [0; 8] };
     for &(priority, quanta) in times {
-        pfc.class_enable |= 1 << priority;
-        pfc.quanta[usize::from(priority)] = quanta;
+        pfc.class_enable.insert(priority);
+        pfc.quanta[priority] = quanta;
     }
     pfc
 }
 
 /// The request as a frame.
 pub fn pause(times: &[(Priority, u16)]) -> Frame {
-    Frame { src: Station::UNKNOWN, dst: Station::UNKNOWN, body: Body::Pause(pfc(times)), ..frame(0, 0, 7, 64) }
+    Frame {
+        src: Station::UNKNOWN,
+        dst: Station::UNKNOWN,
+        body: Body::Pause(pfc(times)),
+        ..frame(0, 0, Priority::P7, 64)
+    }
 }
 
 /// What a PAUSE frame asks of `priority`; `None` if it is another frame or does not speak of it.
 pub fn quanta_for(frame: &Frame, priority: Priority) -> Option<u16> {
     match &frame.body {
-        Body::Pause(pfc) if pfc.class_enable & (1 << priority) != 0 => Some(pfc.quanta[usize::from(priority)]),
+        Body::Pause(pfc) if pfc.class_enable.contains(priority) => Some(pfc.quanta[priority]),
         _ => None,
     }
 }

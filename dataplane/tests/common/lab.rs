@@ -3,11 +3,12 @@
 use _dataplane::clock::virtual_clock;
 use _dataplane::emulation::{Emulation, Progress};
 use _dataplane::fabric::{Node, Step};
+use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use serde_json::{json, Value};
 
 pub const RESPONSE_PS: u64 = 500_000;
-pub const LOSSLESS: u8 = 3;
+pub const LOSSLESS: Priority = Priority::P3;
 /// The longest frame of these labs with preamble and gap: 4096 bytes of payload and all headers.
 const LONGEST_WIRE_BYTES: u64 = 4_200;
 
@@ -168,7 +169,7 @@ pub fn workload(hosts: usize, messages: &[Message], transport: &Transport) -> Va
         .map(|(node, ops)| json!({"node": node, "memory_bytes": offset, "ops": ops}))
         .collect();
     let window_bytes = transport.window_packets * transport.mtu_bytes;
-    json!({"schema": 1, "priority": LOSSLESS, "dscp": LOSSLESS << 3, "qps": qps, "ranks": ranks, "transport": {
+    json!({"schema": 1, "priority": LOSSLESS, "dscp": LOSSLESS.number() << 3, "qps": qps, "ranks": ranks, "transport": {
         "recovery": "go-back-n", "verb": transport.verb, "mtu_bytes": transport.mtu_bytes, "ack_every": transport.ack_every,
         "window_bytes": window_bytes, "timeout_ps": transport.timeout_ps, "retries": 7}})
 }
@@ -246,5 +247,5 @@ pub fn buffered_bytes(lab: &Emulation) -> u64 {
 /// XOFF and XON frames sent by all switches.
 pub fn pauses_sent(lab: &Emulation) -> u64 {
     let ports = lab.fabric.nodes().flat_map(Node::ports);
-    ports.map(|port| port.counters[usize::from(LOSSLESS)].pause_tx).sum()
+    ports.map(|port| port.counters[LOSSLESS].pause_tx).sum()
 }

@@ -7,6 +7,7 @@ use _dataplane::nic::rc::message::Verb;
 use _dataplane::nic::rc::qp::{Recovery, RequesterCounters, Transport};
 use _dataplane::nic::schedule::{Op, Schedule};
 use _dataplane::nic::{Nic, QpConfig, Rank};
+use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use _dataplane::wire::roce::{Opcode, Syndrome};
 use rand_core::{Rng, SeedableRng};
@@ -18,7 +19,7 @@ pub const QPN: u32 = 17;
 /// Bytes between messages in memory, which nobody may touch.
 const GUARD: u64 = 64;
 const UNTOUCHED: u8 = 0xa5;
-pub const PRIORITY: u8 = 3;
+pub const PRIORITY: Priority = Priority::P3;
 /// What a frame takes from end to end of the wire.
 pub const DELAY: Time = Time::from_ns(1_000);
 

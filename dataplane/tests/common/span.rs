@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use _dataplane::frame::Frame;
 use _dataplane::port::{Port, PortConfig};
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::units::Time;
 
 use super::bench::Bench;
 use super::frames::{frame, gbps, quanta_for, strict};
 
-pub const LOSSLESS: u8 = 3;
+pub const LOSSLESS: Priority = Priority::P3;
 pub const FRAME_BYTES: u16 = 4_000;
 /// 4000 bytes of frame and 20 of preamble and gap at 100 Gb/s.
 pub const SLOT: Time = Time::from_ps(4_020 * 80);
@@ -64,7 +65,7 @@ impl Span {
         loop {
             self.send();
             let arrivals = [&self.towards_switch, &self.towards_sender].map(|way| way.front().map(|(at, _)| *at));
-            let start = self.sender.next_start_of(1 << LOSSLESS, self.now);
+            let start = self.sender.next_start_of(PrioritySet::only(LOSSLESS), self.now);
             let next = arrivals.into_iter().flatten().chain([start, self.bench.switch.poll_timeout()]).min();
             let next = next.filter(|next| *next <= until);
             let Some(next) = next else { break };
