@@ -4,9 +4,11 @@ from testbed.traffic.collective import Collective, Shape, count_wrong
 from testbed.traffic.double_tree import DOUBLE_TREE_ALL_REDUCE
 from testbed.traffic.halving_doubling import HALVING_DOUBLING_ALL_REDUCE
 from testbed.traffic.hierarchical import HIERARCHICAL_ALL_REDUCE
+from testbed.traffic.neighbours import BARRIER, SENDRECV
 from testbed.traffic.parts import ALL_GATHER, ALL_TO_ALL, REDUCE_SCATTER
 from testbed.traffic.point_to_point import INCAST, PERMUTATION, permutation
 from testbed.traffic.ring_all_reduce import RING_ALL_REDUCE
+from testbed.traffic.rooted import GATHER, SCATTER
 from testbed.traffic.schedule import Calc, Copy, RankSchedule, Recv, Reduce, Schedule, Send, simulate
 from testbed.traffic.trees import BROADCAST, REDUCE
 
@@ -20,6 +22,10 @@ _ALL = (
     ALL_TO_ALL,
     BROADCAST,
     REDUCE,
+    GATHER,
+    SCATTER,
+    SENDRECV,
+    BARRIER,
     INCAST,
     PERMUTATION,
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from testbed.traffic.collective import Shape
+from testbed.traffic.collective import Shape, result_after_input
 from testbed.traffic.schedule import Copy, Op, RankSchedule, Recv, Reduce, Schedule, Send
 
 Span = tuple[int, int]
@@ -34,6 +35,11 @@ def slices(shape: Shape, chunk: Span) -> list[Span]:
 def sliced_chunks(shape: Shape) -> list[list[Span]]:
     """Return the slices of one chunk a rank."""
     return [slices(shape, chunk) for chunk in chunks(shape.count, shape.ranks)]
+
+
+def unsliced_chunks(shape: Shape) -> list[list[Span]]:
+    """Return one chunk a rank, each as a whole: what nobody passes on gains nothing by slices."""
+    return sliced_chunks(replace(shape, slice_bytes=None))
 
 
 def both(one: Ready, other: Ready) -> Ready:
@@ -70,12 +76,15 @@ class Ops:
         """Wait for spans from the peer to arrive at `target`."""
         return [self._add(Recv(peer, target + offset, length)) for offset, length in spans]
 
-    def reduce(self, spans: Sequence[Span], dst: int, lhs: int, rhs: int, ready: Ready) -> Ready:
-        """Add up what is at `lhs` and `rhs` into `dst`."""
+    def reduce(self, spans: Sequence[Span], dst: int, lhs: int, rhs: int, ready: Ready, last: bool = False) -> Ready:
+        """Combine what is at `lhs` and `rhs` into `dst`; the `last` time the vectors of all ranks are then in it."""
         waits = ready or [()] * len(spans)
         width, dtype = self.shape.element_bytes, self.shape.dtype
+        redop, divisor = self.shape.redop, 1
+        if redop == "avg":
+            redop, divisor = "sum", self.shape.ranks if last else 1
         return [
-            self._add(Reduce(dtype, "sum", dst + at, lhs + at, rhs + at, length // width, requires=wait))
+            self._add(Reduce(dtype, redop, dst + at, lhs + at, rhs + at, length // width, wait, divisor))
             for (at, length), wait in zip(spans, waits, strict=True)
         ]
 
@@ -88,6 +97,15 @@ class Ops:
 def whole(ranks: Sequence[RankSchedule]) -> Schedule:
     """Return the schedule of all ranks."""
     return Schedule(tuple(ranks))
+
+
+def alone(shape: Shape) -> Schedule:
+    """Return the schedule of a rank that has no other: its result, after the input or in place, is its input."""
+    ops = Ops(shape)
+    result = result_after_input(shape, 0)
+    if result:
+        ops.copy(slices(shape, (0, shape.count)), result, 0)
+    return whole([ops.schedule(result + shape.size_bytes)])
 
 
 Order = Callable[[int, int], Iterable[tuple[int, int]]]
@@ -119,12 +137,13 @@ def ring_reduce(
     bases: tuple[int, int, int],
     ready: Sequence[Ready] = (),
     order: Order = by_step,
+    last: bool = True,
 ) -> tuple[int, Ready]:
     """Add up the parts around a ring of ranks; return the one that is complete here, and when.
 
     This rank is at `place`. It begins with part `first`, and its last sum is of part `first` + 1. `bases`: where its own
     values are, the scratch that partial sums arrive in and leave from, and the target of the complete sum. `ready`: when
-    the own values of each part are there.
+    the own values of each part are there. `last`: whether the ring has all ranks, or what they have come to.
     """
     own, scratch, target = bases
     waits = ready or [()] * len(parts)
@@ -136,8 +155,9 @@ def ring_reduce(
         leaves, comes = (first - step) % len(parts), (first - step - 1) % len(parts)
         ops.send(following, parts[leaves][here], scratch if step else own, scratch, summed[step][here])
         arrived = both(ops.receive(previous, parts[comes][here], scratch), waits[comes][here])
-        into = target if step == steps - 1 else scratch
-        summed[step + 1] += ops.reduce(parts[comes][here], into, own, scratch, arrived)
+        ends = step == steps - 1
+        into = target if ends else scratch
+        summed[step + 1] += ops.reduce(parts[comes][here], into, own, scratch, arrived, last and ends)
     return (first - steps) % len(parts), summed[steps]
 
 

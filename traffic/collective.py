@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from testbed.traffic.schedule import DTYPES, Schedule
-from testbed.traffic.vectors import Drawn, Elements, Vector
+from testbed.traffic.elements import DTYPES, REDOPS, Elements, combine, divide
+from testbed.traffic.schedule import Schedule
+from testbed.traffic.vectors import Drawn, Vector
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of one call: `count` elements of `dtype` on each of `ranks` ranks.
+    """The size of one call: `count` elements of `dtype` on each of `ranks` ranks, combined by `redop` or from `root`.
 
     `slice_bytes` splits every message so that a rank passes on the first slice while it still receives the next; None
     leaves messages whole. Without `payload` the ranks have no memory and send lengths only. `sites` is in how many groups
-    of consecutive ranks, equal in size, they stand.
-    Raises ValueError for fewer than two ranks, no elements, an unknown dtype, or slices of less than one element.
+    of consecutive ranks, equal in size, they stand. A call of no elements sends nothing.
+    Raises ValueError for no ranks, an unknown dtype or redop, a root that is no rank, or slices of less than one element.
     """
 
     ranks: int
@@ -28,14 +29,20 @@ class Shape:
     slice_bytes: int | None = None
     payload: bool = True
     sites: int = 1
+    redop: str = "sum"
+    root: int = 0
 
     def __post_init__(self) -> None:
-        if self.ranks < 2:
-            raise ValueError(f"a collective needs at least 2 ranks, not {self.ranks}")
-        if self.count < 1:
-            raise ValueError(f"a collective needs at least 1 element, not {self.count}")
+        if self.ranks < 1:
+            raise ValueError(f"a collective needs at least 1 rank, not {self.ranks}")
+        if self.count < 0:
+            raise ValueError(f"a collective has at least 0 elements, not {self.count}")
         if self.dtype not in DTYPES:
             raise ValueError(f"unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
+        if self.redop not in REDOPS:
+            raise ValueError(f"unknown redop {self.redop!r}; known: {', '.join(REDOPS)}")
+        if not 0 <= self.root < self.ranks:
+            raise ValueError(f"root {self.root} is not one of {self.ranks} ranks")
         if self.slice_bytes is not None and self.slice_bytes < self.element_bytes:
             raise ValueError(f"slices of {self.slice_bytes} bytes hold no element of {self.element_bytes} bytes")
 
@@ -54,6 +61,14 @@ class Shape:
         """Return the length of one rank's part, where the vector is divided into one a rank."""
         return self.size_bytes // self.ranks
 
+    def combine(self, lhs: Elements, rhs: Elements) -> Elements:
+        """Return what two vectors come to, element by element."""
+        return combine(self.dtype, self.redop, lhs, rhs)
+
+    def complete(self, total: Elements) -> Elements:
+        """Return the result, when the vectors of all ranks have been combined into `total`."""
+        return divide(self.dtype, total, self.ranks) if self.redop == "avg" else total
+
 
 @dataclass(frozen=True, slots=True)
 class Collective:
@@ -69,7 +84,9 @@ class Collective:
     check(shape)                raises ValueError for a shape that the algorithm cannot take
 
     With `parts` the vector is divided into one equal part a rank: the count is a multiple of the ranks, and the table
-    shows that of a part, as nccl-tests do.
+    shows that of a part, as nccl-tests do. `root` is -1 where there is none, and 0 where the shape says which rank it is.
+    `redop` is "none" where nothing is combined. `sized` is whether calls have sizes; those that have none send an element.
+    `least` ranks are needed.
     """
 
     name: str
@@ -86,6 +103,8 @@ class Collective:
     input_offset: Callable[[Shape, int], int] = lambda shape, rank: 0
     check: Callable[[Shape], None] = lambda shape: None
     parts: bool = False
+    sized: bool = True
+    least: int = 1
 
 
 def result_after_input(shape: Shape, rank: int) -> int:
@@ -95,7 +114,7 @@ def result_after_input(shape: Shape, rank: int) -> int:
 
 def random_vectors(shape: Shape, seed: int) -> list[Vector]:
     """Return one vector of small whole numbers a rank."""
-    return [Drawn(shape.count, shape.dtype, seed, rank) for rank in range(shape.ranks)]
+    return [Drawn(shape.count, shape.dtype, seed, rank, shape.redop) for rank in range(shape.ranks)]
 
 
 def no_elements(shape: Shape) -> Elements:

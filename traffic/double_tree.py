@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from testbed.traffic.building import Ops, Ready, both, slices, whole
+from testbed.traffic.building import Ops, Ready, alone, both, slices, whole
 from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
+from testbed.traffic.elements import DTYPES, Elements
 from testbed.traffic.ring_all_reduce import bandwidth
-from testbed.traffic.schedule import DTYPES, Schedule
-from testbed.traffic.vectors import Elements, Vector
+from testbed.traffic.schedule import Schedule
+from testbed.traffic.vectors import Vector
 
 TREES = 2
 _CHILDREN = 2
@@ -63,6 +64,8 @@ def _half(shape: Shape, tree: int) -> tuple[int, int]:
 
 def schedule(shape: Shape) -> Schedule:
     """Return both trees, slice by slice: sums go up, and what the root has comes down."""
+    if shape.ranks == 1:
+        return alone(shape)
     size = shape.size_bytes
     trees = [(parents(shape.ranks, tree), children(shape.ranks, tree)) for tree in range(TREES)]
     ranks = []
@@ -78,7 +81,8 @@ def schedule(shape: Shape) -> Schedule:
             done: Ready = ()
             for number, child in enumerate(below[rank]):
                 arrived = ops.receive(child, spans, scratch + number * size)
-                done = ops.reduce(spans, target, own, scratch + number * size, both(arrived, done))
+                last = above[rank] is None and child == below[rank][-1]
+                done = ops.reduce(spans, target, own, scratch + number * size, both(arrived, done), last)
                 own = target
             over = above[rank]
             if over is not None:
@@ -96,19 +100,18 @@ def schedule(shape: Shape) -> Schedule:
 def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, each half added up in the order of its tree."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for tree in range(TREES):
-            first, end = _half(shape, tree)
-            below = children(shape.ranks, tree)
+    for tree in range(TREES):
+        first, end = _half(shape, tree)
+        below = children(shape.ranks, tree)
 
-            def added(rank: int) -> Elements:
-                found = vectors[rank][first:end].copy()  # noqa: B023  used within this turn of the loop
-                for child in below[rank]:  # noqa: B023
-                    found += added(child)
-                return found
+        def added(rank: int) -> Elements:
+            found = vectors[rank][first:end]  # noqa: B023  used within this turn of the loop
+            for child in below[rank]:  # noqa: B023
+                found = shape.combine(found, added(child))
+            return found
 
-            root = next(rank for rank, above in parents(shape.ranks, tree).items() if above is None)
-            total[first:end] = added(root)
+        root = next(rank for rank, above in parents(shape.ranks, tree).items() if above is None)
+        total[first:end] = shape.complete(added(root))
     return [total] * shape.ranks
 
 

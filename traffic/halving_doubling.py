@@ -16,11 +16,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from testbed.traffic.building import Ops, Ready, Span, both, chunks, sliced_chunks, whole
+from testbed.traffic.building import Ops, Ready, Span, alone, both, chunks, sliced_chunks, whole
 from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
+from testbed.traffic.elements import DTYPES, Elements
 from testbed.traffic.ring_all_reduce import bandwidth
-from testbed.traffic.schedule import DTYPES, RankSchedule, Schedule
-from testbed.traffic.vectors import Elements, Vector
+from testbed.traffic.schedule import RankSchedule, Schedule
+from testbed.traffic.vectors import Vector
 
 
 def check(shape: Shape) -> None:
@@ -43,6 +44,8 @@ def _kept(rank: int, distance: int) -> range:
 def schedule(shape: Shape) -> Schedule:
     """Return the exchanges, each of which begins when the one before has arrived: side by side they would share the link."""
     check(shape)
+    if shape.ranks == 1:
+        return alone(shape)
     parts = sliced_chunks(shape)
     return whole([_rank(shape, parts, rank) for rank in range(shape.ranks)])
 
@@ -75,7 +78,7 @@ def _rank(shape: Shape, parts: Sequence[Sequence[Span]], rank: int) -> RankSched
             before = received[-1] if received else before
             arrived = both(received, done[chunk])
             target = result if distance == 1 else regions[distance]
-            done[chunk] = ops.reduce(parts[chunk], target, own, regions[distance], arrived)
+            done[chunk] = ops.reduce(parts[chunk], target, own, regions[distance], arrived, distance == 1)
         own = regions[distance]
     for distance in reversed(_distances(shape.ranks)):
         partner = rank ^ distance
@@ -95,13 +98,12 @@ def _after(before: tuple[int, ...], spans: Sequence[Span], ready: Ready) -> Read
 def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, added up in the order of the exchanges."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for first, end in chunks(shape.count, shape.ranks):
-            sums = [vector[first:end] for vector in vectors]
-            while len(sums) > 1:
-                half = len(sums) // 2
-                sums = [sums[index] + sums[index + half] for index in range(half)]
-            total[first:end] = sums[0]
+    for first, end in chunks(shape.count, shape.ranks):
+        sums = [vector[first:end] for vector in vectors]
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [shape.combine(sums[index], sums[index + half]) for index in range(half)]
+        total[first:end] = shape.complete(sums[0])
     return [total] * shape.ranks
 
 

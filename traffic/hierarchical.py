@@ -21,9 +21,10 @@ import numpy as np
 
 from testbed.traffic.building import Ops, Ready, Span, by_slice, chunks, ring_gather, ring_reduce, slices, whole
 from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
+from testbed.traffic.elements import DTYPES, Elements
 from testbed.traffic.ring_all_reduce import bandwidth
-from testbed.traffic.schedule import DTYPES, RankSchedule, Schedule
-from testbed.traffic.vectors import Elements, Vector
+from testbed.traffic.schedule import RankSchedule, Schedule
+from testbed.traffic.vectors import Vector
 
 
 def check(shape: Shape) -> None:
@@ -64,7 +65,8 @@ def _rank(shape: Shape, divided: Sequence[Sequence[Sequence[Span]]], rank: int) 
     own = 0
     ready: list[Ready] = [()] * len(parts)
     if local > 1:
-        _, done = ring_reduce(ops, here, place, begun, place - 1, (0, scratch, scratch), order=by_slice)
+        bases = (0, scratch, scratch)
+        _, done = ring_reduce(ops, here, place, begun, place - 1, bases, order=by_slice, last=False)
         own, ready = scratch, _by_part(parts, site, done)
     part, done = ring_reduce(ops, across, site, parts, site, (own, between, result), ready)
     found = ring_gather(ops, across, site, parts, part, (result, result), done)
@@ -94,19 +96,19 @@ def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, added up in the order of the rings: each site's, from its sums that of all."""
     local = shape.ranks // shape.sites
     total = np.empty(shape.count, DTYPES[shape.dtype])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for place, parts in enumerate(_divided(shape)):
-            for begins, (first, end) in enumerate(parts):
-                sums = []
-                for site in range(shape.sites):
-                    ring = [site * local + (place + 1 + step) % local for step in range(local)]
-                    found = vectors[ring[0]][first:end].copy()
-                    for rank in ring[1:]:
-                        found += vectors[rank][first:end]
-                    sums.append(found)
-                total[first:end] = sums[begins]
-                for step in range(1, shape.sites):
-                    total[first:end] += sums[(begins + step) % shape.sites]
+    for place, parts in enumerate(_divided(shape)):
+        for begins, (first, end) in enumerate(parts):
+            sums = []
+            for site in range(shape.sites):
+                ring = [site * local + (place + 1 + step) % local for step in range(local)]
+                found = vectors[ring[0]][first:end]
+                for rank in ring[1:]:
+                    found = shape.combine(found, vectors[rank][first:end])
+                sums.append(found)
+            of_all = sums[begins]
+            for step in range(1, shape.sites):
+                of_all = shape.combine(of_all, sums[(begins + step) % shape.sites])
+            total[first:end] = shape.complete(of_all)
     return [total] * shape.ranks
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from testbed.traffic.building import Ops, Ready, both, ring_gather, ring_reduce, sliced_chunks, whole
+from testbed.traffic.building import Ops, Ready, alone, both, ring_gather, ring_reduce, sliced_chunks, whole
 from testbed.traffic.collective import Collective, Shape, gbytes_per_s, random_vectors
+from testbed.traffic.elements import Elements
 from testbed.traffic.schedule import Schedule
-from testbed.traffic.vectors import Drawn, Elements, Joined, Vector
+from testbed.traffic.vectors import Drawn, Joined, Vector
 
 
 def check(shape: Shape) -> None:
@@ -80,6 +79,8 @@ def scatter_result_offset(shape: Shape, rank: int) -> int:
 def scatter_schedule(shape: Shape) -> Schedule:
     """Add part r up around the ring from rank r+1 to rank r; every rank sends S(n−1)/n bytes in n−1 steps."""
     check(shape)
+    if shape.ranks == 1:
+        return alone(shape)
     parts = sliced_chunks(shape)
     ring = range(shape.ranks)
     ranks = []
@@ -95,12 +96,11 @@ def scatter_schedule(shape: Shape) -> Schedule:
 def scatter_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return every rank's part of the sum, added up in the ring's order."""
     found = []
-    with np.errstate(over="ignore", invalid="ignore"):
-        for rank in range(shape.ranks):
-            total = part(shape, vectors[(rank + 1) % shape.ranks], rank).copy()
-            for step in range(2, shape.ranks + 1):
-                total += part(shape, vectors[(rank + step) % shape.ranks], rank)
-            found.append(total)
+    for rank in range(shape.ranks):
+        total = part(shape, vectors[(rank + 1) % shape.ranks], rank)
+        for step in range(2, shape.ranks + 1):
+            total = shape.combine(total, part(shape, vectors[(rank + step) % shape.ranks], rank))
+        found.append(shape.complete(total))
     return found
 
 

@@ -1,41 +1,47 @@
-"""Patterns of single messages: incast (all to rank 0) and permutation (each to one other)."""
+"""Patterns of single messages: incast (all to the root) and permutation (each to one other)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from testbed.traffic.collective import Collective, Shape, gbytes_per_s, no_elements
+from testbed.traffic.elements import Elements
 from testbed.traffic.schedule import RankSchedule, Recv, Schedule, Send
-from testbed.traffic.vectors import Drawn, Elements, Joined, Vector
+from testbed.traffic.vectors import Drawn, Joined, Vector
+
+
+def _senders(shape: Shape) -> list[int]:
+    return [rank for rank in range(shape.ranks) if rank != shape.root]
 
 
 def incast_schedule(shape: Shape) -> Schedule:
-    """Let ranks 1 … n−1 each write their vector to rank 0, into a region per sender, all at once."""
-    size = shape.size_bytes
-    senders = range(1, shape.ranks)
-    receiver = RankSchedule(
-        size * len(senders) * shape.payload, tuple(Recv(sender, (sender - 1) * size, size) for sender in senders)
-    )
-    return Schedule(
-        (receiver, *(RankSchedule(size * shape.payload, (Send(0, 0, size, (s - 1) * size),)) for s in senders))
-    )
+    """Let all ranks but the root each write their vector to it, into a region per sender, all at once."""
+    size, senders = shape.size_bytes, _senders(shape)
+    ranks = [RankSchedule(0, ())] * shape.ranks
+    if size:
+        receives = tuple(Recv(sender, place * size, size) for place, sender in enumerate(senders))
+        ranks[shape.root] = RankSchedule(size * len(senders) * shape.payload, receives)
+        for place, sender in enumerate(senders):
+            ranks[sender] = RankSchedule(size * shape.payload, (Send(shape.root, 0, size, place * size),))
+    return Schedule(tuple(ranks))
 
 
 def incast_inputs(shape: Shape, seed: int) -> list[Vector]:
     """Return a vector for every sender and nothing for the receiver."""
     return [
-        no_elements(shape),
-        *(Drawn(shape.count, shape.dtype, seed, rank) for rank in range(1, shape.ranks)),
+        no_elements(shape) if rank == shape.root else Drawn(shape.count, shape.dtype, seed, rank)
+        for rank in range(shape.ranks)
     ]
 
 
 def incast_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
-    """Return the senders' vectors, one after the other, for rank 0, and nothing to check for the senders."""
-    return [Joined([(vector, 0, len(vector)) for vector in vectors[1:]]), *([no_elements(shape)] * (shape.ranks - 1))]
+    """Return the senders' vectors, one after the other, for the root, and nothing to check for the senders."""
+    joined = Joined([(vectors[sender], 0, len(vectors[sender])) for sender in _senders(shape)])
+    return [joined if rank == shape.root else no_elements(shape) for rank in range(shape.ranks)]
 
 
 def incast_bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
-    """Return the rate at which rank 0 received from all senders together, as algbw and busbw alike."""
+    """Return the rate at which the root received from all senders together, as algbw and busbw alike."""
     rate = gbytes_per_s(shape.size_bytes * (shape.ranks - 1), time_ps)
     return rate, rate
 
@@ -47,6 +53,8 @@ def permutation(ranks: int, size_bytes: int, shift: int) -> Schedule:
     """
     if shift % ranks == 0:
         raise ValueError(f"a shift by {shift} among {ranks} ranks sends every rank to itself")
+    if size_bytes == 0:
+        return Schedule((RankSchedule(0, ()),) * ranks)
     return Schedule(
         tuple(
             RankSchedule(
@@ -75,7 +83,7 @@ def _nothing(shape: Shape) -> list[Elements]:
 INCAST = Collective(
     name="incast",
     algorithm="direct",
-    about="a pattern: every other rank sends to rank 0 at the same time",
+    about="a pattern: every other rank sends to the root at the same time",
     redop="none",
     root=0,
     in_place=False,
@@ -84,6 +92,7 @@ INCAST = Collective(
     result_offset=lambda shape, rank: 0,
     expected=incast_expected,
     bandwidth=incast_bandwidth,
+    least=2,
 )
 
 PERMUTATION = Collective(
@@ -98,4 +107,5 @@ PERMUTATION = Collective(
     result_offset=lambda shape, rank: 0,
     expected=lambda shape, vectors: _nothing(shape),
     bandwidth=permutation_bandwidth,
+    least=2,
 )

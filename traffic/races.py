@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testbed.traffic.schedule import DTYPES, Copy, Graph, Reduce, Schedule, Send, build_graph
+from testbed.traffic.elements import DTYPES
+from testbed.traffic.schedule import Copy, Graph, Reduce, Schedule, Send, build_graph
 
 
 @dataclass(frozen=True, slots=True)

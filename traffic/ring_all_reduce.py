@@ -15,14 +15,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from testbed.traffic.building import Ops, chunks, ring_gather, ring_reduce, sliced_chunks, whole
+from testbed.traffic.building import Ops, alone, chunks, ring_gather, ring_reduce, sliced_chunks, whole
 from testbed.traffic.collective import Collective, Shape, gbytes_per_s, random_vectors, result_after_input
-from testbed.traffic.schedule import DTYPES, Schedule
-from testbed.traffic.vectors import Elements, Vector
+from testbed.traffic.elements import DTYPES, Elements
+from testbed.traffic.schedule import Schedule
+from testbed.traffic.vectors import Vector
 
 
 def schedule(shape: Shape) -> Schedule:
     """Return the ring's schedule; every rank sends 2S(n−1)/n bytes if n divides the count."""
+    if shape.ranks == 1:
+        return alone(shape)
     parts = sliced_chunks(shape)
     ring = range(shape.ranks)
     ranks = []
@@ -38,11 +41,11 @@ def schedule(shape: Shape) -> Schedule:
 def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, the same for all ranks, added up in the ring's order so that float results agree to the bit."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for chunk, (first, end) in enumerate(chunks(shape.count, shape.ranks)):
-            total[first:end] = vectors[chunk][first:end]
-            for step in range(1, shape.ranks):
-                total[first:end] += vectors[(chunk + step) % shape.ranks][first:end]
+    for chunk, (first, end) in enumerate(chunks(shape.count, shape.ranks)):
+        found = vectors[chunk][first:end]
+        for step in range(1, shape.ranks):
+            found = shape.combine(found, vectors[(chunk + step) % shape.ranks][first:end])
+        total[first:end] = shape.complete(found)
     return [total] * shape.ranks
 
 

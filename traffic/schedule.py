@@ -14,18 +14,15 @@ peer has for that rank. The form follows GOAL (LogGOPSim): sends, receives, calc
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from testbed.traffic.elements import DTYPES, OPERATIONS, combine, divide
+
 Memory = npt.NDArray[np.uint8]
-
-DTYPES: dict[str, np.dtype[np.generic]] = {"float": np.dtype("<f4"), "int32": np.dtype("<i4")}
-"""Element types by the names nccl-tests prints; both little-endian."""
-
-REDOPS: dict[str, Callable[..., None]] = {"sum": np.add}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,10 @@ class Recv:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """Compute dst[i] = lhs[i] op rhs[i] over `count` elements; dst, lhs and rhs are byte offsets, equal or disjoint."""
+    """Compute dst[i] = lhs[i] op rhs[i] over `count` elements; dst, lhs and rhs are byte offsets, equal or disjoint.
+
+    A `divisor` above 1 divides what comes of it, which makes the last sum of all ranks an average.
+    """
 
     dtype: str
     redop: str
@@ -62,6 +62,7 @@ class Reduce:
     rhs: int
     count: int
     requires: tuple[int, ...] = ()
+    divisor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +150,12 @@ def _reduce_fault(rank_schedule: RankSchedule, op: Reduce) -> str | None:
     """Return what is wrong with a reduce, or None."""
     if op.dtype not in DTYPES:
         return f"unknown dtype {op.dtype!r}; known: {', '.join(DTYPES)}"
-    if op.redop not in REDOPS:
-        return f"unknown redop {op.redop!r}; known: {', '.join(REDOPS)}"
+    if op.redop not in OPERATIONS:
+        return f"unknown redop {op.redop!r}; known: {', '.join(OPERATIONS)}"
     if op.count <= 0:
         return "a reduce has at least one element"
+    if op.divisor < 1:
+        return "a divisor is at least 1"
     length = op.count * DTYPES[op.dtype].itemsize
     for operand in (op.lhs, op.rhs):
         if operand != op.dst and abs(operand - op.dst) < length:
@@ -305,7 +308,7 @@ def _reduce(memory: Memory, op: Reduce) -> None:
     # Copies, because an offset need not be a multiple of the element size.
     lhs = memory[op.lhs : op.lhs + length].copy().view(dtype)
     rhs = memory[op.rhs : op.rhs + length].copy().view(dtype)
-    out = np.empty(op.count, dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        REDOPS[op.redop](lhs, rhs, out)
+    out = combine(op.dtype, op.redop, lhs, rhs)
+    if op.divisor > 1:
+        out = divide(op.dtype, out, op.divisor)
     memory[op.dst : op.dst + length] = out.view(np.uint8)

@@ -1,6 +1,7 @@
-"""Broadcast and reduce along the binomial tree, root 0: ceil(log2 n) rounds of messages of S bytes.
+"""Broadcast and reduce along the binomial tree: ceil(log2 n) rounds of messages of S bytes.
 
-A rank's parent is the rank without its highest bit. Broadcast memory: root's input and every result, or the two in one. A
+Ranks stand in the tree as they are counted from the root, which is at place 0. A place's parent is the place without its
+highest bit. Broadcast memory: root's input and every result, or the two in one. A
 reduce has, S bytes each, input, sum, and a scratch for every child; in place the root's sum stands on its input.
 """
 
@@ -8,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from testbed.traffic.building import Ops, Ready, both, slices, whole
+from testbed.traffic.building import Ops, Ready, alone, both, slices, whole
 from testbed.traffic.collective import Collective, Shape, gbytes_per_s, no_elements, random_vectors, result_after_input
+from testbed.traffic.elements import Elements
 from testbed.traffic.schedule import Schedule
-from testbed.traffic.vectors import Drawn, Elements, Vector
+from testbed.traffic.vectors import Drawn, Vector
 
 
-def parent(rank: int) -> int:
+def parent(rank: int, ranks: int, root: int = 0) -> int:
     """Return the parent of a rank that is not the root."""
-    return rank - (1 << rank.bit_length() - 1)
+    place = (rank - root) % ranks
+    return (place - (1 << place.bit_length() - 1) + root) % ranks
 
 
-def children(rank: int, ranks: int) -> list[int]:
+def children(rank: int, ranks: int, root: int = 0) -> list[int]:
     """Return a rank's children, those with the largest trees below them first."""
-    bits = range(rank.bit_length(), ranks.bit_length())
-    return [child for bit in bits if (child := rank + (1 << bit)) < ranks]
+    place = (rank - root) % ranks
+    bits = range(place.bit_length(), ranks.bit_length())
+    return [(child + root) % ranks for bit in bits if (child := place + (1 << bit)) < ranks]
 
 
 def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
@@ -35,7 +37,8 @@ def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
 
 def broadcast_inputs(shape: Shape, seed: int) -> list[Vector]:
     """Return a vector for the root and nothing for the others."""
-    return [Drawn(shape.count, shape.dtype, seed, 0), *([no_elements(shape)] * (shape.ranks - 1))]
+    drawn = Drawn(shape.count, shape.dtype, seed, shape.root)
+    return [drawn if rank == shape.root else no_elements(shape) for rank in range(shape.ranks)]
 
 
 def broadcast_schedule(shape: Shape) -> Schedule:
@@ -45,13 +48,13 @@ def broadcast_schedule(shape: Shape) -> Schedule:
     ranks = []
     for rank in range(shape.ranks):
         ops = Ops(shape)
-        source = result if rank else 0
+        source = 0 if rank == shape.root else result
         arrived: Ready = ()
-        if rank:
-            arrived = ops.receive(parent(rank), spans, result)
+        if rank != shape.root:
+            arrived = ops.receive(parent(rank, shape.ranks, shape.root), spans, result)
         elif not shape.in_place:
             ops.copy(spans, result, 0)
-        for child in children(rank, shape.ranks):
+        for child in children(rank, shape.ranks, shape.root):
             ops.send(child, spans, source, result, arrived)
         ranks.append(ops.schedule(result + shape.size_bytes))
     return whole(ranks)
@@ -59,30 +62,33 @@ def broadcast_schedule(shape: Shape) -> Schedule:
 
 def broadcast_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
     """Return the root's vector for every rank."""
-    return [vectors[0]] * shape.ranks
+    return [vectors[shape.root]] * shape.ranks
 
 
 def _sum_offset(shape: Shape, rank: int) -> int:
-    return 0 if shape.in_place and rank == 0 else shape.size_bytes
+    return 0 if shape.in_place and rank == shape.root else shape.size_bytes
 
 
 def reduce_schedule(shape: Shape) -> Schedule:
     """Let every rank add its children's sums to its own values, and send what comes of it to its parent."""
+    if shape.ranks == 1:
+        return alone(shape)
     size, spans = shape.size_bytes, slices(shape, (0, shape.count))
     ranks = []
     for rank in range(shape.ranks):
         ops = Ops(shape)
         here, own = _sum_offset(shape, rank), 0
         done: Ready = ()
-        below = children(rank, shape.ranks)
+        below = children(rank, shape.ranks, shape.root)
         for number, child in enumerate(below):
             scratch = here + (number + 1) * size
             arrived = ops.receive(child, spans, scratch)
-            done = ops.reduce(spans, here, own, scratch, both(arrived, done))
+            last = rank == shape.root and child == below[-1]
+            done = ops.reduce(spans, here, own, scratch, both(arrived, done), last)
             own = here
-        if rank:
-            above = parent(rank)
-            place = children(above, shape.ranks).index(rank)
+        if rank != shape.root:
+            above = parent(rank, shape.ranks, shape.root)
+            place = children(above, shape.ranks, shape.root).index(rank)
             ops.send(above, spans, own, _sum_offset(shape, above) + (place + 1) * size, done)
         ranks.append(ops.schedule(here + (len(below) + 1) * size))
     return whole(ranks)
@@ -92,19 +98,19 @@ def reduce_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, added up in the tree's order, for the root, and nothing to check for the others."""
 
     def total(rank: int) -> Elements:
-        found = vectors[rank][:].copy()
-        for child in children(rank, shape.ranks):
-            found += total(child)
+        found = vectors[rank][:]
+        for child in children(rank, shape.ranks, shape.root):
+            found = shape.combine(found, total(child))
         return found
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        return [total(0), *([no_elements(shape)] * (shape.ranks - 1))]
+    result = shape.complete(total(shape.root))
+    return [result if rank == shape.root else no_elements(shape) for rank in range(shape.ranks)]
 
 
 BROADCAST = Collective(
     name="broadcast",
     algorithm="tree",
-    about="the vector of rank 0 on every rank, down a binomial tree",
+    about="the vector of the root on every rank, down a binomial tree",
     redop="none",
     root=0,
     in_place=True,
@@ -118,7 +124,7 @@ BROADCAST = Collective(
 REDUCE = Collective(
     name="reduce",
     algorithm="tree",
-    about="the sum of all vectors on rank 0, up a binomial tree",
+    about="the sum of all vectors on the root, up a binomial tree",
     redop="sum",
     root=0,
     in_place=True,

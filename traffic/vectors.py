@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from testbed.traffic.schedule import DTYPES
-
-Elements = npt.NDArray[Any]
+from testbed.traffic.elements import DTYPES, Elements, drawn
 
 _WORD_BYTES = 8  # what the generator yields at once, and can be advanced by
 
@@ -26,13 +23,14 @@ class Vector(Protocol):
 
 
 class Drawn:
-    """Whole numbers below 256, drawn for one rank; same seed and rank, same numbers, whatever part is looked at.
+    """Elements drawn for one rank (`elements.drawn`); same seed and rank, same numbers, whatever part is looked at.
 
     float32 sums of such numbers over up to 65,536 ranks are exact, whatever their order.
     """
 
-    def __init__(self, count: int, dtype: str, seed: int, rank: int) -> None:
+    def __init__(self, count: int, dtype: str, seed: int, rank: int, redop: str = "sum") -> None:
         self.count = count
+        self.kind, self.redop = dtype, redop
         self.dtype = DTYPES[dtype]
         self._generator = np.random.Generator(np.random.PCG64([seed, rank]))
         self._words = 0
@@ -49,7 +47,7 @@ class Drawn:
         self._generator.bit_generator.advance(word - self._words)  # type: ignore[attr-defined]
         numbers = np.frombuffer(self._generator.bytes(length), np.uint8)
         self._words = word + -(-length // _WORD_BYTES)
-        return numbers[skipped:].astype(self.dtype)
+        return drawn(self.kind, self.redop, numbers[skipped:])
 
 
 class Joined:

@@ -2,6 +2,10 @@
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
+Dtype = Literal[
+    "int8", "uint8", "int32", "uint32", "int64", "uint64", "half", "float", "double", "bfloat16"
+]  # fmt: skip
+
 
 class Erasure(TypedDict):
     """A code of recovery by erasure."""
@@ -82,11 +86,12 @@ class RecvOp(TypedDict):
 
 
 class ReduceOp(TypedDict):
-    """Combine two vectors of four-byte elements."""
+    """Combine two vectors."""
 
     kind: Annotated[Literal["reduce"], "kind of op"]
-    dtype: Annotated[Literal["float", "int32"], "type of an element"]
-    redop: Annotated[Literal["sum"], "operator"]
+    dtype: Annotated[Dtype, "type of an element"]
+    redop: Annotated[Literal["sum", "prod", "max", "min"], "operator"]
+    divisor: NotRequired[Annotated[int, "divides each sum, towards zero for integers; absent: 1"]]
     dst: Annotated[int, "where the result is put, bytes"]
     lhs: Annotated[int, "where one vector is, bytes"]
     rhs: Annotated[int, "where the other is, bytes"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, cast
 
-from testbed.contract.workload import Op
+from testbed.contract.workload import Dtype, Op, ReduceOp
 from testbed.traffic import Calc, Copy, RankSchedule, Recv, Reduce, Send
 
 LONGEST_MESSAGE_BYTES = 2**31
@@ -54,15 +54,18 @@ def _entries(rank: int, op: Any, numbers: Mapping[Pair, int]) -> Iterator[Op]:
         for at, length in pieces(op.bytes):
             yield {"kind": "recv", "qp": qp, "offset": op.offset + at, "bytes": length}
     elif isinstance(op, Reduce):
-        yield {
+        reduce: ReduceOp = {
             "kind": "reduce",
-            "dtype": cast(Literal["float", "int32"], op.dtype),
-            "redop": cast(Literal["sum"], op.redop),
+            "dtype": cast(Dtype, op.dtype),
+            "redop": cast(Literal["sum", "prod", "max", "min"], op.redop),
             "dst": op.dst,
             "lhs": op.lhs,
             "rhs": op.rhs,
             "count": op.count,
         }
+        if op.divisor > 1:
+            reduce["divisor"] = op.divisor
+        yield reduce
     elif isinstance(op, Copy):
         yield {"kind": "copy", "dst": op.dst, "src": op.src, "bytes": op.bytes}
     elif isinstance(op, Calc):

@@ -9,7 +9,7 @@ from testbed import traffic, units
 from testbed.lab.switches import named_switches
 from testbed.optics.catalogue import load_catalogue
 from testbed.topologies import generators
-from testbed.traffic.schedule import DTYPES
+from testbed.traffic.elements import DTYPES
 from testbed.units import format_length, format_rate, format_size
 from tools.references.markdown import code, page, prose, table
 

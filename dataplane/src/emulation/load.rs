@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{first_psn, Emulation};
 use crate::frame::Station;
-use crate::nic::memory::Memory;
+use crate::nic::memory::{Memory, Reduce};
 use crate::nic::rc::dcqcn::DcqcnConfig;
 use crate::nic::rc::message::Verb;
 use crate::nic::rc::qp::Transport;
@@ -46,7 +46,9 @@ fn op(kind: &OpKind, local: &HashMap<usize, usize>) -> Op {
             Op::Send { qp: local[&qp], offset, bytes, remote: remote_offset }
         }
         OpKind::Recv { qp, offset, bytes } => Op::Recv { qp: local[&qp], offset, bytes },
-        OpKind::Reduce { dtype, redop, dst, lhs, rhs, count } => Op::Reduce { dtype, redop, dst, lhs, rhs, count },
+        OpKind::Reduce { dtype, redop, divisor, dst, lhs, rhs, count } => {
+            Op::Reduce(Reduce { dtype, redop, divisor, dst, lhs, rhs, count })
+        }
         OpKind::Copy { dst, src, bytes } => Op::Copy { dst, src, bytes },
         OpKind::Calc { duration_ps } => Op::Calc { duration: Time::from_ps(duration_ps) },
     }

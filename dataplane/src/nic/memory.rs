@@ -1,24 +1,22 @@
-//! A rank's memory, and the arithmetic of `reduce`.
+//! A rank's memory.
 
-/// Element types a reduction knows, four bytes each, little-endian.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    Float,
-    Int32,
+use super::arithmetic::{combine, Dtype, Redop};
+
+/// Bytes worked on at a time, so that source and destination may be the same memory and the loops vectorise. Whole elements.
+const BLOCK_BYTES: usize = 4096;
+
+/// Two vectors of `count` elements, what is made of them and where it goes.
+#[derive(Copy, Clone, Debug)]
+pub struct Reduce {
+    pub dtype: Dtype,
+    pub redop: Redop,
+    /// Above 1 it divides each sum.
+    pub divisor: u32,
+    pub dst: u64,
+    pub lhs: u64,
+    pub rhs: u64,
+    pub count: u64,
 }
-
-#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Redop {
-    Sum,
-}
-
-const ELEMENT_BYTES: usize = 4;
-/// Elements worked on at a time, so that source and destination may be the same memory and the loops vectorise.
-const BLOCK: usize = 1024;
 
 /// Bytes addressed from 0; empty for a rank that exchanges lengths only.
 #[derive(Debug, Default)]
@@ -49,19 +47,20 @@ impl Memory {
         self.0.get_mut(start..start.checked_add(usize::try_from(bytes).ok()?)?)
     }
 
-    /// `dst[i] = lhs[i] op rhs[i]` for `count` elements; `None`, with nothing written, if a range lies outside.
-    pub fn reduce(&mut self, dtype: Dtype, Redop::Sum: Redop, dst: u64, lhs: u64, rhs: u64, count: u64) -> Option<()> {
-        let bytes = count.checked_mul(ELEMENT_BYTES as u64)?;
-        for offset in [dst, lhs, rhs] {
+    /// `dst[i] = lhs[i] op rhs[i]` for `count` elements, divided; `None`, with nothing written, if a range lies outside.
+    pub fn reduce(&mut self, reduce: &Reduce) -> Option<()> {
+        let bytes = reduce.count.checked_mul(reduce.dtype.bytes())?;
+        for offset in [reduce.dst, reduce.lhs, reduce.rhs] {
             self.get(offset, bytes)?;
         }
-        let (dst, lhs, rhs, bytes) = (dst as usize, lhs as usize, rhs as usize, bytes as usize);
-        let mut sums = [0u8; BLOCK * ELEMENT_BYTES];
+        let (dst, lhs, rhs) = (reduce.dst as usize, reduce.lhs as usize, reduce.rhs as usize);
+        let bytes = bytes as usize;
+        let mut sums = [0u8; BLOCK_BYTES];
         for at in (0..bytes).step_by(sums.len()) {
             let length = sums.len().min(bytes - at);
             let sums = &mut sums[..length];
             sums.copy_from_slice(&self.0[lhs + at..][..length]);
-            add(dtype, sums, &self.0[rhs + at..][..length]);
+            combine(reduce.dtype, reduce.redop, reduce.divisor, sums, &self.0[rhs + at..][..length]);
             self.0[dst + at..][..length].copy_from_slice(sums);
         }
         Some(())
@@ -76,29 +75,22 @@ impl Memory {
     }
 }
 
-fn add(dtype: Dtype, sums: &mut [u8], terms: &[u8]) {
-    let (sums, _) = sums.as_chunks_mut::<ELEMENT_BYTES>();
-    let (terms, _) = terms.as_chunks::<ELEMENT_BYTES>();
-    for (sum, term) in sums.iter_mut().zip(terms) {
-        *sum = match dtype {
-            Dtype::Float => (f32::from_le_bytes(*sum) + f32::from_le_bytes(*term)).to_le_bytes(),
-            Dtype::Int32 => i32::from_le_bytes(*sum).wrapping_add(i32::from_le_bytes(*term)).to_le_bytes(),
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn sum(dtype: Dtype, dst: u64, lhs: u64, rhs: u64, count: u64) -> Reduce {
+        Reduce { dtype, redop: Redop::Sum, divisor: 1, dst, lhs, rhs, count }
+    }
+
     #[test]
     fn reduce_in_place_over_many_blocks() {
-        let count = 3 * BLOCK as u64 + 5;
+        let count = 3 * 1024 + 5;
         let mut memory = Memory::new(8 * count).unwrap();
         for i in 0..2 * count {
             memory.get_mut(4 * i, 4).unwrap().copy_from_slice(&(i as i32).to_le_bytes());
         }
-        memory.reduce(Dtype::Int32, Redop::Sum, 0, 0, 4 * count, count).unwrap();
+        memory.reduce(&sum(Dtype::Int32, 0, 0, 4 * count, count)).unwrap();
         for i in 0..count {
             let sum = i32::from_le_bytes(memory.get(4 * i, 4).unwrap().try_into().unwrap());
             assert_eq!(sum as u64, 2 * i + count);
@@ -116,8 +108,8 @@ mod tests {
     #[test]
     fn ranges_outside_are_refused() {
         let mut memory = Memory::new(16).unwrap();
-        assert!(memory.reduce(Dtype::Float, Redop::Sum, 0, 4, 12, 2).is_none());
-        assert!(memory.reduce(Dtype::Float, Redop::Sum, u64::MAX, 4, 8, 2).is_none());
+        assert!(memory.reduce(&sum(Dtype::Float, 0, 4, 12, 2)).is_none());
+        assert!(memory.reduce(&sum(Dtype::Float, u64::MAX, 4, 8, 2)).is_none());
         assert!(memory.get(u64::MAX, 2).is_none());
         assert!(memory.copy(8, 12, 8).is_none());
         assert!(memory.copy(12, 8, 8).is_none());

@@ -1,5 +1,6 @@
 //! A RoCEv2 NIC: RC queue pairs over one port that obeys PFC, and the rank whose schedule it executes.
 
+pub mod arithmetic;
 pub mod inject;
 pub mod intake;
 pub mod memory;
@@ -340,10 +341,10 @@ impl Nic {
                         next = self.schedule.next_send(qp);
                     }
                 }
-                Action::Reduce { index, dtype, redop, dst, lhs, rhs, count } => {
+                Action::Reduce { index, reduce } => {
                     if !self.memory.is_empty() {
                         // The plan was checked against the memory's size, so the ranges hold.
-                        self.memory.reduce(dtype, redop, dst, lhs, rhs, count);
+                        self.memory.reduce(&reduce);
                     }
                     self.schedule.finish(index);
                 }

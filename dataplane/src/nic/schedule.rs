@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::memory::{Dtype, Redop};
+use super::memory::Reduce;
 use crate::units::Time;
 
 /// One op; `qp` counts the connections of this rank.
@@ -11,7 +11,7 @@ use crate::units::Time;
 pub enum Op {
     Send { qp: usize, offset: u64, bytes: u64, remote: u64 },
     Recv { qp: usize, offset: u64, bytes: u64 },
-    Reduce { dtype: Dtype, redop: Redop, dst: u64, lhs: u64, rhs: u64, count: u64 },
+    Reduce(Reduce),
     Copy { dst: u64, src: u64, bytes: u64 },
     Calc { duration: Time },
 }
@@ -65,12 +65,7 @@ pub enum Action {
     },
     Reduce {
         index: usize,
-        dtype: Dtype,
-        redop: Redop,
-        dst: u64,
-        lhs: u64,
-        rhs: u64,
-        count: u64,
+        reduce: Reduce,
     },
     Copy {
         index: usize,
@@ -139,9 +134,7 @@ impl Schedule {
                     self.connections[qp].recvs.ready[position] = true;
                     self.match_receives(qp);
                 }
-                Op::Reduce { dtype, redop, dst, lhs, rhs, count } => {
-                    return Some(Action::Reduce { index, dtype, redop, dst, lhs, rhs, count });
-                }
+                Op::Reduce(reduce) => return Some(Action::Reduce { index, reduce }),
                 Op::Copy { dst, src, bytes } => return Some(Action::Copy { index, dst, src, bytes }),
                 Op::Calc { duration } => self.sleeping.push(Reverse((now + duration, index))),
             }

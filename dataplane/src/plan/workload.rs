@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{require, NodePlan, Plan, PlanError, SCHEMA};
-use crate::nic::memory::{Dtype, Redop};
+use crate::nic::arithmetic::{Dtype, Redop};
 use crate::nic::rc::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::rc::message::Verb;
 use crate::nic::rc::qp::{Recovery, Rnr, RNR_FOR_EVER};
@@ -168,11 +168,40 @@ pub struct OpPlan {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OpKind {
-    Send { qp: usize, offset: u64, bytes: u64, remote_offset: u64 },
-    Recv { qp: usize, offset: u64, bytes: u64 },
-    Reduce { dtype: Dtype, redop: Redop, dst: u64, lhs: u64, rhs: u64, count: u64 },
-    Copy { dst: u64, src: u64, bytes: u64 },
-    Calc { duration_ps: u64 },
+    Send {
+        qp: usize,
+        offset: u64,
+        bytes: u64,
+        remote_offset: u64,
+    },
+    Recv {
+        qp: usize,
+        offset: u64,
+        bytes: u64,
+    },
+    Reduce {
+        dtype: Dtype,
+        redop: Redop,
+        /// Above 1 it divides each sum.
+        #[serde(default = "undivided")]
+        divisor: u32,
+        dst: u64,
+        lhs: u64,
+        rhs: u64,
+        count: u64,
+    },
+    Copy {
+        dst: u64,
+        src: u64,
+        bytes: u64,
+    },
+    Calc {
+        duration_ps: u64,
+    },
+}
+
+fn undivided() -> u32 {
+    1
 }
 
 impl Workload {
@@ -232,8 +261,10 @@ impl Workload {
                     require(bytes <= MAX_MESSAGE_BYTES, || fault("message above 2 GiB"))?;
                     require(inside(offset, bytes), || fault("outside the rank's memory"))?;
                 }
-                OpKind::Reduce { dst, lhs, rhs, count, .. } => {
-                    let bytes = count.saturating_mul(4);
+                OpKind::Reduce { dtype, redop, divisor, dst, lhs, rhs, count } => {
+                    let divides = divisor == 1 || divisor > 1 && redop == Redop::Sum;
+                    require(divides, || fault("a divisor is of sums, and at least 1"))?;
+                    let bytes = count.saturating_mul(dtype.bytes());
                     let inside = inside(dst, bytes) && inside(lhs, bytes) && inside(rhs, bytes);
                     require(inside, || fault("outside the rank's memory"))?;
                 }

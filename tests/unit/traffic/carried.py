@@ -5,7 +5,7 @@ import random
 import numpy as np
 
 from testbed.traffic import Collective, Shape, simulate
-from testbed.traffic.vectors import Elements
+from testbed.traffic.elements import Elements
 
 
 def laid_out(collective: Collective, shape: Shape, vectors: list[Elements]) -> list[bytes]:

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from testbed.traffic import COLLECTIVES, Calc, Reduce, Schedule, Send, Shape, count_wrong, permutation
 from testbed.traffic.building import chunks
+from testbed.traffic.elements import DTYPES
 from testbed.traffic.point_to_point import INCAST
 from testbed.traffic.races import races
 from testbed.traffic.ring_all_reduce import RING_ALL_REDUCE
-from testbed.traffic.schedule import DTYPES, build_graph
+from testbed.traffic.schedule import build_graph
 from testbed.traffic.vectors import Drawn, Joined
 from tests.unit.traffic.carried import run
 
@@ -127,9 +128,11 @@ def test_count_wrong_counts_elements() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"ranks": 1, "count": 1}, "at least 2 ranks"),
-        ({"ranks": 2, "count": 0}, "at least 1 element"),
-        ({"ranks": 2, "count": 1, "dtype": "half"}, "unknown dtype"),
+        ({"ranks": 0, "count": 1}, "at least 1 rank"),
+        ({"ranks": 2, "count": -1}, "at least 0 elements"),
+        ({"ranks": 2, "count": 1, "dtype": "complex"}, "unknown dtype"),
+        ({"ranks": 2, "count": 1, "redop": "xor"}, "unknown redop"),
+        ({"ranks": 2, "count": 1, "root": 2}, "not one of 2 ranks"),
         ({"ranks": 2, "count": 1, "slice_bytes": 3}, "hold no element"),
     ],
 )

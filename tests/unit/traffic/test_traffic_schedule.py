@@ -58,9 +58,11 @@ def test_sends_to_one_peer_leave_in_the_order_of_the_list() -> None:
         (((Calc(-1),), ()), "negative"),
         (((Reduce("float", "sum", 0, 0, 12, 2),), ()), "lie outside"),
         (((Reduce("float", "sum", 0, 4, 8, 2),), ()), "overlaps"),
-        (((Reduce("half", "sum", 0, 0, 8, 1),), ()), "unknown dtype"),
+        (((Reduce("complex", "sum", 0, 0, 8, 1),), ()), "unknown dtype"),
         (((Reduce("float", "mean", 0, 0, 8, 1),), ()), "unknown redop"),
         (((Reduce("float", "sum", 0, 0, 8, 0),), ()), "at least one element"),
+        (((Reduce("float", "avg", 0, 0, 8, 1),), ()), "unknown redop"),
+        (((Reduce("float", "sum", 0, 0, 8, 1, (), 0),), ()), "a divisor is at least 1"),
         (((Calc(1, requires=(1,)), Calc(1, requires=(0,))), ()), "cycle"),
         (
             ((Recv(1, 0, 4), Send(1, 0, 4, 0, requires=(0,))), (Recv(0, 0, 4), Send(0, 0, 4, 0, requires=(0,)))),
