@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from testbed import pcapng
 from testbed.buffers.thresholds import pool_notes
 from testbed.bus.messages import RunStep
-from testbed.commands import completion
+from testbed.commands import completion, nccl_options
 from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import (
     DilationOption,
@@ -46,10 +47,12 @@ from testbed.commands.progress import followed, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.plan.dilation import larger_dilation
+from testbed.report import rows
 from testbed.report import run as report
 from testbed.run import fidelity, perform, result
 from testbed.run.execution import Outcome
 from testbed.run.judgement import conclude, unknown_names, unreached
+from testbed.run.result import RunResult
 from testbed.run.trial import Clock, Trial
 from testbed.schema.fields import AUTO
 from testbed.study import preflight
@@ -84,23 +87,6 @@ RunClockOption = Annotated[
         help="virtual, real, or auto: real where this machine can", show_default="the experiment's, else virtual"
     ),
 ]
-MinbytesOption = Annotated[
-    str | None,
-    typer.Option("--minbytes", "-b", help="smallest size, as 1M or 400KB", show_default="the experiment's, else 1MiB"),
-]
-MaxbytesOption = Annotated[
-    str | None, typer.Option("--maxbytes", "-e", help="largest size", show_default="the smallest")
-]
-StepfactorOption = Annotated[
-    int | None, typer.Option("--stepfactor", "-f", help="from one size to the next", show_default="2")
-]
-ItersOption = Annotated[
-    int | None, typer.Option("--iters", "-n", help="times that each size is measured", show_default="1")
-]
-CheckOption = Annotated[
-    int | None,
-    typer.Option("--check", "-c", min=0, max=1, help="0: send lengths alone and compare no results", show_default="1"),
-]
 ResultOption = Annotated[
     Path | None, typer.Option("--out", help="directory for the result", show_default="a new one below results")
 ]
@@ -118,11 +104,19 @@ def run(
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
     driver: DriverOption = None,
-    minbytes: MinbytesOption = None,
-    maxbytes: MaxbytesOption = None,
-    stepfactor: StepfactorOption = None,
-    iters: ItersOption = None,
-    check: CheckOption = None,
+    minbytes: nccl_options.MinbytesOption = None,
+    maxbytes: nccl_options.MaxbytesOption = None,
+    stepfactor: nccl_options.StepfactorOption = None,
+    stepbytes: nccl_options.StepbytesOption = None,
+    iters: nccl_options.ItersOption = None,
+    warmup: nccl_options.WarmupOption = None,
+    aggregate: nccl_options.AggregateOption = None,
+    check: nccl_options.CheckOption = None,
+    datatype: nccl_options.DatatypeOption = None,
+    operation: nccl_options.OperationOption = None,
+    root: nccl_options.RootOption = None,
+    records: nccl_options.RecordFormatOption = None,
+    record_file: nccl_options.RecordFileOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcapng")] = False,
@@ -135,37 +129,52 @@ def run(
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
-    sizes = {"minbytes": minbytes, "maxbytes": maxbytes, "stepfactor": stepfactor, "iterations": iters}
-    settings = [f"workload.{key}={value}" for key, value in sizes.items() if value is not None]
-    if check is not None:
-        settings.append(f"workload.payload={'true' if check else 'false'}")
-    # --set comes last: it may say the same more precisely.
-    where = target(context, placement.value)
-    subject = read_named(
-        where, name, what, topology, [*settings, *real_clock_settings(emulation, driver), *(set_ or [])], seed
+    settings = nccl_options.settings(
+        check,
+        minbytes=minbytes,
+        maxbytes=maxbytes,
+        stepfactor=stepfactor,
+        stepbytes=stepbytes,
+        iterations=iters,
+        warmup_iterations=warmup,
+        aggregate=aggregate,
+        datatype=datatype,
+        redop=operation,
+        root=root,
     )
+    # --set comes last: it may say the same more precisely.
+    settings += [*real_clock_settings(emulation, driver), *(set_ or [])]
+    where = target(context, placement.value)
+    subject = read_named(where, name, what, topology, settings, seed)
     chosen = _choose_clock(clock, subject)
     subject = subject.under(chosen, _given(dilation) if chosen == "real" else None)
     preflight.check(subject, here=chosen == "virtual" or where.is_local)
     if chosen == "virtual":
         _refuse_options_of_labs(context, keep, driver, emulation, dilation, clock is ClockOption.auto)
-    elif cores != "auto":
-        say("note: --cores has no effect under the real clock")
-    spread = _read_cores(cores)
-    for note in (*pool_notes(subject.plan), *(f"note: {hint}" for hint in subject.hints)):
-        say(note)
-    mind_cycles(subject.cycles, subject.experiment.topology, strict)
+    spread = _read_cores(cores, chosen)
+    _say_notes(subject, strict)
     directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{subject.collective.name}"))
-    keep_existing([directory / result.FILE_NAME, *([directory / _CAPTURE] if pcap else [])], force)
-    capture = directory / _CAPTURE if pcap else None
+    written = _Written(directory, directory / _CAPTURE if pcap else None, format_, records, record_file)
+    keep_existing([directory / result.FILE_NAME, *filter(None, [written.capture, record_file])], force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     with followed(is_followed(context, format_)) as show:
         if chosen == "virtual":
-            outcome = perform.run_virtual(subject, capture, lambda where: show(RunStep.model_validate(where)), spread)
+            outcome = _run_virtual(subject, written.capture, show, spread)
         else:
-            outcome, factor = _run_real(where, subject, factor, chooses, keep, capture, show)
-    _conclude(subject, outcome, chosen, factor, directory, capture, format_)
+            outcome, factor = _run_real(where, subject, factor, chooses, keep, written.capture, show)
+    _conclude(subject, outcome, chosen, factor, written)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Written:
+    """Where a result goes, and in which forms."""
+
+    directory: Path
+    capture: Path | None
+    format_: Format
+    records: nccl_options.RecordFormat | None
+    record_file: Path | None
 
 
 def _refuse_options_of_labs(
@@ -198,8 +207,17 @@ def _given(dilation: str | None) -> int | None:
     return None if dilation in (None, AUTO) else calibration.read_dilation(str(dilation))
 
 
-def _read_cores(option: str) -> int:
-    """Return how many cores a run may use, 0 for auto."""
+def _say_notes(subject: Trial, strict: bool) -> None:
+    """Say what has no effect, and what of the lab could stand still; raises what `mind_cycles` does."""
+    for note in (*pool_notes(subject.plan), *(f"note: {hint}" for hint in subject.hints)):
+        say(note)
+    mind_cycles(subject.cycles, subject.experiment.topology, strict)
+
+
+def _read_cores(option: str, clock: Clock) -> int:
+    """Return how many cores a run may use, 0 for auto; under the real clock the option is noted."""
+    if clock == "real" and option != "auto":
+        say("note: --cores has no effect under the real clock")
     if option == "auto":
         return 0
     if not option.isdecimal() or not 1 <= int(option) <= MAX_CORES:
@@ -224,6 +242,11 @@ def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
         chosen, why = "virtual", "the default; --clock real or auto runs in network namespaces"
     say(f"{chosen} clock: {why}")
     return chosen
+
+
+def _run_virtual(subject: Trial, capture: Path | None, show: Follow, cores: int) -> Outcome:
+    """Run in this process and return the outcome."""
+    return perform.run_virtual(subject, capture, lambda at: show(RunStep.model_validate(at)), cores)
 
 
 def _run_real(
@@ -259,31 +282,28 @@ def _run_real(
     return once(larger), larger
 
 
-def _conclude(
-    subject: Trial,
-    outcome: Outcome,
-    clock: Clock,
-    dilation: int,
-    directory: Path,
-    capture: Path | None,
-    format_: Format,
-) -> None:
+def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, written: _Written) -> None:
     """Judge an outcome, write it down, and print it whether it could be written or not."""
     replay = result.replay_command(sys.argv[1:], subject.experiment.seed)
     judged = conclude(subject, outcome, clock, dilation, replay)
     faults = [] if outcome.capture_fault is None else [HostError(outcome.capture_fault)]
-    places = [] if capture is None else [f"capture: {capture}"]
+    places = [] if written.capture is None else [f"capture: {written.capture}"]
     try:
-        places.insert(0, f"result: {result.write(judged, directory)}")
+        places.insert(0, f"result: {result.write(judged, written.directory)}")
+        if written.record_file is not None:
+            result.write_text(_records(judged, written), written.record_file.parent, written.record_file.name)
+            places.append(f"rows: {written.record_file}")
     except (HostError, UsageError) as error:
         # A finished run is not lost for want of a place to keep it.
         faults.insert(0, HostError(str(error)))
-    if format_ is Format.json:
+    if written.format_ is Format.json:
         output.write_json(judged.to_json())
         for hint in judged.hints[len(subject.hints) :]:
             say(f"note: {hint.key}: {hint.text}")
     else:
         report.show(judged, console())
+        if written.records is not None and written.record_file is None:
+            console().print(_records(judged, written), end="", markup=False, highlight=False, soft_wrap=True)
     say(", ".join(places))
     if outcome.interrupted:
         for fault in faults:
@@ -294,3 +314,10 @@ def _conclude(
     if named := [*unreached(subject, outcome), *unknown_names(subject, judged)]:
         raise ExperimentError(named)
     raise typer.Exit(judged.exit_code)
+
+
+def _records(judged: RunResult, written: _Written) -> str:
+    """Return the rows as rccl-tests write them."""
+    if written.records is nccl_options.RecordFormat.csv:
+        return rows.records_csv(judged)
+    return rows.records_json(judged)

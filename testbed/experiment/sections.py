@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed import traffic
 from testbed.errors import nearest
 from testbed.experiment.congestion import Marking
+from testbed.experiment.sizes import ALL, MAX_SIZES, sizes_between
 from testbed.lab.ranks import RankPattern, expand
 from testbed.lab.watchdog import SwitchedWatchdog
 from testbed.schema.fields import (
@@ -26,11 +27,22 @@ from testbed.schema.fields import (
     Time,
     TimeOrAuto,
 )
-from testbed.traffic.schedule import DTYPES, REDOPS
+from testbed.traffic.elements import DTYPES, REDOPS
 
 DEFAULT_SIZE_BYTES = 2**20
 HIERARCHICAL = "hierarchical"
 DEFAULT_SITES = 2
+
+
+def _root(value: object) -> object:
+    if value == ALL:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is not the number of a rank, nor all")
+    return value
+
+
+_ROOT = BeforeValidator(_root), WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"const": ALL}]})
 
 
 def _one_of(known: Sequence[str], what: str) -> Any:
@@ -93,7 +105,7 @@ class Lossless(FileModel):
 
 
 class Workload(FileModel):
-    """What is sent. Give one `size`, or a range from `minbytes` to `maxbytes` in steps of `stepfactor`.
+    """What is sent. Give one `size`, or a range from `minbytes` to `maxbytes` in steps of `stepfactor` or `stepbytes`.
 
     Rank i runs on the i-th of `ranks`, or of the lab's accelerators if none are named; a host named without a number stands
     for all of its own. Without `payload` only lengths travel: a
@@ -114,13 +126,21 @@ class Workload(FileModel):
     maxbytes: Size | None = None
     """Bytes of the largest size of a range; left out, `minbytes`."""
     stepfactor: int = Field(default=2, strict=True, ge=2, le=1024)
-    """Factor from one size of the range to the next."""
+    """Factor from one size of the range to the next; after 0 comes 4."""
+    stepbytes: Size | None = None
+    """Bytes from one size of the range to the next, in place of a factor."""
     iterations: int = Field(default=1, strict=True, ge=1, le=10_000)
     """Times that each size is measured."""
-    datatype: Annotated[str, *_one_of(list(DTYPES), "datatype")] = "float"
-    """Type of the elements."""
-    redop: Annotated[str, *_one_of(list(REDOPS), "redop")] = "sum"
-    """Operation by which elements are reduced."""
+    warmup_iterations: int = Field(default=0, strict=True, ge=0, le=10_000)
+    """Times that the largest size is run before the first is measured; no figure is of them."""
+    aggregate: int = Field(default=1, strict=True, ge=1, le=1000)
+    """Calls that are made at once in each iteration; a row shows the share of one of them."""
+    datatype: Annotated[str, *_one_of([*DTYPES, ALL], "datatype")] = "float"
+    """Type of the elements; `all` runs every type in turn."""
+    redop: Annotated[str, *_one_of([*REDOPS, ALL], "redop")] = "sum"
+    """Operation by which elements are reduced; `all` runs every operation in turn."""
+    root: Annotated[int | Literal["all"], *_ROOT] = 0
+    """Rank that a collective with a root sends from or to; `all` runs every rank in turn."""
     in_place: Flag = True
     """Whether results replace the data that they are made of."""
     payload: Flag = True
@@ -146,9 +166,11 @@ class Workload(FileModel):
         smallest, largest = self._range()
         if smallest > largest:
             raise ValueError(f"minbytes, {smallest}, is above maxbytes, {largest}")
-        width = DTYPES[self.datatype].itemsize
-        if smallest < width:
-            raise ValueError(f"{smallest} bytes hold no element of {width} bytes")
+        if self.stepbytes is not None:
+            if "stepfactor" in self.model_fields_set:
+                raise ValueError("give stepfactor or stepbytes, not both")
+            if self.stepbytes == 0:
+                raise ValueError("stepbytes is at least 1 byte")
         named = [rank for pattern in self.ranks for rank in expand(pattern)]
         if len(set(named)) != len(named):
             raise ValueError("a host is listed twice in ranks")
@@ -170,9 +192,4 @@ class Workload(FileModel):
     @property
     def sizes(self) -> tuple[int, ...]:
         """The sizes to run, in bytes, ascending."""
-        size, largest = self._range()
-        sizes = []
-        while size <= largest:
-            sizes.append(size)
-            size *= self.stepfactor
-        return tuple(sizes)
+        return tuple(sizes_between(*self._range(), self.stepfactor, self.stepbytes, MAX_SIZES + 1))

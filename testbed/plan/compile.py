@@ -19,7 +19,7 @@ from testbed.experiment.file import Experiment
 from testbed.lab import circuits, watchdog
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
-from testbed.lab.ranks import select
+from testbed.lab.ranks import Rank, select
 from testbed.lab.topology import DEFAULT_MTU_BYTES, Lab, Link, Switch
 from testbed.plan import addressing
 from testbed.plan.addressing import stable_hash
@@ -60,14 +60,21 @@ def circuit_changes(lab: Lab) -> list[dict[str, Any]]:
 
 
 def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:
-    """Return the hosts that the ranks run on, rank 0 first; raise ExperimentError if they are not hosts of the lab."""
+    """Return the hosts that the ranks run on, rank 0 first; raises what `chosen_ranks` does."""
+    return tuple(rank.host for rank in chosen_ranks(lab, experiment))
+
+
+def chosen_ranks(lab: Lab, experiment: Experiment) -> tuple[Rank, ...]:
+    """Return the accelerators that the ranks run on; raise ExperimentError if they are not of the lab, or too few."""
     hosts = {host.name: host for host in lab.hosts}
     named, faults = select(experiment.workload.ranks or list(hosts), hosts)
     if faults:
         raise ExperimentError(experiment.fault(("workload", "ranks"), f"lab {lab.name} has {text}") for text in faults)
-    chosen = tuple(rank.host for rank in named)
-    if len(chosen) < 2:
-        count = f"a collective needs 2 hosts, and there are {len(chosen)}"
+    chosen = tuple(named)
+    least = experiment.workload.found.least
+    if len(chosen) < least:
+        needed = f"{least} host{'s' if least > 1 else ''}"
+        count = f"{experiment.workload.collective} needs {needed}, and there are {len(chosen)}"
         if experiment.workload.ranks:
             raise ExperimentError([experiment.fault(("workload", "ranks"), count)])
         raise TopologyError.at(f"lab {lab.name}", "topology.nodes", count)

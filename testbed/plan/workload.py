@@ -80,9 +80,9 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
     }
 
 
-def transport_of(lab: Lab, experiment: Experiment, schedule: Schedule) -> planned.Transport:
-    """Return the transport that a schedule is compiled with, what was `auto` decided; raises what `compile_workload` does."""
-    return _transport(lab, experiment, rank_hosts(lab, experiment), talking_pairs(schedule))
+def transport_of(lab: Lab, experiment: Experiment, pairs: Sequence[Pair]) -> planned.Transport:
+    """Return the transport of ranks that talk, with what was `auto` decided; raises what `compile_workload` does."""
+    return _transport(lab, experiment, rank_hosts(lab, experiment), pairs)
 
 
 def talking_pairs(schedule: Schedule) -> list[Pair]:

@@ -1,12 +1,10 @@
 """Tables for people, made from a result document.
 
-Pure functions from `RunResult` to what rich prints. The table of rows is plain text in the form that users of
-nccl-tests know, so that it may be piped to the tools they have.
+Pure functions from `RunResult` to what rich prints; `rows` has the table of nccl-tests.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -15,8 +13,9 @@ from rich.text import Text
 
 from testbed.report.figures import format_bytes, format_count, format_ns
 from testbed.report.ports import buffer_table, port_table
+from testbed.report.rows import rows_text
 from testbed.report.tables import NotedTable, table_of, with_note
-from testbed.run.result import Impaired, Measurement, Row, RunResult
+from testbed.run.result import Impaired, RunResult
 from testbed.units import format_rate
 
 FLOW_ROWS = 32
@@ -24,13 +23,7 @@ QP_ROWS = 24
 IMPAIRMENT_ROWS = 24
 STORM_ROWS = 12
 
-_ROW_COLUMNS = ("size", "count", "type", "redop", "root")
-_ROW_UNITS = ("(B)", "(elements)", "", "", "")
-_MEASURED_COLUMNS = ("time", "algbw", "busbw", "#wrong")
-_MEASURED_UNITS = ("(us)", "(GB/s)", "(GB/s)", "")
 _RECOVERY_COLUMNS = ("sent again", "rebuilt", "NAKs", "RNR NAKs", "timeouts")
-_ROW_WIDTHS = (11, 11, 6, 6, 5)
-_MEASURED_WIDTHS = (9, 7, 7, 7)
 
 
 def show(result: RunResult, console: Console) -> None:
@@ -57,65 +50,6 @@ def render(result: RunResult) -> RenderableType:
     if result.verdict.advice:
         parts.append(Text(f"What to do: {result.verdict.advice}."))
     return Group(*parts)
-
-
-def rows_text(result: RunResult) -> str:
-    """Return the table of nccl-tests, at most 100 columns wide while sizes stay below 10 GB."""
-    collective = result.collective
-    in_place = any(row.in_place for row in collective.rows)
-    lines = [
-        f"# {collective.name} ({collective.algorithm}), {collective.ranks} ranks, lab {result.lab}, seed {result.seed}",
-        f"# {result.clock} clock, dilation {result.dilation}; times are nominal{_emulation(result)}",
-        "#",
-    ]
-    measured_width = sum(_MEASURED_WIDTHS)
-    titles = ["out-of-place".center(measured_width), *(["in-place".center(measured_width)] if in_place else [])]
-    lines.append(("#" + " " * (sum(_ROW_WIDTHS) - 1) + "".join(titles)).rstrip())
-    for names, measured in ((_ROW_COLUMNS, _MEASURED_COLUMNS), (_ROW_UNITS, _MEASURED_UNITS)):
-        cells = _cells(names, _ROW_WIDTHS) + _cells(measured, _MEASURED_WIDTHS) * (2 if in_place else 1)
-        lines.append("#" + cells[1:].rstrip())
-    for row in collective.rows:
-        start = (str(row.size_bytes), str(row.count), row.type, row.redop, str(collective.root))
-        lines.append(_cells(start, _ROW_WIDTHS) + _measured(row) + (_measured(row.in_place) if in_place else ""))
-    lines += ["#", *_summary(collective.rows)]
-    return "\n".join(lines)
-
-
-def _emulation(result: RunResult) -> str:
-    """Say who imposed the links, where that is known."""
-    counts = Counter(link["emulation"] for link in (result.fidelity or {}).get("links", ()))
-    if not counts:
-        return ""
-    return "; links " + ", ".join(f"{mode} {count}" if len(counts) > 1 else mode for mode, count in counts.items())
-
-
-def _summary(rows: list[Row]) -> list[str]:
-    """Return the closing lines: wrong elements and mean bus bandwidth, over both columns."""
-    measurements = [*rows, *(row.in_place for row in rows if row.in_place)]
-    if not measurements:
-        return ["# No row was completed"]
-    wrong = [measurement.wrong for measurement in measurements if measurement.wrong is not None]
-    mean = sum(measurement.busbw_gbytes_per_s for measurement in measurements) / len(measurements)
-    checked = f"{sum(wrong)} {'OK' if sum(wrong) == 0 else 'FAILED'}" if wrong else "not checked, lengths only"
-    return [f"# Wrong elements       : {checked}", f"# Avg bus bandwidth    : {mean:.4g} GB/s"]
-
-
-def _cells(texts: tuple[str, ...], widths: tuple[int, ...]) -> str:
-    # A value as wide as its column keeps a space before it, at the cost of alignment.
-    return "".join(f" {text:>{width - 1}}" for text, width in zip(texts, widths, strict=True))
-
-
-def _measured(measurement: Measurement | None) -> str:
-    if measurement is None:
-        return _cells(("-",) * len(_MEASURED_WIDTHS), _MEASURED_WIDTHS)
-    wrong = "N/A" if measurement.wrong is None else str(measurement.wrong)
-    time, algbw, busbw = measurement.time_us, measurement.algbw_gbytes_per_s, measurement.busbw_gbytes_per_s
-    return _cells((_number(time), _number(algbw), _number(busbw), wrong), _MEASURED_WIDTHS)
-
-
-def _number(value: float) -> str:
-    """Write a figure with two decimals, fewer where it is large."""
-    return f"{value:.2f}" if value < 10_000 else f"{value:.1f}" if value < 100_000 else f"{value:.0f}"
 
 
 def flow_table(result: RunResult) -> NotedTable:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from testbed.contract.plan import Plan
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
-from testbed.run.execution import PIECE_ELEMENTS, Series
+from testbed.run.execution import PIECE_ELEMENTS
+from testbed.run.series import Series
 from testbed.traffic import Calc, Reduce, Schedule, Shape
-from testbed.traffic.schedule import DTYPES, Op
+from testbed.traffic.elements import DTYPES
+from testbed.traffic.schedule import Op
 from testbed.units import PS_PER_SECOND
 
 FIXED_BYTES = 32 << 20
@@ -62,7 +64,7 @@ def footprint(series: Series, plan: Plan, here: Collection[int] | None = None) -
 
     Frames under way on the plan's links have payload too. Cost: that of making a schedule without slices.
     """
-    largest = series.shapes()[-1]
+    largest = max(series.shapes(), key=lambda shape: shape.size_bytes)
     forms = (False, True) if series.collective.in_place else (False,)
     found = [_of_call(series, dataclasses.replace(largest, in_place=form), here) for form in forms]
     payload, ops = (max(column) for column in zip(*found, strict=True))
@@ -88,7 +90,7 @@ def _of_call(series: Series, shape: Shape, here: Collection[int] | None) -> tupl
     if shape.slice_bytes:
         longest = min(longest, shape.slice_bytes // shape.element_bytes * shape.element_bytes)
     ops = sum(-(-_length(op) // longest) for ranked in schedule.ranks for op in ranked.ops)
-    return (_vectors(series, shape, schedule, here) if shape.payload else 0), ops
+    return (_vectors(series, shape, schedule, here) if shape.payload else 0), ops * series.aggregate
 
 
 def _vectors(series: Series, shape: Shape, schedule: Schedule, here: Collection[int] | None) -> int:
@@ -96,7 +98,7 @@ def _vectors(series: Series, shape: Shape, schedule: Schedule, here: Collection[
     # Sums are made before the run and held against the results; what is not summed is drawn again.
     expected = shape.size_bytes if series.collective.redop != "none" else 0
     pieces = _PIECE_COPIES * shape.element_bytes * min(PIECE_ELEMENTS, shape.count)
-    return sum(memories) + expected + pieces
+    return series.aggregate * sum(memories) + expected + pieces
 
 
 def _length(op: Op) -> int:

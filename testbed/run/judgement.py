@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from testbed.errors import Fault
 from testbed.experiment import expectations
 from testbed.lab import watchdog
 from testbed.optics.energy import PoweredLink, energy_of_run
-from testbed.plan.compile import ideal_busbw, rank_hosts
+from testbed.plan.compile import chosen_ranks, ideal_busbw, rank_hosts
 from testbed.run import expectation_names, hints, result, timeline
 from testbed.run.execution import Outcome
 from testbed.run.result import RunResult
@@ -50,7 +51,9 @@ def conclude(trial: Trial, outcome: Outcome, clock: Clock, dilation: int, replay
         collective=trial.collective.name,
         algorithm=trial.collective.algorithm,
         ranks=len(rank_hosts(trial.lab, trial.experiment)),
-        root=trial.collective.root,
+        root=_root(trial),
+        ideal_gbytes_per_s=ideal_busbw(trial.lab) if trial.collective.sized else None,
+        places=tuple(_places(trial)),
         bounds=trial.bounds,
         energy=_energy(trial, outcome),
         watchdogs=watchdog.settings_in_force(trial.plan),
@@ -66,6 +69,22 @@ def conclude(trial: Trial, outcome: Outcome, clock: Clock, dilation: int, replay
     return result.assemble(facts, outcome, [check.explanation for check in checks if not check.held])
 
 
+def _root(trial: Trial) -> int:
+    """Return the root of the collective, the first one if it is run with all; -1 where there is none."""
+    root = trial.experiment.workload.root
+    return -1 if trial.collective.root < 0 else root if isinstance(root, int) else 0
+
+
+def _places(trial: Trial) -> Iterator[Document]:
+    """Yield where each rank runs."""
+    hosts = {host.name: host for host in trial.lab.hosts}
+    for number, rank in enumerate(chosen_ranks(trial.lab, trial.experiment)):
+        host = hosts[rank.host]
+        ports = host.scale_out or host.scale_up
+        home = ports[rank.accelerator % len(ports)] if ports else "-"
+        yield {"rank": number, "host": str(rank), "port": home, "domain": host.domain}
+
+
 def _energy(trial: Trial, outcome: Outcome) -> Document:
     """Return what links with a profile spent while the workloads ran that came to their end."""
     links = [
@@ -79,7 +98,7 @@ def _energy(trial: Trial, outcome: Outcome) -> Document:
         for link in trial.lab.links
         if (found := trial.lab.behaviour(link)) is not None
     ]
-    times = trial.experiment.workload.iterations
+    times = trial.experiment.workload.iterations * trial.experiment.workload.aggregate
     measured = [found for row in outcome.rows for found in (row, row["in_place"]) if found]
     duration_ps = sum(round(found["time_us"] * 10**6) * times for found in measured)
     useful_bits = sum(8 * flow["bytes"] for flow in outcome.flows if flow["completion_ns"] is not None)

@@ -42,10 +42,8 @@ def perform(
         return compile_workload(trial.lab, trial.experiment, schedule)
 
     series = dataclasses.replace(trial.series, budget=budget or _BUDGET[clock])
-    if trial.changes:
-        engine.impair(json.dumps(trial.changes))
     try:
-        outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent))
+        outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent), trial.changes)
     except MemoryError as error:
         # Others took since what was there when it was reckoned.
         message = (

@@ -29,6 +29,9 @@ FILE_NAME = "run.json"
 class Measurement(ResultModel):
     """One time, mean over the iterations; `wrong` is null where lengths were sent, and nothing could be compared.
 
+    `percent_of_ideal` is what busbw is of the rate of the slowest port of a host, headers included; null where a collective
+    has no size.
+
     The time is that of nccl-tests: from the start of all ranks until the last one has finished, which is when it has its
     result and the last of its sends is acknowledged.
     """
@@ -37,15 +40,17 @@ class Measurement(ResultModel):
     algbw_gbytes_per_s: float
     busbw_gbytes_per_s: float
     wrong: int | None
+    percent_of_ideal: float | None = None
 
 
 class Row(Measurement):
-    """One size of a collective, out of place, and in place where the collective can."""
+    """One size of a collective, out of place, and in place where the collective can; `root` is -1 where there is none."""
 
     size_bytes: int
     count: int
     type: str
     redop: str
+    root: int = -1
     in_place: Measurement | None = None
 
 
@@ -57,6 +62,16 @@ class CollectiveResult(ResultModel):
     ranks: int
     root: int = -1
     rows: list[Row]
+
+
+class RankPlace(ResultModel):
+    """Where a rank runs: its host and the port of it; `domain` and `site` are null where the lab names none."""
+
+    rank: int
+    host: str
+    port: str
+    domain: str | None = None
+    site: str | None = None
 
 
 class Flow(Observed):
@@ -122,6 +137,7 @@ class RunResult(ResultModel):
     verdict: Verdict
     event_log_hash: str | None
     collective: CollectiveResult
+    ranks: list[RankPlace] = Field(default_factory=list)
     flows: list[Flow]
     ports: dict[str, PortCounters]
     pools: dict[str, Watermarks] = Field(default_factory=dict)
@@ -172,8 +188,9 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
             algorithm=facts.algorithm,
             ranks=facts.ranks,
             root=facts.root,
-            rows=[Row.model_validate(row) for row in outcome.rows],
+            rows=[_row(row, facts.ideal_gbytes_per_s) for row in outcome.rows],
         ),
+        ranks=[RankPlace.model_validate(place) for place in facts.places],
         flows=[Flow.model_validate(flow) for flow in outcome.flows],
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
         pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},
@@ -191,6 +208,18 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         links=[dict(link) for link in facts.links],
         hints=[WithoutEffect.model_validate(hint) for hint in facts.hints],
     )
+
+
+def _row(row: dict[str, Any], ideal_gbytes_per_s: float | None) -> Row:
+    """Return a row with what it is of the ideal, in place too."""
+
+    def with_percent(measured: dict[str, Any]) -> dict[str, Any]:
+        if not ideal_gbytes_per_s:
+            return measured
+        return {**measured, "percent_of_ideal": 100 * measured["busbw_gbytes_per_s"] / ideal_gbytes_per_s}
+
+    in_place = row["in_place"] and with_percent(row["in_place"])
+    return Row.model_validate({**with_percent(row), "in_place": in_place})
 
 
 def versions() -> dict[str, str]:

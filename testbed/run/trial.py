@@ -18,7 +18,7 @@ from testbed.buffers import deadlock
 from testbed.buffers.deadlock import Cycle
 from testbed.contract.plan import Plan
 from testbed.contract.workload import Transport
-from testbed.errors import Fault, UsageError
+from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment
 from testbed.experiment.sections import DEFAULT_SITES
@@ -26,12 +26,13 @@ from testbed.lab import received
 from testbed.lab.topology import Lab, with_parameters
 from testbed.plan.compile import circuit_changes, compile_fabric, rank_hosts
 from testbed.plan.dilation import lateness_bound_ns
+from testbed.plan.ops import Pair
 from testbed.plan.placement import Placement, placed
 from testbed.plan.workload import talking_pairs, transport_of
 from testbed.run import footprint, hints, in_force, timeline
-from testbed.run.execution import Series
 from testbed.run.fidelity import FidelityBounds
-from testbed.traffic import Collective, Schedule
+from testbed.run.series import Series
+from testbed.traffic import Collective
 
 Document = dict[str, Any]
 Clock = Literal["virtual", "real"]
@@ -75,22 +76,25 @@ class Trial:
         return deadlock.find_cycles(self.plan, [self.experiment.lossless.priority], pairs)
 
     @cached_property
-    def _longest(self) -> Schedule:
-        """The schedule of the largest size, in messages as long as can be: who talks to whom does not hang on slices."""
-        largest = self.series.shapes()[-1]
-        return self.collective.schedule(dataclasses.replace(largest, slice_bytes=None))
+    def _talking(self) -> list[Pair]:
+        """The ranks that talk to each other in any row: of the largest size, whatever slices its messages are cut into."""
+        series = self.series
+        largest = max(shape.size_bytes for shape in series.shapes())
+        shapes = {shape.root: shape for shape in series.shapes() if shape.size_bytes == largest}
+        whole = [dataclasses.replace(shape, slice_bytes=None) for shape in shapes.values()]
+        return sorted({pair for shape in whole for pair in talking_pairs(self.collective.schedule(shape))})
 
     @cached_property
     def pairs(self) -> list[tuple[int, int]]:
         """The stations that talk to each other, each pair once."""
         hosts = {host.name: index for index, host in enumerate(self.lab.hosts)}
         ranks = [hosts[name] for name in rank_hosts(self.lab, self.experiment)]
-        return [(ranks[a], ranks[b]) for a, b in talking_pairs(self._longest)]
+        return [(ranks[a], ranks[b]) for a, b in self._talking]
 
     @cached_property
     def transport(self) -> Transport:
         """The transport of the workload, as its plan has it: window and timeout decided."""
-        return transport_of(self.lab, self.experiment, self._longest)
+        return transport_of(self.lab, self.experiment, self._talking)
 
     @cached_property
     def _setup(self) -> hints.Setup:
@@ -125,14 +129,23 @@ class Trial:
     def series(self) -> Series:
         """The rows to run."""
         workload = self.experiment.workload
+        ranks = len(rank_hosts(self.lab, self.experiment))
+        if isinstance(workload.root, int) and workload.root >= ranks:
+            message = f"{workload.root} is none of {ranks} ranks, which count from 0"
+            raise ExperimentError([self.experiment.fault(("workload", "root"), message)])
         return Series(
             collective=self.collective,
-            ranks=len(rank_hosts(self.lab, self.experiment)),
+            ranks=ranks,
             min_bytes=workload.sizes[0],
             max_bytes=workload.sizes[-1],
             step_factor=workload.stepfactor,
             iterations=workload.iterations,
+            step_bytes=workload.stepbytes,
             dtype=workload.datatype,
+            redop=workload.redop,
+            root=workload.root,
+            aggregate=workload.aggregate,
+            warmup=workload.warmup_iterations,
             seed=self.experiment.seed,
             slice_bytes=workload.slice,
             payload=workload.payload,

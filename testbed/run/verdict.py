@@ -67,6 +67,8 @@ class RunFacts:
     in_force: Mapping[str, Any] = field(default_factory=dict)
     links: tuple[Mapping[str, Any], ...] = ()
     hints: tuple[Mapping[str, str], ...] = ()
+    ideal_gbytes_per_s: float | None = None
+    places: tuple[Mapping[str, Any], ...] = ()
 
 
 def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:

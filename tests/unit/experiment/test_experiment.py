@@ -56,7 +56,8 @@ def test_every_fault_with_its_line() -> None:
     [
         ("{size: 1M, maxbytes: 2M}", "not both"),
         ("{minbytes: 2M, maxbytes: 1M}", "is above maxbytes"),
-        ("{size: 2}", "hold no element"),
+        ("{maxbytes: 8K, minbytes: 0, stepfactor: 2, stepbytes: 1K}", "not both"),
+        ("{maxbytes: 8K, minbytes: 0, stepbytes: 0}", "at least 1 byte"),
         ("{algorithm: tree}", "no algorithm"),
         ("{ranks: [a1, a1]}", "listed twice"),
     ],

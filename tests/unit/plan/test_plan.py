@@ -194,8 +194,9 @@ def test_ranks_run_on_the_hosts_named_or_on_all() -> None:
     assert rank_hosts(lab, experiment("workload.ranks=[b1, a1]")) == ("b1", "a1")
     with pytest.raises(ExperimentError, match='no host "b3"; known: a1, a2, b1, b2'):
         rank_hosts(lab, experiment("workload.ranks=[b3, a1]"))
-    with pytest.raises(ExperimentError, match="needs 2 hosts"):
-        rank_hosts(lab, experiment("workload.ranks=[b1]"))
+    assert rank_hosts(lab, experiment("workload.ranks=[b1]")) == ("b1",)
+    with pytest.raises(ExperimentError, match="incast needs 2 hosts, and there are 1"):
+        rank_hosts(lab, experiment("workload.ranks=[b1]", "workload.collective=incast"))
 
 
 def test_ideal_is_the_slowest_port_of_a_host() -> None:

@@ -9,7 +9,8 @@ from rich.console import Console
 from testbed.optics.energy import PoweredLink, Prices, energy_of_run
 from testbed.report.figures import format_bytes, format_ns
 from testbed.report.ports import PORT_ROWS
-from testbed.report.run import FLOW_ROWS, rows_text, show
+from testbed.report.rows import records_csv, records_json, rows_text
+from testbed.report.run import FLOW_ROWS, show
 from testbed.run.execution import Outcome
 from testbed.run.result import RunResult, assemble
 from testbed.run.verdict import RunFacts
@@ -25,12 +26,16 @@ FIDELITY = {
 STUCK = {"at_ns": 5e6, "cured_ns": None, "ports": ["s1:eth1", "s2:eth1"], "priority": 3}
 
 
+PLACES = ({"rank": 0, "host": "a1", "port": "eth1"}, {"rank": 1, "host": "border-b", "port": "eth10", "domain": "pod1"})
+
+
 def measured(time_us: float, algbw: float, busbw: float, wrong: int | None = 0) -> dict[str, Any]:
     return {"time_us": time_us, "algbw_gbytes_per_s": algbw, "busbw_gbytes_per_s": busbw, "wrong": wrong}
 
 
 def row(size: int, redop: str, out: dict[str, Any], in_place: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"size_bytes": size, "count": size // 4, "type": "float", "redop": redop, **out, "in_place": in_place}
+    row = {"size_bytes": size, "count": size // 4, "type": "float", "redop": redop, "root": -1}
+    return {**row, **out, "in_place": in_place}
 
 
 def counters(**changes: Any) -> dict[str, Any]:
@@ -48,7 +53,10 @@ def outcome(rows: list[dict[str, Any]], **changes: Any) -> Outcome:
 
 
 def ring(wanted: Outcome) -> RunResult:
-    facts = RunFacts("two-dc", 7, "virtual", 1, "testbed run", collective="all_reduce", algorithm="ring", ranks=4)
+    facts = RunFacts(
+        "two-dc", 7, "virtual", 1, "testbed run", collective="all_reduce", algorithm="ring", ranks=4,
+        ideal_gbytes_per_s=12.5, places=PLACES,
+    )  # fmt: skip
     return assemble(facts, wanted)
 
 
@@ -76,26 +84,65 @@ def test_rows_look_as_nccl_tests_prints_them() -> None:
 # all_reduce (ring), 4 ranks, lab two-dc, seed 7
 # virtual clock, dilation 1; times are nominal
 #
+# rank  host      port   domain  site
+#    0  a1        eth1   -       -
+#    1  border-b  eth10  pod1    -
+#
 #                                               out-of-place                    in-place
-#      size      count  type redop root     time  algbw  busbw #wrong     time  algbw  busbw #wrong
+#      size      count  type redop root     time  algbw  busbw #wrong     time  algbw  busbw #wrong %ideal
 #       (B) (elements)                      (us) (GB/s) (GB/s)            (us) (GB/s) (GB/s)
-    1048576     262144 float   sum   -1  2595.43   0.40   0.61      0  2595.40   0.40   0.61      3
- 1073741824  268435456 float   sum   -1   131319   8.18  12.26      0  10522.7  99.50 12345.6      0
-       4096       1024 float   sum   -1     1.50   2.00   3.00      0        -      -      -      -
+    1048576     262144 float   sum   -1  2595.43   0.40   0.61      0  2595.40   0.40   0.61      3    4.8
+ 1073741824  268435456 float   sum   -1   131319   8.18  12.26      0  10522.7  99.50 12345.6      0   98.1
+       4096       1024 float   sum   -1     1.50   2.00   3.00      0        -      -      -      -   24.0
 #
 # Wrong elements       : 3 FAILED
-# Avg bus bandwidth    : 2472 GB/s
+# Avg bus bandwidth    : 2472.42
 """
     )
 
 
 def test_every_line_of_the_rows_can_be_told_from_its_comments() -> None:
-    """A script that skips lines beginning with # and splits the others by blanks reads 13 columns of figures."""
+    """A script that skips lines beginning with # and splits the others by blanks reads the 13 columns of nccl-tests first."""
     text = rows_text(ring(outcome([row(1 << 33, "sum", measured(9e6, 8, 12), measured(9e6, 8, 12))])))
     data = [line.split() for line in text.splitlines() if not line.startswith("#")]
-    assert [len(columns) for columns in data] == [13]
+    assert [len(columns) for columns in data] == [14]
     assert data[0][0] == str(1 << 33) and float(data[0][5]) == 9e6
-    assert max(len(line) for line in text.splitlines()) <= 100
+    assert max(len(line) for line in text.splitlines()) <= 107
+    last = text.splitlines()[-1].rpartition(":")
+    assert last[0].strip() == "# Avg bus bandwidth" and float(last[2]) == 12
+
+
+def test_long_names_of_types_keep_the_columns_apart() -> None:
+    rows = [row(1024, "sum", measured(1, 2, 3)) | {"type": kind, "root": 1023} for kind in ("half", "bfloat16")]
+    lines = [line for line in rows_text(ring(outcome(rows))).splitlines() if not line.startswith("#")]
+    assert len({len(line) for line in lines}) == 1
+    assert [line.split()[2:5] for line in lines] == [["half", "sum", "1023"], ["bfloat16", "sum", "1023"]]
+
+
+def test_of_very_many_ranks_the_first_are_listed() -> None:
+    places = tuple({"rank": rank, "host": f"h{rank}", "port": "eth1"} for rank in range(70))
+    facts = RunFacts("x", 7, "virtual", 1, "testbed run", "all_reduce", "ring", ranks=70, places=places)
+    text = rows_text(assemble(facts, outcome([row(4096, "sum", measured(1.5, 2.0, 3.0))])))
+    assert "#   63  h63   eth1  -       -\n# 6 more ranks in run.json\n#\n" in text
+
+
+def test_records_are_those_of_rccl_tests() -> None:
+    """Keys, their order and the quoted count of wrong elements as rccl-tests write them with -Z json."""
+    result = ring(outcome([row(1024, "sum", measured(2.5, 2, 3), measured(2.25, 4, 6, wrong=None))]))
+    start = (
+        '{"numCycle": 0, "name": "AllReduce", "nodes": 2, "ranks": 4, "ranksPerNode": 2, "gpusPerRank": 1, "size": 1024'
+    )
+    kind = '"type": "float", "redop": "sum"'
+    assert records_json(result).splitlines() == [
+        "[",
+        f'{start}, {kind}, "inPlace": 0, "time": 2.5, "algBw": 2.0, "busBw": 3.0, "wrong": "0"}},',
+        f'{start}, {kind}, "inPlace": 1, "time": 2.25, "algBw": 4.0, "busBw": 6.0, "wrong": "N/A"}}',
+        "]",
+    ]
+    assert records_csv(result).splitlines()[1:] == [
+        "0,AllReduce,2,4,2,1,1024,float,sum,0,2.5,2.0,3.0,0",
+        "0,AllReduce,2,4,2,1,1024,float,sum,1,2.25,4.0,6.0,N/A",
+    ]
 
 
 def test_a_failed_incast() -> None:
@@ -119,7 +166,7 @@ def test_a_failed_incast() -> None:
         },
     }
     stopped = outcome(
-        [row(16 << 20, "none", measured(4123.456, 12.2, 12.2, wrong=None))],
+        [row(16 << 20, "none", measured(4123.456, 12.2, 12.2, wrong=None)) | {"root": 0}],
         ports=ports, drops={"lossless": 12345, "lossy": 0, "link": 17},
     )  # fmt: skip
     stopped.flows, stopped.complete, stopped.reasons = flows, False, ["incast of 16777216 bytes: stalled"]
@@ -130,12 +177,12 @@ def test_a_failed_incast() -> None:
 # real clock, dilation 100; times are nominal
 #
 #                                               out-of-place
-#      size      count  type redop root     time  algbw  busbw #wrong
+#      size      count  type redop root     time  algbw  busbw #wrong %ideal
 #       (B) (elements)                      (us) (GB/s) (GB/s)
-   16777216    4194304 float  none    0  4123.46  12.20  12.20    N/A
+   16777216    4194304 float  none    0  4123.46  12.20  12.20    N/A      -
 #
 # Wrong elements       : not checked, lengths only
-# Avg bus bandwidth    : 12.2 GB/s
+# Avg bus bandwidth    : 12.2
 
 Flows
 source  destination      size    completion     goodput
@@ -197,7 +244,7 @@ def test_a_quiet_run_has_no_empty_tables() -> None:
         )
     )
     assert text.endswith(
-        "GB/s\n\n1 of 1 ports had no pause, wait, headroom, mark or drop\n\nPASSED: lossless, correct, trusted"
+        ": 3\n\n1 of 1 ports had no pause, wait, headroom, mark or drop\n\nPASSED: lossless, correct, trusted"
     )
     assert "Ports" not in text and "Flows" not in text
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from testbed.errors import UsageError
-from testbed.run.execution import Outcome, Progress, Series, execute
+from testbed.run.execution import Outcome, Progress, execute
 from testbed.run.flows import merge, over_iterations
+from testbed.run.series import Series
 from testbed.traffic import COLLECTIVES, Schedule, Send, simulate
+from testbed.traffic.elements import DTYPES, REDOPS
 
 PS_PER_BYTE = 80  # 100 Gb/s
 
@@ -27,6 +29,8 @@ class FakeEngine:
     stall_at: int | None = None
     slow_ps: int = 0
     limit_ps: int = 0
+    spoil_last: bool = False
+    begun_after: int | None = None
     schedules: list[Schedule] = field(default_factory=list)
     loads: list[int] = field(default_factory=list)
     memories: list[bytearray] = field(default_factory=list)
@@ -47,7 +51,8 @@ class FakeEngine:
         return self.stall_at is not None and len(self.loads) > self.stall_at
 
     def begin_span(self, statistics: str) -> None:
-        assert not self.loads and statistics == "null"
+        assert self.begun_after is None and statistics == "null"
+        self.begun_after = len(self.loads)
 
     def load(self, workload: str) -> None:
         loaded = json.loads(workload)
@@ -78,6 +83,8 @@ class FakeEngine:
             self.memories = [bytearray(m.tobytes()) for m in simulate(self.schedule, [bytes(m) for m in self.memories])]
             for element in range(self.spoil):
                 self.memories[-1][element * 4] ^= 0xFF
+            if self.spoil_last:
+                self.memories[-1][-1] ^= 0xFF
         return self.left == 0
 
     def report(self) -> str:
@@ -131,7 +138,7 @@ def test_rows_of_an_all_reduce(dtype: str) -> None:
         "wrong": 0,
     }
     assert outcome.rows[0] == {
-        "size_bytes": 1024, "count": 256, "type": dtype, "redop": "sum", **measured, "in_place": measured
+        "size_bytes": 1024, "count": 256, "type": dtype, "redop": "sum", "root": -1, **measured, "in_place": measured
     }  # fmt: skip
     # Out of place, in place, twice each; one compilation serves the iterations.
     assert engine.loads == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
@@ -223,19 +230,56 @@ def test_same_seed_same_inputs() -> None:
 
 
 def test_sizes_are_whole_elements() -> None:
-    assert [shape.count for shape in series(min_bytes=1, max_bytes=10, step_factor=3).shapes()] == [1, 1, 2]
+    assert [shape.count for shape in series(min_bytes=1, max_bytes=10, step_factor=3).shapes()] == [0, 0, 2]
     assert series(min_bytes=5, max_bytes=5, step_factor=1).sizes() == [5]
+
+
+def test_sizes_go_in_steps_of_bytes_or_of_a_factor_and_may_begin_at_nothing() -> None:
+    assert series(min_bytes=0, max_bytes=3000, step_bytes=1000).sizes() == [0, 1000, 2000, 3000]
+    assert series(min_bytes=0, max_bytes=40, step_factor=3).sizes() == [0, 4, 12, 36]
+    assert series(min_bytes=4, max_bytes=7, step_bytes=4).sizes() == [4]
+
+
+def test_all_types_operations_and_roots_are_run_one_after_the_other() -> None:
+    kinds = series("reduce", dtype="all", redop="all", root="all").shapes()
+    assert len(kinds) == 3 * len(DTYPES) * len(REDOPS) * 4
+    assert [(kind.dtype, kind.redop, kind.root, kind.size_bytes) for kind in kinds[:4]] == [
+        ("int8", "sum", 0, 1024), ("int8", "sum", 0, 2048), ("int8", "sum", 0, 4096), ("int8", "sum", 1, 1024)
+    ]  # fmt: skip
+    assert len(series("all_gather", redop="all", root="all").shapes()) == 3, "where there are none, once"
+
+
+def test_calls_that_are_made_at_once_are_all_compared_and_a_row_is_the_share_of_one() -> None:
+    (one,) = run(FakeEngine(), series("all_to_all", max_bytes=1024)).rows
+    engine = FakeEngine(spoil=3)
+    (row,) = run(engine, series("all_to_all", max_bytes=1024, aggregate=3)).rows
+    assert (row["time_us"], row["wrong"]) == (one["time_us"], 0)
+    assert engine.schedule.bytes_sent(0) == 3 * 768
+    # The last bytes of the last rank belong to the result of its third call.
+    wanted = series("all_to_all", max_bytes=1024, aggregate=3)
+    engine = FakeEngine(spoil_last=True)
+    assert run(engine, wanted).rows[0]["wrong"] == 1
+
+
+def test_a_warm_up_is_neither_measured_nor_part_of_the_span() -> None:
+    engine = FakeEngine()
+    outcome = run(engine, series(warmup=2))
+    # The largest of three sizes twice, then each out of place and in place.
+    assert engine.begun_after == 2 and engine.loads == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert outcome.start_ps == 1000 + 2 * 6144 * PS_PER_BYTE
+    assert {flow["iterations"] for flow in outcome.flows} == {1}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"min_bytes": 0}, "make no row"),
+        ({"min_bytes": -1}, "make no row"),
+        ({"aggregate": 0}, "at least 1 iteration"),
         ({"min_bytes": 8192}, "make no row"),
         ({"step_factor": 1}, "never reaches"),
         ({"iterations": 0}, "at least 1 iteration"),
-        ({"ranks": 1}, "at least 2 ranks"),
-        ({"dtype": "half"}, "unknown dtype"),
+        ({"ranks": 0}, "at least 1 rank"),
+        ({"dtype": "complex"}, "unknown dtype"),
         ({"slice_bytes": 2}, "hold no element"),
         ({"min_bytes": 1, "max_bytes": 2**70}, "more than 64"),
     ],
@@ -243,6 +287,8 @@ def test_sizes_are_whole_elements() -> None:
 def test_series_that_make_no_sense_are_usage_errors(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         series(**changes)
+    with pytest.raises(UsageError, match="root 4 is not one of 4 ranks"):
+        series("reduce", root=4)
 
 
 def flow(src: str, start: int, end: int | None, workload: int = 0) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def test_the_document_has_the_promised_keys() -> None:
     document = json.loads(assemble(FACTS, outcome()).to_json())
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
-        "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
+        "ranks", "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
             "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
@@ -118,7 +118,8 @@ def test_the_document_has_the_promised_keys() -> None:
     assert document["flows"][0].items() >= outcome().flows[0].items()
     (row,) = document["collective"]["rows"]
     assert row == {
-        "size_bytes": 1048576, "count": 262144, "type": "float", "redop": "sum", **MEASURED, "in_place": MEASURED
+        "size_bytes": 1048576, "count": 262144, "type": "float", "redop": "sum", "root": -1,
+        **MEASURED, "percent_of_ideal": None, "in_place": {**MEASURED, "percent_of_ideal": None},
     }  # fmt: skip
     assert document["versions"]["python"] == platform.python_version()
     assert platform.release() in document["versions"]["kernel"]

@@ -46,11 +46,11 @@ LABS = {
         "priority 3 is not lossless on border-b",
     ),
     "packets larger than a link takes": (PAIR % ("", ", mtu: 1500"), "transport.mtu:", "packets of 4156 bytes"),
-    "one host": (
-        "name: x\ntopology:\n  nodes:\n    a1: {kind: host}\n    s: {kind: switch}\n"
-        '  links:\n    - {endpoints: ["a1:eth1", "s:eth1"]}\n',
+    "no host": (
+        "name: x\ntopology:\n  nodes:\n    r: {kind: switch}\n    s: {kind: switch}\n"
+        '  links:\n    - {endpoints: ["r:eth1", "s:eth1"]}\n',
         "lab.yaml:3: topology.nodes:",
-        "a collective needs 2 hosts",
+        "all_reduce needs 1 host, and there are 0",
     ),
 }
 # What is wrong with an experiment on a sound lab → its workload, another line, and the fault.
