@@ -40,7 +40,7 @@ from testbed.run.judgement import conclude
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
-from testbed.virtual_lab import VirtualLab, experiment_of, overrides, workload_settings
+from testbed.virtual_lab import Described, VirtualLab, experiment_of, overrides, workload_settings
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ class ProgramFailed(HostError):
         super().__init__(f"{node}: {' '.join(done.args)} ended with status {done.returncode}: {said[-500:]}")
 
 
-class Lab:
+class Lab(Described):
     """A lab that is up under the real clock. Made by `deploy`; a context manager that destroys what it deployed."""
 
     def __init__(
@@ -139,24 +139,9 @@ class Lab:
             self.destroy()
 
     @property
-    def name(self) -> str:
-        """The name of the lab."""
-        return self._lab.name
-
-    @property
     def dilation(self) -> int:
         """Wall seconds of one nominal second."""
         return self._dilation
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The names of its hosts; rank i of a collective runs on the i-th."""
-        return tuple(host.name for host in self._lab.hosts)
-
-    @property
-    def switches(self) -> tuple[str, ...]:
-        """The names of its switches."""
-        return tuple(switch.name for switch in self._lab.switches)
 
     def exec(
         self, node: str, *argv: str, check: bool = True, timeout_s: float | None = None

@@ -20,7 +20,28 @@ from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
 
 
-class VirtualLab:
+class Described:
+    """What a lab of Python says of itself, whichever clock it is under."""
+
+    _lab: topology.Lab
+
+    @property
+    def name(self) -> str:
+        """The name of the lab."""
+        return self._lab.name
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of its hosts; rank i of a collective runs on the i-th."""
+        return tuple(host.name for host in self._lab.hosts)
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """The names of its switches."""
+        return tuple(switch.name for switch in self._lab.switches)
+
+
+class VirtualLab(Described):
     """A lab under the virtual clock: nothing is up, and every run begins anew, exact and the same each time.
 
     A context manager like `Lab`, so that a test can be given either. It has no programs, and no links to change by hand: what
@@ -50,21 +71,6 @@ class VirtualLab:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         pass
-
-    @property
-    def name(self) -> str:
-        """The name of the lab."""
-        return self._lab.name
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The names of its hosts; rank i of a collective runs on the i-th."""
-        return tuple(host.name for host in self._lab.hosts)
-
-    @property
-    def switches(self) -> tuple[str, ...]:
-        """The names of its switches."""
-        return tuple(switch.name for switch in self._lab.switches)
 
     def run(
         self, what: str | Path = "all_reduce", *, pcap: Path | None = None, cores: int = 0, **workload: Any
