@@ -10,12 +10,13 @@ import typer
 
 from testbed.commands import completion
 from testbed.commands.common import DEFAULT_COLLECTIVE, ForceOption, OutOption, keep_existing, say, write_out
-from testbed.errors import TopologyError, UsageError
+from testbed.errors import TopologyError, UsageError, nearest
 from testbed.experiment.file import experiment_from
 from testbed.importers.draft import Imported, Left, link_rules
+from testbed.importers.onto import LabPort, LabSwitch
 from testbed.importers.topohub import MOST_HOSTS
 from testbed.importers.writing import yaml_text
-from testbed.lab.topology import lab_from
+from testbed.lab.topology import lab_from, lab_source
 from testbed.schema.source import Source, read_yaml
 
 app = typer.Typer(help="Read a file of another tool as a lab.", no_args_is_help=True)
@@ -24,6 +25,10 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="take it as an erro
 LabNameOption = Annotated[str | None, typer.Option("--name", help="name of the lab", show_default="that of the file")]
 RateOption = Annotated[str | None, typer.Option("--rate", help="rate of links that name none: 400G")]
 LengthOption = Annotated[str | None, typer.Option("--length", help="length of links that name none: 20m")]
+OntoOption = Annotated[
+    str | None,
+    typer.Option("--onto", help="lab to complete: a file, or a name", autocompletion=completion.topology),
+]
 LinkOption = Annotated[
     list[str] | None,
     typer.Option("--link", help='settings of links by pattern: "leaf*:spine* rate=400G length=2km"; may be repeated'),
@@ -126,6 +131,87 @@ def topohub(
     from testbed.importers.topohub import find, read_topohub
 
     _finish(read_topohub(find(topology), hosts, link_rules(rate, length, link or [])), out, strict, force, name)
+
+
+@app.command()
+def sonic(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="directory with a config_db.json for each switch; with --onto, the files of one switch"),
+    ],
+    out: OutOption = None,
+    onto: OntoOption = None,
+    switch: Annotated[
+        str | None, typer.Option("--switch", help="switch of that lab that the files describe, as buffers or QoS alone")
+    ] = None,
+    ports: Annotated[
+        list[str] | None, typer.Option("--port", help="port of that switch by its name in SONiC: eth1=Ethernet48")
+    ] = None,
+    rate: RateOption = None,
+    length: LengthOption = None,
+    link: LinkOption = None,
+    name: LabNameOption = None,
+    strict: StrictOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Read configurations of SONiC: pools, profiles, thresholds, marks, schedulers, watchdog, cables and neighbours."""
+    from testbed.importers import onto as completing
+    from testbed.importers.sonic_fabric import configuration, read_directory, read_sonic
+
+    rules = link_rules(rate, length, link or [])
+    if onto is None:
+        if switch is not None or ports:
+            raise UsageError("--switch and --port go with --onto LAB.yaml, the lab that the files complete")
+        if len(files) != 1 or not files[0].is_dir():
+            raise UsageError("name one directory, or with --onto LAB.yaml --switch NAME the files of one switch")
+        _finish(read_sonic(read_directory(files[0]), str(files[0]), rules), out, strict, force, name)
+        return
+    if switch is None:
+        raise UsageError("--onto needs --switch: the switch that the files describe")
+    if rules:
+        raise UsageError("--rate, --length and --link: the lab that is completed says what its links are like")
+    source, found = _switches(onto, [switch])
+    config = configuration(switch, files)
+    _finish(completing.sonic_onto(source, found[0], config, completing.port_map(ports or [])), out, strict, force, name)
+
+
+@app.command("pg-profile")
+def pg_profile(
+    table: Annotated[Path, typer.Argument(help="pg_profile_lookup.ini of SONiC")],
+    onto: Annotated[
+        str, typer.Option("--onto", help="lab to complete: a file, or a name", autocompletion=completion.topology)
+    ],
+    out: OutOption = None,
+    switch: Annotated[
+        list[str] | None, typer.Option("--switch", help="switch that the table is for, instead of all; may be repeated")
+    ] = None,
+    name: LabNameOption = None,
+    strict: StrictOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Read thresholds by speed and cable, and give them to the ports of a lab whose links are of that rate and length."""
+    from testbed.importers.onto import lookup_onto
+    from testbed.importers.pg_profile import read_lookup
+    from testbed.importers.text import read_text
+
+    source, found = _switches(onto, switch or [])
+    _finish(lookup_onto(source, found, read_lookup(read_text(table))), out, strict, force, name)
+
+
+def _switches(spec: str, names: list[str]) -> tuple[Source, list[LabSwitch]]:
+    """Return the data of a lab, and those of its switches that are named, or all of them."""
+    source = lab_source(spec)
+    lab = lab_from(source)
+    known = {switch.name: switch for switch in lab.switches}
+    for each in names:
+        if each not in known:
+            raise UsageError(f'{spec} has no switch "{each}"{nearest(each, known)}')
+    found = []
+    for each in names or known:
+        adjacent = zip(lab.ports[each], lab.adjacent[each], strict=True)
+        ports = tuple(LabPort(port, far.node, far.link.rate_bps, far.link.length_mm) for port, far in adjacent)
+        found.append(LabSwitch(each, ports, known[each].lossless))
+    return source, found
 
 
 def _finish(

@@ -11,10 +11,11 @@ from random import Random
 import pytest
 
 from tools.fuzz import overseer, targets
+from tools.fuzz.importers import FORMATS
 from tools.fuzz.target import Target, require
 
 SEED = 11
-INPUTS = {"yaml": 12, "plans": 40, "bus": 150, "frames": 30, "captures": 150}
+INPUTS = {"yaml": 12, "plans": 40, "bus": 150, "frames": 30, "captures": 150, **dict.fromkeys(FORMATS, 100)}
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)

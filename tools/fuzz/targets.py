@@ -6,7 +6,8 @@ from tools.fuzz.bus import BUS
 from tools.fuzz.captures import CAPTURES
 from tools.fuzz.files import YAML_FILES
 from tools.fuzz.frames import FRAMES
+from tools.fuzz.importers import IMPORTERS
 from tools.fuzz.plans import PLANS
 from tools.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (YAML_FILES, PLANS, BUS, FRAMES, CAPTURES)}
+TARGETS: dict[str, Target] = {target.name: target for target in (YAML_FILES, PLANS, BUS, FRAMES, CAPTURES, *IMPORTERS)}

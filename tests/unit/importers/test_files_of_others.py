@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +46,24 @@ def test_fat_trees_of_htsim(name: str, hosts: int, switches: int, links: int) ->
     assert (len(lab.hosts), len(lab.switches), len(lab.links)) == (hosts, switches, links)
     assert not found.left
     yaml_text(found.source.data)
+
+
+def test_a_sonic_switch_of_three_files_behaves_as_they_say(
+    call_testbed: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "lab.yaml").write_text(
+        "name: onto\ntopology:\n  defaults: {rate: 100G, length: 40m}\n  nodes:\n"
+        "    a1: {kind: host}\n    b1: {kind: host}\n    leaf1: {kind: switch, cell: 208}\n"
+        '  links:\n    - {endpoints: ["a1:eth1", "leaf1:eth1"]}\n    - {endpoints: ["b1:eth1", "leaf1:eth2"]}\n'
+    )
+    files = [str(path) for path in sorted((OTHERS / "sonic").iterdir())]
+    done = call_testbed("import", "sonic", *files, "--onto", "lab.yaml", "--switch", "leaf1", "-o", "done.yaml")
+    assert done.returncode == 0, done.stderr
+    cases = ("--only", "xoff-threshold", "--only", "drop-threshold", "--only", "xon-threshold")
+    measured = call_testbed("conformance", "-t", "done.yaml", *cases, "--format", "json")
+    assert measured.returncode == 0, measured.stdout
+    by_name = {case["name"]: case["measured"] for case in json.loads(measured.stdout)["cases"]}
+    # The pool of 33,329,088 bytes, alpha 1, 4,608 bytes of the group's own, and 160,000 of headroom, all in cells.
+    threshold = (33_329_088 // 2 + 4_608) // 208 * 208
+    assert by_name["xoff-threshold"]["held_at_most_bytes"] == threshold
+    assert by_name["drop-threshold"]["held_at_most_bytes"] == threshold + 160_000 // 208 * 208
