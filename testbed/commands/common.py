@@ -19,6 +19,7 @@ from testbed import topologies, traffic
 from testbed.buffers.deadlock import Cycle
 from testbed.bus.messages import is_name
 from testbed.commands import completion
+from testbed.commands.beginning import INTERRUPTED
 from testbed.control.interruption import Fate
 from testbed.errors import TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
@@ -147,8 +148,12 @@ class PlacementChoice(enum.StrEnum):
 
 
 PlacementOption = Annotated[
-    PlacementChoice,
-    typer.Option("--placement", help="of several agents, who has nodes that name none: as many each, or as few agents"),
+    PlacementChoice | None,
+    typer.Option(
+        "--placement",
+        help="of several agents, who has nodes that name none: as many each, or as few agents",
+        show_default="spread",
+    ),
 ]
 
 
@@ -164,13 +169,13 @@ def say(text: str) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[Fate]:
-    """Say what stands of a lab when the verb on it is interrupted, which it still is afterwards."""
+    """Say what stands of a lab when the verb on it is interrupted, and end the command."""
     fate = Fate(say)
     try:
         yield fate
     except KeyboardInterrupt:
         say(f"interrupted; {fate.stands}")
-        raise
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def say_notes(source: Source) -> None:
@@ -210,16 +215,22 @@ def write_out(text: str, path: Path | None) -> None:
         raise cannot_write(path, error) from None
 
 
-def target(context: typer.Context, placement: How = "spread") -> Target:
-    """Return the agent that the global options name, or the agents, and how nodes are placed among them."""
+def target(context: typer.Context, placement: PlacementChoice | None = None) -> Target:
+    """Return the agent that the global options name, or the agents, and how nodes are placed among them.
+
+    Raises UsageError for a placement where there is one agent.
+    """
     from testbed.bus.address import broker_address
     from testbed.control import verbs
 
     url, names, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
+    first, *others = order(names.split(",")) if url is not None else [""]
+    if placement is not None and not others:
+        raise UsageError("--placement: there is one agent, which has every node; name several with --agent a,b")
     if url is None:
         return verbs.Target()
-    first, *others = order(names.split(","))
-    return verbs.Target(broker_address(url, credentials, ca_file), first, tuple(others), placement)
+    how: How = "spread" if placement is None else placement.value
+    return verbs.Target(broker_address(url, credentials, ca_file), first, tuple(others), how)
 
 
 def is_file_name(text: str) -> bool:

@@ -17,7 +17,6 @@ from testbed.commands.common import (
     FormatOption,
     LabFile,
     LabNameOption,
-    PlacementChoice,
     PlacementOption,
     SeedOption,
     SetOption,
@@ -53,7 +52,7 @@ def deploy(
     driver: DriverOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
-    placement: PlacementOption = PlacementChoice.spread,
+    placement: PlacementOption = None,
     dry_run: DryRunOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -62,7 +61,7 @@ def deploy(
         with nothing_begun():
             from testbed.control import verbs
 
-            where = target(context, placement.value)
+            where = target(context, placement)
             trial = _read(
                 where, name, _one(file, topology), [*real_clock_settings(emulation, driver), *(set_ or [])], seed
             )
@@ -90,7 +89,7 @@ def redeploy(
     driver: DriverOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
-    placement: PlacementOption = PlacementChoice.spread,
+    placement: PlacementOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Take a lab down, if it is up, and bring it up anew."""
@@ -98,7 +97,7 @@ def redeploy(
         with nothing_begun():
             from testbed.control import verbs
 
-            where = target(context, placement.value)
+            where = target(context, placement)
             trial = _read(
                 where, name, _one(file, topology), [*real_clock_settings(emulation, driver), *(set_ or [])], seed
             )

@@ -26,7 +26,6 @@ from testbed.commands.common import (
     Format,
     FormatOption,
     LabNameOption,
-    PlacementChoice,
     PlacementOption,
     SeedOption,
     SetOption,
@@ -122,7 +121,7 @@ def run(
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcapng")] = False,
     out: ResultOption = None,
     force: ForceOption = False,
-    placement: PlacementOption = PlacementChoice.spread,
+    placement: PlacementOption = None,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
     cores: CoresOption = "auto",
     strict: StrictOption = False,
@@ -144,7 +143,7 @@ def run(
     )
     # --set comes last: it may say the same more precisely.
     settings += [*real_clock_settings(emulation, driver), *(set_ or [])]
-    where = target(context, placement.value)
+    where = target(context, placement)
     subject = read_named(where, name, what, topology, settings, seed)
     chosen = _choose_clock(clock, subject)
     subject = subject.under(chosen, _given(dilation) if chosen == "real" else None)
@@ -185,7 +184,10 @@ def _refuse_options_of_labs(
     dilation: str | None,
     is_auto: bool,
 ) -> None:
-    """Raise UsageError for options that mean nothing under the virtual clock; where nobody asked for it, a dilation is noted."""
+    """Raise UsageError for options that mean nothing under the virtual clock.
+
+    Where nobody asked for it, a dilation and network namespaces are only noted to have no effect.
+    """
     if keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
     if driver is DriverChoice.docker:
@@ -194,10 +196,13 @@ def _refuse_options_of_labs(
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
     if (context.obj or {}).get("agent", (None,))[0] is not None:
         raise UsageError("--agent, --broker: the virtual clock runs in this process, not with agents; add --clock real")
+    if driver is not None and not is_auto:
+        raise UsageError("--driver: under the virtual clock nothing is built in the system; add --clock real")
     if dilation is not None and not is_auto:
         raise UsageError("--dilation: under the virtual clock time is not held against a wall clock; add --clock real")
-    if dilation is not None:
-        say("note: --dilation has no effect under the virtual clock")
+    for option, given in (("--driver", driver), ("--dilation", dilation)):
+        if given is not None:
+            say(f"note: {option} has no effect under the virtual clock")
 
 
 def _given(dilation: str | None) -> int | None:
