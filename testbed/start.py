@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-
-from testbed.commands.beginning import INTERRUPTED, nothing_begun
 
 NO_ROOM = 3
 
 
 def main() -> int:
     """Run the command line; return or exit with the exit code."""
-    with nothing_begun():
-        from testbed.cli import main as run
-        from testbed.system import output
+    said = "interrupted before anything was begun"
     try:
+        from testbed.commands.beginning import nothing_begun
+
+        with nothing_begun():
+            from testbed.cli import main as run
+            from testbed.system import output
+        said = "interrupted"
         output.guard()
         try:
             try:
@@ -29,4 +32,13 @@ def main() -> int:
             print(f"testbed: cannot write standard output: {error.strerror}", file=sys.stderr)
             return NO_ROOM
     except KeyboardInterrupt:
-        return INTERRUPTED
+        print(said, file=sys.stderr)
+        return 128 + signal.SIGINT
+    finally:
+        _end_in_silence()
+
+
+def _end_in_silence() -> None:
+    """Let an interrupt end what is left, the interpreter that closes down, without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

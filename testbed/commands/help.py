@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
+
+from testbed.commands.beginning import INTERRUPTED
 
 _REST = "Commands"
 
 
 class Grouped(TyperGroup):
-    """A command with verbs below it, listed by the panel that each was given."""
+    """A command with verbs below it, listed by the panel that each was given. It says so when it is interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb; one that does not say itself what became of it when it is interrupted ends with a word and 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each panel, in the order of the verbs. No sentence is cut short: it is wrapped."""
