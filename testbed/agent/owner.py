@@ -9,6 +9,7 @@ the truth about what exists is in the system, and this object only adds who is a
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -25,6 +26,8 @@ from testbed.agent.runs import Execute, Progress
 from testbed.bus import messages
 from testbed.errors import HostError, UsageError
 from testbed.plan.placement import is_here
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED_CANCELS = 64
 _CANCEL_S = 10.0
@@ -105,6 +108,8 @@ class LabOwner:
             present.current = None
             present.lock.release()
             run.over.set()
+            if run.ending.is_set():
+                _log.info("the run on lab %s has ended before its time", asked.lab)
 
     def cancel(self, asked: messages.CancelBody) -> Document:
         """End the run on a lab and wait until it has ended; the lab stays. "changed" tells whether there was one.

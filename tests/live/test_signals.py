@@ -56,6 +56,16 @@ def test_a_program_may_take_a_signal_as_it_likes(machine: Machine) -> None:
     assert (command.returncode, out) == (7, "heard\n")
 
 
+@pytest.mark.parametrize(
+    ("program", "status"), [("nosuch", 127), ("/etc/passwd/nosuch", 127), ("/etc/passwd", 126), ("false", 1)]
+)
+def test_a_program_that_is_none_ends_as_in_a_shell(machine: Machine, program: str, status: int) -> None:
+    done = machine.run("exec", "--name", "pair", "a1", "--", program)
+    assert (done.returncode, done.stdout) == (status, "")
+    said = done.stderr.splitlines()
+    assert said == [] if program == "false" else len(said) == 1 and said[0].startswith(f"testbed: run {program}: ")
+
+
 def test_a_program_ends_with_its_terminal(machine: Machine) -> None:
     mark = f"sleeper-{os.getpid()}-terminal"
     control, terminal = os.openpty()
