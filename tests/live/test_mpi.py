@@ -11,9 +11,10 @@ from tests.live.test_kernel_traffic import LAB, output, path_delay_ps, running
 
 pytestmark = pytest.mark.usefixtures("require_root")
 
-# MPICH's handles are numbers (mpi.h), so that it takes no compiler.
+# MPICH's handles are numbers (mpi.h), so that it takes no compiler. MPI_Finalize of MPICH 4.0 on UCX may wait for ever for a
+# peer that has gone (github.com/openucx/ucx/issues/2254: about once in 1,000 runs); by then all that is looked at is printed.
 PROGRAM = """
-import ctypes, json, socket, time
+import ctypes, json, os, socket, threading, time
 mpi = ctypes.CDLL("libmpich.so.12")
 WORLD, FLOAT, SUM = 0x44000000, 0x4C00040A, 0x58000003
 mpi.MPI_Init(None, None)
@@ -27,8 +28,13 @@ for _ in range(times):
     mpi.MPI_Allreduce(*everything)
 took_us = (time.perf_counter() - began) / times * 1e6
 print(json.dumps([socket.gethostname(), rank.value, total.value, took_us]), flush=True)
+patience = threading.Timer({patience_s}, os._exit, [0])
+patience.daemon = True
+patience.start()
 mpi.MPI_Finalize()
+patience.cancel()
 """
+PATIENCE_S, LIMIT_S = 20, 80
 # Called as ssh is: `-x`, the host, and a command line.
 LAUNCHER = """#!{python}
 import sys
@@ -43,12 +49,14 @@ sys.exit(NetnsDriver().exec_in({lab!r}, node, ["sh", "-c", " ".join(command)]))
 def test_an_all_reduce_of_mpich_takes_as_long_as_the_span() -> None:
     root = str(Path(__file__).resolve().parents[2])
     program, launcher = Path("/run/program"), Path("/run/launcher")
-    program.write_text(PROGRAM)
+    program.write_text(PROGRAM.format(patience_s=PATIENCE_S))
     launcher.write_text(LAUNCHER.format(python=sys.executable, root=root, lab=LAB))
     launcher.chmod(0o755)
     by = ("-localhost", "a1", "-launcher", "ssh", "-launcher-exec", str(launcher))
     with running("two-dc:rate=1G,length=80km", 1) as (plan, fabric):
-        text = output("a1", "mpiexec.mpich", *by, "-hosts", "a1,b1", "-n", "2", sys.executable, str(program))
+        # Whatever else it waits for ends with a status of its own: 124.
+        bounded = ("timeout", "--kill-after=5", str(LIMIT_S), "mpiexec.mpich")
+        text = output("a1", *bounded, *by, "-hosts", "a1,b1", "-n", "2", sys.executable, str(program))
         span_us = path_delay_ps(plan, "a1", "b1") / 1e6
         found = sorted(json.loads(line) for line in text.splitlines())
         assert [row[:3] for row in found] == [["a1", 0, 3.0], ["b1", 1, 3.0]]
