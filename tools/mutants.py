@@ -52,7 +52,7 @@ class Subject:
 
 _LIVE = "tests/live/test_real_clock.py"
 SUBJECTS = (
-    Subject("testbed/lab/endpoints.py", ("tests/unit/lab/test_topology.py",)),
+    Subject("testbed/lab/endpoints.py", ("tests/unit/lab/test_endpoints.py",)),
     Subject("testbed/optics/fec.py", ("tests/unit/optics/test_fec.py",)),
     Subject("testbed/health.py", ("tests/unit/test_health.py",)),
     Subject("testbed/optics/lanes.py", ("tests/unit/optics/test_lanes.py",)),

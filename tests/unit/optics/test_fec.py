@@ -1,6 +1,7 @@
 """FEC and bit errors: check values, agreement with exact arithmetic, and no loss of digits far out in the tails."""
 
 import math
+from dataclasses import FrozenInstanceError
 from fractions import Fraction
 
 import pytest
@@ -107,3 +108,72 @@ def test_the_ends_of_the_scale() -> None:
     assert fec.decibels(0) == -math.inf
     with pytest.raises(ValueError, match="not between 0 and 1"):
         fec.gaussian_tail_inverse(0)
+
+
+def test_figures_are_those_of_the_standards() -> None:
+    # 802.3 clause 82: 97 of 781,250 sync headers of two bits; G.694.1: 0.1 nm at 1550 nm.
+    assert math.isclose(fec.HIGH_BER, 6.208e-5, rel_tol=1e-12)
+    assert fec.OSNR_REFERENCE_HZ == 12.5e9
+    assert [(code.n, code.k, code.t) for code in (KR4, KP4)] == [(528, 514, 7), (544, 514, 15)]
+    assert {name: code.mac_bits for name, code in SOFT.items()} == {
+        "staircase": 244_736,
+        "cfec": 244_736,
+        "ofec": 298_368,
+    }
+    # Data of one block at 400G: 612 ns and 746 ns.
+    assert [SOFT[name].burst_ps(400 * 10**9) for name in ("staircase", "ofec")] == [611_840, 745_920]
+    assert SOFT["cfec"].burst_ps(3) == 81_578_666_666_666_666
+    assert KP4.latency_ps(100 * 10**9, 1) == 37_000 + 51_200
+    assert {name for name, found in MODULATIONS.items() if found.coherent} == {"dp-qpsk", "dp-16qam"}
+    assert (MODULATIONS["pam4"].share, MODULATIONS["pam4"].spread) == (0.75, 5)
+
+
+def test_decibels_and_ratios_are_each_others_inverse() -> None:
+    assert [fec.ratio(db) for db in (-10, 0, 10, 20)] == [0.1, 1, 10, 100]
+    assert fec.ratio(3) == pytest.approx(1.9952623149688795, rel=1e-15)
+    assert [fec.decibels(ratio) for ratio in (0, 0.1, 1, 1000)] == [-math.inf, -10, 0, pytest.approx(30)]
+    # An SNR of 10 in 25 GBd is twice that much in 12.5 GHz.
+    assert fec.osnr_of_snr(10, 25_000_000_000) == pytest.approx(13.010299956639813, rel=1e-15)
+    assert fec.osnr_of_snr(0.7, 10**9) == pytest.approx(-12.518119729937995, rel=1e-12)
+
+
+def test_a_tail_is_computed_from_the_side_that_keeps_its_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    summed: list[range] = []
+    real = fec._log_sum
+
+    def watched(n: int, p: float, values: range) -> float:
+        summed.append(values)
+        return real(n, p, values)
+
+    monkeypatch.setattr(fec, "_log_sum", watched)
+    # All but 0.99^100 of the distribution lies above 0: 1 - tail would lose its digits, the sum of what is below does not.
+    assert fec.log_binomial_tail(100, 0.5, 10) == pytest.approx(-1.5316450877431e-17, rel=1e-9)
+    assert summed == [range(11)]
+    # Below the mean, but not by much: more than half of the distribution is at most 50.
+    summed.clear()
+    assert math.exp(fec.log_binomial_tail(101, 0.5, 50)) == pytest.approx(0.5, rel=1e-12)
+    assert summed == [range(51), range(51, 102)]
+    summed.clear()
+    assert math.exp(fec.log_binomial_tail(3, 0.25, 1)) == pytest.approx(0.15625, rel=1e-12)
+    assert summed == [range(2, 4)]
+    assert [fec.log_binomial_tail(4, p, k) for p, k in ((1, 3), (1, 4), (0.5, -1), (0, 2), (0.5, 4))] == [
+        0,
+        -math.inf,
+        0,
+        -math.inf,
+        -math.inf,
+    ]
+
+
+def test_codes_and_modulations_do_not_change() -> None:
+    for thing in (KP4, SOFT["ofec"], MODULATIONS["nrz"]):
+        with pytest.raises(FrozenInstanceError):
+            thing.name = "other"  # type: ignore[misc]
+    # At the edge of what noise alone does, no signal is needed.
+    assert MODULATIONS["pam4"].snr(0.375) == 0 and MODULATIONS["pam4"].snr(0.374) > 0
+    with pytest.raises(ValueError, match="is not between 0 and 1"):
+        fec.gaussian_tail_inverse(1)
+    with pytest.raises(ValueError, match="is not between 0 and 1"):
+        fec.gaussian_tail_inverse(-0.1)
+    with pytest.raises(ValueError, match="is not between 0 and 1"):
+        fec.gaussian_tail_inverse(1.5)
