@@ -1,10 +1,14 @@
-//! What is read from JSON, as a JSON Schema in `contract.schema.json`: Python's side of the contract is held against that file.
+//! What is read from JSON and what is written, as JSON Schemas in `contract.schema.json` and `reports.schema.json`: Python's side of
+//! the contract is held against those files.
 
-use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use crate::clock::real::{Attachment, Party};
+use crate::clock::real::{Attachment, Loss, Party};
 use crate::emulation::inject::TrainPlan;
+use crate::emulation::report::Report;
+use crate::emulation::telemetry::Telemetry;
 use crate::fabric::impair::Change;
 use crate::plan::workload::Workload;
 use crate::plan::Plan;
@@ -21,6 +25,15 @@ struct Contract {
     attachment: Attachment,
     party: Party,
     statistics: Statistics,
+}
+
+/// All documents that are given back; each has a method of `python.rs` that writes it.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it stands for its schema alone")]
+struct Reports {
+    report: Report<'static>,
+    telemetry: Telemetry,
+    loss: Loss,
 }
 
 /// Leave out what is said of keys and types: Python's side does that.
@@ -41,9 +54,17 @@ fn bare(schema: Value) -> Value {
 }
 
 #[test]
-fn the_schema_file_is_current() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.schema.json");
-    let schema = bare(serde_json::to_value(schemars::schema_for!(Contract)).unwrap());
+fn the_schema_files_are_current() {
+    let settings = SchemaSettings::draft2020_12();
+    let read = settings.clone().into_generator().into_root_schema_for::<Contract>();
+    let written = settings.for_serialize().into_generator().into_root_schema_for::<Reports>();
+    hold(concat!(env!("CARGO_MANIFEST_DIR"), "/contract.schema.json"), read);
+    hold(concat!(env!("CARGO_MANIFEST_DIR"), "/reports.schema.json"), written);
+}
+
+/// Insist that a file holds a schema; write it there where that is asked for.
+fn hold(path: &str, schema: Schema) {
+    let schema = bare(serde_json::to_value(schema).unwrap());
     let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
     if std::env::var_os("UPDATE_CONTRACT").is_some() {
         std::fs::write(path, &text).unwrap();

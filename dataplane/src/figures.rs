@@ -28,8 +28,22 @@ impl Serialize for ByCause {
     }
 }
 
+#[cfg(test)]
+impl schemars::JsonSchema for ByCause {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ByCause".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let names = Cause::ALL.map(Cause::name);
+        let keys: BTreeMap<_, _> = names.iter().map(|name| (name, serde_json::json!({ "type": "integer" }))).collect();
+        schemars::json_schema!({ "type": "object", "properties": keys, "required": names })
+    }
+}
+
 /// What is counted of one priority of one port.
 #[derive(Copy, Clone, Default, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Counts {
     frames_tx: u64,
     frames_rx: u64,
@@ -76,6 +90,7 @@ impl Counts {
 
 /// The most that one priority of one port held, and the least.
 #[derive(Copy, Clone, Default, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Marks {
     queue_bytes_max: u64,
     headroom_bytes_max: u64,
@@ -101,6 +116,7 @@ impl Marks {
 
 /// Counters and state of one priority of one port, as in run.json.
 #[derive(Copy, Clone, Default, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PriorityFigures {
     #[serde(flatten)]
     counts: Counts,
@@ -112,8 +128,10 @@ pub struct PriorityFigures {
 
 /// The priorities of one port at which anything happened, or something stood.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PortFigures {
     rate_bps: u64,
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, PriorityFigures>"))]
     priorities: Vec<(Priority, PriorityFigures)>,
 }
 
@@ -133,6 +151,17 @@ impl Serialize for PortFigures {
 pub struct Ports {
     names: Arc<[String]>,
     figures: Vec<PortFigures>,
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for Ports {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ports".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        BTreeMap::<String, PortFigures>::json_schema(generator)
+    }
 }
 
 impl Serialize for Ports {

@@ -21,6 +21,7 @@ pub struct Connection {
 
 /// One direction of a connection, as a report has it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QpRow<'a> {
     qpn: u32,
     a: &'a str,
@@ -36,6 +37,7 @@ pub struct QpRow<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ErasureRow {
     blocks: u64,
     parity_tx: u64,

@@ -47,6 +47,7 @@ impl Statistics {
 
 /// The settled state as a report has it, as a whole and by window.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SettledState<'a> {
     #[serde(flatten)]
     whole: StatePart<'a>,
@@ -57,6 +58,7 @@ pub struct SettledState<'a> {
 
 /// Figures from one instant to another, both since the start of the first workload.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StatePart<'a> {
     from_ns: u64,
     to_ns: u64,

@@ -1,4 +1,4 @@
-"""The keys of plans, workloads and what else the data plane reads, for docs/internals/plan.md."""
+"""The keys of plans, workloads, reports and what else passes between Python and the data plane, for docs/internals/plan.md."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from testbed.contract import ROOTS
+from testbed.contract import REPORTS, ROOTS
 from tools.references.markdown import code, prose, table
 
 PAGE = "internals/plan.md"
 """A page with prose of its own: what is written stands between marks, `<!-- keys: Plan -->` and `<!-- end -->`."""
 
+_PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", object: "a value"}
 _SECTION = re.compile(r"(<!-- keys: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def with_keys(page: str) -> str:
     """Return the page with the keys of the documents that its marks name. Raises ValueError unless each document has one mark."""
     named = [name.strip() for found in _SECTION.finditer(page) for name in found[2].split(",")]
-    documents = {document.__name__: document for document in ROOTS}
+    documents = {document.__name__: document for document in (*ROOTS, *REPORTS)}
     if sorted(named) != sorted(documents):
         raise ValueError(f"{PAGE}: marks for {', '.join(named)}, and the documents are {', '.join(documents)}")
     seen: set[str] = set()
@@ -82,4 +83,4 @@ def _value(kind: Any) -> str:
         return _value(arguments[0])
     if is_typeddict(kind):
         return f"[{kind.__name__}](#{kind.__name__.lower()})"
-    return {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}[kind]
+    return _PLAIN[kind]

@@ -19,6 +19,7 @@ use crate::watch::{Flow, Tally};
 
 /// How faithful a real-clock run was; absent under the virtual clock, which is exact.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fidelity {
     pub lateness_ns: Lateness,
     /// Share of the wall time for which nominal time stood still because the machine did not keep up.
@@ -44,6 +45,7 @@ pub struct Fidelity {
 
 /// One direction of a link, and what `count` of its frames took from the last bit sent to being read at the far end.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MeasuredDelay {
     pub link: usize,
     pub way: usize,
@@ -53,6 +55,7 @@ pub struct MeasuredDelay {
 
 /// How late frames left, in nominal nanoseconds.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lateness {
     pub p50: u64,
     pub p99: u64,
@@ -61,6 +64,7 @@ pub struct Lateness {
 
 /// Frames lost: for lack of buffer on lossless priorities, of lossy ones, and by links that corrupt or are down.
 #[derive(Copy, Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Drops {
     pub lossless: u64,
     pub lossy: u64,
@@ -72,6 +76,7 @@ pub struct Drops {
 
 /// A report, whose keys are those of the engine contract.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report<'a> {
     pub now_ps: u64,
     pub events: u64,
@@ -109,6 +114,7 @@ impl Report<'_> {
 
 /// The other agents of a run, and by port on a link to one the frames of the fabric that went there, and that came from there.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Agents {
     pub others: Vec<Companion>,
     pub apart_ns: u64,
@@ -117,6 +123,7 @@ pub struct Agents {
 
 /// What was measured of another agent. `offset_ns`: how far its clock is ahead of the one here.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Companion {
     pub agent: String,
     pub offset_ns: Option<i64>,
@@ -128,18 +135,21 @@ pub struct Companion {
 
 /// Frames that were handed to the way to another agent, and that came by it.
 #[derive(Copy, Clone, Default, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Crossed {
     pub out: u64,
     pub back: u64,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RankRow {
     pub finish_ps: Option<u64>,
 }
 
 /// One send op of the loaded workload.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowRow<'a> {
     pub src: &'a str,
     pub dst: &'a str,
@@ -153,6 +163,7 @@ pub struct FlowRow<'a> {
 
 /// Where the packets are that were sent.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Packets {
     pub sent: u64,
     pub delivered: u64,
@@ -162,6 +173,7 @@ pub struct Packets {
 
 /// A circle of ports that waited for each other. Its keys are in alphabetical order, as telemetry writes them as they stand.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeadlockRow {
     pub at_ns: u64,
     pub cured_ns: Option<u64>,

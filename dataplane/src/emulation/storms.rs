@@ -11,6 +11,7 @@ use crate::units::Time;
 
 /// A storm that a watchdog detected.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StormRow {
     port: String,
     priority: Priority,
@@ -25,6 +26,7 @@ pub struct StormRow {
 
 /// The pause that the switch behind a stormed port asked for.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PauseRow {
     from_ps: u64,
     to_ps: Option<u64>,

@@ -10,6 +10,7 @@ use crate::units::Time;
 
 /// A fabric at one moment, in the words of its report.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Telemetry {
     pub frame_hops: u64,
     pub ranks: u64,

@@ -50,6 +50,7 @@ fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
 
 /// A change that took place, with the nominal time that was asked for and the time it happened.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Logged {
     #[serde(flatten)]
     pub change: Change,

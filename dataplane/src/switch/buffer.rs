@@ -50,6 +50,7 @@ pub struct Place {
 
 /// How much of a switch's memory was in use at most, and of what.
 #[derive(Copy, Clone, Default, PartialEq, Eq, Debug, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Watermarks {
     pub buffer_bytes_max: u64,
     /// Below the thresholds of priority groups; lossy frames too where they are charged to the same pool.

@@ -27,6 +27,7 @@ use self::fidelity::BeforeSpan;
 use self::inlet::Inlets;
 pub use self::lockstep::{Member, Party};
 use self::pace::Pace;
+pub use self::rest::Loss;
 use self::rest::Rest;
 use self::transit::Transit;
 pub use self::wiring::Attachment;

@@ -16,6 +16,7 @@ const STILLNESS: Duration = Duration::from_millis(100);
 
 /// Frames that were lost because links changed: where, and of what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Loss {
     /// `node:port`; of frames inside the fabric, which can be anywhere, nothing.
     pub port: Option<String>,
