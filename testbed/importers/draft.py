@@ -223,8 +223,11 @@ class Draft:
         """Give hosts NICs as fast as their links, where that is not the usual rate."""
         rates: dict[str, int] = {}
         for link in self.links:
-            for end in link["endpoints"]:
-                node = end.partition(":")[0]
+            nodes = [end.partition(":")[0] for end in link["endpoints"]]
+            domains = {self.nodes.get(node, {}).get("domain") for node in nodes}
+            if len(domains) == 1 and domains != {None}:
+                continue  # scale-up ports are as fast as their links, whatever the NIC
+            for node in nodes:
                 if self.nodes.get(node, {}).get("kind") == "host" and "rate" in link:
                     rates[node] = max(rates.get(node, 0), units.parse_rate(link["rate"]))
         for node, rate in rates.items():

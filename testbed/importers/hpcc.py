@@ -1,7 +1,8 @@
 """Topology files of the ns-3 family that began with HPCC, in its three forms.
 
 The first line has three numbers (nodes, switches, links), four in the form of LCMP (nodes, switches, border switches, links),
-or six words in that of SimAI (nodes, GPUs of a server, switches inside servers, switches, links, type of GPU). Then come the
+or six words in that of SimAI (nodes, GPUs of a server, switches inside servers, switches, links, type of GPU), whose GPUs
+are hosts, those of a server in one scale-up domain. Then come the
 numbers of the switches, and the links: `from to rate delay error-rate`. Nodes that are not switches are hosts. Lines that
 begin with # are comments, as in LCMP; simulators stop reading behind the last link, so names and ports of a lab that was
 exported stand there, in comments that begin with `#:`.
@@ -32,6 +33,7 @@ class _Header:
     nodes: int
     groups: tuple[tuple[str, int], ...]
     links: int
+    server_gpus: int = 0
 
 
 @dataclass
@@ -78,6 +80,8 @@ def read_hpcc(text: Text, config: Config | None = None) -> Imported:
         name = names.nodes.get(number, f"{'s' if role == 'switch' else role[0]}{number}")
         called[number] = draft.node(name, "host" if role == "host" else "switch", line, **border)
     _links(text, words, header, draft, called, names, config)
+    if header.server_gpus:
+        _domains(draft, called, roles, header.server_gpus)
     if (more := next(words.rest(), None)) is not None:
         draft.leave("words behind the last link", more[0])
     experiment = config.experiment(called, _rates(draft)) if config else None
@@ -109,7 +113,8 @@ def _header(text: Text) -> tuple[_Header, _Words]:
     words = _Words(text)
     for _ in found:
         words.next("the first line")
-    return _Header(line, counts[0], groups, links), words
+    server_gpus = counts[1] if len(found) == 6 and counts[2] else 0
+    return _Header(line, counts[0], groups, links, server_gpus), words
 
 
 def _roles(text: Text, words: _Words, header: _Header) -> dict[int, tuple[str, int]]:
@@ -149,6 +154,22 @@ def _links(
         lost = {"loss": loss} if loss else {}
         ports = names.ports.get(index, (0, 0))
         draft.link(called[a], called[b], line, ports, rate=format_rate(rate), delay=format_time(delay), **lost)
+
+
+def _domains(draft: Draft, called: dict[int, str], roles: dict[int, tuple[str, int]], server_gpus: int) -> None:
+    """Put the GPUs of a server, and the switches inside it, into one scale-up domain; GPUs have the lowest numbers."""
+    domain: dict[str, str] = {}
+    for number, name in called.items():
+        if number not in roles:
+            domain[name] = f"server{number // server_gpus}"
+    inside = {called[number] for number, (role, _) in roles.items() if role == "nv-switch"}
+    for link in draft.links:
+        a, b = (end.partition(":")[0] for end in link["endpoints"])
+        for switch, other in ((a, b), (b, a)):
+            if switch in inside and other in domain and other not in inside:
+                domain.setdefault(switch, domain[other])
+    for name, found in domain.items():
+        draft.nodes[name]["domain"] = found
 
 
 def _rates(draft: Draft) -> list[int]:

@@ -32,9 +32,18 @@ BORDERS = """\
 3 5 400Gbps 1us 0
 4 5 25Gbps 5ms 1e-6
 """
-SERVERS = (
-    "6 2 1 1 4 H100\n4\n5\n0 4 2880Gbps 0.000025ms 0\n1 4 2880Gbps 25ns 0\n2 5 400Gbps 500ns 0\n3 5 400Gbps 500ns 0"
-)
+SERVERS = """7 2 2 1 8 H100
+4 5
+6
+0 4 2880Gbps 0.000025ms 0
+1 4 2880Gbps 0.000025ms 0
+2 5 2880Gbps 0.000025ms 0
+3 5 2880Gbps 0.000025ms 0
+0 6 400Gbps 0.0005ms 0
+1 6 400Gbps 0.0005ms 0
+2 6 400Gbps 0.0005ms 0
+3 6 400Gbps 0.0005ms 0
+"""
 CONFIG = """\
 CC_MODE 1
 ENABLE_QCN 1
@@ -82,9 +91,17 @@ def test_the_form_with_border_switches_comments_and_blank_lines() -> None:
 
 def test_the_form_of_simai() -> None:
     lab, _ = read(SERVERS)
-    assert [node.name for node in lab.nodes] == ["h0", "h1", "h2", "h3", "n4", "s5"]
-    assert [link.delay_ps for link in lab.links] == [25_000, 25_000, 500_000, 500_000]
-    assert [host.nic_rate_bps for host in lab.hosts] == [2880 * 10**9] * 2 + [400 * 10**9] * 2
+    assert [node.name for node in lab.nodes] == ["h0", "h1", "h2", "h3", "n4", "n5", "s6"]
+    # Two servers of two GPUs, each with a switch inside, and a link of each GPU to the switch outside.
+    assert [(host.domain, host.scale_up, host.scale_out) for host in lab.hosts] == [
+        ("server0", ("eth1",), ("eth2",)),
+        ("server0", ("eth1",), ("eth2",)),
+        ("server1", ("eth1",), ("eth2",)),
+        ("server1", ("eth1",), ("eth2",)),
+    ]
+    assert [switch.domain for switch in lab.switches] == ["server0", "server1", None]
+    assert {host.nic_rate_bps for host in lab.hosts} == {400 * 10**9}
+    assert lab.links[0].delay_ps == 25_000 and lab.links[0].rate_bps == 2880 * 10**9
 
 
 def test_words_may_be_broken_into_lines_anywhere_and_what_follows_is_said() -> None:
