@@ -1,6 +1,6 @@
 """The fabric in Rust: one class a clock, of the same shape.
 
-Plans, workloads and reports are JSON texts; ARCHITECTURE.md sections 3 and 4 define them. Faults in them raise
+Plans, workloads and reports are JSON texts; docs/internals/plan.md and docs/internals/engine.md define them. Faults in them raise
 ValueError; a refusal of the system (socket, namespace, file) raises OSError, and memory that is not there MemoryError.
 """
 
@@ -24,13 +24,13 @@ class VirtualFabric:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
 
     def impair(self, changes: str) -> None:
-        """Change links, now or so long after the next start of a workload: a JSON list, see ARCHITECTURE.md section 4."""
+        """Change links, now or so long after the next start of a workload: a JSON list, see docs/internals/plan.md."""
 
     def cancel_impairments(self) -> None:
         """Forget the changes that are still due."""
 
     def inject(self, frames: str) -> None:
-        """Put raw frames on the links of hosts, in trains: a JSON list, see ARCHITECTURE.md section 4."""
+        """Put raw frames on the links of hosts, in trains: a JSON list, see docs/internals/plan.md."""
 
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""
@@ -55,20 +55,20 @@ class RealFabric:
     """A fabric under the real clock: the same, with real frames on the interfaces that `attachments` names."""
 
     def __new__(cls, plan: str, dilation: int, attachments: str) -> Self: ...
-    def rest(self, leaving: str, budget: int) -> bool:
-        """Take nothing more in from hosts' kernels; return True once what is under way has arrived, or False after `budget` ms.
+    def quiesce(self, leaving: str, budget: int) -> bool:
+        """Take no more frames from hosts' kernels; return True once all in flight have arrived, False after `budget` ms.
 
-        `leaving` is a JSON list of [node, port]: of those links what waits already is taken in first. Repeat it to wait on.
+        `leaving` is a JSON list of [node, port]: frames that wait at those links are taken first. Call it again to wait on.
         """
 
     def replace(self, plan: str, attachments: str) -> None:
-        """Go on with another plan, counters at zero, still at rest; what is under way or in sockets that go is lost and counted.
+        """Go on with another plan, counters at zero, still quiesced; frames in flight or in sockets that go are lost and counted.
 
         An attachment that is `fresh` has an interface made anew. When it fails all stays as it was.
         """
 
     def resume(self) -> str:
-        """Hear hosts' kernels again; return what was lost since `rest` as a JSON list of {"port" | null, "cause", "frames"}."""
+        """Take frames from hosts' kernels again; return what was lost since `quiesce`, a JSON list of Loss."""
 
     def begin_span(self, statistics: str) -> None:
         """Count from here on in reports. `statistics`: JSON {"warmup_ps", "window_ps": n | null} of a settled state, or null."""
@@ -80,13 +80,13 @@ class RealFabric:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
 
     def impair(self, changes: str) -> None:
-        """Change links, now or so long after the next start of a workload: a JSON list, see ARCHITECTURE.md section 4."""
+        """Change links, now or so long after the next start of a workload: a JSON list, see docs/internals/plan.md."""
 
     def cancel_impairments(self) -> None:
         """Forget the changes that are still due."""
 
     def inject(self, frames: str) -> None:
-        """Put raw frames on the links of hosts, in trains: a JSON list, see ARCHITECTURE.md section 4."""
+        """Put raw frames on the links of hosts, in trains: a JSON list, see docs/internals/plan.md."""
 
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""
@@ -112,11 +112,11 @@ class RealFabric:
     def listen(self, address: str) -> int:
         """Open a UDP socket at an address of this machine, once, by which to keep step with others; return its port."""
 
-    def join(self, party: str) -> None:
+    def join(self, participants: str) -> None:
         """Run the workloads loaded from now on together with other fabrics of the plan.
 
-        `party`: {"key": any number, the same for all, "number": whose this is of "agents": [{"name", "address": "ip:port"}]}.
-        Raises ValueError if it is not that.
+        `participants`: JSON {"key": any number, the same for all, "number": the index of this one among
+        "agents": [{"name", "address": "ip:port"}]}. Raises ValueError for anything else.
         """
 
     def leave(self) -> None:

@@ -60,7 +60,7 @@ SUBJECTS = (
     Subject("testbed/lab/circuits.py", ("tests/unit/lab/test_ocs.py",)),
     Subject("testbed/units.py", ("tests/unit/test_units.py",)),
     Subject("traffic/building.py", ("tests/unit/traffic/test_algorithms.py",)),
-    Subject("dataplane/src/nic/rc/asked.rs", ("--lib", "--test=selective_repeat")),
+    Subject("dataplane/src/nic/rc/pending_naks.rs", ("--lib", "--test=selective_repeat")),
     Subject("dataplane/src/nic/rc/resend.rs", ("--lib", "--test=selective_repeat")),
     Subject("dataplane/src/credit.rs", ("--lib", "--test=credits")),
     Subject("dataplane/src/link/loss.rs", ("--lib", "--test=impairments")),

@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-use crate::clock::real::{Attachment, Loss, Party};
+use crate::clock::real::{Attachment, Loss, Participants};
 use crate::emulation::inject::TrainPlan;
 use crate::emulation::report::Report;
 use crate::emulation::telemetry::Telemetry;
@@ -23,7 +23,7 @@ struct Contract {
     change: Change,
     train: TrainPlan,
     attachment: Attachment,
-    party: Party,
+    participants: Participants,
     statistics: Statistics,
 }
 

@@ -210,7 +210,7 @@ impl Credits {
     }
 
     /// A frame has arrived, and will take room until it is released.
-    pub fn take(&mut self, priority: Priority, frame_bytes: u32) {
+    pub fn reserve(&mut self, priority: Priority, frame_bytes: u32) {
         let Some(receiver) = &mut self.receivers[priority] else { return };
         let blocks = receiver.grant.blocks_of(frame_bytes);
         receiver.received = receiver.received.wrapping_add(blocks);

@@ -11,7 +11,7 @@ use crate::priority::Priority;
 use crate::units::Time;
 
 /// Deadlocks kept; a fabric whose watchdog breaks the same one for ever shall not fill the memory.
-const MAX_FOUND: usize = 1_000;
+const DEADLOCKS_MAX: usize = 1_000;
 
 /// An egress queue.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -54,17 +54,17 @@ struct Standing {
 #[derive(Default, Debug)]
 pub struct Detector {
     standing: BTreeMap<Place, Standing>,
-    found: Vec<Deadlock>,
+    deadlocks: Vec<Deadlock>,
 }
 
 impl Detector {
     /// All deadlocks so far, the oldest first.
-    pub fn found(&self) -> &[Deadlock] {
-        &self.found
+    pub fn deadlocks(&self) -> &[Deadlock] {
+        &self.deadlocks
     }
 
-    /// Take all queues that wait at `now`.
-    pub fn look(&mut self, waiting: &[Waiting], now: Time) {
+    /// Sample all queues that wait at `now`.
+    pub fn sample(&mut self, waiting: &[Waiting], now: Time) {
         let stuck = settled(waiting.iter());
         let standing = |queue: &&Waiting| {
             let known = self.standing.get(&queue.place).filter(|known| known.sent == queue.sent);
@@ -72,7 +72,7 @@ impl Detector {
         };
         self.standing = stuck.iter().map(standing).collect();
         let moves = |place: &Place, at: Time| self.standing.get(place).is_none_or(|known| known.since > at);
-        for deadlock in self.found.iter_mut().filter(|deadlock| deadlock.cured.is_none()) {
+        for deadlock in self.deadlocks.iter_mut().filter(|deadlock| deadlock.cured.is_none()) {
             if deadlock.circle.iter().any(|place| moves(place, deadlock.at)) {
                 deadlock.cured = Some(now);
             }
@@ -83,11 +83,11 @@ impl Detector {
         };
         let certain = settled(stuck.iter().filter(certain).copied());
         for (knot, circle) in circles(&certain) {
-            let mut open = self.found.iter().filter(|deadlock| deadlock.cured.is_none());
+            let mut open = self.deadlocks.iter().filter(|deadlock| deadlock.cured.is_none());
             if !open.any(|deadlock| deadlock.circle.iter().any(|place| knot.contains(place)))
-                && self.found.len() < MAX_FOUND
+                && self.deadlocks.len() < DEADLOCKS_MAX
             {
-                self.found.push(Deadlock { at: now, circle, cured: None });
+                self.deadlocks.push(Deadlock { at: now, circle, cured: None });
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::emulation::report::Drops;
 use crate::emulation::Emulation;
 use crate::event::Cause;
 use crate::fabric::{Node, Totals};
-use crate::nic::intake::Intake;
+use crate::nic::receive_buffer::ReceiveBuffer;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
@@ -257,10 +257,12 @@ impl Emulation {
                 let group = switch.buffer().group(port as u16, priority);
                 [group.used_max(), group.shared_max(), group.headroom_max()]
             }
-            Node::Host(nic) => match nic.intake().filter(|_| counters.frames_rx > 0).map(Intake::watermarks) {
-                Some((held, beyond)) => [held, held - beyond, beyond],
-                None => [0; 3],
-            },
+            Node::Host(nic) => {
+                match nic.receive_buffer().filter(|_| counters.frames_rx > 0).map(ReceiveBuffer::watermarks) {
+                    Some((held, beyond)) => [held, held - beyond, beyond],
+                    None => [0; 3],
+                }
+            }
         };
         PriorityFigures {
             counts: Counts {

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::capture::Capture;
-use crate::clock::real::{Attachment, Party, RealClock, RealError};
+use crate::clock::real::{Attachment, Participants, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::{advance, run_until};
 use crate::emulation::{Emulation, Progress};
@@ -216,10 +216,10 @@ impl RealFabric {
         Ok(RealFabric { runner })
     }
 
-    fn rest(&self, py: Python<'_>, leaving: &str, budget: u64) -> PyResult<bool> {
+    fn quiesce(&self, py: Python<'_>, leaving: &str, budget: u64) -> PyResult<bool> {
         let leaving: Vec<(String, String)> = serde_json::from_str(leaving).map_err(PlanError::from)?;
         py.detach(|| self.runner.call(move |clock| clock.hold(&leaving)))?.map_err(RealError::from)?;
-        let still = |clock: &mut RealClock| clock.has_come_to_rest();
+        let still = |clock: &mut RealClock| clock.is_drained();
         wait(py, budget, || self.runner.call(still)?.map_err(|error| RunnerError::Stopped(error.to_string())))
     }
 
@@ -308,9 +308,9 @@ impl RealFabric {
         py.detach(|| self.runner.call(move |clock| clock.listen(address)))?.map_err(|error| os_error(&error))
     }
 
-    fn join(&self, py: Python<'_>, party: &str) -> PyResult<()> {
-        let party: Party = serde_json::from_str(party).map_err(PlanError::from)?;
-        py.detach(|| self.runner.call(move |clock| clock.join(party)))?.map_err(PyValueError::new_err)
+    fn join(&self, py: Python<'_>, participants: &str) -> PyResult<()> {
+        let participants: Participants = serde_json::from_str(participants).map_err(PlanError::from)?;
+        py.detach(|| self.runner.call(move |clock| clock.join(participants)))?.map_err(PyValueError::new_err)
     }
 
     fn leave(&self, py: Python<'_>) -> PyResult<()> {

@@ -56,7 +56,7 @@ impl Connection {
 impl Emulation {
     /// The connections of the loaded workload.
     fn present(&self) -> Vec<Connection> {
-        let mut found = Vec::new();
+        let mut connections = Vec::new();
         for &(qpn, a, b) in &self.qps {
             for (from, to) in [(a, b), (b, a)].into_iter().filter(|(from, _)| !self.plan.nodes[*from].is_elsewhere()) {
                 let Node::Host(nic) = self.fabric.node(from) else { continue };
@@ -67,24 +67,24 @@ impl Emulation {
                     Node::Host(peer) => peer.recovered(qpn),
                     Node::Switch(_) => None,
                 };
-                found.push(Connection { qpn, from, to, counters: counters.clone(), recovered, failure });
+                connections.push(Connection { qpn, from, to, counters: counters.clone(), recovered, failure });
             }
         }
-        found
+        connections
     }
 
     /// Those of the span, in the order in which they were first seen.
     fn connections(&self) -> Vec<Connection> {
         let key = |connection: &Connection| (connection.qpn, connection.from, connection.to);
-        let mut found = self.spans.connections.clone();
-        let known: HashMap<_, _> = found.iter().map(key).zip(0..).collect();
+        let mut connections = self.spans.connections.clone();
+        let known: HashMap<_, _> = connections.iter().map(key).zip(0..).collect();
         for present in self.present() {
             match known.get(&key(&present)) {
-                Some(&index) => found[index].add(&present),
-                None => found.push(present),
+                Some(&index) => connections[index].add(&present),
+                None => connections.push(present),
             }
         }
-        found
+        connections
     }
 
     /// Note what the connections of a workload did that makes way for another.

@@ -108,7 +108,7 @@ fn the_far_end_is_asked_until_all_credits_are_back() {
 fn released_blocks_are_told_in_batches_and_whenever_asked() {
     let mut port = port(30, 0);
     for _ in 0..3 {
-        port.take_credit(Priority::P3, 640);
+        port.reserve_credit(Priority::P3, 640);
     }
     assert!(!port.return_credit(Priority::P3, 640), "ten of twenty");
     assert!(port.dequeue(ns(1)).is_none());
@@ -127,7 +127,7 @@ fn credit_frames_pass_starved_and_paused_priorities_and_take_line_time() {
     let mut port = port(0, 1);
     let Body::Pause(pfc) = pause(&[(Priority::P3, 1_000)]).body else { unreachable!() };
     port.pause(&pfc, Time::ZERO);
-    port.take_credit(Priority::P3, 64 * 20);
+    port.reserve_credit(Priority::P3, 64 * 20);
     port.return_credit(Priority::P3, 64 * 20);
     assert!(port.dequeue(ns(1)).as_ref().and_then(credit_of).is_some());
     assert!(port.is_busy(ns(1) + ps(84 * 80 - 1)) && !port.is_busy(ns(1) + ps(84 * 80)));
@@ -158,7 +158,7 @@ impl Wire {
         while self.forth.front().is_some_and(|(at, _)| *at <= self.now) {
             match self.forth.pop_front().expect("there is one").1 {
                 Ok(bytes) => {
-                    self.b.take(P, bytes);
+                    self.b.reserve(P, bytes);
                     self.held += bytes.div_ceil(64);
                     self.buffer.push_back(bytes);
                     assert!(self.held <= capacity, "{} blocks in a buffer of {capacity}", self.held);
@@ -225,13 +225,13 @@ fn counts_wrap_around() {
     let (mut a, mut b) = (Credits::new(&grants, &[]), Credits::new(&[], &grants));
     for _ in 0..9 {
         a.spend(P, 64 << 24, gbps(100), Time::ZERO);
-        (0..64).for_each(|_| b.take(P, 1 << 24));
+        (0..64).for_each(|_| b.reserve(P, 1 << 24));
         (0..64).for_each(|_| _ = b.release(P, 1 << 24));
         let told = b.next_frame(gbps(100), Time::ZERO).expect("an update");
         a.handle(&told, Time::ZERO);
         (0..16).for_each(|_| {
             a.spend(P, 1 << 30, gbps(100), Time::ZERO);
-            b.take(P, 1 << 30);
+            b.reserve(P, 1 << 30);
             b.release(P, 1 << 30);
             a.handle(&b.next_frame(gbps(100), Time::ZERO).expect("an update"), Time::ZERO);
         });

@@ -28,13 +28,13 @@ fn waiting(queues: &[(u32, &[u32])]) -> Vec<Waiting> {
 }
 
 fn circles(detector: &Detector) -> Vec<Vec<u32>> {
-    detector.found().iter().map(|found| found.circle.iter().map(|place| place.node).collect()).collect()
+    detector.deadlocks().iter().map(|found| found.circle.iter().map(|place| place.node).collect()).collect()
 }
 
 /// The circles that two looks at the same state show.
 fn found(queues: &[(u32, &[u32])]) -> Vec<Vec<u32>> {
     let mut detector = Detector::default();
-    (1..3).for_each(|look| detector.look(&waiting(queues), at(look)));
+    (1..3).for_each(|look| detector.sample(&waiting(queues), at(look)));
     circles(&detector)
 }
 
@@ -43,32 +43,32 @@ const RING: &[(u32, &[u32])] = &[(5, &[7]), (2, &[5]), (7, &[2])];
 #[test]
 fn a_circle_is_found_at_the_second_look_and_once() {
     let mut detector = Detector::default();
-    detector.look(&waiting(RING), at(1));
+    detector.sample(&waiting(RING), at(1));
     assert_eq!(circles(&detector), [[0; 0]; 0]);
-    detector.look(&waiting(RING), at(2));
-    detector.look(&waiting(RING), at(3));
+    detector.sample(&waiting(RING), at(2));
+    detector.sample(&waiting(RING), at(3));
     assert_eq!(circles(&detector), [[2, 5, 7]]);
-    assert_eq!((detector.found()[0].at, detector.found()[0].cured), (at(2), None));
+    assert_eq!((detector.deadlocks()[0].at, detector.deadlocks()[0].cured), (at(2), None));
 }
 
 #[test]
 fn two_looks_at_one_instant_are_one() {
     let mut detector = Detector::default();
-    detector.look(&waiting(RING), at(1));
-    detector.look(&waiting(RING), at(1));
+    detector.sample(&waiting(RING), at(1));
+    detector.sample(&waiting(RING), at(1));
     assert_eq!(circles(&detector), [[0; 0]; 0]);
 }
 
 #[test]
 fn a_frame_that_left_is_a_new_beginning() {
     let mut detector = Detector::default();
-    detector.look(&waiting(RING), at(1));
+    detector.sample(&waiting(RING), at(1));
     let mut moved = waiting(RING);
     moved[1].sent += 1;
-    detector.look(&moved, at(2));
+    detector.sample(&moved, at(2));
     assert_eq!(circles(&detector), [[0; 0]; 0]);
-    detector.look(&moved, at(3));
-    assert_eq!(detector.found()[0].at, at(3));
+    detector.sample(&moved, at(3));
+    assert_eq!(detector.deadlocks()[0].at, at(3));
 }
 
 #[test]
@@ -77,11 +77,11 @@ fn a_leave_that_may_be_on_its_way_is_waited_for() {
     let mut far = waiting(RING);
     far[2].feedback = at(10);
     for us in 0..10 {
-        detector.look(&far, at(us));
+        detector.sample(&far, at(us));
     }
     assert_eq!(circles(&detector), [[0; 0]; 0]);
-    detector.look(&far, at(10));
-    assert_eq!(detector.found()[0].at, at(10));
+    detector.sample(&far, at(10));
+    assert_eq!(detector.deadlocks()[0].at, at(10));
 }
 
 #[test]
@@ -108,33 +108,33 @@ fn priorities_are_apart() {
     let mut queues = waiting(RING);
     queues[0].place.priority = Priority::P4;
     let mut detector = Detector::default();
-    (1..3).for_each(|look| detector.look(&queues, at(look)));
+    (1..3).for_each(|look| detector.sample(&queues, at(look)));
     assert_eq!(circles(&detector), [[0; 0]; 0]);
 }
 
 #[test]
 fn a_circle_that_moves_again_is_cured_and_may_come_again() {
     let mut detector = Detector::default();
-    (1..3).for_each(|look| detector.look(&waiting(RING), at(look)));
-    detector.look(&waiting(&RING[1..]), at(3));
-    assert_eq!(detector.found()[0].cured, Some(at(3)));
+    (1..3).for_each(|look| detector.sample(&waiting(RING), at(look)));
+    detector.sample(&waiting(&RING[1..]), at(3));
+    assert_eq!(detector.deadlocks()[0].cured, Some(at(3)));
     // One queue was emptied and filled anew between two looks: as many frames wait as before, but others.
     let mut again = waiting(RING);
     again.iter_mut().for_each(|queue| queue.sent += 1);
-    (4..6).for_each(|look| detector.look(&again, at(look)));
-    assert_eq!(detector.found().len(), 2);
+    (4..6).for_each(|look| detector.sample(&again, at(look)));
+    assert_eq!(detector.deadlocks().len(), 2);
     again[0].sent += 1;
-    detector.look(&again, at(6));
-    assert_eq!(detector.found()[1].cured, Some(at(6)));
-    assert_eq!(detector.found()[0].cured, Some(at(3)), "the first stays as it was");
+    detector.sample(&again, at(6));
+    assert_eq!(detector.deadlocks()[1].cured, Some(at(6)));
+    assert_eq!(detector.deadlocks()[0].cured, Some(at(3)), "the first stays as it was");
 }
 
 #[test]
 fn a_knot_that_grows_is_the_same_deadlock() {
     let mut detector = Detector::default();
-    (1..3).for_each(|look| detector.look(&waiting(RING), at(look)));
+    (1..3).for_each(|look| detector.sample(&waiting(RING), at(look)));
     let grown = waiting(&[(5, &[7, 1]), (2, &[5]), (7, &[2]), (1, &[5])]);
-    (3..6).for_each(|look| detector.look(&grown, at(look)));
+    (3..6).for_each(|look| detector.sample(&grown, at(look)));
     assert_eq!(circles(&detector), [[2, 5, 7]]);
 }
 

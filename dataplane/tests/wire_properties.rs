@@ -1,9 +1,9 @@
 //! Properties of the wire formats: what is built reads back, what is damaged is refused, and no bytes panic.
 
 use _dataplane::priority::{Priority, PrioritySet};
-use _dataplane::wire::beat::{self, Beat, Phase, BEAT_BYTES};
 use _dataplane::wire::credit::{self, Credit};
 use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
+use _dataplane::wire::heartbeat::{self, Heartbeat, Phase, HEARTBEAT_BYTES};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
 use _dataplane::wire::pfc::{self, MacControl, Pfc};
 use _dataplane::wire::roce::{
@@ -187,18 +187,18 @@ proptest! {
     }
 
     #[test]
-    fn beat_reads_back(key: u64, from: u16, numbers: [u32; 2], times: [u64; 9], phase in 0..3usize) {
+    fn heartbeat_reads_back(key: u64, from: u16, numbers: [u32; 2], times: [u64; 9], phase in 0..3usize) {
         let phase = [Phase::Loaded, Phase::Ready, Phase::Running][phase];
         let [workload, finished] = numbers;
         let [at_ps, progress_ps, finish_ps, sent, accounted, wall_ns, echo_ns, kept_ns, begin_ns] = times;
-        let told = Beat {
+        let told = Heartbeat {
             key, from, phase, workload, at_ps, progress_ps, finished, finish_ps, sent, accounted, wall_ns, echo_ns, kept_ns,
             begin_ns,
         };
         let bytes = told.build();
-        prop_assert_eq!(beat::parse(&bytes), Ok(Some(told)));
-        for length in 0..BEAT_BYTES {
-            prop_assert!(beat::parse(&bytes[..length]).is_err());
+        prop_assert_eq!(heartbeat::parse(&bytes), Ok(Some(told)));
+        for length in 0..HEARTBEAT_BYTES {
+            prop_assert!(heartbeat::parse(&bytes[..length]).is_err());
         }
     }
 }
@@ -206,9 +206,9 @@ proptest! {
 #[test]
 fn other_protocols_versions_and_phases_are_no_beats() {
     for (place, value) in [(0, b'X'), (3, 2), (14, 3)] {
-        let mut bytes = Beat::default().build();
+        let mut bytes = Heartbeat::default().build();
         bytes[place] = value;
-        assert_eq!(beat::parse(&bytes), Ok(None), "byte {place}");
+        assert_eq!(heartbeat::parse(&bytes), Ok(None), "byte {place}");
     }
 }
 
@@ -274,8 +274,8 @@ fn check(bytes: &mut [u8], rebuilt: &mut Vec<u8>) -> bool {
     if let Ok(Some(credit)) = credit::parse(bytes) {
         assert_eq!(credit::parse(&credit.build([0; 6])), Ok(Some(credit)));
     }
-    if let Ok(Some(told)) = beat::parse(bytes) {
-        assert_eq!(beat::parse(&told.build()), Ok(Some(told)));
+    if let Ok(Some(told)) = heartbeat::parse(bytes) {
+        assert_eq!(heartbeat::parse(&told.build()), Ok(Some(told)));
     }
     let read = parse_frame(bytes);
     let valid = read.is_ok();

@@ -23,7 +23,7 @@ MakeFabric = Callable[[str, int, str], Fabric]
 
 REST_S = 10
 """How long frames under way are waited for, in seconds of wall time."""
-_REST_LOOK_MS = 200
+_QUIESCE_POLL_MS = 200
 """Each look waits so long at most: milliseconds, that the lab may be looked at in between."""
 
 
@@ -79,12 +79,12 @@ def lead_over(
     here = part_of(plan, present.agent)
     built = emulation.with_native(here, native)
     emulations = driver.emulations(built, dilation)
-    passage = Passage(present.fabric, present.part, _own(here, emulations), progress)
-    driver.reconcile(built, part_of(present.plan, present.agent), dilation, progress, passage)
+    handover = Handover(present.fabric, present.part, _own(here, emulations), progress)
+    driver.reconcile(built, part_of(present.plan, present.agent), dilation, progress, handover)
     part = _kernel_part(driver, here, dilation, emulations)
     try:
         with _data_plane_errors():
-            lost = [*passage.lost, *json.loads(present.fabric.resume())]
+            lost = [*handover.lost, *json.loads(present.fabric.resume())]
     except BaseException:
         part.close()
         raise
@@ -99,7 +99,7 @@ def lead_over(
     return lost
 
 
-class Passage:
+class Handover:
     """What a data plane carries while its lab becomes that of another plan; a driver calls it when it comes to that."""
 
     def __init__(self, fabric: Fabric, part: KernelPart, plan: str, progress: BuildProgress) -> None:
@@ -109,14 +109,14 @@ class Passage:
         self._plan = plan
         self._progress = progress
 
-    def rest(self, leaving: Collection[tuple[str, str]]) -> None:
+    def quiesce(self, leaving: Collection[tuple[str, str]]) -> None:
         """Take in nothing more from hosts, and wait until all that is under way has arrived, at most ten seconds."""
         deadline = time.monotonic() + REST_S
         ends = json.dumps(sorted(leaving))
         empty_before = False
         while time.monotonic() < deadline:
             with _data_plane_errors():
-                empty = self._fabric.rest(ends, _REST_LOOK_MS)
+                empty = self._fabric.quiesce(ends, _QUIESCE_POLL_MS)
             empty = empty and not self._part.holds_frames()
             # Once more: what has just left netem is on its way through a socket.
             if empty and empty_before:

@@ -39,7 +39,7 @@ class Fabric(Engine, Protocol):
     def end_span(self) -> None:
         """Tell no more windows apart."""
 
-    def rest(self, leaving: str, budget: int) -> bool:
+    def quiesce(self, leaving: str, budget: int) -> bool:
         """Take nothing in from hosts' kernels, but what waits at links that leave; True once what was under way has arrived."""
 
     def replace(self, plan: str, attachments: str) -> None:
@@ -51,7 +51,7 @@ class Fabric(Engine, Protocol):
     def listen(self, address: str) -> int:
         """Open a socket at an address of this machine, by which to keep step with others; return its port."""
 
-    def join(self, party: str) -> None:
+    def join(self, participants: str) -> None:
         """Run the workloads that are loaded from now on together with the data planes of other agents."""
 
     def leave(self) -> None:

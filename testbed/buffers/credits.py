@@ -86,9 +86,9 @@ def grants(
     batch = _BATCH_FRAMES * packet_blocks
     given = given_bytes(link, settings)
     blocks = needed + max(batch, -(-needed // (_BATCHES - 1))) if given is None else given // block
-    if isinstance(receiver, Host) and receiver.intake and receiver.intake.buffer_bytes is not None:
+    if isinstance(receiver, Host) and receiver.receive and receiver.receive.buffer_bytes is not None:
         # It takes no more than it can hold.
-        blocks = min(blocks, receiver.intake.buffer_bytes // len(lossless) // block)
+        blocks = min(blocks, receiver.receive.buffer_bytes // len(lossless) // block)
     update = max(blocks // _BATCHES, min(blocks - needed, batch))
     # A frame that waits must not need what is released and not told.
     update = max(1, min(update, blocks - longest_blocks + 1))

@@ -155,19 +155,19 @@ class DeployBody(Body):
         return lab if isinstance(lab, str) and is_name(lab) else ""
 
 
-class Member(_Message):
+class Participant(_Message):
     """One of the agents that run a lab together, and where its data plane hears the others: `address:port`."""
 
     name: Name
     address: str
 
 
-class Party(_Message):
+class Participants(_Message):
     """The agents that run a lab together, and which of them the receiver is. `key` tells this run from all others."""
 
     key: Annotated[int, Field(ge=0, lt=2**63)]
     number: Annotated[int, Field(ge=0)]
-    agents: list[Member]
+    agents: list[Participant]
 
 
 class RunBody(LabBody):
@@ -178,7 +178,7 @@ class RunBody(LabBody):
 
     spec: dict[str, Any]
     capture: bool = False
-    party: Party | None = None
+    party: Participants | None = None
     run_id: CorrelationId | None = None
 
 

@@ -7,11 +7,11 @@ bit/s. Indices refer to positions in the lists of the same document. docs/intern
 nothing of testbed, so that whoever reads a document can name its type.
 """
 
-from testbed.contract.plan import Attachment, Change, Party, Plan, Statistics, Train
+from testbed.contract.plan import Attachment, Change, Participants, Plan, Statistics, Train
 from testbed.contract.report import Loss, Report, Telemetry
 from testbed.contract.workload import Workload
 
-ROOTS = (Plan, Workload, Change, Train, Attachment, Party, Statistics)
+ROOTS = (Plan, Workload, Change, Train, Attachment, Participants, Statistics)
 """The documents that the data plane reads; each of the others is part of one."""
 
 REPORTS = (Report, Telemetry, Loss)

@@ -281,19 +281,19 @@ class Attachment(TypedDict):
     fresh: NotRequired[Annotated[bool, "true: the interface was not there before"]]
 
 
-class Member(TypedDict):
+class Participant(TypedDict):
     """An agent of several that run a lab together."""
 
     name: Annotated[str, "name"]
     address: Annotated[str, "address:port at which its data plane hears the others"]
 
 
-class Party(TypedDict):
+class Participants(TypedDict):
     """The agents that run a workload together."""
 
     key: Annotated[int, "number of the run, the same for all"]
     number: Annotated[int, "index of the receiver among the agents"]
-    agents: Annotated[list[Member], "all of them"]
+    agents: Annotated[list[Participant], "all of them"]
 
 
 class Statistics(TypedDict):

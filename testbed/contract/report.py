@@ -267,7 +267,7 @@ class MeasuredFidelity(TypedDict):
     ]
 
 
-class Companion(TypedDict):
+class PeerRow(TypedDict):
     """Another agent of a run."""
 
     agent: Annotated[str, "its name"]
@@ -287,7 +287,7 @@ class Crossed(TypedDict):
 class Agents(TypedDict):
     """The other agents of a run of several."""
 
-    others: Annotated[list[Companion], "the others"]
+    others: Annotated[list[PeerRow], "the others"]
     apart_ns: Annotated[int, "ns that agents were apart at most"]
     crossed: Annotated[dict[str, Crossed], "by port on a link to another agent"]
 

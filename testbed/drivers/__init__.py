@@ -23,7 +23,7 @@ NOTHING_BY_HAND = ByHand()
 class Traffic(Protocol):
     """What a data plane carries while the links of its lab change: called in this order, each once, `lose` at any time."""
 
-    def rest(self, leaving: Collection[tuple[str, str]]) -> None:
+    def quiesce(self, leaving: Collection[tuple[str, str]]) -> None:
         """Let all that is under way arrive; links with an end (node, port) in `leaving` go then, or shrink."""
 
     def lose(self, port: str, cause: str, frames: int) -> None:

@@ -43,10 +43,10 @@ def cut_off(namespace: Namespace) -> None:
     namespace.netlink.apply([netlink.delete_link(link.index) for link in _links(namespace)])
 
 
-def quieten(
+def quiesce(
     layout: Layout, staying: Sequence[Namespace], going: Sequence[Namespace], dilation: int, traffic: Traffic
 ) -> None:
-    """Bring traffic to rest before links go or shrink, or queueing disciplines are replaced; count what waits there still.
+    """Quiesce traffic before links go or shrink, or queueing disciplines are replaced; count the frames that still wait there.
 
     Raises DriverError.
     """
@@ -56,16 +56,14 @@ def quieten(
     there = _ends([*staying, *going])
     for namespace in staying:
         unwanted = list(_unwanted(layout, planned[namespace.node], namespace, there))
-        parting += [
-            (namespace, link) for link in [*unwanted, *_disturbed(planned[namespace.node], namespace, dilation)]
-        ]
+        parting += [(namespace, link) for link in [*unwanted, *_replaced(planned[namespace.node], namespace, dilation)]]
         ends = _shrink(layout, planned[namespace.node], namespace)
         shrinking += [(namespace, link) for _namespace, link in ends if link not in unwanted]
     speaking = [end for end in parting if _silence(*end)]
     _await_sent([*speaking, *shrinking])
     changing = [*parting, *shrinking]
     named = {(namespace.node, link.name) for namespace, link in changing}
-    traffic.rest(named | {peer for _namespace, link in changing if (peer := peer_of(link.alias))})
+    traffic.quiesce(named | {peer for _namespace, link in changing if (peer := peer_of(link.alias))})
     for namespace, link in parting:
         traffic.lose(f"{namespace.node}:{link.name}", "not sent before its link changed", _waiting(namespace, link))
 
@@ -83,7 +81,7 @@ def _shrink(layout: Layout, node: Node, namespace: Namespace) -> list[End]:
     return found
 
 
-def _disturbed(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
+def _replaced(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
     """Return the interfaces whose queueing discipline is to be one of another kind: what waits in it goes with it."""
     names = {interface.index: interface.name for interface in node.interfaces}
     wanted = {names[index]: discipline.kind for index, discipline in building.disciplines(node, dilation)}
@@ -128,7 +126,7 @@ def alter(
     building.configure_all(layout, namespaces, new, dilation, progress)
     # An interface that grows sends longer frames from then on: hosts come last, when switches take them.
     for namespace in sorted(staying, key=lambda namespace: planned[namespace.node].kind == "host"):
-        _mend(planned[namespace.node], namespace, dilation)
+        _restore(planned[namespace.node], namespace, dilation)
     building.await_links(layout, namespaces)
 
     def give_addresses() -> None:
@@ -186,14 +184,14 @@ def _waiting(namespace: Namespace, link: Link) -> int:
     return max((found.queued_frames for (index, _handle), found in counters.items() if index == link.index), default=0)
 
 
-def _mend(node: Node, namespace: Namespace, dilation: int) -> None:
+def _restore(node: Node, namespace: Namespace, dilation: int) -> None:
     """Give what stays of a node its MTUs, routes, neighbours, shaping and netem."""
     found = {link.name: link for link in _links(namespace)}
     for name in found:
         if active_offloads(namespace.netlink.fileno(), name):
             disable_offloads(namespace.netlink.fileno(), name)
     messages = [message for interface in node.interfaces for message in _set(interface, found)]
-    # `quieten` may have taken them away: just now, or before a kill.
+    # `quiesce` may have taken them away: just now, or before a kill.
     messages += [
         routes.set_route(index, address, prefix_length)
         for index, address, prefix_length in sorted(ipv4.read_addresses(namespace.netlink))

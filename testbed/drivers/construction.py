@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 from testbed.contract.plan import Attachment
 from testbed.drivers import Traffic, building
-from testbed.drivers.alteration import alter, cut_off, quieten, read_indices
+from testbed.drivers.alteration import alter, cut_off, quiesce, read_indices
 from testbed.drivers.comparison import compare, sorted_nodes
 from testbed.drivers.inhabitants import Inhabitants
 from testbed.drivers.layout import Layout, attachments, keep_indices, part_of
@@ -125,7 +125,7 @@ class Construction:
             # Traffic does not wait for what takes its time, but for nodes whose names are taken.
             self._inhabitants.make(part_of(layout, {node.name for node in layout.nodes} - taken), made, progress)
             if traffic is not None:
-                quieten(layout, staying, going, dilation, traffic)
+                quiesce(layout, staying, going, dilation, traffic)
             if going:
                 parting, going = going, []
                 self._take_out(layout.lab, parting)

@@ -61,7 +61,7 @@ class _Words:
         self.line, word = found
         return word
 
-    def rest(self) -> Iterator[tuple[int, str]]:
+    def remaining(self) -> Iterator[tuple[int, str]]:
         """Yield what is left, with its line."""
         yield from self._words
 
@@ -82,7 +82,7 @@ def read_hpcc(text: Text, config: Config | None = None) -> Imported:
     _links(text, words, header, draft, called, names, config)
     if header.server_gpus:
         _domains(draft, called, roles, header.server_gpus)
-    if (more := next(words.rest(), None)) is not None:
+    if (more := next(words.remaining(), None)) is not None:
         draft.leave("words behind the last link", more[0])
     experiment = config.experiment(called, _rates(draft)) if config else None
     for what, file, line in config.left if config else ():

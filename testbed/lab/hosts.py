@@ -77,7 +77,7 @@ class HostSettings(FileModel):
     """Copies between ranks of one host; left out, by its scale-up ports if it has any, else 3.6 Tb/s after 1 us."""
 
 
-class Intake(Resolved):
+class ReceiveSettings(Resolved):
     """How a NIC takes packets in that may come faster; what is None follows from its link."""
 
     drain_bps: int
@@ -94,7 +94,7 @@ class Local(Resolved):
 
 
 class Host(Resolved):
-    """A host with an RDMA NIC behind each port; without `intake` NICs take in whatever comes.
+    """A host with an RDMA NIC behind each port; without `receive` NICs take in whatever comes.
 
     `scale_out` and `scale_up` have its ports. Without `local` its ranks reach each other by its scale-up ports.
     """
@@ -102,7 +102,7 @@ class Host(Resolved):
     name: str
     kind: Literal["host"] = "host"
     nic_rate_bps: int
-    intake: Intake | None = None
+    receive: ReceiveSettings | None = None
     accelerators: int = 1
     domain: str | None = None
     scale_out: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def resolve_host(
     rate = nic.get("rate") or settings.get("rate") or DEFAULT_RATE_BPS
     sizes = {key: nic[key] for key in ("buffer", "xoff", "xon") if key in nic}
     path: KeyPath = ("topology", "nodes", name)
-    intake = None
+    receive = None
     if sizes and "drain" not in nic:
         message = f"{next(iter(sizes))} is of no use to a NIC that takes in whatever comes; give a drain rate"
         found.fault((*path, "nic"), message)
@@ -140,12 +140,12 @@ def resolve_host(
             if above in sizes and below in sizes and sizes[below] > sizes[above]:
                 message = f"{below}, {sizes[below]} bytes, is above {above}, {sizes[above]} bytes"
                 found.fault((*path, "nic"), message)
-        intake = Intake(drain_bps=nic["drain"], **{f"{key}_bytes": size for key, size in sizes.items()})
+        receive = ReceiveSettings(drain_bps=nic["drain"], **{f"{key}_bytes": size for key, size in sizes.items()})
     scale_out, scale_up = _fabrics(settings.get("ports") or {}, domain, far, (*path, "ports"), found)
     return Host(
         name=name,
         nic_rate_bps=rate,
-        intake=intake,
+        receive=receive,
         accelerators=settings.get("accelerators", 1),
         domain=domain,
         scale_out=scale_out,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
-from testbed.buffers import credits, intake, lossy_queues
+from testbed.buffers import credits, lossy_queues, receive
 from testbed.buffers.headroom import response_ps
 from testbed.buffers.thresholds import DynamicGroup, Group, divide_buffer
 from testbed.contract import plan as contract
@@ -192,20 +192,20 @@ class _Compiler:
         name, link = self._links(host.name)[0]
         # The port is the kernel's interface, so it has the kernel's address.
         port = self._port(name, len(self.lab.hosts) + index, link)
-        received = cast(contract.HostOptions, self._intake(host, name, link) if host.intake else {})
+        received = cast(contract.HostOptions, self._receive_keys(host, name, link) if host.receive else {})
         return {"name": host.name, "kind": "host", "ports": [port], "station": index, **received}
 
-    def _intake(self, host: Host, port: str, link: Link) -> dict[str, Any]:
+    def _receive_keys(self, host: Host, port: str, link: Link) -> dict[str, Any]:
         """Return the keys of a NIC that takes in what comes at a rate of its own."""
         settings = self.experiment.lossless
         control = credits.flow_control(link, settings)
         if control == "credit":
             sender = self.nodes[link.b.node if link.a.node == host.name else link.a.node]
             grants = credits.grants(link, host, sender, settings, self.late_frames, self.packet)
-            return intake.credited(host, sum(grant.buffer_bytes for grant in grants))
+            return receive.credited(host, sum(grant.buffer_bytes for grant in grants))
         priority = settings.priority if control == "pfc" else None
         response = None if settings.response == AUTO else settings.response
-        return intake.plan_keys(self.lab.name, host, port, link, priority, response, self.late_frames)
+        return receive.plan_keys(self.lab.name, host, port, link, priority, response, self.late_frames)
 
     def _switch(self, switch: Switch) -> contract.Switch:
         links = self._links(switch.name)

@@ -224,7 +224,7 @@ def _timeout_ps(
     if not costs:
         return TIMEOUT_UNIT_PS << SMALLEST_EXPONENT
     busy = Counter(rank for pair in pairs for rank in pair)
-    drains = [host.intake.drain_bps for host in lab.hosts if host.intake and host.name in hosts]
+    drains = [host.receive.drain_bps for host in lab.hosts if host.receive and host.name in hosts]
     slowest = min([*(cost.rate_bps for cost in costs), *drains])
     most = max(busy.values())
     if settings.recovery != "go-back-n":

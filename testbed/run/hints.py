@@ -203,7 +203,7 @@ def _receiver_thresholds_without_pauses(setup: Setup) -> Iterator[Hint]:
     idle = [
         host.name
         for host in setup.lab.hosts
-        if host.intake and (host.intake.xoff_bytes is not None or host.intake.xon_bytes is not None)
+        if host.receive and (host.receive.xoff_bytes is not None or host.receive.xon_bytes is not None)
         if host.name in quiet
     ]
     if idle:

@@ -51,9 +51,9 @@ def _cause(
     host = next((host for host in hosts_of(plan) if host["name"] == peer.split(":")[0]), None)
     if host is not None:
         by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
-        intake = host.get("receive")
-        if not by and intake is not None and intake.get("priority") == storm["priority"]:
-            return "slow receiver", _slow_receiver(plan, storm, intake, lasted)
+        receive = host.get("receive")
+        if not by and receive is not None and receive.get("priority") == storm["priority"]:
+            return "slow receiver", _slow_receiver(plan, storm, receive, lasted)
         reason = f"as {by} had it do" if by else "unasked: its NIC is stuck"
         return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
     circle = next((found for found in report.get("deadlocks", ()) if is_storm_in(found, storm)), None)
@@ -81,12 +81,12 @@ def _asked_for(impairments: Sequence[Json], port: str, at_ns: float) -> str:
     return by
 
 
-def _slow_receiver(plan: Plan, storm: Json, intake: Receive, lasted: str) -> str:
+def _slow_receiver(plan: Plan, storm: Json, receive: Receive, lasted: str) -> str:
     rate_bps, round_trip_ps = _link(plan, storm["peer"])
     return (
-        f"no storm, but a slow receiver: the NIC behind {storm['peer']} takes in {format_rate(intake['drain_bps'])} of the "
+        f"no storm, but a slow receiver: the NIC behind {storm['peer']} takes in {format_rate(receive['drain_bps'])} of the "
         f"{format_rate(rate_bps)} that its line brings, and kept it paused for {lasted} until detected; what a round trip of "
-        f"{_time(round_trip_ps)} brings takes {_time(round_trip_ps * rate_bps // intake['drain_bps'])} to take in"
+        f"{_time(round_trip_ps)} brings takes {_time(round_trip_ps * rate_bps // receive['drain_bps'])} to take in"
     )
 
 

@@ -223,7 +223,7 @@ def _took_place(seen: Evidence, key: str) -> bool:
 
 def _has_host(seen: Evidence, ports: Iterable[str]) -> bool:
     """Tell whether a host with a slow NIC is among the nodes of these ports."""
-    slow = {host.name for host in seen.subject.lab.hosts if host.intake}
+    slow = {host.name for host in seen.subject.lab.hosts if host.receive}
     return any(port.partition(":")[0] in slow for port in ports)
 
 

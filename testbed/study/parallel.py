@@ -59,7 +59,7 @@ class _Stop:
     event: Event | None = None
 
 
-class _Companions:
+class _Workers:
     """How many processes work side by side, this one included."""
 
     count: int = 1
@@ -67,7 +67,7 @@ class _Companions:
 
 def companions() -> int:
     """Return how many processes share this machine's memory for tasks of one kind: the workers, in a worker."""
-    return _Companions.count
+    return _Workers.count
 
 
 def check_interrupt() -> None:
@@ -135,7 +135,7 @@ def _end_workers() -> None:
 def _begin(stop: Event, jobs: int) -> None:
     """Prepare a worker: interrupts are the parent's to handle, and a worker does not outlive it."""
     _Stop.event = stop
-    _Companions.count = jobs
+    _Workers.count = jobs
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -38,7 +38,7 @@ HOLD_S = 0.125
 """How long a frame is held back for others that were before it. The kernel takes microseconds, or a tick if it is busy."""
 
 
-class Heard(NamedTuple):
+class Received(NamedTuple):
     """A frame that the kernel has stamped, in ns since 1970, the number of the socket that it came from, and its bytes."""
 
     time_ns: int
@@ -63,22 +63,22 @@ class InOrder:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[Heard] = []
+        self._waiting: list[Received] = []
         self._fetched: deque[tuple[float, int]] = deque()
         self._until_ns = 0
         self._behind: dict[int, int] = {}
 
-    def add(self, source: int, heard: Sequence[Heard], now_s: float, is_all: bool) -> None:
+    def add(self, source: int, received: Sequence[Received], now_s: float, is_all: bool) -> None:
         """Take in what the socket `source` had at `now_s`, and whether that was all it had."""
-        for each in heard:
+        for each in received:
             heapq.heappush(self._waiting, each)
         self._behind.pop(source, None)
-        if heard:
-            self._fetched.append((now_s, max(each.time_ns for each in heard)))
+        if received:
+            self._fetched.append((now_s, max(each.time_ns for each in received)))
             if not is_all:
-                self._behind[source] = heard[-1].time_ns
+                self._behind[source] = received[-1].time_ns
 
-    def due(self, now_s: float) -> list[Heard]:
+    def due(self, now_s: float) -> list[Received]:
         """Return the frames that nothing can come before any more."""
         while self._fetched and self._fetched[0][0] + HOLD_S <= now_s:
             self._until_ns = max(self._until_ns, self._fetched.popleft()[1])
@@ -92,7 +92,7 @@ class InOrder:
         """Return after how long to look again; None if nothing is held back."""
         return max(self._fetched[0][0] + HOLD_S - now_s, 0) if self._fetched else None
 
-    def rest(self) -> list[Heard]:
+    def remaining(self) -> list[Received]:
         """Return all that is left, when nothing comes any more."""
         rest = sorted(self._waiting)
         self._waiting.clear()
@@ -144,9 +144,9 @@ def capture(
         deadline = None if seconds is None else time.monotonic() + seconds
         written = 0
 
-        def write(heard: Sequence[Heard]) -> None:
+        def write(received: Sequence[Received]) -> None:
             nonlocal written
-            chosen = heard if count is None else heard[: count - written]
+            chosen = received if count is None else received[: count - written]
             blocks.write([pcapng.packet(e.source, e.time_ns, pcapng.INBOUND, e.data) for e in chosen])
             written += len(chosen)
 
@@ -161,20 +161,20 @@ def capture(
                     sockets, out.fileno(), min([*limits, *([] if held_s is None else [held_s])], default=None)
                 )
                 for listener in ready:
-                    _hear(order, listener, sockets.index(listener))
+                    _receive(order, listener, sockets.index(listener))
                 write(order.due(time.monotonic()))
         for source, listener in enumerate(sockets):
-            while _hear(order, listener, source) == _BATCH:
+            while _receive(order, listener, source) == _BATCH:
                 pass
-        write(order.rest())
+        write(order.remaining())
         return Captured(written, sum(_missed(listener) for listener in sockets))
 
 
-def _hear(order: InOrder, listener: socket.socket, source: int) -> int:
+def _receive(order: InOrder, listener: socket.socket, source: int) -> int:
     """Take in up to a batch of frames of a socket; return how many there were."""
-    heard = _fetch(listener, source)
-    order.add(source, heard, time.monotonic(), len(heard) < _BATCH)
-    return len(heard)
+    received = _fetch(listener, source)
+    order.add(source, received, time.monotonic(), len(received) < _BATCH)
+    return len(received)
 
 
 def _wait(sockets: Sequence[socket.socket], out: int, seconds: float | None) -> list[socket.socket]:
@@ -210,7 +210,7 @@ def _listen(netns: str, interface: str) -> socket.socket:
     return namespaces.in_thread(work)
 
 
-def _fetch(listener: socket.socket, source: int) -> list[Heard]:
+def _fetch(listener: socket.socket, source: int) -> list[Received]:
     """Return up to a batch of frames that wait."""
     frames = []
     for _ in range(_BATCH):
@@ -222,7 +222,7 @@ def _fetch(listener: socket.socket, source: int) -> list[Heard]:
             break
         stamp = (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
         seconds, nanoseconds = next(struct.unpack("qq", value) for *kind, value in ancillary if tuple(kind) == stamp)
-        frames.append(Heard(seconds * 10**9 + nanoseconds, source, data))
+        frames.append(Received(seconds * 10**9 + nanoseconds, source, data))
     return frames
 
 

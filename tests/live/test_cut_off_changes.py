@@ -45,7 +45,7 @@ class Traffic:
     def __init__(self) -> None:
         self.leaving: set[tuple[str, str]] = set()
 
-    def rest(self, leaving: Collection[tuple[str, str]]) -> None:
+    def quiesce(self, leaving: Collection[tuple[str, str]]) -> None:
         """Arrive at once."""
         self.leaving = set(leaving)
 
@@ -65,7 +65,7 @@ AFTER = keep_addresses(
 
 POINTS: list[tuple[Any, str]] = [
     (Inhabitants, "make"),
-    (construction, "quieten"),
+    (construction, "quiesce"),
     (Traffic, "rest"),
     (Construction, "_take_out"),
     (building, "create_links"),

@@ -1,4 +1,4 @@
-"""What NICs do about losses, late receives and slow intake is the same on both clocks, in real frames as in computed ones."""
+"""What NICs do about losses, late receives and slow receivers is the same on both clocks, in real frames as in computed ones."""
 
 from __future__ import annotations
 

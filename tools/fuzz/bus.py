@@ -63,7 +63,7 @@ class DataPlane:
         """Hear nobody."""
         return 4000
 
-    def rest(self, _leaving: str, _budget: int) -> bool:
+    def quiesce(self, _leaving: str, _budget: int) -> bool:
         """Nothing is under way."""
         return True
 
@@ -75,9 +75,9 @@ class DataPlane:
         """Nothing was lost."""
         return "[]"
 
-    def join(self, party: str) -> None:
+    def join(self, participants: str) -> None:
         """Refuse to run with others, of whom there are none."""
-        raise ValueError(f"nobody is there of {len(party)} bytes")
+        raise ValueError(f"nobody is there of {len(participants)} bytes")
 
     def end_span(self) -> None:
         """Go on."""
@@ -97,7 +97,7 @@ class Machine(MemoryDriver):
     ) -> Sequence[Document]:
         """Put the lab in the place of what was there."""
         if traffic is not None:
-            traffic.rest([])
+            traffic.quiesce([])
             traffic.replace([{} for _ in plan["nodes"]])
         return self.deploy(plan, dilation, progress)
 

@@ -15,7 +15,7 @@ from unittest import mock
 from testbed import pcapng
 from testbed.agent import captures
 from testbed.errors import TestbedError
-from testbed.system.capture import HOLD_S, Blocks, Heard, InOrder
+from testbed.system.capture import HOLD_S, Blocks, InOrder, Received
 from tools.fuzz import mutation
 from tools.fuzz.target import Target, require
 
@@ -109,11 +109,11 @@ def _put_in_order(fetches: Sequence[Sequence[Any]]) -> None:
     """Every frame comes out once, and in the order of their times."""
     order, out, taken_in = InOrder(), [], []
     for socket, now_s, is_all, times in fetches:
-        heard = [Heard(time_ns, socket, b"") for time_ns in times]
-        taken_in += heard
-        order.add(socket, heard, now_s, is_all)
+        received = [Received(time_ns, socket, b"") for time_ns in times]
+        taken_in += received
+        order.add(socket, received, now_s, is_all)
         out += order.due(now_s)
-    out += order.rest()
+    out += order.remaining()
     require(out == sorted(taken_in), f"{len(taken_in)} frames in, {len(out)} out, or not in order")
 
 

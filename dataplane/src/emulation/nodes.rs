@@ -50,7 +50,7 @@ pub(super) fn node(plan: &NodePlan, detection: Option<Time>) -> Result<Node, Pla
 
 fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
     let only = plan.ports.first().ok_or_else(|| PlanError::Invalid(format!("{}: a host has one port", plan.name)))?;
-    let nic = Nic::new(Station(plan.station), port(only)?).with_intake(plan.receive.as_ref());
+    let nic = Nic::new(Station(plan.station), port(only)?).with_receive_buffer(plan.receive.as_ref());
     Ok(Node::Host(Box::new(nic)))
 }
 

@@ -116,7 +116,7 @@ impl Report<'_> {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Agents {
-    pub others: Vec<Companion>,
+    pub others: Vec<PeerRow>,
     pub apart_ns: u64,
     pub crossed: BTreeMap<String, Crossed>,
 }
@@ -124,7 +124,7 @@ pub struct Agents {
 /// What was measured of another agent. `offset_ns`: how far its clock is ahead of the one here.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Companion {
+pub struct PeerRow {
     pub agent: String,
     pub offset_ns: Option<i64>,
     pub round_trip_ns: Option<u64>,
@@ -247,8 +247,8 @@ impl Emulation {
             ports: deadlock.circle.iter().map(name).collect(),
             priority: deadlock.circle.first().map(|place| place.priority),
         };
-        let found = self.deadlocks.found().iter();
-        found.filter(|deadlock| deadlock.cured.is_none_or(|cured| cured >= since)).map(entry).collect()
+        let deadlocks = self.deadlocks.deadlocks().iter();
+        deadlocks.filter(|deadlock| deadlock.cured.is_none_or(|cured| cured >= since)).map(entry).collect()
     }
 
     fn flows(&self, flows: &[Flow]) -> Vec<FlowRow<'_>> {

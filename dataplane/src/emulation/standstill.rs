@@ -9,13 +9,13 @@ use crate::units::Time;
 impl Emulation {
     /// Look for queues that wait for each other in a circle at `now`. A queue is given `patience` at least to move by itself.
     pub(super) fn look_for_deadlocks(&mut self, now: Time, patience: Time) {
-        self.deadlocks.look(&waiting(&self.fabric, now, patience), now);
+        self.deadlocks.sample(&waiting(&self.fabric, now, patience), now);
     }
 }
 
 /// The egress queues between switches that hold frames and are kept from sending by their peer.
 fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
-    let mut found = Vec::new();
+    let mut waiting = Vec::new();
     for index in 0..fabric.directions() {
         // Directions come in pairs, a link each: what arrives over one left where the other leads to.
         let ((from, egress_port), (to, ingress_port)) = fabric.ends(index);
@@ -30,7 +30,7 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
             let question = egress.unasked();
             let asking = if question > Time::ZERO { question + way.longest_delay() } else { question };
             let behind = far.queues_of(ingress_port, priority);
-            found.push(Waiting {
+            waiting.push(Waiting {
                 place: Place { node: from as u32, port: egress_port, priority },
                 sent: egress.counters[priority].frames_tx,
                 feedback: (asking + back.longest_delay()).max(patience),
@@ -38,5 +38,5 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
             });
         }
     }
-    found
+    waiting
 }

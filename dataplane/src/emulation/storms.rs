@@ -1,4 +1,4 @@
-//! What watchdogs found, with what the node behind each stormed port was doing at the time: for the report.
+//! What watchdogs storms, with what the node behind each stormed port was doing at the time: for the report.
 
 use serde::Serialize;
 
@@ -43,9 +43,9 @@ impl Emulation {
         for (node, state) in self.fabric.nodes().enumerate() {
             let Node::Switch(switch) = state else { continue };
             let Some(watchdog) = switch.watchdog() else { continue };
-            let found = watchdog.storms().iter();
-            let found = found.filter(|storm| storm.restored.is_none_or(|restored| restored >= since));
-            rows.extend(found.map(|storm| self.storm(node, watchdog, storm)));
+            let storms = watchdog.storms().iter();
+            let storms = storms.filter(|storm| storm.restored.is_none_or(|restored| restored >= since));
+            rows.extend(storms.map(|storm| self.storm(node, watchdog, storm)));
         }
         rows
     }

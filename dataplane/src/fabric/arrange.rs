@@ -1,7 +1,7 @@
 //! Which shard a node belongs to, and moving nodes between shards. A run is the same however its nodes are arranged.
 
 use super::partition::{partition, Link};
-use super::shard::{Line, Shard, Site};
+use super::shard::{Line, PlacedNode, Shard};
 use super::{Direction, Fabric, Place};
 use crate::link::Flight;
 use crate::units::Time;
@@ -69,21 +69,21 @@ impl Fabric {
     fn move_to(&mut self, homes: &[usize]) {
         let capture = self.shards[0].capture.take();
         let moved: Vec<(Option<Line>, Flight)> = (0..self.ends.len()).map(|index| self.lift(index)).collect();
-        let mut sites: Vec<(Site, Time)> =
+        let mut placed: Vec<(PlacedNode, Time)> =
             std::mem::take(&mut self.shards).into_iter().flat_map(|s| s.dissolve()).collect();
-        sites.sort_by_key(|(site, _)| site.number);
-        let mut shards: Vec<Vec<(Site, Time)>> = Vec::new();
-        for (node, site) in sites.into_iter().enumerate() {
+        placed.sort_by_key(|(placed, _)| placed.number);
+        let mut shards: Vec<Vec<(PlacedNode, Time)>> = Vec::new();
+        for (node, placed) in placed.into_iter().enumerate() {
             let shard = homes[node];
             shards.resize_with(shards.len().max(shard + 1), Vec::new);
-            self.places[node] = Place { shard, site: shards[shard].len() };
-            shards[shard].push(site);
+            self.places[node] = Place { shard, index: shards[shard].len() };
+            shards[shard].push(placed);
         }
-        let shard = |(number, sites)| Shard::new(number as u32, sites, self.now);
+        let shard = |(number, placed)| Shard::new(number as u32, placed, self.now);
         self.shards = shards.into_iter().enumerate().map(shard).collect();
         for (index, (line, flight)) in moved.into_iter().enumerate() {
             if let Some(line) = line {
-                self.lay(index, line.direction, flight);
+                self.connect(index, line.direction, flight);
             }
         }
         self.shards[0].capture = capture;
@@ -99,7 +99,7 @@ impl Fabric {
     }
 
     /// Connect a direction to the ports that it leaves and enters.
-    pub(super) fn lay(&mut self, index: usize, direction: Direction, flight: Flight) {
+    pub(super) fn connect(&mut self, index: usize, direction: Direction, flight: Flight) {
         let (from, to) = self.ends[index];
         let (shard, slot) = self.slot_of(to);
         let number = shard.number;

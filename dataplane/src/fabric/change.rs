@@ -53,21 +53,21 @@ impl Fabric {
             self.watch_mut(node).lost(port, frame.priority, packet, Cause::Outage, now);
         }
         let rate = change.rate_bps.and_then(Rate::from_bps);
-        let site = self.site_mut(node);
-        if let (Some(plan), Node::Host(nic)) = (&change.storm, &mut site.node) {
+        let placed = self.placed_mut(node);
+        if let (Some(plan), Node::Host(nic)) = (&change.storm, &mut placed.node) {
             nic.set_storm(plan.as_ref(), now);
         }
         if let Some(weights) = change.weights {
-            site.node.set_weights(port, weights);
+            placed.node.set_weights(port, weights);
         }
-        let state = site.node.port_mut(port);
+        let state = placed.node.port_mut(port);
         if let Some(rate) = rate {
             state.set_rate(rate);
         }
         if let Some(held) = change.drain {
             state.hold(held);
         }
-        site.watch.changed(port, rate, now);
+        placed.watch.changed(port, rate, now);
         self.drain(node);
         if change.delay_ps.is_some() {
             self.rearrange();

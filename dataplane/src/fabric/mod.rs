@@ -6,12 +6,12 @@
 
 mod arrange;
 mod change;
-mod crew;
 pub mod impair;
 mod node;
 mod partition;
 mod shard;
 mod totals;
+mod workers;
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,8 +26,8 @@ use crate::priority::Priority;
 use crate::units::Time;
 use crate::watch::{match_up, Violation, Watch, MAX_VIOLATIONS};
 
-use crew::Crew;
-use shard::{Shard, Site, NOWHERE};
+use shard::{PlacedNode, Shard, NOWHERE};
+use workers::WorkerPool;
 
 pub use arrange::Spread;
 pub use node::Node;
@@ -45,7 +45,7 @@ pub enum Step {
 #[derive(Copy, Clone, Debug)]
 struct Place {
     shard: usize,
-    site: usize,
+    index: usize,
 }
 
 /// A port of the plan: node and number.
@@ -58,7 +58,7 @@ pub struct Fabric {
     spread: Spread,
     /// The shortest link between two shards.
     lookahead: Time,
-    crew: Crew,
+    workers: WorkerPool,
     /// By node.
     places: Vec<Place>,
     names: Vec<String>,
@@ -79,18 +79,18 @@ impl Fabric {
     /// Wire `nodes`, each with its name and its observer, by `directions`, each with the ports that it leaves and enters.
     pub fn new(nodes: Vec<(String, Node, Watch)>, directions: Vec<(PortId, PortId, Direction)>) -> Fabric {
         let mut names = Vec::with_capacity(nodes.len());
-        let mut sites = Vec::with_capacity(nodes.len());
+        let mut placed = Vec::with_capacity(nodes.len());
         for (number, (name, node, watch)) in nodes.into_iter().enumerate() {
             names.push(name);
-            sites.push((Site::new(number as u32, node, watch), Time::NEVER));
+            placed.push((PlacedNode::new(number as u32, node, watch), Time::NEVER));
         }
         let ends: Vec<_> = directions.iter().map(|(from, to, _)| (*from, *to)).collect();
         let mut fabric = Fabric {
-            places: (0..sites.len()).map(|site| Place { shard: 0, site }).collect(),
-            shards: vec![Shard::new(0, sites, Time::ZERO)],
+            places: (0..placed.len()).map(|index| Place { shard: 0, index }).collect(),
+            shards: vec![Shard::new(0, placed, Time::ZERO)],
             spread: Spread::ONE_CORE,
             lookahead: Time::NEVER,
-            crew: Crew::default(),
+            workers: WorkerPool::default(),
             names,
             ends,
             timeline: Timeline::default(),
@@ -101,19 +101,19 @@ impl Fabric {
             impairments: Vec::new(),
         };
         for (index, (.., direction)) in directions.into_iter().enumerate() {
-            fabric.lay(index, direction, Flight::default());
+            fabric.connect(index, direction, Flight::default());
         }
         fabric
     }
 
-    fn site(&self, node: usize) -> &Site {
+    fn placed(&self, node: usize) -> &PlacedNode {
         let place = self.places[node];
-        &self.shards[place.shard].sites[place.site]
+        &self.shards[place.shard].nodes[place.index]
     }
 
-    fn site_mut(&mut self, node: usize) -> &mut Site {
+    fn placed_mut(&mut self, node: usize) -> &mut PlacedNode {
         let place = self.places[node];
-        &mut self.shards[place.shard].sites[place.site]
+        &mut self.shards[place.shard].nodes[place.index]
     }
 
     /// The shard of a node, told what time it is, and the node's place there.
@@ -121,7 +121,7 @@ impl Fabric {
         let place = self.places[node];
         let shard = &mut self.shards[place.shard];
         shard.now = self.now;
-        (shard, place.site)
+        (shard, place.index)
     }
 
     /// How many shards the nodes are in: as many cores have something to do.
@@ -131,21 +131,21 @@ impl Fabric {
 
     /// The shard and the slot of a port.
     fn slot_of(&mut self, (node, port): PortId) -> (&mut Shard, usize) {
-        let (shard, site) = self.shard_of(node);
-        let slot = shard.sites[site].slot(port);
+        let (shard, index) = self.shard_of(node);
+        let slot = shard.nodes[index].slot(port);
         (shard, slot)
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> + Clone {
-        (0..self.places.len()).map(|node| &self.site(node).node)
+        (0..self.places.len()).map(|node| &self.placed(node).node)
     }
 
     pub fn node(&self, node: usize) -> &Node {
-        &self.site(node).node
+        &self.placed(node).node
     }
 
     pub fn nic_mut(&mut self, node: usize) -> Option<&mut Nic> {
-        match &mut self.site_mut(node).node {
+        match &mut self.placed_mut(node).node {
             Node::Host(nic) => Some(nic),
             Node::Switch(_) => None,
         }
@@ -153,15 +153,15 @@ impl Fabric {
 
     /// The observer of a node.
     pub fn watch(&self, node: usize) -> &Watch {
-        &self.site(node).watch
+        &self.placed(node).watch
     }
 
     pub fn watch_mut(&mut self, node: usize) -> &mut Watch {
-        &mut self.site_mut(node).watch
+        &mut self.placed_mut(node).watch
     }
 
     pub fn watches(&self) -> impl Iterator<Item = &Watch> + Clone {
-        (0..self.places.len()).map(|node| &self.site(node).watch)
+        (0..self.places.len()).map(|node| &self.placed(node).watch)
     }
 
     /// Observe another workload: `peers` are the ends of its QPs, `connections` how many each node has.
@@ -212,7 +212,7 @@ impl Fabric {
             _ => {
                 // What is sent after the first event arrives later than its time and the lookahead.
                 let until = until.min(self.next_of_nodes() + self.lookahead);
-                let events = self.crew.run(&mut self.shards, until);
+                let events = self.workers.run(&mut self.shards, until);
                 self.exchange();
                 events
             }
@@ -223,8 +223,8 @@ impl Fabric {
 
     /// Put out what a node has to say after it was called from outside.
     fn drain(&mut self, node: usize) {
-        let (shard, site) = self.shard_of(node);
-        shard.drain(site);
+        let (shard, index) = self.shard_of(node);
+        shard.drain(index);
         self.exchange();
     }
 
@@ -251,7 +251,7 @@ impl Fabric {
         if next > until || next == Time::NEVER {
             return None;
         }
-        let taken = shard.take();
+        let taken = shard.advance();
         self.now = shard.now;
         let Some((slot, frame)) = taken else { return Some(Step::Done) };
         Some(Step::Arrival { direction: shard.entering[slot], frame })
@@ -267,8 +267,8 @@ impl Fabric {
     /// Hand a frame to a port, at the current time.
     #[inline]
     pub fn receive_at(&mut self, node: usize, port: u16, frame: Frame) {
-        let (shard, site) = self.shard_of(node);
-        shard.receive(site, port, frame);
+        let (shard, index) = self.shard_of(node);
+        shard.receive(index, port, frame);
     }
 
     /// Put a frame of a host's kernel, come in at the far end already, on the link that leads to `port`: it has delay and loss to
@@ -277,9 +277,9 @@ impl Fabric {
         let Some(direction) = self.entering(node, port) else { return };
         let (host, from) = self.ends[direction].0;
         let now = self.now;
-        let (shard, site) = self.shard_of(host);
-        shard.sites[site].watch.tally(frame.is_packet()).sent += 1;
-        shard.put(site, from, frame, now);
+        let (shard, index) = self.shard_of(host);
+        shard.nodes[index].watch.tally(frame.is_packet()).sent += 1;
+        shard.send(index, from, frame, now);
     }
 
     /// Count a frame that arrived at a port and cannot be read; of what can, `seen` tells. With `enters` it had not been sent by a node.
@@ -287,10 +287,10 @@ impl Fabric {
         let (packet, priority) =
             seen.map_or((false, Priority::P0), |frame| (frame.is_packet(), Priority::of_dscp(frame.dscp)));
         let now = self.now;
-        let site = self.site_mut(node);
-        site.node.port_mut(port).counters[priority].drops[Cause::Malformed as usize] += 1;
-        site.watch.tally(packet).sent += u64::from(enters);
-        site.watch.event(&Event::Dropped { port, priority, cause: Cause::Malformed, packet }, now);
+        let placed = self.placed_mut(node);
+        placed.node.port_mut(port).counters[priority].drops[Cause::Malformed as usize] += 1;
+        placed.watch.tally(packet).sent += u64::from(enters);
+        placed.watch.event(&Event::Dropped { port, priority, cause: Cause::Malformed, packet }, now);
         self.drain(node);
     }
 
@@ -307,7 +307,7 @@ impl Fabric {
     pub fn entering(&self, node: usize, port: u16) -> Option<usize> {
         let place = self.places[node];
         let shard = &self.shards[place.shard];
-        let direction = shard.entering[shard.sites[place.site].slot(port)];
+        let direction = shard.entering[shard.nodes[place.index].slot(port)];
         (direction != NOWHERE).then_some(direction as usize)
     }
 
@@ -351,7 +351,7 @@ impl Fabric {
         let (node, port) = self.ends[direction].0;
         let place = self.places[node];
         let shard = &self.shards[place.shard];
-        shard.lines[shard.sites[place.site].slot(port)].as_ref().map(|line| &line.direction)
+        shard.lines[shard.nodes[place.index].slot(port)].as_ref().map(|line| &line.direction)
     }
 
     pub fn direction_mut(&mut self, direction: usize) -> Option<&mut Direction> {

@@ -18,7 +18,7 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// A node with what the shard keeps beside it.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct PlacedNode {
     pub node: Node,
     pub watch: Watch,
     /// Its number in the plan.
@@ -27,9 +27,9 @@ pub(super) struct Site {
     first: u32,
 }
 
-impl Site {
-    pub fn new(number: u32, node: Node, watch: Watch) -> Site {
-        Site { node, watch, number, first: 0 }
+impl PlacedNode {
+    pub fn new(number: u32, node: Node, watch: Watch) -> PlacedNode {
+        PlacedNode { node, watch, number, first: 0 }
     }
 
     pub fn slot(&self, port: u16) -> usize {
@@ -61,8 +61,8 @@ pub(super) struct Crossing {
 #[derive(Debug)]
 pub(super) struct Shard {
     pub number: u32,
-    pub sites: Vec<Site>,
-    /// By slot: the site, and the port or `TIMER`. Slots are in the order in which events of one instant are taken.
+    pub nodes: Vec<PlacedNode>,
+    /// By slot: the node, and the port or `TIMER`. Slots are in the order in which events of one instant are taken.
     pub slots: Vec<(u32, u16)>,
     /// By slot: the direction that enters the port; `NOWHERE` if none does, and for timers.
     pub entering: Vec<u32>,
@@ -75,23 +75,23 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// A shard of sites in the order of the plan, each with the time of its timer, to which nothing is connected yet.
-    pub fn new(number: u32, sites: Vec<(Site, Time)>, now: Time) -> Shard {
+    /// A shard of nodes in the order of the plan, each with the time of its timer, to which nothing is connected yet.
+    pub fn new(number: u32, nodes: Vec<(PlacedNode, Time)>, now: Time) -> Shard {
         let mut slots = Vec::new();
         let mut wakes = Vec::new();
-        let settle = |(index, (mut site, wake)): (u32, (Site, Time))| {
-            site.first = slots.len() as u32;
-            let ports = site.node.ports().len() as u16;
+        let settle = |(index, (mut placed, wake)): (u32, (PlacedNode, Time))| {
+            placed.first = slots.len() as u32;
+            let ports = placed.node.ports().len() as u16;
             slots.extend((0..ports).chain([TIMER]).map(|port| (index, port)));
-            wakes.push((site.timer(), wake));
-            site
+            wakes.push((placed.timer(), wake));
+            placed
         };
-        let sites = (0..).zip(sites).map(settle).collect();
+        let nodes = (0..).zip(nodes).map(settle).collect();
         let mut queue = Timers::new(slots.len());
         wakes.into_iter().for_each(|(slot, wake)| queue.set(slot, wake));
         Shard {
             number,
-            sites,
+            nodes,
             lines: slots.iter().map(|_| None).collect(),
             flights: slots.iter().map(|_| Flight::default()).collect(),
             entering: vec![NOWHERE; slots.len()],
@@ -110,41 +110,41 @@ impl Shard {
         self.flights[slot] = flight;
     }
 
-    /// The sites, each with the time of its timer; what is connected to them is lost.
-    pub fn dissolve(self) -> impl Iterator<Item = (Site, Time)> {
+    /// The nodes, each with the time of its timer; what is connected to them is lost.
+    pub fn dissolve(self) -> impl Iterator<Item = (PlacedNode, Time)> {
         let queue = self.queue;
-        self.sites.into_iter().map(move |site| {
-            let wake = queue.get(site.timer());
-            (site, wake)
+        self.nodes.into_iter().map(move |placed| {
+            let wake = queue.get(placed.timer());
+            (placed, wake)
         })
     }
 
-    /// Run the events due by `until`, which is not `Time::NEVER`, at most `budget`; the answer is how many there were.
+    /// Run the events due by `until`, which is not `Time::NEVER`, at most `budget`. Return how many there were.
     pub fn run(&mut self, until: Time, budget: u64) -> u64 {
         let mut left = budget;
         while left > 0 && self.queue.next() <= until {
-            if let Some((slot, frame)) = self.take() {
-                let (site, port) = self.slots[slot];
-                self.receive(site as usize, port, frame);
+            if let Some((slot, frame)) = self.advance() {
+                let (index, port) = self.slots[slot];
+                self.receive(index as usize, port, frame);
             }
             left -= 1;
         }
         budget - left
     }
 
-    /// Take the next event, of which there must be one: deal with a timer, or hand out the frame that arrived, and its slot.
+    /// Go on to the next event, of which there must be one. Handle a timer, or return the frame that arrived and its slot.
     #[inline]
-    pub fn take(&mut self) -> Option<(usize, Frame)> {
+    pub fn advance(&mut self) -> Option<(usize, Frame)> {
         let (at, slot) = self.queue.earliest();
         debug_assert!(at >= self.now, "time goes forward");
         self.now = at;
-        let (site, port) = self.slots[slot];
-        let place = &mut self.sites[site as usize];
-        place.watch.events += 1;
+        let (index, port) = self.slots[slot];
+        let placed = &mut self.nodes[index as usize];
+        placed.watch.events += 1;
         if port == TIMER {
             self.queue.set(slot, Time::NEVER);
-            place.node.handle_timeout(at);
-            self.drain(site as usize);
+            placed.node.handle_timeout(at);
+            self.drain(index as usize);
             return None;
         }
         let flight = &mut self.flights[slot];
@@ -155,74 +155,74 @@ impl Shard {
 
     /// Hand a frame to a port, at the current time.
     #[inline]
-    pub fn receive(&mut self, site: usize, port: u16, frame: Frame) {
-        let place = &mut self.sites[site];
-        if place.node.is_host() && !frame.is_control() {
-            place.watch.tally(frame.is_packet()).delivered += 1;
+    pub fn receive(&mut self, index: usize, port: u16, frame: Frame) {
+        let placed = &mut self.nodes[index];
+        if placed.node.is_host() && !frame.is_control() {
+            placed.watch.tally(frame.is_packet()).delivered += 1;
         }
-        place.node.handle_frame(port, frame, self.now);
-        self.drain(site);
+        placed.node.handle_frame(port, frame, self.now);
+        self.drain(index);
     }
 
-    /// Put out what a node has to say after it was called: events, frames, its next timer.
+    /// Poll a node that was called: its events, its frames, its next timer.
     #[inline]
-    pub fn drain(&mut self, site: usize) {
+    pub fn drain(&mut self, index: usize) {
         let now = self.now;
-        let place = &mut self.sites[site];
-        // Events first: what the node was told explains what it sends.
-        while let Some(event) = place.node.poll_event() {
-            place.watch.event(&event, now);
+        let placed = &mut self.nodes[index];
+        // Events first: what the node received explains what it sends.
+        while let Some(event) = placed.node.poll_event() {
+            placed.watch.event(&event, now);
         }
-        while let Some((port, frame)) = self.sites[site].node.poll_transmit(now) {
-            self.transmit(site, port, frame);
+        while let Some((port, frame)) = self.nodes[index].node.poll_transmit(now) {
+            self.transmit(index, port, frame);
         }
-        let place = &self.sites[site];
-        self.queue.set(place.timer(), place.node.poll_timeout().max(now));
+        let placed = &self.nodes[index];
+        self.queue.set(placed.timer(), placed.node.poll_timeout().max(now));
     }
 
     #[inline]
-    fn transmit(&mut self, site: usize, port: u16, frame: Frame) {
+    fn transmit(&mut self, index: usize, port: u16, frame: Frame) {
         let now = self.now;
-        let place = &mut self.sites[site];
-        let seen = Transmission { node: place.number, port, at: now, frame: &frame };
-        place.watch.transmission(&seen);
+        let placed = &mut self.nodes[index];
+        let seen = Transmission { node: placed.number, port, at: now, frame: &frame };
+        placed.watch.transmission(&seen);
         if let Some(capture) = &mut self.capture {
             capture.write(&seen);
         }
-        if place.node.is_host() && !frame.is_control() {
-            place.watch.tally(frame.is_packet()).sent += 1;
+        if placed.node.is_host() && !frame.is_control() {
+            placed.watch.tally(frame.is_packet()).sent += 1;
         }
-        let rate = place.node.ports()[usize::from(port)].rate();
+        let rate = placed.node.ports()[usize::from(port)].rate();
         let sent = now + rate.serialisation(frame.wire_bytes());
-        self.put(site, port, frame, sent);
+        self.send(index, port, frame, sent);
     }
 
-    /// Put a frame on the line behind a port, that its last bit leaves for at `sent`, and see to its arrival.
+    /// Send a frame on the line behind a port, that its last bit leaves for at `sent`, and see to its arrival.
     #[inline]
-    pub fn put(&mut self, site: usize, port: u16, frame: Frame, sent: Time) {
-        let place = &mut self.sites[site];
-        let outcome = match &mut self.lines[place.slot(port)] {
+    pub fn send(&mut self, index: usize, port: u16, frame: Frame, sent: Time) {
+        let placed = &mut self.nodes[index];
+        let outcome = match &mut self.lines[placed.slot(port)] {
             Some(line) => line.direction.send(&frame, self.now, sent).map(|arrival| (line.shard, line.slot, arrival)),
             None => Err(Cause::Outage),
         };
         match outcome {
-            Ok((shard, slot, arrival)) if shard == self.number => self.fly(slot as usize, arrival, frame),
+            Ok((shard, slot, arrival)) if shard == self.number => self.propagate(slot as usize, arrival, frame),
             Ok((shard, slot, arrival)) => self.outbox.push(Crossing { shard, slot, arrival, frame }),
             Err(cause) => {
                 let packet = (!frame.is_control()).then_some(frame.is_packet());
-                place.watch.lost(port, frame.priority, packet, cause, self.now);
+                placed.watch.lost(port, frame.priority, packet, cause, self.now);
             }
         }
     }
 
     /// Take in a frame that another shard has sent.
     pub fn accept(&mut self, crossing: Crossing) {
-        self.fly(crossing.slot as usize, crossing.arrival, crossing.frame);
+        self.propagate(crossing.slot as usize, crossing.arrival, crossing.frame);
     }
 
-    /// In the queue stands only the oldest frame of each flight.
+    /// Add a frame to a flight. Only the oldest frame of a flight is in the queue.
     #[inline]
-    fn fly(&mut self, slot: usize, arrival: Time, frame: Frame) {
+    fn propagate(&mut self, slot: usize, arrival: Time, frame: Frame) {
         let flight = &mut self.flights[slot];
         if flight.next_arrival() == Time::NEVER {
             self.queue.set(slot, arrival);

@@ -30,14 +30,14 @@ impl Totals {
 impl Fabric {
     /// From here on count anew what nodes hold at most.
     pub fn restart_marks(&mut self) {
-        self.shards.iter_mut().flat_map(|shard| &mut shard.sites).for_each(|site| site.node.restart_marks());
+        self.shards.iter_mut().flat_map(|shard| &mut shard.nodes).for_each(|placed| placed.node.restart_marks());
     }
 
     /// Forget the messages that were seen, and what was found wrong so far.
     pub fn forget_findings(&mut self) {
         self.past_faults.clear();
         self.peers.clear();
-        self.shards.iter_mut().flat_map(|shard| &mut shard.sites).for_each(|site| site.watch.forget_findings());
+        self.shards.iter_mut().flat_map(|shard| &mut shard.nodes).for_each(|placed| placed.watch.forget_findings());
     }
 
     pub fn totals(&self) -> Totals {

@@ -17,7 +17,7 @@ pub use forwarder::{forward, measure_forwarder, ForwardPath, Forwarded};
 pub use load::{measure_load, probe_frame, Attachment, Rates};
 pub use netns::open_in;
 pub use packet_socket::{close_all, Filter, Options, PacketSocket, SocketStatistics, UNSHAPED_PRIORITY};
-pub use poller::{set_timer_slack_ns, Interest, Poller, Ready, Waker, BEATS_TOKEN};
+pub use poller::{set_timer_slack_ns, Interest, Poller, Ready, Waker, HEARTBEATS_TOKEN};
 
 /// A system call that failed: what was tried, on what, and the kernel's answer.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,8 @@ const EVENTS_MAX: usize = 256;
 /// The token of the waker's own descriptor; sockets have 32-bit tokens.
 const WAKER_TOKEN: u64 = u64::MAX;
 
-/// The token under which the socket for beats is reported.
-pub const BEATS_TOKEN: u32 = u32::MAX;
+/// The token under which the socket for heartbeats is reported.
+pub const HEARTBEATS_TOKEN: u32 = u32::MAX;
 
 const SUBJECT: &str = "the poller";
 
@@ -91,9 +91,15 @@ impl Poller {
         self.control(libc::EPOLL_CTL_ADD, socket.raw_fd(), libc::EPOLLIN, token.into(), socket.subject())
     }
 
-    /// Watch the socket by which agents keep step, and report it under `BEATS_TOKEN`.
-    pub fn add_beats(&self, socket: &UdpSocket) -> Result<(), IoError> {
-        self.control(libc::EPOLL_CTL_ADD, socket.as_raw_fd(), libc::EPOLLIN, BEATS_TOKEN.into(), "the socket for beats")
+    /// Watch the socket by which agents keep step, and report it under `HEARTBEATS_TOKEN`.
+    pub fn add_heartbeats(&self, socket: &UdpSocket) -> Result<(), IoError> {
+        self.control(
+            libc::EPOLL_CTL_ADD,
+            socket.as_raw_fd(),
+            libc::EPOLLIN,
+            HEARTBEATS_TOKEN.into(),
+            "the socket for heartbeats",
+        )
     }
 
     /// Watch `socket` under `token`, whether or not it is watched already under another, for what `interest` says.
@@ -155,7 +161,7 @@ impl Poller {
 
     fn wait_events(&mut self, timeout_ns: u64) -> io::Result<usize> {
         if timeout_ns == 0 {
-            return self.look();
+            return self.fetch();
         }
         let timeout = libc::timespec {
             tv_sec: (timeout_ns / 1_000_000_000) as libc::time_t,
@@ -171,7 +177,7 @@ impl Poller {
             }
         }
         self.ppoll(&timeout)?;
-        self.look()
+        self.fetch()
     }
 
     fn epoll_pwait2(&mut self, timeout: &libc::timespec) -> io::Result<usize> {
@@ -201,7 +207,7 @@ impl Poller {
         Ok(())
     }
 
-    fn look(&mut self) -> io::Result<usize> {
+    fn fetch(&mut self) -> io::Result<usize> {
         let epoll = self.epoll.as_raw_fd();
         // SAFETY: the kernel writes at most EVENTS_MAX events, ours, during the call.
         let count = unsafe { libc::epoll_wait(epoll, self.events.as_mut_ptr(), EVENTS_MAX as libc::c_int, 0) };

@@ -21,7 +21,7 @@ pub struct Train {
 }
 
 impl Train {
-    fn take(&mut self) -> Frame {
+    fn next_frame(&mut self) -> Frame {
         let frame = self.frame.clone();
         self.left -= 1;
         self.at += self.every;
@@ -68,7 +68,7 @@ impl Injector {
     /// Take the frame that has been due longest, of equals that of the train given first, if one may start at `now`.
     pub fn next(&mut self, port: &Port, now: Time) -> Option<Frame> {
         let ready = self.running.iter_mut().filter(|train| train.at <= now && train.ready_at(port, now) <= now);
-        let frame = ready.min_by_key(|train| train.at)?.take();
+        let frame = ready.min_by_key(|train| train.at)?.next_frame();
         self.running.retain(|train| train.left > 0);
         Some(frame)
     }
@@ -80,7 +80,7 @@ impl Injector {
 }
 
 impl Nic {
-    /// Put a train of frames on the link: now, or with `later` so long after the next start. To be polled afterwards.
+    /// Put a train of frames on the link: now, or with `later` so long after the next start. Call `poll_transmit` afterwards.
     pub fn inject(&mut self, train: Train, later: bool, now: Time) {
         let injector = self.injector.get_or_insert_default();
         if later {

@@ -2,10 +2,10 @@
 
 pub mod arithmetic;
 pub mod inject;
-pub mod intake;
 pub mod memory;
 pub mod rc;
-mod repair;
+pub mod receive_buffer;
+mod reconstruct;
 pub mod schedule;
 mod sending;
 pub mod storm;
@@ -23,7 +23,6 @@ use crate::wire::pfc::Pfc;
 use crate::wire::roce::Opcode;
 
 use inject::Injector;
-use intake::Intake;
 use memory::Memory;
 use rc::code::Coder;
 use rc::dcqcn::{Dcqcn, DcqcnConfig};
@@ -31,6 +30,7 @@ use rc::message;
 use rc::qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
 use rc::requester::Requester;
 use rc::responder::Responder;
+use receive_buffer::ReceiveBuffer;
 use schedule::{Action, Schedule};
 use storm::PauseStorm;
 
@@ -113,7 +113,7 @@ pub struct Nic {
     /// The pauses that it asks for without need, if it does.
     storm: Option<Box<PauseStorm>>,
     /// Where packets wait that it cannot take in as fast as they come, if it is so slow.
-    intake: Option<Box<Intake>>,
+    receive_buffer: Option<Box<ReceiveBuffer>>,
 }
 
 impl Nic {
@@ -137,7 +137,7 @@ impl Nic {
             running: false,
             injector: None,
             storm: None,
-            intake: None,
+            receive_buffer: None,
         }
     }
 
@@ -233,11 +233,11 @@ impl Nic {
                 let counters = &mut self.port.counters[self.priority];
                 counters.frames_rx += 1;
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
-                if self.intake.is_some() {
+                if self.receive_buffer.is_some() {
                     return self.hold(frame, now);
                 }
                 self.pass_credit(&frame);
-                self.take(frame, now);
+                self.handle_packet(frame, now);
             }
             Body::Credit(credit) => {
                 self.port.handle_credit(&credit, now);
@@ -249,7 +249,7 @@ impl Nic {
 
     /// Deal with a packet.
     #[inline]
-    fn take(&mut self, frame: Frame, now: Time) {
+    fn handle_packet(&mut self, frame: Frame, now: Time) {
         let Body::Roce(packet) = frame.body else { return };
         let Some(index) = self.find(packet.dst_qp, frame.src) else { return };
         match message::decode(packet.opcode) {
@@ -268,13 +268,13 @@ impl Nic {
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
-        if self.intake.is_some() {
-            self.take_in(now);
+        if self.receive_buffer.is_some() {
+            self.drain_receive_buffer(now);
         }
         while let Some(slot) = self.timers.pop(now) {
             match slot {
                 PORT_SLOT | INJECT_SLOT => {}
-                STORM_SLOT => self.rage(now),
+                STORM_SLOT => self.emit_storm(now),
                 CALC_SLOT => {
                     self.schedule.wake(now);
                     self.run_schedule(now);
@@ -317,9 +317,9 @@ impl Nic {
     }
 
     pub fn poll_timeout(&self) -> Time {
-        match &self.intake {
+        match &self.receive_buffer {
             None => self.timers.next(),
-            Some(intake) => self.timers.next().min(intake.deadline()),
+            Some(buffer) => self.timers.next().min(buffer.deadline()),
         }
     }
 

@@ -142,7 +142,7 @@ impl Schedule {
         None
     }
 
-    /// The oldest unposted send of `qp`, if it is ready. To be asked again until it answers `None`.
+    /// The oldest unposted send of `qp`, if it is ready. Call it again until it returns `None`.
     pub fn next_send(&mut self, qp: usize) -> Option<Action> {
         let lane = &mut self.connections[qp].sends;
         if !lane.ready.get(lane.done).copied().unwrap_or(false) {

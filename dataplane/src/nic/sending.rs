@@ -42,7 +42,7 @@ impl Nic {
     /// What comes in is dealt with at once, and takes no room.
     pub(super) fn pass_credit(&mut self, frame: &Frame) {
         let priority = Priority::of_dscp(frame.dscp);
-        self.port.take_credit(priority, frame.buffer_bytes());
+        self.port.reserve_credit(priority, frame.buffer_bytes());
         self.port.return_credit(priority, frame.buffer_bytes());
     }
 

@@ -64,7 +64,7 @@ impl PauseStorm {
         }
     }
 
-    /// Have `port` say what is due.
+    /// Queue the PAUSE frames that are due on `port`.
     fn speak(&mut self, port: &mut Port, now: Time) {
         while self.next <= now {
             let renew = self.next + Time::from_ps((port.rate().quanta(self.quanta).ps() / 2).max(1));
@@ -90,17 +90,17 @@ fn send(port: &mut Port, class_enable: PrioritySet, quanta: u16) {
 }
 
 impl Nic {
-    /// Begin a storm in place of the last one, or end it: then what it held is let go. To be polled afterwards.
+    /// Begin a storm in place of the last one, or end it: then what it held is let go. Call `poll_transmit` afterwards.
     pub fn set_storm(&mut self, plan: Option<&StormPlan>, now: Time) {
         if let Some(storm) = self.storm.take() {
             send(&mut self.port, storm.class_enable, 0);
         }
         self.storm = plan.map(|plan| Box::new(PauseStorm::new(plan, now)));
-        self.rage(now);
+        self.emit_storm(now);
     }
 
-    /// Say what the storm says at `now`.
-    pub(super) fn rage(&mut self, now: Time) {
+    /// Send the PAUSE frames of the storm that are due at `now`.
+    pub(super) fn emit_storm(&mut self, now: Time) {
         if let Some(storm) = &mut self.storm {
             storm.speak(&mut self.port, now);
         }

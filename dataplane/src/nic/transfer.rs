@@ -19,7 +19,7 @@ impl Nic {
         if frame.ecn == Ecn::Ce as u8 {
             self.notify(index, now);
         }
-        if self.qps[index].responder.takes_units() {
+        if self.qps[index].responder.is_chunked() {
             return self.handle_unit(index, frame, packet, data.1, now);
         }
         let mut acknowledge = false;
@@ -31,9 +31,9 @@ impl Nic {
                 if !self.accept(index, &frame, (psn, offset), arrived, now) {
                     return self.refuse(index, Nak::RemoteAccess, packet.psn);
                 }
-                acknowledge |= self.take_kept(index, now);
+                acknowledge |= self.deliver_kept(index, now);
                 if let Some(at) = coded {
-                    acknowledge |= self.mend(index, at, false, now);
+                    acknowledge |= self.reconstruct(index, at, false, now);
                 }
             }
             Verdict::Duplicate => acknowledge = packet.ack_request,
@@ -41,7 +41,7 @@ impl Nic {
                 if keep {
                     self.qps[index].responder.keep(packet.psn, frame);
                     if let Some(at) = coded {
-                        acknowledge |= self.mend(index, at, false, now);
+                        acknowledge |= self.reconstruct(index, at, false, now);
                     }
                 }
                 for psn in missing {
@@ -51,7 +51,7 @@ impl Nic {
             Verdict::NotReady => self.defer(index, packet.psn),
             Verdict::Invalid => self.refuse(index, Nak::InvalidRequest, packet.psn),
         }
-        for psn in self.qps[index].responder.take_overtaken() {
+        for psn in self.qps[index].responder.drain_overtaken() {
             self.respond(index, Syndrome::Nak(Nak::PsnSequenceError), (psn & PSN_MASK) as u32);
         }
         if acknowledge {
@@ -63,11 +63,11 @@ impl Nic {
     fn handle_unit(&mut self, index: usize, frame: Frame, packet: &Packet, place: Place, now: Time) {
         let responder = &mut self.qps[index].responder;
         let number = responder.number(packet.psn);
-        match responder.take_unit(packet, place.starts(), frame) {
+        match responder.accept_unit(packet, place.starts(), frame) {
             Unit::Partial => return,
             Unit::Known => {}
             Unit::Whole => {
-                self.take_kept(index, now);
+                self.deliver_kept(index, now);
             }
         }
         let responder = &self.qps[index].responder;
@@ -111,7 +111,7 @@ impl Nic {
     }
 
     /// Take what came early and is in order now; the answer is whether one of them asked for an acknowledgement.
-    pub(super) fn take_kept(&mut self, index: usize, now: Time) -> bool {
+    pub(super) fn deliver_kept(&mut self, index: usize, now: Time) -> bool {
         let mut asked = false;
         while let Some(frame) = self.qps[index].responder.next_kept() {
             let Body::Roce(packet) = frame.body else { continue };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::credit::Grant;
 use crate::link::loss::ProcessPlan;
-use crate::nic::intake::IntakePlan;
+use crate::nic::receive_buffer::ReceivePlan;
 use crate::priority::{Priority, PrioritySet};
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
@@ -130,7 +130,7 @@ pub struct HostPlan {
     pub station: u32,
     /// How the NIC takes in what arrives, if more slowly than it may come.
     #[serde(default)]
-    pub receive: Option<IntakePlan>,
+    pub receive: Option<ReceivePlan>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -391,7 +391,7 @@ impl Plan {
                 let station = self.stations.get(host.station as usize);
                 let own = station.is_some_and(|station| station.kind == StationKind::Nic);
                 require(own, || format!("{name}: station {} is not a NIC", host.station))?;
-                let fault = host.receive.as_ref().and_then(IntakePlan::fault);
+                let fault = host.receive.as_ref().and_then(ReceivePlan::fault);
                 require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))
             }
             NodePlan::Switch(switch) => self.check_switch(switch),

@@ -22,9 +22,9 @@ impl Port {
 
     /// A frame came in by this port, and takes room until `return_credit`.
     #[inline]
-    pub fn take_credit(&mut self, priority: Priority, bytes: u32) {
+    pub fn reserve_credit(&mut self, priority: Priority, bytes: u32) {
         if let Some(credits) = &mut self.credits {
-            credits.take(priority, bytes);
+            credits.reserve(priority, bytes);
         }
     }
 

@@ -150,7 +150,7 @@ impl Buffer {
         }
         let group = &mut self.groups[place.priority.slot(place.ingress)];
         let demand = group.admit(bytes, &mut self.pools).ok_or(Cause::Headroom)?;
-        self.memory.take(bytes);
+        self.memory.reserve(bytes);
         Ok(demand)
     }
 
@@ -164,9 +164,9 @@ impl Buffer {
             return false;
         }
         if shares {
-            self.pools.shared.take(bytes);
+            self.pools.shared.reserve(bytes);
         }
-        self.lossy_held.take(bytes);
+        self.lossy_held.reserve(bytes);
         true
     }
 

@@ -69,8 +69,8 @@ impl Defects {
         self.0 & (1 << defect as u32) != 0
     }
 
-    /// What a switch makes of a PFC frame that it should take as `said`, heeding the priorities `heeded`.
-    pub fn hears(self, frame: &Frame, said: Pfc, heeded: PrioritySet, port: &Port, now: Time) -> Pfc {
+    /// How a defective switch reads a PFC frame whose content is `said`, of which it obeys the priorities `heeded`.
+    pub fn received(self, frame: &Frame, said: Pfc, heeded: PrioritySet, port: &Port, now: Time) -> Pfc {
         let mut heard = said;
         let bytes = frame.bytes.as_deref().map_or(&[][..], |bytes| &bytes[..]);
         if self.has(Defect::ObeysGlobalPause) {
@@ -109,7 +109,7 @@ impl Defects {
     }
 
     /// The PAUSE frame that a switch of so many `ports` sends in place of a right one by one of them, if it sends any.
-    pub fn says(self, port: u16, ports: usize, mut frame: Frame) -> Option<Frame> {
+    pub fn sent(self, port: u16, ports: usize, mut frame: Frame) -> Option<Frame> {
         let Body::Pause(pfc) = &mut frame.body else { return Some(frame) };
         let is_xon = pfc.quanta == [0; PRIORITIES];
         let first = self.has(Defect::SparesFirstPort) && port == 0;
@@ -133,8 +133,8 @@ impl Defects {
 }
 
 impl Switch {
-    /// Do to a frame that is about to wait at `egress` what a defective switch does.
-    pub(super) fn spoil(&mut self, egress: u16, frame: &mut Frame) {
+    /// Mark a frame that is about to wait at `egress`, as a defective switch does too early.
+    pub(super) fn mark_on_arrival(&mut self, egress: u16, frame: &mut Frame) {
         if !self.defects.has(Defect::MarksOnArrival) || frame.ecn == Ecn::NotEct as u8 {
             return;
         }
@@ -146,14 +146,14 @@ impl Switch {
         }
     }
 
-    /// Do to the queue that a frame of `priority` has just joined what a defective switch does.
-    pub(super) fn disturb(&mut self, egress: u16, priority: Priority) {
+    /// Swap the last two frames of the queue, as a defective switch does.
+    pub(super) fn reorder(&mut self, egress: u16, priority: Priority) {
         if self.defects.has(Defect::Reorders) {
             self.ports[usize::from(egress)].swap_last(priority);
         }
     }
 
-    /// Send by all other ports, too, what a switch says by one.
+    /// Send the control frame of one port on all others too, as a defective switch does.
     pub(super) fn repeat(&mut self, port: u16, frame: &Frame) {
         if !self.defects.has(Defect::AsksEveryPort) {
             return;

@@ -10,7 +10,7 @@ pub enum Demand {
     Xon,
 }
 
-/// When a group says stop and go.
+/// When a group sends XOFF and XON.
 #[derive(Copy, Clone, Debug)]
 pub enum Threshold {
     /// Never: the priority is lossy, counted here and limited at egress.
@@ -94,10 +94,10 @@ impl Group {
                 } else if self.fits_shared(bytes, alpha_log2, pools) {
                     self.shared += bytes;
                     self.shared_max = self.shared_max.max(self.shared);
-                    pools.shared.take(bytes);
+                    pools.shared.reserve(bytes);
                     Demand::None
                 } else {
-                    self.take_headroom(bytes, &mut pools.headroom)?
+                    self.reserve_headroom(bytes, &mut pools.headroom)?
                 }
             }
         };
@@ -115,17 +115,17 @@ impl Group {
     fn admit_static(&mut self, bytes: u64, xoff_bytes: u64, pools: &mut GroupPools) -> Option<Demand> {
         let below = bytes.min(xoff_bytes - self.shared);
         let demand =
-            if below == bytes { Demand::None } else { self.take_headroom(bytes - below, &mut pools.headroom)? };
+            if below == bytes { Demand::None } else { self.reserve_headroom(bytes - below, &mut pools.headroom)? };
         self.shared += below;
-        pools.fixed.take(below);
+        pools.fixed.reserve(below);
         Some(demand)
     }
 
-    fn take_headroom(&mut self, bytes: u64, pool: &mut Pool) -> Option<Demand> {
+    fn reserve_headroom(&mut self, bytes: u64, pool: &mut Pool) -> Option<Demand> {
         if self.headroom + bytes > self.config.headroom_bytes || bytes > pool.free() {
             return None;
         }
-        pool.take(bytes);
+        pool.reserve(bytes);
         self.headroom += bytes;
         self.headroom_max = self.headroom_max.max(self.headroom);
         Some(Demand::Xoff)

@@ -51,7 +51,7 @@ pub struct Switch {
     /// Marks frames of these priorities as they leave.
     marker: Option<Marker>,
     marked: PrioritySet,
-    /// What asks for a look at the ports now and then, and the record by which its findings can be judged.
+    /// The watchdog, which samples the ports, and the record by which its findings can be judged.
     watchdog: Option<Box<Watchdog>>,
     long_pauses: Option<Box<LongPauses>>,
     /// Slots 0..n wake port i; slots n..2n refresh the pauses of port i; slot 2n is the watchdog's.
@@ -167,7 +167,7 @@ impl Switch {
         frame.ingress = port;
         let bytes = u64::from(frame.buffer_bytes());
         let ingress = &mut self.ports[usize::from(port)];
-        ingress.take_credit(priority, frame.buffer_bytes());
+        ingress.reserve_credit(priority, frame.buffer_bytes());
         let counters = &mut ingress.counters[priority];
         counters.frames_rx += 1;
         counters.bytes_rx += bytes;
@@ -182,11 +182,11 @@ impl Switch {
             Err(cause) => return self.drop_frame(&frame, cause),
         }
         if self.defects.any() {
-            self.spoil(egress, &mut frame);
+            self.mark_on_arrival(egress, &mut frame);
         }
         self.ports[usize::from(egress)].enqueue(frame);
         if self.defects.any() {
-            self.disturb(egress, priority);
+            self.reorder(egress, priority);
         }
         self.ready.push(egress);
     }
@@ -202,7 +202,7 @@ impl Switch {
         }
     }
 
-    /// Take what the other end of the link behind `port` says; it goes no further.
+    /// Handle a control frame of the peer behind `port`; it is not forwarded.
     fn handle_control(&mut self, port: u16, frame: &Frame, now: Time) {
         match frame.body {
             Body::Pause(said) => self.handle_pause(port, frame, said, now),
@@ -220,12 +220,12 @@ impl Switch {
         let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
         let mut pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
         if self.defects.any() {
-            pfc = self.defects.hears(frame, said, heeded, at, now);
+            pfc = self.defects.received(frame, said, heeded, at, now);
         }
         at.pause(&pfc, now);
         at.ignore_pause(said.class_enable.without(pfc.class_enable));
         self.events.push_back(Event::PauseReceived { port, pfc });
-        self.guard(port, &pfc, now);
+        self.observe_pause(port, &pfc, now);
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
@@ -236,7 +236,7 @@ impl Switch {
             } else if slot < 2 * ports {
                 self.refresh(slot - ports, now);
             } else {
-                self.look(now);
+                self.poll_watchdog(now);
             }
         }
     }
@@ -305,13 +305,13 @@ impl Switch {
             self.timers.set(refresh, now + sender.refresh_every());
         }
         self.ports[usize::from(port)].counters[priority].pause_tx += 1;
-        self.say(port, frame);
+        self.send_control(port, frame);
     }
 
     /// Put a PAUSE frame before all that waits at `port`.
-    fn say(&mut self, port: u16, mut frame: Frame) {
+    fn send_control(&mut self, port: u16, mut frame: Frame) {
         if self.defects.any() {
-            let Some(said) = self.defects.says(port, self.ports.len(), frame) else { return };
+            let Some(said) = self.defects.sent(port, self.ports.len(), frame) else { return };
             frame = said;
             self.repeat(port, &frame);
         }
@@ -335,7 +335,7 @@ impl Switch {
         let Some(frame) = sender.refresh() else { return };
         sender.asserted().into_iter().for_each(|priority| self.ports[port].counters[priority].pause_tx += 1);
         self.timers.set(self.ports.len() + port, now + sender.refresh_every());
-        self.say(port as u16, frame);
+        self.send_control(port as u16, frame);
     }
 
     fn drop_frame(&mut self, frame: &Frame, cause: Cause) {

@@ -24,7 +24,7 @@ impl Pool {
     }
 
     #[inline]
-    pub fn take(&mut self, bytes: u64) {
+    pub fn reserve(&mut self, bytes: u64) {
         self.used += bytes;
         self.used_max = self.used_max.max(self.used);
     }

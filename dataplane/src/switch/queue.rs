@@ -48,7 +48,7 @@ impl Queue {
                 return false;
             }
             self.shared += bytes;
-            pool.take(bytes);
+            pool.reserve(bytes);
         }
         self.used_max = self.used_max.max(self.used());
         true

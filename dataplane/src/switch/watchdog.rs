@@ -47,7 +47,7 @@ pub struct Storm {
     pub dropped: u64,
 }
 
-/// What a look found of one priority of a port.
+/// What a sample shows of one priority of a port.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
     Stormed { port: u16, priority: Priority },
@@ -89,8 +89,8 @@ impl Watchdog {
         self.stormed[usize::from(port)].contains(priority)
     }
 
-    /// A PAUSE frame came in by a port of this rate. True if there is something to look at from now on.
-    pub fn hear(&mut self, port: u16, pfc: &Pfc, rate: Rate, now: Time) -> bool {
+    /// A PAUSE frame came in by a port of this rate. True if there is something to sample from now on.
+    pub fn receive(&mut self, port: u16, pfc: &Pfc, rate: Rate, now: Time) -> bool {
         let stormed = self.stormed[usize::from(port)];
         for priority in pfc.class_enable & stormed {
             let quiet_from = &mut self.quiet_from[priority.slot(port)];
@@ -103,14 +103,14 @@ impl Watchdog {
         (pfc.class_enable & self.config.priorities).into_iter().any(|priority| pfc.quanta[priority] > 0)
     }
 
-    /// The first look after `now`.
-    pub fn next_look(&self, now: Time) -> Time {
+    /// The first poll after `now`.
+    pub fn next_poll(&self, now: Time) -> Time {
         let poll = self.config.poll.ps();
         Time::from_ps((now.ps() / poll + 1).saturating_mul(poll))
     }
 
-    /// Look at every port. The second answer says whether to look again: something is paused or stormed.
-    pub fn look(&mut self, ports: &[Port], now: Time) -> (Vec<Finding>, bool) {
+    /// Sample every port. The second value is true if something is paused or stormed, so that another sample is due.
+    pub fn sample(&mut self, ports: &[Port], now: Time) -> (Vec<Finding>, bool) {
         let watched = self.config.priorities;
         let (mut findings, mut again) = (Vec::new(), false);
         for (state, port) in ports.iter().zip(0..) {
@@ -183,19 +183,19 @@ impl Switch {
     }
 
     /// A PAUSE frame came: be sure that the watchdog looks.
-    pub(super) fn guard(&mut self, port: u16, pfc: &Pfc, now: Time) {
+    pub(super) fn observe_pause(&mut self, port: u16, pfc: &Pfc, now: Time) {
         let Some(watchdog) = &mut self.watchdog else { return };
-        if watchdog.hear(port, pfc, self.ports[usize::from(port)].rate(), now) {
-            self.timers.set_if_idle(2 * self.ports.len(), watchdog.next_look(now));
+        if watchdog.receive(port, pfc, self.ports[usize::from(port)].rate(), now) {
+            self.timers.set_if_idle(2 * self.ports.len(), watchdog.next_poll(now));
         }
     }
 
-    /// Look at all ports, act on what is found, and look again if there is reason to.
-    pub(super) fn look(&mut self, now: Time) {
+    /// Sample all ports, act on the findings, and poll again if something is paused or stormed.
+    pub(super) fn poll_watchdog(&mut self, now: Time) {
         let Some(watchdog) = &mut self.watchdog else { return };
-        let (findings, again) = watchdog.look(&self.ports, now);
+        let (findings, again) = watchdog.sample(&self.ports, now);
         if again {
-            self.timers.set(2 * self.ports.len(), watchdog.next_look(now));
+            self.timers.set(2 * self.ports.len(), watchdog.next_poll(now));
         }
         let flushes = watchdog.config.action == Action::Drop;
         for finding in findings {

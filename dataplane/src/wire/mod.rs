@@ -9,9 +9,9 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 
-pub mod beat;
 pub mod credit;
 pub mod ethernet;
+pub mod heartbeat;
 pub mod icrc;
 pub mod ipv4;
 pub mod pfc;

@@ -203,7 +203,7 @@ def node_text(lab: Lab, name: str) -> str:
     node = next(node for node in lab.nodes if node.name == name)
     ports = f"{len(lab.ports[name])} port{'s' if len(lab.ports[name]) != 1 else ''}"
     if isinstance(node, Host):
-        drain = f", takes in {units.format_rate(node.intake.drain_bps)}" if node.intake else ""
+        drain = f", takes in {units.format_rate(node.receive.drain_bps)}" if node.receive else ""
         several = f", {node.accelerators} accelerators" if node.accelerators > 1 else ""
         return f"host, NIC {units.format_rate(node.nic_rate_bps)}{drain}, {ports}{several}{_domain(node)}"
     buffer = units.format_size(node.buffer_bytes) if node.buffer_bytes is not None else "as much as its links need"

@@ -71,7 +71,7 @@ class DeafFabric(MemoryFabric):
 class LonelyFabric(MemoryFabric):
     """A data plane that runs with nobody."""
 
-    def join(self, party: str) -> None:
+    def join(self, participants: str) -> None:
         raise ValueError("agent 7 of 1")
 
 
@@ -106,8 +106,8 @@ def test_a_party_that_is_none_is_the_askers_fault() -> None:
     labs.deploy(messages.DeployBody(plan=placed_plan(PLAN), dilation=1))
 
     def run(number: int, **members: str) -> None:
-        agents = [messages.Member(name=name, address=address) for name, address in members.items()]
-        party = messages.Party(key=1, number=number, agents=agents)
+        agents = [messages.Participant(name=name, address=address) for name, address in members.items()]
+        party = messages.Participants(key=1, number=number, agents=agents)
         labs.run(messages.RunBody(lab="tiny", spec={"steps": 1}, party=party), lambda _: None)
 
     with pytest.raises(UsageError, match="party: agent 7 of 1"):

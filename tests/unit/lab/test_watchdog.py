@@ -216,12 +216,12 @@ def test_a_host_has_no_excuse_and_whoever_asked_for_it_is_named() -> None:
 
 
 def test_a_nic_that_takes_in_too_little_is_no_storm() -> None:
-    intake = {"drain_bps": 5 * 10**9, "priority": 3}
-    row = explained(peer="a1:eth1", peer_pause=None, receive=intake)
+    receive = {"drain_bps": 5 * 10**9, "priority": 3}
+    row = explained(peer="a1:eth1", peer_pause=None, receive=receive)
     assert row["cause"] == "slow receiver"
     assert "a1:eth1 takes in 5G of the 100G that its line brings, and kept it paused for 3 ms" in row["explanation"]
     assert row["explanation"].endswith("what a round trip of 489.7 ns brings takes 9.794 us to take in")
-    assert explained(peer="a1:eth1", peer_pause=None, receive=intake | {"priority": 4})["cause"] == "storm"
+    assert explained(peer="a1:eth1", peer_pause=None, receive=receive | {"priority": 4})["cause"] == "storm"
 
 
 def test_what_cannot_be_explained_is_said_too() -> None:

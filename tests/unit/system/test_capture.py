@@ -5,32 +5,32 @@ from __future__ import annotations
 import pytest
 
 from testbed import pcapng
-from testbed.system.capture import HOLD_S, Heard, InOrder
+from testbed.system.capture import HOLD_S, InOrder, Received
 
 
-def heard(source: int, *times: int) -> list[Heard]:
-    return [Heard(time, source, bytes([source])) for time in times]
+def received(source: int, *times: int) -> list[Received]:
+    return [Received(time, source, bytes([source])) for time in times]
 
 
 def test_a_frame_that_another_socket_hands_over_later_is_written_first() -> None:
     """The kernel stamped it 3 us before one that was read first."""
     order = InOrder()
-    order.add(0, heard(0, 10_000, 14_000), 1.0, is_all=True)
+    order.add(0, received(0, 10_000, 14_000), 1.0, is_all=True)
     assert order.due(1.0) == []
-    order.add(1, heard(1, 11_000), 1.0 + HOLD_S / 2, is_all=True)
+    order.add(1, received(1, 11_000), 1.0 + HOLD_S / 2, is_all=True)
     assert [each.time_ns for each in order.due(1.0 + HOLD_S)] == [10_000, 11_000, 14_000]
     assert order.wait_s(1.0 + HOLD_S) == HOLD_S / 2
 
 
 def test_a_socket_that_is_behind_is_waited_for() -> None:
     order = InOrder()
-    order.add(0, heard(0, 100), 1.0, is_all=False)
-    order.add(1, heard(1, 150, 900), 1.0, is_all=True)
+    order.add(0, received(0, 100), 1.0, is_all=False)
+    order.add(1, received(1, 150, 900), 1.0, is_all=True)
     assert [each.time_ns for each in order.due(9.0)] == [100]
-    order.add(0, heard(0, 200, 950), 9.0, is_all=True)
+    order.add(0, received(0, 200, 950), 9.0, is_all=True)
     assert [each.time_ns for each in order.due(9.0)] == [150, 200, 900]
     assert order.wait_s(9.0) == HOLD_S
-    assert [each.time_ns for each in order.rest()] == [950]
+    assert [each.time_ns for each in order.remaining()] == [950]
 
 
 def test_what_is_written_is_read_with_port_time_and_direction() -> None:

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::rest::names;
+use super::quiesce::names;
 use super::wiring::Shortfall;
 use super::RealClock;
 use crate::clock::lateness::Histogram;

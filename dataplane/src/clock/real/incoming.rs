@@ -34,7 +34,7 @@ impl RealClock {
                 Some(frame) if place.from_host && entered => {
                     let frame = Frame { of_kernel: true, ..frame };
                     let now = fabric.now();
-                    if let Some(frame) = entering.and_then(|direction| self.inlets.take(direction, frame, now)) {
+                    if let Some(frame) = entering.and_then(|direction| self.inlets.admit(direction, frame, now)) {
                         fabric.inject(place.node, place.port, frame);
                     }
                     Fate::Entered

@@ -39,7 +39,7 @@ impl Inlets {
     }
 
     /// Take a frame that came by a direction; it comes back if it may enter the fabric at once.
-    pub fn take(&mut self, direction: usize, frame: Frame, now: Time) -> Option<Frame> {
+    pub fn admit(&mut self, direction: usize, frame: Frame, now: Time) -> Option<Frame> {
         let line = &mut self.lines[direction];
         if line.waiting.is_empty() && line.free_at <= now {
             line.free_at = now + line.rate.serialisation(frame.wire_bytes());
@@ -108,9 +108,9 @@ mod tests {
     #[test]
     fn frames_enter_at_the_rate_of_the_line_in_nominal_time() {
         let mut inlets = inlets();
-        assert!(inlets.take(0, frame(), AT(100)).is_some());
-        assert!(inlets.take(0, frame(), AT(100)).is_none() && inlets.take(0, frame(), AT(100)).is_none());
-        assert!(inlets.take(1, frame(), AT(100)).is_some(), "another host has a line of its own");
+        assert!(inlets.admit(0, frame(), AT(100)).is_some());
+        assert!(inlets.admit(0, frame(), AT(100)).is_none() && inlets.admit(0, frame(), AT(100)).is_none());
+        assert!(inlets.admit(1, frame(), AT(100)).is_some(), "another host has a line of its own");
         assert_eq!((inlets.next(), inlets.waiting()), (AT(184), 2));
         assert!(inlets.next_ready(AT(183)).is_none());
         // Looked at late, the line has made good use of the time all the same.
@@ -125,13 +125,13 @@ mod tests {
         let mut inlets = inlets();
         let room = ROOM_BYTES / u64::from(frame().buffer_bytes());
         for _ in 0..room + 8 {
-            inlets.take(1, frame(), AT(0));
+            inlets.admit(1, frame(), AT(0));
         }
         assert_eq!(inlets.lost().collect::<Vec<_>>(), [0, 7]);
         assert_eq!(inlets.waiting(), room);
         // Room that was left is used again.
         assert!(inlets.next_ready(AT(1_000)).is_some());
-        inlets.take(1, frame(), AT(1_000));
+        inlets.admit(1, frame(), AT(1_000));
         assert_eq!((inlets.waiting(), inlets.lost().sum::<u64>()), (room, 7));
     }
 }

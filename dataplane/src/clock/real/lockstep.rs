@@ -1,39 +1,39 @@
 //! Several agents, one nominal time: each tells the others how far it is, and none goes far ahead of the slowest.
 //!
 //! A workload begins when all are ready, at an instant that the first agent names and the others convert to their own clock. From then
-//! on nominal time is held at the horizon, a little beyond what was last heard of the slowest: when one machine stalls, the network
-//! stands still on all of them. Pure but for the wall times that it is given; `beats.rs` moves the datagrams.
+//! on nominal time is held at the horizon, a little beyond what was last received from the slowest: when one machine stalls, the network
+//! stands still on all of them. Pure but for the wall times that it is given; `heartbeats.rs` moves the datagrams.
 
 use serde::Deserialize;
 
-use crate::emulation::report::Companion;
+use crate::emulation::report::PeerRow;
 use crate::units::Time;
-use crate::wire::beat::{Beat, Phase};
+use crate::wire::heartbeat::{Heartbeat, Phase};
 
 /// How far an agent may be ahead of the slowest, in steps of its pace: frame times of the fastest link.
 const LEAD_STEPS: u64 = 2;
-/// Between two beats: a part of the lead, in wall time, within these bounds.
-const BEATS_A_LEAD: u64 = 4;
+/// Between two heartbeats: a part of the lead, in wall time, within these bounds.
+const HEARTBEATS_A_LEAD: u64 = 4;
 const PERIOD_NS: std::ops::RangeInclusive<u64> = 20_000..=1_000_000;
-/// From all being ready to the beginning: a few times what a beat takes, and this.
+/// From all being ready to the beginning: a few times what a heartbeat takes, and this.
 const NOTICE_NS: u64 = 2_000_000;
-/// An agent that has not been heard for so long is given up.
+/// An agent that has been silent for so long is given up.
 const SILENCE_NS: u64 = 5_000_000_000;
 
-/// A run of several agents, as the one here is told of it: who they are, and which of them it is itself.
+/// A run of several agents, as this agent gets it: who they are, and which of them it is itself.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Party {
+pub struct Participants {
     pub key: u64,
     pub number: usize,
-    pub agents: Vec<Member>,
+    pub agents: Vec<Participant>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Member {
+pub struct Participant {
     pub name: String,
     pub address: std::net::SocketAddr,
 }
@@ -49,15 +49,15 @@ struct Exchange {
 struct Peer {
     name: String,
     number: u16,
-    said: Beat,
-    heard_ns: Option<u64>,
+    last: Heartbeat,
+    received_ns: Option<u64>,
     best: Option<Exchange>,
 }
 
 /// The agents' common time, as the one here knows it.
 #[derive(Debug)]
 pub struct Lockstep {
-    own: Beat,
+    own: Heartbeat,
     peers: Vec<Peer>,
     lead: Time,
     dilation: u64,
@@ -71,19 +71,19 @@ pub struct Lockstep {
 }
 
 impl Lockstep {
-    /// Join a party. `step` is that of the pace, `wall_ns` now. The party has at least the agent here.
-    pub fn new(party: Party, step: Time, dilation: u64, wall_ns: u64) -> Lockstep {
-        let number = party.number as u16;
-        let peer = |(member, number): (Member, u16)| Peer {
-            name: member.name,
+    /// Join the participants of a run. `step` is that of the pace, `wall_ns` now. They include the agent here.
+    pub fn new(participants: Participants, step: Time, dilation: u64, wall_ns: u64) -> Lockstep {
+        let number = participants.number as u16;
+        let peer = |(participant, number): (Participant, u16)| Peer {
+            name: participant.name,
             number,
-            said: Beat::default(),
-            heard_ns: None,
+            last: Heartbeat::default(),
+            received_ns: None,
             best: None,
         };
         Lockstep {
-            own: Beat { key: party.key, from: number, ..Beat::default() },
-            peers: party.agents.into_iter().zip(0..).filter(|(_, other)| *other != number).map(peer).collect(),
+            own: Heartbeat { key: participants.key, from: number, ..Heartbeat::default() },
+            peers: participants.agents.into_iter().zip(0..).filter(|(_, other)| *other != number).map(peer).collect(),
             lead: Time::from_ps(step.ps().saturating_mul(LEAD_STEPS)),
             dilation,
             joined_ns: wall_ns,
@@ -125,25 +125,25 @@ impl Lockstep {
         (self.own.progress_ps, self.own.sent, self.own.accounted) = (progress.ps(), sent, accounted);
     }
 
-    /// Take in what another agent says, heard at `wall_ns`. What is not of this run, or older than the last, is not heard.
-    pub fn hear(&mut self, beat: &Beat, wall_ns: u64) {
-        let Some(peer) = self.peers.iter_mut().find(|peer| peer.number == beat.from) else { return };
-        if beat.key != self.own.key || beat.wall_ns < peer.said.wall_ns {
+    /// Take a heartbeat of another agent, received at `wall_ns`. One of another run, or older than the last, is ignored.
+    pub fn receive(&mut self, heartbeat: &Heartbeat, wall_ns: u64) {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.number == heartbeat.from) else { return };
+        if heartbeat.key != self.own.key || heartbeat.wall_ns < peer.last.wall_ns {
             return;
         }
-        peer.said = *beat;
-        peer.heard_ns = Some(wall_ns);
-        if beat.echo_ns > 0 {
-            let round_trip_ns = wall_ns.saturating_sub(beat.echo_ns).saturating_sub(beat.kept_ns);
-            let offset_ns = beat.wall_ns.wrapping_add(round_trip_ns / 2).wrapping_sub(wall_ns) as i64;
+        peer.last = *heartbeat;
+        peer.received_ns = Some(wall_ns);
+        if heartbeat.echo_ns > 0 {
+            let round_trip_ns = wall_ns.saturating_sub(heartbeat.echo_ns).saturating_sub(heartbeat.kept_ns);
+            let offset_ns = heartbeat.wall_ns.wrapping_add(round_trip_ns / 2).wrapping_sub(wall_ns) as i64;
             if peer.best.is_none_or(|best| round_trip_ns < best.round_trip_ns) {
                 peer.best = Some(Exchange { round_trip_ns, offset_ns });
             }
         }
         if self.own.phase == Phase::Running && peer.is_with(&self.own) {
-            // It has gone on while its beat was on the way.
+            // It has gone on while its heartbeat was on the way.
             let way_ps = peer.best.map_or(0, |best| best.round_trip_ns / 2 * 1_000 / self.dilation);
-            self.apart_ps = self.apart_ps.max(beat.at_ps.saturating_add(way_ps).abs_diff(self.own.at_ps));
+            self.apart_ps = self.apart_ps.max(heartbeat.at_ps.saturating_add(way_ps).abs_diff(self.own.at_ps));
         }
     }
 
@@ -163,7 +163,7 @@ impl Lockstep {
     }
 
     fn appoint(&mut self, wall_ns: u64) -> Option<u64> {
-        let ready = |peer: &Peer| peer.said.workload == self.own.workload && peer.said.phase == Phase::Ready;
+        let ready = |peer: &Peer| peer.last.workload == self.own.workload && peer.last.phase == Phase::Ready;
         if !self.peers.iter().all(ready) {
             return None;
         }
@@ -175,35 +175,35 @@ impl Lockstep {
 
     fn appointed(&self) -> Option<u64> {
         let first = self.peers.iter().find(|peer| peer.number == 0)?;
-        let named = first.said.workload == self.own.workload && first.said.begin_ns > 0;
+        let named = first.last.workload == self.own.workload && first.last.begin_ns > 0;
         let offset_ns = first.best.filter(|_| named)?.offset_ns;
-        Some(first.said.begin_ns.wrapping_sub(offset_ns as u64))
+        Some(first.last.begin_ns.wrapping_sub(offset_ns as u64))
     }
 
     /// How far nominal time may go here, since the workload began; `None` before it does, and when nobody is behind.
     pub fn horizon(&self) -> Option<Time> {
-        let waited_for = self.peers.iter().filter(|peer| peer.said.workload <= self.own.workload);
-        let slowest = waited_for.map(|peer| if peer.is_with(&self.own) { peer.said.at_ps } else { 0 }).min()?;
+        let waited_for = self.peers.iter().filter(|peer| peer.last.workload <= self.own.workload);
+        let slowest = waited_for.map(|peer| if peer.is_with(&self.own) { peer.last.at_ps } else { 0 }).min()?;
         self.is_running().then(|| Time::from_ps(slowest) + self.lead)
     }
 
     /// When the ranks anywhere last got on, since the workload began.
     pub fn progress(&self) -> Time {
-        let others = self.peers.iter().filter(|peer| peer.is_with(&self.own)).map(|peer| peer.said.progress_ps);
+        let others = self.peers.iter().filter(|peer| peer.is_with(&self.own)).map(|peer| peer.last.progress_ps);
         Time::from_ps(others.max().unwrap_or(0))
     }
 
     /// Whether the ranks of all agents have finished the workload.
     pub fn all_finished(&self) -> bool {
         let here = self.own.workload > 0 && self.own.finished == self.own.workload;
-        here && self.peers.iter().all(|peer| peer.said.finished >= self.own.workload)
+        here && self.peers.iter().all(|peer| peer.last.finished >= self.own.workload)
     }
 
     /// Whether every packet that was sent anywhere has met its fate.
     pub fn all_accounted(&self) -> bool {
-        let beats = || self.peers.iter().map(|peer| &peer.said).chain([&self.own]);
-        let sum = |of: fn(&Beat) -> u64| beats().fold(0u64, |sum, beat| sum.wrapping_add(of(beat)));
-        sum(|beat| beat.sent) == sum(|beat| beat.accounted)
+        let heartbeats = || self.peers.iter().map(|peer| &peer.last).chain([&self.own]);
+        let sum = |of: fn(&Heartbeat) -> u64| heartbeats().fold(0u64, |sum, heartbeat| sum.wrapping_add(of(heartbeat)));
+        sum(|heartbeat| heartbeat.sent) == sum(|heartbeat| heartbeat.accounted)
     }
 
     /// Whether some agent has been silent for too long.
@@ -211,10 +211,10 @@ impl Lockstep {
         self.peers.iter().any(|peer| peer.silent_ns(self.joined_ns, wall_ns) > SILENCE_NS)
     }
 
-    /// Wall time until the next beat is due.
+    /// Wall time until the next heartbeat is due.
     pub fn due_in_ns(&self, wall_ns: u64) -> u64 {
         let lead_ns = u128::from(self.lead.ps()) * u128::from(self.dilation) / 1_000;
-        let period_ns = u64::try_from(lead_ns).unwrap_or(u64::MAX) / BEATS_A_LEAD;
+        let period_ns = u64::try_from(lead_ns).unwrap_or(u64::MAX) / HEARTBEATS_A_LEAD;
         let mut period_ns = period_ns.clamp(*PERIOD_NS.start(), *PERIOD_NS.end());
         // Others may be waiting for just that.
         if self.own.at_ps.saturating_sub(self.sent_at_ps) >= self.lead.ps() / 2 {
@@ -223,25 +223,25 @@ impl Lockstep {
         (self.sent_ns + period_ns).saturating_sub(wall_ns)
     }
 
-    /// What to tell each of the others at `wall_ns`, by their numbers.
-    pub fn beats(&mut self, wall_ns: u64) -> impl Iterator<Item = (usize, Beat)> + '_ {
+    /// The heartbeat for each of the others at `wall_ns`, by their numbers.
+    pub fn heartbeats(&mut self, wall_ns: u64) -> impl Iterator<Item = (usize, Heartbeat)> + '_ {
         (self.sent_ns, self.sent_at_ps) = (wall_ns, self.own.at_ps);
         let own = self.own;
         self.peers.iter().map(move |peer| {
-            let kept_ns = peer.heard_ns.map_or(0, |heard_ns| wall_ns.saturating_sub(heard_ns));
-            (usize::from(peer.number), Beat { wall_ns, echo_ns: peer.said.wall_ns, kept_ns, ..own })
+            let kept_ns = peer.received_ns.map_or(0, |received_ns| wall_ns.saturating_sub(received_ns));
+            (usize::from(peer.number), Heartbeat { wall_ns, echo_ns: peer.last.wall_ns, kept_ns, ..own })
         })
     }
 
-    pub fn companions(&self, wall_ns: u64) -> Vec<Companion> {
-        let companion = |peer: &Peer| Companion {
+    pub fn peer_rows(&self, wall_ns: u64) -> Vec<PeerRow> {
+        let row = |peer: &Peer| PeerRow {
             agent: peer.name.clone(),
             offset_ns: peer.best.map(|best| best.offset_ns),
             round_trip_ns: peer.best.map(|best| best.round_trip_ns),
             silent_ns: peer.silent_ns(self.joined_ns, wall_ns),
-            finish_ps: (peer.said.finished >= self.own.workload).then_some(peer.said.finish_ps),
+            finish_ps: (peer.last.finished >= self.own.workload).then_some(peer.last.finish_ps),
         };
-        self.peers.iter().map(companion).collect()
+        self.peers.iter().map(row).collect()
     }
 
     pub fn apart_ns(&self) -> u64 {
@@ -251,12 +251,12 @@ impl Lockstep {
 
 impl Peer {
     /// Whether it runs the same workload.
-    fn is_with(&self, own: &Beat) -> bool {
-        self.said.workload == own.workload && self.said.phase == Phase::Running
+    fn is_with(&self, own: &Heartbeat) -> bool {
+        self.last.workload == own.workload && self.last.phase == Phase::Running
     }
 
     fn silent_ns(&self, joined_ns: u64, wall_ns: u64) -> u64 {
-        wall_ns.saturating_sub(self.heard_ns.unwrap_or(joined_ns))
+        wall_ns.saturating_sub(self.received_ns.unwrap_or(joined_ns))
     }
 }
 

@@ -9,26 +9,26 @@
 //! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
 //! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
 
-mod beats;
 mod fidelity;
+mod heartbeats;
 mod incoming;
 mod inlet;
 mod lockstep;
 mod pace;
+mod quiesce;
 mod replace;
-mod rest;
 mod transit;
 mod wiring;
 
 use std::time::Instant;
 
-use self::beats::Beats;
 use self::fidelity::BeforeSpan;
+use self::heartbeats::Heartbeats;
 use self::inlet::Inlets;
-pub use self::lockstep::{Member, Party};
+pub use self::lockstep::{Participant, Participants};
 use self::pace::Pace;
-pub use self::rest::Loss;
-use self::rest::Rest;
+pub use self::quiesce::Loss;
+use self::quiesce::Quiesce;
 use self::transit::Transit;
 pub use self::wiring::Attachment;
 use self::wiring::{Attached, ELSEWHERE, NONE};
@@ -38,7 +38,7 @@ use crate::codec::Reader;
 use crate::emulation::{Emulation, Progress};
 use crate::fabric::Step;
 use crate::frame::{Buffer, Frame, Station};
-use crate::io::{close_all, set_timer_slack_ns, IoError, Poller, RxBatch, Waker, BATCH_FRAMES, BEATS_TOKEN};
+use crate::io::{close_all, set_timer_slack_ns, IoError, Poller, RxBatch, Waker, BATCH_FRAMES, HEARTBEATS_TOKEN};
 use crate::plan::PlanError;
 use crate::units::Time;
 
@@ -95,10 +95,10 @@ pub struct RealClock {
     busy_ns: u64,
     complete_since: Option<Instant>,
     started: bool,
-    /// What hosts' kernels send is left in their sockets, so that the fabric comes to rest.
-    rest: Option<Rest>,
+    /// What hosts' kernels send is left in their sockets, so that the fabric drains.
+    quiesce: Option<Quiesce>,
     /// How step is kept with the clocks of other agents, where a lab has several.
-    beats: Option<Beats>,
+    heartbeats: Option<Heartbeats>,
 }
 
 impl RealClock {
@@ -133,8 +133,8 @@ impl RealClock {
             busy_ns: 0,
             complete_since: None,
             started: false,
-            rest: None,
-            beats: None,
+            quiesce: None,
+            heartbeats: None,
         })
     }
 
@@ -175,7 +175,7 @@ impl RealClock {
     /// Start the loaded workload, once, and let nominal time run on to `until`. There it rests, so that what is looked at then is
     /// as it was then. It starts at the present moment, or with those of other agents when all are ready.
     pub fn start(&mut self, until: Time) {
-        self.pace.rest_at(until);
+        self.pace.halt_at(until);
         if std::mem::replace(&mut self.started, true) {
             return;
         }
@@ -231,14 +231,14 @@ impl RealClock {
     pub fn turn(&mut self) -> Result<(), IoError> {
         let began = Instant::now();
         self.keep_step();
-        self.transit.look(began);
+        self.transit.expire(began);
         self.pace.stand(self.transit.holds());
         let mut work = 0;
         for _ in 0..STEPS_A_TURN {
             let now = self.pace.tick(0);
             work += self.run_due(now);
             self.let_in();
-            let pressing = self.next_due() <= self.pace.next() && !self.pace.is_resting();
+            let pressing = self.next_due() <= self.pace.next() && !self.pace.is_halted();
             if self.transit.under_way() > 0 || !pressing || work >= EVENTS_A_TURN {
                 break;
             }
@@ -251,8 +251,8 @@ impl RealClock {
         let woke = Instant::now();
         self.pace.tick(timeout_ns);
         for socket in ready {
-            if socket.token == BEATS_TOKEN {
-                self.beats.iter_mut().for_each(|beats| beats.readable = true);
+            if socket.token == HEARTBEATS_TOKEN {
+                self.heartbeats.iter_mut().for_each(|heartbeats| heartbeats.readable = true);
                 continue;
             }
             if socket.writable {
@@ -284,14 +284,14 @@ impl RealClock {
         let still = due > self.pace.at();
         if still && self.transit.holds() {
             let patience_ns = self.transit.patience_left(Instant::now()).as_nanos() as u64;
-            return patience_ns.min(NAP_NS).min(self.beat_due_ns());
+            return patience_ns.min(NAP_NS).min(self.heartbeat_due_ns());
         }
-        let waits = (self.pace.is_resting() || self.pace.is_held()) && still;
+        let waits = (self.pace.is_halted() || self.pace.is_held()) && still;
         let wait_ns = if waits { NAP_NS } else { self.pace.wall_ns_until(due) };
         if wait_ns <= SPIN_NS {
             return 0;
         }
-        (wait_ns - SPIN_NS).min(NAP_NS).min(self.beat_due_ns())
+        (wait_ns - SPIN_NS).min(NAP_NS).min(self.heartbeat_due_ns())
     }
 
     /// Deal with events due at `now`, a bounded number; the answer is how many.

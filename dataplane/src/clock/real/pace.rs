@@ -1,4 +1,4 @@
-//! How nominal time follows the wall: slower by the dilation, held back when the machine stalls, at rest where it was told to.
+//! How nominal time follows the wall: slower by the dilation, held back when the machine stalls, halted where it is set to.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub struct Pace {
     horizon: Time,
     /// It stands still until frames have come out of the kernel.
     stands: bool,
-    /// Wall nanoseconds that it is behind, at rest or held back, and of these the ones held back.
+    /// Wall nanoseconds that it is behind, halted or held back, and of these the ones held back.
     behind_ns: u64,
     held_ns: u64,
     /// Of the span, the workloads that are over; and the one that runs: when it started, and both figures then.
@@ -76,8 +76,8 @@ impl Pace {
         self.step = step;
     }
 
-    /// Rest at `halt`, or here if that is over; `Time::NEVER` goes on.
-    pub fn rest_at(&mut self, halt: Time) {
+    /// Quiesce at `halt`, or here if that is over; `Time::NEVER` goes on.
+    pub fn halt_at(&mut self, halt: Time) {
         self.halt = halt.max(self.at);
     }
 
@@ -95,7 +95,7 @@ impl Pace {
         self.at >= self.horizon
     }
 
-    pub fn is_resting(&self) -> bool {
+    pub fn is_halted(&self) -> bool {
         self.at >= self.halt
     }
 
@@ -253,22 +253,22 @@ mod tests {
     }
 
     #[test]
-    fn time_rests_where_it_was_told_to_and_goes_on_from_there() {
+    fn time_halts_where_it_is_set_to_and_goes_on_from_there() {
         let mut pace = Pace::new(1, STEP);
         pace.start();
-        pace.rest_at(Time::from_ns(500));
+        pace.halt_at(Time::from_ns(500));
         spin(200_000);
         assert_eq!(pace.tick(1_000_000), Time::from_ns(500));
-        assert!(pace.is_resting());
+        assert!(pace.is_halted());
         spin(200_000);
         assert_eq!(pace.tick(0), Time::from_ns(500));
         // A halt that is over is here.
-        pace.rest_at(Time::from_ns(100));
-        assert!(pace.is_resting() && pace.next() == Time::from_ns(500));
+        pace.halt_at(Time::from_ns(100));
+        assert!(pace.is_halted() && pace.next() == Time::from_ns(500));
         let (held_ns, elapsed_ns) = pace.held_of();
         assert_eq!(held_ns, 0);
         assert!(elapsed_ns < 400_000, "what was rested does not count: {elapsed_ns}");
-        pace.rest_at(Time::NEVER);
+        pace.halt_at(Time::NEVER);
         assert_eq!(pace.next(), Time::from_ns(1_500));
         spin(10_000);
         assert_eq!(pace.tick(0), Time::from_ns(1_500));

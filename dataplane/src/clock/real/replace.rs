@@ -1,15 +1,15 @@
-//! Another plan for a fabric that was brought to rest: what stays keeps its sockets, and loses no frame.
+//! Another plan for a quiesced fabric: what stays keeps its sockets, and loses no frame.
 
-use super::rest::{names, Rest};
+use super::quiesce::{names, Quiesce};
 use super::wiring::{self, Attached, Attachment};
 use super::{Inlets, Probe, RealClock, RealError, Transit};
 use crate::emulation::Emulation;
 use crate::io::{close_all, IoError};
 
 impl RealClock {
-    /// Go on with another plan, at the present nominal time, with counters at zero; hosts' kernels are heard with `resume`.
+    /// Go on with another plan, at the present nominal time, with counters at zero; hosts' kernels are received with `resume`.
     ///
-    /// To be called at rest: what is under way still is lost, and so is what waits in sockets that go; both are counted. When
+    /// Call it on a quiesced fabric: what is under way still is lost, and so is what waits in sockets that go; both are counted. When
     /// something is wrong with the plan or an interface of it, all stays as it was.
     pub fn replace(&mut self, emulation: Emulation, attachments: &[Attachment]) -> Result<(), RealError> {
         let mut opened = Vec::new();
@@ -18,7 +18,7 @@ impl RealClock {
             let kept = self.sockets.iter().any(|attached| attached.serves(attachment, filter));
             opened.push(if kept { None } else { Some(wiring::attach(&emulation, attachment)?) });
         }
-        let mut rest = self.rest.take().unwrap_or_default();
+        let mut quiesce = self.quiesce.take().unwrap_or_default();
         let mut before = std::mem::take(&mut self.sockets);
         for (attachment, opened) in attachments.iter().zip(opened) {
             let (place, filter) = wiring::find(&emulation, attachment)?;
@@ -32,14 +32,14 @@ impl RealClock {
         }
         let fabric = &self.emulation.fabric;
         let under_way = fabric.in_flight(true) + fabric.in_flight(false) + self.inlets.waiting();
-        rest.lose(None, "not arrived in time", under_way);
-        self.part_with(before, &mut rest)?;
-        self.rest = Some(rest);
+        quiesce.lose(None, "not arrived in time", under_way);
+        self.part_with(before, &mut quiesce)?;
+        self.quiesce = Some(quiesce);
         self.adopt(emulation)
     }
 
     /// Close sockets whose interfaces go, and write down what they still hold.
-    fn part_with(&mut self, parting: Vec<Attached>, rest: &mut Rest) -> Result<(), IoError> {
+    fn part_with(&mut self, parting: Vec<Attached>, quiesce: &mut Quiesce) -> Result<(), IoError> {
         for attached in &parting {
             let (node, port) = names(&self.emulation.plan.nodes, attached);
             let port = format!("{node}:{port}");
@@ -51,8 +51,8 @@ impl RealClock {
                 }
                 unread += count;
             }
-            rest.lose_at(&port, attached);
-            rest.lose(Some(port.clone()), "on a link that went", unread + attached.tx.len() as u64);
+            quiesce.lose_at(&port, attached);
+            quiesce.lose(Some(port.clone()), "on a link that went", unread + attached.tx.len() as u64);
         }
         close_all(parting.into_iter().map(|attached| attached.socket).collect());
         Ok(())

@@ -83,13 +83,13 @@ impl Transit {
         self.awaited > 0
     }
 
-    /// How long `look` need not be called, if no frame comes: only while time waits.
+    /// How long `expire` need not be called, if no frame comes: only while time waits.
     pub fn patience_left(&self, now: Instant) -> Duration {
         self.still_since.map_or(PATIENCE, |since| PATIENCE.saturating_sub(now.duration_since(since)))
     }
 
     /// Give up the frames that are awaited if none has come for too long. To be called while time waits.
-    pub fn look(&mut self, now: Instant) {
+    pub fn expire(&mut self, now: Instant) {
         if !self.holds() || std::mem::take(&mut self.moved) {
             self.still_since = self.holds().then_some(now);
             return;
@@ -153,10 +153,10 @@ mod tests {
     fn a_frame_that_does_not_come_is_given_up_and_counted_once() {
         let (mut transit, began) = (transit(), Instant::now());
         transit.enter(0);
-        transit.look(began);
-        transit.look(began + PATIENCE - Duration::from_nanos(1));
+        transit.expire(began);
+        transit.expire(began + PATIENCE - Duration::from_nanos(1));
         assert!(transit.holds() && lost(&transit) == [0, 0]);
-        transit.look(began + PATIENCE);
+        transit.expire(began + PATIENCE);
         assert_eq!((transit.holds(), transit.under_way(), lost(&transit)), (false, 0, vec![1, 0]));
         // It comes after all: too late, and not instead of another.
         transit.leave(0);
@@ -177,9 +177,9 @@ mod tests {
         let (mut transit, mut now) = (transit(), Instant::now());
         (0..3).for_each(|_| transit.enter(0));
         for _ in 0..3 {
-            transit.look(now);
+            transit.expire(now);
             now += PATIENCE - Duration::from_millis(1);
-            transit.look(now);
+            transit.expire(now);
             assert!(transit.holds());
             transit.leave(0);
         }

@@ -49,7 +49,7 @@ pub struct Attached {
     /// What arrives waits here until links have changed.
     pub held: bool,
     /// What it had lost when the rest began, when the present plan did, and when the span did.
-    pub(super) at_rest: Shortfall,
+    pub(super) at_quiesce: Shortfall,
     pub(super) before: Shortfall,
     pub(super) at_span: Shortfall,
     /// Where the link leads to another agent: frames of the fabric that went there, and that came from there.
@@ -126,7 +126,7 @@ pub fn attach(emulation: &Emulation, attachment: &Attachment) -> Result<Attached
         dirty: false,
         blocked: false,
         held: false,
-        at_rest: Shortfall::default(),
+        at_quiesce: Shortfall::default(),
         before: Shortfall::default(),
         at_span: Shortfall::default(),
         crossed: Crossed::default(),

@@ -120,7 +120,7 @@ impl Blocks {
 
     /// Take a parity packet with `bytes` of payload of the block that starts at `first`. False, and as good as lost, if it lies
     /// outside the window, is not of this code, or not of the length that its block's have.
-    pub fn take(&mut self, first: u64, arrived: Arrived, packet: &Packet, bytes: u64, frame: Frame) -> bool {
+    pub fn add_parity(&mut self, first: u64, arrived: Arrived, packet: &Packet, bytes: u64, frame: Frame) -> bool {
         let Peth { data, parity, index, starts } = packet.peth();
         let left = u64::from(packet.dma_bytes);
         let packets = left.div_ceil(self.mtu).max(1).min(u64::from(self.code.data));

@@ -1,4 +1,4 @@
-//! Chunks: repair by timers alone, as in the model of SDR-RDMA (Khalilov et al., SC 2025).
+//! Chunks: retransmission by timers alone, as in the model of SDR-RDMA (Khalilov et al., SC 2025).
 //!
 //! A connection's packets are numbered off into chunks of equal size. A unit is what a message has of a chunk. It is sent like a message
 //! of an unreliable connection: packet by packet, and lost as a whole if one of them is. An acknowledgement of its last packet says that
@@ -103,7 +103,7 @@ impl Attempts {
 
     /// Take a packet of a unit that has not arrived. `starts` says that it is the first of its message, `ends` that it is the last of its
     /// unit; with that one, returns the first packet's number and all packets. A gap ends the attempt: the unit will be sent again.
-    pub fn take(&mut self, psn: u64, frame: Frame, starts: bool, ends: bool) -> Option<(u64, Vec<Frame>)> {
+    pub fn add(&mut self, psn: u64, frame: Frame, starts: bool, ends: bool) -> Option<(u64, Vec<Frame>)> {
         if starts || (psn - self.first).is_multiple_of(self.chunk) {
             self.under_way.insert(psn, Vec::new());
         }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::asked::Asked;
 use super::blocks::{Arrived, Block, Blocks};
 use super::chunks::Attempts;
 use super::message::{Place, Verb};
+use super::pending_naks::PendingNaks;
 use super::qp::{Recovery, Transport, PSN_HALF, PSN_MASK};
 use crate::frame::{Frame, Packet};
 
@@ -46,7 +46,7 @@ pub struct Responder {
     /// What came out of order, by number (selective repeat, erasure).
     kept: BTreeMap<u64, Frame>,
     /// What is missing, in the order of the NAKs, and what of it is to be asked for again (selective repeat).
-    wanted: Asked,
+    wanted: PendingNaks,
     overtaken: Vec<u64>,
     /// Parity of blocks that lack packets (erasure).
     blocks: Option<Box<Blocks>>,
@@ -71,7 +71,7 @@ impl Responder {
             expected: transport.first_psn,
             asked: transport.first_psn,
             kept: BTreeMap::new(),
-            wanted: Asked::default(),
+            wanted: PendingNaks::default(),
             overtaken: Vec::new(),
             blocks: Blocks::of(transport).map(Box::new),
             attempts: Attempts::of(transport).map(Box::new),
@@ -145,7 +145,7 @@ impl Responder {
     pub fn defer(&mut self) -> Verdict {
         self.deferred = true;
         self.kept.clear();
-        self.wanted = Asked::default();
+        self.wanted = PendingNaks::default();
         self.asked = self.expected;
         if let Some(blocks) = &mut self.blocks {
             blocks.forget(self.expected);
@@ -191,7 +191,7 @@ impl Responder {
     }
 
     /// Packets to ask for again, now that one came that was asked for after them.
-    pub fn take_overtaken(&mut self) -> Vec<u64> {
+    pub fn drain_overtaken(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.overtaken)
     }
 
@@ -200,12 +200,12 @@ impl Responder {
     }
 
     /// Whether packets count by units that arrive whole or not at all.
-    pub fn takes_units(&self) -> bool {
+    pub fn is_chunked(&self) -> bool {
         self.attempts.is_some()
     }
 
     /// Take a packet of a unit; `starts` says that it is the first of its message.
-    pub fn take_unit(&mut self, packet: &Packet, starts: bool, frame: Frame) -> Unit {
+    pub fn accept_unit(&mut self, packet: &Packet, starts: bool, frame: Frame) -> Unit {
         let number = self.number(packet.psn);
         if self.has(number) {
             return Unit::Known;
@@ -214,7 +214,7 @@ impl Responder {
         let Some(attempts) = self.attempts.as_mut().filter(|_| number - self.expected < self.window) else {
             return Unit::Partial;
         };
-        match attempts.take(number, frame, starts, packet.ack_request) {
+        match attempts.add(number, frame, starts, packet.ack_request) {
             Some((first, frames)) => {
                 self.kept.extend((first..).zip(frames));
                 Unit::Whole
@@ -239,13 +239,13 @@ impl Responder {
     }
 
     /// Take a parity packet with `bytes` of payload; the number of its block's first packet, if it can be one of this connection.
-    pub fn take_parity(&mut self, packet: &Packet, bytes: u64, frame: Frame) -> Option<u64> {
+    pub fn accept_parity(&mut self, packet: &Packet, bytes: u64, frame: Frame) -> Option<u64> {
         if self.deferred {
             return None;
         }
         let first = self.number(packet.psn);
         let arrived = Arrived { expected: self.expected, kept: &self.kept };
-        self.blocks.as_mut()?.take(first, arrived, packet, bytes, frame).then_some(first)
+        self.blocks.as_mut()?.add_parity(first, arrived, packet, bytes, frame).then_some(first)
     }
 
     /// The block of packet `at`, if it can be made whole; to be followed by `keep_rebuilt`.

@@ -16,20 +16,20 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
-        let member = |name: &str| Member { name: name.into(), address: ([127, 0, 0, 1], 1).into() };
-        let party = |number| Party { key: 5, number, agents: vec![member("a"), member("b")] };
+        let participant = |name: &str| Participant { name: name.into(), address: ([127, 0, 0, 1], 1).into() };
+        let participants = |number| Participants { key: 5, number, agents: vec![participant("a"), participant("b")] };
         let now_ns = 1_000_000_000;
-        let agents = [0, 1].map(|number| Lockstep::new(party(number), STEP, 1_000, now_ns + clock(number)));
+        let agents = [0, 1].map(|number| Lockstep::new(participants(number), STEP, 1_000, now_ns + clock(number)));
         Pair { agents, now_ns }
     }
 
     /// What one of the two says now, the other hears a little later.
-    fn tell(&mut self, from: usize) {
+    fn send(&mut self, from: usize) {
         let sent = self.wall_ns(from);
-        let (to, beat) = self.agents[from].beats(sent).next().unwrap();
+        let (to, heartbeat) = self.agents[from].heartbeats(sent).next().unwrap();
         self.now_ns += WAY_NS;
-        let heard = self.wall_ns(to);
-        self.agents[to].hear(&beat, heard);
+        let received = self.wall_ns(to);
+        self.agents[to].receive(&heartbeat, received);
     }
 
     fn wall_ns(&self, agent: usize) -> u64 {
@@ -37,7 +37,7 @@ impl Pair {
     }
 
     fn exchange(&mut self) {
-        [0, 1, 0, 1].into_iter().for_each(|agent| self.tell(agent));
+        [0, 1, 0, 1].into_iter().for_each(|agent| self.send(agent));
     }
 
     /// Load a workload on both and begin it; when they begin, by the first agent's clock.
@@ -65,8 +65,8 @@ fn clock(agent: usize) -> u64 {
 fn agents_begin_at_one_instant_though_their_clocks_disagree() {
     let mut pair = Pair::new();
     pair.exchange();
-    let companion = &pair.agents[0].companions(pair.now_ns)[0];
-    assert_eq!((companion.offset_ns, companion.round_trip_ns), (Some(AHEAD_NS as i64), Some(2 * WAY_NS)));
+    let peer = &pair.agents[0].peer_rows(pair.now_ns)[0];
+    assert_eq!((peer.offset_ns, peer.round_trip_ns), (Some(AHEAD_NS as i64), Some(2 * WAY_NS)));
     let [first, second] = pair.begin();
     assert!(first > 1_000_000_000 + NOTICE_NS);
     assert_eq!(first, second);
@@ -91,7 +91,7 @@ fn nobody_begins_before_all_are_ready_or_without_having_been_told() {
 fn nobody_goes_farther_ahead_of_the_slowest_than_the_lead() {
     let mut pair = Pair::new();
     pair.begin();
-    assert_eq!(pair.agents[1].horizon(), Some(LEAD), "nothing was heard yet");
+    assert_eq!(pair.agents[1].horizon(), Some(LEAD), "nothing was received yet");
     pair.agents[0].advance(LEAD);
     pair.exchange();
     assert_eq!(pair.agents[1].horizon(), Some(LEAD + LEAD));
@@ -115,27 +115,30 @@ fn a_workload_is_over_when_all_have_finished_it_and_every_packet_is_accounted_fo
     pair.agents[1].count(Time::from_ns(50), 2, 8);
     pair.exchange();
     assert!(pair.agents.iter().all(Lockstep::all_accounted));
-    assert_eq!(pair.agents[0].companions(pair.now_ns)[0].finish_ps, Some(50_000));
+    assert_eq!(pair.agents[0].peer_rows(pair.now_ns)[0].finish_ps, Some(50_000));
     assert_eq!(pair.agents[0].progress(), Time::from_ns(50));
     // The first goes on to the next, and the second still knows when it had finished this one.
     pair.agents[0].load();
     pair.exchange();
     assert!(pair.agents[1].all_finished() && !pair.agents[0].all_finished());
-    assert_eq!(pair.agents[1].companions(pair.wall_ns(1))[0].finish_ps, Some(40_000));
+    assert_eq!(pair.agents[1].peer_rows(pair.wall_ns(1))[0].finish_ps, Some(40_000));
     assert_eq!(pair.agents[1].horizon(), None, "nobody is behind");
 }
 
 #[test]
-fn beats_of_other_runs_other_agents_and_of_the_past_are_not_heard() {
+fn heartbeats_of_other_runs_other_agents_and_of_the_past_are_ignored() {
     let mut pair = Pair::new();
     pair.begin();
-    let good = Beat { wall_ns: u64::MAX, ..pair.agents[1].own };
-    for beat in
-        [Beat { key: 6, ..good }, Beat { from: 9, ..good }, Beat { from: 0, ..good }, Beat { wall_ns: 1, ..good }]
-    {
-        let before = pair.agents[0].peers[0].said;
-        pair.agents[0].hear(&beat, pair.now_ns);
-        assert_eq!(pair.agents[0].peers[0].said, before);
+    let good = Heartbeat { wall_ns: u64::MAX, ..pair.agents[1].own };
+    for heartbeat in [
+        Heartbeat { key: 6, ..good },
+        Heartbeat { from: 9, ..good },
+        Heartbeat { from: 0, ..good },
+        Heartbeat { wall_ns: 1, ..good },
+    ] {
+        let before = pair.agents[0].peers[0].last;
+        pair.agents[0].receive(&heartbeat, pair.now_ns);
+        assert_eq!(pair.agents[0].peers[0].last, before);
     }
 }
 
@@ -152,11 +155,11 @@ fn an_agent_that_falls_silent_is_given_up_and_one_that_speaks_is_not() {
 }
 
 #[test]
-fn beats_come_several_to_a_lead_and_sooner_when_others_may_be_waiting() {
+fn heartbeats_come_several_to_a_lead_and_sooner_when_others_may_be_waiting() {
     let mut pair = Pair::new();
     pair.begin();
     let now_ns = pair.wall_ns(0);
-    pair.agents[0].beats(now_ns).for_each(drop);
+    pair.agents[0].heartbeats(now_ns).for_each(drop);
     // The lead takes 600 us of wall time at a dilation of 1000.
     assert_eq!(pair.agents[0].due_in_ns(now_ns), 150_000);
     pair.agents[0].advance(LEAD);
@@ -168,7 +171,7 @@ fn absurd_times_in_a_beat_do_no_harm() {
     let mut pair = Pair::new();
     pair.begin();
     let own = pair.agents[1].own;
-    let wild = Beat {
+    let wild = Heartbeat {
         at_ps: u64::MAX,
         progress_ps: u64::MAX,
         finish_ps: u64::MAX,
@@ -181,11 +184,11 @@ fn absurd_times_in_a_beat_do_no_harm() {
     for (echo_ns, kept_ns) in [(1, 0), (1, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
         let agent = &mut pair.agents[0];
         agent.count(Time::ZERO, 1, 1);
-        agent.hear(&Beat { echo_ns, kept_ns, ..wild }, u64::MAX / 2);
+        agent.receive(&Heartbeat { echo_ns, kept_ns, ..wild }, u64::MAX / 2);
         agent.horizon();
         agent.all_accounted();
-        agent.companions(0);
+        agent.peer_rows(0);
         agent.begins(u64::MAX);
-        agent.beats(0).for_each(drop);
+        agent.heartbeats(0).for_each(drop);
     }
 }

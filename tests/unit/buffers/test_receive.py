@@ -38,7 +38,7 @@ def test_a_nic_takes_in_whatever_comes_unless_it_has_a_drain_rate() -> None:
     assert planned(lab_of({"rate": "100G"})) == {}
     host = lab_of({"buffer": "1MB"}, {"host": {"nic": {"drain": "40G"}}}).nodes[0]
     assert isinstance(host, Host) and host.nic_rate_bps == 100 * 10**9
-    assert host.intake is not None and (host.intake.drain_bps, host.intake.buffer_bytes) == (40 * 10**9, 10**6)
+    assert host.receive is not None and (host.receive.drain_bps, host.receive.buffer_bytes) == (40 * 10**9, 10**6)
 
 
 @pytest.mark.parametrize("delay", ["1us", "100us"])

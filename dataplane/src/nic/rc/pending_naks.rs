@@ -1,4 +1,4 @@
-//! What a responder has asked for and not got yet, in the order of asking (selective repeat).
+//! NAKs of a responder whose packets have not arrived yet, in the order in which they were sent (selective repeat).
 //!
 //! Packets are sent again in the order in which they were asked for, and paths keep order. So when one of them comes, those that were
 //! asked for before it and have not come were lost again, or the NAKs for them were: each is to be asked for once more. The sender
@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct PendingNaks {
     /// Packets by the number of the NAK, and NAKs by the number of the packet.
     packets: BTreeMap<u64, u64>,
     naks: BTreeMap<u64, u64>,
     sent: u64,
 }
 
-impl Asked {
+impl PendingNaks {
     pub fn is_empty(&self) -> bool {
         self.packets.is_empty()
     }
@@ -43,37 +43,37 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn asked(packets: &[u64]) -> Asked {
-        let mut asked = Asked::default();
-        packets.iter().for_each(|&psn| asked.ask(psn));
-        asked
+    fn pending(packets: &[u64]) -> PendingNaks {
+        let mut naks = PendingNaks::default();
+        packets.iter().for_each(|&psn| naks.ask(psn));
+        naks
     }
 
     #[test]
     fn what_comes_in_order_overtakes_nothing() {
-        let mut asked = asked(&[3, 7, 8]);
+        let mut naks = pending(&[3, 7, 8]);
         for psn in [3, 7, 8] {
-            assert!(asked.came(psn).is_empty());
+            assert!(naks.came(psn).is_empty());
         }
-        assert!(asked.is_empty());
+        assert!(naks.is_empty());
     }
 
     #[test]
-    fn what_was_overtaken_is_asked_for_again_behind_all_others() {
-        let mut asked = asked(&[3, 7, 8, 12]);
-        assert_eq!(asked.came(8), [3, 7]);
+    fn overtaken_packets_are_requested_again_behind_all_others() {
+        let mut naks = pending(&[3, 7, 8, 12]);
+        assert_eq!(naks.came(8), [3, 7]);
         // 12 was asked for before 3 and 7 were again.
-        assert!(asked.came(12).is_empty());
-        assert_eq!(asked.came(7), [3]);
-        assert!(asked.came(3).is_empty());
-        assert!(asked.is_empty());
+        assert!(naks.came(12).is_empty());
+        assert_eq!(naks.came(7), [3]);
+        assert!(naks.came(3).is_empty());
+        assert!(naks.is_empty());
     }
 
     #[test]
-    fn what_was_not_asked_for_or_came_already_says_nothing() {
-        let mut asked = asked(&[3, 7]);
-        assert!(asked.came(5).is_empty());
-        assert_eq!(asked.came(7), [3]);
-        assert!(asked.came(7).is_empty());
+    fn unsolicited_and_duplicate_packets_trigger_no_nak() {
+        let mut naks = pending(&[3, 7]);
+        assert!(naks.came(5).is_empty());
+        assert_eq!(naks.came(7), [3]);
+        assert!(naks.came(7).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Traffic brought to rest, so that links can be changed under it: nothing more comes in, what is under way arrives.
+//! Quiesce the fabric, so that links can be changed: no frame enters, and frames in flight arrive.
 
 use std::time::{Duration, Instant};
 
@@ -24,17 +24,17 @@ pub struct Loss {
     pub frames: u64,
 }
 
-/// How far a fabric has come to rest.
+/// How far a fabric has drained.
 #[derive(Default)]
-pub(super) struct Rest {
-    /// Sockets of hosts' links that go, by number, which are heard until they are dry.
+pub(super) struct Quiesce {
+    /// Sockets of hosts' links that go, by number, which are read until they are empty.
     emptying: Vec<u32>,
     still_since: Option<Instant>,
     events: u64,
     losses: Vec<Loss>,
 }
 
-impl Rest {
+impl Quiesce {
     /// Write frames down as lost, if there are any.
     pub(super) fn lose(&mut self, port: Option<String>, cause: &'static str, frames: u64) {
         if frames > 0 {
@@ -42,9 +42,9 @@ impl Rest {
         }
     }
 
-    /// Write down what a socket has lost since the rest began.
+    /// Write down what a socket has lost since quiescing began.
     pub(super) fn lose_at(&mut self, port: &str, attached: &Attached) {
-        let lost = attached.shortfall().since(attached.at_rest);
+        let lost = attached.shortfall().since(attached.at_quiesce);
         self.lose(Some(port.to_owned()), "no room to wait for the change", lost.overrun);
         self.lose(Some(port.to_owned()), "no room to send it", lost.overflow);
         self.lose(Some(port.to_owned()), "refused by the interface", lost.refused);
@@ -52,49 +52,49 @@ impl Rest {
 }
 
 impl RealClock {
-    /// Take in nothing more of what hosts' kernels send: it waits in its sockets until `resume`. Of links in `leaving` (node and
-    /// port of either end) what has arrived is taken in first. Called again it changes nothing.
+    /// Take no more frames from hosts' kernels: they wait in their sockets until `resume`. Frames that have arrived on links in
+    /// `leaving` (node and port of either end) are taken first. A second call changes nothing.
     pub fn hold(&mut self, leaving: &[(String, String)]) -> Result<(), IoError> {
-        if self.rest.is_some() {
+        if self.quiesce.is_some() {
             return Ok(());
         }
-        self.pace.rest_at(Time::NEVER);
-        let mut rest = Rest::default();
+        self.pace.halt_at(Time::NEVER);
+        let mut quiesce = Quiesce::default();
         for index in 0..self.sockets.len() {
             let (node, port) = names(&self.emulation.plan.nodes, &self.sockets[index]);
             let leaves = leaving.iter().any(|end| (&*end.0, &*end.1) == (node, port));
             let attached = &mut self.sockets[index];
-            attached.at_rest = attached.shortfall();
+            attached.at_quiesce = attached.shortfall();
             if attached.place.from_host && leaves {
-                rest.emptying.push(index as u32);
+                quiesce.emptying.push(index as u32);
             } else if attached.place.from_host {
                 self.set_held(index as u32, true)?;
             }
         }
-        self.rest = Some(rest);
+        self.quiesce = Some(quiesce);
         Ok(())
     }
 
-    /// Whether all that was under way has arrived, as far as can be seen: what a netem holds cannot. To be asked again and again.
-    pub fn has_come_to_rest(&mut self) -> Result<bool, IoError> {
-        let Some(mut rest) = self.rest.take() else { return Ok(false) };
-        let emptied = self.empty(&mut rest.emptying);
+    /// True once every frame in flight has arrived, as far as can be seen: what a netem holds cannot. Call it until then.
+    pub fn is_drained(&mut self) -> Result<bool, IoError> {
+        let Some(mut quiesce) = self.quiesce.take() else { return Ok(false) };
+        let emptied = self.empty(&mut quiesce.emptying);
         let fabric = &self.emulation.fabric;
         let events = fabric.totals().events;
-        let moves = !rest.emptying.is_empty()
+        let moves = !quiesce.emptying.is_empty()
             || fabric.in_flight(true) + fabric.in_flight(false) + self.inlets.waiting() > 0
             || self.sockets.iter().any(|attached| !attached.tx.is_empty());
-        if moves || events != rest.events {
-            rest.still_since = None;
+        if moves || events != quiesce.events {
+            quiesce.still_since = None;
         }
-        rest.events = events;
-        let still = !moves && rest.still_since.get_or_insert_with(Instant::now).elapsed() >= STILLNESS;
-        self.rest = Some(rest);
+        quiesce.events = events;
+        let still = !moves && quiesce.still_since.get_or_insert_with(Instant::now).elapsed() >= STILLNESS;
+        self.quiesce = Some(quiesce);
         emptied?;
         Ok(still || (!moves && self.transit.under_way() == 0))
     }
 
-    /// Hear those sockets that are to be emptied once more, and no longer if they are.
+    /// Read the sockets that are to be emptied once more, and stop when they are empty.
     fn empty(&mut self, emptying: &mut Vec<u32>) -> Result<(), IoError> {
         for token in std::mem::take(emptying) {
             if self.receive(token as usize)? < BATCH_FRAMES {
@@ -106,17 +106,17 @@ impl RealClock {
         Ok(())
     }
 
-    /// Hear hosts' kernels again; the answer is what was lost since `hold`.
+    /// Take frames of hosts' kernels again. Return what was lost since `hold`.
     pub fn resume(&mut self) -> Result<Vec<Loss>, IoError> {
-        let Some(mut rest) = self.rest.take() else { return Ok(Vec::new()) };
+        let Some(mut quiesce) = self.quiesce.take() else { return Ok(Vec::new()) };
         for token in 0..self.sockets.len() as u32 {
             self.set_held(token, false)?;
             let attached = &self.sockets[token as usize];
             let (node, port) = names(&self.emulation.plan.nodes, attached);
-            rest.lose_at(&format!("{node}:{port}"), attached);
+            quiesce.lose_at(&format!("{node}:{port}"), attached);
         }
         self.count_from_here();
-        Ok(rest.losses)
+        Ok(quiesce.losses)
     }
 
     fn set_held(&mut self, token: u32, held: bool) -> Result<(), IoError> {
@@ -127,7 +127,7 @@ impl RealClock {
 }
 
 impl Attached {
-    /// What is to be heard of this socket.
+    /// The events to watch this socket for.
     pub(super) fn interest(&self) -> Interest {
         Interest { readable: !self.held, writable: self.blocked }
     }

@@ -1,10 +1,10 @@
-//! Beats: what the agents of one lab tell each other, a datagram at a time, so that nominal time goes in lockstep everywhere.
+//! Heartbeats: what the agents of one lab tell each other, a datagram at a time, so that nominal time goes in lockstep everywhere.
 
 use super::{split, Field, WireError};
 
 /// "TB", what it is, and a version.
 const PROTOCOL: [u8; 4] = [b'T', b'B', b'B', 1];
-pub const BEAT_BYTES: usize = 95;
+pub const HEARTBEAT_BYTES: usize = 95;
 
 mod field {
     use super::Field;
@@ -38,7 +38,7 @@ pub enum Phase {
 
 /// Hold what one agent says. Nominal times are picoseconds since the workload began, wall times nanoseconds of the sender's clock.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Beat {
+pub struct Heartbeat {
     /// Which run of which lab: others are not listened to.
     pub key: u64,
     /// The number of the agent that says so.
@@ -63,9 +63,9 @@ pub struct Beat {
     pub begin_ns: u64,
 }
 
-impl Beat {
-    pub fn build(&self) -> [u8; BEAT_BYTES] {
-        let mut bytes = [0; BEAT_BYTES];
+impl Heartbeat {
+    pub fn build(&self) -> [u8; HEARTBEAT_BYTES] {
+        let mut bytes = [0; HEARTBEAT_BYTES];
         field::PROTOCOL.set(&mut bytes, PROTOCOL);
         field::KEY.set(&mut bytes, self.key.to_be_bytes());
         field::FROM.set(&mut bytes, self.from.to_be_bytes());
@@ -85,12 +85,12 @@ impl Beat {
     }
 }
 
-/// Read a datagram; `None` if it is something else than a beat. What follows a beat is ignored.
+/// Read a datagram; `None` if it is something else than a heartbeat. What follows a heartbeat is ignored.
 ///
 /// # Errors
-/// `Truncated` if it is shorter than a beat.
-pub fn parse(datagram: &[u8]) -> Result<Option<Beat>, WireError> {
-    let (bytes, _) = split::<BEAT_BYTES>(datagram, "beat")?;
+/// `Truncated` if it is shorter than a heartbeat.
+pub fn parse(datagram: &[u8]) -> Result<Option<Heartbeat>, WireError> {
+    let (bytes, _) = split::<HEARTBEAT_BYTES>(datagram, "heartbeat")?;
     let phase = match field::PHASE.u8(bytes) {
         0 => Phase::Loaded,
         1 => Phase::Ready,
@@ -100,7 +100,7 @@ pub fn parse(datagram: &[u8]) -> Result<Option<Beat>, WireError> {
     if field::PROTOCOL.get(bytes) != PROTOCOL {
         return Ok(None);
     }
-    Ok(Some(Beat {
+    Ok(Some(Heartbeat {
         key: field::KEY.u64(bytes),
         from: field::FROM.u16(bytes),
         phase,

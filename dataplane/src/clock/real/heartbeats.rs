@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::lockstep::{Lockstep, Party};
-use super::rest::names;
+use super::lockstep::{Lockstep, Participants};
+use super::quiesce::names;
 use super::wiring::{self, Attached};
 use super::{RealClock, GRACE_NS};
 use crate::emulation::report::{tally, Agents, Crossed};
@@ -15,14 +15,14 @@ use crate::emulation::Progress;
 use crate::io::IoError;
 use crate::units::Time;
 use crate::watch::Tally;
-use crate::wire::beat::{self, BEAT_BYTES};
+use crate::wire::heartbeat::{self, HEARTBEAT_BYTES};
 
-const SUBJECT: &str = "the socket for beats";
-/// The numbers of workloads by which connections count are far from those of runs without a party.
+const SUBJECT: &str = "the socket for heartbeats";
+/// The numbers of workloads by which connections count are far from those of runs of one agent.
 const GENERATIONS: u64 = 1 << 32;
 
-/// The socket by which agents keep step; `None` members until a run is joined.
-pub struct Beats {
+/// The socket by which agents keep step; `run` is `None` until one is joined.
+pub struct Heartbeats {
     socket: UdpSocket,
     /// Something may have come in.
     pub readable: bool,
@@ -43,55 +43,55 @@ fn wall_ns() -> u64 {
 }
 
 impl RealClock {
-    /// Open a socket for beats at an address of this machine, once; the answer is its port.
+    /// Open a socket for heartbeats at an address of this machine, once; the answer is its port.
     pub fn listen(&mut self, address: IpAddr) -> Result<u16, IoError> {
         let error = |operation| move |source| IoError::new(operation, SUBJECT, source);
-        if self.beats.is_none() {
+        if self.heartbeats.is_none() {
             let socket = UdpSocket::bind((address, 0)).map_err(error("bind"))?;
             socket.set_nonblocking(true).map_err(error("set_nonblocking"))?;
-            self.poller.add_beats(&socket)?;
-            self.beats = Some(Beats { socket, readable: false, run: None });
+            self.poller.add_heartbeats(&socket)?;
+            self.heartbeats = Some(Heartbeats { socket, readable: false, run: None });
         }
-        let port = self.beats.as_ref().map(|beats| beats.socket.local_addr().map(|bound| bound.port()));
+        let port = self.heartbeats.as_ref().map(|heartbeats| heartbeats.socket.local_addr().map(|bound| bound.port()));
         port.unwrap_or(Ok(0)).map_err(error("getsockname"))
     }
 
     /// Take part in a run: workloads that are loaded from now on begin and go on together with the others'.
-    pub fn join(&mut self, party: Party) -> Result<(), String> {
+    pub fn join(&mut self, participants: Participants) -> Result<(), String> {
         let step = wiring::longest_step(&self.emulation);
-        let Some(beats) = &mut self.beats else { return Err("no socket for beats is open".into()) };
-        if party.number >= party.agents.len() {
-            return Err(format!("agent {} of {}", party.number, party.agents.len()));
+        let Some(heartbeats) = &mut self.heartbeats else { return Err("no socket for heartbeats is open".into()) };
+        if participants.number >= participants.agents.len() {
+            return Err(format!("agent {} of {}", participants.number, participants.agents.len()));
         }
-        self.emulation.count_from(party.key % GENERATIONS + 1);
-        let addresses = party.agents.iter().map(|member| member.address).collect();
+        self.emulation.count_from(participants.key % GENERATIONS + 1);
+        let addresses = participants.agents.iter().map(|participant| participant.address).collect();
         let before = self.emulation.fabric.totals().packets;
         self.sockets.iter_mut().for_each(|attached| attached.crossed = Crossed::default());
-        let lockstep = Lockstep::new(party, step, self.pace.dilation(), wall_ns());
-        beats.run = Some(Run { lockstep, addresses, before });
+        let lockstep = Lockstep::new(participants, step, self.pace.dilation(), wall_ns());
+        heartbeats.run = Some(Run { lockstep, addresses, before });
         Ok(())
     }
 
     /// Take part no longer.
     pub fn leave(&mut self) {
-        if let Some(beats) = &mut self.beats {
-            beats.run = None;
+        if let Some(heartbeats) = &mut self.heartbeats {
+            heartbeats.run = None;
         }
         self.pace.hold_at(Time::NEVER);
     }
 
     pub(super) fn lockstep(&mut self) -> Option<&mut Lockstep> {
-        self.beats.as_mut().and_then(|beats| beats.run.as_mut()).map(|run| &mut run.lockstep)
+        self.heartbeats.as_mut().and_then(|heartbeats| heartbeats.run.as_mut()).map(|run| &mut run.lockstep)
     }
 
-    /// Hear and tell how far everybody is, and begin when it is time.
+    /// Exchange heartbeats with the other agents, and begin when it is time.
     pub(super) fn keep_step(&mut self) {
         let started = self.emulation.started;
-        let Some(beats) = &mut self.beats else { return };
-        let heard = std::mem::take(&mut beats.readable);
-        let Some(run) = &mut beats.run else {
-            if heard {
-                discard(&beats.socket);
+        let Some(heartbeats) = &mut self.heartbeats else { return };
+        let received = std::mem::take(&mut heartbeats.readable);
+        let Some(run) = &mut heartbeats.run else {
+            if received {
+                discard(&heartbeats.socket);
             }
             return;
         };
@@ -99,19 +99,19 @@ impl RealClock {
         if run.lockstep.is_running() {
             run.lockstep.advance(self.pace.at().since(started));
         }
-        if heard {
-            hear(&beats.socket, &mut run.lockstep);
+        if received {
+            receive(&heartbeats.socket, &mut run.lockstep);
         }
         let begins = run.lockstep.begins(now_ns);
         if begins {
             self.begin();
         }
-        self.tell(now_ns, begins);
+        self.send(now_ns, begins);
     }
 
-    fn tell(&mut self, now_ns: u64, at_once: bool) {
-        let Some(beats) = &mut self.beats else { return };
-        let Some(run) = &mut beats.run else { return };
+    fn send(&mut self, now_ns: u64, at_once: bool) {
+        let Some(heartbeats) = &mut self.heartbeats else { return };
+        let Some(run) = &mut heartbeats.run else { return };
         let horizon = run.lockstep.horizon().map_or(Time::NEVER, |horizon| self.emulation.started + horizon);
         self.pace.hold_at(horizon);
         if !at_once && run.lockstep.due_in_ns(now_ns) > 0 {
@@ -125,15 +125,15 @@ impl RealClock {
             .fold((0, 0), |(out, back), attached| (out + attached.crossed.out, back + attached.crossed.back));
         // What has left one agent is to have come to another, PAUSE frames too, before a run is over.
         run.lockstep.count(progress, packets.sent + out, packets.accounted() + back);
-        for (number, beat) in run.lockstep.beats(now_ns) {
-            // A beat that is lost, or that nobody hears, is as good as late: the next one says it all again.
-            let _ = beats.socket.send_to(&beat.build(), run.addresses[number]);
+        for (number, heartbeat) in run.lockstep.heartbeats(now_ns) {
+            // A heartbeat that is lost is as good as late: the next one repeats all of it.
+            let _ = heartbeats.socket.send_to(&heartbeat.build(), run.addresses[number]);
         }
     }
 
     /// The longest that the loop may sleep, in wall nanoseconds.
-    pub(super) fn beat_due_ns(&self) -> u64 {
-        let run = self.beats.as_ref().and_then(|beats| beats.run.as_ref());
+    pub(super) fn heartbeat_due_ns(&self) -> u64 {
+        let run = self.heartbeats.as_ref().and_then(|heartbeats| heartbeats.run.as_ref());
         run.map_or(u64::MAX, |run| run.lockstep.due_in_ns(wall_ns()).max(1))
     }
 
@@ -174,14 +174,16 @@ impl RealClock {
     pub fn report(&self) -> Value {
         let fidelity = self.fidelity();
         let mut report = self.emulation.report(Some(&fidelity));
-        let Some(run) = self.beats.as_ref().and_then(|beats| beats.run.as_ref()) else { return report.json() };
+        let Some(run) = self.heartbeats.as_ref().and_then(|heartbeats| heartbeats.run.as_ref()) else {
+            return report.json();
+        };
         let now_ns = wall_ns();
         let lockstep = &run.lockstep;
         let waited = self.emulation.started + lockstep.progress() + self.emulation.patience;
         let stalled = lockstep.is_deserted(now_ns) || (self.emulation.is_stalled() && self.pace.at() > waited);
         report.complete = self.emulation.is_complete() && lockstep.all_finished();
         report.stalled = stalled;
-        let others = lockstep.companions(now_ns);
+        let others = lockstep.peer_rows(now_ns);
         report.agents = Some(Agents { others, apart_ns: lockstep.apart_ns(), crossed: self.crossed() });
         let packets = self.emulation.fabric.totals().packets.since(&run.before);
         report.conservation = tally(&packets, self.emulation.fabric.in_flight(true));
@@ -199,17 +201,17 @@ impl RealClock {
     }
 }
 
-fn hear(socket: &UdpSocket, lockstep: &mut Lockstep) {
-    // Longer than a beat, so that what is cut short is seen to be.
-    let mut datagram = [0; 2 * BEAT_BYTES];
+fn receive(socket: &UdpSocket, lockstep: &mut Lockstep) {
+    // Longer than a heartbeat, so that what is cut short is seen to be.
+    let mut datagram = [0; 2 * HEARTBEAT_BYTES];
     while let Ok(length) = socket.recv(&mut datagram) {
-        if let Ok(Some(beat)) = beat::parse(&datagram[..length]) {
-            lockstep.hear(&beat, wall_ns());
+        if let Ok(Some(heartbeat)) = heartbeat::parse(&datagram[..length]) {
+            lockstep.receive(&heartbeat, wall_ns());
         }
     }
 }
 
 fn discard(socket: &UdpSocket) {
-    let mut datagram = [0; BEAT_BYTES];
+    let mut datagram = [0; HEARTBEAT_BYTES];
     while socket.recv(&mut datagram).is_ok() {}
 }

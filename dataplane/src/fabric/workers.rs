@@ -1,5 +1,5 @@
-//! Threads that run shards side by side. A shard is handed to its thread for a while and comes back: between two turns all of them
-//! are in one hand.
+//! Threads that run shards side by side. A shard is sent to its thread for a turn and comes back: between two turns the caller has
+//! all of them.
 
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,7 @@ struct Turn {
 }
 
 #[derive(Debug)]
-struct Hand {
+struct Worker {
     work: Sender<Turn>,
     /// Only ever reached through `&mut`; the lock makes a fabric fit to be shared with Python.
     done: Mutex<Receiver<Turn>>,
@@ -27,15 +27,15 @@ struct Hand {
 }
 
 /// One thread for every shard but the first, which the caller's thread runs. Threads start when there is enough to do, and end with
-/// the crew.
+/// the pool.
 #[derive(Debug, Default)]
-pub(super) struct Crew {
-    hands: Vec<Hand>,
+pub(super) struct WorkerPool {
+    workers: Vec<Worker>,
     /// Events of the last turn: the best guess of how many the next one has.
     last: u64,
 }
 
-impl Crew {
+impl WorkerPool {
     /// Run all shards until `until`; the answer is the number of events.
     pub fn run(&mut self, shards: &mut Vec<Shard>, until: Time) -> u64 {
         let busy = shards.iter().filter(|shard| shard.queue.next() <= until).count();
@@ -48,17 +48,17 @@ impl Crew {
     }
 
     fn run_apart(&mut self, shards: &mut Vec<Shard>, until: Time) -> u64 {
-        while self.hands.len() + 1 < shards.len() {
-            self.hands.push(Hand::start());
+        while self.workers.len() + 1 < shards.len() {
+            self.workers.push(Worker::start());
         }
         let away = shards.split_off(1);
         let out = away.len();
-        for (hand, shard) in self.hands.iter_mut().zip(away) {
-            hand.give(Turn { shard, until, events: 0 });
+        for (worker, shard) in self.workers.iter_mut().zip(away) {
+            worker.send(Turn { shard, until, events: 0 });
         }
         let mut events = shards[0].run(until, u64::MAX);
-        for hand in &mut self.hands[..out] {
-            let turn = hand.take();
+        for worker in &mut self.workers[..out] {
+            let turn = worker.receive();
             events += turn.events;
             shards.push(turn.shard);
         }
@@ -66,8 +66,8 @@ impl Crew {
     }
 }
 
-impl Hand {
-    fn start() -> Hand {
+impl Worker {
+    fn start() -> Worker {
         let (work, inbox) = channel::<Turn>();
         let (outbox, done) = channel();
         let thread = std::thread::spawn(move || {
@@ -78,16 +78,16 @@ impl Hand {
                 }
             }
         });
-        Hand { work, done: Mutex::new(done), thread: Some(thread) }
+        Worker { work, done: Mutex::new(done), thread: Some(thread) }
     }
 
-    fn give(&mut self, turn: Turn) {
+    fn send(&mut self, turn: Turn) {
         if self.work.send(turn).is_err() {
             self.fail();
         }
     }
 
-    fn take(&mut self) -> Turn {
+    fn receive(&mut self) -> Turn {
         match self.done.get_mut().unwrap_or_else(PoisonError::into_inner).recv() {
             Ok(turn) => turn,
             Err(_) => self.fail(),
@@ -103,7 +103,7 @@ impl Hand {
     }
 }
 
-impl Drop for Hand {
+impl Drop for Worker {
     fn drop(&mut self) {
         // The thread ends when nobody can give it work any more.
         let (nobody, _) = channel();

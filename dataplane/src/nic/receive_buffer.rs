@@ -16,7 +16,7 @@ use crate::units::{Rate, Time};
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct IntakePlan {
+pub struct ReceivePlan {
     /// Bits of frames, FCS included, that leave the buffer in a second.
     pub drain_bps: u64,
     pub buffer_bytes: u64,
@@ -28,7 +28,7 @@ pub struct IntakePlan {
     pub priority: Option<Priority>,
 }
 
-impl IntakePlan {
+impl ReceivePlan {
     /// What is wrong with it, if anything.
     pub fn fault(&self) -> Option<&'static str> {
         match (self.drain_bps > 0, self.xon_bytes <= self.xoff_bytes, self.xoff_bytes <= self.buffer_bytes) {
@@ -42,8 +42,8 @@ impl IntakePlan {
 
 /// Packets that have arrived and not been taken in, oldest first.
 #[derive(Debug)]
-pub struct Intake {
-    plan: IntakePlan,
+pub struct ReceiveBuffer {
+    plan: ReceivePlan,
     drain: Rate,
     frames: VecDeque<Frame>,
     held_bytes: u64,
@@ -54,10 +54,10 @@ pub struct Intake {
     refresh_at: Time,
 }
 
-impl Intake {
+impl ReceiveBuffer {
     /// `line`: the rate of the port that PAUSE frames leave by. `None` if the drain rate is zero.
-    pub fn new(plan: &IntakePlan, line: Rate) -> Option<Intake> {
-        Some(Intake {
+    pub fn new(plan: &ReceivePlan, line: Rate) -> Option<ReceiveBuffer> {
+        Some(ReceiveBuffer {
             drain: Rate::from_bps(plan.drain_bps)?,
             plan: plan.clone(),
             frames: VecDeque::new(),
@@ -130,29 +130,29 @@ impl Intake {
 
 impl Nic {
     /// Have packets wait in a buffer until they are taken in.
-    pub fn with_intake(mut self, plan: Option<&IntakePlan>) -> Nic {
-        self.intake = plan.and_then(|plan| Intake::new(plan, self.port.rate())).map(Box::new);
+    pub fn with_receive_buffer(mut self, plan: Option<&ReceivePlan>) -> Nic {
+        self.receive_buffer = plan.and_then(|plan| ReceiveBuffer::new(plan, self.port.rate())).map(Box::new);
         self
     }
 
-    pub fn intake(&self) -> Option<&Intake> {
-        self.intake.as_deref()
+    pub fn receive_buffer(&self) -> Option<&ReceiveBuffer> {
+        self.receive_buffer.as_deref()
     }
 
     /// From here on count anew what buffer and queues hold at most.
     pub fn restart_marks(&mut self) {
         self.port.restart_marks();
-        if let Some(intake) = &mut self.intake {
-            intake.held_max = intake.held_bytes;
+        if let Some(buffer) = &mut self.receive_buffer {
+            buffer.held_max = buffer.held_bytes;
         }
     }
 
     /// Keep a packet until its turn, or drop it.
     pub(super) fn hold(&mut self, frame: Frame, now: Time) {
         let priority = Priority::of_dscp(frame.dscp);
-        self.port.take_credit(priority, frame.buffer_bytes());
-        let Some(intake) = &mut self.intake else { return };
-        if let Err(frame) = intake.push(frame, now) {
+        self.port.reserve_credit(priority, frame.buffer_bytes());
+        let Some(buffer) = &mut self.receive_buffer else { return };
+        if let Err(frame) = buffer.push(frame, now) {
             self.port.return_credit(priority, frame.buffer_bytes());
             self.port.counters[priority].drops[Cause::Receiver as usize] += 1;
             let packet = frame.is_packet();
@@ -162,18 +162,18 @@ impl Nic {
     }
 
     /// Deal with the packets whose turn has come, and ask for the pauses that are due.
-    pub(super) fn take_in(&mut self, now: Time) {
-        while let Some(frame) = self.intake.as_mut().and_then(|intake| intake.pop(now)) {
+    pub(super) fn drain_receive_buffer(&mut self, now: Time) {
+        while let Some(frame) = self.receive_buffer.as_mut().and_then(|buffer| buffer.pop(now)) {
             self.port.return_credit(Priority::of_dscp(frame.dscp), frame.buffer_bytes());
             self.ask(now);
-            self.take(frame, now);
+            self.handle_packet(frame, now);
         }
         self.ask(now);
     }
 
     fn ask(&mut self, now: Time) {
-        let Some(intake) = &mut self.intake else { return };
-        if let (Some(frame), Some(priority)) = (intake.pause(now), intake.plan.priority) {
+        let Some(buffer) = &mut self.receive_buffer else { return };
+        if let (Some(frame), Some(priority)) = (buffer.pause(now), buffer.plan.priority) {
             self.port.counters[priority].pause_tx += 1;
             self.port.enqueue_control(frame);
         }

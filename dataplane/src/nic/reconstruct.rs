@@ -38,15 +38,15 @@ impl Nic {
             self.notify(index, now);
         }
         let bytes = frame.len.saturating_sub(message::overhead_bytes(packet.opcode));
-        let Some(first) = self.qps[index].responder.take_parity(packet, u64::from(bytes), frame) else { return };
-        if self.mend(index, first, true, now) {
+        let Some(first) = self.qps[index].responder.accept_parity(packet, u64::from(bytes), frame) else { return };
+        if self.reconstruct(index, first, true, now) {
             self.acknowledge(index);
         }
     }
 
     /// After packet `at` has come, or parity of the block that starts there: make whole what can be, and ask for what must be.
     /// The answer is whether an acknowledgement is due.
-    pub(super) fn mend(&mut self, index: usize, at: u64, is_parity: bool, now: Time) -> bool {
+    pub(super) fn reconstruct(&mut self, index: usize, at: u64, is_parity: bool, now: Time) -> bool {
         let (mut acknowledge, mut asked) = (false, Vec::new());
         if let Some(block) = self.qps[index].responder.complete_block(at) {
             let rebuilt = self.rebuild(index, &block);
@@ -54,7 +54,7 @@ impl Nic {
             match rebuilt {
                 Some(rebuilt) => {
                     responder.keep_rebuilt(rebuilt);
-                    acknowledge = self.take_kept(index, now);
+                    acknowledge = self.deliver_kept(index, now);
                 }
                 // What it was made of cannot be its own: have it sent again.
                 None => asked.extend(responder.arrived().missing(block.first, block.end)),

@@ -10,7 +10,7 @@ from typing import Any
 
 from testbed.buffers.headroom import group_headroom
 from testbed.errors import TopologyError
-from testbed.lab.hosts import Host, Intake
+from testbed.lab.hosts import Host, ReceiveSettings
 from testbed.lab.topology import Link
 from testbed.units import format_size
 
@@ -27,7 +27,7 @@ def plan_keys(
     the rate; `late_frames` as in `thresholds.divide_buffer`. A threshold that is not given leaves the headroom that its link
     needs, and XON two frames below. Raises TopologyError naming port and bytes where the buffer has not that much.
     """
-    settings = host.intake
+    settings = host.receive
     if settings is None:
         return {}
     needed = group_headroom(
@@ -50,13 +50,13 @@ def plan_keys(
 
 def credited(host: Host, granted_bytes: int) -> dict[str, Any]:
     """Return the plan's keys for the receive buffer of a host that grants credits for so many bytes, and never pauses."""
-    settings = host.intake
+    settings = host.receive
     if settings is None:
         return {}
     buffer = granted_bytes + UNCREDITED_BYTES if settings.buffer_bytes is None else settings.buffer_bytes
     return _keys(settings, buffer, buffer, buffer, None)
 
 
-def _keys(settings: Intake, buffer: int, xoff: int, xon: int, priority: int | None) -> dict[str, Any]:
+def _keys(settings: ReceiveSettings, buffer: int, xoff: int, xon: int, priority: int | None) -> dict[str, Any]:
     figures = {"drain_bps": settings.drain_bps, "buffer_bytes": buffer, "xoff_bytes": xoff, "xon_bytes": xon}
     return {"receive": {**figures, **({} if priority is None else {"priority": priority})}}
