@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from testbed.agent.kernel_part import KernelPart
-from testbed.agent.lab import Document, Fabric, LabDriver, OwnedLab
+from testbed.agent.lab import Fabric, LabDriver, OwnedLab
 from testbed.agent.link_desk import LinkDesk
 from testbed.contract.plan import Attachment, Plan
+from testbed.contract.report import Loss
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import HostError
@@ -68,7 +69,7 @@ def lead_over(
     native: Sequence[int],
     lab: Lab | None,
     progress: BuildProgress,
-) -> list[Document]:
+) -> list[Loss]:
     """Make a lab with its data plane that of another plan. Links are as planned then, whatever was done to them by hand;
     where the plan is the same, and only the system differed from it, they are as they were asked for.
 
@@ -103,7 +104,7 @@ class Handover:
     """What a data plane carries while its lab becomes that of another plan; a driver calls it when it comes to that."""
 
     def __init__(self, fabric: Fabric, part: KernelPart, plan: str, progress: BuildProgress) -> None:
-        self.lost: list[Document] = []
+        self.lost: list[Loss] = []
         self._fabric = fabric
         self._part = part
         self._plan = plan

@@ -14,6 +14,7 @@ from testbed.agent.register import Register
 from testbed.agent.runs import Progress
 from testbed.bus import messages
 from testbed.contract.plan import Plan
+from testbed.contract.report import Loss
 from testbed.drivers import emulation
 from testbed.errors import TestbedError, UsageError
 from testbed.lab.topology import Lab
@@ -135,7 +136,7 @@ class Deployment:
         asked: messages.DeployBody,
         described: Lab | None,
         steps: BuildProgress,
-    ) -> list[Document]:
+    ) -> list[Loss]:
         # What cannot be imposed here is said before anything is touched.
         self._driver.emulations(emulation.with_native(part_of(plan, self._agent), asked.native), present.dilation)
         if not present.lock.acquire(blocking=False):

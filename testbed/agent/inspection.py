@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from testbed.agent.lab import Document, LabDriver, Observation, OwnedLab, deviations, summary
 from testbed.contract.plan import Plan
+from testbed.contract.report import Telemetry
 from testbed.errors import HostError, UsageError
 from testbed.health import HEALTHY, Health
 from testbed.plan.placement import is_here
@@ -27,7 +28,7 @@ def describe_running(row: Document, present: OwnedLab, agent: str) -> Document:
     ]
     row["by_hand"] = [] if present.links is None else present.links.by_hand()
     try:
-        seen = json.loads(present.fabric.telemetry())
+        seen: Telemetry = json.loads(present.fabric.telemetry())
     except OSError as error:
         raise HostError(f"lab {row['lab']}: {error}") from error
     # A lab that is broken stays so, whatever its data plane says.
@@ -80,12 +81,12 @@ def observe(labs: Mapping[str, OwnedLab]) -> Observation:
     stopped_ns = 0
     for lab, present in labs.items():
         try:
-            seen = json.loads(present.fabric.telemetry())
+            seen: Telemetry = json.loads(present.fabric.telemetry())
         except OSError:
             continue  # closed since the labs were listed
         stopped_ns = max(stopped_ns, seen["stopped_ns"])
         for port, counters in seen["ports"].items():
             node, _, name = port.partition(":")
-            ports[lab, node, name] = counters
+            ports[lab, node, name] = dict(counters)
         found[lab] = summary(present, seen)
     return Observation(ports, found, stopped_ns / 1e9)

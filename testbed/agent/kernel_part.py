@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from testbed.contract.plan import Plan
+from testbed.contract.report import LinkListing, Report
 from testbed.drivers import emulation
 from testbed.drivers.emulation import Backlog, Emulation
 from testbed.errors import UsageError
@@ -47,7 +48,7 @@ class KernelPart:
         self._lossy = emulation.lossy_ends(plan, emulations)
         self._longest_s = emulation.longest_delay_ns(plan, emulations, dilation) / 1e9
 
-    def listing(self) -> list[Document]:
+    def listing(self) -> list[LinkListing]:
         """Return who imposes each link."""
         return emulation.listing(self._plan, self._emulations)
 
@@ -101,7 +102,7 @@ class KernelPart:
                 return
             time.sleep(_LOOK_EVERY_S)
 
-    def complete(self, report: Document) -> Document:
+    def complete(self, report: Report) -> Report:
         """Return a report with the kernel's part in it. Only one of a real clock has such a part."""
         found = self._counters.read() if self._counters else {}
         backlogs = {
@@ -116,6 +117,6 @@ class KernelPart:
             self._counters.close()
 
 
-def _unaccounted(report: Document) -> int:
+def _unaccounted(report: Report) -> int:
     tally = report["conservation"]
     return int(tally["sent"] - tally["delivered"] - tally["dropped"] - tally["in_flight"])

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from testbed.agent.kernel_part import Counters, KernelPart
 from testbed.agent.link_desk import LinkDesk
 from testbed.contract.plan import Attachment, Plan
+from testbed.contract.report import Telemetry
 from testbed.drivers import NOTHING_BY_HAND, ByHand, Traffic, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import TestbedError
@@ -261,13 +262,14 @@ def deviations(driver: LabDriver, present: OwnedLab) -> dict[str, str]:
     return driver.deviations(present.built, present.dilation, by_hand)
 
 
-def summary(present: OwnedLab, seen: Document) -> Document:
+def summary(present: OwnedLab, seen: Telemetry) -> Document:
     """Say of a lab as a whole what changes while it is used, from the telemetry of its data plane."""
+    figures = dict(seen.items())
     return {
         "state": "running",
         "driver": present.plan.get("driver", "netns"),
         "dilation": present.dilation,
         "busy": present.lock.locked(),
         **({"agent": present.agent} if agents_of(present.plan) else {}),
-        **{key: seen[key] for key in _FIGURES if key in seen},
+        **{key: figures[key] for key in _FIGURES if key in figures},
     }

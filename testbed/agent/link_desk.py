@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from testbed.agent.kernel_part import KernelPart
 from testbed.contract.plan import Plan
+from testbed.contract.report import Report
 from testbed.drivers import ByHand, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import UsageError
@@ -210,7 +211,7 @@ class LinkDesk:
         if state["loss_process"] is not None:
             self._part.expect_losses(endpoint)
 
-    def _report(self) -> Document:
+    def _report(self) -> Report:
         return self._part.complete(json.loads(self._engine.report()))
 
     def show(self, places: Sequence[Place]) -> list[Document]:
@@ -223,7 +224,7 @@ class LinkDesk:
         report = self._report()
         return [self._row(report, place) for place in places]
 
-    def _row(self, report: Document, place: Place) -> Document:
+    def _row(self, report: Report, place: Place) -> Document:
         index, way = place
         link = self._lab.links[index]
         source, target = ends_of(link, way)
@@ -237,38 +238,38 @@ class LinkDesk:
             "measured": self._measured(report, place),
         }
 
-    def _configured(self, report: Document, place: Place) -> State:
+    def _configured(self, report: Report, place: Place) -> State:
         """Return the planned state with every change that took place since on it, or what the kernel says."""
         index, way = place
         state = state_of(self._lab, self._lab.links[index], way, {})
         for entry in report["impairments"]:
             if (entry["link"], entry["way"]) == place:
-                state |= {key: entry[key] for key in state if key in entry}
+                state |= {key: value for key, value in entry.items() if key in state}
         if self._modes[index] == "netem":
             found = self._driver.configured(self._lab.name, ends_of(self._lab.links[index], way)[0])
             if found is not None:
                 state |= emulation.nominal(found, self._dilation)
         return state
 
-    def _totals(self, report: Document, place: Place) -> Document:
+    def _totals(self, report: Report, place: Place) -> Document:
         """Return what the sending port did so far, all priorities together."""
         index, way = place
-        port = report["ports"].get(ends_of(self._lab.links[index], way)[0], {"priorities": {}})
-        counters = list(port["priorities"].values())
-        lost = {cause: sum(entry["drops"].get(cause, 0) for entry in counters) for cause in ("link", "outage")}
+        port = report["ports"].get(ends_of(self._lab.links[index], way)[0])
+        counters = [] if port is None else list(port["priorities"].values())
         return {
             "now_ps": report["now_ps"],
             "frames": sum(entry["frames_tx"] for entry in counters),
             "bytes": sum(entry["bytes_tx"] for entry in counters),
-            **lost,
+            "link": sum(entry["drops"].get("link", 0) for entry in counters),
+            "outage": sum(entry["drops"].get("outage", 0) for entry in counters),
         }
 
-    def _measured(self, report: Document, place: Place) -> Document:
+    def _measured(self, report: Report, place: Place) -> Document:
         now = self._totals(report, place)
         before = self._since.get(place) or dict.fromkeys(now, 0)
         past = {key: now[key] - before[key] for key in now}
         frames, lost = past["frames"], past["link"]
-        timed = (report["fidelity"] or {}).get("delays", [])
+        timed = [] if report["fidelity"] is None else report["fidelity"].get("delays", [])
         return {
             "over_ns": past["now_ps"] / 1000,
             "frames": frames,

@@ -10,13 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from testbed.contract.plan import Plan
+from testbed.contract.report import (
+    Agents,
+    Connection,
+    Crossed,
+    Drops,
+    Fidelity,
+    FoundDeadlock,
+    LinkListing,
+    Packets,
+    Report,
+)
 from testbed.lab.endpoints import name_of
 from testbed.run.execution import Outcome
 from testbed.run.flows import over_iterations
 
 Json = dict[str, Any]
-
-_BY_PORT = ("turned_away", "refused", "lost_in_kernel", "kernel_drops")
 
 
 def combine(plan: Plan, parts: Mapping[str, Outcome]) -> Outcome:
@@ -74,13 +83,13 @@ def _flows(outcomes: Sequence[Outcome]) -> list[Json]:
     return over_iterations(sorted(found.values(), key=lambda flow: (flow["workload_ps"], flow["start_ps"])))
 
 
-def _report(plan: Plan, parts: Mapping[str, Outcome]) -> Json:
+def _report(plan: Plan, parts: Mapping[str, Outcome]) -> Report:
     reports = {agent: part.report for agent, part in parts.items()}
     found = list(reports.values())
-    crossed = {port: counts for report in found for port, counts in report["agents"]["crossed"].items()}
+    crossed = {port: counts for report in found for port, counts in _agents(report)["crossed"].items()}
     lost = _lost(plan, crossed)
-    conservation = _sum(found, "conservation")
-    missing = conservation["sent"] - sum(conservation[key] for key in ("delivered", "dropped", "in_flight"))
+    conservation = _packets([report["conservation"] for report in found])
+    missing = conservation["sent"] - conservation["delivered"] - conservation["dropped"] - conservation["in_flight"]
     # Of what was lost between machines some were PAUSE frames, which are not among the packets.
     conservation["dropped"] += max(0, min(missing, sum(lost.values())))
     return {
@@ -94,19 +103,41 @@ def _report(plan: Plan, parts: Mapping[str, Outcome]) -> Json:
         "watchdog": [storm for report in found for storm in report["watchdog"]],
         "qps": _qps(found),
         "conservation": conservation,
-        "kernel_frames": _sum(found, "kernel_frames"),
-        "drops": _sum(found, "drops"),
+        "kernel_frames": _packets([report["kernel_frames"] for report in found]),
+        "drops": _drops([report["drops"] for report in found]),
         "deadlocks": [_shifted(entry, part, parts) for part in parts.values() for entry in part.report["deadlocks"]],
         "violations": [f"agent {agent}: {text}" for agent, report in reports.items() for text in report["violations"]],
         "fidelity": _fidelity(reports, lost),
     }
 
 
-def _sum(reports: Sequence[Json], key: str) -> Json:
-    return {name: sum(report[key][name] for report in reports) for name in reports[0][key]}
+def _agents(report: Report) -> Agents:
+    """Return what a report says of the other agents, as each report of several agents does."""
+    found = report["agents"]
+    assert found is not None
+    return found
 
 
-def _shifted(entry: Json, part: Outcome, parts: Mapping[str, Outcome]) -> Json:
+def _packets(tallies: Sequence[Packets]) -> Packets:
+    return {
+        "sent": sum(tally["sent"] for tally in tallies),
+        "delivered": sum(tally["delivered"] for tally in tallies),
+        "dropped": sum(tally["dropped"] for tally in tallies),
+        "in_flight": sum(tally["in_flight"] for tally in tallies),
+    }
+
+
+def _drops(counts: Sequence[Drops]) -> Drops:
+    return {
+        "lossless": sum(each["lossless"] for each in counts),
+        "lossy": sum(each["lossy"] for each in counts),
+        "link": sum(each["link"] for each in counts),
+        "outage": sum(each["outage"] for each in counts),
+        "malformed": sum(each["malformed"] for each in counts),
+    }
+
+
+def _shifted(entry: FoundDeadlock, part: Outcome, parts: Mapping[str, Outcome]) -> FoundDeadlock:
     """Return a deadlock with its times as the first agent would have them."""
     first = next(iter(parts.values()))
     shift_ns = ((first.start_ps or 0) - (part.start_ps or 0)) // 1000
@@ -114,18 +145,18 @@ def _shifted(entry: Json, part: Outcome, parts: Mapping[str, Outcome]) -> Json:
     return {**entry, "at_ns": entry["at_ns"] + shift_ns, "cured_ns": None if cured is None else cured + shift_ns}
 
 
-def _qps(reports: Sequence[Json]) -> list[Json]:
+def _qps(reports: Sequence[Report]) -> list[Connection]:
     """Return the rows of all requesters, sorted. Of what coding recovered only the receiver's agent knows."""
     return sorted((row for report in reports for row in report["qps"]), key=lambda row: (row["qpn"], row["a"]))
 
 
-def _lost(plan: Plan, crossed: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+def _lost(plan: Plan, crossed: Mapping[str, Crossed]) -> dict[str, int]:
     """Return how many frames were lost between two machines, by the port that sent them."""
     lost = {}
     for link in plan["links"]:
         if link["medium"] != "vxlan":
             continue
-        ends = [name_of(plan, link[end]) for end in ("a", "b")]
+        ends = [name_of(plan, end) for end in (link["a"], link["b"])]
         for sender, receiver in (ends, ends[::-1]):
             count = crossed[sender]["out"] - crossed[receiver]["back"]
             if count > 0:
@@ -133,31 +164,48 @@ def _lost(plan: Plan, crossed: Mapping[str, Mapping[str, int]]) -> dict[str, int
     return lost
 
 
-def _fidelity(reports: Mapping[str, Json], lost: Mapping[str, int]) -> Json:
+def _fidelity(reports: Mapping[str, Report], lost: Mapping[str, int]) -> Fidelity:
     """Return figures as bad as at the worst agent, and what tells the agents apart."""
-    found = {agent: report["fidelity"] for agent, report in reports.items()}
+    found = {agent: own for agent, report in reports.items() if (own := report["fidelity"]) is not None}
     figures = list(found.values())
     altered = {node: said for each in figures for node, said in each.get("altered", {}).items()}
-    own = ("lateness_ns", "held_share", "cpu_share", "socket_drops", "overflow")
-    clocks = [
-        {"agent": agent, "other": other["agent"], **{key: other[key] for key in ("offset_ns", "round_trip_ns")}}
+    names = ("lateness_ns", "held_share", "cpu_share", "socket_drops", "overflow")
+    clocks: list[dict[str, str | int | None]] = [
+        {
+            "agent": agent,
+            "other": other["agent"],
+            "offset_ns": other["offset_ns"],
+            "round_trip_ns": other["round_trip_ns"],
+        }
         for agent, report in reports.items()
-        for other in report["agents"]["others"]
+        for other in _agents(report)["others"]
     ]
-    return {
-        "lateness_ns": {key: max(each["lateness_ns"][key] for each in figures) for key in figures[0]["lateness_ns"]},
-        **{key: max(each[key] for each in figures) for key in ("held_share", "cpu_share")},
-        **{key: sum(each.get(key, 0) for each in figures) for key in ("socket_drops", "overflow", "late_frames")},
-        **{key: _joined(each.get(key, {}) for each in figures) for key in _BY_PORT},
+    whole: Fidelity = {
+        "lateness_ns": {
+            "p50": max(each["lateness_ns"]["p50"] for each in figures),
+            "p99": max(each["lateness_ns"]["p99"] for each in figures),
+            "max": max(each["lateness_ns"]["max"] for each in figures),
+        },
+        "held_share": max(each["held_share"] for each in figures),
+        "cpu_share": max(each["cpu_share"] for each in figures),
+        "socket_drops": sum(each["socket_drops"] for each in figures),
+        "overflow": sum(each["overflow"] for each in figures),
+        "late_frames": sum(each.get("late_frames", 0) for each in figures),
+        "turned_away": _joined(each.get("turned_away", {}) for each in figures),
+        "refused": _joined(each.get("refused", {}) for each in figures),
+        "lost_in_kernel": _joined(each.get("lost_in_kernel", {}) for each in figures),
+        "kernel_drops": _joined(each.get("kernel_drops", {}) for each in figures),
         "delays": [delay for each in figures for delay in each["delays"]],
         "netem_overflow": sum(each.get("netem_overflow", 0) for each in figures),
         "links": _links(figures),
-        "apart_ns": max(report["agents"]["apart_ns"] for report in reports.values()),
+        "apart_ns": max(_agents(report)["apart_ns"] for report in reports.values()),
         "lost_between": dict(lost),
         "clocks": clocks,
-        "agents": {agent: {key: each[key] for key in own} for agent, each in found.items()},
-        **({"altered": altered} if altered else {}),
+        "agents": {agent: {name: dict(each.items())[name] for name in names} for agent, each in found.items()},
     }
+    if altered:
+        whole["altered"] = altered
+    return whole
 
 
 def _joined(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -165,7 +213,7 @@ def _joined(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return {port: count for each in counts for port, count in each.items()}
 
 
-def _links(figures: Sequence[Json]) -> list[Json]:
+def _links(figures: Sequence[Fidelity]) -> list[LinkListing]:
     """Return who imposes each link, as the agents say that have an end of it; in the plan's order all say the same links."""
     return [
         next((entry for entry in entries if entry.get("reason") != "no interface"), entries[0])

@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from testbed.contract.plan import Link, LossProcess, Plan
+from testbed.contract.report import LinkListing, Packets, PortFigures, PriorityFigures, Report
 from testbed.errors import HostError
 from testbed.lab.endpoints import name_of
 from testbed.lab.topology import DEFAULT_MTU_BYTES, FRAME_OVERHEAD_BYTES
@@ -189,16 +190,15 @@ def _imposed(plan: Plan, emulations: Sequence[Emulation]) -> Iterator[tuple[int,
             yield number, link
 
 
-def listing(plan: Plan, emulations: Sequence[Emulation]) -> list[Document]:
+def listing(plan: Plan, emulations: Sequence[Emulation]) -> list[LinkListing]:
     """Return who imposes each link, as results and `inspect` say it."""
-    return [
-        {
-            "ends": [name_of(plan, link["a"]), name_of(plan, link["b"])],
-            "emulation": emulation.mode,
-            **({"reason": emulation.reason} if emulation.reason else {}),
-        }
-        for link, emulation in zip(plan["links"], emulations, strict=True)
-    ]
+    found = []
+    for link, emulation in zip(plan["links"], emulations, strict=True):
+        row: LinkListing = {"ends": [name_of(plan, link["a"]), name_of(plan, link["b"])], "emulation": emulation.mode}
+        if emulation.reason:
+            row["reason"] = emulation.reason
+        found.append(row)
+    return found
 
 
 def longest_delay_ns(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> int:
@@ -255,12 +255,12 @@ def nominal(found: Netem, dilation: int) -> Document:
 
 
 def merge(
-    report: Mapping[str, Any],
+    report: Report,
     plan: Plan,
     emulations: Sequence[Emulation],
     backlogs: Mapping[str, Backlog],
     lossy: Collection[str],
-) -> Document:
+) -> Report:
     """Return an engine's report with the kernel's losses in it, and with who imposed each link.
 
     `backlogs` by end of a link; `lossy`: the ends at which losses are asked for. All others count as overflow of netem.
@@ -269,8 +269,9 @@ def merge(
     What is lost beyond that was sent by a host's kernel and never entered the fabric: its lossy priority bears it. A frame
     that a full queue turned away was not lost, as it was sent again, yet the kernel counts it.
     """
-    merged: Document = copy.deepcopy(dict(report))
-    turned_away = (merged.get("fidelity") or {}).get("turned_away", {})
+    merged = copy.deepcopy(report)
+    fidelity = merged.get("fidelity")
+    turned_away = fidelity.get("turned_away", {}) if fidelity is not None else {}
     total_lost, total_queued, overflow = 0, 0, 0
     for _number, link in _imposed(plan, emulations):
         for here, there in ((link["a"], link["b"]), (link["b"], link["a"])):
@@ -282,37 +283,39 @@ def merge(
             total_lost += lost
             total_queued += backlog.queued
     merged["drops"]["link"] += total_lost
-    for tally in ("conservation", "kernel_frames"):
-        if tally in merged:
-            dropped = _settle(merged[tally], "dropped", total_lost)
-            total_lost -= dropped
-            total_queued -= _settle(merged[tally], "in_flight", total_queued)
-    if merged.get("fidelity") is not None:
-        merged["fidelity"] |= {"netem_overflow": overflow, "links": listing(plan, emulations)}
+    for tally in (merged.get("conservation"), merged.get("kernel_frames")):
+        if tally is not None:
+            total_lost -= _settle(tally, "dropped", total_lost)
+            total_queued -= _settle(tally, "in_flight", total_queued)
+    if fidelity is not None:
+        fidelity["netem_overflow"] = overflow
+        fidelity["links"] = listing(plan, emulations)
     return merged
 
 
-def _attribute(ports: Document, sender: str, receiver: str, lost: int) -> None:
+def _attribute(ports: dict[str, PortFigures], sender: str, receiver: str, lost: int) -> None:
     """Write `lost` frames into the drops of the port that sent them."""
     sent, received = ports[sender]["priorities"], ports[receiver]["priorities"]
     left = lost
     for priority, counters in sent.items():
-        arrived = received.get(priority, {}).get("frames_rx", 0)
+        arrived = received[priority].get("frames_rx", 0) if priority in received else 0
         missing = counters["frames_tx"] - counters["drops"].get("link", 0) - arrived
         share = max(min(missing, left), 0)
         counters["drops"]["link"] = counters["drops"].get("link", 0) + share
         left -= share
     for priority, counters in sent.items():  # PAUSE frames, which are counted apart
-        missing = counters.get("pause_tx", 0) - received.get(priority, {}).get("pause_rx", 0)
+        arrived = received[priority].get("pause_rx", 0) if priority in received else 0
+        missing = counters.get("pause_tx", 0) - arrived
         share = max(min(missing, left), 0)
         counters["drops"]["link"] += share
         left -= share
     if left:
-        counters = sent.setdefault(_KERNEL_PRIORITY, {"drops": {}})
+        # Where nothing else is known of that priority, that alone is told.
+        counters = sent.setdefault(_KERNEL_PRIORITY, cast(PriorityFigures, {"drops": {}}))
         counters["drops"]["link"] = counters["drops"].get("link", 0) + left
 
 
-def _settle(tally: Document, kind: str, most: int) -> int:
+def _settle(tally: Packets, kind: Literal["dropped", "in_flight"], most: int) -> int:
     """Account for frames that were sent and are nowhere, at most for `most`; return for how many."""
     accounted = tally["delivered"] + tally["dropped"] + tally["in_flight"]
     found = max(min(tally["sent"] - accounted, most), 0)

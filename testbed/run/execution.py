@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
+from testbed.contract.report import Report
 from testbed.contract.workload import Rank, Workload
 from testbed.run import flows
 from testbed.run.engine import Engine
@@ -54,7 +55,7 @@ class Outcome:
 
     rows: list[Json] = field(default_factory=list)
     flows: list[Json] = field(default_factory=list)
-    report: Json = field(default_factory=dict)
+    report: Report = field(default_factory=lambda: cast(Report, {}))
     complete: bool = True
     interrupted: bool = False
     reasons: list[str] = field(default_factory=list)
@@ -146,10 +147,11 @@ def _warm_up(run: _Run, shape: Shape, rows: int) -> None:
         _run_to_end(run, replace(where, iteration=iteration))
 
 
-def _end(report: Json) -> int:
+def _end(report: Report) -> int:
     """Return when the last rank finished, wherever it ran."""
-    others = [int(report["start_ps"] + other["finish_ps"]) for other in report.get("agents", {}).get("others", ())]
-    return max([*(int(rank["finish_ps"]) for rank in report["ranks"]), *others])
+    agents = report.get("agents")
+    others = [] if agents is None else [report["start_ps"] + (other["finish_ps"] or 0) for other in agents["others"]]
+    return max([*(rank["finish_ps"] or 0 for rank in report["ranks"]), *others])
 
 
 def _run_row(run: _Run, shape: Shape, place: tuple[int, int]) -> None:
@@ -237,7 +239,7 @@ def _run_to_end(run: _Run, now: Progress) -> None:
     # All ranks may have finished while frames are still under way; where a run ends must not depend on when it is asked.
     while not engine.advance(series.budget):
         run.progress(now)
-    report: Json = json.loads(engine.report())
+    report: Report = json.loads(engine.report())
     if report["complete"]:
         return
     if report["expired"] and not report["stalled"]:
@@ -248,7 +250,7 @@ def _run_to_end(run: _Run, now: Progress) -> None:
     raise _Incomplete(f"{where}: {_why(report)}")
 
 
-def _why(report: Json) -> str:
+def _why(report: Report) -> str:
     """Say what keeps a workload from completing."""
     broken = [f"QP {qp['qpn']} ({qp['a']} and {qp['b']}): {qp['error']}" for qp in report["qps"] if qp["error"]]
     waiting = sum(1 for rank in report["ranks"] if rank["finish_ps"] is None)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.contract.report import Fidelity
 from testbed.plan.dilation import larger_dilation
 
 _MOST_HELD = 0.99  # a share that leaves something to divide by
@@ -31,7 +32,7 @@ class FidelityBounds:
     cpu_share: float = 0.95
 
 
-def judge_fidelity(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -> list[str]:
+def judge_fidelity(fidelity: Fidelity | None, bounds: FidelityBounds) -> list[str]:
     """Return why an emulation cannot be trusted, one line a figure out of bounds; none if it can.
 
     A figure that was not measured is out of bounds: fidelity is never assumed.
@@ -88,19 +89,21 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def shortfall(fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -> float:
+def shortfall(fidelity: Fidelity | None, bounds: FidelityBounds) -> float:
     """Return how many times too fast a run was for its machine, as far as its figures tell; 1 where they do not.
 
     Held back for a share h of its time, it went 1/(1 - h) times slower than asked for. Lateness counts in nominal time, so
     that a dilation as many times larger brings it to its bound.
     """
-    figures = fidelity or {}
-    held = min(float(figures.get("held_share") or 0), _MOST_HELD)
-    late_ns = float((figures.get("lateness_ns") or {}).get("p99") or 0)
+    if fidelity is None:
+        return 1
+    held = min(float(fidelity.get("held_share") or 0), _MOST_HELD)
+    lateness = fidelity.get("lateness_ns")
+    late_ns = float(lateness["p99"] if lateness else 0)
     return max(1 / (1 - held), late_ns / bounds.lateness_p99_ns, 1)
 
 
-def advice(dilation: int, fidelity: Mapping[str, Any] | None, bounds: FidelityBounds) -> str:
+def advice(dilation: int, fidelity: Fidelity | None, bounds: FidelityBounds) -> str:
     """Say how a run that was not faithful at a dilation can be repeated so that it is."""
     slower = larger_dilation(dilation, shortfall(fidelity, bounds))
     repeat = f"repeat it with --dilation {slower}" if slower > dilation else "repeat it on a faster machine"

@@ -6,15 +6,16 @@ acknowledgement that tells its sender is part of a row's time and not of a flow'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from testbed.contract.report import Report
 from testbed.units import PS_PER_SECOND
 
 Json = dict[str, Any]
 
 
-def of_workload(report: Mapping[str, Any], first_ps: int, **where: Any) -> list[Json]:
+def of_workload(report: Report, first_ps: int, **where: Any) -> list[Json]:
     """Return the flows of the loaded workload, with `where` it is in the run: `size_bytes`, `in_place`, `iteration`.
 
     Times count from the start of the workload itself, which is what agents have in common; `workload_ps` is that start,

@@ -12,6 +12,7 @@ from typing import Any
 
 from testbed.buffers.queues import Reach, deepest_queue
 from testbed.contract.plan import Plan, hosts_of, switches_of
+from testbed.contract.report import Report
 from testbed.contract.workload import Transport
 from testbed.experiment.congestion import NOTIFY_PRIORITY
 from testbed.experiment.file import Experiment
@@ -52,7 +53,7 @@ def before(setup: Setup) -> list[Hint]:
     return [hint for rule in _RULES for hint in rule(setup)]
 
 
-def after(setup: Setup, report: Document) -> list[Hint]:
+def after(setup: Setup, report: Report) -> list[Hint]:
     """Return what only the report of a run shows."""
     return [*_never_marked(setup, report), *_never_acted(setup, report)]
 
@@ -259,7 +260,7 @@ def _workload(setup: Setup) -> Iterator[Hint]:
         )
 
 
-def _never_marked(setup: Setup, report: Document) -> Iterator[Hint]:
+def _never_marked(setup: Setup, report: Report) -> Iterator[Hint]:
     """Marks of which there were none."""
     if setup.experiment.lossless.ecn is None or any(_marks_out_of_reach(setup)):
         return
@@ -272,15 +273,15 @@ def _never_marked(setup: Setup, report: Document) -> Iterator[Hint]:
         yield Hint("lossless.ecn", text)
 
 
-def _never_acted(setup: Setup, report: Document) -> Iterator[Hint]:
+def _never_acted(setup: Setup, report: Report) -> Iterator[Hint]:
     """Congestion control that was never told to slow down."""
     if setup.transport["congestion_control"] is None:
         return
     hosts = {host.name for host in setup.lab.hosts}
     notified = sum(
-        port["priorities"].get(str(NOTIFY_PRIORITY), {}).get("frames_tx", 0)
+        port["priorities"][str(NOTIFY_PRIORITY)]["frames_tx"]
         for name, port in report["ports"].items()
-        if name.partition(":")[0] in hosts
+        if name.partition(":")[0] in hosts and str(NOTIFY_PRIORITY) in port["priorities"]
     )
     if not notified:
         text = "DCQCN never acted: no receiver notified a sender of a mark, and all sent as fast as the line"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from testbed.buffers.deadlock import around
+from testbed.contract.report import DropsByCause, FoundDeadlock, FoundStorm, Report
 
 PLACES_NAMED = 6
 NOT_LOSSLESS = "not lossless"
@@ -84,13 +85,19 @@ class WatchdogSettings(Observed):
     action: Literal["drop", "forward"]
 
 
-def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]:
+def lost_by(drops: DropsByCause, cause: str) -> int:
+    """Return how many frames were lost by a cause; none by one that the data plane does not tell of."""
+    counts: Mapping[str, Any] = drops
+    return int(counts.get(cause, 0))
+
+
+def losses_of(report: Report, lossless: Collection[int]) -> list[str]:
     """Say how many frames switches and NICs lost on lossless priorities, why, and where most of them."""
     lost = report["drops"]["lossless"]
     if not lost:
         return []
     places = [
-        (f"{name} priority {number}", {cause: priority["drops"].get(cause, 0) for cause in _BLAMED})
+        (f"{name} priority {number}", {cause: lost_by(priority["drops"], cause) for cause in _BLAMED})
         for name, port in report["ports"].items()
         for number, priority in port["priorities"].items()
         if int(number) in lossless
@@ -110,7 +117,7 @@ def losses_of(report: Mapping[str, Any], lossless: Collection[int]) -> list[str]
     return [f"{NOT_LOSSLESS}: {lost:,} frames of lossless priorities dropped{why}{where}"]
 
 
-def deadlocks_of(report: Mapping[str, Any], start_ps: int | None) -> list[Deadlock]:
+def deadlocks_of(report: Report, start_ps: int | None) -> list[Deadlock]:
     """Return the deadlocks of a run that started at `start_ps`; those that were over before are others'."""
     start_ns = (start_ps or 0) / 1000
     found = []
@@ -124,7 +131,7 @@ def deadlocks_of(report: Mapping[str, Any], start_ps: int | None) -> list[Deadlo
     return found
 
 
-def is_storm_in(deadlock: Mapping[str, Any], storm: Mapping[str, Any]) -> bool:
+def is_storm_in(deadlock: FoundDeadlock, storm: FoundStorm) -> bool:
     """Tell whether what a watchdog took for a storm was this deadlock, both as the data plane reports them."""
     detected_ns, cured_ns = storm["detected_ps"] / 1000, deadlock["cured_ns"]
     lasted = deadlock["at_ns"] <= detected_ns and (cured_ns is None or detected_ns <= cured_ns)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from testbed.contract.report import Report
 from testbed.contract.workload import Workload
 from testbed.errors import ExperimentError, HostError, UsageError, cannot_write
 from testbed.plan.workload import compile_workload
@@ -58,7 +59,7 @@ def perform(
     return outcome
 
 
-def _received_bits(trial: Trial, report: Document) -> dict[str, int]:
+def _received_bits(trial: Trial, report: Report) -> dict[str, int]:
     """Return what each end of a link with a profile has received."""
     ends = [str(end) for link in trial.lab.links if link.optics for end in (link.a, link.b)]
     ports = report["ports"]

@@ -7,18 +7,19 @@ no such excuse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from testbed.buffers.deadlock import around
 from testbed.contract.plan import Plan, Receive, hosts_of
+from testbed.contract.report import FoundDeadlock, FoundStorm, Pause, Report
 from testbed.run.observed import is_storm_in
 from testbed.units import PS_PER_NS, format_rate
 
 Json = dict[str, Any]
 
 
-def explain(plan: Plan, report: Mapping[str, Any], impairments: Sequence[Json], start_ps: int) -> Iterator[Json]:
+def explain(plan: Plan, report: Report, impairments: Sequence[Json], start_ps: int) -> Iterator[Json]:
     """Yield a row of run.json's `watchdog` for each storm detected from `start_ps` on, times counted from there."""
     found = [storm for storm in report.get("watchdog", ()) if storm["detected_ps"] >= start_ps]
     for storm in sorted(found, key=lambda storm: (storm["detected_ps"], storm["port"], storm["priority"])):
@@ -38,11 +39,11 @@ def explain(plan: Plan, report: Mapping[str, Any], impairments: Sequence[Json], 
 
 def _cause(
     plan: Plan,
-    report: Mapping[str, Any],
+    report: Report,
     impairments: Sequence[Json],
     start_ps: int,
-    found: Sequence[Json],
-    storm: Json,
+    found: Sequence[FoundStorm],
+    storm: FoundStorm,
 ) -> tuple[str, str]:
     peer, pause = storm["peer"], storm["peer_pause"]
     lasted = _time(storm["detected_ps"] - storm["paused_since_ps"])
@@ -53,7 +54,7 @@ def _cause(
         by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
         receive = host.get("receive")
         if not by and receive is not None and receive.get("priority") == storm["priority"]:
-            return "slow receiver", _slow_receiver(plan, storm, receive, lasted)
+            return "slow receiver", _slow_receiver(plan, peer, receive, lasted)
         reason = f"as {by} had it do" if by else "unasked: its NIC is stuck"
         return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
     circle = next((found for found in report.get("deadlocks", ()) if is_storm_in(found, storm)), None)
@@ -63,11 +64,11 @@ def _cause(
         return "unknown", f"paused for {lasted} until detected, but {peer} asked for no pause so long: XON may be lost"
     span_ps = (report["now_ps"] if pause["to_ps"] is None else pause["to_ps"]) - pause["from_ps"]
     if pause["drained_bytes"] and not pause["dropped_bytes"]:
-        return "long pause", _long_pause(plan, storm, pause, span_ps)
-    return "spread", _spread(found, storm, pause, span_ps)
+        return "long pause", _long_pause(plan, peer, pause, span_ps)
+    return "spread", _spread(found, storm, peer, pause, span_ps)
 
 
-def _deadlock(deadlock: Json, storm: Json) -> str:
+def _deadlock(deadlock: FoundDeadlock, storm: FoundStorm) -> str:
     start = deadlock["ports"].index(storm["port"])
     return f"a deadlock: each waits for the next, {around([*deadlock['ports'][start:], *deadlock['ports'][:start]])}"
 
@@ -81,29 +82,29 @@ def _asked_for(impairments: Sequence[Json], port: str, at_ns: float) -> str:
     return by
 
 
-def _slow_receiver(plan: Plan, storm: Json, receive: Receive, lasted: str) -> str:
-    rate_bps, round_trip_ps = _link(plan, storm["peer"])
+def _slow_receiver(plan: Plan, peer: str, receive: Receive, lasted: str) -> str:
+    rate_bps, round_trip_ps = _link(plan, peer)
     return (
-        f"no storm, but a slow receiver: the NIC behind {storm['peer']} takes in {format_rate(receive['drain_bps'])} of the "
+        f"no storm, but a slow receiver: the NIC behind {peer} takes in {format_rate(receive['drain_bps'])} of the "
         f"{format_rate(rate_bps)} that its line brings, and kept it paused for {lasted} until detected; what a round trip of "
         f"{_time(round_trip_ps)} brings takes {_time(round_trip_ps * rate_bps // receive['drain_bps'])} to take in"
     )
 
 
-def _long_pause(plan: Plan, storm: Json, pause: Json, span_ps: int) -> str:
-    rate_bps, round_trip_ps = _link(plan, storm["peer"])
+def _long_pause(plan: Plan, peer: str, pause: Pause, span_ps: int) -> str:
+    rate_bps, round_trip_ps = _link(plan, peer)
     drain_bps = pause["drained_bytes"] * 8 * 10**12 // max(1, span_ps)
     still = " so far" if pause["to_ps"] is None else ""
     return (
-        f"no storm, but a long pause: {storm['peer']} had {pause['held_bytes']:,} bytes when it said stop, "
+        f"no storm, but a long pause: {peer} had {pause['held_bytes']:,} bytes when it said stop, "
         f"{pause['came_bytes']:,} came after that (a round trip of {_time(round_trip_ps)} at {format_rate(rate_bps)} "
         f"is {round_trip_ps * rate_bps // (8 * 10**12):,}), and it drained {pause['drained_bytes']:,} by itself at "
         f"{drain_bps / 1e9:.3g} Gb/s, in {_time(span_ps)}{still}. A detection time above that would have let it be"
     )
 
 
-def _spread(found: Sequence[Json], storm: Json, pause: Json, span_ps: int) -> str:
-    node = storm["peer"].split(":")[0]
+def _spread(found: Sequence[FoundStorm], storm: FoundStorm, peer: str, pause: Pause, span_ps: int) -> str:
+    node = peer.split(":")[0]
     others = [
         other["port"]
         for other in found
@@ -114,7 +115,7 @@ def _spread(found: Sequence[Json], storm: Json, pause: Json, span_ps: int) -> st
     ]
     see = f"; it was kept from sending at {' and '.join(sorted(set(others)))}" if others else ""
     return (
-        f"spread from elsewhere: {storm['peer']} held {pause['held_bytes']:,} bytes and let "
+        f"spread from elsewhere: {peer} held {pause['held_bytes']:,} bytes and let "
         f"{pause['drained_bytes']:,} leave in {_time(span_ps)}{see}"
     )
 

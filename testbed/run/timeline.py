@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from testbed.contract.report import Report
 from testbed.errors import ExperimentError, Fault, nearest
 from testbed.experiment.file import Experiment
 from testbed.experiment.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
@@ -237,9 +238,7 @@ def _label(starts: Sequence[_Span], ends: Sequence[_Span]) -> str:
     return ", ".join([*(f"timeline[{n}]" for n in sorted(begun)), *(f"timeline[{n}] over" for n in sorted(over))])
 
 
-def log(
-    lab: Lab, changes: Sequence[Json], report: Mapping[str, Any], start_ps: int, end_ps: int | None = None
-) -> list[Json]:
+def log(lab: Lab, changes: Sequence[Json], report: Report, start_ps: int, end_ps: int | None = None) -> list[Json]:
     """Return what was asked of links and when it took place, for run.json: in the order of that, the rest in the end.
 
     Times count from `start_ps`, the start of the first workload. A change that did not take place before `end_ps`, the

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from testbed.contract.report import Report
 from testbed.run.execution import Outcome
 from testbed.run.fidelity import FidelityBounds, advice, judge_fidelity
 from testbed.run.observed import deadlock_reasons, deadlocks_of, losses_of
@@ -106,7 +107,7 @@ def _wrong(outcome: Outcome) -> list[str]:
     return reasons
 
 
-def _conservation(report: Mapping[str, Any]) -> list[str]:
+def _conservation(report: Report) -> list[str]:
     """Check invariant 1: every frame sent was delivered, dropped, or is still under way."""
     counts = report["conservation"]
     accounted = counts["delivered"] + counts["dropped"] + counts["in_flight"]

@@ -13,10 +13,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from testbed.buffers import credits
 from testbed.contract.plan import Plan
+from testbed.contract.report import Report
 from testbed.lab.topology import Switch
 from testbed.plan.compile import compile_fabric
 from testbed.run.execution import Outcome
@@ -41,7 +41,7 @@ class Evidence:
     result: RunResult
 
     @property
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Report:
         """The engine's last report."""
         return self.outcome.report
 
