@@ -21,7 +21,7 @@ from testbed.bus.messages import is_name
 from testbed.commands import completion
 from testbed.commands.beginning import INTERRUPTED
 from testbed.control.interruption import Fate
-from testbed.errors import TopologyError, UsageError, cannot_write, nearest
+from testbed.errors import ExperimentError, InputError, TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment, experiment_from, load_experiment, new_experiment
 from testbed.lab.topology import lab_from, lab_source, load_lab, renamed
@@ -245,8 +245,8 @@ def read_experiment(
 
     A name is that of an experiment in topologies/, unless a collective is called the same.
     """
-    named = [setting.partition("=")[2].strip() for setting in overrides if setting.partition("=")[0].strip() == LAB]
-    topology = named[-1] if named else topology
+    named = _named_lab(overrides)
+    topology = named if named is not None else topology
     stored = {} if what is None or what in traffic.COLLECTIVES else topologies.experiments()
     if what is not None and (what in stored or is_file_name(what)):
         experiment = load_experiment(stored.get(what, what))
@@ -263,10 +263,23 @@ def read_experiment(
     return with_settings(experiment, settings)
 
 
+def _named_lab(overrides: Sequence[str]) -> str | None:
+    """Return the lab that settings name, the last of them."""
+    named = [setting.partition("=")[2].strip() for setting in overrides if setting.partition("=")[0].strip() == LAB]
+    return named[-1] if named else None
+
+
 def read_trial(what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None = None) -> Trial:
     """Make a trial, not checked yet: `preflight.check` raises what is wrong with it on the clock that is chosen for it."""
     experiment = read_experiment(what, topology, overrides, seed)
-    source = lab_source(experiment.topology)
+    try:
+        source = lab_source(experiment.topology)
+    except InputError:
+        raise
+    except UsageError as error:
+        if topology is not None or _named_lab(overrides):
+            raise
+        raise ExperimentError([experiment.fault((LAB,), str(error))]) from None
     say_notes(source)
     return Trial(experiment, lab_from(source), written=source.data)
 
