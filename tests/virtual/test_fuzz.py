@@ -32,7 +32,7 @@ def test_a_seed_draws_the_same_inputs_wherever_it_is_asked(name: str) -> None:
 
 
 WAYS = {
-    "defect": "Defect at target.py",
+    "defect": "Defect at test_fuzz.py",
     "death": "died",
     "sleep": "hangs",
     "work": "slow",

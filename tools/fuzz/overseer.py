@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
-from tools.fuzz.target import Target
+from tools.fuzz.target import Defect, Target
 
 KEPT = 3
 """So many inputs of one kind of failure are kept."""
@@ -174,10 +174,8 @@ def _outcome(check: Callable[[bytes], None], data: bytes) -> tuple[str, str]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  a panic of the data plane is no Exception
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        last = traceback.format_exception_only(error)[-1].strip()
-        return (
-            f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}",
-            f"{traceback.format_exc(limit=-3)}\n{last}"[-3000:],
-        )
+        # Where `require` was called tells more than where it stands.
+        place = traceback.extract_tb(error.__traceback__)[-2 if isinstance(error, Defect) else -1]
+        kind = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        return kind, traceback.format_exc(limit=-3)[-3000:]
     return "", ""
