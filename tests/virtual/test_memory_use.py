@@ -12,6 +12,7 @@ from testbed.agent import process
 from testbed.errors import ExperimentError
 from testbed.run import footprint
 from testbed.run.perform import perform
+from testbed.traffic import COLLECTIVES
 from tests.virtual.harness import make_trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -51,6 +52,20 @@ def test_a_checked_run_takes_what_its_ranks_hold(collective: str, vectors: int) 
 
 def test_lengths_alone_take_none() -> None:
     assert grown_bytes("clos", "all_reduce", f"workload.size={SIZE}", "workload.payload=false") < FIXED_BYTES
+
+
+def test_lengths_alone_take_no_more_for_longer_vectors() -> None:
+    """64 ranks: eight times the size is as many messages, and of packets there are never more than windows hold."""
+    settings = ("incast:senders=63,rate=400G", "all_reduce", "workload.payload=false", "workload.in-place=false")
+    small, large = (grown_bytes(*settings, f"workload.size={size}") for size in ("1M", "8M"))
+    assert abs(large - small) < 8 << 20 and large < FIXED_BYTES
+
+
+@pytest.mark.parametrize("name", COLLECTIVES)
+def test_eight_gibibytes_of_lengths_are_reckoned_below_one_on_64_ranks(name: str) -> None:
+    """Longest messages are cut at 2 GiB; nothing else of an op knows its size."""
+    trial = make_trial("incast:senders=63", name, "workload.size=8GiB", "workload.payload=false")
+    assert footprint.footprint(trial.series, trial.plan).total_bytes < 1 << 30
 
 
 CASES = [
