@@ -97,6 +97,9 @@ class RankFigures(TypedDict):
     """A rank of the workload."""
 
     finish_ps: Annotated[int | None, "ps at which it finished; null: it has not, or runs elsewhere"]
+    calcs: NotRequired[
+        Annotated[list[list[int]], "of each calc that has ended its op, and the ps at which; absent: none"]
+    ]
 
 
 class Flow(TypedDict):

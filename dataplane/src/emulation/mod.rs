@@ -19,7 +19,7 @@ use crate::fabric::{Fabric, Node};
 use crate::link::{Direction, DirectionConfig};
 use crate::nic::rc::qp::rnr_delay;
 use crate::nic::Nic;
-use crate::plan::workload::{OpKind, Workload};
+use crate::plan::workload::{OpKind, OpPlan, Workload};
 use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
 use crate::span::Spans;
 use crate::units::Time;
@@ -212,14 +212,15 @@ fn first_psn(generation: u64) -> u64 {
     (generation - 1) * STRIDE % (1 << 23)
 }
 
-/// Every retry used up, twice over, and the longest calc; where receives must be posted, every retry for want of one too.
+/// Every retry used up, twice over, and all calcs of a rank, which may come one after the other; where receives must be posted, every retry for want of one too.
 fn patience(workload: &Workload) -> Time {
     let transport = &workload.transport;
     let retries = transport.timeout_ps.saturating_mul(2 * (u64::from(transport.retries) + 1));
-    let calcs = workload.ranks.iter().flat_map(|rank| &rank.ops).map(|op| match op.kind {
+    let duration = |op: &OpPlan| match op.kind {
         OpKind::Calc { duration_ps } => duration_ps,
         _ => 0,
-    });
+    };
+    let calcs = workload.ranks.iter().map(|rank| rank.ops.iter().map(duration).fold(0, u64::saturating_add));
     let waits = transport.rnr.map_or(0, |rnr| 2 * (u64::from(rnr.retries) + 1) * rnr_delay(rnr.timer).ps());
     Time::from_ps(retries.saturating_add(waits).saturating_add(calcs.max().unwrap_or(0)))
 }

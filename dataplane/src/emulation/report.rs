@@ -145,6 +145,9 @@ pub struct Crossed {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RankRow {
     pub finish_ps: Option<u64>,
+    /// Of each calc that has ended its op, and when it ended, in ps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calcs: Vec<(usize, u64)>,
 }
 
 /// One send op of the loaded workload.
@@ -198,7 +201,12 @@ fn tally_of_span(now: &Tally, before: &Tally, under_way: u64, in_flight: u64) ->
 impl Emulation {
     /// The report of the span so far; `fidelity` under the real clock only.
     pub fn report<'a>(&'a self, fidelity: Option<&'a Fidelity>) -> Report<'a> {
-        let finished = |node: &usize| RankRow { finish_ps: self.fabric.watch(*node).finished.map(Time::ps) };
+        let finished = |(rank, node): (usize, &usize)| RankRow {
+            finish_ps: self.fabric.watch(*node).finished.map(Time::ps),
+            calcs: self
+                .nic(rank)
+                .map_or_else(Vec::new, |nic| nic.calcs().iter().map(|(op, at)| (*op, at.ps())).collect()),
+        };
         let (before, all) = (self.spans.run(), self.fabric.totals());
         let sheet = self.of_run();
         let [packets, kernel_frames] = self.spans.under_way;
@@ -212,7 +220,7 @@ impl Emulation {
             stalled: self.is_stalled(),
             expired: self.is_expired(),
             start_ps: self.started.ps(),
-            ranks: self.ranks.iter().map(finished).collect(),
+            ranks: self.ranks.iter().enumerate().map(finished).collect(),
             flows: self.flows(&flows),
             ports: self.ports(&sheet),
             pools: self.pools(&sheet),

@@ -206,6 +206,11 @@ impl Nic {
         self.run_schedule(now);
     }
 
+    /// The calcs of the rank that have ended, by op, and when.
+    pub fn calcs(&self) -> &[(usize, Time)] {
+        self.schedule.slept()
+    }
+
     pub fn is_finished(&self) -> bool {
         self.schedule.is_finished()
     }

@@ -50,6 +50,8 @@ pub struct Schedule {
     connections: Vec<Connection>,
     runnable: VecDeque<usize>,
     sleeping: BinaryHeap<Reverse<(Time, usize)>>,
+    /// Calcs that have ended, by op, and when.
+    slept: Vec<(usize, Time)>,
     unfinished: usize,
 }
 
@@ -105,6 +107,11 @@ impl Schedule {
         self.unfinished == 0
     }
 
+    /// The calcs that have ended, by op, and when: in that order.
+    pub fn slept(&self) -> &[(usize, Time)] {
+        &self.slept
+    }
+
     /// When the next `calc` ends.
     pub fn next_wake(&self) -> Time {
         self.sleeping.peek().map_or(Time::NEVER, |Reverse((at, _))| *at)
@@ -114,6 +121,7 @@ impl Schedule {
     pub fn wake(&mut self, now: Time) {
         while self.next_wake() <= now {
             let Some(Reverse((_, index))) = self.sleeping.pop() else { return };
+            self.slept.push((index, now));
             self.finish(index);
         }
     }
