@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Collective:
 
     With `parts` the vector is divided into one equal part a rank: the count is a multiple of the ranks, and the table
     shows that of a part, as nccl-tests do. `root` is -1 where there is none, and 0 where the shape says which rank it is.
-    `redop` is "none" where nothing is combined. `sized` is whether calls have sizes; those that have none send an element.
+    `redop` is "none" where nothing is combined. `has_size` is whether calls have sizes; those that have none send an element.
     `least` ranks are needed.
     """
 
@@ -103,8 +103,22 @@ class Collective:
     input_offset: Callable[[Shape, int], int] = lambda shape, rank: 0
     check: Callable[[Shape], None] = lambda shape: None
     parts: bool = False
-    sized: bool = True
+    has_size: bool = True
     least: int = 1
+
+    def sized(self, kind: Shape, size_bytes: int) -> Shape:
+        """Return a call of a kind, its size rounded down to whole elements.
+
+        Where the vector is divided into parts, each has as many elements, and unless the size is 0, at least one. Raises
+        ValueError for what the algorithm cannot take.
+        """
+        if kind.ranks < self.least:
+            raise ValueError(f"{self.name} needs at least {self.least} ranks, not {kind.ranks}")
+        unit = kind.ranks if self.parts else 1
+        count = size_bytes // kind.element_bytes
+        found = replace(kind, count=max(count // unit, min(count, 1)) * unit if self.has_size else 1)
+        self.check(found)
+        return found
 
 
 def result_after_input(shape: Shape, rank: int) -> int:

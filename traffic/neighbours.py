@@ -96,5 +96,5 @@ BARRIER = Collective(
     result_offset=lambda shape, rank: shape.size_bytes,
     expected=barrier_expected,
     bandwidth=lambda shape, time_ps: (0.0, 0.0),
-    sized=False,
+    has_size=False,
 )

@@ -7,8 +7,9 @@ A schedule says nothing of time or of networks. An op may begin once the ops it 
   not hold the sender back: the receiver's memory must be free from the moment the send may begin;
 - a `Reduce`, a `Copy` and a `Calc` are finished when they are computed.
 
-Sends from one rank to one peer leave in the order of the list, and the k-th of them is matched with the k-th `Recv` the
-peer has for that rank. The form follows GOAL (LogGOPSim): sends, receives, calculations, and requirements between them.
+Sends from one rank to one peer on one channel leave in the order of the list, and the k-th of them is matched with the
+k-th `Recv` the peer has for that rank and channel. The form follows GOAL (LogGOPSim): sends, receives, calculations, and
+requirements between them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Send:
     remote_offset: int
     tag: int = 0
     requires: tuple[int, ...] = ()
+    channel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Recv:
     bytes: int
     tag: int = 0
     requires: tuple[int, ...] = ()
+    channel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,22 +239,22 @@ def build_graph(schedule: Schedule) -> Graph:
     for rank_schedule in schedule.ranks:
         bases.append(bases[-1] + len(rank_schedule.ops))
     graph = Graph(bases, bases[-1], [[] for _ in range(2 * bases[-1])])
-    sends: dict[tuple[int, int], list[int]] = {}
-    recvs: dict[tuple[int, int], list[int]] = {}
+    sends: dict[tuple[int, int, int], list[int]] = {}
+    recvs: dict[tuple[int, int, int], list[int]] = {}
     for rank, rank_schedule in enumerate(schedule.ranks):
         for index, op in enumerate(rank_schedule.ops):
             first = graph.land(rank, index) if isinstance(op, Send) else graph.finish(rank, index)
             graph.before[first].extend(graph.finish(rank, required) for required in op.requires)
             if isinstance(op, Send):
                 graph.before[graph.finish(rank, index)].append(first)
-                direction = sends.setdefault((rank, op.peer), [])
+                direction = sends.setdefault((rank, op.peer, op.channel), [])
                 if direction:
                     graph.before[first].append(graph.land(rank, direction[-1]))
                 direction.append(index)
             elif isinstance(op, Recv):
-                recvs.setdefault((op.peer, rank), []).append(index)
-    for source, target in sends.keys() | recvs.keys():
-        outgoing, incoming = sends.get((source, target), []), recvs.get((source, target), [])
+                recvs.setdefault((op.peer, rank, op.channel), []).append(index)
+    for source, target, channel in sends.keys() | recvs.keys():
+        outgoing, incoming = (found.get((source, target, channel), []) for found in (sends, recvs))
         if len(outgoing) != len(incoming):
             raise ValueError(
                 f"rank {source} sends {len(outgoing)} messages to rank {target}, which receives {len(incoming)}"

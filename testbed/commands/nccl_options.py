@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,9 +65,24 @@ RecordFileOption = Annotated[
 ]
 
 
-def settings(check: int | None, **options: str | int | None) -> list[str]:
-    """Return the settings of an experiment that options stand for, each option by its key of the workload."""
-    found = [f"workload.{key.replace('_', '-')}={value}" for key, value in options.items() if value is not None]
-    if check is not None:
-        found.append(f"workload.payload={'true' if check else 'false'}")
+_KEYS = {
+    "minbytes": "minbytes",
+    "maxbytes": "maxbytes",
+    "stepfactor": "stepfactor",
+    "stepbytes": "stepbytes",
+    "iters": "iterations",
+    "warmup": "warmup-iterations",
+    "aggregate": "aggregate",
+    "datatype": "datatype",
+    "operation": "redop",
+    "root": "root",
+}
+
+
+def settings(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the settings of an experiment that the parameters of a command stand for."""
+    given = {key: parameters[name] for name, key in _KEYS.items() if parameters[name] is not None}
+    found = [f"workload.{key}={value}" for key, value in given.items()]
+    if parameters["check"] is not None:
+        found.append(f"workload.payload={'true' if parameters['check'] else 'false'}")
     return found

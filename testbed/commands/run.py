@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,22 +126,14 @@ def run(
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
     cores: CoresOption = "auto",
     strict: StrictOption = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="run each job alone too, and say how much slower it was")
+    ] = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
-    settings = nccl_options.settings(
-        check,
-        minbytes=minbytes,
-        maxbytes=maxbytes,
-        stepfactor=stepfactor,
-        stepbytes=stepbytes,
-        iterations=iters,
-        warmup_iterations=warmup,
-        aggregate=aggregate,
-        datatype=datatype,
-        redop=operation,
-        root=root,
-    )
+    # Their values are those of the parameters above.
+    settings = nccl_options.settings(context.params)
     # --set comes last: it may say the same more precisely.
     settings += [*real_clock_settings(emulation, driver), *(set_ or [])]
     where = target(context, placement)
@@ -152,17 +145,37 @@ def run(
         _refuse_options_of_labs(context, keep, driver, emulation, dilation, clock is ClockOption.auto)
     spread = _read_cores(cores, chosen)
     _say_notes(subject, strict)
-    directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{subject.collective.name}"))
+    directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{_what(subject)}"))
     written = _Written(directory, directory / _CAPTURE if pcap else None, format_, records, record_file)
     keep_existing([directory / result.FILE_NAME, *filter(None, [written.capture, record_file])], force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     with followed(is_followed(context, format_)) as show:
-        if chosen == "virtual":
-            outcome = _run_virtual(subject, written.capture, show, spread)
-        else:
-            outcome, factor = _run_real(where, subject, factor, chooses, keep, written.capture, show)
-    _conclude(subject, outcome, chosen, factor, written)
+
+        def carry_out(part: Trial, capture: Path | None) -> tuple[Outcome, int]:
+            if chosen == "virtual":
+                return _run_virtual(part, capture, show, spread), factor
+            return _run_real(where, part, factor, chooses, keep, capture, show)
+
+        outcome, factor = carry_out(subject, written.capture)
+        apart = _alone(subject, outcome, carry_out) if alone else {}
+    _conclude(subject, outcome, chosen, factor, written, apart)
+
+
+def _alone(
+    subject: Trial, outcome: Outcome, carry_out: Callable[[Trial, Path | None], tuple[Outcome, int]]
+) -> dict[str, float | None]:
+    """Run each job while the others do nothing, if all of them together came to their end; return what it took, in us."""
+    if not subject.experiment.jobs:
+        raise UsageError("--alone: the experiment has no jobs")
+    found: dict[str, float | None] = {}
+    for job in subject.experiment.jobs if outcome.complete else ():
+        by_itself, _ = carry_out(dataclasses.replace(subject, only=job.name), None)
+        if by_itself.interrupted:
+            break
+        for row in by_itself.jobs:
+            found[row["name"]] = None if row["end_us"] is None else row["end_us"] - row["start_us"]
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +223,11 @@ def _given(dilation: str | None) -> int | None:
     from testbed.machine import calibration
 
     return None if dilation in (None, AUTO) else calibration.read_dilation(str(dilation))
+
+
+def _what(subject: Trial) -> str:
+    """Return what is run, for the name of a directory."""
+    return "jobs" if subject.experiment.jobs else subject.collective.name
 
 
 def _say_notes(subject: Trial, strict: bool) -> None:
@@ -287,10 +305,17 @@ def _run_real(
     return once(larger), larger
 
 
-def _conclude(subject: Trial, outcome: Outcome, clock: Clock, dilation: int, written: _Written) -> None:
+def _conclude(
+    subject: Trial,
+    outcome: Outcome,
+    clock: Clock,
+    dilation: int,
+    written: _Written,
+    alone_us: Mapping[str, float | None],
+) -> None:
     """Judge an outcome, write it down, and print it whether it could be written or not."""
     replay = result.replay_command(sys.argv[1:], subject.experiment.seed)
-    judged = conclude(subject, outcome, clock, dilation, replay)
+    judged = conclude(subject, outcome, clock, dilation, replay, alone_us)
     faults = [] if outcome.capture_fault is None else [HostError(outcome.capture_fault)]
     places = [] if written.capture is None else [f"capture: {written.capture}"]
     try:

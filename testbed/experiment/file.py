@@ -10,14 +10,23 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.experiment import expectations, traces
 from testbed.experiment.axes import Axis, Sweep, axes_of
 from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
+from testbed.experiment.jobs import Jobs, check_names
 from testbed.experiment.sections import Lossless, Workload
 from testbed.experiment.transport import Transport
 from testbed.optics.energy import Prices
@@ -89,8 +98,8 @@ class Experiment(FileModel):
     `emulation`: who imposes delay and loss under the real clock. `auto` is the kernel's netem where there is one, and the
     data plane (`native`) where there is none or a link asks for what netem cannot do. `driver`: what a node is there, a
     network namespace or a container. `prices` make the result say what a petabyte costs. `sweep` is for `testbed sweep`
-    alone. `limit`: a workload, which is one iteration of a row, is given up when it is not complete so long after its start,
-    in nominal time.
+    alone. `jobs` are run in place of a workload. `limit`: a workload, which is one iteration of a row, or all jobs together,
+    is given up when it is not complete so long after its start, in nominal time.
 
     `warmup`: so long after the start of the first workload the run counts as settled, and its statistics are told once more
     from there on; `window` tells them also in windows of that length, at least 1 us. Neither changes what the run comes to.
@@ -114,6 +123,8 @@ class Experiment(FileModel):
     """How reliable connections behave."""
     workload: Workload = Workload()
     """What is sent."""
+    jobs: Annotated[Jobs, AfterValidator(check_names)] = ()
+    """Jobs that run at once, in place of `workload`; left out, there are none."""
     limit: Span = LIMIT_PS
     """Nominal time after its start at which an iteration that is not complete is given up; left out, 60 s."""
     warmup: Time | None = None
@@ -129,6 +140,12 @@ class Experiment(FileModel):
     sweep: Annotated[Sweep, AfterValidator(_known_axes)] | None = None
     """Settings that `testbed sweep` varies; left out, they are given by `--over`."""
     _origin: _Origin = PrivateAttr(default_factory=_Origin)
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_traffic(self) -> Self:
+        if self.jobs and "workload" in self.model_fields_set:
+            raise ValueError("give workload or jobs, not both")
+        return self
 
     def fault(self, path: KeyPath, message: str) -> Fault:
         """Return a fault at `path` of this experiment, with the file and line that it was read from, if any."""

@@ -24,6 +24,7 @@ from testbed.lab.topology import DEFAULT_MTU_BYTES, Lab, Link, Switch
 from testbed.plan import addressing
 from testbed.plan.addressing import stable_hash
 from testbed.plan.dilation import LATE_FRAMES
+from testbed.plan.jobs import all_ranks, ranks_of_jobs
 from testbed.plan.routing import Routing
 from testbed.schema.fields import AUTO
 
@@ -66,6 +67,8 @@ def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:
 
 def chosen_ranks(lab: Lab, experiment: Experiment) -> tuple[Rank, ...]:
     """Return the accelerators that the ranks run on; raise ExperimentError if they are not of the lab, or too few."""
+    if experiment.jobs:
+        return all_ranks(ranks_of_jobs(lab, experiment))
     hosts = {host.name: host for host in lab.hosts}
     named, faults = select(experiment.workload.ranks or list(hosts), hosts)
     if faults:

@@ -12,12 +12,14 @@ LONGEST_MESSAGE_BYTES = 2**31
 """What a message may hold at most: IBTA volume 1, chapter 9; what adapters give as their port's `max_msg_sz`."""
 
 Pair = tuple[int, int]
+Numbers = Mapping[tuple[int, int, int], int]
+"""The queue pair of every two ranks that talk and channel, lower rank first."""
 
 
-def compile_ops(rank: int, ranked: RankSchedule, numbers: Mapping[Pair, int], late_ps: int | None) -> list[Op]:
+def compile_ops(rank: int, ranked: RankSchedule, numbers: Numbers, late_ps: int | None) -> list[Op]:
     """Return the ops of a rank; of one that begins late, behind an op that is nothing but time.
 
-    `numbers` has the queue pair of every two ranks that talk, lower rank first. A message that is too long becomes several,
+    `numbers` has the queue pair of every two ranks that talk, by channel. A message that is too long becomes several,
     which leave and arrive in order, so whatever waits for it waits for the last of them.
     """
     result: list[Op] = []
@@ -43,14 +45,14 @@ def pieces(length_bytes: int) -> Iterator[tuple[int, int]]:
         yield offset, min(LONGEST_MESSAGE_BYTES, length_bytes - offset)
 
 
-def _entries(rank: int, op: Any, numbers: Mapping[Pair, int]) -> Iterator[Op]:
+def _entries(rank: int, op: Any, numbers: Numbers) -> Iterator[Op]:
     if isinstance(op, Send):
-        qp = numbers[min(rank, op.peer), max(rank, op.peer)]
+        qp = numbers[min(rank, op.peer), max(rank, op.peer), op.channel]
         for at, length in pieces(op.bytes):
             remote = op.remote_offset + at
             yield {"kind": "send", "qp": qp, "offset": op.offset + at, "bytes": length, "remote_offset": remote}
     elif isinstance(op, Recv):
-        qp = numbers[min(rank, op.peer), max(rank, op.peer)]
+        qp = numbers[min(rank, op.peer), max(rank, op.peer), op.channel]
         for at, length in pieces(op.bytes):
             yield {"kind": "recv", "qp": qp, "offset": op.offset + at, "bytes": length}
     elif isinstance(op, Reduce):

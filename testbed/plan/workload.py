@@ -57,7 +57,8 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
     if len(pairs) > QUEUE_PAIRS:
         message = f"{len(pairs)} pairs of ranks talk; a fabric numbers {QUEUE_PAIRS} queue pairs"
         raise ExperimentError([experiment.fault(("workload", "ranks"), message)])
-    numbers = {pair: index for index, pair in enumerate(pairs)}
+    channels = _channels(schedule)
+    numbers = {channel: index for index, channel in enumerate(channels)}
     node = {entry.name: index for index, entry in enumerate(lab.nodes)}
     priority = experiment.lossless.priority
     return {
@@ -66,8 +67,8 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
         "dscp": dscp_of(priority),
         "transport": _transport(lab, experiment, hosts, pairs),
         "qps": [
-            {"a": a, "b": b, "qpn": FIRST_QPN + index, "entropy": _entropy(experiment.seed, a, b)}
-            for index, (a, b) in enumerate(pairs)
+            {"a": a, "b": b, "qpn": FIRST_QPN + index, "entropy": _entropy(experiment.seed, a, b, channel)}
+            for index, (a, b, channel) in enumerate(channels)
         ],
         "ranks": [
             {
@@ -95,8 +96,19 @@ def talking_pairs(schedule: Schedule) -> list[Pair]:
     return sorted(pairs)
 
 
-def _entropy(seed: int, a: int, b: int) -> int:
-    return FIRST_ENTROPY + stable_hash("entropy", seed, a, b) % ENTROPY_PORTS
+def _channels(schedule: Schedule) -> list[tuple[int, int, int]]:
+    """Return the pairs of ranks that exchange messages and the channels that they do it on, in ascending order."""
+    found = set()
+    for rank, ranked in enumerate(schedule.ranks):
+        for op in ranked.ops:
+            if isinstance(op, Send | Recv):
+                found.add((min(rank, op.peer), max(rank, op.peer), op.channel))
+    return sorted(found)
+
+
+def _entropy(seed: int, a: int, b: int, channel: int) -> int:
+    words = (seed, a, b, channel) if channel else (seed, a, b)
+    return FIRST_ENTROPY + stable_hash("entropy", *words) % ENTROPY_PORTS
 
 
 def _late_ranks(experiment: Experiment, hosts: Sequence[str]) -> Mapping[str, int]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.report.figures import format_bytes, format_count, format_ns
+from testbed.report.jobs import job_table, jobs_text
 from testbed.report.ports import buffer_table, port_table
 from testbed.report.rows import rows_text
 from testbed.report.tables import NotedTable, table_of, with_note
@@ -33,7 +34,10 @@ def show(result: RunResult, console: Console) -> None:
 
 def render(result: RunResult) -> RenderableType:
     """Return the whole report: rows, flows of a point-to-point pattern, ports, verdict."""
-    parts: list[RenderableType] = [Text(rows_text(result), no_wrap=True, overflow="ignore")]
+    if result.jobs:
+        parts: list[RenderableType] = [Text(jobs_text(result)), *with_note(job_table(result))]
+    else:
+        parts = [Text(rows_text(result), no_wrap=True, overflow="ignore")]
     if result.collective.algorithm == "direct":
         parts += with_note(flow_table(result))
     parts += with_note(port_table(result))

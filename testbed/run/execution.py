@@ -49,8 +49,8 @@ class Outcome:
     links with a profile received, by port.
 
     `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
-    not; `impairments` is the log of a timeline, `storms` what watchdogs found. `capture_fault` says why a capture of it is not
-    whole.
+    not; `impairments` is the log of a timeline, `storms` what watchdogs found, `jobs` what jobs took. `capture_fault` says
+    why a capture of it is not whole.
     """
 
     rows: list[Json] = field(default_factory=list)
@@ -64,10 +64,11 @@ class Outcome:
     end_ps: int | None = None
     impairments: list[Json] = field(default_factory=list)
     storms: list[Json] = field(default_factory=list)
+    jobs: list[Json] = field(default_factory=list)
     capture_fault: str | None = None
 
 
-class _Incomplete(Exception):
+class Incomplete(Exception):
     """A workload did not come to its end; the text says why."""
 
 
@@ -114,7 +115,7 @@ def execute(
         _begin(run, changes)
         for number, shape in enumerate(shapes):
             _run_row(run, shape, (number, len(shapes)))
-    except _Incomplete as error:
+    except Incomplete as error:
         outcome.complete = False
         outcome.reasons.append(str(error))
     except KeyboardInterrupt:
@@ -127,7 +128,7 @@ def execute(
     if outcome.start_ps is None:
         outcome.start_ps = outcome.report["start_ps"]
     if outcome.complete:
-        outcome.end_ps = _end(outcome.report)
+        outcome.end_ps = end_of(outcome.report)
     return outcome
 
 
@@ -147,7 +148,7 @@ def _warm_up(run: _Run, shape: Shape, rows: int) -> None:
         _run_to_end(run, replace(where, iteration=iteration))
 
 
-def _end(report: Report) -> int:
+def end_of(report: Report) -> int:
     """Return when the last rank finished, wherever it ran."""
     agents = report.get("agents")
     others = [] if agents is None else [report["start_ps"] + (other["finish_ps"] or 0) for other in agents["others"]]
@@ -212,7 +213,7 @@ def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, 
                 outcome.start_ps = report["start_ps"]
             where = {"size_bytes": call.size_bytes, "in_place": call.in_place, "iteration": iteration}
             found += flows.of_workload(report, outcome.start_ps or 0, **where)
-        total_ps += _end(report) - report["start_ps"]
+        total_ps += end_of(report) - report["start_ps"]
         for rank, want in expected:
             offset = collective.result_offset(call, rank)
             wrong += sum(_wrong(engine, rank, base + offset, want) for base in _bases(series, memories, rank))
@@ -232,22 +233,29 @@ def _bases(series: Series, memories: Sequence[int], rank: int) -> Iterable[int]:
 
 
 def _run_to_end(run: _Run, now: Progress) -> None:
-    """Advance until the workload is over; raises _Incomplete if it does not become complete."""
-    engine, series = run.engine, run.series
-    where = f"{series.collective.name} of {now.size_bytes} bytes{', in place' if now.in_place else ''}"
-    run.progress(now)
+    """Advance until the workload of a row is over; raises Incomplete if it does not become complete."""
+    where = f"{run.series.collective.name} of {now.size_bytes} bytes{', in place' if now.in_place else ''}"
+    run_to_end(run.engine, run.series.budget, run.series.limit_ps, where, lambda: run.progress(now))
+
+
+def run_to_end(engine: Engine, budget: int, limit_ps: int, where: str, progress: Callable[[], None]) -> None:
+    """Advance until the loaded workload is over, and call `progress` before every step.
+
+    Raises Incomplete if it does not become complete, which says `where` that was.
+    """
+    progress()
     # All ranks may have finished while frames are still under way; where a run ends must not depend on when it is asked.
-    while not engine.advance(series.budget):
-        run.progress(now)
+    while not engine.advance(budget):
+        progress()
     report: Report = json.loads(engine.report())
     if report["complete"]:
         return
     if report["expired"] and not report["stalled"]:
-        raise _Incomplete(
-            f"{where}: not finished after {series.limit_ps / 10**9:g} ms of nominal time, its limit"
+        raise Incomplete(
+            f"{where}: not finished after {limit_ps / 10**9:g} ms of nominal time, its limit"
             " (--set limit=TIME gives it more)"
         )
-    raise _Incomplete(f"{where}: {_why(report)}")
+    raise Incomplete(f"{where}: {_why(report)}")
 
 
 def _why(report: Report) -> str:

@@ -245,7 +245,7 @@ def _workload(setup: Setup) -> Iterator[Hint]:
         yield Hint("workload.redop", f"has no effect: {workload.collective} reduces nothing")
     if _given(workload, "root") and found.root < 0:
         yield Hint("workload.root", f"has no effect: {workload.collective} has no root")
-    if not found.sized and _given(workload, "size", "minbytes", "maxbytes"):
+    if not found.has_size and _given(workload, "size", "minbytes", "maxbytes"):
         yield Hint("workload.size", f"has no effect: {workload.collective} has no size")
     if workload.in_place and _given(workload, "in_place") and not found.in_place:
         yield Hint(

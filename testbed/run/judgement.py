@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from testbed.errors import Fault
@@ -13,6 +13,7 @@ from testbed.optics.energy import PoweredLink, energy_of_run
 from testbed.plan.compile import chosen_ranks, ideal_busbw, rank_hosts
 from testbed.run import expectation_names, hints, result, timeline
 from testbed.run.execution import Outcome
+from testbed.run.job_times import makespan_us
 from testbed.run.result import RunResult
 from testbed.run.trial import Clock, Trial
 from testbed.run.verdict import RunFacts
@@ -40,19 +41,29 @@ def unknown_names(trial: Trial, judged: RunResult) -> list[Fault]:
     return list(expectation_names.faults_in(trial.experiment, trial.lab, judged.model_dump(mode="json")))
 
 
-def conclude(trial: Trial, outcome: Outcome, clock: Clock, dilation: int, replay: str) -> RunResult:
-    """Return the result of a trial: its outcome judged, expectations included."""
+def conclude(
+    trial: Trial,
+    outcome: Outcome,
+    clock: Clock,
+    dilation: int,
+    replay: str,
+    alone_us: Mapping[str, float | None] | None = None,
+) -> RunResult:
+    """Return the result of a trial: its outcome judged, expectations included.
+
+    `alone_us` is what each job took when it ran alone, where they did.
+    """
     facts = RunFacts(
         lab=trial.lab.name,
         seed=trial.experiment.seed,
         clock=clock,
         dilation=dilation,
         replay=replay,
-        collective=trial.collective.name,
-        algorithm=trial.collective.algorithm,
+        collective="jobs" if trial.experiment.jobs else trial.collective.name,
+        algorithm="program" if trial.experiment.jobs else trial.collective.algorithm,
         ranks=len(rank_hosts(trial.lab, trial.experiment)),
         root=_root(trial),
-        ideal_gbytes_per_s=ideal_busbw(trial.lab) if trial.collective.sized else None,
+        ideal_gbytes_per_s=ideal_busbw(trial.lab) if trial.collective.has_size else None,
         places=tuple(_places(trial)),
         bounds=trial.bounds,
         energy=_energy(trial, outcome),
@@ -60,6 +71,7 @@ def conclude(trial: Trial, outcome: Outcome, clock: Clock, dilation: int, replay
         buffer_cycles=tuple(cycle.ports for cycle in trial.cycles),
         in_force=trial.in_force(dilation),
         links=tuple(trial.links()),
+        alone_us=alone_us or {},
         hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial._setup, outcome.report)]),
     )
     judged = result.assemble(facts, outcome)
@@ -72,7 +84,7 @@ def conclude(trial: Trial, outcome: Outcome, clock: Clock, dilation: int, replay
 def _root(trial: Trial) -> int:
     """Return the root of the collective, the first one if it is run with all; -1 where there is none."""
     root = trial.experiment.workload.root
-    return -1 if trial.collective.root < 0 else root if isinstance(root, int) else 0
+    return -1 if trial.experiment.jobs or trial.collective.root < 0 else root if isinstance(root, int) else 0
 
 
 def _places(trial: Trial) -> Iterator[Document]:
@@ -101,6 +113,8 @@ def _energy(trial: Trial, outcome: Outcome) -> Document:
     times = trial.experiment.workload.iterations * trial.experiment.workload.aggregate
     measured = [found for row in outcome.rows for found in (row, row["in_place"]) if found]
     duration_ps = sum(round(found["time_us"] * 10**6) * times for found in measured)
+    if outcome.jobs and outcome.start_ps is not None and outcome.end_ps is not None:
+        duration_ps = outcome.end_ps - outcome.start_ps
     useful_bits = sum(8 * flow["bytes"] for flow in outcome.flows if flow["completion_ns"] is not None)
     return energy_of_run(links, duration_ps, useful_bits, trial.experiment.prices)
 
@@ -115,6 +129,9 @@ def _figures(trial: Trial, outcome: Outcome) -> dict[str, float]:
     counts = [part["wrong"] for row in outcome.rows for part in (row, row["in_place"]) if part]
     if None not in counts:
         figures["wrong"] = sum(counts)
+    makespan = makespan_us(outcome.jobs)
+    if makespan is not None:
+        figures["makespan_us"] = makespan
     if outcome.rows:
         last = outcome.rows[-1]
         figures |= {

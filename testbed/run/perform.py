@@ -16,6 +16,7 @@ from testbed.plan.workload import compile_workload
 from testbed.run import storms, timeline
 from testbed.run.engine import Engine
 from testbed.run.execution import Outcome, Progress, execute
+from testbed.run.job_execution import execute_jobs
 from testbed.run.trial import Clock, Trial
 from testbed.traffic import Schedule
 
@@ -42,9 +43,12 @@ def perform(
     def compile_schedule(schedule: Schedule) -> Workload:
         return compile_workload(trial.lab, trial.experiment, schedule)
 
-    series = dataclasses.replace(trial.series, budget=budget or _BUDGET[clock])
     try:
-        outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent), trial.changes)
+        if trial.jobs is not None:
+            outcome = _perform_jobs(trial, engine, progress, budget or _BUDGET[clock])
+        else:
+            series = dataclasses.replace(trial.series, budget=budget or _BUDGET[clock])
+            outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent), trial.changes)
     except MemoryError as error:
         # Others took since what was there when it was reckoned.
         message = (
@@ -57,6 +61,19 @@ def perform(
     if not outcome.complete and not outcome.interrupted:
         outcome.reasons += timeline.cut_off(trial.lab, outcome.impairments)
     return outcome
+
+
+def _perform_jobs(trial: Trial, engine: Engine, progress: Callable[[Progress], None], budget: int) -> Outcome:
+    """Run the jobs of a trial."""
+    planned, experiment = trial.jobs, trial.experiment
+    assert planned is not None
+    if trial.placement is not None:
+        raise ExperimentError([experiment.fault(("jobs",), "jobs run with one agent, and the lab has several")])
+    workload = compile_workload(trial.lab, experiment, planned.schedule)
+    workload["limit_ps"] = experiment.limit
+    names = [job.name for job in experiment.jobs]
+    spans = (experiment.warmup, experiment.window)
+    return execute_jobs(engine, planned, names, workload, progress, budget, spans, trial.changes)
 
 
 def _received_bits(trial: Trial, report: Report) -> dict[str, int]:

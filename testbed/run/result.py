@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.run.counters import PortCounters, Settled, TotalDrops
 from testbed.run.execution import Outcome
+from testbed.run.job_times import makespan_us
 from testbed.run.observed import Deadlock, Observed, StormFound, WatchdogSettings, Watermarks, deadlocks_of
 from testbed.run.verdict import FAILED, PASSED, UNTRUSTED, ResultModel, RunFacts, Verdict, judge
 
@@ -72,6 +73,50 @@ class RankPlace(ResultModel):
     port: str
     domain: str | None = None
     site: str | None = None
+
+
+class Iteration(ResultModel):
+    """One iteration of a job: from the end of the last one, on all ranks, to its own, and its communication.
+
+    Communication is the mean over the ranks: what fell while a rank computed is hidden, the rest exposed.
+    """
+
+    time_us: float
+    exposed_us: float
+    hidden_us: float
+
+
+class StepResult(ResultModel):
+    """A step of a job that is a collective: means over its iterations and its groups, each from first begin to last end."""
+
+    step: int
+    collective: str
+    algorithm: str
+    size_bytes: int
+    groups: int
+    time_us: float
+    busbw_gbytes_per_s: float
+
+
+class JobResult(ResultModel):
+    """A job: when it began and ended, counted from the start of the run, and what it did.
+
+    `end_us` is null if it did not end. `busbw_gbytes_per_s` is that of its collectives, each counted by its time; null
+    without any. `alone_us` is how long it took alone, and `slowdown` how many times that it took here; null where it was not
+    run alone.
+    """
+
+    name: str
+    ranks: list[str]
+    start_us: float | None
+    end_us: float | None
+    iterations: list[Iteration]
+    exposed_us: float
+    hidden_us: float
+    busbw_gbytes_per_s: float | None
+    steps: list[StepResult]
+    alone_us: float | None = None
+    slowdown: float | None = None
 
 
 class Flow(Observed):
@@ -138,6 +183,8 @@ class RunResult(ResultModel):
     event_log_hash: str | None
     collective: CollectiveResult
     ranks: list[RankPlace] = Field(default_factory=list)
+    jobs: list[JobResult] = Field(default_factory=list)
+    makespan_us: float | None = None
     flows: list[Flow]
     ports: dict[str, PortCounters]
     pools: dict[str, Watermarks] = Field(default_factory=dict)
@@ -191,6 +238,8 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
             rows=[_row(row, facts.ideal_gbytes_per_s) for row in outcome.rows],
         ),
         ranks=[RankPlace.model_validate(place) for place in facts.places],
+        jobs=[_job(row, facts.alone_us.get(row["name"])) for row in outcome.jobs],
+        makespan_us=makespan_us(outcome.jobs),
         flows=[Flow.model_validate(flow) for flow in outcome.flows],
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
         pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},
@@ -220,6 +269,14 @@ def _row(row: dict[str, Any], ideal_gbytes_per_s: float | None) -> Row:
 
     in_place = row["in_place"] and with_percent(row["in_place"])
     return Row.model_validate({**with_percent(row), "in_place": in_place})
+
+
+def _job(row: dict[str, Any], alone_us: float | None) -> JobResult:
+    """Return what a job did, beside how long it took alone."""
+    slowdown = None
+    if alone_us and row["end_us"] is not None:
+        slowdown = (row["end_us"] - row["start_us"]) / alone_us
+    return JobResult.model_validate({**row, "alone_us": alone_us, "slowdown": slowdown})
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from testbed.errors import UsageError
@@ -16,6 +16,13 @@ from testbed.traffic.elements import DTYPES, REDOPS
 Json = dict[str, Any]
 
 MAX_ROWS = 4096
+
+
+def statistics(warmup_ps: int | None, window_ps: int | None) -> Json | None:
+    """Return what is to be told apart of a run, for `Engine.begin_span`; None if nothing is."""
+    if warmup_ps is None and window_ps is None:
+        return None
+    return {"warmup_ps": warmup_ps or 0, "window_ps": window_ps}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,11 @@ class Series:
 
     def statistics(self) -> Json | None:
         """Return what is to be told apart of the run, for `Engine.begin_span`."""
-        if self.warmup_ps is None and self.window_ps is None:
-            return None
-        return {"warmup_ps": self.warmup_ps or 0, "window_ps": self.window_ps}
+        return statistics(self.warmup_ps, self.window_ps)
 
     def sizes(self) -> Sequence[int]:
         """Return the sizes asked for, in bytes; one too many at most if they are too many. Without sizes, one of an element."""
-        if not self.collective.sized:
+        if not self.collective.has_size:
             return [0]
         return sizes_between(self.min_bytes, self.max_bytes, self.step_factor, self.step_bytes, MAX_SIZES + 1)
 
@@ -88,8 +93,6 @@ class Series:
             redops = redops[:1]
         if self.collective.root < 0:
             roots = [0]
-        if self.ranks < self.collective.least:
-            raise ValueError(f"{self.collective.name} needs at least {self.collective.least} ranks, not {self.ranks}")
         return [
             Shape(self.ranks, 1, dtype, False, self.slice_bytes, self.payload, self.sites, redop, root)
             for dtype in dtypes
@@ -103,17 +106,7 @@ class Series:
         Sizes are rounded down to whole elements. Where the collective divides them into parts, each has as many, and unless
         the size is 0, at least one. Raises ValueError for what the collective cannot take.
         """
-        found = [replace(kind, count=self._count(kind, size)) for kind in self.kinds() for size in self.sizes()]
-        for shape in found:
-            self.collective.check(shape)
-        return found
-
-    def _count(self, kind: Shape, size_bytes: int) -> int:
-        if not self.collective.sized:
-            return 1
-        unit = self.ranks if self.collective.parts else 1
-        count = size_bytes // kind.element_bytes
-        return max(count // unit, min(count, 1)) * unit
+        return [self.collective.sized(kind, size) for kind in self.kinds() for size in self.sizes()]
 
     def schedule(self, call: Shape) -> Schedule:
         """Return what the ranks do in one iteration of a row."""

@@ -26,6 +26,7 @@ from testbed.lab import received
 from testbed.lab.topology import Lab, with_parameters
 from testbed.plan.compile import circuit_changes, compile_fabric, rank_hosts
 from testbed.plan.dilation import lateness_bound_ns
+from testbed.plan.jobs import PlannedJobs, ops_of_jobs, plan_jobs
 from testbed.plan.ops import Pair
 from testbed.plan.placement import Placement, placed
 from testbed.plan.workload import talking_pairs, transport_of
@@ -42,14 +43,15 @@ Clock = Literal["virtual", "real"]
 class Trial:
     """An experiment and its lab. Making one checks nothing; `plan` and `series` raise what is wrong with it.
 
-    `written` is the lab as its file has it, for whoever wants that file back; `placement`, which agent has which node, if
-    there are several.
+    `only` names the job that runs while all others do nothing. `written` is the lab as its file has it, for whoever wants that
+    file back; `placement`, which agent has which node, if there are several.
     """
 
     experiment: Experiment
     lab: Lab
     written: Document | None = dataclasses.field(default=None, kw_only=True)
     placement: Placement | None = dataclasses.field(default=None, kw_only=True)
+    only: str | None = dataclasses.field(default=None, kw_only=True)
 
     def under(self, clock: Clock, dilation: int | None = None) -> Trial:
         """Return this trial on a clock, and at a dilation if one is given, whatever the experiment says; not yet compiled."""
@@ -76,8 +78,15 @@ class Trial:
         return deadlock.find_cycles(self.plan, [self.experiment.lossless.priority], pairs)
 
     @cached_property
+    def jobs(self) -> PlannedJobs | None:
+        """What the jobs of the experiment do, one of them alone if only that is to run; None if it has a workload."""
+        return plan_jobs(self.lab, self.experiment, self.only) if self.experiment.jobs else None
+
+    @cached_property
     def _talking(self) -> list[Pair]:
         """The ranks that talk to each other in any row: of the largest size, whatever slices its messages are cut into."""
+        if self.jobs is not None:
+            return talking_pairs(self.jobs.schedule)
         series = self.series
         largest = max(shape.size_bytes for shape in series.shapes())
         shapes = {shape.root: shape for shape in series.shapes() if shape.size_bytes == largest}
@@ -161,11 +170,24 @@ class Trial:
         Of a lab that several agents have, what `agent` has counts.
         """
         available = footprint.available_bytes()
+        if self.experiment.jobs:
+            return self._jobs_faults(available)
         needed = footprint.footprint(self.series, self.plan, self.ranks_of(agent))
         message = None if available is None else needed.shortage(available // processes)
         said = self.experiment.workload.model_fields_set
         key = next((key for key in ("maxbytes", "minbytes", "size") if key in said), "size")
         return [self.experiment.fault(("workload", key), message)] if message else []
+
+    def _jobs_faults(self, available: int | None) -> list[Fault]:
+        """Return a fault if the jobs come to more ops than so many bytes hold."""
+        needed = footprint.FIXED_BYTES + ops_of_jobs(self.lab, self.experiment) * footprint.OP_BYTES
+        if available is None or needed <= available:
+            return []
+        message = (
+            f"the ops of all jobs take {needed:,} bytes of memory, and {available:,} are available; choose fewer ranks,"
+            " fewer repetitions or larger slices"
+        )
+        return [self.experiment.fault(("jobs",), message)]
 
     def ranks_of(self, agent: str | None) -> set[int] | None:
         """Return the ranks on hosts of an agent; None if that is all of them."""
@@ -176,7 +198,9 @@ class Trial:
 
     def spec(self) -> Document:
         """Return this trial as JSON data, for `from_spec`."""
-        spec = {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json", by_alias=True)}
+        spec: Document = {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json", by_alias=True)}
+        if self.only is not None:
+            spec["only"] = self.only
         return spec if self.placement is None else {**spec, "placement": self.placement.model_dump()}
 
 
@@ -202,13 +226,17 @@ def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment
 
 def from_spec(spec: Document) -> Trial:
     """Read a trial from JSON data that may come from anywhere. Raises UsageError."""
-    if spec.keys() - {"placement"} != {"experiment", "lab"}:
+    if spec.keys() - {"placement", "only"} != {"experiment", "lab"}:
         raise UsageError("spec: expected experiment and lab")
     lab = received.read_lab(spec["lab"], "spec: lab")
     try:
         placement = Placement.model_validate(spec["placement"]) if "placement" in spec else None
         if placement is not None and {node.name for node in lab.nodes} != placement.nodes.keys():
             raise UsageError("spec: the placement is of other nodes than the lab")
-        return Trial(Experiment.model_validate(spec["experiment"]), lab, placement=placement)
+        experiment = Experiment.model_validate(spec["experiment"])
+        only = spec.get("only")
+        if only is not None and only not in [job.name for job in experiment.jobs]:
+            raise UsageError("spec: only: no job of the experiment")
+        return Trial(experiment, lab, placement=placement, only=only)
     except ValidationError as error:
         raise UsageError(f"spec: {error.error_count()} faults, the first: {error.errors()[0]['msg']}") from None

@@ -70,6 +70,7 @@ class RunFacts:
     hints: tuple[Mapping[str, str], ...] = ()
     ideal_gbytes_per_s: float | None = None
     places: tuple[Mapping[str, Any], ...] = ()
+    alone_us: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:

@@ -25,6 +25,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 ROWS = ("size", "count", "type", "redop", "root", "wrong")
 COLUMNS = {
     "source": ("source", "destination", "size"),
+    "job": ("job", "ranks", "start", "iterations"),
     "profile": ("profile", "links", "power"),
     "#": ("#", "length", "loss", "recovery", "lossless", "verdict"),
     "link": ("link", "rate", "length", "profile"),

@@ -108,7 +108,8 @@ def test_the_document_has_the_promised_keys() -> None:
     document = json.loads(assemble(FACTS, outcome()).to_json())
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
-        "ranks", "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
+        "ranks", "jobs", "makespan_us",
+        "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
             "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"

@@ -96,13 +96,13 @@ def test_a_lab_that_keeps_another_priority_is_valid_with_the_setting_that_it_nee
 
 @pytest.mark.parametrize("fault", LABS)
 def test_a_lab_that_no_collective_can_run_on_can_stay_up(tmp_path: Path, fault: str) -> None:
-    """Other traffic may have shorter packets, and needs no second host. Buffers and priorities are the lab's own."""
+    """Other traffic may have shorter packets, and needs no host. Buffers and priorities are the lab's own."""
     text, _, message = LABS[fault]
     (tmp_path / "lab.yaml").write_text(text)
     trial = read_trial(None, str(tmp_path / "lab.yaml"), []).under("real")
     with pytest.raises(InputError, match=message):
         preflight.check(trial)
-    if fault in ("packets larger than a link takes", "one host"):
+    if fault in ("packets larger than a link takes", "no host"):
         preflight.check_lab(trial)
     else:
         with pytest.raises(InputError, match=message):

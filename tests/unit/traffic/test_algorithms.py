@@ -34,7 +34,7 @@ def shapes(draw: st.DrawFn, collective: Collective) -> Shape:
     unit = ranks if collective.parts else 1
     return Shape(
         ranks=ranks,
-        count=unit * draw(st.integers(0, 60 // unit + 1)) if collective.sized else 1,
+        count=unit * draw(st.integers(0, 60 // unit + 1)) if collective.has_size else 1,
         dtype=draw(st.sampled_from(list(DTYPES))),
         in_place=collective.in_place and draw(st.booleans()),
         slice_bytes=draw(st.none() | st.integers(8, 64)),

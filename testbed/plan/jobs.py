@@ -1,0 +1,152 @@
+"""Jobs of an experiment, from the file to one schedule of all ranks that take part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from testbed.errors import ExperimentError, Fault
+from testbed.experiment.file import Experiment
+from testbed.experiment.jobs import Job, Step
+from testbed.experiment.sections import DEFAULT_SITES
+from testbed.lab.hosts import Host
+from testbed.lab.ranks import Rank, ranks_of, select
+from testbed.lab.topology import Lab
+from testbed.traffic import Collective, RankSchedule, Recv, Schedule, Send, Shape
+from testbed.traffic.program import Label, Part, Program, lengths_alone, unrolled
+from testbed.traffic.program import Step as Planned
+
+
+@dataclass(frozen=True)
+class PlannedJobs:
+    """The schedule of all jobs, what each rank's calcs tell by their ends, and the jobs' programs.
+
+    `ranks` are those of the schedule. `calls` has for each job and step of its program the collective, and its shape in
+    each of the process groups; none for steps that are no collectives.
+    """
+
+    ranks: tuple[Rank, ...]
+    schedule: Schedule
+    labels: list[list[Label]]
+    programs: tuple[Program, ...]
+    calls: tuple[tuple[tuple[Collective, tuple[Shape, ...]] | None, ...], ...]
+
+
+def ranks_of_jobs(lab: Lab, experiment: Experiment) -> list[list[Rank]]:
+    """Return the ranks of each job; raise ExperimentError for those that the lab does not have."""
+    hosts = {host.name: host for host in lab.hosts}
+    found, faults = [], list[Fault]()
+    for number, job in enumerate(experiment.jobs):
+        chosen, wrong = select(job.ranks, hosts) if job.ranks else (_all(hosts), [])
+        faults += [experiment.fault(("jobs", number, "ranks"), f"lab {lab.name} has {text}") for text in wrong]
+        found.append(chosen)
+    if faults:
+        raise ExperimentError(faults)
+    return found
+
+
+def _all(hosts: Mapping[str, Host]) -> list[Rank]:
+    return [rank for host in hosts.values() for rank in ranks_of(host)]
+
+
+def all_ranks(by_job: Iterable[Iterable[Rank]]) -> tuple[Rank, ...]:
+    """Return every rank that takes part in some job once, in the order in which jobs name them."""
+    return tuple(dict.fromkeys(rank for ranks in by_job for rank in ranks))
+
+
+def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> PlannedJobs:
+    """Return what all jobs do, or one of them `only`, by its name, while the others do nothing.
+
+    Raises ExperimentError, naming job and step, for what ranks or groups cannot do.
+    """
+    by_job = ranks_of_jobs(lab, experiment)
+    ranks = all_ranks(by_job)
+    places = {rank: place for place, rank in enumerate(ranks)}
+    faults: list[Fault] = []
+    programs, calls = [], []
+    for number, (job, chosen) in enumerate(zip(experiment.jobs, by_job, strict=True)):
+        steps, called = [], []
+        for position, step in enumerate(job.program):
+            try:
+                planned, call = _planned(job, step, len(chosen))
+            except ValueError as error:
+                faults.append(experiment.fault(("jobs", number, "program", position), str(error)))
+                continue
+            steps.append(planned)
+            called.append(call)
+        idle = only is not None and job.name != only
+        programs.append(
+            Program(
+                ranks=() if idle else tuple(places[rank] for rank in chosen),
+                steps=tuple(steps),
+                repeat=job.repeat,
+                start_ps=job.start,
+            )
+        )
+        calls.append(tuple(called))
+    if faults:
+        raise ExperimentError(faults)
+    schedule, labels = unrolled(programs, len(ranks))
+    return PlannedJobs(ranks, schedule, labels, tuple(programs), tuple(calls))
+
+
+def ops_of_jobs(lab: Lab, experiment: Experiment) -> int:
+    """Return how many ops all jobs come to, without making them."""
+    total = 0
+    for job, chosen in zip(experiment.jobs, ranks_of_jobs(lab, experiment), strict=True):
+        for step in job.program:
+            planned, _ = _planned(job, step, len(chosen))
+            sent = sum(len(ranked.ops) for part in planned.parts for ranked in part.schedule.ranks)
+            total += job.repeat * (sent + 2 * len(chosen))
+    return total
+
+
+def _planned(job: Job, step: Step, ranks: int) -> tuple[Planned, tuple[Collective, tuple[Shape, ...]] | None]:
+    """Return a step as programs have it, and the collective that it is."""
+    names = {earlier.id: position for position, earlier in enumerate(job.program) if earlier.id is not None}
+    waits = step.wait if step.after is None else step.after
+    after = None if waits is None else tuple(names[name] for name in waits)
+    beside = step.id is not None and step.communicates
+    if step.send is not None:
+        return Planned(None, tuple(_transfers(step, ranks)), after, beside), None
+    if step.collective is None:
+        return Planned(step.compute, (), after, beside), None
+    groups = job.groups[step.group].of(ranks) if step.group else [tuple(range(ranks))]
+    shapes = tuple(_shape(step, len(group)) for group in groups)
+    parts = [Part(group, _schedule(step.found, shape)) for group, shape in zip(groups, shapes, strict=True)]
+    return Planned(None, tuple(parts), after, beside), (step.found, shapes)
+
+
+def _shape(step: Step, ranks: int) -> Shape:
+    return step.found.sized(
+        Shape(
+            ranks=ranks,
+            count=1,
+            dtype=step.datatype or "float",
+            slice_bytes=step.slice,
+            payload=False,
+            sites=step.sites or DEFAULT_SITES,
+            redop=step.redop or "sum",
+            root=step.root or 0,
+        ),
+        step.size_bytes,
+    )
+
+
+@lru_cache(maxsize=256)
+def _schedule(collective: Collective, shape: Shape) -> Schedule:
+    # The groups of a step are alike, and so are steps that are repeated.
+    return lengths_alone(collective.schedule(shape))
+
+
+def _transfers(step: Step, ranks: int) -> Iterator[Part]:
+    """Yield each message of a step that sends."""
+    pairs: Sequence[tuple[int, int]] = list(zip(step.from_ or (), step.to or (), strict=True))
+    for pair in pairs:
+        if max(pair) >= ranks:
+            raise ValueError(f"rank {max(pair)} is none of {ranks}, which count from 0")
+        size = step.send or 0
+        sender = RankSchedule(0, (Send(1, 0, size, 0),) if size else ())
+        receiver = RankSchedule(0, (Recv(0, 0, size),) if size else ())
+        yield Part(pair, Schedule((sender, receiver)))
