@@ -44,7 +44,7 @@ def _trials() -> list[tuple[str, str]]:
     for settings in _SETTINGS:
         experiment = with_settings(new_experiment("incast:senders=3", "all_reduce"), ["workload.size=48KB", *settings])
         trial = Trial(experiment, load_lab("incast:senders=3"))
-        schedule = trial.collective.schedule(trial.series("virtual").shapes()[0])
+        schedule = trial.collective.schedule(trial.series.shapes()[0])
         workload = compile_workload(trial.lab, trial.experiment, schedule)
         found.append((json.dumps(trial.plan), json.dumps(workload)))
     return found

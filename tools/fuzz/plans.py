@@ -32,7 +32,7 @@ def bases() -> list[Json]:
         case = random_cases.draw(seed)
         try:
             trial = campaign.trial_of(case)
-            schedule = trial.collective.schedule(trial.series("virtual").shapes()[0])
+            schedule = trial.collective.schedule(trial.series.shapes()[0])
             workload = compile_workload(trial.lab, trial.experiment, schedule)
         except TestbedError:
             continue
