@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import fcntl
 import json
 import os
 import random
@@ -296,11 +297,22 @@ def main() -> int:
     if unknown := [module for module in asked.modules if module not in known]:
         parser.error(f"{unknown[0]} is not among {', '.join(known)}")
     os.nice(15)
+    TARGET.mkdir(parents=True, exist_ok=True)
+    with open(TARGET / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            parser.error(f"another run is at work in {TARGET}")
+        return try_all([known[module] for module in asked.modules or known], asked.sample, asked.seed)
+
+
+def try_all(subjects: Sequence[Subject], sample: int | None, seed: int) -> int:
+    """Try the mutants of some modules; return 1 if of one of them too few are killed."""
     tree = copy_checkout()
     tallies = []
-    for module in asked.modules or known:
-        mutate = mutate_python if module.endswith(".py") else mutate_rust
-        tallies.append(mutate(known[module], tree, asked.sample, asked.seed))
+    for subject in subjects:
+        mutate = mutate_python if subject.module.endswith(".py") else mutate_rust
+        tallies.append(mutate(subject, tree, sample, seed))
         print(tallies[-1], flush=True)
     return int(any(tally.share < LEAST_SHARE for tally in tallies))
 
