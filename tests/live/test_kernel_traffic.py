@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,41 @@ def test_what_an_overloaded_emulator_loses_is_its_own_loss() -> None:
         assert figures["kernel_drops"].keys() == {"a1:eth1"}
         assert report["drops"] == dict.fromkeys(report["drops"], 0)
         assert "for which it was too slow at a1:eth1" in lab_words({"fidelity": figures})
+
+
+def counted(node: str) -> dict[str, int]:
+    """Return what the kernel of a node has counted of UDP (RFC 4113)."""
+    names, values = (line.split()[1:] for line in output(node, "grep", "^Udp:", "/proc/net/snmp").splitlines())
+    return dict(zip(names, map(int, values), strict=True))
+
+
+def datagram_socket() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+@isolated
+def test_every_datagram_that_a_program_misses_is_in_a_counter() -> None:
+    """What the emulator had no room for is its own loss; what a receiver did not fetch in time stands in its own kernel."""
+    datagrams, port = 3_000, 7000
+    with running("two-dc:rate=10G,length=1km", 100) as (plan, fabric):
+        slow = ("tbf", "rate", "80mbit", "burst", "5000", "limit", "10mb")
+        output("border-a", "tc", "qdisc", "add", "dev", "eth2", "root", *slow)
+        NetnsDriver().shape(LAB, "a1", "eth1", 0)
+        (address,) = (found["ip"] for found in plan["stations"] if (found["kind"], found["name"]) == ("kernel", "b1"))
+        sender, receiver = inside(LAB, "a1", datagram_socket), inside(LAB, "b1", datagram_socket)
+        receiver.bind(("", port))
+        receiver.setblocking(False)
+        for number in range(datagrams):
+            sender.sendto(number.to_bytes(4).ljust(3_900, b"\0"), (address, port))
+        dropped = settled(fabric, datagrams)["fidelity"]["kernel_drops"]["a1:eth1"]
+        received = 0
+        with suppress(BlockingIOError):
+            while receiver.recv(4_000):
+                received += 1
+        figures = counted("b1")
+        assert 0 < received < datagrams and figures["RcvbufErrors"] > 0 and dropped > 0
+        assert received + figures["RcvbufErrors"] + dropped == datagrams
+        assert (figures["InDatagrams"], counted("a1")["OutDatagrams"]) == (received, datagrams)
 
 
 @isolated
