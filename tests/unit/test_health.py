@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,3 +58,8 @@ def test_a_container_is_as_healthy_as_its_image_says(status: str, check: str | N
 def test_a_time_that_is_none_is_a_wrong_command(call_testbed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = call_testbed("wait-for", "--name", "pair", "--timeout", "soon")
     assert (done.returncode, "--timeout" in done.stderr) == (2, True)
+
+
+def test_a_state_that_is_told_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        HEALTHY.state = "unhealthy"  # type: ignore[misc]
