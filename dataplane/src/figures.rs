@@ -12,6 +12,7 @@ use crate::emulation::Emulation;
 use crate::event::Cause;
 use crate::fabric::{Node, Totals};
 use crate::nic::receive_buffer::ReceiveBuffer;
+use crate::nic::Nic;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
@@ -231,10 +232,7 @@ impl Sheet {
 impl Emulation {
     /// The figures as they are now, with times up to `at`.
     pub(crate) fn sheet(&self, at: Time) -> Sheet {
-        let watermarks = |node: &Node| match node {
-            Node::Switch(switch) => Some(switch.buffer().watermarks()),
-            Node::Host(_) => None,
-        };
+        let watermarks = |node: &Node| node.switch().map(|switch| switch.buffer().watermarks());
         let mut ports = Vec::new();
         for node in 0..self.plan.nodes.len() {
             for port in 0..self.fabric.node(node).ports().len() {
@@ -252,18 +250,14 @@ impl Emulation {
         for cause in [Cause::Link, Cause::Outage] {
             drops[cause as usize] = watch.lost_frames(port, priority, cause);
         }
-        let [ingress_bytes_max, shared_bytes_max, headroom_bytes_max] = match self.fabric.node(node) {
-            Node::Switch(switch) => {
-                let group = switch.buffer().group(port as u16, priority);
-                [group.used_max(), group.shared_max(), group.headroom_max()]
-            }
-            Node::Host(nic) => {
-                match nic.receive_buffer().filter(|_| counters.frames_rx > 0).map(ReceiveBuffer::watermarks) {
-                    Some((held, beyond)) => [held, held - beyond, beyond],
-                    None => [0; 3],
-                }
-            }
-        };
+        let group = self.fabric.node(node).switch().map(|switch| switch.buffer().group(port as u16, priority));
+        let received = self.fabric.node(node).nic().and_then(Nic::receive_buffer).filter(|_| counters.frames_rx > 0);
+        let [ingress_bytes_max, shared_bytes_max, headroom_bytes_max] =
+            match (group, received.map(ReceiveBuffer::watermarks)) {
+                (Some(group), _) => [group.used_max(), group.shared_max(), group.headroom_max()],
+                (None, Some((held, beyond))) => [held, held - beyond, beyond],
+                (None, None) => [0; 3],
+            };
         PriorityFigures {
             counts: Counts {
                 frames_tx: counters.frames_tx,

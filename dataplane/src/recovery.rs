@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::emulation::Emulation;
-use crate::fabric::Node;
 use crate::nic::rc::qp::{Failure, RequesterCounters};
 
 /// One direction of a connection; `recovered` where it codes: packets that did not come, and were rebuilt at the far end.
@@ -59,14 +58,11 @@ impl Emulation {
         let mut connections = Vec::new();
         for &(qpn, a, b) in &self.qps {
             for (from, to) in [(a, b), (b, a)].into_iter().filter(|(from, _)| !self.plan.nodes[*from].is_elsewhere()) {
-                let Node::Host(nic) = self.fabric.node(from) else { continue };
+                let Some(nic) = self.fabric.node(from).nic() else { continue };
                 let Some((_, counters, failure)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
                     continue;
                 };
-                let recovered = match self.fabric.node(to) {
-                    Node::Host(peer) => peer.recovered(qpn),
-                    Node::Switch(_) => None,
-                };
+                let recovered = self.fabric.node(to).nic().and_then(|peer| peer.recovered(qpn));
                 connections.push(Connection { qpn, from, to, counters: counters.clone(), recovered, failure });
             }
         }

@@ -8,6 +8,7 @@ use _dataplane::event::{Cause, Event};
 use _dataplane::frame::{Frame, Station};
 use _dataplane::port::Port;
 use _dataplane::priority::{Priority, PrioritySet};
+use _dataplane::switch::config::SwitchConfig;
 use _dataplane::units::Time;
 use common::bench::{small_buffer, Bench};
 use common::frames::{frame, gbps, ns, pause, pfc, strict};
@@ -57,8 +58,8 @@ fn xon_is_sent_when_a_group_is_back_at_its_threshold() {
 
 #[test]
 fn a_kernels_frame_goes_where_dscp_0_does_instead_of_into_a_lossless_priority() {
-    let mut bench = Bench::new(4, small_buffer(4));
-    bench.switch = bench.switch.with_lossless(PrioritySet::only(Priority::P3) | PrioritySet::only(Priority::P4));
+    let lossless = PrioritySet::only(Priority::P3) | PrioritySet::only(Priority::P4);
+    let mut bench = Bench::of(SwitchConfig { lossless, ..Bench::config(4, small_buffer(4)) });
     let of_kernel = |priority| Frame { of_kernel: true, ..frame(0, 1, priority, 1_000) };
     [Priority::P3, Priority::P4, Priority::P4, Priority::P5]
         .into_iter()
@@ -72,11 +73,11 @@ fn a_kernels_frame_goes_where_dscp_0_does_instead_of_into_a_lossless_priority() 
 #[test]
 fn a_kernels_frame_takes_the_lowest_lossy_priority_where_that_of_dscp_0_is_lossless() {
     for (lossless, expected) in [(0b0000_1011, 2), (u8::MAX, 3)] {
-        let mut bench = Bench::new(4, small_buffer(4));
-        bench.switch = bench.switch.with_lossless(PrioritySet::from_bits(lossless));
+        let lossless = PrioritySet::from_bits(lossless);
+        let mut bench = Bench::of(SwitchConfig { lossless, ..Bench::config(4, small_buffer(4)) });
         bench.arrive(0, Frame { of_kernel: true, ..frame(0, 1, Priority::P3, 1_000) });
         let counters = &bench.switch.ports()[0].counters;
-        assert_eq!(counters[expected].frames_rx, 1, "lossless {lossless:08b}");
+        assert_eq!(counters[expected].frames_rx, 1, "lossless {lossless:?}");
     }
 }
 

@@ -4,12 +4,11 @@ mod common;
 
 use _dataplane::event::{Cause, Event};
 use _dataplane::priority::{Priority, PrioritySet};
-use _dataplane::switch::forward::Table;
+use _dataplane::switch::config::SwitchConfig;
 use _dataplane::switch::watchdog::{Action, WatchdogConfig};
-use _dataplane::switch::Switch;
 use _dataplane::units::Time;
 use common::bench::{small_buffer, Bench};
-use common::frames::{dscp_to_priority, frame, gbps, ns, pause, strict};
+use common::frames::{frame, ns, pause};
 use proptest::prelude::*;
 
 const XOFF: u16 = u16::MAX;
@@ -27,10 +26,7 @@ fn guarded(action: Action) -> Bench {
 
 fn guarded_within([detection, restoration, poll]: [Time; 3], action: Action) -> Bench {
     let config = WatchdogConfig { detection, restoration, poll, action, priorities: PrioritySet::from_bits(0b1_1000) };
-    let routes: Vec<Vec<u16>> = (0..PORTS).map(|port| vec![port]).collect();
-    let ports = (0..PORTS).map(|_| strict(gbps(100))).collect();
-    let switch = Switch::new(ports, small_buffer(PORTS), Table::new(&routes, 1), true, dscp_to_priority());
-    Bench::of(switch.with_watchdog(Some(config)))
+    Bench::of(SwitchConfig { watchdog: Some(config), ..Bench::config(PORTS, small_buffer(PORTS)) })
 }
 
 /// Keep `port` paused on priority 3 from now until `until` and a little longer.

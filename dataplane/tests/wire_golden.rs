@@ -1,13 +1,12 @@
 //! Golden frames: read, understood, and written again to the same bytes.
 
+mod common;
+
 use std::path::Path;
 
 use _dataplane::nic::rc::code::Coder;
-use _dataplane::priority::{Priority, PrioritySet};
-use _dataplane::wire::credit::{self, Credit};
-use _dataplane::wire::ethernet::{self, Ethernet, ETHERTYPE_IPV4};
+use _dataplane::wire::ethernet::{Ethernet, ETHERTYPE_IPV4};
 use _dataplane::wire::ipv4::{self, Ecn, Ipv4, PROTOCOL_UDP};
-use _dataplane::wire::pfc::{self, MacControl, Pfc};
 use _dataplane::wire::roce::{
     build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Nak, Opcode, Peth, Reth, RoceFrame, RocePacket,
     Syndrome, DEFAULT_PKEY,
@@ -15,6 +14,7 @@ use _dataplane::wire::roce::{
 use _dataplane::wire::sizes::{ETHERNET_HEADER_BYTES, ICRC_BYTES, IPV4_HEADER_BYTES};
 use _dataplane::wire::udp::{Udp, ROCE_PORT};
 use _dataplane::wire::{icrc, WireError};
+use common::goldens::golden;
 
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const RECEIVER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -27,14 +27,6 @@ const TTL_AT: usize = ETHERNET_HEADER_BYTES + 8;
 const UDP_CHECKSUM_AT: usize = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + 6;
 const BTH_AT: usize = UDP_CHECKSUM_AT + 2;
 const CONGESTION_AT: usize = BTH_AT + 4;
-
-fn golden(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/frames").join(name).with_extension("hex");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-    let digits: String =
-        text.lines().filter_map(|line| line.split('#').next()).flat_map(str::split_whitespace).collect();
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
-}
 
 fn ip(dscp: u8, ecn: Ecn, identification: u16, src: [u8; 4], dst: [u8; 4]) -> Ipv4 {
     Ipv4 { dscp, ecn, identification, dont_fragment: true, ttl: 64, protocol: PROTOCOL_UDP, src, dst }
@@ -247,61 +239,6 @@ fn marking_refuses_what_is_not_ipv4_and_leaves_it_alone() {
     let marked = ipv4::set_ecn_ce(&mut bytes);
     assert_eq!(marked, Err(WireError::NotIpv4 { ethertype: 0x8808 }));
     assert_eq!(bytes, golden("pfc_xoff_priority_3"));
-}
-
-#[test]
-fn pfc_frame_is_written_byte_for_byte_and_read_back() {
-    let request = Pfc { class_enable: PrioritySet::only(Priority::P3), quanta: [0, 0, 0, 0xffff, 0, 0, 0, 0] };
-    let bytes = golden("pfc_xoff_priority_3");
-    assert_eq!(request.build(SENDER)[..], bytes);
-    assert_eq!(ethernet::fcs(&bytes), [0xb0, 0xb2, 0x29, 0xc3]);
-    assert_eq!(pfc::parse(&bytes), Ok(Some(MacControl::Pfc(request))));
-}
-
-#[test]
-fn pfc_ignores_source_padding_and_the_upper_byte_of_the_vector() {
-    let request = Pfc { class_enable: PrioritySet::from_bits(0b1000_0001), quanta: [1, 2, 3, 4, 5, 6, 7, 0x8000] };
-    let mut bytes = request.build([0; 6]);
-    bytes[16] = 0xff;
-    let expected = Ok(Some(MacControl::Pfc(request)));
-    assert_eq!(pfc::parse(&bytes), expected);
-    assert_eq!(pfc::parse(&bytes[..34]), expected);
-    let short = pfc::parse(&bytes[..33]);
-    assert!(matches!(short, Err(WireError::Truncated { .. })));
-}
-
-#[test]
-fn credit_frame_is_written_byte_for_byte_and_read_back() {
-    let update = Credit { priority: Priority::P3, request: true, sent: 66, limit: 2048 };
-    let bytes = golden("credit_priority_3");
-    assert_eq!(update.build(SENDER)[..], bytes);
-    assert_eq!(credit::parse(&bytes), Ok(Some(update)));
-    assert_eq!(credit::parse(&bytes[..27]), Ok(Some(update)), "padding is no matter");
-    assert!(matches!(credit::parse(&bytes[..26]), Err(WireError::Truncated { .. })));
-    let with = |at: usize, value: u8| {
-        let mut bytes = bytes.clone();
-        bytes[at] = value;
-        credit::parse(&bytes)
-    };
-    assert_eq!(with(17, 0xfe), Ok(Some(Credit { request: false, ..update })), "unknown flags are ignored");
-    assert_eq!(with(18, 8), Err(WireError::TooLarge { what: "priority", found: 8, max: 7 }));
-    for (at, other) in [(0, 0x03), (13, 0xb6), (14, b'X'), (16, 2)] {
-        assert_eq!(with(at, other), Ok(None), "another address, EtherType, protocol or version: byte {at}");
-    }
-    for other in ["pfc_xoff_priority_3", "roce_ack"] {
-        assert_eq!(credit::parse(&golden(other)), Ok(None));
-    }
-}
-
-#[test]
-fn other_mac_control_is_told_apart() {
-    let pause = pfc::parse(&golden("global_pause"));
-    assert_eq!(pause, Ok(Some(MacControl::GlobalPause { quanta: 255 })));
-    let mut unicast = golden("pfc_xoff_priority_3");
-    unicast[..6].copy_from_slice(&RECEIVER);
-    let other = MacControl::Other { opcode: 0x0101 };
-    assert_eq!(pfc::parse(&unicast), Ok(Some(other)));
-    assert_eq!(pfc::parse(&golden("roce_ack")), Ok(None));
 }
 
 #[test]

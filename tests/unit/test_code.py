@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.rust_source import blank_rust_text, rust_functions, rust_impls
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-FILE_LINES = {".py": 400, ".pyi": 400, ".rs": 450}
+FILE_LINES = {".py": 400, ".pyi": 400, ".rs": 400}
 FUNCTION_LINES = 70
 CLASS_LINES = 250
 
@@ -118,33 +120,6 @@ def python_functions(source: str) -> Iterator[tuple[str, int]]:
             yield node.name, lines
 
 
-RUST_TEXT = re.compile(
-    r"""//[^\n]*|/\*.*?\*/|b?r(?P<hashes>\#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?'(?:\\[^\n]+?|[^'\\\n])'""",
-    re.DOTALL,
-)
-
-
-def blank_rust_text(source: str) -> str:
-    """Return Rust source without its comments and literals; what is left stays on its line."""
-    return RUST_TEXT.sub(lambda found: "\n" * found.group().count("\n"), source)
-
-
-def rust_functions(source: str) -> Iterator[tuple[str, int]]:
-    """Yield the name and the number of lines of every function that has a body."""
-    source = blank_rust_text(source)
-    for found in re.finditer(r"\bfn\s+(\w+)", source):
-        nesting, braces = 0, 0
-        for position in range(found.end(), len(source)):
-            sign = source[position]
-            nesting += (sign in "([") - (sign in ")]")
-            braces += (sign == "{") - (sign == "}")
-            if sign == ";" and not nesting and not braces:
-                break
-            if sign == "}" and not braces:
-                yield found.group(1), source.count("\n", found.start(), position) + 1
-                break
-
-
 FUNCTIONS: dict[str, Callable[[str], Iterator[tuple[str, int]]]] = {".py": python_functions, ".rs": rust_functions}
 
 
@@ -173,6 +148,12 @@ def test_classes_are_short() -> None:
     assert not long, f"more than {CLASS_LINES} lines: {long}"
 
 
+def test_impl_blocks_are_short() -> None:
+    sizes = {(relative(path), *found) for path in files(".rs") for found in rust_impls(code(path))}
+    long = [f"{path}: {head} has {lines}" for path, head, lines in sorted(sizes) if lines > CLASS_LINES]
+    assert not long, f"more than {CLASS_LINES} lines: {long}"
+
+
 def test_the_scan_of_rust_sees_through_text() -> None:
     source = """\
 fn a<'a>(x: &'a [u8; 2]) -> char {
@@ -185,6 +166,10 @@ fn b(x: [u8; 2]);
 fn c() {}
 """
     assert list(rust_functions(source)) == [("a", 6), ("c", 1)]
+    assert list(rust_impls("impl A {\n    fn a() {\n    }\n}\nimpl<T> B\nfor T {\n}\n")) == [
+        ("impl A", 4),
+        ("impl<T> B for T", 3),
+    ]
 
 
 # Direction

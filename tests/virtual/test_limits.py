@@ -157,6 +157,11 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         {"kmin": "1MB", "kmax": "2MB", "pmax": 2},
         "lossless.ecn.pmax",
     ),
+    "window_ps {window}: a window has {SMALLEST_WINDOW_PS} ps at least, since each costs a look at every port": (
+        ("experiment", "window"),
+        "999999ps",
+        "window",
+    ),
     # changes
     "change {index}: {what}": WRAPS,
     "no way {} of link {}": (

@@ -180,10 +180,7 @@ impl Emulation {
     }
 
     pub fn nic(&self, rank: usize) -> Option<&Nic> {
-        match self.fabric.node(*self.ranks.get(rank)?) {
-            Node::Host(nic) => Some(nic),
-            Node::Switch(_) => None,
-        }
+        self.fabric.node(*self.ranks.get(rank)?).nic()
     }
 
     pub fn nic_mut(&mut self, rank: usize) -> Option<&mut Nic> {

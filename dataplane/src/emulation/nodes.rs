@@ -7,7 +7,8 @@ use crate::plan::{HostPlan, NodePlan, Plan, PlanError, PortPlan, SwitchPlan};
 use crate::port::PortConfig;
 use crate::priority::{Priority, PrioritySet};
 use crate::switch::buffer::{Buffer, BufferConfig};
-use crate::switch::defects::Defects;
+use crate::switch::config::SwitchConfig;
+use crate::switch::defects::{Defective, Defects};
 use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
 use crate::switch::group::{GroupConfig, Threshold};
@@ -38,12 +39,12 @@ pub(super) fn node(plan: &NodePlan, detection: Option<Time>) -> Result<Node, Pla
     match plan {
         NodePlan::Host(host) => host_node(host),
         NodePlan::Switch(switch) => {
-            let switch = switch_node(switch)?;
-            let switch = match detection {
-                Some(detection) => switch.with_long_pauses(Time::from_ps(detection.ps() / 2)),
-                None => switch,
-            };
-            Ok(Node::Switch(Box::new(switch)))
+            let long_pauses = detection.map(|detection| Time::from_ps(detection.ps() / 2));
+            let config = SwitchConfig { long_pauses, ..switch_config(switch)? };
+            Ok(match config.defects.any() {
+                false => Node::Switch(Box::new(Switch::new(config))),
+                true => Node::Defective(Box::new(Defective::new(config))),
+            })
         }
     }
 }
@@ -54,7 +55,7 @@ fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
     Ok(Node::Host(Box::new(nic)))
 }
 
-fn switch_node(plan: &SwitchPlan) -> Result<Switch, PlanError> {
+fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
     let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
     let config = BufferConfig {
         total_bytes: plan.buffer_bytes,
@@ -95,10 +96,14 @@ fn switch_node(plan: &SwitchPlan) -> Result<Switch, PlanError> {
         action: watchdog.action,
         priorities: lossless,
     });
-    let switch = Switch::new(ports, buffer, table, plan.pfc, dscp_to_priority);
-    let switch = switch
-        .with_marking(marker, lossless)
-        .with_heeded(if plan.pfc { lossless } else { PrioritySet::NONE })
-        .with_lossless(lossless);
-    Ok(switch.with_watchdog(watchdog).with_defects(Defects::new(&plan.defects)))
+    Ok(SwitchConfig {
+        pfc: plan.pfc,
+        dscp_to_priority,
+        lossless,
+        heeded: if plan.pfc { lossless } else { PrioritySet::NONE },
+        marking: marker.map(|marker| (marker, lossless)),
+        watchdog,
+        defects: Defects::new(&plan.defects),
+        ..SwitchConfig::new(ports, buffer, table)
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::Emulation;
 use crate::deadlock::{Place, Waiting};
-use crate::fabric::{Fabric, Node};
+use crate::fabric::Fabric;
 use crate::priority::Priority;
 use crate::units::Time;
 
@@ -19,7 +19,7 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
     for index in 0..fabric.directions() {
         // Directions come in pairs, a link each: what arrives over one left where the other leads to.
         let ((from, egress_port), (to, ingress_port)) = fabric.ends(index);
-        let [Node::Switch(near), Node::Switch(far)] = [from, to].map(|node| fabric.node(node)) else { continue };
+        let [Some(near), Some(far)] = [from, to].map(|node| fabric.node(node).switch()) else { continue };
         let (Some(way), Some(back)) = (fabric.direction(index), fabric.direction(index ^ 1)) else { continue };
         let egress = &near.ports()[usize::from(egress_port)];
         for priority in Priority::ALL {

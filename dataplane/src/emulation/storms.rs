@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::Emulation;
-use crate::fabric::Node;
 use crate::priority::Priority;
 use crate::switch::long_pauses::LongPause;
 use crate::switch::watchdog::{Action, Storm, Watchdog};
@@ -41,7 +40,7 @@ impl Emulation {
     pub(crate) fn storms(&self, since: Time) -> Vec<StormRow> {
         let mut rows = Vec::new();
         for (node, state) in self.fabric.nodes().enumerate() {
-            let Node::Switch(switch) = state else { continue };
+            let Some(switch) = state.switch() else { continue };
             let Some(watchdog) = switch.watchdog() else { continue };
             let storms = watchdog.storms().iter();
             let storms = storms.filter(|storm| storm.restored.is_none_or(|restored| restored >= since));
@@ -73,7 +72,7 @@ impl Emulation {
 
     /// The pause that a switch asked for, of those that overlap what the watchdog took for a storm the last.
     fn pause_behind(&self, (node, port): (usize, u16), storm: &Storm) -> Option<LongPause> {
-        let Node::Switch(switch) = self.fabric.node(node) else { return None };
+        let switch = self.fabric.node(node).switch()?;
         let overlaps =
             |pause: &LongPause| pause.from < storm.detected && pause.to.is_none_or(|to| to >= storm.paused_since);
         switch.long_pauses(port, storm.priority).into_iter().rfind(overlaps)

@@ -6,6 +6,7 @@
 
 mod arrange;
 mod change;
+mod directions;
 pub mod impair;
 mod node;
 mod partition;
@@ -26,7 +27,7 @@ use crate::priority::Priority;
 use crate::units::Time;
 use crate::watch::{match_up, Violation, Watch, MAX_VIOLATIONS};
 
-use shard::{PlacedNode, Shard, NOWHERE};
+use shard::{PlacedNode, Shard};
 use workers::WorkerPool;
 
 pub use arrange::Spread;
@@ -147,7 +148,7 @@ impl Fabric {
     pub fn nic_mut(&mut self, node: usize) -> Option<&mut Nic> {
         match &mut self.placed_mut(node).node {
             Node::Host(nic) => Some(nic),
-            Node::Switch(_) => None,
+            Node::Switch(_) | Node::Defective(_) => None,
         }
     }
 
@@ -303,29 +304,6 @@ impl Fabric {
         }
     }
 
-    /// The direction that enters a port; `None` where nothing is plugged in.
-    pub fn entering(&self, node: usize, port: u16) -> Option<usize> {
-        let place = self.places[node];
-        let shard = &self.shards[place.shard];
-        let direction = shard.entering[shard.nodes[place.index].slot(port)];
-        (direction != NOWHERE).then_some(direction as usize)
-    }
-
-    /// The direction that leaves a port; `None` where nothing is plugged in.
-    pub fn leaving(&self, node: usize, port: u16) -> Option<usize> {
-        self.entering(node, port).map(|direction| direction ^ 1)
-    }
-
-    /// How many directions there are; they are in pairs, a link each: forth and back.
-    pub fn directions(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// The ports that a direction leaves and enters.
-    pub fn ends(&self, direction: usize) -> (PortId, PortId) {
-        self.ends[direction]
-    }
-
     /// Write every frame that starts on a link into `capture`; the answer is what was written into before.
     pub fn capture(&mut self, capture: Option<Capture>) -> Option<Capture> {
         let previous = std::mem::replace(&mut self.shards[0].capture, capture);
@@ -344,18 +322,5 @@ impl Fabric {
                 self.drain(node);
             }
         }
-    }
-
-    /// The sending end of a direction.
-    pub fn direction(&self, direction: usize) -> Option<&Direction> {
-        let (node, port) = self.ends[direction].0;
-        let place = self.places[node];
-        let shard = &self.shards[place.shard];
-        shard.lines[shard.nodes[place.index].slot(port)].as_ref().map(|line| &line.direction)
-    }
-
-    pub fn direction_mut(&mut self, direction: usize) -> Option<&mut Direction> {
-        let (shard, slot) = self.slot_of(self.ends[direction].0);
-        shard.lines[slot].as_mut().map(|line| &mut line.direction)
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::batch::MessageVector;
 use super::load::UP_WITHIN;
+use super::message_vector::MessageVector;
 use super::{
     measure_load, wait_until_up, Attachment, IoError, Options, PacketSocket, Poller, Rates, RxBatch, BATCH_FRAMES,
 };

@@ -7,6 +7,7 @@ mod batch;
 mod carrier;
 mod forwarder;
 mod load;
+mod message_vector;
 mod netns;
 mod packet_socket;
 mod poller;

@@ -1,6 +1,7 @@
 //! Frames that a tester puts on a host's link as they are, in trains, beside what the NIC sends and before it.
 
-use super::{Nic, INJECT_SLOT};
+use super::slot::Slot;
+use super::Nic;
 use crate::frame::{Body, Frame};
 use crate::port::Port;
 use crate::priority::Priority;
@@ -96,7 +97,7 @@ impl Nic {
         let free = self.port.free_at(now);
         if free > now {
             let wake = injector.wake(&self.port, now);
-            self.timers.set(INJECT_SLOT, if wake == Time::NEVER { wake } else { wake.max(free) });
+            self.timers.set(Slot::Inject.index(), if wake == Time::NEVER { wake } else { wake.max(free) });
             return None;
         }
         let frame = injector.next(&self.port, now);
@@ -105,7 +106,7 @@ impl Nic {
             Some(frame) => self.port.transmit(frame, now),
             None => {}
         }
-        self.timers.set(INJECT_SLOT, injector.wake(&self.port, now));
+        self.timers.set(Slot::Inject.index(), injector.wake(&self.port, now));
         frame
     }
 }

@@ -1,6 +1,7 @@
 //! A RoCEv2 NIC: RC queue pairs over one port that obeys PFC, and the rank whose schedule it executes.
 
 pub mod arithmetic;
+mod execution;
 pub mod inject;
 pub mod memory;
 pub mod rc;
@@ -8,6 +9,7 @@ pub mod receive_buffer;
 mod reconstruct;
 pub mod schedule;
 mod sending;
+mod slot;
 pub mod storm;
 mod transfer;
 
@@ -31,25 +33,12 @@ use rc::qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
 use rc::requester::Requester;
 use rc::responder::Responder;
 use receive_buffer::ReceiveBuffer;
-use schedule::{Action, Schedule};
+use schedule::Schedule;
+use slot::Slot;
 use storm::PauseStorm;
 
-const PORT_SLOT: usize = 0;
-const CALC_SLOT: usize = 1;
-const INJECT_SLOT: usize = 2;
-const STORM_SLOT: usize = 3;
-/// From here on two slots a connection: retransmission, and the timers of its rate.
-const QP_SLOTS: usize = 4;
 /// ECT(0): the transport understands congestion marks.
 const ECN_CAPABLE: u8 = 2;
-
-fn retransmission_slot(qp: usize) -> usize {
-    QP_SLOTS + 2 * qp
-}
-
-fn rate_slot(qp: usize) -> usize {
-    QP_SLOTS + 2 * qp + 1
-}
 
 /// One end of a connection as the plan gives it.
 #[derive(Copy, Clone, Debug)]
@@ -121,7 +110,7 @@ impl Nic {
         Nic {
             station,
             port: Port::new(port),
-            timers: Timers::new(QP_SLOTS),
+            timers: Timers::new(Slot::count(0)),
             priority: Priority::P0,
             dscp: 0,
             longest_bytes: 0,
@@ -169,7 +158,7 @@ impl Nic {
         self.qps = rank.qps.iter().map(queue_pair).collect();
         self.by_qpn = self.qps.iter().enumerate().map(|(index, qp)| (qp.config.qpn, index)).collect();
         self.by_qpn.sort_unstable();
-        self.timers = Timers::new(QP_SLOTS + 2 * self.qps.len());
+        self.timers = Timers::new(Slot::count(self.qps.len()));
         self.arm_storm();
         self.active.clear();
         self.priority = rank.priority;
@@ -190,7 +179,7 @@ impl Nic {
         self.qps.clear();
         self.by_qpn.clear();
         self.active.clear();
-        self.timers = Timers::new(QP_SLOTS);
+        self.timers = Timers::new(Slot::count(0));
         self.arm_storm();
         self.schedule = Schedule::default();
         self.memory = Memory::default();
@@ -277,15 +266,15 @@ impl Nic {
             self.drain_receive_buffer(now);
         }
         while let Some(slot) = self.timers.pop(now) {
-            match slot {
-                PORT_SLOT | INJECT_SLOT => {}
-                STORM_SLOT => self.emit_storm(now),
-                CALC_SLOT => {
+            match Slot::of(slot) {
+                Slot::Port | Slot::Inject => {}
+                Slot::Storm => self.emit_storm(now),
+                Slot::Calc => {
                     self.schedule.wake(now);
                     self.run_schedule(now);
                 }
-                _ if (slot - QP_SLOTS).is_multiple_of(2) => self.retransmit((slot - QP_SLOTS) / 2, now),
-                _ => self.adapt((slot - QP_SLOTS) / 2, now),
+                Slot::Retransmit(connection) => self.retransmit(connection, now),
+                Slot::Rate(connection) => self.adapt(connection, now),
             }
         }
     }
@@ -330,41 +319,5 @@ impl Nic {
 
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// Do all that the schedule allows at `now`.
-    fn run_schedule(&mut self, now: Time) {
-        if !self.running {
-            return;
-        }
-        while let Some(action) = self.schedule.next(now) {
-            match action {
-                Action::Send { qp, .. } => {
-                    let mut next = Some(action);
-                    while let Some(Action::Send { offset, bytes, remote, .. }) = next {
-                        self.post(qp, offset, remote, bytes);
-                        next = self.schedule.next_send(qp);
-                    }
-                }
-                Action::Reduce { index, reduce } => {
-                    if !self.memory.is_empty() {
-                        // The plan was checked against the memory's size, so the ranges hold.
-                        self.memory.reduce(&reduce);
-                    }
-                    self.schedule.finish(index);
-                }
-                Action::Copy { index, dst, src, bytes } => {
-                    if !self.memory.is_empty() {
-                        self.memory.copy(dst, src, bytes);
-                    }
-                    self.schedule.finish(index);
-                }
-            }
-        }
-        self.timers.set(CALC_SLOT, self.schedule.next_wake());
-        if self.schedule.is_finished() {
-            self.running = false;
-            self.events.push_back(Event::RankFinished);
-        }
     }
 }

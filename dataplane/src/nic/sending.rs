@@ -1,7 +1,8 @@
 //! The sending half of a NIC: whose turn it is, the next packet of a connection, and the timers that send again or raise rates.
 
 use super::rc::message;
-use super::{rate_slot, retransmission_slot, Nic, QpConfig, ECN_CAPABLE, PORT_SLOT};
+use super::slot::Slot;
+use super::{Nic, QpConfig, ECN_CAPABLE};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
 use crate::priority::{Priority, PrioritySet};
@@ -27,7 +28,7 @@ impl Nic {
         }
         let wake = if self.port.is_idle() { earliest } else { earliest.min(self.port.next_start(now)) };
         if wake != Time::NEVER {
-            self.timers.set(PORT_SLOT, wake);
+            self.timers.set(Slot::Port.index(), wake);
         }
         None
     }
@@ -51,7 +52,7 @@ impl Nic {
         let may_send = !self.active.is_empty() && self.port.has_credit(self.priority, self.longest_bytes);
         let data = if may_send { PrioritySet::only(self.priority) } else { PrioritySet::NONE };
         let next = self.port.next_start(now).min(self.port.next_start_of(data, now));
-        self.timers.set(PORT_SLOT, next);
+        self.timers.set(Slot::Port.index(), next);
     }
 
     pub(super) fn send_data(&mut self, index: usize, now: Time) -> Frame {
@@ -62,7 +63,7 @@ impl Nic {
         } else {
             qp.active = false;
         }
-        self.timers.set_if_idle(retransmission_slot(index), qp.requester.deadline());
+        self.timers.set_if_idle(Slot::Retransmit(index).index(), qp.requester.deadline());
         let padded = segment.bytes + u32::from(segment.packet.pad);
         let len = message::overhead_bytes(segment.packet.opcode) + padded as u16;
         if let Some(rate) = &mut qp.rate {
@@ -107,7 +108,7 @@ impl Nic {
                 return;
             }
         }
-        self.timers.set(retransmission_slot(index), qp.requester.deadline());
+        self.timers.set(Slot::Retransmit(index).index(), qp.requester.deadline());
         self.activate(index);
     }
 
@@ -115,7 +116,7 @@ impl Nic {
     pub(super) fn adapt(&mut self, index: usize, now: Time) {
         if let Some(rate) = &mut self.qps[index].rate {
             rate.handle_timeout(now);
-            self.timers.set(rate_slot(index), rate.deadline());
+            self.timers.set(Slot::Rate(index).index(), rate.deadline());
         }
     }
 

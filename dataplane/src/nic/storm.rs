@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Nic, STORM_SLOT};
+use super::slot::Slot;
+use super::Nic;
 use crate::pause::pause_frame;
 use crate::port::Port;
 use crate::priority::{Priority, PrioritySet};
@@ -108,6 +109,6 @@ impl Nic {
     }
 
     pub(super) fn arm_storm(&mut self) {
-        self.timers.set(STORM_SLOT, self.storm.as_ref().map_or(Time::NEVER, |storm| storm.next));
+        self.timers.set(Slot::Storm.index(), self.storm.as_ref().map_or(Time::NEVER, |storm| storm.next));
     }
 }

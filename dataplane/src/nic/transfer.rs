@@ -3,7 +3,8 @@
 use super::rc::message::{self, Place, Verb};
 use super::rc::qp::PSN_MASK;
 use super::rc::responder::{Unit, Verdict};
-use super::{rate_slot, retransmission_slot, Nic};
+use super::slot::Slot;
+use super::Nic;
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
 use crate::priority::Priority;
@@ -170,7 +171,7 @@ impl Nic {
         let qp = &mut self.qps[index];
         if let (Opcode::Cnp, Some(rate)) = (packet.opcode, &mut qp.rate) {
             rate.notify(now);
-            self.timers.set(rate_slot(index), rate.deadline());
+            self.timers.set(Slot::Rate(index).index(), rate.deadline());
             return;
         }
         if packet.opcode != Opcode::Ack || qp.requester.failure().is_some() {
@@ -181,7 +182,7 @@ impl Nic {
             Syndrome::Nak(Nak::PsnSequenceError) => qp.requester.negative(packet.psn, now),
             Syndrome::RnrNak { timer } => {
                 let finished = qp.requester.not_ready(packet.psn, timer, now);
-                self.timers.set(retransmission_slot(index), qp.requester.deadline());
+                self.timers.set(Slot::Retransmit(index).index(), qp.requester.deadline());
                 finished
             }
             Syndrome::Nak(_) => {

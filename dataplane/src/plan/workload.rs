@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{require, NodePlan, Plan, PlanError, SCHEMA};
+use super::check::require;
+use super::{NodePlan, Plan, PlanError, SCHEMA};
 use crate::nic::arithmetic::{Dtype, Redop};
 use crate::nic::rc::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::rc::message::Verb;

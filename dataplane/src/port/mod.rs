@@ -2,6 +2,7 @@
 
 mod credits;
 mod mitigation;
+mod pause;
 
 use std::collections::VecDeque;
 
@@ -12,6 +13,8 @@ use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::pfc::Pfc;
 use crate::wire::sizes::LONGEST_ON_LINE_BYTES;
+
+use pause::Pause;
 
 /// DWRR credit of weight 1 for a round: at least the longest frame, so that every visit can send.
 const DWRR_QUANTUM_BYTES: i64 = LONGEST_ON_LINE_BYTES as i64;
@@ -35,46 +38,6 @@ pub struct PriorityCounters {
     pub ecn_marked: u64,
     /// Frames of hosts' kernels that asked for this priority, which is lossless, and were given a lossy one.
     pub demoted: u64,
-}
-
-/// Pause of one priority: frames may not start in `[from, until)`.
-#[derive(Copy, Clone, Default, Debug)]
-struct Pause {
-    from: Time,
-    until: Time,
-    /// Paused time of the windows before this one.
-    spent: Time,
-}
-
-impl Pause {
-    #[inline]
-    fn holds(&self, now: Time) -> bool {
-        self.from <= now && now < self.until
-    }
-
-    /// Take a new pause time; it replaces the remaining one (802.1Q 36.1.3.2), and zero ends the pause at once.
-    fn update(&mut self, span: Time, response: Time, now: Time) {
-        let running = now < self.until;
-        if span == Time::ZERO {
-            self.close(now);
-            self.until = self.until.min(now);
-        } else if running {
-            self.until = (now + span).max(self.from);
-        } else {
-            self.close(now);
-            self.from = now + response;
-            self.until = (now + span).max(self.from);
-        }
-    }
-
-    fn close(&mut self, now: Time) {
-        self.spent = self.total(now);
-        self.from = self.until.min(now);
-    }
-
-    fn total(&self, now: Time) -> Time {
-        self.spent + self.until.min(now).since(self.from)
-    }
 }
 
 /// Configuration of a port, in nominal units.
@@ -203,53 +166,6 @@ impl Port {
         self.control.push_back(frame);
     }
 
-    /// Obey a PAUSE frame that has just arrived. An all-zero enable vector changes nothing.
-    pub fn pause(&mut self, pfc: &Pfc, now: Time) {
-        for priority in pfc.class_enable {
-            self.counters[priority].pause_rx += 1;
-            if !self.deaf.contains(priority) {
-                let span = self.config.rate.quanta(pfc.quanta[priority]);
-                self.pauses[priority].update(span, self.config.response, now);
-                self.pausable.insert(priority);
-            }
-        }
-    }
-
-    /// Count PAUSE frames for priorities that this port does not heed.
-    pub fn ignore_pause(&mut self, priorities: PrioritySet) {
-        priorities.into_iter().for_each(|priority| self.counters[priority].pause_rx += 1);
-    }
-
-    /// How long `priority` has been paused up to `now`.
-    pub fn paused_time(&self, priority: Priority, now: Time) -> Time {
-        self.pauses[priority].total(now)
-    }
-
-    /// Whether frames of `priority` stand here that the peer keeps from leaving.
-    pub fn waits(&self, priority: Priority, now: Time) -> bool {
-        let first = self.queues[priority].front();
-        first.is_some_and(|frame| self.is_paused(priority, now) || !self.has_credit(priority, frame.buffer_bytes()))
-    }
-
-    #[inline]
-    pub fn is_paused(&self, priority: Priority, now: Time) -> bool {
-        self.pausable.contains(priority) && self.pauses[priority].holds(now)
-    }
-
-    /// The priorities that may not start a frame at `now`.
-    #[inline]
-    fn paused(&mut self, now: Time) -> PrioritySet {
-        let mut paused = PrioritySet::NONE;
-        for priority in self.pausable {
-            if self.pauses[priority].holds(now) {
-                paused.insert(priority);
-            } else if self.pauses[priority].until <= now {
-                self.pausable.remove(priority);
-            }
-        }
-        paused
-    }
-
     #[inline]
     pub fn is_busy(&self, now: Time) -> bool {
         now < self.busy_until
@@ -316,15 +232,6 @@ impl Port {
             Time::NEVER
         } else {
             self.busy_until.max(now)
-        }
-    }
-
-    /// From `at` on, the first moment at which `priority` is not paused.
-    pub fn pause_end(&self, priority: Priority, at: Time) -> Time {
-        if self.is_paused(priority, at) {
-            self.pauses[priority].until
-        } else {
-            at
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::config::SwitchConfig;
+use super::ecn::Marker;
 use super::Switch;
 use crate::frame::{Body, Frame};
 use crate::port::Port;
@@ -132,27 +134,77 @@ impl Defects {
     }
 }
 
+/// A switch that does things wrong. What it does to frames that come in is done here, before and after the sound switch inside deals
+/// with them; that one's only defects are in the pauses that it asks for.
+#[derive(Debug)]
+pub struct Defective {
+    switch: Switch,
+    defects: Defects,
+    /// The pauses that a sound switch would heed.
+    heeded: PrioritySet,
+    /// Marks what comes in, in place of what leaves.
+    marker: Option<Marker>,
+}
+
+impl Defective {
+    pub fn new(mut config: SwitchConfig) -> Defective {
+        let (defects, heeded) = (config.defects, config.heeded);
+        config.heeded = PrioritySet::ALL;
+        let marking = if defects.has(Defect::MarksOnArrival) { config.marking.take() } else { None };
+        Defective { defects, heeded, marker: marking.map(|(marker, _)| marker), switch: Switch::new(config) }
+    }
+
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    pub fn switch_mut(&mut self) -> &mut Switch {
+        &mut self.switch
+    }
+
+    pub fn handle_frame(&mut self, port: u16, mut frame: Frame, now: Time) {
+        match frame.body {
+            Body::Pause(said) => {
+                let at = self.switch.port_mut(port);
+                let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
+                let heard = self.defects.received(&frame, said, heeded, at, now);
+                at.ignore_pause(said.class_enable.without(heard.class_enable));
+                frame.body = Body::Pause(heard);
+                self.switch.handle_frame(port, frame, now);
+            }
+            Body::Credit(_) => self.switch.handle_frame(port, frame, now),
+            Body::Roce(_) | Body::Opaque => self.forward(port, frame, now),
+        }
+    }
+
+    fn forward(&mut self, port: u16, mut frame: Frame, now: Time) {
+        let Some((egress, priority)) = self.switch.destination(&frame) else {
+            return self.switch.handle_frame(port, frame, now);
+        };
+        let queue = |switch: &Switch| switch.ports()[usize::from(egress)].queue(priority).count();
+        let before = queue(&self.switch);
+        if let Some(marker) = self.marker.as_mut().filter(|_| frame.ecn != Ecn::NotEct as u8) {
+            let egress = self.switch.port_mut(egress);
+            if marker.marks(egress.queue_bytes(priority) + u64::from(frame.buffer_bytes())) {
+                frame.ecn = Ecn::Ce as u8;
+                egress.counters[priority].ecn_marked += 1;
+            }
+        }
+        self.switch.handle_frame(port, frame, now);
+        if self.defects.has(Defect::Reorders) && queue(&self.switch) > before {
+            self.switch.port_mut(egress).swap_last(priority);
+        }
+    }
+
+    /// Share a port among priorities by other weights. To be polled afterwards.
+    pub fn set_weights(&mut self, port: u16, weights: [u32; PRIORITIES]) {
+        if !self.defects.has(Defect::KeepsWeights) {
+            self.switch.set_weights(port, weights);
+        }
+    }
+}
+
 impl Switch {
-    /// Mark a frame that is about to wait at `egress`, as a defective switch does too early.
-    pub(super) fn mark_on_arrival(&mut self, egress: u16, frame: &mut Frame) {
-        if !self.defects.has(Defect::MarksOnArrival) || frame.ecn == Ecn::NotEct as u8 {
-            return;
-        }
-        let Some(marker) = &mut self.marker else { return };
-        let egress = &mut self.ports[usize::from(egress)];
-        if marker.marks(egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
-            frame.ecn = Ecn::Ce as u8;
-            egress.counters[frame.priority].ecn_marked += 1;
-        }
-    }
-
-    /// Swap the last two frames of the queue, as a defective switch does.
-    pub(super) fn reorder(&mut self, egress: u16, priority: Priority) {
-        if self.defects.has(Defect::Reorders) {
-            self.ports[usize::from(egress)].swap_last(priority);
-        }
-    }
-
     /// Send the control frame of one port on all others too, as a defective switch does.
     pub(super) fn repeat(&mut self, port: u16, frame: &Frame) {
         if !self.defects.has(Defect::AsksEveryPort) {

@@ -3,13 +3,16 @@
 //! The road of a frame: `handle_frame` → forwarding → buffer admission (→ XOFF) → egress queue → `poll_transmit` (→ XON).
 
 pub mod buffer;
+pub mod config;
 pub mod defects;
 pub mod ecn;
 pub mod forward;
 pub mod group;
 pub mod long_pauses;
+mod pausing;
 pub mod pool;
 pub mod queue;
+mod slot;
 pub mod watchdog;
 
 use std::collections::VecDeque;
@@ -17,19 +20,19 @@ use std::collections::VecDeque;
 use crate::event::{Cause, Event};
 use crate::frame::{Body, Frame};
 use crate::pause::PauseSender;
-use crate::port::{Port, PortConfig};
+use crate::port::Port;
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
-use crate::wire::pfc::Pfc;
 
 use buffer::{Buffer, Place};
-use defects::{Defect, Defects};
+use config::SwitchConfig;
+use defects::Defects;
 use ecn::Marker;
 use forward::Table;
-use group::Demand;
 use long_pauses::LongPauses;
+use slot::Slot;
 use watchdog::Watchdog;
 
 /// A switch as a pure state machine with the five verbs. Drivers call, after each verb that takes a time, `poll_event` until it
@@ -43,18 +46,18 @@ pub struct Switch {
     pfc: bool,
     /// Pauses of other priorities than these are counted only.
     heeded: PrioritySet,
+    /// Of the pauses that it asks for.
     defects: Defects,
     dscp_to_priority: [Priority; 64],
     /// Lossless priorities, and where what may not use them goes instead; nowhere if there are no others.
     lossless: PrioritySet,
     demotion: Option<Priority>,
     /// Marks frames of these priorities as they leave.
-    marker: Option<Marker>,
-    marked: PrioritySet,
+    marking: Option<(Marker, PrioritySet)>,
     /// The watchdog, which samples the ports, and the record by which its findings can be judged.
     watchdog: Option<Box<Watchdog>>,
     long_pauses: Option<Box<LongPauses>>,
-    /// Slots 0..n wake port i; slots n..2n refresh the pauses of port i; slot 2n is the watchdog's.
+    /// By `Slot`.
     timers: Timers,
     /// Ports that may have something to send now.
     ready: Vec<u16>,
@@ -62,60 +65,28 @@ pub struct Switch {
 }
 
 impl Switch {
-    pub fn new(
-        ports: Vec<PortConfig>,
-        buffer: Buffer,
-        table: Table,
-        pfc: bool,
-        dscp_to_priority: [Priority; 64],
-    ) -> Switch {
+    /// Make a switch. Its defects show in the pauses that it asks for alone; a `Defective` has all of them.
+    pub fn new(config: SwitchConfig) -> Switch {
+        let SwitchConfig { ports, buffer, table, pfc, dscp_to_priority, lossless, .. } = config;
+        let lossy = |priority: &Priority| !lossless.contains(*priority);
         Switch {
             senders: ports.iter().map(|port| PauseSender::new(port.rate)).collect(),
-            timers: Timers::new(2 * ports.len() + 1),
+            timers: Timers::new(Slot::count(ports.len())),
+            watchdog: config.watchdog.map(|watchdog| Box::new(Watchdog::new(watchdog, ports.len()))),
+            long_pauses: config.long_pauses.map(|at_least| Box::new(LongPauses::new(at_least, ports.len()))),
             ports: ports.into_iter().map(Port::new).collect(),
             buffer,
             table,
             pfc,
-            heeded: PrioritySet::ALL,
-            lossless: PrioritySet::NONE,
-            demotion: None,
-            defects: Defects::default(),
+            heeded: config.heeded,
+            lossless,
+            demotion: [dscp_to_priority[0]].into_iter().chain(Priority::ALL).find(lossy),
+            defects: config.defects,
             dscp_to_priority,
-            marker: None,
-            marked: PrioritySet::NONE,
-            watchdog: None,
-            long_pauses: None,
+            marking: config.marking,
             ready: Vec::new(),
             events: VecDeque::new(),
         }
-    }
-
-    /// Mark frames of `priorities` that leave long queues.
-    pub fn with_marking(mut self, marker: Option<Marker>, priorities: PrioritySet) -> Switch {
-        self.marker = marker;
-        self.marked = priorities;
-        self
-    }
-
-    /// Heed the pauses of `priorities`, the lossless ones, and no others.
-    pub fn with_heeded(mut self, priorities: PrioritySet) -> Switch {
-        self.heeded = priorities;
-        self
-    }
-
-    /// Keep what hosts' kernels send out of `priorities`, the lossless ones: it goes where DSCP 0 does, or else where there is
-    /// room for lossy frames.
-    pub fn with_lossless(mut self, priorities: PrioritySet) -> Switch {
-        let lossy = |priority: &Priority| !priorities.contains(*priority);
-        self.lossless = priorities;
-        self.demotion = [self.dscp_to_priority[0]].into_iter().chain(Priority::ALL).find(lossy);
-        self
-    }
-
-    /// Do things wrong on purpose.
-    pub fn with_defects(mut self, defects: Defects) -> Switch {
-        self.defects = defects;
-        self
     }
 
     pub fn ports(&self) -> &[Port] {
@@ -130,9 +101,7 @@ impl Switch {
 
     /// Share a port among priorities by other weights. To be polled afterwards.
     pub fn set_weights(&mut self, port: u16, weights: [u32; PRIORITIES]) {
-        if !self.defects.has(Defect::KeepsWeights) {
-            self.port_mut(port).set_weights(weights);
-        }
+        self.port_mut(port).set_weights(weights);
     }
 
     /// Whether the peer behind `port` is kept from sending `priority`.
@@ -181,14 +150,13 @@ impl Switch {
             Ok(demand) => self.answer(port, priority, demand, now),
             Err(cause) => return self.drop_frame(&frame, cause),
         }
-        if self.defects.any() {
-            self.mark_on_arrival(egress, &mut frame);
-        }
         self.ports[usize::from(egress)].enqueue(frame);
-        if self.defects.any() {
-            self.reorder(egress, priority);
-        }
         self.ready.push(egress);
+    }
+
+    /// The port by which a frame would leave, and its priority there; `None` where the plan has no route.
+    pub fn destination(&self, frame: &Frame) -> Option<(u16, Priority)> {
+        Some((self.table.lookup(frame)?, self.dscp_to_priority[usize::from(frame.dscp & 63)]))
     }
 
     /// The priority of a frame of a host's kernel that asks for `priority`.
@@ -205,7 +173,7 @@ impl Switch {
     /// Handle a control frame of the peer behind `port`; it is not forwarded.
     fn handle_control(&mut self, port: u16, frame: &Frame, now: Time) {
         match frame.body {
-            Body::Pause(said) => self.handle_pause(port, frame, said, now),
+            Body::Pause(said) => self.handle_pause(port, said, now),
             Body::Credit(credit) => {
                 self.ports[usize::from(port)].handle_credit(&credit, now);
                 self.events.push_back(Event::CreditReceived { port, credit });
@@ -215,28 +183,13 @@ impl Switch {
         self.ready.push(port);
     }
 
-    fn handle_pause(&mut self, port: u16, frame: &Frame, said: Pfc, now: Time) {
-        let at = &mut self.ports[usize::from(port)];
-        let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
-        let mut pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
-        if self.defects.any() {
-            pfc = self.defects.received(frame, said, heeded, at, now);
-        }
-        at.pause(&pfc, now);
-        at.ignore_pause(said.class_enable.without(pfc.class_enable));
-        self.events.push_back(Event::PauseReceived { port, pfc });
-        self.observe_pause(port, &pfc, now);
-    }
-
     pub fn handle_timeout(&mut self, now: Time) {
         let ports = self.ports.len();
         while let Some(slot) = self.timers.pop(now) {
-            if slot < ports {
-                self.ready.push(slot as u16);
-            } else if slot < 2 * ports {
-                self.refresh(slot - ports, now);
-            } else {
-                self.poll_watchdog(now);
+            match Slot::of(slot, ports) {
+                Slot::Port(port) => self.ready.push(port),
+                Slot::Refresh(port) => self.refresh(port, now),
+                Slot::Watchdog => self.poll_watchdog(now),
             }
         }
     }
@@ -250,7 +203,7 @@ impl Switch {
             if frame.is_none() || egress.is_empty() {
                 self.ready.pop();
                 let next = egress.next_start(now);
-                self.timers.set(usize::from(port), next);
+                self.timers.set(Slot::Port(port).index(self.ports.len()), next);
             }
             if let Some(mut frame) = frame {
                 if !frame.is_control() {
@@ -277,8 +230,8 @@ impl Switch {
     /// Mark a frame that leaves a long queue, if its transport understands marks.
     #[inline]
     fn mark(&mut self, port: u16, frame: &mut Frame) {
-        let Some(marker) = self.marker.as_mut().filter(|_| !self.defects.has(Defect::MarksOnArrival)) else { return };
-        if !self.marked.contains(frame.priority) || frame.ecn == Ecn::NotEct as u8 {
+        let Some((marker, priorities)) = &mut self.marking else { return };
+        if !priorities.contains(frame.priority) || frame.ecn == Ecn::NotEct as u8 {
             return;
         }
         let egress = &mut self.ports[usize::from(port)];
@@ -288,54 +241,12 @@ impl Switch {
         }
     }
 
-    /// Send what the buffer demands of the peer behind `port`.
-    #[inline]
-    fn answer(&mut self, port: u16, priority: Priority, demand: Demand, now: Time) {
-        if demand == Demand::None || !self.pfc {
-            return;
-        }
-        let sender = &mut self.senders[usize::from(port)];
-        let frame = if demand == Demand::Xoff { sender.xoff(priority) } else { sender.xon(priority) };
-        let Some(frame) = frame else { return };
-        if let Some(pauses) = &mut self.long_pauses {
-            pauses.note(demand, (port, priority), &self.ports, &self.buffer, now);
-        }
-        let refresh = self.ports.len() + usize::from(port);
-        if demand == Demand::Xoff && sender.holds_one() {
-            self.timers.set(refresh, now + sender.refresh_every());
-        }
-        self.ports[usize::from(port)].counters[priority].pause_tx += 1;
-        self.send_control(port, frame);
-    }
-
-    /// Put a PAUSE frame before all that waits at `port`.
-    fn send_control(&mut self, port: u16, mut frame: Frame) {
-        if self.defects.any() {
-            let Some(said) = self.defects.sent(port, self.ports.len(), frame) else { return };
-            frame = said;
-            self.repeat(port, &frame);
-        }
-        self.ports[usize::from(port)].enqueue_control(frame);
-        self.ready.push(port);
-    }
-
     /// A frame takes no room any more at the port it came in by.
     #[inline]
     fn return_credit(&mut self, frame: &Frame) {
         if self.ports[usize::from(frame.ingress)].return_credit(frame.priority, frame.buffer_bytes()) {
             self.ready.push(frame.ingress);
         }
-    }
-
-    fn refresh(&mut self, port: usize, now: Time) {
-        let sender = &mut self.senders[port];
-        if self.defects.has(Defect::NeverRefreshes) {
-            return;
-        }
-        let Some(frame) = sender.refresh() else { return };
-        sender.asserted().into_iter().for_each(|priority| self.ports[port].counters[priority].pause_tx += 1);
-        self.timers.set(self.ports.len() + port, now + sender.refresh_every());
-        self.send_control(port as u16, frame);
     }
 
     fn drop_frame(&mut self, frame: &Frame, cause: Cause) {

@@ -6,7 +6,8 @@
 //! for during the restoration time, all is as before.
 
 use super::buffer::Place;
-use super::long_pauses::{LongPause, LongPauses};
+use super::long_pauses::LongPause;
+use super::slot::Slot;
 use super::Switch;
 use crate::event::{Cause, Event};
 use crate::frame::Frame;
@@ -160,19 +161,6 @@ impl Watchdog {
 }
 
 impl Switch {
-    /// Watch the ports.
-    pub fn with_watchdog(mut self, config: Option<WatchdogConfig>) -> Switch {
-        let ports = self.ports.len();
-        self.watchdog = config.map(|config| Box::new(Watchdog::new(config, ports)));
-        self
-    }
-
-    /// Remember the pauses asked of peers that lasted at least so long.
-    pub fn with_long_pauses(mut self, at_least: Time) -> Switch {
-        self.long_pauses = Some(Box::new(LongPauses::new(at_least, self.ports.len())));
-        self
-    }
-
     pub fn watchdog(&self) -> Option<&Watchdog> {
         self.watchdog.as_deref()
     }
@@ -186,7 +174,7 @@ impl Switch {
     pub(super) fn observe_pause(&mut self, port: u16, pfc: &Pfc, now: Time) {
         let Some(watchdog) = &mut self.watchdog else { return };
         if watchdog.receive(port, pfc, self.ports[usize::from(port)].rate(), now) {
-            self.timers.set_if_idle(2 * self.ports.len(), watchdog.next_poll(now));
+            self.timers.set_if_idle(Slot::Watchdog.index(self.ports.len()), watchdog.next_poll(now));
         }
     }
 
@@ -195,7 +183,7 @@ impl Switch {
         let Some(watchdog) = &mut self.watchdog else { return };
         let (findings, again) = watchdog.sample(&self.ports, now);
         if again {
-            self.timers.set(2 * self.ports.len(), watchdog.next_poll(now));
+            self.timers.set(Slot::Watchdog.index(self.ports.len()), watchdog.next_poll(now));
         }
         let flushes = watchdog.config.action == Action::Drop;
         for finding in findings {

@@ -4,12 +4,13 @@ use _dataplane::event::{Cause, Event};
 use _dataplane::frame::Frame;
 use _dataplane::priority::Priority;
 use _dataplane::switch::buffer::{Buffer, BufferConfig};
+use _dataplane::switch::config::SwitchConfig;
 use _dataplane::switch::forward::Table;
 use _dataplane::switch::group::{GroupConfig, Threshold};
 use _dataplane::switch::Switch;
 use _dataplane::units::Time;
 
-use super::frames::{dscp_to_priority, gbps, strict};
+use super::frames::{gbps, strict};
 
 /// A frame that the switch put on a link.
 #[derive(Debug)]
@@ -33,16 +34,23 @@ pub struct Bench {
 impl Bench {
     /// A switch of `ports` ports at 100 Gb/s; station i is behind port i.
     pub fn new(ports: u16, buffer: Buffer) -> Bench {
+        Bench::of(Bench::config(ports, buffer))
+    }
+
+    /// What `new` makes a switch of.
+    pub fn config(ports: u16, buffer: Buffer) -> SwitchConfig {
         let routes: Vec<Vec<u16>> = (0..ports).map(|port| vec![port]).collect();
-        Bench::with_routes(ports, buffer, &routes, 1)
+        let configs = (0..ports).map(|_| strict(gbps(100))).collect();
+        SwitchConfig::new(configs, buffer, Table::new(&routes, 1))
     }
 
     pub fn with_routes(ports: u16, buffer: Buffer, routes: &[Vec<u16>], hash_seed: u64) -> Bench {
         let configs = (0..ports).map(|_| strict(gbps(100))).collect();
-        Bench::of(Switch::new(configs, buffer, Table::new(routes, hash_seed), true, dscp_to_priority()))
+        Bench::of(SwitchConfig::new(configs, buffer, Table::new(routes, hash_seed)))
     }
 
-    pub fn of(switch: Switch) -> Bench {
+    pub fn of(config: SwitchConfig) -> Bench {
+        let switch = Switch::new(config);
         Bench { switch, now: Time::ZERO, sent: Vec::new(), events: Vec::new(), frames_in: 0, frames_out: 0 }
     }
 

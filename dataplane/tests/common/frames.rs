@@ -42,11 +42,6 @@ pub fn frame(src: u32, dst: u32, priority: Priority, buffer_bytes: u16) -> Frame
     }
 }
 
-/// DSCP to priority as `frame` assumes it.
-pub fn dscp_to_priority() -> [Priority; 64] {
-    std::array::from_fn(|dscp| Priority::of_dscp(dscp as u8))
-}
-
 /// A request to pause these priorities for so many quanta each.
 pub fn pfc(times: &[(Priority, u16)]) -> Pfc {
     let mut pfc = Pfc { class_enable: PrioritySet::NONE, quanta: [0; 8] };

@@ -237,10 +237,7 @@ pub fn come_to_rest(lab: &mut Emulation) {
 
 /// Bytes held in the buffers of all switches.
 pub fn buffered_bytes(lab: &Emulation) -> u64 {
-    let held = |node: &Node| match node {
-        Node::Switch(switch) => switch.buffer().used().0,
-        Node::Host(_) => 0,
-    };
+    let held = |node: &Node| node.switch().map_or(0, |switch| switch.buffer().used().0);
     lab.fabric.nodes().map(held).sum()
 }
 

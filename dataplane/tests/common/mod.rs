@@ -6,9 +6,12 @@
 pub mod bench;
 pub mod credits;
 pub mod frames;
+pub mod goldens;
 pub mod lab;
 pub mod pair;
 pub mod span;
+#[cfg(feature = "live")]
+pub mod veth;
 
 use proptest::test_runner::{Config, RngSeed};
 

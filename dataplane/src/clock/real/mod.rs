@@ -14,6 +14,7 @@ mod heartbeats;
 mod incoming;
 mod inlet;
 mod lockstep;
+mod outgoing;
 mod pace;
 mod quiesce;
 mod replace;
@@ -31,10 +32,9 @@ pub use self::quiesce::Loss;
 use self::quiesce::Quiesce;
 use self::transit::Transit;
 pub use self::wiring::Attachment;
-use self::wiring::{Attached, ELSEWHERE, NONE};
+use self::wiring::{Attached, Exit};
 use super::lateness::Histogram;
 use super::probe::Probe;
-use crate::codec::Reader;
 use crate::emulation::{Emulation, Progress};
 use crate::fabric::Step;
 use crate::frame::{Buffer, Frame, Station};
@@ -70,8 +70,8 @@ pub struct RealClock {
     pub emulation: Emulation,
     pace: Pace,
     sockets: Vec<Attached>,
-    /// By direction: the socket that frames leave by, `NONE` for memory links.
-    senders: Vec<u32>,
+    /// By direction: what frames leave by.
+    exits: Vec<Exit>,
     /// By direction: the time that some of its frames take.
     probes: Vec<Probe>,
     kernel_stations: Vec<bool>,
@@ -111,7 +111,7 @@ impl RealClock {
             poller.add(&attached.socket, sockets.len() as u32)?;
             sockets.push(attached);
         }
-        let senders = wiring::senders(&emulation, &sockets)?;
+        let exits = wiring::exits(&emulation, &sockets)?;
         let step = wiring::longest_step(&emulation);
         Ok(RealClock {
             kernel_stations: wiring::kernel_stations(&emulation),
@@ -120,8 +120,8 @@ impl RealClock {
             emulation,
             pace: Pace::new(dilation, step),
             sockets,
-            probes: senders.iter().map(|_| Probe::default()).collect(),
-            senders,
+            probes: exits.iter().map(|_| Probe::default()).collect(),
+            exits,
             poller,
             rx: RxBatch::new(BATCH_FRAMES),
             truncated_before: 0,
@@ -303,92 +303,23 @@ impl RealClock {
                 continue;
             }
             match self.emulation.fabric.step(now.min(cut)) {
-                Some(Step::Arrival { direction, frame }) => match self.senders[direction as usize] {
-                    NONE => self.emulation.fabric.receive(direction, frame),
+                Some(Step::Arrival { direction, frame }) => match self.exits[direction as usize] {
+                    Exit::Memory => self.emulation.fabric.receive(direction, frame),
                     // What a host's kernel sent is at the far end already, and so far only that comes from elsewhere.
-                    ELSEWHERE if enters(&frame, &self.kernel_stations) => {
+                    Exit::Elsewhere if enters(&frame, &self.kernel_stations) => {
                         self.emulation.fabric.receive(direction, frame)
                     }
-                    ELSEWHERE => {}
-                    socket if self.is_of_kernel(socket, &frame) => self.emulation.fabric.receive(direction, frame),
-                    socket => self.emit(socket, direction, frame),
+                    Exit::Elsewhere => {}
+                    Exit::Socket(socket) if self.is_of_kernel(socket, &frame) => {
+                        self.emulation.fabric.receive(direction, frame)
+                    }
+                    Exit::Socket(socket) => self.emit(socket, direction, frame),
                 },
                 Some(Step::Done) => {}
                 None => return count,
             }
         }
         EVENTS_A_TURN
-    }
-
-    /// A frame that a host's kernel put on the link which leaves by a NIC's socket.
-    fn is_of_kernel(&self, socket: u32, frame: &Frame) -> bool {
-        self.sockets[socket as usize].place.reader == Reader::Nic && enters(frame, &self.kernel_stations)
-    }
-
-    /// Hand a frame to the kernel: it is due now at the far end of its link.
-    fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
-        let due = self.emulation.fabric.now();
-        let lateness = self.pace.nominal().since(due);
-        self.lateness.record(lateness);
-        self.late_frames += u64::from(lateness > self.pace.late_after());
-        let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
-        let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
-        let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
-        if leaves {
-            self.emulation.fabric.watch_mut(towards).kernel_frames.delivered += 1;
-        }
-        let attached = &mut self.sockets[socket as usize];
-        if attached.tx.is_full() {
-            // Best effort: what finds no room is counted as overflow, and the run is not trusted.
-            let _ = attached.tx.flush(&attached.socket);
-        }
-        let sampled =
-            self.emulation.fabric.direction_mut(direction as usize).and_then(|direction| direction.take_sample(due));
-        let sampled = sampled.filter(|_| !attached.place.crosses);
-        let probe = &mut self.probes[direction as usize];
-        let codec = &self.emulation.codec;
-        let (node, port, crosses) = (attached.place.node, attached.place.port, attached.place.crosses);
-        let own = crosses && !enters(&frame, &self.kernel_stations);
-        let mut sound = true;
-        let queued = attached.tx.push_with(|out| {
-            sound = codec.encode_from(node, port, &mut frame, out).is_ok();
-            if let Some(sent) = sampled {
-                probe.sent(out, sent);
-            }
-        });
-        debug_assert!(sound, "the fabric makes no frame that has no bytes");
-        if queued {
-            if !leaves && !crosses {
-                self.transit.enter(direction as usize);
-            }
-            attached.crossed.out += u64::from(own);
-            self.mark_dirty(socket);
-        }
-        self.spare.extend(frame.bytes.filter(|_| self.spare.len() < BATCH_FRAMES));
-    }
-
-    fn mark_dirty(&mut self, socket: u32) {
-        if !std::mem::replace(&mut self.sockets[socket as usize].dirty, true) {
-            self.dirty.push(socket);
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), IoError> {
-        for token in std::mem::take(&mut self.dirty) {
-            let attached = &mut self.sockets[token as usize];
-            attached.dirty = false;
-            let outcome = attached.tx.flush(&attached.socket)?;
-            let blocked = outcome.left > 0;
-            if outcome.refused > 0 {
-                let leaving = self.emulation.fabric.leaving(attached.place.node, attached.place.port);
-                leaving.into_iter().for_each(|direction| self.transit.refuse(direction, outcome.refused as u64));
-            }
-            if blocked != attached.blocked {
-                attached.blocked = blocked;
-                self.poller.watch(&attached.socket, token, attached.interest())?;
-            }
-        }
-        Ok(())
     }
 
     /// Close all sockets, side by side.

@@ -68,8 +68,8 @@ impl RealClock {
                 self.dirty.push(token);
             }
         }
-        self.senders = wiring::senders(&emulation, &self.sockets)?;
-        self.probes = self.senders.iter().map(|_| Probe::default()).collect();
+        self.exits = wiring::exits(&emulation, &self.sockets)?;
+        self.probes = self.exits.iter().map(|_| Probe::default()).collect();
         self.kernel_stations = wiring::kernel_stations(&emulation);
         self.transit = Transit::new(wiring::awaited(&emulation));
         self.inlets = Inlets::new(wiring::rates(&emulation));

@@ -19,10 +19,17 @@ use crate::wire::sizes::{FCS_BYTES, LINE_OVERHEAD_BYTES, RETH_BYTES, ROCE_OVERHE
 const STEP_FRAME_BYTES: usize = ROCE_OVERHEAD_BYTES + RETH_BYTES + 4096 + FCS_BYTES + LINE_OVERHEAD_BYTES;
 /// Frames that may wait for room in a socket.
 const TX_QUEUE_FRAMES: usize = 1024;
-/// No socket: what a direction over a memory link leaves by.
-pub const NONE: u32 = u32::MAX;
-/// No socket here: what leaves a node that another agent has is that agent's business.
-pub const ELSEWHERE: u32 = u32::MAX - 1;
+
+/// What the frames of a direction leave by.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// Nothing: the link is in memory.
+    Memory,
+    /// Nothing here: what leaves a node that another agent has is that agent's business.
+    Elsewhere,
+    /// The socket of that number.
+    Socket(u32),
+}
 
 /// Where a port of the plan meets the system. `fresh`: the interface was made anew, so that no older socket leads to it.
 #[derive(Debug, Deserialize)]
@@ -159,21 +166,21 @@ pub fn find(emulation: &Emulation, attachment: &Attachment) -> Result<(Place, Fi
     Ok((Place { node, port, reader, crosses, from_host }, filter))
 }
 
-/// The socket that the frames of each direction leave by, `NONE` for memory links, `ELSEWHERE` for nodes of other agents.
-pub fn senders(emulation: &Emulation, sockets: &[Attached]) -> Result<Vec<u32>, PlanError> {
+/// By direction: what its frames leave by.
+pub fn exits(emulation: &Emulation, sockets: &[Attached]) -> Result<Vec<Exit>, PlanError> {
     let plan = &emulation.plan;
     let of = |(attached, token): (&Attached, u32)| ((attached.place.node, attached.place.port), token);
     let by_port: HashMap<_, _> = sockets.iter().zip(0..).map(of).collect();
     let ends = plan.links.iter().flat_map(|link| [(link.medium, link.a), (link.medium, link.b)]);
-    let sender = |(medium, from): (Medium, (usize, u16))| match medium {
-        _ if plan.nodes[from.0].is_elsewhere() => Ok(ELSEWHERE),
-        Medium::Memory => Ok(NONE),
-        Medium::Veth | Medium::Vxlan => by_port.get(&from).copied().ok_or_else(|| {
+    let exit = |(medium, from): (Medium, (usize, u16))| match medium {
+        _ if plan.nodes[from.0].is_elsewhere() => Ok(Exit::Elsewhere),
+        Medium::Memory => Ok(Exit::Memory),
+        Medium::Veth | Medium::Vxlan => by_port.get(&from).copied().map(Exit::Socket).ok_or_else(|| {
             let name = plan.nodes[from.0].name();
             PlanError::Invalid(format!("{name}: port {} has no attachment", from.1))
         }),
     };
-    ends.map(sender).collect()
+    ends.map(exit).collect()
 }
 
 /// By direction, whether its frames go through the kernel of this machine alone and are not delayed there.

@@ -1,0 +1,79 @@
+//! What leaves by the sockets: frames that have come to the end of their link in the event queue.
+
+use super::{enters, RealClock};
+use crate::codec::Reader;
+use crate::frame::Frame;
+use crate::io::{IoError, BATCH_FRAMES};
+
+impl RealClock {
+    /// A frame that a host's kernel put on the link which leaves by a NIC's socket.
+    pub(super) fn is_of_kernel(&self, socket: u32, frame: &Frame) -> bool {
+        self.sockets[socket as usize].place.reader == Reader::Nic && enters(frame, &self.kernel_stations)
+    }
+
+    /// Hand a frame to the kernel: it is due now at the far end of its link.
+    pub(super) fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
+        let due = self.emulation.fabric.now();
+        let lateness = self.pace.nominal().since(due);
+        self.lateness.record(lateness);
+        self.late_frames += u64::from(lateness > self.pace.late_after());
+        let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
+        let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
+        let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
+        if leaves {
+            self.emulation.fabric.watch_mut(towards).kernel_frames.delivered += 1;
+        }
+        let attached = &mut self.sockets[socket as usize];
+        if attached.tx.is_full() {
+            // Best effort: what finds no room is counted as overflow, and the run is not trusted.
+            let _ = attached.tx.flush(&attached.socket);
+        }
+        let sampled =
+            self.emulation.fabric.direction_mut(direction as usize).and_then(|direction| direction.take_sample(due));
+        let sampled = sampled.filter(|_| !attached.place.crosses);
+        let probe = &mut self.probes[direction as usize];
+        let codec = &self.emulation.codec;
+        let (node, port, crosses) = (attached.place.node, attached.place.port, attached.place.crosses);
+        let own = crosses && !enters(&frame, &self.kernel_stations);
+        let mut sound = true;
+        let queued = attached.tx.push_with(|out| {
+            sound = codec.encode_from(node, port, &mut frame, out).is_ok();
+            if let Some(sent) = sampled {
+                probe.sent(out, sent);
+            }
+        });
+        debug_assert!(sound, "the fabric makes no frame that has no bytes");
+        if queued {
+            if !leaves && !crosses {
+                self.transit.enter(direction as usize);
+            }
+            attached.crossed.out += u64::from(own);
+            self.mark_dirty(socket);
+        }
+        self.spare.extend(frame.bytes.filter(|_| self.spare.len() < BATCH_FRAMES));
+    }
+
+    pub(super) fn mark_dirty(&mut self, socket: u32) {
+        if !std::mem::replace(&mut self.sockets[socket as usize].dirty, true) {
+            self.dirty.push(socket);
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), IoError> {
+        for token in std::mem::take(&mut self.dirty) {
+            let attached = &mut self.sockets[token as usize];
+            attached.dirty = false;
+            let outcome = attached.tx.flush(&attached.socket)?;
+            let blocked = outcome.left > 0;
+            if outcome.refused > 0 {
+                let leaving = self.emulation.fabric.leaving(attached.place.node, attached.place.port);
+                leaving.into_iter().for_each(|direction| self.transit.refuse(direction, outcome.refused as u64));
+            }
+            if blocked != attached.blocked {
+                attached.blocked = blocked;
+                self.poller.watch(&attached.socket, token, attached.interest())?;
+            }
+        }
+        Ok(())
+    }
+}

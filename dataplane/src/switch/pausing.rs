@@ -1,0 +1,65 @@
+//! Pauses at a switch: those that it asks of its peers, and those that they ask of it.
+
+use super::defects::Defect;
+use super::group::Demand;
+use super::slot::Slot;
+use super::Switch;
+use crate::event::Event;
+use crate::frame::Frame;
+use crate::priority::{Priority, PrioritySet};
+use crate::units::Time;
+use crate::wire::pfc::Pfc;
+
+impl Switch {
+    pub(super) fn handle_pause(&mut self, port: u16, said: Pfc, now: Time) {
+        let at = &mut self.ports[usize::from(port)];
+        let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
+        let pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
+        at.pause(&pfc, now);
+        at.ignore_pause(said.class_enable.without(pfc.class_enable));
+        self.events.push_back(Event::PauseReceived { port, pfc });
+        self.observe_pause(port, &pfc, now);
+    }
+
+    /// Send what the buffer demands of the peer behind `port`.
+    #[inline]
+    pub(super) fn answer(&mut self, port: u16, priority: Priority, demand: Demand, now: Time) {
+        if demand == Demand::None || !self.pfc {
+            return;
+        }
+        let sender = &mut self.senders[usize::from(port)];
+        let frame = if demand == Demand::Xoff { sender.xoff(priority) } else { sender.xon(priority) };
+        let Some(frame) = frame else { return };
+        if let Some(pauses) = &mut self.long_pauses {
+            pauses.note(demand, (port, priority), &self.ports, &self.buffer, now);
+        }
+        if demand == Demand::Xoff && sender.holds_one() {
+            self.timers.set(Slot::Refresh(port).index(self.ports.len()), now + sender.refresh_every());
+        }
+        self.ports[usize::from(port)].counters[priority].pause_tx += 1;
+        self.send_control(port, frame);
+    }
+
+    /// Put a PAUSE frame before all that waits at `port`.
+    pub(super) fn send_control(&mut self, port: u16, mut frame: Frame) {
+        if self.defects.any() {
+            let Some(said) = self.defects.sent(port, self.ports.len(), frame) else { return };
+            frame = said;
+            self.repeat(port, &frame);
+        }
+        self.ports[usize::from(port)].enqueue_control(frame);
+        self.ready.push(port);
+    }
+
+    pub(super) fn refresh(&mut self, port: u16, now: Time) {
+        if self.defects.has(Defect::NeverRefreshes) {
+            return;
+        }
+        let sender = &mut self.senders[usize::from(port)];
+        let Some(frame) = sender.refresh() else { return };
+        let counters = &mut self.ports[usize::from(port)].counters;
+        sender.asserted().into_iter().for_each(|priority| counters[priority].pause_tx += 1);
+        self.timers.set(Slot::Refresh(port).index(self.ports.len()), now + sender.refresh_every());
+        self.send_control(port, frame);
+    }
+}
