@@ -108,7 +108,8 @@ def _kind(file: str) -> str:
         data = read_yaml(Path(file), InputError).data
     except TestbedError:
         return "lab"
-    return "experiment" if isinstance(data, dict) and "name" not in data and "workload" in data else "lab"
+    is_experiment = isinstance(data, dict) and "name" not in data and not data.keys().isdisjoint(("workload", "jobs"))
+    return "experiment" if is_experiment else "lab"
 
 
 def _is_stored_experiment(name: str) -> bool:

@@ -43,6 +43,8 @@ class _Model(BaseModel):
 class Figures(_Model):
     """What a sweep compares. Bandwidths and time are those of the largest size; counts are of the whole run.
 
+    Of jobs `time_us` is the makespan, algbw all that they sent in it, and busbw their mean.
+
     `paused_ns` is of the port that was paused longest, `credit_wait_ns` of the one that waited longest for credit,
     `queue_bytes_max` and `headroom_bytes_max` of the fullest queue and priority group of a switch, `buffer_bytes` the deepest
     memory that a switch has. What links consume is null where none has a profile, and a cost where there are no prices; that
@@ -193,7 +195,7 @@ def run_combination(combination: Combination) -> Finished:
     missed = [str(fault) for fault in [*unreached(subject, outcome), *unknown_names(subject, judged)]]
     reasons = [*judged.verdict.reasons, *missed]
     row = _row(combination, "failed" if missed else verdict_of(judged), reasons)
-    figures = figures_of(judged, subject) if judged.collective.rows else None
+    figures = figures_of(judged, subject) if judged.collective.rows or judged.makespan_us else None
     return Finished(row.model_copy(update={"figures": figures, "event_log_hash": judged.event_log_hash}), judged)
 
 
@@ -221,16 +223,16 @@ def verdict_of(result: RunResult) -> Verdict:
 
 
 def figures_of(result: RunResult, subject: Trial) -> Figures:
-    """Return what is compared of a result that has a row."""
-    last = result.collective.rows[-1]
+    """Return what is compared of a result that has a row, or jobs that all ended."""
+    time_us, algbw, busbw = _measured(result)
     switches = {switch.name for switch in subject.lab.switches}
     everywhere = [(name, counters) for name, port in result.ports.items() for counters in port.priorities.values()]
     inside = [counters for name, counters in everywhere if name.rpartition(":")[0] in switches]
     return Figures(
-        time_us=last.time_us,
-        algbw_gbytes_per_s=last.algbw_gbytes_per_s,
-        busbw_gbytes_per_s=last.busbw_gbytes_per_s,
-        share_of_ideal=last.busbw_gbytes_per_s / ideal_busbw(subject.lab),
+        time_us=time_us,
+        algbw_gbytes_per_s=algbw,
+        busbw_gbytes_per_s=busbw,
+        share_of_ideal=busbw / ideal_busbw(subject.lab),
         lossless=result.verdict.lossless,
         drops={cause: count for cause, count in result.drops.model_dump().items() if isinstance(count, int)},
         packets_tx=sum(qp["packets_tx"] for qp in result.qps),
@@ -244,8 +246,19 @@ def figures_of(result: RunResult, subject: Trial) -> Figures:
         buffer_bytes=max(
             (node["buffer_bytes"] for node in subject.plan["nodes"] if node["kind"] == "switch"), default=0
         ),
-        **_consumed(result.energy, last.time_us),
+        **_consumed(result.energy, time_us),
     )
+
+
+def _measured(result: RunResult) -> tuple[float, float, float]:
+    """Return time, algbw and busbw of the largest size; of jobs the makespan, what it carried a second, and their mean busbw."""
+    if result.collective.rows:
+        last = result.collective.rows[-1]
+        return last.time_us, last.algbw_gbytes_per_s, last.busbw_gbytes_per_s
+    makespan_us = result.makespan_us or 0.0
+    rates = [job.busbw_gbytes_per_s for job in result.jobs if job.busbw_gbytes_per_s is not None]
+    carried = sum(flow.bytes for flow in result.flows)
+    return makespan_us, carried / 1000 / makespan_us if makespan_us else 0.0, sum(rates) / len(rates) if rates else 0.0
 
 
 def _consumed(energy: Mapping[str, Any], time_us: float) -> dict[str, Any]:

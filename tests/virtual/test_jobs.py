@@ -141,6 +141,18 @@ def test_slowdown_is_against_running_alone(
     assert "slowdown" in table and "1.50" in table.replace("1.49", "1.50")
 
 
+def test_jobs_are_validated_and_swept_like_any_experiment(
+    call_testbed: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    (tmp_path / "jobs.yaml").write_text(two_jobs(0))
+    assert "a valid experiment" in call_testbed("validate", "jobs.yaml").stdout
+    done = call_testbed("sweep", "jobs.yaml", "--over", "seed=1,2", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    for row in json.loads(done.stdout)["rows"]:
+        assert row["figures"]["time_us"] == pytest.approx(3 * BURST_US * ITERATIONS, rel=0.01)
+        assert row["figures"]["algbw_gbytes_per_s"] == pytest.approx(2 * SIZE / 1000 / (3 * BURST_US), rel=0.01)
+
+
 def test_what_is_not_of_jobs_is_refused(
     call_testbed: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
 ) -> None:
