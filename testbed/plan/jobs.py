@@ -13,6 +13,7 @@ from testbed.experiment.sections import DEFAULT_SITES
 from testbed.lab.hosts import Host
 from testbed.lab.ranks import Rank, ranks_of, select
 from testbed.lab.topology import Lab
+from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.traffic import Collective, RankSchedule, Recv, Schedule, Send, Shape
 from testbed.traffic.program import Label, Part, Program, lengths_alone, unrolled
 from testbed.traffic.program import Step as Planned
@@ -92,14 +93,23 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
 
 
 def ops_of_jobs(lab: Lab, experiment: Experiment) -> int:
-    """Return how many ops all jobs come to, without making them."""
+    """Return how many ops all jobs come to, without making them, which slices may be too many for."""
     total = 0
     for job, chosen in zip(experiment.jobs, ranks_of_jobs(lab, experiment), strict=True):
         for step in job.program:
-            planned, _ = _planned(job, step, len(chosen))
-            sent = sum(len(ranked.ops) for part in planned.parts for ranked in part.schedule.ranks)
-            total += job.repeat * (sent + 2 * len(chosen))
+            total += 2 * job.repeat * len(chosen)
+            whole = step.model_copy(update={"slice": None})
+            try:
+                planned, _ = _planned(job, whole, len(chosen))
+            except ValueError:
+                continue  # `plan_jobs` says what is wrong with it
+            lengths = (op.bytes for part in planned.parts for ranked in part.schedule.ranks for op in _messages(ranked))
+            total += job.repeat * sum(-(-length // (step.slice or LONGEST_MESSAGE_BYTES)) for length in lengths)
     return total
+
+
+def _messages(ranked: RankSchedule) -> Iterator[Send | Recv]:
+    return (op for op in ranked.ops if isinstance(op, Send | Recv))
 
 
 def _planned(job: Job, step: Step, ranks: int) -> tuple[Planned, tuple[Collective, tuple[Shape, ...]] | None]:

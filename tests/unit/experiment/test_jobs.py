@@ -122,6 +122,12 @@ def test_what_ranks_cannot_do_is_refused_with_its_line(text: str, message: str) 
         plan_jobs(load_lab("pair"), read(text))
 
 
+def test_slices_that_never_end_are_counted_and_not_made() -> None:
+    """A ring of two sends half of 64 GiB twice each way: of 4 KiB, 2^23 messages at a time, each sent and received by both."""
+    text = job("[{all_reduce: 64GiB, slice: 4KiB}]", repeat=3)
+    assert ops_of_jobs(load_lab("pair"), read(text)) == pytest.approx(3 * 2**23 * 2 * 2 * 2, rel=1e-6)
+
+
 def test_a_workload_and_jobs_exclude_each_other_and_names_differ() -> None:
     with pytest.raises(ExperimentError, match="workload or jobs, not both"):
         read(job("[{compute: 1ms}]") + "workload: {collective: all_reduce}\n")
