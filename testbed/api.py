@@ -152,7 +152,7 @@ class Lab(Described):
         subprocess.TimeoutExpired after `timeout_s`. For labs on this machine.
         """
         if not argv:
-            raise UsageError("exec: no program was named")
+            raise UsageError("exec: name a program to run")
         done = verbs.run_in(self.name, node, argv, timeout_s)
         if check and done.returncode != 0:
             raise ProgramFailed(node, done)

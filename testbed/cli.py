@@ -108,9 +108,7 @@ def _global_options(
     given = [name for name in ("broker", "agent_name", "credentials", "ca_file") if _is_said(context, name)]
     if given and context.invoked_subcommand in _ON_THIS_MACHINE:
         option = {"agent_name": "--agent", "ca_file": "--ca"}.get(given[0], f"--{given[0]}")
-        raise UsageError(
-            f"{option}: `testbed {context.invoked_subcommand}` takes place on this machine, not with an agent"
-        )
+        raise UsageError(f"{option}: `testbed {context.invoked_subcommand}` runs on this machine, without an agent")
     context.obj = {"agent": (broker, agent_name, credentials, ca_file), "quiet": quiet}
 
 

@@ -56,7 +56,7 @@ class VirtualLab(Described):
         given = {"clock": "virtual", "seed": seed, **(settings or {})}
         if given["clock"] != "virtual":
             raise UsageError(
-                f"clock: {given['clock']}: a virtual lab has the virtual clock; Lab.deploy has the real one"
+                f"clock: {given['clock']}: Lab.virtual runs under the virtual clock; use Lab.deploy for the real one"
             )
         self._experiment = with_settings(new_experiment(str(spec), "all_reduce"), overrides(given))
         source = topology.lab_source(self._experiment.topology)

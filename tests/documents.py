@@ -5,8 +5,8 @@ and a Python block with a title, is written into the file that the title names. 
 else it is run, or why it is not:
 
     <!-- needs root -->                                by tests/live
-    <!-- needs a broker -->                            by tests/live, of the guide to sharing
-    <!-- needs docker -->                              on a machine with an engine, by hand
+    <!-- needs a broker -->                            by tests/live, with mosquitto
+    <!-- needs docker -->                              by tests/docker, with an engine of its own
     <!-- to its first frame: reason -->                accepted, but not run to its end
     <!-- not run: reason -->
 """

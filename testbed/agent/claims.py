@@ -36,7 +36,9 @@ class Claims:
                 return
             descriptor = locks.take(self._path(lab))
             if descriptor is None:
-                raise HostError(f"lab {lab} is driven by {self._owner(lab)}; ask that one, or end it first")
+                raise HostError(
+                    f"lab {lab} is driven by {self._owner(lab)}; send the request to that one, or end it first"
+                )
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, self._name.encode()[:_NAME_BYTES], 0)
             self._held[lab] = descriptor
@@ -91,7 +93,7 @@ class Claims:
 
     def _path(self, lab: str) -> Path:
         if not is_name(lab):
-            raise HostError(f"{lab!r} is no name of a lab")
+            raise HostError(f"{lab!r} is not the name of a lab")
         return self._directory / f"{lab}.lock"
 
 

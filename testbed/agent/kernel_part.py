@@ -58,8 +58,8 @@ class KernelPart:
             if self._emulations[number].mode == "netem":
                 one, two = self.listing()[number]["ends"]
                 raise UsageError(
-                    f"link {one} - {two} is imposed by netem, which cannot follow a timeline; "
-                    "destroy the lab, and the run deploys it as it needs it"
+                    f"link {one} - {two} is emulated by netem, which cannot follow a timeline; "
+                    "destroy the lab and run again: the run deploys what it needs"
                 )
 
     def expect_losses(self, endpoint: str) -> None:

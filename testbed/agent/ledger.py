@@ -95,5 +95,5 @@ class Ledger:
 
     def _path(self, lab: str) -> Path:
         if not is_name(lab):
-            raise HostError(f"{lab!r} is no name of a lab")
+            raise HostError(f"{lab!r} is not the name of a lab")
         return self._folder / f"{lab}{_SUFFIX}"

@@ -316,7 +316,7 @@ def _end(process: ProcessId, directory: Path) -> None:
                 return
     finally:
         os.close(descriptor)
-    raise HostError(f"the agent, process {process.pid}, survives SIGKILL")
+    raise HostError(f"the agent, process {process.pid}, did not end after SIGKILL")
 
 
 def _log_tail(directory: Path) -> str:

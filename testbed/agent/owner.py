@@ -205,7 +205,7 @@ class LabOwner:
             present = self._register.running(lab)
             links = present.links
             if links is None:
-                raise UsageError(f"lab {lab} was deployed without its description; deploy it anew")
+                raise UsageError(f"lab {lab} was deployed without its description; redeploy it")
             ways = links.ways(f"{body.node}:{body.port}", body.direction)
             try:
                 if body.action == "set":

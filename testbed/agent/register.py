@@ -25,7 +25,7 @@ class Register:
             return present
         if lab in self.driver.list_labs():
             if owner := self.claims.owner(lab):
-                raise HostError(f"lab {lab} is driven by {owner}; ask that one")
+                raise HostError(f"lab {lab} is driven by {owner}; send the request to that one")
             raise HostError(f"lab {lab} is broken: it has no data plane; destroy it, or deploy it again")
         raise UsageError(f"no lab {lab} is deployed on this machine")
 

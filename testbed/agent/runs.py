@@ -32,7 +32,9 @@ def perform(
     """
     party = asked.party
     if agents_of(present.plan) and party is None:
-        raise UsageError(f"lab {present.plan['lab']} is one of several agents, and runs with all of them only")
+        raise UsageError(
+            f"lab {present.plan['lab']} spans several agents and runs only with all of them; name them with --agent a,b"
+        )
     _require_as_planned(driver, present)
     if party is not None:
         check_members(present.plan, {member.name: member.address for member in party.agents})
@@ -63,7 +65,7 @@ def perform(
 def _require_as_planned(driver: LabDriver, present: OwnedLab) -> None:
     if wrong := deviations(driver, present):
         said = "; ".join(f"{node}: {reason}" for node, reason in sorted(wrong.items()))
-        raise HostError(f"lab {present.plan['lab']} is not as planned: {said}; `testbed deploy` mends it")
+        raise HostError(f"lab {present.plan['lab']} is not as planned: {said}; `testbed deploy` restores it")
 
 
 def _captured(captures: Captures | None, lab: str, progress: Progress) -> str:

@@ -49,7 +49,7 @@ def broker_address(url: str, credentials: Path | None = None, ca_file: Path | No
         raise UsageError(f"--broker {parts.scheme}://…: expected mqtt://host[:port] or mqtts://host[:port]")
     if parts.username or parts.password:
         raise UsageError(
-            "--broker: no credentials in the URL, every user of the machine can see them; use --credentials FILE"
+            "--broker: leave credentials out of the URL, which every user of the machine can see; use --credentials FILE"
         )
     try:
         port = parts.port

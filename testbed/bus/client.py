@@ -191,7 +191,7 @@ class Caller:
                 reply = await asyncio.wait_for(replies.get(), limit_s)
             except TimeoutError:
                 if limit_s == silence_s:
-                    raise BusError(f"{verb}: agent {self._agent} gave no sign of life for {silence_s:g} s") from None
+                    raise BusError(f"{verb}: agent {self._agent} did not answer for {silence_s:g} s") from None
                 if not self._echoed.is_set():
                     raise BusError(
                         f"{verb}: user {self._user} may not command agent {self._agent} on this broker: not authorised"

@@ -81,7 +81,7 @@ def up(directory: Path, listener: Listener, agents: Sequence[str]) -> dict[str, 
     """
     for name in agents:
         if not is_name(name) or name in (CONTROLLER, READER):
-            raise UsageError(f"--agent {name}: no name for an agent")
+            raise UsageError(f"--agent {name}: not a valid name for an agent")
     program = _program("mosquitto")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

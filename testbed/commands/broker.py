@@ -60,7 +60,7 @@ def status(directory: DirectoryOption = None) -> None:
     from testbed.bus import mosquitto
 
     process = mosquitto.running(_directory(directory))
-    print("the broker does not run" if process is None else f"the broker runs, process {process}")
+    print("no broker is running" if process is None else f"the broker is running, process {process}")
     raise typer.Exit(0 if process is not None else 3)
 
 
@@ -74,4 +74,4 @@ def down(
 
     place = _directory(directory)
     was_there = mosquitto.remove(place) if purge else mosquitto.down(place)
-    print("the broker is gone" if was_there else "the broker did not run")
+    print("the broker has stopped" if was_there else "no broker was running")

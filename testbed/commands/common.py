@@ -194,7 +194,7 @@ def keep_existing(paths: Iterable[Path], force: bool) -> None:
     found = [] if force else [path for path in paths if path.is_file()]
     if found:
         more = f" and {len(found) - 1} more files are" if len(found) > 1 else " is"
-        raise UsageError(f"{found[0]}{more} there already; name another place, or replace with --force")
+        raise UsageError(f"{found[0]}{more} there already; choose another path, or replace with --force")
 
 
 def open_new(path: Path, force: bool) -> BinaryIO:
@@ -226,7 +226,7 @@ def target(context: typer.Context, placement: PlacementChoice | None = None) -> 
     url, names, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
     first, *others = order(names.split(",")) if url is not None else [""]
     if placement is not None and not others:
-        raise UsageError("--placement: there is one agent, which has every node; name several with --agent a,b")
+        raise UsageError("--placement has no effect with one agent; name several with --agent a,b")
     if url is None:
         return verbs.Target()
     how: How = "spread" if placement is None else placement.value

@@ -75,7 +75,7 @@ def conformance(
     if list_:
         return _list(cases, format_)
     if topology is None and (set_ or switch):
-        raise UsageError("--set and --switch go with -t: each case has a lab of its own otherwise")
+        raise UsageError("--set and --switch need -t: without it each case has a lab of its own")
     keep_existing([junit] if junit else [], force)
     bench = "conformance" if clock == "virtual" else f"conformance-{os.getpid()}"
     devices: list[Device] | None = None
@@ -125,7 +125,7 @@ def _opener(clock: ConformanceClock, dilation: str | None) -> OpenEngine:
 
     if clock == "virtual":
         if dilation is not None:
-            raise UsageError("--dilation: the virtual clock has none")
+            raise UsageError("--dilation has no effect under the virtual clock")
         return engines.virtual
     return engines.real_opener(dilation)
 

@@ -118,7 +118,7 @@ def _plan(answer: dict[str, Any]) -> str:
 
 def _one(file: str | None, topology: str | None) -> str | None:
     if file is not None and topology is not None:
-        raise UsageError(f"two labs, {file} and -t {topology}; name one")
+        raise UsageError(f"two labs are given, {file} and -t {topology}; name one")
     return topology if file is None else file
 
 

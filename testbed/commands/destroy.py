@@ -31,7 +31,7 @@ def destroy(
     from testbed.control import verbs
 
     if all_ and (name or topology):
-        raise UsageError("--all leaves nothing to be named: give it alone, or name one lab")
+        raise UsageError("--all destroys every lab; give it alone, or name one lab")
     agent = target(context)
     if all_:
         rows = asyncio.run(verbs.destroy_all(agent))

@@ -42,7 +42,7 @@ def graph(
         draw for draw, asked in ((dot, as_dot), (mermaid, as_mermaid), (page, as_html), (svg, as_svg)) if asked
     ]
     if len(chosen) != 1:
-        raise UsageError("say how to draw: one of --dot, --mermaid, --html and --svg")
+        raise UsageError("choose a format: --dot, --mermaid, --html or --svg")
     if (name is None) == (topology is None):
         raise UsageError("name one lab: -t TOPOLOGY, or --name LAB for one that is running")
     keep_existing([out] if out else [], force)
@@ -65,7 +65,7 @@ def _running(context: typer.Context, name: str) -> tuple[Lab, Notes]:
 
     found = asyncio.run(inspection.describe(target(context), name))
     if found["topology"] is None:
-        raise UsageError(f"lab {name} was deployed without its description; deploy it anew")
+        raise UsageError(f"lab {name} was deployed without its description; redeploy it")
     notes: dict[int, str] = {}
     for row in found["by_hand"]:
         said = " ".join([row["port"], *(option.removeprefix("--") for option in row["options"])])

@@ -126,7 +126,7 @@ def _axes(
     changed = [axes.read_axis(text) for text in over]
     both = next((axis.key for axis in changed if axis.key in fixed or (axis.key == "seed" and seed is not None)), None)
     if both is not None:
-        raise UsageError(f"{both} is given, and varied with --over; do one of both")
+        raise UsageError(f"{both} is given and also varied with --over; choose one")
     found = axes.merge(axes.axes_of(section), changed, [*fixed, *(["seed"] if seed is not None else [])])
     if not found:
         raise UsageError("nothing varies: name a setting and its values with --over transport.mtu=1024,4096")

@@ -81,7 +81,7 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb("inspect", inspect.inspect, "testbed inspect --name two-dc", asks_agent=True),
         Verb("exec", execute.execute, "testbed exec --name two-dc a1 -- ping -c 3 b1", takes_any=True),
         Verb("wait-for", wait_for.wait_for, "testbed wait-for --name two-dc --timeout 60s", asks_agent=True),
-        Verb("events", events.events, "testbed events --name two-dc --ports", asks_agent=True),
+        Verb("events", events.events, "testbed events --name two-dc --ports --count 1", asks_agent=True),
         Verb("capture", capture.capture, "testbed capture --name two-dc leaf-a:eth1 -w leaf.pcap --seconds 5"),
         Verb(
             "impair",
@@ -117,7 +117,12 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb("doctor", doctor.doctor, "testbed doctor"),
     ),
     "Share": (
-        Verb("agent", agent.agent, "testbed agent --name lab1", asks_agent=True),
+        Verb(
+            "agent",
+            agent.agent,
+            "testbed --broker mqtts://localhost:8883 --credentials lab1.credentials --ca ca.pem agent --name lab1",
+            asks_agent=True,
+        ),
         Verb("broker", broker.app, "testbed broker up --agent lab1"),
     ),
 }

@@ -184,7 +184,7 @@ class Session:
 
     def _train(self, port: DevicePort, frame: bytes, timing: Mapping[str, Any]) -> None:
         if self._start_ps is not None:
-            raise ValueError("what is sent must be said before the session runs")
+            raise ValueError("declare what is sent before the session runs")
         self._trains.append({"node": port.tester, "port": "eth1", "hex": frame.hex(), **timing})
 
     def _run(self, until_ps: int) -> None:

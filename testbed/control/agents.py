@@ -71,7 +71,7 @@ class Agents:
         machines = {agent: answer.get("underlay") for agent, answer in answers.items()}
         for agent, underlay in machines.items():
             if underlay is None:
-                raise UsageError(f"agent {agent} can have no part of a lab: start it with --underlay ADDRESS")
+                raise UsageError(f"agent {agent} cannot share a lab: start it with --underlay ADDRESS")
         known = {agent: str(underlay) for agent, underlay in machines.items()}
         return dataclasses.replace(trial, placement=place(trial.lab, known, how))
 

@@ -126,5 +126,5 @@ async def capture_points(lab: str, node: str, port: str) -> list[Document]:
         points: list[Document] = (await agents.ask_first(verbs.CAPTURE_POINTS, body, lab=lab))["points"]
         for point in points:
             if Path(point["netns"]).parent != Path(namespaces.NAMESPACE_DIRECTORY):
-                raise BusError(f"the agent names {point['netns']}, which is no namespace of a lab")
+                raise BusError(f"the agent names {point['netns']}, which is not the namespace of a lab")
         return points

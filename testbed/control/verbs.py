@@ -78,7 +78,9 @@ async def deploy(
         placed = await agents.enlist(trial, target.placement)
         body = {**_deployment(placed, dilation), "reconcile": not exclusive}
         stood = await _stands(agents, lab)
-        taken = UsageError(f"lab {lab} is up already, and not of this program: choose another name, or destroy it")
+        taken = UsageError(
+            f"lab {lab} is up already, and this program did not deploy it: choose another name, or destroy it"
+        )
         if exclusive and stood:
             raise taken
         work = agents.deploy(lab, body, _steps(on_step))

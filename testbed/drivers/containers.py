@@ -173,7 +173,7 @@ def connected() -> Iterator[Any]:
 
 def _container(node: Node) -> Contained:
     if node.container is None:
-        raise DriverError(f"start node {node.name}", errno.EINVAL, "the plan says of no container")
+        raise DriverError(f"start node {node.name}", errno.EINVAL, "the plan has no container for it")
     return node.container
 
 

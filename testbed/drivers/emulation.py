@@ -218,7 +218,7 @@ def changed(present: Netem, change: Mapping[str, Any], dilation: int) -> Netem:
     """
     unknown = change.keys() - set(IMPOSED)
     if unknown:
-        raise ValueError(f"not for netem: {', '.join(sorted(unknown))}")
+        raise ValueError(f"netem cannot impose {', '.join(sorted(unknown))}")
     delay_ns = present.delay_ns - present.jitter_ns
     spread_ns = 2 * present.jitter_ns
     if "delay_ps" in change:

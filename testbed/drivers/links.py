@@ -38,7 +38,7 @@ def change(control: Netlink, index: int, alter: Callable[[Netem], Netem], where:
     """
     present = configured(control, index)
     if present is None:
-        raise DriverError(f"change netem on {where}", errno.ENODEV, "this link is native to the data plane")
+        raise DriverError(f"change netem on {where}", errno.ENODEV, "the data plane emulates this link, not netem")
     asked = alter(present)
     if asked.seed is None or present.seed is None:
         asked = replace(asked, seed=None)  # a kernel that reports none takes none

@@ -94,7 +94,7 @@ class Impairment(FileModel):
             raise ValueError("nothing is impaired; give at least one setting")
         given = [name.replace("_", "-") for name in LOSSES if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} say the same thing, how frames are lost; give one")
+            raise ValueError(f"{' and '.join(given)} each set how frames are lost; give one")
         if self.down is not None and self.up is not None and self.down == self.up:
             raise ValueError("a link is either up or down")
         if self.burst is not None and self.loss is None and "loss" not in self._ramped():
@@ -154,7 +154,7 @@ class Ramp(FileModel):
             raise ValueError("nothing changes; give a setting and two values, as delay: [80us, 400us]")
         given = [name.replace("_", "-") for name in LOSSES if name in self.fields()]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} say the same thing, how frames are lost; give one")
+            raise ValueError(f"{' and '.join(given)} each set how frames are lost; give one")
         return self
 
     def fields(self) -> dict[str, tuple[Any, Any]]:
@@ -235,9 +235,9 @@ class Storm(FileModel):
     @model_validator(mode="after")
     def _agrees(self) -> Storm:
         if (self.period is None) != (self.duty is None):
-            raise ValueError("a storm that comes and goes needs both a period and a duty")
+            raise ValueError("a periodic storm needs both a period and a duty")
         if self.period is not None and not 0 < self.on_ps(self.period) < self.period:
-            raise ValueError("a period so short has no such share")
+            raise ValueError("the period is too short for this duty")
         return self
 
     def on_ps(self, period: int) -> int:
@@ -273,7 +273,7 @@ class TimelineEntry(FileModel):
         if given not in ({"link", "impair"}, {"node", "storm"}):
             raise ValueError("an entry has a link and what to impair, or a node and its storm")
         if self.storm is not None and self.direction != "both":
-            raise ValueError("a storm is what the node sends and has no direction")
+            raise ValueError("a storm is sent by its node and takes no direction")
         return self
 
     @model_validator(mode="after")

@@ -100,7 +100,7 @@ class Lossless(FileModel):
         if isinstance(self.xon, int) and isinstance(self.xoff, int) and self.xon > self.xoff:
             raise ValueError(f"xon, {self.xon} bytes, is above xoff, {self.xoff} bytes")
         if not self.pfc and self.flow_control not in (None, "none"):
-            raise ValueError(f"pfc: false is flow-control: none for every link, not {self.flow_control}")
+            raise ValueError(f"pfc: false means flow-control: none for every link, not {self.flow_control}")
         return self
 
 

@@ -125,9 +125,7 @@ class Transport(FileModel):
         if self.receive_queue == "posted" and self.verb != "send":
             raise ValueError(f"receive-queue: a {self.verb} needs no receive; posted is for verb: send")
         if self.receive_queue == "posted" and self.recovery == "timer":
-            raise ValueError(
-                "receive-queue: posted tells a sender to wait, and with recovery: timer nobody tells it anything"
-            )
+            raise ValueError("receive-queue: posted needs RNR NAKs, and recovery: timer sends none")
         if not self.chunk or self.chunk % self.mtu:
-            raise ValueError(f"chunk: {self.chunk} bytes are no whole number of packets of {self.mtu}")
+            raise ValueError(f"chunk: {self.chunk} bytes are not a multiple of the MTU, {self.mtu}")
         return self

@@ -108,7 +108,7 @@ def cost_per_petabyte(power_w: float, rate_bps: int, prices: Prices, profile: st
     None where the profile has no price.
     """
     if rate_bps <= 0:
-        raise ValueError("a link that is down carries nothing at any price")
+        raise ValueError("a link that is down has no cost per bit")
     return _cost(power_w, BITS_PER_PETABYTE / (2 * rate_bps), prices, profile)
 
 

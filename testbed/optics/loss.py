@@ -46,7 +46,7 @@ class Bernoulli:
         """Return the same process with its losses `factor` times as frequent."""
         _factor(factor)
         if self.probability * factor > 1:
-            raise LossError(f"an acceleration of {factor:g} makes the loss {self.probability:g} more than certain")
+            raise LossError(f"an acceleration of {factor:g} makes the loss {self.probability:g} exceed 1")
         return Bernoulli(self.probability * factor, self.acceleration * factor)
 
     def plan(self) -> dict[str, Any]:
@@ -98,9 +98,7 @@ class GilbertElliott:
         """Return the process whose bursts come `factor` times as often and last as long."""
         _factor(factor)
         if self.enter * factor > 1:
-            raise LossError(
-                f"an acceleration of {factor:g} makes the chance {self.enter:g} of a burst more than certain"
-            )
+            raise LossError(f"an acceleration of {factor:g} makes the chance {self.enter:g} of a burst exceed 1")
         return replace(self, enter=self.enter * factor, acceleration=self.acceleration * factor)
 
     def plan(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def run_all(
         for future in as_completed(numbers):
             error = future.exception()
             if error is not None:
-                raise HostError(f"a worker process is gone: {error}")
+                raise HostError(f"a worker process ended unexpectedly: {error}")
             done(numbers[future], future.result())
 
 

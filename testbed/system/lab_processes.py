@@ -34,7 +34,7 @@ def end_processes(namespaces: Iterable[Namespace], spare: Collection[int] = ()) 
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGTERM if attempt == 0 else signal.SIGKILL)
             _wait_for_all(waiting, len(found))
-    raise DriverError("end the processes of a lab", errno.EBUSY, f"{len(found)} did not die")
+    raise DriverError("end the processes of a lab", errno.EBUSY, f"{len(found)} did not end")
 
 
 def _wait_for_all(waiting: select.poll, count: int) -> None:

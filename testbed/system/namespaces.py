@@ -85,7 +85,7 @@ def namespace_path(lab: str, node: str) -> str:
     """Return where the namespace of a node is bound. Raises UsageError for a name that is not safe in a path."""
     for name in (lab, node):
         if not _SAFE_NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is no name for a lab or node: letters, digits and ._- only")
+            raise UsageError(f"{name!r} is not a valid name for a lab or node: letters, digits and ._- only")
     return f"{NAMESPACE_DIRECTORY}/{_PREFIX}{lab}-{node}"
 
 

@@ -143,7 +143,7 @@ class Netem:
         if not 1 <= self.limit <= _U32_MAX:
             raise ValueError(f"a limit is 1 to {_U32_MAX} frames, not {self.limit}")
         if self.seed is not None and not 0 <= self.seed < 1 << 64:
-            raise ValueError(f"a seed has 64 bits, {self.seed} has not")
+            raise ValueError(f"a seed has at most 64 bits, unlike {self.seed}")
         if isinstance(self.loss, int | float):
             _require_probability("loss", self.loss)
 
@@ -189,7 +189,7 @@ def encode(netem: Netem) -> bytes:
     Raises ValueError if it has `foreign` settings.
     """
     if netem.foreign:
-        raise ValueError(f"cannot make settings that are not ours: {', '.join(netem.foreign)}")
+        raise ValueError(f"cannot apply settings of another program: {', '.join(netem.foreign)}")
     independent = netem.loss if isinstance(netem.loss, int | float) else 0.0
     delay, jitter = (min(time_ns >> _PSCHED_SHIFT, _U32_MAX) for time_ns in (netem.delay_ns, netem.jitter_ns))
     data = _QOPT.pack(delay, netem.limit, _quanta(independent), 0, 0, jitter)

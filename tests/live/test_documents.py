@@ -1,8 +1,11 @@
-"""Blocks of the documentation that need root: the guide to labs from its first line to its last, and examples of verbs."""
+"""Blocks of the documentation that need root or a broker: guides from the first line to the last, and examples of verbs."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +53,41 @@ def test_the_examples_of_verbs_work_as_printed(machine: Machine) -> None:
 def _rank(verb: str) -> int:
     """Return when an example comes: those that make the lab first, the one that destroys it last."""
     return -1 if verb == "deploy" else 2 if verb == "destroy" else int(verb not in ALONE)
+
+
+def test_the_guide_to_sharing_works_as_printed(machine: Machine) -> None:
+    """Each block is pasted into a shell as it stands; the second when the agent has said that it is ready."""
+    begins, goes_on = [block.text for block in marked("needs a broker") if block.page == "docs/guides/sharing.md"]
+    script = f"""
+set -eu
+mount -t tmpfs tmpfs /var/lib
+mosquitto_sub() {{ command mosquitto_sub -C 1 "$@"; }}
+exec 3>&1 >/var/lib/log 2>&1
+{begins}
+agent=$!
+for _ in $(seq 600); do grep -q "agent lab1 is ready" /var/lib/log && break; sleep 0.1; done
+exec >&3
+{goes_on}
+testbed --broker mqtts://localhost:8883 --credentials controller.credentials --ca ca.pem --agent lab1 destroy --all
+kill $agent; wait $agent || true
+testbed broker down
+"""
+    done = pasted(machine, script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lab two-dc is up" in done.stdout and "testbed/" in done.stdout
+
+
+def test_examples_of_an_agent_on_a_broker_are_those_of_the_guide() -> None:
+    blocks = marked("needs a broker")
+    guide = " ".join(block.text.replace("\\\n", " ") for block in blocks if block.page == "docs/guides/sharing.md")
+    for block in blocks:
+        for command, _ in block.commands():
+            assert " ".join(command.split()) in " ".join(guide.split()), f"{block.page}: {command}"
+
+
+def pasted(machine: Machine, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a shell of the machine, with the command `testbed` in its path."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    inside = ["nsenter", f"--mount=/proc/{machine.holder}/ns/mnt", f"--wd={machine.directory}", "bash", "-c", script]
+    environment = {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(machine.directory / "cache")}
+    return subprocess.run(inside, env=environment, capture_output=True, text=True, timeout=200)

@@ -251,7 +251,7 @@ def test_what_keeps_a_broker_from_starting_is_said(broker: Broker, tmp_path: Pat
         with pytest.raises(DriverError, match="Address already in use"):
             mosquitto.up(other, mosquitto.Listener(port=broker.port), [AGENT])
         assert mosquitto.running(other) is None
-        with pytest.raises(UsageError, match="no name for an agent"):
+        with pytest.raises(UsageError, match="not a valid name for an agent"):
             mosquitto.up(other, mosquitto.Listener(port=broker.port), ["reader"])
     finally:
         assert not mosquitto.remove(other)

@@ -134,3 +134,12 @@ def test_the_starter_project_passes_from_the_wheel_alone(python: Path, tmp_path:
     for command in commands:
         program, *arguments = command.split()
         call(python.parent / program, *arguments, cwd=project)
+
+
+def test_the_sixty_seconds_of_readme_pass_from_the_wheel_alone(python: Path, repo_root: Path, tmp_path: Path) -> None:
+    page = (repo_root / "README.md").read_text(encoding="utf-8")
+    section = page[page.index("## Sixty seconds") : page.index("## What it answers")]
+    _, block, *_ = section.split("```")
+    (command,) = block.splitlines()[1:]
+    program, *arguments = command.split()
+    assert "PASSED" in call(python.parent / program, *arguments, cwd=tmp_path)

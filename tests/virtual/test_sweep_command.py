@@ -221,7 +221,7 @@ def test_what_a_task_raises_is_its_result(jobs: int) -> None:
 
 
 def test_a_worker_that_vanishes_is_an_error_of_the_machine() -> None:
-    with pytest.raises(HostError, match="a worker process is gone"):
+    with pytest.raises(HostError, match="a worker process ended unexpectedly"):
         parallel.run_all(_vanish, [1, 2], 2, lambda number, result: None)
 
 

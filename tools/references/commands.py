@@ -23,8 +23,8 @@ MARKS = {
     ),
     **dict.fromkeys(("agent", "broker"), BROKER),
     **dict.fromkeys(("calibrate", "doctor"), "needs root"),
-    "cancel": "not run: it ends a run that another command follows",
-    "events": "not run: it follows a lab until Ctrl-C",
+    "cancel": LIVE,
+    "events": LIVE,
     "images": "needs docker",
     "import": "not run: it reads files of another tool",
 }

@@ -56,5 +56,5 @@ def test_a_claim_for_a_while_ends_with_it_unless_it_was_there_before(tmp_path: P
     with pytest.raises(HostError, match="driven by agent local"), others.held("base"):
         pass
     assert directory.stat().st_mode & 0o777 == 0o700
-    with pytest.raises(HostError, match="is no name of a lab"):
+    with pytest.raises(HostError, match="is not the name of a lab"):
         ours.take("../base")

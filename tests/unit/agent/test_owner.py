@@ -130,7 +130,7 @@ def test_a_run_on_a_lab_that_is_not_as_planned_is_refused_with_the_reason() -> N
     labs.deploy(messages.DeployBody(plan=PLAN, dilation=1))
     driver.altered = {"h1": "eth1 has no carrier"}
     with pytest.raises(
-        HostError, match="lab tiny is not as planned: h1: eth1 has no carrier; `testbed deploy` mends it"
+        HostError, match="lab tiny is not as planned: h1: eth1 has no carrier; `testbed deploy` restores it"
     ):
         run(labs)
     assert labs.health("tiny")["nodes"] == {"h1": {"state": "unhealthy", "reason": "eth1 has no carrier"}}

@@ -144,7 +144,7 @@ def test_contradictions_are_faults_with_their_line() -> None:
     text = "topology: pair\nlossless:\n  pfc: false\n  flow-control: credit\n"
     with pytest.raises(ExperimentError) as error:
         experiment_from(parse_yaml(text, "e.yaml", ExperimentError))
-    assert str(error.value) == "e.yaml:2: lossless: pfc: false is flow-control: none for every link, not credit"
+    assert str(error.value) == "e.yaml:2: lossless: pfc: false means flow-control: none for every link, not credit"
     with pytest.raises(ExperimentError, match='"pause" is not "pfc", "credit" or "none"'):
         new_experiment("x", "incast").with_overrides(["lossless.flow-control=pause"])
     with pytest.raises(TopologyError) as wrong:

@@ -27,7 +27,7 @@ VIRTUAL = ("run", "all_reduce", "-t", "pair", "-b", "4K", "--clock", "virtual")
         ((*VIRTUAL, "--dilation", "5"), "--dilation"),
         ((*VIRTUAL, "--driver", "netns"), "--driver"),
         ((*VIRTUAL, "--placement", "pack"), "--placement"),
-        (("deploy", "-t", "pair", "--placement", "spread"), "--placement: there is one agent"),
+        (("deploy", "-t", "pair", "--placement", "spread"), "--placement has no effect with one agent"),
         (("--broker", "mqtt://127.0.0.1:1", "redeploy", "-t", "pair", "--placement", "pack"), "--placement"),
         (("--broker", "mqtt://127.0.0.1:1", "sweep", "incast", "-t", "pair", "--over", "seed=1,2"), "--broker"),
         (("--agent", "m1", "exec", "--name", "pair", "a1", "--", "true"), "--agent"),

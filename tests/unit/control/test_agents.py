@@ -51,7 +51,7 @@ def asked_of(answer: TestbedError | None) -> list[tuple[str, Any]]:
     return asyncio.run(work())
 
 
-@pytest.mark.parametrize("answer", [None, BusError("agent local gave no sign of life for 20 s")])
+@pytest.mark.parametrize("answer", [None, BusError("agent local did not answer for 20 s")])
 def test_a_run_that_is_given_up_is_cancelled_by_its_id(answer: TestbedError | None) -> None:
     (run, run_id), cancel = asked_of(answer)
     assert run == "run" and len(run_id) == 32 and cancel == ("cancel", run_id)

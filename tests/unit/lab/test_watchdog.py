@@ -148,7 +148,7 @@ def test_a_later_storm_lies_on_an_earlier_one_and_links_stay_as_they_are() -> No
         ({"node": "leaf-b", "storm": {}}, 'no host is called "leaf-b"'),
         ({"node": "b1"}, "an entry has a link and what to impair, or a node and its storm"),
         ({"node": "b1", "link": "b1:eth1", "storm": {}}, "an entry has a link and what to impair"),
-        ({"node": "b1", "storm": {}, "direction": "out"}, "has no direction"),
+        ({"node": "b1", "storm": {}, "direction": "out"}, "takes no direction"),
         ({"node": "b1", "storm": {"duty": 0.5}}, "needs both a period and a duty"),
         ({"node": "b1", "storm": {"period": "1ms", "duty": 1}}, "less than 1"),
         ({"node": "b1", "storm": {"period": "1ps", "duty": 0.5}}, "has no such share"),

@@ -186,7 +186,7 @@ def test_agents_without_an_underlay_have_no_part_of_a_lab() -> None:
     lab = lab_of(SPLIT)
     trial = Trial(new_experiment("split", "all_reduce"), lab)
     agents, _ = agents_of(a={"ping": {"underlay": "10.0.0.1"}}, b={"ping": {"underlay": None}})
-    with pytest.raises(UsageError, match="agent b can have no part of a lab: start it with --underlay"):
+    with pytest.raises(UsageError, match="agent b cannot share a lab: start it with --underlay"):
         asyncio.run(agents.enlist(trial, "spread"))
     alone, _ = agents_of(a={})
     with pytest.raises(UsageError, match="node b1 is for agent b: name all agents"):

@@ -173,7 +173,7 @@ FAULTS = {
         "e.yaml:7: timeline[0].for: timeline outside the run: 501s, and a run is given up after 120s"
     ),
     '- {at: 1ms, link: "border-a:eth2", impair: {loss: 1%, ber: 1e-5}}': (
-        "e.yaml:4: timeline[0].impair: loss and ber say the same thing, how frames are lost; give one"
+        "e.yaml:4: timeline[0].impair: loss and ber each set how frames are lost; give one"
     ),
     '- {at: 1ms, link: "border-a:eth2", impair: {burst: 3}}': "e.yaml:4: timeline[0].impair: a burst needs a loss",
     '- {at: 1ms, link: "border-a:eth2", impair: {up: true, down: true}}': (
