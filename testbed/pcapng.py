@@ -97,12 +97,12 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def _options(data: bytes) -> dict[int, bytes]:
-    found, at = {}, 0
+    options, at = {}, 0
     while at < len(data):
         code, length = struct.unpack_from("<HH", data, at)
-        found[code] = data[at + 4 : at + 4 + length]
+        options[code] = data[at + 4 : at + 4 + length]
         at += 4 + length + -length % 4
-    return found
+    return options
 
 
 def _padded(data: bytes) -> bytes:

@@ -177,12 +177,12 @@ def ring_gather(
     """
     source, target = bases
     following, previous = ring[(place + 1) % len(ring)], ring[(place - 1) % len(ring)]
-    found: list[list[tuple[int, ...]]] = [[] for _ in parts]
-    found[part] += ready
+    done_by_part: list[list[tuple[int, ...]]] = [[] for _ in parts]
+    done_by_part[part] += ready
     steps = len(ring) - 1
     for step, index in order(steps, max(map(len, parts))):
         here = slice(index, index + 1)
         leaves, comes = (part - step) % len(parts), (part - step - 1) % len(parts)
-        ops.send(following, parts[leaves][here], target if step else source, target, found[leaves][here])
-        found[comes] += ops.receive(previous, parts[comes][here], target)
-    return [*found]
+        ops.send(following, parts[leaves][here], target if step else source, target, done_by_part[leaves][here])
+        done_by_part[comes] += ops.receive(previous, parts[comes][here], target)
+    return [*done_by_part]

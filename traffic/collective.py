@@ -140,11 +140,11 @@ def count_wrong(result: Elements | bytes, expected: Elements) -> int:
     """Return how many elements differ, bit for bit; elements missing from or extra in `result` count as wrong."""
     # As unsigned integers of the same width, so that -0.0 differs from 0.0 and a NaN agrees with itself.
     width = expected.dtype.itemsize
-    found = result if isinstance(result, bytes) else result.tobytes()
+    data = result if isinstance(result, bytes) else result.tobytes()
     wanted = np.ascontiguousarray(expected).view(f"<u{width}")
-    common = min(len(found) // width, len(wanted))
-    differing = int(np.count_nonzero(np.frombuffer(found, f"<u{width}", common) != wanted[:common]))
-    surplus = max(len(found), expected.nbytes) - common * width
+    common = min(len(data) // width, len(wanted))
+    differing = int(np.count_nonzero(np.frombuffer(data, f"<u{width}", common) != wanted[:common]))
+    surplus = max(len(data), expected.nbytes) - common * width
     return differing + -(-surplus // width)
 
 

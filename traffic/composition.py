@@ -13,14 +13,14 @@ def repeated(schedule: Schedule, times: int) -> Schedule:
     Nothing waits for the time before but what leaves for the same peer.
     """
     sizes = [ranked.memory_bytes for ranked in schedule.ranks]
-    found = []
+    rounds = []
     for rank, ranked in enumerate(schedule.ranks):
         ops: list[Op] = []
         for number in range(times):
             bases = [number * size for size in sizes]
             ops += [moved(op, rank, bases, number * len(ranked.ops)) for op in ranked.ops]
-        found.append(RankSchedule(times * ranked.memory_bytes, tuple(ops)))
-    return Schedule(tuple(found))
+        rounds.append(RankSchedule(times * ranked.memory_bytes, tuple(ops)))
+    return Schedule(tuple(rounds))
 
 
 def moved(op: Op, rank: int, bases: list[int], first: int) -> Op:

@@ -50,11 +50,11 @@ def parents(ranks: int, tree: int) -> dict[int, int | None]:
 
 def children(ranks: int, tree: int) -> dict[int, list[int]]:
     """Return every rank's children in one of the two trees, two at most."""
-    found: dict[int, list[int]] = {rank: [] for rank in range(ranks)}
+    below: dict[int, list[int]] = {rank: [] for rank in range(ranks)}
     for rank, above in parents(ranks, tree).items():
         if above is not None:
-            found[above].append(rank)
-    return found
+            below[above].append(rank)
+    return below
 
 
 def _half(shape: Shape, tree: int) -> tuple[int, int]:

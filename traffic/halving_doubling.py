@@ -53,13 +53,13 @@ def schedule(shape: Shape) -> Schedule:
 def _regions(shape: Shape, parts: Sequence[Sequence[Span]], rank: int) -> tuple[dict[int, int], int]:
     """Return the base of the region that each exchange on the way down arrives in, by its distance, and where they end."""
     base = result_after_input(shape, rank) + shape.size_bytes
-    found = {}
+    regions = {}
     for distance in _distances(shape.ranks):
         spans = [span for chunk in _kept(rank, distance) for span in parts[chunk]]
         first = min((offset for offset, _ in spans), default=0)
-        found[distance] = base - first
+        regions[distance] = base - first
         base += sum(length for _, length in spans)
-    return found, base
+    return regions, base
 
 
 def _rank(shape: Shape, parts: Sequence[Sequence[Span]], rank: int) -> RankSchedule:

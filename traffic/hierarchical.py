@@ -35,11 +35,11 @@ def check(shape: Shape) -> None:
 
 def _divided(shape: Shape) -> list[list[Span]]:
     """Return the chunks of the ranks of a site, each as its parts for the sites, as (first, end) in elements."""
-    found = []
+    sites = []
     for first, end in chunks(shape.count, shape.ranks // shape.sites):
         parts = chunks(end - first, shape.sites)
-        found.append([(first + low, first + high) for low, high in parts])
-    return found
+        sites.append([(first + low, first + high) for low, high in parts])
+    return sites
 
 
 def schedule(shape: Shape) -> Schedule:

@@ -63,11 +63,11 @@ def barrier_schedule(shape: Shape) -> Schedule:
 
 def barrier_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
     """Return for every rank the elements of those that it heard, round by round."""
-    found: list[Vector] = []
+    results: list[Vector] = []
     for rank in range(shape.ranks):
         heard = [vectors[(rank - reach) % shape.ranks] for reach in rounds(shape.ranks)] or [vectors[rank][:0]]
-        found.append(Joined([(vector, 0, len(vector)) for vector in heard]))
-    return found
+        results.append(Joined([(vector, 0, len(vector)) for vector in heard]))
+    return results
 
 
 SENDRECV = Collective(

@@ -95,13 +95,13 @@ def scatter_schedule(shape: Shape) -> Schedule:
 
 def scatter_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return every rank's part of the sum, added up in the ring's order."""
-    found = []
+    results = []
     for rank in range(shape.ranks):
         total = part(shape, vectors[(rank + 1) % shape.ranks], rank)
         for step in range(2, shape.ranks + 1):
             total = shape.combine(total, part(shape, vectors[(rank + step) % shape.ranks], rank))
-        found.append(shape.complete(total))
-    return found
+        results.append(shape.complete(total))
+    return results
 
 
 def exchange_schedule(shape: Shape) -> Schedule:

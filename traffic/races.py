@@ -30,14 +30,14 @@ def races(schedule: Schedule, until_acknowledged: bool = False) -> list[str]:
     schedule.validate()
     graph = build_graph(schedule)
     earlier = _ancestors(graph)
-    found = []
+    pairs = []
     by_rank: dict[int, list[_Access]] = {}
     for access in _accesses(schedule, graph, until_acknowledged):
         for other in by_rank.setdefault(access.rank, []):
             if _clash(access, other) and not _follows(access, other, earlier) and not _follows(other, access, earlier):
-                found.append(f"rank {access.rank}: {other.label} and {access.label}")
+                pairs.append(f"rank {access.rank}: {other.label} and {access.label}")
         by_rank[access.rank].append(access)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(pairs))
 
 
 def _clash(one: _Access, other: _Access) -> bool:

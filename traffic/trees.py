@@ -98,10 +98,10 @@ def reduce_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, added up in the tree's order, for the root, and nothing to check for the others."""
 
     def total(rank: int) -> Elements:
-        found = vectors[rank][:]
+        sum_ = vectors[rank][:]
         for child in children(rank, shape.ranks, shape.root):
-            found = shape.combine(found, total(child))
-        return found
+            sum_ = shape.combine(sum_, total(child))
+        return sum_
 
     result = shape.complete(total(shape.root))
     return [result if rank == shape.root else no_elements(shape) for rank in range(shape.ranks)]

@@ -62,10 +62,10 @@ class Joined:
 
     def __getitem__(self, span: slice, /) -> Elements:
         low, high, _step = span.indices(self.count)
-        found, at = [], 0
+        pieces, at = [], 0
         for vector, first, end in self.parts:
             left, right = max(low - at, 0), min(high - at, end - first)
             if left < right:
-                found.append(vector[first + left : first + right])
+                pieces.append(vector[first + left : first + right])
             at += end - first
-        return np.concatenate(found) if found else self.parts[0][0][:0]
+        return np.concatenate(pieces) if pieces else self.parts[0][0][:0]

@@ -54,8 +54,8 @@ class Captures:
         return Path(path)
 
     def _make_room(self) -> None:
-        found = [(path.lstat().st_mtime_ns, path) for path in self._folder.iterdir() if path.name.endswith(_SUFFIX)]
-        for _, path in sorted(found)[: max(len(found) - KEPT + 1, 0)]:
+        stamped = [(path.lstat().st_mtime_ns, path) for path in self._folder.iterdir() if path.name.endswith(_SUFFIX)]
+        for _, path in sorted(stamped)[: max(len(stamped) - KEPT + 1, 0)]:
             path.unlink(missing_ok=True)
 
 

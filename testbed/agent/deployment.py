@@ -104,8 +104,8 @@ class Deployment:
         lab, plan = wanted["lab"], wanted
         stood_before = lab in self._driver.list_labs()
         if asked.dry_run:
-            found = [change.data() for change in changes(None, wanted)]
-            return {"lab": lab, "changed": True, "changes": found, "stands": stood_before}
+            changed = [change.data() for change in changes(None, wanted)]
+            return {"lab": lab, "changed": True, "changes": changed, "stands": stood_before}
         self._claims.take(lab)
         try:
             if stood_before and asked.reconcile:

@@ -97,17 +97,17 @@ class KernelPart:
         """Wait until netem holds no frame at these ends, which would vanish with a carrier; at most as `settle` does."""
         deadline = time.monotonic() + self._longest_s + _PATIENCE_S
         while self._counters is not None and time.monotonic() < deadline:
-            found = self._counters.read()
-            if not any(found[end].queued for end in ends if end in found):
+            counters = self._counters.read()
+            if not any(counters[end].queued for end in ends if end in counters):
                 return
             time.sleep(_LOOK_EVERY_S)
 
     def complete(self, report: Report) -> Report:
         """Return a report with the kernel's part in it. Only one of a real clock has such a part."""
-        found = self._counters.read() if self._counters else {}
+        counters = self._counters.read() if self._counters else {}
         backlogs = {
             end: Backlog(max(backlog.lost - self._lost_before.get(end, 0), 0), backlog.queued)
-            for end, backlog in found.items()
+            for end, backlog in counters.items()
         }
         return emulation.merge(report, self._plan, self._emulations, backlogs, self._lossy)
 

@@ -66,8 +66,8 @@ class Ledger:
         try:
             if path.stat().st_size > MAX_MESSAGE_BYTES:
                 return None
-            found: dict[str, Any] = json.loads(path.read_bytes())
-            asked = DeployBody.model_validate(found)
+            record: dict[str, Any] = json.loads(path.read_bytes())
+            asked = DeployBody.model_validate(record)
         except (OSError, ValueError, ValidationError):
             return None
         return asked if asked.plan.get("lab") == lab else None

@@ -88,7 +88,7 @@ class LinkDesk:
         self._engine = engine
         self._driver = driver
         self._part = part
-        self._modes = [found.mode for found in emulations]
+        self._modes = [emulation.mode for emulation in emulations]
         self._dilation = dilation
         self._asked: dict[Place, Document] = {}
         self._since: dict[Place, Document] = {}
@@ -246,9 +246,9 @@ class LinkDesk:
             if (entry["link"], entry["way"]) == place:
                 state |= {key: value for key, value in entry.items() if key in state}
         if self._modes[index] == "netem":
-            found = self._driver.configured(self._lab.name, ends_of(self._lab.links[index], way)[0])
-            if found is not None:
-                state |= emulation.nominal(found, self._dilation)
+            configured = self._driver.configured(self._lab.name, ends_of(self._lab.links[index], way)[0])
+            if configured is not None:
+                state |= emulation.nominal(configured, self._dilation)
         return state
 
     def _totals(self, report: Report, place: Place) -> Document:

@@ -223,14 +223,14 @@ def _remove(directory: Path) -> None:
 
 def processes(directory: Path, root: Path = Path("/")) -> list[ProcessId]:
     """List the agents of this state directory, as it is seen from `root`, however they were started."""
-    found = []
+    processes = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         ticks = start_ticks(int(entry.name))
         if ticks is not None and is_agent(process := ProcessId(int(entry.name), ticks), directory, root):
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def ready(lock_fd: int, ready_fd: int) -> None:

@@ -187,8 +187,8 @@ class LabOwner:
             if (owner := self._register.claims.owner(lab))
             else "its lab has no data plane"
         )
-        found = inspection.health(self._driver, lab, self._register.labs.get(lab), reason)
-        return {"lab": lab, "nodes": {node: health.data() for node, health in sorted(found.items())}}
+        state = inspection.health(self._driver, lab, self._register.labs.get(lab), reason)
+        return {"lab": lab, "nodes": {node: health.data() for node, health in sorted(state.items())}}
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
         """Say where to listen to a port: see `inspection.capture_points`."""

@@ -56,7 +56,7 @@ def find_cycles(plan: Plan, priorities: Collection[int], pairs: Iterable[Pair] |
     """
     fabric = _Fabric(plan)
     dependencies = fabric.dependencies(_sources(plan, pairs))
-    found = []
+    cycles = []
     known: dict[frozenset[int], list[list[int]]] = {}
     for priority in sorted(priorities):
         waiting = frozenset(link for link in range(len(fabric.ends)) if fabric.waits(link, priority))
@@ -66,8 +66,8 @@ def find_cycles(plan: Plan, priorities: Collection[int], pairs: Iterable[Pair] |
             }
             known[waiting] = sorted(shortest_cycle(knot, kept) for knot in knots(kept))
         for cycle in known[waiting]:
-            found.append(Cycle(priority, tuple(fabric.name(link) for link in cycle), cycle[0] // 2))
-    return found
+            cycles.append(Cycle(priority, tuple(fabric.name(link) for link in cycle), cycle[0] // 2))
+    return cycles
 
 
 def _sources(plan: Plan, pairs: Iterable[Pair] | None) -> dict[int, set[int]]:
@@ -153,7 +153,7 @@ class _Fabric:
 
 def knots(graph: Mapping[int, Sequence[int]]) -> list[set[int]]:
     """Return the sets of nodes that all reach each other (Tarjan 1972), nodes alone only if they reach themselves."""
-    found: list[set[int]] = []
+    knots: list[set[int]] = []
     number: dict[int, int] = {}
     lowest: dict[int, int] = {}
     path: list[int] = []
@@ -182,8 +182,8 @@ def knots(graph: Mapping[int, Sequence[int]]) -> list[set[int]]:
                         knot.add(path.pop())
                     on_path -= knot
                     if len(knot) > 1 or node in graph[node]:
-                        found.append(knot)
-    return found
+                        knots.append(knot)
+    return knots
 
 
 def shortest_cycle(knot: Collection[int], graph: Mapping[int, Sequence[int]]) -> list[int]:

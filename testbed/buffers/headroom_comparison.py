@@ -52,7 +52,7 @@ def beside(model: Model, length_mm: int, port: LabPort) -> list[Beside]:
     """
     own = model.headroom(length_mm)
     return [
-        Beside(other.name, other.assumption, found := other.headroom(length_mm), difference(own, found))
+        Beside(other.name, other.assumption, headroom := other.headroom(length_mm), difference(own, headroom))
         for other in _variants(port)
         if other != model
     ]

@@ -33,6 +33,6 @@ def aside_bytes(switch: Switch, ports: int, queue_bytes: int, shares: bool) -> i
 
 def plan_keys(switch: Switch) -> dict[str, int]:
     """Return the keys of the plan that only switches with more than a static limit have."""
-    found = {"lossy_reserve_bytes": switch.lossy_reserve_bytes, "lossy_pool_bytes": switch.lossy_pool_bytes}
+    keys = {"lossy_reserve_bytes": switch.lossy_reserve_bytes, "lossy_pool_bytes": switch.lossy_pool_bytes}
     alpha = {} if switch.lossy_alpha_log2 is None else {"lossy_alpha_log2": switch.lossy_alpha_log2}
-    return alpha | {key: size for key, size in found.items() if size}
+    return alpha | {key: size for key, size in keys.items() if size}

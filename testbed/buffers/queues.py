@@ -32,13 +32,13 @@ def deepest_queue(plan: Plan, priority: int, pairs: Iterable[tuple[int, int]]) -
 
     Each pair counts both ways. Cost: for each receiver one pass over the links that lead to it.
     """
-    found = [
+    depths = [
         _reach(switch, name_of(plan, place), inputs, priority)
         for place, inputs in _feeding(plan, pairs).items()
         if (switch := plan["nodes"][place[0]])["kind"] == "switch" and "ecn" in switch
     ]
     return max(
-        found, key=lambda reach: (Fraction(reach.most_bytes, max(1, reach.kmin_bytes)), reach.port), default=None
+        depths, key=lambda reach: (Fraction(reach.most_bytes, max(1, reach.kmin_bytes)), reach.port), default=None
     )
 
 

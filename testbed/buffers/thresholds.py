@@ -77,9 +77,9 @@ class Buffering:
 
     def sharing(self) -> dict[str, int]:
         """Return the keys of the plan that only switches with cells or pools have."""
-        found = {"pool_bytes": self.pool_bytes, "headroom_pool_bytes": self.headroom_pool_bytes}
+        keys = {"pool_bytes": self.pool_bytes, "headroom_pool_bytes": self.headroom_pool_bytes}
         cell = {"cell_bytes": self.cell_bytes} if self.cell_bytes > 1 else {}
-        return cell | {key: size for key, size in found.items() if size}
+        return cell | {key: size for key, size in keys.items() if size}
 
 
 @dataclass(frozen=True)
@@ -115,27 +115,27 @@ def divide_buffer(
     An XOFF or XON of the experiment makes thresholds static. Raises TopologyError naming ports and bytes if the buffer,
     or the headroom pool, cannot hold what must not be dropped, or the buffer what lossy queues are promised.
     """
-    found = _divide(lab, switch, links, settings, late_frames, packet_bytes)
-    return _with_promises(lab, switch, len(links), found)
+    buffering = _divide(lab, switch, links, settings, late_frames, packet_bytes)
+    return _with_promises(lab, switch, len(links), buffering)
 
 
-def _with_promises(lab: str, switch: Switch, ports: int, found: Buffering) -> Buffering:
+def _with_promises(lab: str, switch: Switch, ports: int, buffering: Buffering) -> Buffering:
     """Return a division whose buffer holds what lossy queues are promised; deepen one that nobody chose."""
     promises = {
         "lossy-pool": switch.lossy_pool_bytes,
         "lossy-reserve": PRIORITIES * ports * switch.lossy_reserve_bytes,
     }
     key, most = max(promises.items(), key=lambda item: item[1])
-    if switch.buffer_bytes is None and most > found.buffer_bytes:
-        found = dataclasses.replace(found, buffer_bytes=_round_megabytes(most))
+    if switch.buffer_bytes is None and most > buffering.buffer_bytes:
+        buffering = dataclasses.replace(buffering, buffer_bytes=_round_megabytes(most))
     where = f"topology.nodes.{switch.name}"
-    if most > found.buffer_bytes:
-        message = f"{most} bytes on {ports} ports are more than the buffer, {format_size(found.buffer_bytes)}"
+    if most > buffering.buffer_bytes:
+        message = f"{most} bytes on {ports} ports are more than the buffer, {format_size(buffering.buffer_bytes)}"
         raise TopologyError.at(f"lab {lab}", f"{where}.{key}", message)
-    if found.buffer_bytes > LARGEST:
-        message = f"what its ports need comes to {found.buffer_bytes} bytes, and a switch counts to {LARGEST}"
+    if buffering.buffer_bytes > LARGEST:
+        message = f"what its ports need comes to {buffering.buffer_bytes} bytes, and a switch counts to {LARGEST}"
         raise TopologyError.at(f"lab {lab}", f"{where}.buffer", message)
-    return found
+    return buffering
 
 
 def _divide(

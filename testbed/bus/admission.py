@@ -99,8 +99,8 @@ async def _read_connect(reader: asyncio.StreamReader) -> bytes | None:
 
 def _is_owner(connection: socket.socket) -> bool:
     """Tell whether a process of this user, or of root, is at the other end."""
-    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(found)
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(credentials)
     return user in (os.geteuid(), 0)
 
 

@@ -167,10 +167,10 @@ def access_list(agents: Sequence[str]) -> str:
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if found is None:
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if path is None:
         raise HostError(f"no {name} on this machine: install Debian's mosquitto")
-    return found
+    return path
 
 
 def _arguments(directory: Path) -> list[str]:

@@ -36,24 +36,24 @@ def run_campaign(
         context.with_resource(result_directory(out, ""))
         keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
     with counted(len(numbers), is_followed(context, format_)) as show:
-        found = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
-    if found.interrupted:
-        say(f"interrupted after {len(found.verdicts)} of {len(numbers)} cases")
+        results = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
+    if results.interrupted:
+        say(f"interrupted after {len(results.verdicts)} of {len(numbers)} cases")
     if format_ is Format.json:
-        print_json(found.document())
+        print_json(results.document())
     else:
-        _print(found)
+        _print(results)
     if out is not None:
-        _write([verdict.seed for verdict in found.failed], out)
-    raise typer.Exit(INTERRUPTED if found.interrupted else found.exit_code)
+        _write([verdict.seed for verdict in results.failed], out)
+    raise typer.Exit(INTERRUPTED if results.interrupted else results.exit_code)
 
 
-def _print(found: campaign.Campaign) -> None:
-    document = found.document()
-    endings = ", ".join(f"{count} {ending}" for ending, count in found.endings().items())
+def _print(results: campaign.Campaign) -> None:
+    document = results.document()
+    endings = ", ".join(f"{count} {ending}" for ending, count in results.endings().items())
     print(f"{document['seeds']} cases, {document['frame_hops']:,} frame-hops: {endings}")
-    cases = max(1, len(found.ran))
-    for word, counts in (("drawn", found.traits()), ("at work", found.active())):
+    cases = max(1, len(results.ran))
+    for word, counts in (("drawn", results.traits()), ("at work", results.active())):
         print(f"{word}: {', '.join(f'{name} {100 * count / cases:.3g} %' for name, count in counts.items())}")
     for failure in document["failed"][:SHOWN]:
         print(f"seed {failure['seed']} failed; to see it again: {failure['replay']}")

@@ -191,10 +191,10 @@ def print_json(document: Any) -> None:
 
 def keep_existing(paths: Iterable[Path], force: bool) -> None:
     """Raise UsageError if a file that is to be written is there already, unless `force` allows to replace it."""
-    found = [] if force else [path for path in paths if path.is_file()]
-    if found:
-        more = f" and {len(found) - 1} more files are" if len(found) > 1 else " is"
-        raise UsageError(f"{found[0]}{more} there already; choose another path, or replace with --force")
+    existing = [] if force else [path for path in paths if path.is_file()]
+    if existing:
+        more = f" and {len(existing) - 1} more files are" if len(existing) > 1 else " is"
+        raise UsageError(f"{existing[0]}{more} there already; choose another path, or replace with --force")
 
 
 def open_new(path: Path, force: bool) -> BinaryIO:

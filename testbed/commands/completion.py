@@ -178,8 +178,8 @@ def port(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
 @_quiet
 def switch_port(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
     """Offer the ports of the switches of the lab that is named."""
-    found = ((name, ports) for name, kind, ports in _nodes(ctx) if kind == "switch")
-    yield from ((f"{name}:{each}", "") for name, ports in found for each in ports)
+    switches = ((name, ports) for name, kind, ports in _nodes(ctx) if kind == "switch")
+    yield from ((f"{name}:{each}", "") for name, ports in switches for each in ports)
 
 
 def _summaries(generators: Mapping[str, Any]) -> Iterator[Choice]:
@@ -189,16 +189,14 @@ def _summaries(generators: Mapping[str, Any]) -> Iterator[Choice]:
 def _profiles() -> Iterator[Choice]:
     from testbed.optics.catalogue import load_catalogue
 
-    return ((name, found.about) for name, found in load_catalogue().profiles.items())
+    return ((name, entry.about) for name, entry in load_catalogue().profiles.items())
 
 
 def _settings() -> Iterator[Choice]:
     from testbed.experiment.file import Experiment
     from testbed.schema.keys import EACH, keys_of
 
-    return (
-        (found.path, found.sentence) for found in keys_of(Experiment) if not found.section and EACH not in found.path
-    )
+    return ((key.path, key.sentence) for key in keys_of(Experiment) if not key.section and EACH not in key.path)
 
 
 def _files(incomplete: str) -> Iterator[Choice]:
@@ -225,13 +223,13 @@ def _nodes(ctx: typer.Context) -> Iterator[tuple[str, str, Sequence[str]]]:
     name, spec = ctx.params.get("name"), ctx.params.get("topology")
     if name:
         asked = _ledger().read(str(name))
-        for found in asked.plan["nodes"] if asked else ():
-            yield found["name"], found["kind"], [each["name"] for each in found["ports"]]
+        for node in asked.plan["nodes"] if asked else ():
+            yield node["name"], node["kind"], [each["name"] for each in node["ports"]]
     elif spec:
         from testbed.lab.topology import load_lab
 
         known = load_lab(str(spec))
-        yield from ((found.name, found.kind, known.ports[found.name]) for found in known.nodes)
+        yield from ((node.name, node.kind, known.ports[node.name]) for node in known.nodes)
 
 
 @contextmanager

@@ -52,23 +52,23 @@ def explain(
     format_: FormatOption = Format.table,
 ) -> None:
     """Explain a key of a lab file or an experiment: what it means, what it holds, and its default."""
-    found = meanings(key)
+    matches = meanings(key)
     if format_ is Format.json:
-        print_json({"keys": [meaning.as_json() for meaning in found]})
+        print_json({"keys": [meaning.as_json() for meaning in matches]})
     else:
-        console().print(render(found))
+        console().print(render(matches))
 
 
 def meanings(wanted: str) -> list[Meaning]:
     """Return what a key means wherever it stands, experiments first; raise UsageError that suggests the nearest key."""
     files = {"experiment": list(keys_of(Experiment)), "lab": list(keys_of(LabFile))}
-    found = [
+    meanings = [
         meaning
         for file, keys in files.items()
         for meaning in _together(file, matching(keys, wanted.strip().strip(".")))
     ]
-    if found:
-        return found
+    if meanings:
+        return meanings
     known = [path.replace(EACH, "") for keys in files.values() for path in (key.path for key in keys)]
     near = nearest(wanted, {*known, *(path.rpartition(".")[2] for path in known)})
     if "did you mean" not in near:
@@ -85,11 +85,11 @@ def _together(file: str, keys: Iterable[Key]) -> list[Meaning]:
     return [Meaning(file, tuple(key.path for key in group), group[0]) for group in same.values()]
 
 
-def render(found: Sequence[Meaning]) -> RenderableType:
+def render(meanings: Sequence[Meaning]) -> RenderableType:
     """Return meanings for people: in full where they are few, else the first in full and a table of the others."""
-    if len(found) <= _IN_FULL:
-        return _spaced([_in_full(meaning) for meaning in found])
-    return _spaced([_in_full(found[0]), key_table([meaning.key for meaning in found[1:]])])
+    if len(meanings) <= _IN_FULL:
+        return _spaced([_in_full(meaning) for meaning in meanings])
+    return _spaced([_in_full(meanings[0]), key_table([meaning.key for meaning in meanings[1:]])])
 
 
 def _spaced(parts: Sequence[RenderableType]) -> RenderableType:

@@ -29,21 +29,21 @@ def document(trial: Trial) -> Document:
     return {"in_force": force, "links": trial.links(), "watchdog_settings": watchdogs, "hints": hints}
 
 
-def render(found: Document) -> RenderableType:
+def render(document: Document) -> RenderableType:
     """Return tables: transport, buffers by port, credits, links."""
-    force = found["in_force"]
+    force = document["in_force"]
     parts: list[RenderableType] = [_transport(force), Text(), _depths(force), Text(), _buffers(force)]
     if force["credits"]:
         parts += [Text(), _credits(force)]
-    if found["watchdog_settings"]:
-        parts += [Text(), _watchdogs(found["watchdog_settings"])]
-    parts += [Text(), _links(found["links"])]
-    optical = [link for link in found["links"] if link["optics"]]
+    if document["watchdog_settings"]:
+        parts += [Text(), _watchdogs(document["watchdog_settings"])]
+    parts += [Text(), _links(document["links"])]
+    optical = [link for link in document["links"] if link["optics"]]
     if optical:
         parts += [Text(), _optics(optical), Text(), _delays(optical)]
-    if found["hints"]:
+    if document["hints"]:
         table = _table("Settings without effect", "setting", "why")
-        for hint in found["hints"]:
+        for hint in document["hints"]:
             table.add_row(Text(hint["key"]), Text(hint["text"]))
         parts += [Text(), table]
     return Group(*parts)
@@ -98,9 +98,9 @@ def _credits(force: Mapping[str, Any]) -> Table:
 
 def _watchdogs(watchdogs: Mapping[str, Mapping[str, Any]]) -> Table:
     table = _table("Watchdogs", "switch", "detection", "restoration", "poll", "action")
-    for name, found in _first(iter(watchdogs.items())):
-        times = (format_ns(found[f"{key}_ns"]) for key in ("detection", "restoration", "poll"))
-        table.add_row(name, *times, found["action"])
+    for name, entry in _first(iter(watchdogs.items())):
+        times = (format_ns(entry[f"{key}_ns"]) for key in ("detection", "restoration", "poll"))
+        table.add_row(name, *times, entry["action"])
     return table
 
 

@@ -55,8 +55,8 @@ def _export(
     source = lab_source(topology)
     graph = graph_of(lab_from(source))
     wrote = (counted(len(graph.nodes), "node"), counted(len(graph.links), "link"))
-    found = Imported(source, wrote, not_carried(source, carried).all())
+    exported = Imported(source, wrote, not_carried(source, carried).all())
     if strict:
-        found.require_all()
+        exported.require_all()
     write_out(write(graph), out)
-    say(found.summary("wrote"))
+    say(exported.summary("wrote"))

@@ -63,11 +63,11 @@ def _running(context: typer.Context, name: str) -> tuple[Lab, Notes]:
     """Return a running lab, and what was changed by hand, by link."""
     from testbed.control import inspection
 
-    found = asyncio.run(inspection.describe(target(context), name))
-    if found["topology"] is None:
+    described = asyncio.run(inspection.describe(target(context), name))
+    if described["topology"] is None:
         raise UsageError(f"lab {name} was deployed without its description; redeploy it")
     notes: dict[int, str] = {}
-    for row in found["by_hand"]:
+    for row in described["by_hand"]:
         said = " ".join([row["port"], *(option.removeprefix("--") for option in row["options"])])
         notes[row["link"]] = f"{notes[row['link']]}, {said}" if row["link"] in notes else said
-    return Lab.model_validate(found["topology"]), notes
+    return Lab.model_validate(described["topology"]), notes

@@ -167,21 +167,21 @@ def _per_metre(text: str | None) -> int | None:
 
 def _answer(model: Model, length_mm: int, buffer_bytes: int, ports: int) -> dict[str, Any]:
     """Return the document that --format json prints."""
-    found: Headroom = model.headroom(length_mm)
-    share = found.terms[ROUND_TRIP] / found.total_bytes
+    headroom: Headroom = model.headroom(length_mm)
+    share = headroom.terms[ROUND_TRIP] / headroom.total_bytes
     return {
         "schema": 1,
         "model": model.name,
         "rate_bps": model.rate_bps,
         "length_mm": length_mm,
-        "total_bytes": found.total_bytes,
-        "terms": dict(found.terms),
-        "sources": {term: model.sources[term] for term in found.terms},
+        "total_bytes": headroom.total_bytes,
+        "terms": dict(headroom.terms),
+        "sources": {term: model.sources[term] for term in headroom.terms},
         "assumption": model.assumption,
         "round_trip_share": round(share, 6),
         "buffer_bytes": buffer_bytes,
         "ports": ports,
-        "fits": ports * found.total_bytes <= buffer_bytes,
+        "fits": ports * headroom.total_bytes <= buffer_bytes,
         "largest_length_mm": longest_mm(model, buffer_bytes // ports),
     }
 

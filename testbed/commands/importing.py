@@ -52,8 +52,8 @@ def hpcc(
     from testbed.importers.hpcc_config import read_config
     from testbed.importers.text import read_text
 
-    found = read_hpcc(read_text(topology), read_config(read_text(config)) if config else None)
-    _finish(found, out, strict, force, name, experiment)
+    imported = read_hpcc(read_text(topology), read_config(read_text(config)) if config else None)
+    _finish(imported, out, strict, force, name, experiment)
 
 
 @app.command()
@@ -75,8 +75,8 @@ def clab(
     from testbed.importers.clab import kind_map, read_clab
 
     rules = link_rules(rate, length, link or [])
-    found = read_clab(read_yaml(topology, TopologyError), kind_map(kinds or []), rules)
-    _finish(found, out, strict, force, name)
+    imported = read_clab(read_yaml(topology, TopologyError), kind_map(kinds or []), rules)
+    _finish(imported, out, strict, force, name)
 
 
 @app.command()
@@ -170,9 +170,11 @@ def sonic(
         raise UsageError("--onto needs --switch: the switch that the files describe")
     if rules:
         raise UsageError("--rate, --length and --link: the lab that is completed says what its links are like")
-    source, found = _switches(onto, [switch])
+    source, switches = _switches(onto, [switch])
     config = configuration(switch, files)
-    _finish(completing.sonic_onto(source, found[0], config, completing.port_map(ports or [])), out, strict, force, name)
+    _finish(
+        completing.sonic_onto(source, switches[0], config, completing.port_map(ports or [])), out, strict, force, name
+    )
 
 
 @app.command("pg-profile")
@@ -194,8 +196,8 @@ def pg_profile(
     from testbed.importers.pg_profile import read_lookup
     from testbed.importers.text import read_text
 
-    source, found = _switches(onto, switch or [])
-    _finish(lookup_onto(source, found, read_lookup(read_text(table))), out, strict, force, name)
+    source, switches = _switches(onto, switch or [])
+    _finish(lookup_onto(source, switches, read_lookup(read_text(table))), out, strict, force, name)
 
 
 def _switches(spec: str, names: list[str]) -> tuple[Source, list[LabSwitch]]:
@@ -215,30 +217,30 @@ def _switches(spec: str, names: list[str]) -> tuple[Source, list[LabSwitch]]:
 
 
 def _finish(
-    found: Imported, out: Path | None, strict: bool, force: bool, name: str | None, experiment: Path | None = None
+    imported: Imported, out: Path | None, strict: bool, force: bool, name: str | None, experiment: Path | None = None
 ) -> None:
     """Check a lab that was read, write it, and say what was taken and what was left out."""
     keep_existing([path for path in (out, experiment) if path], force)
     if name is not None:
-        found.source.data["name"] = name
-    left = found.left
-    if found.experiment and experiment is None:
-        sections = " and ".join(found.experiment)
+        imported.source.data["name"] = name
+    left = imported.left
+    if imported.experiment and experiment is None:
+        sections = " and ".join(imported.experiment)
         left = (
             *left,
-            Left(f"settings of an experiment, {sections}; --experiment FILE takes them", found.source.file, 0),
+            Left(f"settings of an experiment, {sections}; --experiment FILE takes them", imported.source.file, 0),
         )
-    found = Imported(found.source, found.took, left, found.notes, found.experiment)
+    imported = Imported(imported.source, imported.took, left, imported.notes, imported.experiment)
     if strict:
-        found.require_all()
-    lab_from(found.source)
-    text = yaml_text(found.source.data, f"From {Path(found.source.file).name}, by testbed import.")
+        imported.require_all()
+    lab_from(imported.source)
+    text = yaml_text(imported.source.data, f"From {Path(imported.source.file).name}, by testbed import.")
     written = [(text, out)]
     if experiment is not None:
-        written.append((_experiment(found.experiment, out, experiment), experiment))
+        written.append((_experiment(imported.experiment, out, experiment), experiment))
     for text, path in written:
         write_out(text, path)
-    say(found.summary())
+    say(imported.summary())
 
 
 def _experiment(sections: dict[str, Any], lab: Path | None, beside: Path) -> str:

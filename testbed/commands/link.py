@@ -86,14 +86,14 @@ def _settings(said: dict[str, Any]) -> OpticalSettings:
 
 def _figures(settings: OpticalSettings, length_mm: int, rate_bps: int | None, frame_bytes: int) -> dict[str, Any]:
     try:
-        found = behaviour_of(settings, length_mm, rate_bps)
+        behaviour = behaviour_of(settings, length_mm, rate_bps)
     except ProfileError as error:
         option = "" if error.key == "profile" else f"--{error.key}: "
         raise UsageError(f"{option}{error}") from None
     return {
         "schema": 1,
         "length_m": length_mm / 1000,
-        "delay_ns": found.delay_ps / 1000,
-        "bandwidth_delay_bytes": found.delay_ps * found.rate_bps / PS_PER_SECOND / 8,
-        **in_force.optics(found, frame_bytes),
+        "delay_ns": behaviour.delay_ps / 1000,
+        "bandwidth_delay_bytes": behaviour.delay_ps * behaviour.rate_bps / PS_PER_SECOND / 8,
+        **in_force.optics(behaviour, frame_bytes),
     }

@@ -150,7 +150,7 @@ def _collective(name: str) -> tuple[str, Rows]:
 
 
 def _media() -> Rows:
-    found = load_catalogue()
+    catalogue = load_catalogue()
     return [
         {
             "name": name,
@@ -158,15 +158,15 @@ def _media() -> Rows:
             "stands in for": cable.replaces,
             "about": cable.about,
         }
-        for name, cable in found.cables.items()
+        for name, cable in catalogue.cables.items()
     ]
 
 
 def _medium(name: str) -> tuple[str, Rows]:
-    found = load_catalogue()
-    cable = found.cables[name]
-    rows: Rows = [{"figure": "ps-per-metre", "value": cable.ps_per_metre, "source": found.sources[cable.source]}]
-    used = [key for key, profile in found.profiles.items() if profile.cable == name]
+    catalogue = load_catalogue()
+    cable = catalogue.cables[name]
+    rows: Rows = [{"figure": "ps-per-metre", "value": cable.ps_per_metre, "source": catalogue.sources[cable.source]}]
+    used = [key for key, profile in catalogue.profiles.items() if profile.cable == name]
     return f"{cable.about}, of the profiles {', '.join(used)}" if used else cable.about, rows
 
 

@@ -127,10 +127,10 @@ def _axes(
     both = next((axis.key for axis in changed if axis.key in fixed or (axis.key == "seed" and seed is not None)), None)
     if both is not None:
         raise UsageError(f"{both} is given and also varied with --over; choose one")
-    found = axes.merge(axes.axes_of(section), changed, [*fixed, *(["seed"] if seed is not None else [])])
-    if not found:
+    merged = axes.merge(axes.axes_of(section), changed, [*fixed, *(["seed"] if seed is not None else [])])
+    if not merged:
         raise UsageError("nothing varies: name a setting and its values with --over transport.mtu=1024,4096")
-    return found
+    return merged
 
 
 def _best_by(option: str | None, section: axes.Sweep | None, chosen: Sequence[axes.Axis]) -> list[str]:
@@ -166,10 +166,10 @@ def _run(
     try:
         with counted(len(work), is_shown) as show:
 
-            def finished(number: int, found: sweep.Finished) -> None:
-                if found.result is not None:
+            def finished(number: int, finished: sweep.Finished) -> None:
+                if finished.result is not None:
                     with _noted(faults):
-                        result.write(found.result, directory / f"row-{number:0{digits}}")
+                        result.write(finished.result, directory / f"row-{number:0{digits}}")
                 show()
 
             return sweep.run(work, jobs, finished)

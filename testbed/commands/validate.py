@@ -57,10 +57,10 @@ def validate(
     """
     rows = [_check(file, set_ or [], strict) for file in files]
     bad = any(row.faults for row in rows)
-    found = {row.file: document(row.trial) for row in rows if explain and row.trial and not row.faults}
+    documents = {row.file: document(row.trial) for row in rows if explain and row.trial and not row.faults}
     if format_ is Format.json:
         shown: list[dict[str, Any]] = [
-            {"file": r.file, "kind": r.kind, "faults": r.faults, "warnings": r.warnings, **found.get(r.file, {})}
+            {"file": r.file, "kind": r.kind, "faults": r.faults, "warnings": r.warnings, **documents.get(r.file, {})}
             for r in rows
         ]
         print_json({"valid": not bad, "files": shown})
@@ -71,8 +71,8 @@ def validate(
             say(f"warning: {warning}")
         if not row.faults and format_ is Format.table:
             print(f"{row.file}: a valid {row.kind}")
-            if row.file in found:
-                console().print(render(found[row.file]))
+            if row.file in documents:
+                console().print(render(documents[row.file]))
     if bad:
         raise typer.Exit(UsageError.exit_code)
 

@@ -46,8 +46,8 @@ class Counters:
         return self._of(f"{port.tester}:eth1", priority)
 
     def _of(self, port: str, priority: int) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.report["ports"][port]["priorities"].get(str(priority), _NONE)
-        return found
+        counters: Mapping[str, Any] = self.report["ports"][port]["priorities"].get(str(priority), _NONE)
+        return counters
 
     def drops(self, priority: int, port: DevicePort | None = None) -> int:
         """Return the frames of a priority that the switch lost, for whatever cause, at one ingress port or all."""
@@ -179,8 +179,8 @@ class Session:
         if self.capture is None or self._start_ps is None:
             raise ValueError("nothing was captured")
         self.engine.capture(None)
-        found = pcapng.frames(self.capture.read_bytes())
-        return [Seen(frame.time_ns * 1000 - self._start_ps, frame.data) for frame in found]
+        frames = pcapng.frames(self.capture.read_bytes())
+        return [Seen(frame.time_ns * 1000 - self._start_ps, frame.data) for frame in frames]
 
     def _train(self, port: DevicePort, frame: bytes, timing: Mapping[str, Any]) -> None:
         if self._start_ps is not None:
@@ -194,15 +194,15 @@ class Session:
 
 def departures(seen: list[Seen], source: DevicePort, to: DevicePort) -> list[Seen]:
     """Return the numbered packets of one tester to another as they left the switch: each was seen before, at the tester."""
-    met, found = set[bytes](), []
+    met, departures = set[bytes](), []
     for each in seen:
         if (each.source, each.destination) != (source.station.mac, to.station.mac):
             continue
         number = frames.number(each.frame)
         if number in met:
-            found.append(each)
+            departures.append(each)
         met.add(number)
-    return found
+    return departures
 
 
 @dataclass

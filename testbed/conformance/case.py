@@ -98,10 +98,10 @@ def to_each(device: Device) -> list[Place]:
 
 def filling_each(device: Device) -> list[Place]:
     """Return those places of `to_each` whose ingress port can fill the line of the egress port; raise Unsuitable for none."""
-    found = [place for place in to_each(device) if place.ports[0].rate_bps >= place.ports[1].rate_bps]
-    if not found:
+    filling = [place for place in to_each(device) if place.ports[0].rate_bps >= place.ports[1].rate_bps]
+    if not filling:
         raise Unsuitable("no port is fast enough to fill the line of another")
-    return found
+    return filling
 
 
 def first(device: Device) -> tuple[int, ...]:

@@ -40,14 +40,14 @@ def _measure(bench: Bench, place: Place) -> Measured:
 
 
 def _judge(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     expected = bench.device.switch["dscp_to_priority"]
     for dscp, (priority, group, queue) in enumerate(
         zip(expected, measured["priority_groups"], measured["queues"], strict=True)
     ):
-        found.equal(f"priority group of DSCP {dscp}", group, priority)
-        found.equal(f"queue of DSCP {dscp}", queue, priority)
-    return found
+        findings.equal(f"priority group of DSCP {dscp}", group, priority)
+        findings.equal(f"queue of DSCP {dscp}", queue, priority)
+    return findings
 
 
 CASES = (

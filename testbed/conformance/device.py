@@ -173,9 +173,9 @@ def _runs_pfc(link: Link, switch: contract.Switch, port: DevicePort) -> bool:
 
 def _nature(plan: Plan) -> dict[str, Any]:
     """Return what makes a switch what it is, without its seed and its addresses."""
-    found = switch_of(plan)
-    switch = {key: value for key, value in found.items() if key != "hash_seed"}
-    ports = [{key: value for key, value in port.items() if key != "mac"} for port in found["ports"]]
+    chosen = switch_of(plan)
+    switch = {key: value for key, value in chosen.items() if key != "hash_seed"}
+    ports = [{key: value for key, value in port.items() if key != "mac"} for port in chosen["ports"]]
     return {**switch, "ports": ports, "links": [link["delay_ps"] for link in plan["links"]]}
 
 
@@ -197,7 +197,7 @@ def kind_of(device: Device, port: DevicePort) -> tuple[object, ...]:
 
 def port_classes(device: Device, key: Callable[[DevicePort], object] | None = None) -> list[DevicePort]:
     """Return one port of each kind, or one for each `key`."""
-    found: dict[object, DevicePort] = {}
+    classes: dict[object, DevicePort] = {}
     for port in device.ports:
-        found.setdefault(kind_of(device, port) if key is None else key(port), port)
-    return list(found.values())
+        classes.setdefault(kind_of(device, port) if key is None else key(port), port)
+    return list(classes.values())

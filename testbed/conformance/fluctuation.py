@@ -82,22 +82,22 @@ def _measure_tide(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_tide(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     for turn, (pauses, paused_ns) in enumerate(
         zip(measured["pauses_in_overload"], measured["paused_ns_in_calm"], strict=True), start=1
     ):
-        found.at_least(f"PAUSE frames to each peer in overload {turn}", pauses, 1)
-        found.equal(f"time in ns that peers were paused late in calm {turn}", paused_ns, 0)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    found.equal("frames that left", measured["frames_delivered"], measured["frames_offered"])
-    return found
+        findings.at_least(f"PAUSE frames to each peer in overload {turn}", pauses, 1)
+        findings.equal(f"time in ns that peers were paused late in calm {turn}", paused_ns, 0)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    findings.equal("frames that left", measured["frames_delivered"], measured["frames_offered"])
+    return findings
 
 
 def _tides(device: Device) -> list[Place]:
-    found = incasts(device)
-    for place in found:
+    candidates = incasts(device)
+    for place in candidates:
         _tide(device, place)
-    return found
+    return candidates
 
 
 CASES = (

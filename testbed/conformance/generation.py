@@ -70,21 +70,21 @@ def _measure_format(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_format(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     ingress = place.ports[0]
-    found.at_least("PFC frames sent", measured["frames"], 2)
-    found.equal("destination addresses", measured["destinations"], ["01:80:c2:00:00:01"])
-    found.equal("source addresses", measured["sources"], [ingress.mac.hex(":")])
+    findings.at_least("PFC frames sent", measured["frames"], 2)
+    findings.equal("destination addresses", measured["destinations"], ["01:80:c2:00:00:01"])
+    findings.equal("source addresses", measured["sources"], [ingress.mac.hex(":")])
     group_or_zero = [source for source in measured["sources"] if int(source[:2], 16) & 1 or source == "00:" * 5 + "00"]
-    found.equal("source addresses that no station can have", group_or_zero, [])
-    found.equal("opcodes", measured["opcodes"], ["0x0101"])
-    found.equal("enable vectors", measured["vectors"], [f"{1 << place.priority:#06x}"])
-    found.true("the first frame asks for no pause", measured["first_quanta"])
-    found.equal("quanta of the last frame", measured["last_quanta"], XON)
-    found.equal("times of priorities that are not enabled", measured["times_of_others"], [0])
-    found.equal("lengths", measured["lengths"], [SHORTEST_FRAME_BYTES])
-    found.equal("padding other than zeros", measured["padding"], [""])
-    return found
+    findings.equal("source addresses that no station can have", group_or_zero, [])
+    findings.equal("opcodes", measured["opcodes"], ["0x0101"])
+    findings.equal("enable vectors", measured["vectors"], [f"{1 << place.priority:#06x}"])
+    findings.true("the first frame asks for no pause", measured["first_quanta"])
+    findings.equal("quanta of the last frame", measured["last_quanta"], XON)
+    findings.equal("times of priorities that are not enabled", measured["times_of_others"], [0])
+    findings.equal("lengths", measured["lengths"], [SHORTEST_FRAME_BYTES])
+    findings.equal("padding other than zeros", measured["padding"], [""])
+    return findings
 
 
 def _measure_refresh(bench: Bench, place: Place) -> Measured:
@@ -106,33 +106,35 @@ def _measure_refresh(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_refresh(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    found.equal("frames that a stopped peer sent", measured["frames_while_stopped"], 0)
-    found.at_least("frames that the peer had left to send", measured["frames_left_to_send"], 1)
-    found.at_least("PAUSE frames", measured["pause_frames"], _LONGEST_PAUSES + 1)
-    found.at_most("lateness of the latest refresh, in ns after the pause was over,", measured["latest_refresh_ns"], 0)
-    return found
+    findings = Findings()
+    findings.equal("frames that a stopped peer sent", measured["frames_while_stopped"], 0)
+    findings.at_least("frames that the peer had left to send", measured["frames_left_to_send"], 1)
+    findings.at_least("PAUSE frames", measured["pause_frames"], _LONGEST_PAUSES + 1)
+    findings.at_most(
+        "lateness of the latest refresh, in ns after the pause was over,", measured["latest_refresh_ns"], 0
+    )
+    return findings
 
 
 def _places(device: Device) -> list[Place]:
-    found = from_each(device)
-    for place in found:
+    candidates = from_each(device)
+    for place in candidates:
         _frames(device, place)
-    return found
+    return candidates
 
 
 def _trios(device: Device) -> list[Place]:
     """Return an ingress, its egress, and an innocent third port that sends to the ingress's peer."""
     need_ports(device, 3)
-    found = []
+    trios = []
     for ingress in port_classes(device):
         egress = partner(device, ingress)
         others = [port for port in device.ports if port.index not in (ingress.index, egress.index)]
         innocent = min(others, key=lambda port: (port.rate_bps != ingress.rate_bps, port.index))
-        found += [Place((ingress, egress, innocent), priority) for priority in first(device)]
-    for place in found:
+        trios += [Place((ingress, egress, innocent), priority) for priority in first(device)]
+    for place in trios:
         _frames(device, place)
-    return found
+    return trios
 
 
 def _measure_peer(bench: Bench, place: Place) -> Measured:
@@ -170,13 +172,13 @@ def _measure_peer(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_peer(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    found.at_least("PAUSE frames to the peer whose frames wait", measured["pauses_to_the_right_peer"], 1)
-    found.equal("PAUSE frames to other peers or for other priorities", measured["pauses_to_others"], 0)
-    found.equal("frames of an innocent flow that left", measured["innocent_frames"], _INNOCENT_FRAMES)
-    found.equal("pause of an innocent peer in ns", measured["innocent_paused_ns"], 0)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    return found
+    findings = Findings()
+    findings.at_least("PAUSE frames to the peer whose frames wait", measured["pauses_to_the_right_peer"], 1)
+    findings.equal("PAUSE frames to other peers or for other priorities", measured["pauses_to_others"], 0)
+    findings.equal("frames of an innocent flow that left", measured["innocent_frames"], _INNOCENT_FRAMES)
+    findings.equal("pause of an innocent peer in ns", measured["innocent_paused_ns"], 0)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    return findings
 
 
 CASES = (

@@ -12,10 +12,10 @@ _SPARE_FRAMES = 8
 
 
 def _late_places(device: Device) -> list[Place]:
-    found = from_each(device)
-    for place in found:
+    candidates = from_each(device)
+    for place in candidates:
         _late_frames(device, place)
-    return found
+    return candidates
 
 
 def _late_frames(device: Device, place: Place) -> int:
@@ -58,11 +58,11 @@ def _measure_late(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_late(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    found.equal("frames lost by a peer at its distance, within its response time,", measured["frames_lost"], 0)
-    found.at_most("headroom used", measured["headroom_used_bytes"], measured["headroom_bytes"])
-    found.at_least("frames lost by a peer that is later than the headroom bears", measured["frames_lost_beyond"], 1)
-    return found
+    findings = Findings()
+    findings.equal("frames lost by a peer at its distance, within its response time,", measured["frames_lost"], 0)
+    findings.at_most("headroom used", measured["headroom_used_bytes"], measured["headroom_bytes"])
+    findings.at_least("frames lost by a peer that is later than the headroom bears", measured["frames_lost_beyond"], 1)
+    return findings
 
 
 # A pool of headroom
@@ -73,7 +73,7 @@ def _pool_places(device: Device) -> list[Place]:
     pool = device.switch.get("headroom_pool_bytes", 0)
     if not pool:
         raise Unsuitable("every priority group has its own headroom")
-    found = []
+    places = []
     for priority in first(device):
         egress = min(device.ports, key=lambda port: device.groups[port.index, priority]["headroom_bytes"])
         senders, caps = [], 0
@@ -83,9 +83,9 @@ def _pool_places(device: Device) -> list[Place]:
                 caps += device.groups[port.index, priority]["headroom_bytes"]
         if caps <= pool:
             raise Unsuitable(f"the pool, {pool} bytes, holds all headroom that the other ports may use, {caps} bytes")
-        found.append(Place((egress, *senders), priority))
-        affordable(sum(_flood_frames(device, found[-1], port) for port in senders))
-    return found
+        places.append(Place((egress, *senders), priority))
+        affordable(sum(_flood_frames(device, places[-1], port) for port in senders))
+    return places
 
 
 def _flood_frames(device: Device, place: Place, port: DevicePort) -> int:
@@ -138,16 +138,16 @@ def _before_loss(session: Session, place: Place, spans: list[tuple[int, int, Dev
 
 
 def _judge_pool(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     pool, frame = bench.device.switch["headroom_pool_bytes"], bench.device.cells(length_between(*place.ports))
-    found.at_most("headroom held by all groups", measured["held_bytes"], pool)
-    found.at_least("headroom held by all groups", measured["held_bytes"], pool - frame + 1)
-    found.equal("peers that lost frames while there was room", measured["lost_while_pool_had_room"], 0)
-    found.at_least("frames lost beyond the pool", measured["frames_lost"], 1)
+    findings.at_most("headroom held by all groups", measured["held_bytes"], pool)
+    findings.at_least("headroom held by all groups", measured["held_bytes"], pool - frame + 1)
+    findings.equal("peers that lost frames while there was room", measured["lost_while_pool_had_room"], 0)
+    findings.at_least("frames lost beyond the pool", measured["frames_lost"], 1)
     for sender, used in zip(place.ports[1:], measured["held_by_group_bytes"], strict=True):
         cap = bench.device.groups[sender.index, place.priority]["headroom_bytes"]
-        found.at_most(f"headroom held by the group of {sender.name}", used, cap)
-    return found
+        findings.at_most(f"headroom held by the group of {sender.name}", used, cap)
+    return findings
 
 
 CASES = (

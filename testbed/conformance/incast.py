@@ -83,7 +83,7 @@ def incast_of(device: Device, place: Place) -> Incast:
 def incasts(device: Device) -> list[Place]:
     """Return each kind of egress port with all others whose lines are fast enough, 16 at most."""
     need_ports(device, 3)
-    found = []
+    incasts = []
     for egress in port_classes(device):
         others = [port for port in device.ports if port.index != egress.index][:_MOST_SENDERS]
         while others and min(port.rate_bps for port in others) * len(others) <= _OVERLOAD * egress.rate_bps:
@@ -91,11 +91,11 @@ def incasts(device: Device) -> list[Place]:
         if len(others) < 2:
             continue
         for priority in first(device):
-            found.append(Place((egress, *others), priority))
-            incast_of(device, found[-1])
-    if not found:
+            incasts.append(Place((egress, *others), priority))
+            incast_of(device, incasts[-1])
+    if not incasts:
         raise Unsuitable("no two ports are fast enough to overload a third")
-    return found
+    return incasts
 
 
 def fairness(shares: Sequence[float]) -> float:
@@ -160,16 +160,16 @@ def _disorder(session: Session, incast: Incast) -> int:
 
 def _judge_incast(bench: Bench, place: Place, measured: Measured) -> list[str]:
     incast = incast_of(bench.device, place)
-    found = Findings()
+    findings = Findings()
     for sender, pauses in zip(incast.senders, measured["pauses_by_sender"], strict=True):
-        found.at_least(f"PAUSE frames to the peer at {sender.name}", pauses, 1)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    found.equal("frames that left", measured["frames_delivered"], incast.frames * len(incast.senders))
+        findings.at_least(f"PAUSE frames to the peer at {sender.name}", pauses, 1)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    findings.equal("frames that left", measured["frames_delivered"], incast.frames * len(incast.senders))
     if measured["frames_out_of_order"] is not None:
-        found.equal("frames out of order", measured["frames_out_of_order"], 0)
-    found.at_least("utilisation of the egress line", measured["egress_utilisation"], 0.98)
-    found.at_least("Jain's index of the shares of senders that are alike", measured["fairness"], 0.99)
-    return found
+        findings.equal("frames out of order", measured["frames_out_of_order"], 0)
+    findings.at_least("utilisation of the egress line", measured["egress_utilisation"], 0.98)
+    findings.at_least("Jain's index of the shares of senders that are alike", measured["fairness"], 0.99)
+    return findings
 
 
 def _measure_lossy(bench: Bench, place: Place) -> Measured:
@@ -200,14 +200,14 @@ def _lossy_places(device: Device) -> list[Place]:
 
 
 def _judge_lossy(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     offered = measured["frames_offered"]
-    found.equal("lossless frames lost", measured["lossless_frames_lost"], 0)
-    found.equal("lossless frames that left", measured["lossless_frames_delivered"], offered)
-    found.at_least("lossy frames lost", measured["lossy_frames_lost"], 1)
+    findings.equal("lossless frames lost", measured["lossless_frames_lost"], 0)
+    findings.equal("lossless frames that left", measured["lossless_frames_delivered"], offered)
+    findings.at_least("lossy frames lost", measured["lossy_frames_lost"], 1)
     known = measured["lossy_frames_lost"] + measured["lossy_frames_delivered"]
-    found.equal("lossy frames lost and delivered", known, offered)
-    return found
+    findings.equal("lossy frames lost and delivered", known, offered)
+    return findings
 
 
 CASES = (

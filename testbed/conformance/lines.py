@@ -20,18 +20,18 @@ _LINE_FRAMES = 200
 
 
 def _steps_down(device: Device) -> list[Place]:
-    found = [
+    places = [
         Place((fast, slow), priority)
         for fast in port_classes(device)
         for slow in port_classes(device, lambda port: port.rate_bps)
         if fast.rate_bps > slow.rate_bps
         for priority in first(device)
     ]
-    if not found:
+    if not places:
         raise Unsuitable("all its ports have one rate")
-    for place in found:
+    for place in places:
         affordable(_step_frames(device, place))
-    return found
+    return places
 
 
 def _step_frames(device: Device, place: Place) -> int:
@@ -64,12 +64,12 @@ def _measure_step(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_step(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    found.at_least("PAUSE frames to the fast peer", measured["pauses"], 1)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    found.equal("frames that left", measured["frames_delivered"], measured["frames_offered"])
-    found.at_least("utilisation of the slow line", measured["egress_utilisation"], 0.98)
-    return found
+    findings = Findings()
+    findings.at_least("PAUSE frames to the fast peer", measured["pauses"], 1)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    findings.equal("frames that left", measured["frames_delivered"], measured["frames_offered"])
+    findings.at_least("utilisation of the slow line", measured["egress_utilisation"], 0.98)
+    return findings
 
 
 def _everybody(device: Device) -> list[Place]:
@@ -108,12 +108,12 @@ def _measure_line(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_line(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    found.equal("PAUSE frames", measured["pauses"], 0)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    found.equal("frames that left", measured["frames_delivered"], measured["frames_offered"])
-    found.at_least("throughput of the slowest flow", measured["least_throughput"], 1.0 if bench.is_exact else 0.95)
-    return found
+    findings = Findings()
+    findings.equal("PAUSE frames", measured["pauses"], 0)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    findings.equal("frames that left", measured["frames_delivered"], measured["frames_offered"])
+    findings.at_least("throughput of the slowest flow", measured["least_throughput"], 1.0 if bench.is_exact else 0.95)
+    return findings
 
 
 CASES = (

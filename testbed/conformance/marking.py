@@ -24,10 +24,10 @@ _CE = 3
 
 
 def _ecn(device: Device) -> Mapping[str, Any]:
-    found: Mapping[str, Any] | None = device.switch.get("ecn")
-    if not found:
+    ecn: Mapping[str, Any] | None = device.switch.get("ecn")
+    if not ecn:
         raise Unsuitable("it marks nothing: lossless.ecn is off")
-    return found
+    return ecn
 
 
 def _room(device: Device, ingress: DevicePort, priority: int, length: int) -> int:
@@ -58,14 +58,14 @@ def _deep(device: Device, length: int) -> int:
 def _dequeue_places(device: Device) -> list[Place]:
     _ecn(device)
     need_ports(device, 2)
-    found = []
+    places = []
     for egress in port_classes(device, lambda port: port.rate_bps):
         length = length_between(*device.ports)
         depth = _deep(device, length)
         affordable(2 * depth // length)
         for priority in first(device):
-            found.append(Place((egress, *_senders(device, egress, priority, depth)), priority))
-    return found
+            places.append(Place((egress, *_senders(device, egress, priority, depth)), priority))
+    return places
 
 
 def _measure_dequeue(bench: Bench, place: Place) -> Measured:
@@ -99,14 +99,14 @@ def _measure_dequeue(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_dequeue(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     length = length_between(*bench.device.ports)
-    found.at_least("frames that left", measured["frames"], _deep(bench.device, length) // length)
-    found.true("the first frame, which leaves most behind it, is not marked", measured["first_marked"])
-    found.true("the last frame, which leaves an empty queue, is marked", not measured["last_marked"])
-    found.equal("frames unmarked that left a queue above Kmax", measured["unmarked_above_kmax"], 0)
-    found.equal("frames marked that left a queue up to Kmin", measured["marked_up_to_kmin"], 0)
-    return found
+    findings.at_least("frames that left", measured["frames"], _deep(bench.device, length) // length)
+    findings.true("the first frame, which leaves most behind it, is not marked", measured["first_marked"])
+    findings.true("the last frame, which leaves an empty queue, is marked", not measured["last_marked"])
+    findings.equal("frames unmarked that left a queue above Kmax", measured["unmarked_above_kmax"], 0)
+    findings.equal("frames marked that left a queue up to Kmin", measured["marked_up_to_kmin"], 0)
+    return findings
 
 
 # The curve
@@ -117,7 +117,7 @@ def _curve_places(device: Device) -> list[Place]:
     if ecn["kmin_bytes"] == ecn["kmax_bytes"]:
         raise Unsuitable("Kmin is Kmax: there is no curve between them")
     need_ports(device, 2)
-    found = []
+    places = []
     for egress in port_classes(device, lambda port: port.rate_bps):
         fast = [port for port in device.ports if port.index != egress.index and port.rate_bps >= egress.rate_bps]
         for priority in first(device):
@@ -128,11 +128,11 @@ def _curve_places(device: Device) -> list[Place]:
                 continue
             place = Place((deepest, egress), priority)
             if _frames_at_levels(device, place):
-                found.append(place)
-    if not found:
+                places.append(place)
+    if not places:
         raise Unsuitable("no priority group holds as much as lies between Kmin and Kmax")
     affordable(_SAMPLE_FRAMES)
-    return found
+    return places
 
 
 def _frames_at_levels(device: Device, place: Place) -> list[int]:
@@ -177,14 +177,14 @@ def _measure_curve(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_curve(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     ecn = _ecn(bench.device)
     for depth, share in measured["marked_share_by_queue_bytes"].items():
         beyond = (int(depth) - ecn["kmin_bytes"]) / (ecn["kmax_bytes"] - ecn["kmin_bytes"])
         expected = ecn["pmax"] * beyond
         slack = _SIGMAS * sqrt(expected * (1 - expected) / _SAMPLE_FRAMES)
-        found.near(f"share of frames marked that left {depth} bytes", share, expected, slack + 1 / _SAMPLE_FRAMES)
-    return found
+        findings.near(f"share of frames marked that left {depth} bytes", share, expected, slack + 1 / _SAMPLE_FRAMES)
+    return findings
 
 
 CASES = (

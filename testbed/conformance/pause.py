@@ -37,10 +37,10 @@ class _Told:
         return need_lossy(device) if self.of_lossy else place.priority
 
     def places(self, device: Device) -> list[Place]:
-        found = to_each(device)
+        candidates = to_each(device)
         if self.of_lossy:
             need_lossy(device)
-        return found
+        return candidates
 
     def measure(self, bench: Bench, place: Place) -> Measured:
         """Fill a line with several priorities, say it, and count what leaves."""
@@ -78,19 +78,19 @@ class _Told:
 
     def judge(self, bench: Bench, place: Place, measured: Measured) -> list[str]:
         """A priority that is to stop sends nothing, all others go on at their full rate, and nothing is lost."""
-        found = Findings()
+        findings = Findings()
         subject = measured["told_of_priority"]
         if self.stops:
-            found.equal(f"frames of paused priority {subject} that left", measured["frames_while_told"], 0)
-            found.at_least("PAUSE frames counted", measured["pauses_counted"], 1)
-            found.at_most("bytes held", measured["held_bytes"], bench.device.switch["buffer_bytes"] - 1)
+            findings.equal(f"frames of paused priority {subject} that left", measured["frames_while_told"], 0)
+            findings.at_least("PAUSE frames counted", measured["pauses_counted"], 1)
+            findings.at_most("bytes held", measured["held_bytes"], bench.device.switch["buffer_bytes"] - 1)
         for priority, share in measured["shares"].items():
             if not (self.stops and int(priority) == subject):
-                found.near(f"share of priority {priority} that left", share, 1.0, 0.0 if bench.is_exact else 0.05)
+                findings.near(f"share of priority {priority} that left", share, 1.0, 0.0 if bench.is_exact else 0.05)
         for priority, count in measured["frames_in_the_end"].items():
-            found.equal(f"frames of priority {priority} in the end", count, _FRAMES)
-        found.equal("frames lost", measured["frames_lost"], 0)
-        return found
+            findings.equal(f"frames of priority {priority} in the end", count, _FRAMES)
+        findings.equal("frames lost", measured["frames_lost"], 0)
+        return findings
 
 
 def _hold(session: Session, port: DevicePort, priority: int, until_ps: int) -> None:
@@ -152,15 +152,15 @@ class _Timed:
     def judge(self, bench: Bench, place: Place, measured: Measured) -> list[str]:
         """Frames stop within the response time, and start again when the pause is over, to the nanosecond."""
         ingress, egress = place.ports
-        found = Findings()
+        findings = Findings()
         frame_ps = egress.line_ps(min(ingress.frame_bytes, egress.frame_bytes))
         slack_ns = 2 if bench.is_exact else _REAL_FRAMES * frame_ps / _NS
-        found.at_most("start of the last frame", measured["last_start_ns"], egress.response_ps / _NS + slack_ns)
+        findings.at_most("start of the last frame", measured["last_start_ns"], egress.response_ps / _NS + slack_ns)
         at, share = self.says[-1]
         over_ps = round(at * egress.quanta_ps(measured["quanta"])) + egress.quanta_ps(round(share * measured["quanta"]))
-        found.near("start of the next frame", measured["next_start_ns"], over_ps / _NS, slack_ns)
-        found.equal("frames lost", measured["frames_lost"], 0)
-        return found
+        findings.near("start of the next frame", measured["next_start_ns"], over_ps / _NS, slack_ns)
+        findings.equal("frames lost", measured["frames_lost"], 0)
+        return findings
 
 
 _COUNTED = _Timed(((0.0, 1.0),))

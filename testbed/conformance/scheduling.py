@@ -69,7 +69,7 @@ def _contest(device: Device, place: Place) -> _Contest:
 
 def _places(device: Device) -> list[Place]:
     need_ports(device, 3)
-    found = []
+    places = []
     for egress in port_classes(device, lambda port: (port.rate_bps, str(_weights(device, port)))):
         weights = _weights(device, egress)
         if len(weights) < 2:
@@ -89,11 +89,11 @@ def _places(device: Device) -> list[Place]:
         )
         if needed is None:
             raise Unsuitable(f"the other ports are too slow to fill every queue of {egress.name}")
-        found.append(Place((egress, *others[:needed]), next(iter(weights))))
-        _contest(device, found[-1])
-    if not found:
+        places.append(Place((egress, *others[:needed]), next(iter(weights))))
+        _contest(device, places[-1])
+    if not places:
         raise Unsuitable("no two weighted priorities: its queues are strict")
-    return found
+    return places
 
 
 def _shares(contest: _Contest, before: Counters, after: Counters) -> dict[str, float]:
@@ -141,13 +141,13 @@ def _changed(device: Device, place: Place) -> dict[int, int]:
     return turned if turned != weights else {**weights, next(iter(weights)): 2 * next(iter(weights.values()))}
 
 
-def _judge_shares(found: Findings, bench: Bench, shares: Mapping[str, float], weights: Mapping[int, int]) -> None:
+def _judge_shares(findings: Findings, bench: Bench, shares: Mapping[str, float], weights: Mapping[int, int]) -> None:
     """A priority may have a round more or less than its share of all rounds."""
     total = sum(weights.values())
     slack = (1.5 if bench.is_exact else 3) / _ROUNDS
     for priority, weight in weights.items():
         share = weight / total
-        found.near(
+        findings.near(
             f"share of priority {priority}, weight {weight} of {total},", shares[str(priority)], share, slack * share
         )
 
@@ -157,15 +157,15 @@ def _measure(bench: Bench, place: Place) -> Measured:
 
 
 def _judge(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    _judge_shares(found, bench, measured["shares"], _weights(bench.device, place.ports[0]))
-    _judge_losses(found, measured)
-    return found
+    findings = Findings()
+    _judge_shares(findings, bench, measured["shares"], _weights(bench.device, place.ports[0]))
+    _judge_losses(findings, measured)
+    return findings
 
 
-def _judge_losses(found: Findings, measured: Measured) -> None:
+def _judge_losses(findings: Findings, measured: Measured) -> None:
     for priority, lost in measured["lossless_frames_lost"].items():
-        found.equal(f"frames lost of lossless priority {priority}", lost, 0)
+        findings.equal(f"frames lost of lossless priority {priority}", lost, 0)
 
 
 def _measure_change(bench: Bench, place: Place) -> Measured:
@@ -173,11 +173,11 @@ def _measure_change(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_change(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    _judge_shares(found, bench, measured["shares"], _weights(bench.device, place.ports[0]))
-    _judge_shares(found, bench, measured["shares_after_change"], _changed(bench.device, place))
-    _judge_losses(found, measured)
-    return found
+    findings = Findings()
+    _judge_shares(findings, bench, measured["shares"], _weights(bench.device, place.ports[0]))
+    _judge_shares(findings, bench, measured["shares_after_change"], _changed(bench.device, place))
+    _judge_losses(findings, measured)
+    return findings
 
 
 CASES = (

@@ -26,15 +26,15 @@ _DUTIES = (0.25, 0.5, 0.75)
 def _storm_places(device: Device) -> list[Place]:
     """Return a stormy port, one whose peer sends to it, and two between which traffic flows."""
     need_ports(device, 4)
-    found = []
+    places = []
     for stormy in port_classes(device):
         victim = partner(device, stormy)
         rest = [port for port in device.ports if port.index not in (stormy.index, victim.index)]
         source, to = sorted(rest, key=lambda port: (-port.rate_bps, port.index))[:2]
-        found += [Place((stormy, victim, source, to), priority) for priority in first(device)]
-    for place in found:
+        places += [Place((stormy, victim, source, to), priority) for priority in first(device)]
+    for place in places:
         affordable(_victims_frames(device, place))
-    return found
+    return places
 
 
 def _victims_frames(device: Device, place: Place) -> int:
@@ -80,13 +80,13 @@ def _measure_storm(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_storm(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    found.at_least("PAUSE frames to the peer that sends to the stormy port", measured["victim_pauses"], 1)
-    found.equal("PAUSE frames to it for other priorities", measured["victim_other_priorities"], 0)
-    found.equal("PAUSE frames to other peers", measured["others_pauses"], 0)
-    found.equal("frames of a flow past the storm", measured["flow_frames"], _FLOW_FRAMES)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    return found
+    findings = Findings()
+    findings.at_least("PAUSE frames to the peer that sends to the stormy port", measured["victim_pauses"], 1)
+    findings.equal("PAUSE frames to it for other priorities", measured["victim_other_priorities"], 0)
+    findings.equal("PAUSE frames to other peers", measured["others_pauses"], 0)
+    findings.equal("frames of a flow past the storm", measured["flow_frames"], _FLOW_FRAMES)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    return findings
 
 
 # A storm that throttles
@@ -158,13 +158,13 @@ def _throttled(bench: Bench, place: Place, throttle: _Throttle) -> tuple[float, 
 
 
 def _judge_throttling(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
+    findings = Findings()
     for throttle in _throttles(bench, place):
         share = measured["throughput_by_duty"][str(throttle.duty)]
         slack = throttle.slack if bench.is_exact else throttle.slack + 0.03
-        found.near(f"throughput while paused {throttle.duty:.0%} of the time", share, throttle.expected, slack)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    return found
+        findings.near(f"throughput while paused {throttle.duty:.0%} of the time", share, throttle.expected, slack)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    return findings
 
 
 CASES = (

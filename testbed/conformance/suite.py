@@ -176,7 +176,7 @@ def devices_of(lab: Topology, experiment: Experiment, clock: Clock, names: Seque
         if name not in known:
             raise UsageError(f'lab {lab.name} has no switch "{name}"; it has {", ".join(known) or "none"}')
     settings = experiment.model_copy(update={"clock": clock, "emulation": "native"})
-    found: list[Device] = []
+    devices: list[Device] = []
     for switch in lab.switches:
         if names and switch.name not in names:
             continue
@@ -184,11 +184,11 @@ def devices_of(lab: Topology, experiment: Experiment, clock: Clock, names: Seque
             device = device_of(lab, switch, settings, bench)
         except Unsuitable:
             continue
-        if not any(alike(device, other) for other in found):
-            found.append(device)
-    if not found:
+        if not any(alike(device, other) for other in devices):
+            devices.append(device)
+    if not devices:
         raise UsageError(f"lab {lab.name} has no switch with a lossless priority")
-    return found
+    return devices
 
 
 @dataclass

@@ -78,14 +78,14 @@ def _model(device: Device, place: Place) -> ReferenceGroup:
 
 
 def _places(device: Device) -> list[Place]:
-    found = from_each(device)
-    for place in found:
+    candidates = from_each(device)
+    for place in candidates:
         group = _model(device, place)
         sizes = _sizes(device, place)
         most = group.most_without_xoff() + group.headroom_bytes
         if most // sizes.long > _MOST_FRAMES:
             raise Unsuitable(f"a group holds {most} bytes, more than {_MOST_FRAMES} frames")
-    return found
+    return candidates
 
 
 def _approach(group: ReferenceGroup, sizes: _Sizes, ends: Sequence[Verdict]) -> tuple[list[int], list[int]]:
@@ -216,13 +216,13 @@ class _Threshold:
 
     def judge(self, bench: Bench, place: Place, measured: Measured) -> list[str]:
         """Compare with the model of the group."""
-        found = Findings()
+        findings = Findings()
         exactly, beyond = _expected(bench, place, self.of_drops)
         small = _sizes(bench.device, place).small
         what = "a drop" if self.of_drops else "XOFF"
-        found.equal(f"most bytes held without {what}", measured["held_at_most_bytes"], exactly - small)
-        found.equal(f"bytes with which {what} came", measured["crossed_at_bytes"], beyond)
-        return found
+        findings.equal(f"most bytes held without {what}", measured["held_at_most_bytes"], exactly - small)
+        findings.equal(f"bytes with which {what} came", measured["crossed_at_bytes"], beyond)
+        return findings
 
 
 @dataclass(frozen=True)
@@ -286,9 +286,9 @@ def _drainings_of(settings: tuple[int, ...], sizes: _Sizes) -> list[_Draining]:
     for behind in range(max(0, level // sizes.long - 1), level // sizes.long + 2):
         fewest = max(0, len(full) - len(reserve) - behind - 3)
         for longs in range(fewest, fewest + 8):
-            found = _tight(group, _Draining(reserve, longs, (sizes.long,) * behind, sizes), target)
-            if found is not None:
-                return found
+            tight = _tight(group, _Draining(reserve, longs, (sizes.long,) * behind, sizes), target)
+            if tight is not None:
+                return tight
     raise Unsuitable("its headroom is too small to hold what shows its XON threshold")
 
 
@@ -314,10 +314,10 @@ def _tight(group: ReferenceGroup, draining: _Draining, target: int) -> list[_Dra
 
 
 def _places_with_xon(device: Device) -> list[Place]:
-    found = _places(device)
-    for place in found:
+    candidates = _places(device)
+    for place in candidates:
         _drainings(_model(device, place), _sizes(device, place))
-    return found
+    return candidates
 
 
 def _drained(bench: Bench, place: Place, draining: _Draining) -> int | None:
@@ -346,11 +346,11 @@ def _measure_xon(bench: Bench, place: Place) -> Measured:
 
 def _judge_xon(bench: Bench, place: Place, measured: Measured) -> list[str]:
     group, sizes = _model(bench.device, place), _sizes(bench.device, place)
-    found = Findings()
+    findings = Findings()
     at, late = (each.held_after(each.left_at_xon(group) or 0) for each in _drainings(group, sizes))
-    found.equal("bytes held when XON came", measured["xon_at_bytes"], at)
-    found.equal("bytes held when XON came, with a cell more", measured["with_a_cell_more_at_bytes"], late)
-    return found
+    findings.equal("bytes held when XON came", measured["xon_at_bytes"], at)
+    findings.equal("bytes held when XON came, with a cell more", measured["with_a_cell_more_at_bytes"], late)
+    return findings
 
 
 _XOFF = _Threshold(of_drops=False)

@@ -43,15 +43,15 @@ def _places(device: Device) -> list[Place]:
     """Return a stormy port, one that sends to it, and one that sends to that: the third where there is one."""
     times = _times(device)
     need_ports(device, 2)
-    found = []
+    places = []
     for stormy in port_classes(device, lambda port: port.rate_bps):
         sender = partner(device, stormy)
         others = [port for port in device.ports if port.index not in (stormy.index, sender.index)]
         # A storm takes two PAUSE frames for every pause of the longest.
         longest_ps = max(times.detection_ps + 3 * times.poll_ps, _BURSTS * times.detection_ps // 2)
         affordable(2 * longest_ps // stormy.quanta_ps())
-        found += [Place((stormy, sender, (others or [stormy])[0]), priority) for priority in first(device)]
-    return found
+        places += [Place((stormy, sender, (others or [stormy])[0]), priority) for priority in first(device)]
+    return places
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,14 @@ def _measure(bench: Bench, place: Place, storm: _Storm) -> dict[str, Any]:
     }
 
 
-def _judge_others(found: Findings, measured: Measured) -> None:
+def _judge_others(findings: Findings, measured: Measured) -> None:
     """What is not of the stormy queue goes on."""
-    found.equal("storms found at other ports or priorities", measured["storms_found_elsewhere"], 0)
-    found.equal("frames of other priorities lost", measured["other_priorities_lost"], 0)
-    found.equal("frames of other priorities that left", measured["other_priorities_left"], measured["others_offered"])
-    found.equal("frames of a flow to another port that left", measured["frames_of_other_flow"], _FRAMES)
+    findings.equal("storms found at other ports or priorities", measured["storms_found_elsewhere"], 0)
+    findings.equal("frames of other priorities lost", measured["other_priorities_lost"], 0)
+    findings.equal(
+        "frames of other priorities that left", measured["other_priorities_left"], measured["others_offered"]
+    )
+    findings.equal("frames of a flow to another port that left", measured["frames_of_other_flow"], _FRAMES)
 
 
 def _margin_ps(device: Device, place: Place) -> int:
@@ -126,23 +128,23 @@ def _measure_storm(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_storm(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found, times = Findings(), _times(bench.device)
-    found.equal("storms found", measured["storms_found"], 1)
+    findings, times = Findings(), _times(bench.device)
+    findings.equal("storms found", measured["storms_found"], 1)
     for after_ns in measured["detected_after_ns"]:
-        found.true(
+        findings.true(
             f"the storm was found after {after_ns / 1e3:g} µs, not later than {times.detection_ps / 1e6:g} µs",
             after_ns * _NS > times.detection_ps,
         )
-        found.at_most("time in ns until it was found", after_ns, (times.detection_ps + times.poll_ps) / _NS)
+        findings.at_most("time in ns until it was found", after_ns, (times.detection_ps + times.poll_ps) / _NS)
     left, lost = measured["frames_left_stormy_port"], measured["frames_lost"]
     if times.drops:
-        found.at_least("frames of the stormy queue that were dropped", lost, 1)
-        found.equal("frames of the stormy queue that were dropped or left", lost + left, _FRAMES)
+        findings.at_least("frames of the stormy queue that were dropped", lost, 1)
+        findings.equal("frames of the stormy queue that were dropped or left", lost + left, _FRAMES)
     else:
-        found.equal("frames lost of a queue that is forwarded", lost, 0)
-        found.equal("frames that left in spite of the storm", left, _FRAMES)
-    _judge_others(found, measured)
-    return found
+        findings.equal("frames lost of a queue that is forwarded", lost, 0)
+        findings.equal("frames that left in spite of the storm", left, _FRAMES)
+    _judge_others(findings, measured)
+    return findings
 
 
 # Pauses that are no storm
@@ -172,12 +174,12 @@ def _measure_bursts(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_patient(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found = Findings()
-    found.equal("storms found", measured["storms_found"], 0)
-    found.equal("frames lost", measured["frames_lost"], 0)
-    found.equal("frames that left in the end", measured["frames_left_stormy_port"], _FRAMES)
-    _judge_others(found, measured)
-    return found
+    findings = Findings()
+    findings.equal("storms found", measured["storms_found"], 0)
+    findings.equal("frames lost", measured["frames_lost"], 0)
+    findings.equal("frames that left in the end", measured["frames_left_stormy_port"], _FRAMES)
+    _judge_others(findings, measured)
+    return findings
 
 
 # Afterwards
@@ -200,23 +202,23 @@ def _measure_after(bench: Bench, place: Place) -> Measured:
 
 
 def _judge_after(bench: Bench, place: Place, measured: Measured) -> list[str]:
-    found, times = Findings(), _times(bench.device)
+    findings, times = Findings(), _times(bench.device)
     stormy = place.ports[0]
-    found.equal("storms found", measured["storms_found"], 1)
+    findings.equal("storms found", measured["storms_found"], 1)
     for after_ns in measured["restored_after_ns"]:
         if after_ns is None:
-            found.append("the queue was not restored")
+            findings.append("the queue was not restored")
             continue
         # The storm's last PAUSE frame takes a moment on the line.
         slack_ns = stormy.line_ps(_FRAME_BYTES) / _NS
-        found.at_least("time in ns until the queue was restored", after_ns, times.restoration_ps / _NS)
-        found.at_most(
+        findings.at_least("time in ns until the queue was restored", after_ns, times.restoration_ps / _NS)
+        findings.at_most(
             "time in ns until the queue was restored", after_ns, (times.restoration_ps + times.poll_ps) / _NS + slack_ns
         )
-    found.equal("frames lost after the storm", measured["frames_lost"], 0)
-    found.equal("frames that left after the storm", measured["frames_left_stormy_port"], _FRAMES)
-    _judge_others(found, measured)
-    return found
+    findings.equal("frames lost after the storm", measured["frames_lost"], 0)
+    findings.equal("frames that left after the storm", measured["frames_left_stormy_port"], _FRAMES)
+    _judge_others(findings, measured)
+    return findings
 
 
 _SOURCE = "SONiC PFC watchdog; sonic-mgmt PFC watchdog suite"

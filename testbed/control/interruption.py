@@ -28,7 +28,7 @@ class Fate:
         self.stands = f"lab {lab} may stand; `testbed destroy --name {lab}` takes it down"
         building = asyncio.ensure_future(work)
         try:
-            found = await asyncio.shield(building)
+            built = await asyncio.shield(building)
         except asyncio.CancelledError:
             self._say(f"interrupted; waiting until lab {lab} " + ("is changed" if stood else "can be taken down again"))
             await asyncio.wait({building})
@@ -42,7 +42,7 @@ class Fate:
                 )
             raise
         self.stands = f"lab {lab} is up"
-        return found
+        return built
 
     @asynccontextmanager
     async def destroying(self, lab: str) -> AsyncIterator[None]:

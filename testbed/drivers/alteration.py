@@ -71,14 +71,14 @@ def quiesce(
 def _shrink(layout: Layout, node: Node, namespace: Namespace) -> list[End]:
     """Let a host send no longer packets than its interfaces will take, which hear longer ones yet; return those ends."""
     wanted = {interface.name: interface for interface in node.interfaces if interface.address}
-    found = []
+    ends = []
     for link in _links(namespace):
         interface = wanted.get(link.name)
         if interface is not None and interface.address and interface.mtu_bytes < link.mtu_bytes:
             route = routes.set_route(link.index, interface.address, layout.prefix_length, interface.mtu_bytes)
             namespace.netlink.apply([route])
-            found.append((namespace, link))
-    return found
+            ends.append((namespace, link))
+    return ends
 
 
 def _replaced(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
@@ -91,14 +91,14 @@ def _replaced(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
 
 def _silence(namespace: Namespace, link: Link) -> bool:
     """Keep a host from sending on an interface, which goes on hearing; programs are told. False: none sends there."""
-    found = [entry for entry in ipv4.read_addresses(namespace.netlink) if entry[0] == link.index]
-    for index, address, prefix_length in found:
+    entries = [entry for entry in ipv4.read_addresses(namespace.netlink) if entry[0] == link.index]
+    for index, address, prefix_length in entries:
         try:
             namespace.netlink.apply([routes.delete_route(index, address, prefix_length)])
         except DriverError as error:
             if error.errno != errno.ESRCH:  # somebody has removed it already
                 raise
-    return bool(found)
+    return bool(entries)
 
 
 def alter(
@@ -163,8 +163,8 @@ def _unwanted(layout: Layout, node: Node, namespace: Namespace, there: Collectio
             yield link
 
 
-def _is_same(planned: Interface, found: Link) -> bool:
-    return planned.alias == found.alias and planned.mac in (None, found.mac)
+def _is_same(planned: Interface, link: Link) -> bool:
+    return planned.alias == link.alias and planned.mac in (None, link.mac)
 
 
 def _addresses(layout: Layout, interface: Interface) -> set[tuple[str, int]]:
@@ -181,16 +181,16 @@ def _await_sent(ends: Sequence[End]) -> None:
 def _waiting(namespace: Namespace, link: Link) -> int:
     counters = netem.read_statistics(namespace.netlink)
     # What waits in a discipline that is below another is in the figure of that, too.
-    return max((found.queued_frames for (index, _handle), found in counters.items() if index == link.index), default=0)
+    return max((tally.queued_frames for (index, _handle), tally in counters.items() if index == link.index), default=0)
 
 
 def _restore(node: Node, namespace: Namespace, dilation: int) -> None:
     """Give what stays of a node its MTUs, routes, neighbours, shaping and netem."""
-    found = {link.name: link for link in _links(namespace)}
-    for name in found:
+    links = {link.name: link for link in _links(namespace)}
+    for name in links:
         if active_offloads(namespace.netlink.fileno(), name):
             disable_offloads(namespace.netlink.fileno(), name)
-    messages = [message for interface in node.interfaces for message in _set(interface, found)]
+    messages = [message for interface in node.interfaces for message in _set(interface, links)]
     # `quiesce` may have taken them away: just now, or before a kill.
     messages += [
         routes.set_route(index, address, prefix_length)
@@ -211,8 +211,8 @@ def _restore(node: Node, namespace: Namespace, dilation: int) -> None:
     building.set_anew(namespace, node, dilation)
 
 
-def _set(interface: Interface, found: Mapping[str, Link]) -> list[Message]:
-    link = found[interface.name]
+def _set(interface: Interface, links: Mapping[str, Link]) -> list[Message]:
+    link = links[interface.name]
     flags = link.flags & (netlink.IFF_UP | netlink.IFF_NOARP)
     if link.mtu_bytes == interface.mtu_bytes and flags == netlink.IFF_UP | netlink.IFF_NOARP:
         return []

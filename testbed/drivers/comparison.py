@@ -36,9 +36,9 @@ def _difference(layout: Layout, existing: list[Namespace]) -> str:
         return f"node {min(differing)} is not in both"
     for namespace, node in zip(existing, nodes, strict=True):
         planned = {end.name: end for end in node.interfaces}
-        found = {link.name: link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX}
-        for name in sorted(planned.keys() | found.keys()):
-            if name not in planned or any(_otherwise(planned[name], found.get(name))):
+        links = {link.name: link for link in netlink.read_links(namespace.netlink) if link.index >= FIRST_INDEX}
+        for name in sorted(planned.keys() | links.keys()):
+            if name not in planned or any(_otherwise(planned[name], links.get(name))):
                 return f"interface {node.name}:{name}"
         addresses = {(end.index, end.address, layout.prefix_length) for end in node.interfaces if end.address}
         if {entry for entry in ipv4.read_addresses(namespace.netlink) if entry[0] >= FIRST_INDEX} != addresses:
@@ -48,18 +48,18 @@ def _difference(layout: Layout, existing: list[Namespace]) -> str:
     return ""
 
 
-def _otherwise(planned: Interface, found: Link | None) -> Iterator[str]:
+def _otherwise(planned: Interface, link: Link | None) -> Iterator[str]:
     """Yield what of an interface is not as planned, apart from what hangs on it."""
-    if found is None:
+    if link is None:
         yield "is gone"
         return
-    if (planned.index, planned.alias) != (found.index, found.alias) or planned.mac not in (None, found.mac):
+    if (planned.index, planned.alias) != (link.index, link.alias) or planned.mac not in (None, link.mac):
         yield "is another interface of that name"
-    if planned.mtu_bytes != found.mtu_bytes:
-        yield f"has an MTU of {found.mtu_bytes} bytes instead of {planned.mtu_bytes}"
-    if not found.flags & netlink.IFF_UP:
+    if planned.mtu_bytes != link.mtu_bytes:
+        yield f"has an MTU of {link.mtu_bytes} bytes instead of {planned.mtu_bytes}"
+    if not link.flags & netlink.IFF_UP:
         yield "is down"
-    elif not found.flags & netlink.IFF_NOARP:
+    elif not link.flags & netlink.IFF_NOARP:
         yield "asks for addresses by ARP"
 
 
@@ -73,16 +73,16 @@ def deviations(
     """
     namespaces = {namespace.node: namespace for namespace in existing}
     tunnels = {(layout.nodes[place].name, interface.name) for place, interface, _tunnel in layout.tunnels}
-    found = {}
+    deviations = {}
     for node in layout.nodes:
         if node.name not in namespaces:
-            found[node.name] = "its namespace is gone"
+            deviations[node.name] = "its namespace is gone"
             continue
         crossing = {name for where, name in tunnels if where == node.name}
         reasons = _Look(layout, node, namespaces[node.name], crossing, dilation, by_hand).reasons()
         if reasons:
-            found[node.name] = "; ".join(reasons)
-    return found
+            deviations[node.name] = "; ".join(reasons)
+    return deviations
 
 
 class _Look:
@@ -164,8 +164,8 @@ class _Look:
             yield f"lets its kernel send {found_bps or 'any'} bit/s instead of {rate_bps}"
         changed = f"{self._node.name}:{end.name}" in self._by_hand.changed
         if end.netem is not None and not changed:
-            found = netem.decode(self._roots[end.index].options)
-            if wrong := netem.differences(end.netem, found):
+            decoded = netem.decode(self._roots[end.index].options)
+            if wrong := netem.differences(end.netem, decoded):
                 yield f"has another netem: {', '.join(wrong)}"
 
 

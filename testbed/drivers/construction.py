@@ -131,15 +131,15 @@ class Construction:
                 self._take_out(layout.lab, parting)
             self._inhabitants.make(part_of(layout, misfits), made, progress)
             fresh, give_addresses = alter(layout, staying, made, dilation, progress)
-            found = attachments(layout, fresh)
+            attached = attachments(layout, fresh)
             if traffic is not None:
-                traffic.replace(found)
+                traffic.replace(attached)
             give_addresses()
             self._inhabitants.introduce(layout)
             self._inhabitants.require_alive(layout)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
-            return found
+            return attached
         finally:
             for namespace in [*staying, *going, *made]:
                 namespace.close()

@@ -27,13 +27,13 @@ class ContainerProgram(Deputy):
 
     def send_signal(self, sig: int) -> None:
         """Send a signal to the program; to the command itself while there is no program yet."""
-        found = False
+        is_sent = False
         for descriptor in _marked(self.mark):
-            found = True
+            is_sent = True
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, sig)
             os.close(descriptor)
-        if not found:
+        if not is_sent:
             super().send_signal(sig)
 
 

@@ -63,8 +63,8 @@ class Engine:
 
         self.require_images({_container(node).image for node in nodes})
         with connected() as client, ThreadPoolExecutor(_PARALLEL, thread_name_prefix="container") as pool:
-            found = list(pool.map(start, nodes))
-        return [(node.name, process) for node, process in zip(nodes, found, strict=True)]
+            started = list(pool.map(start, nodes))
+        return [(node.name, process) for node, process in zip(nodes, started, strict=True)]
 
     def require_images(self, images: Collection[str]) -> None:
         """Raise HostError for an image that is not there."""
@@ -92,22 +92,22 @@ class Engine:
     def processes(self, lab: str) -> dict[str, int]:
         """Return the id of the first process of each container of a lab that runs, by node."""
         with connected() as client:
-            found = {
+            pids = {
                 container.labels[NODE_LABEL]: int(container.attrs["State"]["Pid"]) for container in _ours(client, lab)
             }
-        return {node: process for node, process in found.items() if process}
+        return {node: process for node, process in pids.items() if process}
 
     def states(self, lab: str | None) -> dict[str, dict[str, tuple[str, str]]]:
         """Return the state and the image of each container, by lab and node."""
         if not self.is_present():
             return {}
-        found: dict[str, dict[str, tuple[str, str]]] = {}
+        states: dict[str, dict[str, tuple[str, str]]] = {}
         with connected() as client:
             for container in _ours(client, lab):
                 labels = container.labels
                 state = (container.status, str(container.attrs["Config"]["Image"]))
-                found.setdefault(labels[LAB_LABEL], {})[labels[NODE_LABEL]] = state
-        return found
+                states.setdefault(labels[LAB_LABEL], {})[labels[NODE_LABEL]] = state
+        return states
 
     def health(self, lab: str) -> dict[str, Health]:
         """Return how each container of a lab is, by node: it runs, and passes its HEALTHCHECK if it has one."""
@@ -275,10 +275,10 @@ def health_of(container: Container) -> Health:
 
 def _ours(client: Any, lab: str | None) -> list[Container]:
     wanted = LAB_LABEL if lab is None else f"{LAB_LABEL}={lab}"
-    found: list[Container] = client.containers.list(
+    containers: list[Container] = client.containers.list(
         all=True, filters={"label": [wanted, NODE_LABEL]}, ignore_removed=True
     )
-    return found
+    return containers
 
 
 def _remove(container: Container) -> None:

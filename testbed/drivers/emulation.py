@@ -91,14 +91,14 @@ def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
     delay_ns = int(link.get("delay_ps", 0)) * dilation // PS_PER_NS
     losses = link.get("loss", (0.0, 0.0))
     processes = link.get("loss_process", (None, None))
-    found = Netem(
+    wanted = Netem(
         delay_ns=delay_ns,
         loss=_both(losses[way], None if _is_never_seen(processes[way], link) else processes[way]),
         limit=netem.limit_for(rate_bps, delay_ns, SHORTEST_FRAME_BYTES),
         seed=stable_hash("netem", plan["lab"], plan.get("seed", 0), number, way),
     )
-    _require_exact(found)
-    return found
+    _require_exact(wanted)
+    return wanted
 
 
 def _is_never_seen(process: LossProcess | None, link: Link) -> bool:
@@ -110,9 +110,9 @@ def _is_never_seen(process: LossProcess | None, link: Link) -> bool:
     return codewords.frame_loss(longest_bytes) < _NEVER_SEEN
 
 
-def _require_exact(found: Netem) -> None:
+def _require_exact(settings: Netem) -> None:
     """Raise ValueError if the kernel would store something else."""
-    inexact = netem.differences(found, netem.decode(netem.encode(found)))
+    inexact = netem.differences(settings, netem.decode(netem.encode(settings)))
     if inexact:
         raise ValueError("; ".join(inexact))
 
@@ -203,12 +203,12 @@ def listing(plan: Plan, emulations: Sequence[Emulation]) -> list[LinkListing]:
 
 def longest_delay_ns(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> int:
     """Return how long the kernel holds a frame at most, in wall time; 0 if it holds none."""
-    return max((found.delay_ns + found.jitter_ns for found in ends(plan, emulations, dilation).values()), default=0)
+    return max((end.delay_ns + end.jitter_ns for end in ends(plan, emulations, dilation).values()), default=0)
 
 
 def lossy_ends(plan: Plan, emulations: Sequence[Emulation]) -> set[str]:
     """Return the ends, as `node:port`, at which netem is asked to lose frames."""
-    return {name_of(plan, place) for place, found in ends(plan, emulations, 1).items() if netem.loses(found.loss)}
+    return {name_of(plan, place) for place, end in ends(plan, emulations, 1).items() if netem.loses(end.loss)}
 
 
 def changed(present: Netem, change: Mapping[str, Any], dilation: int) -> Netem:
@@ -227,26 +227,26 @@ def changed(present: Netem, change: Mapping[str, Any], dilation: int) -> Netem:
         spread_ns = int(change["jitter_ps"]) * dilation // PS_PER_NS
     # The kernel's jitter goes both ways from the mean.
     half_ns = spread_ns // 2
-    found = netem.stretched(present, delay_ns + half_ns, half_ns)
+    stretched = netem.stretched(present, delay_ns + half_ns, half_ns)
     if "loss_process" in change:
-        found = netem.with_loss(found, loss_of(change["loss_process"]))
-    _require_exact(found)
-    return found
+        stretched = netem.with_loss(stretched, loss_of(change["loss_process"]))
+    _require_exact(stretched)
+    return stretched
 
 
-def nominal(found: Netem, dilation: int) -> Document:
+def nominal(netem: Netem, dilation: int) -> Document:
     """Return settings as an impairment would name them, in nominal time."""
     loss: Document | None = None
-    if isinstance(found.loss, GilbertElliott):
-        chain = found.loss
+    if isinstance(netem.loss, GilbertElliott):
+        chain = netem.loss
         loss = {"kind": "gilbert-elliott", "enter": chain.to_bad, "leave": chain.to_good}
         loss |= {"loss_good": chain.loss_good, "loss_bad": chain.loss_bad}
-    elif isinstance(found.loss, float) and found.loss:
-        loss = {"kind": "bernoulli", "probability": found.loss}
-    delay_ns = found.delay_ns - found.jitter_ns
+    elif isinstance(netem.loss, float) and netem.loss:
+        loss = {"kind": "bernoulli", "probability": netem.loss}
+    delay_ns = netem.delay_ns - netem.jitter_ns
     return {
         "delay_ps": delay_ns * PS_PER_NS // dilation,
-        "jitter_ps": 2 * found.jitter_ns * PS_PER_NS // dilation,
+        "jitter_ps": 2 * netem.jitter_ns * PS_PER_NS // dilation,
         "loss_process": loss,
     }
 
@@ -318,6 +318,6 @@ def _attribute(ports: dict[str, PortFigures], sender: str, receiver: str, lost: 
 def _settle(tally: Packets, kind: Literal["dropped", "in_flight"], most: int) -> int:
     """Account for frames that were sent and are nowhere, at most for `most`; return for how many."""
     accounted = tally["delivered"] + tally["dropped"] + tally["in_flight"]
-    found = max(min(tally["sent"] - accounted, most), 0)
-    tally[kind] += found
-    return int(found)
+    waiting = max(min(tally["sent"] - accounted, most), 0)
+    tally[kind] += waiting
+    return int(waiting)

@@ -164,13 +164,13 @@ def peer_of(alias: str) -> tuple[str, str] | None:
     return (node, port) if colon and alias.startswith(_TOWARDS) else None
 
 
-def keep_indices(layout: Layout, found: Mapping[str, Mapping[str, int]]) -> None:
+def keep_indices(layout: Layout, indices: Mapping[str, Mapping[str, int]]) -> None:
     """Give interfaces the indices that those of their name have already, by node; new ones get others.
 
     An index follows from a port's place among those of its node, which another plan may change.
     """
     for node in layout.nodes:
-        there = found.get(node.name, {})
+        there = indices.get(node.name, {})
         free = (index for index in itertools.count(FIRST_INDEX) if index not in there.values())
         before = [interface.index for interface in node.interfaces]
         for interface in node.interfaces:

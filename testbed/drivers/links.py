@@ -81,7 +81,7 @@ class Counters:
             }
 
     def _read(self) -> dict[str, Backlog]:
-        found = {}
+        configured = {}
         for namespace in self._namespaces:
             counters = netem.read_statistics(namespace.netlink)
             for (index, handle), netem_counters in counters.items():
@@ -90,8 +90,8 @@ class Counters:
                     continue
                 below = counters.get((index, qdisc.SHAPER_HANDLE))
                 dropped_below = below.dropped if below else 0
-                found[name] = Backlog(netem_counters.dropped - dropped_below, netem_counters.queued_frames)
-        return found
+                configured[name] = Backlog(netem_counters.dropped - dropped_below, netem_counters.queued_frames)
+        return configured
 
     def close(self) -> None:
         """Let go of the namespaces. May be called twice."""

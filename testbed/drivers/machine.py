@@ -57,8 +57,8 @@ class Containers(Inhabitants):
             return {}
         strayed = self._strayed(lab, existing)
         states = self._engine.states(lab).get(lab, {})
-        found = {node: states.get(node, ("gone", ""))[0] for node in contained}
-        wrong = {node: f"its container is {state}" for node, state in found.items() if state != _RUNNING}
+        by_node = {node: states.get(node, ("gone", ""))[0] for node in contained}
+        wrong = {node: f"its container is {state}" for node, state in by_node.items() if state != _RUNNING}
         return (
             dict.fromkeys(strayed, "its container was restarted, and is not in the network of the lab any more") | wrong
         )
@@ -91,7 +91,7 @@ class Containers(Inhabitants):
 
     def misfits(self, layout: Layout, past: Layout | None, existing: Sequence[Namespace]) -> set[str]:
         """Return which nodes have to go, those included whose container is another than planned or has left."""
-        found = super().misfits(layout, past, existing)
+        misfits = super().misfits(layout, past, existing)
         nodes = {namespace.node for namespace in existing}
         before = {node.name: node.container for node in past.nodes} if past else {}
         states = self._engine.states(layout.lab).get(layout.lab, {})
@@ -100,8 +100,8 @@ class Containers(Inhabitants):
             fits = states.get(node.name) == (None if wanted is None else (_RUNNING, wanted.image))
             same = node.name not in before or _limits(before[node.name]) == _limits(wanted)
             if node.name in nodes and not (fits and same):
-                found.add(node.name)
-        return found | self._strayed(layout.lab, existing) | (states.keys() - nodes)
+                misfits.add(node.name)
+        return misfits | self._strayed(layout.lab, existing) | (states.keys() - nodes)
 
     def introduce(self, layout: Layout) -> None:
         """Write the names of all hosts into the containers that were there before."""
@@ -116,11 +116,11 @@ class Containers(Inhabitants):
     def are_as_planned(self, layout: Layout, existing: Sequence[Namespace]) -> bool:
         """Tell whether the containers are those of the plan, run, and are where they were put."""
         planned = {node.name: (_RUNNING, node.container.image) for node in layout.nodes if node.container is not None}
-        found = {namespace.node for namespace in existing if namespace.contained}
-        if not planned and not found:
+        nodes = {namespace.node for namespace in existing if namespace.contained}
+        if not planned and not nodes:
             return True
         return (
-            found == planned.keys()
+            nodes == planned.keys()
             and not self._strayed(layout.lab, existing)
             and self._engine.states(layout.lab).get(layout.lab, {}) == planned
         )

@@ -83,10 +83,12 @@ class NetnsDriver:
             existing = self._construction.finished(layout.lab)
             if not existing:
                 self._construction.build(layout, dilation, progress)
-                found = attachments(layout, {(node.name, end.name) for node in layout.nodes for end in node.interfaces})
+                attached = attachments(
+                    layout, {(node.name, end.name) for node in layout.nodes for end in node.interfaces}
+                )
                 if traffic is not None:
-                    traffic.replace(found)
-                return found
+                    traffic.replace(attached)
+                return attached
             return self._construction.change(layout, past, existing, dilation, progress, traffic)
 
     def destroy(self, lab: str, spare: Collection[int] = ()) -> list[str]:
@@ -225,11 +227,11 @@ class NetnsDriver:
     def health(self, lab: str) -> dict[str, Health]:
         """Say how each node of a lab is by itself: whole, or being made. Whether it is as planned say `deviations`."""
         with _system_errors("look at nodes"), opened(lab) as namespaces:
-            found = {namespace.node: _health(namespace) for namespace in namespaces}
+            states = {namespace.node: _health(namespace) for namespace in namespaces}
         for node, health in self._inhabitants.health(lab).items():
-            if found.get(node, HEALTHY) == HEALTHY:
-                found[node] = health
-        return found
+            if states.get(node, HEALTHY) == HEALTHY:
+                states[node] = health
+        return states
 
     def _start(self, lab: str, node: str, argv: Sequence[str], captured: bool) -> subprocess.Popen[bytes]:
         with _system_errors("exec"), opened(lab) as namespaces:

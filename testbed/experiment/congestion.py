@@ -153,8 +153,8 @@ class Marking(_Set):
 
     def plan(self, rate_bps: int) -> dict[str, Any]:
         """Return the plan of a switch's marking, its slowest port being of this rate."""
-        found = _resolved(self, rate_bps)
-        return {"kmin_bytes": found["kmin"], "kmax_bytes": found["kmax"], "pmax": found["pmax"]}
+        resolved = _resolved(self, rate_bps)
+        return {"kmin_bytes": resolved["kmin"], "kmax_bytes": resolved["kmax"], "pmax": resolved["pmax"]}
 
 
 class Dcqcn(_Set):
@@ -194,20 +194,20 @@ class Dcqcn(_Set):
 
     def plan(self, rate_bps: int) -> dict[str, Any]:
         """Return the plan of congestion control for NICs of which the slowest has this rate."""
-        found = _resolved(self, rate_bps)
+        resolved = _resolved(self, rate_bps)
         return {
             "kind": "dcqcn",
-            "g": found["g"],
-            "initial_alpha": found["initial_alpha"],
-            "alpha_timer_ps": found["alpha_timer"],
-            "increase_timer_ps": found["increase_timer"],
-            "byte_counter_bytes": found["byte_counter"],
-            "fast_recovery_rounds": found["fast_recovery"],
-            "additive_bps": found["additive"],
-            "hyper_bps": found["hyper"],
-            "minimum_bps": found["minimum"],
-            "cut_interval_ps": found["cut_interval"],
-            "notify_interval_ps": found["notify_interval"],
+            "g": resolved["g"],
+            "initial_alpha": resolved["initial_alpha"],
+            "alpha_timer_ps": resolved["alpha_timer"],
+            "increase_timer_ps": resolved["increase_timer"],
+            "byte_counter_bytes": resolved["byte_counter"],
+            "fast_recovery_rounds": resolved["fast_recovery"],
+            "additive_bps": resolved["additive"],
+            "hyper_bps": resolved["hyper"],
+            "minimum_bps": resolved["minimum"],
+            "cut_interval_ps": resolved["cut_interval"],
+            "notify_interval_ps": resolved["notify_interval"],
             "notify_dscp": NOTIFY_PRIORITY << 3,
         }
 
@@ -215,8 +215,8 @@ class Dcqcn(_Set):
 def _resolved(chosen: Marking | Dcqcn, rate_bps: int) -> dict[str, float]:
     figures = chosen.presets[chosen.preset] if chosen.preset is not None else {}
     names = [name for name in type(chosen).model_fields if name != "preset"]
-    found = {}
+    resolved = {}
     for name in names:
         given = getattr(chosen, name)
-        found[name] = figures[name].at(rate_bps) if given is None else given
-    return found
+        resolved[name] = figures[name].at(rate_bps) if given is None else given
+    return resolved

@@ -111,10 +111,10 @@ def _read(path: Path, rows: Any, faults: list[Fault]) -> list[dict[str, Any]]:
 
 def _cell_faults(path: Path, line: int, point: dict[str, Any]) -> list[Fault]:
     """Find what cannot be read, while its line is still known."""
-    found = [] if "time" in point else [Fault(str(path), line, "time", "missing")]
+    faults = [] if "time" in point else [Fault(str(path), line, "time", "missing")]
     for column, cell in point.items():
         try:
             _PARSERS[column](cell)
         except UnitError as error:
-            found.append(Fault(str(path), line, column, str(error)))
-    return found
+            faults.append(Fault(str(path), line, column, str(error)))
+    return faults

@@ -39,8 +39,8 @@ def _timeout(value: object) -> object:
 
 
 def _round_trips(text: str) -> Fraction | None:
-    found = _ROUND_TRIPS.fullmatch(text.strip())
-    return Fraction(found[1]) if found else None
+    match = _ROUND_TRIPS.fullmatch(text.strip())
+    return Fraction(match[1]) if match else None
 
 
 _EXPONENT = {"type": "integer", "minimum": 1, "maximum": LARGEST_EXPONENT}

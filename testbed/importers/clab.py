@@ -53,15 +53,15 @@ def is_clab(source: Source) -> bool:
 
 def kind_map(entries: Iterable[str]) -> dict[str, str]:
     """Read `KIND=host,NODE=switch`; raise UsageError for what is not that."""
-    found: dict[str, str] = {}
+    kind_map: dict[str, str] = {}
     for entry in (part for text in entries for part in text.split(",") if part):
         kind, equals, role = entry.partition("=")
         if not kind or not equals:
             raise UsageError(f'--kind-map "{shown(entry)}": write it like nokia_srlinux=switch')
         if role not in ROLES:
             raise UsageError(f'--kind-map "{shown(entry)}": a kind becomes {", ".join(ROLES)}{nearest(role, ROLES)}')
-        found[kind] = role
-    return found
+        kind_map[kind] = role
+    return kind_map
 
 
 def read_clab(source: Source, roles: Mapping[str, str] | None = None, rules: Sequence[LinkRule] = ()) -> Imported:
@@ -126,8 +126,8 @@ class _Reader:
             if key not in ("name", "topology"):
                 self._leave(shown(key), (key,))
         for section in ("defaults", "kinds", "groups"):
-            found = _mapping(self.body.get(section))
-            entries = {"": found} if section == "defaults" else found
+            mapping = _mapping(self.body.get(section))
+            entries = {"": mapping} if section == "defaults" else mapping
             for name, entry in entries.items():
                 path: KeyPath = ("topology", section, name) if name else ("topology", section)
                 for key in _mapping(entry):
@@ -138,7 +138,7 @@ class _Reader:
         """Return what is said of a node: by itself, its group, its kind, or the defaults."""
         groups, kinds = (_mapping(self.body.get(section)) for section in ("groups", "kinds"))
         layers = (entry, groups.get(str(entry.get("group"))), kinds.get(str(kind)), self.body.get("defaults"))
-        return next((found for layer in layers if (found := _mapping(layer).get(key)) is not None), None)
+        return next((value for layer in layers if (value := _mapping(layer).get(key)) is not None), None)
 
     def _kind(self, entry: Mapping[str, Any]) -> str | None:
         kind = self._said(entry, "kind")
@@ -177,12 +177,12 @@ class _Reader:
 
     def _container(self, entry: Mapping[str, Any], kind: str | None) -> dict[str, Any]:
         """Return what a host is as a container, which a lab says in the same words; but a memory has a unit of its own."""
-        found = {key: value for key in _CONTAINER if (value := self._said(entry, key, kind)) is not None}
+        container = {key: value for key in _CONTAINER if (value := self._said(entry, key, kind)) is not None}
         try:
-            parse_size(found.get("memory", 0))
+            parse_size(container.get("memory", 0))
         except UnitError:
-            del found["memory"]
-        return found
+            del container["memory"]
+        return container
 
     def _check_map(self, nodes: Mapping[str, object]) -> None:
         kinds = {self._kind(_mapping(entry)) for entry in nodes.values()}
@@ -194,10 +194,10 @@ class _Reader:
     def _ends(self, index: int, link: object) -> tuple[tuple[str, str], tuple[str, str]] | None:
         """Return the two ends of a link, as node and interface; None for one that is left out or faulty."""
         path: KeyPath = ("topology", "links", index)
-        found = _mapping(link)
-        ends = found.get("endpoints")
-        if found.get("type") not in _INSIDE or (ends is None and "endpoint" in found):
-            self._leave(f"links of type {shown(str(found.get('type')))}", path)
+        mapping = _mapping(link)
+        ends = mapping.get("endpoints")
+        if mapping.get("type") not in _INSIDE or (ends is None and "endpoint" in mapping):
+            self._leave(f"links of type {shown(str(mapping.get('type')))}", path)
             return None
         if not isinstance(ends, list) or len(ends) != 2:
             self.faults.append(self._fault(path, "a link has two endpoints"))
@@ -245,31 +245,31 @@ class _Reader:
         interfaces: dict[str, set[str]] = {}
         for node, interface in ends:
             interfaces.setdefault(node, set()).add(interface)
-        found: dict[tuple[str, str], int] = {}
+        ports: dict[tuple[str, str], int] = {}
         for node, names in interfaces.items():
             numbers = {name: int(match[1]) for name in names if (match := _PORT.fullmatch(name))}
             if len(numbers) < len(names):
                 numbers = {name: place for place, name in enumerate(sorted(names, key=natural), start=1)}
-            found |= {(node, name): number for name, number in numbers.items()}
-        return found
+            ports |= {(node, name): number for name, number in numbers.items()}
+        return ports
 
     def _link(
         self, index: int, pair: tuple[tuple[str, str], tuple[str, str]], ports: Mapping[tuple[str, str], int]
     ) -> None:
         path: KeyPath = ("topology", "links", index)
-        found = _mapping(self.body["links"][index])
+        mapping = _mapping(self.body["links"][index])
         settings: dict[str, Any] = {}
         for section in ("labels", "vars"):
-            for key, value in _mapping(found.get(section)).items():
+            for key, value in _mapping(mapping.get(section)).items():
                 if key in LINK_KEYS and not isinstance(value, str | int | float):
                     self.faults.append(self._fault((*path, section, key), "must be a number or a quantity"))
                 elif key in LINK_KEYS:
                     settings[key] = value
                 else:
                     self._leave(f"{section} of links: {shown(key)}", (*path, section, key))
-        if "mtu" in found:
-            settings["mtu"] = found["mtu"]
-        for key in found:
+        if "mtu" in mapping:
+            settings["mtu"] = mapping["mtu"]
+        for key in mapping:
             if key not in ("endpoints", "type", "vars", "labels", "mtu"):
                 self._leave(f"{shown(key)} of links", (*path, key))
         a, b = (self.called[node] for node, _ in pair)

@@ -179,21 +179,21 @@ def _rates(draft: Draft) -> list[int]:
 
 def _names(text: Text) -> _Names:
     """Read the comments of an exported lab; what is none of them is a comment like any other."""
-    found = _Names()
+    names = _Names()
     for line in text.lines(comment=""):
         if line.words[0] != _OURS:
             continue
         match line.words[1:]:
             case ("lab", name):
-                found.lab = name
+                names.lab = name
             case ("node", number, name):
-                found.nodes[text.whole(line.number, number, "node", 0, MAX_NODES)] = name
+                names.nodes[text.whole(line.number, number, "node", 0, MAX_NODES)] = name
             case ("ports", number, a, b):
                 ports = _port(text, line.number, a), _port(text, line.number, b)
-                found.ports[text.whole(line.number, number, "link", 0, MAX_LINKS)] = ports
+                names.ports[text.whole(line.number, number, "link", 0, MAX_LINKS)] = ports
             case _:
                 text.fail(line.number, f'"{shown(" ".join(line.words))}" is not a comment that an export writes')
-    return found
+    return names
 
 
 def _port(text: Text, line: int, word: str) -> int:

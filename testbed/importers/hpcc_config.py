@@ -95,12 +95,12 @@ class Config:
             self._leave(f"CC_MODE {self.control} ({CONTROLS.get(self.control, 'unknown')})", "CC_MODE")
         if self.dcqcn or self.control == DCQCN_CONTROL:
             transport["dcqcn"] = {"preset": "hpcc-ns3", **_UNSAID, **self.dcqcn}
-        found: dict[str, Any] = {"transport": transport} if transport else {}
+        experiment: dict[str, Any] = {"transport": transport} if transport else {}
         if marking:
-            found["lossless"] = {"ecn": marking}
+            experiment["lossless"] = {"ecn": marking}
         if self.down is not None:
             self._leave(f"LINK_DOWN of {called.get(self.down[1])} and {called.get(self.down[2])}", "LINK_DOWN")
-        return found
+        return experiment
 
     def _leave(self, what: str, key: str) -> None:
         self.taken.discard(key)
@@ -139,10 +139,10 @@ class Config:
 
 def switch_settings(config: Config | None) -> dict[str, Any]:
     """Return the settings of all switches."""
-    found: dict[str, Any] = {"buffer": config.buffer if config and config.buffer else "auto"}
+    switch_settings: dict[str, Any] = {"buffer": config.buffer if config and config.buffer else "auto"}
     if config and config.is_dynamic:
-        found["thresholds"] = {"alpha": _ALPHA}
-    return found
+        switch_settings["thresholds"] = {"alpha": _ALPHA}
+    return switch_settings
 
 
 def read_config(text: Text) -> Config:
@@ -232,14 +232,14 @@ def _map(text: Text, line: Line, config: Config) -> None:
     words = line.words[2:]
     if len(words) != 2 * count:
         text.fail(line.number, f"{key} says {count} pairs, and {len(words)} words follow")
-    found: dict[int, float] = {}
+    values: dict[int, float] = {}
     for rate, value in zip(words[::2], words[1::2], strict=True):
         rate_bps = text.whole(line.number, rate, f"a rate of {key}", 1, 10**15)
         if key == "PMAX_MAP":
-            found[rate_bps] = text.number(line.number, value, key, 0, 1)
+            values[rate_bps] = text.number(line.number, value, key, 0, 1)
         else:
-            found[rate_bps] = round(_KILOBYTE * text.number(line.number, value, key, 0, 10**9))
-    config.marking[_MAPS[key]] = found
+            values[rate_bps] = round(_KILOBYTE * text.number(line.number, value, key, 0, 10**9))
+    config.marking[_MAPS[key]] = values
 
 
 def _down(text: Text, line: Line, config: Config) -> None:

@@ -40,13 +40,13 @@ class LabSwitch:
 
 def port_map(entries: Iterable[str]) -> dict[str, str]:
     """Read `eth1=Ethernet48`; raise UsageError for what is not that."""
-    found: dict[str, str] = {}
+    port_map: dict[str, str] = {}
     for entry in (part for text in entries for part in text.split(",") if part):
         port, equals, ethernet = entry.partition("=")
-        if not port or not equals or not ethernet or port in found:
+        if not port or not equals or not ethernet or port in port_map:
             raise UsageError(f'--port "{shown(entry)}": write it like eth1=Ethernet48, each port once')
-        found[port] = ethernet
-    return found
+        port_map[port] = ethernet
+    return port_map
 
 
 def sonic_onto(source: Source, switch: LabSwitch, config: Configuration, said: Mapping[str, str]) -> Imported:
@@ -126,6 +126,6 @@ def _completed(source: Source, settings: Mapping[str, Mapping[str, Any]]) -> Sou
     """Return the data of a lab with settings of switches in the place of what it said."""
     data = copy.deepcopy(source.data)
     nodes = data["topology"]["nodes"]
-    for name, found in settings.items():
-        nodes[name] = {**nodes[name], **found}
+    for name, entry in settings.items():
+        nodes[name] = {**nodes[name], **entry}
     return replace(source, data=data)

@@ -68,10 +68,10 @@ class Lookup:
 
         `is_static` of None: the pool is not known, and numbers that can be an exponent are one.
         """
-        found = self.rows.get((speed_mbps, cable_mm))
-        if found is None:
+        row = self.rows.get((speed_mbps, cable_mm))
+        if row is None:
             return None
-        (size, xon, xoff, threshold, *offset), line = found
+        (size, xon, xoff, threshold, *offset), line = row
         exponent = LOWEST_ALPHA <= threshold <= HIGHEST_ALPHA
         static = not exponent if is_static is None else is_static
         if not static and not exponent:

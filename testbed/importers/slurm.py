@@ -70,7 +70,7 @@ def read_slurm(text: Text, rules: Sequence[LinkRule] = ()) -> Imported:
 
 def _entries(text: Text, draft: Draft) -> dict[str, _Entry]:
     """Return the switches and blocks of a file by name, in its order."""
-    found: dict[str, _Entry] = {}
+    entries: dict[str, _Entry] = {}
     count = 0
     for line in _joined(text):
         said: dict[str, str] = {}
@@ -90,13 +90,13 @@ def _entries(text: Text, draft: Draft) -> dict[str, _Entry]:
             continue
         below = {key: list(expand(text, line.number, said[key])) if key in said else [] for key in _LISTS}
         for name in expand(text, line.number, names[0]):
-            if len(names) > 1 or name in found:
+            if len(names) > 1 or name in entries:
                 text.fail(line.number, f'"{shown(name)}" is named twice')
-            found[name] = _Entry(line.number, is_block, *below.values())
+            entries[name] = _Entry(line.number, is_block, *below.values())
             count += 1 + sum(map(len, below.values()))
             if count > MAX_NODES:
                 text.fail(line.number, f"more than {MAX_NODES} names")
-    return found
+    return entries
 
 
 def _joined(text: Text) -> Iterator[Line]:
@@ -140,11 +140,11 @@ def _numbers(text: Text, line: int, ranges: str) -> Iterator[str]:
     """Yield the numbers of ranges like 1-4,07; those of a range are as wide as its first."""
     count = 0
     for word in ranges.split(","):
-        found = _RANGE.fullmatch(word)
-        if found is None or (found[2] and int(found[2]) < int(found[1])):
+        match = _RANGE.fullmatch(word)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
             text.fail(line, f'"{shown(word)}" is not a number or a range like 0-3')
-        for number in range(int(found[1]), int(found[2] or found[1]) + 1):
+        for number in range(int(match[1]), int(match[2] or match[1]) + 1):
             count += 1
             if count > MAX_NODES:
                 text.fail(line, f'"{shown(ranges)}" stands for more than {MAX_NODES} numbers')
-            yield f"{number:0{len(found[1])}d}"
+            yield f"{number:0{len(match[1])}d}"

@@ -70,35 +70,35 @@ class Tables:
         """Yield port, group or queue, and the key, of a table whose keys name several of either."""
         for key in self.table(table):
             *before, numbers = key.split("|")
-            found = _RANGE.fullmatch(numbers)
-            if not before or found is None or int(found[2] or found[1]) > _HIGHEST_QUEUE:
+            match = _RANGE.fullmatch(numbers)
+            if not before or match is None or int(match[2] or match[1]) > _HIGHEST_QUEUE:
                 text, line = self.place(table, key)
                 text.fail(line, f'{table}: "{shown(key)}" is not a port and a range like Ethernet0|3-4')
             for port in dict.fromkeys(before[-1].split(",")):
-                for number in range(int(found[1]), int(found[2] or found[1]) + 1):
+                for number in range(int(match[1]), int(match[2] or match[1]) + 1):
                     yield port, number, key
 
 
 def join(name: str, texts: Sequence[Text]) -> Tables:
     """Return the tables of files that describe one switch together; raise TopologyError where they contradict each other."""
-    found = Tables(name, files=list(texts))
+    tables = Tables(name, files=list(texts))
     for text in texts:
         for table, keys in read_json(text).items():
             if not isinstance(keys, dict):
                 text.fail(line_of(text, table), f"{shown(table)} is not a table")
             for key, row in keys.items():
                 fields = _fields(text, table, key, row)
-                known = found.rows.setdefault(table, {}).setdefault(key, fields)
+                known = tables.rows.setdefault(table, {}).setdefault(key, fields)
                 if known is not fields:
                     for each, value in fields.items():
                         if known.setdefault(each, value) != value:
-                            other = found.origins[table, key].file
+                            other = tables.origins[table, key].file
                             line = line_of(text, table, key, each)
                             text.fail(line, f"{table} {shown(key)}: {each} is another one in {other}")
-                found.origins.setdefault((table, key), text)
-    hostname = found.table("DEVICE_METADATA").get("localhost", {}).get("hostname", "")
-    found.name = hostname or name
-    return found
+                tables.origins.setdefault((table, key), text)
+    hostname = tables.table("DEVICE_METADATA").get("localhost", {}).get("hostname", "")
+    tables.name = hostname or name
+    return tables
 
 
 def _fields(text: Text, table: str, key: str, row: object) -> dict[str, str]:
@@ -126,12 +126,12 @@ class Configuration:
 
     def ports(self) -> list[str]:
         """Return the ports, as people count them."""
-        found = {*self.tables.table("PORT"), *(port for port, _ in (*self.groups, *self.queues))}
-        found |= self.tables.table("PORT_QOS_MAP").keys() - {"global"}
-        found |= self.tables.table("DEVICE_NEIGHBOR").keys()
-        if len(found) > MAX_PORTS:
-            self.tables.files[0].fail(0, f"{len(found)} ports; a switch has at most {MAX_PORTS}")
-        return sorted(found, key=natural)
+        ports = {*self.tables.table("PORT"), *(port for port, _ in (*self.groups, *self.queues))}
+        ports |= self.tables.table("PORT_QOS_MAP").keys() - {"global"}
+        ports |= self.tables.table("DEVICE_NEIGHBOR").keys()
+        if len(ports) > MAX_PORTS:
+            self.tables.files[0].fail(0, f"{len(ports)} ports; a switch has at most {MAX_PORTS}")
+        return sorted(ports, key=natural)
 
     def neighbours(self) -> Mapping[str, Row]:
         """Return what is at the other end of each cable."""
@@ -168,8 +168,8 @@ class Configuration:
     def group_of(self, port: str, priority: int) -> int:
         """Return the priority group of a lossless priority: what its traffic is charged to by the map, else its own number."""
         name, _ = self.qos(port, "tc_to_pg_map")
-        found = self.tables.whole("TC_TO_PRIORITY_GROUP_MAP", name, str(priority), 0, 7) if name else None
-        return priority if found is None else found
+        group = self.tables.whole("TC_TO_PRIORITY_GROUP_MAP", name, str(priority), 0, 7) if name else None
+        return priority if group is None else group
 
     def pool(self) -> tuple[str, Row]:
         """Return name and row of the ingress pool that lossless groups draw on; empty where there is none."""

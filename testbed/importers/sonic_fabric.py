@@ -28,22 +28,22 @@ def read_directory(folder: Path) -> list[Configuration]:
     """
     try:
         entries = sorted(folder.iterdir(), key=lambda path: natural(path.name))
-        found: list[tuple[str, list[Path]]] = []
+        files: list[tuple[str, list[Path]]] = []
         for entry in entries:
             if entry.is_dir():
                 inside = sorted(path for path in entry.iterdir() if path.suffix in (".json", ".ini"))
                 if any(path.suffix == ".json" for path in inside):
-                    found.append((entry.name, inside))
+                    files.append((entry.name, inside))
             elif entry.suffix == ".json":
-                found.append((entry.stem, [entry]))
+                files.append((entry.stem, [entry]))
     except OSError as error:
         raise TopologyError.at(str(folder), "", error.strerror or str(error)) from None
     shared = [path for path in entries if path.suffix == ".ini" and path.is_file()]
-    if not found:
+    if not files:
         raise TopologyError.at(str(folder), "", "no file NAME.json and no folder with one, as NAME/config_db.json")
-    if sum(len(paths) for _, paths in found) > MAX_FILES:
+    if sum(len(paths) for _, paths in files) > MAX_FILES:
         raise TopologyError.at(str(folder), "", f"more than {MAX_FILES} files")
-    return [configuration(name, paths, shared) for name, paths in found]
+    return [configuration(name, paths, shared) for name, paths in files]
 
 
 def configuration(name: str, paths: Sequence[Path], shared: Sequence[Path] = ()) -> Configuration:
@@ -85,7 +85,7 @@ def read_sonic(configs: Sequence[Configuration], file: str, rules: Sequence[Link
 
 def _others(switches: Mapping[str, Configuration]) -> dict[str, str]:
     """Return the neighbours that have no configuration, and whether each is a host or a switch."""
-    found: dict[str, str] = {}
+    others: dict[str, str] = {}
     for config in switches.values():
         types = {
             safe_name(name): row.get("type", "").lower()
@@ -96,9 +96,9 @@ def _others(switches: Mapping[str, Configuration]) -> dict[str, str]:
             if name and name not in switches:
                 kind = types.get(name, "")
                 is_switch = "server" not in kind and any(word in kind for word in _SWITCH_TYPES)
-                if is_switch or name not in found:
-                    found[name] = "switch" if is_switch else "host"
-    return found
+                if is_switch or name not in others:
+                    others[name] = "switch" if is_switch else "host"
+    return others
 
 
 def _cable(draft: Draft, switches: Mapping[str, Configuration]) -> dict[str, list[PortView]]:
@@ -107,7 +107,7 @@ def _cable(draft: Draft, switches: Mapping[str, Configuration]) -> dict[str, lis
         name: {port: place for place, port in enumerate(sorted(config.neighbours(), key=natural), start=1)}
         for name, config in switches.items()
     }
-    found: dict[str, list[PortView]] = {}
+    port_views: dict[str, list[PortView]] = {}
     done: set[End] = set()
     for name, config in switches.items():
         for port in ports[name]:
@@ -127,8 +127,8 @@ def _cable(draft: Draft, switches: Mapping[str, Configuration]) -> dict[str, lis
             numbers = (ports[name][port], ports[far][there] if there else 0)
             draft.link(name, far, line, numbers, **settings)
             for node, each in ends:
-                found.setdefault(node, []).append(PortView(f"eth{ports[node][each]}", each, rate, length))
-    return found
+                port_views.setdefault(node, []).append(PortView(f"eth{ports[node][each]}", each, rate, length))
+    return port_views
 
 
 def _port_there(far: Configuration | None, said: str, name: str, port: str) -> str | None:

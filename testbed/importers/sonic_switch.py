@@ -65,22 +65,22 @@ class SwitchSettings:
     def settings(self) -> dict[str, Any]:
         """Return what the switch is given in a lab file."""
         lossless = self._lossless()
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         if lossless:
-            found["lossless"] = list(lossless)
+            settings["lossless"] = list(lossless)
             groups = self._groups(lossless)
             if groups:
-                found |= self._pools(groups)
-                found["thresholds"] = hoisted(groups)
-        found |= self._lossy(lossless)
+                settings |= self._pools(groups)
+                settings["thresholds"] = hoisted(groups)
+        settings |= self._lossy(lossless)
         if weights := self._weights():
-            found["weights"] = weights
+            settings["weights"] = weights
         if watchdog := self._watchdog():
-            found["watchdog"] = watchdog
+            settings["watchdog"] = watchdog
         for table in self.tables.rows:
             if table not in _READ:
                 self.remainder.add(f"table {shown(table)}", *self._first(table))
-        return found
+        return settings
 
     def _first(self, table: str) -> tuple[str, int]:
         text, line = self.tables.place(table, next(iter(self.tables.table(table)), ""))
@@ -88,19 +88,19 @@ class SwitchSettings:
 
     def _lossless(self) -> tuple[int, ...]:
         by_port = {view.ethernet: self.config.lossless(view.ethernet) for view in self.views}
-        found = tuple(sorted({priority for each in by_port.values() for priority in each}))
+        lossless = tuple(sorted({priority for each in by_port.values() for priority in each}))
         for port, priorities in by_port.items():
-            if priorities != found:
+            if priorities != lossless:
                 said = ",".join(map(str, priorities)) or "none"
                 self._leave(f"pfc_enable {said} of single ports", "PORT_QOS_MAP", port)
-        return found
+        return lossless
 
     def _leave(self, what: str, table: str, key: str, *fields: str) -> None:
         self.tables.leave(self.remainder, what, table, key, *fields)
 
     def _groups(self, lossless: Sequence[int]) -> dict[tuple[str, int], dict[str, Any]]:
         """Return the thresholds, and the marks, of each lossless priority at each port."""
-        found: dict[tuple[str, int], dict[str, Any]] = {}
+        groups: dict[tuple[str, int], dict[str, Any]] = {}
         small = self._small_share()
         for view in self.views:
             taken: dict[int, int] = {}
@@ -118,8 +118,8 @@ class SwitchSettings:
                     self._leave(profile.not_carried, "BUFFER_PG", self.config.groups.get((view.ethernet, group), ""))
                 if self._marks(view.ethernet, priority):
                     self._leave("marks of queues", "PORT_QOS_MAP", view.ethernet)
-                found[view.port, priority] = {**profile.thresholds(), **small}
-        return found
+                groups[view.port, priority] = {**profile.thresholds(), **small}
+        return groups
 
     def _link(self, view: PortView) -> tuple[int, int]:
         """Return speed in Mb/s and length in mm of a link: as SONiC says, else as the lab does."""
@@ -160,22 +160,22 @@ class SwitchSettings:
     def _queue_of(self, port: str, priority: int) -> int:
         for field, table in (("pfc_to_queue_map", "MAP_PFC_PRIORITY_TO_QUEUE"), ("tc_to_queue_map", "TC_TO_QUEUE_MAP")):
             name, _ = self.config.qos(port, field)
-            found = self.tables.whole(table, name, str(priority), 0, 63) if name else None
-            if found is not None:
-                return found
+            queue = self.tables.whole(table, name, str(priority), 0, 63) if name else None
+            if queue is not None:
+                return queue
         return priority
 
     def _pools(self, groups: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
         """Return the memory: pools as they are said, and beside them what reserves and lossy queues need."""
         name, _ = self.config.pool()
-        found: dict[str, Any] = {"buffer": "auto"}
+        pools: dict[str, Any] = {"buffer": "auto"}
         if not name or not any("alpha" in each for each in groups.values()):
-            return found
+            return pools
         for key, field in (("pool", "size"), ("headroom-pool", "xoff")):
             size = self.tables.whole("BUFFER_POOL", name, field)
             if size:
-                found[key] = format_size(size)
-        return found
+                pools[key] = format_size(size)
+        return pools
 
     def _lossy(self, lossless: Sequence[int]) -> dict[str, Any]:
         """Return the limits of lossy queues, which are those of all of them or none."""
@@ -211,18 +211,18 @@ class SwitchSettings:
 
     def _lossy_limit(self, name: str) -> dict[str, Any]:
         table = "BUFFER_PROFILE"
-        found: dict[str, Any] = {}
+        lossy_limit: dict[str, Any] = {}
         exponent = self.tables.whole(table, name, "dynamic_th", LOWEST_ALPHA, HIGHEST_ALPHA)
         static = self.tables.whole(table, name, "static_th")
         if exponent is not None:
-            found["lossy-alpha"] = str(Fraction(2) ** exponent)
-            found["lossy-reserve"] = format_size(self.tables.whole(table, name, "size") or 0)
+            lossy_limit["lossy-alpha"] = str(Fraction(2) ** exponent)
+            lossy_limit["lossy-reserve"] = format_size(self.tables.whole(table, name, "size") or 0)
         elif static is not None:
-            found["lossy-queue"] = format_size(static)
+            lossy_limit["lossy-queue"] = format_size(static)
         size = self.tables.whole("BUFFER_POOL", self.tables.named(table, name, "pool"), "size")
         if size and exponent is not None:
-            found["lossy-pool"] = format_size(size)
-        return found
+            lossy_limit["lossy-pool"] = format_size(size)
+        return lossy_limit
 
     def _agreed(self, said: Sequence[tuple[Value, str]], table: str, what: str) -> tuple[Value, str]:
         """Return what most keys of a table say; note the others."""
@@ -281,11 +281,11 @@ class SwitchSettings:
                 "restoration": self.tables.whole(table, key, "restoration_time", 1, 10**7),
                 "poll": poll,
             }
-            found: dict[str, Any] = {each: f"{time}ms" for each, time in times.items() if time is not None}
+            settings: dict[str, Any] = {each: f"{time}ms" for each, time in times.items() if time is not None}
             action = self.tables.table(table)[key].get("action", "drop")
             if action in ("drop", "forward"):
-                found["action"] = action
-                said.append((tuple(found.items()), key))
+                settings["action"] = action
+                said.append((tuple(settings.items()), key))
             else:
                 self._leave(f"watchdog action {shown(action)}", table, key, "action")
         if not said:
@@ -299,7 +299,7 @@ class SwitchSettings:
 def hoisted(groups: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
     """Return thresholds said of as many groups at once as have them: of all, of a port, of a priority at a port."""
     usual = _most(list(groups.values()))
-    found: dict[str, Any] = dict(usual)
+    usual_settings: dict[str, Any] = dict(usual)
     ports: dict[str, Any] = {}
     for port in dict.fromkeys(port for port, _ in groups):
         own = {priority: each for (there, priority), each in groups.items() if there == port}
@@ -310,7 +310,7 @@ def hoisted(groups: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, An
             of_port["priorities"] = single
         if of_port:
             ports[port] = of_port
-    return {**found, "ports": ports} if ports else found
+    return {**usual_settings, "ports": ports} if ports else usual_settings
 
 
 def _most(settings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

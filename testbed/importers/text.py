@@ -108,24 +108,24 @@ def read_json(text: Text) -> dict[str, Any]:
     """Return a JSON object; raise TopologyError for anything else, for keys given twice, and for one nested too deeply."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        unique = dict(pairs)
+        if len(unique) < len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             text.fail(line_of(text, twice), f'the key "{shown(twice)}" is given twice')
-        return found
+        return unique
 
     try:
-        found = json.loads(text.text, object_pairs_hook=unique, parse_int=_short, parse_constant=_no_number)
+        document = json.loads(text.text, object_pairs_hook=unique, parse_int=_short, parse_constant=_no_number)
     except json.JSONDecodeError as problem:
         text.fail(problem.lineno, f"not JSON: {problem.msg}")
     except ValueError as problem:
         text.fail(0, f"not JSON: {problem}")
     except RecursionError:
         text.fail(0, "not JSON that can be read: nested too deeply")
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         text.fail(1, "not a JSON object of tables")
-    return found
+    return document
 
 
 def _short(digits: str) -> int:
@@ -142,8 +142,8 @@ def line_of(text: Text, *keys: str) -> int:
     """Return the line on which the last of these keys of a JSON file first stands, each sought behind the one before it."""
     place = 0
     for key in keys:
-        found = text.text.find(json.dumps(key, ensure_ascii=False), place)
-        if found < 0:
+        at = text.text.find(json.dumps(key, ensure_ascii=False), place)
+        if at < 0:
             break
-        place = found
+        place = at
     return text.text.count("\n", 0, place) + 1

@@ -112,33 +112,33 @@ def _other_meaning(name: str) -> str | None:
 
 def setting_faults(source: Source) -> list[Fault]:
     """Return the faults of settings that exclude or contradict each other, leaving out values the models reject."""
-    found = Source(source.file, lines=source.lines)
+    faults = Source(source.file, lines=source.lines)
     body = _mapping(_mapping(source.data).get("topology"))
-    _both_delays(found, ("topology", "defaults"), _mapping(body.get("defaults")))
-    _thresholds(found, ("topology", "defaults"), body.get("defaults"))
+    _both_delays(faults, ("topology", "defaults"), _mapping(body.get("defaults")))
+    _thresholds(faults, ("topology", "defaults"), body.get("defaults"))
     for name, settings in _mapping(body.get("kinds")).items():
-        _thresholds(found, ("topology", "kinds", name), settings)
+        _thresholds(faults, ("topology", "kinds", name), settings)
     for name, entry in _mapping(body.get("nodes")).items():
         path: KeyPath = ("topology", "nodes", name)
         kind = _mapping(entry).get("kind")
         for key in _mapping(entry):
             if kind == "switch" and key == "nic":
-                found.fault((*path, key), "a switch has no NIC")
+                faults.fault((*path, key), "a switch has no NIC")
             if kind == "switch" and key in _ONLY_HOST:
-                found.fault((*path, key), "belongs to hosts, not to switches")
+                faults.fault((*path, key), "belongs to hosts, not to switches")
             if kind == "host" and key in _ONLY_SWITCH:
-                found.fault((*path, key), "belongs to switches, not to hosts")
-        _thresholds(found, path, entry)
+                faults.fault((*path, key), "belongs to switches, not to hosts")
+        _thresholds(faults, path, entry)
     links = body.get("links")
     for index, link in enumerate(links if isinstance(links, list) else []):
         path = ("topology", "links", index)
-        _both_delays(found, path, _mapping(link))
+        _both_delays(faults, path, _mapping(link))
         if "profile" not in {**_mapping(body.get("defaults")), **_mapping(link)}:
             for key in _mapping(link):
                 if key in _ONLY_OPTICS:
-                    found.fault((*path, key), "belongs to links with a profile")
-        _rate_above_nic(found, path, _mapping(link), body)
-    return found.faults
+                    faults.fault((*path, key), "belongs to links with a profile")
+        _rate_above_nic(faults, path, _mapping(link), body)
+    return faults.faults
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -153,39 +153,39 @@ def _read(parse: Callable[[object], int], value: object) -> int | None:
         return None
 
 
-def _both_delays(found: Source, path: KeyPath, settings: Mapping[str, Any]) -> None:
+def _both_delays(source: Source, path: KeyPath, settings: Mapping[str, Any]) -> None:
     if settings.get("delay") is not None and settings.get("length") is not None:
-        found.fault((*path, "delay"), "give a length or a delay, not both")
+        source.fault((*path, "delay"), "give a length or a delay, not both")
 
 
-def _thresholds(found: Source, path: KeyPath, settings: object) -> None:
+def _thresholds(source: Source, path: KeyPath, settings: object) -> None:
     thresholds = _mapping(_mapping(settings).get("thresholds"))
     xoff, xon = (_read(parse_size, thresholds.get(key)) for key in ("xoff", "xon"))
     if xoff is not None and xon is not None and xon > xoff:
-        found.fault((*path, "thresholds", "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
+        source.fault((*path, "thresholds", "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
     if thresholds.get("alpha") is None:
         return
     for key, value, instead in (("xoff", xoff, "leave out one of them"), ("xon", xon, "give xon-offset instead")):
         if value is not None:
-            found.fault((*path, "thresholds", key), f"{key} is a static threshold and alpha a dynamic one; {instead}")
+            source.fault((*path, "thresholds", key), f"{key} is a static threshold and alpha a dynamic one; {instead}")
 
 
-def profile_above_nic(found: Source, index: int, rate_bps: int) -> None:
+def profile_above_nic(source: Source, index: int, rate_bps: int) -> None:
     """Note it if the rate that a link has from its profile is above what the NIC at one of its ends says it has."""
-    body = _mapping(_mapping(found.data).get("topology"))
+    body = _mapping(_mapping(source.data).get("topology"))
     link = body["links"][index]
     if "rate" not in link:
-        _above_nic(found, ("topology", "links", index, "profile"), rate_bps, link["endpoints"], body)
+        _above_nic(source, ("topology", "links", index, "profile"), rate_bps, link["endpoints"], body)
 
 
-def _rate_above_nic(found: Source, path: KeyPath, link: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+def _rate_above_nic(source: Source, path: KeyPath, link: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     rate = _read(parse_rate, link.get("rate"))
     ends = link.get("endpoints")
     if rate is not None and isinstance(ends, list):
-        _above_nic(found, (*path, "rate"), rate, ends, body)
+        _above_nic(source, (*path, "rate"), rate, ends, body)
 
 
-def _above_nic(found: Source, path: KeyPath, rate: int, ends: Sequence[object], body: Mapping[str, Any]) -> None:
+def _above_nic(source: Source, path: KeyPath, rate: int, ends: Sequence[object], body: Mapping[str, Any]) -> None:
     kinds, nodes = _mapping(body.get("kinds")), _mapping(body.get("nodes"))
     for end, other in zip(ends, reversed(ends), strict=True):
         name, _, port = str(end).partition(":")
@@ -197,7 +197,7 @@ def _above_nic(found: Source, path: KeyPath, rate: int, ends: Sequence[object], 
             continue
         nic = _read(parse_rate, merge(*({"nic": _mapping(layer.get("nic"))} for layer in layers))["nic"].get("rate"))
         if nic is not None and rate > nic:
-            found.fault(path, f"{format_rate(rate)} is faster than the NIC of {name}, {format_rate(nic)}")
+            source.fault(path, f"{format_rate(rate)} is faster than the NIC of {name}, {format_rate(nic)}")
 
 
 def _is_scale_up(port: str, layers: Sequence[Mapping[str, Any]], far_domain: object) -> bool:

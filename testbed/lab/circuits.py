@@ -94,8 +94,8 @@ def outages(schedule: CircuitSchedule, outage_ps: int) -> list[Outage]:
     """
     steps = schedule.steps
     every = sorted(frozenset[Pair]().union(*(step.pairs() for step in steps)))
-    found = [outage for pair in every for outage in _outages_of(pair, steps, outage_ps, schedule.drain)]
-    return sorted(found, key=lambda outage: (outage.start_ps, outage.pair))
+    outages = [outage for pair in every for outage in _outages_of(pair, steps, outage_ps, schedule.drain)]
+    return sorted(outages, key=lambda outage: (outage.start_ps, outage.pair))
 
 
 def _outages_of(pair: Pair, steps: Sequence[Step], outage_ps: int, drain: int) -> Iterable[Outage]:
@@ -126,7 +126,7 @@ def changes(name: str, schedule: CircuitSchedule, outage_ps: int, links: Mapping
 
     `links` has the index of the link of every pair; times count from the start of a workload.
     """
-    found = []
+    steps_ps = []
     for outage in outages(schedule, outage_ps):
         states: list[tuple[int, dict[str, bool], str]] = []
         if outage.drain_ps < outage.start_ps:
@@ -136,5 +136,5 @@ def changes(name: str, schedule: CircuitSchedule, outage_ps: int, links: Mapping
             states.append((outage.end_ps, {"up": True, "drain": False}, "bright"))
         for at_ps, state, word in states:
             entry = {"link": links[outage.pair], "at_ps": at_ps, **state, "label": f"{name} {word}"}
-            found += [{**entry, "way": way} for way in (0, 1)]
-    return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))
+            steps_ps += [{**entry, "way": way} for way in (0, 1)]
+    return sorted(steps_ps, key=lambda change: (change["at_ps"], change["link"], change["way"]))

@@ -36,16 +36,16 @@ def graph_of(lab: Lab) -> Graph:
 
 def not_carried(source: Source, carried: Collection[str]) -> Remainder:
     """Return the settings of a lab file that a format leaves out which carries `carried` of links."""
-    found = Remainder()
+    remainder = Remainder()
     body = source.data["topology"]
     for path in _settings(body, ("topology",), frozenset(carried) | _LINK):
         # The same setting of many nodes or links is one thing that is left out.
         parts = path[1:] if len(path) < 4 or path[1] not in _NAMES else (path[1], *path[3:])
-        found.add(dotted(parts), source.file, source.line(path))
+        remainder.add(dotted(parts), source.file, source.line(path))
     for key in source.data:
         if key not in ("name", "topology") and source.data[key]:
-            found.add(key, source.file, source.line((key,)))
-    return found
+            remainder.add(key, source.file, source.line((key,)))
+    return remainder
 
 
 def _settings(body: Mapping[str, Any], path: KeyPath, of_links: Collection[str]) -> Iterator[KeyPath]:

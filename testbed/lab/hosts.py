@@ -124,7 +124,7 @@ class Far(NamedTuple):
 
 
 def resolve_host(
-    name: str, settings: Mapping[str, Any], container: Container, domain: str | None, far: Sequence[Far], found: Source
+    name: str, settings: Mapping[str, Any], container: Container, domain: str | None, far: Sequence[Far], source: Source
 ) -> Host:
     """Return a host with every setting resolved; what cannot be is noted. `far` has its links, by number of port."""
     nic = settings.get("nic") or {}
@@ -134,14 +134,14 @@ def resolve_host(
     receive = None
     if sizes and "drain" not in nic:
         message = f"{next(iter(sizes))} is of no use to a NIC that takes in whatever comes; give a drain rate"
-        found.fault((*path, "nic"), message)
+        source.fault((*path, "nic"), message)
     elif "drain" in nic:
         for above, below in (("buffer", "xoff"), ("xoff", "xon"), ("buffer", "xon")):
             if above in sizes and below in sizes and sizes[below] > sizes[above]:
                 message = f"{below}, {sizes[below]} bytes, is above {above}, {sizes[above]} bytes"
-                found.fault((*path, "nic"), message)
+                source.fault((*path, "nic"), message)
         receive = ReceiveSettings(drain_bps=nic["drain"], **{f"{key}_bytes": size for key, size in sizes.items()})
-    scale_out, scale_up = _fabrics(settings.get("ports") or {}, domain, far, (*path, "ports"), found)
+    scale_out, scale_up = _fabrics(settings.get("ports") or {}, domain, far, (*path, "ports"), source)
     return Host(
         name=name,
         nic_rate_bps=rate,
@@ -162,7 +162,7 @@ def _local(settings: Mapping[str, Any] | None, scale_up: Sequence[str]) -> Local
 
 
 def _fabrics(
-    said: Mapping[str, Sequence[str]], domain: str | None, far: Sequence[Far], path: KeyPath, found: Source
+    said: Mapping[str, Sequence[str]], domain: str | None, far: Sequence[Far], path: KeyPath, source: Source
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the scale-out and the scale-up ports of a host: as its file says, or by where their links lead."""
     there = tuple(end.port for end in far)
@@ -173,16 +173,16 @@ def _fabrics(
     for key, named in (("scale-out", out), ("scale-up", up)):
         for number, port in enumerate(named):
             if port not in there:
-                found.fault((*path, key), f"no link on {port}; there are links on {', '.join(there)}")
+                source.fault((*path, key), f"no link on {port}; there are links on {', '.join(there)}")
             elif port in named[:number]:
-                found.fault((*path, key), f"{port} is listed twice")
+                source.fault((*path, key), f"{port} is listed twice")
     for port in up:
         if port in out:
-            found.fault((*path, "scale-up"), f"{port} is a scale-out port already")
+            source.fault((*path, "scale-up"), f"{port} is a scale-out port already")
     rest = tuple(port for port in there if port not in out and port not in up)
     if out and up and rest:
-        found.fault(path, f"{rest[0]} is neither a scale-out nor a scale-up port")
+        source.fault(path, f"{rest[0]} is neither a scale-out nor a scale-up port")
     out, up = out or rest, up or rest
     if up and domain is None:
-        found.fault((*path, "scale-up"), "scale-up ports carry traffic inside a domain; name the domain of the host")
+        source.fault((*path, "scale-up"), "scale-up ports carry traffic inside a domain; name the domain of the host")
     return out, up

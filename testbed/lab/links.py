@@ -47,7 +47,7 @@ def link_behaviour(
     usual_length_mm: int,
     usual_rate_bps: int,
     catalogue: Catalogue,
-    found: Source,
+    source: Source,
     path: KeyPath,
 ) -> Light | None:
     """Return the optics of the link at `path`, or None for a link without a profile or with faults, which are noted.
@@ -66,7 +66,7 @@ def link_behaviour(
     rate = settings.get("rate")
     if rate is None and profile is not None and profile.rate is None:
         rate = usual_rate_bps
-    behaviour = checked(found, path, said, length_mm, rate, catalogue)
+    behaviour = checked(source, path, said, length_mm, rate, catalogue)
     if behaviour is None:
         return None
     if said.osnr_db == AUTO:
@@ -76,7 +76,7 @@ def link_behaviour(
 
 
 def check_circuits(
-    switches: Mapping[str, CircuitSwitch], links: Collection[Pair], catalogue: Catalogue, found: Source
+    switches: Mapping[str, CircuitSwitch], links: Collection[Pair], catalogue: Catalogue, source: Source
 ) -> None:
     """Note what circuit switches cannot be: paths that are no links of the lab, profiles without mirrors."""
     taken: dict[Pair, str] = {}
@@ -84,13 +84,13 @@ def check_circuits(
         path: KeyPath = ("circuits", name)
         try:
             if not catalogue.profile(switch.profile).outage_ps:
-                found.fault((*path, "profile"), f"{switch.profile} has neither a mirror-time nor a bring-up")
+                source.fault((*path, "profile"), f"{switch.profile} has neither a mirror-time nor a bring-up")
         except ProfileError as error:
-            found.fault((*path, "profile"), str(error))
+            source.fault((*path, "profile"), str(error))
         for number, step in enumerate(switch.steps):
             for place, circuit in enumerate(step.circuits):
                 pair, here = ordered(*circuit), (*path, "steps", number, "circuits", place)
                 if pair not in links:
-                    found.fault(here, f"no link joins {circuit[0]} and {circuit[1]}")
+                    source.fault(here, f"no link joins {circuit[0]} and {circuit[1]}")
                 elif taken.setdefault(pair, name) != name:
-                    found.fault(here, f"the link is a path of {taken[pair]} already")
+                    source.fault(here, f"the link is a path of {taken[pair]} already")

@@ -89,15 +89,15 @@ def check_routes(
     switches: Sequence[_Switch],
     policy: Policy,
     roots: Sequence[str],
-    found: Source,
+    source: Source,
 ) -> None:
     """Note every stated route, and every root, that cannot be.
 
     Where all names are sound the routes are followed to their ends: one that loops, or leads to where no way goes on, is
     noted at a switch that states one of its steps. Cost: one pass over the links for each host that a switch has routes to.
     """
-    before = len(found.faults)
-    _check_roots(graph, switches, policy, roots, found)
+    before = len(source.faults)
+    _check_roots(graph, switches, policy, roots, source)
     names = {switch.name for switch in switches}
     hosts = dict.fromkeys(node for node in graph if node not in names)
     for switch in switches:
@@ -105,44 +105,44 @@ def check_routes(
             path = ("topology", "nodes", switch.name, "routes", target)
             host, colon, its_port = target.partition(":")
             if host not in hosts:
-                found.fault(path, f'no host is called "{host}"{nearest(host, hosts)}')
+                source.fault(path, f'no host is called "{host}"{nearest(host, hosts)}')
             elif colon and its_port not in ports[host]:
-                found.fault(path, f"{host} has no link on {its_port}{nearest(its_port, ports[host])}")
+                source.fault(path, f"{host} has no link on {its_port}{nearest(its_port, ports[host])}")
             elif not colon and len(ports[host]) > 1:
-                found.fault(path, f"{host} has {len(ports[host])} ports; say which, like {host}:{ports[host][0]}")
+                source.fault(path, f"{host} has {len(ports[host])} ports; say which, like {host}:{ports[host][0]}")
             for port in named:
                 if port not in ports[switch.name]:
-                    found.fault(path, f"{switch.name} has no link on {port}{nearest(port, ports[switch.name])}")
+                    source.fault(path, f"{switch.name} has no link on {port}{nearest(port, ports[switch.name])}")
             if len(set(named)) != len(named):
-                found.fault(path, "a port is listed twice")
-    if len(found.faults) > before:
+                source.fault(path, "a port is listed twice")
+    if len(source.faults) > before:
         return
     tables = Tables(graph, hosts, policy, roots, stated_routes(switches, ports))
     keys = {switch.name: switch.routes for switch in switches}
     for host in hosts:
         for number, port in enumerate(ports[host]):
             if tables.leaf((host, number)) not in hosts:
-                _follow(tables, (host, number), f"{host}:{port}", keys, found)
+                _follow(tables, (host, number), f"{host}:{port}", keys, source)
     if roots:
-        _check_reach(tables, roots, found)
+        _check_reach(tables, roots, source)
 
 
 def _check_roots(
-    graph: Mapping[str, object], switches: Sequence[_Switch], policy: Policy, roots: Sequence[str], found: Source
+    graph: Mapping[str, object], switches: Sequence[_Switch], policy: Policy, roots: Sequence[str], source: Source
 ) -> None:
     path: KeyPath = ("topology", "roots")
     if roots and policy != "up-down":
-        found.fault(path, "roots belong to routing: up-down")
+        source.fault(path, "roots belong to routing: up-down")
     names = [switch.name for switch in switches]
     for index, root in enumerate(roots):
         if root not in names:
-            found.fault((*path, index), f'no switch is called "{root}"{nearest(root, names)}')
+            source.fault((*path, index), f'no switch is called "{root}"{nearest(root, names)}')
         elif root in roots[:index]:
-            found.fault((*path, index), f"{root} is listed twice")
+            source.fault((*path, index), f"{root} is listed twice")
 
 
 def _follow(
-    tables: Tables[Any], target: paths.Target, endpoint: str, keys: Mapping[str, Collection[str]], found: Source
+    tables: Tables[Any], target: paths.Target, endpoint: str, keys: Mapping[str, Collection[str]], source: Source
 ) -> None:
     """Note the stated routes to a port of a host, which files write as `endpoint`, that never come there."""
     told = [switch for switch, ports in tables.stated.items() if target in ports]
@@ -159,17 +159,17 @@ def _follow(
         for way in ways[switch]:
             if way.node in tables.ends and (way.node != host or switch != leaf):
                 other = f"the host {way.node}" if way.node != host else f"another port of {host}"
-                found.fault(path[switch], f"leads to {other}")
+                source.fault(path[switch], f"leads to {other}")
                 wrong = True
             elif switch == leaf and way.node != host:
-                found.fault(path[switch], f"{host} is on {switch} itself")
+                source.fault(path[switch], f"{host} is on {switch} itself")
                 wrong = True
     if wrong:
         return
     _, lost = paths.settle(ways, leaf)
     for switch in told:
         if switch in lost:
-            found.fault(path[switch], _fate(switch, ways, leaf, host))
+            source.fault(path[switch], _fate(switch, ways, leaf, host))
 
 
 def _fate(switch: str, ways: Mapping[str, Sequence[Way]], leaf: str, host: str) -> str:
@@ -185,11 +185,11 @@ def _fate(switch: str, ways: Mapping[str, Sequence[Way]], leaf: str, host: str) 
         walk.append(onward)
 
 
-def _check_reach(tables: Tables[Any], roots: Sequence[str], found: Source) -> None:
+def _check_reach(tables: Tables[Any], roots: Sequence[str], source: Source) -> None:
     """Note it if up/down routing from these roots leaves hosts apart that have a path."""
     leaves = {way.node for host in tables.ends for way in tables.graph[host] if way.node not in tables.ends}
     for leaf in sorted(leaves):
         apart = leaves & (paths.shortest(tables.graph, leaf, tables.ends).keys() - tables.by_policy(leaf).keys())
         if apart:
             message = f"from {', '.join(roots)}, no path up and then down joins {min(apart)} and {leaf}"
-            return found.fault(("topology", "roots"), message)
+            return source.fault(("topology", "roots"), message)

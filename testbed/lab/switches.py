@@ -39,12 +39,12 @@ _LOSSY = ("lossy_queue", "lossy_alpha")
 def parse_alpha(value: object) -> int:
     """Read the factor of a dynamic threshold ("1/8", 0.125, 2) as its exponent of two, from -7 to 3."""
     try:
-        found = None if isinstance(value, bool) else _ALPHAS.get(Fraction(str(value).replace(" ", "")))
+        alpha = None if isinstance(value, bool) else _ALPHAS.get(Fraction(str(value).replace(" ", "")))
     except (ValueError, ZeroDivisionError):
-        found = None
-    if found is None:
+        alpha = None
+    if alpha is None:
         raise ValueError(f'"{str(value)[:40]}" is not a power of two from 1/128 to 8; write it like 1/8')
-    return found
+    return alpha
 
 
 def _positive(size_bytes: int) -> int:
@@ -146,10 +146,10 @@ class NamedSwitch:
 def named_switches() -> Mapping[str, NamedSwitch]:
     """Read the named switches that ship with the testbed; raise TopologyError with every fault in them."""
     source = read_yaml(CATALOGUE, TopologyError)
-    found = {name: _named(name, entry, source) for name, entry in source.data["switches"].items()}
+    named_switches = {name: _named(name, entry, source) for name, entry in source.data["switches"].items()}
     if source.faults:
         raise TopologyError(source.faults)
-    return found
+    return named_switches
 
 
 def _named(name: str, entry: Mapping[str, Any], source: Source) -> NamedSwitch:
@@ -187,7 +187,7 @@ class Layer:
     settings: SwitchSettings
 
 
-def switch_figures(name: str, layers: tuple[Layer, ...], found: Source) -> dict[str, Any]:
+def switch_figures(name: str, layers: tuple[Layer, ...], source: Source) -> dict[str, Any]:
     """Return what a switch is given by layers, the later ones winning, as the fields of `topology.Switch`.
 
     What cannot be is noted in `found`, at the place that said it last.
@@ -198,13 +198,13 @@ def switch_figures(name: str, layers: tuple[Layer, ...], found: Source) -> dict[
         if profile is not None:
             if profile not in named_switches():
                 message = f'no switch profile is called "{profile}"{nearest(profile, named_switches())}'
-                found.fault((*layer.path, "profile"), message)
+                source.fault((*layer.path, "profile"), message)
             else:
                 merged = _over(merged, named_switches()[profile].settings)
         # Of the defaults only what is said of switches; `nic`, `rate` and the like are others' business.
         own = layer.settings.model_dump(exclude_none=True, include=set(SwitchSettings.model_fields))
         merged = _over(merged, own)
-    _check(merged, layers, found)
+    _check(merged, layers, source)
     return _resolved(name, merged)
 
 
@@ -223,7 +223,7 @@ def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return checks.merge({**kept, "thresholds": kept_thresholds}, own)
 
 
-def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], found: Source) -> None:
+def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], source: Source) -> None:
     """Note settings that need a dynamic threshold where there is none, and pools that the buffer cannot hold."""
     thresholds = merged["thresholds"]
     buffer = merged.get("buffer", DEFAULT_BUFFER_BYTES)
@@ -232,16 +232,16 @@ def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], found: Source) 
         for key, section in given:
             if section.get(key) not in (None, AUTO, 0):
                 path = _place(layers, (("thresholds", key) if section is thresholds else (key,),))
-                found.fault(path, "needs a dynamic threshold: give thresholds.alpha too")
+                source.fault(path, "needs a dynamic threshold: give thresholds.alpha too")
     pools = {key: merged[key] for key in _POOLS if isinstance(merged.get(key), int)}
     if "alpha" in thresholds and pools and buffer != AUTO and sum(pools.values()) > buffer:
         said = " and ".join(f"{key.replace('_', '-')} {format_size(size)}" for key, size in pools.items())
         path = _place(layers, (("pool",), ("headroom_pool",), ("buffer",), ("profile",)))
         verb = "is" if len(pools) == 1 else "are"
-        found.fault(path, f"{said} {verb} more than the buffer, {format_size(buffer)}")
+        source.fault(path, f"{said} {verb} more than the buffer, {format_size(buffer)}")
     elif buffer != AUTO and (lossy := merged.get("lossy_pool", 0)) > buffer:
         path = _place(layers, (("lossy_pool",), ("buffer",), ("profile",)))
-        found.fault(path, f"lossy-pool {format_size(lossy)} is more than the buffer, {format_size(buffer)}")
+        source.fault(path, f"lossy-pool {format_size(lossy)} is more than the buffer, {format_size(buffer)}")
 
 
 def _place(layers: tuple[Layer, ...], fields: tuple[tuple[str, ...], ...]) -> KeyPath:

@@ -146,11 +146,11 @@ class Lab(Resolved):
     @cached_property
     def ports(self) -> Mapping[str, tuple[str, ...]]:
         """The ports of each node that have a link, by number."""
-        found: dict[str, list[str]] = {node.name: [] for node in self.nodes}
+        ports_of: dict[str, list[str]] = {node.name: [] for node in self.nodes}
         for link in self.links:
             for end in (link.a, link.b):
-                found[end.node].append(end.port)
-        return {name: tuple(sorted(ports, key=port_number)) for name, ports in found.items()}
+                ports_of[end.node].append(end.port)
+        return {name: tuple(sorted(ports, key=port_number)) for name, ports in ports_of.items()}
 
     @cached_property
     def nics(self) -> tuple[Endpoint, ...]:
@@ -204,8 +204,8 @@ def lab_from(source: Source) -> Lab:
 
 def _resolve(parsed: LabFile, source: Source) -> Lab:
     body = parsed.topology
-    found = Source(source.file, source.data, source.lines)
-    catalogue = own_catalogue(parsed.profiles, found)
+    faults = Source(source.file, source.data, source.lines)
+    catalogue = own_catalogue(parsed.profiles, faults)
     defaults = body.defaults.model_dump(exclude_none=True, exclude_unset=True)
     nodes: dict[str, Switch | Host] = {}
     far = _far_ends(body.links, body.nodes)
@@ -217,18 +217,18 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
                 Layer(("topology", "nodes", name), entry),
             )
             container = container_of("switch", body.defaults, body.kinds.switch, entry)
-            figures = switch_figures(name, layers, found)
+            figures = switch_figures(name, layers, faults)
             own: dict[str, Any] = {"routes": entry.routes, "agent": entry.agent, "domain": entry.domain}
             nodes[name] = Switch(**figures, **own, container=container)
         else:
             layers_below = (defaults, body.kinds.host.model_dump(exclude_none=True))
             settings = checks.merge(*layers_below, entry.model_dump(exclude_none=True))
             container = container_of("host", body.defaults, body.kinds.host, entry)
-            host = resolve_host(name, settings, container, entry.domain, far[name], found)
+            host = resolve_host(name, settings, container, entry.domain, far[name], faults)
             nodes[name] = host.model_copy(update={"agent": entry.agent})
-    links = [_link(index, entry, nodes, defaults, catalogue, found) for index, entry in enumerate(body.links)]
+    links = [_link(index, entry, nodes, defaults, catalogue, faults) for index, entry in enumerate(body.links)]
     pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
-    check_circuits(parsed.circuits, pairs, catalogue, found)
+    check_circuits(parsed.circuits, pairs, catalogue, faults)
     lab = Lab(
         name=parsed.name,
         nodes=tuple(nodes.values()),
@@ -238,10 +238,10 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
         routing=body.routing,
         roots=body.roots,
     )
-    if not found.faults and (body.roots or any(switch.routes for switch in lab.switches)):
-        check_routes(lab.adjacent, lab.ports, lab.switches, lab.routing, lab.roots, found)
-    if found.faults:
-        raise TopologyError(found.faults)
+    if not faults.faults and (body.roots or any(switch.routes for switch in lab.switches)):
+        check_routes(lab.adjacent, lab.ports, lab.switches, lab.routing, lab.roots, faults)
+    if faults.faults:
+        raise TopologyError(faults.faults)
     return lab
 
 
@@ -260,7 +260,7 @@ def _link(
     nodes: Mapping[str, Switch | Host],
     defaults: Mapping[str, Any],
     catalogue: Catalogue,
-    found: Source,
+    source: Source,
 ) -> Link | None:
     """Return a link, or None after noting what its profile cannot be."""
     own = entry.model_dump(exclude_none=True, exclude_unset=True)
@@ -271,18 +271,18 @@ def _link(
     ]
     rate = entry.rate or (min(nics) if nics else defaults.get("rate", DEFAULT_RATE_BPS))
     path = ("topology", "links", index)
-    light = link_behaviour(settings, DEFAULT_LENGTH_MM, rate, catalogue, found, path)
+    light = link_behaviour(settings, DEFAULT_LENGTH_MM, rate, catalogue, source, path)
     if "profile" in settings and light is None:
         return None
     length = None if "delay" in settings else settings.get("length", DEFAULT_LENGTH_MM)
     delay = settings["delay"] if length is None else units.fibre_delay_ps(length)
     if light is not None:
-        checks.profile_above_nic(found, index, light.behaviour.nominal_rate_bps)
+        checks.profile_above_nic(source, index, light.behaviour.nominal_rate_bps)
         rate = light.behaviour.rate_bps or light.behaviour.nominal_rate_bps
         length = None if length is None else light.behaviour.length_mm
         delay = delay if length is None else light.behaviour.delay_ps
     if delay > units.LARGEST:
-        found.fault((*path, "length"), f"light takes {delay} ps, and times end at {units.LARGEST}")
+        source.fault((*path, "length"), f"light takes {delay} ps, and times end at {units.LARGEST}")
         return None
     return Link(
         a=ends[0],

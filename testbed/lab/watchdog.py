@@ -79,11 +79,11 @@ def settings_in_force(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return what the watchdog of each switch of a plan goes by: times in nominal ns, and its action."""
     return {
         node["name"]: {
-            "detection_ns": found["detection_ps"] / PS_PER_NS,
-            "restoration_ns": found["restoration_ps"] / PS_PER_NS,
-            "poll_ns": found["poll_ps"] / PS_PER_NS,
-            "action": found["action"],
+            "detection_ns": settings["detection_ps"] / PS_PER_NS,
+            "restoration_ns": settings["restoration_ps"] / PS_PER_NS,
+            "poll_ns": settings["poll_ps"] / PS_PER_NS,
+            "action": settings["action"],
         }
         for node in switches_of(plan)
-        if (found := node.get("watchdog"))
+        if (settings := node.get("watchdog"))
     }

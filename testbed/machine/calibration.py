@@ -124,11 +124,11 @@ def load_or_measure() -> CalibrationFile:
     Two that measured at once would each find half a machine.
     """
     path = default_path()
-    if found := load(path):
-        return found
+    if calibration := load(path):
+        return calibration
     with locked(path.with_suffix(".lock"), MEASURING_LIMIT_S):
-        if found := load(path):
-            return found
+        if calibration := load(path):
+            return calibration
         measured = measure()
         store(measured, path)
         return measured

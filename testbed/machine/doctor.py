@@ -73,8 +73,8 @@ def _privileges() -> Check:
 
 def _kernel_version() -> Check:
     release = platform.release()
-    found = re.match(r"(\d+)\.(\d+)", release)
-    enough = found is not None and (int(found[1]), int(found[2])) >= _MINIMUM_KERNEL
+    match = re.match(r"(\d+)\.(\d+)", release)
+    enough = match is not None and (int(match[1]), int(match[2])) >= _MINIMUM_KERNEL
     wanted = ".".join(map(str, _MINIMUM_KERNEL))
     return Check("kernel", enough, release if enough else f"{release}; {wanted} or newer is needed", "real clock")
 
@@ -88,15 +88,15 @@ def _kernel_features() -> list[Check]:
         "htb": "kernel traffic of hosts at the rate of their links",
         "netem": "links imposed by netem; without it they are native to the data plane",
     }
-    found = dict.fromkeys(needs, "not looked at: it needs what is missing above")
+    features = dict.fromkeys(needs, "not looked at: it needs what is missing above")
     if namespaces.missing_capabilities():
-        found = dict.fromkeys(needs, "not looked at: that takes root")
+        features = dict.fromkeys(needs, "not looked at: that takes root")
     else:
-        namespaces.in_thread(lambda: _probe(found))
-    return [Check(name, not found[name], found[name] or "available", purpose) for name, purpose in needs.items()]
+        namespaces.in_thread(lambda: _probe(features))
+    return [Check(name, not features[name], features[name] or "available", purpose) for name, purpose in needs.items()]
 
 
-def _probe(found: dict[str, str]) -> None:
+def _probe(features: dict[str, str]) -> None:
     """Write into `found` what is wrong with each feature, empty if nothing. Leaves the thread in a new namespace."""
 
     def attempt(name: str, work: Callable[[], None]) -> bool:
@@ -104,9 +104,9 @@ def _probe(found: dict[str, str]) -> None:
             work()
         except (DriverError, OSError) as error:
             absent = error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
-            found[name] = "this kernel does not have it" if absent else str(error)
+            features[name] = "this kernel does not have it" if absent else str(error)
             return False
-        found[name] = ""
+        features[name] = ""
         return True
 
     if not attempt("netns", namespaces.unshare_network):

@@ -150,17 +150,17 @@ def behaviour(
     _check_length(name, profile, length_mm)
     nominal = _rate(name, profile, rate_bps)
     rate = _lanes(name, profile, nominal, lanes_down)
-    found = _quiet(name, profile, medium, length_mm, nominal, rate, lanes_down)
+    quiet = _quiet(name, profile, medium, length_mm, nominal, rate, lanes_down)
     if profile.modulation is None:
         if point not in (None, OperatingPoint()) or acceleration != 1:
             raise ProfileError("profile", f"{name} has no receiver of its own that could have a BER, OSNR or margin")
-        return found
+        return quiet
     ber, margin_db = operate(name, profile, point or OperatingPoint())
     failure, loss = _failures(profile, ber, margin_db, rate or nominal)
-    up = found.up and not _hopeless(profile, ber, failure)
+    up = quiet.up and not _hopeless(profile, ber, failure)
     required = required_osnr_db(name, profile) if profile.coherent else None
     return replace(
-        found,
+        quiet,
         osnr_db=None if required is None else required + margin_db,
         required_osnr_db=required,
         up=up,
@@ -185,7 +185,7 @@ def behaviour_of(
         _check_length(settings.profile, profile, length_mm)
         line = dwdm.profile_line(settings.profile, profile, length_mm)
         osnr_db = line.gsnr_db
-    found = behaviour(
+    worked_out = behaviour(
         settings.profile,
         length_mm,
         OperatingPoint(settings.ber, osnr_db, settings.margin_db),
@@ -195,7 +195,7 @@ def behaviour_of(
         acceleration=settings.acceleration,
         catalogue=catalogue,
     )
-    return found if line is None else replace(found, line=line)
+    return worked_out if line is None else replace(worked_out, line=line)
 
 
 def checked(

@@ -91,10 +91,10 @@ class Catalogue:
         name = name or profile.cable
         if name not in self.cables:
             raise ProfileError("cable", f'no cable is called "{name}"{nearest(name, self.cables)}')
-        found = self.cables[name]
-        if name != profile.cable and found.replaces != profile.cable:
+        cable = self.cables[name]
+        if name != profile.cable and cable.replaces != profile.cable:
             raise ProfileError("cable", f"{name} cannot stand in for {profile.cable}")
-        return found
+        return cable
 
     def with_profiles(self, own: Mapping[str, Profile]) -> Catalogue:
         """Return this catalogue with profiles that were read before."""
@@ -106,31 +106,31 @@ class Catalogue:
         A profile may be like one of the catalogue's, or like one further up in the file.
         Raises TopologyError with every fault, each with its file, line and key.
         """
-        found = Source(source.file, lines=source.lines)
+        faults = Source(source.file, lines=source.lines)
         if not isinstance(own, dict):
             raise TopologyError.at(source.file, ".".join(map(str, path)), "must be a mapping of names to profiles")
         data, profiles = dict(self.data), dict(self.profiles)
         for name, entry in own.items():
             here = (*path, name)
-            if (merged := _merged(name, entry, data, found, here)) is None:
+            if (merged := _merged(name, entry, data, faults, here)) is None:
                 continue
             data[name] = merged
-            if (profile := self._read(merged, found, here)) is not None:
+            if (profile := self._read(merged, faults, here)) is not None:
                 profiles[name] = profile
-        if found.faults:
-            raise TopologyError(found.faults)
+        if faults.faults:
+            raise TopologyError(faults.faults)
         return Catalogue(self.sources, self.cables, profiles, data)
 
-    def _read(self, merged: Mapping[str, Any], found: Source, here: KeyPath) -> Profile | None:
+    def _read(self, merged: Mapping[str, Any], source: Source, here: KeyPath) -> Profile | None:
         try:
             profile = Profile.model_validate(merged)
         except ValidationError as error:
-            for fault in fields.model_faults(error, Profile, Source(found.file)):
+            for fault in fields.model_faults(error, Profile, Source(source.file)):
                 keys = tuple(filter(None, fault.key.split(".")))
-                found.fault((*here, *keys), fault.message)
+                source.fault((*here, *keys), fault.message)
             return None
         if profile.cable not in self.cables:
-            found.fault((*here, "cable"), f'no cable is called "{profile.cable}"{nearest(profile.cable, self.cables)}')
+            source.fault((*here, "cable"), f'no cable is called "{profile.cable}"{nearest(profile.cable, self.cables)}')
         return profile
 
 
@@ -139,18 +139,18 @@ _WORDS = frozenset({"about", "technology", "sources"})
 
 
 def _merged(
-    name: str, entry: object, data: Mapping[str, Mapping[str, Any]], found: Source, here: KeyPath
+    name: str, entry: object, data: Mapping[str, Mapping[str, Any]], source: Source, here: KeyPath
 ) -> dict[str, Any] | None:
     """Return an entry laid over the profile that it is like, or over its namesake."""
     if _NAME.fullmatch(name) is None:
-        found.fault(here, f'"{name}" is not a name for a profile: lower-case letters, digits, hyphens and +')
+        source.fault(here, f'"{name}" is not a name for a profile: lower-case letters, digits, hyphens and +')
         return None
     if not isinstance(entry, dict):
-        found.fault(here, "must be a mapping of keys to values")
+        source.fault(here, "must be a mapping of keys to values")
         return None
     like = entry.get("like", name if name in data else None)
     if like is not None and (not isinstance(like, str) or like not in data):
-        found.fault((*here, "like"), f'no profile is called "{like}"{nearest(str(like), data)}')
+        source.fault((*here, "like"), f'no profile is called "{like}"{nearest(str(like), data)}')
         return None
     own = {
         key: value if isinstance(value, list) or key in _WORDS else [value, OWN_SOURCE]

@@ -33,8 +33,8 @@ _MAC = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"
 
 def _address(text: str) -> str:
     """Return an address of one machine."""
-    found = ipaddress.ip_address(text)
-    if found.is_multicast or found.is_unspecified:
+    address_of = ipaddress.ip_address(text)
+    if address_of.is_multicast or address_of.is_unspecified:
         raise ValueError("not the address of one machine")
     return text
 

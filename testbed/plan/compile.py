@@ -54,10 +54,10 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
 def circuit_changes(lab: Lab) -> list[dict[str, Any]]:
     """Return what the circuit switches of a lab change on its links, in the order of time (docs/internals/engine.md)."""
     links = {circuits.ordered(str(link.a), str(link.b)): index for index, link in enumerate(lab.links)}
-    found = []
+    changes = []
     for name, switch in lab.circuits.items():
-        found += circuits.changes(name, switch, lab.catalogue.profile(switch.profile).outage_ps, links)
-    return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))
+        changes += circuits.changes(name, switch, lab.catalogue.profile(switch.profile).outage_ps, links)
+    return sorted(changes, key=lambda change: (change["at_ps"], change["link"], change["way"]))
 
 
 def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:

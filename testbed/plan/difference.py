@@ -41,30 +41,30 @@ def changes(old: Plan | None, new: Plan) -> list[Change]:
     """Return what has to be done to the lab of one plan, or to none, so that it is that of another; sorted."""
     before = _parts(old) if old is not None else {}
     after = _parts(new)
-    found = []
+    changes = []
     for kind, name in sorted(before.keys() | after.keys()):
         had, has = before.get((kind, name)), after.get((kind, name))
         if had is None or has is None:
-            found.append(Change(kind, name, "add" if had is None else "remove"))
+            changes.append(Change(kind, name, "add" if had is None else "remove"))
         elif settings := tuple(sorted(key for key in had.keys() | has.keys() if had.get(key) != has.get(key))):
-            found.append(Change(kind, name, "change", settings))
-    return found
+            changes.append(Change(kind, name, "change", settings))
+    return changes
 
 
 def _parts(plan: Plan) -> dict[tuple[Literal["lab", "node", "link"], str], Document]:
     """Return what a plan says of the lab as a whole, of each node and of each link."""
     skipped = ("schema", "lab", "nodes", "links", "stations")
-    found: dict[tuple[Literal["lab", "node", "link"], str], Document] = {
+    parts: dict[tuple[Literal["lab", "node", "link"], str], Document] = {
         ("lab", str(plan["lab"])): {key: value for key, value in plan.items() if key not in skipped}
     }
     for node in plan["nodes"]:
-        found["node", node["name"]] = dict(_node(plan, node))
+        parts["node", node["name"]] = dict(_node(plan, node))
     for link in plan["links"]:
         ends = _ends(plan, link)
         backwards = ends[0] > ends[1]
         name = " - ".join(f"{node}:{port}" for node, port in sorted(ends))
-        found["link", name] = {key: _turned(value, backwards) for key, value in link.items() if key not in ("a", "b")}
-    return found
+        parts["link", name] = {key: _turned(value, backwards) for key, value in link.items() if key not in ("a", "b")}
+    return parts
 
 
 def _node(plan: Plan, node: Host | Switch) -> Iterator[tuple[str, Any]]:
@@ -140,8 +140,8 @@ def _station(plan: Plan, entry: Station) -> tuple[str, str, str]:
 def _free(proposed: str, taken: set[str], address: Callable[[int], str]) -> str:
     """Return the proposed address, or the first that is free; it is taken from then on."""
     numbered = (address(number) for number in itertools.islice(itertools.count(), MAX_MACS))
-    found = next((each for each in itertools.chain([proposed], numbered) if each not in taken), None)
-    if found is None:
+    free = next((each for each in itertools.chain([proposed], numbered) if each not in taken), None)
+    if free is None:
         raise UsageError("the lab has no address left for a new node: destroy it and deploy it anew")
-    taken.add(found)
-    return found
+    taken.add(free)
+    return free

@@ -148,12 +148,12 @@ def _link_of(plan: Plan, link: Link, agent: str) -> Link:
 def check_underlay(address: str) -> str:
     """Return an address at which other machines reach this one, as it is written commonly. Raises UsageError."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         raise UsageError(f"--underlay {address}: not an IP address of this machine") from None
-    if found.is_multicast or found.is_unspecified:
+    if parsed.is_multicast or parsed.is_unspecified:
         raise UsageError(f"--underlay {address}: an address of one machine is needed")
-    return str(found)
+    return str(parsed)
 
 
 def require_underlay(plan: Plan, agent: str, underlay: str | None) -> None:

@@ -50,9 +50,9 @@ _COLUMNS = (
 
 def _figure(figures: Document, column: _Column) -> str:
     """Write a figure; nothing for one that is zero."""
-    found = figures.get(column.key)
-    any_drop = isinstance(found, Mapping) and any(found.values())
-    return column.show(found) if any_drop or (found and not isinstance(found, Mapping)) else ""
+    value = figures.get(column.key)
+    any_drop = isinstance(value, Mapping) and any(value.values())
+    return column.show(value) if any_drop or (value and not isinstance(value, Mapping)) else ""
 
 
 def port_table(ports: Mapping[str, Document]) -> Table | None:
@@ -117,9 +117,9 @@ def _fidelity_words(fidelity: Document) -> list[str]:
         f"time held back {fidelity['held_share']:.1%}",
     ]
     for key, words in _LOST.items():
-        found = fidelity.get(key, 0)
-        by_port = isinstance(found, Mapping)
-        if count := sum(found.values()) if by_port else found:
-            where = f" at {', '.join(sorted(found))}" if by_port else ""
+        value = fidelity.get(key, 0)
+        by_port = isinstance(value, Mapping)
+        if count := sum(value.values()) if by_port else value:
+            where = f" at {', '.join(sorted(value))}" if by_port else ""
             said.append(f"lost by the emulator: {count:,} frames {words}{where}")
     return said

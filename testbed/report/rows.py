@@ -161,6 +161,6 @@ def records_json(result: RunResult) -> str:
 
 def records_csv(result: RunResult) -> str:
     """Return the records as CSV, with a line of names."""
-    found = records(result)
-    lines = [",".join(str(value) for value in record.values()) for record in found]
-    return "".join(f"{line}\n" for line in ([",".join(found[0])] if found else []) + lines)
+    rows = records(result)
+    lines = [",".join(str(value) for value in record.values()) for record in rows]
+    return "".join(f"{line}\n" for line in ([",".join(rows[0])] if rows else []) + lines)

@@ -98,10 +98,10 @@ def rows_table(result: SweepResult) -> Table:
 
 def reasons_lines(rows: Sequence[SweepRow]) -> list[str]:
     """Return why rows did not pass, each reason once, with the rows that it holds for."""
-    found = [(reason, numbers) for reason, numbers in reasons_by_rows(rows)]
-    lines = [f"  {spans(numbers)}: {reason}" for reason, numbers in found[:REASONS_SHOWN]]
-    if len(found) > REASONS_SHOWN:
-        lines.append(f"  {len(found) - REASONS_SHOWN} more reasons in sweep.json")
+    grouped = [(reason, numbers) for reason, numbers in reasons_by_rows(rows)]
+    lines = [f"  {spans(numbers)}: {reason}" for reason, numbers in grouped[:REASONS_SHOWN]]
+    if len(grouped) > REASONS_SHOWN:
+        lines.append(f"  {len(grouped) - REASONS_SHOWN} more reasons in sweep.json")
     return lines
 
 

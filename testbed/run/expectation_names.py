@@ -102,9 +102,13 @@ def _unknown_first(path: Path, known: Iterable[str]) -> str:
     """Name also what a part of the result calls so: `lossless` is in its verdict and in its drops."""
     inner = {place: _fields(fields.member(RunResult, place)) for place in _fields(RunResult)}
     near = difflib.get_close_matches(str(path.parts[0]), {name for names in inner.values() for name in names}, n=1)
-    found = [f'"{place}.{name}"' for place, names in inner.items() for name in near if name in names]
+    near_names = [f'"{place}.{name}"' for place, names in inner.items() for name in near if name in names]
     problem = _unknown(path, 0, known)
-    return problem if not found or "did you mean" in problem else f"{problem}; there is {' and '.join(sorted(found))}"
+    return (
+        problem
+        if not near_names or "did you mean" in problem
+        else f"{problem}; there is {' and '.join(sorted(near_names))}"
+    )
 
 
 def _no_parts(path: Path, depth: int) -> str:

@@ -66,8 +66,8 @@ def footprint(series: Series, plan: Plan, here: Collection[int] | None = None) -
     """
     largest = max(series.shapes(), key=lambda shape: shape.size_bytes)
     forms = (False, True) if series.collective.in_place else (False,)
-    found = [_of_call(series, dataclasses.replace(largest, in_place=form), here) for form in forms]
-    payload, ops = (max(column) for column in zip(*found, strict=True))
+    footprints = [_of_call(series, dataclasses.replace(largest, in_place=form), here) for form in forms]
+    payload, ops = (max(column) for column in zip(*footprints, strict=True))
     if payload:
         payload += min(_under_way(plan), payload)
     return Footprint(largest.size_bytes, series.ranks, payload, ops, series.slice_bytes is not None)

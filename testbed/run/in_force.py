@@ -58,9 +58,9 @@ def links(lab: Lab) -> list[Document]:
     return [_link(link, lab.behaviour(link)) for link in lab.links]
 
 
-def optics(found: LinkBehaviour, frame_bytes: int) -> Document:
+def optics(behaviour: LinkBehaviour, frame_bytes: int) -> Document:
     """Return the figures of a link with a profile, `frame_loss` being that of a frame so long with its FCS."""
-    figures = found.as_json()
+    figures = behaviour.as_json()
     kept = (
         "profile",
         "up",
@@ -73,17 +73,17 @@ def optics(found: LinkBehaviour, frame_bytes: int) -> Document:
         "required_osnr_db",
         "power_w",
     )
-    loss = found.frame_loss(frame_bytes)
+    loss = behaviour.frame_loss(frame_bytes)
     return {
         **{key: figures[key] for key in kept},
-        "codeword_failure": found.block_failure,
+        "codeword_failure": behaviour.block_failure,
         "frame_bytes": frame_bytes,
         "frame_loss": None if math.isnan(loss) else loss,
         "gnpy": figures["line"],
         "delay_terms_ns": {
-            "flight": found.flight_ps / 1000,
-            "fec": found.fec_ps / 1000,
-            "dsp": found.dsp_ps / 1000,
+            "flight": behaviour.flight_ps / 1000,
+            "fec": behaviour.fec_ps / 1000,
+            "dsp": behaviour.dsp_ps / 1000,
         },
     }
 
@@ -132,11 +132,11 @@ def _switch(switch: Switch, experiment: Experiment, node: contract.Switch) -> Do
 
 
 def _credits(lab: Lab, experiment: Experiment, plan: Plan) -> list[Document]:
-    found = []
+    rows = []
     for link, planned in zip(lab.links, plan["links"], strict=True):
         auto = experiment.lossless.credits == AUTO and link.credits_bytes is None
         for receiver, grants in zip((link.b, link.a), planned.get("credits", ((), ())), strict=True):
-            found += [
+            rows += [
                 {
                     "granted_by": str(receiver),
                     "priority": grant["priority"],
@@ -146,10 +146,10 @@ def _credits(lab: Lab, experiment: Experiment, plan: Plan) -> list[Document]:
                 }
                 for grant in grants
             ]
-    return found
+    return rows
 
 
-def _link(link: Link, found: LinkBehaviour | None) -> Document:
+def _link(link: Link, behaviour: LinkBehaviour | None) -> Document:
     process = link.loss_process
     derived = process.frame_loss(link.frame_bytes) if process is not None else 0.0
     return {
@@ -160,5 +160,5 @@ def _link(link: Link, found: LinkBehaviour | None) -> Document:
         "delay_ns": link.delay_ps / 1000,
         "frame_bytes": link.frame_bytes,
         "frame_loss": [given or derived for given in link.loss],
-        "optics": None if found is None else optics(found, link.frame_bytes),
+        "optics": None if behaviour is None else optics(behaviour, link.frame_bytes),
     }

@@ -72,19 +72,19 @@ def options_of(asked: Asked) -> list[str]:
         "rate": format_rate,
         "lanes_down": str,
     }
-    found: list[str] = []
+    options: list[str] = []
     for name, value in asked.items():
         if name in flags:
-            found.append(flags[name][0 if value else 1])
+            options.append(flags[name][0 if value else 1])
         elif name in written:
-            found += [f"--{name.replace('_', '-')}", written[name](value)]
+            options += [f"--{name.replace('_', '-')}", written[name](value)]
         elif name == "losses":
             given = {"burst": value.burst, "loss": value.ratio} | (
                 dataclasses.asdict(value.point) if value.point else {}
             )
             for key, figure in given.items():
-                found += [] if figure is None else [f"--{key.replace('_', '-')}", repr(figure)]
-    return found
+                options += [] if figure is None else [f"--{key.replace('_', '-')}", repr(figure)]
+    return options
 
 
 def find_port(lab: Lab, text: str) -> tuple[int, int]:
@@ -114,19 +114,19 @@ def ends_of(link: Link, way: int) -> tuple[str, str]:
 
 def state_of(lab: Lab, link: Link, way: int, asked: Asked) -> State:
     """Return how one direction of a link is when all of `asked` holds, and the lab for the rest; raise SettingError."""
-    found = _behaviour(lab, link, asked)
+    behaviour = _behaviour(lab, link, asked)
     rate_bps: int = asked.get("rate", link.rate_bps)
     if rate_bps > link.rate_bps:
         name = f"{link.a} - {link.b}"
         raise SettingError("rate", f"{format_rate(rate_bps)} is more than the {format_rate(link.rate_bps)} of {name}")
-    if found is not None and found.rate_bps:
-        rate_bps = min(asked.get("rate", found.rate_bps), found.rate_bps)
+    if behaviour is not None and behaviour.rate_bps:
+        rate_bps = min(asked.get("rate", behaviour.rate_bps), behaviour.rate_bps)
     return {
         "delay_ps": asked.get("delay", link.delay_ps),
         "jitter_ps": asked.get("jitter", 0),
-        "loss_process": _process(link, way, asked.get("losses"), found),
+        "loss_process": _process(link, way, asked.get("losses"), behaviour),
         "rate_bps": rate_bps,
-        "up": asked.get("carrier", True) and (link.carrier if found is None else found.up),
+        "up": asked.get("carrier", True) and (link.carrier if behaviour is None else behaviour.up),
         "drain": asked.get("drain", False),
         "storm": asked.get("storm"),
         **_weights(lab, link, way, asked.get("weights")),
@@ -169,7 +169,7 @@ def _behaviour(lab: Lab, link: Link, asked: Asked) -> LinkBehaviour | None:
         raise SettingError(key if error.key == "profile" else error.key, str(error)) from None
 
 
-def _process(link: Link, way: int, wanted: Losses | None, found: LinkBehaviour | None) -> dict[str, Any] | None:
+def _process(link: Link, way: int, wanted: Losses | None, behaviour: LinkBehaviour | None) -> dict[str, Any] | None:
     """Return the loss process, None if nothing is lost."""
     if wanted is not None and wanted.ratio is not None:
         try:
@@ -179,5 +179,5 @@ def _process(link: Link, way: int, wanted: Losses | None, found: LinkBehaviour |
     given = link.loss[way]
     if wanted is None and given:
         return Bernoulli(given).plan()
-    process = link.loss_process if found is None else found.loss
+    process = link.loss_process if behaviour is None else behaviour.loss
     return process.plan() if process is not None else None

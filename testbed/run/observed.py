@@ -105,10 +105,10 @@ def losses_of(report: Report, lossless: Collection[int]) -> list[str]:
     worst = sorted(
         (place for place in places if any(place[1].values())), key=lambda place: (-sum(place[1].values()), place[0])
     )
-    causes = dict.fromkeys(_BLAMED[cause] for _, found in worst for cause, count in found.items() if count)
+    causes = dict.fromkeys(_BLAMED[cause] for _, worst_place in worst for cause, count in worst_place.items() if count)
     named = [
-        f"{place} ({', '.join(f'{cause} {count:,}' for cause, count in found.items() if count)})"
-        for place, found in worst[:PLACES_NAMED]
+        f"{place} ({', '.join(f'{cause} {count:,}' for cause, count in worst_place.items() if count)})"
+        for place, worst_place in worst[:PLACES_NAMED]
     ]
     if len(worst) > PLACES_NAMED:
         named.append(f"{len(worst) - PLACES_NAMED} more")
@@ -120,15 +120,15 @@ def losses_of(report: Report, lossless: Collection[int]) -> list[str]:
 def deadlocks_of(report: Report, start_ps: int | None) -> list[Deadlock]:
     """Return the deadlocks of a run that started at `start_ps`; those that were over before are others'."""
     start_ns = (start_ps or 0) / 1000
-    found = []
+    deadlocks = []
     for entry in report.get("deadlocks", ()):
         cured_ns = entry["cured_ns"]
         if cured_ns is not None and cured_ns < start_ns:
             continue
         broke = [storm["port"] for storm in report.get("watchdog", ()) if is_storm_in(entry, storm)]
         times = {"at_ns": entry["at_ns"] - start_ns, "cured_ns": None if cured_ns is None else cured_ns - start_ns}
-        found.append(Deadlock.model_validate({**entry, **times, "cured_by": sorted(broke)}))
-    return found
+        deadlocks.append(Deadlock.model_validate({**entry, **times, "cured_by": sorted(broke)}))
+    return deadlocks
 
 
 def is_storm_in(deadlock: FoundDeadlock, storm: FoundStorm) -> bool:

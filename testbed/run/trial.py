@@ -67,8 +67,8 @@ class Trial:
     @cached_property
     def changes(self) -> list[Document]:
         """What happens to links from the start of the first workload on: circuit switches, and the timeline."""
-        found = [*circuit_changes(self.lab), *timeline.expand(self.lab, self.experiment)]
-        return sorted(found, key=lambda change: (change["at_ps"], change["link"], change["way"]))
+        changes = [*circuit_changes(self.lab), *timeline.expand(self.lab, self.experiment)]
+        return sorted(changes, key=lambda change: (change["at_ps"], change["link"], change["way"]))
 
     @cached_property
     def cycles(self) -> list[Cycle]:

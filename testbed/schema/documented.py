@@ -35,20 +35,20 @@ class LateJsonSchema:
 @cache
 def sentences(model: type[BaseModel]) -> Mapping[str, str]:
     """Return the string below each field of a model, by the field's name; those of its bases are included."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         if owner is not BaseModel and issubclass(owner, BaseModel):
             body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
             assert isinstance(body, ast.ClassDef)
-            found |= _below_fields(body)
-    return found
+            texts |= _below_fields(body)
+    return texts
 
 
 def _below_fields(model: ast.ClassDef) -> dict[str, str]:
-    found = {}
+    texts = {}
     for field, below in zip(model.body, model.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
             text = below.value.value if isinstance(below.value, ast.Constant) else None
             if isinstance(text, str):
-                found[field.target.id] = inspect.cleandoc(text)
-    return found
+                texts[field.target.id] = inspect.cleandoc(text)
+    return texts

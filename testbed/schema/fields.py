@@ -238,8 +238,8 @@ def known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     annotation: Any = model
     for part in path:
         annotation = member(annotation, part)
-    found = as_model(annotation)
-    return [field.alias or name for name, field in found.model_fields.items()] if found else []
+    inner = as_model(annotation)
+    return [field.alias or name for name, field in inner.model_fields.items()] if inner else []
 
 
 def member(annotation: Any, part: str | int) -> Any:
@@ -269,5 +269,5 @@ def as_model(annotation: Any) -> type[BaseModel] | None:
     if get_origin(annotation) is Annotated:
         return as_model(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return next((found for item in get_args(annotation) if (found := as_model(item))), None)
+        return next((model for item in get_args(annotation) if (model := as_model(item))), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -138,8 +138,8 @@ def _holds(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[str, str | No
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0]), None
     if origin in (Union, types.UnionType):
-        found = [_holds(item, metadata) for item in arguments if item is not type(None)]
-        return ", or ".join(words for words, _ in found), next((shown for _, shown in found if shown), None)
+        parts = [_holds(item, metadata) for item in arguments if item is not type(None)]
+        return ", or ".join(words for words, _ in parts), next((shown for _, shown in parts if shown), None)
     if origin in (tuple, list):
         if len(arguments) > 1 and arguments[1] is not Ellipsis:
             return f"list of {len(arguments)}: {', '.join(_holds(item)[0] for item in arguments)}", None

@@ -53,8 +53,8 @@ class Source:
     def line(self, path: Sequence[str | int]) -> int:
         """Return the line of `path`, or of the nearest enclosing key that the file has; 0 if it has none."""
         for length in range(len(path), -1, -1):
-            if (found := self.lines.get(tuple(path[:length]))) is not None:
-                return found
+            if (line := self.lines.get(tuple(path[:length]))) is not None:
+                return line
         return 0
 
     def fault(self, path: Sequence[str | int], message: str) -> None:

@@ -167,12 +167,12 @@ def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) ->
     """
     verdicts: dict[int, Verdict] = {}
 
-    def done(number: int, found: Verdict | parallel.Defect) -> None:
+    def done(number: int, outcome: Verdict | parallel.Defect) -> None:
         seed = seeds[number]
-        if isinstance(found, parallel.Defect):
-            found = Verdict(seed, "failed", [f"internal error: {found.summary}"], random_cases.draw(seed).traits)
-        verdicts[number] = found
-        progress(found)
+        if isinstance(outcome, parallel.Defect):
+            outcome = Verdict(seed, "failed", [f"internal error: {outcome.summary}"], random_cases.draw(seed).traits)
+        verdicts[number] = outcome
+        progress(outcome)
 
     interrupted = False
     try:

@@ -70,13 +70,13 @@ class Evidence:
         about = {"at_ps", "link", "way", "label"}
         changed = {change["link"] for change in self.subject.changes if change.keys() - about - HARMLESS}
         lost = {port for port, _ in self.dropped("link")}
-        found = set()
+        ports = set()
         for number, link in enumerate(self.subject.lab.links):
             ends = {str(link.a), str(link.b)}
             loses = any(link.loss) or link.loss_process is not None
             if number in changed or (loses and ends & lost):
-                found |= ends
-        return found
+                ports |= ends
+        return ports
 
     @cached_property
     def unguarded(self) -> set[str]:
@@ -95,7 +95,7 @@ class Evidence:
     @cached_property
     def short_of_headroom(self) -> set[str]:
         """The ports whose priority groups have less headroom than their links need, alone or all of them together."""
-        found = set()
+        ports = set()
         for node, deep in zip(self.subject.plan["nodes"], self._with_all_headroom()["nodes"], strict=True):
             if node["kind"] == "host" or deep["kind"] == "host":
                 continue
@@ -103,8 +103,8 @@ class Evidence:
             oversubscribed = pool and sum(group["headroom_bytes"] for group in groups) > pool
             for group, needed in zip(groups, deep["priority_groups"], strict=True):
                 if oversubscribed or group["headroom_bytes"] < needed["headroom_bytes"]:
-                    found.add(f"{node['name']}:{node['ports'][group['port']]['name']}")
-        return found
+                    ports.add(f"{node['name']}:{node['ports'][group['port']]['name']}")
+        return ports
 
     def _with_all_headroom(self) -> Plan:
         """Return the plan of the same lab with switches so deep that all have the headroom that they need."""

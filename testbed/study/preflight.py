@@ -37,8 +37,8 @@ def check_lab(trial: Trial) -> None:
 
 
 def _refuse(trial: Trial, faults: Iterable[Fault]) -> None:
-    if found := set(faults):
-        raise InputError(_located(fault, trial) for fault in found)
+    if distinct := set(faults):
+        raise InputError(_located(fault, trial) for fault in distinct)
 
 
 def _faults_of_lab(trial: Trial) -> Iterator[Fault]:

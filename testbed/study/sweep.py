@@ -286,18 +286,18 @@ def run(
     """
     rows: dict[int, SweepRow] = {}
 
-    def done(number: int, found: Finished | parallel.Defect) -> None:
-        if isinstance(found, parallel.Defect):
-            found = Finished(_row(work[number], "defect", [f"internal error: {found.summary}"]), None)
-        rows[number] = found.row
-        progress(number, found)
+    def done(number: int, outcome: Finished | parallel.Defect) -> None:
+        if isinstance(outcome, parallel.Defect):
+            outcome = Finished(_row(work[number], "defect", [f"internal error: {outcome.summary}"]), None)
+        rows[number] = outcome.row
+        progress(number, outcome)
 
     parallel.run_all(run_combination, work, jobs, done)
-    found = [rows[number] for number in range(len(work))]
-    if all(row.verdict == "invalid" for row in found):
-        reasons = list(dict.fromkeys(reason for row in found for reason in row.reasons))
+    finished_rows = [rows[number] for number in range(len(work))]
+    if all(row.verdict == "invalid" for row in finished_rows):
+        reasons = list(dict.fromkeys(reason for row in finished_rows for reason in row.reasons))
         raise NothingToRunError("no combination can be run:\n" + "\n".join(reasons[:8]))
-    return found
+    return finished_rows
 
 
 def winners(rows: Sequence[SweepRow], best_by: Sequence[str]) -> list[Winner]:
@@ -341,8 +341,8 @@ def assemble(
 
 def reasons_by_rows(rows: Sequence[SweepRow]) -> Iterator[tuple[str, list[int]]]:
     """Yield every reason with the rows that give it, in the order in which reasons first occur."""
-    found: dict[str, list[int]] = {}
+    numbers: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         for reason in row.reasons:
-            found.setdefault(reason, []).append(number)
-    yield from found.items()
+            numbers.setdefault(reason, []).append(number)
+    yield from numbers.items()

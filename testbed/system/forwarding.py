@@ -37,12 +37,12 @@ def wait(start: Callable[[], subprocess.Popen[bytes]]) -> int:
             while process.poll() is None:
                 while heard:
                     _send(process, heard.pop(0))
-                found = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, _LOOK_S)
-                if found is None or found.si_signo == signal.SIGCHLD:
+                received = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, _LOOK_S)
+                if received is None or received.si_signo == signal.SIGCHLD:
                     continue
-                by_terminal = found.si_signo == signal.SIGINT and found.si_code == _SI_KERNEL
+                by_terminal = received.si_signo == signal.SIGINT and received.si_code == _SI_KERNEL
                 if isinstance(process, Deputy) or not by_terminal:
-                    _send(process, found.si_signo)
+                    _send(process, received.si_signo)
             return process.wait()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -58,25 +58,25 @@ def read_addresses(netlink: Netlink) -> set[tuple[int, str, int]]:
     """List the IPv4 addresses of the socket's namespace: (interface index, address, prefix length)."""
     message = ifaddrmsg()
     message["family"] = socket.AF_INET
-    found = set()
+    addresses = set()
     for kind, payload in netlink.query(Message(encode(message, RTM_GETADDR, DUMP), "list addresses")):
         if kind == RTM_NEWADDR:
             _family, prefix_length, _flags, _scope, index = struct.unpack_from("=BBBBI", payload)
             local = attributes(payload, 8).get(2, b"")
             if len(local) == 4:
-                found.add((index, socket.inet_ntoa(local), prefix_length))
-    return found
+                addresses.add((index, socket.inet_ntoa(local), prefix_length))
+    return addresses
 
 
 def read_neighbours(netlink: Netlink) -> set[tuple[int, str, str]]:
     """List the permanent IPv4 neighbours of the socket's namespace: (interface index, address, MAC)."""
     message = ndmsg()
     message["family"] = socket.AF_INET
-    found = set()
+    neighbours = set()
     for kind, payload in netlink.query(Message(encode(message, RTM_GETNEIGH, DUMP), "list neighbours")):
         if kind == RTM_NEWNEIGH:
             _family, index, state, _flags, _type = struct.unpack_from("=BxxxiHBB", payload)
             values = attributes(payload, 12)
             if state & _NUD_PERMANENT and len(values.get(1, b"")) == 4:
-                found.add((index, socket.inet_ntoa(values[1]), values.get(2, b"").hex(":")))
-    return found
+                neighbours.add((index, socket.inet_ntoa(values[1]), values.get(2, b"").hex(":")))
+    return neighbours

@@ -25,16 +25,16 @@ def end_processes(namespaces: Iterable[Namespace], spare: Collection[int] = ()) 
     spared = {os.getpid(), *spare}
     for attempt in range(_KILL_ROUNDS):
         with ExitStack() as stack:
-            found = list(_open_processes(homes, spared, stack))
-            if not found:
+            processes = list(_open_processes(homes, spared, stack))
+            if not processes:
                 return
             waiting = select.poll()
-            for pidfd in found:
+            for pidfd in processes:
                 waiting.register(pidfd, select.POLLIN)
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGTERM if attempt == 0 else signal.SIGKILL)
-            _wait_for_all(waiting, len(found))
-    raise DriverError("end the processes of a lab", errno.EBUSY, f"{len(found)} did not end")
+            _wait_for_all(waiting, len(processes))
+    raise DriverError("end the processes of a lab", errno.EBUSY, f"{len(processes)} did not end")
 
 
 def _wait_for_all(waiting: select.poll, count: int) -> None:
@@ -74,5 +74,5 @@ def is_in(process: int, namespace: Namespace) -> bool:
 
 
 def _identity(path: str) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino

@@ -98,12 +98,12 @@ def holder(descriptor: int) -> str:
     still holds it.
     """
     wanted = os.fstat(descriptor)
-    found = [
+    holders = [
         f"process {entry.name} ({_command(entry)})"
         for entry in sorted(Path("/proc").iterdir())
         if entry.name.isdecimal() and _holds(entry, wanted)
     ]
-    return ", ".join(found) or "a process that is not visible here"
+    return ", ".join(holders) or "a process that is not visible here"
 
 
 def _holds(process: Path, wanted: os.stat_result) -> bool:

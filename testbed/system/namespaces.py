@@ -237,10 +237,10 @@ def _mark(path: str) -> None:
 def _is_mark(path: str) -> bool:
     """Tell whether `path` is our empty file with nothing bound over it."""
     try:
-        found = os.lstat(path)
+        lstat = os.lstat(path)
     except FileNotFoundError:
         return False
-    return stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == _MARK_MODE and found.st_size == 0
+    return stat.S_ISREG(lstat.st_mode) and stat.S_IMODE(lstat.st_mode) == _MARK_MODE and lstat.st_size == 0
 
 
 def open_namespaces(lab: str | None = None) -> list[Namespace]:
@@ -257,12 +257,12 @@ def open_namespaces(lab: str | None = None) -> list[Namespace]:
     _allow_descriptors(len(names))
 
     def work() -> list[Namespace]:
-        return [found for name in names if (found := _open(f"{NAMESPACE_DIRECTORY}/{name}")) is not None]
+        return [opened for name in names if (opened := _open(f"{NAMESPACE_DIRECTORY}/{name}")) is not None]
 
-    found = in_thread(work)
-    for other in [namespace for namespace in found if lab not in (None, namespace.lab)]:
+    opened = in_thread(work)
+    for other in [namespace for namespace in opened if lab not in (None, namespace.lab)]:
         other.close()  # lab "a" node "b-c" looks like lab "a-b" node "c" until its label is read
-    return [namespace for namespace in found if lab in (None, namespace.lab)]
+    return [namespace for namespace in opened if lab in (None, namespace.lab)]
 
 
 def _open(path: str) -> Namespace | None:

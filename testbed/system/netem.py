@@ -217,32 +217,32 @@ def decode(options: bytes) -> Netem:
 
     Raises DriverError (EBADMSG) if they are too short.
     """
-    found = attributes(options, _QOPT.size)
+    parts = attributes(options, _QOPT.size)
     try:
         delay, limit, loss, gap, duplicate, jitter = _QOPT.unpack_from(options)
         delay_ns, jitter_ns = delay << _PSCHED_SHIFT, jitter << _PSCHED_SHIFT
-        if _LATENCY64 in found:
-            (delay_ns,) = struct.unpack_from("=q", found[_LATENCY64])
-        if _JITTER64 in found:
-            (jitter_ns,) = struct.unpack_from("=q", found[_JITTER64])
-        rate = _decode_rate(found)
+        if _LATENCY64 in parts:
+            (delay_ns,) = struct.unpack_from("=q", parts[_LATENCY64])
+        if _JITTER64 in parts:
+            (jitter_ns,) = struct.unpack_from("=q", parts[_JITTER64])
+        rate = _decode_rate(parts)
         return Netem(
             delay_ns=delay_ns,
             jitter_ns=jitter_ns,
-            loss=_decode_loss(loss, found.get(_LOSS)),
+            loss=_decode_loss(loss, parts.get(_LOSS)),
             limit=limit,
-            seed=struct.unpack_from("=Q", found[_PRNG_SEED])[0] if _PRNG_SEED in found else None,
+            seed=struct.unpack_from("=Q", parts[_PRNG_SEED])[0] if _PRNG_SEED in parts else None,
             in_order=rate == _ORDERING_RATE,
-            foreign=_foreign(found, gap, duplicate, rate),
+            foreign=_foreign(parts, gap, duplicate, rate),
         )
     except (struct.error, ValueError) as error:
         raise DriverError("read back netem", errno.EBADMSG, str(error)) from error
 
 
-def _decode_rate(found: dict[int, bytes]) -> int:
+def _decode_rate(parts: dict[int, bytes]) -> int:
     """Return the rate in bytes per second, 0 for none."""
-    (rate,) = struct.unpack_from("=I", found.get(_RATE_KIND, bytes(_RATE.size)))
-    return int(struct.unpack_from("=Q", found[_RATE64])[0] if _RATE64 in found else rate)
+    (rate,) = struct.unpack_from("=I", parts.get(_RATE_KIND, bytes(_RATE.size)))
+    return int(struct.unpack_from("=Q", parts[_RATE64])[0] if _RATE64 in parts else rate)
 
 
 def _decode_loss(independent: int, chain: bytes | None) -> Loss:
@@ -255,17 +255,17 @@ def _decode_loss(independent: int, chain: bytes | None) -> Loss:
     return _probability(independent)
 
 
-def _foreign(found: dict[int, bytes], gap: int, duplicate: int, rate: int) -> tuple[str, ...]:
+def _foreign(parts: dict[int, bytes], gap: int, duplicate: int, rate: int) -> tuple[str, ...]:
     """Name what is set that `encode` never sets."""
     present = {
         "gap": gap,
         "duplicate": duplicate,
-        "correlation": any(found.get(_CORR, b"")),
-        "reorder": any(found.get(_REORDER, b"")[:4]),
-        "corrupt": any(found.get(_CORRUPT, b"")),
-        "rate": rate not in (0, _ORDERING_RATE) or any(found.get(_RATE_KIND, b"")[4:]),
-        "ecn": any(found.get(_ECN, b"")),
-        "slot": any(found.get(_SLOT, b"")) or _SLOT_DIST in found,
+        "correlation": any(parts.get(_CORR, b"")),
+        "reorder": any(parts.get(_REORDER, b"")[:4]),
+        "corrupt": any(parts.get(_CORRUPT, b"")),
+        "rate": rate not in (0, _ORDERING_RATE) or any(parts.get(_RATE_KIND, b"")[4:]),
+        "ecn": any(parts.get(_ECN, b"")),
+        "slot": any(parts.get(_SLOT, b"")) or _SLOT_DIST in parts,
     }
     return tuple(name for name, there in present.items() if there)
 
@@ -284,14 +284,14 @@ def differences(asked: Netem, configured: Netem) -> list[str]:
     does not report is none: that kernel takes no seeds, which `configured.seed` tells.
     """
     wanted = decode(encode(asked))
-    found = []
+    differences = []
     for field in fields(Netem):
         ours, theirs = getattr(wanted, field.name), getattr(configured, field.name)
         if ours != theirs and not (field.name == "seed" and theirs is None):
-            found.append(f"{field.name}: asked {ours}, configured {theirs}")
+            differences.append(f"{field.name}: asked {ours}, configured {theirs}")
     if loses(asked.loss) and not loses(wanted.loss):
-        found.append(f"loss: asked {asked.loss}, which is less than the kernel's quantum of 2^-32")
-    return found
+        differences.append(f"loss: asked {asked.loss}, which is less than the kernel's quantum of 2^-32")
+    return differences
 
 
 def limit_for(rate_bps: int, longest_delay_ns: int, smallest_frame_bytes: int) -> int:
@@ -328,19 +328,19 @@ def with_loss(present: Netem, loss: Loss) -> Netem:
 
 def read(control: Netlink) -> dict[int, Netem]:
     """Return what each netem at the root of an interface of the socket's namespace does, by interface index."""
-    found = read_qdiscs(control).items()
-    return {index: decode(discipline.options) for index, discipline in found if discipline.kind == KIND}
+    disciplines = read_qdiscs(control).items()
+    return {index: decode(discipline.options) for index, discipline in disciplines if discipline.kind == KIND}
 
 
 def read_statistics(control: Netlink) -> dict[tuple[int, int], Statistics]:
     """Return the counters of the queueing disciplines of the socket's namespace, by (interface index, handle)."""
     request = encode_request(RTM_GETQDISC, DUMP, _TCMSG.pack(0, 0, 0, 0, 0))
-    found = {}
+    statistics = {}
     for kind, payload in control.query(Message(request, "read the counters of qdiscs")):
         if kind == RTM_NEWQDISC:
             _family, index, handle, _parent, _info = _TCMSG.unpack_from(payload)
-            found[index, handle] = _statistics(attributes(payload, _TCMSG.size)[_TCA_STATS2])
-    return found
+            statistics[index, handle] = _statistics(attributes(payload, _TCMSG.size)[_TCA_STATS2])
+    return statistics
 
 
 def _statistics(nested: bytes) -> Statistics:

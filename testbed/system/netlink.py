@@ -222,14 +222,14 @@ def _raise_for(message: Message, payload: bytes, flags: int) -> None:
 
 def attributes(payload: bytes, offset: int) -> dict[int, bytes]:
     """Read the attributes of a message from `offset`: type to value. Of a type met twice the last one counts."""
-    found: dict[int, bytes] = {}
+    attributes: dict[int, bytes] = {}
     while offset + _ATTRIBUTE.size <= len(payload):
         length, kind = _ATTRIBUTE.unpack_from(payload, offset)
         if length < _ATTRIBUTE.size:
             break
-        found[kind & 0x3FFF] = payload[offset + _ATTRIBUTE.size : offset + length]
+        attributes[kind & 0x3FFF] = payload[offset + _ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
-    return found
+    return attributes
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -324,13 +324,13 @@ def _get_link(index: int) -> Message:
 
 def _link(payload: bytes) -> Link:
     _family, _type, index, flags, _change = _IFINFO.unpack_from(payload)
-    found = attributes(payload, _IFINFO.size)
+    parts = attributes(payload, _IFINFO.size)
     return Link(
         index=index,
-        name=found.get(_IFLA["IFNAME"], b"").rstrip(b"\0").decode(errors="replace"),
+        name=parts.get(_IFLA["IFNAME"], b"").rstrip(b"\0").decode(errors="replace"),
         flags=flags,
-        mac=found.get(_IFLA["ADDRESS"], b"").hex(":"),
-        mtu_bytes=int.from_bytes(found.get(_IFLA["MTU"], b""), "little"),
-        alias=found.get(_IFLA["IFALIAS"], b"").rstrip(b"\0").decode(errors="replace"),
-        operational=found.get(_IFLA["OPERSTATE"]) == _OPERSTATE_UP,
+        mac=parts.get(_IFLA["ADDRESS"], b"").hex(":"),
+        mtu_bytes=int.from_bytes(parts.get(_IFLA["MTU"], b""), "little"),
+        alias=parts.get(_IFLA["IFALIAS"], b"").rstrip(b"\0").decode(errors="replace"),
+        operational=parts.get(_IFLA["OPERSTATE"]) == _OPERSTATE_UP,
     )

@@ -70,10 +70,10 @@ def active_offloads(socket_fd: int, interface: str) -> set[str]:
     names = _feature_names(socket_fd, interface)
     blocks = (len(names) + 31) // 32
     answer = _ioctl(socket_fd, interface, struct.pack("=II", _GET_FEATURES, blocks), 8 + 16 * blocks)
-    found = set()
+    active_offloads = set()
     for bit, name in enumerate(names):
         # per block: available, requested, active, never changed
         (active,) = struct.unpack_from("=I", answer, 8 + 16 * (bit // 32) + 8)
         if active >> (bit % 32) & 1 and _is_offload(name):
-            found.add(name)
-    return found
+            active_offloads.add(name)
+    return active_offloads

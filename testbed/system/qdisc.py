@@ -109,13 +109,13 @@ def set_qdisc(netlink: Netlink, index: int, qdisc: Qdisc | None) -> None:
     Of disciplines that are there already only settings and classes change, and no frame that waits is lost. What is there
     below them and not in `qdisc` stays.
     """
-    there = {found.handle: found.kind for place, _parent, found in _read_all(netlink) if place == index}
-    found = read_qdiscs(netlink).get(index)
-    if qdisc and found and found.handle and (found.kind, found.handle) == (qdisc.kind, qdisc.handle):
+    there = {present.handle: present.kind for place, _parent, present in _read_all(netlink) if place == index}
+    present = read_qdiscs(netlink).get(index)
+    if qdisc and present and present.handle and (present.kind, present.handle) == (qdisc.kind, qdisc.handle):
         netlink.apply(list(_update_messages(index, qdisc, TC_H_ROOT, there)))
         return
     messages = []
-    if found is not None and found.handle:
+    if present is not None and present.handle:
         remove = encode_request(RTM_DELQDISC, 0, _TCMSG.pack(socket.AF_UNSPEC, index, 0, TC_H_ROOT, 0))
         messages.append(Message(remove, f"remove the qdisc of interface {index}"))
     if qdisc is not None:
@@ -159,7 +159,7 @@ def _message(kind: int, index: int, handle: int, parent: int, name: str, options
 
 def read_qdiscs(netlink: Netlink) -> dict[int, Qdisc]:
     """Return the root queueing discipline, without classes, of every interface of the socket's namespace, by index."""
-    return {index: found for index, parent, found in _read_all(netlink) if parent == TC_H_ROOT}
+    return {index: discipline for index, parent, discipline in _read_all(netlink) if parent == TC_H_ROOT}
 
 
 def _read_all(netlink: Netlink) -> Iterator[tuple[int, int, Qdisc]]:

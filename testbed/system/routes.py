@@ -54,7 +54,7 @@ def read_routes(netlink: Netlink) -> set[tuple[int, str, int]]:
     """List the IPv4 routes of the main table of the socket's namespace: (interface index, subnet, prefix length)."""
     message = rtmsg()
     message["family"] = socket.AF_INET
-    found = set()
+    routes = set()
     for kind, payload in netlink.query(Message(encode(message, RTM_GETROUTE, DUMP), "list routes")):
         if kind != RTM_NEWROUTE:
             continue
@@ -62,5 +62,5 @@ def read_routes(netlink: Netlink) -> set[tuple[int, str, int]]:
         values = attributes(payload, _HEADER.size)
         subnet = values.get(_RTA_DST, bytes(4))
         if table == _MAIN_TABLE and _RTA_OIF in values and len(subnet) == 4:
-            found.add((int.from_bytes(values[_RTA_OIF], "little"), socket.inet_ntoa(subnet), length))
-    return found
+            routes.add((int.from_bytes(values[_RTA_OIF], "little"), socket.inet_ntoa(subnet), length))
+    return routes

@@ -52,6 +52,6 @@ def way_to(netlink: Netlink, address: str) -> tuple[str, int]:
     family = socket.AF_INET if there.version == 4 else socket.AF_INET6
     body = _ROUTE.pack(family, there.max_prefixlen) + attribute(_RTA_DST, there.packed)
     answers = netlink.query(Message(encode_request(_RTM_GETROUTE, 0, body), f"find a way to {address}"))
-    found = attributes(answers[0][1], _ROUTE.size)
-    link = read_link(netlink, int.from_bytes(found[_RTA_OIF], "little"))
+    parts = attributes(answers[0][1], _ROUTE.size)
+    link = read_link(netlink, int.from_bytes(parts[_RTA_OIF], "little"))
     return link.name, link.mtu_bytes

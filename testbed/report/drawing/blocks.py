@@ -30,12 +30,12 @@ class SitePlaces(NamedTuple):
 
 def node_widths(lab: Lab) -> dict[str, float]:
     """Return the width of each node: of its name, and of a host of the ports that it has in one fabric."""
-    found = {node.name: len(node.name) * _CHARACTER + _PAD for node in lab.nodes}
+    node_widths = {node.name: len(node.name) * _CHARACTER + _PAD for node in lab.nodes}
     for host in lab.hosts:
         ports = max(len(host.scale_out), len(host.scale_up))
         if ports > 1:
-            found[host.name] = max(found[host.name], (ports + 1) * _PORT_GAP)
-    return found
+            node_widths[host.name] = max(node_widths[host.name], (ports + 1) * _PORT_GAP)
+    return node_widths
 
 
 def host_blocks(lab: Lab, members: Iterable[str]) -> dict[str, list[str]]:
@@ -46,7 +46,7 @@ def host_blocks(lab: Lab, members: Iterable[str]) -> dict[str, list[str]]:
     """
     hosts = {host.name: host for host in lab.hosts}
     switches = {switch.domain: switch.name for switch in reversed(lab.switches)}
-    found: dict[str, list[str]] = {}
+    host_blocks: dict[str, list[str]] = {}
     rails = sum(len(host.scale_out) > 1 for host in lab.hosts) <= _MOST_IN_A_ROW
     for name in members:
         if (host := hosts.get(name)) is None:
@@ -54,8 +54,8 @@ def host_blocks(lab: Lab, members: Iterable[str]) -> dict[str, list[str]]:
         over = next((a.node for a in lab.adjacent[name] if a.node not in hosts), name)
         if len(host.scale_out) > 1 and rails:
             over = name
-        found.setdefault(switches.get(host.domain, over) if host.domain else over, []).append(name)
-    return found
+        host_blocks.setdefault(switches.get(host.domain, over) if host.domain else over, []).append(name)
+    return host_blocks
 
 
 def place_site(lab: Lab, members: Sequence[str], rank: Mapping[str, int], widths: Mapping[str, float]) -> SitePlaces:

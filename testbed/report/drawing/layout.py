@@ -90,36 +90,36 @@ def layers(lab: Lab) -> dict[str, int]:
 
     Switches of a scale-up domain are below the hosts: their distance is negative.
     """
-    found = {host.name: 0 for host in lab.hosts}
-    front = list(found)
+    layer = {host.name: 0 for host in lab.hosts}
+    front = list(layer)
     while front:
         following = []
         for name in front:
             for neighbour in lab.adjacent[name]:
-                if neighbour.node not in found:
-                    found[neighbour.node] = found[name] + 1
+                if neighbour.node not in layer:
+                    layer[neighbour.node] = layer[name] + 1
                     following.append(neighbour.node)
         front = following
-    top = max(found.values(), default=0)
+    top = max(layer.values(), default=0)
     domains = {switch.name for switch in lab.switches if switch.domain is not None}
-    return {node.name: found.get(node.name, top) * (-1 if node.name in domains else 1) for node in lab.nodes}
+    return {node.name: layer.get(node.name, top) * (-1 if node.name in domains else 1) for node in lab.nodes}
 
 
 def sites(lab: Lab) -> dict[str, int]:
     """Return the site of each node: what short links join is one; all is one where that makes no sense."""
-    found: dict[str, int] = {}
+    site_of: dict[str, int] = {}
     for node in lab.nodes:
-        if node.name in found:
+        if node.name in site_of:
             continue
-        number = len(set(found.values()))
+        number = len(set(site_of.values()))
         front = [node.name]
         while front:
             name = front.pop()
-            found[name] = number
-            front += [a.node for a in lab.adjacent[name] if a.link.delay_ps < _SPAN_PS and a.node not in found]
-    alone = sum(count == 1 for count in Counter(found.values()).values())
-    parts = len(set(found.values()))
-    return found if parts <= _MOST_SITES and alone < parts else dict.fromkeys(found, 0)
+            site_of[name] = number
+            front += [a.node for a in lab.adjacent[name] if a.link.delay_ps < _SPAN_PS and a.node not in site_of]
+    alone = sum(count == 1 for count in Counter(site_of.values()).values())
+    parts = len(set(site_of.values()))
+    return site_of if parts <= _MOST_SITES and alone < parts else dict.fromkeys(site_of, 0)
 
 
 def lay_out(lab: Lab) -> Layout:
@@ -170,9 +170,9 @@ def _round(lab: Lab, rank: Mapping[str, int]) -> Layout:
     """Place the switches on a circle."""
     names = [node.name for node in lab.nodes]
     widths = node_widths(lab)
-    found = circle.place(lab, host_blocks(lab, names), widths)
-    boxes = {name: Box(*found.places[name], widths[name], rank[name], 0) for name in names}
-    return Layout(boxes, {}, 1, found.side, found.side, found.side, found.side, round=True)
+    place = circle.place(lab, host_blocks(lab, names), widths)
+    boxes = {name: Box(*place.places[name], widths[name], rank[name], 0) for name in names}
+    return Layout(boxes, {}, 1, place.side, place.side, place.side, place.side, round=True)
 
 
 def _rises(lab: Lab, rank: Mapping[str, int], xs: Mapping[str, float]) -> dict[int, float]:

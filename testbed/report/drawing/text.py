@@ -71,10 +71,10 @@ def mermaid(lab: Lab, notes: Notes) -> str:
 
 def _by_domain(nodes: Sequence[Host | Switch]) -> list[tuple[str | None, list[Host | Switch]]]:
     """Return nodes by the scale-up domain that they are in, those in none first."""
-    found: dict[str | None, list[Host | Switch]] = {None: []}
+    switches: dict[str | None, list[Host | Switch]] = {None: []}
     for node in nodes:
-        found.setdefault(node.domain, []).append(node)
-    return list(found.items())
+        switches.setdefault(node.domain, []).append(node)
+    return list(switches.items())
 
 
 def _dot_text(text: str) -> str:
