@@ -80,7 +80,7 @@ SUBJECTS = (
             ("wiring",),
             ("rest", "tests/live/test_reconcile_traffic.py"),
             ("replace", "tests/live/test_reconcile_traffic.py"),
-            ("beats", "tests/live/test_several_machines.py"),
+            ("heartbeats", "tests/live/test_several_machines.py"),
             ("lockstep", "tests/live/test_several_machines.py"),
         )
     ),

@@ -1,4 +1,4 @@
-"""DCQCN: how often frames are marked where flows have come to rest, and whether near and far flows share alike."""
+"""DCQCN: how often frames are marked where flows have settled, and whether near and far flows share alike."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _expect(setting: Setting) -> Figures:
 
 
 def _measure(setting: Setting) -> Measured:
-    """Count frames and marks on the way to the receiver, from a time when the flows have come to rest."""
+    """Count frames and marks on the way to the receiver, from a time when the flows have settled."""
     hosts = [*(f"s{number}" for number in range(1, setting.flows + 1)), "r1"]
     trial = make_trial(
         star(dict.fromkeys(hosts, "1us"), dict.fromkeys(hosts, f"{setting.gbps}G")),
@@ -126,7 +126,7 @@ MARKED = Topic(
     title="DCQCN: marks at rest",
     text=f"""\
 n flows of the paper's parameters into one port, marked along a gentle slope ({MARKS.strip("{}")}), so that
-marks are nearly independent; the share of frames that are marked once the flows have come to rest. A law that follows
+marks are nearly independent; the share of frames that are marked once the flows have settled. A law that follows
 cuts, timer and alpha step by step foretells it. The fluid model of the paper on DCQCN's stability lets every mark start
 recovery anew, not only those that a notification may follow, 50 µs after the last; what was published is its
 approximation for small shares of marks.""",

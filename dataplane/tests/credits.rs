@@ -1,4 +1,4 @@
-//! Credits of one link: when a frame may start, when the far end is told, what a loss costs, and that all comes to rest.
+//! Credits of one link: when a frame may start, when the far end is told, what a loss costs, and that the link drains.
 
 mod common;
 
@@ -213,7 +213,7 @@ proptest! {
         }
         while wire.a.next_due() != Time::NEVER || !wire.buffer.is_empty() || !wire.forth.is_empty() {
             wire.step(blocks);
-            prop_assert!(wire.now < 1_000_000_000_000, "never at rest");
+            prop_assert!(wire.now < 1_000_000_000_000, "never drained");
         }
         prop_assert!(wire.a.admits(P, blocks * 64), "all credits are back");
     }

@@ -7,8 +7,7 @@ use std::cell::Cell;
 use _dataplane::emulation::{Emulation, Progress};
 use common::credits::credited;
 use common::lab::{
-    buffered_bytes, come_to_rest, finish, is_delivered, pauses_sent, started, started_on, Message, Shape, Transport,
-    LOSSLESS,
+    buffered_bytes, drain, finish, is_delivered, pauses_sent, started, started_on, Message, Shape, Transport, LOSSLESS,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -96,7 +95,7 @@ fn enough_headroom_loses_nothing_and_every_message_arrives() {
         prop_assert!(flows.iter().all(|flow| flow["completion_ns"].is_u64()));
         let retransmitted = |qp: &serde_json::Value| qp["retransmitted"].as_u64() != Some(0);
         prop_assert!(!report["qps"].as_array().expect("a list").iter().any(retransmitted));
-        come_to_rest(&mut lab);
+        drain(&mut lab);
         check_accounts(&lab)?;
         prop_assert_eq!((buffered_bytes(&lab), lab.fabric.in_flight(true)), (0, 0));
         pauses.set(pauses.get() + pauses_sent(&lab));
@@ -161,7 +160,7 @@ fn credits_lose_nothing_and_come_back() {
         let mut lab = started_on(&plan, shape.hosts(), &messages, &transport);
         prop_assert_eq!(finish(&mut lab, ALL_AT_ONCE), Progress::Complete);
         prop_assert!(is_delivered(&lab, &messages));
-        come_to_rest(&mut lab);
+        drain(&mut lab);
         check_accounts(&lab)?;
         let report = lab.report(None).json();
         prop_assert_eq!((&report["drops"]["lossless"], &report["drops"]["lossy"]), (&0.into(), &0.into()));

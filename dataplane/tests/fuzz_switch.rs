@@ -226,7 +226,7 @@ fn a_switch_survives_any_frames_and_accounts_for_all() {
         assert!(count > 500, "{what}: {count}");
     }
     calm(&mut bench);
-    bench.run_to_rest();
+    bench.run_until_drained();
     assert_eq!(bench.frames_in, bench.frames_out + dropped);
     assert_eq!((bench.waiting(), bench.switch.buffer().used().0), (0, 0));
 }

@@ -165,7 +165,7 @@ fn a_new_time_replaces_the_remaining_one_at_a_switch() {
         bench.arrive(0, frame(0, 1, LOSSLESS, 1_000));
         bench.run_until(ns(50_000));
         bench.arrive(1, pause(&[(LOSSLESS, quanta)]));
-        bench.run_to_rest();
+        bench.run_until_drained();
         assert_eq!(bench.sent.len(), 1);
         assert_eq!(bench.sent[0].at, ns(50_000) + gbps(100).quanta(quanta));
     }
@@ -205,7 +205,7 @@ fn silence(bytes: &[u8]) -> Time {
         bench.arrive(1, request);
     }
     bench.arrive(0, frame(0, 1, LOSSLESS, 1_000));
-    bench.run_to_rest();
+    bench.run_until_drained();
     assert!(bench.events.iter().all(|event| matches!(event, Event::PauseReceived { .. })));
     bench.sent[0].at
 }

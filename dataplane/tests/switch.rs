@@ -47,7 +47,7 @@ fn xon_is_sent_when_a_group_is_back_at_its_threshold() {
     fill(&mut bench, 0, 12, 1_000);
     bench.now = ns(10);
     bench.arrive(1, pause(&[(Priority::P3, 0)]));
-    bench.run_to_rest();
+    bench.run_until_drained();
     let departures: Vec<Time> = bench.sent.iter().filter(|sent| sent.port == 1).map(|sent| sent.at).collect();
     assert_eq!(departures.len(), 12);
     // 12,000 bytes held; the fourth frame to leave brings it down to 8,000.
@@ -174,7 +174,7 @@ fn a_flow_stays_on_one_path_and_flows_spread() {
     let path = |hash_seed: u64, entropy: u16| {
         let mut bench = Bench::with_routes(5, small_buffer(5), &routes, hash_seed);
         (0..3).for_each(|_| bench.arrive(0, Frame { entropy, ..frame(0, 1, LOSSLESS, 500) }));
-        bench.run_to_rest();
+        bench.run_until_drained();
         let ports: Vec<u16> = bench.sent.iter().map(|sent| sent.port).collect();
         assert_eq!(ports, vec![ports[0]; 3], "entropy {entropy}");
         ports[0]
@@ -206,7 +206,7 @@ proptest! {
             let drops = bench.events.iter().filter(|event| matches!(event, Event::Dropped { .. })).count() as u64;
             prop_assert_eq!(bench.frames_in, bench.frames_out + drops + bench.waiting());
         }
-        bench.run_to_rest();
+        bench.run_until_drained();
         prop_assert_eq!((bench.waiting(), bench.switch.buffer().used().0), (0, 0));
         for priority in [Priority::P3, Priority::P4] {
             for port in 0..4 {

@@ -245,7 +245,7 @@ proptest! {
             let drops = bench.events.iter().filter(|event| matches!(event, Event::Dropped { .. })).count() as u64;
             prop_assert_eq!(bench.frames_in, bench.frames_out + drops + bench.waiting());
         }
-        bench.run_to_rest();
+        bench.run_until_drained();
         prop_assert_eq!((bench.waiting(), bench.switch.buffer().used().0), (0, 0));
         for (priority, port) in [Priority::P3, Priority::P4].into_iter().flat_map(|priority| (0..4).map(move |port| (priority, port))) {
             let last = bench.pauses(priority).into_iter().rfind(|(_, at, _)| *at == port);

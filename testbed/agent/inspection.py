@@ -39,15 +39,15 @@ def describe_running(row: Document, present: OwnedLab, agent: str) -> Document:
 def health(driver: LabDriver, lab: str, present: OwnedLab | None, missing: str) -> dict[str, Health]:
     """Return how each node of a lab is, by node; `missing` says why none is healthy where its data plane is not here."""
     listed = driver.list_labs().get(lab, [])
-    found = driver.health(lab) if listed else {}
+    states = driver.health(lab) if listed else {}
     if present is not None:
         wrong = {node: Health("unhealthy", said) for node, said in deviations(driver, present).items()}
-        found |= {node: sick for node, sick in wrong.items() if found.get(node, HEALTHY) == HEALTHY}
+        states |= {node: sick for node, sick in wrong.items() if states.get(node, HEALTHY) == HEALTHY}
     if present is None or not _is_alive(present):
-        found = dict.fromkeys(listed, Health("unhealthy", missing)) | {
-            node: each for node, each in found.items() if each != HEALTHY
+        states = dict.fromkeys(listed, Health("unhealthy", missing)) | {
+            node: each for node, each in states.items() if each != HEALTHY
         }
-    return found
+    return states
 
 
 def _is_alive(present: OwnedLab) -> bool:
@@ -77,7 +77,7 @@ def capture_points(driver: LabDriver, plan: Plan, agent: str, end: tuple[str, st
 def observe(labs: Mapping[str, OwnedLab]) -> Observation:
     """Look at labs with a data plane: their ports, and each as a whole."""
     ports: dict[tuple[str, str, str], Document] = {}
-    found: dict[str, Document] = {}
+    observations: dict[str, Document] = {}
     stopped_ns = 0
     for lab, present in labs.items():
         try:
@@ -88,5 +88,5 @@ def observe(labs: Mapping[str, OwnedLab]) -> Observation:
         for port, counters in seen["ports"].items():
             node, _, name = port.partition(":")
             ports[lab, node, name] = dict(counters)
-        found[lab] = summary(present, seen)
-    return Observation(ports, found, stopped_ns / 1e9)
+        observations[lab] = summary(present, seen)
+    return Observation(ports, observations, stopped_ns / 1e9)

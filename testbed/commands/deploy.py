@@ -112,7 +112,7 @@ def _plan(answer: dict[str, Any]) -> str:
     if not answer["changed"]:
         return "is as planned"
     if answer.get("mended") and not answer["changes"]:
-        return "would be mended"
+        return "would be restored"
     return "would be changed" if answer["stands"] else "would be made"
 
 

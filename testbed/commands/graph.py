@@ -42,7 +42,7 @@ def graph(
         draw for draw, asked in ((dot, as_dot), (mermaid, as_mermaid), (page, as_html), (svg, as_svg)) if asked
     ]
     if len(chosen) != 1:
-        raise UsageError("choose a format: --dot, --mermaid, --html or --svg")
+        raise UsageError("choose one of --dot, --mermaid, --html and --svg")
     if (name is None) == (topology is None):
         raise UsageError("name one lab: -t TOPOLOGY, or --name LAB for one that is running")
     keep_existing([out] if out else [], force)

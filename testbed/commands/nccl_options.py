@@ -82,7 +82,7 @@ _KEYS = {
 def settings(parameters: Mapping[str, Any]) -> list[str]:
     """Return the settings of an experiment that the parameters of a command stand for."""
     given = {key: parameters[name] for name, key in _KEYS.items() if parameters[name] is not None}
-    found = [f"workload.{key}={value}" for key, value in given.items()]
+    settings = [f"workload.{key}={value}" for key, value in given.items()]
     if parameters["check"] is not None:
-        found.append(f"workload.payload={'true' if parameters['check'] else 'false'}")
-    return found
+        settings.append(f"workload.payload={'true' if parameters['check'] else 'false'}")
+    return settings

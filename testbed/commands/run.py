@@ -168,14 +168,14 @@ def _alone(
     """Run each job while the others do nothing, if all of them together came to their end; return what it took, in us."""
     if not subject.experiment.jobs:
         raise UsageError("--alone: the experiment has no jobs")
-    found: dict[str, float | None] = {}
+    alone: dict[str, float | None] = {}
     for job in subject.experiment.jobs if outcome.complete else ():
         by_itself, _ = carry_out(dataclasses.replace(subject, only=job.name), None)
         if by_itself.interrupted:
             break
         for row in by_itself.jobs:
-            found[row["name"]] = None if row["end_us"] is None else row["end_us"] - row["start_us"]
-    return found
+            alone[row["name"]] = None if row["end_us"] is None else row["end_us"] - row["start_us"]
+    return alone
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,17 +70,17 @@ def _wrong(measured: Sequence[Json]) -> int | None:
 
 def _flows(outcomes: Sequence[Outcome]) -> list[Json]:
     """Join the two ends of flows between agents: the sender's knows when it began, the receiver's when it was complete."""
-    found: dict[tuple[int, bool, int, str, str], Json] = {}
+    flows: dict[tuple[int, bool, int, str, str], Json] = {}
     for flow in sorted((flow for part in outcomes for flow in part.flows), key=lambda flow: flow["start_ps"]):
         key = (flow["size_bytes"], flow["in_place"], flow["iteration"], flow["src"], flow["dst"])
-        known = found.get(key)
+        known = flows.get(key)
         if known is None:
-            found[key] = dict(flow)
+            flows[key] = dict(flow)
             continue
         start = min(known["start_ps"], flow["start_ps"])
         ends = [end for end in (known["completion_ps"], flow["completion_ps"]) if end is not None]
-        found[key] = {**known, "start_ps": start, "completion_ps": max(ends, default=None)}
-    return over_iterations(sorted(found.values(), key=lambda flow: (flow["workload_ps"], flow["start_ps"])))
+        flows[key] = {**known, "start_ps": start, "completion_ps": max(ends, default=None)}
+    return over_iterations(sorted(flows.values(), key=lambda flow: (flow["workload_ps"], flow["start_ps"])))
 
 
 def _report(plan: Plan, parts: Mapping[str, Outcome]) -> Report:
@@ -113,9 +113,9 @@ def _report(plan: Plan, parts: Mapping[str, Outcome]) -> Report:
 
 def _agents(report: Report) -> Agents:
     """Return what a report says of the other agents, as each report of several agents does."""
-    found = report["agents"]
-    assert found is not None
-    return found
+    agents = report["agents"]
+    assert agents is not None
+    return agents
 
 
 def _packets(tallies: Sequence[Packets]) -> Packets:
@@ -166,8 +166,8 @@ def _lost(plan: Plan, crossed: Mapping[str, Crossed]) -> dict[str, int]:
 
 def _fidelity(reports: Mapping[str, Report], lost: Mapping[str, int]) -> Fidelity:
     """Return figures as bad as at the worst agent, and what tells the agents apart."""
-    found = {agent: own for agent, report in reports.items() if (own := report["fidelity"]) is not None}
-    figures = list(found.values())
+    by_agent = {agent: own for agent, report in reports.items() if (own := report["fidelity"]) is not None}
+    figures = list(by_agent.values())
     altered = {node: said for each in figures for node, said in each.get("altered", {}).items()}
     names = ("lateness_ns", "held_share", "cpu_share", "socket_drops", "overflow")
     clocks: list[dict[str, str | int | None]] = [
@@ -201,7 +201,7 @@ def _fidelity(reports: Mapping[str, Report], lost: Mapping[str, int]) -> Fidelit
         "apart_ns": max(_agents(report)["apart_ns"] for report in reports.values()),
         "lost_between": dict(lost),
         "clocks": clocks,
-        "agents": {agent: {name: dict(each.items())[name] for name in names} for agent, each in found.items()},
+        "agents": {agent: {name: dict(each.items())[name] for name in names} for agent, each in by_agent.items()},
     }
     if altered:
         whole["altered"] = altered

@@ -192,13 +192,13 @@ def _imposed(plan: Plan, emulations: Sequence[Emulation]) -> Iterator[tuple[int,
 
 def listing(plan: Plan, emulations: Sequence[Emulation]) -> list[LinkListing]:
     """Return who imposes each link, as results and `inspect` say it."""
-    found = []
+    listing = []
     for link, emulation in zip(plan["links"], emulations, strict=True):
         row: LinkListing = {"ends": [name_of(plan, link["a"]), name_of(plan, link["b"])], "emulation": emulation.mode}
         if emulation.reason:
             row["reason"] = emulation.reason
-        found.append(row)
-    return found
+        listing.append(row)
+    return listing
 
 
 def longest_delay_ns(plan: Plan, emulations: Sequence[Emulation], dilation: int) -> int:

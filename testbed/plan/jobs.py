@@ -37,14 +37,14 @@ class PlannedJobs:
 def ranks_of_jobs(lab: Lab, experiment: Experiment) -> list[list[Rank]]:
     """Return the ranks of each job; raise ExperimentError for those that the lab does not have."""
     hosts = {host.name: host for host in lab.hosts}
-    found, faults = [], list[Fault]()
+    ranks_of_jobs, faults = [], list[Fault]()
     for number, job in enumerate(experiment.jobs):
         chosen, wrong = select(job.ranks, hosts) if job.ranks else (_all(hosts), [])
         faults += [experiment.fault(("jobs", number, "ranks"), f"lab {lab.name} has {text}") for text in wrong]
-        found.append(chosen)
+        ranks_of_jobs.append(chosen)
     if faults:
         raise ExperimentError(faults)
-    return found
+    return ranks_of_jobs
 
 
 def _all(hosts: Mapping[str, Host]) -> list[Rank]:

@@ -168,13 +168,13 @@ def _run_row(run: _Run, shape: Shape, place: tuple[int, int]) -> None:
     }
     for in_place in (False, True) if collective.in_place else (False,):
         call = replace(shape, in_place=in_place)
-        found: list[Json] = []
+        rows: list[Json] = []
         now = Progress(*place, shape.size_bytes, in_place, 0, series.iterations)
         try:
-            measured = _measure(run, call, inputs, now, found)
+            measured = _measure(run, call, inputs, now, rows)
         finally:
             # What agents saw of a flow is put together first, workload by workload.
-            outcome.flows += found if run.here is not None else flows.over_iterations(found)
+            outcome.flows += rows if run.here is not None else flows.over_iterations(rows)
         if in_place:
             row["in_place"] = measured
         else:
@@ -189,7 +189,7 @@ def _compiled(run: _Run, call: Shape) -> str:
     return json.dumps(compiled)
 
 
-def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, found: list[Json]) -> Json:
+def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, rows: list[Json]) -> Json:
     """Run all iterations of one call and return what they took and how many elements were wrong.
 
     Adds the flows of each to `found`, those of one that does not come to its end included.
@@ -212,7 +212,7 @@ def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, 
             if outcome.start_ps is None:
                 outcome.start_ps = report["start_ps"]
             where = {"size_bytes": call.size_bytes, "in_place": call.in_place, "iteration": iteration}
-            found += flows.of_workload(report, outcome.start_ps or 0, **where)
+            rows += flows.of_workload(report, outcome.start_ps or 0, **where)
         total_ps += end_of(report) - report["start_ps"]
         for rank, want in expected:
             offset = collective.result_offset(call, rank)

@@ -240,21 +240,21 @@ def _prices_without_profiles(setup: Setup) -> Iterator[Hint]:
 def _workload(setup: Setup) -> Iterator[Hint]:
     """Settings that the collective does not use."""
     workload = setup.experiment.workload
-    found = workload.found
-    if _given(workload, "redop") and found.redop == "none":
+    collective = workload.found
+    if _given(workload, "redop") and collective.redop == "none":
         yield Hint("workload.redop", f"has no effect: {workload.collective} reduces nothing")
-    if _given(workload, "root") and found.root < 0:
+    if _given(workload, "root") and collective.root < 0:
         yield Hint("workload.root", f"has no effect: {workload.collective} has no root")
-    if not found.has_size and _given(workload, "size", "minbytes", "maxbytes"):
+    if not collective.has_size and _given(workload, "size", "minbytes", "maxbytes"):
         yield Hint("workload.size", f"has no effect: {workload.collective} has no size")
-    if workload.in_place and _given(workload, "in_place") and not found.in_place:
+    if workload.in_place and _given(workload, "in_place") and not collective.in_place:
         yield Hint(
-            "workload.in-place", f"has no effect: {workload.collective} ({found.algorithm}) has no in-place form"
+            "workload.in-place", f"has no effect: {workload.collective} ({collective.algorithm}) has no in-place form"
         )
     for key in ("stepfactor", "stepbytes"):
         if _given(workload, key) and len(workload.sizes) == 1:
             yield Hint(f"workload.{key}", "has no effect: there is one size; give minbytes and maxbytes")
-    if _given(workload, "slice") and found.algorithm == "direct":
+    if _given(workload, "slice") and collective.algorithm == "direct":
         yield Hint(
             "workload.slice", f"has no effect: nothing of {workload.collective} is passed on, and so it is sent whole"
         )

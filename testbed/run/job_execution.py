@@ -49,7 +49,7 @@ def execute_jobs(
     report = outcome.report = json.loads(engine.report())
     outcome.start_ps = report["start_ps"]
     outcome.end_ps = end_of(report) if outcome.complete else None
-    found = flows.of_workload(report, report["start_ps"], size_bytes=0, in_place=False, iteration=0)
-    outcome.flows = flows.over_iterations(found)
+    of_workload = flows.of_workload(report, report["start_ps"], size_bytes=0, in_place=False, iteration=0)
+    outcome.flows = flows.over_iterations(of_workload)
     outcome.jobs = job_times.rows(planned, names, workload, report)
     return outcome

@@ -41,31 +41,31 @@ def rows(planned: PlannedJobs, names: Sequence[str], workload: Workload, report:
     seen = [
         _seen(labels, ranked, begun_ps) for labels, ranked in zip(planned.labels, _ended(workload, report), strict=True)
     ]
-    found = []
+    rows = []
     for job, (name, program) in enumerate(zip(names, planned.programs, strict=True)):
         if program.ranks:
             members = [seen[rank].get(job, _Seen()) for rank in program.ranks]
-            found.append({"name": name, **_row(planned, job, members)})
-    return found
+            rows.append({"name": name, **_row(planned, job, members)})
+    return rows
 
 
 def _ended(workload: Workload, report: Report) -> list[list[int | None]]:
     """Return for each rank when its calcs ended, in their order; None for one that did not."""
-    found = []
+    ended = []
     for ranked, told in zip(workload["ranks"], report["ranks"], strict=True):
         ends = {calc[0]: calc[1] for calc in told.get("calcs", ())}
-        found.append([ends.get(index) for index, op in enumerate(ranked["ops"]) if op["kind"] == "calc"])
-    return found
+        ended.append([ends.get(index) for index, op in enumerate(ranked["ops"]) if op["kind"] == "calc"])
+    return ended
 
 
 def _seen(labels: Sequence[Label], ended: Sequence[int | None], begun_ps: int) -> dict[int, _Seen]:
     """Return what a rank did, by job."""
-    found: dict[int, _Seen] = {}
+    seen: dict[int, _Seen] = {}
     begins: dict[tuple[int, int, int], int] = {}
     for label, at in zip(labels, ended, strict=True):
         if at is None:
             continue
-        of_job, end_ps = found.setdefault(label.job, _Seen()), at - begun_ps
+        of_job, end_ps = seen.setdefault(label.job, _Seen()), at - begun_ps
         if label.kind == "start":
             of_job.start_ps = end_ps
         elif label.kind == "compute":
@@ -78,7 +78,7 @@ def _seen(labels: Sequence[Label], ended: Sequence[int | None], begun_ps: int) -
             of_job.steps[label.iteration, label.step] = span
         else:
             of_job.ends[label.iteration] = end_ps
-    return found
+    return seen
 
 
 def length(intervals: Iterable[Interval]) -> int:
@@ -140,7 +140,7 @@ def _steps(planned: PlannedJobs, job: int, members: Sequence[_Seen]) -> list[Jso
 
     The time of a group is from when the first of its ranks began until the last one ended.
     """
-    program, found = planned.programs[job], []
+    program, steps = planned.programs[job], []
     for number, call in enumerate(planned.calls[job]):
         if call is None:
             continue
@@ -153,7 +153,7 @@ def _steps(planned: PlannedJobs, job: int, members: Sequence[_Seen]) -> list[Jso
         ]
         if times:
             busbw = [collective.bandwidth(shape, time_ps)[1] for shape, time_ps in times]
-            found.append({
+            steps.append({
                 "step": number,
                 "collective": collective.name,
                 "algorithm": collective.algorithm,
@@ -162,7 +162,7 @@ def _steps(planned: PlannedJobs, job: int, members: Sequence[_Seen]) -> list[Jso
                 "time_us": sum(time_ps for _, time_ps in times) / len(times) / PS_PER_US,
                 "busbw_gbytes_per_s": sum(busbw) / len(busbw),
             })  # fmt: skip
-    return found
+    return steps
 
 
 def _spans(members: Sequence[_Seen], ranks: Sequence[int], step: tuple[int, int]) -> list[Interval]:

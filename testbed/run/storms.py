@@ -21,9 +21,9 @@ Json = dict[str, Any]
 
 def explain(plan: Plan, report: Report, impairments: Sequence[Json], start_ps: int) -> Iterator[Json]:
     """Yield a row of run.json's `watchdog` for each storm detected from `start_ps` on, times counted from there."""
-    found = [storm for storm in report.get("watchdog", ()) if storm["detected_ps"] >= start_ps]
-    for storm in sorted(found, key=lambda storm: (storm["detected_ps"], storm["port"], storm["priority"])):
-        cause, explanation = _cause(plan, report, impairments, start_ps, found, storm)
+    storms = [storm for storm in report.get("watchdog", ()) if storm["detected_ps"] >= start_ps]
+    for storm in sorted(storms, key=lambda storm: (storm["detected_ps"], storm["port"], storm["priority"])):
+        cause, explanation = _cause(plan, report, impairments, start_ps, storms, storm)
         yield {
             "port": storm["port"],
             "priority": storm["priority"],
@@ -103,11 +103,11 @@ def _long_pause(plan: Plan, peer: str, pause: Pause, span_ps: int) -> str:
     )
 
 
-def _spread(found: Sequence[FoundStorm], storm: FoundStorm, peer: str, pause: Pause, span_ps: int) -> str:
+def _spread(impairments: Sequence[FoundStorm], storm: FoundStorm, peer: str, pause: Pause, span_ps: int) -> str:
     node = peer.split(":")[0]
     others = [
         other["port"]
-        for other in found
+        for other in impairments
         if other["port"].split(":")[0] == node
         and other["priority"] == storm["priority"]
         and other["paused_since_ps"] <= storm["detected_ps"]

@@ -65,7 +65,7 @@ class _Workers:
     count: int = 1
 
 
-def companions() -> int:
+def processes_here() -> int:
     """Return how many processes share this machine's memory for tasks of one kind: the workers, in a worker."""
     return _Workers.count
 

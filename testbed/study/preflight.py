@@ -58,7 +58,7 @@ def _faults_of(trial: Trial, *parts: Callable[[], Any]) -> Iterator[Fault]:
 def _compile_workloads(trial: Trial, here: bool) -> None:
     shapes = [] if trial.experiment.jobs else trial.series.shapes()
     # First: what does not fit in memory would not be compiled either.
-    if here and (faults := trial.memory_faults(processes=parallel.companions())):
+    if here and (faults := trial.memory_faults(processes=parallel.processes_here())):
         raise ExperimentError(faults)
     if trial.jobs is not None:
         compile_workload(trial.lab, trial.experiment, trial.jobs.schedule)

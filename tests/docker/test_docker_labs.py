@@ -120,8 +120,8 @@ def test_a_restarted_container_is_told_refused_and_mended(machine: Machine, engi
     assert (row["state"], row["faults"], row["health"]["a1"]["reason"]) == ("broken", {"a1": said}, said)
     late = machine.run("wait-for", "--name", "pair", "--timeout", "0s")
     assert (late.returncode, said in late.stdout) == (1, True)
-    assert f"not as planned: a1: {said}\nlab pair would be mended" in machine.ok("deploy", *PAIR, "--dry-run")
-    # A run mends it before: what it has measured is true of a lab as planned.
+    assert f"not as planned: a1: {said}\nlab pair would be restored" in machine.ok("deploy", *PAIR, "--dry-run")
+    # A run restores it before: what it has measured is true of a lab as planned.
     run = machine.run_carried("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json")
     assert json.loads(run.stdout)["verdict"]["correct"], run.stderr
     assert machine.labs()[0]["state"] == "running"

@@ -1,7 +1,7 @@
 """Killing at random: what is under way, who is hit, by which signal and when are all drawn from a seed.
 
-After each kill the machine is looked at: what runs works, what does not is said to be broken, a deploy mends it, destroy leaves
-nothing, and what is not ours is untouched.
+After each kill the machine is examined: what runs works, what does not is reported as broken, a deploy restores it, destroy
+leaves nothing, and what is not ours is untouched.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Kill:
     victim: str
     signal: signal.Signals
     after_s: float
-    mend: bool
+    restore: bool
 
     @classmethod
     def drawn(cls, seed: int) -> Kill:
@@ -65,7 +65,7 @@ class Kill:
             victim=victims[seed // len(DEEDS) % len(victims)],
             signal=draw.choice(SIGNALS),
             after_s=draw.uniform(EARLIEST_S, LATEST_S),
-            mend=draw.random() < 0.5,
+            restore=draw.random() < 0.5,
         )
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Kill:
 
 
 def survive(machine: Machine, kill: Kill, stranger: str) -> None:
-    """Kill, look, mend or not, clean up; insist on all that must hold. `stranger` is a namespace that is not ours."""
+    """Kill, look, restore or not, clean up; insist on all that must hold. `stranger` is a namespace that is not ours."""
     before, deed = DEEDS[kill.deed]
     for command in before:
         machine.ok(*command)
@@ -88,7 +88,7 @@ def survive(machine: Machine, kill: Kill, stranger: str) -> None:
         _, errors = process.communicate(timeout=END_S)
         assert "Traceback" not in errors, errors
     _look(machine)
-    if kill.mend:
+    if kill.restore:
         machine.ok("deploy", *PAIR)
         assert [lab["state"] for lab in machine.labs()] == ["running"]
         _ping(machine)

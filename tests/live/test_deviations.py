@@ -1,4 +1,4 @@
-"""A lab that was altered behind its owner's back: said, refused or mended, never passed."""
+"""A lab that was altered behind its owner's back: said, refused or restored, never passed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_whole(machine: Machine) -> None:
     assert ping(machine)
 
 
-def test_an_interface_that_was_down_is_told_and_mended(machine: Machine) -> None:
+def test_an_interface_that_was_down_is_reported_and_restored(machine: Machine) -> None:
     execute(machine, "a1", "ip", "link", "set", "eth1", "down")
     execute(machine, "a1", "ip", "link", "set", "eth1", "up")
     lost = "eth1 lacks its neighbour 198.19.0.2"
@@ -61,7 +61,7 @@ def test_an_interface_that_was_down_is_told_and_mended(machine: Machine) -> None
     late = machine.run("wait-for", "--name", "base", "--timeout", "0s")
     assert (late.returncode, late.stdout) == (1, f"lab base: not healthy within 0s: a1: {lost}\n")
     planned = machine.ok("deploy", *OPTIONS, "--dry-run")
-    assert planned == f"not as planned: a1: {lost}\nlab base would be mended\n"
+    assert planned == f"not as planned: a1: {lost}\nlab base would be restored\n"
     assert "is as planned again" in machine.ok("deploy", *OPTIONS)
     assert_whole(machine)
 

@@ -221,11 +221,11 @@ def test_the_command_line_runs_inside() -> None:
 
 
 def test_the_outcome_is_the_programs_own() -> None:
-    code = "import sys, pathlib; print('out'); print('err', file=sys.stderr); pathlib.Path('spoilt').touch()"
+    code = "import sys, pathlib; print('out'); print('err', file=sys.stderr); pathlib.Path('written').touch()"
     outcome = uml.run([sys.executable, "-c", code])
     assert outcome.status == 1 and outcome.stdout == "out\n"
     assert outcome.stderr.startswith("err\n") and "Read-only file system" in outcome.stderr
-    assert not (uml.ROOT / "spoilt").exists()
+    assert not (uml.ROOT / "written").exists()
 
 
 def test_a_program_that_does_not_end_is_ended() -> None:

@@ -86,6 +86,11 @@ WORDS = {
         r"pypi[.]org|pythonhosted[.]org|crates[.]io|docker[.]io/|ghcr[.]io|quay[.]io|debian[.]org|npmjs[.]org|golang[.]org",
         ("dataplane/Cargo.lock",),
     ),
+    "a word of the house, where the field has one": (
+        r"(?i)\b(cre[w]s?|quiete[n]\w*|(has_)?come_to_res[t]|comes? to res[t]|passag[e]s?|companio[n]s?|intak[e]s?"
+        r"|rage[s]|ragin[g]|beat[s]|spoi[l](s|t|ed)?|mend[s])\b",
+        ("CHANGELOG.md",),
+    ),
     "a path of one machine": (r"(?<![\w.}])/([w]ork|[r]oot|[t]mp/wt|home/\w+)\b", ()),
 }
 BINARY = {".pcap", ".png", ".gz", ".npy"}

@@ -122,20 +122,20 @@ def evidence() -> Evidence:
     return Evidence(subject, outcome, conclude(subject, outcome, "virtual", 1, "testbed"))
 
 
-def spoiled(evidence: Evidence, spoil: Callable[[dict[str, Any], Any], None], **changed: Any) -> Evidence:
+def corrupted(evidence: Evidence, corrupt: Callable[[dict[str, Any], Any], None], **changed: Any) -> Evidence:
     """Return the evidence with its report changed, as if the data plane had said so."""
     outcome = copy.deepcopy(evidence.outcome)
-    spoil(outcome.report, outcome)
+    corrupt(outcome.report, outcome)
     outcome = dataclasses.replace(outcome, **changed)
     return Evidence(evidence.subject, outcome, conclude(evidence.subject, outcome, "virtual", 1, "testbed"))
 
 
 def drop(cause: str) -> Callable[[dict[str, Any], Any], None]:
-    def spoil(report: dict[str, Any], outcome: Any) -> None:
+    def corrupt(report: dict[str, Any], outcome: Any) -> None:
         port = next(iter(report["ports"].values()))
         next(iter(port["priorities"].values()))["drops"][cause] = 5
 
-    return spoil
+    return corrupt
 
 
 def unheard(report: dict[str, Any], outcome: Any) -> None:
@@ -197,7 +197,7 @@ def nothing(report: dict[str, Any], outcome: Any) -> None:
     """Leave the report as it is."""
 
 
-SPOILED = [
+CORRUPTED = [
     (violate, {}, "frame started on a paused priority"),
     (conserve, {}, "invariant violated"),
     (lock, {}, "deadlock"),
@@ -222,19 +222,21 @@ SPOILED = [
 
 
 @pytest.mark.parametrize(
-    ("spoil", "changed", "problem"), SPOILED, ids=[f"{number} {text}" for number, (*_, text) in enumerate(SPOILED)]
+    ("corrupt", "changed", "problem"),
+    CORRUPTED,
+    ids=[f"{number} {text}" for number, (*_, text) in enumerate(CORRUPTED)],
 )
-def test_each_check_can_fail(evidence: Evidence, spoil: Any, changed: dict[str, Any], problem: str) -> None:
+def test_each_check_can_fail(evidence: Evidence, corrupt: Any, changed: dict[str, Any], problem: str) -> None:
     assert [found for check in campaign.CHECKS for found in check(evidence)] == []
-    seen = spoiled(evidence, spoil, **changed)
+    seen = corrupted(evidence, corrupt, **changed)
     problems = [found for check in campaign.CHECKS for found in check(seen)]
     assert any(problem in found for found in problems), problems
 
 
 def test_pause_and_credit_frames_that_a_link_lost_are_accounted_for(evidence: Evidence) -> None:
-    seen = spoiled(evidence, unheard)
+    seen = corrupted(evidence, unheard)
     assert list(campaign_checks.check_pauses(seen)) == []
-    assert list(campaign_checks.check_pauses(spoiled(evidence, drop("link")))) != []
+    assert list(campaign_checks.check_pauses(corrupted(evidence, drop("link")))) != []
 
 
 def test_a_campaign_that_is_interrupted_prints_what_it_had(call_testbed: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

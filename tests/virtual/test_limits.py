@@ -59,7 +59,7 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     "{} bytes are no frame": TESTER,
     "the bytes are no frame": TESTER,
     "only a RoCEv2 packet between NICs of the plan can be numbered": TESTER,
-    "no socket for beats is open": AGENT,
+    "no socket for heartbeats is open": AGENT,
     "agent {} of {}": AGENT,
     "attachment {}:{}: no such port": AGENT,
     "{name}: port {} has no attachment": AGENT,

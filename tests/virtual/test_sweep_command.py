@@ -1,4 +1,4 @@
-"""Sweeps: the same rows however many processes run them, each repeatable alone, and one that cannot run spoils no other."""
+"""Sweeps: the same rows however many processes run them, each repeatable alone, and one that cannot run fails no other."""
 
 import csv
 import io

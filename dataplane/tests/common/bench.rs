@@ -79,14 +79,14 @@ impl Bench {
     }
 
     /// Let time pass until nothing more will happen. Ends only if no pause is left asserted: each would be renewed for ever.
-    pub fn run_to_rest(&mut self) {
+    pub fn run_until_drained(&mut self) {
         for _ in 0..10_000_000 {
             match self.switch.poll_timeout() {
                 Time::NEVER => return,
                 next => self.run_until(next),
             }
         }
-        panic!("the switch never comes to rest");
+        panic!("the switch never drains");
     }
 
     fn settle(&mut self) {

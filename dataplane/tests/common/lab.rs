@@ -224,7 +224,7 @@ pub fn finish(lab: &mut Emulation, budget: u64) -> Progress {
 }
 
 /// Run until nothing is left to happen. A priority left paused would be paused again for ever.
-pub fn come_to_rest(lab: &mut Emulation) {
+pub fn drain(lab: &mut Emulation) {
     for _ in 0..10_000_000 {
         match lab.fabric.step(Time::NEVER) {
             Some(Step::Arrival { direction, frame }) => lab.fabric.receive(direction, frame),
@@ -232,7 +232,7 @@ pub fn come_to_rest(lab: &mut Emulation) {
             None => return,
         }
     }
-    panic!("the fabric never comes to rest");
+    panic!("the fabric never drains");
 }
 
 /// Bytes held in the buffers of all switches.

@@ -158,7 +158,7 @@ impl Pair {
         self.run_with(|_, _| Fate::Deliver);
     }
 
-    /// Run until both sides are at rest; `fate` decides about each frame by its number among those of its side, from 0.
+    /// Run until both sides are drained; `fate` decides about each frame by its number among those of its side, from 0.
     pub fn run_with(&mut self, mut fate: impl FnMut(&Sent, usize) -> Fate) {
         self.a.start(self.now);
         self.b.start(self.now);
@@ -180,7 +180,7 @@ impl Pair {
             }
             self.settle(&mut fate);
         }
-        panic!("the pair never comes to rest");
+        panic!("the pair never drains");
     }
 
     fn deliver(&mut self) {

@@ -180,7 +180,7 @@ def a_node_of_somebody_elses(plan: Document) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("corrupt", "said"),
     [
         (two_hosts_one_station, "host of station 0 is there twice"),
         (a_route_to_nowhere, "a route leads to a port that is not there"),
@@ -192,16 +192,16 @@ def a_node_of_somebody_elses(plan: Document) -> None:
         (a_node_of_somebody_elses, "nodes.0.elsewhere"),
     ],
 )
-def test_a_plan_that_would_be_refused_changes_nothing(spoil: Callable[[Document], None], said: str) -> None:
+def test_a_plan_that_would_be_refused_changes_nothing(corrupt: Callable[[Document], None], said: str) -> None:
     driver = Untouched()
     labs = LabOwner(cast(Any, driver), lambda *_: cast(Any, MemoryFabric()), execute, check_fabric=check_fabric)
     plan = plan_of("two-dc")
     labs.deploy(messages.DeployBody(plan=plan, dilation=1))
-    spoilt = copy.deepcopy(plan)
-    spoil(spoilt)
+    corrupted = copy.deepcopy(plan)
+    corrupt(corrupted)
     for dry in (False, True):
         with pytest.raises(UsageError, match=said):
-            labs.deploy(messages.DeployBody(plan=spoilt, dilation=1, reconcile=True, dry_run=dry))
+            labs.deploy(messages.DeployBody(plan=corrupted, dilation=1, reconcile=True, dry_run=dry))
     (row,) = labs.list()
     assert row["state"] == "running"
     assert labs.deploy(messages.DeployBody(plan=plan, dilation=1)) == {"lab": "two-dc", "changed": False}

@@ -21,11 +21,11 @@ PS_PER_BYTE = 80  # 100 Gb/s
 class FakeEngine:
     """An engine that takes `PS_PER_BYTE` for what the busiest rank sends, `steps` calls of advance, and no network.
 
-    `spoil` flips that many elements at the last rank; `stall_at` counts loads, and that workload never completes.
+    `corrupt` flips that many elements at the last rank; `stall_at` counts loads, and that workload never completes.
     """
 
     steps: int = 3
-    spoil: int = 0
+    corrupt: int = 0
     stall_at: int | None = None
     slow_ps: int = 0
     limit_ps: int = 0
@@ -81,7 +81,7 @@ class FakeEngine:
             busiest = max(self.schedule.bytes_sent(rank) for rank in range(len(self.schedule.ranks)))
             self.now_ps = self.start_ps + busiest * PS_PER_BYTE
             self.memories = [bytearray(m.tobytes()) for m in simulate(self.schedule, [bytes(m) for m in self.memories])]
-            for element in range(self.spoil):
+            for element in range(self.corrupt):
                 self.memories[-1][element * 4] ^= 0xFF
             if self.spoil_last:
                 self.memories[-1][-1] ^= 0xFF
@@ -145,7 +145,7 @@ def test_rows_of_an_all_reduce(dtype: str) -> None:
 
 
 def test_wrong_elements_are_counted_over_all_iterations() -> None:
-    engine = FakeEngine(spoil=3)
+    engine = FakeEngine(corrupt=3)
     (row,) = run(engine, series(max_bytes=1024, iterations=2)).rows
     # Byte 0 is in the input out of place, and in the result in place.
     assert row["wrong"] == 0
@@ -160,8 +160,8 @@ def test_an_incast_is_compared_and_has_a_flow_for_every_sender() -> None:
     assert [(flow["src"], flow["dst"], flow["bytes"], flow["size_bytes"]) for flow in outcome.flows] == [
         (f"h{rank}", "h0", 1024, 1024) for rank in (1, 2, 3)
     ]
-    spoiled = run(FakeEngine(spoil=1), series("incast", max_bytes=1024))
-    assert spoiled.rows[0]["wrong"] == 0, "a sender's own memory is not a result"
+    corrupted = run(FakeEngine(corrupt=1), series("incast", max_bytes=1024))
+    assert corrupted.rows[0]["wrong"] == 0, "a sender's own memory is not a result"
 
 
 def test_a_run_goes_on_while_frames_of_finished_ranks_are_under_way() -> None:
@@ -251,7 +251,7 @@ def test_all_types_operations_and_roots_are_run_one_after_the_other() -> None:
 
 def test_calls_that_are_made_at_once_are_all_compared_and_a_row_is_the_share_of_one() -> None:
     (one,) = run(FakeEngine(), series("all_to_all", max_bytes=1024)).rows
-    engine = FakeEngine(spoil=3)
+    engine = FakeEngine(corrupt=3)
     (row,) = run(engine, series("all_to_all", max_bytes=1024, aggregate=3)).rows
     assert (row["time_us"], row["wrong"]) == (one["time_us"], 0)
     assert engine.schedule.bytes_sent(0) == 3 * 768

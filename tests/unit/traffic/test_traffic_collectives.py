@@ -115,10 +115,10 @@ def test_inputs_depend_on_seed_and_rank_alone() -> None:
 
 def test_count_wrong_counts_elements() -> None:
     wanted = np.arange(6, dtype="<f4")
-    spoiled = wanted.copy()
-    spoiled[[1, 4]] += 1
+    corrupted = wanted.copy()
+    corrupted[[1, 4]] += 1
     assert count_wrong(wanted.tobytes(), wanted) == 0
-    assert count_wrong(spoiled, wanted) == 2
+    assert count_wrong(corrupted, wanted) == 2
     assert count_wrong(wanted[:4], wanted) == 2
     assert count_wrong(b"", wanted) == 6
     assert count_wrong(wanted.tobytes() + b"x", wanted) == 1
