@@ -1,7 +1,38 @@
 """Rust source as far as the rules of the code need it: without text, by function and by `impl` block."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+
+_PATH = re.compile(r"\b((?:crate|super|self)(?:::\w+)+)(::\{)?")
+
+Module = tuple[str, ...]
+
+
+def rust_uses(module: Module, source: str, modules: Collection[Module]) -> set[Module]:
+    """Return which of the modules of a crate one of them names by paths from crate, super or self, its tests left out."""
+    source = blank_rust_text(source).partition("#[cfg(test)]\nmod tests {")[0]
+    found = set()
+    for path in _PATH.finditer(source):
+        names = [()]
+        if path.group(2):
+            body = re.match(r"(?:[^{}]|\{[^{}]*\})*", source[path.end() :])
+            assert body is not None
+            names = [
+                tuple(name.split("::"))
+                for name in re.findall(r"\w+(?:::\w+)*", re.sub(r"\{[^{}]*\}", "", body.group()))
+            ]
+        steps = path.group(1).split("::")
+        place = list(module)
+        while steps and steps[0] in ("crate", "super", "self"):
+            step = steps.pop(0)
+            place = [] if step == "crate" else place[:-1] if step == "super" else place
+        for name in names:
+            target = (*place, *steps, *name)
+            while target and target not in modules:
+                target = target[:-1]
+            found.add(target)
+    return found - {(), module}
+
 
 RUST_TEXT = re.compile(
     r"""//[^\n]*|/\*.*?\*/|b?r(?P<hashes>\#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?'(?:\\[^\n]+?|[^'\\\n])'""",

@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::clock::real::{Attachment, Loss, Participants};
 use crate::emulation::inject::TrainPlan;
 use crate::emulation::report::Report;
+use crate::emulation::span::Statistics;
 use crate::emulation::telemetry::Telemetry;
 use crate::fabric::impair::Change;
 use crate::plan::workload::Workload;
 use crate::plan::Plan;
-use crate::span::Statistics;
 
 /// All documents; each has a method of `python.rs` that reads it.
 #[derive(JsonSchema)]

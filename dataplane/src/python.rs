@@ -12,11 +12,11 @@ use crate::capture::Capture;
 use crate::clock::real::{Attachment, Participants, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::{advance, run_until};
+use crate::emulation::span::Statistics;
 use crate::emulation::{Emulation, Progress};
 use crate::fabric::Spread;
 use crate::io::{self, ForwardPath, IoError};
 use crate::plan::PlanError;
-use crate::span::Statistics;
 use crate::units::Time;
 use crate::wire::sizes::{ETHERNET_HEADER_BYTES, LONGEST_FRAME_BYTES};
 

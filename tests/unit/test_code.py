@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rust_source import blank_rust_text, rust_functions, rust_impls
+from tests.rust_source import blank_rust_text, rust_functions, rust_impls, rust_uses
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILE_LINES = {".py": 400, ".pyi": 400, ".rs": 400}
@@ -271,6 +271,24 @@ def test_rust_names_point_one_way(part: str) -> None:
         if forbidden in blank_rust_text(code(path))
     ]
     assert not wrong
+
+
+def test_rust_modules_make_no_cycle() -> None:
+    """No two files name each other, `mod.rs` of a folder aside; and no two folders do."""
+    source = ROOT / "dataplane" / "src"
+    sources = {path.relative_to(source): code(path) for path in files(".rs") if path.is_relative_to(source)}
+    parts = {path.with_suffix("").parts: text for path, text in sources.items()}
+    modules = {name[:-1] if name[-1] in ("mod", "lib") else name: text for name, text in parts.items()}
+    graph = {name: rust_uses(name, text, modules) for name, text in modules.items() if name}
+    leaves = {name for name in graph if not any(other[:-1] == name for other in graph)}
+    folders: dict[str, set[str]] = {}
+    for name, found in graph.items():
+        folders.setdefault(name[0], set()).update(other[0] for other in found if other[0] != name[0])
+    try:
+        TopologicalSorter({name: graph[name] & leaves for name in leaves}).prepare()
+        TopologicalSorter(folders).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules name each other: {error.args[1]}")
 
 
 # Dead declarations

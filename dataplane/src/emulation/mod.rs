@@ -1,10 +1,13 @@
 //! From plan to fabric: nodes with their tables and buffers, directions with their losses, and workloads onto NICs.
 
+mod figures;
 pub(crate) mod inject;
 mod load;
 mod nodes;
 mod progress;
+mod recovery;
 pub mod report;
+pub mod span;
 mod standstill;
 mod storms;
 pub mod telemetry;
@@ -21,9 +24,9 @@ use crate::nic::rc::qp::rnr_delay;
 use crate::nic::Nic;
 use crate::plan::workload::{OpKind, OpPlan, Workload};
 use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
-use crate::span::Spans;
 use crate::units::Time;
 use crate::watch::Watch;
+use span::Spans;
 
 use nodes::{node, rate, shortest_detection};
 use progress::Looks;

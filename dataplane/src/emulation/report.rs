@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::Emulation;
 use crate::deadlock::{Deadlock, Place};
+use crate::emulation::figures::{Drops, Ports};
+use crate::emulation::recovery::QpRow;
+use crate::emulation::span::SettledState;
 use crate::emulation::storms::StormRow;
 use crate::fabric::impair::Logged;
-use crate::figures::Ports;
 use crate::priority::Priority;
-use crate::recovery::QpRow;
-use crate::span::SettledState;
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 use crate::watch::{Flow, Tally};
@@ -62,18 +62,6 @@ pub struct Lateness {
     pub max: u64,
 }
 
-/// Frames lost: for lack of buffer on lossless priorities, of lossy ones, and by links that corrupt or are down.
-#[derive(Copy, Clone, Debug, Default, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Drops {
-    pub lossless: u64,
-    pub lossy: u64,
-    pub link: u64,
-    pub outage: u64,
-    /// Frames that nobody could read, and that no NIC of the fabric sent.
-    pub malformed: u64,
-}
-
 /// A report, whose keys are those of the engine contract.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -107,6 +95,7 @@ pub struct Report<'a> {
 
 impl Report<'_> {
     /// The JSON document: keys of every object in alphabetical order, so that equal reports are equal texts.
+    #[expect(clippy::expect_used, reason = "only keys that are no strings, or numbers beyond 64 bits, could fail")]
     pub fn json(&self) -> Value {
         serde_json::to_value(self).expect("keys are strings, and numbers fit")
     }

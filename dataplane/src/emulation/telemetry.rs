@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::Emulation;
-use crate::emulation::report::{DeadlockRow, Drops, Fidelity};
-use crate::figures::Ports;
+use crate::emulation::figures::{Drops, Ports};
+use crate::emulation::report::{DeadlockRow, Fidelity};
 use crate::units::Time;
 
 /// A fabric at one moment, in the words of its report.

@@ -5,7 +5,7 @@ use crate::frame::Frame;
 use crate::nic::Nic;
 use crate::port::Port;
 use crate::priority::PRIORITIES;
-use crate::switch::defects::Defective;
+use crate::switch::defective::Defective;
 use crate::switch::Switch;
 use crate::units::Time;
 

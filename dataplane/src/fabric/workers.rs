@@ -95,6 +95,7 @@ impl Worker {
     }
 
     /// The thread is gone, and a shard with it: a node panicked. Panic as it did.
+    #[expect(clippy::panic, reason = "a thread ends by a panic alone while it has work: its sender is in our hand")]
     fn fail(&mut self) -> ! {
         match self.thread.take().map(JoinHandle::join) {
             Some(Err(panic)) => std::panic::resume_unwind(panic),

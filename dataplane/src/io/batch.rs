@@ -235,6 +235,7 @@ impl TxBatch {
     }
 
     fn advance(&mut self, frames: usize) {
+        // The kernel sends no more than it was given; else what follows would read beyond the queue.
         assert!(frames <= self.queued);
         self.stuck_since = None;
         self.head = (self.head + frames) % self.memory.len();

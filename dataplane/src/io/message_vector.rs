@@ -20,6 +20,7 @@ unsafe impl Send for MessageVector {}
 
 impl MessageVector {
     pub(super) fn new(frames: usize) -> Self {
+        // All callers pass constants.
         assert!(frames > 0, "a batch holds at least one frame");
         let mut buffers = vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; frames];
         let first = buffers.as_mut_ptr();
@@ -46,6 +47,7 @@ impl MessageVector {
 
     /// Set how many bytes of its buffer message `index` sends; never more than the memory it points to.
     pub(super) fn shorten(&mut self, index: usize, length: usize) {
+        // What `point` vouched for: the kernel must not be told to read beyond it.
         assert!(length <= LONGEST_FRAME_BYTES);
         self.buffers[index].iov_len = length;
     }

@@ -4,6 +4,7 @@
 
 pub mod buffer;
 pub mod config;
+pub mod defective;
 pub mod defects;
 pub mod ecn;
 pub mod forward;

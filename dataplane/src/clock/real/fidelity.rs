@@ -9,8 +9,8 @@ use super::RealClock;
 use crate::clock::lateness::Histogram;
 use crate::clock::probe::{Delays, Probe};
 use crate::emulation::report::{Fidelity, MeasuredDelay};
+use crate::emulation::span::Statistics;
 use crate::emulation::telemetry::Telemetry;
-use crate::span::Statistics;
 
 /// What had come to light before the span; counts by direction where they are not of all.
 #[derive(Default)]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 use serde::Serialize;
 
-use crate::emulation::report::Drops;
 use crate::emulation::Emulation;
 use crate::event::Cause;
 use crate::fabric::{Node, Totals};
@@ -18,6 +17,18 @@ use crate::port::PriorityCounters;
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
+
+/// Frames lost: for lack of buffer on lossless priorities, of lossy ones, and by links that corrupt or are down.
+#[derive(Copy, Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Drops {
+    pub lossless: u64,
+    pub lossy: u64,
+    pub link: u64,
+    pub outage: u64,
+    /// Frames that nobody could read, and that no NIC of the fabric sent.
+    pub malformed: u64,
+}
 
 /// Lost frames by cause.
 #[derive(Copy, Clone, Default, Debug)]

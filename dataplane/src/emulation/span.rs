@@ -10,11 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::emulation::report::Drops;
+use crate::emulation::figures::{Drops, Ports, Sheet};
+use crate::emulation::recovery::Connection;
 use crate::emulation::Emulation;
-use crate::figures::{Ports, Sheet};
 use crate::plan::PlanError;
-use crate::recovery::Connection;
 use crate::switch::buffer::Watermarks;
 use crate::units::Time;
 
