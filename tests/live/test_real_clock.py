@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +85,31 @@ def test_time_waits_for_frames_that_the_kernel_keeps() -> None:
         figures = fidelity(fabric)
         assert figures["held_share"] > 0.5 and figures["lost_in_kernel"] == {}
         assert any("held back" in reason for reason in judge_fidelity(figures, FidelityBounds()))
+
+
+@isolated
+def test_frames_that_other_processors_deliver_late_are_waited_for() -> None:
+    """Receive packet steering hands frames to a backlog of another processor, which is busy here."""
+    with loaded() as fabric:
+        for node in ("a1", "b1", "leaf"):
+            ports = (
+                "for queue in /sys/class/net/eth*/queues/rx-0; do echo $1 > $queue/rps_cpus; cat $queue/rps_cpus; done"
+            )
+            every = f"{(1 << (os.cpu_count() or 1)) - 1:x}"
+            steer = ["ip", "netns", "exec", f"testbed-{LAB}-{node}", "sh", "-ec", ports, "sh", every]
+            told = subprocess.run(steer, check=True, capture_output=True, text=True).stdout.split()
+            assert told and all(int(mask.replace(",", ""), 16) == int(every, 16) for mask in told)
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+        try:
+            finish_ps(fabric)
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        report = json.loads(fabric.report())
+        assert report["violations"] == [] and report["drops"] == dict.fromkeys(report["drops"], 0)
+        figures = report["fidelity"]
+        assert (figures["socket_drops"], figures["overflow"], figures["lost_in_kernel"]) == (0, 0, {})
 
 
 @isolated
