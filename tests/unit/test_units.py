@@ -104,3 +104,87 @@ def test_delay_of_fibre() -> None:
 def test_serialisation_is_never_too_short(size: int, rate: int) -> None:
     time = units.serialisation_ps(size, rate)
     assert (time - 1) * rate < size * 8 * units.PS_PER_SECOND <= time * rate
+
+
+def test_units_are_those_of_the_si_and_of_iec_80000_13() -> None:
+    si = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
+    written = ("", "bps", "b/s", "bit/s", "bit")
+    assert {prefix + unit: factor for prefix, factor in si.items() for unit in written} == units.RATE_UNITS
+    us = 1_000_000
+    assert {
+        **{"ps": 1, "ns": 1_000, "us": us, "µs": us, "μs": us},
+        **{"ms": 1_000_000_000, "s": 1_000_000_000_000},
+    } == units.TIME_UNITS
+    assert units.LENGTH_UNITS == {"mm": 1, "cm": 10, "m": 1_000, "km": 1_000_000}
+    kib, mib, gib, tib = 1_024, 1_048_576, 1_073_741_824, 1_099_511_627_776
+    assert {
+        **{"": 1, "K": kib, "M": mib, "G": gib, "T": tib, "k": kib, "m": mib, "g": gib},
+        **{"KiB": kib, "MiB": mib, "GiB": gib, "TiB": tib},
+        **{"B": 1, "kB": 1_000, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000, "TB": 1_000_000_000_000},
+    } == units.SIZE_UNITS
+    assert (units.PS_PER_NS, units.PS_PER_SECOND, units.BITS_PER_QUANTUM) == (1_000, 1_000_000_000_000, 512)
+    assert (units.LARGEST, units.MAX_DIGITS) == (9_223_372_036_854_775_807, 64)
+    assert (units.FIBRE_PS_PER_METRE, units.LEAST_BARE_RATE) == (4_897, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("write", "texts"),
+    [
+        (units.format_rate, {10**12: "1T", 10**9: "1G", 10**6: "1M", 10**3: "1K", 1: "1bps", 0: "0bps", 999: "999bps"}),
+        (units.format_time, {10**12: "1s", 10**9: "1ms", 10**6: "1us", 10**3: "1ns", 1: "1ps", 0: "0ps", 999: "999ps"}),
+        (units.format_length, {10**6: "1km", 10**3: "1m", 1: "1mm", 0: "0mm", 999_999: "999.999m"}),
+        (
+            units.format_size,
+            {10**12: "1TB", 10**9: "1GB", 10**6: "1MB", 10**3: "1KB", 1: "1B", 0: "0B", 1_500: "1.5KB"},
+        ),
+        (units.format_size, {2**40: "1TiB", 3 * 2**30: "3GiB", 2**20: "1MiB", 2**10: "1KiB", 1_024_000: "1.024MB"}),
+    ],
+)
+def test_a_quantity_is_written_in_the_largest_unit_that_it_reaches(
+    write: Callable[[int], str], texts: dict[int, str]
+) -> None:
+    assert {number: write(number) for number in texts} == texts
+
+
+def test_what_is_read_ends_where_it_says() -> None:
+    assert units.parse_size(units.LARGEST) == units.LARGEST
+    for large in (units.LARGEST + 1, 10**63):
+        with pytest.raises(UnitError, match="is too large for a size"):
+            units.parse_size(large)
+    for digits in (10**64 + 1, -(10**64) - 1):
+        with pytest.raises(UnitError, match="of more than 64 digits"):
+            units.parse_size(digits)
+    assert units.parse_size("1".rjust(64, "0")) == 1
+    with pytest.raises(UnitError, match="is 65 characters long"):
+        units.parse_size("1".rjust(65, "0"))
+    with pytest.raises(UnitError, match="is not a size"):
+        units.parse_size(True)
+    assert units.parse_rate("10000") == 10_000
+    for low in ("9999", 1):
+        with pytest.raises(UnitError, match="a rate needs a unit"):
+            units.parse_rate(low)
+    for nothing in (0, "0G"):
+        with pytest.raises(UnitError, match="a rate must be greater than 0"):
+            units.parse_rate(nothing)
+    with pytest.raises(UnitError, match="a rate cannot be negative"):
+        units.parse_rate(-1)
+
+
+def test_the_whole_and_nothing_are_ratios() -> None:
+    assert [units.parse_ratio(value) for value in (0, 1, "100%", "1%", 0.25)] == [0, 1, 1, 0.01, 0.25]
+    for outside in (-0.1, 1.1, "101%"):
+        with pytest.raises(UnitError, match="is not between 0 and 1"):
+            units.parse_ratio(outside)
+    assert [units.parse_loss_ratio(value) for value in ("1.0", "100%", 0.5, "0.1")] == [1, 1, 0.5, 0.1]
+    for bare in (1, "1", " 1 "):
+        with pytest.raises(UnitError, match=r"100 %\? write 1% for one frame in a hundred, or 1\.0 for every frame"):
+            units.parse_loss_ratio(bare)
+
+
+def test_light_and_lines_take_their_time() -> None:
+    assert [units.fibre_delay_ps(length) for length in (0, 1, 1_000, 80_000_000)] == [0, 5, 4_897, 391_760_000]
+    assert [units.serialisation_ps(*line) for line in ((1, 10**12), (1, 3), (1_500, 10**9))] == [
+        8,
+        2_666_666_666_667,
+        12_000_000,
+    ]

@@ -92,3 +92,9 @@ def test_a_path_that_ends_never_brightens_and_changes_are_in_the_order_of_time()
     assert [(change["at_ps"] // MS, change["link"], change["up"]) for change in found if change["way"] == 0] == [
         (0, 2, False), (0, 3, False), (5, 0, False), (5, 1, False), (15, 2, True), (15, 3, True),
     ]  # fmt: skip
+
+
+def test_mirrors_of_pairs_that_stay_rest_unless_they_are_told_to_move() -> None:
+    steps = [{"at": "0s", "circuits": [list(AB)]}, {"at": "5ms", "circuits": [list(AB), list(CD)]}]
+    plain = CircuitSchedule.model_validate({"steps": steps})
+    assert outages(plain, 10 * MS) == [Outage(CD, 0, 0, 15 * MS)]

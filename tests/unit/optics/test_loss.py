@@ -132,3 +132,9 @@ def test_impossible_parameters(make: object, message: str) -> None:
     with pytest.raises(LossError, match=message) as caught:
         make()
     assert isinstance(caught.value, UsageError)
+
+
+def test_bursts_as_long_as_the_gaps_between_them_bound_what_is_lost() -> None:
+    assert GilbertElliott.from_burst(0.66, 2).enter == pytest.approx(0.66 * 0.5 / 0.34)
+    with pytest.raises(LossError, match=r"bursts of 2 frames cannot lose more than 0\.666667 of all frames"):
+        GilbertElliott.from_burst(0.7, 2)
