@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tools.fuzz import overseer, targets
+from tools.fuzz import mutation, overseer, targets
 from tools.fuzz.importers import FORMATS
 from tools.fuzz.target import Target, require
 
@@ -29,6 +29,13 @@ def test_a_seed_draws_the_same_inputs_wherever_it_is_asked(name: str) -> None:
     first = [overseer.input_of(targets.TARGETS[name], SEED, number) for number in (3, 4)]
     assert [overseer.input_of(targets.TARGETS[name], SEED, number) for number in (4, 3)] == first[::-1]
     assert len({*first, overseer.input_of(targets.TARGETS[name], SEED + 1, 3)}) == 3
+
+
+def test_any_document_can_be_changed() -> None:
+    document = {"a": [1, {3: "a number as a key"}], 7: {}, "b": None}
+    for seed in range(300):
+        mutation.document(Random(seed), document)
+        mutation.document(Random(seed), [])
 
 
 WAYS = {

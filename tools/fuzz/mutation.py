@@ -173,7 +173,9 @@ def _remove(_random: Random, _root: Any, holder: Any, key: Any, _places: list[Pa
 
 def _misname(random: Random, _root: Any, holder: Any, key: Any, _places: list[Path]) -> None:
     if isinstance(holder, dict):
-        other = random.choice((key[:-1], key + "s", key.upper(), "<<", "x-" + key, "__class__", "\udfff"))
+        # YAML has keys that are numbers, too.
+        name = str(key)
+        other = random.choice((name[:-1], name + "s", name.upper(), "<<", "x-" + name, "__class__", "\udfff"))
         holder[other] = holder.pop(key)
     else:
         holder.insert(key, copy.deepcopy(holder[key]))
