@@ -14,7 +14,7 @@ app = typer.Typer(
 )
 
 DirectoryOption = Annotated[
-    Path | None, typer.Option("--dir", help="where its keys, passwords and configuration stand")
+    Path | None, typer.Option("--dir", help="directory of its keys, passwords and configuration")
 ]
 
 
@@ -56,7 +56,7 @@ def up(
 
 @app.command()
 def status(directory: DirectoryOption = None) -> None:
-    """Say whether the broker runs; exit code 3 if not."""
+    """Show whether the broker runs; exit code 3 if not."""
     from testbed.bus import mosquitto
 
     process = mosquitto.running(_directory(directory))

@@ -13,7 +13,7 @@ def calibrate(
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="wall time to measure for")] = 2.0,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Measure how many frames this machine forwards and how late; --dilation auto goes by it."""
+    """Measure how many frames this machine forwards and how late; --dilation auto is chosen from it."""
     # Not before it is needed: the other commands, `doctor` above all, work without the data plane.
     from testbed.machine import calibration
 

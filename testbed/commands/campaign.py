@@ -20,7 +20,7 @@ SHOWN = 20
 def run_campaign(
     context: typer.Context,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=1_000_000, help="how many cases")] = 300,
-    first: Annotated[int, typer.Option("--first", min=0, help="seed of the first of them")] = 1,
+    first: Annotated[int, typer.Option("--first", min=0, help="seed of the first case")] = 1,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="cases at a time", show_default="all processors")
     ] = None,

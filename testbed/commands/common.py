@@ -117,7 +117,7 @@ EmulationOption = Annotated[
     EmulationChoice | None,
     typer.Option(
         "--emulation",
-        help="who imposes delay and loss: the kernel's netem, the data plane, or what is there",
+        help="what imposes delay and loss: the kernel's netem, the data plane (native), or netem where it is there (auto)",
         show_default="the experiment's, else auto",
     ),
 ]
@@ -134,7 +134,7 @@ DriverOption = Annotated[
     DriverChoice | None,
     typer.Option(
         "--driver",
-        help="what a node is: a network namespace, or a container",
+        help="what each node is: a network namespace, or a container",
         show_default="the experiment's, else netns",
     ),
 ]
@@ -151,7 +151,7 @@ PlacementOption = Annotated[
     PlacementChoice | None,
     typer.Option(
         "--placement",
-        help="of several agents, who has nodes that name none: as many each, or as few agents",
+        help="how several agents share nodes that name none: evenly, or on as few agents as possible",
         show_default="spread",
     ),
 ]
@@ -284,9 +284,7 @@ def read_trial(what: str | None, topology: str | None, overrides: Sequence[str],
     return Trial(experiment, lab_from(source), written=source.data)
 
 
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="take it as an error if buffers can wait for each other in a circle")
-]
+StrictOption = Annotated[bool, typer.Option("--strict", help="fail if buffers can wait for each other in a circle")]
 
 
 def mind_cycles(cycles: Sequence[Cycle], topology: str, strict: bool) -> None:

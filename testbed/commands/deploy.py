@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _SIGNS = {"add": "+", "remove": "-", "change": "~"}
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="show what would be done, and do nothing")]
 
 
 def deploy(

@@ -35,7 +35,7 @@ TopologyOption = Annotated[
 def hpcc(
     topology: TopologyOption, out: OutOption = None, strict: StrictOption = False, force: ForceOption = False
 ) -> None:
-    """Write topology.txt of ns-3 as HPCC reads it. Names stand behind the links, where it does not look."""
+    """Write topology.txt of ns-3 as HPCC reads it. Names follow behind the links, where HPCC does not read."""
     _export(write_hpcc, ("loss",), topology, out, strict, force)
 
 

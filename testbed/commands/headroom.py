@@ -67,7 +67,7 @@ PortOption = Annotated[
     typer.Option(
         "--port",
         autocompletion=completion.switch_port,
-        help="switch:port of the lab that -t names; says all else (lab)",
+        help="switch:port of the lab that -t names, which decides everything else (lab)",
     ),
 ]
 
@@ -85,7 +85,7 @@ def headroom(
     lossless_mtu: Annotated[
         str | None, typer.Option("--lossless-mtu", help="longest lossless frame, 4096 unless given (spectrum)")
     ] = None,
-    cell: Annotated[int | None, typer.Option(min=1, max=65_536, help="bytes of a buffer cell")] = None,
+    cell: Annotated[int | None, typer.Option(min=1, max=65_536, help="size of a buffer cell in bytes")] = None,
     small_share: SmallShareOption = None,
     lanes: Annotated[int | None, typer.Option(min=1, max=16, help="lanes of the port, 8 differ (spectrum)")] = None,
     response: ResponseOption = None,

@@ -38,11 +38,11 @@ def set_(
     rate: Annotated[str | None, typer.Option(help="at most that of the link: 50G")] = None,
     lanes_down: Annotated[int | None, typer.Option("--lanes-down", help="on a link with a profile")] = None,
     down: Annotated[bool | None, typer.Option("--down/--up", help="take the link down, or up again")] = None,
-    drain: Annotated[bool | None, typer.Option("--drain/--no-drain", help="let nothing new onto the link")] = None,
+    drain: Annotated[bool | None, typer.Option("--drain/--no-drain", help="send nothing new on the link")] = None,
     direction: DirectionOption = "both",
     format_: FormatOption = Format.table,
 ) -> None:
-    """Change what is named of a link, now; the rest stays as it is."""
+    """Change a link now; settings that are not named stay as they are."""
     given = {
         "delay": delay,
         "jitter": jitter,
@@ -82,7 +82,7 @@ def reset(
     direction: DirectionOption = "both",
     format_: FormatOption = Format.table,
 ) -> None:
-    """Make a link as it was planned."""
+    """Reset a link to what was planned."""
     _impair(context, name, port, "reset", direction, {}, format_)
 
 

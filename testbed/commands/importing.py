@@ -21,7 +21,7 @@ from testbed.schema.source import Source, read_yaml
 
 app = typer.Typer(help="Read a file of another tool as a lab.", no_args_is_help=True)
 
-StrictOption = Annotated[bool, typer.Option("--strict", help="take it as an error if anything is left out")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="fail if anything is left out")]
 LabNameOption = Annotated[str | None, typer.Option("--name", help="name of the lab", show_default="that of the file")]
 RateOption = Annotated[str | None, typer.Option("--rate", help="rate of links that name none: 400G")]
 LengthOption = Annotated[str | None, typer.Option("--length", help="length of links that name none: 20m")]

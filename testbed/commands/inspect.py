@@ -28,7 +28,7 @@ def inspect(
     name: NameOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Show labs, what they are at, nodes and addresses, of a lab that is named also the live figures of its ports."""
+    """Show labs with their state, nodes and addresses; for one lab also the live figures of its ports."""
     from testbed.control import inspection
 
     lab = one_lab(name, topology) if name or topology else None

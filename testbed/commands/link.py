@@ -43,9 +43,9 @@ def link(
         str | None, typer.Option("--margin-db", help="dB above the profile's limit", show_default="the profile's")
     ] = None,
     lanes_down: Annotated[int, typer.Option("--lanes-down", min=0, help="lanes that have failed")] = 0,
-    acceleration: Annotated[float, typer.Option(min=1, help="times as many losses as there would be")] = 1.0,
+    acceleration: Annotated[float, typer.Option(min=1, help="factor by which losses are made more frequent")] = 1.0,
     frame: Annotated[
-        int, typer.Option("--frame", min=64, max=65_553, help="length of a frame with its FCS, whose loss is shown")
+        int, typer.Option("--frame", min=64, max=65_553, help="bytes of the frame whose loss is shown, with its FCS")
     ] = DEFAULT_FRAME_BYTES,
     format_: FormatOption = Format.table,
 ) -> None:

@@ -17,7 +17,7 @@ MaxbytesOption = Annotated[
     str | None, typer.Option("--maxbytes", "-e", help="largest size", show_default="the smallest")
 ]
 StepfactorOption = Annotated[
-    int | None, typer.Option("--stepfactor", "-f", help="from one size to the next", show_default="2")
+    int | None, typer.Option("--stepfactor", "-f", help="factor from one size to the next", show_default="2")
 ]
 ItersOption = Annotated[
     int | None, typer.Option("--iters", "-n", help="times that each size is measured", show_default="1")

@@ -11,7 +11,7 @@ from testbed.control.saved import lab_file
 
 
 def save(context: typer.Context, name: LabName, out: OutOption = None, force: ForceOption = False) -> None:
-    """Write the file of a running lab; how it was deployed and what was changed by hand stand in it as commands."""
+    """Write the lab file of a running lab, with the commands that deployed it and changed it by hand."""
     from testbed.control import inspection
 
     keep_existing([out] if out else [], force)

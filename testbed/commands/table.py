@@ -70,7 +70,7 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb(
             "sweep",
             sweep.run_sweep,
-            "testbed sweep incast -t two-dc --set workload.size=1M --over topology.length=1km,80km",
+            "testbed sweep incast -t two-dc --over topology.length=1km,80km",
         ),
         Verb("campaign", campaign.run_campaign, "testbed campaign --seeds 2"),
         Verb("cancel", cancel.cancel, "testbed cancel --name two-dc", asks_agent=True),

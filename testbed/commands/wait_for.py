@@ -23,7 +23,7 @@ def wait_for(
         typer.Option("--node", autocompletion=completion.node, help="these nodes; all if none is named"),
     ] = None,
     state: Annotated[Wanted, typer.Option("--state", help="what to wait for")] = Wanted.healthy,
-    timeout: Annotated[str, typer.Option("--timeout", help="how long at most: 60s")] = "60s",
+    timeout: Annotated[str, typer.Option("--timeout", help="longest time to wait: 60s")] = "60s",
 ) -> None:
     """Wait until every node of a lab is healthy (or one is unhealthy, or all are gone); exit code 1 if that takes too long."""
     from testbed.control import inspection
