@@ -87,15 +87,17 @@ pub enum Event {
         qp: u32,
         psn: u64,
     },
-    /// The `message`-th message on this direction of the QP arrived whole, with `bytes`.
+    /// The `message`-th message towards this `end` of the QP, 0 or 1, arrived whole, with `bytes`.
     MessageArrived {
         qpn: u32,
+        end: u8,
         message: u64,
         bytes: u64,
     },
-    /// The `message`-th message was posted for sending.
+    /// The `message`-th message was posted for sending at this `end` of the QP.
     SendPosted {
         qpn: u32,
+        end: u8,
         message: u64,
         bytes: u64,
     },
@@ -108,8 +110,10 @@ pub enum Event {
     QpFailed {
         qpn: u32,
     },
-    /// Every op of the rank's schedule has finished.
-    RankFinished,
+    /// Every op of the schedule has finished, of this rank of the host.
+    RankFinished {
+        rank: u32,
+    },
 }
 
 /// A frame whose first bit leaves a port at `at`.

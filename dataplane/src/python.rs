@@ -140,8 +140,8 @@ impl VirtualFabric {
 }
 
 fn write_memory(emulation: &mut Emulation, rank: usize, offset: u64, data: &[u8]) -> PyResult<()> {
-    let nic = emulation.nic_mut(rank).ok_or_else(|| PyValueError::new_err(format!("no rank {rank}")))?;
-    let place = nic.memory.get_mut(offset, data.len() as u64);
+    let memory = emulation.memory_mut(rank).ok_or_else(|| PyValueError::new_err(format!("no rank {rank}")))?;
+    let place = memory.get_mut(offset, data.len() as u64);
     let outside =
         || PyValueError::new_err(format!("{} bytes at {offset} are outside the memory of rank {rank}", data.len()));
     place.ok_or_else(outside)?.copy_from_slice(data);
@@ -149,9 +149,9 @@ fn write_memory(emulation: &mut Emulation, rank: usize, offset: u64, data: &[u8]
 }
 
 fn memory(emulation: &Emulation, rank: usize, offset: u64, length: u64) -> PyResult<&[u8]> {
-    let nic = emulation.nic(rank).ok_or_else(|| PyValueError::new_err(format!("no rank {rank}")))?;
+    let memory = emulation.memory(rank).ok_or_else(|| PyValueError::new_err(format!("no rank {rank}")))?;
     let outside = || PyValueError::new_err(format!("{length} bytes at {offset} are outside the memory of rank {rank}"));
-    nic.memory.get(offset, length).ok_or_else(outside)
+    memory.get(offset, length).ok_or_else(outside)
 }
 
 fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {

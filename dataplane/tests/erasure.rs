@@ -54,7 +54,7 @@ fn parity_follows_each_block_and_the_short_one_at_the_end() {
     let counters = pair.counters();
     assert_eq!((counters.packets_tx, counters.parity_tx, counters.blocks), (9 + 8, 8, 4));
     assert_eq!((counters.retransmitted, counters.naks_rx, counters.blocks_asked), (0, 0, 0));
-    assert_eq!(pair.b.recovered(17), Some(0));
+    assert_eq!(pair.b.recovered(17, 1), Some(0));
 }
 
 /// Every choice of two losses among the six packets of a block, first, last and only ones included, and in every message.
@@ -80,7 +80,7 @@ fn as_many_losses_as_there_is_parity_cost_no_round_trip() {
                     );
                     let lost = [one, two].iter().filter(|(_, parity)| parity.is_none()).count() as u64;
                     let lost = if one == two { lost / 2 } else { lost };
-                    assert_eq!(pair.b.recovered(17), Some(lost));
+                    assert_eq!(pair.b.recovered(17, 1), Some(lost));
                 }
             }
         }
@@ -219,6 +219,6 @@ proptest! {
         let counters = pair.counters();
         prop_assert_eq!((counters.retransmitted, counters.naks_rx, counters.timeouts), (0, 0, 0));
         let rebuilt = lost.iter().filter(|(_, parity)| parity.is_none()).count() as u64;
-        prop_assert_eq!(pair.b.recovered(17), Some(rebuilt));
+        prop_assert_eq!(pair.b.recovered(17, 1), Some(rebuilt));
     }
 }

@@ -261,7 +261,7 @@ fn a_nic_survives_any_frames() {
     for round in 0..100 {
         let verb = if round % 2 == 0 { Verb::Write } else { Verb::Send };
         let mut pair = Pair::new(transport(verb), &[3_000, 700]);
-        pair.b.port_mut().set_credits(&GRANTS, &GRANTS);
+        pair.b.port_mut(0).set_credits(&GRANTS, &GRANTS);
         pair.b.start(pair.now);
         for _ in 0..FRAMES / 100 {
             let bytes = fuzzer.bytes();
@@ -272,7 +272,7 @@ fn a_nic_survives_any_frames() {
             }
             own += u64::from(frame.src == Station(0) && !frame.is_control());
             pair.now += ns(fuzzer.below(1_000) as u64);
-            pair.b.handle_frame(frame, pair.now);
+            pair.b.handle_frame(0, frame, pair.now);
             while pair.b.poll_event().is_some() {}
             while pair.b.poll_transmit(pair.now).is_some() {}
             if pair.b.poll_timeout() <= pair.now {

@@ -20,7 +20,7 @@ const QPN: u32 = 17;
 /// The observer of a node of one port at 100 Gb/s that answers a PAUSE frame within 1 µs, and has one connection.
 fn watch() -> Watch {
     let mut watch = Watch::new(vec![(gbps(100), ns(1_000))]);
-    watch.load(1, 0, Time::ZERO);
+    watch.load(1, 1, 0, Time::ZERO);
     watch
 }
 
@@ -33,11 +33,11 @@ fn paused(watch: &mut Watch, times: &[(Priority, u16)], at: Time) {
 }
 
 fn posted(message: u64) -> Event {
-    Event::SendPosted { qpn: QPN, message, bytes: 100 }
+    Event::SendPosted { qpn: QPN, end: 0, message, bytes: 100 }
 }
 
 fn arrived(message: u64, bytes: u64) -> Event {
-    Event::MessageArrived { qpn: QPN, message, bytes }
+    Event::MessageArrived { qpn: QPN, end: 1, message, bytes }
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn messages(events: &[Event]) -> (Vec<Flow>, Vec<Violation>) {
     for (event, at) in events.iter().zip(5..) {
         watches[usize::from(matches!(event, Event::MessageArrived { .. }))].event(event, ns(at));
     }
-    match_up(watches.iter(), &HashMap::from([(QPN, (0, 1))]), &HashSet::new())
+    match_up(watches.iter(), &HashMap::from([(QPN, [0, 1])]), &HashSet::new())
 }
 
 #[test]
@@ -140,9 +140,9 @@ fn messages_complete_once_whole_and_only_if_posted() {
 fn a_rank_finishes_once() {
     let mut watch = watch();
     watch.event(&Event::SendFinished { qpn: QPN, message: 0 }, ns(11));
-    watch.event(&Event::RankFinished, ns(11));
-    assert_eq!((watch.violation_count, watch.finished), (0, Some(ns(11))));
-    watch.event(&Event::RankFinished, ns(12));
+    watch.event(&Event::RankFinished { rank: 0 }, ns(11));
+    assert_eq!((watch.violation_count, watch.finished.clone()), (0, vec![Some(ns(11))]));
+    watch.event(&Event::RankFinished { rank: 0 }, ns(12));
     assert_eq!(watch.violation_count, 1);
     assert!(watch.violations[0].1.contains("finished twice"));
 }

@@ -4,7 +4,7 @@ mod common;
 
 use _dataplane::frame::{Body, Station};
 use _dataplane::nic::storm::StormPlan;
-use _dataplane::nic::Nic;
+use _dataplane::nic::Host;
 use _dataplane::port::{Port, PortConfig};
 use _dataplane::priority::Priority;
 use _dataplane::units::Time;
@@ -20,7 +20,7 @@ fn plan(quanta: u16, share: Option<(u64, u64)>) -> StormPlan {
 
 /// A NIC with a storm, and the port at the other end of an ideal cable.
 struct Stormy {
-    nic: Nic,
+    host: Host,
     peer: Port,
     now: Time,
     heard: Vec<(Time, u16)>,
@@ -28,16 +28,16 @@ struct Stormy {
 
 impl Stormy {
     fn new(plan: &StormPlan) -> Stormy {
-        let nic = Nic::new(Station(0), strict(gbps(100)));
-        let mut stormy = Stormy { nic, peer: Port::new(strict(gbps(100))), now: Time::ZERO, heard: Vec::new() };
-        stormy.nic.set_storm(Some(plan), Time::ZERO);
+        let host = Host::new(vec![(Station(0), strict(gbps(100)))]);
+        let mut stormy = Stormy { host, peer: Port::new(strict(gbps(100))), now: Time::ZERO, heard: Vec::new() };
+        stormy.host.set_storm(0, Some(plan), Time::ZERO);
         stormy.settle();
         stormy
     }
 
     fn settle(&mut self) {
-        while self.nic.poll_event().is_some() {}
-        while let Some(frame) = self.nic.poll_transmit(self.now) {
+        while self.host.poll_event().is_some() {}
+        while let Some((_, frame)) = self.host.poll_transmit(self.now) {
             let Body::Pause(pfc) = &frame.body else { panic!("{frame:?}") };
             assert_eq!(quanta_for(&frame, Priority::P3), quanta_for(&frame, Priority::P4));
             self.peer.pause(pfc, self.now);
@@ -46,16 +46,16 @@ impl Stormy {
     }
 
     fn run_until(&mut self, until: Time) {
-        while self.nic.poll_timeout() <= until {
-            self.now = self.nic.poll_timeout();
-            self.nic.handle_timeout(self.now);
+        while self.host.poll_timeout() <= until {
+            self.now = self.host.poll_timeout();
+            self.host.handle_timeout(self.now);
             self.settle();
         }
         self.now = until;
     }
 
     fn end(&mut self) {
-        self.nic.set_storm(None, self.now);
+        self.host.set_storm(0, None, self.now);
         self.settle();
     }
 }
@@ -100,10 +100,10 @@ fn a_response_time_takes_its_part_of_every_period() {
 fn workloads_come_and_go_and_the_storm_stays() {
     let mut stormy = Stormy::new(&plan(XOFF, None));
     stormy.run_until(ns(MS));
-    stormy.nic.unload();
+    stormy.host.unload();
     stormy.run_until(ns(2 * MS));
     assert!(stormy.peer.is_paused(Priority::P3, ns(2 * MS)));
-    stormy.nic.set_storm(Some(&plan(XOFF, Some((1_000_000, 500_000)))), stormy.now);
+    stormy.host.set_storm(0, Some(&plan(XOFF, Some((1_000_000, 500_000)))), stormy.now);
     stormy.settle();
     stormy.run_until(ns(2 * MS + MS / 2 + 1));
     assert!(!stormy.peer.is_paused(Priority::P3, stormy.now), "another storm in its place");

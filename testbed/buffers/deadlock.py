@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from testbed.contract.plan import Plan
+from testbed.contract.plan import Plan, Station
 from testbed.errors import Fault
 from testbed.schema.source import Source, dotted
 
 Pair = tuple[int, int]
+Place = tuple[int, int]
 Dependencies = dict[int, list[int]]
 
 PORTS_NAMED = 12
@@ -70,17 +71,21 @@ def find_cycles(plan: Plan, priorities: Collection[int], pairs: Iterable[Pair] |
     return cycles
 
 
-def _sources(plan: Plan, pairs: Iterable[Pair] | None) -> dict[int, set[int]]:
-    """Return, by receiving station, the nodes of the stations that send to it."""
+def _sources(plan: Plan, pairs: Iterable[Pair] | None) -> dict[int, set[Place]]:
+    """Return, by receiving station, the ports of the stations that send to it."""
     stations = plan["stations"]
     nics = [index for index, station in enumerate(stations) if station["kind"] == "nic"]
     if pairs is None:
-        everyone = {stations[index]["node"] for index in nics}
-        return {index: everyone - {stations[index]["node"]} for index in nics}
-    sources: dict[int, set[int]] = {}
+        everyone = {_place(stations[index]) for index in nics}
+        return {index: everyone - {_place(stations[index])} for index in nics}
+    sources: dict[int, set[Place]] = {}
     for sender, receiver in pairs:
-        sources.setdefault(receiver, set()).add(stations[sender]["node"])
+        sources.setdefault(receiver, set()).add(_place(stations[sender]))
     return sources
+
+
+def _place(station: Station) -> Place:
+    return station["node"], station["port"]
 
 
 class _Fabric:
@@ -91,7 +96,7 @@ class _Fabric:
         self.ends: list[tuple[list[int], list[int]]] = []
         for link in plan["links"]:
             self.ends += [(link["a"], link["b"]), (link["b"], link["a"])]
-        self.leaving = {tuple(start): number for number, (start, _) in enumerate(self.ends)}
+        self.leaving: dict[Place, int] = {(start[0], start[1]): number for number, (start, _) in enumerate(self.ends)}
         self.groups = [
             {(group["port"], group["priority"]) for group in node["priority_groups"]}
             if node["kind"] == "switch" and node["pfc"]
@@ -116,13 +121,13 @@ class _Fabric:
             return any(grant["priority"] == priority for grant in entry["credits"][link % 2])
         return control == "pfc" and (port, priority) in self.groups[far]
 
-    def dependencies(self, sources: Mapping[int, set[int]]) -> Dependencies:
+    def dependencies(self, sources: Mapping[int, set[Place]]) -> Dependencies:
         """Return, for each direction, the directions by which frames go on that arrive over it."""
         # Stations behind one switch mostly share all routes: what they need is gathered together.
-        together: dict[tuple[Any, ...], tuple[int, set[int]]] = {}
+        together: dict[tuple[Any, ...], tuple[int, set[Place]]] = {}
         tables = {index: node["routes"] for index, node in enumerate(self.plan["nodes"]) if node["kind"] == "switch"}
         for station, senders in sources.items():
-            leaf = self._neighbour(self.plan["stations"][station]["node"])
+            leaf = self._neighbour(_place(self.plan["stations"][station]))
             key = (leaf, *(tuple(table[station]) for index, table in tables.items() if index != leaf))
             together.setdefault(key, (station, set()))[1].update(senders)
         onward: dict[int, set[int]] = {}
@@ -130,12 +135,12 @@ class _Fabric:
             self._gather(station, leaf, senders, onward)
         return {link: sorted(onward[link]) for link in sorted(onward)}
 
-    def _neighbour(self, host: int) -> int:
-        return self.ends[self.leaving[host, 0]][1][0]
+    def _neighbour(self, place: Place) -> int:
+        return self.ends[self.leaving[place]][1][0]
 
-    def _gather(self, station: int, leaf: int, senders: Collection[int], onward: dict[int, set[int]]) -> None:
-        """Follow what the hosts `senders` send to a station until it is on the `leaf` of that station."""
-        frontier = sorted({self._neighbour(host) for host in senders})
+    def _gather(self, station: int, leaf: int, senders: Collection[Place], onward: dict[int, set[int]]) -> None:
+        """Follow what the ports `senders` send to a station until it is on the `leaf` of that station."""
+        frontier = sorted({self._neighbour(place) for place in senders})
         leaving: dict[int, list[int]] = {}
         arriving: list[tuple[int, int]] = []
         for node in frontier:

@@ -54,8 +54,8 @@ def _feeding(plan: Plan, pairs: Iterable[tuple[int, int]]) -> dict[Place, set[in
         senders.setdefault(other, set()).add(one)
     feeding: dict[Place, set[int]] = {}
     for station, others in senders.items():
-        hosts = [plan["stations"][other]["node"] for other in others]
-        arrivals = [far[host, 0] for host in hosts]
+        senders_at = [plan["stations"][other] for other in others]
+        arrivals = [far[sender["node"], sender["port"]] for sender in senders_at]
         seen = set(arrivals)
         for node, port in arrivals:
             entry = plan["nodes"][node]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 
 class Station(TypedDict):
-    """Somebody with addresses: of H hosts, station h is the NIC of host h and station H + h its kernel."""
+    """Somebody with addresses: of P ports of hosts, station p is the NIC of port p and station P + p the kernel there."""
 
     name: Annotated[str, "name of the host"]
     kind: Annotated[Literal["nic", "kernel"], "what it is"]
@@ -46,22 +46,31 @@ class Receive(TypedDict):
     ]
 
 
+class Local(TypedDict):
+    """How ranks of one host copy to each other."""
+
+    rate_bps: Annotated[int, "bit/s at which a rank sends, and takes in, one copy at a time"]
+    latency_ps: Annotated[int, "ps from the end of a copy to its arrival"]
+
+
 class HostOptions(TypedDict, total=False):
     """The optional keys of a host."""
 
-    receive: Annotated[Receive, "its receive buffer; absent: it takes everything in at once"]
+    receive: Annotated[Receive, "receive buffer of its one port; absent: it takes everything in at once"]
+    receives: Annotated[list[Receive | None], "the same by port, of a host with several"]
+    local: Annotated[Local, "copies between its ranks; absent: none"]
     elsewhere: Annotated[bool, "true: another agent has it"]
     agent: Annotated[str, "agent that has it. For agents"]
     container: Annotated[Container, "what it is made of. For drivers"]
 
 
 class Host(HostOptions):
-    """A host: a NIC and a kernel behind one port."""
+    """A host: a NIC behind each port, where its kernel has an address too."""
 
     name: Annotated[str, "name"]
     kind: Annotated[Literal["host"], "kind of node"]
-    ports: Annotated[list[Port], "its one port"]
-    station: Annotated[int, "index of its NIC among the stations"]
+    ports: Annotated[list[Port], "its ports"]
+    station: Annotated[int, "index of the NIC of its first port among the stations"]
 
 
 class PriorityGroup(TypedDict):
@@ -227,7 +236,9 @@ class Plan(PlanOptions):
     schema: Annotated[Literal[1], "version of the contract"]
     lab: Annotated[str, "name of the lab"]
     seed: Annotated[int, "seed of everything random"]
-    stations: Annotated[list[Station], "NICs in the order of the hosts, then kernels in the same order"]
+    stations: Annotated[
+        list[Station], "NICs in the order of the hosts and of their ports, then kernels in the same order"
+    ]
     nodes: Annotated[list[Host | Switch], "hosts and switches"]
     links: Annotated[list[Link], "links"]
 
@@ -315,3 +326,11 @@ def switches_of(plan: Plan) -> Iterator[Switch]:
     for node in plan["nodes"]:
         if node["kind"] == "switch":
             yield node
+
+
+def receivers_of(host: Host) -> Iterator[tuple[str, Receive]]:
+    """Yield the receive buffers of a host, each with the name of its port."""
+    one = [host["receive"]] if "receive" in host else []
+    for port, receive in zip(host["ports"], host.get("receives", one), strict=False):
+        if receive is not None:
+            yield port["name"], receive

@@ -165,6 +165,11 @@ class Connection(TypedDict):
     timeouts: Annotated[int, "timeouts"]
     error: Annotated[str | None, "null, `retry exceeded`, `rnr retry exceeded`, or `refused by the peer`"]
     erasure: Annotated[ErasureFigures | None, "with recovery by erasure"]
+    rank_a: NotRequired[Annotated[int | None, "rank that sends, where a host has several ports or ranks"]]
+    rank_b: NotRequired[Annotated[int | None, "rank that receives, likewise"]]
+    port_a: NotRequired[Annotated[str | None, "port that it leaves by, `node:port`, likewise"]]
+    port_b: NotRequired[Annotated[str | None, "port that it arrives at, likewise"]]
+    source_port: NotRequired[Annotated[int | None, "UDP source port of its packets, likewise"]]
 
 
 class Packets(TypedDict):

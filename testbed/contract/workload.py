@@ -56,12 +56,14 @@ class Transport(TypedDict):
 
 
 class QueuePair(TypedDict):
-    """A reliable connection, used both ways."""
+    """A reliable connection, used both ways, or two ranks of one host that copy to each other."""
 
     a: Annotated[int, "one rank"]
     b: Annotated[int, "the other"]
     qpn: Annotated[int, "number of the queue pair, 24 bits"]
     entropy: Annotated[int, "UDP source port of its packets"]
+    ports: NotRequired[Annotated[list[int], "index of its port on the host of a, and on that of b; absent: the first"]]
+    local: NotRequired[Annotated[bool, "true: both ranks are on one host, which copies between them"]]
 
 
 class SendOp(TypedDict):
@@ -121,7 +123,7 @@ Op = SendOp | RecvOp | ReduceOp | CopyOp | CalcOp
 
 
 class Rank(TypedDict):
-    """A rank of a collective, on a host."""
+    """A rank of a collective, on a host, which may have several."""
 
     node: Annotated[int, "index of the host in the plan"]
     memory_bytes: Annotated[int, "bytes of its memory; 0: lengths alone are exchanged"]

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed.lab.endpoints import parse_endpoint
+from testbed.lab.routes import Target
 from testbed.optics.loss import random_loss
 from testbed.optics.profiles import Ber, Decibels
-from testbed.schema.fields import FileModel, Flag, LossRatio, Name, Priorities, Rate, Ratio, Time, Weights
+from testbed.schema.fields import FileModel, Flag, LossRatio, Priorities, Rate, Ratio, Time, Weights
 
 MAX_ENTRIES = 1_000
 MAX_STEPS = 1_000
@@ -258,8 +259,8 @@ class TimelineEntry(FileModel):
     """Port whose link is impaired, written `node:ethN`; left out, the entry is about a `node`."""
     impair: TimedImpairment | None = None
     """How the link is from then on, as far as it is said; left out, the entry is about a `node`."""
-    node: Name | None = None
-    """Host that sends a pause storm; left out, the entry is about a `link`."""
+    node: Target | None = None
+    """Host that sends a pause storm, or of several ports one, like `h1:eth2`; left out, the entry is about a `link`."""
     storm: Storm | None = None
     """PAUSE frames that the host sends without need; left out, the entry is about a `link`."""
     for_: Span | None = Field(default=None, alias="for")

@@ -18,7 +18,6 @@ from testbed.schema.fields import (
     FileModel,
     Flag,
     FlowControl,
-    Name,
     Percent,
     Priority,
     Size,
@@ -149,8 +148,8 @@ class Workload(FileModel):
     """Bytes into which messages are split, to pass one slice on while the next arrives; left out, they stay whole."""
     ranks: tuple[RankPattern, ...] = ()
     """Accelerators in the order of the ranks: h1, h1/3 or s[1-8]/[0-7]; left out, all of them in the order of the lab."""
-    late: dict[Name, Time] = Field(default_factory=dict)
-    """Time by which the rank of a host begins later than the others, by the name of the host."""
+    late: dict[RankPattern, Time] = Field(default_factory=dict)
+    """Time by which a rank begins later than the others, by the rank, or by the host if all of its ranks do."""
     sites: int | None = Field(default=None, strict=True, ge=2, le=1024)
     """Number of equal groups of consecutive ranks, of a hierarchical algorithm; left out, 2."""
 

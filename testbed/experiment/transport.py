@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed import units
 from testbed.experiment.congestion import Dcqcn
+from testbed.lab.routes import parse_ports
 from testbed.schema.fields import AUTO, FileModel, Size, SizeOrAuto
 
 LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
@@ -56,6 +57,42 @@ def timeout_ps(timeout: int | str, round_trip_ps: int) -> int:
     return units.parse_time(timeout) if trips is None else max(1, ceil(trips * round_trip_ps))
 
 
+MOST_QPS = 1024
+PORT_RULES = (AUTO, "rail", "channel", "hash")
+
+
+def _parse_port(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, str) and value in PORT_RULES:
+        return value
+    try:
+        return parse_ports(value)
+    except ValueError:
+        raise ValueError(f'"{value}" is not {", ".join(PORT_RULES)}, or ports like [eth1, eth2]') from None
+
+
+def _parse_entropy(value: object) -> str | tuple[int, ...]:
+    if value == "hash":
+        return "hash"
+    listed = value if isinstance(value, list | tuple) else ()
+    if not listed or any(
+        isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 2**16 for port in listed
+    ):
+        raise ValueError(f'"{value}" is not hash, or UDP ports like [49152, 49153]')
+    return tuple(listed)
+
+
+PortRule = Annotated[
+    str | tuple[str, ...],
+    BeforeValidator(_parse_port),
+    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "examples": ["rail", ["eth1", "eth2"]]}),
+]
+Entropy = Annotated[
+    str | tuple[int, ...],
+    BeforeValidator(_parse_entropy),
+    WithJsonSchema({"type": ["string", "array"], "items": {"type": "integer"}, "examples": ["hash", [49152, 49153]]}),
+]
+
+
 class Erasure(FileModel):
     """An erasure code: so many packets of data to a block, and so many of parity behind them.
 
@@ -87,6 +124,9 @@ class Transport(FileModel):
     `timeout`, after which what is not acknowledged is sent again: a time (75ms), round trips of the longest path between two
     ranks that talk, without queues (3rtt), or InfiniBand's exponent n of 4.096 us x 2^n (14).
 
+    Two ranks that talk have `qps` queue pairs, over which their messages are `spread`; `port` chooses the ports that those
+    use, and `entropy` the UDP source ports by which switches tell them apart.
+
     `receive-queue`: whether a `send` finds a receive always, or only when the schedule has come to it. Too early, it is told
     to wait by the InfiniBand code `rnr-timer` (12 is 0.64 ms), `rnr-retries` times without progress; 7 is for ever.
     """
@@ -113,6 +153,14 @@ class Transport(FileModel):
     """Time (75ms), round trips (3rtt) or InfiniBand exponent after which packets are sent again; `auto` fits the path."""
     retries: int = Field(default=7, strict=True, ge=0, le=7)
     """Timeouts in a row, without progress, before a connection fails."""
+    qps: int = Field(default=1, strict=True, ge=1, le=MOST_QPS)
+    """Queue pairs of every two ranks that talk."""
+    spread: Literal["messages", "slices"] = "messages"
+    """How messages take several queue pairs: whole, one each in turn, or sliced over all of them."""
+    port: PortRule = AUTO
+    """Scale-out port of a queue pair: at home with the rank (`rail`), of the channel (`channel`), by `hash`, or ports by name."""
+    entropy: Entropy = "hash"
+    """UDP source ports of the queue pairs of two ranks: by a hash of both ranks and the seed, or listed, taken in turn."""
     receive_queue: Literal["always", "posted"] = "always"
     """Whether a send finds a receive always, or only once the schedule has posted it."""
     rnr_timer: int = Field(default=12, strict=True, ge=0, le=31)

@@ -115,6 +115,11 @@ class Host(Resolved):
         """Return the ports of one fabric, in the order of the accelerators whose home they are."""
         return self.scale_up if fabric == "scale-up" else self.scale_out
 
+    def home(self, accelerator: int, fabric: Fabric) -> str:
+        """Return the port of a fabric that an accelerator is at home on: neighbours share where there are fewer ports."""
+        ports = self.ports(fabric)
+        return ports[accelerator * len(ports) // self.accelerators]
+
 
 class Far(NamedTuple):
     """What a link of a host leads to: the port it leaves by, and the domain of the node at the far end, if it has one."""

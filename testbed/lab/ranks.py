@@ -75,7 +75,7 @@ def expand(pattern: str) -> list[str]:
     return ["".join(chosen) for chosen in itertools.product(*choices)]
 
 
-def ranks_of(host: Host) -> list[Rank]:
+def ranks_on(host: Host) -> list[Rank]:
     """Return the ranks that a host can have, one an accelerator."""
     return [Rank(host.name, number, host.accelerators == 1) for number in range(host.accelerators)]
 
@@ -93,7 +93,7 @@ def select(patterns: Sequence[str], hosts: Mapping[str, Host]) -> tuple[list[Ran
         if host is None:
             faults.append(f'no host "{name}"{nearest(name, list(hosts))}')
             continue
-        ranks = ranks_of(host)
+        ranks = ranks_on(host)
         if not slash:
             chosen += ranks
         elif int(number) < len(ranks):

@@ -47,7 +47,6 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
     """
     _check_priority(lab, experiment)
     _check_marking(experiment)
-    _check_hosts(lab)
     return _Compiler(lab, experiment).plan()
 
 
@@ -60,11 +59,6 @@ def circuit_changes(lab: Lab) -> list[dict[str, Any]]:
     return sorted(changes, key=lambda change: (change["at_ps"], change["link"], change["way"]))
 
 
-def rank_hosts(lab: Lab, experiment: Experiment) -> tuple[str, ...]:
-    """Return the hosts that the ranks run on, rank 0 first; raises what `chosen_ranks` does."""
-    return tuple(rank.host for rank in chosen_ranks(lab, experiment))
-
-
 def chosen_ranks(lab: Lab, experiment: Experiment) -> tuple[Rank, ...]:
     """Return the accelerators that the ranks run on; raise ExperimentError if they are not of the lab, or too few."""
     if experiment.jobs:
@@ -74,9 +68,12 @@ def chosen_ranks(lab: Lab, experiment: Experiment) -> tuple[Rank, ...]:
     if faults:
         raise ExperimentError(experiment.fault(("workload", "ranks"), f"lab {lab.name} has {text}") for text in faults)
     chosen = tuple(named)
+    twice = next((rank for rank in chosen if chosen.count(rank) > 1), None) if len(set(chosen)) < len(chosen) else None
+    if twice is not None:
+        raise ExperimentError([experiment.fault(("workload", "ranks"), f"{twice} is listed twice")])
     least = experiment.workload.found.least
     if len(chosen) < least:
-        needed = f"{least} host{'s' if least > 1 else ''}"
+        needed = f"{least} rank{'s' if least > 1 else ''}"
         count = f"{experiment.workload.collective} needs {needed}, and there are {len(chosen)}"
         if experiment.workload.ranks:
             raise ExperimentError([experiment.fault(("workload", "ranks"), count)])
@@ -85,12 +82,19 @@ def chosen_ranks(lab: Lab, experiment: Experiment) -> tuple[Rank, ...]:
 
 
 def ideal_busbw(lab: Lab) -> float:
-    """Return the rate of the slowest host port in GB/s, headers included: the bound that no busbw can reach."""
-    hosts = {host.name for host in lab.hosts}
-    rates = [link.rate_bps for link in lab.links if link.a.node in hosts or link.b.node in hosts]
-    if not rates:
+    """Return the rate of the slowest host in GB/s, headers included: the bound that no busbw of a ring can reach.
+
+    That is of all its scale-out ports together, or of its scale-up ports where it has no others.
+    """
+    rates = {str(end): link.rate_bps for link in lab.links for end in (link.a, link.b)}
+    totals = [
+        sum(rates[f"{host.name}:{port}"] for port in host.scale_out or host.scale_up)
+        for host in lab.hosts
+        if lab.ports[host.name]
+    ]
+    if not totals:
         raise TopologyError.at(f"lab {lab.name}", "topology.nodes", "no hosts")
-    return min(rates) / 8e9
+    return min(totals) / 8e9
 
 
 def _check_priority(lab: Lab, experiment: Experiment) -> None:
@@ -102,13 +106,6 @@ def _check_priority(lab: Lab, experiment: Experiment) -> None:
         if kept:
             message += f"; all switches keep {', '.join(map(str, sorted(kept)))}: set lossless.priority"
         raise ExperimentError([experiment.fault(("lossless", "priority"), message)])
-
-
-def _check_hosts(lab: Lab) -> None:
-    for host in lab.hosts:
-        if len(lab.ports[host.name]) > 1 or host.accelerators > 1:
-            message = "several ports or accelerators can be described, and not be run yet"
-            raise TopologyError.at(f"lab {lab.name}", f"topology.nodes.{host.name}", message)
 
 
 def _check_marking(experiment: Experiment) -> None:
@@ -126,14 +123,14 @@ class _Compiler:
         self.routing = Routing(lab)
         self.node_index = {node.name: index for index, node in enumerate(lab.nodes)}
         self.nodes = {node.name: node for node in lab.nodes}
-        self.host_index = {host.name: index for index, host in enumerate(lab.hosts)}
+        self.nic_index = {end: index for index, end in enumerate(lab.nics)}
         self.late_frames = LATE_FRAMES if experiment.clock == "real" else 0
         self.packet = experiment.transport.mtu
-        # Two addresses for each host, then one for each port of a switch.
-        self.next_address = 2 * len(lab.hosts)
+        # Two addresses for each port of a host, then one for each port of a switch.
+        self.next_address = 2 * len(lab.nics)
         self.response: Mapping[int, int] = {link.rate_bps: self._response(link.rate_bps) for link in lab.links}
         addresses = self.next_address + sum(len(lab.ports[switch.name]) for switch in lab.switches)
-        if addresses > addressing.MAX_MACS or len(lab.hosts) > addressing.MAX_HOSTS:
+        if addresses > addressing.MAX_MACS or len(lab.nics) > addressing.MAX_HOSTS:
             raise TopologyError.at(f"lab {lab.name}", "topology.nodes", f"more than {addressing.MAX_MACS} addresses")
 
     def plan(self) -> Plan:
@@ -167,18 +164,18 @@ class _Compiler:
         return response_ps(rate_bps) if given == AUTO else given
 
     def _stations(self, kind: Literal["nic", "kernel"]) -> list[contract.Station]:
-        """Return one station for each host; host h's NIC is station h, its kernel station hosts + h."""
-        base, ip = (0, addressing.nic_ip) if kind == "nic" else (len(self.lab.hosts), addressing.kernel_ip)
+        """Return one station for each port of a host: NICs from 0 on, kernels in the same order behind them."""
+        base, ip = (0, addressing.nic_ip) if kind == "nic" else (len(self.lab.nics), addressing.kernel_ip)
         return [
             {
-                "name": host.name,
+                "name": end.node,
                 "kind": kind,
                 "mac": addressing.mac_address(self.lab.name, base + index),
                 "ip": ip(index),
-                "node": self.node_index[host.name],
-                "port": 0,
+                "node": self.node_index[end.node],
+                "port": self._place(end)[1],
             }
-            for index, host in enumerate(self.lab.hosts)
+            for index, end in enumerate(self.lab.nics)
         ]
 
     def _port(self, name: str, mac_index: int, link: Link, weights: Sequence[int] = (0,) * PRIORITIES) -> contract.Port:
@@ -191,12 +188,28 @@ class _Compiler:
         }
 
     def _host(self, host: Host) -> contract.Host:
-        index = self.host_index[host.name]
-        name, link = self._links(host.name)[0]
+        links = self._links(host.name)
+        first = self.nic_index[Endpoint(host.name, links[0][0])]
         # The port is the kernel's interface, so it has the kernel's address.
-        port = self._port(name, len(self.lab.hosts) + index, link)
-        received = cast(contract.HostOptions, self._receive_keys(host, name, link) if host.receive else {})
-        return {"name": host.name, "kind": "host", "ports": [port], "station": index, **received}
+        kernels = len(self.lab.nics) + first
+        planned: contract.Host = {
+            "name": host.name,
+            "kind": "host",
+            "ports": [self._port(name, kernels + number, link) for number, (name, link) in enumerate(links)],
+            "station": first,
+        }
+        if host.receive:
+            received = [
+                self._receive_keys(host, name, link)["receive"] if name in host.scale_out else None
+                for name, link in links
+            ]
+            if len(links) > 1:
+                planned["receives"] = received
+            elif received[0] is not None:
+                planned["receive"] = received[0]
+        if host.accelerators > 1 and host.local is not None:
+            planned["local"] = {"rate_bps": host.local.rate_bps, "latency_ps": host.local.latency_ps}
+        return planned
 
     def _receive_keys(self, host: Host, port: str, link: Link) -> dict[str, Any]:
         """Return the keys of a NIC that takes in what comes at a rate of its own."""

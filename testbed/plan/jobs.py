@@ -11,7 +11,7 @@ from testbed.experiment.file import Experiment
 from testbed.experiment.jobs import Job, Step
 from testbed.experiment.sections import DEFAULT_SITES
 from testbed.lab.hosts import Host
-from testbed.lab.ranks import Rank, ranks_of, select
+from testbed.lab.ranks import Rank, ranks_on, select
 from testbed.lab.topology import Lab
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.traffic import Collective, RankSchedule, Recv, Schedule, Send, Shape
@@ -48,7 +48,7 @@ def ranks_of_jobs(lab: Lab, experiment: Experiment) -> list[list[Rank]]:
 
 
 def _all(hosts: Mapping[str, Host]) -> list[Rank]:
-    return [rank for host in hosts.values() for rank in ranks_of(host)]
+    return [rank for host in hosts.values() for rank in ranks_on(host)]
 
 
 def all_ranks(by_job: Iterable[Iterable[Rank]]) -> tuple[Rank, ...]:

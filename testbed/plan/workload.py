@@ -10,10 +10,12 @@ from testbed.contract import workload as planned
 from testbed.errors import ExperimentError, nearest
 from testbed.experiment.file import Experiment
 from testbed.experiment.transport import LARGEST_EXPONENT, TIMEOUT_UNIT_PS, Transport, timeout_ps
+from testbed.lab.hosts import DEFAULT_RATE_BPS
+from testbed.lab.ranks import Rank, expand
 from testbed.lab.topology import Lab, Link
-from testbed.plan.addressing import stable_hash
-from testbed.plan.compile import SCHEMA, dscp_of, rank_hosts
-from testbed.plan.ops import Pair, compile_ops
+from testbed.plan.compile import SCHEMA, chosen_ranks, dscp_of
+from testbed.plan.ops import compile_ops
+from testbed.plan.queue_pairs import QueuePairs, Talk, talks_of
 from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.fields import AUTO
 from testbed.sizes import (
@@ -25,13 +27,9 @@ from testbed.sizes import (
     RETH_BYTES,
     ROCE_OVERHEAD_BYTES,
 )
-from testbed.traffic import Recv, Schedule, Send
+from testbed.traffic import Schedule
 from testbed.units import PS_PER_SECOND, serialisation_ps
 
-FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management as RDMA stacks do
-QUEUE_PAIRS = 2**24 - FIRST_QPN  # a queue pair's number has 24 bits
-FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
-ENTROPY_PORTS = 16_384
 # Around the payload of the longest packet, parity aside: in an IP packet, and on the line; and an acknowledgement there.
 IP_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES - ETHERNET_HEADER_BYTES + RETH_BYTES
 WIRE_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES + RETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
@@ -42,81 +40,63 @@ SMALLEST_EXPONENT = 12  # 16.8 ms; adapters in the field are given no less, and 
 
 
 def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> planned.Workload:
-    """Compile a schedule whose rank i runs on the i-th of `rank_hosts`.
+    """Compile a schedule whose rank i runs on the i-th of `chosen_ranks`.
 
-    Raises ExperimentError if there are not as many hosts as ranks, two ranks that talk have no path, or a packet does
+    Raises ExperimentError if there are not as many accelerators as ranks, two ranks that talk have no path, or a packet does
     not fit the links. Cost: linear in the ops; each pair that talks costs a few look-ups.
     """
-    hosts = rank_hosts(lab, experiment)
-    if len(hosts) != len(schedule.ranks):
-        message = f"{len(schedule.ranks)} ranks on {len(hosts)} hosts"
+    pairs = queue_pairs_of(lab, experiment, talks_of(schedule))
+    if len(pairs.ranks) != len(schedule.ranks):
+        message = f"{len(schedule.ranks)} ranks on {len(pairs.ranks)} accelerators"
         raise ExperimentError.at("experiment", "workload.ranks", message)
     _check_mtu(lab, experiment)
-    late = _late_ranks(experiment, hosts)
-    pairs = talking_pairs(schedule)
-    if len(pairs) > QUEUE_PAIRS:
-        message = f"{len(pairs)} pairs of ranks talk; a fabric numbers {QUEUE_PAIRS} queue pairs"
-        raise ExperimentError([experiment.fault(("workload", "ranks"), message)])
-    channels = _channels(schedule)
-    numbers = {channel: index for index, channel in enumerate(channels)}
+    late = _late_ranks(experiment, pairs.ranks)
+    numbers = {tuple(talk): qps for talk, qps in pairs.numbers.items()}
     node = {entry.name: index for index, entry in enumerate(lab.nodes)}
     priority = experiment.lossless.priority
+    spread = experiment.transport.spread
     return {
         "schema": SCHEMA,
         "priority": priority,
         "dscp": dscp_of(priority),
-        "transport": _transport(lab, experiment, hosts, pairs),
-        "qps": [
-            {"a": a, "b": b, "qpn": FIRST_QPN + index, "entropy": _entropy(experiment.seed, a, b, channel)}
-            for index, (a, b, channel) in enumerate(channels)
-        ],
+        "transport": _transport(lab, experiment, pairs),
+        "qps": pairs.compiled(),
         "ranks": [
             {
-                "node": node[host],
+                "node": node[rank.host],
                 "memory_bytes": ranked.memory_bytes,
-                "ops": compile_ops(rank, ranked, numbers, late.get(host)),
+                "ops": compile_ops(number, ranked, numbers, late.get(rank), spread),
             }
-            for rank, (host, ranked) in enumerate(zip(hosts, schedule.ranks, strict=True))
+            for number, (rank, ranked) in enumerate(zip(pairs.ranks, schedule.ranks, strict=True))
         ],
     }
 
 
-def transport_of(lab: Lab, experiment: Experiment, pairs: Sequence[Pair]) -> planned.Transport:
+def queue_pairs_of(lab: Lab, experiment: Experiment, talks: Sequence[Talk]) -> QueuePairs:
+    """Return the queue pairs of ranks that talk."""
+    packet = experiment.transport.mtu + WIRE_OVERHEAD_BYTES
+
+    def round_trip(link: Link) -> int:
+        there, back = serialisation_ps(packet, link.rate_bps), serialisation_ps(ACK_WIRE_BYTES, link.rate_bps)
+        return 2 * link.delay_ps + there + back
+
+    return QueuePairs(lab, experiment, chosen_ranks(lab, experiment), talks, PathCosts(Routing(lab), round_trip))
+
+
+def transport_of(pairs: QueuePairs) -> planned.Transport:
     """Return the transport of ranks that talk, with what was `auto` decided; raises what `compile_workload` does."""
-    return _transport(lab, experiment, rank_hosts(lab, experiment), pairs)
+    return _transport(pairs.lab, pairs.experiment, pairs)
 
 
-def talking_pairs(schedule: Schedule) -> list[Pair]:
-    """Return the pairs of ranks that exchange messages, lower rank first, in ascending order."""
-    pairs = set()
-    for rank, ranked in enumerate(schedule.ranks):
-        for op in ranked.ops:
-            if isinstance(op, Send | Recv):
-                pairs.add((min(rank, op.peer), max(rank, op.peer)))
-    return sorted(pairs)
-
-
-def _channels(schedule: Schedule) -> list[tuple[int, int, int]]:
-    """Return the pairs of ranks that exchange messages and the channels that they do it on, in ascending order."""
-    found = set()
-    for rank, ranked in enumerate(schedule.ranks):
-        for op in ranked.ops:
-            if isinstance(op, Send | Recv):
-                found.add((min(rank, op.peer), max(rank, op.peer), op.channel))
-    return sorted(found)
-
-
-def _entropy(seed: int, a: int, b: int, channel: int) -> int:
-    words = (seed, a, b, channel) if channel else (seed, a, b)
-    return FIRST_ENTROPY + stable_hash("entropy", *words) % ENTROPY_PORTS
-
-
-def _late_ranks(experiment: Experiment, hosts: Sequence[str]) -> Mapping[str, int]:
-    late = experiment.workload.late
-    unknown = [name for name in late if name not in hosts]
-    if unknown:
-        message = f"no rank runs on {unknown[0]}{nearest(unknown[0], hosts)}"
-        raise ExperimentError([experiment.fault(("workload", "late", unknown[0]), message)])
+def _late_ranks(experiment: Experiment, ranks: Sequence[Rank]) -> Mapping[Rank, int]:
+    late: dict[Rank, int] = {}
+    for pattern, time_ps in experiment.workload.late.items():
+        for name in expand(pattern):
+            found = [rank for rank in ranks if name in (str(rank), rank.host)]
+            if not found:
+                message = f"no rank runs on {name}{nearest(name, sorted({rank.host for rank in ranks}))}"
+                raise ExperimentError([experiment.fault(("workload", "late", pattern), message)])
+            late |= dict.fromkeys(found, time_ps)
     return late
 
 
@@ -129,9 +109,9 @@ def _check_mtu(lab: Lab, experiment: Experiment) -> None:
         raise ExperimentError.at("experiment", "transport.mtu", message)
 
 
-def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Sequence[Pair]) -> planned.Transport:
+def _transport(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.Transport:
     settings = experiment.transport
-    costs = _path_costs(lab, settings.mtu, hosts, pairs)
+    costs = _path_costs(pairs)
     window = _window(costs, settings) if settings.window == AUTO else settings.window
     if not 1 <= window // settings.mtu <= LARGEST_WINDOW_PACKETS:
         most = LARGEST_WINDOW_PACKETS * settings.mtu
@@ -156,9 +136,9 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
         "mtu_bytes": settings.mtu,
         "ack_every": settings.ack_every,
         "window_bytes": window,
-        "timeout_ps": _timeout_ps(lab, settings, hosts, costs, pairs, window),
+        "timeout_ps": _timeout_ps(lab, settings, pairs, costs, window),
         "retries": settings.retries,
-        "congestion_control": _congestion_control(lab, experiment, hosts),
+        "congestion_control": _congestion_control(lab, experiment, pairs),
     }
     if coded:
         document["erasure"] = {"data": settings.erasure.data, "parity": settings.erasure.parity}
@@ -169,28 +149,23 @@ def _transport(lab: Lab, experiment: Experiment, hosts: Sequence[str], pairs: Se
     return document
 
 
-def _congestion_control(lab: Lab, experiment: Experiment, hosts: Sequence[str]) -> planned.Dcqcn | None:
+def _congestion_control(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.Dcqcn | None:
     settings = experiment.transport
     if settings.congestion_control == "none":
         return None
-    chosen = set(hosts)
-    rate_bps = min(link.rate_bps for link in lab.links if {link.a.node, link.b.node} & chosen)
-    return cast(planned.Dcqcn, settings.dcqcn.plan(rate_bps))
+    used = {target for ends in pairs.ends if ends is not None for target in ends}
+    rates = [lab.adjacent[host][port].link.rate_bps for host, port in used]
+    return cast(planned.Dcqcn, settings.dcqcn.plan(min(rates, default=DEFAULT_RATE_BPS)))
 
 
-def _path_costs(lab: Lab, mtu: int, hosts: Sequence[str], pairs: Sequence[Pair]) -> list[PathCost]:
-    packet = mtu + WIRE_OVERHEAD_BYTES
-
-    def round_trip(link: Link) -> int:
-        there, back = serialisation_ps(packet, link.rate_bps), serialisation_ps(ACK_WIRE_BYTES, link.rate_bps)
-        return 2 * link.delay_ps + there + back
-
-    paths = PathCosts(Routing(lab), round_trip)
+def _path_costs(pairs: QueuePairs) -> list[PathCost]:
+    """Return what the paths of the queue pairs cost that use the network, each pair of ports once."""
+    different = dict.fromkeys(ends for ends in pairs.ends if ends is not None)
     costs = []
-    for a, b in pairs:
-        cost = paths.between((hosts[a], 0), (hosts[b], 0))
+    for ends in different:
+        cost = pairs.costs.between(*ends)
         if cost is None:
-            raise ExperimentError.at("experiment", "workload", f"no path between {hosts[a]} and {hosts[b]}")
+            raise ExperimentError.at("experiment", "workload", f"no path between {ends.a[0]} and {ends.b[0]}")
         costs.append(cost)
     return costs
 
@@ -216,16 +191,15 @@ def _window(costs: Sequence[PathCost], settings: Transport) -> int:
 def _timeout_ps(
     lab: Lab,
     settings: Transport,
-    hosts: Sequence[str],
+    pairs: QueuePairs,
     costs: Sequence[PathCost],
-    pairs: Sequence[Pair],
     window_bytes: int,
 ) -> int:
     """Return the timeout that was asked for, or what `auto` comes to. It is the same for both clocks.
 
     Go-back-N: four times what an unlucky acknowledgement may take, in InfiniBand's steps, or a window would be sent again in
     vain. That is the longest round trip, and the time for which pauses may hold a packet back: until the windows of all queue
-    pairs of the busiest rank have drained at the lowest rate, be it that of a NIC.
+    pairs of the busiest port have drained at the lowest rate, be it that of a NIC.
 
     The others send little again, and any acknowledgement starts their timers anew, so that what stands before a packet of its
     own flow does not count: two round trips, and the windows of the other queue pairs.
@@ -235,7 +209,8 @@ def _timeout_ps(
         return timeout_ps(settings.timeout, round_trip_ps)
     if not costs:
         return TIMEOUT_UNIT_PS << SMALLEST_EXPONENT
-    busy = Counter(rank for pair in pairs for rank in pair)
+    busy = Counter(target for ends in pairs.ends if ends is not None for target in ends)
+    hosts = {rank.host for rank in pairs.ranks}
     drains = [host.receive.drain_bps for host in lab.hosts if host.receive and host.name in hosts]
     slowest = min([*(cost.rate_bps for cost in costs), *drains])
     most = max(busy.values())

@@ -14,6 +14,7 @@ from rich.text import Text
 from testbed.report.figures import format_bytes, format_count, format_ns
 from testbed.report.jobs import job_table, jobs_text
 from testbed.report.ports import buffer_table, port_table
+from testbed.report.queue_pairs import queue_pair_table
 from testbed.report.rows import rows_text
 from testbed.report.tables import NotedTable, table_of, with_note
 from testbed.run.result import Impaired, RunResult
@@ -40,6 +41,7 @@ def render(result: RunResult) -> RenderableType:
         parts = [Text(rows_text(result), no_wrap=True, overflow="ignore")]
     if result.collective.algorithm == "direct":
         parts += with_note(flow_table(result))
+    parts += with_note(queue_pair_table(result))
     parts += with_note(port_table(result))
     parts += with_note(buffer_table(result))
     parts += with_note(recovery_table(result))

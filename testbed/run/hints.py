@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.buffers.queues import Reach, deepest_queue
-from testbed.contract.plan import Plan, hosts_of, switches_of
+from testbed.contract.plan import Plan, hosts_of, receivers_of, switches_of
 from testbed.contract.report import Report
 from testbed.contract.workload import Transport
 from testbed.experiment.congestion import NOTIFY_PRIORITY
@@ -111,7 +111,8 @@ def _minimum_above_line(setup: Setup) -> Iterator[Hint]:
 def _station_rates(setup: Setup) -> list[int]:
     stations, nodes = setup.plan["stations"], setup.plan["nodes"]
     ends = {end for pair in setup.pairs for end in pair}
-    return [nodes[stations[end]["node"]]["ports"][0]["rate_bps"] for end in ends] or [2**63]
+    ports = [nodes[stations[end]["node"]]["ports"][stations[end]["port"]] for end in ends]
+    return [port["rate_bps"] for port in ports] or [2**63]
 
 
 def _dcqcn_without_control(setup: Setup) -> Iterator[Hint]:
@@ -200,7 +201,9 @@ def _dynamic_thresholds_replaced(setup: Setup) -> Iterator[Hint]:
 
 def _receiver_thresholds_without_pauses(setup: Setup) -> Iterator[Hint]:
     """Thresholds of a NIC that pauses nobody."""
-    quiet = {host["name"] for host in hosts_of(setup.plan) if "priority" not in host.get("receive", {"priority": None})}
+    quiet = {
+        host["name"] for host in hosts_of(setup.plan) if any("priority" not in held for _, held in receivers_of(host))
+    }
     idle = [
         host.name
         for host in setup.lab.hosts

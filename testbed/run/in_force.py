@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.contract import plan as contract
-from testbed.contract.plan import Plan, hosts_of, switches_of
+from testbed.contract.plan import Host, Plan, hosts_of, receivers_of, switches_of
 from testbed.contract.workload import Transport
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab, Link, Switch
@@ -48,9 +48,15 @@ def settings(lab: Lab, experiment: Experiment, plan: Plan, transport: Transport,
             switch.name: _switch(switch, experiment, node)
             for switch, node in zip(lab.switches, switches_of(plan), strict=True)
         },
-        "receivers": {node["name"]: dict(node["receive"]) for node in hosts_of(plan) if "receive" in node},
+        "receivers": {
+            _receiver(host, port): dict(held) for host in hosts_of(plan) for port, held in receivers_of(host)
+        },
         "credits": _credits(lab, experiment, plan),
     }
+
+
+def _receiver(host: Host, port: str) -> str:
+    return host["name"] if len(host["ports"]) == 1 else f"{host['name']}:{port}"
 
 
 def links(lab: Lab) -> list[Document]:

@@ -10,7 +10,7 @@ from testbed.errors import Fault
 from testbed.experiment import expectations
 from testbed.lab import watchdog
 from testbed.optics.energy import PoweredLink, energy_of_run
-from testbed.plan.compile import chosen_ranks, ideal_busbw, rank_hosts
+from testbed.plan.compile import chosen_ranks, ideal_busbw
 from testbed.run import expectation_names, hints, result, timeline
 from testbed.run.execution import Outcome
 from testbed.run.job_times import makespan_us
@@ -61,7 +61,7 @@ def conclude(
         replay=replay,
         collective="jobs" if trial.experiment.jobs else trial.collective.name,
         algorithm="program" if trial.experiment.jobs else trial.collective.algorithm,
-        ranks=len(rank_hosts(trial.lab, trial.experiment)),
+        ranks=len(chosen_ranks(trial.lab, trial.experiment)),
         root=_root(trial),
         ideal_gbytes_per_s=ideal_busbw(trial.lab) if trial.collective.has_size else None,
         places=tuple(_places(trial)),
@@ -92,8 +92,7 @@ def _places(trial: Trial) -> Iterator[Document]:
     hosts = {host.name: host for host in trial.lab.hosts}
     for number, rank in enumerate(chosen_ranks(trial.lab, trial.experiment)):
         host = hosts[rank.host]
-        ports = host.scale_out or host.scale_up
-        home = ports[rank.accelerator % len(ports)] if ports else "-"
+        home = host.home(rank.accelerator, "scale-out" if host.scale_out else "scale-up")
         yield {"rank": number, "host": str(rank), "port": home, "domain": host.domain}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from testbed.buffers.deadlock import around
-from testbed.contract.plan import Plan, Receive, hosts_of
+from testbed.contract.plan import Plan, Receive, hosts_of, receivers_of
 from testbed.contract.report import FoundDeadlock, FoundStorm, Pause, Report
 from testbed.run.observed import is_storm_in
 from testbed.units import PS_PER_NS, format_rate
@@ -52,7 +52,7 @@ def _cause(
     host = next((host for host in hosts_of(plan) if host["name"] == peer.split(":")[0]), None)
     if host is not None:
         by = _asked_for(impairments, peer, (storm["detected_ps"] - start_ps) / PS_PER_NS)
-        receive = host.get("receive")
+        receive = dict(receivers_of(host)).get(peer.split(":")[1])
         if not by and receive is not None and receive.get("priority") == storm["priority"]:
             return "slow receiver", _slow_receiver(plan, peer, receive, lasted)
         reason = f"as {by} had it do" if by else "unasked: its NIC is stuck"

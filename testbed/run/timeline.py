@@ -114,11 +114,17 @@ def _outside(experiment: Experiment, number: int, entry: TimelineEntry, limit_ps
 
 
 def _port_of(lab: Lab, node: str) -> str:
-    """Return the port of a host; raise SettingError if there is no such host."""
+    """Return the port of a host that is named, or its one port; raise SettingError if there is no such host or port."""
     names = [host.name for host in lab.hosts]
-    if node not in names:
-        raise SettingError("node", f'no host is called "{node}"{nearest(node, names)}')
-    return f"{node}:{lab.ports[node][0]}"
+    host, colon, port = node.partition(":")
+    if host not in names:
+        raise SettingError("node", f'no host is called "{host}"{nearest(host, names)}')
+    ports = lab.ports[host]
+    if colon and port not in ports:
+        raise SettingError("node", f"{host} has no link on {port}{nearest(port, ports)}")
+    if not colon and len(ports) > 1:
+        raise SettingError("node", f"{host} has {len(ports)} ports; say which, like {host}:{ports[0]}")
+    return f"{host}:{port or ports[0]}"
 
 
 def _spans(number: int, entry: TimelineEntry, priority: int) -> Iterator[_Span]:

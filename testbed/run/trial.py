@@ -24,12 +24,12 @@ from testbed.experiment.file import Experiment
 from testbed.experiment.sections import DEFAULT_SITES
 from testbed.lab import received
 from testbed.lab.topology import Lab, with_parameters
-from testbed.plan.compile import circuit_changes, compile_fabric, rank_hosts
+from testbed.plan.compile import chosen_ranks, circuit_changes, compile_fabric
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.plan.jobs import PlannedJobs, ops_of_jobs, plan_jobs
-from testbed.plan.ops import Pair
 from testbed.plan.placement import Placement, placed
-from testbed.plan.workload import talking_pairs, transport_of
+from testbed.plan.queue_pairs import QueuePairs, Talk, talks_of
+from testbed.plan.workload import queue_pairs_of, transport_of
 from testbed.run import footprint, hints, in_force, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
@@ -83,27 +83,32 @@ class Trial:
         return plan_jobs(self.lab, self.experiment, self.only) if self.experiment.jobs else None
 
     @cached_property
-    def _talking(self) -> list[Pair]:
+    def _talking(self) -> list[Talk]:
         """The ranks that talk to each other in any row: of the largest size, whatever slices its messages are cut into."""
         if self.jobs is not None:
-            return talking_pairs(self.jobs.schedule)
+            return talks_of(self.jobs.schedule)
         series = self.series
         largest = max(shape.size_bytes for shape in series.shapes())
         shapes = {shape.root: shape for shape in series.shapes() if shape.size_bytes == largest}
         whole = [dataclasses.replace(shape, slice_bytes=None) for shape in shapes.values()]
-        return sorted({pair for shape in whole for pair in talking_pairs(self.collective.schedule(shape))})
+        return sorted({talk for shape in whole for talk in talks_of(self.collective.schedule(shape))})
+
+    @cached_property
+    def _queue_pairs(self) -> QueuePairs:
+        return queue_pairs_of(self.lab, self.experiment, self._talking)
 
     @cached_property
     def pairs(self) -> list[tuple[int, int]]:
         """The stations that talk to each other, each pair once."""
-        hosts = {host.name: index for index, host in enumerate(self.lab.hosts)}
-        ranks = [hosts[name] for name in rank_hosts(self.lab, self.experiment)]
-        return [(ranks[a], ranks[b]) for a, b in self._talking]
+        ports = self.lab.ports
+        nics = {(end.node, ports[end.node].index(end.port)): index for index, end in enumerate(self.lab.nics)}
+        used = (ends for ends in self._queue_pairs.ends if ends is not None)
+        return list(dict.fromkeys((nics[ends.a], nics[ends.b]) for ends in used))
 
     @cached_property
     def transport(self) -> Transport:
         """The transport of the workload, as its plan has it: window and timeout decided."""
-        return transport_of(self.lab, self.experiment, self._talking)
+        return transport_of(self._queue_pairs)
 
     @cached_property
     def _setup(self) -> hints.Setup:
@@ -138,7 +143,7 @@ class Trial:
     def series(self) -> Series:
         """The rows to run."""
         workload = self.experiment.workload
-        ranks = len(rank_hosts(self.lab, self.experiment))
+        ranks = len(chosen_ranks(self.lab, self.experiment))
         if isinstance(workload.root, int) and workload.root >= ranks:
             message = f"{workload.root} is none of {ranks} ranks, which count from 0"
             raise ExperimentError([self.experiment.fault(("workload", "root"), message)])
@@ -194,7 +199,7 @@ class Trial:
         if self.placement is None or agent is None:
             return None
         here = self.placement.nodes_of(agent)
-        return {rank for rank, host in enumerate(rank_hosts(self.lab, self.experiment)) if host in here}
+        return {number for number, rank in enumerate(chosen_ranks(self.lab, self.experiment)) if rank.host in here}
 
     def spec(self) -> Document:
         """Return this trial as JSON data, for `from_spec`."""

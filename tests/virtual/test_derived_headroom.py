@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from testbed._dataplane import VirtualFabric
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan.compile import compile_fabric, rank_hosts
+from testbed.plan.compile import chosen_ranks, compile_fabric
 from testbed.plan.workload import compile_workload
 from testbed.traffic import COLLECTIVES, Shape
 
@@ -24,7 +24,7 @@ def incast(spec: str, *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
     lab = load_lab(spec)
     experiment = new_experiment(spec, "incast").with_overrides(overrides)
     plan = compile_fabric(lab, experiment)
-    shape = Shape(len(rank_hosts(lab, experiment)), 2**18, payload=False)
+    shape = Shape(len(chosen_ranks(lab, experiment)), 2**18, payload=False)
     fabric = VirtualFabric(json.dumps(plan))
     fabric.load(json.dumps(compile_workload(lab, experiment, COLLECTIVES["incast"].schedule(shape))))
     for _ in range(100):

@@ -11,7 +11,6 @@ use crate::emulation::Emulation;
 use crate::event::Cause;
 use crate::fabric::{Node, Totals};
 use crate::nic::receive_buffer::ReceiveBuffer;
-use crate::nic::Nic;
 use crate::plan::NodePlan;
 use crate::port::PriorityCounters;
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
@@ -262,7 +261,8 @@ impl Emulation {
             drops[cause as usize] = watch.lost_frames(port, priority, cause);
         }
         let group = self.fabric.node(node).switch().map(|switch| switch.buffer().group(port as u16, priority));
-        let received = self.fabric.node(node).nic().and_then(Nic::receive_buffer).filter(|_| counters.frames_rx > 0);
+        let received = self.fabric.node(node).host().and_then(|host| host.receive_buffer(port));
+        let received = received.filter(|_| counters.frames_rx > 0);
         let [ingress_bytes_max, shared_bytes_max, headroom_bytes_max] =
             match (group, received.map(ReceiveBuffer::watermarks)) {
                 (Some(group), _) => [group.used_max(), group.shared_max(), group.headroom_max()],

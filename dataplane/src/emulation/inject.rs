@@ -57,12 +57,12 @@ impl Emulation {
     }
 }
 
-fn host(plan: &Plan, train: &TrainPlan) -> Result<usize, String> {
+fn host(plan: &Plan, train: &TrainPlan) -> Result<(usize, u16), String> {
     let node = plan.nodes.iter().position(|node| node.name() == train.node);
     let node = node.ok_or_else(|| format!("no node {}", train.node))?;
     let NodePlan::Host(host) = &plan.nodes[node] else { return Err(format!("{} is not a host", train.node)) };
-    let known = host.ports.iter().any(|port| port.name == train.port);
-    known.then_some(node).ok_or_else(|| format!("{} has no port {}", train.node, train.port))
+    let port = host.ports.iter().position(|port| port.name == train.port);
+    port.map(|port| (node, port as u16)).ok_or_else(|| format!("{} has no port {}", train.node, train.port))
 }
 
 fn train(codec: &Codec, plan: &TrainPlan) -> Result<Train, String> {

@@ -1,42 +1,80 @@
-//! From a workload to what each NIC runs: connections, schedule, memory, transport.
+//! From a workload to what each host runs: connections, schedule, memory, transport.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{first_psn, Emulation};
+use super::{first_psn, Emulation, RankPlace};
 use crate::frame::Station;
+use crate::nic::copies::CopyPair;
 use crate::nic::memory::{Memory, Reduce};
 use crate::nic::rc::dcqcn::DcqcnConfig;
 use crate::nic::rc::message::Verb;
 use crate::nic::rc::qp::Transport;
 use crate::nic::schedule::{Op, Schedule};
-use crate::nic::{QpConfig, Rank};
-use crate::plan::workload::{CongestionPlan, OpKind, RankPlan, Workload};
-use crate::plan::{NodePlan, PlanError};
+use crate::nic::{Lane, Load, QpConfig, Rank};
+use crate::plan::workload::{CongestionPlan, OpKind, QpPlan, Workload};
+use crate::plan::PlanError;
 use crate::units::Time;
 
 impl Emulation {
-    pub(super) fn rank(&self, workload: &Workload, index: usize, rank: &RankPlan) -> Result<Rank, PlanError> {
-        let mut local = HashMap::new();
-        let mut qps = Vec::new();
-        for (number, qp) in workload.qps.iter().enumerate().filter(|(_, qp)| qp.a == index || qp.b == index) {
-            let peer = workload.ranks[if qp.a == index { qp.b } else { qp.a }].node;
-            let station = match &self.plan.nodes[peer] {
-                NodePlan::Host(host) => Station(host.station),
-                NodePlan::Switch(_) => Station::UNKNOWN,
-            };
-            local.insert(number, qps.len());
-            qps.push(QpConfig { qpn: qp.qpn, peer: station, entropy: qp.entropy });
-        }
-        let ops = rank.ops.iter().map(|planned| (op(&planned.kind, &local), planned.requires.clone()));
-        let memory = Memory::new(rank.memory_bytes);
-        Ok(Rank {
-            transport: transport(workload, self.generation + 1)?,
+    /// Where each rank of a workload is, and what each host of them runs.
+    pub(super) fn loads(&self, workload: &Workload) -> Result<(Vec<RankPlace>, BTreeMap<usize, Load>), PlanError> {
+        let transport = transport(workload, self.generation + 1)?;
+        let load = || Load {
+            transport,
             priority: workload.priority,
             dscp: workload.dscp,
-            schedule: Schedule::new(ops.collect(), qps.len()),
-            qps,
-            memory: memory.ok_or(PlanError::NoRoom { rank: index, bytes: rank.memory_bytes })?,
-        })
+            qps: Vec::new(),
+            copies: Vec::new(),
+            ranks: Vec::new(),
+        };
+        let mut loads: BTreeMap<usize, Load> = BTreeMap::new();
+        let mut places = Vec::with_capacity(workload.ranks.len());
+        for (index, rank) in workload.ranks.iter().enumerate() {
+            let memory = Memory::new(rank.memory_bytes);
+            let memory = memory.ok_or(PlanError::NoRoom { rank: index, bytes: rank.memory_bytes })?;
+            let host = loads.entry(rank.node).or_insert_with(load);
+            places.push(RankPlace { node: rank.node, slot: host.ranks.len() });
+            host.ranks.push(Rank { schedule: Schedule::default(), memory, lanes: Vec::new() });
+        }
+        // By rank, the lane of each queue pair.
+        let mut lanes = vec![HashMap::new(); workload.ranks.len()];
+        for (number, qp) in workload.qps.iter().enumerate() {
+            let ends = [0, 1].map(|end| (places[qp.rank(end)], lanes[qp.rank(end)].len()));
+            for (end, (place, lane)) in ends.into_iter().enumerate() {
+                lanes[qp.rank(end)].insert(number, lane);
+                let Some(host) = loads.get_mut(&place.node) else { continue };
+                let way = if qp.local {
+                    if end == 0 {
+                        host.copies.push(CopyPair { qpn: qp.qpn, ends: ends.map(|(place, lane)| (place.slot, lane)) });
+                    }
+                    Lane::Copy { pair: host.copies.len() - 1, end: end as u8 }
+                } else {
+                    host.qps.push(self.end_of(qp, end, places[qp.rank(1 - end)], (place, lane)));
+                    Lane::Qp(host.qps.len() - 1)
+                };
+                host.ranks[place.slot].lanes.push(way);
+            }
+        }
+        for ((rank, place), lanes) in workload.ranks.iter().zip(&places).zip(&lanes) {
+            let ops = rank.ops.iter().map(|planned| (op(&planned.kind, lanes), planned.requires.clone()));
+            if let Some(host) = loads.get_mut(&place.node) {
+                host.ranks[place.slot].schedule = Schedule::new(ops.collect(), lanes.len());
+            }
+        }
+        Ok((places, loads))
+    }
+
+    fn end_of(&self, qp: &QpPlan, end: usize, peer: RankPlace, (place, lane): (RankPlace, usize)) -> QpConfig {
+        let station = self.nics.get(&(peer.node, qp.ports[1 - end])).copied();
+        QpConfig {
+            qpn: qp.qpn,
+            end: end as u8,
+            peer: station.unwrap_or(Station::UNKNOWN),
+            entropy: qp.entropy,
+            nic: qp.ports[end],
+            rank: place.slot as u32,
+            lane: lane as u32,
+        }
     }
 }
 

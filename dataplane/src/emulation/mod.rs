@@ -19,12 +19,13 @@ use crate::codec::Codec;
 use crate::deadlock::Detector;
 use crate::fabric::impair::parse_changes;
 use crate::fabric::{Fabric, Node};
+use crate::frame::Station;
 use crate::link::{Direction, DirectionConfig};
+use crate::nic::memory::Memory;
 use crate::nic::rc::qp::rnr_delay;
-use crate::nic::Nic;
-use crate::plan::workload::{OpKind, OpPlan, Workload};
-use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
-use crate::units::Time;
+use crate::plan::workload::{OpKind, OpPlan, QpPlan, Workload};
+use crate::plan::{FlowControl, HostPlan, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
+use crate::units::{Rate, Time};
 use crate::watch::Watch;
 use span::Spans;
 
@@ -32,17 +33,37 @@ use nodes::{node, rate, shortest_detection};
 use progress::Looks;
 pub use progress::Progress;
 
+/// Where a rank is: its node, and its number among the ranks of that.
+#[derive(Copy, Clone, Debug)]
+pub struct RankPlace {
+    pub node: usize,
+    pub slot: usize,
+}
+
+/// A queue pair of the loaded workload; lists of two are by end.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct QueuePair {
+    pub qpn: u32,
+    pub ranks: [usize; 2],
+    pub nodes: [usize; 2],
+    pub ports: [u16; 2],
+    pub entropy: u16,
+}
+
 /// A plan, the fabric built from it, and what was loaded onto it.
 #[derive(Debug)]
 pub struct Emulation {
     pub plan: Plan,
     pub codec: Arc<Codec>,
     pub fabric: Fabric,
-    /// Node of each rank of the loaded workload.
-    pub ranks: Vec<usize>,
+    /// The ranks of the loaded workload.
+    pub ranks: Vec<RankPlace>,
     /// "node:port" of every port, in the order of the plan.
     pub(crate) port_names: Arc<[String]>,
-    pub qps: Vec<(u32, usize, usize)>,
+    /// The queue pairs of the loaded workload that use the network.
+    pub qps: Vec<QueuePair>,
+    /// The NIC of each port of a host.
+    pub(crate) nics: HashMap<(usize, u16), Station>,
     pub started: Time,
     /// Workloads loaded so far.
     generation: u64,
@@ -67,11 +88,18 @@ impl Emulation {
         let plan = Plan::parse(json)?;
         let codec = Arc::new(Codec::new(&plan)?);
         let detection = shortest_detection(&plan);
-        let watched = |plan: &NodePlan| {
+        let nics: HashMap<_, _> = plan.nics().into_iter().map(|(place, index)| (place, Station(index))).collect();
+        let watched = |(number, plan): (usize, &NodePlan)| {
+            let own = (0..plan.ports().len() as u16).filter_map(|port| nics.get(&(number, port)).copied());
+            let own: Vec<_> = own.collect();
             let ports = plan.ports().iter().map(|port| Ok((rate(port)?, Time::from_ps(port.response_ps))));
-            Ok((plan.name().to_owned(), node(plan, detection)?, Watch::new(ports.collect::<Result<_, PlanError>>()?)))
+            Ok((
+                plan.name().to_owned(),
+                node(plan, detection, &own)?,
+                Watch::new(ports.collect::<Result<_, PlanError>>()?),
+            ))
         };
-        let mut nodes = plan.nodes.iter().map(watched).collect::<Result<Vec<_>, PlanError>>()?;
+        let mut nodes = plan.nodes.iter().enumerate().map(watched).collect::<Result<Vec<_>, PlanError>>()?;
         let mut directions = Vec::new();
         for (index, link) in plan.links.iter().enumerate() {
             for (way, (from, to)) in [(link.a, link.b), (link.b, link.a)].into_iter().enumerate() {
@@ -99,6 +127,7 @@ impl Emulation {
             ranks,
             port_names,
             qps,
+            nics,
             started,
             generation: 0,
             patience,
@@ -121,35 +150,41 @@ impl Emulation {
     /// A workload with a fault leaves the last one in place; where there is no memory for it, none is loaded.
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
         let workload = Workload::parse(json, &self.plan)?;
-        let mut connections = vec![0; self.plan.nodes.len()];
         self.note_connections();
         // First, so that two workloads never have their memory at once.
         self.unload();
-        let ranks = workload.ranks.iter().enumerate();
-        let loaded = ranks.map(|(index, rank)| self.rank(&workload, index, rank)).collect::<Result<Vec<_>, _>>()?;
+        let (places, loads) = self.loads(&workload)?;
         self.generation += 1;
-        for (rank, loaded) in workload.ranks.iter().zip(loaded) {
-            connections[rank.node] = loaded.qps.len();
-            if let Some(nic) = self.fabric.nic_mut(rank.node) {
-                nic.load(loaded);
+        let mut counts = vec![(0, 0); self.plan.nodes.len()];
+        for (node, load) in loads {
+            counts[node] = (load.qps.len(), load.ranks.len());
+            if let Some(host) = self.fabric.host_mut(node) {
+                host.load(load);
             }
         }
-        let node = |rank: usize| workload.ranks[rank].node;
-        let ends = workload.qps.iter().map(|qp| (qp.qpn, (node(qp.a) as u32, node(qp.b) as u32)));
+        let nodes = |qp: &QpPlan| [0, 1].map(|end| places[qp.rank(end)].node);
+        let ends = workload.qps.iter().map(|qp| (qp.qpn, nodes(qp).map(|node| node as u32)));
         let ends: HashMap<_, _> = ends.collect();
-        self.fabric.watch_workload(ends, &connections, first_psn(self.generation));
-        self.ranks = workload.ranks.iter().map(|rank| rank.node).collect();
-        self.qps = workload.qps.iter().map(|qp| (qp.qpn, node(qp.a), node(qp.b))).collect();
+        self.fabric.watch_workload(ends, &counts, first_psn(self.generation));
+        let pair = |qp: &QpPlan| QueuePair {
+            qpn: qp.qpn,
+            ranks: [qp.a, qp.b],
+            nodes: nodes(qp),
+            ports: qp.ports,
+            entropy: qp.entropy,
+        };
+        self.qps = workload.qps.iter().filter(|qp| !qp.local).map(pair).collect();
+        self.ranks = places;
         self.started = self.fabric.now();
-        self.patience = patience(&workload);
+        self.patience = patience(&workload, &self.plan);
         self.limit = workload.limit_ps.map_or(Time::NEVER, Time::from_ps);
         Ok(())
     }
 
     fn unload(&mut self) {
         for node in 0..self.plan.nodes.len() {
-            if let Some(nic) = self.fabric.nic_mut(node) {
-                nic.unload();
+            if let Some(host) = self.fabric.host_mut(node) {
+                host.unload();
             }
         }
         self.ranks.clear();
@@ -161,9 +196,19 @@ impl Emulation {
         self.generation = generation;
     }
 
+    /// When a rank finished, if it has.
+    pub(crate) fn finished(&self, rank: RankPlace) -> Option<Time> {
+        self.fabric.watch(rank.node).finished.get(rank.slot).copied().flatten()
+    }
+
+    /// The calcs of a rank that have ended, by op, and when.
+    pub(crate) fn calcs(&self, rank: RankPlace) -> &[(usize, Time)] {
+        self.fabric.node(rank.node).host().map_or(&[], |host| host.calcs(rank.slot))
+    }
+
     /// When the last rank finished, if all have.
     pub fn finish(&self) -> Option<Time> {
-        let finished = self.ranks.iter().map(|node| self.fabric.watch(*node).finished);
+        let finished = self.ranks.iter().map(|rank| self.finished(*rank));
         finished.collect::<Option<Vec<_>>>().map(|times| times.into_iter().max().unwrap_or(self.started))
     }
 
@@ -182,12 +227,14 @@ impl Emulation {
         self.fabric.start();
     }
 
-    pub fn nic(&self, rank: usize) -> Option<&Nic> {
-        self.fabric.node(*self.ranks.get(rank)?).nic()
+    pub fn memory(&self, rank: usize) -> Option<&Memory> {
+        let RankPlace { node, slot } = *self.ranks.get(rank)?;
+        self.fabric.node(node).host()?.memory(slot)
     }
 
-    pub fn nic_mut(&mut self, rank: usize) -> Option<&mut Nic> {
-        self.fabric.nic_mut(*self.ranks.get(rank)?)
+    pub fn memory_mut(&mut self, rank: usize) -> Option<&mut Memory> {
+        let RankPlace { node, slot } = *self.ranks.get(rank)?;
+        self.fabric.host_mut(node)?.memory_mut(slot)
     }
 }
 
@@ -212,15 +259,26 @@ fn first_psn(generation: u64) -> u64 {
     (generation - 1) * STRIDE % (1 << 23)
 }
 
-/// Every retry used up, twice over, and all calcs of a rank, which may come one after the other; where receives must be posted, every retry for want of one too.
-fn patience(workload: &Workload) -> Time {
+/// Every retry used up, twice over, and all calcs and copies of a rank, which may come one after the other; where receives must be
+/// posted, every retry for want of one too.
+fn patience(workload: &Workload, plan: &Plan) -> Time {
     let transport = &workload.transport;
-    let retries = transport.timeout_ps.saturating_mul(2 * (u64::from(transport.retries) + 1));
-    let duration = |op: &OpPlan| match op.kind {
-        OpKind::Calc { duration_ps } => duration_ps,
+    let copy_ps = |node: usize, bytes: u64| match &plan.nodes[node] {
+        NodePlan::Host(HostPlan { local: Some(local), .. }) => {
+            local.latency_ps + Rate::from_bps(local.rate_bps).map_or(0, |rate| rate.serialisation(bytes).ps())
+        }
         _ => 0,
     };
-    let calcs = workload.ranks.iter().map(|rank| rank.ops.iter().map(duration).fold(0, u64::saturating_add));
+    let retries = transport.timeout_ps.saturating_mul(2 * (u64::from(transport.retries) + 1));
+    let duration = |node: usize, op: &OpPlan| match op.kind {
+        OpKind::Calc { duration_ps } => duration_ps,
+        OpKind::Send { qp, bytes, .. } if workload.qps[qp].local => copy_ps(node, bytes),
+        _ => 0,
+    };
+    let calcs = workload.ranks.iter().map(|rank| {
+        let durations = rank.ops.iter().map(|op| duration(rank.node, op));
+        durations.fold(0, u64::saturating_add)
+    });
     let waits = transport.rnr.map_or(0, |rnr| 2 * (u64::from(rnr.retries) + 1) * rnr_delay(rnr.timer).ps());
     Time::from_ps(retries.saturating_add(waits).saturating_add(calcs.max().unwrap_or(0)))
 }

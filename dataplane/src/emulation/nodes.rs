@@ -2,7 +2,8 @@
 
 use crate::fabric::Node;
 use crate::frame::Station;
-use crate::nic::Nic;
+use crate::nic::copies::Local;
+use crate::nic::Host;
 use crate::plan::{HostPlan, NodePlan, Plan, PlanError, PortPlan, SwitchPlan};
 use crate::port::PortConfig;
 use crate::priority::{Priority, PrioritySet};
@@ -35,10 +36,10 @@ pub(super) fn shortest_detection(plan: &Plan) -> Option<Time> {
     plan.nodes.iter().filter_map(watchdog).map(|watchdog| Time::from_ps(watchdog.detection_ps)).min()
 }
 
-/// `detection`: pauses that come near it may have to be explained.
-pub(super) fn node(plan: &NodePlan, detection: Option<Time>) -> Result<Node, PlanError> {
+/// `detection`: pauses that come near it may have to be explained. `nics`: the stations of a host's ports.
+pub(super) fn node(plan: &NodePlan, detection: Option<Time>, nics: &[Station]) -> Result<Node, PlanError> {
     match plan {
-        NodePlan::Host(host) => host_node(host),
+        NodePlan::Host(host) => host_node(host, nics),
         NodePlan::Switch(switch) => {
             let long_pauses = detection.map(|detection| Time::from_ps(detection.ps() / 2));
             let config = SwitchConfig { long_pauses, ..switch_config(switch)? };
@@ -50,10 +51,16 @@ pub(super) fn node(plan: &NodePlan, detection: Option<Time>) -> Result<Node, Pla
     }
 }
 
-fn host_node(plan: &HostPlan) -> Result<Node, PlanError> {
-    let only = plan.ports.first().ok_or_else(|| PlanError::Invalid(format!("{}: a host has one port", plan.name)))?;
-    let nic = Nic::new(Station(plan.station), port(only)?).with_receive_buffer(plan.receive.as_ref());
-    Ok(Node::Host(Box::new(nic)))
+fn host_node(plan: &HostPlan, nics: &[Station]) -> Result<Node, PlanError> {
+    let nic = |(station, planned): (&Station, &PortPlan)| Ok((*station, port(planned)?));
+    let nics = nics.iter().zip(&plan.ports).map(nic).collect::<Result<_, PlanError>>()?;
+    let local = plan.local.and_then(|local| {
+        Some(Local { rate: Rate::from_bps(local.rate_bps)?, latency: Time::from_ps(local.latency_ps) })
+    });
+    let host = (0..plan.ports.len()).fold(Host::new(nics).with_copies(local), |host, port| {
+        host.with_receive_buffer(port as u16, plan.receive_of(port))
+    });
+    Ok(Node::Host(Box::new(host)))
 }
 
 fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {

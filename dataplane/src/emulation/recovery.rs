@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::emulation::Emulation;
+use crate::emulation::{Emulation, QueuePair};
 use crate::nic::rc::qp::{Failure, RequesterCounters};
+use crate::nic::QpConfig;
 
 /// One direction of a connection; `recovered` where it codes: packets that did not come, and were rebuilt at the far end.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    qpn: u32,
-    from: usize,
-    to: usize,
+    pair: QueuePair,
+    /// The end that sends.
+    end: usize,
     counters: RequesterCounters,
     recovered: Option<u64>,
     failure: Option<Failure>,
@@ -33,6 +34,17 @@ pub struct QpRow<'a> {
     timeouts: u64,
     error: Option<&'static str>,
     erasure: Option<ErasureRow>,
+    /// Where it runs, told where one of its hosts has several ports or ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank_a: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank_b: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port_a: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port_b: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_port: Option<u16>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,14 +68,14 @@ impl Emulation {
     /// The connections of the loaded workload.
     fn present(&self) -> Vec<Connection> {
         let mut connections = Vec::new();
-        for &(qpn, a, b) in &self.qps {
-            for (from, to) in [(a, b), (b, a)].into_iter().filter(|(from, _)| !self.plan.nodes[*from].is_elsewhere()) {
-                let Some(nic) = self.fabric.node(from).nic() else { continue };
-                let Some((_, counters, failure)) = nic.counters().find(|(config, ..)| config.qpn == qpn) else {
-                    continue;
-                };
-                let recovered = self.fabric.node(to).nic().and_then(|peer| peer.recovered(qpn));
-                connections.push(Connection { qpn, from, to, counters: counters.clone(), recovered, failure });
+        for &pair in &self.qps {
+            for end in [0, 1].into_iter().filter(|end| !self.plan.nodes[pair.nodes[*end]].is_elsewhere()) {
+                let Some(host) = self.fabric.node(pair.nodes[end]).host() else { continue };
+                let own = |config: &QpConfig| (config.qpn, usize::from(config.end)) == (pair.qpn, end);
+                let Some((_, counters, failure)) = host.counters().find(|(config, ..)| own(config)) else { continue };
+                let peer = self.fabric.node(pair.nodes[1 - end]).host();
+                let recovered = peer.and_then(|peer| peer.recovered(pair.qpn, 1 - end as u8));
+                connections.push(Connection { pair, end, counters: counters.clone(), recovered, failure });
             }
         }
         connections
@@ -71,7 +83,7 @@ impl Emulation {
 
     /// Those of the span, in the order in which they were first seen.
     fn connections(&self) -> Vec<Connection> {
-        let key = |connection: &Connection| (connection.qpn, connection.from, connection.to);
+        let key = |connection: &Connection| (connection.pair, connection.end);
         let mut connections = self.spans.connections.clone();
         let known: HashMap<_, _> = connections.iter().map(key).zip(0..).collect();
         for present in self.present() {
@@ -90,7 +102,11 @@ impl Emulation {
 
     pub(crate) fn qps(&self) -> Vec<QpRow<'_>> {
         let row = |connection: &Connection| {
-            let Connection { qpn, from, to, counters, .. } = connection;
+            let Connection { pair, end, counters, .. } = connection;
+            let node = |end: usize| &self.plan.nodes[pair.nodes[end]];
+            let name = |end: usize| node(end).name();
+            let port = |end: usize| format!("{}:{}", name(end), node(end).ports()[usize::from(pair.ports[end])].name);
+            let told = self.has_choice(pair);
             let erasure = connection.recovered.map(|recovered| ErasureRow {
                 blocks: counters.blocks,
                 parity_tx: counters.parity_tx,
@@ -98,9 +114,9 @@ impl Emulation {
                 recovered,
             });
             QpRow {
-                qpn: *qpn,
-                a: self.plan.nodes[*from].name(),
-                b: self.plan.nodes[*to].name(),
+                qpn: pair.qpn,
+                a: name(*end),
+                b: name(1 - end),
                 packets_tx: counters.packets_tx,
                 retransmitted: counters.retransmitted,
                 acks_rx: counters.acks_rx,
@@ -109,8 +125,20 @@ impl Emulation {
                 timeouts: counters.timeouts,
                 error: connection.failure.map(Failure::name),
                 erasure,
+                rank_a: told.then(|| pair.ranks[*end]),
+                rank_b: told.then(|| pair.ranks[1 - end]),
+                port_a: told.then(|| port(*end)),
+                port_b: told.then(|| port(1 - end)),
+                source_port: told.then_some(pair.entropy),
             }
         };
         self.connections().iter().map(row).collect()
+    }
+
+    /// Whether a host of a queue pair has several ports or ranks.
+    fn has_choice(&self, pair: &QueuePair) -> bool {
+        pair.nodes
+            .iter()
+            .any(|node| self.plan.nodes[*node].ports().len() > 1 || self.fabric.watch(*node).finished.len() > 1)
     }
 }

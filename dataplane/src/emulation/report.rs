@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Emulation;
+use super::{Emulation, RankPlace};
 use crate::deadlock::{Deadlock, Place};
 use crate::emulation::figures::{Drops, Ports};
 use crate::emulation::recovery::QpRow;
@@ -190,11 +190,9 @@ fn tally_of_span(now: &Tally, before: &Tally, under_way: u64, in_flight: u64) ->
 impl Emulation {
     /// The report of the span so far; `fidelity` under the real clock only.
     pub fn report<'a>(&'a self, fidelity: Option<&'a Fidelity>) -> Report<'a> {
-        let finished = |(rank, node): (usize, &usize)| RankRow {
-            finish_ps: self.fabric.watch(*node).finished.map(Time::ps),
-            calcs: self
-                .nic(rank)
-                .map_or_else(Vec::new, |nic| nic.calcs().iter().map(|(op, at)| (*op, at.ps())).collect()),
+        let finished = |rank: &RankPlace| RankRow {
+            finish_ps: self.finished(*rank).map(Time::ps),
+            calcs: self.calcs(*rank).iter().map(|(op, at)| (*op, at.ps())).collect(),
         };
         let (before, all) = (self.spans.run(), self.fabric.totals());
         let sheet = self.of_run();
@@ -209,7 +207,7 @@ impl Emulation {
             stalled: self.is_stalled(),
             expired: self.is_expired(),
             start_ps: self.started.ps(),
-            ranks: self.ranks.iter().enumerate().map(finished).collect(),
+            ranks: self.ranks.iter().map(finished).collect(),
             flows: self.flows(&flows),
             ports: self.ports(&sheet),
             pools: self.pools(&sheet),

@@ -30,8 +30,7 @@ impl Emulation {
         Telemetry {
             frame_hops: sheet.totals.frame_hops,
             ranks: self.ranks.len() as u64,
-            ranks_finished: self.ranks.iter().filter(|node| self.fabric.watch(**node).finished.is_some()).count()
-                as u64,
+            ranks_finished: self.ranks.iter().filter(|rank| self.finished(**rank).is_some()).count() as u64,
             ports: self.ports(&sheet),
             drops: self.drops(&sheet),
             deadlocks: self.deadlocks(Time::ZERO),

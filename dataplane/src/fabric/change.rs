@@ -54,8 +54,8 @@ impl Fabric {
         }
         let rate = change.rate_bps.and_then(Rate::from_bps);
         let placed = self.placed_mut(node);
-        if let (Some(plan), Node::Host(nic)) = (&change.storm, &mut placed.node) {
-            nic.set_storm(plan.as_ref(), now);
+        if let (Some(plan), Node::Host(host)) = (&change.storm, &mut placed.node) {
+            host.set_storm(port, plan.as_ref(), now);
         }
         if let Some(weights) = change.weights {
             placed.node.set_weights(port, weights);

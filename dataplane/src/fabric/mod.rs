@@ -22,7 +22,7 @@ use crate::fabric::impair::{Logged, Timeline};
 use crate::frame::Frame;
 use crate::link::{Direction, Flight};
 use crate::nic::inject::Train;
-use crate::nic::Nic;
+use crate::nic::Host;
 use crate::priority::Priority;
 use crate::units::Time;
 use crate::watch::{match_up, Violation, Watch, MAX_VIOLATIONS};
@@ -68,7 +68,7 @@ pub struct Fabric {
     timeline: Timeline,
     now: Time,
     /// The two nodes of a QP number of the loaded workload.
-    peers: HashMap<u32, (u32, u32)>,
+    peers: HashMap<u32, [u32; 2]>,
     /// What was found wrong with the messages of workloads before it.
     past_faults: Vec<Violation>,
     /// Nodes that another agent has.
@@ -145,9 +145,9 @@ impl Fabric {
         &self.placed(node).node
     }
 
-    pub fn nic_mut(&mut self, node: usize) -> Option<&mut Nic> {
+    pub fn host_mut(&mut self, node: usize) -> Option<&mut Host> {
         match &mut self.placed_mut(node).node {
-            Node::Host(nic) => Some(nic),
+            Node::Host(host) => Some(host),
             Node::Switch(_) | Node::Defective(_) => None,
         }
     }
@@ -165,14 +165,14 @@ impl Fabric {
         (0..self.places.len()).map(|node| &self.placed(node).watch)
     }
 
-    /// Observe another workload: `peers` are the ends of its QPs, `connections` how many each node has.
-    pub fn watch_workload(&mut self, peers: HashMap<u32, (u32, u32)>, connections: &[usize], first_psn: u64) {
+    /// Observe another workload: `peers` are the ends of its QPs, `counts` how many connections and ranks each node has.
+    pub fn watch_workload(&mut self, peers: HashMap<u32, [u32; 2]>, counts: &[(usize, usize)], first_psn: u64) {
         let (_, faults) = match_up(self.watches(), &self.peers, &self.elsewhere);
         self.past_faults.extend(faults);
         self.peers = peers;
         let now = self.now;
-        for (node, connections) in connections.iter().enumerate() {
-            self.watch_mut(node).load(*connections, first_psn, now);
+        for (node, (connections, ranks)) in counts.iter().enumerate() {
+            self.watch_mut(node).load(*connections, *ranks, first_psn, now);
         }
     }
 
@@ -295,12 +295,12 @@ impl Fabric {
         self.drain(node);
     }
 
-    /// Put a train of frames on the link of a host: now, or with `later` so long after the next start.
-    pub fn inject_train(&mut self, host: usize, train: Train, later: bool) {
+    /// Put a train of frames on the link of a host's port: now, or with `later` so long after the next start.
+    pub fn inject_train(&mut self, (node, port): PortId, train: Train, later: bool) {
         let now = self.now;
-        if let Some(nic) = self.nic_mut(host) {
-            nic.inject(train, later, now);
-            self.drain(host);
+        if let Some(host) = self.host_mut(node) {
+            host.inject(port, train, later, now);
+            self.drain(node);
         }
     }
 
@@ -311,14 +311,14 @@ impl Fabric {
         previous
     }
 
-    /// Start the schedules of all loaded NICs, at the current time.
+    /// Start the schedules of all loaded hosts, at the current time.
     pub fn start(&mut self) {
         let now = self.now;
         self.timeline.start(now);
         for node in 0..self.places.len() {
             self.watch_mut(node).last_progress = now;
-            if let Some(nic) = self.nic_mut(node) {
-                nic.start(now);
+            if let Some(host) = self.host_mut(node) {
+                host.start(now);
                 self.drain(node);
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::nic::Nic;
+use crate::nic::Host;
 use crate::port::Port;
 use crate::priority::PRIORITIES;
 use crate::switch::defective::Defective;
@@ -14,7 +14,7 @@ pub enum Node {
     Switch(Box<Switch>),
     /// For tests that must notice.
     Defective(Box<Defective>),
-    Host(Box<Nic>),
+    Host(Box<Host>),
 }
 
 impl Node {
@@ -23,7 +23,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.handle_frame(port, frame, now),
             Node::Defective(switch) => switch.handle_frame(port, frame, now),
-            Node::Host(nic) => nic.handle_frame(frame, now),
+            Node::Host(host) => host.handle_frame(port, frame, now),
         }
     }
 
@@ -32,7 +32,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.handle_timeout(now),
             Node::Defective(switch) => switch.switch_mut().handle_timeout(now),
-            Node::Host(nic) => nic.handle_timeout(now),
+            Node::Host(host) => host.handle_timeout(now),
         }
     }
 
@@ -41,7 +41,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.poll_transmit(now),
             Node::Defective(switch) => switch.switch_mut().poll_transmit(now),
-            Node::Host(nic) => nic.poll_transmit(now).map(|frame| (0, frame)),
+            Node::Host(host) => host.poll_transmit(now),
         }
     }
 
@@ -50,7 +50,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.poll_timeout(),
             Node::Defective(switch) => switch.switch().poll_timeout(),
-            Node::Host(nic) => nic.poll_timeout(),
+            Node::Host(host) => host.poll_timeout(),
         }
     }
 
@@ -59,7 +59,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.poll_event(),
             Node::Defective(switch) => switch.switch_mut().poll_event(),
-            Node::Host(nic) => nic.poll_event(),
+            Node::Host(host) => host.poll_event(),
         }
     }
 
@@ -67,7 +67,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.ports(),
             Node::Defective(switch) => switch.switch().ports(),
-            Node::Host(nic) => std::slice::from_ref(nic.port()),
+            Node::Host(host) => host.ports(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.set_weights(port, weights),
             Node::Defective(switch) => switch.set_weights(port, weights),
-            Node::Host(nic) => nic.port_mut().set_weights(weights),
+            Node::Host(host) => host.port_mut(port).set_weights(weights),
         }
     }
 
@@ -85,7 +85,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.port_mut(port),
             Node::Defective(switch) => switch.switch_mut().port_mut(port),
-            Node::Host(nic) => nic.port_mut(),
+            Node::Host(host) => host.port_mut(port),
         }
     }
 
@@ -94,7 +94,7 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.restart_marks(),
             Node::Defective(switch) => switch.switch_mut().restart_marks(),
-            Node::Host(nic) => nic.restart_marks(),
+            Node::Host(host) => host.restart_marks(),
         }
     }
 
@@ -107,9 +107,9 @@ impl Node {
         }
     }
 
-    pub fn nic(&self) -> Option<&Nic> {
+    pub fn host(&self) -> Option<&Host> {
         match self {
-            Node::Host(nic) => Some(nic),
+            Node::Host(host) => Some(host),
             Node::Switch(_) | Node::Defective(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Frames that a tester puts on a host's link as they are, in trains, beside what the NIC sends and before it.
 
 use super::slot::Slot;
-use super::Nic;
+use super::Host;
 use crate::frame::{Body, Frame};
 use crate::port::Port;
 use crate::priority::Priority;
@@ -80,10 +80,12 @@ impl Injector {
     }
 }
 
-impl Nic {
-    /// Put a train of frames on the link: now, or with `later` so long after the next start. Call `poll_transmit` afterwards.
-    pub fn inject(&mut self, train: Train, later: bool, now: Time) {
-        let injector = self.injector.get_or_insert_default();
+impl Host {
+    /// Put a train of frames on the link of a port: now, or with `later` so long after the next start. Call `poll_transmit` afterwards.
+    pub fn inject(&mut self, port: u16, train: Train, later: bool, now: Time) {
+        let nic = usize::from(port);
+        self.awake.set(nic);
+        let injector = self.nics[nic].injector.get_or_insert_default();
         if later {
             injector.hold(train);
         } else {
@@ -92,21 +94,22 @@ impl Nic {
     }
 
     /// The next frame of a train, if the line is free and one may start at `now`.
-    pub(super) fn next_injected(&mut self, now: Time) -> Option<Frame> {
-        let injector = self.injector.as_mut()?;
-        let free = self.port.free_at(now);
+    pub(super) fn next_injected(&mut self, nic: usize, now: Time) -> Option<Frame> {
+        let (injector, port) = (self.nics[nic].injector.as_mut()?, &mut self.ports[nic]);
+        let free = port.free_at(now);
         if free > now {
-            let wake = injector.wake(&self.port, now);
-            self.timers.set(Slot::Inject.index(), if wake == Time::NEVER { wake } else { wake.max(free) });
+            let wake = injector.wake(port, now);
+            self.timers
+                .set(self.slots.index(Slot::Inject(nic)), if wake == Time::NEVER { wake } else { wake.max(free) });
             return None;
         }
-        let frame = injector.next(&self.port, now);
+        let frame = injector.next(port, now);
         match &frame {
-            Some(frame @ Frame { body: Body::Pause(pfc), .. }) => self.port.transmit_pause(frame, pfc, now),
-            Some(frame) => self.port.transmit(frame, now),
+            Some(frame @ Frame { body: Body::Pause(pfc), .. }) => port.transmit_pause(frame, pfc, now),
+            Some(frame) => port.transmit(frame, now),
             None => {}
         }
-        self.timers.set(Slot::Inject.index(), injector.wake(&self.port, now));
+        self.timers.set(self.slots.index(Slot::Inject(nic)), injector.wake(port, now));
         frame
     }
 }

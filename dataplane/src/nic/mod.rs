@@ -1,9 +1,11 @@
-//! A RoCEv2 NIC: RC queue pairs over one port that obeys PFC, and the rank whose schedule it executes.
+//! A host: a RoCEv2 NIC behind each port, RC queue pairs over NICs that obey PFC, and the ranks whose schedules it executes.
 
 pub mod arithmetic;
-mod execution;
+mod awake;
+pub mod copies;
 pub mod inject;
 pub mod memory;
+mod ranks;
 pub mod rc;
 pub mod receive_buffer;
 mod reconstruct;
@@ -24,8 +26,12 @@ use crate::units::Time;
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::Opcode;
 
+use awake::Awake;
+use copies::{Copies, CopyPair, Local};
 use inject::Injector;
 use memory::Memory;
+use ranks::RunningRank;
+pub use ranks::{Lane, Rank};
 use rc::code::Coder;
 use rc::dcqcn::{Dcqcn, DcqcnConfig};
 use rc::message;
@@ -33,8 +39,7 @@ use rc::qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
 use rc::requester::Requester;
 use rc::responder::Responder;
 use receive_buffer::ReceiveBuffer;
-use schedule::Schedule;
-use slot::Slot;
+use slot::{Slot, Slots};
 use storm::PauseStorm;
 
 /// ECT(0): the transport understands congestion marks.
@@ -44,19 +49,33 @@ const ECN_CAPABLE: u8 = 2;
 #[derive(Copy, Clone, Debug)]
 pub struct QpConfig {
     pub qpn: u32,
+    /// 0 or 1: which end of the connection this is.
+    pub end: u8,
     pub peer: Station,
     pub entropy: u16,
+    /// The port that it uses.
+    pub nic: u16,
+    /// The rank that it belongs to, of those of the host, and its lane in the schedule of that rank.
+    pub rank: u32,
+    pub lane: u32,
 }
 
-/// What a NIC runs: connections, and the schedule of its rank.
+impl QpConfig {
+    /// What packets for this end name: the port that they come in by, and their QP number.
+    fn key(&self) -> u64 {
+        u64::from(self.nic) << 32 | u64::from(self.qpn)
+    }
+}
+
+/// What a host runs: connections, pairs of ranks that copy, and the schedules of its ranks.
 #[derive(Debug)]
-pub struct Rank {
+pub struct Load {
     pub transport: Transport,
     pub priority: Priority,
     pub dscp: u8,
     pub qps: Vec<QpConfig>,
-    pub schedule: Schedule,
-    pub memory: Memory,
+    pub copies: Vec<CopyPair>,
+    pub ranks: Vec<Rank>,
 }
 
 #[derive(Debug)]
@@ -69,34 +88,18 @@ struct QueuePair {
     ready_at: Time,
     /// When the notification point may send the next CNP.
     notify_at: Time,
-    /// Listed in `Nic::active`.
+    /// Listed in the `active` of its NIC.
     active: bool,
     /// Payloads of the parity packets that are next to be sent, for a rank with memory.
     parity: Vec<Vec<u8>>,
 }
 
-/// A NIC as a pure state machine with the five verbs; see `Switch` for the order in which drivers call them.
+/// What belongs to one port of a host, beside the port itself.
 #[derive(Debug)]
-pub struct Nic {
+struct Nic {
     station: Station,
-    port: Port,
-    timers: Timers,
-    priority: Priority,
-    dscp: u8,
-    /// What the longest packet of the workload takes of a buffer.
-    longest_bytes: u32,
-    congestion: Option<DcqcnConfig>,
-    rnr: Option<Rnr>,
-    qps: Vec<QueuePair>,
-    /// QP number and index in `qps`, ascending.
-    by_qpn: Vec<(u32, usize)>,
     /// Connections with something to send and window to send it in, served in turn.
     active: VecDeque<usize>,
-    schedule: Schedule,
-    pub memory: Memory,
-    coder: Coder,
-    events: VecDeque<Event>,
-    running: bool,
     /// What a tester puts on the link, if there is one.
     injector: Option<Box<Injector>>,
     /// The pauses that it asks for without need, if it does.
@@ -105,147 +108,200 @@ pub struct Nic {
     receive_buffer: Option<Box<ReceiveBuffer>>,
 }
 
-impl Nic {
-    pub fn new(station: Station, port: PortConfig) -> Nic {
-        Nic {
-            station,
-            port: Port::new(port),
-            timers: Timers::new(Slot::count(0)),
+/// A host as a pure state machine with the five verbs; see `Switch` for the order in which drivers call them.
+#[derive(Debug)]
+pub struct Host {
+    ports: Vec<Port>,
+    /// By port.
+    nics: Vec<Nic>,
+    /// NICs that may have something to send.
+    awake: Awake,
+    slots: Slots,
+    timers: Timers,
+    /// Some NIC has a receive buffer.
+    has_receive_buffer: bool,
+    priority: Priority,
+    dscp: u8,
+    /// What the longest packet of the workload takes of a buffer.
+    longest_bytes: u32,
+    congestion: Option<DcqcnConfig>,
+    rnr: Option<Rnr>,
+    qps: Vec<QueuePair>,
+    /// What packets name and the index in `qps`, ascending.
+    by_key: Vec<(u64, usize)>,
+    ranks: Vec<RunningRank>,
+    copies: Copies,
+    coder: Coder,
+    events: VecDeque<Event>,
+}
+
+impl Host {
+    /// A host with a NIC, by its station, behind each port.
+    pub fn new(nics: Vec<(Station, PortConfig)>) -> Host {
+        let (stations, ports): (Vec<_>, Vec<_>) = nics.into_iter().map(|(at, port)| (at, Port::new(port))).unzip();
+        let nic = |station| Nic { station, active: VecDeque::new(), injector: None, storm: None, receive_buffer: None };
+        let slots = Slots { nics: ports.len() };
+        Host {
+            slots,
+            timers: Timers::new(slots.count(0)),
+            awake: Awake::new(ports.len()),
+            nics: stations.into_iter().map(nic).collect(),
+            ports,
+            has_receive_buffer: false,
             priority: Priority::P0,
             dscp: 0,
             longest_bytes: 0,
             congestion: None,
             rnr: None,
             qps: Vec::new(),
-            by_qpn: Vec::new(),
-            active: VecDeque::new(),
-            schedule: Schedule::default(),
-            memory: Memory::default(),
+            by_key: Vec::new(),
+            ranks: Vec::new(),
+            copies: Copies::default(),
             coder: Coder::default(),
             events: VecDeque::new(),
-            running: false,
-            injector: None,
-            storm: None,
-            receive_buffer: None,
         }
     }
 
-    pub fn port(&self) -> &Port {
-        &self.port
+    /// Let ranks reach each other by memory.
+    pub fn with_copies(mut self, local: Option<Local>) -> Host {
+        self.copies = Copies::new(local);
+        self
     }
 
-    /// The port, whose line is about to change: to be polled afterwards.
-    pub fn port_mut(&mut self) -> &mut Port {
-        &mut self.port
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
     }
 
-    pub fn station(&self) -> Station {
-        self.station
+    /// A port, whose line is about to change: call `poll_transmit` afterwards.
+    pub fn port_mut(&mut self, port: u16) -> &mut Port {
+        self.awake.set(usize::from(port));
+        &mut self.ports[usize::from(port)]
     }
 
     /// Forget the last workload and take a new one; nothing is sent before `start`.
-    pub fn load(&mut self, rank: Rank) {
+    pub fn load(&mut self, load: Load) {
         let queue_pair = |config: &QpConfig| QueuePair {
             config: *config,
-            requester: Requester::new(rank.transport, config.qpn),
-            responder: Responder::new(&rank.transport),
-            rate: rank.transport.congestion.map(|config| Dcqcn::new(config, self.port.rate())),
+            requester: Requester::new(load.transport, config.qpn),
+            responder: Responder::new(&load.transport),
+            rate: load.transport.congestion.map(|dcqcn| Dcqcn::new(dcqcn, self.ports[usize::from(config.nic)].rate())),
             ready_at: Time::ZERO,
             notify_at: Time::ZERO,
             active: false,
             parity: Vec::new(),
         };
-        self.qps = rank.qps.iter().map(queue_pair).collect();
-        self.by_qpn = self.qps.iter().enumerate().map(|(index, qp)| (qp.config.qpn, index)).collect();
-        self.by_qpn.sort_unstable();
-        self.timers = Timers::new(Slot::count(self.qps.len()));
-        self.arm_storm();
-        self.active.clear();
-        self.priority = rank.priority;
-        self.dscp = rank.dscp;
-        self.longest_bytes = rank.transport.longest_bytes();
-        self.congestion = rank.transport.congestion;
-        self.rnr = rank.transport.rnr;
-        self.schedule = rank.schedule;
-        self.memory = rank.memory;
-        if let (Recovery::Erasure(code), false) = (rank.transport.recovery, self.memory.is_empty()) {
-            self.coder.prepare(code, rank.transport.mtu as usize);
+        self.qps = load.qps.iter().map(queue_pair).collect();
+        self.by_key = self.qps.iter().enumerate().map(|(index, qp)| (qp.config.key(), index)).collect();
+        self.by_key.sort_unstable();
+        self.ranks = load.ranks.into_iter().map(RunningRank::new).collect();
+        self.copies.load(load.copies, self.ranks.len());
+        self.reset();
+        self.priority = load.priority;
+        self.dscp = load.dscp;
+        self.longest_bytes = load.transport.longest_bytes();
+        self.congestion = load.transport.congestion;
+        self.rnr = load.transport.rnr;
+        let has_memory = self.ranks.iter().any(|rank| !rank.memory.is_empty());
+        if let (Recovery::Erasure(code), true) = (load.transport.recovery, has_memory) {
+            self.coder.prepare(code, load.transport.mtu as usize);
         }
-        self.running = false;
     }
 
     /// Forget the last workload; packets of it that are still under way find no connection.
     pub fn unload(&mut self) {
         self.qps.clear();
-        self.by_qpn.clear();
-        self.active.clear();
-        self.timers = Timers::new(Slot::count(0));
-        self.arm_storm();
-        self.schedule = Schedule::default();
-        self.memory = Memory::default();
-        self.running = false;
+        self.by_key.clear();
+        self.ranks.clear();
+        self.copies.load(Vec::new(), 0);
+        self.reset();
     }
 
-    /// Begin the loaded schedule.
-    pub fn start(&mut self, now: Time) {
-        self.running = true;
-        if let Some(injector) = &mut self.injector {
-            injector.start(now);
+    /// Begin with the timers of what does not belong to a workload.
+    fn reset(&mut self) {
+        self.timers = Timers::new(self.slots.count(self.qps.len()));
+        for nic in 0..self.nics.len() {
+            self.nics[nic].active.clear();
+            self.arm_storm(nic);
+            self.awake.set(nic);
         }
-        self.run_schedule(now);
     }
 
-    /// The calcs of the rank that have ended, by op, and when.
-    pub fn calcs(&self) -> &[(usize, Time)] {
-        self.schedule.slept()
+    /// Begin the loaded schedules.
+    pub fn start(&mut self, now: Time) {
+        for (nic, state) in self.nics.iter_mut().enumerate() {
+            if let Some(injector) = &mut state.injector {
+                injector.start(now);
+                self.awake.set(nic);
+            }
+        }
+        for rank in 0..self.ranks.len() {
+            self.ranks[rank].running = true;
+            self.run_rank(rank, now);
+        }
+    }
+
+    pub fn memory(&self, rank: usize) -> Option<&Memory> {
+        self.ranks.get(rank).map(|rank| &rank.memory)
+    }
+
+    pub fn memory_mut(&mut self, rank: usize) -> Option<&mut Memory> {
+        self.ranks.get_mut(rank).map(|rank| &mut rank.memory)
+    }
+
+    /// The calcs of a rank that have ended, by op, and when.
+    pub fn calcs(&self, rank: usize) -> &[(usize, Time)] {
+        self.ranks.get(rank).map_or(&[], |rank| rank.schedule.slept())
     }
 
     pub fn is_finished(&self) -> bool {
-        self.schedule.is_finished()
+        self.ranks.iter().all(|rank| rank.schedule.is_finished())
     }
 
     pub fn counters(&self) -> impl Iterator<Item = (QpConfig, &RequesterCounters, Option<Failure>)> {
         self.qps.iter().map(|qp| (qp.config, &qp.requester.counters, qp.requester.failure()))
     }
 
-    /// Packets of a connection that its erasure code rebuilt here; `None` where it has no code.
-    pub fn recovered(&self, qpn: u32) -> Option<u64> {
-        let qp = self.qps.iter().find(|qp| qp.config.qpn == qpn)?;
+    /// Packets of a connection that its erasure code rebuilt at this `end` of it; `None` where it has no code.
+    pub fn recovered(&self, qpn: u32, end: u8) -> Option<u64> {
+        let qp = self.qps.iter().find(|qp| (qp.config.qpn, qp.config.end) == (qpn, end))?;
         qp.responder.blocks().map(|blocks| blocks.recovered)
     }
 
-    pub fn handle_frame(&mut self, frame: Frame, now: Time) {
+    pub fn handle_frame(&mut self, port: u16, frame: Frame, now: Time) {
+        let nic = usize::from(port);
+        self.awake.set(nic);
+        let state = &mut self.ports[nic];
         match frame.body {
             Body::Pause(said) => {
-                let heeded = if self.port.runs_pfc() { PrioritySet::ALL } else { PrioritySet::NONE };
+                let heeded = if state.runs_pfc() { PrioritySet::ALL } else { PrioritySet::NONE };
                 let pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
-                self.port.pause(&pfc, now);
-                self.port.ignore_pause(said.class_enable.without(heeded));
-                self.events.push_back(Event::PauseReceived { port: 0, pfc });
+                state.pause(&pfc, now);
+                state.ignore_pause(said.class_enable.without(heeded));
+                self.events.push_back(Event::PauseReceived { port, pfc });
             }
             Body::Roce(_) => {
-                let counters = &mut self.port.counters[self.priority];
+                let counters = &mut state.counters[self.priority];
                 counters.frames_rx += 1;
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
-                if self.receive_buffer.is_some() {
-                    return self.hold(frame, now);
+                if self.nics[nic].receive_buffer.is_some() {
+                    return self.hold(nic, frame, now);
                 }
-                self.pass_credit(&frame);
-                self.handle_packet(frame, now);
+                self.pass_credit(nic, &frame);
+                self.handle_packet(nic, frame, now);
             }
             Body::Credit(credit) => {
-                self.port.handle_credit(&credit, now);
-                self.events.push_back(Event::CreditReceived { port: 0, credit });
+                state.handle_credit(&credit, now);
+                self.events.push_back(Event::CreditReceived { port, credit });
             }
-            Body::Opaque => self.pass_credit(&frame),
+            Body::Opaque => self.pass_credit(nic, &frame),
         }
     }
 
     /// Deal with a packet.
     #[inline]
-    fn handle_packet(&mut self, frame: Frame, now: Time) {
+    fn handle_packet(&mut self, nic: usize, frame: Frame, now: Time) {
         let Body::Roce(packet) = frame.body else { return };
-        let Some(index) = self.find(packet.dst_qp, frame.src) else { return };
+        let Some(index) = self.find(nic, packet.dst_qp, frame.src) else { return };
         match message::decode(packet.opcode) {
             Some(data) => self.handle_data(index, frame, &packet, data, now),
             None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
@@ -255,23 +311,24 @@ impl Nic {
 
     /// The connection that a packet belongs to.
     #[inline]
-    fn find(&self, qpn: u32, peer: Station) -> Option<usize> {
-        let position = self.by_qpn.binary_search_by_key(&qpn, |(qpn, _)| *qpn).ok()?;
-        let index = self.by_qpn[position].1;
+    fn find(&self, nic: usize, qpn: u32, peer: Station) -> Option<usize> {
+        let key = (nic as u64) << 32 | u64::from(qpn);
+        let position = self.by_key.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        let index = self.by_key[position].1;
         (self.qps[index].config.peer == peer).then_some(index)
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
-        if self.receive_buffer.is_some() {
-            self.drain_receive_buffer(now);
+        if self.has_receive_buffer {
+            (0..self.nics.len()).for_each(|nic| self.drain_receive_buffer(nic, now));
         }
         while let Some(slot) = self.timers.pop(now) {
-            match Slot::of(slot) {
-                Slot::Port | Slot::Inject => {}
-                Slot::Storm => self.emit_storm(now),
-                Slot::Calc => {
-                    self.schedule.wake(now);
-                    self.run_schedule(now);
+            match self.slots.of(slot) {
+                Slot::Ranks => self.wake_ranks(now),
+                Slot::Port(nic) | Slot::Inject(nic) => self.awake.set(nic),
+                Slot::Storm(nic) => {
+                    self.awake.set(nic);
+                    self.emit_storm(nic, now);
                 }
                 Slot::Retransmit(connection) => self.retransmit(connection, now),
                 Slot::Rate(connection) => self.adapt(connection, now),
@@ -279,42 +336,24 @@ impl Nic {
         }
     }
 
-    /// The next frame to put on the link at `now`: a tester's, then acknowledgements, then data of the connections in turn.
+    /// The next frame to put on a link at `now`, and the port that it leaves by: of the first port that has one.
     #[inline]
-    pub fn poll_transmit(&mut self, now: Time) -> Option<Frame> {
-        if self.injector.is_some() {
-            if let Some(frame) = self.next_injected(now) {
-                return Some(frame);
+    pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
+        while let Some(nic) = self.awake.first() {
+            if let Some(frame) = self.poll_nic(nic, now) {
+                return Some((nic as u16, frame));
             }
+            self.awake.clear(nic);
         }
-        if self.port.is_busy(now) {
-            self.arm_port(now);
-            return None;
-        }
-        if !self.port.is_idle() {
-            if let Some(frame) = self.port.dequeue(now) {
-                return Some(frame);
-            }
-        }
-        if self.port.is_paused(self.priority, now) || self.port.is_held() {
-            self.arm_port(now);
-            return None;
-        }
-        let index = self.next_ready(now)?;
-        if !self.port.has_credit(self.priority, self.longest_bytes) {
-            self.await_credit(index, now);
-            return None;
-        }
-        let frame = self.send_data(index, now);
-        self.port.transmit(&frame, now);
-        Some(frame)
+        None
     }
 
     pub fn poll_timeout(&self) -> Time {
-        match &self.receive_buffer {
-            None => self.timers.next(),
-            Some(buffer) => self.timers.next().min(buffer.deadline()),
+        if !self.has_receive_buffer {
+            return self.timers.next();
         }
+        let buffers = self.nics.iter().filter_map(|nic| nic.receive_buffer.as_ref());
+        buffers.map(|buffer| buffer.deadline()).fold(self.timers.next(), Time::min)
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {

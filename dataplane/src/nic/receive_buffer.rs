@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 
 use serde::Deserialize;
 
-use super::Nic;
+use super::Host;
 use crate::event::{Cause, Event};
 use crate::frame::Frame;
 use crate::pause::PauseSender;
+use crate::port::Port;
 use crate::priority::Priority;
 use crate::units::{Rate, Time};
 
@@ -128,54 +129,62 @@ impl ReceiveBuffer {
     }
 }
 
-impl Nic {
-    /// Have packets wait in a buffer until they are taken in.
-    pub fn with_receive_buffer(mut self, plan: Option<&ReceivePlan>) -> Nic {
-        self.receive_buffer = plan.and_then(|plan| ReceiveBuffer::new(plan, self.port.rate())).map(Box::new);
+impl Host {
+    /// Have the packets that come in by a port wait in a buffer until they are taken in.
+    pub fn with_receive_buffer(mut self, port: u16, plan: Option<&ReceivePlan>) -> Host {
+        let nic = usize::from(port);
+        self.nics[nic].receive_buffer =
+            plan.and_then(|plan| ReceiveBuffer::new(plan, self.ports[nic].rate())).map(Box::new);
+        self.has_receive_buffer |= plan.is_some();
         self
     }
 
-    pub fn receive_buffer(&self) -> Option<&ReceiveBuffer> {
-        self.receive_buffer.as_deref()
+    pub fn receive_buffer(&self, port: usize) -> Option<&ReceiveBuffer> {
+        self.nics[port].receive_buffer.as_deref()
     }
 
     /// From here on count anew what buffer and queues hold at most.
     pub fn restart_marks(&mut self) {
-        self.port.restart_marks();
-        if let Some(buffer) = &mut self.receive_buffer {
+        self.ports.iter_mut().for_each(Port::restart_marks);
+        for buffer in self.nics.iter_mut().filter_map(|nic| nic.receive_buffer.as_mut()) {
             buffer.held_max = buffer.held_bytes;
         }
     }
 
     /// Keep a packet until its turn, or drop it.
-    pub(super) fn hold(&mut self, frame: Frame, now: Time) {
+    pub(super) fn hold(&mut self, nic: usize, frame: Frame, now: Time) {
         let priority = Priority::of_dscp(frame.dscp);
-        self.port.reserve_credit(priority, frame.buffer_bytes());
-        let Some(buffer) = &mut self.receive_buffer else { return };
+        let port = &mut self.ports[nic];
+        port.reserve_credit(priority, frame.buffer_bytes());
+        let Some(buffer) = &mut self.nics[nic].receive_buffer else { return };
         if let Err(frame) = buffer.push(frame, now) {
-            self.port.return_credit(priority, frame.buffer_bytes());
-            self.port.counters[priority].drops[Cause::Receiver as usize] += 1;
+            port.return_credit(priority, frame.buffer_bytes());
+            port.counters[priority].drops[Cause::Receiver as usize] += 1;
             let packet = frame.is_packet();
-            self.events.push_back(Event::Dropped { port: 0, priority, cause: Cause::Receiver, packet });
+            self.events.push_back(Event::Dropped { port: nic as u16, priority, cause: Cause::Receiver, packet });
         }
-        self.ask(now);
+        self.ask(nic, now);
     }
 
     /// Deal with the packets whose turn has come, and ask for the pauses that are due.
-    pub(super) fn drain_receive_buffer(&mut self, now: Time) {
-        while let Some(frame) = self.receive_buffer.as_mut().and_then(|buffer| buffer.pop(now)) {
-            self.port.return_credit(Priority::of_dscp(frame.dscp), frame.buffer_bytes());
-            self.ask(now);
-            self.handle_packet(frame, now);
+    pub(super) fn drain_receive_buffer(&mut self, nic: usize, now: Time) {
+        if self.nics[nic].receive_buffer.is_none() {
+            return;
         }
-        self.ask(now);
+        self.awake.set(nic);
+        while let Some(frame) = self.nics[nic].receive_buffer.as_mut().and_then(|buffer| buffer.pop(now)) {
+            self.ports[nic].return_credit(Priority::of_dscp(frame.dscp), frame.buffer_bytes());
+            self.ask(nic, now);
+            self.handle_packet(nic, frame, now);
+        }
+        self.ask(nic, now);
     }
 
-    fn ask(&mut self, now: Time) {
-        let Some(buffer) = &mut self.receive_buffer else { return };
+    fn ask(&mut self, nic: usize, now: Time) {
+        let Some(buffer) = &mut self.nics[nic].receive_buffer else { return };
         if let (Some(frame), Some(priority)) = (buffer.pause(now), buffer.plan.priority) {
-            self.port.counters[priority].pause_tx += 1;
-            self.port.enqueue_control(frame);
+            self.ports[nic].counters[priority].pause_tx += 1;
+            self.ports[nic].enqueue_control(frame);
         }
     }
 }

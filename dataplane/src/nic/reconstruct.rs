@@ -1,4 +1,4 @@
-//! Erasure at a NIC: the parity of blocks that leave, and blocks that come with losses made whole.
+//! Erasure at NICs: the parity of blocks that leave, and blocks that come with losses made whole.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use super::rc::blocks::Block;
 use super::rc::message;
 use super::rc::qp::PSN_MASK;
 use super::rc::requester::Segment;
-use super::{Nic, QueuePair};
+use super::{Host, QueuePair};
 use crate::frame::{Frame, Packet};
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
 use crate::wire::roce::{Nak, Syndrome};
 
-impl Nic {
+impl Host {
     /// The payload of a parity packet; `None` for a rank without memory.
     pub(super) fn parity_payload(&mut self, index: usize, segment: &Segment) -> Option<Vec<u8>> {
         let peth = segment.packet.peth();
         let qp = &mut self.qps[index];
         let (mtu, left) = (qp.responder.blocks()?.mtu, u64::from(segment.packet.dma_bytes));
-        if peth.index == 0 && segment.bytes > 0 && !self.memory.is_empty() {
-            let memory = &self.memory;
+        let memory = &self.ranks[qp.config.rank as usize].memory;
+        if peth.index == 0 && segment.bytes > 0 && !memory.is_empty() {
             let payload = |packet: u8| {
                 let done = u64::from(packet) * mtu;
                 memory.get(segment.offset + done, (left - done).min(mtu)).unwrap_or_default()
@@ -73,7 +73,8 @@ impl Nic {
     /// The packets that a block lacks, as they would have come; those of lengths only have no payload either.
     fn rebuild(&mut self, index: usize, block: &Block) -> Option<Vec<(u64, Frame)>> {
         let carried = block.parity.values().all(|frame| !frame.payload().is_empty());
-        let mut payloads = if carried && !self.memory.is_empty() { self.decode(index, block)? } else { HashMap::new() };
+        let has_memory = !self.ranks[self.qps[index].config.rank as usize].memory.is_empty();
+        let mut payloads = if carried && has_memory { self.decode(index, block)? } else { HashMap::new() };
         let QueuePair { config, responder, .. } = &self.qps[index];
         let blocks = responder.blocks()?;
         let mut rebuilt = Vec::new();
@@ -84,7 +85,7 @@ impl Nic {
                 Box::new(payload)
             });
             let len = message::overhead_bytes(packet.opcode) + bytes as u16 + u16::from(packet.pad);
-            let (src, dst) = (config.peer, self.station);
+            let (src, dst) = (config.peer, self.nics[usize::from(config.nic)].station);
             rebuilt.push((psn, Frame { bytes: payload, len, src, dst, ..self.frame_to(*config, packet) }));
         }
         Some(rebuilt)
@@ -92,8 +93,9 @@ impl Nic {
 
     /// Payloads that a block lacks, from those that came: taken up to memory, or kept.
     fn decode(&mut self, index: usize, block: &Block) -> Option<HashMap<u64, Vec<u8>>> {
-        let responder = &self.qps[index].responder;
-        let (blocks, arrived, memory) = (responder.blocks()?, responder.arrived(), &self.memory);
+        let QueuePair { config, responder, .. } = &self.qps[index];
+        let memory = &self.ranks[config.rank as usize].memory;
+        let (blocks, arrived) = (responder.blocks()?, responder.arrived());
         let payload = |psn: u64| match arrived.kept.get(&psn) {
             Some(frame) => frame.payload(),
             None => memory.get(responder.place_of(psn, blocks.mtu), blocks.mtu).unwrap_or_default(),

@@ -1,8 +1,8 @@
-//! The sending half of a NIC: whose turn it is, the next packet of a connection, and the timers that send again or raise rates.
+//! The sending half of NICs: whose turn it is, the next packet of a connection, and the timers that send again or raise rates.
 
 use super::rc::message;
 use super::slot::Slot;
-use super::{Nic, QpConfig, ECN_CAPABLE};
+use super::{Host, QpConfig, ECN_CAPABLE};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
 use crate::priority::{Priority, PrioritySet};
@@ -10,12 +10,45 @@ use crate::units::Time;
 use crate::wire::roce::Opcode;
 use crate::wire::sizes::{FCS_BYTES, LINE_OVERHEAD_BYTES};
 
-impl Nic {
+impl Host {
+    /// The next frame of a NIC at `now`: a tester's, then acknowledgements, then data of the connections in turn.
+    #[inline]
+    pub(super) fn poll_nic(&mut self, nic: usize, now: Time) -> Option<Frame> {
+        if self.nics[nic].injector.is_some() {
+            if let Some(frame) = self.next_injected(nic, now) {
+                return Some(frame);
+            }
+        }
+        let port = &mut self.ports[nic];
+        if port.is_busy(now) {
+            self.arm_port(nic, now);
+            return None;
+        }
+        if !port.is_idle() {
+            if let Some(frame) = port.dequeue(now) {
+                return Some(frame);
+            }
+        }
+        if port.is_paused(self.priority, now) || port.is_held() {
+            self.arm_port(nic, now);
+            return None;
+        }
+        let index = self.next_ready(nic, now)?;
+        if !self.ports[nic].has_credit(self.priority, self.longest_bytes) {
+            self.await_credit(nic, index, now);
+            return None;
+        }
+        let frame = self.send_data(index, now);
+        self.ports[nic].transmit(&frame, now);
+        Some(frame)
+    }
+
     /// The connection whose turn it is. Those that pace themselves wait for their time; the port is woken for the first of them.
-    pub(super) fn next_ready(&mut self, now: Time) -> Option<usize> {
+    fn next_ready(&mut self, nic: usize, now: Time) -> Option<usize> {
         let mut earliest = Time::NEVER;
-        for _ in 0..self.active.len() {
-            let index = self.active.pop_front()?;
+        let active = &mut self.nics[nic].active;
+        for _ in 0..active.len() {
+            let index = active.pop_front()?;
             let qp = &mut self.qps[index];
             if !qp.requester.can_send() {
                 qp.active = false;
@@ -23,47 +56,50 @@ impl Nic {
                 return Some(index);
             } else {
                 earliest = earliest.min(qp.ready_at);
-                self.active.push_back(index);
+                active.push_back(index);
             }
         }
-        let wake = if self.port.is_idle() { earliest } else { earliest.min(self.port.next_start(now)) };
+        let port = &mut self.ports[nic];
+        let wake = if port.is_idle() { earliest } else { earliest.min(port.next_start(now)) };
         if wake != Time::NEVER {
-            self.timers.set(Slot::Port.index(), wake);
+            self.timers.set(self.slots.index(Slot::Port(nic)), wake);
         }
         None
     }
 
     /// Let the connection whose turn it is keep it until there is credit.
-    pub(super) fn await_credit(&mut self, index: usize, now: Time) {
-        self.active.push_front(index);
-        self.port.await_credit(self.priority, self.longest_bytes, now);
-        self.arm_port(now);
+    fn await_credit(&mut self, nic: usize, index: usize, now: Time) {
+        self.nics[nic].active.push_front(index);
+        self.ports[nic].await_credit(self.priority, self.longest_bytes, now);
+        self.arm_port(nic, now);
     }
 
     /// What comes in is dealt with at once, and takes no room.
-    pub(super) fn pass_credit(&mut self, frame: &Frame) {
+    pub(super) fn pass_credit(&mut self, nic: usize, frame: &Frame) {
         let priority = Priority::of_dscp(frame.dscp);
-        self.port.reserve_credit(priority, frame.buffer_bytes());
-        self.port.return_credit(priority, frame.buffer_bytes());
+        self.ports[nic].reserve_credit(priority, frame.buffer_bytes());
+        self.ports[nic].return_credit(priority, frame.buffer_bytes());
     }
 
     /// Wake when the line is free and the pause over, if anything waits.
-    pub(super) fn arm_port(&mut self, now: Time) {
-        let may_send = !self.active.is_empty() && self.port.has_credit(self.priority, self.longest_bytes);
+    fn arm_port(&mut self, nic: usize, now: Time) {
+        let port = &mut self.ports[nic];
+        let may_send = !self.nics[nic].active.is_empty() && port.has_credit(self.priority, self.longest_bytes);
         let data = if may_send { PrioritySet::only(self.priority) } else { PrioritySet::NONE };
-        let next = self.port.next_start(now).min(self.port.next_start_of(data, now));
-        self.timers.set(Slot::Port.index(), next);
+        let next = port.next_start(now).min(port.next_start_of(data, now));
+        self.timers.set(self.slots.index(Slot::Port(nic)), next);
     }
 
-    pub(super) fn send_data(&mut self, index: usize, now: Time) -> Frame {
+    fn send_data(&mut self, index: usize, now: Time) -> Frame {
+        let slot = self.slots.index(Slot::Retransmit(index));
         let qp = &mut self.qps[index];
         let segment = qp.requester.send(now);
         if qp.requester.can_send() {
-            self.active.push_back(index);
+            self.nics[usize::from(qp.config.nic)].active.push_back(index);
         } else {
             qp.active = false;
         }
-        self.timers.set_if_idle(Slot::Retransmit(index).index(), qp.requester.deadline());
+        self.timers.set_if_idle(slot, qp.requester.deadline());
         let padded = segment.bytes + u32::from(segment.packet.pad);
         let len = message::overhead_bytes(segment.packet.opcode) + padded as u16;
         if let Some(rate) = &mut qp.rate {
@@ -75,7 +111,7 @@ impl Nic {
         let payload = if segment.packet.opcode == Opcode::Parity {
             self.parity_payload(index, &segment)
         } else {
-            let payload = self.memory.get(segment.offset, u64::from(segment.bytes));
+            let payload = self.ranks[config.rank as usize].memory.get(segment.offset, u64::from(segment.bytes));
             payload.filter(|payload| !payload.is_empty()).map(<[u8]>::to_vec)
         };
         Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) }
@@ -85,7 +121,7 @@ impl Nic {
         Frame {
             bytes: None,
             dst: config.peer,
-            src: self.station,
+            src: self.nics[usize::from(config.nic)].station,
             len: message::overhead_bytes(packet.opcode),
             entropy: config.entropy,
             ingress: 0,
@@ -100,6 +136,7 @@ impl Nic {
 
     /// The timer of a connection fired: it may have been armed for a packet acknowledged since.
     pub(super) fn retransmit(&mut self, index: usize, now: Time) {
+        let slot = self.slots.index(Slot::Retransmit(index));
         let qp = &mut self.qps[index];
         if qp.requester.deadline() <= now {
             qp.requester.time_out(now);
@@ -108,31 +145,34 @@ impl Nic {
                 return;
             }
         }
-        self.timers.set(Slot::Retransmit(index).index(), qp.requester.deadline());
+        self.timers.set(slot, qp.requester.deadline());
         self.activate(index);
     }
 
     /// A timer of a connection's rate fired.
     pub(super) fn adapt(&mut self, index: usize, now: Time) {
+        let slot = self.slots.index(Slot::Rate(index));
         if let Some(rate) = &mut self.qps[index].rate {
             rate.handle_timeout(now);
-            self.timers.set(Slot::Rate(index).index(), rate.deadline());
+            self.timers.set(slot, rate.deadline());
         }
     }
 
     pub(super) fn activate(&mut self, index: usize) {
         let qp = &mut self.qps[index];
+        let nic = usize::from(qp.config.nic);
+        self.awake.set(nic);
         if !qp.active && qp.requester.can_send() {
             qp.active = true;
-            self.active.push_back(index);
+            self.nics[nic].active.push_back(index);
         }
     }
 
     pub(super) fn post(&mut self, index: usize, offset: u64, remote: u64, bytes: u64) {
         let qp = &mut self.qps[index];
-        let qpn = qp.config.qpn;
+        let QpConfig { qpn, end, .. } = qp.config;
         let message = qp.requester.post(offset, remote, bytes);
-        self.events.push_back(Event::SendPosted { qpn, message, bytes });
+        self.events.push_back(Event::SendPosted { qpn, end, message, bytes });
         self.activate(index);
     }
 }

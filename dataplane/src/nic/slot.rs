@@ -1,50 +1,66 @@
-//! The timers of a NIC, and their slots in one table.
+//! The timers of a host, and their slots in one table.
 
-/// What a timer of a NIC is for; connections are counted from 0.
+/// What a timer of a host is for; NICs and connections are counted from 0.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Slot {
-    /// The port has something to send, or may send again.
-    Port,
-    /// An op of the schedule has finished.
-    Calc,
-    Inject,
-    Storm,
+    /// An op of a schedule ends, or a copy arrives.
+    Ranks,
+    /// The port of a NIC has something to send, or may send again.
+    Port(usize),
+    Inject(usize),
+    Storm(usize),
     Retransmit(usize),
     /// The rate of a connection is to change.
     Rate(usize),
 }
 
-/// Slots before those of connections, which have two each.
-const FIXED: usize = 4;
+/// Slots before those of NICs, and of each NIC.
+const FIXED: usize = 1;
+const OF_A_NIC: usize = 3;
 
-impl Slot {
-    /// Return how many slots a NIC with so many connections has.
-    pub const fn count(connections: usize) -> usize {
-        FIXED + 2 * connections
+/// The slots of a host with so many NICs: one, those of the NICs, and two of each connection.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Slots {
+    pub nics: usize,
+}
+
+impl Slots {
+    /// Return how many slots there are with so many connections.
+    pub const fn count(self, connections: usize) -> usize {
+        FIXED + OF_A_NIC * self.nics + 2 * connections
     }
 
     #[inline]
-    pub const fn index(self) -> usize {
-        match self {
-            Slot::Port => 0,
-            Slot::Calc => 1,
-            Slot::Inject => 2,
-            Slot::Storm => 3,
-            Slot::Retransmit(connection) => FIXED + 2 * connection,
-            Slot::Rate(connection) => FIXED + 2 * connection + 1,
+    pub const fn index(self, slot: Slot) -> usize {
+        match slot {
+            Slot::Ranks => 0,
+            Slot::Port(nic) => FIXED + OF_A_NIC * nic,
+            Slot::Inject(nic) => FIXED + OF_A_NIC * nic + 1,
+            Slot::Storm(nic) => FIXED + OF_A_NIC * nic + 2,
+            Slot::Retransmit(connection) => self.count(connection),
+            Slot::Rate(connection) => self.count(connection) + 1,
         }
     }
 
     /// Return what the timer in a slot is for.
     #[inline]
-    pub const fn of(index: usize) -> Slot {
-        match index {
-            0 => Slot::Port,
-            1 => Slot::Calc,
-            2 => Slot::Inject,
-            3 => Slot::Storm,
-            index if (index - FIXED).is_multiple_of(2) => Slot::Retransmit((index - FIXED) / 2),
-            index => Slot::Rate((index - FIXED) / 2),
+    pub const fn of(self, index: usize) -> Slot {
+        if index < FIXED {
+            return Slot::Ranks;
+        }
+        if index < self.count(0) {
+            let nic = (index - FIXED) / OF_A_NIC;
+            return match (index - FIXED) % OF_A_NIC {
+                0 => Slot::Port(nic),
+                1 => Slot::Inject(nic),
+                _ => Slot::Storm(nic),
+            };
+        }
+        let connection = (index - self.count(0)) / 2;
+        if (index - self.count(0)).is_multiple_of(2) {
+            Slot::Retransmit(connection)
+        } else {
+            Slot::Rate(connection)
         }
     }
 }
@@ -55,9 +71,11 @@ mod tests {
 
     #[test]
     fn every_slot_is_of_one_timer() {
-        for index in 0..Slot::count(3) {
-            assert_eq!(Slot::of(index).index(), index);
+        for slots in [Slots { nics: 1 }, Slots { nics: 3 }] {
+            for index in 0..slots.count(3) {
+                assert_eq!(slots.index(slots.of(index)), index);
+            }
+            assert_eq!(slots.of(slots.count(3) - 1), Slot::Rate(2));
         }
-        assert_eq!(Slot::of(Slot::count(3) - 1), Slot::Rate(2));
     }
 }

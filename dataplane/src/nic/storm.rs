@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::slot::Slot;
-use super::Nic;
+use super::Host;
 use crate::pause::pause_frame;
 use crate::port::Port;
 use crate::priority::{Priority, PrioritySet};
@@ -90,25 +90,28 @@ fn send(port: &mut Port, class_enable: PrioritySet, quanta: u16) {
     port.enqueue_control(pause_frame(class_enable, quanta));
 }
 
-impl Nic {
-    /// Begin a storm in place of the last one, or end it: then what it held is let go. Call `poll_transmit` afterwards.
-    pub fn set_storm(&mut self, plan: Option<&StormPlan>, now: Time) {
-        if let Some(storm) = self.storm.take() {
-            send(&mut self.port, storm.class_enable, 0);
+impl Host {
+    /// Begin a storm at a port in place of the last one, or end it: then what it held is let go. Call `poll_transmit` afterwards.
+    pub fn set_storm(&mut self, port: u16, plan: Option<&StormPlan>, now: Time) {
+        let nic = usize::from(port);
+        self.awake.set(nic);
+        if let Some(storm) = self.nics[nic].storm.take() {
+            send(&mut self.ports[nic], storm.class_enable, 0);
         }
-        self.storm = plan.map(|plan| Box::new(PauseStorm::new(plan, now)));
-        self.emit_storm(now);
+        self.nics[nic].storm = plan.map(|plan| Box::new(PauseStorm::new(plan, now)));
+        self.emit_storm(nic, now);
     }
 
     /// Send the PAUSE frames of the storm that are due at `now`.
-    pub(super) fn emit_storm(&mut self, now: Time) {
-        if let Some(storm) = &mut self.storm {
-            storm.speak(&mut self.port, now);
+    pub(super) fn emit_storm(&mut self, nic: usize, now: Time) {
+        if let Some(storm) = &mut self.nics[nic].storm {
+            storm.speak(&mut self.ports[nic], now);
         }
-        self.arm_storm();
+        self.arm_storm(nic);
     }
 
-    pub(super) fn arm_storm(&mut self) {
-        self.timers.set(Slot::Storm.index(), self.storm.as_ref().map_or(Time::NEVER, |storm| storm.next));
+    pub(super) fn arm_storm(&mut self, nic: usize) {
+        let next = self.nics[nic].storm.as_ref().map_or(Time::NEVER, |storm| storm.next);
+        self.timers.set(self.slots.index(Slot::Storm(nic)), next);
     }
 }

@@ -1,10 +1,10 @@
-//! The receiving half of a NIC: data packets into memory, acknowledgements and notifications back, and what comes of those.
+//! The receiving half of NICs: data packets into memory, acknowledgements and notifications back, and what comes of those.
 
 use super::rc::message::{self, Place, Verb};
 use super::rc::qp::PSN_MASK;
 use super::rc::responder::{Unit, Verdict};
 use super::slot::Slot;
-use super::Nic;
+use super::{Host, QpConfig};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
 use crate::priority::Priority;
@@ -12,7 +12,7 @@ use crate::units::Time;
 use crate::wire::ipv4::Ecn;
 use crate::wire::roce::{Nak, Opcode, Syndrome};
 
-impl Nic {
+impl Host {
     pub(super) fn handle_data(&mut self, index: usize, frame: Frame, packet: &Packet, data: (Verb, Place), now: Time) {
         if self.qps[index].responder.has_refused() {
             return;
@@ -90,18 +90,19 @@ impl Nic {
         let bytes = u64::from(u32::from(frame.len).saturating_sub(around));
         let wants_receive =
             self.rnr.is_some() && verb == Verb::Send && place.starts() && qp.responder.is_due(packet.psn);
-        if wants_receive && !self.schedule.is_posted(index, qp.responder.message()) {
+        let (schedule, lane) = (&self.ranks[qp.config.rank as usize].schedule, qp.config.lane as usize);
+        if wants_receive && !schedule.is_posted(lane, qp.responder.message()) {
             return qp.responder.defer();
         }
         // Without a receive a length has all the room there is, and bytes have no place: storing them fails.
-        let buffer = self.schedule.receive_buffer(index, qp.responder.message()).unwrap_or((u64::MAX, u64::MAX));
+        let buffer = schedule.receive_buffer(lane, qp.responder.message()).unwrap_or((u64::MAX, u64::MAX));
         qp.responder.receive(packet, verb, place, bytes, buffer)
     }
 
     /// Take a packet that is in order; false if its payload has no place.
     fn accept(&mut self, index: usize, frame: &Frame, at: (u64, u64), arrived: Option<(u64, u64)>, now: Time) -> bool {
         let (psn, offset) = at;
-        if !self.store(offset, frame.payload()) {
+        if !self.store(self.qps[index].config.rank as usize, offset, frame.payload()) {
             return false;
         }
         self.events.push_back(Event::Accepted { qp: index as u32, psn });
@@ -143,15 +144,16 @@ impl Nic {
         let end = qp.config;
         let frame = self.frame_to(end, response(end.qpn, Opcode::Cnp, 0));
         let priority = Priority::of_dscp(config.notify_dscp);
-        self.port.enqueue(Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame });
+        self.ports[usize::from(end.nic)].enqueue(Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame });
     }
 
     /// Put payload into memory; false if it lies outside. Lengths-only ranks and frames have nothing to put.
-    fn store(&mut self, offset: u64, payload: &[u8]) -> bool {
-        if self.memory.is_empty() || payload.is_empty() {
+    fn store(&mut self, rank: usize, offset: u64, payload: &[u8]) -> bool {
+        let memory = &mut self.ranks[rank].memory;
+        if memory.is_empty() || payload.is_empty() {
             return true;
         }
-        match self.memory.get_mut(offset, payload.len() as u64) {
+        match memory.get_mut(offset, payload.len() as u64) {
             Some(place) => {
                 place.copy_from_slice(payload);
                 true
@@ -161,17 +163,18 @@ impl Nic {
     }
 
     fn complete(&mut self, index: usize, message: u64, bytes: u64, now: Time) {
-        let qpn = self.qps[index].config.qpn;
-        self.events.push_back(Event::MessageArrived { qpn, message, bytes });
-        self.schedule.arrived(index);
-        self.run_schedule(now);
+        let QpConfig { qpn, end, rank, lane, .. } = self.qps[index].config;
+        self.events.push_back(Event::MessageArrived { qpn, end, message, bytes });
+        self.ranks[rank as usize].schedule.arrived(lane as usize);
+        self.run_rank(rank as usize, now);
     }
 
     pub(super) fn handle_response(&mut self, index: usize, packet: &Packet, now: Time) {
+        let (retransmission, pacing) = (self.slots.index(Slot::Retransmit(index)), self.slots.index(Slot::Rate(index)));
         let qp = &mut self.qps[index];
         if let (Opcode::Cnp, Some(rate)) = (packet.opcode, &mut qp.rate) {
             rate.notify(now);
-            self.timers.set(Slot::Rate(index).index(), rate.deadline());
+            self.timers.set(pacing, rate.deadline());
             return;
         }
         if packet.opcode != Opcode::Ack || qp.requester.failure().is_some() {
@@ -182,7 +185,7 @@ impl Nic {
             Syndrome::Nak(Nak::PsnSequenceError) => qp.requester.negative(packet.psn, now),
             Syndrome::RnrNak { timer } => {
                 let finished = qp.requester.not_ready(packet.psn, timer, now);
-                self.timers.set(Slot::Retransmit(index).index(), qp.requester.deadline());
+                self.timers.set(retransmission, qp.requester.deadline());
                 finished
             }
             Syndrome::Nak(_) => {
@@ -190,7 +193,7 @@ impl Nic {
                 0..0
             }
         };
-        let qpn = qp.config.qpn;
+        let QpConfig { qpn, rank, lane, .. } = qp.config;
         if qp.requester.failure().is_some() {
             self.events.push_back(Event::QpFailed { qpn });
         }
@@ -200,9 +203,9 @@ impl Nic {
         }
         for message in finished {
             self.events.push_back(Event::SendFinished { qpn, message });
-            self.schedule.sent(index, message);
+            self.ranks[rank as usize].schedule.sent(lane as usize, message);
         }
-        self.run_schedule(now);
+        self.run_rank(rank as usize, now);
     }
 
     /// Acknowledge or refuse; the response rides the priority of the data.
@@ -210,8 +213,9 @@ impl Nic {
         let qp = &self.qps[index];
         let msn = qp.responder.msn();
         let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };
-        let frame = self.frame_to(qp.config, packet);
-        self.port.enqueue(frame);
+        let config = qp.config;
+        let frame = self.frame_to(config, packet);
+        self.ports[usize::from(config.nic)].enqueue(frame);
     }
 
     /// A message found no receive: say when to try again.

@@ -26,6 +26,7 @@ impl Plan {
         for station in &plan.stations {
             plan.check_endpoint((station.node, station.port), &station.name)?;
         }
+        plan.check_nics()?;
         let mut used = std::collections::HashSet::new();
         for (index, link) in plan.links.iter().enumerate() {
             for endpoint in [link.a, link.b] {
@@ -39,6 +40,23 @@ impl Plan {
             plan.check_credits(index, link)?;
         }
         Ok(plan)
+    }
+
+    /// Every port of a host has a NIC; the first one's is that which the host names.
+    fn check_nics(&self) -> Result<(), PlanError> {
+        let nics = self.nics();
+        for (node, plan) in self.nodes.iter().enumerate() {
+            let NodePlan::Host(host) = plan else { continue };
+            require(nics.get(&(node, 0)) == Some(&host.station), || {
+                format!("{}: station {} is not the NIC of its first port", host.name, host.station)
+            })?;
+            for (port, number) in host.ports.iter().zip(0..) {
+                require(nics.contains_key(&(node, number)), || {
+                    format!("{}: port {} has no NIC", host.name, port.name)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn check_endpoint(&self, (node, port): (usize, u16), what: &str) -> Result<(), PlanError> {
@@ -86,11 +104,14 @@ impl Plan {
         }
         match node {
             NodePlan::Host(host) => {
-                require(host.ports.len() == 1, || format!("{name}: a host has one port"))?;
+                require(!host.ports.is_empty(), || format!("{name}: a host without ports"))?;
+                let local = host.local.is_none_or(|local| local.rate_bps > 0);
+                require(local, || format!("{name}: copies at rate 0"))?;
                 let station = self.stations.get(host.station as usize);
                 let own = station.is_some_and(|station| station.kind == StationKind::Nic);
                 require(own, || format!("{name}: station {} is not a NIC", host.station))?;
-                let fault = host.receive.as_ref().and_then(ReceivePlan::fault);
+                let mut receives = (0..host.ports.len()).filter_map(|port| host.receive_of(port));
+                let fault = receives.find_map(ReceivePlan::fault);
                 require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))
             }
             NodePlan::Switch(switch) => self.check_switch(switch),

@@ -3,7 +3,7 @@
 mod check;
 pub mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
@@ -128,10 +128,35 @@ pub struct HostPlan {
     #[serde(default)]
     pub elsewhere: bool,
     pub ports: Vec<PortPlan>,
+    /// The NIC of its first port.
     pub station: u32,
-    /// How the NIC takes in what arrives, if more slowly than it may come.
+    /// How the NIC of its first port takes in what arrives, if more slowly than it may come.
     #[serde(default)]
     pub receive: Option<ReceivePlan>,
+    /// The same by port, of a host with several.
+    #[serde(default)]
+    pub receives: Vec<Option<ReceivePlan>>,
+    /// How its ranks copy to each other.
+    #[serde(default)]
+    pub local: Option<LocalPlan>,
+}
+
+impl HostPlan {
+    /// How the NIC of a port takes in what arrives.
+    pub fn receive_of(&self, port: usize) -> Option<&ReceivePlan> {
+        match self.receives.get(port) {
+            Some(receive) => receive.as_ref(),
+            None => self.receive.as_ref().filter(|_| port == 0),
+        }
+    }
+}
+
+#[derive(Copy, Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LocalPlan {
+    pub rate_bps: u64,
+    pub latency_ps: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -306,5 +331,13 @@ impl NodePlan {
             NodePlan::Host(host) => &host.ports,
             NodePlan::Switch(switch) => &switch.ports,
         }
+    }
+}
+
+impl Plan {
+    /// The stations of the NICs, by node and port.
+    pub fn nics(&self) -> HashMap<(usize, u16), u32> {
+        let nics = self.stations.iter().zip(0..).filter(|(station, _)| station.kind == StationKind::Nic);
+        nics.map(|(station, index)| ((station.node, station.port), index)).collect()
     }
 }

@@ -144,6 +144,19 @@ pub struct QpPlan {
     pub b: usize,
     pub qpn: u32,
     pub entropy: u16,
+    /// The ports that it uses, of the host of `a` and of that of `b`.
+    #[serde(default)]
+    pub ports: [u16; 2],
+    /// Both ranks are on one host, and copy.
+    #[serde(default)]
+    pub local: bool,
+}
+
+impl QpPlan {
+    /// The rank at an end, 0 or 1.
+    pub fn rank(&self, end: usize) -> usize {
+        [self.a, self.b][end & 1]
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,10 +225,9 @@ impl Workload {
         require(workload.schema == SCHEMA, || format!("workload schema {} is not {SCHEMA}", workload.schema))?;
         require(workload.dscp < 64, || "DSCP out of range".into())?;
         workload.check_transport()?;
-        let mut nodes = std::collections::HashSet::new();
         for (index, rank) in workload.ranks.iter().enumerate() {
             let host = matches!(plan.nodes.get(rank.node), Some(NodePlan::Host(_)));
-            require(host && nodes.insert(rank.node), || format!("rank {index}: node {} is no free host", rank.node))?;
+            require(host, || format!("rank {index}: node {} is not a host", rank.node))?;
             workload.check_rank(index, rank)?;
         }
         let mut numbers = std::collections::HashSet::new();
@@ -224,6 +236,16 @@ impl Workload {
             require(ranks, || format!("qp {index}: ranks {} and {}", qp.a, qp.b))?;
             let number = qp.qpn <= MAX_QPN && numbers.insert(qp.qpn);
             require(number, || format!("qp {index}: number {} is not free", qp.qpn))?;
+            let nodes = [0, 1].map(|end| workload.ranks[qp.rank(end)].node);
+            if qp.local {
+                let copies = matches!(&plan.nodes[nodes[0]], NodePlan::Host(host) if host.local.is_some());
+                require(copies && nodes[0] == nodes[1], || format!("qp {index}: its ranks cannot copy to each other"))?;
+                continue;
+            }
+            let known = (0..2).all(|end| usize::from(qp.ports[end]) < plan.nodes[nodes[end]].ports().len());
+            require(known, || format!("qp {index}: uses a port that is not there"))?;
+            let apart = (nodes[0], qp.ports[0]) != (nodes[1], qp.ports[1]);
+            require(apart, || format!("qp {index}: both its ends are on one port"))?;
         }
         Ok(workload)
     }

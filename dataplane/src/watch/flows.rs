@@ -19,6 +19,8 @@ pub struct Flow {
 #[derive(Copy, Clone, Debug)]
 pub struct Sighting {
     pub qpn: u32,
+    /// The end of the QP that saw it, 0 or 1.
+    pub end: u8,
     pub message: u64,
     pub bytes: u64,
     pub at: Time,
@@ -39,7 +41,7 @@ pub struct Violation {
 /// arrivals can be told, which come last, as flows whose start is that of their completion.
 pub fn match_up<'a>(
     watches: impl Iterator<Item = &'a Watch> + Clone,
-    ends: &HashMap<u32, (u32, u32)>,
+    ends: &HashMap<u32, [u32; 2]>,
     elsewhere: &HashSet<u32>,
 ) -> (Vec<Flow>, Vec<Violation>) {
     let mut faults = Vec::new();
@@ -48,22 +50,22 @@ pub fn match_up<'a>(
         faults.push(Violation { at: seen.at, node, text });
     };
     let mut arrivals = Vec::new();
-    let peer = |node: u32, qpn: u32| ends.get(&qpn).map(|&(a, b)| if a == node { b } else { a });
+    let peer = |seen: &Sighting| ends.get(&seen.qpn).map(|ends| ends[usize::from(seen.end ^ 1)]);
     let nodes = || watches.clone().zip(0u32..);
     let mut posted: Vec<(u32, &Sighting)> =
         nodes().flat_map(|(watch, node)| watch.posted.iter().map(move |seen| (node, seen))).collect();
     posted.sort_by_key(|(node, seen)| (seen.at, *node));
     let (mut flows, mut places) = (Vec::with_capacity(posted.len()), HashMap::with_capacity(posted.len()));
     for (src, seen) in posted {
-        let Some(dst) = peer(src, seen.qpn) else { continue };
-        if places.insert((src, seen.qpn, seen.message), flows.len()).is_some() {
+        let Some(dst) = peer(seen) else { continue };
+        if places.insert((seen.qpn, seen.end, seen.message), flows.len()).is_some() {
             fault(src, seen, "posted twice");
         }
         flows.push(Flow { src, dst, bytes: seen.bytes, start: seen.at, completion: None });
     }
     for (node, seen) in nodes().flat_map(|(watch, node)| watch.arrived.iter().map(move |seen| (node, seen))) {
-        let Some(src) = peer(node, seen.qpn) else { continue };
-        match places.get(&(src, seen.qpn, seen.message)).map(|place: &usize| &mut flows[*place]) {
+        let Some(src) = peer(seen) else { continue };
+        match places.get(&(seen.qpn, seen.end ^ 1, seen.message)).map(|place: &usize| &mut flows[*place]) {
             None if elsewhere.contains(&src) => {
                 arrivals.push(Flow { src, dst: node, bytes: seen.bytes, start: seen.at, completion: Some(seen.at) });
             }

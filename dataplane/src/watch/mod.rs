@@ -91,7 +91,8 @@ pub struct Watch {
     /// Messages posted here, and arrived here, since the workload was loaded.
     pub posted: Vec<Sighting>,
     pub arrived: Vec<Sighting>,
-    pub finished: Option<Time>,
+    /// By rank of the node.
+    pub finished: Vec<Option<Time>>,
     pub last_progress: Time,
     /// The first violations, and how many there were.
     pub violations: Vec<(Time, String)>,
@@ -121,7 +122,7 @@ impl Watch {
             ports: ports.into_iter().map(watched).collect(),
             posted: Vec::new(),
             arrived: Vec::new(),
-            finished: None,
+            finished: Vec::new(),
             last_progress: Time::ZERO,
             violations: Vec::new(),
             violation_count: 0,
@@ -133,12 +134,12 @@ impl Watch {
         self.ports[usize::from(port)].credits = Some(Box::new(Ledger::new(granted)));
     }
 
-    /// Forget the messages of the last workload; the node has so many connections in the next one.
-    pub fn load(&mut self, connections: usize, first_psn: u64, now: Time) {
+    /// Forget the messages of the last workload; the node has so many connections and ranks in the next one.
+    pub fn load(&mut self, connections: usize, ranks: usize, first_psn: u64, now: Time) {
         self.expected = vec![first_psn; connections];
         self.posted.clear();
         self.arrived.clear();
-        self.finished = None;
+        self.finished = vec![None; ranks];
         self.last_progress = now;
     }
 
@@ -242,17 +243,18 @@ impl Watch {
             Event::StormDetected { port, priority } => self.storm(port, priority, true, now),
             Event::StormOver { port, priority } => self.storm(port, priority, false, now),
             Event::Accepted { qp, psn } => self.accepted(qp, psn, now),
-            Event::SendPosted { qpn, message, bytes } => {
-                self.posted.push(Sighting { qpn, message, bytes, at: now });
+            Event::SendPosted { qpn, end, message, bytes } => {
+                self.posted.push(Sighting { qpn, end, message, bytes, at: now });
             }
-            Event::MessageArrived { qpn, message, bytes } => {
-                self.arrived.push(Sighting { qpn, message, bytes, at: now });
+            Event::MessageArrived { qpn, end, message, bytes } => {
+                self.arrived.push(Sighting { qpn, end, message, bytes, at: now });
             }
             Event::SendFinished { .. } => self.last_progress = now,
             Event::QpFailed { .. } => {}
-            Event::RankFinished => {
+            Event::RankFinished { rank } => {
                 self.last_progress = now;
-                if self.finished.replace(now).is_some() {
+                let finished = self.finished.get_mut(rank as usize);
+                if finished.is_none_or(|finished| finished.replace(now).is_some()) {
                     self.violate(now, "the rank finished twice".into());
                 }
             }

@@ -184,7 +184,7 @@ pub fn started_on(plan: &Value, hosts: usize, messages: &[Message], transport: &
     let mut lab = Emulation::new(&plan.to_string()).expect("a sound plan");
     lab.load(&workload(hosts, messages, transport).to_string()).expect("a sound workload");
     for (offset, index, message) in placed(messages) {
-        let memory = &mut lab.nic_mut(message.src).expect("a rank a host").memory;
+        let memory = lab.memory_mut(message.src).expect("a rank a host");
         memory.get_mut(offset, message.bytes).expect("within memory").fill(tag(index));
     }
     lab.start();
@@ -207,7 +207,7 @@ fn tag(index: usize) -> u8 {
 /// Whether every message lies in its receiver's memory.
 pub fn is_delivered(lab: &Emulation, messages: &[Message]) -> bool {
     placed(messages).all(|(offset, index, message)| {
-        let memory = &lab.nic(message.dst).expect("a rank a host").memory;
+        let memory = lab.memory(message.dst).expect("a rank a host");
         memory.get(offset, message.bytes).expect("within memory").iter().all(|byte| *byte == tag(index))
     })
 }

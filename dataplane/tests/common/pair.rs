@@ -6,7 +6,7 @@ use _dataplane::nic::memory::Memory;
 use _dataplane::nic::rc::message::Verb;
 use _dataplane::nic::rc::qp::{Recovery, RequesterCounters, Transport};
 use _dataplane::nic::schedule::{Op, Schedule};
-use _dataplane::nic::{Nic, QpConfig, Rank};
+use _dataplane::nic::{Host, Lane, Load, QpConfig, Rank};
 use _dataplane::priority::Priority;
 use _dataplane::units::Time;
 use _dataplane::wire::roce::{Opcode, Syndrome};
@@ -78,8 +78,8 @@ pub fn transport(verb: Verb) -> Transport {
 }
 
 pub struct Pair {
-    pub a: Nic,
-    pub b: Nic,
+    pub a: Host,
+    pub b: Host,
     pub now: Time,
     /// Frames on their way: arrival, number, receiver.
     wire: Vec<(Time, u64, Side, Frame)>,
@@ -116,23 +116,20 @@ impl Pair {
                 vec![(Op::Calc { duration }, before.into_iter().collect()), (recv, vec![2 * number])]
             }
         });
-        let nic = |station: u32, peer: u32, ops: Vec<(Op, Vec<usize>)>| {
-            let mut nic = Nic::new(Station(station), strict(gbps(100)));
-            let qps = vec![QpConfig { qpn: QPN, peer: Station(peer), entropy: 49_169 }];
-            let schedule = Schedule::new(ops, 1);
-            nic.load(Rank {
-                transport,
-                priority: PRIORITY,
-                dscp: 24,
-                qps,
-                schedule,
-                memory: Memory::new(end).unwrap(),
-            });
-            nic
+        let bytes = end;
+        let host = |station: u32, peer: u32, ops: Vec<(Op, Vec<usize>)>| {
+            let mut host = Host::new(vec![(Station(station), strict(gbps(100)))]);
+            let end = station as u8;
+            let qp = QpConfig { qpn: QPN, end, peer: Station(peer), entropy: 49_169, nic: 0, rank: 0, lane: 0 };
+            let memory = Memory::new(bytes).unwrap();
+            let rank = Rank { schedule: Schedule::new(ops, 1), memory, lanes: vec![Lane::Qp(0)] };
+            let (qps, copies, ranks) = (vec![qp], vec![], vec![rank]);
+            host.load(Load { transport, priority: PRIORITY, dscp: 24, qps, copies, ranks });
+            host
         };
-        let (mut a, mut b) = (nic(0, 1, sends.collect()), nic(1, 0, recvs.collect()));
-        Pcg64::seed_from_u64(end).fill_bytes(a.memory.get_mut(0, end).expect("all of it"));
-        b.memory.get_mut(0, end).expect("all of it").fill(UNTOUCHED);
+        let (mut a, mut b) = (host(0, 1, sends.collect()), host(1, 0, recvs.collect()));
+        Pcg64::seed_from_u64(end).fill_bytes(a.memory_mut(0).unwrap().get_mut(0, end).expect("all of it"));
+        b.memory_mut(0).unwrap().get_mut(0, end).expect("all of it").fill(UNTOUCHED);
         Pair {
             a,
             b,
@@ -190,8 +187,8 @@ impl Pair {
         due.sort_by_key(|(at, number, ..)| (*at, *number));
         for (_, _, to, frame) in due {
             match to {
-                Side::A => self.a.handle_frame(frame, now),
-                Side::B => self.b.handle_frame(frame, now),
+                Side::A => self.a.handle_frame(0, frame, now),
+                Side::B => self.b.handle_frame(0, frame, now),
             }
         }
     }
@@ -203,10 +200,10 @@ impl Pair {
         while let Some(event) = self.b.poll_event() {
             self.events_b.push(event);
         }
-        while let Some(frame) = self.a.poll_transmit(self.now) {
+        while let Some((_, frame)) = self.a.poll_transmit(self.now) {
             self.transmit(Side::A, frame, fate);
         }
-        while let Some(frame) = self.b.poll_transmit(self.now) {
+        while let Some((_, frame)) = self.b.poll_transmit(self.now) {
             self.transmit(Side::B, frame, fate);
         }
     }
@@ -247,13 +244,13 @@ impl Pair {
     pub fn assert_delivered(&self) {
         let arrived = self.events_b.iter().filter(|event| matches!(event, Event::MessageArrived { .. }));
         let wanted = self.sizes.iter().zip(0..);
-        let wanted = wanted.map(|(&bytes, message)| Event::MessageArrived { qpn: QPN, message, bytes });
+        let wanted = wanted.map(|(&bytes, message)| Event::MessageArrived { qpn: QPN, end: 1, message, bytes });
         assert!(arrived.cloned().eq(wanted), "messages arrived: {:?}", self.events_b);
         let finished = self.events_a.iter().filter(|event| matches!(event, Event::SendFinished { .. }));
         let wanted = (0..self.sizes.len() as u64).map(|message| Event::SendFinished { qpn: QPN, message });
         assert!(finished.cloned().eq(wanted), "sends finished: {:?}", self.events_a);
         for events in [&self.events_a, &self.events_b] {
-            assert_eq!(events.iter().filter(|event| **event == Event::RankFinished).count(), 1);
+            assert_eq!(events.iter().filter(|event| matches!(event, Event::RankFinished { rank: 0 })).count(), 1);
         }
         self.assert_memory();
     }
@@ -263,14 +260,17 @@ impl Pair {
         let mut end = 0;
         for (&offset, &size) in self.offsets.iter().zip(&self.sizes) {
             self.assert_untouched(end, offset - end);
-            assert!(self.a.memory.get(offset, size) == self.b.memory.get(offset, size), "payload at {offset}");
+            assert!(
+                self.a.memory(0).unwrap().get(offset, size) == self.b.memory(0).unwrap().get(offset, size),
+                "payload at {offset}"
+            );
             end = offset + size;
         }
         self.assert_untouched(end, GUARD);
     }
 
     pub fn assert_untouched(&self, offset: u64, bytes: u64) {
-        let bytes = self.b.memory.get(offset, bytes).expect("within memory");
+        let bytes = self.b.memory(0).unwrap().get(offset, bytes).expect("within memory");
         assert!(bytes.iter().all(|byte| *byte == UNTOUCHED), "memory was written at or after {offset}");
     }
 }

@@ -9,7 +9,7 @@ from testbed.errors import ExperimentError
 from testbed.experiment.file import Experiment, experiment_from
 from testbed.experiment.jobs import Groups, Step
 from testbed.lab.topology import load_lab
-from testbed.plan.compile import rank_hosts
+from testbed.plan.compile import chosen_ranks
 from testbed.plan.jobs import ops_of_jobs, plan_jobs
 from testbed.schema.source import Source, parse_yaml
 
@@ -39,7 +39,7 @@ def test_jobs_are_read_and_planned() -> None:
     train, serve = experiment.jobs
     assert train.program[1].collective == "all_reduce" and train.program[1].size_bytes == 1 << 20
     assert train.program[0].compute == 2 * 10**9 and serve.start == 10**9
-    assert rank_hosts(lab, experiment) == ("h1", "h2", "h3", "h4", "h5", "h6")
+    assert tuple(map(str, chosen_ranks(lab, experiment))) == ("h1", "h2", "h3", "h4", "h5", "h6")
     planned = plan_jobs(lab, experiment)
     planned.schedule.validate()
     assert planned.programs[0].ranks == (0, 1, 2, 3) and planned.programs[1].ranks == (4, 5)

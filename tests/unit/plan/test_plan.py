@@ -13,7 +13,7 @@ from testbed.buffers.headroom import headroom
 from testbed.errors import ExperimentError, TopologyError
 from testbed.experiment.file import Experiment, new_experiment
 from testbed.lab.topology import Lab, lab_from, load_lab
-from testbed.plan.compile import compile_fabric, dscp_of, ideal_busbw, rank_hosts
+from testbed.plan.compile import chosen_ranks, compile_fabric, dscp_of, ideal_busbw
 from testbed.schema.source import Source
 from tests.golden_files import GOLDEN, check_golden
 
@@ -190,13 +190,13 @@ def test_dscp_and_priority_agree() -> None:
 
 def test_ranks_run_on_the_hosts_named_or_on_all() -> None:
     lab = load_lab("two-dc")
-    assert rank_hosts(lab, experiment()) == ("a1", "a2", "b1", "b2")
-    assert rank_hosts(lab, experiment("workload.ranks=[b1, a1]")) == ("b1", "a1")
+    assert tuple(map(str, chosen_ranks(lab, experiment()))) == ("a1", "a2", "b1", "b2")
+    assert tuple(map(str, chosen_ranks(lab, experiment("workload.ranks=[b1, a1]")))) == ("b1", "a1")
     with pytest.raises(ExperimentError, match='no host "b3"; known: a1, a2, b1, b2'):
-        rank_hosts(lab, experiment("workload.ranks=[b3, a1]"))
-    assert rank_hosts(lab, experiment("workload.ranks=[b1]")) == ("b1",)
-    with pytest.raises(ExperimentError, match="incast needs 2 hosts, and there are 1"):
-        rank_hosts(lab, experiment("workload.ranks=[b1]", "workload.collective=incast"))
+        chosen_ranks(lab, experiment("workload.ranks=[b3, a1]"))
+    assert tuple(map(str, chosen_ranks(lab, experiment("workload.ranks=[b1]")))) == ("b1",)
+    with pytest.raises(ExperimentError, match="incast needs 2 ranks, and there are 1"):
+        chosen_ranks(lab, experiment("workload.ranks=[b1]", "workload.collective=incast"))
 
 
 def test_ideal_is_the_slowest_port_of_a_host() -> None:

@@ -9,7 +9,8 @@ from testbed.errors import ExperimentError
 from testbed.experiment.file import Experiment, new_experiment
 from testbed.lab.topology import lab_from, load_lab
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
-from testbed.plan.workload import LARGEST_WINDOW_PACKETS, compile_workload, talking_pairs
+from testbed.plan.queue_pairs import talks_of
+from testbed.plan.workload import LARGEST_WINDOW_PACKETS, compile_workload
 from testbed.schema.source import Source
 from testbed.traffic import COLLECTIVES, Calc, RankSchedule, Recv, Reduce, Schedule, Send, Shape
 from validation.fabric import spans
@@ -44,7 +45,7 @@ def test_ops_are_those_of_the_schedule() -> None:
 def test_one_queue_pair_for_each_pair_that_talks(collective: str, pairs: int) -> None:
     schedule = COLLECTIVES[collective].schedule(Shape(8, 1024))
     found = compile_workload(load_lab("clos"), experiment(), schedule)
-    assert len(found["qps"]) == len(talking_pairs(schedule)) == pairs
+    assert len(found["qps"]) == len(talks_of(schedule)) == pairs
     assert [qp["qpn"] for qp in found["qps"]] == list(range(17, 17 + pairs))
     assert all(qp["a"] < qp["b"] and 49_152 <= qp["entropy"] <= 65_535 for qp in found["qps"])
     assert json.dumps(found) == json.dumps(compile_workload(load_lab("clos"), experiment(), schedule))
@@ -256,7 +257,7 @@ def test_ranks_can_be_placed() -> None:
 
 
 def test_what_cannot_run() -> None:
-    with pytest.raises(ExperimentError, match="2 ranks on 4 hosts"):
+    with pytest.raises(ExperimentError, match="2 ranks on 4 accelerators"):
         compile_workload(load_lab("two-dc"), experiment(), PING)
     with pytest.raises(ExperimentError, match="less than one packet"):
         compile_workload(load_lab("pair"), experiment("transport.window=1KB"), PING)

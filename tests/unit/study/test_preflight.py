@@ -50,7 +50,7 @@ LABS = {
         "name: x\ntopology:\n  nodes:\n    r: {kind: switch}\n    s: {kind: switch}\n"
         '  links:\n    - {endpoints: ["r:eth1", "s:eth1"]}\n',
         "lab.yaml:3: topology.nodes:",
-        "all_reduce needs 1 host, and there are 0",
+        "all_reduce needs 1 rank, and there are 0",
     ),
 }
 # What is wrong with an experiment on a sound lab → its workload, another line, and the fault.

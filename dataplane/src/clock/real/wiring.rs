@@ -9,7 +9,6 @@ use super::RealError;
 use crate::codec::Reader;
 use crate::emulation::report::Crossed;
 use crate::emulation::Emulation;
-use crate::frame::Station;
 use crate::io::{Filter, Options, PacketSocket, TxBatch, UNSHAPED_PRIORITY};
 use crate::plan::{Imposer, LinkPlan, Medium, NodePlan, PlanError, StationKind};
 use crate::units::{Rate, Time};
@@ -156,8 +155,9 @@ pub fn find(emulation: &Emulation, attachment: &Attachment) -> Result<(Place, Fi
     });
     let (reader, filter) = match &plan.nodes[node] {
         NodePlan::Switch(_) => (Reader::Switch, Filter::All),
-        NodePlan::Host(host) => {
-            let mac = emulation.codec.mac(Station(host.station)).ok_or_else(unknown)?;
+        NodePlan::Host(_) => {
+            let station = emulation.nics.get(&(node, port));
+            let mac = station.and_then(|station| emulation.codec.mac(*station)).ok_or_else(unknown)?;
             (Reader::Nic, Filter::Station(mac))
         }
     };
