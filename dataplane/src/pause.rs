@@ -73,3 +73,37 @@ pub fn pause_frame(class_enable: PrioritySet, quanta: u16) -> Frame {
     class_enable.into_iter().for_each(|priority| times[priority] = quanta);
     Frame::control(Body::Pause(Pfc { class_enable, quanta: times }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(frame: Option<Frame>) -> Pfc {
+        let Some(Frame { body: Body::Pause(pfc), .. }) = frame else { panic!("no PAUSE frame") };
+        pfc
+    }
+
+    #[test]
+    fn a_priority_is_paused_once_renewed_with_others_and_released() {
+        let (three, five) = (PrioritySet::only(Priority::P3), PrioritySet::only(Priority::P5));
+        let mut sender = PauseSender::new(Rate::from_bps(100_000_000_000).expect("a rate"));
+        assert!(sender.refresh().is_none() && !sender.holds_one() && sender.asserted().is_empty());
+        let xoff = asked(sender.xoff(Priority::P3));
+        assert_eq!((xoff.class_enable, xoff.quanta), (three, [0, 0, 0, 65_535, 0, 0, 0, 0]));
+        assert!(sender.xoff(Priority::P3).is_none() && sender.holds_one());
+        assert!(sender.is_asserted(Priority::P3) && !sender.is_asserted(Priority::P5));
+        assert!(sender.xoff(Priority::P5).is_some() && !sender.holds_one());
+        let renewed = asked(sender.refresh());
+        assert_eq!((renewed.class_enable, renewed.quanta), (three | five, [0, 0, 0, 65_535, 0, 65_535, 0, 0]));
+        let xon = asked(sender.xon(Priority::P3));
+        assert_eq!((xon.class_enable, xon.quanta), (three, [0; PRIORITIES]));
+        assert!(sender.xon(Priority::P3).is_none() && sender.asserted() == five);
+    }
+
+    #[test]
+    fn one_renewal_may_be_lost_behind_the_longest_frame() {
+        let sender = PauseSender::new(Rate::from_bps(100_000_000_000).expect("a rate"));
+        // 65,535 quanta of 512 bits, less 9,300 bytes, at 10 ps a bit; and half of that.
+        assert_eq!(sender.refresh_every().ps(), (65_535 * 5_120 - 9_300 * 80) / 2);
+    }
+}

@@ -114,6 +114,17 @@ mod tests {
         assert_eq!(timers.next(), at(90));
     }
 
+    #[test]
+    fn a_slot_that_is_armed_is_not_set_again() {
+        let mut timers = Timers::new(2);
+        timers.set_if_idle(1, at(30));
+        timers.set_if_idle(1, at(10));
+        assert_eq!((timers.get(1), timers.get(0), timers.next()), (at(30), Time::NEVER, at(30)));
+        assert_eq!(timers.pop(at(30)), Some(1));
+        timers.set_if_idle(1, at(40));
+        assert_eq!(timers.earliest(), (at(40), 1));
+    }
+
     proptest! {
         /// Against a plain table; few different times, so that many are equal.
         #[test]

@@ -97,4 +97,30 @@ mod tests {
         assert_eq!(max, 10_000);
         assert_eq!(Histogram::default().summary().p99, 0);
     }
+
+    #[test]
+    fn a_bucket_is_a_sixteenth_of_a_power_of_two() {
+        let bounds = [0, 15, 16, 31, 32, 33, 34, 1_000, 1_024].map(|ns| upper_bound(bucket(ns)));
+        assert_eq!(bounds, [0, 15, 16, 31, 33, 33, 35, 1_023, 1_087]);
+        assert_eq!([16, 31, 32, 1_000].map(bucket), [16, 31, 32, 111]);
+    }
+
+    #[test]
+    fn a_sum_has_what_both_have() {
+        let (mut few, mut many) = (Histogram::default(), Histogram::default());
+        [1, 2, 900].into_iter().for_each(|ns| few.record(Time::from_ns(ns)));
+        (0..98).for_each(|_| many.record(Time::from_ns(12)));
+        assert_eq!(many.summary().max, 12);
+        few.add(&many);
+        let Lateness { p50, p99, max } = few.summary();
+        // 101 in all: the 51st and the 100th are of the many.
+        assert_eq!((p50, p99, max, few.total), (12, 12, 900, 101));
+        many.add(&few);
+        assert_eq!((many.summary().max, many.total), (900, 199));
+        // Nothing is said to be later than the latest was.
+        assert_eq!(Histogram::default().summary().p50, 0);
+        let mut one = Histogram::default();
+        one.record(Time::from_ns(1_000));
+        assert_eq!(one.summary().p99, 1_000);
+    }
 }

@@ -78,4 +78,17 @@ mod tests {
         assert!(resend.is_empty());
         assert_eq!(resend.pop(), None);
     }
+
+    #[test]
+    fn what_is_forgotten_leaves_the_others_in_their_order() {
+        let mut resend = Resend::default();
+        [9, 4, 7, 5].into_iter().for_each(|psn| resend.push(psn));
+        resend.forget(4..6);
+        assert_eq!(std::iter::from_fn(|| resend.pop()).collect::<Vec<_>>(), [9, 7]);
+        resend.push(3);
+        resend.clear();
+        assert!(resend.is_empty());
+        resend.push(8);
+        assert_eq!((resend.pop(), resend.pop()), (Some(8), None));
+    }
 }
