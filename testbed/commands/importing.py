@@ -37,8 +37,12 @@ LinkOption = Annotated[
 
 @app.command()
 def hpcc(
-    topology: Annotated[Path, typer.Argument(help="topology.txt of a simulator of the HPCC family")],
-    config: Annotated[Path | None, typer.Argument(help="its config.txt: buffers, marking, DCQCN")] = None,
+    topology: Annotated[
+        Path, typer.Argument(metavar="TOPOLOGY.txt", help="topology.txt of a simulator of the HPCC family")
+    ],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.txt", help="its config.txt: buffers, marking, DCQCN")
+    ] = None,
     out: OutOption = None,
     experiment: Annotated[
         Path | None, typer.Option("--experiment", help="file for what the configuration says of marking and transport")
@@ -58,7 +62,7 @@ def hpcc(
 
 @app.command()
 def clab(
-    topology: Annotated[Path, typer.Argument(help="NAME.clab.yml of containerlab")],
+    topology: Annotated[Path, typer.Argument(metavar="NAME.clab.yml", help="topology of containerlab")],
     out: OutOption = None,
     kinds: Annotated[
         list[str] | None,
@@ -81,7 +85,7 @@ def clab(
 
 @app.command()
 def htsim(
-    topology: Annotated[Path, typer.Argument(help="FILE.topo of htsim")],
+    topology: Annotated[Path, typer.Argument(metavar="FILE.topo", help="fat tree of htsim")],
     out: OutOption = None,
     name: LabNameOption = None,
     strict: StrictOption = False,
@@ -96,7 +100,7 @@ def htsim(
 
 @app.command()
 def slurm(
-    topology: Annotated[Path, typer.Argument(help="topology.conf of Slurm")],
+    topology: Annotated[Path, typer.Argument(metavar="FILE", help="topology.conf of Slurm")],
     out: OutOption = None,
     rate: RateOption = None,
     length: LengthOption = None,
@@ -137,7 +141,10 @@ def topohub(
 def sonic(
     files: Annotated[
         list[Path],
-        typer.Argument(help="directory with a config_db.json for each switch; with --onto, the files of one switch"),
+        typer.Argument(
+            metavar="DIR|FILE…",
+            help="directory with a config_db.json for each switch; with --onto, the files of one switch",
+        ),
     ],
     out: OutOption = None,
     onto: OntoOption = None,
@@ -179,7 +186,7 @@ def sonic(
 
 @app.command("pg-profile")
 def pg_profile(
-    table: Annotated[Path, typer.Argument(help="pg_profile_lookup.ini of SONiC")],
+    table: Annotated[Path, typer.Argument(metavar="FILE.ini", help="pg_profile_lookup.ini of SONiC")],
     onto: Annotated[
         str, typer.Option("--onto", help="lab to complete: a file, or a name", autocompletion=completion.topology)
     ],
