@@ -34,13 +34,14 @@ class Wanted(enum.StrEnum):
 def lacking(wanted: Wanted, found: Mapping[str, Mapping[str, Any]], nodes: Collection[str]) -> str | None:
     """Say what of a lab is not yet as wanted; None if all is. `found`: health by node; `nodes`: those meant, all if empty."""
     there = {name: health for name, health in found.items() if not nodes or name in nodes}
-    if wanted is Wanted.gone:
-        return f"still there: {', '.join(sorted(there))}" if there else None
     missing = sorted(set(nodes) - found.keys())
-    if not found or missing:
-        return f"no node {', '.join(missing)}" if found else "no such lab is deployed"
+    match wanted:
+        case Wanted.gone:
+            return f"still there: {', '.join(sorted(there))}" if there else None
+        case _ if not found or missing:
+            return f"no node {', '.join(missing)}" if found else "no such lab is deployed"
+        case Wanted.unhealthy:
+            ill = "unhealthy" in (health["state"] for health in there.values())
+            return None if ill else "every node is healthy or starting"
     sick = [f"{name}: {health['reason']}" for name, health in sorted(there.items()) if health["state"] != "healthy"]
-    if wanted is Wanted.unhealthy:
-        ill = any(health["state"] == "unhealthy" for health in there.values())
-        return None if ill else "every node is healthy or starting"
     return "; ".join(sick) or None
