@@ -145,7 +145,7 @@ def run(
         _refuse_options_of_labs(context, keep, driver, emulation, dilation, clock is ClockOption.auto)
     spread = _read_cores(cores, chosen)
     _say_notes(subject, strict)
-    directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{_what(subject)}"))
+    directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{subject.name}"))
     written = _Written(directory, directory / _CAPTURE if pcap else None, format_, records, record_file)
     keep_existing([directory / result.FILE_NAME, *filter(None, [written.capture, record_file])], force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
@@ -223,11 +223,6 @@ def _given(dilation: str | None) -> int | None:
     from testbed.machine import calibration
 
     return None if dilation in (None, AUTO) else calibration.read_dilation(str(dilation))
-
-
-def _what(subject: Trial) -> str:
-    """Return what is run, for the name of a directory."""
-    return "jobs" if subject.experiment.jobs else subject.collective.name
 
 
 def _say_notes(subject: Trial, strict: bool) -> None:

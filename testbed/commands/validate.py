@@ -108,7 +108,9 @@ def _kind(file: str) -> str:
         data = read_yaml(Path(file), InputError).data
     except TestbedError:
         return "lab"
-    is_experiment = isinstance(data, dict) and "name" not in data and not data.keys().isdisjoint(("workload", "jobs"))
+    is_experiment = (
+        isinstance(data, dict) and "name" not in data and not data.keys().isdisjoint(("workload", "jobs", "flows"))
+    )
     return "experiment" if is_experiment else "lab"
 
 

@@ -24,7 +24,9 @@ from pydantic import (
 
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.experiment import expectations, traces
+from testbed.experiment import flows as flow_section
 from testbed.experiment.axes import Axis, Sweep, axes_of
+from testbed.experiment.flows import Flows
 from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
 from testbed.experiment.jobs import Jobs, check_names
 from testbed.experiment.sections import Lossless, Workload
@@ -98,8 +100,8 @@ class Experiment(FileModel):
     `emulation`: who imposes delay and loss under the real clock. `auto` is the kernel's netem where there is one, and the
     data plane (`native`) where there is none or a link asks for what netem cannot do. `driver`: what a node is there, a
     network namespace or a container. `prices` make the result say what a petabyte costs. `sweep` is for `testbed sweep`
-    alone. `jobs` are run in place of a workload. `limit`: a workload, which is one iteration of a row, or all jobs together,
-    is given up when it is not complete so long after its start, in nominal time.
+    alone. `jobs` or `flows` are run in place of a workload. `limit`: a workload, which is one iteration of a row, or all jobs
+    or flows together, is given up when it is not complete so long after its start, in nominal time.
 
     `warmup`: so long after the start of the first workload the run counts as settled, and its statistics are told once more
     from there on; `window` tells them also in windows of that length, at least 1 us. Neither changes what the run comes to.
@@ -125,6 +127,8 @@ class Experiment(FileModel):
     """What is sent."""
     jobs: Annotated[Jobs, AfterValidator(check_names)] = ()
     """Jobs that run at once, in place of `workload`; left out, there are none."""
+    flows: Flows | None = None
+    """Flows, listed or drawn, in place of `workload`; left out, there are none."""
     limit: Span = LIMIT_PS
     """Nominal time after its start at which an iteration that is not complete is given up; left out, 60 s."""
     warmup: Time | None = None
@@ -143,8 +147,11 @@ class Experiment(FileModel):
 
     @model_validator(mode="after")
     def _has_one_kind_of_traffic(self) -> Self:
-        if self.jobs and "workload" in self.model_fields_set:
-            raise ValueError("give workload or jobs, not both")
+        given = [
+            name for name in ("workload", "jobs", "flows") if name in self.model_fields_set and getattr(self, name)
+        ]
+        if len(given) > 1:
+            raise ValueError(f"give {given[0]} or {given[1]}, not both")
         return self
 
     def fault(self, path: KeyPath, message: str) -> Fault:
@@ -251,6 +258,7 @@ def load_experiment(path: str | Path) -> Experiment:
     """
     source = read_yaml(Path(path), ExperimentError)
     traces.inline(source, Path(path).parent)
+    flow_section.inline(source, Path(path).parent)
     experiment = experiment_from(source)
     beside = Path(path).parent / experiment.topology
     if experiment.topology.endswith((".yaml", ".yml")) and beside.is_file():

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.report.figures import format_bytes, format_count, format_ns
+from testbed.report.flow_completion import completion_table, flows_text
 from testbed.report.jobs import job_table, jobs_text
 from testbed.report.ports import buffer_table, port_table
 from testbed.report.queue_pairs import queue_pair_table
@@ -37,6 +38,8 @@ def render(result: RunResult) -> RenderableType:
     """Return the whole report: rows, flows of a point-to-point pattern, ports, verdict."""
     if result.jobs:
         parts: list[RenderableType] = [Text(jobs_text(result)), *with_note(job_table(result))]
+    elif result.flow_completion is not None:
+        parts = [Text(flows_text(result, result.flow_completion)), *with_note(completion_table(result.flow_completion))]
     else:
         parts = [Text(rows_text(result), no_wrap=True, overflow="ignore")]
     if result.collective.algorithm == "direct":

@@ -39,6 +39,8 @@ _COLUMNS: tuple[Column, ...] = (
     ("queue max", lambda f: _bytes(f.queue_bytes_max)),
     ("headroom max", lambda f: _bytes(f.headroom_bytes_max)),
     ("buffer", lambda f: _bytes(f.buffer_bytes)),
+    ("slowdown", lambda f: _figure(f.slowdown_mean)),
+    ("slowdown p99", lambda f: _figure(f.slowdown_p99)),
     ("power", lambda f: _figure(f.watts, "W")),
     ("pJ/bit", lambda f: _figure(f.nominal_pj_per_bit)),
     ("useful pJ/bit", lambda f: _figure(f.useful_pj_per_bit)),

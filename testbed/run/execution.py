@@ -49,7 +49,8 @@ class Outcome:
     links with a profile received, by port.
 
     `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
-    not; `impairments` is the log of a timeline, `storms` what watchdogs found, `jobs` what jobs took. `capture_fault` says
+    not; `impairments` is the log of a timeline, `storms` what watchdogs found, `jobs` what jobs took,
+    `completions` when each flow of a program of flows ended. `capture_fault` says
     why a capture of it is not whole.
     """
 
@@ -65,6 +66,7 @@ class Outcome:
     impairments: list[Json] = field(default_factory=list)
     storms: list[Json] = field(default_factory=list)
     jobs: list[Json] = field(default_factory=list)
+    completions: list[Json] = field(default_factory=list)
     capture_fault: str | None = None
 
 

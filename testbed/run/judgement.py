@@ -11,7 +11,7 @@ from testbed.experiment import expectations
 from testbed.lab import watchdog
 from testbed.optics.energy import PoweredLink, energy_of_run
 from testbed.plan.compile import chosen_ranks, ideal_busbw
-from testbed.run import expectation_names, hints, result, timeline
+from testbed.run import expectation_names, flow_times, hints, result, timeline
 from testbed.run.execution import Outcome
 from testbed.run.job_times import makespan_us
 from testbed.run.result import RunResult
@@ -59,8 +59,8 @@ def conclude(
         clock=clock,
         dilation=dilation,
         replay=replay,
-        collective="jobs" if trial.experiment.jobs else trial.collective.name,
-        algorithm="program" if trial.experiment.jobs else trial.collective.algorithm,
+        collective=trial.name,
+        algorithm="program" if trial.experiment.jobs else _drawn_from(trial) or trial.collective.algorithm,
         ranks=len(chosen_ranks(trial.lab, trial.experiment)),
         root=_root(trial),
         ideal_gbytes_per_s=ideal_busbw(trial.lab) if trial.collective.has_size else None,
@@ -72,6 +72,7 @@ def conclude(
         in_force=trial.in_force(dilation),
         links=tuple(trial.links()),
         alone_us=alone_us or {},
+        flow_completion=flow_times.told(trial.lab, trial.experiment, trial.flows, outcome) if trial.flows else None,
         hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial._setup, outcome.report)]),
     )
     judged = result.assemble(facts, outcome)
@@ -81,10 +82,16 @@ def conclude(
     return result.assemble(facts, outcome, [check.explanation for check in checks if not check.held])
 
 
+def _drawn_from(trial: Trial) -> str | None:
+    """Return what the sizes of flows are drawn from, or that they are listed; None where there are no flows."""
+    flows = trial.experiment.flows
+    return None if flows is None else flows.sizes.name if flows.sizes is not None else "list"
+
+
 def _root(trial: Trial) -> int:
     """Return the root of the collective, the first one if it is run with all; -1 where there is none."""
     root = trial.experiment.workload.root
-    return -1 if trial.experiment.jobs or trial.collective.root < 0 else root if isinstance(root, int) else 0
+    return -1 if trial.program is not None or trial.collective.root < 0 else root if isinstance(root, int) else 0
 
 
 def _places(trial: Trial) -> Iterator[Document]:
@@ -112,7 +119,7 @@ def _energy(trial: Trial, outcome: Outcome) -> Document:
     times = trial.experiment.workload.iterations * trial.experiment.workload.aggregate
     measured = [found for row in outcome.rows for found in (row, row["in_place"]) if found]
     duration_ps = sum(round(found["time_us"] * 10**6) * times for found in measured)
-    if outcome.jobs and outcome.start_ps is not None and outcome.end_ps is not None:
+    if trial.program is not None and outcome.start_ps is not None and outcome.end_ps is not None:
         duration_ps = outcome.end_ps - outcome.start_ps
     useful_bits = sum(8 * flow["bytes"] for flow in outcome.flows if flow["completion_ns"] is not None)
     return energy_of_run(links, duration_ps, useful_bits, trial.experiment.prices)

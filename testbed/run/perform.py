@@ -13,10 +13,10 @@ from testbed.contract.report import Report
 from testbed.contract.workload import Workload
 from testbed.errors import ExperimentError, HostError, UsageError, cannot_write
 from testbed.plan.workload import compile_workload
-from testbed.run import storms, timeline
+from testbed.run import flow_times, job_times, storms, timeline
 from testbed.run.engine import Engine
 from testbed.run.execution import Outcome, Progress, execute
-from testbed.run.job_execution import execute_jobs
+from testbed.run.program_execution import execute_program
 from testbed.run.trial import Clock, Trial
 from testbed.traffic import Schedule
 
@@ -44,8 +44,8 @@ def perform(
         return compile_workload(trial.lab, trial.experiment, schedule)
 
     try:
-        if trial.jobs is not None:
-            outcome = _perform_jobs(trial, engine, progress, budget or _BUDGET[clock])
+        if trial.program is not None:
+            outcome = _perform_program(trial, trial.program, engine, progress, budget or _BUDGET[clock])
         else:
             series = dataclasses.replace(trial.series, budget=budget or _BUDGET[clock])
             outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent), trial.changes)
@@ -63,17 +63,24 @@ def perform(
     return outcome
 
 
-def _perform_jobs(trial: Trial, engine: Engine, progress: Callable[[Progress], None], budget: int) -> Outcome:
-    """Run the jobs of a trial."""
-    planned, experiment = trial.jobs, trial.experiment
-    assert planned is not None
+def _perform_program(
+    trial: Trial, program: Schedule, engine: Engine, progress: Callable[[Progress], None], budget: int
+) -> Outcome:
+    """Run the jobs or the flows of a trial."""
+    experiment = trial.experiment
+    what = "jobs" if trial.jobs is not None else "flows"
     if trial.placement is not None:
-        raise ExperimentError([experiment.fault(("jobs",), "jobs run with one agent, and the lab has several")])
-    workload = compile_workload(trial.lab, experiment, planned.schedule)
+        raise ExperimentError([experiment.fault((what,), f"{what} run with one agent, and the lab has several")])
+    workload = compile_workload(trial.lab, experiment, program)
     workload["limit_ps"] = experiment.limit
-    names = [job.name for job in experiment.jobs]
     spans = (experiment.warmup, experiment.window)
-    return execute_jobs(engine, planned, names, workload, progress, budget, spans, trial.changes)
+    outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes)
+    if trial.jobs is not None:
+        names = [job.name for job in experiment.jobs]
+        outcome.jobs = job_times.rows(trial.jobs, names, workload, outcome.report)
+    if trial.flows is not None:
+        outcome.completions = flow_times.completions(trial.flows, outcome.report)
+    return outcome
 
 
 def _received_bits(trial: Trial, report: Report) -> dict[str, int]:

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from testbed.errors import Fault, InputError, UsageError, cannot_write
 from testbed.run.counters import PortCounters, Settled, TotalDrops
 from testbed.run.execution import Outcome
+from testbed.run.flow_result import FlowCompletion
 from testbed.run.job_times import makespan_us
 from testbed.run.observed import Deadlock, Observed, StormFound, WatchdogSettings, Watermarks, deadlocks_of
 from testbed.run.verdict import FAILED, PASSED, UNTRUSTED, ResultModel, RunFacts, Verdict, judge
@@ -185,6 +186,7 @@ class RunResult(ResultModel):
     ranks: list[RankPlace] = Field(default_factory=list)
     jobs: list[JobResult] = Field(default_factory=list)
     makespan_us: float | None = None
+    flow_completion: FlowCompletion | None = None
     flows: list[Flow]
     ports: dict[str, PortCounters]
     pools: dict[str, Watermarks] = Field(default_factory=dict)
@@ -240,6 +242,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         ranks=[RankPlace.model_validate(place) for place in facts.places],
         jobs=[_job(row, facts.alone_us.get(row["name"])) for row in outcome.jobs],
         makespan_us=makespan_us(outcome.jobs),
+        flow_completion=None if facts.flow_completion is None else FlowCompletion.model_validate(facts.flow_completion),
         flows=[Flow.model_validate(flow) for flow in outcome.flows],
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},
         pools={name: Watermarks.model_validate(marks) for name, marks in report.get("pools", {}).items()},

@@ -26,6 +26,7 @@ from testbed.lab import received
 from testbed.lab.topology import Lab, with_parameters
 from testbed.plan.compile import chosen_ranks, circuit_changes, compile_fabric
 from testbed.plan.dilation import lateness_bound_ns
+from testbed.plan.flows import PlannedFlows, plan_flows
 from testbed.plan.jobs import PlannedJobs, ops_of_jobs, plan_jobs
 from testbed.plan.placement import Placement, placed
 from testbed.plan.queue_pairs import QueuePairs, Talk, talks_of
@@ -33,7 +34,7 @@ from testbed.plan.workload import queue_pairs_of, transport_of
 from testbed.run import footprint, hints, in_force, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
-from testbed.traffic import Collective
+from testbed.traffic import Collective, Schedule
 
 Document = dict[str, Any]
 Clock = Literal["virtual", "real"]
@@ -83,10 +84,22 @@ class Trial:
         return plan_jobs(self.lab, self.experiment, self.only) if self.experiment.jobs else None
 
     @cached_property
+    def flows(self) -> PlannedFlows | None:
+        """The flows of the experiment, in the order of their starts; None if it has none."""
+        return plan_flows(self.lab, self.experiment) if self.experiment.flows is not None else None
+
+    @property
+    def program(self) -> Schedule | None:
+        """What runs all at once, of jobs or of flows; None if rows of a collective are run."""
+        if self.jobs is not None:
+            return self.jobs.schedule
+        return None if self.flows is None else self.flows.schedule
+
+    @cached_property
     def _talking(self) -> list[Talk]:
         """The ranks that talk to each other in any row: of the largest size, whatever slices its messages are cut into."""
-        if self.jobs is not None:
-            return talks_of(self.jobs.schedule)
+        if self.program is not None:
+            return talks_of(self.program)
         series = self.series
         largest = max(shape.size_bytes for shape in series.shapes())
         shapes = {shape.root: shape for shape in series.shapes() if shape.size_bytes == largest}
@@ -133,6 +146,11 @@ class Trial:
         return FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan)))
 
     @property
+    def name(self) -> str:
+        """What is run: a collective by its name, jobs or flows."""
+        return "jobs" if self.experiment.jobs else "flows" if self.experiment.flows else self.collective.name
+
+    @property
     def collective(self) -> Collective:
         """The collective, restricted to what the workload asks for."""
         workload = self.experiment.workload
@@ -175,24 +193,28 @@ class Trial:
         Of a lab that several agents have, what `agent` has counts.
         """
         available = footprint.available_bytes()
-        if self.experiment.jobs:
-            return self._jobs_faults(available)
+        if self.experiment.jobs or self.experiment.flows:
+            return self._program_faults(available)
         needed = footprint.footprint(self.series, self.plan, self.ranks_of(agent))
         message = None if available is None else needed.shortage(available // processes)
         said = self.experiment.workload.model_fields_set
         key = next((key for key in ("maxbytes", "minbytes", "size") if key in said), "size")
         return [self.experiment.fault(("workload", key), message)] if message else []
 
-    def _jobs_faults(self, available: int | None) -> list[Fault]:
-        """Return a fault if the jobs come to more ops than so many bytes hold."""
-        needed = footprint.FIXED_BYTES + ops_of_jobs(self.lab, self.experiment) * footprint.OP_BYTES
+    def _program_faults(self, available: int | None) -> list[Fault]:
+        """Return a fault if the jobs or the flows come to more ops than so many bytes hold."""
+        if self.flows is not None:
+            what, ops, ways_out = "flows", 3 * len(self.flows.flows), "fewer flows"
+        else:
+            what, ops = "jobs", ops_of_jobs(self.lab, self.experiment)
+            ways_out = "fewer ranks, fewer repetitions or larger slices"
+        needed = footprint.FIXED_BYTES + ops * footprint.OP_BYTES
         if available is None or needed <= available:
             return []
         message = (
-            f"the ops of all jobs take {needed:,} bytes of memory, and {available:,} are available; choose fewer ranks,"
-            " fewer repetitions or larger slices"
+            f"the ops of all {what} take {needed:,} bytes of memory, and {available:,} are available; choose {ways_out}"
         )
-        return [self.experiment.fault(("jobs",), message)]
+        return [self.experiment.fault((what,), message)]
 
     def ranks_of(self, agent: str | None) -> set[int] | None:
         """Return the ranks on hosts of an agent; None if that is all of them."""

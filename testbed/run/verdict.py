@@ -71,6 +71,7 @@ class RunFacts:
     ideal_gbytes_per_s: float | None = None
     places: tuple[Mapping[str, Any], ...] = ()
     alone_us: Mapping[str, float | None] = field(default_factory=dict)
+    flow_completion: Mapping[str, Any] | None = None
 
 
 def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:

@@ -56,12 +56,12 @@ def _faults_of(trial: Trial, *parts: Callable[[], Any]) -> Iterator[Fault]:
 
 
 def _compile_workloads(trial: Trial, here: bool) -> None:
-    shapes = [] if trial.experiment.jobs else trial.series.shapes()
+    shapes = [] if trial.experiment.jobs or trial.experiment.flows else trial.series.shapes()
     # First: what does not fit in memory would not be compiled either.
     if here and (faults := trial.memory_faults(processes=parallel.processes_here())):
         raise ExperimentError(faults)
-    if trial.jobs is not None:
-        compile_workload(trial.lab, trial.experiment, trial.jobs.schedule)
+    if trial.program is not None:
+        compile_workload(trial.lab, trial.experiment, trial.program)
         return
     for shape in dict.fromkeys((shapes[0], shapes[-1])):
         compile_workload(trial.lab, trial.experiment, trial.collective.schedule(shape))

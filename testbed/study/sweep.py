@@ -43,7 +43,8 @@ class _Model(BaseModel):
 class Figures(_Model):
     """What a sweep compares. Bandwidths and time are those of the largest size; counts are of the whole run.
 
-    Of jobs `time_us` is the makespan, algbw all that they sent in it, and busbw their mean.
+    Of jobs `time_us` is the makespan, algbw all that they sent in it, and busbw their mean. Of flows it is when the last of
+    them had ended, algbw all that they were in it, and busbw the share of a host; slowdowns are of flows alone.
 
     `paused_ns` is of the port that was paused longest, `credit_wait_ns` of the one that waited longest for credit,
     `queue_bytes_max` and `headroom_bytes_max` of the fullest queue and priority group of a switch, `buffer_bytes` the deepest
@@ -71,6 +72,8 @@ class Figures(_Model):
     useful_pj_per_bit: float | None = None
     joules_per_step: float | None = None
     cost_per_step: float | None = None
+    slowdown_mean: float | None = None
+    slowdown_p99: float | None = None
 
 
 class SweepRow(_Model):
@@ -195,7 +198,8 @@ def run_combination(combination: Combination) -> Finished:
     missed = [str(fault) for fault in [*unreached(subject, outcome), *unknown_names(subject, judged)]]
     reasons = [*judged.verdict.reasons, *missed]
     row = _row(combination, "failed" if missed else verdict_of(judged), reasons)
-    figures = figures_of(judged, subject) if judged.collective.rows or judged.makespan_us else None
+    ended = judged.collective.rows or judged.makespan_us or (judged.flow_completion and judged.verdict.complete)
+    figures = figures_of(judged, subject) if ended else None
     return Finished(row.model_copy(update={"figures": figures, "event_log_hash": judged.event_log_hash}), judged)
 
 
@@ -247,7 +251,13 @@ def figures_of(result: RunResult, subject: Trial) -> Figures:
             (node["buffer_bytes"] for node in subject.plan["nodes"] if node["kind"] == "switch"), default=0
         ),
         **_consumed(result.energy, time_us),
+        **_slowdowns(result),
     )
+
+
+def _slowdowns(result: RunResult) -> dict[str, float]:
+    slowdown = result.flow_completion.all.slowdown if result.flow_completion is not None else None
+    return {} if slowdown is None else {"slowdown_mean": slowdown.mean, "slowdown_p99": slowdown.p99}
 
 
 def _measured(result: RunResult) -> tuple[float, float, float]:
@@ -255,6 +265,11 @@ def _measured(result: RunResult) -> tuple[float, float, float]:
     if result.collective.rows:
         last = result.collective.rows[-1]
         return last.time_us, last.algbw_gbytes_per_s, last.busbw_gbytes_per_s
+    if result.flow_completion is not None:
+        flows = result.flow_completion.flows
+        end_us = max(flow.start_us + (flow.fct_us or 0.0) for flow in flows)
+        algbw = sum(flow.bytes for flow in flows) / 1000 / end_us
+        return end_us, algbw, algbw / result.collective.ranks
     makespan_us = result.makespan_us or 0.0
     rates = [job.busbw_gbytes_per_s for job in result.jobs if job.busbw_gbytes_per_s is not None]
     carried = sum(flow.bytes for flow in result.flows)

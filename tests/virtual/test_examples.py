@@ -26,11 +26,12 @@ ROWS = ("size", "count", "type", "redop", "root", "wrong")
 COLUMNS = {
     "source": ("source", "destination", "size"),
     "job": ("job", "ranks", "start", "iterations"),
+    "size": ("size", "flows"),
     "profile": ("profile", "links", "power"),
     "#": ("#", "length", "loss", "recovery", "lossless", "verdict"),
     "link": ("link", "rate", "length", "profile"),
 }
-WHOLE_LINES = re.compile(r"# \w+ \(|PASSED:|FAILED:|# Wrong elements|.*: a valid lab")
+WHOLE_LINES = re.compile(r"# (\d+ )?\w+ \(|PASSED:|FAILED:|# Wrong elements|.*: a valid lab")
 # Of these the beginning stays, up to what is measured.
 BEGINNINGS = re.compile(
     r"(passed|failed) +[\w-]+|  - (deadlock [^,]+|not lossless|expectation failed: .+?(?=: measured))"
