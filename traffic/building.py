@@ -32,9 +32,25 @@ def slices(shape: Shape, chunk: Span) -> list[Span]:
     return [(offset, min(step, end - offset)) for offset in range(first, end, step)]
 
 
-def sliced_chunks(shape: Shape) -> list[list[Span]]:
-    """Return the slices of one chunk a rank."""
-    return [slices(shape, chunk) for chunk in chunks(shape.count, shape.ranks)]
+def share(shape: Shape, chunk: Span, channel: int) -> Span:
+    """Return what a channel has of a chunk."""
+    first, end = chunks(chunk[1] - chunk[0], shape.channels)[channel]
+    return chunk[0] + first, chunk[0] + end
+
+
+def sliced_chunks(shape: Shape, channel: int = 0) -> list[list[Span]]:
+    """Return the slices of one chunk a rank, of what a channel has of the vector."""
+    begin, end = share(shape, (0, shape.count), channel)
+    return [slices(shape, (begin + first, begin + last)) for first, last in chunks(end - begin, shape.ranks)]
+
+
+def order_of(shape: Shape, channel: int) -> list[int]:
+    """Return the ranks in the order of a channel: host by host, those of each host from the channel's own on.
+
+    So the ring of channel c comes to each host by the rank whose rail is c, and every rail has a ring.
+    """
+    own = shape.local_ranks
+    return [first + (channel + step) % own for first in range(0, shape.ranks, own) for step in range(own)]
 
 
 def unsliced_chunks(shape: Shape) -> list[list[Span]]:
@@ -50,10 +66,11 @@ def both(one: Ready, other: Ready) -> Ready:
 
 
 class Ops:
-    """The ops of one rank, in the order in which they are added; all of them go slice by slice."""
+    """The ops of one rank, in the order in which they are added, messages on `channel`; all of them go slice by slice."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
+        self.channel = 0
         self.ops: list[Op] = []
 
     def schedule(self, memory_bytes: int) -> RankSchedule:
@@ -68,13 +85,13 @@ class Ops:
         """Send spans at `source` to where `target` is at the peer."""
         waits = ready or [()] * len(spans)
         return [
-            self._add(Send(peer, source + offset, length, target + offset, requires=wait))
+            self._add(Send(peer, source + offset, length, target + offset, requires=wait, channel=self.channel))
             for (offset, length), wait in zip(spans, waits, strict=True)
         ]
 
     def receive(self, peer: int, spans: Sequence[Span], target: int) -> Ready:
         """Wait for spans from the peer to arrive at `target`."""
-        return [self._add(Recv(peer, target + offset, length)) for offset, length in spans]
+        return [self._add(Recv(peer, target + offset, length, channel=self.channel)) for offset, length in spans]
 
     def reduce(self, spans: Sequence[Span], dst: int, lhs: int, rhs: int, ready: Ready, last: bool = False) -> Ready:
         """Combine what is at `lhs` and `rhs` into `dst`; the `last` time the vectors of all ranks are then in it."""

@@ -18,7 +18,9 @@ class Shape:
 
     `slice_bytes` splits every message so that a rank passes on the first slice while it still receives the next; None
     leaves messages whole. Without `payload` the ranks have no memory and send lengths only. `sites` is in how many groups
-    of consecutive ranks, equal in size, they stand. A call of no elements sends nothing.
+    of consecutive ranks, equal in size, they stand. A call of no elements sends nothing. Rings and trees divide the vector
+    over `channels`, each with an order of the ranks of its own: that of the ranks of a host, `local_ranks` to each, turns by
+    one from channel to channel.
     Raises ValueError for no ranks, an unknown dtype or redop, a root that is no rank, or slices of less than one element.
     """
 
@@ -31,6 +33,8 @@ class Shape:
     sites: int = 1
     redop: str = "sum"
     root: int = 0
+    channels: int = 1
+    local_ranks: int = 1
 
     def __post_init__(self) -> None:
         if self.ranks < 1:
@@ -41,6 +45,8 @@ class Shape:
             raise ValueError(f"unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
         if self.redop not in REDOPS:
             raise ValueError(f"unknown redop {self.redop!r}; known: {', '.join(REDOPS)}")
+        if self.channels < 1 or self.local_ranks < 1 or self.ranks % self.local_ranks:
+            raise ValueError(f"{self.channels} channels over {self.ranks} ranks, {self.local_ranks} to a host")
         if not 0 <= self.root < self.ranks:
             raise ValueError(f"root {self.root} is not one of {self.ranks} ranks")
         if self.slice_bytes is not None and self.slice_bytes < self.element_bytes:
@@ -86,7 +92,7 @@ class Collective:
     With `parts` the vector is divided into one equal part a rank: the count is a multiple of the ranks, and the table
     shows that of a part, as nccl-tests do. `root` is -1 where there is none, and 0 where the shape says which rank it is.
     `redop` is "none" where nothing is combined. `has_size` is whether calls have sizes; those that have none send an element.
-    `least` ranks are needed.
+    `least` ranks are needed. `channels` is whether calls can be divided over several.
     """
 
     name: str
@@ -105,6 +111,7 @@ class Collective:
     parts: bool = False
     has_size: bool = True
     least: int = 1
+    channels: bool = False
 
     def sized(self, kind: Shape, size_bytes: int) -> Shape:
         """Return a call of a kind, its size rounded down to whole elements.

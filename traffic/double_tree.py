@@ -11,10 +11,11 @@ Memory, S bytes each: input and result, or in one; partial sums; and a scratch f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from testbed.traffic.building import Ops, Ready, alone, both, slices, whole
+from testbed.traffic.building import Ops, Ready, alone, both, order_of, share, slices, whole
 from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
 from testbed.traffic.elements import DTYPES, Elements
 from testbed.traffic.ring_all_reduce import bandwidth
@@ -57,9 +58,34 @@ def children(ranks: int, tree: int) -> dict[int, list[int]]:
     return below
 
 
-def _half(shape: Shape, tree: int) -> tuple[int, int]:
-    middle = (shape.count + 1) // 2
-    return (0, middle) if tree == 0 else (middle, shape.count)
+def _half(shape: Shape, channel: int, tree: int) -> tuple[int, int]:
+    first, end = share(shape, (0, shape.count), channel)
+    middle = first + (end - first + 1) // 2
+    return (first, middle) if tree == 0 else (middle, end)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """One tree of a channel, over ranks, with the half of the channel's elements that it carries."""
+
+    above: dict[int, int | None]
+    below: dict[int, list[int]]
+    half: tuple[int, int]
+
+
+def _trees(shape: Shape, channel: int) -> list[_Tree]:
+    """Return both trees of a channel, whose places are the ranks in the channel's order."""
+    order = order_of(shape, channel)
+    trees = []
+    for tree in range(TREES):
+        above = {
+            order[place]: None if over is None else order[over] for place, over in parents(shape.ranks, tree).items()
+        }
+        below = {
+            order[place]: [order[under] for under in unders] for place, unders in children(shape.ranks, tree).items()
+        }
+        trees.append(_Tree(above, below, _half(shape, channel, tree)))
+    return trees
 
 
 def schedule(shape: Shape) -> Schedule:
@@ -67,51 +93,54 @@ def schedule(shape: Shape) -> Schedule:
     if shape.ranks == 1:
         return alone(shape)
     size = shape.size_bytes
-    trees = [(parents(shape.ranks, tree), children(shape.ranks, tree)) for tree in range(TREES)]
+    channels = [_trees(shape, channel) for channel in range(shape.channels)]
     ranks = []
     for rank in range(shape.ranks):
         result = result_after_input(shape, rank)
         partial, scratch = result + size, result + 2 * size
         ops = Ops(shape)
-        up = []
-        for tree, (above, below) in enumerate(trees):
-            spans = slices(shape, _half(shape, tree))
-            target = result if above[rank] is None else partial
-            own = 0
-            done: Ready = ()
-            for number, child in enumerate(below[rank]):
-                arrived = ops.receive(child, spans, scratch + number * size)
-                last = above[rank] is None and child == below[rank][-1]
-                done = ops.reduce(spans, target, own, scratch + number * size, both(arrived, done), last)
-                own = target
-            over = above[rank]
-            if over is not None:
-                ops.send(over, spans, own, scratch + below[over].index(rank) * size, done)
-            up.append(done)
-        for tree, (above, below) in enumerate(trees):
-            spans, over = slices(shape, _half(shape, tree)), above[rank]
-            ready = up[tree] if over is None else ops.receive(over, spans, result)
-            for child in below[rank]:
-                ops.send(child, spans, result, result, ready)
+        for ops.channel, trees in enumerate(channels):
+            up = [_sum_up(ops, tree, rank, (result, partial, scratch)) for tree in trees]
+            for tree, done in zip(trees, up, strict=True):
+                spans, over = slices(shape, tree.half), tree.above[rank]
+                ready = done if over is None else ops.receive(over, spans, result)
+                for child in tree.below[rank]:
+                    ops.send(child, spans, result, result, ready)
         ranks.append(ops.schedule(scratch + _CHILDREN * size))
     return whole(ranks)
+
+
+def _sum_up(ops: Ops, tree: _Tree, rank: int, bases: tuple[int, int, int]) -> Ready:
+    """Add up what the children of a rank send, and pass it on; return when it is there. `bases`: result, partial, scratch."""
+    result, partial, scratch = bases
+    size, over = ops.shape.size_bytes, tree.above[rank]
+    spans = slices(ops.shape, tree.half)
+    target, own = result if over is None else partial, 0
+    done: Ready = ()
+    for number, child in enumerate(tree.below[rank]):
+        arrived = ops.receive(child, spans, scratch + number * size)
+        last = over is None and child == tree.below[rank][-1]
+        done = ops.reduce(spans, target, own, scratch + number * size, both(arrived, done), last)
+        own = target
+    if over is not None:
+        ops.send(over, spans, own, scratch + tree.below[over].index(rank) * size, done)
+    return done
 
 
 def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, each half added up in the order of its tree."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
-    for tree in range(TREES):
-        first, end = _half(shape, tree)
-        below = children(shape.ranks, tree)
+    for tree in (tree for channel in range(shape.channels) for tree in _trees(shape, channel)):
+        first, end = tree.half
 
-        def added(rank: int) -> Elements:
-            found = vectors[rank][first:end]  # noqa: B023  used within this turn of the loop
-            for child in below[rank]:  # noqa: B023
-                found = shape.combine(found, added(child))
-            return found
+        def added(rank: int, tree: _Tree) -> Elements:
+            own = vectors[rank][tree.half[0] : tree.half[1]]
+            for child in tree.below[rank]:
+                own = shape.combine(own, added(child, tree))
+            return own
 
-        root = next(rank for rank, above in parents(shape.ranks, tree).items() if above is None)
-        total[first:end] = shape.complete(added(root))
+        root = next(rank for rank, above in tree.above.items() if above is None)
+        total[first:end] = shape.complete(added(root, tree))
     return [total] * shape.ranks
 
 
@@ -127,4 +156,5 @@ DOUBLE_TREE_ALL_REDUCE = Collective(
     result_offset=result_after_input,
     expected=expected,
     bandwidth=bandwidth,
+    channels=True,
 )

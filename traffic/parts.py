@@ -9,7 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.traffic.building import Ops, Ready, alone, both, ring_gather, ring_reduce, sliced_chunks, whole
+import numpy as np
+
+from testbed.traffic.building import (
+    Ops,
+    Ready,
+    Span,
+    alone,
+    both,
+    order_of,
+    ring_gather,
+    ring_reduce,
+    share,
+    sliced_chunks,
+    slices,
+    whole,
+)
 from testbed.traffic.collective import Collective, Shape, gbytes_per_s, random_vectors
 from testbed.traffic.elements import Elements
 from testbed.traffic.schedule import Schedule
@@ -34,6 +49,12 @@ def bandwidth(shape: Shape, time_ps: int) -> tuple[float, float]:
     return algbw, algbw * (shape.ranks - 1) / shape.ranks
 
 
+def _ring(shape: Shape, channel: int) -> tuple[list[int], list[list[Span]]]:
+    """Return the ranks in the order of a channel, and of the part of each in that order what the channel has of it."""
+    ring, length = order_of(shape, channel), shape.count // shape.ranks
+    return ring, [slices(shape, share(shape, (rank * length, (rank + 1) * length), channel)) for rank in ring]
+
+
 def gather_inputs(shape: Shape, seed: int) -> list[Vector]:
     """Return a part of small whole numbers for each rank."""
     return [Drawn(shape.count // shape.ranks, shape.dtype, seed, rank) for rank in range(shape.ranks)]
@@ -52,16 +73,17 @@ def gather_result_offset(shape: Shape, rank: int) -> int:
 def gather_schedule(shape: Shape) -> Schedule:
     """Pass every rank's part once around the ring; every rank sends S(n−1)/n bytes in n−1 steps."""
     check(shape)
-    parts = sliced_chunks(shape)
-    ring = range(shape.ranks)
     ranks = []
-    for rank in ring:
+    for rank in range(shape.ranks):
         result = gather_result_offset(shape, rank)
         source = gather_input_offset(shape, rank) - rank * shape.part_bytes
         ops = Ops(shape)
-        if not shape.in_place:
-            ops.copy(parts[rank], result, source)
-        ring_gather(ops, ring, rank, parts, rank, (source, result))
+        for ops.channel in range(shape.channels):
+            ring, parts = _ring(shape, ops.channel)
+            place = ring.index(rank)
+            if not shape.in_place:
+                ops.copy(parts[place], result, source)
+            ring_gather(ops, ring, place, parts, place, (source, result))
         ranks.append(ops.schedule(result + shape.size_bytes))
     return whole(ranks)
 
@@ -81,14 +103,15 @@ def scatter_schedule(shape: Shape) -> Schedule:
     check(shape)
     if shape.ranks == 1:
         return alone(shape)
-    parts = sliced_chunks(shape)
-    ring = range(shape.ranks)
     ranks = []
-    for rank in ring:
+    for rank in range(shape.ranks):
         scratch = shape.size_bytes if shape.in_place else shape.size_bytes + shape.part_bytes
         target = scatter_result_offset(shape, rank) - rank * shape.part_bytes
         ops = Ops(shape)
-        ring_reduce(ops, ring, rank, parts, rank - 1, (0, scratch, target))
+        for ops.channel in range(shape.channels):
+            ring, parts = _ring(shape, ops.channel)
+            place = ring.index(rank)
+            ring_reduce(ops, ring, place, parts, place - 1, (0, scratch, target))
         ranks.append(ops.schedule(scratch + shape.size_bytes))
     return whole(ranks)
 
@@ -97,10 +120,16 @@ def scatter_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return every rank's part of the sum, added up in the ring's order."""
     results = []
     for rank in range(shape.ranks):
-        total = part(shape, vectors[(rank + 1) % shape.ranks], rank)
-        for step in range(2, shape.ranks + 1):
-            total = shape.combine(total, part(shape, vectors[(rank + step) % shape.ranks], rank))
-        results.append(shape.complete(total))
+        sums = []
+        for channel in range(shape.channels):
+            ring = order_of(shape, channel)
+            place = ring.index(rank)
+            here = slice(*share(shape, (0, shape.count // shape.ranks), channel))
+            total = part(shape, vectors[ring[(place + 1) % shape.ranks]], rank)[here]
+            for step in range(2, shape.ranks + 1):
+                total = shape.combine(total, part(shape, vectors[ring[(place + step) % shape.ranks]], rank)[here])
+            sums.append(shape.complete(total))
+        results.append(np.concatenate(sums))
     return results
 
 
@@ -145,6 +174,7 @@ ALL_GATHER = Collective(
     input_offset=gather_input_offset,
     check=check,
     parts=True,
+    channels=True,
 )
 
 REDUCE_SCATTER = Collective(
@@ -161,6 +191,7 @@ REDUCE_SCATTER = Collective(
     bandwidth=bandwidth,
     check=check,
     parts=True,
+    channels=True,
 )
 
 ALL_TO_ALL = Collective(

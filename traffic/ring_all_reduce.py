@@ -1,5 +1,7 @@
 """Ring all-reduce: n−1 steps of reduce-scatter, then n−1 of all-gather, each to the next rank.
 
+With several channels each has a part of the vector, and a ring of its own through the ranks (`building.order_of`).
+
 Chunk c starts at rank c, is added to by ranks c+1 … c+n−1 in turn, is complete there, and travels on once around.
 
 Memory, S bytes each. Out of place: input, result, scratch. In place: input and result, scratch. Partial sums arrive in
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from testbed.traffic.building import Ops, alone, chunks, ring_gather, ring_reduce, sliced_chunks, whole
+from testbed.traffic.building import Ops, alone, chunks, order_of, ring_gather, ring_reduce, share, sliced_chunks, whole
 from testbed.traffic.collective import Collective, Shape, gbytes_per_s, random_vectors, result_after_input
 from testbed.traffic.elements import DTYPES, Elements
 from testbed.traffic.schedule import Schedule
@@ -26,14 +28,15 @@ def schedule(shape: Shape) -> Schedule:
     """Return the ring's schedule; every rank sends 2S(n−1)/n bytes if n divides the count."""
     if shape.ranks == 1:
         return alone(shape)
-    parts = sliced_chunks(shape)
-    ring = range(shape.ranks)
+    rings = [(order_of(shape, channel), sliced_chunks(shape, channel)) for channel in range(shape.channels)]
     ranks = []
-    for rank in ring:
+    for rank in range(shape.ranks):
         result = result_after_input(shape, rank)
         ops = Ops(shape)
-        done, ready = ring_reduce(ops, ring, rank, parts, rank, (0, result + shape.size_bytes, result))
-        ring_gather(ops, ring, rank, parts, done, (result, result), ready)
+        for ops.channel, (ring, parts) in enumerate(rings):
+            place = ring.index(rank)
+            done, ready = ring_reduce(ops, ring, place, parts, place, (0, result + shape.size_bytes, result))
+            ring_gather(ops, ring, place, parts, done, (result, result), ready)
         ranks.append(ops.schedule(shape.size_bytes * (2 if shape.in_place else 3)))
     return whole(ranks)
 
@@ -41,11 +44,15 @@ def schedule(shape: Shape) -> Schedule:
 def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
     """Return the sum, the same for all ranks, added up in the ring's order so that float results agree to the bit."""
     total = np.empty(shape.count, DTYPES[shape.dtype])
-    for chunk, (first, end) in enumerate(chunks(shape.count, shape.ranks)):
-        found = vectors[chunk][first:end]
-        for step in range(1, shape.ranks):
-            found = shape.combine(found, vectors[(chunk + step) % shape.ranks][first:end])
-        total[first:end] = shape.complete(found)
+    for channel in range(shape.channels):
+        ring = order_of(shape, channel)
+        begin, end = share(shape, (0, shape.count), channel)
+        for chunk, (first, last) in enumerate(chunks(end - begin, shape.ranks)):
+            here = slice(begin + first, begin + last)
+            added = vectors[ring[chunk]][here]
+            for step in range(1, shape.ranks):
+                added = shape.combine(added, vectors[ring[(chunk + step) % shape.ranks]][here])
+            total[here] = shape.complete(added)
     return [total] * shape.ranks
 
 
@@ -67,4 +74,5 @@ RING_ALL_REDUCE = Collective(
     result_offset=result_after_input,
     expected=expected,
     bandwidth=bandwidth,
+    channels=True,
 )

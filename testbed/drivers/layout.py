@@ -91,7 +91,10 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
     """
     lab = str(plan["lab"])
     speakers = {(entry["node"], entry["port"]): entry for entry in plan["stations"] if entry["kind"] == "kernel"}
-    hosts = {plan["nodes"][number]["name"]: entry["ip"] for (number, _port), entry in speakers.items()}
+    # A host is known by the address of its first port.
+    hosts: dict[str, str] = {}
+    for (number, _port), entry in sorted(speakers.items()):
+        hosts.setdefault(plan["nodes"][number]["name"], entry["ip"])
     numbers = [number for number, node in enumerate(plan["nodes"]) if not node.get("elsewhere")]
     places = {number: place for place, number in enumerate(numbers)}
     nodes = [_node(plan["nodes"][number], hosts) for number in numbers]

@@ -150,6 +150,8 @@ class Workload(FileModel):
     """Accelerators in the order of the ranks: h1, h1/3 or s[1-8]/[0-7]; left out, all of them in the order of the lab."""
     late: dict[RankPattern, Time] = Field(default_factory=dict)
     """Time by which a rank begins later than the others, by the rank, or by the host if all of its ranks do."""
+    channels: int = Field(default=1, strict=True, ge=1, le=64)
+    """Rings or trees that share the vector, each with the ranks of a host in an order of its own; see `transport.port`."""
     sites: int | None = Field(default=None, strict=True, ge=2, le=1024)
     """Number of equal groups of consecutive ranks, of a hierarchical algorithm; left out, 2."""
 
@@ -158,6 +160,8 @@ class Workload(FileModel):
         known = traffic.ALGORITHMS[self.collective]
         if self.algorithm is not None and self.algorithm not in known:
             raise ValueError(f'{self.collective} has no algorithm "{self.algorithm}"{nearest(self.algorithm, known)}')
+        if self.channels > 1 and not self.found.channels:
+            raise ValueError(f"channels are for rings and trees; {self.collective} has none by {self.found.algorithm}")
         if self.sites is not None and self.algorithm != HIERARCHICAL:
             raise ValueError(f"sites are for the algorithm {HIERARCHICAL} alone")
         if self.size is not None and (self.minbytes is not None or self.maxbytes is not None):

@@ -80,6 +80,13 @@ def ranks_on(host: Host) -> list[Rank]:
     return [Rank(host.name, number, host.accelerators == 1) for number in range(host.accelerators)]
 
 
+def local_ranks(ranks: Sequence[Rank]) -> int:
+    """Return how many ranks each host has one after the other, where that is the same for all; 1 where it is not."""
+    groups = [(host, len(list(group))) for host, group in itertools.groupby(ranks, key=lambda rank: rank.host)]
+    alike = len({host for host, _ in groups}) == len(groups) and len({count for _, count in groups}) == 1
+    return groups[0][1] if alike else 1
+
+
 def select(patterns: Sequence[str], hosts: Mapping[str, Host]) -> tuple[list[Rank], list[str]]:
     """Return the ranks that patterns name, in their order, and what is wrong with those that are not there.
 

@@ -48,6 +48,8 @@ class Series:
     slice_bytes: int | None = None
     payload: bool = True
     sites: int = 1
+    channels: int = 1
+    local_ranks: int = 1
     budget: int = 200_000
     limit_ps: int = LIMIT_PS
     warmup_ps: int | None = None
@@ -94,7 +96,19 @@ class Series:
         if self.collective.root < 0:
             roots = [0]
         return [
-            Shape(self.ranks, 1, dtype, False, self.slice_bytes, self.payload, self.sites, redop, root)
+            Shape(
+                self.ranks,
+                1,
+                dtype,
+                False,
+                self.slice_bytes,
+                self.payload,
+                self.sites,
+                redop,
+                root,
+                self.channels,
+                self.local_ranks,
+            )
             for dtype in dtypes
             for redop in redops
             for root in roots

@@ -23,6 +23,7 @@ from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment
 from testbed.experiment.sections import DEFAULT_SITES
 from testbed.lab import received
+from testbed.lab.ranks import local_ranks
 from testbed.lab.topology import Lab, with_parameters
 from testbed.plan.compile import chosen_ranks, circuit_changes, compile_fabric
 from testbed.plan.dilation import lateness_bound_ns
@@ -182,6 +183,8 @@ class Trial:
             slice_bytes=workload.slice,
             payload=workload.payload,
             sites=workload.sites or DEFAULT_SITES,
+            channels=workload.channels,
+            local_ranks=local_ranks(chosen_ranks(self.lab, self.experiment)),
             limit_ps=self.experiment.limit,
             warmup_ps=self.experiment.warmup,
             window_ps=self.experiment.window,

@@ -181,3 +181,43 @@ def test_a_slow_receiver_holds_back_each_port_by_itself() -> None:
     one = side_by_side(1)
     one["topology"]["nodes"]["a"]["nic"] = {"drain": "50G"}
     assert time_ps(trial) == time_ps(make_trial(one, "incast", "workload.size=1MiB"))
+
+
+def rails(servers: int, accelerators: int) -> Json:
+    """Return servers with a port for each accelerator at 100G, and a leaf for each rail."""
+    nodes: Json = {f"s{server}": {"kind": "host", "accelerators": accelerators} for server in range(1, servers + 1)}
+    links: list[Json] = []
+    for rail in range(1, accelerators + 1):
+        nodes[f"rail{rail}"] = {"kind": "switch"}
+        links += [
+            {"endpoints": [f"s{server}:eth{rail}", f"rail{rail}:eth{server}"]} for server in range(1, servers + 1)
+        ]
+    return {"name": "custom", "topology": {"nodes": nodes, "links": links}}
+
+
+def test_a_ring_a_rail_takes_the_time_of_its_slowest_hop() -> None:
+    """Each of 2(n-1) steps sends one chunk over each rail, and copies within servers are done sooner."""
+    servers, accelerators, size = 2, 4, 2**25
+    ranks = servers * accelerators
+    settings = (f"workload.size={size}", "workload.payload=false", "workload.in-place=false")
+    ringed = make_trial(rails(servers, accelerators), "all_reduce", *settings, f"workload.channels={accelerators}")
+    outcome = run_trial(ringed)
+    assert outcome.complete
+    check_conservation(outcome.report)
+    chunk_bytes = size // (ranks * accelerators)
+    ideal_ps = 2 * (ranks - 1) * (chunk_bytes // MTU) * FULL_WIRE_BYTES * PS_PER_BYTE
+    assert outcome.rows[0]["time_us"] * 10**6 == pytest.approx(ideal_ps, rel=0.01)
+    crossing = {(qp["port_a"], qp["port_b"]) for qp in outcome.report["qps"]}
+    assert crossing == {
+        (f"s{one}:eth{rail}", f"s{3 - one}:eth{rail}") for rail in range(1, accelerators + 1) for one in (1, 2)
+    }
+
+
+def test_rings_over_rails_add_up_right() -> None:
+    trial = make_trial(rails(2, 3), "all_reduce", "workload.size=50KiB", "workload.channels=3")
+    outcome = run_trial(trial)
+    assert {row["wrong"] for row in outcome.rows} == {0}
+    tree = make_trial(
+        rails(2, 2), "all_reduce", "workload.size=50KiB", "workload.channels=2", "workload.algorithm=double-tree"
+    )
+    assert {row["wrong"] for row in run_trial(tree).rows} == {0}

@@ -41,6 +41,8 @@ def shapes(draw: st.DrawFn, collective: Collective) -> Shape:
         sites=sites,
         redop=draw(st.sampled_from(REDOPS)),
         root=draw(st.integers(0, ranks - 1)),
+        channels=draw(st.integers(1, 3)) if collective.channels else 1,
+        local_ranks=draw(st.sampled_from([size for size in range(1, ranks + 1) if ranks % size == 0])),
     )
 
 
