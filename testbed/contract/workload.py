@@ -63,6 +63,10 @@ class QueuePair(TypedDict):
     qpn: Annotated[int, "number of the queue pair, 24 bits"]
     entropy: Annotated[int, "UDP source port of its packets"]
     ports: NotRequired[Annotated[list[int], "index of its port on the host of a, and on that of b; absent: the first"]]
+    priority: NotRequired[
+        Annotated[int, "priority of its packets, 0 to 7, with their DSCP; absent: those of the workload"]
+    ]
+    dscp: NotRequired[Annotated[int, "DSCP of its packets"]]
     local: NotRequired[Annotated[bool, "true: both ranks are on one host, which copies between them"]]
 
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from testbed import traffic
 from testbed.errors import nearest
 from testbed.lab.ranks import RankPattern, expand
-from testbed.schema.fields import FileModel, Flag, Name, Size, Time
+from testbed.schema.fields import FileModel, Flag, Name, Priority, Size, Time
 from testbed.traffic.elements import DTYPES, REDOPS
 
 MAX_STEPS = 4096
@@ -188,7 +188,8 @@ class Groups(FileModel):
 class Job(FileModel):
     """A job: ranks, and a program that each of them goes through `repeat` times. Only lengths travel.
 
-    Several jobs run at once, each with connections of its own; on one accelerator they do not wait for each other.
+    Several jobs run at once, each with connections of its own; on one accelerator they do not wait for each other. NICs serve
+    the priorities of their jobs in turn, and a pause of one holds up no other.
     """
 
     name: Name
@@ -197,6 +198,8 @@ class Job(FileModel):
     """Ranks of the job in their order: `h1`, `h1/3` or patterns like `s[1-8]/[0-7]`; left out, all of the lab."""
     start: Time = 0
     """Time after the start of the run at which the job begins; left out, at once."""
+    priority: Priority | None = None
+    """Priority that the job travels on, which all switches must keep lossless; left out, `lossless.priority`."""
     repeat: int = Field(default=1, strict=True, ge=1, le=MAX_REPEAT)
     """Times that the program is run, one iteration after the other; left out, once."""
     groups: dict[Name, Groups] = Field(default_factory=dict)

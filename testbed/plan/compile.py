@@ -27,6 +27,7 @@ from testbed.plan.dilation import LATE_FRAMES
 from testbed.plan.jobs import all_ranks, ranks_of_jobs
 from testbed.plan.routing import Routing
 from testbed.schema.fields import AUTO
+from testbed.schema.source import KeyPath, dotted
 
 SCHEMA: Literal[1] = 1
 PRIORITIES = 8
@@ -98,14 +99,21 @@ def ideal_busbw(lab: Lab) -> float:
 
 
 def _check_priority(lab: Lab, experiment: Experiment) -> None:
-    priority = experiment.lossless.priority
-    lossy = [switch.name for switch in lab.switches if priority not in switch.lossless]
-    if lossy:
-        message = f"priority {priority} is not lossless on {', '.join(lossy[:4])}{' ...' if len(lossy) > 4 else ''}"
-        kept = set(range(PRIORITIES)).intersection(*(switch.lossless for switch in lab.switches))
-        if kept:
-            message += f"; all switches keep {', '.join(map(str, sorted(kept)))}: set lossless.priority"
-        raise ExperimentError([experiment.fault(("lossless", "priority"), message)])
+    asked: list[tuple[KeyPath, int]] = [(("lossless", "priority"), experiment.lossless.priority)]
+    for number, job in enumerate(experiment.jobs):
+        if job.priority is not None:
+            asked.append((("jobs", number, "priority"), job.priority))
+    faults = []
+    for path, priority in asked:
+        lossy = [switch.name for switch in lab.switches if priority not in switch.lossless]
+        if lossy:
+            message = f"priority {priority} is not lossless on {', '.join(lossy[:4])}{' ...' if len(lossy) > 4 else ''}"
+            kept = set(range(PRIORITIES)).intersection(*(switch.lossless for switch in lab.switches))
+            if kept:
+                message += f"; all switches keep {', '.join(map(str, sorted(kept)))}: set {dotted(path)}"
+            faults.append(experiment.fault(path, message))
+    if faults:
+        raise ExperimentError(faults)
 
 
 def _check_marking(experiment: Experiment) -> None:

@@ -20,9 +20,11 @@ from testbed.lab.paths import Target
 from testbed.lab.ranks import Rank
 from testbed.lab.topology import Lab
 from testbed.plan.addressing import stable_hash
+from testbed.plan.compile import dscp_of
 from testbed.plan.routing import PathCosts
 from testbed.schema.fields import AUTO
 from testbed.traffic import Recv, Schedule, Send
+from testbed.traffic.program import CHANNELS
 
 FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management as RDMA stacks do
 MOST = 2**24 - FIRST_QPN  # a queue pair's number has 24 bits
@@ -102,8 +104,17 @@ class QueuePairs:
                 pair["local"] = True
             elif ends.a[1] or ends.b[1]:
                 pair["ports"] = [ends.a[1], ends.b[1]]
+            priority = self.priority_of(talk)
+            if ends is not None and priority != self.experiment.lossless.priority:
+                pair["priority"], pair["dscp"] = priority, dscp_of(priority)
             found.append(pair)
         return found
+
+    def priority_of(self, talk: Talk) -> int:
+        """Return the priority of what two ranks say on a channel: that of its job, or of the run."""
+        jobs = self.experiment.jobs
+        own = jobs[talk.channel // CHANNELS].priority if jobs else None
+        return self.experiment.lossless.priority if own is None else own
 
     def _entropy(self, talk: Talk, number: int) -> int:
         listed = self.experiment.transport.entropy

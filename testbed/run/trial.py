@@ -77,7 +77,8 @@ class Trial:
         """The buffers that the workload can make wait in a circle."""
         # Acknowledgements ride on the same priority, so each pair counts both ways.
         pairs = [*self.pairs, *((b, a) for a, b in self.pairs)]
-        return deadlock.find_cycles(self.plan, [self.experiment.lossless.priority], pairs)
+        given = {job.priority for job in self.experiment.jobs if job.priority is not None}
+        return deadlock.find_cycles(self.plan, sorted({self.experiment.lossless.priority, *given}), pairs)
 
     @cached_property
     def jobs(self) -> PlannedJobs | None:

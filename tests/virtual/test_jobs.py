@@ -10,12 +10,12 @@ import pytest
 
 from testbed.errors import ExperimentError
 from testbed.experiment.file import experiment_from
-from testbed.lab.topology import load_lab
+from testbed.lab.topology import lab_from, load_lab
 from testbed.run.execution import Outcome
 from testbed.run.job_times import makespan_us
 from testbed.run.trial import Trial
-from testbed.schema.source import parse_yaml
-from tests.virtual.harness import FULL_WIRE_BYTES, MTU, PS_PER_BYTE, check_conservation, run_trial
+from testbed.schema.source import Source, parse_yaml
+from tests.virtual.harness import FULL_WIRE_BYTES, MTU, PS_PER_BYTE, Json, check_conservation, run_trial, star
 
 # Two leaves of two hosts under one spine: what two hosts send shares one link of the rate of each.
 SPINE = "clos:spines=1,leaves=2,hosts=2,delay=10ns"
@@ -24,11 +24,12 @@ BURST_US = SIZE // MTU * FULL_WIRE_BYTES * PS_PER_BYTE / 10**6
 ITERATIONS = 4
 
 
-def make(text: str, lab: str = SPINE) -> Trial:
-    return Trial(experiment_from(parse_yaml(text, "e.yaml", ExperimentError)), load_lab(lab))
+def make(text: str, lab: str | Json = SPINE) -> Trial:
+    found = load_lab(lab) if isinstance(lab, str) else lab_from(Source("lab", lab))
+    return Trial(experiment_from(parse_yaml(text, "e.yaml", ExperimentError)), found)
 
 
-def run(text: str, lab: str = SPINE) -> Outcome:
+def run(text: str, lab: str | Json = SPINE) -> Outcome:
     outcome = run_trial(make(text, lab))
     assert outcome.complete, outcome.reasons
     check_conservation(outcome.report)
@@ -151,6 +152,33 @@ def test_jobs_are_validated_and_swept_like_any_experiment(
     for row in json.loads(done.stdout)["rows"]:
         assert row["figures"]["time_us"] == pytest.approx(3 * BURST_US * ITERATIONS, rel=0.01)
         assert row["figures"]["algbw_gbytes_per_s"] == pytest.approx(2 * SIZE / 1000 / (3 * BURST_US), rel=0.01)
+
+
+def test_a_pause_of_one_job_holds_up_no_job_of_another_priority() -> None:
+    """Three hosts send to s1: each gets a third of its link. What one of them sends to s5 as well gets the rest of its own link
+    on a priority of its own, and another third on theirs."""
+
+    def ends(priority: int) -> tuple[float, dict[str, Any]]:
+        heavy = f"{{name: heavy, ranks: [s1, s2, s3, s4], program: [{{incast: {SIZE}}}]}}"
+        light = f"{{name: light, ranks: [s2, s5], priority: {priority}, program: [{{send: {SIZE}, from: 0, to: 1}}]}}"
+        lab = star(dict.fromkeys(("s1", "s2", "s3", "s4", "s5"), "10ns"), switch={"buffer": "auto", "lossless": [3, 4]})
+        outcome = run(f"topology: star\njobs: [{heavy}, {light}]\n", lab)
+        return outcome.jobs[1]["end_us"], outcome.report["ports"]["s2:eth1"]["priorities"]
+
+    (apart_us, ports), (together_us, _) = ends(4), ends(3)
+    # Where a priority is shared, no host is paused for less time than its third; phases of pauses cost some more.
+    assert 3 * BURST_US * 0.99 < together_us < 3 * BURST_US * 1.05
+    assert 1.5 * BURST_US * 0.95 < apart_us < 1.5 * BURST_US * 1.01
+    assert ports["3"]["paused_ns"] > 0 and ports["4"]["paused_ns"] == 0
+    assert ports["4"]["data_frames_tx"] == SIZE // MTU and ports["3"]["data_frames_tx"] == SIZE // MTU
+
+
+def test_a_priority_that_switches_do_not_keep_is_refused() -> None:
+    trial = make("topology: pair\njobs:\n  - {name: a, priority: 6, program: [{barrier: true}]}\n", "pair")
+    with pytest.raises(
+        ExperimentError, match=r"e\.yaml:3: jobs\[0\]\.priority: priority 6 is not lossless on leaf; all switches"
+    ):
+        trial.plan  # noqa: B018  compiled when asked for
 
 
 def test_what_is_not_of_jobs_is_refused(

@@ -19,14 +19,7 @@ impl Emulation {
     /// Where each rank of a workload is, and what each host of them runs.
     pub(super) fn loads(&self, workload: &Workload) -> Result<(Vec<RankPlace>, BTreeMap<usize, Load>), PlanError> {
         let transport = transport(workload, self.generation + 1)?;
-        let load = || Load {
-            transport,
-            priority: workload.priority,
-            dscp: workload.dscp,
-            qps: Vec::new(),
-            copies: Vec::new(),
-            ranks: Vec::new(),
-        };
+        let load = || Load { transport, qps: Vec::new(), copies: Vec::new(), ranks: Vec::new() };
         let mut loads: BTreeMap<usize, Load> = BTreeMap::new();
         let mut places = Vec::with_capacity(workload.ranks.len());
         for (index, rank) in workload.ranks.iter().enumerate() {
@@ -49,7 +42,7 @@ impl Emulation {
                     }
                     Lane::Copy { pair: host.copies.len() - 1, end: end as u8 }
                 } else {
-                    host.qps.push(self.end_of(qp, end, places[qp.rank(1 - end)], (place, lane)));
+                    host.qps.push(self.end_of(workload, qp, end, places[qp.rank(1 - end)], (place, lane)));
                     Lane::Qp(host.qps.len() - 1)
                 };
                 host.ranks[place.slot].lanes.push(way);
@@ -64,7 +57,14 @@ impl Emulation {
         Ok((places, loads))
     }
 
-    fn end_of(&self, qp: &QpPlan, end: usize, peer: RankPlace, (place, lane): (RankPlace, usize)) -> QpConfig {
+    fn end_of(
+        &self,
+        workload: &Workload,
+        qp: &QpPlan,
+        end: usize,
+        peer: RankPlace,
+        (place, lane): (RankPlace, usize),
+    ) -> QpConfig {
         let station = self.nics.get(&(peer.node, qp.ports[1 - end])).copied();
         QpConfig {
             qpn: qp.qpn,
@@ -74,6 +74,8 @@ impl Emulation {
             nic: qp.ports[end],
             rank: place.slot as u32,
             lane: lane as u32,
+            priority: qp.priority.unwrap_or(workload.priority),
+            dscp: qp.dscp.unwrap_or(workload.dscp),
         }
     }
 }

@@ -58,6 +58,9 @@ pub struct QpConfig {
     /// The rank that it belongs to, of those of the host, and its lane in the schedule of that rank.
     pub rank: u32,
     pub lane: u32,
+    /// What its packets travel on, acknowledgements too.
+    pub priority: Priority,
+    pub dscp: u8,
 }
 
 impl QpConfig {
@@ -71,8 +74,6 @@ impl QpConfig {
 #[derive(Debug)]
 pub struct Load {
     pub transport: Transport,
-    pub priority: Priority,
-    pub dscp: u8,
     pub qps: Vec<QpConfig>,
     pub copies: Vec<CopyPair>,
     pub ranks: Vec<Rank>,
@@ -81,6 +82,8 @@ pub struct Load {
 #[derive(Debug)]
 struct QueuePair {
     config: QpConfig,
+    /// Its priority, as an index of `Host::classes`.
+    class: usize,
     requester: Requester,
     responder: Responder,
     /// The reaction point, with congestion control; the next packet may start at `ready_at`.
@@ -98,8 +101,10 @@ struct QueuePair {
 #[derive(Debug)]
 struct Nic {
     station: Station,
-    /// Connections with something to send and window to send it in, served in turn.
-    active: VecDeque<usize>,
+    /// By class, connections with something to send and window to send it in, served in turn.
+    active: Vec<VecDeque<usize>>,
+    /// The class that may send next.
+    turn: usize,
     /// What a tester puts on the link, if there is one.
     injector: Option<Box<Injector>>,
     /// The pauses that it asks for without need, if it does.
@@ -120,8 +125,8 @@ pub struct Host {
     timers: Timers,
     /// Some NIC has a receive buffer.
     has_receive_buffer: bool,
-    priority: Priority,
-    dscp: u8,
+    /// The priorities of its connections, ascending, at least one. They are served in turn.
+    classes: Vec<Priority>,
     /// What the longest packet of the workload takes of a buffer.
     longest_bytes: u32,
     congestion: Option<DcqcnConfig>,
@@ -139,7 +144,14 @@ impl Host {
     /// A host with a NIC, by its station, behind each port.
     pub fn new(nics: Vec<(Station, PortConfig)>) -> Host {
         let (stations, ports): (Vec<_>, Vec<_>) = nics.into_iter().map(|(at, port)| (at, Port::new(port))).unzip();
-        let nic = |station| Nic { station, active: VecDeque::new(), injector: None, storm: None, receive_buffer: None };
+        let nic = |station| Nic {
+            station,
+            active: vec![VecDeque::new()],
+            turn: 0,
+            injector: None,
+            storm: None,
+            receive_buffer: None,
+        };
         let slots = Slots { nics: ports.len() };
         Host {
             slots,
@@ -148,8 +160,7 @@ impl Host {
             nics: stations.into_iter().map(nic).collect(),
             ports,
             has_receive_buffer: false,
-            priority: Priority::P0,
-            dscp: 0,
+            classes: vec![Priority::P0],
             longest_bytes: 0,
             congestion: None,
             rnr: None,
@@ -180,8 +191,15 @@ impl Host {
 
     /// Forget the last workload and take a new one; nothing is sent before `start`.
     pub fn load(&mut self, load: Load) {
+        let mut classes: Vec<_> = load.qps.iter().map(|config| config.priority).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        if !classes.is_empty() {
+            self.classes = classes;
+        }
         let queue_pair = |config: &QpConfig| QueuePair {
             config: *config,
+            class: self.classes.binary_search(&config.priority).unwrap_or(0),
             requester: Requester::new(load.transport, config.qpn),
             responder: Responder::new(&load.transport),
             rate: load.transport.congestion.map(|dcqcn| Dcqcn::new(dcqcn, self.ports[usize::from(config.nic)].rate())),
@@ -196,8 +214,6 @@ impl Host {
         self.ranks = load.ranks.into_iter().map(RunningRank::new).collect();
         self.copies.load(load.copies, self.ranks.len());
         self.reset();
-        self.priority = load.priority;
-        self.dscp = load.dscp;
         self.longest_bytes = load.transport.longest_bytes();
         self.congestion = load.transport.congestion;
         self.rnr = load.transport.rnr;
@@ -221,6 +237,8 @@ impl Host {
         self.timers = Timers::new(self.slots.count(self.qps.len()));
         for nic in 0..self.nics.len() {
             self.nics[nic].active.clear();
+            self.nics[nic].active.resize_with(self.classes.len(), VecDeque::new);
+            self.nics[nic].turn = 0;
             self.arm_storm(nic);
             self.awake.set(nic);
         }
@@ -279,8 +297,9 @@ impl Host {
                 state.ignore_pause(said.class_enable.without(heeded));
                 self.events.push_back(Event::PauseReceived { port, pfc });
             }
-            Body::Roce(_) => {
-                let counters = &mut state.counters[self.priority];
+            Body::Roce(packet) => {
+                let priority = self.priority_of(nic, packet.dst_qp, frame.src);
+                let counters = &mut self.ports[nic].counters[priority];
                 counters.frames_rx += 1;
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
                 if self.nics[nic].receive_buffer.is_some() {
@@ -306,6 +325,15 @@ impl Host {
             Some(data) => self.handle_data(index, frame, &packet, data, now),
             None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
             None => self.handle_response(index, &packet, now),
+        }
+    }
+
+    /// The priority that packets for a connection are counted by.
+    #[inline]
+    fn priority_of(&self, nic: usize, qpn: u32, peer: Station) -> Priority {
+        match self.classes[..] {
+            [only] => only,
+            _ => self.find(nic, qpn, peer).map_or(self.classes[0], |index| self.qps[index].config.priority),
         }
     }
 

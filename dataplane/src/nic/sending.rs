@@ -21,7 +21,7 @@ impl Host {
         }
         let port = &mut self.ports[nic];
         if port.is_busy(now) {
-            self.arm_port(nic, now);
+            self.arm_port(nic, Time::NEVER, now);
             return None;
         }
         if !port.is_idle() {
@@ -29,49 +29,71 @@ impl Host {
                 return Some(frame);
             }
         }
-        if port.is_paused(self.priority, now) || port.is_held() {
-            self.arm_port(nic, now);
+        if port.is_held() {
+            self.arm_port(nic, Time::NEVER, now);
             return None;
         }
-        let index = self.next_ready(nic, now)?;
-        if !self.ports[nic].has_credit(self.priority, self.longest_bytes) {
-            self.await_credit(nic, index, now);
-            return None;
+        let (classes, first) = (self.classes.len(), self.nics[nic].turn);
+        let (mut earliest, mut blocked) = (Time::NEVER, false);
+        for class in (first..classes).chain(0..first) {
+            let priority = self.classes[class];
+            if self.ports[nic].is_paused(priority, now) {
+                blocked = true;
+                continue;
+            }
+            let index = match self.next_ready(nic, class, now) {
+                Ok(index) => index,
+                Err(at) => {
+                    earliest = earliest.min(at);
+                    continue;
+                }
+            };
+            if !self.ports[nic].has_credit(priority, self.longest_bytes) {
+                // It keeps its turn until there is credit.
+                self.nics[nic].active[class].push_front(index);
+                self.ports[nic].await_credit(priority, self.longest_bytes, now);
+                blocked = true;
+                continue;
+            }
+            self.nics[nic].turn = if class + 1 < classes { class + 1 } else { 0 };
+            let frame = self.send_data(index, now);
+            self.ports[nic].transmit(&frame, now);
+            return Some(frame);
         }
-        let frame = self.send_data(index, now);
-        self.ports[nic].transmit(&frame, now);
-        Some(frame)
+        if blocked {
+            self.arm_port(nic, earliest, now);
+        } else {
+            self.await_pace(nic, earliest, now);
+        }
+        None
     }
 
-    /// The connection whose turn it is. Those that pace themselves wait for their time; the port is woken for the first of them.
-    fn next_ready(&mut self, nic: usize, now: Time) -> Option<usize> {
+    /// The connection of a class whose turn it is; where all of them pace themselves, when the first of them may send.
+    fn next_ready(&mut self, nic: usize, class: usize, now: Time) -> Result<usize, Time> {
         let mut earliest = Time::NEVER;
-        let active = &mut self.nics[nic].active;
+        let active = &mut self.nics[nic].active[class];
         for _ in 0..active.len() {
-            let index = active.pop_front()?;
+            let Some(index) = active.pop_front() else { break };
             let qp = &mut self.qps[index];
             if !qp.requester.can_send() {
                 qp.active = false;
             } else if qp.ready_at <= now {
-                return Some(index);
+                return Ok(index);
             } else {
                 earliest = earliest.min(qp.ready_at);
                 active.push_back(index);
             }
         }
+        Err(earliest)
+    }
+
+    /// Wake for the first connection that may send, if some pace themselves.
+    fn await_pace(&mut self, nic: usize, earliest: Time, now: Time) {
         let port = &mut self.ports[nic];
         let wake = if port.is_idle() { earliest } else { earliest.min(port.next_start(now)) };
         if wake != Time::NEVER {
             self.timers.set(self.slots.index(Slot::Port(nic)), wake);
         }
-        None
-    }
-
-    /// Let the connection whose turn it is keep it until there is credit.
-    fn await_credit(&mut self, nic: usize, index: usize, now: Time) {
-        self.nics[nic].active.push_front(index);
-        self.ports[nic].await_credit(self.priority, self.longest_bytes, now);
-        self.arm_port(nic, now);
     }
 
     /// What comes in is dealt with at once, and takes no room.
@@ -81,12 +103,16 @@ impl Host {
         self.ports[nic].return_credit(priority, frame.buffer_bytes());
     }
 
-    /// Wake when the line is free and the pause over, if anything waits.
-    fn arm_port(&mut self, nic: usize, now: Time) {
+    /// Wake when the line is free and a pause over, if anything waits, or `earliest`.
+    fn arm_port(&mut self, nic: usize, earliest: Time, now: Time) {
         let port = &mut self.ports[nic];
-        let may_send = !self.nics[nic].active.is_empty() && port.has_credit(self.priority, self.longest_bytes);
-        let data = if may_send { PrioritySet::only(self.priority) } else { PrioritySet::NONE };
-        let next = port.next_start(now).min(port.next_start_of(data, now));
+        let mut data = PrioritySet::NONE;
+        for (priority, active) in self.classes.iter().zip(&self.nics[nic].active) {
+            if !active.is_empty() && port.has_credit(*priority, self.longest_bytes) {
+                data.insert(*priority);
+            }
+        }
+        let next = port.next_start(now).min(port.next_start_of(data, now)).min(earliest);
         self.timers.set(self.slots.index(Slot::Port(nic)), next);
     }
 
@@ -95,7 +121,7 @@ impl Host {
         let qp = &mut self.qps[index];
         let segment = qp.requester.send(now);
         if qp.requester.can_send() {
-            self.nics[usize::from(qp.config.nic)].active.push_back(index);
+            self.nics[usize::from(qp.config.nic)].active[qp.class].push_back(index);
         } else {
             qp.active = false;
         }
@@ -126,8 +152,8 @@ impl Host {
             entropy: config.entropy,
             ingress: 0,
             payload_at: 0,
-            priority: self.priority,
-            dscp: self.dscp,
+            priority: config.priority,
+            dscp: config.dscp,
             ecn: ECN_CAPABLE,
             of_kernel: false,
             body: Body::Roce(packet),
@@ -164,7 +190,7 @@ impl Host {
         self.awake.set(nic);
         if !qp.active && qp.requester.can_send() {
             qp.active = true;
-            self.nics[nic].active.push_back(index);
+            self.nics[nic].active[qp.class].push_back(index);
         }
     }
 

@@ -140,6 +140,11 @@ impl CongestionPlan {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QpPlan {
+    /// Of its packets; left out, those of the workload.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    #[serde(default)]
+    pub dscp: Option<u8>,
     pub a: usize,
     pub b: usize,
     pub qpn: u32,
@@ -236,6 +241,8 @@ impl Workload {
             require(ranks, || format!("qp {index}: ranks {} and {}", qp.a, qp.b))?;
             let number = qp.qpn <= MAX_QPN && numbers.insert(qp.qpn);
             require(number, || format!("qp {index}: number {} is not free", qp.qpn))?;
+            require(qp.dscp.is_none_or(|dscp| dscp < 64), || format!("qp {index}: DSCP out of range"))?;
+            require(qp.priority.is_some() == qp.dscp.is_some(), || format!("qp {index}: a priority or a DSCP alone"))?;
             let nodes = [0, 1].map(|end| workload.ranks[qp.rank(end)].node);
             if qp.local {
                 let copies = matches!(&plan.nodes[nodes[0]], NodePlan::Host(host) if host.local.is_some());

@@ -120,11 +120,13 @@ impl Pair {
         let host = |station: u32, peer: u32, ops: Vec<(Op, Vec<usize>)>| {
             let mut host = Host::new(vec![(Station(station), strict(gbps(100)))]);
             let end = station as u8;
-            let qp = QpConfig { qpn: QPN, end, peer: Station(peer), entropy: 49_169, nic: 0, rank: 0, lane: 0 };
+            let peer = Station(peer);
+            let (priority, dscp) = (PRIORITY, 24);
+            let qp = QpConfig { qpn: QPN, end, peer, entropy: 49_169, nic: 0, rank: 0, lane: 0, priority, dscp };
             let memory = Memory::new(bytes).unwrap();
             let rank = Rank { schedule: Schedule::new(ops, 1), memory, lanes: vec![Lane::Qp(0)] };
             let (qps, copies, ranks) = (vec![qp], vec![], vec![rank]);
-            host.load(Load { transport, priority: PRIORITY, dscp: 24, qps, copies, ranks });
+            host.load(Load { transport, qps, copies, ranks });
             host
         };
         let (mut a, mut b) = (host(0, 1, sends.collect()), host(1, 0, recvs.collect()));
