@@ -16,10 +16,13 @@ from testbed.plan.placement import is_here
 def describe_running(row: Document, present: OwnedLab, agent: str) -> Document:
     """Return a row of the list with what is known of a lab that has a data plane. Raises HostError if that is lost."""
     plan = present.plan
-    stations = [
-        {"node": plan["nodes"][station["node"]]["name"], **{key: station[key] for key in ("kind", "mac", "ip")}}
-        for station in plan["stations"]
-    ]
+    stations = []
+    for station in plan["stations"]:
+        node = plan["nodes"][station["node"]]
+        port = node["ports"][station["port"]]["name"]
+        stations.append(
+            {"node": node["name"], "port": port, "kind": station["kind"], "mac": station["mac"], "ip": station["ip"]}
+        )
     row["stations"] = [station for station in stations if is_here(plan, agent, station["node"])]
     row["links"] = [
         link

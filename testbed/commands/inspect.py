@@ -64,7 +64,12 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
     for title in ("node", "kernel address", "NIC address", "health"):
         table.add_column(title)
     for node in row["nodes"]:
-        address = {entry["kind"]: entry["ip"] for entry in stations if entry["node"] == node}
+        # Of a host with several ports, the address of each.
+        address: dict[str, str] = {}
+        for entry in stations:
+            if entry["node"] == node:
+                before = address.get(entry["kind"])
+                address[entry["kind"]] = f"{before}, {entry['ip']}" if before else entry["ip"]
         health = row.get("health", {}).get(node, {"state": "-", "reason": ""})
         said = f"{health['state']}: {health['reason']}" if health["reason"] else health["state"]
         table.add_row(node, address.get("kernel", "-"), address.get("nic", "-"), said)

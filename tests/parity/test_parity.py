@@ -18,6 +18,7 @@ CASES = {
     "all-reduce in a clos": ("all_reduce", "clos:spines=2,leaves=2,hosts=2", "1M", "1M"),
     "all-reduce over optics": ("all_reduce", "two-dc:profile=100g-zr,local-profile=100g-dr1,length=40km", "1M", "1M"),
     "all-reduce over a span in memory": ("all_reduce", "memory-span", "1M", "1M"),
+    "all-to-all over two rails": ("all_to_all", "rail:servers=2,accelerators=2,spines=1,rate=100G", "1M", "1M"),
     "incast under PFC": ("incast", "incast:senders=3", "1M", "1M"),
 }
 
