@@ -121,7 +121,9 @@ def model_of_lab(topology: str | None, port: str | None, name: ModelName | None,
         raise UsageError(f"--port {port}: the ports of {node} are {', '.join(lab.ports[node])}")
     switch = lab.switches[names.index(node)]
     link = lab.adjacent[node][lab.ports[node].index(its_port)].link
-    small = given.get("small_share", switch.small_percent)
+    # Priorities of a port differ only if the lab says so; the first lossless one stands for them.
+    its_priority = next(iter(switch.lossless_queues), 0)
+    small = given.get("small_share", switch.group(its_port, its_priority).small_percent)
     if small is not None and switch.cell_bytes == 1:
         raise UsageError(f"--small-share has no effect: {node} has no cells")
     time_ps, _ = _response(given.get("response"), link.rate_bps)

@@ -26,7 +26,7 @@ def aside_bytes(switch: Switch, ports: int, queue_bytes: int, shares: bool) -> i
     """
     if shares and switch.lossy_pool_bytes:
         return 0
-    reserves = switch.lossy_reserve_bytes * ports * (PRIORITIES - len(switch.lossless))
+    reserves = switch.lossy_reserve_bytes * ports * (PRIORITIES - len(switch.lossless_queues))
     queues = queue_bytes * ports
     return reserves + (min(queues, switch.lossy_pool_bytes) if switch.lossy_pool_bytes else queues)
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from testbed.contract.plan import Plan, Switch
+from testbed.contract.plan import Plan, Switch, queue_of
 from testbed.lab.endpoints import name_of
+from testbed.lab.thresholds import settled
 
 Place = tuple[int, int]
 
@@ -33,9 +34,10 @@ def deepest_queue(plan: Plan, priority: int, pairs: Iterable[tuple[int, int]]) -
     Each pair counts both ways. Cost: for each receiver one pass over the links that lead to it.
     """
     depths = [
-        _reach(switch, name_of(plan, place), inputs, priority)
+        _reach(switch, name_of(plan, place), inputs, priority, kmin)
         for place, inputs in _feeding(plan, pairs).items()
-        if (switch := plan["nodes"][place[0]])["kind"] == "switch" and "ecn" in switch
+        if (switch := plan["nodes"][place[0]])["kind"] == "switch"
+        if (kmin := _kmin(switch, place[1], priority)) is not None
     ]
     return max(
         depths, key=lambda reach: (Fraction(reach.most_bytes, max(1, reach.kmin_bytes)), reach.port), default=None
@@ -70,19 +72,31 @@ def _feeding(plan: Plan, pairs: Iterable[tuple[int, int]]) -> dict[Place, set[in
     return feeding
 
 
-def _reach(node: Switch, port: str, inputs: set[int], priority: int) -> Reach:
-    groups = {group["port"]: group for group in node["priority_groups"] if group["priority"] == priority}
+def _reach(node: Switch, port: str, inputs: set[int], priority: int, kmin: int) -> Reach:
+    groups = {
+        group["port"]: group for group in node["priority_groups"] if group["priority"] == queue_of(node, priority)
+    }
     feeding = [groups[number] for number in sorted(inputs) if number in groups]
-    dynamic = [group for group in feeding if group.get("alpha_log2") is not None]
+    dynamic = [(group, alpha) for group in feeding if (alpha := group.get("alpha_log2")) is not None]
     unpaused = sum(group.get("xoff_bytes", 0) for group in feeding)
     if dynamic:
-        # So many groups that fill up together settle at n·alpha / (1 + n·alpha) of the pool.
-        share = len(dynamic) * Fraction(2) ** (dynamic[0]["alpha_log2"] or 0)
-        unpaused += int(node["pool_bytes"] * share / (1 + share)) + sum(group["reserve_bytes"] for group in dynamic)
+        unpaused += settled(node["pool_bytes"], [alpha for _, alpha in dynamic])
+        unpaused += sum(group["reserve_bytes"] for group, _ in dynamic)
     headroom = sum(group["headroom_bytes"] for group in feeding)
     most = unpaused + (min(headroom, node.get("headroom_pool_bytes") or headroom))
     if len(feeding) < len(inputs):
         # Frames that belong to no group stand in the queue up to its limit.
         lossy = node["buffer_bytes"] if "lossy_alpha_log2" in node else node["lossy_queue_bytes"]
         unpaused, most = unpaused + lossy, most + lossy
-    return Reach(port, len(inputs), unpaused, most, node["ecn"]["kmin_bytes"])
+    return Reach(port, len(inputs), unpaused, most, kmin)
+
+
+def _kmin(node: Switch, port: int, priority: int) -> int | None:
+    """Return the kmin of a lossless egress queue; None where nothing is marked."""
+    own = (
+        mark
+        for mark in node.get("queue_ecn", ())
+        if (mark["port"], mark["priority"]) == (port, queue_of(node, priority))
+    )
+    mark = next(own, node.get("ecn"))
+    return None if mark is None else mark["kmin_bytes"]

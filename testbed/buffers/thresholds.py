@@ -33,6 +33,7 @@ from testbed.contract.plan import Plan, switches_of
 from testbed.errors import Fault, TopologyError
 from testbed.experiment.sections import Lossless
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
+from testbed.lab.thresholds import NOTHING_LOG2
 from testbed.lab.topology import Link, Switch
 from testbed.schema.fields import AUTO
 from testbed.units import LARGEST, format_size
@@ -84,7 +85,7 @@ class Buffering:
 
 @dataclass(frozen=True)
 class _Wish:
-    """What one group asks for; `fixed` is an XOFF that was given and is not scaled."""
+    """What one group asks for; `fixed` is an XOFF that was given and is not scaled. With an alpha it shares the pool."""
 
     port: int
     name: str
@@ -93,6 +94,10 @@ class _Wish:
     headroom_bytes: int
     xoff_bytes: int
     fixed: bool
+    xon_bytes: int | None = None
+    alpha_log2: int | None = None
+    reserve_bytes: int = 0
+    xon_offset_bytes: int = 0
 
 
 def _first(*values: int | float | str | None) -> int | None:
@@ -153,14 +158,14 @@ def _divide(
     wishes = [
         _wish(index, name, priority, link, switch, settings, late_frames)
         for index, (name, link) in enumerate(links)
-        for priority in switch.lossless
+        for priority in switch.lossless_queues
         if credits.flow_control(link, settings) == "pfc"
     ]
     granted = _granted(switch, links, settings, late_frames, packet_bytes)
     if not wishes and not granted:
         return Buffering(switch.buffer_bytes or DEFAULT_BUFFER_BYTES, lossy, (), cell)
-    if switch.alpha_log2 is not None and wishes and _first(settings.xoff, settings.xon) is None:
-        return _divide_pool(lab, switch, wishes, granted, len(links), switch.alpha_log2)
+    if any(wish.alpha_log2 is not None for wish in wishes):
+        return _divide_pool(lab, switch, wishes, granted, len(links))
     reserved = aside + sum(wish.headroom_bytes for wish in wishes) + sum(wish.xoff_bytes for wish in granted)
     wanted = reserved + sum(wish.xoff_bytes for wish in wishes)
     total = _round_megabytes(wanted) if switch.buffer_bytes is None else switch.buffer_bytes
@@ -168,7 +173,7 @@ def _divide(
     smallest = reserved + fixed + sum(2 * wish.frame_bytes for wish in wishes if not wish.fixed)
     if smallest > total:
         raise TopologyError([_too_small(lab, switch, wishes, granted, "XOFF thresholds", aside, smallest, total)])
-    groups = _share(wishes, total - reserved - fixed, switch, settings)
+    groups = _share(wishes, total - reserved - fixed)
     return Buffering(total, lossy, _by_port([*groups, *_credited(granted)]), cell)
 
 
@@ -197,15 +202,16 @@ def _round_megabytes(wanted: int) -> int:
     return max(DEFAULT_BUFFER_BYTES, -(-wanted // _AUTO_BUFFER_STEP_BYTES) * _AUTO_BUFFER_STEP_BYTES)
 
 
-def _divide_pool(
-    lab: str, switch: Switch, wishes: Sequence[_Wish], granted: Sequence[_Wish], ports: int, alpha_log2: int
-) -> Buffering:
-    """Divide a memory whose groups share a pool, and perhaps their headroom."""
+def _divide_pool(lab: str, switch: Switch, wishes: Sequence[_Wish], granted: Sequence[_Wish], ports: int) -> Buffering:
+    """Divide a memory whose groups share a pool, and perhaps their headroom; those with a static XOFF have it beside."""
     _check_headroom_pool(lab, switch, wishes)
     headrooms = switch.headroom_pool_bytes or sum(wish.headroom_bytes for wish in wishes)
-    claimed = headrooms + len(wishes) * switch.reserve_bytes + sum(wish.xoff_bytes for wish in granted)
+    static = [wish for wish in wishes if wish.alpha_log2 is None]
+    sharing = [wish for wish in wishes if wish.alpha_log2 is not None]
+    own = sum(wish.reserve_bytes for wish in sharing) + sum(wish.xoff_bytes for wish in (*static, *granted))
+    claimed = headrooms + own
     # A threshold is positive only while something is left of the pool; so much must be left for one frame at least.
-    least = max((_pool_for(2 * wish.frame_bytes, alpha_log2) for wish in wishes), default=0)
+    least = max((_pool_for(2 * wish.frame_bytes, wish.alpha_log2) for wish in sharing), default=0)
     pool = switch.pool_bytes
     lossy = default_queue_bytes(switch, ports)
     if switch.lossy_queue_bytes is None and switch.buffer_bytes is not None:
@@ -219,28 +225,40 @@ def _divide_pool(
     smallest = claimed + aside + (least if pool is None else pool)
     total = switch.buffer_bytes
     if total is None:
-        wished = max((_pool_for(wish.xoff_bytes, alpha_log2) for wish in wishes), default=0)
+        wished = max((_pool_for(wish.xoff_bytes, wish.alpha_log2) for wish in sharing), default=0)
         total = _round_megabytes(claimed + aside + (wished if pool is None else pool))
     if smallest > total:
         raise TopologyError([_too_small(lab, switch, wishes, granted, "reserves and pool", aside, smallest, total)])
-    groups = [
-        DynamicGroup(
-            port=wish.port,
-            priority=wish.priority,
-            alpha_log2=alpha_log2,
-            reserve_bytes=switch.reserve_bytes,
-            xon_offset_bytes=2 * wish.frame_bytes if switch.xon_offset_bytes is None else switch.xon_offset_bytes,
-            headroom_bytes=wish.headroom_bytes,
-        )
-        for wish in wishes
-    ]
     shared = total - claimed - aside if pool is None else pool
+    groups = [_static(wish, wish.xoff_bytes) if wish.alpha_log2 is None else _dynamic(wish) for wish in wishes]
     placed = _by_port([*groups, *_credited(granted)])
     return Buffering(total, lossy, placed, switch.cell_bytes, shared, switch.headroom_pool_bytes)
 
 
-def _pool_for(threshold_bytes: int, alpha_log2: int) -> int:
-    """Return the pool in which one group alone settles at a threshold t: t·(1 + alpha)/alpha, rounded up."""
+def _dynamic(wish: _Wish) -> DynamicGroup:
+    assert wish.alpha_log2 is not None
+    return DynamicGroup(
+        port=wish.port,
+        priority=wish.priority,
+        alpha_log2=wish.alpha_log2,
+        reserve_bytes=wish.reserve_bytes,
+        xon_offset_bytes=wish.xon_offset_bytes,
+        headroom_bytes=wish.headroom_bytes,
+    )
+
+
+def _static(wish: _Wish, xoff_bytes: int) -> Group:
+    xon = max(0, xoff_bytes - 2 * wish.frame_bytes) if wish.xon_bytes is None else min(wish.xon_bytes, xoff_bytes)
+    return Group(wish.port, wish.priority, xoff_bytes, xon, wish.headroom_bytes)
+
+
+def _pool_for(threshold_bytes: int, alpha_log2: int | None) -> int:
+    """Return the pool in which one group alone settles at a threshold t: t·(1 + alpha)/alpha, rounded up.
+
+    One whose alpha is 0 takes nothing of any.
+    """
+    if alpha_log2 in (None, NOTHING_LOG2):
+        return 0
     return threshold_bytes + (threshold_bytes << -alpha_log2 if alpha_log2 < 0 else -(-threshold_bytes >> alpha_log2))
 
 
@@ -270,9 +288,14 @@ def pool_notes(plan: Plan) -> list[str]:
     return notes
 
 
-def auto_headroom(link: Link, switch: Switch, settings: Lossless, late_frames: int = 0) -> Headroom:
-    """Return what `headroom: auto` comes to, term by term, for a lossless priority of a switch behind a link."""
-    small = switch.small_percent if settings.small_share is None else settings.small_share
+def auto_headroom(
+    link: Link, switch: Switch, settings: Lossless, late_frames: int = 0, small_percent: int | None = None
+) -> Headroom:
+    """Return what `headroom: auto` comes to, term by term, for a lossless priority of a switch behind a link.
+
+    `small_percent` is what the lab says of its group, which the experiment may say otherwise.
+    """
+    small = small_percent if settings.small_share is None else settings.small_share
     return group_headroom(
         link.rate_bps,
         link.delay_ps,
@@ -293,14 +316,17 @@ def _wish(
     settings: Lossless,
     late_frames: int,
 ) -> _Wish:
+    figures = switch.group(name, priority)
     response = None if settings.response == AUTO else settings.response
     needed = headroom(link.rate_bps, link.delay_ps, link.frame_bytes, response).total_bytes
-    room = _first(settings.headroom, switch.headroom_bytes)
+    room = _first(settings.headroom, figures.headroom_bytes)
     if room is None:
-        room = auto_headroom(link, switch, settings, late_frames).total_bytes
+        room = auto_headroom(link, switch, settings, late_frames, figures.small_percent).total_bytes
     if isinstance(settings.headroom, float):
         room = int(room * settings.headroom) // switch.cell_bytes * switch.cell_bytes
-    xoff = _first(settings.xoff, switch.xoff_bytes)
+    static = figures.alpha_log2 is None or _first(settings.xoff, settings.xon) is not None
+    xoff = _first(settings.xoff, figures.xoff_bytes)
+    offset = figures.xon_offset_bytes
     return _Wish(
         port=index,
         name=name,
@@ -309,10 +335,14 @@ def _wish(
         headroom_bytes=room,
         xoff_bytes=max(SMALLEST_AUTO_XOFF_BYTES, needed + 2 * link.frame_bytes) if xoff is None else xoff,
         fixed=xoff is not None,
+        xon_bytes=_first(settings.xon, figures.xon_bytes),
+        alpha_log2=None if static else figures.alpha_log2,
+        reserve_bytes=figures.reserve_bytes,
+        xon_offset_bytes=2 * link.frame_bytes if offset is None else offset,
     )
 
 
-def _share(wishes: Sequence[_Wish], pool: int, switch: Switch, settings: Lossless) -> tuple[Group, ...]:
+def _share(wishes: Sequence[_Wish], pool: int) -> tuple[Group, ...]:
     """Give every group the XOFF it wishes for, or its part of a pool that is too small for all wishes."""
     least = sum(2 * wish.frame_bytes for wish in wishes if not wish.fixed)
     beyond = sum(wish.xoff_bytes - 2 * wish.frame_bytes for wish in wishes if not wish.fixed)
@@ -322,9 +352,7 @@ def _share(wishes: Sequence[_Wish], pool: int, switch: Switch, settings: Lossles
         xoff = wish.xoff_bytes
         if not wish.fixed:
             xoff = 2 * wish.frame_bytes + (xoff - 2 * wish.frame_bytes) * spare // max(1, beyond)
-        given = _first(settings.xon, switch.xon_bytes)
-        xon = max(0, xoff - 2 * wish.frame_bytes) if given is None else min(given, xoff)
-        groups.append(Group(wish.port, wish.priority, xoff, xon, wish.headroom_bytes))
+        groups.append(_static(wish, xoff))
     return tuple(groups)
 
 
@@ -349,7 +377,7 @@ def _too_small(
 ) -> Fault:
     needs = [f"credits of {_deepest(granted)}"] if granted else []
     headrooms = f"headroom of {_deepest(wishes)}"
-    if switch.alpha_log2 is not None and switch.headroom_pool_bytes:
+    if any(wish.alpha_log2 is not None for wish in wishes) and switch.headroom_pool_bytes:
         headrooms = f"a headroom pool of {switch.headroom_pool_bytes} bytes"
     needs += [headrooms, besides] if wishes else []
     message = (

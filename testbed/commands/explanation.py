@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.lab import watchdog
+from testbed.lab.thresholds import NOTHING_LOG2, UNLIMITED_LOG2
 from testbed.report.figures import format_bytes, format_ns
 from testbed.run.trial import Trial
 from testbed.units import format_length, format_rate
@@ -76,7 +77,7 @@ def _groups(force: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                 xoff, xon = f"{group['xoff_bytes']:,}", f"{group['xon_bytes']:,}"
                 source = group["xoff_from"]
             else:
-                xoff, source = f"2^{group['alpha_log2']} of what is left", "given"
+                xoff, source = _share_of_pool(group["alpha_log2"]), "given"
                 xon = f"{group['xon_offset_bytes']:,} below"
             yield (
                 f"{name}:{group['port']}",
@@ -87,6 +88,11 @@ def _groups(force: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
                 f"{group['headroom_bytes']:,}",
                 group["headroom_from"],
             )
+
+
+def _share_of_pool(alpha_log2: int) -> str:
+    words = {NOTHING_LOG2: "the reserve", UNLIMITED_LOG2: "the whole pool"}
+    return words.get(alpha_log2, f"2^{alpha_log2} of what is left")
 
 
 def _credits(force: Mapping[str, Any]) -> Table:

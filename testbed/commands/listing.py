@@ -6,7 +6,6 @@ import enum
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +20,7 @@ from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.errors import UsageError, nearest
 from testbed.experiment.file import Experiment
 from testbed.lab.switches import named_switches
+from testbed.lab.thresholds import alpha_text
 from testbed.optics.catalogue import load_catalogue
 from testbed.schema.keys import keys_of
 from testbed.units import format_size
@@ -183,13 +183,13 @@ def _switch(name: str) -> tuple[str, Rows]:
 
 
 def _figure(settings: Mapping[str, Any], key: str) -> Any:
-    """Return a figure as a lab file would write it: an alpha is kept as its exponent of two, all others are bytes."""
+    """Return a figure as a lab file would write it: an alpha is kept as its exponent of two or a word, others are bytes."""
     value: Any = settings
     for part in key.split("."):
         value = value[part.replace("-", "_")]
-    if not isinstance(value, int):
-        return value
-    return str(Fraction(2) ** value) if key.endswith("alpha") else format_size(value)
+    if key.endswith("alpha"):
+        return alpha_text(value)
+    return format_size(value) if isinstance(value, int) else value
 
 
 def _settings() -> Rows:

@@ -81,17 +81,28 @@ class PriorityGroup(TypedDict):
     headroom_bytes: Annotated[int, "bytes that it may hold above its threshold"]
     xoff_bytes: NotRequired[Annotated[int, "bytes above which XOFF is sent"]]
     xon_bytes: NotRequired[Annotated[int, "bytes at or below which XON is sent"]]
-    alpha_log2: NotRequired[Annotated[int | None, "threshold as a share of the free pool: its base-2 logarithm"]]
+    alpha_log2: NotRequired[
+        Annotated[
+            int | None, "threshold as a share of the free pool: its base-2 logarithm; -64: none of it, 64: all of it"
+        ]
+    ]
     reserve_bytes: NotRequired[Annotated[int, "bytes of its own, beside the pool"]]
     xon_offset_bytes: NotRequired[Annotated[int, "bytes by which XON is below a dynamic threshold"]]
 
 
 class Marking(TypedDict):
-    """ECN marking in the egress queues of lossless priorities."""
+    """ECN marking in egress queues."""
 
     kmin_bytes: Annotated[int, "bytes of queue up to which nothing is marked"]
     kmax_bytes: Annotated[int, "bytes of queue above which everything is marked"]
     pmax: Annotated[float, "probability of a mark at `kmax_bytes`"]
+
+
+class QueueMarking(Marking):
+    """ECN marking in one egress queue."""
+
+    port: Annotated[int, "index of the port"]
+    priority: Annotated[int, "priority, 0 to 7"]
 
 
 class Watchdog(TypedDict):
@@ -132,11 +143,15 @@ class SwitchOptions(TypedDict, total=False):
     cell_bytes: Annotated[int, "bytes of a cell of memory; frames take whole cells; absent: 1"]
     pool_bytes: Annotated[int, "bytes that groups with dynamic thresholds share"]
     headroom_pool_bytes: Annotated[int, "bytes of headroom that all groups share; 0: each has its own"]
-    lossy_alpha_log2: Annotated[int | None, "dynamic limit of lossy queues: base-2 logarithm of the share"]
+    lossy_alpha_log2: Annotated[int | None, "dynamic limit of lossy queues, like a group's `alpha_log2`"]
     lossy_reserve_bytes: Annotated[int, "bytes that each lossy queue has of its own"]
     lossy_pool_bytes: Annotated[int, "bytes that all lossy queues share at egress"]
     watchdog: Annotated[Watchdog, "watchdog of paused priorities; absent: none"]
-    ecn: Annotated[Marking, "ECN marking; absent: none"]
+    ecn: Annotated[Marking, "ECN marking in the egress queues of lossless priorities; absent: none"]
+    priority_to_queue: Annotated[
+        list[int], "queue of each of the eight priorities, which numbers its priority group too; absent: its own number"
+    ]
+    queue_ecn: Annotated[list[QueueMarking], "ECN marking of single egress queues, in place of `ecn`"]
     defects: Annotated[list[Defect], "deliberate defects, for tests that must notice: names in switch/defects.rs"]
     elsewhere: Annotated[bool, "true: another agent has it"]
     agent: Annotated[str, "agent that has it. For agents"]
@@ -150,7 +165,7 @@ class Switch(SwitchOptions):
     kind: Annotated[Literal["switch"], "kind of node"]
     ports: Annotated[list[Port], "its ports"]
     pfc: Annotated[bool, "true: it sends PAUSE frames"]
-    lossless: Annotated[list[int], "its lossless priorities"]
+    lossless: Annotated[list[int], "the queues of its lossless priorities"]
     buffer_bytes: Annotated[int, "bytes of memory for frames"]
     lossy_queue_bytes: Annotated[int, "bytes that one lossy queue may hold; not used with `lossy_alpha_log2`"]
     hash_seed: Annotated[int, "seed of the choice among equal paths"]
@@ -319,6 +334,11 @@ def hosts_of(plan: Plan) -> Iterator[Host]:
     for node in plan["nodes"]:
         if node["kind"] == "host":
             yield node
+
+
+def queue_of(switch: Switch, priority: int) -> int:
+    """Return the queue of a priority at a switch, which numbers its priority group too."""
+    return switch["priority_to_queue"][priority] if "priority_to_queue" in switch else priority
 
 
 def switches_of(plan: Plan) -> Iterator[Switch]:

@@ -11,13 +11,12 @@ the queues that they report, and one that is lost is followed by another as long
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field
 
-from testbed.errors import nearest
-from testbed.schema.fields import FileModel, Rate, Ratio, Size, Time
+from testbed.lab.presets import Figure, Figures, PresetSet, known
+from testbed.schema.fields import Rate, Ratio, Size, Time
 from testbed.units import PS_PER_SECOND
 
 NOTIFY_PRIORITY = 6
@@ -27,41 +26,9 @@ NO_BYTE_COUNTER = 2**64 - 1
 _US = PS_PER_SECOND // 10**6
 _M = 10**6
 
-_AZURE = "SONiC's ECN profile for lossless queues, one for all rates"
 _HPCC = "ns-3 HPCC, run.py"
 _PAPER = "Zhu et al., SIGCOMM 2015"
 
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of a set: its value, where it stands, and the rate in bit/s that it is meant for, if it grows with it."""
-
-    value: float
-    source: str
-    per_bps: int = 0
-
-    def at(self, rate_bps: int) -> float:
-        """Return the value for a rate; whole figures stay whole."""
-        if not self.per_bps:
-            return self.value
-        return int(self.value) * rate_bps // self.per_bps
-
-
-Figures = Mapping[str, Figure]
-
-# Thresholds of a queue in bytes, and the probability of a mark at kmax.
-MARKING: Mapping[str, Figures] = {
-    "sonic": {
-        "kmin": Figure(1_048_576, _AZURE),
-        "kmax": Figure(2_097_152, _AZURE),
-        "pmax": Figure(0.05, _AZURE),
-    },
-    "hpcc-ns3": {
-        "kmin": Figure(100_000, _HPCC, 25_000 * _M),
-        "kmax": Figure(400_000, _HPCC, 25_000 * _M),
-        "pmax": Figure(0.2, _HPCC),
-    },
-}
 
 # Times in ps, rates in bit/s, the byte counter in bytes.
 DCQCN: Mapping[str, Figures] = {
@@ -96,68 +63,7 @@ DCQCN: Mapping[str, Figures] = {
 }
 
 
-def _known(known: Mapping[str, Figures], what: str) -> Any:
-    def check(name: str) -> str:
-        if name not in known:
-            raise ValueError(f'no {what} is called "{name}"{nearest(name, known)}')
-        return name
-
-    return AfterValidator(check), WithJsonSchema({"enum": list(known)})
-
-
-class _Set(FileModel):
-    """A set of parameters that a file may give by its name alone: `ecn: sonic` is `ecn: {preset: sonic}`."""
-
-    presets: ClassVar[Mapping[str, Figures]]
-    what: ClassVar[str]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value not in cls.presets:
-            raise ValueError(f'no {cls.what} is called "{value}"{nearest(value, cls.presets)}')
-        return {"preset": value}
-
-
-class Marking(_Set):
-    """Marks of what leaves a queue: none up to kmin, all above kmax, in between with a probability that rises to pmax.
-
-    Either a preset or all three figures. Thresholds hold for every queue of a switch; those of a preset that grows with
-    the rate are taken for its slowest port, since a mark too early costs less than one too late.
-    """
-
-    presets: ClassVar[Mapping[str, Figures]] = MARKING
-    what: ClassVar[str] = "marking"
-
-    preset: Annotated[str, *_known(MARKING, "marking")] | None = None
-    """Named set of all three figures; left out, give each of them."""
-    kmin: Size | None = None
-    """Bytes of a queue up to which nothing is marked; left out, that of `preset`."""
-    kmax: Size | None = None
-    """Bytes of a queue above which everything is marked; left out, that of `preset`."""
-    pmax: Ratio | None = None
-    """Probability of a mark at `kmax`, to which it rises from 0 at `kmin`; left out, that of `preset`."""
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Marking:
-        given = [name for name in ("kmin", "kmax", "pmax") if getattr(self, name) is not None]
-        if self.preset is not None and given:
-            raise ValueError(f"preset {self.preset} says {', '.join(given)} already")
-        if self.preset is None and len(given) < 3:
-            raise ValueError("give kmin, kmax and pmax, or a preset: " + ", ".join(MARKING))
-        if self.kmin is not None and self.kmax is not None and self.kmin > self.kmax:
-            raise ValueError(f"kmin, {self.kmin} bytes, is above kmax, {self.kmax} bytes")
-        return self
-
-    def plan(self, rate_bps: int) -> dict[str, Any]:
-        """Return the plan of a switch's marking, its slowest port being of this rate."""
-        resolved = _resolved(self, rate_bps)
-        return {"kmin_bytes": resolved["kmin"], "kmax_bytes": resolved["kmax"], "pmax": resolved["pmax"]}
-
-
-class Dcqcn(_Set):
+class Dcqcn(PresetSet):
     """Parameters of DCQCN; what is not given is that of the preset, and the preset, if none is named, is the paper's.
 
     `additive` and `hyper` are the steps of a rate's target, `minimum` is what no cut goes below, and `fast-recovery` is
@@ -167,7 +73,7 @@ class Dcqcn(_Set):
     presets: ClassVar[Mapping[str, Figures]] = DCQCN
     what: ClassVar[str] = "DCQCN parameter set"
 
-    preset: Annotated[str, *_known(DCQCN, "DCQCN parameter set")] = "paper"
+    preset: Annotated[str, *known(DCQCN, "DCQCN parameter set")] = "paper"
     """Named set of parameters; every other key replaces one figure of it."""
     g: Ratio | None = None
     """Weight of the newest observation in the estimate alpha, from 0 to 1; left out, the preset's."""
@@ -194,7 +100,7 @@ class Dcqcn(_Set):
 
     def plan(self, rate_bps: int) -> dict[str, Any]:
         """Return the plan of congestion control for NICs of which the slowest has this rate."""
-        resolved = _resolved(self, rate_bps)
+        resolved = self.at(rate_bps)
         return {
             "kind": "dcqcn",
             "g": resolved["g"],
@@ -210,13 +116,3 @@ class Dcqcn(_Set):
             "notify_interval_ps": resolved["notify_interval"],
             "notify_dscp": NOTIFY_PRIORITY << 3,
         }
-
-
-def _resolved(chosen: Marking | Dcqcn, rate_bps: int) -> dict[str, float]:
-    figures = chosen.presets[chosen.preset] if chosen.preset is not None else {}
-    names = [name for name in type(chosen).model_fields if name != "preset"]
-    resolved = {}
-    for name in names:
-        given = getattr(chosen, name)
-        resolved[name] = figures[name].at(rate_bps) if given is None else given
-    return resolved

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from testbed import traffic
 from testbed.errors import nearest
-from testbed.experiment.congestion import Marking
 from testbed.experiment.sizes import ALL, MAX_SIZES, sizes_between
+from testbed.lab.marking import Marking
 from testbed.lab.ranks import RankPattern, expand
 from testbed.lab.watchdog import SwitchedWatchdog
 from testbed.schema.fields import (

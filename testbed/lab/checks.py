@@ -28,6 +28,8 @@ _ONLY_SWITCH = (
     "profile",
     "routes",
     "weights",
+    "dscp",
+    "queues",
 )
 _ONLY_HOST = ("accelerators", "ports", "local")
 
@@ -115,9 +117,9 @@ def setting_faults(source: Source) -> list[Fault]:
     faults = Source(source.file, lines=source.lines)
     body = _mapping(_mapping(source.data).get("topology"))
     _both_delays(faults, ("topology", "defaults"), _mapping(body.get("defaults")))
-    _thresholds(faults, ("topology", "defaults"), body.get("defaults"))
+    _thresholds(faults, ("topology", "defaults", "thresholds"), _mapping(body.get("defaults")).get("thresholds"))
     for name, settings in _mapping(body.get("kinds")).items():
-        _thresholds(faults, ("topology", "kinds", name), settings)
+        _thresholds(faults, ("topology", "kinds", name, "thresholds"), _mapping(settings).get("thresholds"))
     for name, entry in _mapping(body.get("nodes")).items():
         path: KeyPath = ("topology", "nodes", name)
         kind = _mapping(entry).get("kind")
@@ -128,7 +130,7 @@ def setting_faults(source: Source) -> list[Fault]:
                 faults.fault((*path, key), "belongs to hosts, not to switches")
             if kind == "host" and key in _ONLY_SWITCH:
                 faults.fault((*path, key), "belongs to switches, not to hosts")
-        _thresholds(faults, path, entry)
+        _thresholds(faults, (*path, "thresholds"), _mapping(entry).get("thresholds"))
     links = body.get("links")
     for index, link in enumerate(links if isinstance(links, list) else []):
         path = ("topology", "links", index)
@@ -159,15 +161,18 @@ def _both_delays(source: Source, path: KeyPath, settings: Mapping[str, Any]) -> 
 
 
 def _thresholds(source: Source, path: KeyPath, settings: object) -> None:
-    thresholds = _mapping(_mapping(settings).get("thresholds"))
+    thresholds = _mapping(settings)
+    for key in ("priorities", "ports"):
+        for name, entry in _mapping(thresholds.get(key)).items():
+            _thresholds(source, (*path, key, name), entry)
     xoff, xon = (_read(parse_size, thresholds.get(key)) for key in ("xoff", "xon"))
     if xoff is not None and xon is not None and xon > xoff:
-        source.fault((*path, "thresholds", "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
+        source.fault((*path, "xon"), f"{xon} bytes is above xoff, {xoff} bytes")
     if thresholds.get("alpha") is None:
         return
     for key, value, instead in (("xoff", xoff, "leave out one of them"), ("xon", xon, "give xon-offset instead")):
         if value is not None:
-            source.fault((*path, "thresholds", key), f"{key} is a static threshold and alpha a dynamic one; {instead}")
+            source.fault((*path, key), f"{key} is a static threshold and alpha a dynamic one; {instead}")
 
 
 def profile_above_nic(source: Source, index: int, rate_bps: int) -> None:

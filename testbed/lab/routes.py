@@ -29,6 +29,15 @@ def parse_ports(value: object) -> tuple[str, ...]:
     return named
 
 
+def parse_port(value: object) -> str:
+    """Read the name of one port; raise ValueError if it is none."""
+    (port,) = parse_ports((value,))
+    return port
+
+
+PortName = Annotated[
+    str, BeforeValidator(parse_port), WithJsonSchema({"type": "string", "pattern": f"^{_PORT_NAME.pattern}$"})
+]
 PortNames = Annotated[
     tuple[str, ...],
     BeforeValidator(parse_ports),

@@ -7,20 +7,32 @@ queues have a static limit (`lossy_queue`) or a dynamic one (`lossy_alpha`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, ValidationError
 
 from testbed.data import DATA
 from testbed.errors import TopologyError, nearest
-from testbed.lab import checks
+from testbed.lab import checks, priorities
+from testbed.lab import thresholds as thresholds_of
+from testbed.lab.priorities import DscpKey
+from testbed.lab.thresholds import Alpha, Thresholds
 from testbed.lab.watchdog import SwitchedWatchdog, Watchdog
 from testbed.schema import fields as models
-from testbed.schema.fields import AUTO, FileModel, Percent, Priorities, Size, SizeOrAuto, Weights, all_weights
+from testbed.schema.fields import (
+    AUTO,
+    FileModel,
+    Priorities,
+    Priority,
+    PriorityKey,
+    Size,
+    SizeOrAuto,
+    Weights,
+    all_weights,
+)
 from testbed.schema.source import KeyPath, Source, read_yaml
 from testbed.units import format_size
 
@@ -28,23 +40,8 @@ CATALOGUE = DATA / "switches.yaml"
 DEFAULT_BUFFER_BYTES = 32 * 10**6
 DEFAULT_LOSSLESS = (3,)
 
-# 2^-7 to 2^3: what shared-memory switches can be set to.
-_ALPHAS = {Fraction(2) ** exponent: exponent for exponent in range(-7, 4)}
-_STATIC = ("xoff", "xon")
-_DYNAMIC = ("alpha", "reserve", "xon_offset")
 _POOLS = ("pool", "headroom_pool")
 _LOSSY = ("lossy_queue", "lossy_alpha")
-
-
-def parse_alpha(value: object) -> int:
-    """Read the factor of a dynamic threshold ("1/8", 0.125, 2) as its exponent of two, from -7 to 3."""
-    try:
-        alpha = None if isinstance(value, bool) else _ALPHAS.get(Fraction(str(value).replace(" ", "")))
-    except (ValueError, ZeroDivisionError):
-        alpha = None
-    if alpha is None:
-        raise ValueError(f'"{str(value)[:40]}" is not a power of two from 1/128 to 8; write it like 1/8')
-    return alpha
 
 
 def _positive(size_bytes: int) -> int:
@@ -53,41 +50,10 @@ def _positive(size_bytes: int) -> int:
     return size_bytes
 
 
-Alpha = Annotated[
-    int,
-    BeforeValidator(parse_alpha),
-    WithJsonSchema(
-        {"type": ["string", "number"], "description": "power of two from 1/128 to 8", "examples": ["1/8", 2]}
-    ),
-]
 PositiveSize = Annotated[Size, AfterValidator(_positive)]
 PositiveSizeOrAuto = Annotated[
     SizeOrAuto, AfterValidator(lambda value: value if value == AUTO else _positive(int(value)))
 ]
-
-
-class Thresholds(FileModel):
-    """When a priority group of a switch pauses its peer; what is left out is derived from the link.
-
-    Static: above `xoff` bytes, until `xon`. Dynamic: above `alpha` times what is left of the switch's pool, after a
-    `reserve` of the group's own, until it is `xon-offset` bytes below that again. `small-share` is how many of a hundred
-    frames a derived headroom takes for small ones, where the switch has cells; none given, it is made for the worst case.
-    """
-
-    xoff: SizeOrAuto | None = None
-    """Bytes of a priority group above which it pauses its peer; left out, or `auto`, a round trip and two frames."""
-    xon: SizeOrAuto | None = None
-    """Bytes of a priority group at which its peer may go on; left out, or `auto`, two frames below `xoff`."""
-    headroom: SizeOrAuto | None = None
-    """Bytes above XOFF for what still arrives after the pause; left out, or `auto`, what the link needs."""
-    small_share: Percent | None = None
-    """Percent of frames that derived headroom takes for small ones, on a switch with cells; left out, all of them."""
-    alpha: Alpha | None = None
-    """Factor of a dynamic threshold: pause above `alpha` times what is left of the pool; left out, thresholds are static."""
-    reserve: Size | None = None
-    """Bytes of its own that a priority group fills before it draws on the pool; left out, 0."""
-    xon_offset: Size | None = None
-    """Bytes below the dynamic threshold at which the peer may go on; left out, two frames."""
 
 
 class SwitchSettings(FileModel):
@@ -104,6 +70,10 @@ class SwitchSettings(FileModel):
     """Bytes of packet memory, or `auto`, as deep as the links need; left out, 32 MB."""
     lossless: Priorities | None = None
     """Priorities that must not lose frames; left out, priority 3 alone."""
+    dscp: dict[DscpKey, Priority] | None = None
+    """Priorities by DSCP, from 0 to 63; a DSCP left out has that of its class selector, its upper three bits."""
+    queues: dict[PriorityKey, Priority] | None = None
+    """Egress queues, which number priority groups too, by priority; a priority left out has the one of its own number."""
     lossy_queue: Size | None = None
     """Bytes that one lossy queue may hold at its egress port; left out, 1 MB, or its part of a quarter of the buffer."""
     lossy_alpha: Alpha | None = None
@@ -187,10 +157,12 @@ class Layer:
     settings: SwitchSettings
 
 
-def switch_figures(name: str, layers: tuple[Layer, ...], source: Source) -> dict[str, Any]:
+def switch_figures(name: str, layers: tuple[Layer, ...], ports: Collection[str], source: Source) -> dict[str, Any]:
     """Return what a switch is given by layers, the later ones winning, as the fields of `topology.Switch`.
 
-    What cannot be is noted in `found`, at the place that said it last.
+    `ports` are those that links lead to.
+
+    What cannot be is noted in `source`, at the place that said it last.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -205,36 +177,39 @@ def switch_figures(name: str, layers: tuple[Layer, ...], source: Source) -> dict
         own = layer.settings.model_dump(exclude_none=True, include=set(SwitchSettings.model_fields))
         merged = _over(merged, own)
     _check(merged, layers, source)
+    lossless, queues = merged.get("lossless", DEFAULT_LOSSLESS), priorities.all_queues(merged.get("queues", {}))
+    for message in priorities.mixed_queues(lossless, queues):
+        source.fault(_place(layers, (("queues",), ("lossless",))), message)
+    kept = priorities.lossless_queues(lossless, queues)
+    for path, message in thresholds_of.faults(merged["thresholds"], kept, ports):
+        source.fault(_place(layers, (path,)), message)
     return _resolved(name, merged)
 
 
 def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a layer over those below it; a threshold of one kind takes away one of the other kind."""
     thresholds = own.get("thresholds", {})
-    kept, kept_thresholds = dict(below), dict(below.get("thresholds", {}))
-    if any(isinstance(thresholds.get(key), int) for key in _STATIC):
+    kept = dict(below)
+    laid = thresholds_of.lay_over(below.get("thresholds", {}), thresholds)
+    if thresholds_of.is_static(thresholds) and not thresholds_of.dynamic_somewhere(laid):
         kept = {key: value for key, value in kept.items() if key not in _POOLS}
-        kept_thresholds = {key: value for key, value in kept_thresholds.items() if key not in _DYNAMIC}
-    if "alpha" in thresholds:
-        kept_thresholds = {key: value for key, value in kept_thresholds.items() if key not in _STATIC}
     for key, other in zip(_LOSSY, reversed(_LOSSY), strict=True):
         if key in own:
             kept.pop(other, None)
-    return checks.merge({**kept, "thresholds": kept_thresholds}, own)
+    return {**checks.merge(kept, own), "thresholds": laid}
 
 
 def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], source: Source) -> None:
     """Note settings that need a dynamic threshold where there is none, and pools that the buffer cannot hold."""
     thresholds = merged["thresholds"]
     buffer = merged.get("buffer", DEFAULT_BUFFER_BYTES)
-    if "alpha" not in thresholds:
-        given = [(key, merged) for key in _POOLS] + [(key, thresholds) for key in _DYNAMIC]
-        for key, section in given:
-            if section.get(key) not in (None, AUTO, 0):
-                path = _place(layers, (("thresholds", key) if section is thresholds else (key,),))
-                source.fault(path, "needs a dynamic threshold: give thresholds.alpha too")
+    dynamic = thresholds_of.dynamic_somewhere(thresholds)
+    if not dynamic:
+        idle = [(key,) for key in _POOLS if merged.get(key) not in (None, AUTO, 0)]
+        for field in [*idle, *thresholds_of.needing_alpha(thresholds)]:
+            source.fault(_place(layers, (field,)), "needs a dynamic threshold: give thresholds.alpha too")
     pools = {key: merged[key] for key in _POOLS if isinstance(merged.get(key), int)}
-    if "alpha" in thresholds and pools and buffer != AUTO and sum(pools.values()) > buffer:
+    if dynamic and pools and buffer != AUTO and sum(pools.values()) > buffer:
         said = " and ".join(f"{key.replace('_', '-')} {format_size(size)}" for key, size in pools.items())
         path = _place(layers, (("pool",), ("headroom_pool",), ("buffer",), ("profile",)))
         verb = "is" if len(pools) == 1 else "are"
@@ -250,14 +225,15 @@ def _place(layers: tuple[Layer, ...], fields: tuple[tuple[str, ...], ...]) -> Ke
         for field in fields:
             value: Any = layer.settings
             for part in field:
-                value = getattr(value, part, None)
+                entries = {str(key): entry for key, entry in value.items()} if isinstance(value, dict) else {}
+                value = entries.get(part) if entries else getattr(value, part, None)
             if value not in (None, AUTO):
                 return (*layer.path, *(part.replace("_", "-") for part in field))
     return layers[-1].path
 
 
 def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
-    thresholds = merged["thresholds"]
+    base, own = thresholds_of.resolve(merged["thresholds"])
 
     def given(value: Any) -> int | None:
         return None if value in (None, AUTO) else int(value)
@@ -266,19 +242,16 @@ def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
         "name": name,
         "buffer_bytes": given(merged.get("buffer", DEFAULT_BUFFER_BYTES)),
         "lossless": merged.get("lossless", DEFAULT_LOSSLESS),
+        "dscp_to_priority": priorities.all_dscps(merged.get("dscp", {})),
+        "priority_to_queue": priorities.all_queues(merged.get("queues", {})),
         "lossy_queue_bytes": merged.get("lossy_queue"),
         "lossy_alpha_log2": merged.get("lossy_alpha"),
         "lossy_reserve_bytes": merged.get("lossy_reserve", 0),
         "lossy_pool_bytes": merged.get("lossy_pool", 0),
         "watchdog": Watchdog.model_construct(**merged["watchdog"]) if "watchdog" in merged else None,
-        "xoff_bytes": given(thresholds.get("xoff")),
-        "xon_bytes": given(thresholds.get("xon")),
-        "headroom_bytes": given(thresholds.get("headroom")),
+        "thresholds": base,
+        "own_thresholds": own,
         "cell_bytes": merged.get("cell", 1),
-        "small_percent": thresholds.get("small_share"),
-        "alpha_log2": thresholds.get("alpha"),
-        "reserve_bytes": thresholds.get("reserve", 0),
-        "xon_offset_bytes": thresholds.get("xon_offset"),
         "pool_bytes": given(merged.get("pool")),
         "headroom_pool_bytes": merged.get("headroom_pool", 0),
         "weights": all_weights(merged.get("weights", {})),

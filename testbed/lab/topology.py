@@ -26,9 +26,11 @@ from testbed.lab.file import LabFile, LinkEntry, NodeEntry
 from testbed.lab.hosts import DEFAULT_RATE_BPS, Far, Host, resolve_host
 from testbed.lab.links import check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.lab.paths import Policy, Stated
+from testbed.lab.priorities import CLASS_SELECTORS, OWN_QUEUES, PriorityTable, QueueTable, lossless_queues
 from testbed.lab.resolved import Resolved
 from testbed.lab.routes import check_routes, stated_routes
 from testbed.lab.switches import Layer, switch_figures
+from testbed.lab.thresholds import GroupFigures, OwnThresholds, group_figures
 from testbed.lab.watchdog import Watchdog
 from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.optics.catalogue import Catalogue, load_catalogue
@@ -48,10 +50,11 @@ FRAME_OVERHEAD_BYTES = ETHERNET_HEADER_BYTES + FCS_BYTES  # around the MTU
 class Switch(Resolved):
     """A switch. Thresholds that are None are derived from each port's link, a buffer that is None from all of them.
 
-    With `alpha_log2` the thresholds are dynamic: 2^alpha_log2 times what is left of the pool, whose size, if it is None,
-    is what the rest leaves over. `headroom_pool_bytes` of 0: every group has its own headroom. `routes`, by host, are the
-    ports by which the switch forwards to it whatever the lab's routing says. With `lossy_alpha_log2` the limits of lossy
-    queues are dynamic likewise; `lossy_pool_bytes` of 0: they share what is left over.
+    `thresholds` are those of all priority groups, `own_thresholds` what is said of single ones, the widest first. With
+    `alpha_log2` they are dynamic: 2^alpha_log2 times what is left of the pool, whose size, if it is None, is what the rest
+    leaves over. `headroom_pool_bytes` of 0: every group has its own headroom. `routes`, by host, are the ports by which the
+    switch forwards to it whatever the lab's routing says. With `lossy_alpha_log2` the limits of lossy queues are dynamic
+    likewise; `lossy_pool_bytes` of 0: they share what is left over.
     """
 
     name: str
@@ -59,25 +62,40 @@ class Switch(Resolved):
     buffer_bytes: int | None
     lossless: tuple[int, ...]
     lossy_queue_bytes: int | None
-    xoff_bytes: int | None
-    xon_bytes: int | None
-    headroom_bytes: int | None
+    thresholds: GroupFigures = GroupFigures()
+    own_thresholds: tuple[OwnThresholds, ...] = ()
     cell_bytes: int = 1
-    small_percent: int | None = None
-    alpha_log2: int | None = None
-    reserve_bytes: int = 0
-    xon_offset_bytes: int | None = None
     pool_bytes: int | None = None
     headroom_pool_bytes: int = 0
     routes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     lossy_alpha_log2: int | None = None
     lossy_reserve_bytes: int = 0
     lossy_pool_bytes: int = 0
+    dscp_to_priority: PriorityTable = CLASS_SELECTORS
+    priority_to_queue: QueueTable = OWN_QUEUES
     weights: tuple[int, ...] = (0,) * 8
     watchdog: Watchdog | None = None
     domain: str | None = None
     container: Container = Container(image=DEFAULT_IMAGES["switch"])
     agent: str | None = None
+
+    @property
+    def lossless_queues(self) -> tuple[int, ...]:
+        """The queues of lossless priorities, which have the numbers of their priority groups."""
+        return lossless_queues(self.lossless, self.priority_to_queue)
+
+    def group(self, port: str, priority: int) -> GroupFigures:
+        """Return the thresholds of one priority group."""
+        return group_figures(self.thresholds, self.own_thresholds, port, priority)
+
+    @cached_property
+    def every_thresholds(self) -> tuple[GroupFigures, ...]:
+        """The thresholds that any group of the switch can have."""
+        own = {(each.port, each.priority) for each in self.own_thresholds}
+        return (
+            self.thresholds,
+            *(self.group(port or "", -1 if priority is None else priority) for port, priority in own),
+        )
 
 
 class Link(Resolved):
@@ -217,7 +235,7 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
                 Layer(("topology", "nodes", name), entry),
             )
             container = container_of("switch", body.defaults, body.kinds.switch, entry)
-            figures = switch_figures(name, layers, faults)
+            figures = switch_figures(name, layers, [end.port for end in far[name]], faults)
             own: dict[str, Any] = {"routes": entry.routes, "agent": entry.agent, "domain": entry.domain}
             nodes[name] = Switch(**figures, **own, container=container)
         else:

@@ -19,9 +19,10 @@ from testbed.experiment.file import Experiment
 from testbed.lab import circuits, watchdog
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
+from testbed.lab.priorities import CLASS_SELECTORS, DSCPS, OWN_QUEUES
 from testbed.lab.ranks import Rank, select
 from testbed.lab.topology import DEFAULT_MTU_BYTES, Lab, Link, Switch
-from testbed.plan import addressing
+from testbed.plan import addressing, marking
 from testbed.plan.addressing import stable_hash
 from testbed.plan.dilation import LATE_FRAMES
 from testbed.plan.jobs import all_ranks, ranks_of_jobs
@@ -31,13 +32,20 @@ from testbed.schema.source import KeyPath, dotted
 
 SCHEMA: Literal[1] = 1
 PRIORITIES = 8
-# The class selectors of RFC 2474: the upper three bits of a DSCP are its priority.
-DSCP_TO_PRIORITY = tuple(dscp >> 3 for dscp in range(64))
 
 
-def dscp_of(priority: int) -> int:
-    """Return the DSCP whose frames travel on `priority`."""
-    return DSCP_TO_PRIORITY.index(priority)
+def dscp_of(lab: Lab, priority: int) -> int:
+    """Return the DSCP whose frames travel on a priority at every switch: its class selector, else the first that does.
+
+    Raises TopologyError if the switches agree on none.
+    """
+    selector = CLASS_SELECTORS.index(priority)
+    tables = [switch.dscp_to_priority for switch in lab.switches]
+    for dscp in (selector, *range(DSCPS)):
+        if all(table[dscp] == priority for table in tables):
+            return int(dscp)
+    message = f"no DSCP is priority {priority} at every switch; give the switches the same `dscp`"
+    raise TopologyError.at(f"lab {lab.name}", "topology.nodes", message)
 
 
 def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
@@ -47,7 +55,8 @@ def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
     contradict each other. Cost: a second or so for a thousand nodes.
     """
     _check_priority(lab, experiment)
-    _check_marking(experiment)
+    _check_queues(lab, experiment)
+    _check_marking(lab, experiment)
     return _Compiler(lab, experiment).plan()
 
 
@@ -116,8 +125,18 @@ def _check_priority(lab: Lab, experiment: Experiment) -> None:
         raise ExperimentError(faults)
 
 
-def _check_marking(experiment: Experiment) -> None:
-    if experiment.transport.congestion_control != "none" and experiment.lossless.ecn is None:
+def _check_queues(lab: Lab, experiment: Experiment) -> None:
+    """Raise where credits meet a map of queues: a peer grants credits by the priorities that it knows itself."""
+    mapped = {switch.name for switch in lab.switches if switch.priority_to_queue != OWN_QUEUES}
+    for index, link in enumerate(lab.links):
+        if {link.a.node, link.b.node} & mapped and credits.flow_control(link, experiment.lossless) == "credit":
+            message = "credits go by priority, and a switch at this link has other queues for them; leave out `queues`"
+            raise TopologyError.at(f"lab {lab.name}", f"topology.links[{index}].flow-control", message)
+
+
+def _check_marking(lab: Lab, experiment: Experiment) -> None:
+    controlled = experiment.transport.congestion_control != "none"
+    if controlled and not marking.marks_somewhere(lab.switches, experiment.lossless):
         message = (
             f"{experiment.transport.congestion_control} acts on marks, and lossless.ecn is off; set it, say to sonic"
         )
@@ -238,7 +257,6 @@ class _Compiler:
         settings = self.experiment.lossless
         memory = divide_buffer(self.lab.name, switch, links, settings, self.late_frames, self.packet)
         routes = self.routing.routes(switch.name)
-        marking = settings.ecn
         pauses = watchdog.plan_keys(switch.watchdog, settings.watchdog, self._pfc_ports(links))
         # Made by packages that come before the plan, and so do not know its types.
         options = cast(contract.SwitchOptions, memory.sharing() | lossy_queues.plan_keys(switch) | pauses)
@@ -249,18 +267,18 @@ class _Compiler:
                 self._port(name, first + index, link, switch.weights) for index, (name, link) in enumerate(links)
             ],
             "pfc": self._pauses(links),
-            "lossless": list(switch.lossless),
+            "lossless": list(switch.lossless_queues),
             "buffer_bytes": memory.buffer_bytes,
             "lossy_queue_bytes": memory.lossy_queue_bytes,
             **options,
             "hash_seed": stable_hash("ecmp", self.lab.name, self.experiment.seed, switch.name) >> 32,
-            "dscp_to_priority": list(DSCP_TO_PRIORITY),
+            "dscp_to_priority": list(switch.dscp_to_priority),
             "priority_groups": [_group(group) for group in memory.groups],
             "routes": [*routes, *routes],
         }
-        if marking and links:
-            planned["ecn"] = cast(contract.Marking, marking.plan(min(link.rate_bps for _, link in links)))
-        return planned
+        if switch.priority_to_queue != OWN_QUEUES:
+            planned["priority_to_queue"] = list(switch.priority_to_queue)
+        return {**planned, **marking.plan_keys(switch, links, settings)}
 
     def _pauses(self, links: Sequence[tuple[str, Link]]) -> bool:
         """Tell whether a switch sends PAUSE frames by any of its ports."""

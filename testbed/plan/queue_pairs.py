@@ -106,7 +106,7 @@ class QueuePairs:
                 pair["ports"] = [ends.a[1], ends.b[1]]
             priority = self.priority_of(talk)
             if ends is not None and priority != self.experiment.lossless.priority:
-                pair["priority"], pair["dscp"] = priority, dscp_of(priority)
+                pair["priority"], pair["dscp"] = priority, dscp_of(self.lab, priority)
             found.append(pair)
         return found
 

@@ -58,7 +58,7 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
     return {
         "schema": SCHEMA,
         "priority": priority,
-        "dscp": dscp_of(priority),
+        "dscp": dscp_of(lab, priority),
         "transport": _transport(lab, experiment, pairs),
         "qps": pairs.compiled(),
         "ranks": [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.buffers.queues import Reach, deepest_queue
-from testbed.contract.plan import Plan, hosts_of, receivers_of, switches_of
+from testbed.contract.plan import Marking, Plan, Switch, hosts_of, receivers_of, switches_of
 from testbed.contract.report import Report
 from testbed.contract.workload import Transport
 from testbed.experiment.congestion import NOTIFY_PRIORITY
@@ -73,8 +73,6 @@ def _controls(setup: Setup) -> set[str]:
 
 def _marks_out_of_reach(setup: Setup) -> Iterator[Hint]:
     """Congestion marks whose kmin no queue reaches, or reaches only when its senders are paused already."""
-    if setup.experiment.lossless.ecn is None:
-        return
     reach = deepest_queue(setup.plan, setup.experiment.lossless.priority, setup.pairs)
     if reach is None:
         return
@@ -89,7 +87,12 @@ def _marks_out_of_reach(setup: Setup) -> Iterator[Hint]:
         )
     else:
         return
-    yield Hint("lossless.ecn", f"{text}. Give a lower kmin, or a higher lossless.xoff")
+    yield Hint(_ecn_key(setup), f"{text}. Give a lower kmin, or a higher lossless.xoff")
+
+
+def _ecn_key(setup: Setup) -> str:
+    """Return the key that says what is marked."""
+    return "lossless.ecn" if setup.experiment.lossless.ecn is not None else "topology.nodes.thresholds.ecn"
 
 
 def _holds(reach: Reach) -> str:
@@ -178,12 +181,16 @@ def _thresholds_without_pauses(setup: Setup) -> Iterator[Hint]:
 def _small_share_without_cells(setup: Setup) -> Iterator[Hint]:
     """A share of small frames where they take no more than others, or headroom is not derived."""
     said = setup.experiment.lossless
-    shares = [switch for switch in setup.lab.switches if switch.small_percent is not None]
+    shares = [
+        switch
+        for switch in setup.lab.switches
+        if any(each.small_percent is not None for each in switch.every_thresholds)
+    ]
     key = "lossless.small-share" if said.small_share is not None else "topology.nodes.thresholds.small-share"
     if said.small_share is None and not shares:
         return
     concerned = setup.lab.switches if said.small_share is not None else shares
-    if isinstance(said.headroom, int) or all(switch.headroom_bytes is not None for switch in concerned):
+    if isinstance(said.headroom, int) or all(switch.thresholds.headroom_bytes is not None for switch in concerned):
         yield Hint(key, "has no effect: headroom is given, not derived")
     elif all(switch.cell_bytes == 1 for switch in concerned):
         yield Hint(key, "has no effect: no switch has cells, so small frames take no more than their bytes")
@@ -192,7 +199,11 @@ def _small_share_without_cells(setup: Setup) -> Iterator[Hint]:
 def _dynamic_thresholds_replaced(setup: Setup) -> Iterator[Hint]:
     """Dynamic thresholds of the lab that static ones of the experiment put out of force."""
     static = _given(setup.experiment.lossless, "xoff", "xon")
-    dynamic = [switch.name for switch in setup.lab.switches if switch.alpha_log2 is not None]
+    dynamic = [
+        switch.name
+        for switch in setup.lab.switches
+        if any(each.alpha_log2 is not None for each in switch.every_thresholds)
+    ]
     if static and dynamic:
         names = ", ".join(dynamic[:4]) + (" …" if len(dynamic) > 4 else "")
         key = f"lossless.{static[0]}"
@@ -265,15 +276,21 @@ def _workload(setup: Setup) -> Iterator[Hint]:
 
 def _never_marked(setup: Setup, report: Report) -> Iterator[Hint]:
     """Marks of which there were none."""
-    if setup.experiment.lossless.ecn is None or any(_marks_out_of_reach(setup)):
+    if any(_marks_out_of_reach(setup)):
         return
     priority = str(setup.experiment.lossless.priority)
-    marks = [node["ecn"]["kmin_bytes"] for node in switches_of(setup.plan) if "ecn" in node]
+    marks = [mark["kmin_bytes"] for node in switches_of(setup.plan) for mark in _marks(node, int(priority))]
     counters = [port["priorities"][priority] for port in report["ports"].values() if priority in port["priorities"]]
     if marks and not any(counter.get("ecn_marked", 0) for counter in counters):
         longest = max((counter.get("queue_bytes_max", 0) for counter in counters), default=0)
         text = f"nothing was marked: marks begin at {min(marks):,} bytes, and the longest queue held {longest:,}"
-        yield Hint("lossless.ecn", text)
+        yield Hint(_ecn_key(setup), text)
+
+
+def _marks(node: Switch, priority: int) -> list[Marking]:
+    """Return the marks of a node's queues of one priority."""
+    own: list[Marking] = [mark for mark in node.get("queue_ecn", ()) if mark["priority"] == priority]
+    return [*own, *([node["ecn"]] if "ecn" in node else [])]
 
 
 def _never_acted(setup: Setup, report: Report) -> Iterator[Hint]:

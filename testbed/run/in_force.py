@@ -29,6 +29,7 @@ _PER_SWITCH = (
     "lossy_reserve_bytes",
     "lossy_pool_bytes",
     "ecn",
+    "queue_ecn",
 )
 
 
@@ -112,18 +113,22 @@ def _in_ns(value: Any) -> Any:
 
 def _switch(switch: Switch, experiment: Experiment, node: contract.Switch) -> Document:
     asked = experiment.lossless
-    static = isinstance(asked.xoff, int) or switch.xoff_bytes is not None
-    headroom = AUTO if switch.headroom_bytes is None else GIVEN
-    if asked.headroom != AUTO:
-        headroom = GIVEN if isinstance(asked.headroom, int) else SHARE
+
+    def sources(port: str, priority: int) -> Document:
+        figures = switch.group(port, priority)
+        static = isinstance(asked.xoff, int) or figures.xoff_bytes is not None
+        headroom = AUTO if figures.headroom_bytes is None else GIVEN
+        if asked.headroom != AUTO:
+            headroom = GIVEN if isinstance(asked.headroom, int) else SHARE
+        return {"xoff_from": GIVEN if static else AUTO, "headroom_from": headroom}
+
     # A group without headroom holds credits.
     groups = [
         {
             **group,
             "port": node["ports"][group["port"]]["name"],
             "response_ns": node["ports"][group["port"]]["response_ps"] / 1000,
-            "xoff_from": GIVEN if static else AUTO,
-            "headroom_from": headroom,
+            **sources(node["ports"][group["port"]]["name"], group["priority"]),
         }
         for group in node["priority_groups"]
         if group["headroom_bytes"]

@@ -95,6 +95,13 @@ def _written(unit: str) -> PlainSerializer:
     return PlainSerializer(lambda value: f"{value}{unit}" if isinstance(value, int) else value, when_used="json")
 
 
+def parse_priority_key(value: object) -> int:
+    """Read a priority that is the key of a mapping; raise ValueError if it is none."""
+    if isinstance(value, bool) or str(value) not in set("01234567"):
+        raise ValueError(f'"{value}" is not a priority from 0 to 7')
+    return int(str(value))
+
+
 def parse_weights(value: object) -> dict[int, int]:
     """Read weights by priority, at least one of them above 0."""
     if not isinstance(value, dict):
@@ -200,6 +207,12 @@ Weights = Annotated[
             "additionalProperties": False,
         }
     ),
+]
+# A priority as the key of a mapping, which files have as text.
+PriorityKey = Annotated[
+    int,
+    BeforeValidator(parse_priority_key),
+    WithJsonSchema({"type": "string", "description": "priority", "pattern": "^[0-7]$"}),
 ]
 Mtu = Annotated[int, Field(strict=True, ge=576, le=65535)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]

@@ -108,12 +108,18 @@ class Evidence:
 
     def _with_all_headroom(self) -> Plan:
         """Return the plan of the same lab with switches so deep that all have the headroom that they need."""
-        deep = {"buffer_bytes": None, "headroom_bytes": None, "headroom_pool_bytes": 0, "pool_bytes": None}
         lab = self.subject.lab
-        nodes = tuple(node.model_copy(update=deep) if isinstance(node, Switch) else node for node in lab.nodes)
+        nodes = tuple(_deep(node) if isinstance(node, Switch) else node for node in lab.nodes)
         lossless = self.subject.experiment.lossless.model_copy(update={"headroom": AUTO})
         experiment = self.subject.experiment.model_copy(update={"lossless": lossless})
         return compile_fabric(lab.model_copy(update={"nodes": nodes}), experiment)
+
+
+def _deep(switch: Switch) -> Switch:
+    """Return a switch so deep that each of its groups has the headroom that it needs."""
+    deep = {"buffer_bytes": None, "headroom_pool_bytes": 0, "pool_bytes": None, "own_thresholds": ()}
+    thresholds = switch.thresholds.model_copy(update={"headroom_bytes": None})
+    return switch.model_copy(update={**deep, "thresholds": thresholds})
 
 
 def check_invariants(seen: Evidence) -> Iterator[str]:

@@ -105,6 +105,11 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         {"a1": ["eth9"]},
         "topology.nodes.leaf.routes",
     ),
+    "{name}: marking on a port that is not there": (
+        (*LEAF, "thresholds"),
+        {"ports": {"eth9": {"ecn": "sonic"}}},
+        "topology.nodes.leaf.thresholds.ports.eth9",
+    ),
     "{name}: cells of 0 bytes": ((*LEAF, "cell"), 0, "topology.nodes.leaf.cell"),
     "{name}: the pools exceed the buffer": (
         LEAF,

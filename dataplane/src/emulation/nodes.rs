@@ -15,6 +15,7 @@ use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
 use crate::switch::group::{GroupConfig, Threshold};
 use crate::switch::queue::{Limit, LossyConfig};
+use crate::switch::queue_map::QueueMap;
 use crate::switch::watchdog::WatchdogConfig;
 use crate::switch::Switch;
 use crate::units::{Rate, Time};
@@ -63,6 +64,25 @@ fn host_node(plan: &HostPlan, nics: &[Station]) -> Result<Node, PlanError> {
     Ok(Node::Host(Box::new(host)))
 }
 
+/// What marks in the queues of a switch: those of lossless priorities, and those with thresholds of their own.
+fn marker(plan: &SwitchPlan) -> Option<Marker> {
+    if plan.ecn.is_none() && plan.queue_ecn.is_empty() {
+        return None;
+    }
+    let mut marker = Marker::new(plan.ports.len(), plan.hash_seed);
+    for port in 0..plan.ports.len() as u16 {
+        for priority in &plan.lossless {
+            if let Some(config) = plan.ecn {
+                marker.set(port, *priority, config);
+            }
+        }
+    }
+    for queue in &plan.queue_ecn {
+        marker.set(queue.port, queue.priority, queue.config());
+    }
+    Some(marker)
+}
+
 fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
     let ports = plan.ports.iter().map(port).collect::<Result<Vec<_>, _>>()?;
     let config = BufferConfig {
@@ -93,7 +113,6 @@ fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
         buffer.add_group(group.port, group.priority, config);
     }
     let table = Table::new(&plan.routes, plan.hash_seed);
-    let marker = plan.ecn.map(|config| Marker::new(config, plan.hash_seed));
     let lossless = plan.lossless.iter().copied().collect::<PrioritySet>();
     let dscp_to_priority = <[Priority; 64]>::try_from(plan.dscp_to_priority.as_slice())
         .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
@@ -109,7 +128,8 @@ fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
         dscp_to_priority,
         lossless,
         heeded: if plan.pfc { lossless } else { PrioritySet::NONE },
-        marking: marker.map(|marker| (marker, lossless)),
+        queue_map: plan.priority_to_queue.and_then(QueueMap::new),
+        marker: marker(plan),
         watchdog,
         defects: Defects::new(&plan.defects),
         ..SwitchConfig::new(ports, buffer, table)

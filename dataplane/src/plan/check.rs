@@ -1,11 +1,10 @@
 //! The checks of a plan: whatever passes them, the state machines need not doubt.
 
-use super::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, StationKind, SwitchPlan, SCHEMA};
+use super::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, QueueEcnPlan, StationKind, SwitchPlan, SCHEMA};
 use crate::credit::Grant;
 use crate::link::loss::ProcessPlan;
 use crate::nic::receive_buffer::ReceivePlan;
 use crate::priority::PrioritySet;
-use crate::switch::ecn::EcnConfig;
 
 pub(super) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), PlanError> {
     if holds {
@@ -132,8 +131,11 @@ impl Plan {
         let reserves = switch.lossy_reserve_bytes.checked_mul(8 * ports as u64);
         let fit = switch.lossy_pool_bytes.max(reserves.unwrap_or(u64::MAX)) <= switch.buffer_bytes;
         require(fit, || format!("{name}: the pool or the reserves of lossy queues exceed the buffer"))?;
-        let fault = switch.ecn.as_ref().and_then(EcnConfig::fault);
+        let own = switch.queue_ecn.iter().map(QueueEcnPlan::config);
+        let fault = switch.ecn.into_iter().chain(own).find_map(|config| config.fault());
         require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))?;
+        let known = switch.queue_ecn.iter().all(|queue| usize::from(queue.port) < ports);
+        require(known, || format!("{name}: marking on a port that is not there"))?;
         let polls = switch.watchdog.is_none_or(|watchdog| watchdog.poll_ps > 0);
         require(polls, || format!("{name}: a watchdog that polls every 0 ps"))?;
         for group in &switch.priority_groups {

@@ -1,6 +1,7 @@
 //! The compiled plan, read from JSON; `check` sees to it that every index leads somewhere.
 
 mod check;
+mod queue_ecn;
 pub mod workload;
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,10 +11,12 @@ use serde::Deserialize;
 use crate::credit::Grant;
 use crate::link::loss::ProcessPlan;
 use crate::nic::receive_buffer::ReceivePlan;
-use crate::priority::Priority;
+use crate::priority::{Priority, PRIORITIES};
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
 use crate::switch::watchdog::Action;
+
+pub use queue_ecn::QueueEcnPlan;
 
 /// Why a plan or workload cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -196,6 +199,9 @@ pub struct SwitchPlan {
     /// Marking in the egress queues of the lossless priorities.
     #[serde(default)]
     pub ecn: Option<EcnConfig>,
+    /// Marking in single egress queues, in place of that.
+    #[serde(default)]
+    pub queue_ecn: Vec<QueueEcnPlan>,
     /// What the switch does wrong on purpose.
     #[serde(default)]
     pub defects: Vec<Defect>,
@@ -204,6 +210,9 @@ pub struct SwitchPlan {
     pub watchdog: Option<WatchdogPlan>,
     pub hash_seed: u64,
     pub dscp_to_priority: Vec<Priority>,
+    /// The queue of each priority; left out, the one of its number. Groups and queues of this plan have numbers of queues.
+    #[serde(default)]
+    pub priority_to_queue: Option<[Priority; PRIORITIES]>,
     pub priority_groups: Vec<PriorityGroupPlan>,
     pub routes: Vec<Vec<u16>>,
 }

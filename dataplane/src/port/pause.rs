@@ -48,8 +48,13 @@ impl Pause {
 impl Port {
     /// Obey a PAUSE frame that has just arrived. An all-zero enable vector changes nothing.
     pub fn pause(&mut self, pfc: &Pfc, now: Time) {
+        self.ignore_pause(pfc.class_enable);
+        self.obey_pause(pfc, now);
+    }
+
+    /// Obey a PAUSE frame that is counted elsewhere.
+    pub fn obey_pause(&mut self, pfc: &Pfc, now: Time) {
         for priority in pfc.class_enable {
-            self.counters[priority].pause_rx += 1;
             if !self.deaf.contains(priority) {
                 let span = self.config.rate.quanta(pfc.quanta[priority]);
                 self.pauses[priority].update(span, self.config.response, now);
@@ -58,7 +63,7 @@ impl Port {
         }
     }
 
-    /// Count PAUSE frames for priorities that this port does not heed.
+    /// Count a PAUSE frame for priorities, and do no more.
     pub fn ignore_pause(&mut self, priorities: PrioritySet) {
         priorities.into_iter().for_each(|priority| self.counters[priority].pause_rx += 1);
     }

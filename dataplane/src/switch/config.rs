@@ -4,6 +4,7 @@ use super::buffer::Buffer;
 use super::defects::Defects;
 use super::ecn::Marker;
 use super::forward::Table;
+use super::queue_map::QueueMap;
 use super::watchdog::WatchdogConfig;
 use crate::port::PortConfig;
 use crate::priority::{Priority, PrioritySet};
@@ -17,12 +18,14 @@ pub struct SwitchConfig {
     /// It asks its peers to pause.
     pub pfc: bool,
     pub dscp_to_priority: [Priority; 64],
-    /// What hosts' kernels send is kept out of these: it goes where DSCP 0 does, or else where there is room for lossy frames.
+    /// The queues of lossless priorities. What hosts' kernels send is kept out of these: it goes where DSCP 0 does, or else where there is room for lossy frames.
     pub lossless: PrioritySet,
-    /// Pauses of other priorities than these are counted only.
+    /// Pauses of other queues than these are counted only.
     pub heeded: PrioritySet,
-    /// Marks frames of these priorities that leave long queues.
-    pub marking: Option<(Marker, PrioritySet)>,
+    /// Which queue frames of a priority stand in, if not the one of its number.
+    pub queue_map: Option<QueueMap>,
+    /// Marks frames that leave long queues.
+    pub marker: Option<Marker>,
     pub watchdog: Option<WatchdogConfig>,
     /// The pauses asked of peers that lasted at least so long are remembered.
     pub long_pauses: Option<Time>,
@@ -41,7 +44,8 @@ impl SwitchConfig {
             dscp_to_priority: std::array::from_fn(|dscp| Priority::of_dscp(dscp as u8)),
             lossless: PrioritySet::NONE,
             heeded: PrioritySet::ALL,
-            marking: None,
+            queue_map: None,
+            marker: None,
             watchdog: None,
             long_pauses: None,
             defects: Defects::default(),

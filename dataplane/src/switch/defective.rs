@@ -25,8 +25,8 @@ impl Defective {
     pub fn new(mut config: SwitchConfig) -> Defective {
         let (defects, heeded) = (config.defects, config.heeded);
         config.heeded = PrioritySet::ALL;
-        let marking = if defects.has(Defect::MarksOnArrival) { config.marking.take() } else { None };
-        Defective { defects, heeded, marker: marking.map(|(marker, _)| marker), switch: Switch::new(config) }
+        let marker = if defects.has(Defect::MarksOnArrival) { config.marker.take() } else { None };
+        Defective { defects, heeded, marker, switch: Switch::new(config) }
     }
 
     pub fn switch(&self) -> &Switch {
@@ -59,10 +59,10 @@ impl Defective {
         let queue = |switch: &Switch| switch.ports()[usize::from(egress)].queue(priority).count();
         let before = queue(&self.switch);
         if let Some(marker) = self.marker.as_mut().filter(|_| frame.ecn != Ecn::NotEct as u8) {
-            let egress = self.switch.port_mut(egress);
-            if marker.marks(egress.queue_bytes(priority) + u64::from(frame.buffer_bytes())) {
+            let at = self.switch.port_mut(egress);
+            if marker.marks(egress, priority, at.queue_bytes(priority) + u64::from(frame.buffer_bytes())) {
                 frame.ecn = Ecn::Ce as u8;
-                egress.counters[priority].ecn_marked += 1;
+                at.counters[priority].ecn_marked += 1;
             }
         }
         self.switch.handle_frame(port, frame, now);

@@ -3,6 +3,8 @@
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
+use crate::priority::{Priority, PRIORITIES};
+
 /// Thresholds of an egress queue in bytes with FCS; `pmax` is the probability at Kmax.
 #[derive(Copy, Clone, PartialEq, Debug, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -26,18 +28,26 @@ impl EcnConfig {
 /// Marks by a generator of its own, so that a run can be repeated.
 #[derive(Debug)]
 pub struct Marker {
-    config: EcnConfig,
+    /// The thresholds of each egress queue that marks, by port and priority.
+    queues: Vec<Option<EcnConfig>>,
     random: Pcg64,
 }
 
 impl Marker {
-    pub fn new(config: EcnConfig, seed: u64) -> Marker {
-        Marker { config, random: Pcg64::seed_from_u64(seed) }
+    /// A marker of a switch with so many ports, none of whose queues marks.
+    pub fn new(ports: usize, seed: u64) -> Marker {
+        Marker { queues: vec![None; ports * PRIORITIES], random: Pcg64::seed_from_u64(seed) }
+    }
+
+    /// Mark in the queue of a priority at a port.
+    pub fn set(&mut self, port: u16, priority: Priority, config: EcnConfig) {
+        self.queues[priority.slot(port)] = Some(config);
     }
 
     /// Whether a frame is marked that leaves a queue of `queued` bytes, its own included.
-    pub fn marks(&mut self, queued: u64) -> bool {
-        let EcnConfig { kmin_bytes, kmax_bytes, pmax } = self.config;
+    #[inline]
+    pub fn marks(&mut self, port: u16, priority: Priority, queued: u64) -> bool {
+        let Some(EcnConfig { kmin_bytes, kmax_bytes, pmax }) = self.queues[priority.slot(port)] else { return false };
         if queued <= kmin_bytes {
             return false;
         }
@@ -53,13 +63,19 @@ impl Marker {
 mod tests {
     use super::*;
 
+    fn marker(config: EcnConfig) -> Marker {
+        let mut marker = Marker::new(2, 1);
+        marker.set(1, Priority::P3, config);
+        marker
+    }
+
     const CONFIG: EcnConfig = EcnConfig { kmin_bytes: 400_000, kmax_bytes: 1_600_000, pmax: 0.2 };
 
     #[test]
     fn marks_follow_the_curve() {
-        let mut marker = Marker::new(CONFIG, 1);
+        let (mut marker, priority) = (marker(CONFIG), Priority::P3);
         for (queued, share) in [(400_000, 0.0), (700_000, 0.05), (1_000_000, 0.1), (1_600_000, 0.2), (1_600_001, 1.0)] {
-            let marked = (0..100_000).filter(|_| marker.marks(queued)).count() as f64 / 1e5;
+            let marked = (0..100_000).filter(|_| marker.marks(1, priority, queued)).count() as f64 / 1e5;
             // Four standard deviations of the largest spread here.
             assert!((marked - share).abs() < 0.005, "{queued}: {marked}");
         }
@@ -67,7 +83,17 @@ mod tests {
 
     #[test]
     fn equal_thresholds_are_a_step() {
-        let mut marker = Marker::new(EcnConfig { kmin_bytes: 10, kmax_bytes: 10, pmax: 0.5 }, 1);
-        assert_eq!((marker.marks(10), marker.marks(11)), (false, true));
+        let mut marker = marker(EcnConfig { kmin_bytes: 10, kmax_bytes: 10, pmax: 0.5 });
+        let priority = Priority::P3;
+        assert_eq!((marker.marks(1, priority, 10), marker.marks(1, priority, 11)), (false, true));
+    }
+
+    #[test]
+    fn a_queue_marks_by_its_own_thresholds_alone() {
+        let mut marker = marker(EcnConfig { kmin_bytes: 10, kmax_bytes: 10, pmax: 0.5 });
+        marker.set(0, Priority::P4, EcnConfig { kmin_bytes: 20, kmax_bytes: 20, pmax: 0.5 });
+        let (p3, p4) = (Priority::P3, Priority::P4);
+        assert!(marker.marks(1, p3, 11) && !marker.marks(0, p4, 11) && marker.marks(0, p4, 21));
+        assert!(!marker.marks(0, p3, 1_000) && !marker.marks(1, p4, 1_000));
     }
 }

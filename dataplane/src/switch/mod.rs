@@ -13,6 +13,7 @@ pub mod long_pauses;
 mod pausing;
 pub mod pool;
 pub mod queue;
+pub mod queue_map;
 mod slot;
 pub mod watchdog;
 
@@ -33,6 +34,7 @@ use defects::Defects;
 use ecn::Marker;
 use forward::Table;
 use long_pauses::LongPauses;
+use queue_map::QueueMap;
 use slot::Slot;
 use watchdog::Watchdog;
 
@@ -49,12 +51,14 @@ pub struct Switch {
     heeded: PrioritySet,
     /// Of the pauses that it asks for.
     defects: Defects,
+    /// The priority of each DSCP, or the queue of that priority where there is a map of them.
     dscp_to_priority: [Priority; 64],
+    queue_map: Option<QueueMap>,
     /// Lossless priorities, and where what may not use them goes instead; nowhere if there are no others.
     lossless: PrioritySet,
     demotion: Option<Priority>,
-    /// Marks frames of these priorities as they leave.
-    marking: Option<(Marker, PrioritySet)>,
+    /// Marks frames as they leave.
+    marker: Option<Marker>,
     /// The watchdog, which samples the ports, and the record by which its findings can be judged.
     watchdog: Option<Box<Watchdog>>,
     long_pauses: Option<Box<LongPauses>>,
@@ -70,6 +74,8 @@ impl Switch {
     pub fn new(config: SwitchConfig) -> Switch {
         let SwitchConfig { ports, buffer, table, pfc, dscp_to_priority, lossless, .. } = config;
         let lossy = |priority: &Priority| !lossless.contains(*priority);
+        let dscp_to_priority =
+            dscp_to_priority.map(|priority| config.queue_map.map_or(priority, |map| map.queue(priority)));
         Switch {
             senders: ports.iter().map(|port| PauseSender::new(port.rate)).collect(),
             timers: Timers::new(Slot::count(ports.len())),
@@ -84,7 +90,8 @@ impl Switch {
             demotion: [dscp_to_priority[0]].into_iter().chain(Priority::ALL).find(lossy),
             defects: config.defects,
             dscp_to_priority,
-            marking: config.marking,
+            queue_map: config.queue_map,
+            marker: config.marker,
             ready: Vec::new(),
             events: VecDeque::new(),
         }
@@ -231,12 +238,12 @@ impl Switch {
     /// Mark a frame that leaves a long queue, if its transport understands marks.
     #[inline]
     fn mark(&mut self, port: u16, frame: &mut Frame) {
-        let Some((marker, priorities)) = &mut self.marking else { return };
-        if !priorities.contains(frame.priority) || frame.ecn == Ecn::NotEct as u8 {
+        let Some(marker) = &mut self.marker else { return };
+        if frame.ecn == Ecn::NotEct as u8 {
             return;
         }
         let egress = &mut self.ports[usize::from(port)];
-        if marker.marks(egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
+        if marker.marks(port, frame.priority, egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
             frame.ecn = Ecn::Ce as u8;
             egress.counters[frame.priority].ecn_marked += 1;
         }

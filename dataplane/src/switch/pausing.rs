@@ -12,11 +12,13 @@ use crate::wire::pfc::Pfc;
 
 impl Switch {
     pub(super) fn handle_pause(&mut self, port: u16, said: Pfc, now: Time) {
+        // Counters are by priority as the wire names it; what is obeyed goes by queues.
+        let asked = self.queue_map.map_or(said, |map| map.heard(said));
         let at = &mut self.ports[usize::from(port)];
         let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
-        let pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
-        at.pause(&pfc, now);
-        at.ignore_pause(said.class_enable.without(pfc.class_enable));
+        let pfc = Pfc { class_enable: asked.class_enable & heeded, ..asked };
+        at.ignore_pause(said.class_enable);
+        at.obey_pause(&pfc, now);
         self.events.push_back(Event::PauseReceived { port, pfc });
         self.observe_pause(port, &pfc, now);
     }
@@ -36,7 +38,7 @@ impl Switch {
         if demand == Demand::Xoff && sender.holds_one() {
             self.timers.set(Slot::Refresh(port).index(self.ports.len()), now + sender.refresh_every());
         }
-        self.ports[usize::from(port)].counters[priority].pause_tx += 1;
+        self.count_pauses(port, PrioritySet::only(priority));
         self.send_control(port, frame);
     }
 
@@ -46,6 +48,9 @@ impl Switch {
             let Some(said) = self.defects.sent(port, self.ports.len(), frame) else { return };
             frame = said;
             self.repeat(port, &frame);
+        }
+        if let Some(map) = &self.queue_map {
+            frame = map.said(frame);
         }
         self.ports[usize::from(port)].enqueue_control(frame);
         self.ready.push(port);
@@ -57,9 +62,17 @@ impl Switch {
         }
         let sender = &mut self.senders[usize::from(port)];
         let Some(frame) = sender.refresh() else { return };
-        let counters = &mut self.ports[usize::from(port)].counters;
-        sender.asserted().into_iter().for_each(|priority| counters[priority].pause_tx += 1);
-        self.timers.set(Slot::Refresh(port).index(self.ports.len()), now + sender.refresh_every());
+        let (asserted, next) = (sender.asserted(), now + sender.refresh_every());
+        self.timers.set(Slot::Refresh(port).index(self.ports.len()), next);
+        self.count_pauses(port, asserted);
         self.send_control(port, frame);
+    }
+
+    /// Count what a PAUSE frame for queues asks of the priorities of the wire.
+    #[inline]
+    fn count_pauses(&mut self, port: u16, queues: PrioritySet) {
+        let counters = &mut self.ports[usize::from(port)].counters;
+        let named = self.queue_map.as_ref().map_or(queues, |map| map.priorities(queues));
+        named.into_iter().for_each(|priority| counters[priority].pause_tx += 1);
     }
 }

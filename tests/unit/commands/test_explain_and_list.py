@@ -13,7 +13,8 @@ import pytest
 from testbed import topologies, traffic
 from testbed.experiment.file import Experiment
 from testbed.lab.file import LabFile
-from testbed.lab.switches import named_switches, parse_alpha
+from testbed.lab.switches import named_switches
+from testbed.lab.thresholds import parse_alpha
 from testbed.optics.catalogue import load_catalogue
 from testbed.schema.keys import keys_of
 from testbed.units import parse_size

@@ -26,7 +26,27 @@ WRONG: dict[str, tuple[Sequence[str | int], Any, str]] = {
     "a delay before the beginning": (["links", 0, "delay_ps"], -1, "link 0: delay_ps must be between 0 and"),
     "cells of nothing": (["nodes", SWITCH, "cell_bytes"], 0, "cell_bytes must be between 1 and"),
     "a loss of two": (["links", 1, "loss"], [2, 0], "link 1: loss must be between 0 and 1"),
-    "a share that overflows": (["nodes", SWITCH, "alpha_log2"], 10**6, "alpha_log2 must be between -64 and 64"),
+    "a share that overflows": (
+        ["nodes", SWITCH, "thresholds", "alpha_log2"],
+        10**6,
+        "alpha_log2 must be between -64 and 64",
+    ),
+    "a share of one group that overflows": (
+        ["nodes", SWITCH, "own_thresholds"],
+        [{"port": "eth1", "figures": {"alpha_log2": 65}}],
+        "alpha_log2 must be between -64 and 64",
+    ),
+    "a threshold that is none": (
+        ["nodes", SWITCH, "own_thresholds"],
+        [{"figures": {"xof": 1}}],
+        "Extra inputs are not permitted",
+    ),
+    "a DSCP too few": (["nodes", SWITCH, "dscp_to_priority"], [0] * 63, "Tuple should have at least 64 items"),
+    "a queue that no port has": (
+        ["nodes", SWITCH, "priority_to_queue"],
+        [0, 1, 2, 3, 4, 5, 6, 8],
+        "less than or equal to 7",
+    ),
     "a root that is a host": (["roots"], [LAB["nodes"][HOST]["name"]], "is not a switch"),
     "a route to nobody": (["nodes", SWITCH, "routes"], {"nobody": ["eth1"]}, "a route to nobody that leads nowhere"),
     "no lab at all": ([], "lab", "1 faults, the first"),

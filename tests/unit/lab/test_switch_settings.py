@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from testbed.buffers.thresholds import pool_notes
 from testbed.errors import TopologyError
 from testbed.experiment.file import new_experiment
-from testbed.lab.switches import named_switches, parse_alpha
+from testbed.lab.switches import named_switches
+from testbed.lab.thresholds import parse_alpha
 from testbed.lab.topology import Lab, Switch, lab_from
 from testbed.plan.compile import compile_fabric
 from testbed.schema.source import Source
@@ -38,15 +39,29 @@ def planned(lab: Lab, *overrides: str) -> Json:
 
 
 @pytest.mark.parametrize(
-    ("text", "exponent"), [("1/128", -7), ("1/8", -3), ("1 / 8", -3), (0.125, -3), ("0.5", -1), (1, 0), (8, 3)]
+    ("text", "exponent"),
+    [
+        ("1/128", -7),
+        ("1/8", -3),
+        ("1 / 8", -3),
+        (0.125, -3),
+        ("0.5", -1),
+        (1, 0),
+        (8, 3),
+        ("1/256", -8),
+        (128, 7),
+        (0, -64),
+        ("0", -64),
+        ("none", 64),
+    ],
 )
 def test_alpha(text: object, exponent: int) -> None:
     assert parse_alpha(text) == exponent
 
 
-@pytest.mark.parametrize("text", ["1/256", 16, "1/3", "1/0", 0, -1, "eighth", True, None, "nan", [1]])
+@pytest.mark.parametrize("text", ["1/512", 256, "1/3", "1/0", -1, "eighth", True, None, "nan", [1]])
 def test_alpha_is_a_power_of_two_that_switches_have(text: object) -> None:
-    with pytest.raises(ValueError, match=r"is not a power of two from 1/128 to 8; write it like 1/8"):
+    with pytest.raises(ValueError, match=r"is not 0, none, or a power of two from 1/256 to 128; write it like 1/8"):
         parse_alpha(text)
 
 
@@ -99,26 +114,35 @@ def test_what_a_switch_promises_fits_its_memory(name: str, ports: int) -> None:
 def test_layers_from_catalogue_to_node() -> None:
     kinds = {"switch": {"profile": "azure-24mb", "buffer": "64MB", "thresholds": {"alpha": "1/4"}}}
     found = switch_of(lab_of({"pool": "20MB", "thresholds": {"headroom": "auto"}}, kinds=kinds))
-    assert (found.buffer_bytes, found.pool_bytes, found.alpha_log2) == (64_000_000, 20_000_000, -2)
-    assert (found.reserve_bytes, found.headroom_pool_bytes, found.headroom_bytes) == (1248, 6_000_000, None)
+    assert (found.buffer_bytes, found.pool_bytes, found.thresholds.alpha_log2) == (64_000_000, 20_000_000, -2)
+    assert (found.thresholds.reserve_bytes, found.headroom_pool_bytes, found.thresholds.headroom_bytes) == (
+        1248,
+        6_000_000,
+        None,
+    )
     # A profile said later wins over figures said earlier.
     found = switch_of(lab_of({"profile": "spectrum"}, kinds=kinds))
-    assert (found.buffer_bytes, found.alpha_log2, found.cell_bytes) == (136_210_432, 0, 192)
+    assert (found.buffer_bytes, found.thresholds.alpha_log2, found.cell_bytes) == (136_210_432, 0, 192)
 
 
 def test_the_profile_of_links_is_not_that_of_switches() -> None:
     found = lab_of({}, defaults={"profile": "400g-dr4", "cell": 208, "thresholds": {"alpha": 2}})
-    assert (switch_of(found).alpha_log2, switch_of(found).cell_bytes) == (1, 208)
+    assert (switch_of(found).thresholds.alpha_log2, switch_of(found).cell_bytes) == (1, 208)
     assert found.links[0].rate_bps == 400 * 10**9
 
 
 def test_a_static_threshold_replaces_a_dynamic_one_and_the_other_way_round() -> None:
     found = switch_of(lab_of({"profile": "azure-24mb", "thresholds": {"xoff": "100KB"}}))
-    assert (found.xoff_bytes, found.alpha_log2, found.pool_bytes, found.headroom_pool_bytes) == (100_000, None, None, 0)
-    assert found.headroom_bytes == 96_928
+    assert (found.thresholds.xoff_bytes, found.thresholds.alpha_log2, found.pool_bytes, found.headroom_pool_bytes) == (
+        100_000,
+        None,
+        None,
+        0,
+    )
+    assert found.thresholds.headroom_bytes == 96_928
     kinds = {"switch": {"thresholds": {"xoff": "100KB", "xon": "50KB"}}}
     found = switch_of(lab_of({"thresholds": {"alpha": 1}}, kinds=kinds))
-    assert (found.xoff_bytes, found.xon_bytes, found.alpha_log2) == (None, None, 0)
+    assert (found.thresholds.xoff_bytes, found.thresholds.xon_bytes, found.thresholds.alpha_log2) == (None, None, 0)
 
 
 @pytest.mark.parametrize("override", ["lossless.xoff=100KB", "lossless.xon=10KB"])

@@ -60,7 +60,11 @@ def test_node_wins_over_kind_and_kind_over_defaults() -> None:
     assert isinstance(a1, Host) and a1.nic_rate_bps == 100 * 10**9
     assert isinstance(b1, Host) and b1.nic_rate_bps == 25 * 10**9
     assert isinstance(leaf, Switch) and leaf.buffer_bytes == 2_000_000 and leaf.lossless == (3, 4)
-    assert (leaf.xoff_bytes, leaf.xon_bytes, leaf.headroom_bytes) == (100_000, 50_000, None)
+    assert (leaf.thresholds.xoff_bytes, leaf.thresholds.xon_bytes, leaf.thresholds.headroom_bytes) == (
+        100_000,
+        50_000,
+        None,
+    )
     assert isinstance(spine, Switch) and spine.buffer_bytes is None and spine.lossless == ()
 
 

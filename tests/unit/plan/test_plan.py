@@ -182,10 +182,10 @@ def test_links_with_a_profile_say_how_they_lose_frames_and_whether_they_are_up()
 
 
 def test_dscp_and_priority_agree() -> None:
-    plan = compile_fabric(load_lab("pair"), experiment())
-    table = switches(plan)["leaf"]["dscp_to_priority"]
-    assert len(table) == 64 and [table[dscp_of(priority)] for priority in range(8)] == list(range(8))
-    assert dscp_of(3) == 24
+    lab = load_lab("pair")
+    table = switches(compile_fabric(lab, experiment()))["leaf"]["dscp_to_priority"]
+    assert len(table) == 64 and [table[dscp_of(lab, priority)] for priority in range(8)] == list(range(8))
+    assert dscp_of(lab, 3) == 24
 
 
 def test_ranks_run_on_the_hosts_named_or_on_all() -> None:
