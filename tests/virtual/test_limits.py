@@ -12,7 +12,7 @@ import pytest
 from testbed.errors import InputError, TestbedError
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan.workload import QUEUE_PAIRS
+from testbed.plan.queue_pairs import MOST
 from testbed.run.trial import Trial
 from testbed.study import preflight
 from tests.virtual.harness import Json, loaded_fabric
@@ -93,8 +93,14 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     "{name} grants {granted} bytes of {backed} on port {port}": COMPILED,
     "{name}:{}: rate 0": ((*LINK, "rate"), 0, "topology.links[0].rate"),
     "port {}: rate 0": ((*LINK, "rate"), "0G", "topology.links[0].rate"),
-    "{name}: a host has one port": ((*LINK, "endpoints"), ["b1:eth2", "leaf:eth1"], "topology.nodes.a1"),
-    "{}: a host has one port": ((*LINK, "endpoints"), ["b1:eth2", "leaf:eth1"], "topology.nodes.a1"),
+    "{name}: a host without ports": ((*LINK, "endpoints"), ["b1:eth2", "leaf:eth1"], "topology.nodes.a1"),
+    "{name}: copies at rate 0": (
+        ("lab", "topology", "nodes", "a1", "local"),
+        {"rate": 0},
+        "topology.nodes.a1.local.rate",
+    ),
+    "{}: station {} is not the NIC of its first port": COMPILED,
+    "{}: port {} has no NIC": COMPILED,
     "{name}: station {} is not a NIC": COMPILED,
     "{name}: {}": WRAPS,
     "{name}: dscp_to_priority must be 64 priorities": COMPILED,
@@ -229,12 +235,19 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     ),
     "a DSCP is below 64": COMPILED,
     "DSCP out of range": (("experiment", "lossless", "priority"), -1, "lossless.priority"),
-    "rank {index}: node {} is no free host": (
+    "rank {index}: node {} is not a host": (
         ("experiment", "workload", "ranks"),
         ["a1", "leaf"],
         "workload.ranks",
     ),
     "qp {index}: ranks {} and {}": COMPILED,
+    "qp {index}: its ranks cannot copy to each other": COMPILED,
+    "qp {index}: uses a port that is not there": (
+        ("experiment", "transport", "port"),
+        "eth9",
+        "transport.port",
+    ),
+    "qp {index}: both its ends are on one port": COMPILED,
     "qp {index}: number {} is not free": "test_more_queue_pairs_than_numbers",
     "path MTU {} is not one of 256, 512, 1024, 2048, 4096": (("experiment", "transport", "mtu"), 1000, "transport.mtu"),
     "ack_every 0": (("experiment", "transport", "ack-every"), 0, "transport.ack-every"),
@@ -339,8 +352,8 @@ def test_what_is_within_all_limits_is_loaded(tmp_path: Path, where: tuple[str | 
 
 
 def test_more_queue_pairs_than_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 17 + QUEUE_PAIRS == 2**24
-    monkeypatch.setattr("testbed.plan.workload.QUEUE_PAIRS", 0)
+    assert 17 + MOST == 2**24
+    monkeypatch.setattr("testbed.plan.queue_pairs.MOST", 0)
     with pytest.raises(TestbedError, match=r"workload\.ranks: 1 pairs of ranks talk"):
         checked(tmp_path, LAB, EXPERIMENT)
 
