@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
 from testbed.report.drawing.picture import svg
 from tests.golden_files import check_golden
@@ -28,7 +29,7 @@ COLUMNS = {
     "job": ("job", "ranks", "start", "iterations"),
     "size": ("size", "flows"),
     "profile": ("profile", "links", "power"),
-    "#": ("#", "length", "loss", "recovery", "lossless", "verdict"),
+    "#": ("#", "length", "loss", "recovery", "up-profile", "lossless", "power", "pJ/bit", "verdict"),
     "link": ("link", "rate", "length", "profile"),
 }
 WHOLE_LINES = re.compile(r"# (\d+ )?\w+ \(|PASSED:|FAILED:|# Wrong elements|.*: a valid lab")
@@ -103,8 +104,8 @@ def test_an_example_prints_what_it_says(name: str, call_testbed: Cli, tmp_path: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_shows_its_lab(name: str) -> None:
-    lab = EXAMPLES / name / "lab.yaml"
-    check_golden(EXAMPLES / name / "lab.svg", svg(load_lab(str(lab) if lab.is_file() else "two-dc"), {}))
+    topology = load_experiment(EXAMPLES / name / "experiment.yaml").topology
+    check_golden(EXAMPLES / name / "lab.svg", svg(load_lab(topology), {}))
 
 
 @pytest.mark.parametrize("name", NAMES)
