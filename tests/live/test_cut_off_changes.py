@@ -66,11 +66,11 @@ AFTER = keep_addresses(
 POINTS: list[tuple[Any, str]] = [
     (Inhabitants, "make"),
     (construction, "quiesce"),
-    (Traffic, "rest"),
+    (Traffic, "quiesce"),
     (Construction, "_take_out"),
     (building, "create_links"),
     (building, "configure_all"),
-    (alteration, "_mend"),
+    (alteration, "_restore"),
     (building, "await_links"),
     (Traffic, "replace"),
     (building, "give_addresses"),
