@@ -73,7 +73,7 @@ def conclude(
         links=tuple(trial.links()),
         alone_us=alone_us or {},
         flow_completion=flow_times.told(trial.lab, trial.experiment, trial.flows, outcome) if trial.flows else None,
-        hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial._setup, outcome.report)]),
+        hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial.setup, outcome.report)]),
     )
     judged = result.assemble(facts, outcome)
     if not trial.experiment.expect:

@@ -126,13 +126,14 @@ class Trial:
         return transport_of(self._queue_pairs)
 
     @cached_property
-    def _setup(self) -> hints.Setup:
+    def setup(self) -> hints.Setup:
+        """What hints are made of."""
         return hints.Setup(self.lab, self.experiment, self.plan, self.transport, self.pairs)
 
     @cached_property
     def hints(self) -> list[hints.Hint]:
         """Settings that will have no effect, as far as the plan shows it."""
-        return hints.before(self._setup)
+        return hints.before(self.setup)
 
     def in_force(self, dilation: int) -> Document:
         """Return what every setting came to that could be `auto`, for run.json."""
