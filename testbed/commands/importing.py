@@ -215,12 +215,12 @@ def _switches(spec: str, names: list[str]) -> tuple[Source, list[LabSwitch]]:
     for each in names:
         if each not in known:
             raise UsageError(f'{spec} has no switch "{each}"{nearest(each, known)}')
-    found = []
+    switches = []
     for each in names or known:
         adjacent = zip(lab.ports[each], lab.adjacent[each], strict=True)
         ports = tuple(LabPort(port, far.node, far.link.rate_bps, far.link.length_mm) for port, far in adjacent)
-        found.append(LabSwitch(each, ports, known[each].lossless))
-    return source, found
+        switches.append(LabSwitch(each, ports, known[each].lossless))
+    return source, switches
 
 
 def _finish(

@@ -2,10 +2,9 @@
 
 The first line has three numbers (nodes, switches, links), four in the form of LCMP (nodes, switches, border switches, links),
 or six words in that of SimAI (nodes, GPUs of a server, switches inside servers, switches, links, type of GPU), whose GPUs
-are hosts, those of a server in one scale-up domain. Then come the
-numbers of the switches, and the links: `from to rate delay error-rate`. Nodes that are not switches are hosts. Lines that
-begin with # are comments, as in LCMP; simulators stop reading behind the last link, so names and ports of a lab that was
-exported stand there, in comments that begin with `#:`.
+are hosts, those of a server in one scale-up domain. Then come the numbers of the switches, and the links: `from to rate delay
+error-rate`. Nodes that are not switches are hosts. Lines that begin with # are comments, as in LCMP; simulators stop reading
+behind the last link, so names and ports of a lab that was exported stand there, in comments that begin with `#:`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from pathlib import PurePath
 
 from testbed.importers.draft import Draft, Imported, counted
 from testbed.importers.graph import Graph
-from testbed.importers.hpcc_config import Config, switch_settings
+from testbed.importers.hpcc_config import Config
 from testbed.importers.text import MAX_LINKS, MAX_NODES, Text, shown
+from testbed.importers.thresholds import hoisted
 from testbed.units import format_rate, format_time, parse_rate, parse_time
 
 _OURS = "#:"
@@ -55,10 +55,10 @@ class _Words:
 
     def next(self, what: str) -> str:
         """Return the next word; raise TopologyError where the file has ended."""
-        found = next(self._words, None)
-        if found is None:
+        following = next(self._words, None)
+        if following is None:
             self.text.fail(self.line, f"the file ends where {what} should be")
-        self.line, word = found
+        self.line, word = following
         return word
 
     def remaining(self) -> Iterator[tuple[int, str]]:
@@ -72,7 +72,7 @@ def read_hpcc(text: Text, config: Config | None = None) -> Imported:
     names = _names(text)
     draft = Draft(text.file, names.lab or PurePath(text.file).stem.split(".")[0])
     roles = _roles(text, words, header)
-    draft.switch = switch_settings(config)
+    draft.switch = {"buffer": config.buffer if config and config.buffer else "auto"}
     called: dict[int, str] = {}
     for number in range(header.nodes):
         role, line = roles.get(number, ("host", header.line))
@@ -84,7 +84,9 @@ def read_hpcc(text: Text, config: Config | None = None) -> Imported:
         _domains(draft, called, roles, header.server_gpus)
     if (more := next(words.remaining(), None)) is not None:
         draft.leave("words behind the last link", more[0])
-    experiment = config.experiment(called, _rates(draft)) if config else None
+    experiment = config.experiment(called) if config else None
+    if config:
+        _thresholds(draft, config)
     for what, file, line in config.left if config else ():
         draft.remainder.add(what, file, line)
     took = [f"{counted(len(config.taken), 'setting')} of {config.file}"] if config else []
@@ -95,25 +97,25 @@ def _header(text: Text) -> tuple[_Header, _Words]:
     first = next(text.lines(), None)
     if first is None:
         text.fail(0, "the file is empty")
-    line, found = first.number, first.words
-    if len(found) not in (3, 4, 6):
-        text.fail(line, f"the first line has 3, 4 or 6 words, not {len(found)}: nodes, switches, links")
-    counts = [text.whole(line, word, "the count", 0, MAX_LINKS) for word in found[:5]]
+    line, header = first.number, first.words
+    if len(header) not in (3, 4, 6):
+        text.fail(line, f"the first line has 3, 4 or 6 words, not {len(header)}: nodes, switches, links")
+    counts = [text.whole(line, word, "the count", 0, MAX_LINKS) for word in header[:5]]
     groups: tuple[tuple[str, int], ...] = (("switch", counts[1]),)
-    if len(found) == 4:
+    if len(header) == 4:
         groups = (("switch", counts[1]), ("border", counts[2]))
-    if len(found) == 6:
+    if len(header) == 6:
         groups = (("nv-switch", counts[2]), ("switch", counts[3]))
-    links = counts[4] if len(found) == 6 else counts[len(found) - 1]
+    links = counts[4] if len(header) == 6 else counts[len(header) - 1]
     switches = sum(count for _, count in groups)
     if not 0 < counts[0] <= MAX_NODES:
         text.fail(line, f"{counts[0]} nodes; a lab has 1 to {MAX_NODES}")
     if switches > counts[0]:
         text.fail(line, f"{switches} switches among {counts[0]} nodes; the nodes are hosts and switches together")
     words = _Words(text)
-    for _ in found:
+    for _ in header:
         words.next("the first line")
-    server_gpus = counts[1] if len(found) == 6 and counts[2] else 0
+    server_gpus = counts[1] if len(header) == 6 and counts[2] else 0
     return _Header(line, counts[0], groups, links, server_gpus), words
 
 
@@ -168,13 +170,36 @@ def _domains(draft: Draft, called: dict[int, str], roles: dict[int, tuple[str, i
         for switch, other in ((a, b), (b, a)):
             if switch in inside and other in domain and other not in inside:
                 domain.setdefault(switch, domain[other])
-    for name, found in domain.items():
-        draft.nodes[name]["domain"] = found
+    for name, server in domain.items():
+        draft.nodes[name]["domain"] = server
 
 
-def _rates(draft: Draft) -> list[int]:
-    """Return the rates of the links of switches, one each."""
-    return sorted({parse_rate(link["rate"]) for link in draft.links})
+def _thresholds(draft: Draft, config: Config) -> None:
+    """Give each switch the thresholds of its ports, or all of them what they have in common."""
+    kinds = {name: entry["kind"] for name, entry in draft.nodes.items()}
+    ports: dict[str, dict[tuple[str, int], int]] = {name: {} for name, kind in kinds.items() if kind == "switch"}
+    nic_bps: int | None = None
+    for link in draft.links:
+        rate = parse_rate(link["rate"])
+        for node, port in (end.split(":") for end in link["endpoints"]):
+            if node in ports:
+                ports[node][port, 0] = rate
+            elif nic_bps is None:
+                nic_bps = rate
+    by_rate = {
+        rate: config.thresholds(rate, nic_bps or rate)
+        for rate in sorted({rate for of in ports.values() for rate in of.values()})
+    }
+    by_switch = {
+        name: hoisted({group: by_rate[rate] for group, rate in of.items()}) for name, of in ports.items() if of
+    }
+    usual = next(iter(by_switch.values()), {})
+    if "ports" not in usual and all(each == usual for each in by_switch.values()):
+        draft.switch |= {"thresholds": usual} if usual else {}
+        return
+    for name, each in by_switch.items():
+        if each:
+            draft.nodes[name]["thresholds"] = each
 
 
 def _names(text: Text) -> _Names:

@@ -6,10 +6,12 @@ marking threshold 1000 (third.cc and switch-mmu.cc of HPCC, github.com/alibaba-e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
+from testbed.errors import TopologyError
 from testbed.importers.text import Line, Text, shown
 from testbed.units import format_rate, format_size, format_time, parse_rate, parse_time
 
@@ -17,8 +19,8 @@ _MEGABYTE = 2**20
 _KILOBYTE = 1000
 _MOST_RATES = 64
 _LARGEST = 10**12
-_ALPHA = "1/8"
-"""The factor of the dynamic threshold that the family has built in, at ports as fast as a NIC: 2^-3."""
+_SHIFT = 3
+"""The exponent that the family has built in for the dynamic threshold of ports as fast as a NIC: alpha is 2^-3 (third.cc)."""
 
 CONTROLS = {1: "DCQCN", 3: "HPCC", 7: "TIMELY", 8: "DCTCP", 10: "HPCC-PINT"}
 DCQCN_CONTROL = 1
@@ -81,13 +83,12 @@ class Config:
     down: tuple[int, int, int] | None = None
     places: dict[str, int] = field(default_factory=dict)
 
-    def experiment(self, called: Mapping[int, str], rates: Sequence[int]) -> dict[str, Any]:
-        """Return the sections of an experiment, for links of these rates; the nodes are called so by number."""
+    def experiment(self, called: Mapping[int, str]) -> dict[str, Any]:
+        """Return the sections of an experiment; the nodes are called so by number."""
         transport: dict[str, Any] = {}
         if self.payload_bytes:
             transport["mtu"] = self._packet()
-        marking = self._marking(rates) if self.marks else ""
-        if self.control == DCQCN_CONTROL and marking:
+        if self.control == DCQCN_CONTROL and self.has_marks:
             transport["congestion-control"] = "dcqcn"
         elif self.control == DCQCN_CONTROL:
             self._leave("CC_MODE 1 (DCQCN) without marks for it to act on", "CC_MODE")
@@ -95,12 +96,39 @@ class Config:
             self._leave(f"CC_MODE {self.control} ({CONTROLS.get(self.control, 'unknown')})", "CC_MODE")
         if self.dcqcn or self.control == DCQCN_CONTROL:
             transport["dcqcn"] = {"preset": "hpcc-ns3", **_UNSAID, **self.dcqcn}
-        experiment: dict[str, Any] = {"transport": transport} if transport else {}
-        if marking:
-            experiment["lossless"] = {"ecn": marking}
         if self.down is not None:
             self._leave(f"LINK_DOWN of {called.get(self.down[1])} and {called.get(self.down[2])}", "LINK_DOWN")
-        return experiment
+        return {"transport": transport} if transport else {}
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether queues are marked: all three maps are there, and marking is on."""
+        return self.marks and len(self.marking) == len(_MAPS)
+
+    def thresholds(self, rate_bps: int, nic_bps: int) -> dict[str, Any]:
+        """Return the thresholds of a port of a switch, and the marks of its queues.
+
+        Alpha is 1/8 at ports up to the rate of NICs, and doubles with the rate above, up to 1.
+        """
+        thresholds: dict[str, Any] = {}
+        if self.is_dynamic:
+            shift = _SHIFT
+            while shift and rate_bps > nic_bps:
+                shift, nic_bps = shift - 1, 2 * nic_bps
+            thresholds["alpha"] = str(Fraction(1, 2**shift))
+        if self.has_marks:
+            figures = {key: by_rate.get(rate_bps) for key, by_rate in self.marking.items()}
+            low, high, most = (figures[key] for key in ("kmin", "kmax", "pmax"))
+            if low is None or high is None or most is None:
+                what = f"marking at {format_rate(rate_bps)}, of which no map speaks"
+                self.left.append((what, self.file, self.places["KMIN_MAP"]))
+            elif low > high:
+                raise TopologyError.at(
+                    self.file, "", f"kmin is above kmax at {format_rate(rate_bps)}", self.places["KMIN_MAP"]
+                )
+            else:
+                thresholds["ecn"] = {"kmin": format_size(int(low)), "kmax": format_size(int(high)), "pmax": most}
+        return thresholds
 
     def _leave(self, what: str, key: str) -> None:
         self.taken.discard(key)
@@ -112,37 +140,6 @@ class Config:
         if near != self.payload_bytes:
             self._leave(f"PACKET_PAYLOAD_SIZE {self.payload_bytes}, taken as {near}", "PACKET_PAYLOAD_SIZE")
         return near
-
-    def _marking(self, rates: Sequence[int]) -> dict[str, Any] | str:
-        """Return the marking of switches with links of these rates: what the file says of the slowest that it knows."""
-        if len(self.marking) < len(_MAPS):
-            return ""
-        known = [rate for rate in rates if all(rate in figures for figures in self.marking.values())]
-        for rate in sorted(set(rates) - set(known)):
-            self.left.append(
-                (f"marking at {format_rate(rate)}, of which no map speaks", self.file, self.places["KMIN_MAP"])
-            )
-        if not known:
-            return ""
-        if all(
-            self.marking[key][rate] == figure
-            for rate in known
-            for key, figure in (("kmin", rate // 250_000), ("kmax", rate // 62_500), ("pmax", 0.2))
-        ):
-            return "hpcc-ns3"
-        slowest = {key: figures[known[0]] for key, figures in self.marking.items()}
-        for rate in known[1:]:
-            if any(self.marking[key][rate] != slowest[key] for key in slowest):
-                self._leave(f"marking at {format_rate(rate)}; that at {format_rate(known[0])} is taken", "KMIN_MAP")
-        return {**{key: int(slowest[key]) for key in ("kmin", "kmax")}, "pmax": slowest["pmax"]}
-
-
-def switch_settings(config: Config | None) -> dict[str, Any]:
-    """Return the settings of all switches."""
-    switch_settings: dict[str, Any] = {"buffer": config.buffer if config and config.buffer else "auto"}
-    if config and config.is_dynamic:
-        switch_settings["thresholds"] = {"alpha": _ALPHA}
-    return switch_settings
 
 
 def read_config(text: Text) -> Config:

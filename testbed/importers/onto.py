@@ -11,8 +11,9 @@ from testbed.errors import TopologyError, UsageError, nearest
 from testbed.importers.draft import Imported, Remainder, counted, safe_name
 from testbed.importers.pg_profile import Lookup
 from testbed.importers.sonic import Configuration
-from testbed.importers.sonic_switch import PortView, SwitchSettings, hoisted
+from testbed.importers.sonic_switch import PortView, SwitchSettings
 from testbed.importers.text import shown
+from testbed.importers.thresholds import hoisted
 from testbed.schema.source import Source
 from testbed.units import format_length, format_rate
 
@@ -80,20 +81,20 @@ def _views(switch: LabSwitch, config: Configuration, said: Mapping[str, str]) ->
     by_name: dict[str, list[str]] = {}
     for ethernet, row in config.neighbours().items():
         by_name.setdefault(safe_name(row.get("name", "")), []).append(ethernet)
-    found = dict(said)
+    names = dict(said)
     for each in switch.ports:
         there = by_name.get(each.neighbour, [])
-        if each.port not in found and len(there) == 1 and there[0] not in found.values():
-            found[each.port] = there[0]
-    free = iter([port for port in known if port not in found.values() and config.lossless(port)])
+        if each.port not in names and len(there) == 1 and there[0] not in names.values():
+            names[each.port] = there[0]
+    free = iter([port for port in known if port not in names.values() and config.lossless(port)])
     for each in switch.ports:
-        if each.port not in found and (unused := next(free, None)) is not None:
-            found[each.port] = unused
-    missing = [each.port for each in switch.ports if each.port not in found]
+        if each.port not in names and (unused := next(free, None)) is not None:
+            names[each.port] = unused
+    missing = [each.port for each in switch.ports if each.port not in names]
     if missing:
         message = f"{switch.name} has {len(switch.ports)} ports, and no port with pfc_enable is left for {missing[0]}"
         raise TopologyError.at(config.tables.files[0].file, "", f"{message}; name one with --port")
-    return [PortView(each.port, found[each.port], each.rate_bps, each.length_mm) for each in switch.ports]
+    return [PortView(each.port, names[each.port], each.rate_bps, each.length_mm) for each in switch.ports]
 
 
 def lookup_onto(source: Source, switches: Sequence[LabSwitch], lookup: Lookup) -> Imported:

@@ -17,7 +17,7 @@ from testbed.units import parse_length
 
 PRIORITIES = range(8)
 MAX_PORTS = 1024
-_HIGHEST_QUEUE = 63
+HIGHEST_QUEUE = 63
 _MOST_BYTES = 2**48
 _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -71,7 +71,7 @@ class Tables:
         for key in self.table(table):
             *before, numbers = key.split("|")
             match = _RANGE.fullmatch(numbers)
-            if not before or match is None or int(match[2] or match[1]) > _HIGHEST_QUEUE:
+            if not before or match is None or int(match[2] or match[1]) > HIGHEST_QUEUE:
                 text, line = self.place(table, key)
                 text.fail(line, f'{table}: "{shown(key)}" is not a port and a range like Ethernet0|3-4')
             for port in dict.fromkeys(before[-1].split(",")):
@@ -170,6 +170,18 @@ class Configuration:
         name, _ = self.qos(port, "tc_to_pg_map")
         group = self.tables.whole("TC_TO_PRIORITY_GROUP_MAP", name, str(priority), 0, 7) if name else None
         return priority if group is None else group
+
+    def queue_of(self, port: str, priority: int) -> int:
+        """Return the queue of a priority: by the maps, else its own number."""
+        for field_name, table in (
+            ("tc_to_queue_map", "TC_TO_QUEUE_MAP"),
+            ("pfc_to_queue_map", "MAP_PFC_PRIORITY_TO_QUEUE"),
+        ):
+            name, _ = self.qos(port, field_name)
+            queue = self.tables.whole(table, name, str(priority), 0, HIGHEST_QUEUE) if name else None
+            if queue is not None:
+                return queue
+        return priority
 
     def pool(self) -> tuple[str, Row]:
         """Return name and row of the ingress pool that lossless groups draw on; empty where there is none."""

@@ -150,12 +150,12 @@ def _settings(ends: Sequence[tuple[Configuration, str]]) -> tuple[dict[str, str 
     for config, port in ends:
         length, speed = config.cable_mm(port), config.speed_mbps(port)
         mtu = config.tables.whole("PORT", port, "mtu", 576, 65_535)
-        found: dict[str, str | int | None] = {
+        said_here: dict[str, str | int | None] = {
             "rate": None if speed is None else format_rate(speed * _MB),
             "length": None if length is None else format_length(length),
             "mtu": mtu,
         }
-        for key, value in found.items():
+        for key, value in said_here.items():
             if value is None:
                 continue
             where = f"{config.tables.name} {port}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from testbed.importers.draft import Remainder
 from testbed.importers.pg_profile import HIGHEST_ALPHA, LOWEST_ALPHA
 from testbed.importers.sonic import PRIORITIES, Configuration
+from testbed.importers.sonic_maps import maps
 from testbed.importers.text import shown
+from testbed.importers.thresholds import hoisted
 from testbed.units import format_length, format_size
 
 Value = TypeVar("Value")
@@ -39,6 +41,7 @@ _READ = frozenset(
         "PFC_PRIORITY_TO_PRIORITY_GROUP_MAP",
         "TC_TO_PRIORITY_GROUP_MAP",
         "TC_TO_QUEUE_MAP",
+        "DSCP_TO_TC_MAP",
     )
 )
 
@@ -65,7 +68,8 @@ class SwitchSettings:
     def settings(self) -> dict[str, Any]:
         """Return what the switch is given in a lab file."""
         lossless = self._lossless()
-        settings: dict[str, Any] = {}
+        ports = [view.ethernet for view in self.views]
+        settings: dict[str, Any] = maps(self.config, ports, lossless, self.remainder)
         if lossless:
             settings["lossless"] = list(lossless)
             groups = self._groups(lossless)
@@ -116,9 +120,9 @@ class SwitchSettings:
                     continue
                 if profile.not_carried:
                     self._leave(profile.not_carried, "BUFFER_PG", self.config.groups.get((view.ethernet, group), ""))
-                if self._marks(view.ethernet, priority):
-                    self._leave("marks of queues", "PORT_QOS_MAP", view.ethernet)
-                groups[view.port, priority] = {**profile.thresholds(), **small}
+                queue = self.config.queue_of(view.ethernet, priority)
+                marks = self._marks(view.ethernet, queue)
+                groups[view.port, queue] = {**profile.thresholds(), **small, **({"ecn": marks} if marks else {})}
         return groups
 
     def _link(self, view: PortView) -> tuple[int, int]:
@@ -135,9 +139,9 @@ class SwitchSettings:
                 return {"small-share": percent}
         return {}
 
-    def _marks(self, port: str, priority: int) -> dict[str, Any]:
-        """Return the marks of the queue of a priority; empty where it has none."""
-        key = self.config.queues.get((port, self._queue_of(port, priority)))
+    def _marks(self, port: str, queue: int) -> dict[str, Any]:
+        """Return the marks of a queue; empty where it has none."""
+        key = self.config.queues.get((port, queue))
         name = self.tables.named("QUEUE", key, "wred_profile") if key else ""
         if not key or not name:
             return {}
@@ -156,14 +160,6 @@ class SwitchSettings:
             text, line = self.tables.place(table, name, "green_min_threshold")
             text.fail(line, f"green_min_threshold {low} is above green_max_threshold {high}")
         return {"kmin": format_size(low), "kmax": format_size(high), "pmax": percent / 100}
-
-    def _queue_of(self, port: str, priority: int) -> int:
-        for field, table in (("pfc_to_queue_map", "MAP_PFC_PRIORITY_TO_QUEUE"), ("tc_to_queue_map", "TC_TO_QUEUE_MAP")):
-            name, _ = self.config.qos(port, field)
-            queue = self.tables.whole(table, name, str(priority), 0, 63) if name else None
-            if queue is not None:
-                return queue
-        return priority
 
     def _pools(self, groups: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
         """Return the memory: pools as they are said, and beside them what reserves and lossy queues need."""
@@ -238,13 +234,13 @@ class SwitchSettings:
         for view in self.views:
             weights = [0] * len(PRIORITIES)
             last = ""
-            for priority in PRIORITIES:
-                key = self.config.queues.get((view.ethernet, self._queue_of(view.ethernet, priority)))
+            for queue in PRIORITIES:
+                key = self.config.queues.get((view.ethernet, queue))
                 name = self.tables.named("QUEUE", key, "scheduler") if key else ""
                 if not key or not name:
                     continue
                 last = key
-                weights[priority] = self._weight(name, key)
+                weights[queue] = self._weight(name, key)
             if last:
                 by_port.append((tuple(weights), last))
         if not by_port:
@@ -294,26 +290,3 @@ class SwitchSettings:
             self._leave("ports without a watchdog", table, said[0][1])
         usual, _ = self._agreed(said, table, "watchdogs of single ports")
         return dict(usual)
-
-
-def hoisted(groups: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
-    """Return thresholds said of as many groups at once as have them: of all, of a port, of a priority at a port."""
-    usual = _most(list(groups.values()))
-    usual_settings: dict[str, Any] = dict(usual)
-    ports: dict[str, Any] = {}
-    for port in dict.fromkeys(port for port, _ in groups):
-        own = {priority: each for (there, priority), each in groups.items() if there == port}
-        most = _most(list(own.values()))
-        of_port: dict[str, Any] = {} if most == usual else dict(most)
-        single = {priority: dict(each) for priority, each in own.items() if each != most}
-        if single:
-            of_port["priorities"] = single
-        if of_port:
-            ports[port] = of_port
-    return {**usual_settings, "ports": ports} if ports else usual_settings
-
-
-def _most(settings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    key: Callable[[Mapping[str, Any]], str] = repr
-    usual = Counter(map(key, settings)).most_common(1)[0][0]
-    return next(each for each in settings if key(each) == usual)

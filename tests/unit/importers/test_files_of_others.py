@@ -28,7 +28,9 @@ def test_the_eight_data_centres_of_lcmp(name: str, slow: int) -> None:
     assert rates == {100: 196, 400: 16, 200: 4, slow: 4}
     buffers = Counter(node.buffer_bytes for node in lab.nodes if isinstance(node, Switch))
     assert buffers == {32 * 2**20: 48, 128 * 2**20: 8}
-    assert found.experiment["lossless"] == {"ecn": "hpcc-ns3"}
+    border = next(switch for switch in lab.switches if switch.name == "b176")
+    alphas = [border.group(port, 3).alpha_log2 for port in lab.ports["b176"]]
+    assert alphas == [-1, -1, -2, -2, -3, -3, -3, -3]
     assert ("lines that belong to no key", 5) in [(left.what, left.times) for left in found.left]
 
 

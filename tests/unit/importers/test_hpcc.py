@@ -113,14 +113,18 @@ def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment(
     lab, found = read(BORDERS, CONFIG)
     switches = {node.name: node for node in lab.nodes if isinstance(node, Switch)}
     assert switches["s2"].buffer_bytes == 32 * 2**20 and switches["b4"].buffer_bytes == 128 * 2**20
-    assert switches["s2"].alpha_log2 == -3
+    groups = {(name, port): switch.group(port, 3) for name, switch in switches.items() for port in lab.ports[name]}
+    # Alpha is 1/8 at the rate of the hosts' NICs and below, and doubles with the rate above.
+    assert [groups["s2", port].alpha_log2 for port in ("eth1", "eth2")] == [-3, -1]
+    assert [groups["b4", port].alpha_log2 for port in ("eth1", "eth2")] == [-1, -3]
+    marks = {place: figures.marking and figures.marking.kmax for place, figures in groups.items()}
+    assert marks["s2", "eth1"] == 1_600_000 and marks["s2", "eth2"] is None and marks["b4", "eth2"] == 400_000
     experiment = experiment_from(Source("experiment", {"topology": "lab.yaml", **found.experiment}))
     dcqcn = experiment.transport.dcqcn.plan(100 * 10**9)
     assert experiment.transport.congestion_control == "dcqcn" and experiment.transport.mtu == 1024
     assert (dcqcn["increase_timer_ps"], dcqcn["additive_bps"], dcqcn["g"]) == (900 * 10**6, 50 * 10**6, 1 / 256)
     # What the file does not say has the defaults of the family, not those of its run script.
     assert (dcqcn["alpha_timer_ps"], dcqcn["hyper_bps"], dcqcn["fast_recovery_rounds"]) == (55 * 10**6, 50 * 10**6, 5)
-    assert found.experiment["lossless"] == {"ecn": "hpcc-ns3"}
     assert [str(left) for left in found.left] == [
         "lines that belong to no key (config.txt:4, 2 times)",
         "PACKET_PAYLOAD_SIZE 1000, taken as 1024 (config.txt:7)",
@@ -128,16 +132,20 @@ def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment(
     ]
 
 
-def test_marking_that_does_not_grow_with_the_rate_is_that_of_the_slowest_ports() -> None:
-    maps = CONFIG.replace("KMIN_MAP 2 25000000000 100", "KMIN_MAP 2 25000000000 90")
-    _, found = read(BORDERS, maps)
-    assert found.experiment["lossless"] == {"ecn": {"kmin": 90_000, "kmax": 400_000, "pmax": 0.2}}
-    assert "marking at 100G; that at 25G is taken (config.txt:15)" in [str(left) for left in found.left]
+def test_switches_with_ports_of_one_rate_share_what_a_configuration_says() -> None:
+    _, found = read(PLAIN, CONFIG)
+    assert found.source.data["topology"]["kinds"]["switch"] == {
+        "buffer": "32MiB",
+        "thresholds": {"alpha": "1/8", "ecn": {"kmin": "400KB", "kmax": "1.6MB", "pmax": 0.2}},
+    }
+    with pytest.raises(TopologyError, match=r"config\.txt:15: kmin is above kmax at 100G"):
+        read(PLAIN, CONFIG.replace("100000000000 400\n", "100000000000 4000\n"))
 
 
 def test_dcqcn_without_marks_is_left_out() -> None:
     _, found = read(PLAIN, CONFIG.replace("ENABLE_QCN 1", "ENABLE_QCN 0"))
-    assert "congestion-control" not in found.experiment["transport"] and "lossless" not in found.experiment
+    assert "congestion-control" not in found.experiment["transport"]
+    assert found.source.data["topology"]["kinds"]["switch"]["thresholds"] == {"alpha": "1/8"}
     assert "CC_MODE 1 (DCQCN) without marks for it to act on" in [left.what for left in found.left]
 
 
