@@ -16,20 +16,22 @@ from pathlib import Path
 from rich.console import Console
 
 from validation import page, plots
-from validation.case import Row
+from validation.case import Row, Topic
 from validation.run import run
 from validation.topics import TOPICS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-def write(rows: Mapping[str, Sequence[Row]], docs: Path) -> None:
-    """Write the page and its plots into a folder."""
+def write(rows: Mapping[str, Sequence[Row]], docs: Path, left: Sequence[Topic] = ()) -> None:
+    """Write the page and its plots into a folder; what the page there says of topics that were `left` out stays."""
     (docs / "validation").mkdir(parents=True, exist_ok=True)
     paths = {name: f"validation/{name}.svg" for name in rows if name in plots.PLOTS}
     for name, path in paths.items():
         plots.save(name, rows[name], docs / path)
-    (docs / "validation.md").write_text(page.render(rows, paths), encoding="utf-8")
+    file = docs / "validation.md"
+    old = file.read_text(encoding="utf-8") if left else ""
+    file.write_text(page.render(rows, paths, old, left), encoding="utf-8")
 
 
 def main() -> int:
@@ -38,12 +40,15 @@ def main() -> int:
     names = [topic.name for topic in TOPICS]
     parser.add_argument("--only", action="append", choices=names, metavar="TOPIC", help=", ".join(names))
     options = parser.parse_args()
-    chosen = [topic for topic in TOPICS if options.only is None or topic.name in options.only]
+    asked = [topic for topic in TOPICS if options.only is None or topic.name in options.only]
+    chosen, left = ([topic for topic in asked if topic.is_here is here] for here in (True, False))
     errors = Console(stderr=True)
+    for topic in left:
+        errors.print(f"{topic.name}: left out, its files are not in {topic.needs}")
     with errors.status("validating") as status:
         rows = run(chosen, status.update)
     if options.only is None:
-        write(rows, DOCS)
+        write(rows, DOCS, left)
     else:
         print(page.render(rows, {}))
     faults = [fault for found in rows.values() for row in found for fault in row.faults()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Figures = Mapping[str, float]
@@ -60,6 +61,7 @@ class Topic:
     """Cases of one kind. `expect` computes what `measure` should find; either is given a case's setting.
 
     `text` says what is compared and where the testbed differs from its source; `source` is what stands in every row.
+    `needs` is a folder of files that are no part of this project; where it is not there, the topic is left out.
     """
 
     name: str
@@ -71,6 +73,12 @@ class Topic:
     cases: tuple[Case, ...]
     expect: Callable[[Any], Figures]
     measure: Callable[[Any], Measured]
+    needs: Path | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all that the topic needs is there."""
+        return self.needs is None or self.needs.is_dir()
 
     def row(self, case: Case) -> Row:
         """Run one case."""

@@ -22,17 +22,30 @@ LONG = 24
 """Tables of more rows are folded away behind their plot."""
 
 
-def render(rows: Mapping[str, Sequence[Row]], plots: Mapping[str, str]) -> str:
-    """Return the page as Markdown; `plots` has the path of each topic's plot, relative to the page."""
+def render(
+    rows: Mapping[str, Sequence[Row]], plots: Mapping[str, str], old: str = "", left: Sequence[Topic] = ()
+) -> str:
+    """Return the page as Markdown; `plots` has the path of each topic's plot, relative to the page.
+
+    Of topics that were `left` out, for want of files that are not part of this project, the page keeps what the `old` one said.
+    """
     topics = [found[0].topic for found in rows.values()]
-    parts = [INTRODUCTION, _summary(topics, rows)]
+    kept = [line for topic in left for line in old.splitlines(keepends=True) if line.startswith(f"| [{topic.title}](")]
+    parts = [INTRODUCTION, _summary(topics, rows) + "".join(kept)]
     for topic in topics:
         table = _table(topic, rows[topic.name])
         if len(rows[topic.name]) > LONG:
             table = f"<details>\n<summary>All {len(rows[topic.name])} rows</summary>\n\n{table}\n</details>\n"
         plot = [f"![{topic.title}]({plots[topic.name]})\n"] if topic.name in plots else []
         parts += [f"## {topic.title}\n", topic.text + "\n", *plot, table]
+    parts += [_section(old, topic) for topic in left if f"## {topic.title}\n" in old]
     return "\n".join(parts)
+
+
+def _section(page: str, topic: Topic) -> str:
+    """Return the section of a topic from a page."""
+    body = page.partition(f"## {topic.title}\n")[2].partition("\n## ")[0].rstrip()
+    return f"## {topic.title}\n{body}\n"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Every topic, in the order of the page."""
 
-from validation import bifrost, dcqcn, erasure, field, pause, recovery, room, sdr, threshold, watchdog, window
+from validation import bifrost, dcqcn, erasure, field, lcmp, pause, recovery, room, sdr, threshold, watchdog, window
 from validation.case import Topic
 
 TOPICS: tuple[Topic, ...] = (
@@ -19,4 +19,5 @@ TOPICS: tuple[Topic, ...] = (
     dcqcn.MARKED,
     dcqcn.FAIR,
     field.TOPIC,
+    lcmp.TOPIC,
 )

@@ -1,5 +1,6 @@
 """The page says what rows found, tells a row that is off, and comes out the same each time."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,13 @@ def test_writing_twice_makes_the_same_bytes(tmp_path: Path) -> None:
         for folder in ("one", "two")
     )
     assert first == second and first.keys() == {"validation.md", "bifrost.svg"}
+
+
+def test_what_was_left_out_stays_as_the_page_had_it(tmp_path: Path) -> None:
+    other = dataclasses.replace(TOPIC, name="other", title="Another: three thirds")
+    write({**rows(), **rows(other)}, tmp_path)
+    first = (tmp_path / "validation.md").read_bytes()
+    write(rows(), tmp_path, [other])
+    assert (tmp_path / "validation.md").read_bytes() == first
+    write(rows(other), tmp_path, [TOPIC])
+    assert set((tmp_path / "validation.md").read_bytes().splitlines()) == set(first.splitlines())
