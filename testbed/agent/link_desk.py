@@ -21,6 +21,7 @@ from testbed.lab.topology import Lab
 from testbed.run import timeline
 from testbed.run.engine import Engine
 from testbed.run.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
+from testbed.run.rerouting import Rerouting
 from testbed.system.netem import Netem
 
 Document = dict[str, Any]
@@ -94,6 +95,9 @@ class LinkDesk:
         self._since: dict[Place, Document] = {}
         self._cut: set[int] = set()
         self._lock = threading.Lock()
+        self._rerouting = Rerouting(lab)
+        # What one agent of several knows of links is not all that decides on ways.
+        self._whole = not any(node.get("elsewhere") for node in built["nodes"])
 
     @property
     def lab(self) -> Lab:
@@ -153,6 +157,10 @@ class LinkDesk:
                     left[index, way] = asked
             if left:
                 self._apply(left)
+            if any(entry.get("rerouted") for entry in report["impairments"]):
+                # The next run finds the tables that belong to its links.
+                routes = self._rerouting.between({}, self._rerouting.tables(self._failed(self._asked)))
+                self._engine.impair(json.dumps([{"link": 0, "way": 0, "routes": routes, "label": LABEL}]))
 
     def _apply(self, wanted: dict[Place, Document]) -> None:
         states = {}
@@ -169,6 +177,7 @@ class LinkDesk:
         for (index, way), state in states.items():
             if self._modes[index] == "netem":
                 self._impose(ends_of(self._lab.links[index], way)[0], state)
+        changes += self._converge({**self._asked, **wanted})
         down = self._down({**self._asked, **wanted})
         # A frame that finds no carrier counts as refused; so the data plane stops before it goes and begins when it is back.
         self._set_carriers(self._cut - down, up=True)
@@ -177,6 +186,20 @@ class LinkDesk:
         self._set_carriers(down - self._cut, up=False)
         report = self._report()
         self._since.update({place: self._totals(report, place) for place in wanted})
+
+    def _failed(self, asked: Mapping[Place, Document]) -> Links:
+        """Return the links between switches that are down one way or both by what is asked."""
+        down = {index for (index, _), settings in asked.items() if settings.get("carrier") is False}
+        return {index for index in down if self._rerouting.joins_switches(index)}
+
+    def _converge(self, asked: Mapping[Place, Document]) -> list[Document]:
+        """Return what tables do about what is asked from now on, once they have converged."""
+        after_ps = self._lab.convergence_ps
+        before, after = (self._rerouting.tables(self._failed(each)) for each in (self._asked, asked))
+        if not self._whole or after_ps is None or before is after:
+            return []
+        routes = self._rerouting.between(before, after)
+        return [{"link": 0, "way": 0, "after_ps": after_ps, "routes": routes, "label": LABEL}] if routes else []
 
     def _down(self, asked: Mapping[Place, Document]) -> Links:
         """Return the links that are down both ways by what is asked; one that still sends one way keeps its carrier."""

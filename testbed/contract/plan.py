@@ -267,12 +267,21 @@ class Storm(TypedDict):
     on_ps: NotRequired[Annotated[int | None, "ps at the beginning of each period in which it pauses"]]
 
 
+class RouteChange(TypedDict):
+    """By which ports a switch forwards what is for a station."""
+
+    node: Annotated[int, "index of the switch"]
+    station: Annotated[int, "index of the station"]
+    ports: Annotated[list[int], "ports of equal cost; a flow stays on its own while that is one of them"]
+
+
 class Change(TypedDict):
     """A change of one direction of a link. What is not named stays as it is."""
 
     link: Annotated[int, "index of the link"]
     way: Annotated[int, "0: a to b, 1: b to a"]
     at_ps: NotRequired[Annotated[int | None, "ps after the next start of a workload; null: now"]]
+    after_ps: NotRequired[Annotated[int | None, "ps after now, in place of `at_ps`"]]
     label: NotRequired[Annotated[str, "text that the log repeats"]]
     delay_ps: NotRequired[Annotated[int, "ps of propagation"]]
     jitter_ps: NotRequired[Annotated[int, "ps of jitter at most, uniform, order kept"]]
@@ -282,6 +291,9 @@ class Change(TypedDict):
     weights: NotRequired[Annotated[list[int], "weights of the sending port, of eight priorities"]]
     drain: NotRequired[Annotated[bool, "true: the port starts nothing but control frames"]]
     storm: NotRequired[Annotated[Storm | None, "storm of the sending host; null: its end"]]
+    routes: NotRequired[
+        Annotated[list[RouteChange], "ways that switches take from then on, since links failed or came back"]
+    ]
 
 
 class Train(TypedDict):

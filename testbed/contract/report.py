@@ -234,6 +234,7 @@ class Impairment(TypedDict):
     weights: NotRequired[Annotated[list[int] | None, "weights of the sending port"]]
     drain: NotRequired[Annotated[bool | None, "whether the sending port starts nothing new"]]
     storm: NotRequired[Annotated[Storm | None, "storm of the sending host; null: its end"]]
+    rerouted: NotRequired[Annotated[int | None, "routes of switches that changed, a station of a switch each"]]
 
 
 class Lateness(TypedDict):

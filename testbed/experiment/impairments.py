@@ -250,7 +250,8 @@ class TimelineEntry(FileModel):
     """From `at` on, counted from the start of the first workload, a link is impaired, for good or `for` a while.
 
     `direction` is seen from the named port: `out` is what it sends, `in` what it receives. When the while is over the
-    link is as if this entry had never been. Instead of `link` and `impair`: `node`, a host, and its `storm`.
+    link is as if this entry had never been. Instead of `link` and `impair`: `node`, a host, and its `storm`; or `node`, any,
+    and `impair` to take all of its links down or up.
     """
 
     at: Time
@@ -260,7 +261,8 @@ class TimelineEntry(FileModel):
     impair: TimedImpairment | None = None
     """How the link is from then on, as far as it is said; left out, the entry is about a `node`."""
     node: Target | None = None
-    """Host that sends a pause storm, or of several ports one, like `h1:eth2`; left out, the entry is about a `link`."""
+    """Host that sends a pause storm (of several ports one, like `h1:eth2`), or node that goes down or comes up; left out,
+    the entry is about a `link`."""
     storm: Storm | None = None
     """PAUSE frames that the host sends without need; left out, the entry is about a `link`."""
     for_: Span | None = Field(default=None, alias="for")
@@ -271,8 +273,13 @@ class TimelineEntry(FileModel):
     @model_validator(mode="after")
     def _whole(self) -> TimelineEntry:
         given = {name for name in ("link", "impair", "node", "storm") if getattr(self, name) is not None}
-        if given not in ({"link", "impair"}, {"node", "storm"}):
-            raise ValueError("an entry has a link and what to impair, or a node and its storm")
+        if given not in ({"link", "impair"}, {"node", "storm"}, {"node", "impair"}):
+            raise ValueError("an entry has a link and what to impair, or a node and its storm, or that it is down")
+        if self.node is not None and self.impair is not None:
+            if not self.impair.model_fields_set <= {"down", "up", "flap"}:
+                raise ValueError("a node can go down, come up or flap; anything else is of a link")
+            if self.direction != "both":
+                raise ValueError("a node goes down with both directions of its links")
         if self.storm is not None and self.direction != "both":
             raise ValueError("a storm is sent by its node and takes no direction")
         return self

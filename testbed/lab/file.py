@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from testbed.lab.circuits import CircuitSwitch
 from testbed.lab.containers import ContainerSettings
+from testbed.lab.convergence import Routing, RoutingSettings
 from testbed.lab.endpoints import ENDPOINTS_SCHEMA, Endpoint, parse_endpoints
 from testbed.lab.hosts import HostSettings
-from testbed.lab.paths import Policy
 from testbed.lab.routes import PortNames, Target
 from testbed.lab.switches import NamedSwitchSettings, SwitchSettings
 from testbed.optics.behaviour import OpticalSettings
@@ -95,8 +95,8 @@ class TopologyBody(FileModel):
     the roots are the switches farthest from hosts where these join all others, else the switch with the most links.
     """
 
-    routing: Policy = "shortest"
-    """How switches find paths: the shortest ones, the default, or up and then down the distances from `roots`."""
+    routing: Routing = RoutingSettings()
+    """How switches find paths, `shortest` or `up-down`, or its settings; left out, the shortest ones."""
     roots: tuple[Name, ...] = ()
     """Switches from which `up-down` counts; left out, those farthest from hosts, else the one with the most links."""
     defaults: Defaults = Defaults()

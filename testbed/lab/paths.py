@@ -146,16 +146,26 @@ class Tables(Generic[W]):
     """The ways of a whole graph towards each port of its hosts, by a policy, and where a switch was told so, as it was told.
 
     Ports behind one switch share their ways through the fabric, so these are sought once for each switch that has hosts,
-    and once for each port that some switch has ways of its own to.
+    and once for each port that some switch has ways of its own to. `gone`: ports of switches, by number, whose links to other
+    switches have failed.
     """
 
     def __init__(
-        self, graph: Graph[W], ends: Collection[str], policy: Policy, roots: Sequence[str], stated: Stated
+        self,
+        graph: Graph[W],
+        ends: Collection[str],
+        policy: Policy,
+        roots: Sequence[str],
+        stated: Stated,
+        gone: Collection[tuple[str, int]] = (),
     ) -> None:
+        # Ranks are of the whole graph: what fails for a while must not turn paths down into paths up.
+        self.ranks = rank_switches(graph, ends, roots) if policy == "up-down" else None
+        if gone:
+            graph = {node: tuple(way for way in ways if (node, way.port) not in gone) for node, ways in graph.items()}
         self.graph = graph
         self.ends = ends
         self.stated = stated
-        self.ranks = rank_switches(graph, ends, roots) if policy == "up-down" else None
         self._told = {target for found in stated.values() for target in found}
         self._towards: dict[str | Target, Ways[W]] = {}
         self._by_policy: dict[str, Ways[W]] = {}
@@ -193,8 +203,9 @@ class Tables(Generic[W]):
     def told(self, target: Target) -> Mapping[str, Sequence[W]]:
         """Return the ways to a port by policy, with those that switches were told in their place."""
         own = {
-            switch: [self.graph[switch][port] for port in ports[target]]
+            switch: [way for way in self.graph[switch] if way.port in ports[target]]
             for switch, ports in self.stated.items()
             if target in ports
         }
-        return {**self.by_policy(self.leaf(target)), **own}
+        # Where all ports that a switch was told have failed, the policy decides.
+        return {**self.by_policy(self.leaf(target)), **{switch: ways for switch, ways in own.items() if ways}}

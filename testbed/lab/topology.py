@@ -21,6 +21,7 @@ from testbed.importers.clab import is_clab, read_clab
 from testbed.lab import checks
 from testbed.lab.circuits import CircuitSwitch, ordered
 from testbed.lab.containers import DEFAULT_IMAGES, Container, container_of
+from testbed.lab.convergence import CONVERGENCE_PS
 from testbed.lab.endpoints import Endpoint, parse_endpoint, port_number
 from testbed.lab.file import LabFile, LinkEntry, NodeEntry
 from testbed.lab.hosts import DEFAULT_RATE_BPS, Far, Host, resolve_host
@@ -149,6 +150,7 @@ class Lab(Resolved):
     profiles: dict[str, Profile] = Field(default_factory=dict)
     circuits: dict[str, CircuitSwitch] = Field(default_factory=dict)
     routing: Policy = "shortest"
+    convergence_ps: int | None = CONVERGENCE_PS
     roots: tuple[str, ...] = ()
 
     @cached_property
@@ -253,7 +255,8 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
         links=tuple(link for link in links if link is not None),
         profiles={name: catalogue.profiles[name] for name in parsed.profiles},
         circuits=parsed.circuits,
-        routing=body.routing,
+        routing=body.routing.policy,
+        convergence_ps=body.routing.convergence_ps,
         roots=body.roots,
     )
     if not faults.faults and (body.roots or any(switch.routes for switch in lab.switches)):

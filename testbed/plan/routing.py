@@ -6,7 +6,7 @@ share their way through the fabric.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from testbed.lab.paths import Tables, Target, Ways
@@ -23,16 +23,21 @@ class PathCost(NamedTuple):
 
 
 class Routing:
-    """The paths of a lab. Cost: for every switch with hosts, one pass over the links between switches."""
+    """The paths of a lab. Cost: for every switch with hosts, one pass over the links between switches.
 
-    def __init__(self, lab: Lab) -> None:
+    `failed`: indices of links between switches that carry nothing.
+    """
+
+    def __init__(self, lab: Lab, failed: Collection[int] = ()) -> None:
         self.lab = lab
         self.adjacent = lab.adjacent
         self.hosts = frozenset(host.name for host in lab.hosts)
         self.targets: list[Target] = [
             (host.name, port) for host in lab.hosts for port in range(len(lab.ports[host.name]))
         ]
-        self.tables = Tables(self.adjacent, self.hosts, lab.routing, lab.roots, lab.stated_routes)
+        ends = (end for index in failed for end in (lab.links[index].a, lab.links[index].b))
+        gone = {(end.node, lab.ports[end.node].index(end.port)) for end in ends}
+        self.tables = Tables(self.adjacent, self.hosts, lab.routing, lab.roots, lab.stated_routes, gone)
 
     def towards(self, target: Target) -> Ways[Adjacency]:
         """Return, for every switch that reaches a port of a host, the ways by which it forwards to it, by port.

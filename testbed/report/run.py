@@ -149,6 +149,8 @@ def impairment_text(key: str, value: Any) -> str:
         return "draining" if value else "not draining"
     if key == "storm":
         return storm_text(value)
+    if key == "rerouted":
+        return f"{value} routes"
     if value is None:
         return "no loss"
     if value["kind"] == "bernoulli":

@@ -76,14 +76,14 @@ def expand(lab: Lab, experiment: Experiment) -> list[Json]:
     for number, entry in enumerate(experiment.timeline):
         faults += _outside(experiment, number, entry, limit_ps)
         try:
-            link, way_out = find_port(lab, entry.link or _port_of(lab, entry.node or ""))
+            places = list(_places(lab, entry))
         except SettingError as error:
             faults.append(experiment.fault(("timeline", number, error.key), str(error)))
             continue
         laid = list(_spans(number, entry, experiment.lossless.priority))
-        total += len(laid)
-        for way in ways_of(way_out, "out" if entry.storm else entry.direction):
-            spans[link, way] += laid
+        total += len(laid) * len(places)
+        for place in places:
+            spans[place] += laid
     if total > MAX_SPANS:
         raise ExperimentError([experiment.fault(("timeline",), f"more than {MAX_SPANS} steps")])
     changes: list[Json] = []
@@ -111,6 +111,21 @@ def _outside(experiment: Experiment, number: int, entry: TimelineEntry, limit_ps
             )
             yield experiment.fault(("timeline", number, *key), message)
             return
+
+
+def _places(lab: Lab, entry: TimelineEntry) -> Iterator[tuple[int, int]]:
+    """Yield the directions of links that an entry is about; raise SettingError if there are none."""
+    if entry.node is not None and entry.impair is not None:
+        names = [node.name for node in lab.nodes]
+        if entry.node not in names:
+            raise SettingError("node", f'no node is called "{entry.node}"{nearest(entry.node, names)}')
+        for index, link in enumerate(lab.links):
+            if entry.node in (link.a.node, link.b.node):
+                yield from ((index, 0), (index, 1))
+        return
+    link_index, way_out = find_port(lab, entry.link or _port_of(lab, entry.node or ""))
+    for way in ways_of(way_out, "out" if entry.storm else entry.direction):
+        yield link_index, way
 
 
 def _port_of(lab: Lab, node: str) -> str:
@@ -284,9 +299,11 @@ def described(state: Mapping[str, Any]) -> Json:
     names = {"delay_ps": "delay_ns", "jitter_ps": "jitter_ns", "loss_process": "loss"}
     if state.get("storm"):
         state = {**state, "storm": described_storm(state["storm"])}
+    if "routes" in state:
+        state = {**state, "rerouted": len(state["routes"])}
     return {
         names.get(key, key): state[key] / 1000 if key.endswith("_ps") else state[key]
-        for key in ("delay_ps", "jitter_ps", "loss_process", "rate_bps", "up", "drain", "weights", "storm")
+        for key in ("delay_ps", "jitter_ps", "loss_process", "rate_bps", "up", "drain", "weights", "storm", "rerouted")
         if key in state
     }
 

@@ -32,7 +32,7 @@ from testbed.plan.jobs import PlannedJobs, ops_of_jobs, plan_jobs
 from testbed.plan.placement import Placement, placed
 from testbed.plan.queue_pairs import QueuePairs, Talk, talks_of
 from testbed.plan.workload import queue_pairs_of, transport_of
-from testbed.run import footprint, hints, in_force, timeline
+from testbed.run import footprint, hints, in_force, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
 from testbed.traffic import Collective, Schedule
@@ -69,7 +69,8 @@ class Trial:
     @cached_property
     def changes(self) -> list[Document]:
         """What happens to links from the start of the first workload on: circuit switches, and the timeline."""
-        changes = [*circuit_changes(self.lab), *timeline.expand(self.lab, self.experiment)]
+        timed = timeline.expand(self.lab, self.experiment)
+        changes = [*circuit_changes(self.lab), *timed, *rerouting.follow(self.lab, timed)]
         return sorted(changes, key=lambda change: (change["at_ps"], change["link"], change["way"]))
 
     @cached_property

@@ -71,6 +71,7 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     "{seconds} s: {error}": "calibration's own times",
     # plan
     "plan schema {} is not {SCHEMA}": COMPILED,
+    "no way of node {node} to station {station} by ports {ports:?}": COMPILED,
     "{what}: no port {port} on node {node}": COMPILED,
     "link {index}: port {endpoint:?} is used twice": (
         (*LINK, "endpoints"),

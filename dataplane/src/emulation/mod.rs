@@ -215,6 +215,9 @@ impl Emulation {
     /// Change links: now, or so long after the next start.
     pub fn impair(&mut self, json: &str) -> Result<(), PlanError> {
         let changes = parse_changes(json, self.plan.links.len())?;
+        for route in changes.iter().flat_map(|change| &change.routes) {
+            self.plan.check_route(route.node, route.station, &route.ports)?;
+        }
         self.fabric.impair(changes);
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::units::{Rate, Time};
 impl Fabric {
     /// Change links: now, or so long after the next start.
     pub fn impair(&mut self, changes: Vec<Change>) {
-        for change in self.timeline.add(changes) {
+        for change in self.timeline.add(changes, self.now) {
             self.apply(change, self.now);
         }
     }
@@ -69,10 +69,16 @@ impl Fabric {
         }
         placed.watch.changed(port, rate, now);
         self.drain(node);
+        for route in &change.routes {
+            let placed = self.placed_mut(route.node);
+            placed.node.set_route(route.station, &route.ports);
+            placed.watch.rerouted(route.station, now);
+        }
         if change.delay_ps.is_some() {
             self.rearrange();
         }
-        self.impairments.push(Logged { change, asked_ps: asked.ps(), at_ps: now.ps() });
+        let rerouted = (!change.routes.is_empty()).then_some(change.routes.len() as u64);
+        self.impairments.push(Logged { change, rerouted, asked_ps: asked.ps(), at_ps: now.ps() });
     }
 
     /// Take the latest frame of a direction out of its flight.

@@ -19,6 +19,9 @@ pub struct Change {
     /// `None`: now. Else so long after the next start of a workload.
     #[serde(default, skip_serializing)]
     pub at_ps: Option<u64>,
+    /// So long after now, in place of `at_ps`.
+    #[serde(default, skip_serializing)]
+    pub after_ps: Option<u64>,
     #[serde(default)]
     pub label: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +44,19 @@ pub struct Change {
     /// The sending port, of a host, asks for pauses without need. `Some(None)`: no more.
     #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub storm: Option<Option<StormPlan>>,
+    /// By which ports switches forward from then on, since links have failed or come back.
+    #[serde(default, skip_serializing)]
+    pub routes: Vec<RouteChange>,
+}
+
+/// By which ports a switch forwards what is for a station.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RouteChange {
+    pub node: usize,
+    pub station: u32,
+    pub ports: Vec<u16>,
 }
 
 /// Tell a key that says null from one that is not there.
@@ -54,6 +70,9 @@ fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
 pub struct Logged {
     #[serde(flatten)]
     pub change: Change,
+    /// How many routes changed, if any did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerouted: Option<u64>,
     pub asked_ps: u64,
     pub at_ps: u64,
 }
@@ -69,10 +88,23 @@ pub struct Timeline {
 
 impl Timeline {
     /// Take changes for later; those for now are the answer.
-    pub fn add(&mut self, changes: Vec<Change>) -> Vec<Change> {
-        let (later, now): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.at_ps.is_some());
-        self.pending.extend(later);
-        now
+    pub fn add(&mut self, changes: Vec<Change>, now: Time) -> Vec<Change> {
+        let mut at_once = Vec::new();
+        for change in changes {
+            match (change.at_ps, change.after_ps) {
+                (Some(_), _) => self.pending.push(change),
+                (None, Some(ps)) => self.due.push((now + Time::from_ps(ps), change)),
+                (None, None) => at_once.push(change),
+            }
+        }
+        self.sort();
+        at_once
+    }
+
+    /// Of equal times the one given first is taken first: from the end, and sorting is stable.
+    fn sort(&mut self) {
+        self.due.reverse();
+        self.due.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     }
 
     /// A workload starts: from here the times of all changes waiting for that count.
@@ -80,9 +112,7 @@ impl Timeline {
         for change in self.pending.drain(..) {
             self.due.push((now + Time::from_ps(change.at_ps.unwrap_or(0)), change));
         }
-        // Stable, and reversed twice so that the first of equals is taken first from the end.
-        self.due.reverse();
-        self.due.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        self.sort();
     }
 
     /// Forget all that is still due.
@@ -130,7 +160,7 @@ mod tests {
         let json = r#"[{"link":0,"way":0,"at_ps":20,"label":"b"},{"link":0,"way":0,"at_ps":10,"label":"a"},
                        {"link":0,"way":1,"at_ps":20,"label":"c"},{"link":0,"way":1,"label":"now"}]"#;
         let mut timeline = Timeline::default();
-        let now = timeline.add(parse_changes(json, 1).unwrap());
+        let now = timeline.add(parse_changes(json, 1).unwrap(), Time::ZERO);
         assert_eq!(now.iter().map(|change| change.label.as_str()).collect::<Vec<_>>(), ["now"]);
         assert_eq!(timeline.next(), Time::NEVER);
         timeline.start(Time::from_ps(5));

@@ -80,6 +80,15 @@ impl Node {
         }
     }
 
+    /// Forward what is for a station by these ports from now on.
+    pub(super) fn set_route(&mut self, station: u32, ports: &[u16]) {
+        match self {
+            Node::Switch(switch) => switch.set_route(station, ports),
+            Node::Defective(switch) => switch.switch_mut().set_route(station, ports),
+            Node::Host(_) => {}
+        }
+    }
+
     /// A port that is to be set up, or whose line is about to change.
     pub fn port_mut(&mut self, port: u16) -> &mut Port {
         match self {

@@ -58,6 +58,18 @@ impl Plan {
         Ok(())
     }
 
+    /// Check that a switch of the plan can forward by these ports to a station.
+    pub fn check_route(&self, node: usize, station: u32, ports: &[u16]) -> Result<(), PlanError> {
+        let switch = match self.nodes.get(node) {
+            Some(NodePlan::Switch(switch)) => Some(switch),
+            _ => None,
+        };
+        let known = switch.is_some_and(|switch| ports.iter().all(|port| usize::from(*port) < switch.ports.len()));
+        require(known && (station as usize) < self.stations.len(), || {
+            format!("no way of node {node} to station {station} by ports {ports:?}")
+        })
+    }
+
     fn check_endpoint(&self, (node, port): (usize, u16), what: &str) -> Result<(), PlanError> {
         let known = self.nodes.get(node).is_some_and(|node| usize::from(port) < node.ports().len());
         require(known, || format!("{what}: no port {port} on node {node}"))

@@ -112,6 +112,11 @@ impl Switch {
         self.port_mut(port).set_weights(weights);
     }
 
+    /// Forward what is for a station by these ports from now on.
+    pub fn set_route(&mut self, station: u32, ports: &[u16]) {
+        self.table.set_route(station, ports);
+    }
+
     /// Whether the peer behind `port` is kept from sending `priority`.
     pub fn holds_back(&self, port: u16, priority: Priority) -> bool {
         self.senders[usize::from(port)].is_asserted(priority) || self.ports[usize::from(port)].grants_credit(priority)

@@ -189,6 +189,11 @@ impl Watch {
         }
     }
 
+    /// What is for a station takes another way from here.
+    pub fn rerouted(&mut self, station: u32, at: Time) {
+        self.note(at, 0x40 | u64::from(station) << 8);
+    }
+
     /// A frame starts on a link.
     #[inline]
     pub fn transmission(&mut self, seen: &Transmission<'_>) {

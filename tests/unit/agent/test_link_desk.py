@@ -33,7 +33,7 @@ class FakeEngine:
 
     def impair(self, changes: str) -> None:
         for change in json.loads(changes):
-            assert change["at_ps"] is None
+            assert change.get("at_ps") is None
             entry = {key: value for key, value in change.items() if key != "at_ps"}
             self.log.append({**entry, "asked_ps": self.now_ps, "at_ps": self.now_ps})
 
@@ -72,10 +72,10 @@ class FakeDriver:
         return self.netem
 
 
-def desk(engine: FakeEngine, driver: FakeDriver | None = None) -> LinkDesk:
+def desk(engine: FakeEngine, driver: FakeDriver | None = None, topology: str = "two-dc") -> LinkDesk:
     """Return the desk of a lab whose links are all native or, with a driver, all netem's."""
-    lab = load_lab("two-dc")
-    plan = compile_fabric(lab, new_experiment("two-dc", "all_reduce"))
+    lab = load_lab(topology)
+    plan = compile_fabric(lab, new_experiment(topology, "all_reduce"))
     emulations = [Emulation("netem" if driver else "native") for _ in lab.links]
     part = KernelPart(plan, 10, [Emulation("native")] * len(emulations), None)
     return LinkDesk(lab, engine, driver or FakeDriver(), part, emulations, 10, plan)  # type: ignore[arg-type]
@@ -218,3 +218,29 @@ def test_carriers_follow_what_is_asked_of_both_ways() -> None:
     links.reset(links.ways(SPAN, "in"))
     assert driver.carriers[2:] == [(ends, True)] and not links.in_the_kernel().cut
     assert after.in_the_kernel().cut == set(ends)
+
+
+def test_tables_follow_a_link_between_switches_that_a_hand_takes_down() -> None:
+    engine = FakeEngine()
+    links = desk(engine, topology="clos:spines=2,leaves=2,hosts=2")
+    places = links.ways("leaf1:eth3", "both")
+    links.set(places, read_impairment({"down": True}))
+    *_, there = engine.log
+    assert there["after_ps"] == 10**9 and {"node": 4, "station": 2, "ports": [3]} in there["routes"]
+    links.set(places, read_impairment({"up": True}))
+    *_, back = engine.log
+    assert {"node": 4, "station": 2, "ports": [2, 3]} in back["routes"]
+    count = len(engine.log)
+    links.set(places, read_impairment({"delay": "2ms"}))
+    assert not any("routes" in entry for entry in engine.log[count:])
+    links.set(links.ways("h1:eth1", "both"), read_impairment({"down": True}))
+    assert not any("routes" in entry for entry in engine.log[count:]), "a host has no other link"
+
+
+def test_tables_that_a_timeline_left_are_those_of_the_links_again() -> None:
+    engine = FakeEngine()
+    links = desk(engine, topology="clos:spines=2,leaves=2,hosts=2")
+    engine.log.append({"link": 4, "way": 0, "rerouted": 12, "label": "", "asked_ps": 0, "at_ps": 0})
+    links.settle()
+    *_, restored = engine.log
+    assert {"node": 4, "station": 2, "ports": [2, 3]} in restored["routes"] and "after_ps" not in restored
