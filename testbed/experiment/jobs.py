@@ -39,41 +39,41 @@ class Step(FileModel):
     """
 
     id: Name | None = None
-    """Name by which `wait` and `after` mean the step; communication that has one runs beside what follows."""
+    """Name by which `wait` and `after` mean the step; left out, communication ends before what follows begins."""
     after: Names | None = None
     """Earlier steps, by name, after which the step begins; left out, the step before it."""
     compute: Time | None = None
-    """Time for which every rank computes."""
+    """Time for which every rank computes; left out, the step is another."""
     wait: Names | None = None
-    """Earlier steps, by name, that must have finished before the next begins."""
+    """Earlier steps, by name, that must have finished before the next begins; left out, the step is another."""
     send: Size | None = None
-    """Bytes that rank `from` of the job sends to rank `to`; with lists, each to the one at its place."""
+    """Bytes that rank `from` of the job sends to rank `to`, or each of a list to its fellow; left out, the step is another."""
     from_: Members | None = Field(default=None, alias="from")
-    """Ranks that send, counted within the job from 0."""
+    """Ranks that send, counted within the job from 0; left out, as `send` then must be, nothing is sent."""
     to: Members | None = None
-    """Ranks that receive, as many as send."""
+    """Ranks that receive, as many as send; left out, as `send` then must be, nothing is sent."""
     all_reduce: Size | None = Field(default=None, alias="all_reduce")
-    """Bytes of an all-reduce."""
+    """Bytes of an all-reduce; left out, the step is another."""
     all_gather: Size | None = Field(default=None, alias="all_gather")
-    """Bytes of an all-gather: of the parts of all ranks together."""
+    """Bytes of an all-gather, of the parts of all ranks together; left out, the step is another."""
     reduce_scatter: Size | None = Field(default=None, alias="reduce_scatter")
-    """Bytes of a reduce-scatter: of the vector of each rank."""
+    """Bytes of a reduce-scatter, of the vector of each rank; left out, the step is another."""
     all_to_all: Size | None = Field(default=None, alias="all_to_all")
-    """Bytes of an all-to-all: of the vector of each rank."""
+    """Bytes of an all-to-all, of the vector of each rank; left out, the step is another."""
     broadcast: Size | None = None
-    """Bytes of a broadcast."""
+    """Bytes of a broadcast; left out, the step is another."""
     reduce: Size | None = None
-    """Bytes of a reduce."""
+    """Bytes of a reduce; left out, the step is another."""
     gather: Size | None = None
-    """Bytes of a gather: of the parts of all ranks together."""
+    """Bytes of a gather, of the parts of all ranks together; left out, the step is another."""
     scatter: Size | None = None
-    """Bytes of a scatter: of the vector of the root."""
+    """Bytes of a scatter, of the vector of the root; left out, the step is another."""
     sendrecv: Size | None = None
-    """Bytes that every rank sends to the next."""
+    """Bytes that every rank sends to the next; left out, the step is another."""
     incast: Size | None = None
-    """Bytes that every rank but the root sends to it."""
+    """Bytes that every rank but the root sends to it; left out, the step is another."""
     permutation: Size | None = None
-    """Bytes that every rank sends to the one half the way around."""
+    """Bytes that every rank sends to the one half the way around; left out, the step is another."""
     barrier: Flag = False
     """Whether no rank goes on before all have come."""
     algorithm: str | None = None
@@ -155,11 +155,11 @@ class Groups(FileModel):
     """Process groups of a job: listed, or made of its ranks by a rule, exactly one of which is given."""
 
     size: int | None = Field(default=None, strict=True, ge=1)
-    """Ranks of a group that follow one another."""
+    """Ranks of a group that follow one another; left out, another rule makes the groups."""
     stride: int | None = Field(default=None, strict=True, ge=1)
-    """Distance of the ranks of a group: those that are as far behind a multiple of it are one."""
+    """Distance of the ranks of a group; those as far behind a multiple of it are one; left out, another rule makes them."""
     members: tuple[Members, ...] | None = None
-    """The groups, each a list of ranks counted within the job from 0."""
+    """The groups, each a list of ranks counted within the job from 0; left out, another rule makes them."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Groups:

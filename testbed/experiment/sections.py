@@ -127,7 +127,7 @@ class Workload(FileModel):
     stepfactor: int = Field(default=2, strict=True, ge=2, le=1024)
     """Factor from one size of the range to the next; after 0 comes 4."""
     stepbytes: Size | None = None
-    """Bytes from one size of the range to the next, in place of a factor."""
+    """Bytes from one size of the range to the next; left out, `stepfactor` leads to it."""
     iterations: int = Field(default=1, strict=True, ge=1, le=10_000)
     """Times that each size is measured."""
     warmup_iterations: int = Field(default=0, strict=True, ge=0, le=10_000)

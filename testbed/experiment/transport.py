@@ -84,12 +84,22 @@ def _parse_entropy(value: object) -> str | tuple[int, ...]:
 PortRule = Annotated[
     str | tuple[str, ...],
     BeforeValidator(_parse_port),
-    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "examples": ["rail", ["eth1", "eth2"]]}),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            "examples": ["rail", ["eth1", "eth2"]],
+        }
+    ),
 ]
 Entropy = Annotated[
     str | tuple[int, ...],
     BeforeValidator(_parse_entropy),
-    WithJsonSchema({"type": ["string", "array"], "items": {"type": "integer"}, "examples": ["hash", [49152, 49153]]}),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "integer"}}],
+            "examples": ["hash", [49152, 49153]],
+        }
+    ),
 ]
 
 

@@ -151,7 +151,7 @@ def test_a_later_storm_lies_on_an_earlier_one_and_links_stay_as_they_are() -> No
         ({"node": "b1", "storm": {}, "direction": "out"}, "takes no direction"),
         ({"node": "b1", "storm": {"duty": 0.5}}, "needs both a period and a duty"),
         ({"node": "b1", "storm": {"period": "1ms", "duty": 1}}, "less than 1"),
-        ({"node": "b1", "storm": {"period": "1ps", "duty": 0.5}}, "has no such share"),
+        ({"node": "b1", "storm": {"period": "1ps", "duty": 0.5}}, "the period is too short for this duty"),
         ({"node": "b1", "storm": {"quanta": 99}}, "greater than or equal to 100"),
         ({"node": "b1", "storm": {"priorities": []}}, "must not be empty"),
         ({"node": "b1", "storm": {"priorities": [8]}}, "less than or equal to 7"),

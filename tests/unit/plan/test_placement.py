@@ -197,6 +197,10 @@ def port(drops: int = 0) -> Document:
     return {"rate_bps": 1, "priorities": {"3": {"frames_tx": 4, "drops": {"link": drops}}}}
 
 
+LOST = {"lossless": 0, "lossy": 0, "link": 0, "outage": 0, "malformed": 0}
+QUIET = {"sent": 0, "delivered": 0, "dropped": 0, "in_flight": 0}
+
+
 def outcome(agent: str, **changed: Any) -> Outcome:
     """Return what one agent of `SPLIT` has to say."""
     fidelity = {
@@ -207,8 +211,8 @@ def outcome(agent: str, **changed: Any) -> Outcome:
     others = [{"agent": "b" if agent == "a" else "a", "offset_ns": 3, "round_trip_ns": 8, "finish_ps": 1}]
     report = {
         "start_ps": 0, "events": 1, "frame_hops": 2, "complete": True, "stalled": False, "pools": {}, "watchdog": [], "qps": [],
-        "ports": {f"{agent}1:eth1": port()}, "deadlocks": [], "violations": [], "kernel_frames": {"sent": 0},
-        "conservation": {"sent": 5, "delivered": 5, "dropped": 0, "in_flight": 0}, "drops": {"lossless": 0, "link": 1},
+        "ports": {f"{agent}1:eth1": port()}, "deadlocks": [], "violations": [], "kernel_frames": QUIET,
+        "conservation": {"sent": 5, "delivered": 5, "dropped": 0, "in_flight": 0}, "drops": {**LOST, "link": 1},
         "agents": {"crossed": {**crossed, **changed.pop("crossed", {})}, "apart_ns": 10, "others": others},
         "fidelity": fidelity, **changed.pop("report", {}),
     }  # fmt: skip
@@ -254,7 +258,7 @@ def test_counts_are_added_up_and_times_are_those_of_the_first_agent() -> None:
     found = combined(
         {}, {"start_ps": 4_000_000, "complete": False, "reasons": ["stalled"], "report": {"deadlocks": [deadlock]}}
     )
-    assert found.report["drops"] == {"lossless": 0, "link": 2}
+    assert found.report["drops"] == {**LOST, "link": 2}
     assert found.report["conservation"] == {"sent": 10, "delivered": 10, "dropped": 0, "in_flight": 0}
     assert found.report["ports"].keys() == {"a1:eth1", "b1:eth1"}
     assert (found.complete, found.end_ps, found.reasons) == (False, None, ["agent b: stalled"])
