@@ -91,4 +91,4 @@ def drawn(dtype: str, redop: str, numbers: npt.NDArray[np.uint8]) -> Elements:
     floats: Elements = numbers.astype("<f4")
     if redop == "prod":
         floats = np.exp2(floats % 3 - 1)
-    return narrowed(floats) if dtype == "bfloat16" else floats.astype(kind)
+    return narrowed(floats) if dtype == "bfloat16" else floats.astype(kind, copy=False)

@@ -325,8 +325,8 @@ def test_what_cannot_be_tested_is_skipped(command: Command) -> None:
     [
         (["--only", "pause-loseless"], 'did you mean "pause-lossless"?'),
         (["-t", "pair", "--switch", "spine"], 'lab pair has no switch "spine"; it has leaf'),
-        (["--set", "lossless.headroom=1MB"], "--set and --switch go with -t"),
-        (["--dilation", "10"], "the virtual clock has none"),
+        (["--set", "lossless.headroom=1MB"], "--set and --switch need -t"),
+        (["--dilation", "10"], "--dilation has no effect under the virtual clock"),
         (["--junit", "/nowhere/report.xml", "--only", "pause-ended"], "cannot write /nowhere/report.xml"),
     ],
 )

@@ -73,4 +73,4 @@ def test_clock(lab):
     done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--strict-markers")
     done.assert_outcomes(passed=2, errors=2)
     assert "dilation has no effect under the virtual clock" in done.stdout.str()
-    assert "clock is real or virtual, not sidereal" in done.stdout.str()
+    assert "clock is one of real, virtual, not sidereal" in done.stdout.str()

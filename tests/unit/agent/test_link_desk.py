@@ -198,7 +198,7 @@ def test_netem_is_not_asked_to_keep_a_timeline() -> None:
     native = choose(with_native(plan, [6]), 1, lambda: True)
     assert [link.mode for link in native] == ["netem"] * 6 + ["native"]
     KernelPart(plan, 1, native, None).refuse_timed(changes)
-    with pytest.raises(UsageError, match="border-a:eth2 - border-b:eth2 is imposed by netem"):
+    with pytest.raises(UsageError, match="border-a:eth2 - border-b:eth2 is emulated by netem"):
         KernelPart(plan, 1, choose(plan, 1, lambda: True), None).refuse_timed(changes)
 
 

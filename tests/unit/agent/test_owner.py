@@ -85,7 +85,7 @@ def test_a_lab_of_several_agents_says_where_its_data_plane_is_heard() -> None:
     body = messages.DeployBody(plan=placed_plan(PLAN), dilation=1)
     assert labs.deploy(body) == {"lab": "tiny", "changed": True, "beats_port": 4000}
     assert labs.deploy(body) == {"lab": "tiny", "changed": False, "beats_port": 4000}
-    with pytest.raises(UsageError, match="runs with all of them only"):
+    with pytest.raises(UsageError, match="runs only with all of them"):
         labs.run(messages.RunBody(lab="tiny", spec={"steps": 1}), lambda _: None)
 
 

@@ -44,7 +44,7 @@ def test_rows_are_whole_on_any_terminal(tmp_path: Path, columns: int) -> None:
     lines = at_a_terminal(columns, tmp_path, "run", "all_reduce", "-t", "pair", "-b", "64K", "--clock", "virtual")
     (row,) = (line.split() for line in lines if " float " in line)
     # Size, count, type, redop and root; then time, two bandwidths and wrong elements, once for each place.
-    assert len(row) == 13 and row[8] == row[12] == "0", row
+    assert len(row) == 14 and row[8] == row[12] == "0", row
 
 
 OPTICAL = """\
