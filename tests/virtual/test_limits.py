@@ -238,6 +238,9 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         "transport.dcqcn.alpha-timer",
     ),
     "a DSCP is below 64": COMPILED,
+    "qp {index}: DSCP out of range": COMPILED,
+    "qp {index}: a priority or a DSCP alone": COMPILED,
+    "a divisor is of sums, and at least 1": COMPILED,
     "DSCP out of range": (("experiment", "lossless", "priority"), -1, "lossless.priority"),
     "rank {index}: node {} is not a host": (
         ("experiment", "workload", "ranks"),
