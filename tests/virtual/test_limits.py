@@ -105,9 +105,6 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     "{name}: station {} is not a NIC": COMPILED,
     "{name}: {}": WRAPS,
     "{name}: dscp_to_priority must be 64 priorities": COMPILED,
-    "a divisor is of sums, and at least 1": COMPILED,
-    "qp {index}: DSCP out of range": COMPILED,
-    "qp {index}: a priority or a DSCP alone": COMPILED,
     "{}: dscp_to_priority must be 64 priorities": COMPILED,
     "{name}: one route a station": COMPILED,
     "{name}: a route leads to a port that is not there": (
