@@ -365,15 +365,14 @@ impl Host {
     }
 
     /// The next frame to put on a link at `now`, and the port that it leaves by: of the first port that has one.
-    #[inline]
     pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
-        while let Some(nic) = self.awake.first() {
+        loop {
+            let nic = self.awake.first()?;
             if let Some(frame) = self.poll_nic(nic, now) {
                 return Some((nic as u16, frame));
             }
             self.awake.clear(nic);
         }
-        None
     }
 
     pub fn poll_timeout(&self) -> Time {

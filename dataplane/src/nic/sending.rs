@@ -143,6 +143,7 @@ impl Host {
         Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) }
     }
 
+    #[inline]
     pub(super) fn frame_to(&self, config: QpConfig, packet: Packet) -> Frame {
         Frame {
             bytes: None,
