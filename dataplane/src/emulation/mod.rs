@@ -29,7 +29,7 @@ use crate::units::{Rate, Time};
 use crate::watch::Watch;
 use span::Spans;
 
-use nodes::{node, rate, shortest_detection};
+use nodes::{defective, node, rate, shortest_detection};
 use progress::Looks;
 pub use progress::Progress;
 
@@ -120,6 +120,9 @@ impl Emulation {
         let mut fabric = Fabric::new(nodes, directions);
         let elsewhere = plan.nodes.iter().zip(0..).filter(|(node, _)| node.is_elsewhere());
         fabric.elsewhere = elsewhere.map(|(_, number)| number).collect();
+        for (number, wrong) in plan.nodes.iter().map(defective).enumerate() {
+            wrong.into_iter().for_each(|wrong| fabric.set_defective(number, wrong));
+        }
         let mut emulation = Emulation {
             plan,
             codec,

@@ -10,7 +10,7 @@ use crate::priority::{Priority, PrioritySet};
 use crate::switch::buffer::{Buffer, BufferConfig};
 use crate::switch::config::SwitchConfig;
 use crate::switch::defective::Defective;
-use crate::switch::defects::Defects;
+use crate::switch::defects::{Defect, Defects};
 use crate::switch::ecn::Marker;
 use crate::switch::forward::Table;
 use crate::switch::group::{GroupConfig, Threshold};
@@ -44,11 +44,25 @@ pub(super) fn node(plan: &NodePlan, detection: Option<Time>, nics: &[Station]) -
         NodePlan::Switch(switch) => {
             let long_pauses = detection.map(|detection| Time::from_ps(detection.ps() / 2));
             let config = SwitchConfig { long_pauses, ..switch_config(switch)? };
-            Ok(match config.defects.any() {
-                false => Node::Switch(Box::new(Switch::new(config))),
-                true => Node::Defective(Box::new(Defective::new(config))),
-            })
+            Ok(Node::Switch(Box::new(Switch::new(config))))
         }
+    }
+}
+
+/// What a switch does wrong with what comes in, if it is defective.
+pub(super) fn defective(plan: &NodePlan) -> Option<Defective> {
+    let NodePlan::Switch(plan) = plan else { return None };
+    let defects = Defects::new(&plan.defects);
+    let marker = if defects.has(Defect::MarksOnArrival) { marker(plan) } else { None };
+    defects.any().then(|| Defective::new(defects, heeded(plan), marker))
+}
+
+/// The priorities whose pauses a sound switch heeds.
+fn heeded(plan: &SwitchPlan) -> PrioritySet {
+    if plan.pfc {
+        plan.lossless.iter().copied().collect()
+    } else {
+        PrioritySet::NONE
     }
 }
 
@@ -112,6 +126,7 @@ fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
         let config = GroupConfig { threshold, headroom_bytes: group.headroom_bytes };
         buffer.add_group(group.port, group.priority, config);
     }
+    let defects = Defects::new(&plan.defects);
     let table = Table::new(&plan.routes, plan.hash_seed);
     let lossless = plan.lossless.iter().copied().collect::<PrioritySet>();
     let dscp_to_priority = <[Priority; 64]>::try_from(plan.dscp_to_priority.as_slice())
@@ -127,11 +142,11 @@ fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
         pfc: plan.pfc,
         dscp_to_priority,
         lossless,
-        heeded: if plan.pfc { lossless } else { PrioritySet::NONE },
+        heeded: if defects.any() { PrioritySet::ALL } else { heeded(plan) },
         queue_map: plan.priority_to_queue.and_then(QueueMap::new),
-        marker: marker(plan),
+        marker: if defects.has(Defect::MarksOnArrival) { None } else { marker(plan) },
         watchdog,
-        defects: Defects::new(&plan.defects),
+        defects,
         ..SwitchConfig::new(ports, buffer, table)
     })
 }

@@ -4,6 +4,7 @@ use super::{Fabric, Node};
 use crate::event::Cause;
 use crate::fabric::impair::{Change, Logged};
 use crate::frame::Frame;
+use crate::switch::defective::Defective;
 use crate::units::{Rate, Time};
 
 impl Fabric {
@@ -12,6 +13,11 @@ impl Fabric {
         for change in self.timeline.add(changes, self.now) {
             self.apply(change, self.now);
         }
+    }
+
+    /// Have a switch do wrong with what comes in.
+    pub fn set_defective(&mut self, node: usize, defective: Defective) {
+        self.placed_mut(node).defective = Some(Box::new(defective));
     }
 
     /// Forget the changes that are still due.
@@ -58,7 +64,7 @@ impl Fabric {
             host.set_storm(port, plan.as_ref(), now);
         }
         if let Some(weights) = change.weights {
-            placed.node.set_weights(port, weights);
+            placed.set_weights(port, weights);
         }
         let state = placed.node.port_mut(port);
         if let Some(rate) = rate {

@@ -148,7 +148,7 @@ impl Fabric {
     pub fn host_mut(&mut self, node: usize) -> Option<&mut Host> {
         match &mut self.placed_mut(node).node {
             Node::Host(host) => Some(host),
-            Node::Switch(_) | Node::Defective(_) => None,
+            Node::Switch(_) => None,
         }
     }
 

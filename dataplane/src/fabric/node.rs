@@ -5,15 +5,12 @@ use crate::frame::Frame;
 use crate::nic::Host;
 use crate::port::Port;
 use crate::priority::PRIORITIES;
-use crate::switch::defective::Defective;
 use crate::switch::Switch;
 use crate::units::Time;
 
 #[derive(Debug)]
 pub enum Node {
     Switch(Box<Switch>),
-    /// For tests that must notice.
-    Defective(Box<Defective>),
     Host(Box<Host>),
 }
 
@@ -22,7 +19,6 @@ impl Node {
     pub(super) fn handle_frame(&mut self, port: u16, frame: Frame, now: Time) {
         match self {
             Node::Switch(switch) => switch.handle_frame(port, frame, now),
-            Node::Defective(switch) => switch.handle_frame(port, frame, now),
             Node::Host(host) => host.handle_frame(port, frame, now),
         }
     }
@@ -31,7 +27,6 @@ impl Node {
     pub(super) fn handle_timeout(&mut self, now: Time) {
         match self {
             Node::Switch(switch) => switch.handle_timeout(now),
-            Node::Defective(switch) => switch.switch_mut().handle_timeout(now),
             Node::Host(host) => host.handle_timeout(now),
         }
     }
@@ -40,7 +35,6 @@ impl Node {
     pub(super) fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
         match self {
             Node::Switch(switch) => switch.poll_transmit(now),
-            Node::Defective(switch) => switch.switch_mut().poll_transmit(now),
             Node::Host(host) => host.poll_transmit(now),
         }
     }
@@ -49,7 +43,6 @@ impl Node {
     pub(super) fn poll_timeout(&self) -> Time {
         match self {
             Node::Switch(switch) => switch.poll_timeout(),
-            Node::Defective(switch) => switch.switch().poll_timeout(),
             Node::Host(host) => host.poll_timeout(),
         }
     }
@@ -58,7 +51,6 @@ impl Node {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         match self {
             Node::Switch(switch) => switch.poll_event(),
-            Node::Defective(switch) => switch.switch_mut().poll_event(),
             Node::Host(host) => host.poll_event(),
         }
     }
@@ -66,7 +58,6 @@ impl Node {
     pub fn ports(&self) -> &[Port] {
         match self {
             Node::Switch(switch) => switch.ports(),
-            Node::Defective(switch) => switch.switch().ports(),
             Node::Host(host) => host.ports(),
         }
     }
@@ -75,7 +66,6 @@ impl Node {
     pub(super) fn set_weights(&mut self, port: u16, weights: [u32; PRIORITIES]) {
         match self {
             Node::Switch(switch) => switch.set_weights(port, weights),
-            Node::Defective(switch) => switch.set_weights(port, weights),
             Node::Host(host) => host.port_mut(port).set_weights(weights),
         }
     }
@@ -84,7 +74,6 @@ impl Node {
     pub(super) fn set_route(&mut self, station: u32, ports: &[u16]) {
         match self {
             Node::Switch(switch) => switch.set_route(station, ports),
-            Node::Defective(switch) => switch.switch_mut().set_route(station, ports),
             Node::Host(_) => {}
         }
     }
@@ -93,7 +82,6 @@ impl Node {
     pub fn port_mut(&mut self, port: u16) -> &mut Port {
         match self {
             Node::Switch(switch) => switch.port_mut(port),
-            Node::Defective(switch) => switch.switch_mut().port_mut(port),
             Node::Host(host) => host.port_mut(port),
         }
     }
@@ -102,16 +90,13 @@ impl Node {
     pub fn restart_marks(&mut self) {
         match self {
             Node::Switch(switch) => switch.restart_marks(),
-            Node::Defective(switch) => switch.switch_mut().restart_marks(),
             Node::Host(host) => host.restart_marks(),
         }
     }
 
-    /// The switch, be it defective.
     pub fn switch(&self) -> Option<&Switch> {
         match self {
             Node::Switch(switch) => Some(switch),
-            Node::Defective(switch) => Some(switch.switch()),
             Node::Host(_) => None,
         }
     }
@@ -119,7 +104,7 @@ impl Node {
     pub fn host(&self) -> Option<&Host> {
         match self {
             Node::Host(host) => Some(host),
-            Node::Switch(_) | Node::Defective(_) => None,
+            Node::Switch(_) => None,
         }
     }
 

@@ -6,6 +6,8 @@ use crate::capture::Capture;
 use crate::event::{Cause, Transmission};
 use crate::frame::Frame;
 use crate::link::{Direction, Flight};
+use crate::priority::PRIORITIES;
+use crate::switch::defective::Defective;
 use crate::timers::Timers;
 use crate::units::Time;
 use crate::watch::Watch;
@@ -21,6 +23,8 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 pub(super) struct PlacedNode {
     pub node: Node,
     pub watch: Watch,
+    /// What a defective switch does wrong with what comes in.
+    pub defective: Option<Box<Defective>>,
     /// Its number in the plan.
     pub number: u32,
     /// The slot of its port 0; the one after its last port is that of its timer.
@@ -29,11 +33,34 @@ pub(super) struct PlacedNode {
 
 impl PlacedNode {
     pub fn new(number: u32, node: Node, watch: Watch) -> PlacedNode {
-        PlacedNode { node, watch, number, first: 0 }
+        PlacedNode { node, watch, defective: None, number, first: 0 }
     }
 
     pub fn slot(&self, port: u16) -> usize {
         self.first as usize + usize::from(port)
+    }
+
+    /// Do to a frame what a defective switch does before it deals with it as a sound one.
+    #[cold]
+    fn alter(&mut self, port: u16, frame: &mut Frame, now: Time) {
+        if let (Some(defective), Node::Switch(switch)) = (&mut self.defective, &mut self.node) {
+            defective.alter(switch, port, frame, now);
+        }
+    }
+
+    /// Do to a queue what a defective switch does when a frame has joined it.
+    #[cold]
+    fn reorder(&mut self) {
+        if let (Some(defective), Node::Switch(switch)) = (&self.defective, &mut self.node) {
+            defective.reorder(switch);
+        }
+    }
+
+    /// Share a port among priorities by other weights.
+    pub fn set_weights(&mut self, port: u16, weights: [u32; PRIORITIES]) {
+        if !self.defective.as_ref().is_some_and(|defective| defective.keeps_weights()) {
+            self.node.set_weights(port, weights);
+        }
     }
 
     pub fn timer(&self) -> usize {
@@ -155,12 +182,18 @@ impl Shard {
 
     /// Hand a frame to a port, at the current time.
     #[inline]
-    pub fn receive(&mut self, index: usize, port: u16, frame: Frame) {
+    pub fn receive(&mut self, index: usize, port: u16, mut frame: Frame) {
         let placed = &mut self.nodes[index];
         if placed.node.is_host() && !frame.is_control() {
             placed.watch.tally(frame.is_packet()).delivered += 1;
         }
+        if placed.defective.is_some() {
+            placed.alter(port, &mut frame, self.now);
+        }
         placed.node.handle_frame(port, frame, self.now);
+        if placed.defective.is_some() {
+            placed.reorder();
+        }
         self.drain(index);
     }
 

@@ -1,80 +1,72 @@
-//! A switch with defects, around a sound one.
+//! What a defective switch does wrong with what comes in, before and after a sound one deals with it. The defects of the pauses that
+//! it asks for are the switch's own.
 
-use super::config::SwitchConfig;
 use super::defects::{Defect, Defects};
 use super::ecn::Marker;
 use super::Switch;
 use crate::frame::{Body, Frame};
-use crate::priority::{PrioritySet, PRIORITIES};
+use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
 
-/// A switch that does things wrong. What it does to frames that come in is done here, before and after the sound switch inside deals
-/// with them; that one's only defects are in the pauses that it asks for.
 #[derive(Debug)]
 pub struct Defective {
-    switch: Switch,
     defects: Defects,
-    /// The pauses that a sound switch would heed.
+    /// The pauses that a sound switch would heed; the one behind this heeds all that are left.
     heeded: PrioritySet,
     /// Marks what comes in, in place of what leaves.
     marker: Option<Marker>,
+    /// The queue that the last frame was for, and how long it was before.
+    queue: Option<(u16, Priority, usize)>,
 }
 
 impl Defective {
-    pub fn new(mut config: SwitchConfig) -> Defective {
-        let (defects, heeded) = (config.defects, config.heeded);
-        config.heeded = PrioritySet::ALL;
-        let marker = if defects.has(Defect::MarksOnArrival) { config.marker.take() } else { None };
-        Defective { defects, heeded, marker, switch: Switch::new(config) }
+    pub fn new(defects: Defects, heeded: PrioritySet, marker: Option<Marker>) -> Defective {
+        Defective { defects, heeded, marker, queue: None }
     }
 
-    pub fn switch(&self) -> &Switch {
-        &self.switch
-    }
-
-    pub fn switch_mut(&mut self) -> &mut Switch {
-        &mut self.switch
-    }
-
-    pub fn handle_frame(&mut self, port: u16, mut frame: Frame, now: Time) {
+    /// Do to a frame that comes in by `port` what is wrong with this switch.
+    pub fn alter(&mut self, switch: &mut Switch, port: u16, frame: &mut Frame, now: Time) {
+        self.queue = None;
         match frame.body {
             Body::Pause(said) => {
-                let at = self.switch.port_mut(port);
+                let at = switch.port_mut(port);
                 let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
-                let heard = self.defects.received(&frame, said, heeded, at, now);
-                at.ignore_pause(said.class_enable.without(heard.class_enable));
-                frame.body = Body::Pause(heard);
-                self.switch.handle_frame(port, frame, now);
+                let obeyed = self.defects.received(frame, said, heeded, at, now);
+                at.ignore_pause(said.class_enable.without(obeyed.class_enable));
+                frame.body = Body::Pause(obeyed);
             }
-            Body::Credit(_) => self.switch.handle_frame(port, frame, now),
-            Body::Roce(_) | Body::Opaque => self.forward(port, frame, now),
+            Body::Credit(_) => {}
+            Body::Roce(_) | Body::Opaque => self.mark(switch, frame),
         }
     }
 
-    fn forward(&mut self, port: u16, mut frame: Frame, now: Time) {
-        let Some((egress, priority)) = self.switch.destination(&frame) else {
-            return self.switch.handle_frame(port, frame, now);
+    fn mark(&mut self, switch: &mut Switch, frame: &mut Frame) {
+        let Some((egress, priority)) = switch.destination(frame) else { return };
+        self.queue = Some((egress, priority, length(switch, egress, priority)));
+        let Some(marker) = self.marker.as_mut().filter(|_| frame.ecn != Ecn::NotEct as u8) else { return };
+        let at = switch.port_mut(egress);
+        if marker.marks(egress, priority, at.queue_bytes(priority) + u64::from(frame.buffer_bytes())) {
+            frame.ecn = Ecn::Ce as u8;
+            at.counters[priority].ecn_marked += 1;
+        }
+    }
+
+    /// Do to the queue that the frame has joined, if it has, what is wrong with this switch.
+    pub fn reorder(&self, switch: &mut Switch) {
+        let Some((egress, priority, before)) = self.queue.filter(|_| self.defects.has(Defect::Reorders)) else {
+            return;
         };
-        let queue = |switch: &Switch| switch.ports()[usize::from(egress)].queue(priority).count();
-        let before = queue(&self.switch);
-        if let Some(marker) = self.marker.as_mut().filter(|_| frame.ecn != Ecn::NotEct as u8) {
-            let at = self.switch.port_mut(egress);
-            if marker.marks(egress, priority, at.queue_bytes(priority) + u64::from(frame.buffer_bytes())) {
-                frame.ecn = Ecn::Ce as u8;
-                at.counters[priority].ecn_marked += 1;
-            }
-        }
-        self.switch.handle_frame(port, frame, now);
-        if self.defects.has(Defect::Reorders) && queue(&self.switch) > before {
-            self.switch.port_mut(egress).swap_last(priority);
+        if length(switch, egress, priority) > before {
+            switch.port_mut(egress).swap_last(priority);
         }
     }
 
-    /// Share a port among priorities by other weights. To be polled afterwards.
-    pub fn set_weights(&mut self, port: u16, weights: [u32; PRIORITIES]) {
-        if !self.defects.has(Defect::KeepsWeights) {
-            self.switch.set_weights(port, weights);
-        }
+    pub fn keeps_weights(&self) -> bool {
+        self.defects.has(Defect::KeepsWeights)
     }
+}
+
+fn length(switch: &Switch, port: u16, priority: Priority) -> usize {
+    switch.ports()[usize::from(port)].queue(priority).count()
 }

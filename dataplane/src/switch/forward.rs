@@ -67,6 +67,7 @@ impl Table {
     /// Choose among the ports that are left. A flow whose planned port is one of them stays there, so that a failure moves none but
     /// the flows that it met. Those are spread by rendezvous hashing: each takes the port that has the highest hash with it, and
     /// so stays when yet another port fails.
+    #[cold]
     fn detour(&self, planned: &[u16], ports: &[u16], frame: &Frame) -> Option<u16> {
         let hash = flow_hash(frame, self.hash_seed);
         let own = (!planned.is_empty()).then(|| planned[(hash % planned.len() as u64) as usize]);

@@ -70,7 +70,7 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Make a switch. Its defects show in the pauses that it asks for alone; a `Defective` has all of them.
+    /// Make a switch. Its defects show in the pauses that it asks for alone; those of what comes in are in a `Defective`.
     pub fn new(config: SwitchConfig) -> Switch {
         let SwitchConfig { ports, buffer, table, pfc, dscp_to_priority, lossless, .. } = config;
         let lossy = |priority: &Priority| !lossless.contains(*priority);
