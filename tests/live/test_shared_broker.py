@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import ssl
@@ -291,9 +292,8 @@ def test_a_reader_cannot_take_an_agents_place(machine: Machine, broker: Broker) 
 
 def test_the_guide_to_sharing_works_as_printed(machine: Machine, repo_root: Path) -> None:
     """Only the directory is another, and the port, since others may use those."""
-    section = (repo_root / "docs" / "guides" / "sharing.md").read_text().partition("```sh\n")[2]
-    lines = section.partition("```")[0].replace("\\\n", " ").splitlines()
-    up, directory, agent, deploy, follow = lines
+    blocks = re.findall(r"```sh\n(.*?)```", (repo_root / "docs" / "guides" / "sharing.md").read_text(), re.DOTALL)
+    up, directory, agent, deploy, follow = "".join(blocks).replace("\\\n", " ").splitlines()
     assert directory == "cd /var/lib/testbed/broker"
     place = Path(tempfile.mkdtemp(prefix="tb-broker-"))
     try:
