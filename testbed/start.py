@@ -25,7 +25,7 @@ def main() -> int:
             finally:
                 output.flush()
         except output.ReaderGone:
-            output.abandon()
+            output.leave_silently()
             return output.EXIT_CODE
         except OSError as error:
             output.abandon(every=True)

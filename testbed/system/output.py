@@ -114,6 +114,14 @@ def abandon(every: bool = False) -> None:
     os.close(nowhere)
 
 
+def leave_silently() -> None:
+    """Say nothing any more: what the interpreter finds unfinished at its end is of no use to who has gone."""
+    abandon()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())
+    os.close(nowhere)
+
+
 def watched(descriptor: int) -> bool:
     """Tell whether a descriptor has a reader that may go: a pipe or a socket."""
     mode = os.fstat(descriptor).st_mode

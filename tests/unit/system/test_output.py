@@ -109,3 +109,18 @@ def test_an_interrupt_is_not_taken_for_a_reader_that_went() -> None:
         os.close(writing)
 
     asyncio.run(cancelled())
+
+
+def test_who_leaves_silently_says_nothing_at_its_end() -> None:
+    """Clients of the bus that are torn down with their loop print tracebacks from their finalizers, for nobody to read."""
+    program = (
+        "from testbed.system import output\n"
+        "class Unfinished:\n"
+        "    def __del__(self): raise RuntimeError('loop is closed')\n"
+        "left = Unfinished()\n"
+        "output.leave_silently()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    loud = program.replace("output.leave_silently()", "output.abandon()")
+    assert "loop is closed" in subprocess.run([sys.executable, "-c", loud], capture_output=True, text=True).stderr
