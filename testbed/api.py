@@ -20,7 +20,7 @@ import subprocess
 import threading
 import warnings
 from collections.abc import Coroutine, Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ from testbed.virtual_lab import Described, VirtualLab, experiment_of, overrides,
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
+# A wait without an end would not notice an interrupt that comes just before it begins.
+NOTICE_S = 0.2
 
 
 class ProgramFailed(HostError):
@@ -340,8 +342,11 @@ def _wait(work: Coroutine[Any, Any, Result]) -> Result:
     with ThreadPoolExecutor(1, thread_name_prefix="lab") as thread:
         thread.submit(int).result()  # an interrupt while a thread starts would leave it, and its work, unattended
         try:
-            return thread.submit(follow).result()
-        except KeyboardInterrupt:
+            following = thread.submit(follow)
+            while not wait((following,), NOTICE_S).done:
+                pass
+            return following.result()
+        except BaseException:  # an interrupt, or whatever else a handler of signals raises
             interrupted.set()
             if begun.done():
                 loop, task = begun.result()

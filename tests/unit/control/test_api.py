@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -104,27 +105,43 @@ def test_an_error_comes_through_as_it_is() -> None:
     asyncio.run(work())
 
 
-def test_an_interrupt_lets_the_work_clean_up() -> None:
+class Overtaken(BaseException):
+    """What a handler of signals raises."""
+
+
+def overtake(number: int, frame: object) -> None:
+    raise Overtaken
+
+
+# A signal that another thread takes wakes no wait of the main thread; neither does one that comes just before the wait.
+@pytest.mark.parametrize("taken_by", [threading.main_thread, threading.current_thread])
+@pytest.mark.parametrize(
+    ("number", "handler", "raised"),
+    [(signal.SIGINT, signal.default_int_handler, KeyboardInterrupt), (signal.SIGUSR1, overtake, Overtaken)],
+)
+def test_an_interrupt_lets_the_work_clean_up(
+    number: int, handler: Any, raised: type[BaseException], taken_by: Callable[[], threading.Thread]
+) -> None:
     cleaned = threading.Event()
 
     async def deploying() -> None:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(taken_by().ident or 0, number)
         try:
             await asyncio.Event().wait()
         finally:
             cleaned.set()
 
     async def work() -> None:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(raised):
             _wait(deploying())
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(number, handler)
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(work())
     finally:
         loop.close()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     assert cleaned.is_set()
 
 
