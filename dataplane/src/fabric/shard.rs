@@ -169,8 +169,8 @@ impl Shard {
         let placed = &mut self.nodes[index as usize];
         placed.watch.events += 1;
         if port == TIMER {
-            self.queue.set(slot, Time::NEVER);
             placed.node.handle_timeout(at);
+            // Which sets the timer of the node, due or never.
             self.drain(index as usize);
             return None;
         }
