@@ -137,7 +137,7 @@ def main() -> int:
             with suppress(OSError):
                 output.flush()
                 return HostError.exit_code
-            output.abandon(every=True)
+            output.abandon()
             return HostError.exit_code
         print(f"testbed: internal error: {error!r}", file=sys.stderr)
         if os.environ.get(DEBUG_VARIABLE):

@@ -28,7 +28,7 @@ def main() -> int:
             output.leave_silently()
             return output.EXIT_CODE
         except OSError as error:
-            output.abandon(every=True)
+            output.abandon()
             print(f"testbed: cannot write standard output: {error.strerror}", file=sys.stderr)
             return NO_ROOM
     except KeyboardInterrupt:

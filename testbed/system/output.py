@@ -18,7 +18,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -101,24 +101,24 @@ def flush() -> None:
             stream.flush()
 
 
-def abandon(every: bool = False) -> None:
-    """Lead what is still held back to nowhere, so that the interpreter does not try to write it again at its end.
+def abandon() -> None:
+    """Drop what standard output still holds back, for a device that took no more of it.
 
-    For streams whose reader has gone; for `every` stream where a device took no more.
+    The interpreter would try to write it again at its end. A stream whose reader has gone is dropped likewise.
     """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        descriptor = stream.fileno()
-        if _is_closed(descriptor) or (every and stream is sys.stdout):
-            os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    _lead_nowhere(sys.stdout)
 
 
 def leave_silently() -> None:
     """Say nothing any more: what the interpreter finds unfinished at its end is of no use to who has gone."""
-    abandon()
+    _lead_nowhere(sys.stderr)
+
+
+def _lead_nowhere(chosen: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stderr.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        if stream is chosen or _is_closed(stream.fileno()):
+            os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

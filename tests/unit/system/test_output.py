@@ -122,5 +122,5 @@ def test_who_leaves_silently_says_nothing_at_its_end() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    loud = program.replace("output.leave_silently()", "output.abandon()")
+    loud = program.replace("leave_silently()", "abandon()")
     assert "loop is closed" in subprocess.run([sys.executable, "-c", loud], capture_output=True, text=True).stderr
