@@ -5,13 +5,15 @@ others do. A step that runs `beside` does not hold up those behind it. One that 
 has finished, in place of the step before it. The next iteration begins on a rank when all steps of the last one have
 finished there.
 
+A job may also have a graph for each rank in place of steps that all go through: what has run before, as a trace has it.
+
 Only lengths travel. Between the ops of a schedule stand calcs that take no time; when they end, something else has begun or
 ended. `Label` says what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -42,21 +44,39 @@ class Step:
     beside: bool = False
 
 
+Kind = Literal["start", "compute", "begin", "end", "iteration"]
+
+
+class Drawn(NamedTuple):
+    """An op of a rank's graph, which requires others of the graph by position. `tells` is of a calc: what its end tells.
+
+    Its peer is a rank of the job, its channel one of the job's.
+    """
+
+    op: Op
+    tells: Kind = "compute"
+    step: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a job does on `ranks` of the schedule: its steps, `repeat` times, from `start_ps` on."""
+    """What a job does on `ranks` of the schedule: its steps, `repeat` times, from `start_ps` on.
+
+    With `graphs`, one for each rank, those are what it does, and steps are the collectives in them, by their numbers.
+    """
 
     ranks: tuple[int, ...]
     steps: tuple[Step, ...]
     repeat: int = 1
     start_ps: int = 0
+    graphs: tuple[tuple[Drawn, ...], ...] = ()
 
 
 class Label(NamedTuple):
     """What a calc tells by its end, of a job: that it started, a step began or ended, or an iteration ended."""
 
     job: int
-    kind: Literal["start", "compute", "begin", "end", "iteration"]
+    kind: Kind
     iteration: int = 0
     step: int = 0
     duration_ps: int = 0
@@ -78,22 +98,39 @@ def unrolled(programs: Sequence[Program], ranks: int) -> tuple[Schedule, list[li
 
 def lengths_alone(schedule: Schedule) -> Schedule:
     """Return a schedule without what computes in memory; what waited for that waits for what it waited for."""
-    return Schedule(tuple(RankSchedule(0, _without_memory(ranked.ops)) for ranked in schedule.ranks))
+    return _without(schedule, lambda op: isinstance(op, Copy | Reduce))
 
 
-def _without_memory(ops: Sequence[Op]) -> tuple[Op, ...]:
+def without_marks(schedule: Schedule) -> Schedule:
+    """Return a schedule of lengths without the calcs that take no time."""
+    return _without(schedule, lambda op: isinstance(op, Calc) and op.duration_ps == 0)
+
+
+def _without(schedule: Schedule, is_left_out: Callable[[Op], bool]) -> Schedule:
+    """Return a schedule without some of its ops; what waited for one of those waits for what it waited for."""
+    return Schedule(tuple(RankSchedule(0, _kept(ranked.ops, is_left_out)) for ranked in schedule.ranks))
+
+
+def _kept(ops: Sequence[Op], is_left_out: Callable[[Op], bool]) -> tuple[Op, ...]:
     numbers: dict[int, int] = {}
     for index, op in enumerate(ops):
-        if not isinstance(op, Copy | Reduce):
+        if not is_left_out(op):
             numbers[index] = len(numbers)
+    known: dict[int, tuple[int, ...]] = {}
 
-    def kept(required: Sequence[int]) -> tuple[int, ...]:
-        found: list[int] = []
-        for index in required:
-            found += [numbers[index]] if index in numbers else kept(ops[index].requires)
-        return tuple(dict.fromkeys(found))
+    def kept(index: int) -> tuple[int, ...]:
+        """Return what an op waits for, each as a number among those that stay."""
+        stack = [index]
+        while stack:
+            inner = [one for one in ops[stack[-1]].requires if one not in numbers and one not in known]
+            stack += inner
+            if not inner:
+                at = stack.pop()
+                found = ((numbers[one],) if one in numbers else known[one] for one in ops[at].requires)
+                known[at] = tuple(dict.fromkeys(number for part in found for number in part))
+        return known[index]
 
-    return tuple(replace(op, requires=kept(op.requires)) for index, op in enumerate(ops) if index in numbers)
+    return tuple(replace(op, requires=kept(index)) for index, op in enumerate(ops) if index in numbers)
 
 
 class _Writer:
@@ -102,7 +139,7 @@ class _Writer:
     def __init__(self, job: int, program: Program, place: int, ops: list[Op], labels: list[Label]) -> None:
         self.job, self.program, self.place = job, program, place
         self.ops, self.labels = ops, labels
-        self.own = [self._own_parts(step) for step in program.steps]
+        self.own = [] if program.graphs else [self._own_parts(step) for step in program.steps]
 
     def _own_parts(self, step: Step) -> list[tuple[Part, int]]:
         """Return the parts of a step that this rank has a share in, and its place in each."""
@@ -112,7 +149,7 @@ class _Writer:
         start_ps = self.program.start_ps
         line = self._calc(start_ps, (), Label(self.job, "start", duration_ps=start_ps))
         for iteration in range(self.program.repeat):
-            line = self._iteration(iteration, line)
+            line = self._graph(iteration, line) if self.program.graphs else self._iteration(iteration, line)
 
     def _calc(self, duration_ps: int, requires: tuple[int, ...], label: Label) -> tuple[int, ...]:
         self.ops.append(Calc(duration_ps, requires))
@@ -153,16 +190,38 @@ class _Writer:
 
     def _embed(self, part: Part, place: int, begin: tuple[int, ...], channel: int) -> list[int]:
         """Write what this rank does in a part, and return the ops that nothing else in it waits for."""
-        base, ops = len(self.ops), part.schedule.ranks[place].ops
-        waited_for = {required for op in ops for required in op.requires}
+        ops = part.schedule.ranks[place].ops
+        ends = ends_of(ops)
+        base = len(self.ops)
         for op in ops:
-            requires = tuple(base + required for required in op.requires) or begin
-            if isinstance(op, Send | Recv):
-                peer = self.program.ranks[part.ranks[op.peer]]
-                self.ops.append(replace(op, peer=peer, channel=channel, requires=requires))
-            else:
-                self.ops.append(replace(op, requires=requires))
-        return [base + index for index in range(len(ops)) if index not in waited_for]
+            self._append(op, base, begin, lambda peer: part.ranks[peer], channel)
+        return [base + index for index in ends]
+
+    def _graph(self, iteration: int, begin: tuple[int, ...]) -> tuple[int, ...]:
+        """Write an iteration of this rank's graph, and return what it ends with."""
+        base, graph = len(self.ops), self.program.graphs[self.place]
+        for op, tells, step in graph:
+            if isinstance(op, Calc):
+                self.labels.append(Label(self.job, tells, iteration, step, op.duration_ps))
+            channel = self.job * CHANNELS + (op.channel if isinstance(op, Send | Recv) else 0)
+            self._append(op, base, begin, lambda peer: peer, channel)
+        ends = tuple(base + index for index in ends_of([entry.op for entry in graph]))
+        return self._calc(0, (*begin, *ends), Label(self.job, "iteration", iteration))
+
+    def _append(self, op: Op, base: int, begin: tuple[int, ...], member: Callable[[int], int], channel: int) -> None:
+        """Write an op whose requirements count from `base`, and whose peer is a `member` of the job."""
+        requires = tuple(base + required for required in op.requires) or begin
+        if isinstance(op, Send | Recv):
+            peer = self.program.ranks[member(op.peer)]
+            self.ops.append(replace(op, peer=peer, channel=channel, requires=requires))
+        else:
+            self.ops.append(replace(op, requires=requires))
+
+
+def ends_of(ops: Sequence[Op]) -> list[int]:
+    """Return the ops that no other waits for."""
+    waited_for = {required for op in ops for required in op.requires}
+    return [index for index in range(len(ops)) if index not in waited_for]
 
 
 def _joined(waits: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -209,8 +209,13 @@ def write_out(text: str, path: Path | None) -> None:
     if path is None:
         sys.stdout.write(text)
         return
+    write_bytes(text.encode(), path)
+
+
+def write_bytes(raw: bytes, path: Path) -> None:
+    """Write a result into a file. Raises what `errors.cannot_write` makes of a failure."""
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(raw)
     except OSError as error:
         raise cannot_write(path, error) from None
 

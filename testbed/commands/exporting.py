@@ -1,4 +1,4 @@
-"""testbed export: a lab in the formats of other tools."""
+"""testbed export: labs and workloads in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -9,16 +9,32 @@ from typing import Annotated
 import typer
 
 from testbed.commands import completion
-from testbed.commands.common import ForceOption, OutOption, keep_existing, say, write_out
+from testbed.commands.common import (
+    ForceOption,
+    OutOption,
+    SeedOption,
+    SetOption,
+    keep_existing,
+    read_trial,
+    say,
+    write_bytes,
+    write_out,
+)
+from testbed.commands.common import TopologyOption as AnyTopologyOption
 from testbed.commands.importing import StrictOption
+from testbed.commands.run import WhatArgument
+from testbed.errors import UsageError
 from testbed.importers.clab import write_clab
 from testbed.importers.draft import Imported, counted
 from testbed.importers.graph import Graph
 from testbed.importers.hpcc import write_hpcc
 from testbed.lab.graph import graph_of, not_carried
 from testbed.lab.topology import lab_from, lab_source
+from testbed.replay.goal import write_goal
+from testbed.replay.goal_binary import write_goal_binary
+from testbed.replay.made import trace_of
 
-app = typer.Typer(help="Write a lab in a format of another tool.", no_args_is_help=True)
+app = typer.Typer(help="Write a lab or a workload in a format of another tool.", no_args_is_help=True)
 
 TopologyOption = Annotated[
     str,
@@ -45,6 +61,33 @@ def clab(
 ) -> None:
     """Write a topology of containerlab: hosts of kind linux, switches as bridges, rates and lengths in the vars of links."""
     _export(write_clab, ("loss", "mtu"), topology, out, strict, force)
+
+
+@app.command()
+def goal(
+    what: WhatArgument = None,
+    topology: AnyTopologyOption = None,
+    out: OutOption = None,
+    binary: Annotated[bool, typer.Option("--binary", help="write what txt2bin makes of the text")] = False,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write what an experiment or a collective computes and sends as GOAL, of a collective its largest size."""
+    keep_existing([out] if out else [], force)
+    trial = read_trial(what, topology, set_ or [], seed)
+    try:
+        trace = trace_of(trial.whole, trial.name)
+    except MemoryError:
+        raise UsageError(f"{trial.name} has more ops than memory holds") from None
+    if binary:
+        if out is None:
+            raise UsageError("--binary writes no text; name a file with -o")
+        write_bytes(write_goal_binary(trace), out)
+    else:
+        write_out(write_goal(trace), out)
+    ops = sum(map(len, trace.ranks))
+    say(f"wrote {counted(len(trace.ranks), 'rank')}, {counted(ops, 'op')}; left out: what is computed in memory")
 
 
 def _export(

@@ -138,27 +138,70 @@ def run(
     settings += [*real_clock_settings(emulation, driver), *(set_ or [])]
     where = target(context, placement)
     subject = read_named(where, name, what, topology, settings, seed)
-    chosen = _choose_clock(clock, subject)
+    asked = Asked(
+        clock=clock,
+        dilation=dilation,
+        emulation=emulation,
+        driver=driver,
+        keep=keep,
+        cores=cores,
+        pcap=pcap,
+        out=out,
+        force=force,
+        strict=strict,
+        alone=alone,
+        format_=format_,
+        records=records,
+        record_file=record_file,
+    )
+    run_trial(context, where, subject, asked)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What options say of how a trial is run, and where its result goes."""
+
+    clock: ClockOption | None
+    dilation: str | None
+    emulation: EmulationChoice | None
+    driver: DriverChoice | None
+    keep: bool
+    cores: str
+    pcap: bool
+    out: Path | None
+    force: bool
+    strict: bool
+    alone: bool
+    format_: Format
+    records: nccl_options.RecordFormat | None = None
+    record_file: Path | None = None
+
+
+def run_trial(context: typer.Context, where: Target, subject: Trial, asked: Asked) -> None:
+    """Run a trial on the clock that is chosen for it, write and show its result, and exit with its exit code."""
+    chosen = _choose_clock(asked.clock, subject)
+    dilation = asked.dilation
     subject = subject.under(chosen, _given(dilation) if chosen == "real" else None)
     preflight.check(subject, here=chosen == "virtual" or where.is_local)
     if chosen == "virtual":
-        _refuse_options_of_labs(context, keep, driver, emulation, dilation, clock is ClockOption.auto)
-    spread = _read_cores(cores, chosen)
-    _say_notes(subject, strict)
-    directory = context.with_resource(result_directory(out, f"{subject.lab.name}-{subject.name}"))
-    written = _Written(directory, directory / _CAPTURE if pcap else None, format_, records, record_file)
-    keep_existing([directory / result.FILE_NAME, *filter(None, [written.capture, record_file])], force)
+        _refuse_options_of_labs(context, asked)
+    spread = _read_cores(asked.cores, chosen)
+    _say_notes(subject, asked.strict)
+    directory = context.with_resource(result_directory(asked.out, f"{subject.lab.name}-{subject.name}"))
+    capture = directory / _CAPTURE if asked.pcap else None
+    written = _Written(directory, capture, asked.format_, asked.records, asked.record_file)
+    keep_existing([directory / result.FILE_NAME, *filter(None, [written.capture, asked.record_file])], asked.force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
-    with followed(is_followed(context, format_)) as show:
+    with followed(is_followed(context, asked.format_)) as show:
 
         def carry_out(part: Trial, capture: Path | None) -> tuple[Outcome, int]:
             if chosen == "virtual":
                 return _run_virtual(part, capture, show, spread), factor
-            return _run_real(where, part, factor, chooses, keep, capture, show)
+            return _run_real(where, part, factor, chooses, asked.keep, capture, show)
 
         outcome, factor = carry_out(subject, written.capture)
-        apart = _alone(subject, outcome, carry_out) if alone else {}
+        apart = _alone(subject, outcome, carry_out) if asked.alone else {}
     _conclude(subject, outcome, chosen, factor, written, apart)
 
 
@@ -189,31 +232,25 @@ class _Written:
     record_file: Path | None
 
 
-def _refuse_options_of_labs(
-    context: typer.Context,
-    keep: bool,
-    driver: DriverChoice | None,
-    emulation: EmulationChoice | None,
-    dilation: str | None,
-    is_auto: bool,
-) -> None:
+def _refuse_options_of_labs(context: typer.Context, asked: Asked) -> None:
     """Raise UsageError for options that mean nothing under the virtual clock.
 
     Where nobody asked for it, a dilation and network namespaces are only noted to have no effect.
     """
-    if keep:
+    is_auto = asked.clock is ClockOption.auto
+    if asked.keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
-    if driver is DriverChoice.docker:
+    if asked.driver is DriverChoice.docker:
         raise UsageError("--driver: under the virtual clock there are no containers")
-    if emulation is not None:
+    if asked.emulation is not None:
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
     if (context.obj or {}).get("agent", (None,))[0] is not None:
         raise UsageError("--agent, --broker: the virtual clock runs in this process, not with agents; add --clock real")
-    if driver is not None and not is_auto:
+    if asked.driver is not None and not is_auto:
         raise UsageError("--driver: under the virtual clock nothing is built in the system; add --clock real")
-    if dilation is not None and not is_auto:
+    if asked.dilation is not None and not is_auto:
         raise UsageError("--dilation: under the virtual clock time is not held against a wall clock; add --clock real")
-    for option, given in (("--driver", driver), ("--dilation", dilation)):
+    for option, given in (("--driver", asked.driver), ("--dilation", asked.dilation)):
         if given is not None:
             say(f"note: {option} has no effect under the virtual clock")
 

@@ -25,6 +25,7 @@ from pydantic import (
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
 from testbed.experiment import expectations, traces
 from testbed.experiment import flows as flow_section
+from testbed.experiment import jobs as job_section
 from testbed.experiment.axes import Axis, Sweep, axes_of
 from testbed.experiment.flows import Flows
 from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
@@ -259,6 +260,7 @@ def load_experiment(path: str | Path) -> Experiment:
     source = read_yaml(Path(path), ExperimentError)
     traces.inline(source, Path(path).parent)
     flow_section.inline(source, Path(path).parent)
+    job_section.inline(source, Path(path).parent)
     experiment = experiment_from(source)
     beside = Path(path).parent / experiment.topology
     if experiment.topology.endswith((".yaml", ".yml")) and beside.is_file():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed import traffic
-from testbed.errors import nearest
+from testbed.errors import InputError, UsageError, nearest
 from testbed.lab.ranks import RankPattern, expand
+from testbed.replay.form import NOTHING, TraceField
+from testbed.replay.reading import read_traces
 from testbed.schema.fields import FileModel, Flag, Name, Priority, Size, Time
+from testbed.schema.source import Source
 from testbed.traffic.elements import DTYPES, REDOPS
 
 MAX_STEPS = 4096
@@ -186,7 +191,7 @@ class Groups(FileModel):
 
 
 class Job(FileModel):
-    """A job: ranks, and a program that each of them goes through `repeat` times. Only lengths travel.
+    """A job: ranks, and a program or a trace that each of them goes through `repeat` times. Only lengths travel.
 
     Several jobs run at once, each with connections of its own; on one accelerator they do not wait for each other. NICs serve
     the priorities of their jobs in turn, and a pause of one holds up no other.
@@ -195,7 +200,8 @@ class Job(FileModel):
     name: Name
     """Name of the job, by which results mean it."""
     ranks: Annotated[tuple[RankPattern, ...], BeforeValidator(_listed)] = ()
-    """Ranks of the job in their order: `h1`, `h1/3` or patterns like `s[1-8]/[0-7]`; left out, all of the lab."""
+    """Ranks of the job in their order: `h1`, `h1/3` or patterns like `s[1-8]/[0-7]`; left out, all of the lab, or the first
+    of them, as many as a trace has."""
     start: Time = 0
     """Time after the start of the run at which the job begins; left out, at once."""
     priority: Priority | None = None
@@ -204,11 +210,16 @@ class Job(FileModel):
     """Times that the program is run, one iteration after the other; left out, once."""
     groups: dict[Name, Groups] = Field(default_factory=dict)
     """Process groups by name, for `group` of a step; left out, there are none."""
-    program: tuple[Step, ...] = Field(min_length=1, max_length=MAX_STEPS)
-    """Steps of an iteration, in order."""
+    program: tuple[Step, ...] = Field(default=(), min_length=1, max_length=MAX_STEPS)
+    """Steps of an iteration, in order; left out, `trace` says what an iteration is."""
+    trace: TraceField | None = None
+    """Name of a file beside the experiment file that an application or another tool has written, as `testbed replay` reads
+    it; left out, there is a program."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Job:
+        if bool(self.program) == (self.trace is not None):
+            raise ValueError("a job has a program or a trace")
         known: list[str] = []
         for number, step in enumerate(self.program):
             for name in (*(step.after or ()), *(step.wait or ())):
@@ -239,3 +250,30 @@ def check_names(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
 
 Jobs = Annotated[tuple[Job, ...], Field(max_length=MAX_JOBS)]
 Document = dict[str, Any]
+
+
+def inline(source: Source, directory: Path) -> None:
+    """Replace the names of traces in the jobs of an experiment's data by what stands in them; note faults.
+
+    A name leads to a file in `directory`, where the experiment file is, or below; never out of it.
+    """
+    jobs = source.data.get("jobs") if isinstance(source.data, dict) else None
+    for number, job in enumerate(jobs if isinstance(jobs, list) else ()):
+        name = job.get("trace") if isinstance(job, dict) else None
+        if not isinstance(name, str):
+            continue
+        # Faulty as it is, it must not cause a second fault where the models read it.
+        job["trace"] = NOTHING
+        home = directory.resolve()
+        path = None if "\0" in name else Path(os.path.realpath(home / name))
+        if path is None or not path.is_relative_to(home) or not path.is_file():
+            source.fault(("jobs", number, "trace"), f"{name} is not a file in the directory of the experiment file")
+            continue
+        try:
+            (reading,) = read_traces([path])
+        except InputError as error:
+            source.faults += error.faults
+        except UsageError as error:
+            source.fault(("jobs", number, "trace"), str(error))
+        else:
+            job["trace"] = reading.trace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from testbed.errors import ExperimentError, Fault
 from testbed.experiment.file import Experiment
@@ -14,8 +13,9 @@ from testbed.lab.hosts import Host
 from testbed.lab.ranks import Rank, ranks_on, select
 from testbed.lab.topology import Lab
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
-from testbed.traffic import Collective, RankSchedule, Recv, Schedule, Send, Shape
-from testbed.traffic.program import Label, Part, Program, lengths_alone, unrolled
+from testbed.plan.traces import Called, ops_of_trace, program_of, schedule_of
+from testbed.traffic import RankSchedule, Recv, Schedule, Send, Shape
+from testbed.traffic.program import Label, Part, Program, unrolled
 from testbed.traffic.program import Step as Planned
 
 
@@ -31,7 +31,7 @@ class PlannedJobs:
     schedule: Schedule
     labels: list[list[Label]]
     programs: tuple[Program, ...]
-    calls: tuple[tuple[tuple[Collective, tuple[Shape, ...]] | None, ...], ...]
+    calls: tuple[tuple[Called | None, ...], ...]
 
 
 def ranks_of_jobs(lab: Lab, experiment: Experiment) -> list[list[Rank]]:
@@ -40,6 +40,12 @@ def ranks_of_jobs(lab: Lab, experiment: Experiment) -> list[list[Rank]]:
     ranks_of_jobs, faults = [], list[Fault]()
     for number, job in enumerate(experiment.jobs):
         chosen, wrong = select(job.ranks, hosts) if job.ranks else (_all(hosts), [])
+        if job.trace is not None and not wrong:
+            needed = len(job.trace.ranks)
+            chosen = chosen if job.ranks else chosen[:needed]
+            if len(chosen) != needed:
+                text = f"{len(chosen)} ranks, and the trace {job.trace.files[0]} has {needed}"
+                faults.append(experiment.fault(("jobs", number, "ranks"), text))
         faults += [experiment.fault(("jobs", number, "ranks"), f"lab {lab.name} has {text}") for text in wrong]
         ranks_of_jobs.append(chosen)
     if faults:
@@ -65,9 +71,17 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
     ranks = all_ranks(by_job)
     places = {rank: place for place, rank in enumerate(ranks)}
     faults: list[Fault] = []
-    programs, calls = [], []
+    programs, calls = list[Program](), list[tuple[Called | None, ...]]()
     for number, (job, chosen) in enumerate(zip(experiment.jobs, by_job, strict=True)):
-        steps, called = [], []
+        idle = only is not None and job.name != only
+        members = () if idle else tuple(places[rank] for rank in chosen)
+        if job.trace is not None:
+            # Of a job that is idle here nothing is asked.
+            program, called = (Program((), ()), []) if idle else program_of(job.trace, members, job.repeat, job.start)
+            programs.append(program)
+            calls.append(tuple(called))
+            continue
+        steps, of_steps = list[Planned](), list[Called | None]()
         for position, step in enumerate(job.program):
             try:
                 planned, call = _planned(job, step, len(chosen))
@@ -75,17 +89,9 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
                 faults.append(experiment.fault(("jobs", number, "program", position), str(error)))
                 continue
             steps.append(planned)
-            called.append(call)
-        idle = only is not None and job.name != only
-        programs.append(
-            Program(
-                ranks=() if idle else tuple(places[rank] for rank in chosen),
-                steps=tuple(steps),
-                repeat=job.repeat,
-                start_ps=job.start,
-            )
-        )
-        calls.append(tuple(called))
+            of_steps.append(call)
+        programs.append(Program(members, tuple(steps), repeat=job.repeat, start_ps=job.start))
+        calls.append(tuple(of_steps))
     if faults:
         raise ExperimentError(faults)
     schedule, labels = unrolled(programs, len(ranks))
@@ -96,6 +102,7 @@ def ops_of_jobs(lab: Lab, experiment: Experiment) -> int:
     """Return how many ops all jobs come to, without making them, which slices may be too many for."""
     total = 0
     for job, chosen in zip(experiment.jobs, ranks_of_jobs(lab, experiment), strict=True):
+        total += 0 if job.trace is None else job.repeat * ops_of_trace(job.trace)
         for step in job.program:
             total += 2 * job.repeat * len(chosen)
             whole = step.model_copy(update={"slice": None})
@@ -112,7 +119,7 @@ def _messages(ranked: RankSchedule) -> Iterator[Send | Recv]:
     return (op for op in ranked.ops if isinstance(op, Send | Recv))
 
 
-def _planned(job: Job, step: Step, ranks: int) -> tuple[Planned, tuple[Collective, tuple[Shape, ...]] | None]:
+def _planned(job: Job, step: Step, ranks: int) -> tuple[Planned, Called | None]:
     """Return a step as programs have it, and the collective that it is."""
     names = {earlier.id: position for position, earlier in enumerate(job.program) if earlier.id is not None}
     waits = step.wait if step.after is None else step.after
@@ -124,7 +131,7 @@ def _planned(job: Job, step: Step, ranks: int) -> tuple[Planned, tuple[Collectiv
         return Planned(step.compute, (), after, beside), None
     groups = job.groups[step.group].of(ranks) if step.group else [tuple(range(ranks))]
     shapes = tuple(_shape(step, len(group)) for group in groups)
-    parts = [Part(group, _schedule(step.found, shape)) for group, shape in zip(groups, shapes, strict=True)]
+    parts = [Part(group, schedule_of(step.found, shape)) for group, shape in zip(groups, shapes, strict=True)]
     return Planned(None, tuple(parts), after, beside), (step.found, shapes)
 
 
@@ -142,12 +149,6 @@ def _shape(step: Step, ranks: int) -> Shape:
         ),
         step.size_bytes,
     )
-
-
-@lru_cache(maxsize=256)
-def _schedule(collective: Collective, shape: Shape) -> Schedule:
-    # The groups of a step are alike, and so are steps that are repeated.
-    return lengths_alone(collective.schedule(shape))
 
 
 def _transfers(step: Step, ranks: int) -> Iterator[Part]:

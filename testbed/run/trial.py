@@ -98,6 +98,13 @@ class Trial:
             return self.jobs.schedule
         return None if self.flows is None else self.flows.schedule
 
+    @property
+    def whole(self) -> Schedule:
+        """What is run: of a collective the largest size, once, as its lengths alone."""
+        if self.program is not None:
+            return self.program
+        return self.series.schedule(max(self.series.shapes(), key=lambda shape: shape.size_bytes))
+
     @cached_property
     def _talking(self) -> list[Talk]:
         """The ranks that talk to each other in any row: of the largest size, whatever slices its messages are cut into."""

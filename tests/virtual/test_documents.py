@@ -25,6 +25,7 @@ MOST_NOT_RUN = 20
 # Verbs that compute and touch nothing of the machine: all others need a mark, and run where a test has a machine of its own.
 HARMLESS = (
     "run",
+    "replay",
     "sweep",
     "campaign",
     "graph",

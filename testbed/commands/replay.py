@@ -1,0 +1,137 @@
+"""testbed replay: traces of applications and of other tools, as jobs on a lab."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from testbed.commands.common import (
+    DilationOption,
+    DriverOption,
+    EmulationOption,
+    ForceOption,
+    Format,
+    FormatOption,
+    SeedOption,
+    SetOption,
+    StrictOption,
+    TopologyOption,
+    real_clock_settings,
+    say,
+    say_notes,
+    target,
+)
+from testbed.commands.run import Asked, CoresOption, ResultOption, RunClockOption, run_trial
+from testbed.errors import UsageError
+from testbed.experiment.file import experiment_from
+from testbed.importers.draft import Imported, safe_name
+from testbed.lab.ranks import ranks_on
+from testbed.lab.topology import Lab, lab_from, lab_source
+from testbed.plan.addressing import stable_hash
+from testbed.replay.form import Trace
+from testbed.replay.lines import Reading
+from testbed.replay.reading import FORMATS, Options, read_traces
+from testbed.run.trial import Trial, with_settings
+from testbed.schema.source import Source
+
+
+class Place(enum.StrEnum):
+    """Where ranks go that no option places."""
+
+    packed = "packed"
+    random = "random"
+
+
+def replay(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="traces; files of a rank each make one together")
+    ],
+    topology: TopologyOption = None,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", help=f"format of the files: {', '.join(FORMATS)}", show_default="told from each file"),
+    ] = None,
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option("--algorithm", help="algorithm of collectives: ring, or all_reduce=double-tree; may be repeated"),
+    ] = None,
+    scale_compute: Annotated[
+        float, typer.Option("--scale-compute", min=0, max=1e6, help="times as long as computing takes")
+    ] = 1,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="times that each trace is run")] = 1,
+    ranks: Annotated[
+        list[str] | None,
+        typer.Option("--ranks", help="ranks of a trace in its order, h[1-8] or h3,h1; once for each trace"),
+    ] = None,
+    place: Annotated[Place, typer.Option("--place", help="where ranks go that no --ranks says")] = Place.packed,
+    clock: RunClockOption = None,
+    dilation: DilationOption = None,
+    emulation: EmulationOption = None,
+    driver: DriverOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcapng")] = False,
+    out: ResultOption = None,
+    force: ForceOption = False,
+    keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
+    cores: CoresOption = "auto",
+    strict: StrictOption = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="run each trace alone too, and say how much slower it was")
+    ] = False,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
+    if topology is None:
+        raise UsageError("no lab given: name one with -t, for example -t clos")
+    readings = read_traces(files, as_, Options())
+    traces = [_adapted(reading, algorithm or [], scale_compute) for reading in readings]
+    source = lab_source(topology)
+    say_notes(source)
+    lab = lab_from(source)
+    jobs = list(_jobs(traces, lab, ranks or [], place, seed, iterations))
+    data: dict[str, Any] = {"topology": topology, "jobs": jobs}
+    if seed is not None:
+        data["seed"] = seed
+    experiment = experiment_from(Source("command line", data))
+    experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
+    asked = Asked(clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_)
+    run_trial(context, target(context), Trial(experiment, lab, written=source.data), asked)
+
+
+def _adapted(reading: Reading, algorithms: Sequence[str], scale: float) -> Trace:
+    """Say what was taken of a file, and return its trace as options want it."""
+    file = reading.trace.files[0]
+    say(f"{file}: {Imported(Source(file, {}), reading.took, reading.left, reading.notes).summary()}")
+    trace = reading.trace.by(algorithms) if algorithms else reading.trace
+    return trace if scale == 1 else trace.scaled(scale)
+
+
+def _jobs(
+    traces: Sequence[Trace], lab: Lab, chosen: Sequence[str], place: Place, seed: int | None, iterations: int
+) -> Iterator[dict[str, Any]]:
+    """Yield each trace as a job on ranks of the lab that no other has, unless an option gives them to several."""
+    if len(chosen) not in (0, len(traces)):
+        raise UsageError(f"--ranks is given {len(chosen)} times, for {len(traces)} traces")
+    free = [str(rank) for host in lab.hosts for rank in ranks_on(host)]
+    needed = sum(len(trace.ranks) for trace in traces)
+    if not chosen and needed > len(free):
+        raise UsageError(f"the traces have {needed} ranks, and lab {lab.name} has {len(free)}")
+    if place is Place.random:
+        random.Random(stable_hash("place", seed or 1)).shuffle(free)
+    names: list[str] = []
+    for number, trace in enumerate(traces):
+        stem = safe_name(Path(trace.files[0]).name.split(".")[0]) or "trace"
+        name = stem if stem not in names else f"{stem[:50]}-{number + 1}"
+        names.append(name)
+        if chosen:
+            own = chosen[number].split(",") if "[" not in chosen[number] else [chosen[number]]
+        else:
+            own, free = free[: len(trace.ranks)], free[len(trace.ranks) :]
+        yield {"name": name, "ranks": own, "repeat": iterations, "trace": trace}

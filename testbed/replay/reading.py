@@ -1,0 +1,58 @@
+"""Which format a file has, by its first bytes and its name, and which files make one trace together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import UsageError, nearest
+from testbed.replay.goal import read_goal
+from testbed.replay.goal_binary import MAGIC, USED_UP, read_goal_binary
+from testbed.replay.lines import Reading, head_of
+
+_BINARY = [number.to_bytes(8, "little") for number in (MAGIC, USED_UP)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What files of some formats do not say by themselves."""
+
+    start_unit: str | None = None
+    gpus: int | None = None
+
+
+def _goal(paths: Sequence[Path], options: Options) -> list[Reading]:
+    return [read_goal(path) for path in paths]
+
+
+def _goal_binary(paths: Sequence[Path], options: Options) -> list[Reading]:
+    return [read_goal_binary(path) for path in paths]
+
+
+FORMATS: dict[str, Callable[[Sequence[Path], Options], list[Reading]]] = {
+    "goal": _goal,
+    "goal-binary": _goal_binary,
+}
+"""What reads the files of each format, by its name."""
+
+
+def read_traces(paths: Sequence[Path], format_: str | None = None, options: Options | None = None) -> list[Reading]:
+    """Read files as traces: files of a rank each make one, any others one each. Raises UsageError and InputError."""
+    if format_ is not None and format_ not in FORMATS:
+        raise UsageError(f'no format of traces is called "{format_}"{nearest(format_, FORMATS)}')
+    by_format: dict[str, list[Path]] = {}
+    for path in paths:
+        by_format.setdefault(format_ or format_of(path), []).append(path)
+    return [reading for name, chosen in by_format.items() for reading in FORMATS[name](chosen, options or Options())]
+
+
+def format_of(path: Path) -> str:
+    """Return the format of a file; raise UsageError if it is none that is known."""
+    head = head_of(path)
+    if head[:8] in _BINARY:
+        return "goal-binary"
+    words = head.decode("utf-8", "replace").split()
+    if "num_ranks" in [word[:9] for word in words[:200]]:
+        return "goal"
+    raise UsageError(f"{path}: the format cannot be told from the file; name it with --as: {', '.join(FORMATS)}")

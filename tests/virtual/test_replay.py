@@ -1,0 +1,152 @@
+"""Traces on a network under the virtual clock: against jobs that say the same, and closed forms."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from testbed.errors import ExperimentError
+from testbed.experiment.file import load_experiment
+from testbed.lab.topology import load_lab
+from testbed.replay.form import Op, Trace
+from testbed.replay.goal import write_goal
+from testbed.run.execution import Outcome
+from testbed.run.trial import Trial, from_spec
+from tests.unit.replay.traces import traces
+from tests.virtual.harness import run_trial
+from tests.virtual.test_jobs import SIZE, SPINE, run
+
+MS = 10**9
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def replayed(directory: Path, trace: Trace, more: str = "") -> Outcome:
+    """Run a trace of calcs and messages from a file beside the experiment, as a user does."""
+    (directory / "t.goal").write_text(write_goal(trace))
+    (directory / "e.yaml").write_text(f"topology: {SPINE}\njobs: [{{name: t, trace: t.goal{more}}}]\n")
+    loaded = load_experiment(directory / "e.yaml")
+    outcome = run_trial(Trial(loaded, load_lab(SPINE)))
+    assert outcome.complete and outcome.report["violations"] == [], outcome.reasons
+    return outcome
+
+
+def trace(*ranks: Sequence[Op]) -> Trace:
+    return Trace(("t",), tuple(map(tuple, ranks)))
+
+
+def test_a_trace_takes_as_long_as_the_job_that_says_the_same(tmp_path: Path) -> None:
+    """Two iterations of computing, then sending: times, exposed and hidden communication agree to the picosecond."""
+    found = replayed(
+        tmp_path,
+        trace(
+            [Op("calc", 3 * MS, lane=0), Op("send", SIZE, 1, after=(0,))], [Op("calc", MS, lane=0), Op("recv", SIZE, 0)]
+        ),
+        ", repeat: 2, ranks: [h1, h3]",
+    )
+    said = (
+        f"topology: {SPINE}\njobs:\n  - name: t\n    ranks: [h1, h3]\n    repeat: 2\n    program:\n"
+        f"      - {{send: {SIZE}, from: 0, to: 1, id: x}}\n"
+    )
+    assert len(found.jobs[0]["iterations"]) == 2
+    alone_us = run(said).jobs[0]["iterations"][0]["time_us"]
+    assert found.jobs[0]["iterations"][0]["time_us"] == pytest.approx(3000 + alone_us, abs=1e-6)
+    # The sender is exposed for the whole message, the receiver but for the millisecond that it computes: of 3 ms and the message.
+    assert found.jobs[0]["hidden_us"] == pytest.approx(2 * 1000 / 2)
+
+
+def test_an_op_that_begins_with_another_does_not_wait_for_its_end(tmp_path: Path) -> None:
+    """After 1 ms a calc of 5 ms and with it one of 2 ms, which ends first on a cpu of its own, and last on that of the others."""
+    apart = [Op("calc", MS, lane=0), Op("calc", 5 * MS, lane=0, after=(0,)), Op("calc", 2 * MS, lane=1, begun=(1,))]
+    assert replayed(tmp_path, trace(apart, [])).jobs[0]["end_us"] == pytest.approx(6000)
+    shared = [*apart[:2], apart[2]._replace(lane=0)]
+    assert replayed(tmp_path, trace(shared, [])).jobs[0]["end_us"] == pytest.approx(8000)
+
+
+@given(traces())
+@settings(deadline=None, max_examples=20)
+def test_whatever_matches_comes_to_its_end(tmp_path_factory: pytest.TempPathFactory, drawn: Trace) -> None:
+    outcome = replayed(tmp_path_factory.mktemp("t"), drawn, ", repeat: 2")
+    assert outcome.jobs[0]["end_us"] is not None
+
+
+def test_a_trace_goes_to_an_agent_and_comes_back_the_same(tmp_path: Path) -> None:
+    (tmp_path / "t.goal").write_text(write_goal(trace([Op("send", 8, 1)], [Op("recv", 8, 0)])))
+    (tmp_path / "e.yaml").write_text(f"topology: {SPINE}\njobs: [{{name: t, trace: t.goal}}]\n")
+    trial = Trial(load_experiment(tmp_path / "e.yaml"), load_lab(SPINE))
+    sent = json.loads(json.dumps(trial.spec()))
+    assert from_spec(sent).experiment == trial.experiment
+
+
+def test_the_command_places_scales_repeats_and_says_what_it_took(call_testbed: Cli, tmp_path: Path) -> None:
+    """Two traces side by side: each computes 1 ms half as long, three times, and the second rank gets a message."""
+    for name in ("a.goal", "b.goal"):
+        (tmp_path / name).write_text(
+            write_goal(trace([Op("calc", MS, lane=0), Op("send", 8, 1, after=(0,))], [Op("recv", 8, 0)]))
+        )
+    options = ["-t", SPINE, "--scale-compute", "0.5", "--iterations", "3", "--out", "r", "--format", "json"]
+    done = call_testbed("replay", "a.goal", "b.goal", *options)
+    assert done.returncode == 0, done.stderr
+    assert "a.goal: took 2 ranks, 3 ops; left out nothing" in done.stderr
+    found = json.loads(done.stdout)
+    assert [job["name"] for job in found["jobs"]] == ["a", "b"]
+    assert [job["ranks"] for job in found["jobs"]] == [["h1", "h2"], ["h3", "h4"]]
+    for job in found["jobs"]:
+        assert len(job["iterations"]) == 3 and 1500 < job["end_us"] < 1520
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["lost.goal", "-t", SPINE],
+            "lost.goal:3: rank 0: sends 8 bytes with tag 0 to rank 1, which does not receive them",
+        ),
+        (["many.goal", "-t", SPINE], "the traces have 5 ranks, and lab clos has 4"),
+        (["lost.goal"], "no lab given"),
+        (["lost.goal", "-t", SPINE, "--ranks", "h1", "--ranks", "h2"], "--ranks is given 2 times, for 1 traces"),
+        (["lost.goal", "-t", SPINE, "--algorithm", "ring"], "the trace has the collectives: none"),
+        (["what.txt", "-t", SPINE], "what.txt: the format cannot be told"),
+        (["none.goal", "-t", SPINE], "none.goal: No such file"),
+    ],
+)
+def test_what_cannot_run_ends_with_2_and_its_place(
+    call_testbed: Cli, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "lost.goal").write_text("num_ranks 2\nrank 0 {\nsend 8b to 1\n}\nrank 1 {\n}\n")
+    (tmp_path / "many.goal").write_text(write_goal(trace([], [], [], [], [])))
+    (tmp_path / "what.txt").write_text("hello\n")
+    done = call_testbed("replay", *arguments)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["../t.goal", "/etc/hostname", "none.goal", "bad.goal"])
+def test_a_trace_of_an_experiment_stands_beside_it(tmp_path: Path, name: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "t.goal").write_text("num_ranks 1\nrank 0 {\n}\n")
+    (home / "bad.goal").write_text("num_ranks 1\nrank 0 {\nhello\n}\n")
+    (home / "e.yaml").write_text(f"topology: {SPINE}\njobs: [{{name: t, trace: {name}}}]\n")
+    with pytest.raises(ExperimentError) as caught:
+        load_experiment(home / "e.yaml")
+    (fault,) = caught.value.faults
+    assert fault.line == (3 if name == "bad.goal" else 2)
+
+
+def test_an_exported_collective_takes_as_long_when_it_is_replayed(call_testbed: Cli, tmp_path: Path) -> None:
+    """A ring of four ranks, there and back as GOAL, as text and in binary."""
+    options = ["all_reduce", "-t", SPINE, "-b", "1M", "-e", "1M"]
+    ran = json.loads(call_testbed("run", *options, "--out", "a", "--format", "json").stdout)
+    row_us = ran["collective"]["rows"][0]["time_us"]
+    for name, more in (("ring.goal", []), ("ring.bin", ["--binary"])):
+        done = call_testbed(
+            "export", "goal", "all_reduce", "-t", SPINE, "--set", "workload.size=1MiB", "-o", name, *more
+        )
+        assert done.returncode == 0 and "wrote 4 ranks, 48 ops" in done.stderr, done.stderr
+        back = json.loads(call_testbed("replay", name, "-t", SPINE, "--out", name[5:], "--format", "json").stdout)
+        assert back["makespan_us"] == pytest.approx(row_us, rel=1e-3)
+    assert call_testbed("export", "goal", "all_reduce", "-t", SPINE, "--binary").returncode == 2
