@@ -7,7 +7,7 @@ the channel, one by a hash of the ports that reach the peer, or the ports that t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -33,7 +33,7 @@ ENTROPY_PORTS = 16_384
 
 
 class Talk(NamedTuple):
-    """Two ranks that exchange messages on a channel, the lower one first."""
+    """Two ranks that exchange messages on a channel, the lower one first; of one direction, the sender first."""
 
     a: int
     b: int
@@ -47,19 +47,30 @@ class Ends(NamedTuple):
     b: Target
 
 
-def talks_of(schedule: Schedule) -> list[Talk]:
-    """Return the pairs of ranks that exchange messages, by channel, in ascending order."""
+def sends_of(schedule: Schedule) -> set[Talk]:
+    """Return which rank sends to which on a channel."""
     found = set()
     for rank, ranked in enumerate(schedule.ranks):
         for op in ranked.ops:
-            if isinstance(op, Send | Recv):
-                found.add(Talk(min(rank, op.peer), max(rank, op.peer), op.channel))
-    return sorted(found)
+            if isinstance(op, Send):
+                found.add(Talk(rank, op.peer, op.channel))
+            elif isinstance(op, Recv):
+                found.add(Talk(op.peer, rank, op.channel))
+    return found
+
+
+def talks_of(sends: Iterable[Talk]) -> list[Talk]:
+    """Return the pairs of ranks that exchange messages, by channel, in ascending order."""
+    return sorted({_lower_first(talk) for talk in sends})
+
+
+def _lower_first(talk: Talk) -> Talk:
+    return Talk(min(talk.a, talk.b), max(talk.a, talk.b), talk.channel)
 
 
 @dataclass(frozen=True)
 class QueuePairs:
-    """The queue pairs of ranks that talk, `transport.qps` for each of `talks`.
+    """The queue pairs of ranks that talk, `transport.qps` for each two of them; `sends` says which sends to which.
 
     Raises ExperimentError, when asked, where two ranks have no path, or a port that was stated is not there.
     """
@@ -67,7 +78,7 @@ class QueuePairs:
     lab: Lab
     experiment: Experiment
     ranks: Sequence[Rank]
-    talks: Sequence[Talk]
+    sends: Collection[Talk]
     costs: PathCosts
     _reach: dict[tuple[str, str, Fabric], list[Ends]] = field(default_factory=dict)
 
@@ -77,6 +88,11 @@ class QueuePairs:
             message += f", each by {self.each} queue pairs" if self.each > 1 else ""
             message += f"; a fabric numbers {MOST} queue pairs"
             raise ExperimentError([self.experiment.fault(("workload", "ranks"), message)])
+
+    @cached_property
+    def talks(self) -> list[Talk]:
+        """The ranks that talk, each two of a channel once."""
+        return talks_of(self.sends)
 
     @property
     def each(self) -> int:
@@ -92,6 +108,19 @@ class QueuePairs:
     def numbers(self) -> Mapping[Talk, range]:
         """The indices of the queue pairs of every two ranks that talk."""
         return {talk: range(index * self.each, (index + 1) * self.each) for index, talk in enumerate(self.talks)}
+
+    def flows(self) -> Iterator[Ends]:
+        """Yield for each queue pair, and each direction in which data is sent, its ports, the sender's first."""
+        for talk, numbers in self.numbers.items():
+            for ends in filter(None, self.ends[numbers.start : numbers.stop]):
+                if talk in self._sent:
+                    yield ends
+                if Talk(talk.b, talk.a, talk.channel) in self._sent:
+                    yield Ends(ends.b, ends.a)
+
+    @cached_property
+    def _sent(self) -> frozenset[Talk]:
+        return frozenset(self.sends)
 
     def compiled(self) -> list[planned.QueuePair]:
         """Return the queue pairs as a workload has them."""

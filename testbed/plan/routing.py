@@ -12,14 +12,38 @@ from typing import NamedTuple
 from testbed.lab.paths import Tables, Target, Ways
 from testbed.lab.topology import Adjacency, Lab, Link, far_end
 
-_UNLIMITED = 2**63
+UNLIMITED = 2**63
 
 
 class PathCost(NamedTuple):
-    """The worst over all equal paths between ports of two hosts: the longest round trip and the lowest rate."""
+    """What a link costs, or the worst over all equal paths between ports of two hosts.
+
+    The longest round trip, the lowest rate of a line, the lowest rate that credits carry, and the bytes for which the links of
+    a path grant credits: `UNLIMITED` if one of them runs none.
+    """
 
     round_trip_ps: int
     rate_bps: int
+    carried_bps: int
+    held_bytes: int
+
+    def then(self, other: PathCost) -> PathCost:
+        """Return the cost of what leads over both."""
+        return PathCost(
+            self.round_trip_ps + other.round_trip_ps,
+            min(self.rate_bps, other.rate_bps),
+            min(self.carried_bps, other.carried_bps),
+            self.held_bytes + other.held_bytes,
+        )
+
+    def worse(self, other: PathCost) -> PathCost:
+        """Return the worst of both, by each figure."""
+        return PathCost(
+            max(self.round_trip_ps, other.round_trip_ps),
+            min(self.rate_bps, other.rate_bps),
+            min(self.carried_bps, other.carried_bps),
+            max(self.held_bytes, other.held_bytes),
+        )
 
 
 class Routing:
@@ -63,11 +87,11 @@ class Routing:
 
 
 class PathCosts:
-    """Round trips and rates between ports of hosts; `round_trip` says what one link adds to a round trip, in ps."""
+    """Round trips and rates between ports of hosts; `cost` says what one link costs."""
 
-    def __init__(self, routing: Routing, round_trip: Callable[[Link], int]) -> None:
+    def __init__(self, routing: Routing, cost: Callable[[Link], PathCost]) -> None:
         self.routing = routing
-        self.round_trip = round_trip
+        self.cost = cost
         self._costs: dict[str | Target, dict[str, PathCost]] = {}
 
     def between(self, a: Target, b: Target) -> PathCost | None:
@@ -78,30 +102,29 @@ class PathCosts:
         there, back = self._one_way(a, b), self._one_way(b, a)
         if there is None or back is None:
             return None
-        return PathCost(max(there.round_trip_ps, back.round_trip_ps), min(there.rate_bps, back.rate_bps))
+        return there.worse(back)
 
     def _one_way(self, a: Target, b: Target) -> PathCost | None:
         first, last = (self.routing.adjacent[host][port] for host, port in (a, b))
-        start = PathCost(self.round_trip(first.link), first.link.rate_bps)
+        start = self.cost(first.link)
         if first.link is last.link:
             return start
         middle = self._towards(b).get(first.node)
         if middle is None:
             return None
-        return PathCost(
-            start.round_trip_ps + middle.round_trip_ps + self.round_trip(last.link),
-            min(start.rate_bps, middle.rate_bps, last.link.rate_bps),
-        )
+        return start.then(middle).then(self.cost(last.link))
 
     def _towards(self, target: Target) -> dict[str, PathCost]:
         key = self.routing.tables.shared(target)
         if key not in self._costs:
             costs: dict[str, PathCost] = {}
             for node, ways in self.routing.towards(target).items():
-                ahead = [(self.round_trip(way.link), way.link.rate_bps, costs[way.node]) for way in ways]
+                ahead = [(self.cost(way.link), costs[way.node]) for way in ways]
                 costs[node] = PathCost(
-                    max((own + cost.round_trip_ps for own, _, cost in ahead), default=0),
-                    min((min(rate, cost.rate_bps) for _, rate, cost in ahead), default=_UNLIMITED),
+                    max((own.round_trip_ps + cost.round_trip_ps for own, cost in ahead), default=0),
+                    min((min(own.rate_bps, cost.rate_bps) for own, cost in ahead), default=UNLIMITED),
+                    min((min(own.carried_bps, cost.carried_bps) for own, cost in ahead), default=UNLIMITED),
+                    max((own.held_bytes + cost.held_bytes for own, cost in ahead), default=0),
                 )
             self._costs[key] = costs
         return self._costs[key]

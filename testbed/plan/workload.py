@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 
+from testbed.buffers import credits
 from testbed.contract import workload as planned
 from testbed.errors import ExperimentError, nearest
 from testbed.experiment.file import Experiment
-from testbed.experiment.transport import LARGEST_EXPONENT, TIMEOUT_UNIT_PS, Transport, timeout_ps
+from testbed.experiment.transport import Transport
+from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import DEFAULT_RATE_BPS
 from testbed.lab.ranks import Rank, expand
 from testbed.lab.topology import Lab, Link
+from testbed.plan import timeout
 from testbed.plan.compile import SCHEMA, chosen_ranks, dscp_of
 from testbed.plan.ops import compile_ops
-from testbed.plan.queue_pairs import QueuePairs, Talk, talks_of
-from testbed.plan.routing import PathCost, PathCosts, Routing
+from testbed.plan.queue_pairs import QueuePairs, Talk, sends_of
+from testbed.plan.routing import UNLIMITED, PathCost, PathCosts, Routing
 from testbed.schema.fields import AUTO
 from testbed.sizes import (
     AETH_BYTES,
@@ -36,7 +38,6 @@ WIRE_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES + RETH_BYTES + FCS_BYTES + LINE_OVERHE
 ACK_WIRE_BYTES = ROCE_OVERHEAD_BYTES + AETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
 SMALLEST_WINDOW_PACKETS = 64
 LARGEST_WINDOW_PACKETS = 2**23 - 1  # half the PSN space, less one
-SMALLEST_EXPONENT = 12  # 16.8 ms; adapters in the field are given no less, and a busy machine must not look like loss
 
 
 def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> planned.Workload:
@@ -45,7 +46,7 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
     Raises ExperimentError if there are not as many accelerators as ranks, two ranks that talk have no path, or a packet does
     not fit the links. Cost: linear in the ops; each pair that talks costs a few look-ups.
     """
-    pairs = queue_pairs_of(lab, experiment, talks_of(schedule))
+    pairs = queue_pairs_of(lab, experiment, sends_of(schedule))
     if len(pairs.ranks) != len(schedule.ranks):
         message = f"{len(schedule.ranks)} ranks on {len(pairs.ranks)} accelerators"
         raise ExperimentError.at("experiment", "workload.ranks", message)
@@ -72,15 +73,38 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
     }
 
 
-def queue_pairs_of(lab: Lab, experiment: Experiment, talks: Sequence[Talk]) -> QueuePairs:
-    """Return the queue pairs of ranks that talk."""
+def queue_pairs_of(lab: Lab, experiment: Experiment, sends: Collection[Talk]) -> QueuePairs:
+    """Return the queue pairs of ranks that talk; `sends` says which sends to which."""
+    costs = PathCosts(Routing(lab), _link_costs(lab, experiment))
+    return QueuePairs(lab, experiment, chosen_ranks(lab, experiment), sends, costs)
+
+
+def _link_costs(lab: Lab, experiment: Experiment) -> Callable[[Link], PathCost]:
+    """Return what says of a link what it costs, of each once."""
     packet = experiment.transport.mtu + WIRE_OVERHEAD_BYTES
+    nodes = {node.name: node for node in lab.nodes}
+    known: dict[Endpoint, PathCost] = {}
 
-    def round_trip(link: Link) -> int:
+    def reckon(link: Link) -> PathCost:
         there, back = serialisation_ps(packet, link.rate_bps), serialisation_ps(ACK_WIRE_BYTES, link.rate_bps)
-        return 2 * link.delay_ps + there + back
+        round_trip_ps = 2 * link.delay_ps + there + back
+        if credits.flow_control(link, experiment.lossless) != "credit":
+            return PathCost(round_trip_ps, link.rate_bps, link.rate_bps, UNLIMITED)
+        ends = nodes[link.a.node], nodes[link.b.node]
+        granted = [
+            grant.buffer_bytes
+            for receiver, sender in (ends, ends[::-1])
+            for grant in credits.grants(link, receiver, sender, experiment.lossless, 0, experiment.transport.mtu)
+        ]
+        carried_bps = min(granted) * 8 * PS_PER_SECOND // round_trip_ps
+        return PathCost(round_trip_ps, link.rate_bps, max(1, min(link.rate_bps, carried_bps)), max(granted))
 
-    return QueuePairs(lab, experiment, chosen_ranks(lab, experiment), talks, PathCosts(Routing(lab), round_trip))
+    def cost(link: Link) -> PathCost:
+        if link.a not in known:
+            known[link.a] = reckon(link)
+        return known[link.a]
+
+    return cost
 
 
 def transport_of(pairs: QueuePairs) -> planned.Transport:
@@ -136,7 +160,7 @@ def _transport(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.T
         "mtu_bytes": settings.mtu,
         "ack_every": settings.ack_every,
         "window_bytes": window,
-        "timeout_ps": _timeout_ps(lab, settings, pairs, costs, window),
+        "timeout_ps": timeout.in_force(pairs, costs, window),
         "retries": settings.retries,
         "congestion_control": _congestion_control(lab, experiment, pairs),
     }
@@ -186,37 +210,3 @@ def _window(costs: Sequence[PathCost], settings: Transport) -> int:
     elif settings.recovery == "timer":
         waited_for = settings.chunk // settings.mtu
     return min(max(packets, 4 * waited_for, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
-
-
-def _timeout_ps(
-    lab: Lab,
-    settings: Transport,
-    pairs: QueuePairs,
-    costs: Sequence[PathCost],
-    window_bytes: int,
-) -> int:
-    """Return the timeout that was asked for, or what `auto` comes to. It is the same for both clocks.
-
-    Go-back-N: four times what an unlucky acknowledgement may take, in InfiniBand's steps, or a window would be sent again in
-    vain. That is the longest round trip, and the time for which pauses may hold a packet back: until the windows of all queue
-    pairs of the busiest port have drained at the lowest rate, be it that of a NIC.
-
-    The others send little again, and any acknowledgement starts their timers anew, so that what stands before a packet of its
-    own flow does not count: two round trips, and the windows of the other queue pairs.
-    """
-    round_trip_ps = max((cost.round_trip_ps for cost in costs), default=0)
-    if settings.timeout != AUTO:
-        return timeout_ps(settings.timeout, round_trip_ps)
-    if not costs:
-        return TIMEOUT_UNIT_PS << SMALLEST_EXPONENT
-    busy = Counter(target for ends in pairs.ends if ends is not None for target in ends)
-    hosts = {rank.host for rank in pairs.ranks}
-    drains = [host.receive.drain_bps for host in lab.hosts if host.receive and host.name in hosts]
-    slowest = min([*(cost.rate_bps for cost in costs), *drains])
-    most = max(busy.values())
-    if settings.recovery != "go-back-n":
-        others_ps = serialisation_ps((most - 1) * window_bytes, slowest)
-        return max(2 * round_trip_ps + others_ps, TIMEOUT_UNIT_PS << SMALLEST_EXPONENT)
-    unlucky_ps = round_trip_ps + serialisation_ps(most * window_bytes, slowest)
-    steps = (TIMEOUT_UNIT_PS << n for n in range(SMALLEST_EXPONENT, LARGEST_EXPONENT))
-    return next((step for step in steps if step >= 4 * unlucky_ps), TIMEOUT_UNIT_PS << LARGEST_EXPONENT)

@@ -30,7 +30,7 @@ from testbed.plan.dilation import lateness_bound_ns
 from testbed.plan.flows import PlannedFlows, plan_flows
 from testbed.plan.jobs import PlannedJobs, ops_of_jobs, plan_jobs
 from testbed.plan.placement import Placement, placed
-from testbed.plan.queue_pairs import QueuePairs, Talk, talks_of
+from testbed.plan.queue_pairs import QueuePairs, Talk, sends_of
 from testbed.plan.workload import queue_pairs_of, transport_of
 from testbed.run import footprint, hints, in_force, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
@@ -106,19 +106,19 @@ class Trial:
         return self.series.schedule(max(self.series.shapes(), key=lambda shape: shape.size_bytes))
 
     @cached_property
-    def _talking(self) -> list[Talk]:
-        """The ranks that talk to each other in any row: of the largest size, whatever slices its messages are cut into."""
+    def _sends(self) -> set[Talk]:
+        """Which rank sends to which in any row: of the largest size, whatever slices its messages are cut into."""
         if self.program is not None:
-            return talks_of(self.program)
+            return sends_of(self.program)
         series = self.series
         largest = max(shape.size_bytes for shape in series.shapes())
         shapes = {shape.root: shape for shape in series.shapes() if shape.size_bytes == largest}
         whole = [dataclasses.replace(shape, slice_bytes=None) for shape in shapes.values()]
-        return sorted({talk for shape in whole for talk in talks_of(self.collective.schedule(shape))})
+        return {talk for shape in whole for talk in sends_of(self.collective.schedule(shape))}
 
     @cached_property
     def _queue_pairs(self) -> QueuePairs:
-        return queue_pairs_of(self.lab, self.experiment, self._talking)
+        return queue_pairs_of(self.lab, self.experiment, self._sends)
 
     @cached_property
     def pairs(self) -> list[tuple[int, int]]:

@@ -52,6 +52,12 @@ def test_no_seed_breaks_what_must_always_hold() -> None:
     assert not idle, f"drawn, and in no seed at work: {idle}"
 
 
+def test_nothing_is_sent_again_for_want_of_credits() -> None:
+    """Seed 2005: an acknowledgement waits three round trips of a span for credits, and the timeout was two."""
+    found = campaign.run_case(2005)
+    assert (found.ending, found.problems) == ("complete", []) and "waiting for credit" in found.active
+
+
 def test_a_case_is_a_function_of_its_seed() -> None:
     for seed in range(40):
         assert random_cases.draw(seed) == random_cases.draw(seed)

@@ -9,10 +9,26 @@ from hypothesis import given, settings
 from testbed.errors import UsageError
 from testbed.lab.hosts import Host
 from testbed.lab.paths import rank_switches
-from testbed.lab.topology import Lab, lab_from, load_lab
+from testbed.lab.topology import Lab, Link, lab_from, load_lab
 from testbed.plan.routing import PathCost, PathCosts, Routing
 from testbed.schema.source import Source
 from tests.unit.plan.drawn_labs import labs
+
+
+def cost_of(link: Link, round_trip_ps: int) -> PathCost:
+    return PathCost(round_trip_ps, link.rate_bps, link.rate_bps, 0)
+
+
+def delays(link: Link) -> PathCost:
+    return cost_of(link, link.delay_ps)
+
+
+def one_longer(link: Link) -> PathCost:
+    return cost_of(link, link.delay_ps + 1)
+
+
+def hops_alone(link: Link) -> PathCost:
+    return cost_of(link, 1)
 
 
 def hops(lab: Lab, start: str) -> dict[str, int]:
@@ -53,7 +69,7 @@ def test_every_way_is_one_hop_nearer_and_all_such_ways_are_kept(lab: Lab) -> Non
 @settings(max_examples=60)
 @given(labs())
 def test_paths_are_the_same_in_both_directions(lab: Lab) -> None:
-    costs = PathCosts(Routing(lab), lambda link: link.delay_ps + 1)
+    costs = PathCosts(Routing(lab), one_longer)
     for a in lab.hosts:
         for b in lab.hosts:
             if a.name != b.name:
@@ -70,7 +86,7 @@ def worst(lab: Lab, a: str, b: str) -> PathCost | None:
 
     def walk(node: str, delay: int, rate: int) -> None:
         if node == b:
-            found.append(PathCost(delay, rate))
+            found.append(PathCost(delay, rate, rate, 0))
             return
         for way in routing.adjacent[node]:
             nearer = distance.get(way.node) == distance[node] - 1
@@ -78,13 +94,14 @@ def worst(lab: Lab, a: str, b: str) -> PathCost | None:
                 walk(way.node, delay + way.link.delay_ps, min(rate, way.link.rate_bps))
 
     walk(a, 0, 2**63)
-    return PathCost(max(cost.round_trip_ps for cost in found), min(cost.rate_bps for cost in found))
+    rate = min(cost.rate_bps for cost in found)
+    return PathCost(max(cost.round_trip_ps for cost in found), rate, rate, 0)
 
 
 @settings(max_examples=60)
 @given(labs())
 def test_costs_are_the_worst_over_all_shortest_paths(lab: Lab) -> None:
-    costs = PathCosts(Routing(lab), lambda link: link.delay_ps)
+    costs = PathCosts(Routing(lab), delays)
     for a, b in pairwise(host.name for host in lab.hosts):
         assert costs.between((a, 0), (b, 0)) == worst(lab, a, b)
 
@@ -95,8 +112,8 @@ def test_hosts_can_face_each_other() -> None:
     lab = lab_from(Source("direct", {"name": "direct", "topology": {"nodes": nodes, "links": links}}))
     routing = Routing(lab)
     assert routing.routes("s") == [[], [], [0]]
-    costs = PathCosts(routing, lambda link: link.delay_ps)
-    assert costs.between(("a1", 0), ("b1", 0)) == PathCost(3000, 100 * 10**9)
+    costs = PathCosts(routing, delays)
+    assert costs.between(("a1", 0), ("b1", 0)) == PathCost(3000, 100 * 10**9, 100 * 10**9, 0)
     assert costs.between(("a1", 0), ("c1", 0)) is None and costs.between(("c1", 0), ("a1", 0)) is None
 
 
@@ -135,9 +152,9 @@ def test_up_down_paths_are_legal_end_and_join_all_that_hang_together(lab: Lab) -
 @settings(max_examples=60)
 @given(labs(routing="up-down"))
 def test_costs_of_up_down_paths_are_known_wherever_there_is_one(lab: Lab) -> None:
-    costs = PathCosts(Routing(lab), lambda link: link.delay_ps + 1)
-    shortest = PathCosts(Routing(lab.model_copy(update={"routing": "shortest"})), lambda link: 1)
-    longer = PathCosts(Routing(lab), lambda link: 1)
+    costs = PathCosts(Routing(lab), one_longer)
+    shortest = PathCosts(Routing(lab.model_copy(update={"routing": "shortest"})), hops_alone)
+    longer = PathCosts(Routing(lab), hops_alone)
     for a, b in pairwise(host.name for host in lab.hosts):
         assert (costs.between((a, 0), (b, 0)) is None) == (b not in hops(lab, a))
         if (short := shortest.between((a, 0), (b, 0))) is not None and (
@@ -179,8 +196,12 @@ def test_stated_routes_win_and_both_ways_count() -> None:
         [[2], [0], [2]],
         [[2], [2], [0]],
     ]
-    costs = PathCosts(routing, lambda link: 1)
-    assert costs.between(("h1", 0), ("h2", 0)) == costs.between(("h2", 0), ("h1", 0)) == PathCost(4, 100 * 10**9)
+    costs = PathCosts(routing, hops_alone)
+    assert (
+        costs.between(("h1", 0), ("h2", 0))
+        == costs.between(("h2", 0), ("h1", 0))
+        == PathCost(4, 100 * 10**9, 100 * 10**9, 0)
+    )
 
 
 def test_a_switch_that_states_nothing_goes_by_policy() -> None:
