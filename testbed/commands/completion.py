@@ -130,9 +130,19 @@ def listed(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
         "profiles": _profiles,
         "media": lambda: medium(ctx, incomplete),
         "switches": lambda: ((name, switch.about) for name, switch in named_switches().items()),
+        "policies": _policies,
         "settings": _settings,
     }
     yield from known[kind]()
+
+
+@_quiet
+def policies(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
+    """Offer policies that schedule jobs, behind those that stand before the last comma or plus."""
+    from testbed.scheduling.registry import JOINER
+
+    head = incomplete[: 1 + max(incomplete.rfind(","), incomplete.rfind(JOINER))]
+    yield from ((f"{head}{name}", about) for name, about in _policies())
 
 
 @_quiet
@@ -190,6 +200,12 @@ def _profiles() -> Iterator[Choice]:
     from testbed.optics.catalogue import load_catalogue
 
     return ((name, entry.about) for name, entry in load_catalogue().profiles.items())
+
+
+def _policies() -> Iterator[Choice]:
+    from testbed.scheduling import registry
+
+    return ((name, registry.about(name)) for name in registry.names())
 
 
 def _settings() -> Iterator[Choice]:

@@ -22,6 +22,7 @@ from testbed.experiment.file import Experiment
 from testbed.lab.switches import named_switches
 from testbed.lab.thresholds import alpha_text
 from testbed.optics.catalogue import load_catalogue
+from testbed.scheduling import registry
 from testbed.schema.keys import keys_of
 from testbed.units import format_size
 
@@ -36,6 +37,7 @@ class Kind(enum.StrEnum):
     profiles = "profiles"
     media = "media"
     switches = "switches"
+    policies = "policies"
     settings = "settings"
 
 
@@ -55,7 +57,7 @@ def list_(
     ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """List topologies, collectives, link profiles, media, switches or settings, or show one in full."""
+    """List topologies, collectives, link profiles, media, switches, policies or settings, or show one in full."""
     if kind is Kind.profiles:
         return profiles.profiles(name, format_)
     if kind is Kind.settings and name is not None:
@@ -192,6 +194,10 @@ def _figure(settings: Mapping[str, Any], key: str) -> Any:
     return format_size(value) if isinstance(value, int) else value
 
 
+def _policies() -> Rows:
+    return [{"name": name, "about": registry.about(name)} for name in registry.names()]
+
+
 def _settings() -> Rows:
     return [
         {"name": key.path, "default": explain.MUST_BE_GIVEN if key.default is None else key.default, "holds": key.holds}
@@ -205,5 +211,6 @@ _SHELVES: Mapping[Kind, _Shelf] = {
     Kind.collectives: _Shelf(_collectives, _collective),
     Kind.media: _Shelf(_media, _medium),
     Kind.switches: _Shelf(_switches, _switch),
+    Kind.policies: _Shelf(_policies, lambda name: (registry.about(name), [])),
     Kind.settings: _Shelf(_settings, lambda name: ("", [])),
 }

@@ -128,6 +128,8 @@ class Experiment(FileModel):
     """What is sent."""
     jobs: Annotated[Jobs, AfterValidator(check_names)] = ()
     """Jobs that run at once, in place of `workload`; left out, there are none."""
+    placement: str | None = None
+    """Policy, or several with + between them, that places jobs, shifts and prioritises them; left out, `packed` places them."""
     flows: Flows | None = None
     """Flows, listed or drawn, in place of `workload`; left out, there are none."""
     limit: Span = LIMIT_PS
@@ -153,6 +155,8 @@ class Experiment(FileModel):
         ]
         if len(given) > 1:
             raise ValueError(f"give {given[0]} or {given[1]}, not both")
+        if self.placement is not None and not self.jobs:
+            raise ValueError("placement is of jobs, and there are none")
         return self
 
     def fault(self, path: KeyPath, message: str) -> Fault:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from testbed import traffic
 from testbed.errors import InputError, UsageError, nearest
-from testbed.lab.ranks import RankPattern, expand
+from testbed.lab.ranks import MAX_RANKS, RankPattern, check_pattern, expand
 from testbed.replay.form import NOTHING, TraceField
 from testbed.replay.reading import read_traces
 from testbed.schema.fields import FileModel, Flag, Name, Priority, Size, Time
@@ -28,6 +28,16 @@ _OF_COLLECTIVES = ("algorithm", "datatype", "redop", "root", "slice", "sites", "
 def _listed(value: object) -> object:
     """Read one value where a list of them may stand."""
     return value if isinstance(value, list | tuple) else (value,)
+
+
+def _number_or_patterns(value: object) -> object:
+    """Read a number of ranks, or one pattern of ranks where a list of them may stand; raise ValueError for anything else."""
+    if isinstance(value, int):
+        if isinstance(value, bool) or not 1 <= value <= MAX_RANKS:
+            raise ValueError(f"{value!r} is not a number of ranks from 1 to {MAX_RANKS}, nor ranks like s[1-8]/[0-7]")
+        return value
+    listed = _listed(value)
+    return tuple(map(check_pattern, listed)) if isinstance(listed, list | tuple) else listed
 
 
 Names = Annotated[tuple[Name, ...], BeforeValidator(_listed)]
@@ -199,9 +209,13 @@ class Job(FileModel):
 
     name: Name
     """Name of the job, by which results mean it."""
-    ranks: Annotated[tuple[RankPattern, ...], BeforeValidator(_listed)] = ()
-    """Ranks of the job in their order: `h1`, `h1/3` or patterns like `s[1-8]/[0-7]`; left out, all of the lab, or the first
-    of them, as many as a trace has."""
+    ranks: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_RANKS)] | tuple[RankPattern, ...], BeforeValidator(_number_or_patterns)
+    ] = ()
+    """Ranks in their order, `h1`, `h1/3` or patterns like `s[1-8]/[0-7]`, or how many to place; left out, all of the lab, or
+    as many as a trace has."""
+    place: str | None = None
+    """Policy that places the job, shifts its start or gives it a priority; left out, that of `placement`."""
     start: Time = 0
     """Time after the start of the run at which the job begins; left out, at once."""
     priority: Priority | None = None
@@ -233,10 +247,20 @@ class Job(FileModel):
                 raise ValueError(
                     f'program[{number}]: no group is called "{step.group}"{nearest(step.group, self.groups)}'
                 )
-        named = [rank for pattern in self.ranks for rank in expand(pattern)]
+        named = [rank for pattern in self.listed for rank in expand(pattern)]
         if len(set(named)) != len(named):
             raise ValueError("a rank is listed twice")
         return self
+
+    @property
+    def asked(self) -> int | None:
+        """How many ranks are to be placed; None where they are listed, or all of the lab."""
+        return self.ranks if isinstance(self.ranks, int) else None
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The patterns of ranks that are listed; none where a number is to be placed, or all of the lab take part."""
+        return () if isinstance(self.ranks, int) else self.ranks
 
 
 def check_names(jobs: tuple[Job, ...]) -> tuple[Job, ...]:

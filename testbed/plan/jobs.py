@@ -39,14 +39,17 @@ def ranks_of_jobs(lab: Lab, experiment: Experiment) -> list[list[Rank]]:
     hosts = {host.name: host for host in lab.hosts}
     ranks_of_jobs, faults = [], list[Fault]()
     for number, job in enumerate(experiment.jobs):
-        chosen, wrong = select(job.ranks, hosts) if job.ranks else (_all(hosts), [])
+        path = ("jobs", number, "ranks")
+        if job.asked is not None:
+            faults.append(experiment.fault(path, f"{job.asked} ranks are asked for, and no policy has placed them"))
+        chosen, wrong = select(job.listed, hosts) if job.listed else (_all(hosts), [])
         if job.trace is not None and not wrong:
             needed = len(job.trace.ranks)
             chosen = chosen if job.ranks else chosen[:needed]
             if len(chosen) != needed:
                 text = f"{len(chosen)} ranks, and the trace {job.trace.files[0]} has {needed}"
-                faults.append(experiment.fault(("jobs", number, "ranks"), text))
-        faults += [experiment.fault(("jobs", number, "ranks"), f"lab {lab.name} has {text}") for text in wrong]
+                faults.append(experiment.fault(path, text))
+        faults += [experiment.fault(path, f"lab {lab.name} has {text}") for text in wrong]
         ranks_of_jobs.append(chosen)
     if faults:
         raise ExperimentError(faults)
@@ -84,7 +87,7 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
         steps, of_steps = list[Planned](), list[Called | None]()
         for position, step in enumerate(job.program):
             try:
-                planned, call = _planned(job, step, len(chosen))
+                planned, call = plan_step(job, step, len(chosen))
             except ValueError as error:
                 faults.append(experiment.fault(("jobs", number, "program", position), str(error)))
                 continue
@@ -107,7 +110,7 @@ def ops_of_jobs(lab: Lab, experiment: Experiment) -> int:
             total += 2 * job.repeat * len(chosen)
             whole = step.model_copy(update={"slice": None})
             try:
-                planned, _ = _planned(job, whole, len(chosen))
+                planned, _ = plan_step(job, whole, len(chosen))
             except ValueError:
                 continue  # `plan_jobs` says what is wrong with it
             lengths = (op.bytes for part in planned.parts for ranked in part.schedule.ranks for op in _messages(ranked))
@@ -119,8 +122,11 @@ def _messages(ranked: RankSchedule) -> Iterator[Send | Recv]:
     return (op for op in ranked.ops if isinstance(op, Send | Recv))
 
 
-def _planned(job: Job, step: Step, ranks: int) -> tuple[Planned, Called | None]:
-    """Return a step as programs have it, and the collective that it is."""
+def plan_step(job: Job, step: Step, ranks: int) -> tuple[Planned, Called | None]:
+    """Return a step of a job of so many ranks as programs have it, and the collective that it is.
+
+    Raises ValueError for what so many ranks cannot do.
+    """
     names = {earlier.id: position for position, earlier in enumerate(job.program) if earlier.id is not None}
     waits = step.wait if step.after is None else step.after
     after = None if waits is None else tuple(names[name] for name in waits)

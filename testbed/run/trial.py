@@ -35,6 +35,7 @@ from testbed.plan.workload import queue_pairs_of, transport_of
 from testbed.run import footprint, hints, in_force, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
+from testbed.scheduling.schedule import scheduled
 from testbed.traffic import Collective, Schedule
 
 Document = dict[str, Any]
@@ -43,8 +44,9 @@ Clock = Literal["virtual", "real"]
 
 @dataclass(frozen=True)
 class Trial:
-    """An experiment and its lab. Making one checks nothing; `plan` and `series` raise what is wrong with it.
+    """An experiment and its lab. `plan` and `series` raise what is wrong with it.
 
+    Making one schedules jobs that ask for it, and raises ExperimentError where they cannot be; it checks nothing else.
     `only` names the job that runs while all others do nothing. `written` is the lab as its file has it, for whoever wants that
     file back; `placement`, which agent has which node, if there are several.
     """
@@ -54,6 +56,9 @@ class Trial:
     written: Document | None = dataclasses.field(default=None, kw_only=True)
     placement: Placement | None = dataclasses.field(default=None, kw_only=True)
     only: str | None = dataclasses.field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "experiment", scheduled(self.lab, self.experiment))
 
     def under(self, clock: Clock, dilation: int | None = None) -> Trial:
         """Return this trial on a clock, and at a dilation if one is given, whatever the experiment says; not yet compiled."""

@@ -5,21 +5,17 @@ from hosts above. Pure: a function of the lab alone.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from testbed import units
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
+from testbed.lab.sites import sites
 from testbed.lab.topology import Lab, Link, Switch
 from testbed.report.drawing import circle
 from testbed.report.drawing.blocks import HEIGHT, host_blocks, node_widths, place_site
 
-# Links as long as a kilometre of fibre part sites; shorter ones are within one.
-_SPAN_PS = units.fibre_delay_ps(10**6)
-# More parts than this are no sites: it is a lab of long links.
-_MOST_SITES = 26
 _LAYER_GAP = 110
 # Wide labs are drawn higher, too: about half as high as wide.
 _HEIGHT_SHARE = 0.4
@@ -103,23 +99,6 @@ def layers(lab: Lab) -> dict[str, int]:
     top = max(layer.values(), default=0)
     domains = {switch.name for switch in lab.switches if switch.domain is not None}
     return {node.name: layer.get(node.name, top) * (-1 if node.name in domains else 1) for node in lab.nodes}
-
-
-def sites(lab: Lab) -> dict[str, int]:
-    """Return the site of each node: what short links join is one; all is one where that makes no sense."""
-    site_of: dict[str, int] = {}
-    for node in lab.nodes:
-        if node.name in site_of:
-            continue
-        number = len(set(site_of.values()))
-        front = [node.name]
-        while front:
-            name = front.pop()
-            site_of[name] = number
-            front += [a.node for a in lab.adjacent[name] if a.link.delay_ps < _SPAN_PS and a.node not in site_of]
-    alone = sum(count == 1 for count in Counter(site_of.values()).values())
-    parts = len(set(site_of.values()))
-    return site_of if parts <= _MOST_SITES and alone < parts else dict.fromkeys(site_of, 0)
 
 
 def lay_out(lab: Lab) -> Layout:

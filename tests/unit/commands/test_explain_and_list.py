@@ -104,7 +104,7 @@ def test_the_figures_of_a_switch_can_be_copied_into_a_lab(call_testbed: Call) ->
             assert parse_size(shown["buffer"]) == switch.settings["buffer"]
 
 
-@pytest.mark.parametrize("kind", ["topologies", "collectives", "profiles", "media", "switches", "settings"])
+@pytest.mark.parametrize("kind", ["topologies", "collectives", "profiles", "media", "switches", "policies", "settings"])
 def test_a_name_that_is_not_in_a_list_is_an_error(call_testbed: Call, kind: str) -> None:
     done = call_testbed("list", kind, "no-such-thing")
     assert (done.returncode, done.stdout) == (2, "")

@@ -14,8 +14,9 @@ from xml.etree import ElementTree
 import pytest
 
 from testbed.lab.endpoints import Endpoint
+from testbed.lab.sites import sites
 from testbed.lab.topology import Lab, lab_from, load_lab
-from testbed.report.drawing.layout import HEIGHT, lay_out, layers, link_text, sites
+from testbed.report.drawing.layout import HEIGHT, lay_out, layers, link_text
 from testbed.report.drawing.page import page
 from testbed.report.drawing.picture import svg
 from testbed.report.drawing.text import dot, mermaid

@@ -1,0 +1,71 @@
+"""Policies by name: those of the testbed, and those that installed packages bring in the entry point group `testbed.schedulers`.
+
+Several names with + between them are one policy: each goes on from what the one before it has decided.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import metadata
+
+from testbed.errors import UsageError, nearest
+from testbed.scheduling import placing
+from testbed.scheduling.interface import Policy
+
+GROUP = "testbed.schedulers"
+DEFAULT = "packed"
+JOINER = "+"
+
+BUILT_IN: Mapping[str, Policy] = {
+    DEFAULT: placing.packed,
+    "spread": placing.spread,
+    "round-robin": placing.round_robin,
+    "random": placing.shuffled,
+    "by-domain": placing.by_domain,
+    "by-rail": placing.by_rail,
+    "nearest-site": placing.nearest_site,
+}
+
+
+def _brought() -> dict[str, metadata.EntryPoint]:
+    """Return the entry points of installed packages; names of the testbed's own policies stay the testbed's."""
+    found = metadata.entry_points(group=GROUP)
+    return {entry.name: entry for entry in sorted(found) if entry.name not in BUILT_IN}
+
+
+def names() -> list[str]:
+    """Return the names of all policies, those of the testbed first."""
+    return [*BUILT_IN, *_brought()]
+
+
+def about(name: str) -> str:
+    """Return what a policy says of itself, the first line of its docstring, or why it cannot be loaded."""
+    try:
+        return (inspect.getdoc(_policy(name)) or "").partition("\n")[0]
+    except UsageError as error:
+        return str(error)
+
+
+def policies(text: str) -> list[tuple[str, Policy]]:
+    """Return the policies that a text names, in their order, each with its name.
+
+    Raises UsageError for a name that does not exist, and for a policy that cannot be loaded.
+    """
+    return [(name, _policy(name)) for name in map(str.strip, text.split(JOINER))]
+
+
+def _policy(name: str) -> Policy:
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    brought = _brought()
+    if name not in brought:
+        raise UsageError(f'no policy is called "{name}"{nearest(name, names())}')
+    try:
+        policy = brought[name].load()
+    except Exception as error:
+        raise UsageError(f'policy "{name}" cannot be loaded: {type(error).__name__}: {error}') from error
+    if not callable(policy):
+        raise UsageError(f'policy "{name}" cannot be loaded: {brought[name].value} is not a function')
+    found: Policy = policy
+    return found
