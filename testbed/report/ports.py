@@ -33,8 +33,9 @@ def port_table(result: RunResult) -> NotedTable:
     if not any(column in _CREDIT_COLUMNS for column in present):
         # What is nearly always of interest: that there was none.
         present = [column for column in _COLUMNS if column in present or column in _PAUSE_COLUMNS]
-    right = ("frames tx", *(column.title for column in present), "queue max", "headroom max", "drops")
+    right = ("frames tx", *(column.title for column in present), "queue max", "headroom max")
     table = table_of("Ports", left=("port", "prio"), right=right)
+    table.add_column("drops", justify="right", overflow="fold", ratio=1)
     for name, number, counters in shown[:PORT_ROWS]:
         table.add_row(
             Text(name),

@@ -17,6 +17,7 @@ from testbed.report.jobs import job_table, jobs_text
 from testbed.report.ports import buffer_table, port_table
 from testbed.report.queue_pairs import queue_pair_table
 from testbed.report.rows import rows_text
+from testbed.report.settled import settled_table
 from testbed.report.tables import NotedTable, table_of, with_note
 from testbed.run.result import Impaired, RunResult
 from testbed.units import format_rate
@@ -47,6 +48,7 @@ def render(result: RunResult) -> RenderableType:
     parts += with_note(queue_pair_table(result))
     parts += with_note(port_table(result))
     parts += with_note(buffer_table(result))
+    parts += with_note(settled_table(result.settled))
     parts += with_note(recovery_table(result))
     parts += with_note(storm_table(result))
     parts += with_note(energy_table(result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -93,6 +94,8 @@ def run(call_testbed: Cli, block: Block, place: Path) -> None:
         assert not {"real", "auto"} & set(words), f"{block.page}: {command}: the real clock needs a mark"
         done = call_testbed(*words[1:])
         assert done.returncode == (Started.exit_code if block.mark else code), f"{command}\n{done.stdout}{done.stderr}"
+        if block.page == "README.md":
+            assert not re.search(r"^note: [a-z.-]+: ", done.stderr, re.M), f"{command}: no effect: {done.stderr}"
 
 
 def test_marks_are_known_and_few() -> None:
