@@ -18,10 +18,9 @@ import typer
 
 from testbed.commands.arguments import check_arguments
 from testbed.commands.completion import words_of_bash
-from testbed.commands.help import Grouped, example
-from testbed.commands.table import VERBS, Verb
+from testbed.commands.help import Verbs
+from testbed.commands.table import VERBS
 from testbed.errors import HostError, TestbedError, UsageError, machine_fault
-from testbed.run.result import versions
 from testbed.system import output
 
 DEFECT = 3
@@ -29,7 +28,7 @@ DEBUG_VARIABLE = "TESTBED_DEBUG"
 
 app = typer.Typer(
     name="testbed",
-    cls=Grouped,
+    cls=Verbs,
     help="Build lossless networks on one machine, and measure how they behave over distance.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -37,19 +36,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-def _add(panel: str, verb: Verb) -> None:
-    end = example(verb.example)
-    if isinstance(verb.does, typer.Typer):
-        app.add_typer(verb.does, name=verb.name, cls=Grouped, rich_help_panel=panel, epilog=end)
-        return
-    settings = {"ignore_unknown_options": verb.takes_any}
-    app.command(verb.name, context_settings=settings, rich_help_panel=panel, epilog=end)(verb.does)
-
-
-for _panel, _verbs in VERBS.items():
-    for _verb in _verbs:
-        _add(_panel, _verb)
 
 _ON_THIS_MACHINE = {verb.name for verbs in VERBS.values() for verb in verbs if not verb.asks_agent}
 
@@ -62,6 +48,8 @@ def _is_said(context: typer.Context, parameter: str) -> bool:
 
 def _show_version(is_asked: bool) -> None:
     if is_asked:
+        from testbed.run.versions import versions
+
         print(f"testbed {versions()['testbed']}")
         raise typer.Exit
 

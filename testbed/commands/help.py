@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+import typer.main
+from typer.core import TyperCommand, TyperGroup
 
-from testbed.commands.beginning import INTERRUPTED
+from testbed.commands.beginning import INTERRUPTED, nothing_begun
+from testbed.commands.table import VERBS, Verb
 
 _REST = "Commands"
+_VERBS = {verb.name: (panel, verb) for panel, verbs in VERBS.items() for verb in verbs}
 
 
 class Grouped(TyperGroup):
@@ -24,19 +28,85 @@ class Grouped(TyperGroup):
             print("interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
 
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Yield panel, name and sentence of each verb that is shown, in their order."""
+        for name, command in self.commands.items():
+            if not command.hidden:
+                panel = getattr(command, "rich_help_panel", None)
+                yield panel if isinstance(panel, str) else _REST, name, summary(command.help)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each panel, in the order of the verbs. No sentence is cut short: it is wrapped."""
         panels: dict[str, list[tuple[str, str]]] = {}
-        names = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
-        width = max(map(len, names), default=0)
-        for name in names:
-            command = self.commands[name]
-            panel = getattr(command, "rich_help_panel", None)
-            title = panel if isinstance(panel, str) else _REST
-            panels.setdefault(title, []).append((name.ljust(width), summary(command.help)))
-        for title, rows in panels.items():
+        rows = list(self.rows())
+        width = max((len(name) for _, name, _ in rows), default=0)
+        for panel, name, sentence in rows:
+            panels.setdefault(panel, []).append((name.ljust(width), sentence))
+        for title, lines in panels.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl(lines)
+
+
+class Commands(MutableMapping[str, Any]):
+    """The verbs of the table as commands, by name. One is imported when it is asked for, and none by the list of names."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = _command(*_VERBS[name])
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _VERBS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_VERBS)
+
+    def __len__(self) -> int:
+        return len(_VERBS)
+
+
+class Verbs(Grouped):
+    """The command `testbed`: it lists its verbs without importing them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": None})
+        self.commands = Commands()
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Yield panel, name and sentence of each verb as the table has them."""
+        return ((panel, name, verb.sentence) for name, (panel, verb) in _VERBS.items())
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Offer verbs with their sentences."""
+        commands = self.commands
+        self.commands = {name: TyperCommand(name, help=verb.sentence) for name, (_, verb) in _VERBS.items()}
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self.commands = commands
+
+
+def _command(panel: str, verb: Verb) -> Any:
+    """Import a verb and return it as a command."""
+    app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    with nothing_begun():
+        function = verb.load()
+    end = example(verb.example)
+    if isinstance(function, typer.Typer):
+        app.add_typer(function, name=verb.name, cls=Grouped, rich_help_panel=panel, epilog=end)
+    else:
+        settings = {"ignore_unknown_options": verb.takes_any}
+        app.command(verb.name, context_settings=settings, rich_help_panel=panel, epilog=end)(function)
+    return typer.main.get_group(app).commands[verb.name]
 
 
 def summary(text: str | None) -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +22,7 @@ from testbed.run.flow_result import FlowCompletion
 from testbed.run.job_times import makespan_us
 from testbed.run.observed import Deadlock, Observed, StormFound, WatchdogSettings, Watermarks, deadlocks_of
 from testbed.run.verdict import FAILED, PASSED, UNTRUSTED, ResultModel, RunFacts, Verdict, judge
+from testbed.run.versions import versions
 
 FILE_NAME = "run.json"
 
@@ -280,15 +279,6 @@ def _job(row: dict[str, Any], alone_us: float | None) -> JobResult:
     if alone_us and row["end_us"] is not None:
         slowdown = (row["end_us"] - row["start_us"]) / alone_us
     return JobResult.model_validate({**row, "alone_us": alone_us, "slowdown": slowdown})
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the testbed, Python and the kernel."""
-    try:
-        own = metadata.version("lossless-testbed")
-    except metadata.PackageNotFoundError:
-        own = "not installed"
-    return {"testbed": own, "python": platform.python_version(), "kernel": f"{platform.system()} {platform.release()}"}
 
 
 def replay_command(arguments: Sequence[str], seed: int) -> str:

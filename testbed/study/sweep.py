@@ -21,8 +21,9 @@ from testbed.plan.compile import ideal_busbw
 from testbed.run import perform
 from testbed.run.judgement import conclude, unknown_names, unreached
 from testbed.run.observed import NOT_LOSSLESS
-from testbed.run.result import RunResult, versions
+from testbed.run.result import RunResult
 from testbed.run.trial import Trial
+from testbed.run.versions import versions
 from testbed.study import parallel, preflight
 
 Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]

@@ -6,7 +6,6 @@ expectation failed; so a write to a closed pipe raises `ReaderGone`, which neith
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import io
 import json
@@ -143,6 +142,8 @@ def _is_closed(descriptor: int) -> bool:
 @asynccontextmanager
 async def until_reader_goes(descriptor: int) -> AsyncIterator[None]:
     """Cancel what is inside, and raise ReaderGone, as soon as the other end of a pipe or socket is closed."""
+    import asyncio  # a command that only writes goes without
+
     if not watched(descriptor):
         yield
         return

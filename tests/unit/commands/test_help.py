@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +14,35 @@ import typer.main
 from typer.core import TyperGroup
 
 from testbed.cli import app
-from testbed.commands.help import summary
+from testbed.commands.help import Commands, summary
 from testbed.commands.table import VERBS, Verb
 
 EVERY = tuple(itertools.chain.from_iterable(VERBS.values()))
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, TyperGroup)
+
+
+LOADED = """
+import sys
+from testbed.cli import app
+try:
+    app(sys.argv[1:])
+finally:
+    print(*sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def modules_loaded(repo_root: Path, *arguments: str) -> set[str]:
+    """Return what a command has imported at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments],
+        cwd=repo_root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(done.stderr.split())
 
 
 def help_text(*names: str, width: int = 80) -> str:
@@ -68,3 +94,23 @@ def test_the_help_of_a_verb_ends_with_an_example_to_copy(verb: Verb) -> None:
 )
 def test_defaults_are_shown(verb: str, default: str) -> None:
     assert default in help_text(verb, width=200)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loaded"), [(["--help"], set()), (["schema", "--help"], {"testbed.commands.schema"})]
+)
+def test_help_imports_the_verb_that_it_is_about_and_no_other(
+    repo_root: Path, arguments: list[str], loaded: set[str]
+) -> None:
+    modules = modules_loaded(repo_root, *arguments)
+    verbs = {f"testbed.commands.{verb.function.partition(':')[0]}" for verb in EVERY}
+    assert modules & verbs == loaded
+    assert "testbed._dataplane" not in modules
+    assert bool(modules & {"pydantic", "ruamel.yaml", "asyncio"}) == bool(loaded)
+
+
+def test_a_verb_is_imported_by_its_name_and_known_without() -> None:
+    commands = Commands()
+    assert len(commands) == len(EVERY) and list(commands) == [verb.name for verb in EVERY]
+    assert "headroom" in commands and "head" not in commands
+    assert commands["headroom"] is commands["headroom"] and commands.get("head") is None

@@ -32,6 +32,7 @@ MOMENTS = {
     "testbed.commands.beginning": "interrupted before anything was begun",
     "testbed.cli": "interrupted before anything was begun",
     "testbed.commands.table": "interrupted before anything was begun",
+    "testbed.commands.conformance": "interrupted before anything was begun",
     "testbed.conformance.suite": "interrupted",
 }
 
