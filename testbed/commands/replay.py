@@ -29,12 +29,14 @@ from testbed.commands.common import (
 from testbed.commands.run import Asked, CoresOption, ResultOption, RunClockOption, run_trial
 from testbed.errors import UsageError
 from testbed.experiment.file import experiment_from
+from testbed.experiment.flows import LONGEST_FLOW_BYTES, MAX_FLOWS
 from testbed.importers.draft import Imported, safe_name
-from testbed.lab.ranks import ranks_on
+from testbed.lab.ranks import expand, ranks_on
 from testbed.lab.topology import Lab, lab_from, lab_source
 from testbed.plan.addressing import stable_hash
 from testbed.replay.form import Trace
 from testbed.replay.lines import Reading
+from testbed.replay.made import flows_of
 from testbed.replay.reading import FORMATS, Options, read_traces
 from testbed.run.trial import Trial, with_settings
 from testbed.schema.source import Source
@@ -45,6 +47,16 @@ class Place(enum.StrEnum):
 
     packed = "packed"
     random = "random"
+
+
+class StartUnit(enum.StrEnum):
+    """Units that connection matrices are written in."""
+
+    ps = "ps"
+    ns = "ns"
+    us = "us"
+    ms = "ms"
+    s = "s"
 
 
 def replay(
@@ -70,6 +82,9 @@ def replay(
         typer.Option("--ranks", help="ranks of a trace in its order, h[1-8] or h3,h1; once for each trace"),
     ] = None,
     place: Annotated[Place, typer.Option("--place", help="where ranks go that no --ranks says")] = Place.packed,
+    start_unit: Annotated[
+        StartUnit | None, typer.Option("--start-unit", help="unit of starts in connection matrices of htsim")
+    ] = None,
     clock: RunClockOption = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
@@ -90,13 +105,14 @@ def replay(
     """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
     if topology is None:
         raise UsageError("no lab given: name one with -t, for example -t clos")
-    readings = read_traces(files, as_, Options())
+    readings = read_traces(files, as_, Options(start_unit.value if start_unit else None))
     traces = [_adapted(reading, algorithm or [], scale_compute) for reading in readings]
     source = lab_source(topology)
     say_notes(source)
     lab = lab_from(source)
     jobs = list(_jobs(traces, lab, ranks or [], place, seed, iterations))
-    data: dict[str, Any] = {"topology": topology, "jobs": jobs}
+    listed = None if alone or iterations > 1 or len(traces) > 1 else _flows(traces[0], jobs[0]["ranks"])
+    data: dict[str, Any] = {"topology": topology, **({"jobs": jobs} if listed is None else {"flows": {"list": listed}})}
     if seed is not None:
         data["seed"] = seed
     experiment = experiment_from(Source("command line", data))
@@ -135,3 +151,19 @@ def _jobs(
         else:
             own, free = free[: len(trace.ranks)], free[len(trace.ranks) :]
         yield {"name": name, "ranks": own, "repeat": iterations, "trace": trace}
+
+
+def _flows(trace: Trace, ranks: Sequence[str]) -> list[dict[str, Any]] | None:
+    """Return a trace of flows alone as an experiment lists them; None of any other, and of flows that it cannot list."""
+    flows = flows_of(trace)
+    names = [rank for pattern in ranks for rank in expand(pattern)]
+    if not flows or len(flows) > MAX_FLOWS or len(names) != len(trace.ranks):
+        return None
+    hosts = [name.partition("/")[0] for name in names]
+    listed = []
+    for flow in flows:
+        if not 1 <= flow.bytes <= LONGEST_FLOW_BYTES or hosts[flow.source] == hosts[flow.target]:
+            return None
+        ends = {"from": names[flow.source], "to": names[flow.target]}
+        listed.append({**ends, "bytes": flow.bytes, "start": f"{flow.start_ps}ps"})
+    return listed

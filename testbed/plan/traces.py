@@ -13,7 +13,7 @@ from functools import lru_cache
 from testbed.errors import ExperimentError
 from testbed.experiment.sections import DEFAULT_SITES
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
-from testbed.replay.form import Op, Trace
+from testbed.replay.form import NO_LANE, Op, Trace
 from testbed.replay.matching import Call, Matched, Message, Place, match
 from testbed.traffic import Calc, Collective, Recv, Schedule, Send, Shape
 from testbed.traffic.program import CHANNELS, Drawn, Part, Program, Step, ends_of, lengths_alone
@@ -21,6 +21,8 @@ from testbed.traffic.schedule import Op as Planned
 
 OF_COLLECTIVES = CHANNELS // 2
 """Channels of collectives; messages have those behind."""
+
+_NEVER_PS = 2**80
 
 Called = tuple[Collective, tuple[Shape, ...]]
 
@@ -87,7 +89,7 @@ class _Expansion:
     def __init__(self, trace: Trace, matched: Matched) -> None:
         self.trace = trace
         self.matched = matched
-        self.channels = _channels(matched.messages.values())
+        self.channels = _channels(trace, matched.messages.values())
         self.calls: dict[Place, int] = {}
         self.steps: list[Step] = []
         self.called: list[Called] = []
@@ -190,18 +192,25 @@ class _Expansion:
         yield Drawn(Calc(0, ends), "end", number)
 
 
-def _channels(messages: Iterable[Message]) -> dict[Place, int]:
-    """Return the channel of each message: the first behind whose last one it comes, between its two ranks."""
+def _channels(trace: Trace, messages: Iterable[Message]) -> dict[Place, int]:
+    """Return the channel of each message: that of its lane, or the first behind whose last message it comes."""
     free: dict[tuple[int, int], list[int]] = {}
+    lanes: dict[tuple[int, int, int], int] = {}
     channels: dict[Place, int] = {}
     for message in sorted(messages, key=lambda each: each.turn):
-        ends = free.setdefault((message.source[0], message.target), [])
+        rank, position = message.source
+        lane = trace.ranks[rank][position].lane
+        ends = free.setdefault((rank, message.target), [])
         chosen = next((number for number, end_ps in enumerate(ends) if end_ps <= message.first_ps), len(ends))
+        if lane != NO_LANE:
+            chosen = lanes.get((rank, message.target, lane), len(ends))
         if chosen == CHANNELS - OF_COLLECTIVES:
             chosen = ends.index(min(ends))
         if chosen == len(ends):
             ends.append(0)
-        ends[chosen] = message.end_ps
+        if lane != NO_LANE:
+            lanes[rank, message.target, lane] = chosen
+        ends[chosen] = message.end_ps if lane == NO_LANE else _NEVER_PS
         channels[message.source] = OF_COLLECTIVES + chosen
     return channels
 

@@ -28,8 +28,9 @@ class Op(NamedTuple):
 
     `amount` is the duration of a calc in ps, else bytes: of a collective as `testbed.experiment.jobs.Step` counts them.
     `peer` is the other rank of a message, or the number of a collective's group. `tag` is that of a message, or the root of a
-    collective. Calcs of one `lane` run one after another. The op begins when those `after` have finished and those `begun`
-    have begun, by their positions in the rank. `line` is where it stands, 0 in files without lines.
+    collective. Calcs of one `lane` run one after another, and sends of one share a queue pair. The op begins when those
+    `after` have finished and those `begun` have begun, by their positions in the rank. `line` is where it stands, 0 in files
+    without lines.
     """
 
     kind: str

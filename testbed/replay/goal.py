@@ -180,7 +180,7 @@ def write_goal(trace: Trace) -> str:
 
 def _cpus(ops: tuple[Op, ...]) -> list[int]:
     """Return the cpu of each op: that of its lane, or for calcs that share none, one of those that are left over."""
-    used = {op.lane for op in ops if op.lane >= 0}
+    used = {op.lane for op in ops if op.kind == "calc" and op.lane >= 0}
     free = [cpu for cpu in range(_MOST_CPU + 1) if cpu not in used] or [0]
     cpus, count = [], 0
     for op in ops:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from testbed.errors import ExperimentError
 from testbed.importers.draft import Remainder, counted
-from testbed.replay.form import ANY, MAX_AMOUNT, MAX_OPS, MAX_RANKS, NO_LANE, Op, Trace
+from testbed.replay.form import ANY, MAX_AMOUNT, MAX_OPS, MAX_RANKS, Op, Trace
 from testbed.replay.goal import PS_PER_NS
 from testbed.replay.lines import Reading, whole_bytes
 
@@ -130,7 +130,7 @@ def write_goal_binary(trace: Trace) -> bytes:
     for block in blocks:
         ranges += _RANGE.pack(at, at + len(block))
         at += len(block)
-    highest = max((op.lane for ops in trace.ranks for op in ops if op.lane != NO_LANE), default=0)
+    highest = max((max(op.lane, 0) for ops in trace.ranks for op in ops if op.kind == "calc"), default=0)
     return _HEAD.pack(MAGIC, len(blocks), highest, 0) + ranges + b"".join(blocks)
 
 
@@ -151,9 +151,10 @@ def _block(ops: Sequence[Op]) -> bytes:
             links += waiting
         is_calc = op.kind == "calc"
         amount = round(op.amount / PS_PER_NS) if is_calc else op.amount
+        cpu = max(op.lane, 0) if is_calc else 0
         peer, tag = (0, 0) if is_calc else (op.peer % 2**32, op.tag % 2**32)
         waits = len(op.after) + len(op.begun)
-        records += _RECORD.pack(waits, kinds[op.kind], peer, amount, tag, max(op.lane, 0), 0, *places)
+        records += _RECORD.pack(waits, kinds[op.kind], peer, amount, tag, cpu, 0, *places)
     roots = [node for node, op in enumerate(ops) if not op.after and not op.begun]
     return (
         _COUNTS.pack(len(ops), len(roots))

@@ -1,8 +1,10 @@
-"""A trace made of a schedule: what the testbed runs, for other tools."""
+"""A trace made of a schedule, for other tools, and flows made of a trace that is nothing else."""
 
 from __future__ import annotations
 
-from testbed.replay.form import Op, Trace
+from typing import NamedTuple
+
+from testbed.replay.form import NO_LANE, Op, Trace
 from testbed.traffic import Calc, Recv, Schedule, Send
 from testbed.traffic.program import lengths_alone, without_marks
 
@@ -20,3 +22,34 @@ def trace_of(schedule: Schedule, name: str) -> Trace:
                 ops.append(Op(kind, op.bytes, op.peer, op.channel, after=op.requires))
         ranks.append(tuple(ops))
     return Trace((name,), tuple(ranks)).check()
+
+
+class Flow(NamedTuple):
+    """A message that waits for nothing but its time."""
+
+    source: int
+    target: int
+    bytes: int
+    start_ps: int
+
+
+def flows_of(trace: Trace) -> list[Flow] | None:
+    """Return the messages of a trace, in its order, if each begins at a time, on a queue pair of its own; else None."""
+    found: list[tuple[int, Flow]] = []
+    lanes = set[tuple[int, int, int]]()
+    for rank, ops in enumerate(trace.ranks):
+        for op in ops:
+            if op.begun or (op.kind != "send" and op.after) or op.kind not in ("calc", "send", "recv"):
+                return None
+            if op.kind == "calc" and op.lane != NO_LANE:
+                return None
+            if op.kind == "send":
+                before = [ops[other] for other in op.after]
+                if op.lane == NO_LANE or len(before) > 1 or any(one.kind != "calc" for one in before):
+                    return None
+                lanes.add((rank, op.peer, op.lane))
+                start_ps = before[0].amount if before else 0
+                found.append((op.tag, Flow(rank, op.peer, op.amount, start_ps)))
+    if len(lanes) < len(found) or len({tag for tag, _ in found}) < len(found):
+        return None
+    return [flow for _, flow in sorted(found)]

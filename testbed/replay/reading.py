@@ -9,9 +9,12 @@ from pathlib import Path
 from testbed.errors import UsageError, nearest
 from testbed.replay.goal import read_goal
 from testbed.replay.goal_binary import MAGIC, USED_UP, read_goal_binary
+from testbed.replay.hpcc import read_flows
+from testbed.replay.htsim import read_matrix
 from testbed.replay.lines import Reading, head_of
 
 _BINARY = [number.to_bytes(8, "little") for number in (MAGIC, USED_UP)]
+_COMMENTS = ("#", "//", "/*", "*")
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,19 @@ def _goal_binary(paths: Sequence[Path], options: Options) -> list[Reading]:
     return [read_goal_binary(path) for path in paths]
 
 
+def _matrix(paths: Sequence[Path], options: Options) -> list[Reading]:
+    return [read_matrix(path, options.start_unit) for path in paths]
+
+
+def _flows(paths: Sequence[Path], options: Options) -> list[Reading]:
+    return [read_flows(path) for path in paths]
+
+
 FORMATS: dict[str, Callable[[Sequence[Path], Options], list[Reading]]] = {
     "goal": _goal,
     "goal-binary": _goal_binary,
+    "htsim": _matrix,
+    "hpcc": _flows,
 }
 """What reads the files of each format, by its name."""
 
@@ -52,7 +65,12 @@ def format_of(path: Path) -> str:
     head = head_of(path)
     if head[:8] in _BINARY:
         return "goal-binary"
-    words = head.decode("utf-8", "replace").split()
-    if "num_ranks" in [word[:9] for word in words[:200]]:
+    lines = [line.split() for line in head.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()]
+    first = next((words for words in lines if words and not words[0].startswith(_COMMENTS)), [])
+    if first and first[0].startswith("num_ranks"):
         return "goal"
+    if path.suffix in (".cm", ".tm") or (first and first[0] in ("Nodes", "Connections")):
+        return "htsim"
+    if len(first) == 1 and first[0].isdecimal():
+        return "hpcc"
     raise UsageError(f"{path}: the format cannot be told from the file; name it with --as: {', '.join(FORMATS)}")

@@ -150,3 +150,29 @@ def test_an_exported_collective_takes_as_long_when_it_is_replayed(call_testbed: 
         back = json.loads(call_testbed("replay", name, "-t", SPINE, "--out", name[5:], "--format", "json").stdout)
         assert back["makespan_us"] == pytest.approx(row_us, rel=1e-3)
     assert call_testbed("export", "goal", "all_reduce", "-t", SPINE, "--binary").returncode == 2
+
+
+def test_flows_of_other_simulators_end_as_flows_and_chains_as_a_job(call_testbed: Cli, tmp_path: Path) -> None:
+    """A star of four: an incast ends as flows with slowdowns; a chain by triggers takes one flow after the other."""
+    lab = "clos:spines=1,leaves=1,hosts=4"
+    (tmp_path / "in.cm").write_text(
+        "Nodes 4\nConnections 3\n" + "".join(f"{node}->0 start 0 size 1000000\n" for node in (1, 2, 3))
+    )
+    done = call_testbed("replay", "in.cm", "-t", lab, "--out", "a", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    flows = json.loads(done.stdout)["flow_completion"]["flows"]
+    assert [(flow["src"], flow["dst"]) for flow in flows] == [("h2", "h1"), ("h3", "h1"), ("h4", "h1")]
+    assert max(flow["slowdown"] for flow in flows) == pytest.approx(3, rel=0.05)
+    alone_us = flows[0]["alone_us"]
+    (tmp_path / "chain.cm").write_text(
+        "Nodes 4\nConnections 3\nTriggers 2\n0->1 id 1 start 0 size 1000000 recv_done_trigger 1\n"
+        "1->2 id 2 trigger 1 size 1000000 recv_done_trigger 2\n2->3 id 3 trigger 2 size 1000000\n"
+        "trigger id 1 oneshot\ntrigger id 2 oneshot\n"
+    )
+    done = call_testbed("replay", "chain.cm", "-t", lab, "--out", "b", "--format", "json")
+    makespan_us = json.loads(done.stdout)["makespan_us"]
+    assert 3 * alone_us < makespan_us < 3 * alone_us + 3
+    (tmp_path / "flow.txt").write_text("2\n0 1 3 100 1000000 2.0\n2 3 3 100 1000000 2.000001\n")
+    done = call_testbed("replay", "flow.txt", "-t", lab, "--out", "c", "--format", "json")
+    flows = json.loads(done.stdout)["flow_completion"]["flows"]
+    assert [(flow["start_us"], flow["slowdown"]) for flow in flows] == [(0, 1), (1, 1)]
