@@ -162,7 +162,7 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb(
             "export",
             "exporting:app",
-            "Write a lab in a format of another tool.",
+            "Write a lab or a workload in a format of another tool.",
             "testbed export hpcc -t two-dc -o topology.txt",
         ),
         Verb(
