@@ -36,11 +36,15 @@ impl Table {
         let end = *self.starts.get(station + 1)? as usize;
         let planned = &self.ports[start..end];
         if !self.detours.is_empty() {
-            if let Some(ports) = self.detours.get(&frame.dst.0) {
-                return self.detour(planned, ports, frame);
-            }
+            return self.lookup_detour(planned, frame);
         }
-        match planned {
+        self.choose(planned, frame)
+    }
+
+    /// Choose among ports of equal cost.
+    #[inline]
+    fn choose(&self, ports: &[u16], frame: &Frame) -> Option<u16> {
+        match ports {
             [] => None,
             [port] => Some(*port),
             equal_cost => {
@@ -49,9 +53,16 @@ impl Table {
             }
         }
     }
-}
 
-impl Table {
+    /// The egress port of a frame where some stations have detours. Apart, so that the way of a sound fabric stays short.
+    #[cold]
+    fn lookup_detour(&self, planned: &[u16], frame: &Frame) -> Option<u16> {
+        match self.detours.get(&frame.dst.0) {
+            Some(ports) => self.detour(planned, ports, frame),
+            None => self.choose(planned, frame),
+        }
+    }
+
     /// Forward what is for a station by these ports from now on; those of the plan end a detour.
     pub fn set_route(&mut self, station: u32, ports: &[u16]) {
         let bounds = |index: usize| self.starts.get(index).map(|start| *start as usize);
@@ -67,7 +78,6 @@ impl Table {
     /// Choose among the ports that are left. A flow whose planned port is one of them stays there, so that a failure moves none but
     /// the flows that it met. Those are spread by rendezvous hashing: each takes the port that has the highest hash with it, and
     /// so stays when yet another port fails.
-    #[cold]
     fn detour(&self, planned: &[u16], ports: &[u16], frame: &Frame) -> Option<u16> {
         let hash = flow_hash(frame, self.hash_seed);
         let own = (!planned.is_empty()).then(|| planned[(hash % planned.len() as u64) as usize]);
