@@ -191,7 +191,7 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb(
             "list",
             "listing:list_",
-            "List topologies, collectives, link profiles, media, switches or settings, or show one in full.",
+            "List topologies, collectives, link profiles, media, switches, policies or settings, or show one in full.",
             "testbed list topologies two-dc",
         ),
         Verb(

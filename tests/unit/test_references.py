@@ -1,7 +1,14 @@
 """The reference pages below docs/ are those that the code makes."""
 
-import pytest
+import itertools
+from typing import Any
 
+import pytest
+import typer.main
+
+from testbed.cli import app
+from testbed.commands.help import summary
+from testbed.commands.table import VERBS, Verb
 from tests.conftest import ROOT
 from tools.references.contract import PAGE, with_keys
 from tools.references.markdown import NOTICE, table
@@ -16,6 +23,12 @@ def test_a_page_is_what_the_code_makes(name: str) -> None:
     path = DOCS / name
     assert path.is_file(), "run `make references`"
     assert path.read_text(encoding="utf-8") == PAGES[name], "run `make references`"
+
+
+@pytest.mark.parametrize("verb", [*itertools.chain.from_iterable(VERBS.values())], ids=lambda verb: verb.name)
+def test_the_table_of_verbs_says_what_their_functions_say(verb: Verb) -> None:
+    group: Any = typer.main.get_command(app)
+    assert verb.sentence == summary(group.commands[verb.name].help), "testbed/commands/table.py"
 
 
 def test_no_page_is_left_over() -> None:
