@@ -58,6 +58,12 @@ def test_nothing_is_sent_again_for_want_of_credits() -> None:
     assert (found.ending, found.problems) == ("complete", []) and "waiting for credit" in found.active
 
 
+def test_a_storm_that_lets_go_loses_nothing_of_a_slow_nic() -> None:
+    """Seed 2832: the breaks of a storm let the peer go on while the host's receive buffer was full."""
+    found = campaign.run_case(2832)
+    assert not found.problems and {"storm", "slow NIC paused or dropped"} <= set(found.active)
+
+
 def test_a_case_is_a_function_of_its_seed() -> None:
     for seed in range(40):
         assert random_cases.draw(seed) == random_cases.draw(seed)

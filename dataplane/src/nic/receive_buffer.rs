@@ -8,9 +8,9 @@ use serde::Deserialize;
 use super::Host;
 use crate::event::{Cause, Event};
 use crate::frame::Frame;
-use crate::pause::PauseSender;
+use crate::pause::{pause_frame, PauseSender};
 use crate::port::Port;
-use crate::priority::Priority;
+use crate::priority::{Priority, PrioritySet};
 use crate::units::{Rate, Time};
 
 /// How a NIC takes in what arrives.
@@ -107,8 +107,14 @@ impl ReceiveBuffer {
         Some(frame)
     }
 
-    /// The PAUSE frame that is due for what it holds now, or because the last one is about to expire.
-    fn pause(&mut self, now: Time) -> Option<Frame> {
+    /// The priorities that it has asked the peer to stop.
+    pub(super) fn held(&self) -> PrioritySet {
+        self.sender.asserted()
+    }
+
+    /// The PAUSE frame that is due for what it holds now, or because the last one is about to expire. Where a storm goes on with
+    /// `storm_quanta`, those are asked for in place of XON.
+    fn pause(&mut self, storm_quanta: u16, now: Time) -> Option<Frame> {
         let priority = self.plan.priority?;
         if self.held_bytes > self.plan.xoff_bytes {
             if let Some(xoff) = self.sender.xoff(priority) {
@@ -118,7 +124,11 @@ impl ReceiveBuffer {
         } else if self.held_bytes <= self.plan.xon_bytes {
             if let Some(xon) = self.sender.xon(priority) {
                 self.refresh_at = Time::NEVER;
-                return Some(xon);
+                return Some(if storm_quanta > 0 {
+                    pause_frame(PrioritySet::only(priority), storm_quanta)
+                } else {
+                    xon
+                });
             }
         }
         if self.refresh_at > now {
@@ -181,8 +191,10 @@ impl Host {
     }
 
     fn ask(&mut self, nic: usize, now: Time) {
+        let Some(priority) = self.receive_buffer(nic).and_then(|buffer| buffer.plan.priority) else { return };
+        let storm_quanta = self.storm_quanta(nic, priority, now);
         let Some(buffer) = &mut self.nics[nic].receive_buffer else { return };
-        if let (Some(frame), Some(priority)) = (buffer.pause(now), buffer.plan.priority) {
+        if let Some(frame) = buffer.pause(storm_quanta, now) {
             self.ports[nic].counters[priority].pause_tx += 1;
             self.ports[nic].enqueue_control(frame);
         }

@@ -1,4 +1,6 @@
 //! A host that asks for pauses although nothing of it is full: unbroken, or for a share of every period.
+//!
+//! Where the receive buffer of the NIC asks for pauses too, a priority goes on only when neither of them holds it.
 
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +67,18 @@ impl PauseStorm {
         }
     }
 
-    /// Queue the PAUSE frames that are due on `port`.
-    fn speak(&mut self, port: &mut Port, now: Time) {
+    /// The pause that it asks for at `now` for a priority; 0: none.
+    fn quanta(&self, priority: Priority, now: Time) -> u16 {
+        let on = self.period.is_none_or(|(_, on)| self.began <= now && now < self.began + on);
+        if on && self.class_enable.contains(priority) {
+            self.quanta
+        } else {
+            0
+        }
+    }
+
+    /// Queue the PAUSE frames that are due on `port`; `held` is what the receive buffer pauses longer.
+    fn speak(&mut self, port: &mut Port, held: PrioritySet, now: Time) {
         while self.next <= now {
             let renew = self.next + Time::from_ps((port.rate().quanta(self.quanta).ps() / 2).max(1));
             let (quanta, next) = match self.period {
@@ -78,12 +90,15 @@ impl PauseStorm {
                 }
             };
             self.next = next;
-            send(port, self.class_enable, quanta);
+            send(port, self.class_enable.without(held), quanta);
         }
     }
 }
 
 fn send(port: &mut Port, class_enable: PrioritySet, quanta: u16) {
+    if class_enable.is_empty() {
+        return;
+    }
     for priority in class_enable {
         port.counters[priority].pause_tx += 1;
     }
@@ -96,7 +111,8 @@ impl Host {
         let nic = usize::from(port);
         self.awake.set(nic);
         if let Some(storm) = self.nics[nic].storm.take() {
-            send(&mut self.ports[nic], storm.class_enable, 0);
+            let held = self.held_by_buffer(nic);
+            send(&mut self.ports[nic], storm.class_enable.without(held), 0);
         }
         self.nics[nic].storm = plan.map(|plan| Box::new(PauseStorm::new(plan, now)));
         self.emit_storm(nic, now);
@@ -104,10 +120,20 @@ impl Host {
 
     /// Send the PAUSE frames of the storm that are due at `now`.
     pub(super) fn emit_storm(&mut self, nic: usize, now: Time) {
+        let held = self.held_by_buffer(nic);
         if let Some(storm) = &mut self.nics[nic].storm {
-            storm.speak(&mut self.ports[nic], now);
+            storm.speak(&mut self.ports[nic], held, now);
         }
         self.arm_storm(nic);
+    }
+
+    /// The pause that a storm asks for at `now` for a priority; 0: none.
+    pub(super) fn storm_quanta(&self, nic: usize, priority: Priority, now: Time) -> u16 {
+        self.nics[nic].storm.as_ref().map_or(0, |storm| storm.quanta(priority, now))
+    }
+
+    fn held_by_buffer(&self, nic: usize) -> PrioritySet {
+        self.receive_buffer(nic).map_or(PrioritySet::NONE, |buffer| buffer.held())
     }
 
     pub(super) fn arm_storm(&mut self, nic: usize) {
