@@ -229,6 +229,7 @@ fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {
         ingress: 0,
         payload_at: 0,
         priority: Priority::P0,
+        group: Priority::P0,
         dscp: 0,
         ecn: 0,
         of_kernel: false,

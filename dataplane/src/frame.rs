@@ -71,7 +71,10 @@ pub struct Frame {
     /// The port by which the frame entered the node that holds it.
     pub ingress: u16,
     pub payload_at: u16,
+    /// What it travels on; in a switch the egress queue that it stands in.
     pub priority: Priority,
+    /// In a switch, the priority group of its ingress port that it is counted in.
+    pub group: Priority,
     pub dscp: u8,
     pub ecn: u8,
     /// A host's kernel sent it, which heeds no pause: no switch lets it into a lossless priority.
@@ -94,6 +97,7 @@ impl Frame {
             ingress: 0,
             payload_at: 0,
             priority: Priority::P7,
+            group: Priority::P7,
             dscp: 0,
             ecn: 0,
             of_kernel: false,

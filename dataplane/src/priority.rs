@@ -6,6 +6,18 @@ use std::ops::{BitAnd, BitOr, Index, IndexMut, Not};
 use serde::{Deserialize, Serialize};
 
 pub const PRIORITIES: usize = 8;
+pub const DSCPS: usize = 64;
+
+/// The priority of each DSCP without a map of them: that of its class selector.
+pub const CLASS_SELECTORS: [Priority; DSCPS] = {
+    let mut table = [Priority::P0; DSCPS];
+    let mut dscp = 0;
+    while dscp < DSCPS {
+        table[dscp] = Priority::of_dscp(dscp as u8);
+        dscp += 1;
+    }
+    table
+};
 
 /// One of the eight 802.1p priorities: below 8 by construction. It indexes arrays of `PRIORITIES` entries.
 #[derive(Copy, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]

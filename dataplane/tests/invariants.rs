@@ -131,7 +131,7 @@ fn messages_complete_once_whole_and_only_if_posted() {
         assert!(faults[0].text.contains(complaint), "{faults:?}");
     }
     let (flows, faults) = messages(&[posted(0), posted(1), arrived(0, 100)]);
-    let flow = |start, completion| Flow { src: 0, dst: 1, bytes: 100, start: ns(start), completion };
+    let flow = |start, completion| Flow { src: 0, dst: 1, qpn: 17, bytes: 100, start: ns(start), completion };
     assert_eq!(flows, [flow(5, Some(ns(7))), flow(6, None)]);
     assert!(faults.is_empty(), "{faults:?}");
 }

@@ -16,7 +16,7 @@ const HEADROOM_POOL: u64 = 20_000;
 
 /// A frame of a priority on its way from port to port.
 fn at(ingress: u16, egress: u16, priority: Priority) -> Place {
-    Place { ingress, egress, priority }
+    Place { ingress, egress, group: priority, queue: priority }
 }
 
 /// Four ports whose groups (alpha 1/2) share a pool of 100,000 bytes; lossy queues have alpha 1/4 and 1,000 bytes of reserve each, of a

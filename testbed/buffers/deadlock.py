@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from testbed.contract.plan import Plan, Station, queue_of
+from testbed.contract.plan import Plan, Station, group_of
 from testbed.errors import Fault
 from testbed.schema.source import Source, dotted
 
@@ -120,7 +120,7 @@ class _Fabric:
         if control == "credit":
             return any(grant["priority"] == priority for grant in entry["credits"][link % 2])
         there = self.plan["nodes"][far]
-        return control == "pfc" and there["kind"] == "switch" and (port, queue_of(there, priority)) in self.groups[far]
+        return control == "pfc" and there["kind"] == "switch" and (port, group_of(there, priority)) in self.groups[far]
 
     def dependencies(self, sources: Mapping[int, set[Place]]) -> Dependencies:
         """Return, for each direction, the directions by which frames go on that arrive over it."""

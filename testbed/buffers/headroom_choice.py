@@ -122,7 +122,7 @@ def model_of_lab(topology: str | None, port: str | None, name: ModelName | None,
     switch = lab.switches[names.index(node)]
     link = lab.adjacent[node][lab.ports[node].index(its_port)].link
     # Priorities of a port differ only if the lab says so; the first lossless one stands for them.
-    its_priority = next(iter(switch.lossless_queues), 0)
+    its_priority = next(iter(switch.lossless_groups), 0)
     small = given.get("small_share", switch.group(its_port, its_priority).small_percent)
     if small is not None and switch.cell_bytes == 1:
         raise UsageError(f"--small-share has no effect: {node} has no cells")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from testbed.contract.plan import Plan, Switch, queue_of
+from testbed.contract.plan import Plan, Switch, group_of, queue_of
 from testbed.lab.endpoints import name_of
 from testbed.lab.thresholds import settled
 
@@ -74,7 +74,7 @@ def _feeding(plan: Plan, pairs: Iterable[tuple[int, int]]) -> dict[Place, set[in
 
 def _reach(node: Switch, port: str, inputs: set[int], priority: int, kmin: int) -> Reach:
     groups = {
-        group["port"]: group for group in node["priority_groups"] if group["priority"] == queue_of(node, priority)
+        group["port"]: group for group in node["priority_groups"] if group["priority"] == group_of(node, priority)
     }
     feeding = [groups[number] for number in sorted(inputs) if number in groups]
     dynamic = [(group, alpha) for group in feeding if (alpha := group.get("alpha_log2")) is not None]

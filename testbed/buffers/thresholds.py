@@ -158,7 +158,7 @@ def _divide(
     wishes = [
         _wish(index, name, priority, link, switch, settings, late_frames)
         for index, (name, link) in enumerate(links)
-        for priority in switch.lossless_queues
+        for priority in switch.lossless_groups
         if credits.flow_control(link, settings) == "pfc"
     ]
     granted = _granted(switch, links, settings, late_frames, packet_bytes)

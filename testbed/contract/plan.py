@@ -59,6 +59,10 @@ class HostOptions(TypedDict, total=False):
     receive: Annotated[Receive, "receive buffer of its one port; absent: it takes everything in at once"]
     receives: Annotated[list[Receive | None], "the same by port, of a host with several"]
     local: Annotated[Local, "copies between its ranks; absent: none"]
+    dscp_to_priority: Annotated[
+        list[list[int]],
+        "by port, the priority of each of the 64 DSCPs at its NIC; empty, and absent for all: class selectors",
+    ]
     elsewhere: Annotated[bool, "true: another agent has it"]
     agent: Annotated[str, "agent that has it. For agents"]
     container: Annotated[Container, "what it is made of. For drivers"]
@@ -74,10 +78,10 @@ class Host(HostOptions):
 
 
 class PriorityGroup(TypedDict):
-    """A lossless priority of an ingress port. Its threshold is static (`xoff_bytes`) or dynamic (`alpha_log2`)."""
+    """A lossless priority group of an ingress port. Its threshold is static (`xoff_bytes`) or dynamic (`alpha_log2`)."""
 
     port: Annotated[int, "index of the port"]
-    priority: Annotated[int, "priority, 0 to 7"]
+    priority: Annotated[int, "number of the group, 0 to 7"]
     headroom_bytes: Annotated[int, "bytes that it may hold above its threshold"]
     xoff_bytes: NotRequired[Annotated[int, "bytes above which XOFF is sent"]]
     xon_bytes: NotRequired[Annotated[int, "bytes at or below which XON is sent"]]
@@ -102,7 +106,7 @@ class QueueMarking(Marking):
     """ECN marking in one egress queue."""
 
     port: Annotated[int, "index of the port"]
-    priority: Annotated[int, "priority, 0 to 7"]
+    priority: Annotated[int, "number of the queue, 0 to 7"]
 
 
 class Watchdog(TypedDict):
@@ -148,8 +152,9 @@ class SwitchOptions(TypedDict, total=False):
     lossy_pool_bytes: Annotated[int, "bytes that all lossy queues share at egress"]
     watchdog: Annotated[Watchdog, "watchdog of paused priorities; absent: none"]
     ecn: Annotated[Marking, "ECN marking in the egress queues of lossless priorities; absent: none"]
-    priority_to_queue: Annotated[
-        list[int], "queue of each of the eight priorities, which numbers its priority group too; absent: its own number"
+    priority_to_queue: Annotated[list[int], "queue of each of the eight priorities; absent: its own number"]
+    priority_to_group: Annotated[
+        list[int], "priority group of each of the eight priorities; absent: that with the number of its queue"
     ]
     queue_ecn: Annotated[list[QueueMarking], "ECN marking of single egress queues, in place of `ecn`"]
     defects: Annotated[list[Defect], "deliberate defects, for tests that must notice: names in switch/defects.rs"]
@@ -349,8 +354,13 @@ def hosts_of(plan: Plan) -> Iterator[Host]:
 
 
 def queue_of(switch: Switch, priority: int) -> int:
-    """Return the queue of a priority at a switch, which numbers its priority group too."""
+    """Return the queue of a priority at a switch."""
     return switch["priority_to_queue"][priority] if "priority_to_queue" in switch else priority
+
+
+def group_of(switch: Switch, priority: int) -> int:
+    """Return the priority group of a priority at a switch."""
+    return switch["priority_to_group"][priority] if "priority_to_group" in switch else queue_of(switch, priority)
 
 
 def switches_of(plan: Plan) -> Iterator[Switch]:

@@ -113,6 +113,7 @@ class Flow(TypedDict):
     completion_ns: Annotated[int | None, "ns at which its last byte had arrived; null: it has not"]
     completion_ps: Annotated[int | None, "the same, exactly"]
     goodput_bps: Annotated[int | None, "bit/s of its bytes between the two"]
+    priority: NotRequired[Annotated[int | None, "priority of its packets, where it is not that of the workload"]]
 
 
 class Pause(TypedDict):

@@ -140,6 +140,7 @@ class Workload(TypedDict):
     schema: Annotated[Literal[1], "version of the contract"]
     priority: Annotated[int, "priority of its packets, 0 to 7"]
     dscp: Annotated[int, "DSCP of its packets"]
+    ack_dscp: NotRequired[Annotated[int, "DSCP of acknowledgements; absent: that of the data of their queue pair"]]
     transport: Annotated[Transport, "how its queue pairs behave"]
     qps: Annotated[list[QueuePair], "its queue pairs"]
     ranks: Annotated[list[Rank], "its ranks"]

@@ -19,6 +19,7 @@ from testbed.schema.fields import (
     Flag,
     FlowControl,
     Percent,
+    Priorities,
     Priority,
     Size,
     SizeOrAuto,
@@ -79,6 +80,8 @@ class Lossless(FileModel):
     """Bytes that each end of a link with credits grants the other; `auto` is the lab's, or what the link needs."""
     priority: Priority = 3
     """Priority that the workload travels on, and that is kept lossless."""
+    background: Priorities = ()
+    """Priorities that jobs and flows may travel on though switches drop what is too much of them; left out, none."""
     headroom: SizeShareOrAuto = AUTO
     """Bytes above XOFF for what arrives after a pause, or a share of the need; `auto` is the lab's, or the need."""
     xoff: SizeOrAuto = AUTO

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from testbed import units
 from testbed.experiment.congestion import Dcqcn
 from testbed.lab.routes import parse_ports
-from testbed.schema.fields import AUTO, FileModel, Size, SizeOrAuto
+from testbed.schema.fields import AUTO, DscpOrAuto, FileModel, Size, SizeOrAuto
 
 LARGEST_BLOCK = 256  # packets of data and parity: their numbers have a byte each on the wire
 TIMEOUT_UNIT_PS = 4_096_000  # InfiniBand: 4.096 us, doubled n times
@@ -137,6 +137,9 @@ class Transport(FileModel):
     Two ranks that talk have `qps` queue pairs, over which their messages are `spread`; `port` chooses the ports that those
     use, and `entropy` the UDP source ports by which switches tell them apart.
 
+    Data, acknowledgements and notifications of congestion have a DSCP each. NICs tell priorities by the same map of DSCPs as
+    the switch that they are linked with, and acknowledgements and notifications heed the pauses of their own priority.
+
     `receive-queue`: whether a `send` finds a receive always, or only when the schedule has come to it. Too early, it is told
     to wait by the InfiniBand code `rnr-timer` (12 is 0.64 ms), `rnr-retries` times without progress; 7 is for ever.
     """
@@ -171,6 +174,12 @@ class Transport(FileModel):
     """Scale-out port of a queue pair: at home with the rank (`rail`), of the channel (`channel`), by `hash`, or ports by name."""
     entropy: Entropy = "hash"
     """UDP source ports of the queue pairs of two ranks: by a hash of both ranks and the seed, or listed, taken in turn."""
+    dscp: DscpOrAuto = AUTO
+    """DSCP of data, which switches must map to `lossless.priority`; `auto` is its class selector, else the lowest that does."""
+    ack_dscp: DscpOrAuto = AUTO
+    """DSCP of acknowledgements and NAKs; `auto` is that of the data that they are for."""
+    cnp_dscp: DscpOrAuto = AUTO
+    """DSCP of congestion notifications (CNP) of DCQCN; `auto` is 48, as adapters have it."""
     receive_queue: Literal["always", "posted"] = "always"
     """Whether a send finds a receive always, or only once the schedule has posted it."""
     rnr_timer: int = Field(default=12, strict=True, ge=0, le=31)

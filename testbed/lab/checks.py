@@ -30,6 +30,7 @@ _ONLY_SWITCH = (
     "weights",
     "dscp",
     "queues",
+    "groups",
 )
 _ONLY_HOST = ("accelerators", "ports", "local")
 

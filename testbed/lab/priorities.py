@@ -1,7 +1,7 @@
-"""Which priority a DSCP stands for, and in which queue its frames stand: the maps of a switch.
+"""Which priority a DSCP stands for, in which queue its frames stand, and in which priority group: the maps of a switch.
 
-Without a map a DSCP has the priority of its class selector (RFC 2474), and a priority the queue of its number. Priority
-groups have the numbers of queues, so lossless priorities that share a queue share its groups and pauses as well.
+Without a map a DSCP has the priority of its class selector (RFC 2474), a priority the queue of its number, and a queue the
+priority group of its number. A group asks its peer to pause all of its priorities, and a pause of a priority stops its queue.
 """
 
 from __future__ import annotations
@@ -48,17 +48,22 @@ def all_queues(said: Mapping[int, int]) -> tuple[int, ...]:
     return tuple(said.get(priority, priority) for priority in OWN_QUEUES)
 
 
+def all_groups(said: Mapping[int, int], queues: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the priority group of every priority."""
+    return tuple(said.get(priority, queues[priority]) for priority in OWN_QUEUES)
+
+
 def lossless_queues(lossless: Collection[int], queues: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the queues of lossless priorities, ascending where any priority has another than its own."""
+    """Return the queues, or groups, of lossless priorities, ascending where any priority has another than its own."""
     return tuple(lossless) if queues == OWN_QUEUES else tuple(sorted({queues[priority] for priority in lossless}))
 
 
-def mixed_queues(lossless: Collection[int], queues: tuple[int, ...]) -> Iterator[str]:
-    """Yield why a queue cannot be both lossless and lossy."""
+def mixed_queues(lossless: Collection[int], queues: tuple[int, ...], what: str = "queue") -> Iterator[str]:
+    """Yield why a queue, or a group, cannot be both lossless and lossy."""
     for number in sorted(set(queues)):
         here = [priority for priority in OWN_QUEUES if queues[priority] == number]
         kept = [priority for priority in here if priority in lossless]
         lossy = [priority for priority in here if priority not in lossless]
         if kept and lossy:
-            text = f"queue {number} has priority {kept[0]}, which is lossless, and priority {lossy[0]}, which is not"
-            yield f"{text}; give one of them another queue"
+            text = f"{what} {number} has priority {kept[0]}, which is lossless, and priority {lossy[0]}, which is not"
+            yield f"{text}; give one of them another {what}"

@@ -73,7 +73,9 @@ class SwitchSettings(FileModel):
     dscp: dict[DscpKey, Priority] | None = None
     """Priorities by DSCP, from 0 to 63; a DSCP left out has that of its class selector, its upper three bits."""
     queues: dict[PriorityKey, Priority] | None = None
-    """Egress queues, which number priority groups too, by priority; a priority left out has the one of its own number."""
+    """Egress queues by priority; a priority left out has the one of its own number."""
+    groups: dict[PriorityKey, Priority] | None = None
+    """Priority groups of ingress ports by priority; a priority left out has the one with the number of its queue."""
     lossy_queue: Size | None = None
     """Bytes that one lossy queue may hold at its egress port; left out, 1 MB, or its part of a quarter of the buffer."""
     lossy_alpha: Alpha | None = None
@@ -180,7 +182,10 @@ def switch_figures(name: str, layers: tuple[Layer, ...], ports: Collection[str],
     lossless, queues = merged.get("lossless", DEFAULT_LOSSLESS), priorities.all_queues(merged.get("queues", {}))
     for message in priorities.mixed_queues(lossless, queues):
         source.fault(_place(layers, (("queues",), ("lossless",))), message)
-    kept = priorities.lossless_queues(lossless, queues)
+    groups = priorities.all_groups(merged.get("groups", {}), queues)
+    for message in priorities.mixed_queues(lossless, groups, "group") if groups != queues else ():
+        source.fault(_place(layers, (("groups",), ("lossless",))), message)
+    kept = priorities.lossless_queues(lossless, groups)
     for path, message in thresholds_of.faults(merged["thresholds"], kept, ports):
         source.fault(_place(layers, (path,)), message)
     return _resolved(name, merged)
@@ -234,6 +239,8 @@ def _place(layers: tuple[Layer, ...], fields: tuple[tuple[str, ...], ...]) -> Ke
 
 def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
     base, own = thresholds_of.resolve(merged["thresholds"])
+    queues = priorities.all_queues(merged.get("queues", {}))
+    groups = priorities.all_groups(merged.get("groups", {}), queues)
 
     def given(value: Any) -> int | None:
         return None if value in (None, AUTO) else int(value)
@@ -243,7 +250,8 @@ def _resolved(name: str, merged: Mapping[str, Any]) -> dict[str, Any]:
         "buffer_bytes": given(merged.get("buffer", DEFAULT_BUFFER_BYTES)),
         "lossless": merged.get("lossless", DEFAULT_LOSSLESS),
         "dscp_to_priority": priorities.all_dscps(merged.get("dscp", {})),
-        "priority_to_queue": priorities.all_queues(merged.get("queues", {})),
+        "priority_to_queue": queues,
+        "priority_to_group": groups if groups != queues else None,
         "lossy_queue_bytes": merged.get("lossy_queue"),
         "lossy_alpha_log2": merged.get("lossy_alpha"),
         "lossy_reserve_bytes": merged.get("lossy_reserve", 0),

@@ -80,7 +80,7 @@ Alpha = Annotated[
 
 
 class GroupThresholds(FileModel):
-    """Thresholds of some priority groups, and marks of the queues of the same priorities and ports.
+    """Thresholds of some priority groups, and marks of the queues of the same numbers and ports.
 
     Static: above `xoff` bytes, until `xon`. Dynamic: above `alpha` times what is left of the switch's pool, after a
     `reserve` of the group's own, until it is `xon-offset` bytes below that again. `small-share` is how many of a hundred

@@ -74,6 +74,8 @@ class Switch(Resolved):
     lossy_pool_bytes: int = 0
     dscp_to_priority: PriorityTable = CLASS_SELECTORS
     priority_to_queue: QueueTable = OWN_QUEUES
+    priority_to_group: QueueTable | None = None
+    """None: each has the number of the queue."""
     weights: tuple[int, ...] = (0,) * 8
     watchdog: Watchdog | None = None
     domain: str | None = None
@@ -82,8 +84,13 @@ class Switch(Resolved):
 
     @property
     def lossless_queues(self) -> tuple[int, ...]:
-        """The queues of lossless priorities, which have the numbers of their priority groups."""
+        """The queues of lossless priorities."""
         return lossless_queues(self.lossless, self.priority_to_queue)
+
+    @property
+    def lossless_groups(self) -> tuple[int, ...]:
+        """The priority groups of lossless priorities."""
+        return lossless_queues(self.lossless, self.priority_to_group or self.priority_to_queue)
 
     def group(self, port: str, priority: int) -> GroupFigures:
         """Return the thresholds of one priority group."""

@@ -48,6 +48,21 @@ def dscp_of(lab: Lab, priority: int) -> int:
     raise TopologyError.at(f"lab {lab.name}", "topology.nodes", message)
 
 
+def dscp_of_data(lab: Lab, experiment: Experiment) -> int:
+    """Return the DSCP of data: the one that is asked for, else that of the priority of the run.
+
+    Raises ExperimentError for one that some switch gives another priority, and TopologyError if no DSCP leads to it.
+    """
+    asked, priority = experiment.transport.dscp, experiment.lossless.priority
+    if asked == AUTO:
+        return dscp_of(lab, priority)
+    other = next((switch for switch in lab.switches if switch.dscp_to_priority[asked] != priority), None)
+    if other is not None:
+        message = f"DSCP {asked} is priority {other.dscp_to_priority[asked]} at {other.name}, and lossless.priority is"
+        raise ExperimentError([experiment.fault(("transport", "dscp"), f"{message} {priority}")])
+    return int(asked)
+
+
 def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
     """Compile the plan of a fabric.
 
@@ -112,14 +127,21 @@ def _check_priority(lab: Lab, experiment: Experiment) -> None:
     for number, job in enumerate(experiment.jobs):
         if job.priority is not None:
             asked.append((("jobs", number, "priority"), job.priority))
+    for number, flow in enumerate((experiment.flows and experiment.flows.list) or ()):
+        if flow.priority is not None:
+            asked.append((("flows", "list", number, "priority"), flow.priority))
     faults = []
     for path, priority in asked:
+        if priority in experiment.lossless.background and path != ("lossless", "priority"):
+            continue
         lossy = [switch.name for switch in lab.switches if priority not in switch.lossless]
         if lossy:
             message = f"priority {priority} is not lossless on {', '.join(lossy[:4])}{' ...' if len(lossy) > 4 else ''}"
             kept = set(range(PRIORITIES)).intersection(*(switch.lossless for switch in lab.switches))
             if kept:
                 message += f"; all switches keep {', '.join(map(str, sorted(kept)))}: set {dotted(path)}"
+            if path != ("lossless", "priority"):
+                message += ", or name it in lossless.background"
             faults.append(experiment.fault(path, message))
     if faults:
         raise ExperimentError(faults)
@@ -127,10 +149,14 @@ def _check_priority(lab: Lab, experiment: Experiment) -> None:
 
 def _check_queues(lab: Lab, experiment: Experiment) -> None:
     """Raise where credits meet a map of queues: a peer grants credits by the priorities that it knows itself."""
-    mapped = {switch.name for switch in lab.switches if switch.priority_to_queue != OWN_QUEUES}
+    mapped = {
+        switch.name
+        for switch in lab.switches
+        if switch.priority_to_queue != OWN_QUEUES or switch.priority_to_group is not None
+    }
     for index, link in enumerate(lab.links):
         if {link.a.node, link.b.node} & mapped and credits.flow_control(link, experiment.lossless) == "credit":
-            message = "credits go by priority, and a switch at this link has other queues for them; leave out `queues`"
+            message = "credits go by priority, and a switch at this link maps them; leave out `queues` and `groups`"
             raise TopologyError.at(f"lab {lab.name}", f"topology.links[{index}].flow-control", message)
 
 
@@ -236,7 +262,15 @@ class _Compiler:
                 planned["receive"] = received[0]
         if host.accelerators > 1 and host.local is not None:
             planned["local"] = {"rate_bps": host.local.rate_bps, "latency_ps": host.local.latency_ps}
+        tables = [self._table_beyond(host.name, link) for _, link in links]
+        if any(table != CLASS_SELECTORS for table in tables):
+            planned["dscp_to_priority"] = [[] if table == CLASS_SELECTORS else list(table) for table in tables]
         return planned
+
+    def _table_beyond(self, host: str, link: Link) -> tuple[int, ...]:
+        """Return the priorities of DSCPs at the NIC behind a port: those of the switch at the far end."""
+        peer = self.nodes[link.b.node if link.a.node == host else link.a.node]
+        return peer.dscp_to_priority if isinstance(peer, Switch) else CLASS_SELECTORS
 
     def _receive_keys(self, host: Host, port: str, link: Link) -> dict[str, Any]:
         """Return the keys of a NIC that takes in what comes at a rate of its own."""
@@ -278,6 +312,8 @@ class _Compiler:
         }
         if switch.priority_to_queue != OWN_QUEUES:
             planned["priority_to_queue"] = list(switch.priority_to_queue)
+        if switch.priority_to_group is not None:
+            planned["priority_to_group"] = list(switch.priority_to_group)
         return {**planned, **marking.plan_keys(switch, links, settings)}
 
     def _pauses(self, links: Sequence[tuple[str, Link]]) -> bool:

@@ -21,6 +21,7 @@ from testbed.lab.topology import Lab
 from testbed.plan.addressing import stable_hash
 from testbed.plan.compile import chosen_ranks
 from testbed.plan.packets import wire_bytes
+from testbed.plan.queue_pairs import channel_of
 from testbed.traffic import Calc, RankSchedule, Recv, Schedule, Send
 from testbed.traffic.schedule import Op
 from testbed.units import PS_PER_SECOND
@@ -36,6 +37,8 @@ class Flow(NamedTuple):
     target: int
     bytes: int
     start_ps: int
+    priority: int | None = None
+    """Its own, where it is not that of the run."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def schedule_of(flows: Sequence[Flow], ranks: int, apart: bool) -> Schedule:
     lanes: Counter[tuple[int, int]] = Counter()
     for flow in flows:
         ends = min(flow.source, flow.target), max(flow.source, flow.target)
-        channel = lanes[ends] if apart else 0
+        channel = channel_of(lanes[ends] if apart else 0, flow.priority)
         lanes[ends] += 1
         own = ops[flow.source]
         requires: tuple[int, ...] = ()
@@ -98,13 +101,10 @@ def _listed(lab: Lab, experiment: Experiment, listed: Sequence[ListedFlow], rank
                 where = ("flows", "list", index, key)
                 raise ExperimentError([experiment.fault(where, f"lab {lab.name} has {faults[0]}")])
             ends.append(numbers[chosen[0]])
-        priority = experiment.lossless.priority
-        if flow.priority not in (None, priority):
-            message = f"flows of one run have one priority, that of lossless.priority, {priority}"
-            raise ExperimentError([experiment.fault(("flows", "list", index, "priority"), message)])
+        own = None if flow.priority == experiment.lossless.priority else flow.priority
         if ranks[ends[0]].host == ranks[ends[1]].host:
             raise ExperimentError([experiment.fault(("flows", "list", index), "a flow goes from one host to another")])
-        found.append(Flow(ends[0], ends[1], flow.bytes, flow.start))
+        found.append(Flow(ends[0], ends[1], flow.bytes, flow.start, own))
     return tuple(sorted(found, key=lambda flow: flow.start_ps))
 
 

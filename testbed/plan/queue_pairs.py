@@ -30,6 +30,7 @@ FIRST_QPN = 17  # 0 and 1 are reserved, and small numbers are left to management
 MOST = 2**24 - FIRST_QPN  # a queue pair's number has 24 bits
 FIRST_ENTROPY = 49_152  # the dynamic UDP ports, RFC 6335; RoCEv2 puts a flow's entropy in its source port
 ENTROPY_PORTS = 16_384
+_OWN_PRIORITY = 2**20  # more lanes than two ranks can have: above it channels name the priority of their flows
 
 
 class Talk(NamedTuple):
@@ -45,6 +46,11 @@ class Ends(NamedTuple):
 
     a: Target
     b: Target
+
+
+def channel_of(lane: int, priority: int | None) -> int:
+    """Return the channel of a lane of flows between two ranks that have a priority of their own, or that of the run."""
+    return lane if priority is None else lane + (priority + 1) * _OWN_PRIORITY
 
 
 def sends_of(schedule: Schedule) -> set[Talk]:
@@ -140,9 +146,11 @@ class QueuePairs:
         return found
 
     def priority_of(self, talk: Talk) -> int:
-        """Return the priority of what two ranks say on a channel: that of its job, or of the run."""
+        """Return the priority of what two ranks say on a channel: that of its job or flow, or of the run."""
         jobs = self.experiment.jobs
         own = jobs[talk.channel // CHANNELS].priority if jobs else None
+        if self.experiment.flows is not None and talk.channel >= _OWN_PRIORITY:
+            own = talk.channel // _OWN_PRIORITY - 1
         return self.experiment.lossless.priority if own is None else own
 
     def _entropy(self, talk: Talk, number: int) -> int:

@@ -15,7 +15,7 @@ from testbed.lab.hosts import DEFAULT_RATE_BPS
 from testbed.lab.ranks import Rank, expand
 from testbed.lab.topology import Lab, Link
 from testbed.plan import timeout
-from testbed.plan.compile import SCHEMA, chosen_ranks, dscp_of
+from testbed.plan.compile import SCHEMA, chosen_ranks, dscp_of_data
 from testbed.plan.ops import compile_ops
 from testbed.plan.queue_pairs import QueuePairs, Talk, sends_of
 from testbed.plan.routing import UNLIMITED, PathCost, PathCosts, Routing
@@ -54,12 +54,11 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
     late = _late_ranks(experiment, pairs.ranks)
     numbers = {tuple(talk): qps for talk, qps in pairs.numbers.items()}
     node = {entry.name: index for index, entry in enumerate(lab.nodes)}
-    priority = experiment.lossless.priority
-    spread = experiment.transport.spread
-    return {
+    spread, ack_dscp = experiment.transport.spread, experiment.transport.ack_dscp
+    workload: planned.Workload = {
         "schema": SCHEMA,
-        "priority": priority,
-        "dscp": dscp_of(lab, priority),
+        "priority": experiment.lossless.priority,
+        "dscp": dscp_of_data(lab, experiment),
         "transport": _transport(lab, experiment, pairs),
         "qps": pairs.compiled(),
         "ranks": [
@@ -71,6 +70,9 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
             for number, (rank, ranked) in enumerate(zip(pairs.ranks, schedule.ranks, strict=True))
         ],
     }
+    if ack_dscp != AUTO:
+        workload["ack_dscp"] = ack_dscp
+    return workload
 
 
 def queue_pairs_of(lab: Lab, experiment: Experiment, sends: Collection[Talk]) -> QueuePairs:
@@ -179,7 +181,10 @@ def _congestion_control(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> 
         return None
     used = {target for ends in pairs.ends if ends is not None for target in ends}
     rates = [lab.adjacent[host][port].link.rate_bps for host, port in used]
-    return cast(planned.Dcqcn, settings.dcqcn.plan(min(rates, default=DEFAULT_RATE_BPS)))
+    compiled = cast(planned.Dcqcn, settings.dcqcn.plan(min(rates, default=DEFAULT_RATE_BPS)))
+    if settings.cnp_dscp != AUTO:
+        compiled["notify_dscp"] = settings.cnp_dscp
+    return compiled
 
 
 def _path_costs(pairs: QueuePairs) -> list[PathCost]:

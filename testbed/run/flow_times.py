@@ -28,21 +28,22 @@ _PS_PER_US = 10**6
 def completions(planned: PlannedFlows, report: Report) -> list[Json]:
     """Return when each flow was posted and when its last byte had arrived, from the start of the workload, in planned order.
 
-    The data plane tells of messages by their ends, their length and when they were posted; flows that agree in all of these
-    are told in the order in which they ended.
+    The data plane tells of messages by their ends, their length, their priority and when they were posted; flows that agree
+    in all of these are told in the order in which they ended.
     """
     start_ps = report["start_ps"]
-    found: dict[tuple[str, str, int], list[tuple[int, int | None]]] = {}
+    found: dict[tuple[str, str, int, int | None], list[tuple[int, int | None]]] = {}
     for message in report["flows"]:
         ended = message["completion_ps"]
         times = message["start_ps"] - start_ps, None if ended is None else ended - start_ps
-        found.setdefault((message["src"], message["dst"], message["bytes"]), []).append(times)
+        key = (message["src"], message["dst"], message["bytes"], message.get("priority"))
+        found.setdefault(key, []).append(times)
     for seen in found.values():
         seen.sort(key=lambda times: (times[0], math.inf if times[1] is None else times[1]), reverse=True)
     rows = []
     for flow in planned.flows:
         src, dst = (planned.ranks[rank].host for rank in (flow.source, flow.target))
-        seen = found.get((src, dst, flow.bytes), [])
+        seen = found.get((src, dst, flow.bytes, flow.priority), [])
         posted_ps, ended_ps = seen.pop() if seen else (None, None)
         rows.append({"src": src, "dst": dst, "bytes": flow.bytes, "posted_ps": posted_ps, "ended_ps": ended_ps})
     return rows
@@ -60,7 +61,7 @@ def told(lab: Lab, experiment: Experiment, planned: PlannedFlows, outcome: Outco
             {
                 "src": seen["src"],
                 "dst": seen["dst"],
-                "priority": experiment.lossless.priority,
+                "priority": experiment.lossless.priority if flow.priority is None else flow.priority,
                 "bytes": flow.bytes,
                 "start_us": flow.start_ps / _PS_PER_US,
                 "fct_us": None if fct_ps is None else fct_ps / _PS_PER_US,

@@ -41,6 +41,12 @@ def unknown_names(trial: Trial, judged: RunResult) -> list[Fault]:
     return list(expectation_names.faults_in(trial.experiment, trial.lab, judged.model_dump(mode="json")))
 
 
+def _lossless(trial: Trial) -> tuple[int, ...]:
+    """Return the numbers under which ports count what must not be lost: priorities at hosts, queues at switches."""
+    switches = trial.lab.switches
+    return tuple(sorted({number for each in switches for number in (*each.lossless, *each.lossless_queues)}))
+
+
 def conclude(
     trial: Trial,
     outcome: Outcome,
@@ -67,6 +73,7 @@ def conclude(
         places=tuple(_places(trial)),
         bounds=trial.bounds,
         energy=_energy(trial, outcome),
+        lossless=_lossless(trial),
         watchdogs=watchdog.settings_in_force(trial.plan),
         buffer_cycles=tuple(cycle.ports for cycle in trial.cycles),
         in_force=trial.in_force(dilation),

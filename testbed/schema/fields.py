@@ -155,6 +155,15 @@ def parse_percent(value: object) -> int:
     return int(text)
 
 
+def parse_dscp(value: object) -> int | str:
+    """Return a DSCP, or `auto`; raise ValueError for anything else."""
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 63:
+        raise ValueError(f"{value!r} is not a DSCP from 0 to 63, nor auto")
+    return value
+
+
 def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(values)) != len(values):
         raise ValueError("a priority is listed twice")
@@ -195,6 +204,11 @@ Loss = Annotated[
 LossRatio = Annotated[float, *_quantity(units.parse_loss_ratio, "share of the frames that are lost", "1e-4")]
 Ratio = Annotated[float, *_quantity(units.parse_ratio, "share from 0 to 1", "1e-4")]
 Priority = Annotated[int, Field(strict=True, ge=0, le=7)]
+DscpOrAuto = Annotated[
+    int | Auto,
+    BeforeValidator(parse_dscp),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 63}, {"const": AUTO}]}),
+]
 Priorities = Annotated[tuple[Priority, ...], AfterValidator(_distinct)]
 Weights = Annotated[
     dict[int, int],

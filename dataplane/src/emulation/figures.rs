@@ -330,8 +330,12 @@ impl Emulation {
             NodePlan::Switch(switch) => switch.lossless.iter().copied().collect(),
             NodePlan::Host(_) => PrioritySet::NONE,
         };
-        // What is lossless at some switch is so at hosts.
-        let at_hosts = self.plan.nodes.iter().map(lossless_at).fold(PrioritySet::NONE, |all, here| all | here);
+        // What is lossless at some switch is so at hosts, which count by priorities where switches count by queues.
+        let named_at = |node: &NodePlan| match node {
+            NodePlan::Switch(switch) => switch.lossless_priorities(),
+            NodePlan::Host(_) => PrioritySet::NONE,
+        };
+        let at_hosts = self.plan.nodes.iter().map(named_at).fold(PrioritySet::NONE, |all, here| all | here);
         const AT_NODES: [Cause; 5] =
             [Cause::Headroom, Cause::Buffer, Cause::Watchdog, Cause::Unroutable, Cause::Receiver];
         let mut drops = Drops::default();

@@ -19,7 +19,8 @@ impl Emulation {
     /// Where each rank of a workload is, and what each host of them runs.
     pub(super) fn loads(&self, workload: &Workload) -> Result<(Vec<RankPlace>, BTreeMap<usize, Load>), PlanError> {
         let transport = transport(workload, self.generation + 1)?;
-        let load = || Load { transport, qps: Vec::new(), copies: Vec::new(), ranks: Vec::new() };
+        let load =
+            || Load { transport, ack_dscp: workload.ack_dscp, qps: Vec::new(), copies: Vec::new(), ranks: Vec::new() };
         let mut loads: BTreeMap<usize, Load> = BTreeMap::new();
         let mut places = Vec::with_capacity(workload.ranks.len());
         for (index, rank) in workload.ranks.iter().enumerate() {

@@ -25,6 +25,7 @@ use crate::nic::memory::Memory;
 use crate::nic::rc::qp::rnr_delay;
 use crate::plan::workload::{OpKind, OpPlan, QpPlan, Workload};
 use crate::plan::{FlowControl, HostPlan, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
+use crate::priority::Priority;
 use crate::units::{Rate, Time};
 use crate::watch::Watch;
 use span::Spans;
@@ -62,6 +63,8 @@ pub struct Emulation {
     pub(crate) port_names: Arc<[String]>,
     /// The queue pairs of the loaded workload that use the network.
     pub qps: Vec<QueuePair>,
+    /// Their priorities, by number, where those are not the workload's.
+    pub(crate) priorities: HashMap<u32, Priority>,
     /// The NIC of each port of a host.
     pub(crate) nics: HashMap<(usize, u16), Station>,
     pub started: Time,
@@ -130,6 +133,7 @@ impl Emulation {
             ranks,
             port_names,
             qps,
+            priorities: HashMap::new(),
             nics,
             started,
             generation: 0,
@@ -177,6 +181,7 @@ impl Emulation {
             entropy: qp.entropy,
         };
         self.qps = workload.qps.iter().filter(|qp| !qp.local).map(pair).collect();
+        self.priorities = workload.qps.iter().filter_map(|qp| Some((qp.qpn, qp.priority?))).collect();
         self.ranks = places;
         self.started = self.fabric.now();
         self.patience = patience(&workload, &self.plan);

@@ -6,7 +6,7 @@ use crate::nic::copies::Local;
 use crate::nic::Host;
 use crate::plan::{HostPlan, NodePlan, Plan, PlanError, PortPlan, SwitchPlan};
 use crate::port::PortConfig;
-use crate::priority::{Priority, PrioritySet};
+use crate::priority::{Priority, PrioritySet, DSCPS};
 use crate::switch::buffer::{Buffer, BufferConfig};
 use crate::switch::config::SwitchConfig;
 use crate::switch::defective::Defective;
@@ -73,7 +73,7 @@ fn host_node(plan: &HostPlan, nics: &[Station]) -> Result<Node, PlanError> {
         Some(Local { rate: Rate::from_bps(local.rate_bps)?, latency: Time::from_ps(local.latency_ps) })
     });
     let host = (0..plan.ports.len()).fold(Host::new(nics).with_copies(local), |host, port| {
-        host.with_receive_buffer(port as u16, plan.receive_of(port))
+        host.with_receive_buffer(port as u16, plan.receive_of(port)).with_priorities(port as u16, plan.priorities(port))
     });
     Ok(Node::Host(Box::new(host)))
 }
@@ -95,6 +95,12 @@ fn marker(plan: &SwitchPlan) -> Option<Marker> {
         marker.set(queue.port, queue.priority, queue.config());
     }
     Some(marker)
+}
+
+/// Where the frames of each priority stand; groups have the numbers of queues unless the plan says otherwise.
+fn queue_map(plan: &SwitchPlan) -> Option<QueueMap> {
+    let queues = plan.priority_to_queue.unwrap_or(Priority::ALL);
+    QueueMap::new(queues, plan.priority_to_group.unwrap_or(queues))
 }
 
 fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
@@ -129,7 +135,7 @@ fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
     let defects = Defects::new(&plan.defects);
     let table = Table::new(&plan.routes, plan.hash_seed);
     let lossless = plan.lossless.iter().copied().collect::<PrioritySet>();
-    let dscp_to_priority = <[Priority; 64]>::try_from(plan.dscp_to_priority.as_slice())
+    let dscp_to_priority = <[Priority; DSCPS]>::try_from(plan.dscp_to_priority.as_slice())
         .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;
     let watchdog = plan.watchdog.map(|watchdog| WatchdogConfig {
         detection: Time::from_ps(watchdog.detection_ps),
@@ -143,7 +149,7 @@ fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
         dscp_to_priority,
         lossless,
         heeded: if defects.any() { PrioritySet::ALL } else { heeded(plan) },
-        queue_map: plan.priority_to_queue.and_then(QueueMap::new),
+        queue_map: queue_map(plan),
         marker: if defects.has(Defect::MarksOnArrival) { None } else { marker(plan) },
         watchdog,
         defects,

@@ -151,6 +151,9 @@ pub struct FlowRow<'a> {
     pub goodput_bps: Option<u64>,
     pub start_ps: u64,
     pub completion_ps: Option<u64>,
+    /// Where it is not that of the workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 /// Where the packets are that were sent.
@@ -261,6 +264,7 @@ impl Emulation {
                 goodput_bps,
                 start_ps: flow.start.ps(),
                 completion_ps: flow.completion.map(Time::ps),
+                priority: self.priorities.get(&flow.qpn).copied(),
             }
         };
         flows.iter().map(flow).collect()

@@ -3,7 +3,8 @@
 use super::Emulation;
 use crate::deadlock::{Place, Waiting};
 use crate::fabric::Fabric;
-use crate::priority::Priority;
+use crate::priority::{Priority, PrioritySet};
+use crate::switch::queue_map::QueueMap;
 use crate::units::Time;
 
 impl Emulation {
@@ -23,18 +24,23 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
         let (Some(way), Some(back)) = (fabric.direction(index), fabric.direction(index ^ 1)) else { continue };
         let egress = &near.ports()[usize::from(egress_port)];
         for priority in Priority::ALL {
-            if !egress.waits(priority, now) || !far.holds_back(ingress_port, priority) {
+            if !egress.waits(priority, now) {
+                continue;
+            }
+            let beyond = QueueMap::groups_beyond(near.queue_map(), priority, far.queue_map());
+            let held: PrioritySet = beyond.into_iter().filter(|group| far.holds_back(ingress_port, *group)).collect();
+            if held == PrioritySet::NONE {
                 continue;
             }
             // A pause ends with one message from the peer; credit may take a question first.
             let question = egress.unasked();
             let asking = if question > Time::ZERO { question + way.longest_delay() } else { question };
-            let behind = far.queues_of(ingress_port, priority);
+            let behind = far.queues_of(ingress_port, held);
             waiting.push(Waiting {
                 place: Place { node: from as u32, port: egress_port, priority },
                 sent: egress.counters[priority].frames_tx,
                 feedback: (asking + back.longest_delay()).max(patience),
-                behind: behind.map(|port| Place { node: to as u32, port, priority }).collect(),
+                behind: behind.map(|(port, priority)| Place { node: to as u32, port, priority }).collect(),
             });
         }
     }

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use crate::event::Event;
 use crate::frame::{Body, Frame, Station};
 use crate::port::{Port, PortConfig};
-use crate::priority::{Priority, PrioritySet};
+use crate::priority::{Priority, PrioritySet, CLASS_SELECTORS, DSCPS};
 use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::pfc::Pfc;
@@ -58,7 +58,7 @@ pub struct QpConfig {
     /// The rank that it belongs to, of those of the host, and its lane in the schedule of that rank.
     pub rank: u32,
     pub lane: u32,
-    /// What its packets travel on, acknowledgements too.
+    /// What its packets travel on.
     pub priority: Priority,
     pub dscp: u8,
 }
@@ -74,6 +74,8 @@ impl QpConfig {
 #[derive(Debug)]
 pub struct Load {
     pub transport: Transport,
+    /// What acknowledgements travel on; `None`: what the data does.
+    pub ack_dscp: Option<u8>,
     pub qps: Vec<QpConfig>,
     pub copies: Vec<CopyPair>,
     pub ranks: Vec<Rank>,
@@ -84,6 +86,8 @@ struct QueuePair {
     config: QpConfig,
     /// Its priority, as an index of `Host::classes`.
     class: usize,
+    /// Priority and DSCP of its acknowledgements.
+    ack: (Priority, u8),
     requester: Requester,
     responder: Responder,
     /// The reaction point, with congestion control; the next packet may start at `ready_at`.
@@ -101,6 +105,8 @@ struct QueuePair {
 #[derive(Debug)]
 struct Nic {
     station: Station,
+    /// The priority of each DSCP.
+    priorities: [Priority; DSCPS],
     /// By class, connections with something to send and window to send it in, served in turn.
     active: Vec<VecDeque<usize>>,
     /// The class that may send next.
@@ -146,6 +152,7 @@ impl Host {
         let (stations, ports): (Vec<_>, Vec<_>) = nics.into_iter().map(|(at, port)| (at, Port::new(port))).unzip();
         let nic = |station| Nic {
             station,
+            priorities: CLASS_SELECTORS,
             active: vec![VecDeque::new()],
             turn: 0,
             injector: None,
@@ -200,6 +207,9 @@ impl Host {
         let queue_pair = |config: &QpConfig| QueuePair {
             config: *config,
             class: self.classes.binary_search(&config.priority).unwrap_or(0),
+            ack: load
+                .ack_dscp
+                .map_or((config.priority, config.dscp), |dscp| (self.priority_of(config.nic.into(), dscp), dscp)),
             requester: Requester::new(load.transport, config.qpn),
             responder: Responder::new(&load.transport),
             rate: load.transport.congestion.map(|dcqcn| Dcqcn::new(dcqcn, self.ports[usize::from(config.nic)].rate())),
@@ -297,22 +307,22 @@ impl Host {
                 state.ignore_pause(said.class_enable.without(heeded));
                 self.events.push_back(Event::PauseReceived { port, pfc });
             }
-            Body::Roce(packet) => {
-                let priority = self.priority_of(nic, packet.dst_qp, frame.src);
+            Body::Roce(_) => {
+                let priority = self.priority_of(nic, frame.dscp);
                 let counters = &mut self.ports[nic].counters[priority];
                 counters.frames_rx += 1;
                 counters.bytes_rx += u64::from(frame.buffer_bytes());
                 if self.nics[nic].receive_buffer.is_some() {
-                    return self.hold(nic, frame, now);
+                    return self.hold(nic, frame, priority, now);
                 }
-                self.pass_credit(nic, &frame);
+                self.pass_credit(nic, &frame, priority);
                 self.handle_packet(nic, frame, now);
             }
             Body::Credit(credit) => {
                 state.handle_credit(&credit, now);
                 self.events.push_back(Event::CreditReceived { port, credit });
             }
-            Body::Opaque => self.pass_credit(nic, &frame),
+            Body::Opaque => self.pass_credit(nic, &frame, self.priority_of(nic, frame.dscp)),
         }
     }
 
@@ -325,15 +335,6 @@ impl Host {
             Some(data) => self.handle_data(index, frame, &packet, data, now),
             None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
             None => self.handle_response(index, &packet, now),
-        }
-    }
-
-    /// The priority that packets for a connection are counted by.
-    #[inline]
-    fn priority_of(&self, nic: usize, qpn: u32, peer: Station) -> Priority {
-        match self.classes[..] {
-            [only] => only,
-            _ => self.find(nic, qpn, peer).map_or(self.classes[0], |index| self.qps[index].config.priority),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::event::{Cause, Event};
 use crate::frame::Frame;
 use crate::pause::{pause_frame, PauseSender};
 use crate::port::Port;
-use crate::priority::{Priority, PrioritySet};
+use crate::priority::{Priority, PrioritySet, DSCPS};
 use crate::units::{Rate, Time};
 
 /// How a NIC takes in what arrives.
@@ -140,6 +140,18 @@ impl ReceiveBuffer {
 }
 
 impl Host {
+    /// Let the NIC of a port tell priorities by a map of DSCPs.
+    pub fn with_priorities(mut self, port: u16, priorities: [Priority; DSCPS]) -> Host {
+        self.nics[usize::from(port)].priorities = priorities;
+        self
+    }
+
+    /// The priority of a DSCP at a NIC.
+    #[inline]
+    pub(super) fn priority_of(&self, nic: usize, dscp: u8) -> Priority {
+        self.nics[nic].priorities[usize::from(dscp & 63)]
+    }
+
     /// Have the packets that come in by a port wait in a buffer until they are taken in.
     pub fn with_receive_buffer(mut self, port: u16, plan: Option<&ReceivePlan>) -> Host {
         let nic = usize::from(port);
@@ -162,8 +174,7 @@ impl Host {
     }
 
     /// Keep a packet until its turn, or drop it.
-    pub(super) fn hold(&mut self, nic: usize, frame: Frame, now: Time) {
-        let priority = Priority::of_dscp(frame.dscp);
+    pub(super) fn hold(&mut self, nic: usize, frame: Frame, priority: Priority, now: Time) {
         let port = &mut self.ports[nic];
         port.reserve_credit(priority, frame.buffer_bytes());
         let Some(buffer) = &mut self.nics[nic].receive_buffer else { return };
@@ -183,7 +194,8 @@ impl Host {
         }
         self.awake.set(nic);
         while let Some(frame) = self.nics[nic].receive_buffer.as_mut().and_then(|buffer| buffer.pop(now)) {
-            self.ports[nic].return_credit(Priority::of_dscp(frame.dscp), frame.buffer_bytes());
+            let priority = self.priority_of(nic, frame.dscp);
+            self.ports[nic].return_credit(priority, frame.buffer_bytes());
             self.ask(nic, now);
             self.handle_packet(nic, frame, now);
         }

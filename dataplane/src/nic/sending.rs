@@ -97,8 +97,7 @@ impl Host {
     }
 
     /// What comes in is dealt with at once, and takes no room.
-    pub(super) fn pass_credit(&mut self, nic: usize, frame: &Frame) {
-        let priority = Priority::of_dscp(frame.dscp);
+    pub(super) fn pass_credit(&mut self, nic: usize, frame: &Frame, priority: Priority) {
         self.ports[nic].reserve_credit(priority, frame.buffer_bytes());
         self.ports[nic].return_credit(priority, frame.buffer_bytes());
     }
@@ -154,6 +153,7 @@ impl Host {
             ingress: 0,
             payload_at: 0,
             priority: config.priority,
+            group: config.priority,
             dscp: config.dscp,
             ecn: ECN_CAPABLE,
             of_kernel: false,

@@ -7,7 +7,6 @@ use super::slot::Slot;
 use super::{Host, QpConfig};
 use crate::event::Event;
 use crate::frame::{Body, Frame, Packet};
-use crate::priority::Priority;
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
 use crate::wire::roce::{Nak, Opcode, Syndrome};
@@ -143,7 +142,7 @@ impl Host {
         qp.notify_at = now + config.notify_interval;
         let end = qp.config;
         let frame = self.frame_to(end, response(end.qpn, Opcode::Cnp, 0));
-        let priority = Priority::of_dscp(config.notify_dscp);
+        let priority = self.priority_of(usize::from(end.nic), config.notify_dscp);
         self.ports[usize::from(end.nic)].enqueue(Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame });
     }
 
@@ -208,13 +207,13 @@ impl Host {
         self.run_rank(rank as usize, now);
     }
 
-    /// Acknowledge or refuse; the response rides the priority of the data.
+    /// Acknowledge or refuse.
     pub(super) fn respond(&mut self, index: usize, syndrome: Syndrome, psn: u32) {
         let qp = &self.qps[index];
         let msn = qp.responder.msn();
         let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };
-        let config = qp.config;
-        let frame = self.frame_to(config, packet);
+        let (config, (priority, dscp)) = (qp.config, qp.ack);
+        let frame = Frame { priority, dscp, ..self.frame_to(config, packet) };
         self.ports[usize::from(config.nic)].enqueue(frame);
     }
 

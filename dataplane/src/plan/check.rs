@@ -4,7 +4,7 @@ use super::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, QueueEcnPlan, Stat
 use crate::credit::Grant;
 use crate::link::loss::ProcessPlan;
 use crate::nic::receive_buffer::ReceivePlan;
-use crate::priority::PrioritySet;
+use crate::priority::{PrioritySet, DSCPS};
 
 pub(super) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), PlanError> {
     if holds {
@@ -121,6 +121,8 @@ impl Plan {
                 let station = self.stations.get(host.station as usize);
                 let own = station.is_some_and(|station| station.kind == StationKind::Nic);
                 require(own, || format!("{name}: station {} is not a NIC", host.station))?;
+                let tables = host.dscp_to_priority.iter().all(|table| table.is_empty() || table.len() == DSCPS);
+                require(tables, || format!("{name}: dscp_to_priority must be 64 priorities"))?;
                 let mut receives = (0..host.ports.len()).filter_map(|port| host.receive_of(port));
                 let fault = receives.find_map(ReceivePlan::fault);
                 require(fault.is_none(), || format!("{name}: {}", fault.unwrap_or_default()))
@@ -131,7 +133,7 @@ impl Plan {
 
     fn check_switch(&self, switch: &SwitchPlan) -> Result<(), PlanError> {
         let (name, ports) = (&switch.name, switch.ports.len());
-        let table = switch.dscp_to_priority.len() == 64;
+        let table = switch.dscp_to_priority.len() == DSCPS;
         require(table, || format!("{name}: dscp_to_priority must be 64 priorities"))?;
         require(switch.routes.len() == self.stations.len(), || format!("{name}: one route a station"))?;
         let routed = switch.routes.iter().flatten().all(|port| usize::from(*port) < ports);

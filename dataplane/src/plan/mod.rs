@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::credit::Grant;
 use crate::link::loss::ProcessPlan;
 use crate::nic::receive_buffer::ReceivePlan;
-use crate::priority::{Priority, PRIORITIES};
+use crate::priority::{Priority, PrioritySet, CLASS_SELECTORS, DSCPS, PRIORITIES};
 use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
 use crate::switch::watchdog::Action;
@@ -142,9 +142,18 @@ pub struct HostPlan {
     /// How its ranks copy to each other.
     #[serde(default)]
     pub local: Option<LocalPlan>,
+    /// By port, the priority of each DSCP at its NIC; empty, and so all of them: that of its class selector.
+    #[serde(default)]
+    pub dscp_to_priority: Vec<Vec<Priority>>,
 }
 
 impl HostPlan {
+    /// The priority of each DSCP at the NIC of a port.
+    pub fn priorities(&self, port: usize) -> [Priority; DSCPS] {
+        let said = self.dscp_to_priority.get(port).and_then(|table| table.as_slice().try_into().ok());
+        said.unwrap_or(CLASS_SELECTORS)
+    }
+
     /// How the NIC of a port takes in what arrives.
     pub fn receive_of(&self, port: usize) -> Option<&ReceivePlan> {
         match self.receives.get(port) {
@@ -210,11 +219,22 @@ pub struct SwitchPlan {
     pub watchdog: Option<WatchdogPlan>,
     pub hash_seed: u64,
     pub dscp_to_priority: Vec<Priority>,
-    /// The queue of each priority; left out, the one of its number. Groups and queues of this plan have numbers of queues.
+    /// The queue of each priority; left out, the one of its number.
     #[serde(default)]
     pub priority_to_queue: Option<[Priority; PRIORITIES]>,
+    /// The priority group of each priority; left out, the one with the number of its queue.
+    #[serde(default)]
+    pub priority_to_group: Option<[Priority; PRIORITIES]>,
     pub priority_groups: Vec<PriorityGroupPlan>,
     pub routes: Vec<Vec<u16>>,
+}
+
+impl SwitchPlan {
+    /// The priorities whose queues are lossless.
+    pub fn lossless_priorities(&self) -> PrioritySet {
+        let queues = self.priority_to_queue.unwrap_or(Priority::ALL);
+        Priority::ALL.into_iter().filter(|priority| self.lossless.contains(&queues[*priority])).collect()
+    }
 }
 
 #[derive(Copy, Clone, Debug, Deserialize)]

@@ -23,6 +23,9 @@ pub struct Workload {
     pub schema: u32,
     pub priority: Priority,
     pub dscp: u8,
+    /// The DSCP of acknowledgements; left out, that of the data of their queue pair.
+    #[serde(default)]
+    pub ack_dscp: Option<u8>,
     pub transport: TransportPlan,
     pub qps: Vec<QpPlan>,
     pub ranks: Vec<RankPlan>,
@@ -228,7 +231,8 @@ impl Workload {
     pub fn parse(json: &str, plan: &Plan) -> Result<Workload, PlanError> {
         let workload: Workload = serde_json::from_str(json)?;
         require(workload.schema == SCHEMA, || format!("workload schema {} is not {SCHEMA}", workload.schema))?;
-        require(workload.dscp < 64, || "DSCP out of range".into())?;
+        let known = workload.dscp < 64 && workload.ack_dscp.is_none_or(|dscp| dscp < 64);
+        require(known, || "DSCP out of range".into())?;
         workload.check_transport()?;
         for (index, rank) in workload.ranks.iter().enumerate() {
             let host = matches!(plan.nodes.get(rank.node), Some(NodePlan::Host(_)));

@@ -1,5 +1,5 @@
 //! The shared buffer as admission counters over one memory: a frame is charged to the priority group of the port it came in by and to
-//! the queue of the port it leaves by, and must pass both. Lossless priorities are limited at ingress, lossy ones at egress.
+//! the queue of the port it leaves by, and must pass both. Lossless groups are limited at ingress, lossy queues at egress.
 //!
 //! A priority group has either a static threshold, exact to the byte, or a dynamic one: it fills its reserve, then a pool that all such
 //! groups share, up to alpha times what is left of the pool, and then its headroom (SAI's buffer model, as SONiC switches configure it).
@@ -10,6 +10,7 @@ use super::group::{Demand, Group, GroupConfig, GroupPools};
 use super::pool::Pool;
 use super::queue::{Limit, LossyConfig, Queue};
 use crate::event::Cause;
+use crate::frame::Frame;
 use crate::priority::{Priority, PRIORITIES};
 
 /// A memory of so many bytes, and how it is shared.
@@ -45,7 +46,16 @@ impl BufferConfig {
 pub struct Place {
     pub ingress: u16,
     pub egress: u16,
-    pub priority: Priority,
+    pub group: Priority,
+    pub queue: Priority,
+}
+
+impl Place {
+    /// Where a frame stands that leaves by a port.
+    #[inline]
+    pub fn of(frame: &Frame, egress: u16) -> Place {
+        Place { ingress: frame.ingress, egress, group: frame.group, queue: frame.priority }
+    }
 }
 
 /// How much of a switch's memory was in use at most, and of what.
@@ -109,14 +119,14 @@ impl Buffer {
         buffer
     }
 
-    /// Make `priority` lossless at ingress `port`, before any frame comes.
-    pub fn add_group(&mut self, port: u16, priority: Priority, config: GroupConfig) {
+    /// Make a group lossless at ingress `port`, before any frame comes.
+    pub fn add_group(&mut self, port: u16, group: Priority, config: GroupConfig) {
         let own_headroom = if self.config.headroom_pool_bytes > 0 { 0 } else { config.headroom_bytes };
-        // The queue of the same number is a lossless one now and needs no reserve.
+        // With it a queue is a lossless one now and needs no reserve.
         let left = self.unclaimed + self.config.lossy.reserve_bytes;
         self.unclaimed = left.saturating_sub(config.own_bytes() + own_headroom);
         self.lossy = Pool::new(self.lossy_bytes());
-        self.groups[priority.slot(port)] = Group::new(config);
+        self.groups[group.slot(port)] = Group::new(config);
     }
 
     /// What lossy frames may share.
@@ -144,11 +154,11 @@ impl Buffer {
         if bytes > self.memory.free() {
             return Err(Cause::Buffer);
         }
-        let group = &mut self.groups[place.priority.slot(place.ingress)];
+        let group = &mut self.groups[place.group.slot(place.ingress)];
         if group.is_lossy() && !self.admit_lossy(place, bytes) {
             return Err(Cause::Buffer);
         }
-        let group = &mut self.groups[place.priority.slot(place.ingress)];
+        let group = &mut self.groups[place.group.slot(place.ingress)];
         let demand = group.admit(bytes, &mut self.pools).ok_or(Cause::Headroom)?;
         self.memory.reserve(bytes);
         Ok(demand)
@@ -159,7 +169,7 @@ impl Buffer {
         if shares && bytes > self.pools.shared.free() {
             return false;
         }
-        let queue = &mut self.queues[place.priority.slot(place.egress)];
+        let queue = &mut self.queues[place.queue.slot(place.egress)];
         if !queue.admit(bytes, &self.config.lossy, &mut self.lossy) {
             return false;
         }
@@ -175,7 +185,7 @@ impl Buffer {
     pub fn release(&mut self, place: Place, bytes: u64) -> Demand {
         let bytes = self.cells(bytes);
         self.memory.give(bytes);
-        let group = &mut self.groups[place.priority.slot(place.ingress)];
+        let group = &mut self.groups[place.group.slot(place.ingress)];
         let demand = group.release(bytes, &mut self.pools);
         if group.is_lossy() {
             self.release_lossy(place, bytes);
@@ -184,7 +194,7 @@ impl Buffer {
     }
 
     fn release_lossy(&mut self, place: Place, bytes: u64) {
-        self.queues[place.priority.slot(place.egress)].release(bytes, &mut self.lossy);
+        self.queues[place.queue.slot(place.egress)].release(bytes, &mut self.lossy);
         if self.config.lossy_shares() {
             self.pools.shared.give(bytes);
         }
@@ -214,9 +224,9 @@ impl Buffer {
         self.queues.iter_mut().for_each(Queue::restart_marks);
     }
 
-    /// The group of a priority at an ingress port.
-    pub fn group(&self, port: u16, priority: Priority) -> &Group {
-        &self.groups[priority.slot(port)]
+    /// A group of an ingress port, by its number.
+    pub fn group(&self, port: u16, group: Priority) -> &Group {
+        &self.groups[group.slot(port)]
     }
 
     /// The queue of a lossy priority at an egress port.
@@ -236,7 +246,8 @@ mod tests {
 
     /// Frames that came in by a port and leave by port 0.
     fn at(ingress: u16, priority: u8) -> Place {
-        Place { ingress, egress: 0, priority: Priority::from_bits(priority) }
+        let priority = Priority::from_bits(priority);
+        Place { ingress, egress: 0, group: priority, queue: priority }
     }
 
     fn buffer() -> Buffer {

@@ -7,7 +7,7 @@ use super::forward::Table;
 use super::queue_map::QueueMap;
 use super::watchdog::WatchdogConfig;
 use crate::port::PortConfig;
-use crate::priority::{Priority, PrioritySet};
+use crate::priority::{Priority, PrioritySet, CLASS_SELECTORS, DSCPS};
 use crate::units::Time;
 
 #[derive(Debug)]
@@ -17,12 +17,12 @@ pub struct SwitchConfig {
     pub table: Table,
     /// It asks its peers to pause.
     pub pfc: bool,
-    pub dscp_to_priority: [Priority; 64],
+    pub dscp_to_priority: [Priority; DSCPS],
     /// The queues of lossless priorities. What hosts' kernels send is kept out of these: it goes where DSCP 0 does, or else where there is room for lossy frames.
     pub lossless: PrioritySet,
     /// Pauses of other queues than these are counted only.
     pub heeded: PrioritySet,
-    /// Which queue frames of a priority stand in, if not the one of its number.
+    /// Which queue and which group frames of a priority stand in, if not those of its number.
     pub queue_map: Option<QueueMap>,
     /// Marks frames that leave long queues.
     pub marker: Option<Marker>,
@@ -41,7 +41,7 @@ impl SwitchConfig {
             buffer,
             table,
             pfc: true,
-            dscp_to_priority: std::array::from_fn(|dscp| Priority::of_dscp(dscp as u8)),
+            dscp_to_priority: CLASS_SELECTORS,
             lossless: PrioritySet::NONE,
             heeded: PrioritySet::ALL,
             queue_map: None,

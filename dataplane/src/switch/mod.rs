@@ -23,7 +23,7 @@ use crate::event::{Cause, Event};
 use crate::frame::{Body, Frame};
 use crate::pause::PauseSender;
 use crate::port::Port;
-use crate::priority::{Priority, PrioritySet, PRIORITIES};
+use crate::priority::{Priority, PrioritySet, DSCPS, PRIORITIES};
 use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::ipv4::Ecn;
@@ -34,7 +34,7 @@ use defects::Defects;
 use ecn::Marker;
 use forward::Table;
 use long_pauses::LongPauses;
-use queue_map::QueueMap;
+use queue_map::{Class, QueueMap};
 use slot::Slot;
 use watchdog::Watchdog;
 
@@ -51,12 +51,12 @@ pub struct Switch {
     heeded: PrioritySet,
     /// Of the pauses that it asks for.
     defects: Defects,
-    /// The priority of each DSCP, or the queue of that priority where there is a map of them.
-    dscp_to_priority: [Priority; 64],
+    /// Queue and group of each DSCP.
+    classes: [Class; DSCPS],
     queue_map: Option<QueueMap>,
     /// Lossless priorities, and where what may not use them goes instead; nowhere if there are no others.
     lossless: PrioritySet,
-    demotion: Option<Priority>,
+    demotion: Option<Class>,
     /// Marks frames as they leave.
     marker: Option<Marker>,
     /// The watchdog, which samples the ports, and the record by which its findings can be judged.
@@ -73,9 +73,9 @@ impl Switch {
     /// Make a switch. Its defects show in the pauses that it asks for alone; those of what comes in are in a `Defective`.
     pub fn new(config: SwitchConfig) -> Switch {
         let SwitchConfig { ports, buffer, table, pfc, dscp_to_priority, lossless, .. } = config;
-        let lossy = |priority: &Priority| !lossless.contains(*priority);
-        let dscp_to_priority =
-            dscp_to_priority.map(|priority| config.queue_map.map_or(priority, |map| map.queue(priority)));
+        let lossy = |class: &Class| !lossless.contains(class.queue);
+        let class = |priority| config.queue_map.map_or(Class::own(priority), |map| map.class(priority));
+        let classes = dscp_to_priority.map(class);
         Switch {
             senders: ports.iter().map(|port| PauseSender::new(port.rate)).collect(),
             timers: Timers::new(Slot::count(ports.len())),
@@ -87,9 +87,9 @@ impl Switch {
             pfc,
             heeded: config.heeded,
             lossless,
-            demotion: [dscp_to_priority[0]].into_iter().chain(Priority::ALL).find(lossy),
+            demotion: [classes[0]].into_iter().chain(Priority::ALL.map(class)).find(lossy),
             defects: config.defects,
-            dscp_to_priority,
+            classes,
             queue_map: config.queue_map,
             marker: config.marker,
             ready: Vec::new(),
@@ -117,15 +117,27 @@ impl Switch {
         self.table.set_route(station, ports);
     }
 
-    /// Whether the peer behind `port` is kept from sending `priority`.
-    pub fn holds_back(&self, port: u16, priority: Priority) -> bool {
-        self.senders[usize::from(port)].is_asserted(priority) || self.ports[usize::from(port)].grants_credit(priority)
+    /// Which queue and which group frames of a priority stand in, if not those of its number.
+    pub fn queue_map(&self) -> Option<&QueueMap> {
+        self.queue_map.as_ref()
     }
 
-    /// The ports in whose queues frames stand that came in by `ingress` on `priority`.
-    pub fn queues_of(&self, ingress: u16, priority: Priority) -> impl Iterator<Item = u16> + '_ {
-        let holds = move |port: &Port| port.queue(priority).any(|frame| frame.ingress == ingress);
-        self.ports.iter().zip(0..).filter(move |(port, _)| holds(port)).map(|(_, number)| number)
+    /// Whether the peer behind `port` is kept from sending what is counted in `group`.
+    pub fn holds_back(&self, port: u16, group: Priority) -> bool {
+        self.senders[usize::from(port)].is_asserted(group) || self.ports[usize::from(port)].grants_credit(group)
+    }
+
+    /// The queues, by port, in which frames stand that came in by `ingress` and are counted in one of `groups`.
+    pub fn queues_of(&self, ingress: u16, groups: PrioritySet) -> impl Iterator<Item = (u16, Priority)> + '_ {
+        let inside = move |class: &&Class| groups.contains(class.group);
+        let queues: PrioritySet = self.classes.iter().filter(inside).map(|class| class.queue).collect();
+        let counted = move |frame: &Frame| frame.ingress == ingress && groups.contains(frame.group);
+        let all = self
+            .ports
+            .iter()
+            .zip(0..)
+            .flat_map(move |(port, number)| queues.into_iter().map(move |queue| (port, number, queue)));
+        all.filter(move |(port, _, queue)| port.queue(*queue).any(counted)).map(|(_, number, queue)| (number, queue))
     }
 
     pub fn buffer(&self) -> &Buffer {
@@ -143,14 +155,14 @@ impl Switch {
         if frame.is_control() {
             return self.handle_control(port, &frame, now);
         }
-        let asked = self.dscp_to_priority[usize::from(frame.dscp & 63)];
-        let priority = if frame.of_kernel { self.demoted(port, asked) } else { asked };
-        frame.priority = priority;
+        let asked = self.classes[usize::from(frame.dscp & 63)];
+        let Class { queue: priority, group } = if frame.of_kernel { self.demoted(port, asked) } else { asked };
+        (frame.priority, frame.group) = (priority, group);
         frame.ingress = port;
         let bytes = u64::from(frame.buffer_bytes());
         let ingress = &mut self.ports[usize::from(port)];
         ingress.reserve_credit(priority, frame.buffer_bytes());
-        let counters = &mut ingress.counters[priority];
+        let counters = &mut ingress.counters[group];
         counters.frames_rx += 1;
         counters.bytes_rx += bytes;
         let Some(egress) = self.table.lookup(&frame) else {
@@ -159,27 +171,27 @@ impl Switch {
         if self.watchdog.as_ref().is_some_and(|watchdog| watchdog.discards(egress, priority)) {
             return self.discard(egress, &frame);
         }
-        match self.buffer.admit(Place { ingress: port, egress, priority }, bytes) {
-            Ok(demand) => self.answer(port, priority, demand, now),
+        match self.buffer.admit(Place::of(&frame, egress), bytes) {
+            Ok(demand) => self.answer(port, group, demand, now),
             Err(cause) => return self.drop_frame(&frame, cause),
         }
         self.ports[usize::from(egress)].enqueue(frame);
         self.ready.push(egress);
     }
 
-    /// The port by which a frame would leave, and its priority there; `None` where the plan has no route.
+    /// The port by which a frame would leave, and its queue there; `None` where the plan has no route.
     pub fn destination(&self, frame: &Frame) -> Option<(u16, Priority)> {
-        Some((self.table.lookup(frame)?, self.dscp_to_priority[usize::from(frame.dscp & 63)]))
+        Some((self.table.lookup(frame)?, self.classes[usize::from(frame.dscp & 63)].queue))
     }
 
-    /// The priority of a frame of a host's kernel that asks for `priority`.
-    fn demoted(&mut self, port: u16, priority: Priority) -> Priority {
-        match self.demotion.filter(|_| self.lossless.contains(priority)) {
+    /// Where a frame of a host's kernel stands that asks for a class.
+    fn demoted(&mut self, port: u16, asked: Class) -> Class {
+        match self.demotion.filter(|_| self.lossless.contains(asked.queue)) {
             Some(lossy) => {
-                self.ports[usize::from(port)].counters[priority].demoted += 1;
+                self.ports[usize::from(port)].counters[asked.group].demoted += 1;
                 lossy
             }
-            None => priority,
+            None => asked,
         }
     }
 
@@ -221,9 +233,8 @@ impl Switch {
             if let Some(mut frame) = frame {
                 if !frame.is_control() {
                     self.mark(port, &mut frame);
-                    let place = Place { ingress: frame.ingress, egress: port, priority: frame.priority };
-                    let demand = self.buffer.release(place, u64::from(frame.buffer_bytes()));
-                    self.answer(frame.ingress, frame.priority, demand, now);
+                    let demand = self.buffer.release(Place::of(&frame, port), u64::from(frame.buffer_bytes()));
+                    self.answer(frame.ingress, frame.group, demand, now);
                     self.return_credit(&frame);
                 }
                 return Some((port, frame));
@@ -270,7 +281,7 @@ impl Switch {
     fn drop_at(&mut self, port: u16, frame: &Frame, cause: Cause) {
         let (priority, packet) = (frame.priority, frame.is_packet());
         if let Some(pauses) = &mut self.long_pauses {
-            pauses.drop_bytes((frame.ingress, priority), u64::from(frame.buffer_bytes()));
+            pauses.drop_bytes((frame.ingress, frame.group), u64::from(frame.buffer_bytes()));
         }
         let counters = &mut self.ports[usize::from(port)].counters[priority];
         counters.drops[cause as usize] += 1;

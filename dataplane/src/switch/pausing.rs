@@ -12,7 +12,7 @@ use crate::wire::pfc::Pfc;
 
 impl Switch {
     pub(super) fn handle_pause(&mut self, port: u16, said: Pfc, now: Time) {
-        // Counters are by priority as the wire names it; what is obeyed goes by queues.
+        // Pauses are counted by priority as the wire names it; what is obeyed goes by queues.
         let asked = self.queue_map.map_or(said, |map| map.heard(said));
         let at = &mut self.ports[usize::from(port)];
         let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
@@ -25,20 +25,20 @@ impl Switch {
 
     /// Send what the buffer demands of the peer behind `port`.
     #[inline]
-    pub(super) fn answer(&mut self, port: u16, priority: Priority, demand: Demand, now: Time) {
+    pub(super) fn answer(&mut self, port: u16, group: Priority, demand: Demand, now: Time) {
         if demand == Demand::None || !self.pfc {
             return;
         }
         let sender = &mut self.senders[usize::from(port)];
-        let frame = if demand == Demand::Xoff { sender.xoff(priority) } else { sender.xon(priority) };
+        let frame = if demand == Demand::Xoff { sender.xoff(group) } else { sender.xon(group) };
         let Some(frame) = frame else { return };
         if let Some(pauses) = &mut self.long_pauses {
-            pauses.note(demand, (port, priority), &self.ports, &self.buffer, now);
+            pauses.note(demand, (port, group), &self.ports, &self.buffer, now);
         }
         if demand == Demand::Xoff && sender.holds_one() {
             self.timers.set(Slot::Refresh(port).index(self.ports.len()), now + sender.refresh_every());
         }
-        self.count_pauses(port, PrioritySet::only(priority));
+        self.count_pauses(port, PrioritySet::only(group));
         self.send_control(port, frame);
     }
 
@@ -68,11 +68,11 @@ impl Switch {
         self.send_control(port, frame);
     }
 
-    /// Count what a PAUSE frame for queues asks of the priorities of the wire.
+    /// Count what a PAUSE frame for groups asks of the priorities of the wire.
     #[inline]
-    fn count_pauses(&mut self, port: u16, queues: PrioritySet) {
+    fn count_pauses(&mut self, port: u16, groups: PrioritySet) {
         let counters = &mut self.ports[usize::from(port)].counters;
-        let named = self.queue_map.as_ref().map_or(queues, |map| map.priorities(queues));
+        let named = self.queue_map.as_ref().map_or(groups, |map| map.priorities(groups));
         named.into_iter().for_each(|priority| counters[priority].pause_tx += 1);
     }
 }

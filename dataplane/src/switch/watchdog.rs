@@ -215,11 +215,11 @@ impl Switch {
     /// Drop all that waits in a queue.
     fn flush(&mut self, port: u16, priority: Priority, now: Time) {
         for frame in self.ports[usize::from(port)].flush(priority) {
-            let place = Place { ingress: frame.ingress, egress: port, priority };
+            let place = Place::of(&frame, port);
             // Dropped first: what the record of long pauses must not take for drained.
             self.discard(port, &frame);
             let demand = self.buffer.release(place, u64::from(frame.buffer_bytes()));
-            self.answer(frame.ingress, priority, demand, now);
+            self.answer(frame.ingress, frame.group, demand, now);
         }
     }
 }

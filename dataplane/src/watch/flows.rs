@@ -10,6 +10,7 @@ use crate::units::Time;
 pub struct Flow {
     pub src: u32,
     pub dst: u32,
+    pub qpn: u32,
     pub bytes: u64,
     pub start: Time,
     pub completion: Option<Time>,
@@ -61,13 +62,14 @@ pub fn match_up<'a>(
         if places.insert((seen.qpn, seen.end, seen.message), flows.len()).is_some() {
             fault(src, seen, "posted twice");
         }
-        flows.push(Flow { src, dst, bytes: seen.bytes, start: seen.at, completion: None });
+        flows.push(Flow { src, dst, qpn: seen.qpn, bytes: seen.bytes, start: seen.at, completion: None });
     }
     for (node, seen) in nodes().flat_map(|(watch, node)| watch.arrived.iter().map(move |seen| (node, seen))) {
         let Some(src) = peer(seen) else { continue };
         match places.get(&(seen.qpn, seen.end ^ 1, seen.message)).map(|place: &usize| &mut flows[*place]) {
             None if elsewhere.contains(&src) => {
-                arrivals.push(Flow { src, dst: node, bytes: seen.bytes, start: seen.at, completion: Some(seen.at) });
+                let (qpn, bytes) = (seen.qpn, seen.bytes);
+                arrivals.push(Flow { src, dst: node, qpn, bytes, start: seen.at, completion: Some(seen.at) });
             }
             None => fault(node, seen, "arrived but was never posted"),
             Some(flow) if flow.completion.is_some() => fault(node, seen, "arrived twice"),

@@ -35,6 +35,7 @@ pub fn frame(src: u32, dst: u32, priority: Priority, buffer_bytes: u16) -> Frame
         ingress: 0,
         payload_at: 0,
         priority,
+        group: priority,
         dscp: priority.number() << 3,
         ecn: 0,
         of_kernel: false,

@@ -126,7 +126,7 @@ impl Pair {
             let memory = Memory::new(bytes).unwrap();
             let rank = Rank { schedule: Schedule::new(ops, 1), memory, lanes: vec![Lane::Qp(0)] };
             let (qps, copies, ranks) = (vec![qp], vec![], vec![rank]);
-            host.load(Load { transport, qps, copies, ranks });
+            host.load(Load { transport, ack_dscp: None, qps, copies, ranks });
             host
         };
         let (mut a, mut b) = (host(0, 1, sends.collect()), host(1, 0, recvs.collect()));

@@ -165,3 +165,36 @@ def test_queues_are_lossless_or_lossy_and_credits_have_their_own() -> None:
     lab = lab_of({"queues": {"4": 3}})
     with pytest.raises(TopologyError, match="credits go by priority"):
         planned(lab, "lossless.flow-control=credit")
+
+
+def test_groups_have_a_map_apart_from_queues() -> None:
+    switch = planned(lab_of({"queues": {"3": 5, "5": 3}, "groups": {"3": 3, "4": 1, "1": 4, "5": 5}}))
+    assert switch["priority_to_queue"] == [0, 1, 2, 5, 4, 3, 6, 7] and switch["lossless"] == [4, 5]
+    assert switch["priority_to_group"] == [0, 4, 2, 3, 1, 5, 6, 7]
+    assert {group["priority"] for group in switch["priority_groups"]} == {1, 3}
+    assert "priority_to_group" not in planned(lab_of({"queues": {"3": 5, "5": 3}, "groups": {"3": 5}}))
+
+
+def test_thresholds_stand_by_group_and_marks_by_queue() -> None:
+    marks = {"kmin": "50KB", "kmax": "100KB", "pmax": 0.5}
+    own = {"1": {"xoff": "200KB"}, "4": {"ecn": marks}}
+    switch = planned(lab_of({"groups": {"4": 1, "1": 4}, "thresholds": {"priorities": own}}))
+    assert {group["xoff_bytes"] for group in switch["priority_groups"] if group["priority"] == 1} == {200_000}
+    assert {mark["priority"] for mark in switch["queue_ecn"]} == {4}
+    with pytest.raises(TopologyError, match=r"thresholds\.priorities\.4\.xoff: priority 4 is lossy here"):
+        lab_of({"groups": {"4": 1, "1": 4}, "thresholds": {"priorities": {"4": {"xoff": "9KB"}}}})
+
+
+def test_a_group_is_lossless_or_lossy() -> None:
+    with pytest.raises(TopologyError, match="group 0 has priority 4, which is lossless, and priority 0, which is not"):
+        lab_of({"groups": {"4": 0}})
+    with pytest.raises(TopologyError, match="leave out `queues` and `groups`"):
+        planned(lab_of({"groups": {"4": 3}}), "lossless.flow-control=credit")
+
+
+def test_hosts_know_the_map_of_the_switch_that_they_are_linked_with() -> None:
+    plan = compile_fabric(lab_of({"dscp": {"26": 4}}), new_experiment("x", "incast"))
+    hosts = [node for node in plan["nodes"] if node["kind"] == "host"]
+    assert all([table[26] for table in host["dscp_to_priority"]] == [4] for host in hosts)
+    plain = compile_fabric(lab_of({}), new_experiment("x", "incast"))
+    assert not any("dscp_to_priority" in node for node in plain["nodes"] if node["kind"] == "host")

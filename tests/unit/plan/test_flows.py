@@ -83,7 +83,6 @@ def test_flows_leave_and_reach_the_hosts_that_are_named() -> None:
     ("flows", "fault"),
     [
         ({"list": [{"from": "h1", "to": "x", "bytes": 1}]}, r'flows.list\[0\].to: lab clos has no host "x"'),
-        ({"list": [{"from": "h1", "to": "h2", "bytes": 1, "priority": 4}]}, "flows of one run have one priority"),
         ({"sizes": "websearch", "load": 0.1, "until": "1us"}, "no whole flow of 1,711,250 bytes on average"),
         ({"sizes": {"constant": 1}, "load": 1.0, "until": "1s"}, "more than 100000 flows"),
         ({"sizes": "fbhdp", "load": 0.1, "until": "1ms", "from": "y1"}, 'flows.from: lab clos has no host "y1"'),

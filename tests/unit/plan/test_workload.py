@@ -300,3 +300,23 @@ def test_the_longest_message_is_one() -> None:
     schedule = Schedule((RankSchedule(0, (Send(1, 0, 2**31, 0),)), RankSchedule(0, (Recv(0, 0, 2**31),))))
     found = compile_workload(load_lab("pair"), experiment(), schedule)
     assert [len(rank["ops"]) for rank in found["ranks"]] == [1, 1]
+
+
+def test_dscps_of_data_acknowledgements_and_notifications() -> None:
+    plain = compile_workload(load_lab("pair"), experiment(), PING)
+    assert plain["dscp"] == 24 and "ack_dscp" not in plain
+    controlled = ("transport.congestion-control=dcqcn", "transport.cnp-dscp=46")
+    told = compile_workload(
+        load_lab("pair"), experiment("transport.dscp=26", "transport.ack-dscp=0", *controlled), PING
+    )
+    assert (told["dscp"], told["ack_dscp"]) == (26, 0)
+    assert told["transport"]["congestion_control"]["notify_dscp"] == 46  # type: ignore[typeddict-item, index]
+    with pytest.raises(ExperimentError, match=r"DSCP 0 is priority 0 at leaf, and lossless\.priority is 3"):
+        compile_workload(load_lab("pair"), experiment("transport.dscp=0"), PING)
+
+
+@pytest.mark.parametrize("key", ["dscp", "ack-dscp", "cnp-dscp"])
+@pytest.mark.parametrize("value", ["64", "-1", "ef", "true"])
+def test_what_is_no_dscp_is_refused(key: str, value: str) -> None:
+    with pytest.raises(ExperimentError, match=rf"transport\.{key}: .* is not a DSCP from 0 to 63, nor auto"):
+        experiment(f"transport.{key}={value}")
