@@ -56,6 +56,15 @@ class PortView:
     length_mm: int | None
 
 
+def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both mappings as one, key by key."""
+    both = dict(one)
+    for key, value in other.items():
+        below = both.get(key)
+        both[key] = _together(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
 class SwitchSettings:
     """The settings of one switch in the making."""
 
@@ -73,9 +82,11 @@ class SwitchSettings:
         if lossless:
             settings["lossless"] = list(lossless)
             groups = self._groups(lossless)
+            marks = self._queue_marks()
             if groups:
                 settings |= self._pools(groups)
-                settings["thresholds"] = hoisted(groups)
+            if thresholds := _together(hoisted(groups), hoisted(marks)):
+                settings["thresholds"] = thresholds
         settings |= self._lossy(lossless)
         if weights := self._weights():
             settings["weights"] = weights
@@ -103,15 +114,12 @@ class SwitchSettings:
         self.tables.leave(self.remainder, what, table, key, *fields)
 
     def _groups(self, lossless: Sequence[int]) -> dict[tuple[str, int], dict[str, Any]]:
-        """Return the thresholds, and the marks, of each lossless priority at each port."""
+        """Return the thresholds of each lossless priority group at each port."""
         groups: dict[tuple[str, int], dict[str, Any]] = {}
         small = self._small_share()
         for view in self.views:
-            taken: dict[int, int] = {}
             for priority in self.config.lossless(view.ethernet):
                 group = self.config.group_of(view.ethernet, priority)
-                if taken.setdefault(group, priority) != priority:
-                    self._leave(f"priorities {taken[group]} and {priority} in one group", "PORT_QOS_MAP", view.ethernet)
                 speed, cable = self._link(view)
                 profile = self.config.group_profile(view.ethernet, group, speed, cable)
                 if profile is None:
@@ -120,10 +128,18 @@ class SwitchSettings:
                     continue
                 if profile.not_carried:
                     self._leave(profile.not_carried, "BUFFER_PG", self.config.groups.get((view.ethernet, group), ""))
-                queue = self.config.queue_of(view.ethernet, priority)
-                marks = self._marks(view.ethernet, queue)
-                groups[view.port, queue] = {**profile.thresholds(), **small, **({"ecn": marks} if marks else {})}
+                groups[view.port, group] = {**profile.thresholds(), **small}
         return groups
+
+    def _queue_marks(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """Return the marks of each lossless queue at each port, empty where there are none."""
+        marks: dict[tuple[str, int], dict[str, Any]] = {}
+        for view in self.views:
+            for priority in self.config.lossless(view.ethernet):
+                queue = self.config.queue_of(view.ethernet, priority)
+                said = self._marks(view.ethernet, queue)
+                marks[view.port, queue] = {"ecn": said} if said else {}
+        return marks
 
     def _link(self, view: PortView) -> tuple[int, int]:
         """Return speed in Mb/s and length in mm of a link: as SONiC says, else as the lab does."""

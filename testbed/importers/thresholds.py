@@ -12,6 +12,8 @@ def hoisted(groups: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, An
 
     What not all of them say is not said of all, since nothing takes it back.
     """
+    if not groups:
+        return {}
     base = _shared(list(groups.values()))
     ports: dict[str, Any] = {}
     for port in dict.fromkeys(port for port, _ in groups):

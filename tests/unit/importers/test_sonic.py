@@ -140,7 +140,7 @@ def test_thresholds_are_said_of_as_many_groups_at_once_as_have_them() -> None:
     }
 
 
-def test_maps_of_dscp_and_queues() -> None:
+def test_maps_of_dscp_queues_and_groups() -> None:
     tables = changed(
         LEAF, "PORT_QOS_MAP", "global", dscp_to_tc_map="AZURE", tc_to_queue_map="AZURE", tc_to_pg_map="AZURE"
     )
@@ -148,10 +148,36 @@ def test_maps_of_dscp_and_queues() -> None:
     tables["TC_TO_QUEUE_MAP"] = {"AZURE": {"3": "3", "5": "2"}}
     tables["TC_TO_PRIORITY_GROUP_MAP"] = {"AZURE": {"0": "0", "3": "3", "5": "0"}}
     found, left = settings(tables)
-    assert found == {**SETTINGS, "dscp": {3: 3, 4: 4, 24: 1}, "queues": {5: 2}} and not left
+    maps = {"dscp": {3: 3, 4: 4, 24: 1}, "queues": {5: 2}}
+    assert found == {**SETTINGS, **maps, "groups": {5: 0}} and not left
     tables["TC_TO_PRIORITY_GROUP_MAP"]["AZURE"]["4"] = "5"
-    _, left = settings(changed(tables, "BUFFER_PG", "Ethernet0,Ethernet4|5", profile="ll"))
-    assert left == ["priority 4 in a queue and a group of two numbers"]
+    apart = changed(tables, "BUFFER_PG", "Ethernet0,Ethernet4|5", profile="ll")
+    found, left = settings(apart)
+    assert found == {**SETTINGS, **maps, "groups": {4: 5, 5: 0}} and not left
+    # Both lossless priorities in one group, which a lab can have; a lossy one among them it cannot.
+    tables["TC_TO_PRIORITY_GROUP_MAP"]["AZURE"] = {"4": "3", "5": "3"}
+    found, left = settings(tables)
+    assert found["groups"] == {4: 3} and left == ["lossy priority 5 in group 3, which is lossless"]
+
+
+def test_pauses_that_go_by_other_maps_than_their_traffic_are_said() -> None:
+    tables = changed(LEAF, "PORT_QOS_MAP", "global", pfc_to_pg_map="AZURE", pfc_to_queue_map="AZURE")
+    tables["PFC_PRIORITY_TO_PRIORITY_GROUP_MAP"] = {"AZURE": {"3": "3", "4": "3"}}
+    tables["MAP_PFC_PRIORITY_TO_QUEUE"] = {"AZURE": {"3": "3", "4": "4"}}
+    _, left = settings(tables)
+    assert left == ["pfc_to_pg_map that leads priority 4 to 3, and its traffic to 4"]
+
+
+def test_marks_stand_by_queue_and_thresholds_by_group() -> None:
+    tables = changed(LEAF, "PORT_QOS_MAP", "global", tc_to_queue_map="AZURE", tc_to_pg_map="AZURE")
+    tables["TC_TO_QUEUE_MAP"] = {"AZURE": {"4": "6", "6": "4"}}
+    tables["TC_TO_PRIORITY_GROUP_MAP"] = {"AZURE": {"3": "3", "4": "4", "6": "6"}}
+    found, _ = settings(tables)
+    assert (found["queues"], found["groups"]) == ({4: 6, 6: 4}, {4: 4, 6: 6})
+    marked = {port: entry["priorities"] for port, entry in found["thresholds"]["ports"].items()}
+    assert marked == {"eth1": {3: {"ecn": MARKS}}, "eth2": {3: {"ecn": MARKS}}}, "queue 6 has no marks there"
+    kept = {key: value for key, value in found["thresholds"].items() if key != "ports"}
+    assert kept == {key: value for key, value in SETTINGS["thresholds"].items() if key != "ecn"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
