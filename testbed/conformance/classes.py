@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from testbed.conformance.bench import Bench
-from testbed.conformance.case import Case, Findings, Measured, Place, first, need_ports, partner
-from testbed.conformance.device import PRIORITIES, Device
-from testbed.conformance.labs import PAIR
+from testbed.conformance.case import Case, Findings, Measured, Place, need_ports, partner
+from testbed.conformance.device import PRIORITIES, Device, Unsuitable
+from testbed.conformance.labs import MAPPED, PAIR
+from testbed.contract.plan import group_of, queue_of
 from testbed.sizes import SHORTEST_FRAME_BYTES
 
 _DSCPS = range(64)
@@ -13,8 +14,10 @@ _DSCPS = range(64)
 
 def _places(device: Device) -> list[Place]:
     need_ports(device, 2)
+    if not device.named:
+        raise Unsuitable("no lossless priority: PFC is off")
     ingress = device.ports[0]
-    return [Place((ingress, partner(device, ingress)), first(device)[0])]
+    return [Place((ingress, partner(device, ingress)), device.named[0])]
 
 
 def _measure(bench: Bench, place: Place) -> Measured:
@@ -41,12 +44,12 @@ def _measure(bench: Bench, place: Place) -> Measured:
 
 def _judge(bench: Bench, place: Place, measured: Measured) -> list[str]:
     findings = Findings()
-    expected = bench.device.switch["dscp_to_priority"]
+    switch = bench.device.switch
     for dscp, (priority, group, queue) in enumerate(
-        zip(expected, measured["priority_groups"], measured["queues"], strict=True)
+        zip(switch["dscp_to_priority"], measured["priority_groups"], measured["queues"], strict=True)
     ):
-        findings.equal(f"priority group of DSCP {dscp}", group, priority)
-        findings.equal(f"queue of DSCP {dscp}", queue, priority)
+        findings.equal(f"priority group of DSCP {dscp}", group, group_of(switch, priority))
+        findings.equal(f"queue of DSCP {dscp}", queue, queue_of(switch, priority))
     return findings
 
 
@@ -55,7 +58,7 @@ CASES = (
         name="classification",
         asserts="every DSCP leads to its priority: the priority group at ingress and the queue at egress",
         source="sonic-mgmt QoS suite (DSCP mapping)",
-        labs=(PAIR,),
+        labs=(PAIR, MAPPED),
         places=_places,
         measure=_measure,
         judge=_judge,

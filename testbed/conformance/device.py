@@ -64,7 +64,7 @@ class Device:
     ports: tuple[DevicePort, ...]
 
     @property
-    def switch(self) -> Mapping[str, Any]:
+    def switch(self) -> contract.Switch:
         """The switch's part of the plan."""
         return switch_of(self.plan)
 
@@ -74,15 +74,31 @@ class Device:
         return {(group["port"], group["priority"]): group for group in self.switch["priority_groups"]}
 
     @property
+    def named(self) -> tuple[int, ...]:
+        """The lossless priorities, as PFC frames name them."""
+        return _lossless(self.switch) if self.switch["pfc"] else ()
+
+    @property
+    def reachable(self) -> tuple[int, ...]:
+        """The priorities that some DSCP leads to."""
+        return tuple(sorted(set(self.switch["dscp_to_priority"])))
+
+    @property
     def lossless(self) -> tuple[int, ...]:
-        """The lossless priorities."""
-        return tuple(self.switch["lossless"]) if self.switch["pfc"] else ()
+        """The lossless priorities that have queue and group of their own number for themselves."""
+        return tuple(priority for priority in self.named if self._is_plain(priority))
 
     @property
     def lossy(self) -> tuple[int, ...]:
-        """The others that some DSCP leads to."""
-        mapped = set(self.switch["dscp_to_priority"])
-        return tuple(priority for priority in PRIORITIES if priority in mapped and priority not in self.lossless)
+        """The other priorities of that kind that some DSCP leads to."""
+        return tuple(p for p in self.reachable if p not in self.named and self._is_plain(p))
+
+    def _is_plain(self, priority: int) -> bool:
+        """Tell whether a priority alone has the queue and the group of its number."""
+        return all(
+            [each for each in PRIORITIES if number(self.switch, each) == priority] == [priority]
+            for number in (contract.queue_of, contract.group_of)
+        )
 
     def dscp(self, priority: int) -> int:
         """Return the lowest DSCP whose frames travel on a priority; raise Unsuitable if there is none."""
@@ -168,7 +184,13 @@ def _of_lab(fault: Fault, lab: str, switch: str) -> Fault:
 
 def _runs_pfc(link: Link, switch: contract.Switch, port: DevicePort) -> bool:
     groups = {group["priority"] for group in switch["priority_groups"] if group["port"] == port.index}
-    return link.flow_control != "credit" and groups.issuperset(switch["lossless"])
+    needed = (contract.group_of(switch, priority) for priority in _lossless(switch))
+    return link.flow_control != "credit" and groups.issuperset(needed)
+
+
+def _lossless(switch: contract.Switch) -> tuple[int, ...]:
+    """Return the priorities whose queues are lossless."""
+    return tuple(priority for priority in PRIORITIES if contract.queue_of(switch, priority) in switch["lossless"])
 
 
 def _nature(plan: Plan) -> dict[str, Any]:

@@ -25,6 +25,15 @@ SMALL: Mapping[str, Any] = {"lossless": [3, 4], "cell": CELL_BYTES, "thresholds"
 """A small static threshold, so that it is soon reached."""
 
 PAIR = star(2, **SMALL)
+_MAPS: Mapping[str, Any] = {
+    "dscp": {"26": 4, "46": 3, "10": 5},
+    "queues": {"3": 5, "5": 3},
+    "groups": {"1": 4, "3": 3, "4": 1, "5": 5},
+}
+MAPPED = star(2, **SMALL, **_MAPS)
+"""Lossless priorities 3 and 4, of which one has another queue and one another group."""
+SHARED_GROUP = star(2, **SMALL, groups={"4": 3})
+"""Lossless priorities 3 and 4 in queues of their own, counted in one group."""
 BYTES = star(2, lossless=[3], thresholds={"xoff": 50_001, "xon": 30_003, "headroom": 90_005})
 """Thresholds in bytes, of no round number."""
 TRIO = star(3, **SMALL)

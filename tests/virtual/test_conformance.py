@@ -188,6 +188,19 @@ MUTANTS: dict[str, dict[str, Mutation]] = {
     "classification": {
         "leads a DSCP elsewhere": dscp_leads_to(26, 4),
         "leads all to one": edit(lambda switch: switch.update(dscp_to_priority=[3] * 64)),
+        "counts by queues": edit(lambda switch: switch.pop("priority_to_group", None)),
+        "has the queues of the numbers": edit(lambda switch: switch.update(priority_to_queue=list(range(8)))),
+    },
+    "pause-queue": {
+        "has the queues of the numbers": edit(lambda switch: switch.update(priority_to_queue=list(range(8)))),
+        "ignores pauses": defect("ignores-pause"),
+        "stops the whole port": defect("pauses-whole-port"),
+    },
+    "group-priorities": {
+        "counts by queues": edit(lambda switch: switch.pop("priority_to_group", None)),
+        "names another priority": defect("asks-next-priority"),
+        "names all priorities": defect("asks-all-priorities"),
+        "never pauses": defect("spares-first-port"),
     },
     "dwrr-shares": {
         "has other weights": each_port(weights=lambda weights: [2 * bool(weight) for weight in weights]),
