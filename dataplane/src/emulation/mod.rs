@@ -24,7 +24,7 @@ use crate::link::{Direction, DirectionConfig};
 use crate::nic::memory::Memory;
 use crate::nic::rc::qp::rnr_delay;
 use crate::plan::workload::{OpKind, OpPlan, QpPlan, Workload};
-use crate::plan::{FlowControl, HostPlan, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
+use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
 use crate::priority::Priority;
 use crate::units::{Rate, Time};
 use crate::watch::Watch;
@@ -274,11 +274,11 @@ fn first_psn(generation: u64) -> u64 {
 /// posted, every retry for want of one too.
 fn patience(workload: &Workload, plan: &Plan) -> Time {
     let transport = &workload.transport;
-    let copy_ps = |node: usize, bytes: u64| match &plan.nodes[node] {
-        NodePlan::Host(HostPlan { local: Some(local), .. }) => {
+    let copy_ps = |node: usize, bytes: u64| {
+        let NodePlan::Host(host) = &plan.nodes[node] else { return 0 };
+        host.local.map_or(0, |local| {
             local.latency_ps + Rate::from_bps(local.rate_bps).map_or(0, |rate| rate.serialisation(bytes).ps())
-        }
-        _ => 0,
+        })
     };
     let retries = transport.timeout_ps.saturating_mul(2 * (u64::from(transport.retries) + 1));
     let duration = |node: usize, op: &OpPlan| match op.kind {

@@ -113,7 +113,7 @@ pub struct PortPlan {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum NodePlan {
-    Host(HostPlan),
+    Host(Box<HostPlan>),
     Switch(Box<SwitchPlan>),
 }
 
