@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from testbed.traffic.elements import DTYPES, REDOPS, Elements, combine, divide
+from testbed.traffic.arrays import np
+from testbed.traffic.elements import DTYPES, REDOPS, Elements, combine, divide, item_bytes
 from testbed.traffic.schedule import Schedule
 from testbed.traffic.vectors import Drawn, Vector
 
@@ -55,7 +54,7 @@ class Shape:
     @property
     def element_bytes(self) -> int:
         """Return the length of one element."""
-        return DTYPES[self.dtype].itemsize
+        return item_bytes(self.dtype)
 
     @property
     def size_bytes(self) -> int:

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from testbed.traffic.arrays import np
 from testbed.traffic.building import Ops, Ready, alone, both, order_of, share, slices, whole
 from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
 from testbed.traffic.elements import DTYPES, Elements

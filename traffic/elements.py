@@ -6,40 +6,41 @@ is a sum that its last addition divides by the ranks: by a float of the type's o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from testbed.traffic.arrays import np
 
-Elements = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-DTYPES: dict[str, np.dtype[np.generic]] = {
-    "int8": np.dtype("i1"),
-    "uint8": np.dtype("u1"),
-    "int32": np.dtype("<i4"),
-    "uint32": np.dtype("<u4"),
-    "int64": np.dtype("<i8"),
-    "uint64": np.dtype("<u8"),
-    "half": np.dtype("<f2"),
-    "float": np.dtype("<f4"),
-    "double": np.dtype("<f8"),
-    "bfloat16": np.dtype("<u2"),
+Elements: TypeAlias = "npt.NDArray[Any]"
+
+DTYPES = {
+    "int8": "i1",
+    "uint8": "u1",
+    "int32": "<i4",
+    "uint32": "<u4",
+    "int64": "<i8",
+    "uint64": "<u8",
+    "half": "<f2",
+    "float": "<f4",
+    "double": "<f8",
+    "bfloat16": "<u2",
 }
-"""Element types by the names nccl-tests prints, all little-endian; numpy has no bfloat16, whose bits stand in integers."""
+"""Element types by the names nccl-tests prints, as numpy calls them, little-endian; bits of a bfloat16 stand in an integer."""
 
 REDOPS = ("sum", "prod", "max", "min", "avg")
 """Operations by the names nccl-tests prints."""
 
-OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "sum": np.add,
-    "prod": np.multiply,
-    "max": np.maximum,
-    "min": np.minimum,
-}
-"""What a step of a reduction can be; an average is made of sums."""
+OPERATIONS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
+"""What a step of a reduction can be, as numpy calls it; an average is made of sums."""
 
 _SIGN_AND_NAN = 0x7FC0
+
+
+def item_bytes(dtype: str) -> int:
+    """Return the length of an element of a type."""
+    return int(DTYPES[dtype][-1])
 
 
 def widened(bits: Elements) -> Elements:
@@ -56,7 +57,7 @@ def narrowed(floats: Elements) -> Elements:
 
 def combine(dtype: str, redop: str, lhs: Elements, rhs: Elements) -> Elements:
     """Return what an operation makes of two vectors, element by element; of `avg`, which divides at its end, the sum."""
-    operation = OPERATIONS["sum" if redop == "avg" else redop]
+    operation = getattr(np, OPERATIONS["sum" if redop == "avg" else redop])
     with np.errstate(all="ignore"):
         if dtype == "bfloat16":
             return narrowed(operation(widened(lhs), widened(rhs)))
@@ -65,7 +66,7 @@ def combine(dtype: str, redop: str, lhs: Elements, rhs: Elements) -> Elements:
 
 def divide(dtype: str, elements: Elements, divisor: int) -> Elements:
     """Return elements divided by a whole number."""
-    kind = DTYPES[dtype]
+    kind = np.dtype(DTYPES[dtype])
     with np.errstate(all="ignore"):
         if dtype == "bfloat16":
             return narrowed(widened(elements) / np.float32(divisor))
@@ -85,7 +86,7 @@ def drawn(dtype: str, redop: str, numbers: npt.NDArray[np.uint8]) -> Elements:
 
     Products of floats are of halves, ones and twos, those of integers of odd numbers, which never become zero.
     """
-    kind = DTYPES[dtype]
+    kind = np.dtype(DTYPES[dtype])
     if dtype != "bfloat16" and kind.kind != "f":
         return (numbers | np.uint8(1) if redop == "prod" else numbers).astype(kind)
     floats: Elements = numbers.astype("<f4")

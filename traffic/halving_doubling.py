@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from testbed.traffic.arrays import np
 from testbed.traffic.building import Ops, Ready, Span, alone, both, chunks, sliced_chunks, whole
 from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
 from testbed.traffic.elements import DTYPES, Elements

@@ -17,8 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-import numpy as np
-
+from testbed.traffic.arrays import np
 from testbed.traffic.building import Ops, Ready, Span, by_slice, chunks, ring_gather, ring_reduce, slices, whole
 from testbed.traffic.collective import Collective, Shape, random_vectors, result_after_input
 from testbed.traffic.elements import DTYPES, Elements

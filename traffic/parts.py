@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from testbed.traffic.arrays import np
 from testbed.traffic.building import (
     Ops,
     Ready,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testbed.traffic.elements import DTYPES
+from testbed.traffic.elements import item_bytes
 from testbed.traffic.schedule import Copy, Graph, Reduce, Schedule, Send, build_graph
 
 
@@ -74,7 +74,7 @@ def _accesses(schedule: Schedule, graph: Graph, until_acknowledged: bool) -> lis
                     _Access(op.peer, target, target + op.bytes, True, starts, land, label),
                 ]
             elif isinstance(op, Reduce):
-                length = op.count * DTYPES[op.dtype].itemsize
+                length = op.count * item_bytes(op.dtype)
                 accesses += [
                     _Access(rank, offset, offset + length, offset == op.dst, starts, finish, label)
                     for offset in (op.dst, op.lhs, op.rhs)

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from testbed.traffic.arrays import np
 from testbed.traffic.building import Ops, alone, chunks, order_of, ring_gather, ring_reduce, share, sliced_chunks, whole
 from testbed.traffic.collective import Collective, Shape, gbytes_per_s, random_vectors, result_after_input
 from testbed.traffic.elements import DTYPES, Elements

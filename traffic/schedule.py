@@ -17,13 +17,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from testbed.traffic.arrays import np
+from testbed.traffic.elements import DTYPES, OPERATIONS, combine, divide, item_bytes
 
-from testbed.traffic.elements import DTYPES, OPERATIONS, combine, divide
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-Memory = npt.NDArray[np.uint8]
+Memory: TypeAlias = "npt.NDArray[np.uint8]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def _reduce_fault(rank_schedule: RankSchedule, op: Reduce) -> str | None:
         return "a reduce has at least one element"
     if op.divisor < 1:
         return "a divisor is at least 1"
-    length = op.count * DTYPES[op.dtype].itemsize
+    length = op.count * item_bytes(op.dtype)
     for operand in (op.lhs, op.rhs):
         if operand != op.dst and abs(operand - op.dst) < length:
             return "dst overlaps an operand in part"
@@ -306,7 +308,7 @@ def simulate(schedule: Schedule, memories: Sequence[Memory | bytes], rng: random
 
 
 def _reduce(memory: Memory, op: Reduce) -> None:
-    dtype = DTYPES[op.dtype]
+    dtype = np.dtype(DTYPES[op.dtype])
     length = op.count * dtype.itemsize
     # Copies, because an offset need not be a multiple of the element size.
     lhs = memory[op.lhs : op.lhs + length].copy().view(dtype)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
+from testbed.traffic.arrays import np
 from testbed.traffic.elements import DTYPES, Elements, drawn
 
 _WORD_BYTES = 8  # what the generator yields at once, and can be advanced by
@@ -31,7 +30,7 @@ class Drawn:
     def __init__(self, count: int, dtype: str, seed: int, rank: int, redop: str = "sum") -> None:
         self.count = count
         self.kind, self.redop = dtype, redop
-        self.dtype = DTYPES[dtype]
+        self.dtype = np.dtype(DTYPES[dtype])
         self._generator = np.random.Generator(np.random.PCG64([seed, rank]))
         self._words = 0
 

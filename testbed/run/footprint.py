@@ -13,7 +13,7 @@ from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.run.execution import PIECE_ELEMENTS
 from testbed.run.series import Series
 from testbed.traffic import Calc, Reduce, Schedule, Shape
-from testbed.traffic.elements import DTYPES
+from testbed.traffic.elements import item_bytes
 from testbed.traffic.schedule import Op
 from testbed.units import PS_PER_SECOND
 
@@ -104,7 +104,7 @@ def _vectors(series: Series, shape: Shape, schedule: Schedule, here: Collection[
 def _length(op: Op) -> int:
     if isinstance(op, Calc):
         return 1
-    return op.count * DTYPES[op.dtype].itemsize if isinstance(op, Reduce) else op.bytes
+    return op.count * item_bytes(op.dtype) if isinstance(op, Reduce) else op.bytes
 
 
 def available_bytes() -> int | None:

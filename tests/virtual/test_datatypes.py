@@ -22,7 +22,7 @@ def test_a_reduction_is_right_in_every_type_by_every_operation(name: str, algori
 
 def numbers(dtype: str) -> Elements:
     """Return numbers of any kind: all bits there are of a short type, and some of a long one, those at its ends among them."""
-    kind = DTYPES[dtype]
+    kind = np.dtype(DTYPES[dtype])
     if kind.itemsize <= 2:
         return np.arange(2 ** (8 * kind.itemsize), dtype=f"<u{kind.itemsize}").view(kind)
     bits = np.random.default_rng(7).integers(0, 2 ** (8 * kind.itemsize), 20_000, f"<u{kind.itemsize}", endpoint=False)

@@ -9,7 +9,7 @@ from testbed import traffic, units
 from testbed.lab.switches import named_switches
 from testbed.optics.catalogue import load_catalogue
 from testbed.topologies import generators
-from testbed.traffic.elements import DTYPES
+from testbed.traffic.elements import DTYPES, item_bytes
 from testbed.units import format_length, format_rate, format_size
 from tools.references.markdown import code, page, prose, table
 
@@ -92,7 +92,7 @@ def _collectives() -> str:
         for name, algorithms in traffic.ALGORITHMS.items()
         for algorithm, item in algorithms.items()
     )
-    types = ((code(name), f"{kind.itemsize} bytes", kind.str) for name, kind in DTYPES.items())
+    types = ((code(name), f"{item_bytes(name)} bytes", kind) for name, kind in DTYPES.items())
     return page(
         "Collectives and data types",
         prose(BANDWIDTHS),

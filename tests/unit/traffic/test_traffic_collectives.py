@@ -29,7 +29,7 @@ shapes = st.builds(
 @given(shapes)
 def test_every_chunk_reaches_every_rank(shape: Shape) -> None:
     """With rank r holding 2^r everywhere, a sum of all ones in binary has heard from every rank exactly once."""
-    dtype = DTYPES[shape.dtype]
+    dtype = np.dtype(DTYPES[shape.dtype])
     vectors = [np.full(shape.count, 1 << rank, dtype) for rank in range(shape.ranks)]
     for result in run(RING_ALL_REDUCE, shape, vectors, 1):
         assert set(result.tolist()) == {(1 << shape.ranks) - 1}
