@@ -34,7 +34,7 @@ from testbed.importers.draft import Imported, safe_name
 from testbed.lab.ranks import expand, ranks_on
 from testbed.lab.topology import Lab, lab_from, lab_source
 from testbed.plan.addressing import stable_hash
-from testbed.replay.form import Trace
+from testbed.replay.form import MAX_RANKS, Trace
 from testbed.replay.lines import Reading
 from testbed.replay.made import flows_of
 from testbed.replay.reading import FORMATS, Options, read_traces
@@ -85,6 +85,12 @@ def replay(
     start_unit: Annotated[
         StartUnit | None, typer.Option("--start-unit", help="unit of starts in connection matrices of htsim")
     ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, max=MAX_RANKS, help="ranks of a SimAI text that names none")
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help='process groups of a Chakra trace: {"0": [0, 1], "1": [2, 3]}')
+    ] = None,
     clock: RunClockOption = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
@@ -105,7 +111,7 @@ def replay(
     """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
     if topology is None:
         raise UsageError("no lab given: name one with -t, for example -t clos")
-    readings = read_traces(files, as_, Options(start_unit.value if start_unit else None))
+    readings = read_traces(files, as_, Options(start_unit and start_unit.value, gpus, groups))
     traces = [_adapted(reading, algorithm or [], scale_compute) for reading in readings]
     source = lab_source(topology)
     say_notes(source)

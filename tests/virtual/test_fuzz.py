@@ -10,18 +10,31 @@ from random import Random
 
 import pytest
 
-from tools.fuzz import mutation, overseer, targets
+from tools.fuzz import mutation, overseer, replay, targets
 from tools.fuzz.importers import FORMATS
 from tools.fuzz.target import Target, require
 
 SEED = 11
-INPUTS = {"yaml": 12, "plans": 40, "bus": 150, "frames": 30, "captures": 150, **dict.fromkeys(FORMATS, 100)}
+INPUTS = {
+    "yaml": 12,
+    "plans": 40,
+    "bus": 150,
+    "frames": 30,
+    "captures": 150,
+    **dict.fromkeys((*FORMATS, *replay.FORMATS), 100),
+}
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_hostile_inputs_are_answered_or_refused_in_words(name: str) -> None:
     for number in range(INPUTS[name]):
         targets.TARGETS[name].check(overseer.input_of(targets.TARGETS[name], SEED, number))
+
+
+@pytest.mark.parametrize("name", replay.FORMATS)
+def test_traces_to_begin_with_are_traces(name: str) -> None:
+    for sound in replay.FORMATS[name][0]:
+        assert replay.attempt(name, sound if isinstance(sound, bytes) else sound.encode())
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)

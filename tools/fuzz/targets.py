@@ -8,6 +8,8 @@ from tools.fuzz.files import YAML_FILES
 from tools.fuzz.frames import FRAMES
 from tools.fuzz.importers import IMPORTERS
 from tools.fuzz.plans import PLANS
+from tools.fuzz.replay import TRACES
 from tools.fuzz.target import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (YAML_FILES, PLANS, BUS, FRAMES, CAPTURES, *IMPORTERS)}
+_ALL = (YAML_FILES, PLANS, BUS, FRAMES, CAPTURES, *IMPORTERS, *TRACES)
+TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
