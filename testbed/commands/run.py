@@ -201,24 +201,15 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, asked: Aske
             return _run_real(where, part, factor, chooses, asked.keep, capture, show)
 
         outcome, factor = carry_out(subject, written.capture)
-        apart = _alone(subject, outcome, carry_out) if asked.alone else {}
+        apart = _alone(subject, outcome, lambda part: carry_out(part, None)[0]) if asked.alone else {}
     _conclude(subject, outcome, chosen, factor, written, apart)
 
 
-def _alone(
-    subject: Trial, outcome: Outcome, carry_out: Callable[[Trial, Path | None], tuple[Outcome, int]]
-) -> dict[str, float | None]:
-    """Run each job while the others do nothing, if all of them together came to their end; return what it took, in us."""
+def _alone(subject: Trial, outcome: Outcome, carry_out: Callable[[Trial], Outcome]) -> dict[str, float | None]:
+    """Run each job while the others do nothing; return what it took, in us. Raises UsageError where there are no jobs."""
     if not subject.experiment.jobs:
         raise UsageError("--alone: the experiment has no jobs")
-    alone: dict[str, float | None] = {}
-    for job in subject.experiment.jobs if outcome.complete else ():
-        by_itself, _ = carry_out(dataclasses.replace(subject, only=job.name), None)
-        if by_itself.interrupted:
-            break
-        for row in by_itself.jobs:
-            alone[row["name"]] = None if row["end_us"] is None else row["end_us"] - row["start_us"]
-    return alone
+    return perform.times_alone(subject, outcome, carry_out)
 
 
 @dataclasses.dataclass(frozen=True)

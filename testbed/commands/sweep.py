@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import RenderableType
@@ -102,13 +102,15 @@ def run_sweep(
     directory = context.with_resource(result_directory(out, f"{lab}-sweep"))
     keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
     faults: list[TestbedError] = []
-    rows = _run(work, jobs or parallel.processors(), directory, is_followed(context, format_), faults)
+    processes = jobs or parallel.processors()
+    shown = is_followed(context, format_)
+    rows = run_rows(len(work), directory, shown, faults, lambda done: sweep.run(work, processes, done))
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)
-    with _noted(faults):
+    with noted(faults):
         path = result.write_text(document.to_json(), directory, FILE_NAME)
     if format_ is SweepFormat.table:
-        _print(sweep_report.render(document))
+        print_whole(sweep_report.render(document))
     else:
         write = output.write_json if format_ is SweepFormat.json else sys.stdout.write
         write(document.to_json() if format_ is SweepFormat.json else sweep_report.as_csv(document))
@@ -147,7 +149,7 @@ def _best_by(option: str | None, section: axes.Sweep | None, chosen: Sequence[ax
 
 
 @contextmanager
-def _noted(faults: list[TestbedError]) -> Iterator[None]:
+def noted(faults: list[TestbedError]) -> Iterator[None]:
     """Note that something could not be written: what was measured is not lost for that."""
     try:
         yield
@@ -155,30 +157,37 @@ def _noted(faults: list[TestbedError]) -> Iterator[None]:
         faults.append(error)
 
 
-def _run(
-    work: Sequence[sweep.Combination], jobs: int, directory: Path, is_shown: bool, faults: list[TestbedError]
-) -> list[sweep.SweepRow]:
-    """Run the rows, write the result of each as it comes, and leave with exit code 130 when interrupted.
+Rows = TypeVar("Rows")
 
-    What cannot be written is noted among `faults`.
+
+def run_rows(
+    count: int,
+    directory: Path,
+    is_shown: bool,
+    faults: list[TestbedError],
+    carry_out: Callable[[Callable[[int, sweep.Finished], None]], Rows],
+) -> Rows:
+    """Carry out so many rows, write the result of each as it comes, and leave with exit code 130 when interrupted.
+
+    `carry_out` is given what it calls as a row is finished. What cannot be written is noted among `faults`.
     """
-    digits = len(str(len(work) - 1))
+    digits = len(str(count - 1))
     try:
-        with counted(len(work), is_shown) as show:
+        with counted(count, is_shown) as show:
 
             def finished(number: int, finished: sweep.Finished) -> None:
                 if finished.result is not None:
-                    with _noted(faults):
+                    with noted(faults):
                         result.write(finished.result, directory / f"row-{number:0{digits}}")
                 show()
 
-            return sweep.run(work, jobs, finished)
+            return carry_out(finished)
     except KeyboardInterrupt:
         say(f"interrupted; what was finished is in {directory}")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _print(report: RenderableType) -> None:
+def print_whole(report: RenderableType) -> None:
     """Print tables whole: rows too long for the terminal are the terminal's to wrap."""
     output = console()
     needed = Measurement.get(output, output.options.update(max_width=10_000), report).maximum

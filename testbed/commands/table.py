@@ -67,6 +67,12 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             asks_agent=True,
         ),
         Verb(
+            "schedule",
+            "schedule:schedule",
+            "Try policies that place, shift and prioritise the jobs of an experiment, the best first (virtual clock).",
+            "testbed schedule jobs-on-rails --policy packed,by-rail,random",
+        ),
+        Verb(
             "campaign",
             "campaign:run_campaign",
             "Run random labs, workloads and faults, and check what must always hold (virtual clock).",

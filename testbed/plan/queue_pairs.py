@@ -163,6 +163,10 @@ class QueuePairs:
         further = (talk.channel, number) if number else (talk.channel,) if talk.channel else ()
         return stable_hash(what, self.experiment.seed, talk.a, talk.b, *further)
 
+    def host(self, name: str) -> Host:
+        """Return a host of the lab."""
+        return self._hosts[name]
+
     def _host(self, rank: int) -> Host:
         return self._hosts[self.ranks[rank].host]
 

@@ -9,6 +9,13 @@ from testbed.report.tables import NotedTable, table_of
 from testbed.run.result import JobResult, RunResult
 
 JOB_ROWS = 64
+_REACHES = {
+    "host": "within hosts",
+    "domain": "within domains",
+    "leaf": "over one switch",
+    "spine": "over several switches",
+    "site": "between sites",
+}
 
 
 def jobs_text(result: RunResult) -> str:
@@ -19,6 +26,9 @@ def jobs_text(result: RunResult) -> str:
     ]
     if result.makespan_us is not None:
         lines.append(f"# Makespan             : {_time(result.makespan_us)}")
+    if result.bytes_by_reach is not None and (sent := result.bytes_by_reach.model_dump()) and any(sent.values()):
+        shares = (f"{sent[reach] / sum(sent.values()):.1%} {words}" for reach, words in _REACHES.items() if sent[reach])
+        lines.append(f"# Bytes sent           : {', '.join(shares)}")
     return "\n".join(lines)
 
 

@@ -79,6 +79,7 @@ def conclude(
         in_force=trial.in_force(dilation),
         links=tuple(trial.links()),
         alone_us=alone_us or {},
+        reach=trial.reach,
         flow_completion=flow_times.told(trial.lab, trial.experiment, trial.flows, outcome) if trial.flows else None,
         hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial.setup, outcome.report)]),
     )

@@ -83,6 +83,18 @@ def _perform_program(
     return outcome
 
 
+def times_alone(trial: Trial, outcome: Outcome, carry_out: Callable[[Trial], Outcome]) -> dict[str, float | None]:
+    """Run each job while the others do nothing, if all of them together came to their end; return what it took, in us."""
+    alone: dict[str, float | None] = {}
+    for job in trial.experiment.jobs if outcome.complete else ():
+        by_itself = carry_out(dataclasses.replace(trial, only=job.name))
+        if by_itself.interrupted:
+            break
+        for row in by_itself.jobs:
+            alone[row["name"]] = None if row["end_us"] is None else row["end_us"] - row["start_us"]
+    return alone
+
+
 def _received_bits(trial: Trial, report: Report) -> dict[str, int]:
     """Return what each end of a link with a profile has received."""
     ends = [str(end) for link in trial.lab.links if link.optics for end in (link.a, link.b)]

@@ -119,6 +119,16 @@ class JobResult(ResultModel):
     slowdown: float | None = None
 
 
+class BytesByReach(ResultModel):
+    """Bytes that ranks of jobs sent: within a host by memory, within a scale-up domain, over one switch, several, to a site."""
+
+    host: int
+    domain: int
+    leaf: int
+    spine: int
+    site: int
+
+
 class Flow(Observed):
     """All messages from one node to another in one row, over all its iterations; those in place are flows of their own.
 
@@ -185,6 +195,7 @@ class RunResult(ResultModel):
     ranks: list[RankPlace] = Field(default_factory=list)
     jobs: list[JobResult] = Field(default_factory=list)
     makespan_us: float | None = None
+    bytes_by_reach: BytesByReach | None = None
     flow_completion: FlowCompletion | None = None
     flows: list[Flow]
     ports: dict[str, PortCounters]
@@ -241,6 +252,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         ranks=[RankPlace.model_validate(place) for place in facts.places],
         jobs=[_job(row, facts.alone_us.get(row["name"])) for row in outcome.jobs],
         makespan_us=makespan_us(outcome.jobs),
+        bytes_by_reach=None if facts.reach is None else BytesByReach.model_validate(facts.reach),
         flow_completion=None if facts.flow_completion is None else FlowCompletion.model_validate(facts.flow_completion),
         flows=[Flow.model_validate(flow) for flow in outcome.flows],
         ports={name: PortCounters.model_validate(port) for name, port in report["ports"].items()},

@@ -31,6 +31,7 @@ from testbed.plan.flows import PlannedFlows, plan_flows
 from testbed.plan.jobs import PlannedJobs, ops_of_jobs, plan_jobs
 from testbed.plan.placement import Placement, placed
 from testbed.plan.queue_pairs import QueuePairs, Talk, sends_of
+from testbed.plan.reach import Reach, bytes_by_reach
 from testbed.plan.workload import queue_pairs_of, transport_of
 from testbed.run import footprint, hints, in_force, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
@@ -124,6 +125,11 @@ class Trial:
     @cached_property
     def _queue_pairs(self) -> QueuePairs:
         return queue_pairs_of(self.lab, self.experiment, self._sends)
+
+    @property
+    def reach(self) -> dict[Reach, int] | None:
+        """How many bytes jobs send how far; None of anything else."""
+        return None if self.jobs is None else bytes_by_reach(self._queue_pairs, self.jobs.schedule)
 
     @cached_property
     def pairs(self) -> list[tuple[int, int]]:

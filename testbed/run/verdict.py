@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from testbed.contract.report import Report
+from testbed.plan.reach import Reach
 from testbed.run.execution import Outcome
 from testbed.run.fidelity import FidelityBounds, advice, judge_fidelity
 from testbed.run.observed import deadlock_reasons, deadlocks_of, losses_of
@@ -72,6 +73,7 @@ class RunFacts:
     places: tuple[Mapping[str, Any], ...] = ()
     alone_us: Mapping[str, float | None] = field(default_factory=dict)
     flow_completion: Mapping[str, Any] | None = None
+    reach: Mapping[Reach, int] | None = None
 
 
 def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:

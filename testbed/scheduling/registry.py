@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from testbed.errors import UsageError, nearest
-from testbed.scheduling import placing
+from testbed.scheduling import placing, shifting
 from testbed.scheduling.interface import Policy
 
 GROUP = "testbed.schedulers"
@@ -25,6 +25,8 @@ BUILT_IN: Mapping[str, Policy] = {
     "by-domain": placing.by_domain,
     "by-rail": placing.by_rail,
     "nearest-site": placing.nearest_site,
+    "interleaved": shifting.interleaved,
+    "priorities": shifting.prioritised,
 }
 
 

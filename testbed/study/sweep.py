@@ -19,6 +19,7 @@ from testbed.experiment.file import Experiment, check_axis
 from testbed.lab.topology import Lab, load_lab, with_parameters
 from testbed.plan.compile import ideal_busbw
 from testbed.run import perform
+from testbed.run.execution import Outcome
 from testbed.run.judgement import conclude, unknown_names, unreached
 from testbed.run.observed import NOT_LOSSLESS
 from testbed.run.result import RunResult
@@ -128,12 +129,13 @@ class SweepResult(_Model):
 
 @dataclass(frozen=True)
 class Combination:
-    """One combination of settings: its trial, or the fault that keeps it from being one."""
+    """One combination of settings: its trial, or the fault that keeps it from being one, and whether jobs run alone too."""
 
     settings: tuple[Setting, ...]
     trial: Trial | None
     fault: str
     replay: str
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,18 +192,23 @@ def run_combination(combination: Combination) -> Finished:
         return Finished(_row(combination, "invalid", combination.fault.splitlines()), None)
     try:
         preflight.check(subject)
-        outcome = perform.run_virtual(subject, None, lambda _: parallel.check_interrupt())
+        outcome = _run_virtual(subject)
+        apart = perform.times_alone(subject, outcome, _run_virtual) if combination.alone else None
     except TestbedError as error:
         return Finished(_row(combination, "invalid", str(error).splitlines()), None)
     if outcome.interrupted:
         raise KeyboardInterrupt
-    judged = conclude(subject, outcome, "virtual", 1, combination.replay)
+    judged = conclude(subject, outcome, "virtual", 1, combination.replay, apart)
     missed = [str(fault) for fault in [*unreached(subject, outcome), *unknown_names(subject, judged)]]
     reasons = [*judged.verdict.reasons, *missed]
     row = _row(combination, "failed" if missed else verdict_of(judged), reasons)
     ended = judged.collective.rows or judged.makespan_us or (judged.flow_completion and judged.verdict.complete)
     figures = figures_of(judged, subject) if ended else None
     return Finished(row.model_copy(update={"figures": figures, "event_log_hash": judged.event_log_hash}), judged)
+
+
+def _run_virtual(trial: Trial) -> Outcome:
+    return perform.run_virtual(trial, None, lambda _: parallel.check_interrupt())
 
 
 def _row(combination: Combination, verdict: Verdict, reasons: list[str]) -> SweepRow:

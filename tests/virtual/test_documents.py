@@ -28,6 +28,7 @@ HARMLESS = (
     "run",
     "replay",
     "sweep",
+    "schedule",
     "campaign",
     "graph",
     "import",

@@ -108,7 +108,7 @@ def test_the_document_has_the_promised_keys() -> None:
     document = json.loads(assemble(FACTS, outcome()).to_json())
     assert list(document) == [
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
-        "ranks", "jobs", "makespan_us", "flow_completion",
+        "ranks", "jobs", "makespan_us", "bytes_by_reach", "flow_completion",
         "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
             "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
     ]  # fmt: skip

@@ -1,0 +1,100 @@
+"""testbed schedule: policies tried on the jobs of an experiment, the best first."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.commands import completion
+from testbed.commands.common import (
+    ForceOption,
+    Format,
+    FormatOption,
+    SeedOption,
+    SetOption,
+    TopologyOption,
+    keep_existing,
+    read_experiment,
+    say,
+)
+from testbed.commands.progress import is_followed
+from testbed.commands.results import result_directory
+from testbed.commands.sweep import noted, print_whole, run_rows
+from testbed.errors import HostError, TestbedError
+from testbed.lab.topology import load_lab
+from testbed.report import schedules as schedule_report
+from testbed.run import result
+from testbed.run.versions import versions
+from testbed.study import parallel, schedules
+from testbed.system import output
+
+FILE_NAME = "schedule.json"
+
+
+def schedule(
+    context: typer.Context,
+    what: Annotated[
+        str,
+        typer.Argument(help="experiment file or name", metavar="EXPERIMENT", autocompletion=completion.experiment),
+    ],
+    topology: TopologyOption = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            autocompletion=completion.policies,
+            help="policies, with commas; + joins several into one, as spread+interleaved",
+            show_default="all that there are",
+        ),
+    ] = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="policies at a time", show_default="all processors")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="directory for the results", show_default="a new one below results")
+    ] = None,
+    force: ForceOption = False,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Try policies that place, shift and prioritise the jobs of an experiment, the best first (virtual clock)."""
+    overrides = set_ or []
+    chosen = schedules.read_policies(policy)
+    base = read_experiment(what, topology, overrides, seed)
+    lab = load_lab(base.topology)
+
+    def replay(name: str) -> str:
+        options = [word for setting in [*overrides, f"placement={name}"] for word in ("--set", setting)]
+        seeded = ["--seed", str(base.seed)]
+        where = ["-t", base.topology]
+        return shlex.join(["testbed", "run", what, *where, "--clock", "virtual", *options, *seeded, "--alone"])
+
+    work = schedules.combine(base, lab, {name: name for name in chosen}, replay)
+    directory = context.with_resource(result_directory(out, f"{lab.name}-schedule"))
+    keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
+    faults: list[TestbedError] = []
+    processes = jobs or parallel.processors()
+    shown = is_followed(context, format_)
+    rows = run_rows(len(work), directory, shown, faults, lambda done: schedules.run(work, processes, done))
+    document = schedules.ScheduleResult(
+        lab=lab.name,
+        seed=base.seed,
+        versions=versions(),
+        replay=result.replay_command(sys.argv[1:], base.seed),
+        rows=rows,
+    )
+    with noted(faults):
+        path = result.write_text(document.to_json(), directory, FILE_NAME)
+    if format_ is Format.table:
+        print_whole(schedule_report.render(document))
+    else:
+        output.write_json(document.to_json())
+    if faults:
+        raise HostError(str(faults[0]))
+    say(f"result: {path}")
+    raise typer.Exit(document.exit_code)
