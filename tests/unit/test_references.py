@@ -10,6 +10,7 @@ from testbed.cli import app
 from testbed.commands.help import summary
 from testbed.commands.table import VERBS, Verb
 from tests.conftest import ROOT
+from tools.docs_nav import on_page_content
 from tools.references.contract import PAGE, with_keys
 from tools.references.markdown import NOTICE, table
 from tools.references.pages import FOLDERS, PICTURE, pages
@@ -57,6 +58,11 @@ def test_prose_is_wrapped(name: str) -> None:
 )
 def test_a_page_holds_what_the_code_says(name: str, row: str) -> None:
     assert row in PAGES[name]
+
+
+def test_a_bar_in_a_cell_is_shown_without_what_keeps_it_from_being_a_border() -> None:
+    cells, block = "<td><code>yes {0} head -1</code></td><td>a {0} b</td>", "<pre>grep 'a\\|b'</pre>"
+    assert on_page_content(cells.format("\\|") + block, page=None) == cells.format("|") + block
 
 
 def test_a_cell_holds_no_border_of_its_table() -> None:
