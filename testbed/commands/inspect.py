@@ -46,18 +46,15 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
     from testbed.report.live import lab_words, port_table
 
     out = console()
-    state = row["state"]
-    if state == "foreign":
-        state = f"driven by {row['owner']}"
-    elif state != "running":
-        faults = [f"{node}: {fault}" for node, fault in row.get("faults", {}).items()] or ["it has no data plane"]
-        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        state = f"broken: {'; '.join([*faults[:_SHOWN], *more])}; destroy or deploy it again"
+    broken = row["state"] not in ("running", "foreign")
+    state = "broken" if broken else f"driven by {row['owner']}" if row["state"] == "foreign" else "running"
     facts = (
         [f"agent {row['agent']}", f"driver {row['driver']}", f"dilation {row['dilation']}"] if "dilation" in row else []
     )
     out.print(f"lab {row['lab']}: {', '.join([state, *facts])}")
-    if "frame_hops" in row:
+    if broken:
+        out.print(_fault_lines(row), markup=False)
+    elif "frame_hops" in row:
         out.print(lab_words(row))
     stations = row.get("stations", [])
     table = Table(box=None, pad_edge=False)
@@ -80,6 +77,14 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
         out.print(f"changed by hand: what {change['port']} sends, {' '.join(change['options'])}")
     if with_ports and "ports" in row:
         out.print(port_table(row["ports"]) or "no frame has passed a port yet")
+
+
+def _fault_lines(row: dict[str, Any]) -> str:
+    """Return a line for each fault of a broken lab, of many for the first, and one that says what to do."""
+    faults = [f"{node}: {fault}" for node, fault in row.get("faults", {}).items()] or ["it has no data plane"]
+    more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+    lines = [f"  - {line}" for line in (*faults[:_SHOWN], *more)]
+    return "\n".join([*lines, f"What to do: deploy lab {row['lab']} again, which restores it, or destroy it."])
 
 
 def _emulation_text(links: list[dict[str, Any]]) -> str:
