@@ -22,6 +22,7 @@ from testbed.commands import completion
 from testbed.commands.beginning import INTERRUPTED
 from testbed.control.interruption import Fate
 from testbed.errors import ExperimentError, InputError, TopologyError, UsageError, cannot_write, nearest
+from testbed.experiment import placements
 from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment, experiment_from, load_experiment, new_experiment
 from testbed.lab.topology import lab_from, lab_source, load_lab, renamed
@@ -264,7 +265,7 @@ def read_experiment(
         raise UsageError("no lab given: name one with -t, for example -t two-dc")
     else:
         experiment = new_experiment(topology, what or DEFAULT_COLLECTIVE)
-    settings = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
+    settings = [*map(placements.as_setting, overrides), *([f"seed={seed}"] if seed is not None else [])]
     return with_settings(experiment, settings)
 
 

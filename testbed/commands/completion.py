@@ -139,7 +139,7 @@ def listed(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
 @_quiet
 def policies(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
     """Offer policies that schedule jobs, behind those that stand before the last comma or plus."""
-    from testbed.scheduling.registry import JOINER
+    from testbed.experiment.placements import JOINER
 
     head = incomplete[: 1 + max(incomplete.rfind(","), incomplete.rfind(JOINER))]
     yield from ((f"{head}{name}", about) for name, about in _policies())

@@ -25,6 +25,7 @@ from testbed.commands.progress import is_followed
 from testbed.commands.results import result_directory
 from testbed.commands.sweep import noted, print_whole, run_rows
 from testbed.errors import HostError, TestbedError
+from testbed.importers.slurm_jobs import write_jobs
 from testbed.lab.topology import load_lab
 from testbed.report import schedules as schedule_report
 from testbed.run import result
@@ -47,9 +48,13 @@ def schedule(
         typer.Option(
             "--policy",
             autocompletion=completion.policies,
-            help="policies, with commas; + joins several into one, as spread+interleaved",
+            help="policies, with commas, or files of --write-placement; + joins several into one, as spread+interleaved",
             show_default="all that there are",
         ),
+    ] = None,
+    write_placement: Annotated[
+        Path | None,
+        typer.Option("--write-placement", help="file for the nodes of each job by the best policy, as Slurm's blocks"),
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
@@ -74,9 +79,10 @@ def schedule(
         where = ["-t", base.topology]
         return shlex.join(["testbed", "run", what, *where, "--clock", "virtual", *options, *seeded, "--alone"])
 
-    work = schedules.combine(base, lab, {name: name for name in chosen}, replay)
+    work = schedules.combine(base, lab, chosen, replay)
     directory = context.with_resource(result_directory(out, f"{lab.name}-schedule"))
-    keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
+    there = [directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))]
+    keep_existing([*there, *filter(None, [write_placement])], force)
     faults: list[TestbedError] = []
     processes = jobs or parallel.processors()
     shown = is_followed(context, format_)
@@ -90,6 +96,9 @@ def schedule(
     )
     with noted(faults):
         path = result.write_text(document.to_json(), directory, FILE_NAME)
+        if write_placement is not None:
+            best = {job.name: job.ranks for job in document.rows[0].jobs}
+            result.write_text(write_jobs(best), write_placement.parent, write_placement.name)
     if format_ is Format.table:
         print_whole(schedule_report.render(document))
     else:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from testbed.errors import ExperimentError, Fault, UsageError, nearest
-from testbed.experiment import expectations, traces
+from testbed.experiment import expectations, placements, traces
 from testbed.experiment import flows as flow_section
 from testbed.experiment import jobs as job_section
 from testbed.experiment.axes import Axis, Sweep, axes_of
@@ -129,7 +129,8 @@ class Experiment(FileModel):
     jobs: Annotated[Jobs, AfterValidator(check_names)] = ()
     """Jobs that run at once, in place of `workload`; left out, there are none."""
     placement: str | None = None
-    """Policy, or several with + between them, that places jobs, shifts and prioritises them; left out, `packed` places them."""
+    """Policy, or several with + between them, that places jobs, shifts and prioritises them, or the name of a file (.conf) of
+    Slurm's that has their nodes; left out, `packed` places them."""
     flows: Flows | None = None
     """Flows, listed or drawn, in place of `workload`; left out, there are none."""
     limit: Span = LIMIT_PS
@@ -265,6 +266,7 @@ def load_experiment(path: str | Path) -> Experiment:
     traces.inline(source, Path(path).parent)
     flow_section.inline(source, Path(path).parent)
     job_section.inline(source, Path(path).parent)
+    placements.inline(source, Path(path).parent)
     experiment = experiment_from(source)
     beside = Path(path).parent / experiment.topology
     if experiment.topology.endswith((".yaml", ".yml")) and beside.is_file():

@@ -72,7 +72,7 @@ def _entries(text: Text, draft: Draft) -> dict[str, _Entry]:
     """Return the switches and blocks of a file by name, in its order."""
     entries: dict[str, _Entry] = {}
     count = 0
-    for line in _joined(text):
+    for line in joined(text):
         said: dict[str, str] = {}
         for word in line.words:
             key, equals, value = word.partition("=")
@@ -99,7 +99,7 @@ def _entries(text: Text, draft: Draft) -> dict[str, _Entry]:
     return entries
 
 
-def _joined(text: Text) -> Iterator[Line]:
+def joined(text: Text) -> Iterator[Line]:
     """Yield lines, those that end with a backslash joined to the next."""
     number, words = 0, list[str]()
     for line in text.lines():

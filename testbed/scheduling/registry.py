@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from testbed.errors import UsageError, nearest
+from testbed.experiment.placements import JOINER
 from testbed.scheduling import placing, shifting
 from testbed.scheduling.interface import Policy
+from testbed.scheduling.stated import NAME, stated
 
 GROUP = "testbed.schedulers"
 DEFAULT = "packed"
-JOINER = "+"
 
 BUILT_IN: Mapping[str, Policy] = {
     DEFAULT: placing.packed,
@@ -54,7 +55,9 @@ def policies(text: str) -> list[tuple[str, Policy]]:
 
     Raises UsageError for a name that does not exist, and for a policy that cannot be loaded.
     """
-    return [(name, _policy(name)) for name in map(str.strip, text.split(JOINER))]
+    parts = map(str.strip, text.split(JOINER))
+    # What stands in a file has the equals signs of its keys.
+    return [(NAME, stated(part)) if "=" in part else (part, _policy(part)) for part in parts]
 
 
 def _policy(name: str) -> Policy:

@@ -126,6 +126,8 @@ class _Scheduling:
             assignments = list(policy(cluster, jobs))
         except ExperimentError:
             raise
+        except UsageError as error:
+            raise UsageError(f'policy "{name}": {error}') from error
         except Exception as error:
             raise UsageError(f'policy "{name}" failed: {type(error).__name__}: {error}') from error
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from testbed.errors import UsageError
 from testbed.experiment.file import Experiment
+from testbed.experiment.placements import names_file, read_placement
 from testbed.lab.topology import Lab
 from testbed.run.result import JobResult, RunResult
 from testbed.run.trial import Trial
@@ -91,13 +93,19 @@ class ScheduleResult(_Model):
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
-def read_policies(text: str | None) -> list[str]:
-    """Return the policies of a list with commas, all that there are without one. Raises UsageError for an unknown one."""
-    chosen = names() if text is None else [word.strip() for word in text.split(",")]
-    for policy in chosen:
-        policies(policy)
-        if chosen.count(policy) > 1:
-            raise UsageError(f"--policy {text}: {policy} is listed twice")
+def read_policies(text: str | None) -> dict[str, str]:
+    """Return the policies of a list with commas, each with what an experiment says for it; all that there are without one.
+
+    Names of files (.conf) are of placements as Slurm writes them. Raises UsageError for an unknown policy, and TopologyError for
+    what such a file cannot mean.
+    """
+    words = names() if text is None else [word.strip() for word in text.split(",")]
+    chosen: dict[str, str] = {}
+    for word in words:
+        if word in chosen:
+            raise UsageError(f"--policy {text}: {word} is listed twice")
+        chosen[word] = read_placement(word, Path()) if names_file(word) else word
+        policies(chosen[word])
     return chosen
 
 

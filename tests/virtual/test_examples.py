@@ -26,6 +26,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 ROWS = ("size", "count", "type", "redop", "root", "wrong")
 COLUMNS = {
     "source": ("source", "destination", "size"),
+    "policy": ("policy", "far", "verdict"),
     "job": ("job", "ranks", "start", "iterations"),
     "size": ("size", "flows"),
     "profile": ("profile", "links", "power"),
@@ -92,7 +93,7 @@ def test_an_example_prints_what_it_says(name: str, call_testbed: Cli, tmp_path: 
     for number, (command, exit_code) in enumerate(said):
         program, *arguments = command
         assert program == "testbed"
-        options = ("--out", f"result-{number}") if arguments[0] in ("run", "sweep") else ()
+        options = ("--out", f"result-{number}") if arguments[0] in ("run", "sweep", "schedule") else ()
         done = call_testbed(*arguments, *options)
         assert done.returncode == exit_code, f"{command}: {done.stdout}\n{done.stderr}"
         assert "hint" not in done.stderr and "internal error" not in done.stderr

@@ -217,3 +217,48 @@ def test_what_cannot_be_scheduled_is_refused(
     done = call_testbed("schedule", *arguments)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert not list(tmp_path.glob("results/*"))
+
+
+def test_a_placement_is_written_as_slurm_s_and_read_again(call_testbed: Cli, tmp_path: Path) -> None:
+    jobs = "".join(f"  - {{name: {name}, ranks: 4, program: [{{all_reduce: 64KiB}}]}}\n" for name in ("train", "serve"))
+    text = f"topology: rail:servers=4,accelerators=2,spines=1\njobs:\n{jobs}"
+    (tmp_path / "jobs.yaml").write_text(text)
+    arguments = ("schedule", "jobs.yaml", "--policy", "by-rail", "--write-placement", "best.conf", "--format", "json")
+    done = call_testbed(*arguments)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "best.conf").read_text()
+    assert written == "BlockName=train Nodes=s[1-4] # ranks s[1-4]/0\nBlockName=serve Nodes=s[1-4] # ranks s[1-4]/1\n"
+    (row,) = json.loads(done.stdout)["rows"]
+    (tmp_path / "placed.yaml").write_text(f"placement: best.conf\n{text}")
+    for command in (["placed.yaml"], ["jobs.yaml", "--set", "placement=best.conf"]):
+        again = json.loads(call_testbed("run", *command, "--format", "json").stdout)
+        assert again["event_log_hash"] == row["event_log_hash"]
+        assert [job["ranks"] for job in again["jobs"]] == [job["ranks"] for job in row["jobs"]]
+    assert call_testbed(*arguments).returncode == 2, "what is there stays"
+    rows = json.loads(call_testbed("schedule", "jobs.yaml", "--policy", "best.conf,packed", "--format", "json").stdout)[
+        "rows"
+    ]
+    assert {found["policy"]: found["event_log_hash"] for found in rows}["best.conf"] == row["event_log_hash"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("BlockName=train Nodes=s[1-\n", "best.conf:1: "),
+        ("BlockName=other Nodes=h1\n", 'placement: policy "placement file": it has no job "train"; known: other'),
+        ("BlockName=train Nodes=h[1-9]\n", 'placement: policy "placement file": job train: lab clos has no host "h9"'),
+        ("BlockName=train Nodes=h1\n", 'placement: policy "placement file": job train: 1 ranks, and it asks for 2'),
+        (None, "e.yaml:1: placement: best.conf is not a file in the directory of the experiment file"),
+    ],
+)
+def test_a_placement_that_does_not_fit_is_refused(
+    call_testbed: Cli, tmp_path: Path, content: str | None, message: str
+) -> None:
+    (tmp_path / "e.yaml").write_text(
+        "placement: best.conf\ntopology: clos:spines=1,leaves=2,hosts=4\n"
+        "jobs: [{name: train, ranks: 2, program: [{barrier: true}]}]\n"
+    )
+    if content is not None:
+        (tmp_path / "best.conf").write_text(content)
+    done = call_testbed("run", "e.yaml")
+    assert done.returncode == 2 and message in done.stderr, done.stderr
