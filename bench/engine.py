@@ -88,10 +88,10 @@ def docker_engine() -> Iterator[DockerEngine]:
     """Run an engine; afterwards it is gone, data included."""
     # Short, since the path of a socket has at most 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="tb-docker-"))
-    found = DockerEngine(home)
+    engine = DockerEngine(home)
     try:
-        found.start()
-        yield found
+        engine.start()
+        yield engine
     finally:
-        found.stop()
+        engine.stop()
         shutil.rmtree(home, ignore_errors=True)

@@ -22,11 +22,11 @@ def render(document: Json) -> RenderableType:
     """Return the table of a whole document, with the machine below it."""
     table = Table("what", "figure", "goal", "detail")
     for name, rows in SECTIONS.items():
-        found = document[name]
-        if "error" in found:
-            table.add_row(f"{name}: not measured", "", "", Text(found["error"], style="red"))
+        measured = document[name]
+        if "error" in measured:
+            table.add_row(f"{name}: not measured", "", "", Text(measured["error"], style="red"))
             continue
-        for what, figure, goal, met, detail in rows(found):
+        for what, figure, goal, met, detail in rows(measured):
             style = "" if met is None else "green" if met else "yellow"
             table.add_row(what, Text(figure, style=style), goal, detail)
     machine = document["machine"]
@@ -38,65 +38,64 @@ def render(document: Json) -> RenderableType:
 Row = tuple[str, str, str, bool | None, str]
 
 
-def _virtual(found: Json) -> list[Row]:
-    rate = found["frame_hops_per_s"]
-    best = f"median of {found['rounds']}; best {found['frame_hops_per_s_best'] / 1e6:.2f} M"
-    work = (
-        f"{found['frame_hops'] / 1e6:.1f} M hops and {found['events'] / 1e6:.1f} M events in {found['seconds']:.2f} s"
-    )
+def _virtual(measured: Json) -> list[Row]:
+    rate = measured["frame_hops_per_s"]
+    best = f"median of {measured['rounds']}; best {measured['frame_hops_per_s_best'] / 1e6:.2f} M"
+    work = f"{measured['frame_hops'] / 1e6:.1f} M hops and {measured['events'] / 1e6:.1f} M events in {measured['seconds']:.2f} s"
     goal = GOAL_FRAME_HOPS_PER_S
-    what = f"virtual clock, {found['hosts']} hosts, frame-hops/s"
+    what = f"virtual clock, {measured['hosts']} hosts, frame-hops/s"
     return [
         (what, f"{rate / 1e6:.2f} M", f"≥ {goal / 1e6:.0f} M", rate >= goal, best),
-        ("virtual clock, nominal time of a run", f"{found['nominal_ns'] / 1e6:.2f} ms", "", None, work),
-        ("virtual clock, event log", found["event_log_hash"], "", None, "the same in every run"),
+        ("virtual clock, nominal time of a run", f"{measured['nominal_ns'] / 1e6:.2f} ms", "", None, work),
+        ("virtual clock, event log", measured["event_log_hash"], "", None, "the same in every run"),
     ]
 
 
-def _cores(found: Json) -> list[Row]:
-    rates = [found["frame_hops_per_s_one"] / 1e6, found["frame_hops_per_s_two"] / 1e6]
-    detail = f"{rates[0]:.2f} M and {rates[1]:.2f} M frame-hops/s, medians of {found['rounds']} in turns"
-    ratio = found["ratio"]
+def _cores(measured: Json) -> list[Row]:
+    rates = [measured["frame_hops_per_s_one"] / 1e6, measured["frame_hops_per_s_two"] / 1e6]
+    detail = f"{rates[0]:.2f} M and {rates[1]:.2f} M frame-hops/s, medians of {measured['rounds']} in turns"
+    ratio = measured["ratio"]
     return [
         ("virtual clock, two cores / one", f"{ratio:.2f}", f"≥ {GOAL_CORES_RATIO}", ratio >= GOAL_CORES_RATIO, detail)
     ]
 
 
-def _real(found: Json) -> list[Row]:
+def _real(measured: Json) -> list[Row]:
     rows: list[Row] = []
-    for size, figures in found["frame_bytes"].items():
+    for size, figures in measured["frame_bytes"].items():
         ratio, both = figures["forward_ratio"], [figures["real_frames_per_s"], figures["bare_frames_per_s"]]
-        detail = f"{both[0] / 1e3:.0f} k against {both[1] / 1e3:.0f} k frames/s, medians of {found['rounds']}"
+        detail = f"{both[0] / 1e3:.0f} k against {both[1] / 1e3:.0f} k frames/s, medians of {measured['rounds']}"
         goal = GOAL_FORWARD_RATIO
         rows.append((f"real clock / bare forwarder, {size} B", f"{ratio:.2f}", f"≥ {goal}", ratio >= goal, detail))
     return rows
 
 
-def _telemetry(found: Json) -> list[Row]:
-    cost, (low, high) = found["cost"], found["cost_quartiles"]
-    detail = f"median of {found['rounds']}, quartiles {low:.1%} and {high:.1%}; stood still {found['cost_standing_still']:.2%}"
-    what = f"telemetry of {found['ports']} ports, {found['looks_per_s']:.1f} Hz, off the throughput"
+def _telemetry(measured: Json) -> list[Row]:
+    cost, (low, high) = measured["cost"], measured["cost_quartiles"]
+    still = f"stood still {measured['cost_standing_still']:.2%}"
+    detail = f"median of {measured['rounds']}, quartiles {low:.1%} and {high:.1%}; {still}"
+    what = f"telemetry of {measured['ports']} ports, {measured['looks_per_s']:.1f} Hz, off the throughput"
     return [(what, f"{cost:.1%}", f"< {GOAL_COST:.0%}", cost < GOAL_COST, detail)]
 
 
-def _deploy(found: Json) -> list[Row]:
-    count = found["nodes"]
-    build, destroy = found[f"seconds_{count}_nodes"], found[f"destroy_seconds_{count}_nodes"]
-    what = f"{found['nodes']} namespaces, {found['links']} links"
+def _deploy(measured: Json) -> list[Row]:
+    count = measured["nodes"]
+    build, destroy = measured[f"seconds_{count}_nodes"], measured[f"destroy_seconds_{count}_nodes"]
+    what = f"{measured['nodes']} namespaces, {measured['links']} links"
     goal, goal_gone = (GOAL_SECONDS, GOAL_DESTROY_SECONDS) if count < 1000 else (GOAL_LARGE_SECONDS, None)
-    worst = f"median of {found['rounds']}; worst {found[f'seconds_{count}_nodes_max']:.2f} s"
-    worst_gone = f"median of {found['rounds']}; worst {found[f'destroy_seconds_{count}_nodes_max']:.2f} s"
+    worst = f"median of {measured['rounds']}; worst {measured[f'seconds_{count}_nodes_max']:.2f} s"
+    worst_gone = f"median of {measured['rounds']}; worst {measured[f'destroy_seconds_{count}_nodes_max']:.2f} s"
     return [_seconds(f"build {what}", build, goal, worst), _seconds(f"destroy {what}", destroy, goal_gone, worst_gone)]
 
 
-def _containers(found: Json) -> list[Row]:
+def _containers(measured: Json) -> list[Row]:
     rows = [("build", "seconds", CONTAINERS_GOAL_SECONDS), ("destroy", "destroy_seconds", None)]
     return [
         _seconds(
-            f"{verb} {found['containers']} containers",
-            found[key],
+            f"{verb} {measured['containers']} containers",
+            measured[key],
             goal,
-            f"median of {found['rounds']}; worst {found[f'{key}_max']:.2f} s",
+            f"median of {measured['rounds']}; worst {measured[f'{key}_max']:.2f} s",
         )
         for verb, key, goal in rows
     ]

@@ -31,15 +31,15 @@ class Wanted(enum.StrEnum):
     gone = "gone"
 
 
-def lacking(wanted: Wanted, found: Mapping[str, Mapping[str, Any]], nodes: Collection[str]) -> str | None:
+def lacking(wanted: Wanted, healths: Mapping[str, Mapping[str, Any]], nodes: Collection[str]) -> str | None:
     """Say what of a lab is not yet as wanted; None if all is. `found`: health by node; `nodes`: those meant, all if empty."""
-    there = {name: health for name, health in found.items() if not nodes or name in nodes}
-    missing = sorted(set(nodes) - found.keys())
+    there = {name: health for name, health in healths.items() if not nodes or name in nodes}
+    missing = sorted(set(nodes) - healths.keys())
     match wanted:
         case Wanted.gone:
             return f"still there: {', '.join(sorted(there))}" if there else None
-        case _ if not found or missing:
-            return f"no node {', '.join(missing)}" if found else "no such lab is deployed"
+        case _ if not healths or missing:
+            return f"no node {', '.join(missing)}" if healths else "no such lab is deployed"
         case Wanted.unhealthy:
             ill = "unhealthy" in (health["state"] for health in there.values())
             return None if ill else "every node is healthy or starting"

@@ -32,8 +32,8 @@ class Licence(NamedTuple):
 def locked(lock: str) -> Iterator[tuple[str, str]]:
     """Yield name and version of every package in the text of a lock file."""
     for line in lock.splitlines():
-        if found := re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line):
-            yield found[1], found[2]
+        if match := re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line):
+            yield match[1], match[2]
 
 
 def stated(fields: metadata.PackageMetadata) -> str:
@@ -55,9 +55,9 @@ def python_licences(lock: str) -> Iterator[Licence]:
 
 def rust_licences(document: str) -> Iterator[Licence]:
     """Yield the crates of what `cargo metadata` printed, but for those of the workspace itself."""
-    found = json.loads(document)
-    own = set(found["workspace_members"])
-    for crate in found["packages"]:
+    metadata = json.loads(document)
+    own = set(metadata["workspace_members"])
+    for crate in metadata["packages"]:
         if crate["id"] not in own:
             yield Licence("rust", crate["name"], crate["version"], crate["license"] or crate["license_file"] or "")
 

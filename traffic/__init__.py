@@ -35,7 +35,7 @@ ALGORITHMS: dict[str, dict[str, Collective]] = {}
 for _collective in _ALL:
     ALGORITHMS.setdefault(_collective.name, {})[_collective.algorithm] = _collective
 
-COLLECTIVES: dict[str, Collective] = {name: next(iter(found.values())) for name, found in ALGORITHMS.items()}
+COLLECTIVES: dict[str, Collective] = {name: next(iter(algorithms.values())) for name, algorithms in ALGORITHMS.items()}
 """Every collective with its usual algorithm."""
 
 __all__ = [

@@ -122,9 +122,9 @@ class Collective:
             raise ValueError(f"{self.name} needs at least {self.least} ranks, not {kind.ranks}")
         unit = kind.ranks if self.parts else 1
         count = size_bytes // kind.element_bytes
-        found = replace(kind, count=max(count // unit, min(count, 1)) * unit if self.has_size else 1)
-        self.check(found)
-        return found
+        shape = replace(kind, count=max(count // unit, min(count, 1)) * unit if self.has_size else 1)
+        self.check(shape)
+        return shape
 
 
 def result_after_input(shape: Shape, rank: int) -> int:

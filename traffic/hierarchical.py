@@ -68,9 +68,9 @@ def _rank(shape: Shape, divided: Sequence[Sequence[Sequence[Span]]], rank: int) 
         _, done = ring_reduce(ops, here, place, begun, place - 1, bases, order=by_slice, last=False)
         own, ready = scratch, _by_part(parts, site, done)
     part, done = ring_reduce(ops, across, site, parts, site, (own, between, result), ready)
-    found = ring_gather(ops, across, site, parts, part, (result, result), done)
+    gathered = ring_gather(ops, across, site, parts, part, (result, result), done)
     if local > 1:
-        complete = [wait for waits in _downwards(found, part) for wait in waits]
+        complete = [wait for waits in _downwards(gathered, part) for wait in waits]
         ring_gather(ops, here, place, ended, place, (result, result), complete, by_slice)
     longest = max(sum(length for _, length in chunk) for chunk in begun)
     return ops.schedule(scratch + shape.size_bytes + longest)
@@ -100,10 +100,10 @@ def expected(shape: Shape, vectors: Sequence[Vector]) -> list[Elements]:
             sums = []
             for site in range(shape.sites):
                 ring = [site * local + (place + 1 + step) % local for step in range(local)]
-                found = vectors[ring[0]][first:end]
+                subtotal = vectors[ring[0]][first:end]
                 for rank in ring[1:]:
-                    found = shape.combine(found, vectors[rank][first:end])
-                sums.append(found)
+                    subtotal = shape.combine(subtotal, vectors[rank][first:end])
+                sums.append(subtotal)
             of_all = sums[begins]
             for step in range(1, shape.sites):
                 of_all = shape.combine(of_all, sums[(begins + step) % shape.sites])

@@ -93,7 +93,7 @@ def unrolled(programs: Sequence[Program], ranks: int) -> tuple[Schedule, list[li
         for place, rank in enumerate(program.ranks):
             writer = _Writer(job, program, place, ops[rank], labels[rank])
             writer.write()
-    return Schedule(tuple(RankSchedule(0, tuple(found)) for found in ops)), labels
+    return Schedule(tuple(RankSchedule(0, tuple(own)) for own in ops)), labels
 
 
 def lengths_alone(schedule: Schedule) -> Schedule:
@@ -126,8 +126,8 @@ def _kept(ops: Sequence[Op], is_left_out: Callable[[Op], bool]) -> tuple[Op, ...
             stack += inner
             if not inner:
                 at = stack.pop()
-                found = ((numbers[one],) if one in numbers else known[one] for one in ops[at].requires)
-                known[at] = tuple(dict.fromkeys(number for part in found for number in part))
+                parts = ((numbers[one],) if one in numbers else known[one] for one in ops[at].requires)
+                known[at] = tuple(dict.fromkeys(number for part in parts for number in part))
         return known[index]
 
     return tuple(replace(op, requires=kept(index)) for index, op in enumerate(ops) if index in numbers)

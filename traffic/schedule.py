@@ -256,7 +256,7 @@ def build_graph(schedule: Schedule) -> Graph:
             elif isinstance(op, Recv):
                 recvs.setdefault((op.peer, rank, op.channel), []).append(index)
     for source, target, channel in sends.keys() | recvs.keys():
-        outgoing, incoming = (found.get((source, target, channel), []) for found in (sends, recvs))
+        outgoing, incoming = (messages.get((source, target, channel), []) for messages in (sends, recvs))
         if len(outgoing) != len(incoming):
             raise ValueError(
                 f"rank {source} sends {len(outgoing)} messages to rank {target}, which receives {len(incoming)}"

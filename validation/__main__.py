@@ -51,10 +51,10 @@ def main() -> int:
         write(rows, DOCS, left)
     else:
         print(page.render(rows, {}))
-    faults = [fault for found in rows.values() for row in found for fault in row.faults()]
+    faults = [fault for measured in rows.values() for row in measured for fault in row.faults()]
     for fault in faults:
         errors.print(fault, style="red")
-    count = sum(len(found) for found in rows.values())
+    count = sum(len(measured) for measured in rows.values())
     errors.print(f"{count} rows, {len(faults)} figures out of tolerance")
     return 1 if faults else 0
 

@@ -104,13 +104,13 @@ class Row:
 
     def faults(self) -> list[str]:
         """Say of each figure that is farther off than it may be by how much."""
-        found = []
+        faults = []
         for quantity in self.quantities() if self.case.held else ():
             error = self.error(quantity)
             if quantity.tolerance is not None and not abs(error) <= quantity.tolerance:
-                found.append(
+                faults.append(
                     f"{self.topic.name}, {', '.join(self.case.labels)}: {quantity.title} is "
                     f"{self.measured.figures[quantity.key]:.6g}, not {self.expected[quantity.key]:.6g}; "
                     f"off by {error:.4g}, allowed {quantity.tolerance:g}"
                 )
-        return found
+        return faults

@@ -86,14 +86,14 @@ def measure(setting: Setting) -> Measured:
     size = BLOCKS_PER_MESSAGE * setting.data * MTU
     report = finish(loaded_fabric(trial, flows_to_last(1, *[size] * messages)), budget=10**7)
     assert report["complete"] and report["violations"] == []
-    found = report["qps"][0]["erasure"]
-    assert found["blocks"] == messages * BLOCKS_PER_MESSAGE
+    erasure = report["qps"][0]["erasure"]
+    assert erasure["blocks"] == messages * BLOCKS_PER_MESSAGE
     if setting.is_rare:
         ends = [flow["completion_ns"] for flow in report["flows"]]
         packets = (len(ends) - 1) * BLOCKS_PER_MESSAGE * setting.data
         return Measured({"goodput": packets * FULL_WIRE_BYTES * 8 / GBPS / (ends[-1] - ends[0])})
-    chance = sqrt((1 - setting.beyond) / setting.beyond / found["blocks"])
-    return Measured({"asked": found["blocks_asked"] / found["blocks"]}, {"asked": chance})
+    chance = sqrt((1 - setting.beyond) / setting.beyond / erasure["blocks"])
+    return Measured({"asked": erasure["blocks_asked"] / erasure["blocks"]}, {"asked": chance})
 
 
 def _cases() -> Iterator[Case]:

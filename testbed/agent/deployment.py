@@ -76,7 +76,7 @@ class Deployment:
             if present is None:
                 return self._bring_up(wanted, asked, described, steps)
             plan = wanted if wanted == present.plan else keep_addresses(present.plan, wanted)
-            found = [change.data() for change in changes(present.plan, plan)]
+            differences = [change.data() for change in changes(present.plan, plan)]
             if present.dilation != asked.dilation:
                 raise UsageError(
                     f"lab {lab} is deployed already, with another dilation ({present.dilation}); redeploy it to change that"
@@ -84,14 +84,14 @@ class Deployment:
             wrong = {} if present.lock.locked() else deviations(self._driver, present)
             mended = {"mended": wrong} if wrong else {}
             if asked.dry_run:
-                changed = bool(found or wrong) or plan != present.plan
-                return {"lab": lab, "changed": changed, "changes": found, **mended}
+                changed = bool(differences or wrong) or plan != present.plan
+                return {"lab": lab, "changed": changed, "changes": differences, **mended}
             if plan == present.plan and not wrong:
                 return self._deployed(lab, changed=False)
             if plan != present.plan and not asked.reconcile:
                 raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
             lost = self._change(lab, present, plan, asked, described, steps)
-            return {**self._deployed(lab, changed=True), "changes": found, "lost": lost, **mended}
+            return {**self._deployed(lab, changed=True), "changes": differences, "lost": lost, **mended}
 
     def _deployed(self, lab: str, changed: bool) -> Document:
         port = self._register.labs[lab].beats_port

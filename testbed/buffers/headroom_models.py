@@ -135,11 +135,11 @@ class Ieee:
         # To the nearest picosecond, as a lab's links have it.
         delay_ps = (length_mm * self.ps_per_metre + 500) // 1000
         interface = interface_bits(self.rate_bps) if self.interfaces else 0
-        found = headroom(self.rate_bps, delay_ps, self.frame_bytes, self.response_ps, interface)
+        base = headroom(self.rate_bps, delay_ps, self.frame_bytes, self.response_ps, interface)
         if self.cell_bytes == 1:
-            return found
-        total = in_cells(found.total_bytes, self.cell_bytes, self.small_percent, self.frame_bytes)
-        return Headroom({**found.terms, "cells": total - found.total_bytes}, total)
+            return base
+        total = in_cells(base.total_bytes, self.cell_bytes, self.small_percent, self.frame_bytes)
+        return Headroom({**base.terms, "cells": total - base.total_bytes}, total)
 
 
 @dataclass(frozen=True)

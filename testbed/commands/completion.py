@@ -126,7 +126,7 @@ def listed(ctx: typer.Context, incomplete: str) -> Iterator[Choice]:
     kind = str(ctx.params.get("kind") or "")
     known: Mapping[str, Callable[[], Iterable[Choice]]] = {
         "topologies": lambda: [*_summaries(topologies.generators()), *((name, "") for name in topologies.files())],
-        "collectives": lambda: ((name, found.about) for name, found in traffic.COLLECTIVES.items()),
+        "collectives": lambda: ((name, collective.about) for name, collective in traffic.COLLECTIVES.items()),
         "profiles": _profiles,
         "media": lambda: medium(ctx, incomplete),
         "switches": lambda: ((name, switch.about) for name, switch in named_switches().items()),

@@ -315,9 +315,9 @@ def _run_real(
     lab = subject.lab.name
     stands = chooses and asyncio.run(verbs.is_up(chosen, lab))
     outcome = once(dilation)
-    found = outcome.report["fidelity"]
-    larger = larger_dilation(dilation, fidelity.shortfall(found, subject.bounds))
-    doubts = fidelity.judge_fidelity(found, subject.bounds)
+    figures = outcome.report["fidelity"]
+    larger = larger_dilation(dilation, fidelity.shortfall(figures, subject.bounds))
+    doubts = fidelity.judge_fidelity(figures, subject.bounds)
     if not chooses or stands or not doubts or outcome.interrupted or larger == dilation:
         return outcome, dilation
     for doubt in doubts:

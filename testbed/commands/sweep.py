@@ -98,7 +98,7 @@ def run_sweep(
         return shlex.join([*command, *([] if seeded else ["--seed", str(base.seed)])])
 
     work = sweep.combine(base, chosen, replay)
-    lab = next((found.trial.lab.name for found in work if found.trial), None) or load_lab(base.topology).name
+    lab = next((one.trial.lab.name for one in work if one.trial), None) or load_lab(base.topology).name
     directory = context.with_resource(result_directory(out, f"{lab}-sweep"))
     keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
     faults: list[TestbedError] = []

@@ -33,8 +33,8 @@ class Verb:
     def load(self) -> Callable[..., Any] | typer.Typer:
         """Import what carries the verb out: a function, or a command with verbs below it."""
         module, _, name = self.function.partition(":")
-        found: Callable[..., Any] | typer.Typer = getattr(import_module(f"testbed.commands.{module}"), name)
-        return found
+        function: Callable[..., Any] | typer.Typer = getattr(import_module(f"testbed.commands.{module}"), name)
+        return function
 
 
 VERBS: Mapping[str, tuple[Verb, ...]] = {

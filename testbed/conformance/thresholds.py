@@ -309,8 +309,8 @@ def _tight(group: ReferenceGroup, draining: _Draining, target: int) -> list[_Dra
     last = bisect.bisect_left(range(len(fillers)), True, key=is_late) - 1
     if not 0 <= last < len(fillers) - 1:
         return None
-    found = [with_filler(last), with_filler(last + 1)]
-    return found if all(each.left_at_xon(group) is not None for each in found) else None
+    fillings = [with_filler(last), with_filler(last + 1)]
+    return fillings if all(each.left_at_xon(group) is not None for each in fillings) else None
 
 
 def _places_with_xon(device: Device) -> list[Place]:

@@ -85,26 +85,26 @@ def _flows(outcomes: Sequence[Outcome]) -> list[Json]:
 
 def _report(plan: Plan, parts: Mapping[str, Outcome]) -> Report:
     reports = {agent: part.report for agent, part in parts.items()}
-    found = list(reports.values())
-    crossed = {port: counts for report in found for port, counts in _agents(report)["crossed"].items()}
+    every = list(reports.values())
+    crossed = {port: counts for report in every for port, counts in _agents(report)["crossed"].items()}
     lost = _lost(plan, crossed)
-    conservation = _packets([report["conservation"] for report in found])
+    conservation = _packets([report["conservation"] for report in every])
     missing = conservation["sent"] - conservation["delivered"] - conservation["dropped"] - conservation["in_flight"]
     # Of what was lost between machines some were PAUSE frames, which are not among the packets.
     conservation["dropped"] += max(0, min(missing, sum(lost.values())))
     return {
-        **found[0],
-        "events": sum(report["events"] for report in found),
-        "frame_hops": sum(report["frame_hops"] for report in found),
-        "complete": all(report["complete"] for report in found),
-        "stalled": any(report["stalled"] for report in found),
-        "ports": {port: counters for report in found for port, counters in report["ports"].items()},
-        "pools": {switch: marks for report in found for switch, marks in report["pools"].items()},
-        "watchdog": [storm for report in found for storm in report["watchdog"]],
-        "qps": _qps(found),
+        **every[0],
+        "events": sum(report["events"] for report in every),
+        "frame_hops": sum(report["frame_hops"] for report in every),
+        "complete": all(report["complete"] for report in every),
+        "stalled": any(report["stalled"] for report in every),
+        "ports": {port: counters for report in every for port, counters in report["ports"].items()},
+        "pools": {switch: marks for report in every for switch, marks in report["pools"].items()},
+        "watchdog": [storm for report in every for storm in report["watchdog"]],
+        "qps": _qps(every),
         "conservation": conservation,
-        "kernel_frames": _packets([report["kernel_frames"] for report in found]),
-        "drops": _drops([report["drops"] for report in found]),
+        "kernel_frames": _packets([report["kernel_frames"] for report in every]),
+        "drops": _drops([report["drops"] for report in every]),
         "deadlocks": [_shifted(entry, part, parts) for part in parts.values() for entry in part.report["deadlocks"]],
         "violations": [f"agent {agent}: {text}" for agent, report in reports.items() for text in report["violations"]],
         "fidelity": _fidelity(reports, lost),

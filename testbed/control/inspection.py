@@ -16,7 +16,7 @@ from testbed.agent.ledger import default_state_dir
 from testbed.bus import client, messages, verbs
 from testbed.bus.client import BusError
 from testbed.control.agents import one_lab
-from testbed.control.targets import IMPATIENT_S, found
+from testbed.control.targets import IMPATIENT_S, existing_agents
 from testbed.control.targets import Target as Target
 from testbed.drivers.machine import MachineDriver
 from testbed.errors import UsageError
@@ -38,7 +38,7 @@ async def inspect(target: Target, lab: str | None) -> list[Document]:
 
 
 async def _rows(target: Target, lab: str | None) -> list[Document]:
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         if agents is None:
             claims = Claims("testbed inspect")
             return [
@@ -76,7 +76,7 @@ async def wait_for(target: Target, lab: str, nodes: Sequence[str], wanted: Wante
 
 
 async def _health(target: Target, lab: str) -> dict[str, Document]:
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         if agents is None:
             listed = MachineDriver().list_labs().get(lab, [])
             owner = Claims("testbed wait-for").owner(lab)
@@ -88,7 +88,7 @@ async def _health(target: Target, lab: str) -> dict[str, Document]:
 
 async def describe(target: Target, lab: str) -> Document:
     """Return what a running lab was made of and what was done to it by hand: see `LabOwner.describe`."""
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         return await agents.ask_first(verbs.DESCRIBE, {"lab": lab}, lab=lab)
@@ -119,7 +119,7 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
 
 async def capture_points(lab: str, node: str, port: str) -> list[Document]:
     """Return where to listen to a port of a running lab on this machine: [{"netns", "interface"}]."""
-    async with found(Target()) as agents:
+    async with existing_agents(Target()) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": node, "port": port}

@@ -77,7 +77,7 @@ async def _ends(agent: AgentRecord) -> bool:
 
 
 @asynccontextmanager
-async def found(target: Target) -> AsyncIterator[Agents | None]:
+async def existing_agents(target: Target) -> AsyncIterator[Agents | None]:
     """Connect to the agents if there are any; yield None if the local one does not run."""
     address = target.address
     if address is None:

@@ -22,7 +22,7 @@ from testbed.bus.client import BusError
 from testbed.bus.messages import Step
 from testbed.control.agents import Agents
 from testbed.control.interruption import Fate
-from testbed.control.targets import IMPATIENT_S, found, started
+from testbed.control.targets import IMPATIENT_S, existing_agents, started
 from testbed.control.targets import Target as Target
 from testbed.drivers import emulation
 from testbed.drivers.machine import MachineDriver
@@ -111,7 +111,7 @@ async def plan_deploy(target: Target, trial: Trial, dilation: int | None = None)
     given.
     """
     lab = trial.lab.name
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         if agents is not None:
             placed = await agents.enlist(trial, target.placement)
             factor = dilation or await _dilation(agents, lab) or 1
@@ -178,13 +178,13 @@ def _fetch(captured: Sequence[str], pcap: Path | None) -> str | None:
 
 async def is_up(target: Target, lab: str) -> bool:
     """Return whether any of the agents has a lab of that name."""
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         return agents is not None and await _stands(agents, lab)
 
 
 async def dilation_of(target: Target, lab: str) -> int | None:
     """Return the dilation of a lab that is up; None if it is not."""
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         return None if agents is None else await _dilation(agents, lab)
 
 
@@ -203,7 +203,7 @@ async def destroy(target: Target, lab: str, fate: Fate | None = None) -> Documen
     """Take a lab down. Returns {"lab", "changed"}; a lab that is not there is down already. `fate` says what stands of it."""
     async with (fate or Fate()).destroying(lab):
         try:
-            async with found(target) as agents:
+            async with existing_agents(target) as agents:
                 return await _destroy(target, agents, lab)
         except BusError:
             # It runs, yet cannot be talked to: its lab goes all the same.
@@ -236,7 +236,7 @@ async def destroy_all(target: Target) -> list[Document]:
     gone: dict[str, Document] = {}
 
     async def ask() -> None:
-        async with found(target) as agents:
+        async with existing_agents(target) as agents:
             if agents is None:
                 return
             answers = await agents.ask(verbs.LIST, silence_s=IMPATIENT_S)
@@ -284,7 +284,7 @@ def _destroy_unowned() -> list[str]:
 
 async def cancel(target: Target, lab: str) -> Document:
     """End the run on a lab, whoever asked for it; the lab stays. Returns {"lab", "changed"}: whether there was a run."""
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         answers = await agents.ask(verbs.CANCEL, {"lab": lab}, lab=lab)
@@ -295,7 +295,7 @@ async def impair(
     target: Target, lab: str, end: tuple[str, str], action: str, direction: str, settings: Document
 ) -> list[Document]:
     """Set, show or reset how the link at a port of a running lab is; return one row a direction: see `LinkDesk.show`."""
-    async with found(target) as agents:
+    async with existing_agents(target) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
         body = {"lab": lab, "node": end[0], "port": end[1], "action": action, "direction": direction}

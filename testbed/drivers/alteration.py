@@ -85,7 +85,7 @@ def _replaced(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
     """Return the interfaces whose queueing discipline is to be one of another kind: what waits in it goes with it."""
     names = {interface.index: interface.name for interface in node.interfaces}
     wanted = {names[index]: discipline.kind for index, discipline in building.disciplines(node, dilation)}
-    roots = {index: found.kind for index, found in qdisc.read_qdiscs(namespace.netlink).items()}
+    roots = {index: root.kind for index, root in qdisc.read_qdiscs(namespace.netlink).items()}
     return [link for link in _links(namespace) if link.name in wanted and roots.get(link.index) != wanted[link.name]]
 
 

@@ -294,8 +294,8 @@ def _remove(container: Container) -> None:
 
 
 def _by_lab(containers: Sequence[Container]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    labs: dict[str, list[str]] = {}
     for container in containers:
         labels: Mapping[str, str] = container.labels
-        found.setdefault(labels[LAB_LABEL], []).append(labels[NODE_LABEL])
-    return {lab: sorted(nodes) for lab, nodes in sorted(found.items())}
+        labs.setdefault(labels[LAB_LABEL], []).append(labels[NODE_LABEL])
+    return {lab: sorted(nodes) for lab, nodes in sorted(labs.items())}

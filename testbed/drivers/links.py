@@ -24,8 +24,8 @@ def verify(control: Netlink, asked: Mapping[int, Netem], where: str) -> None:
         return
     configured = netem.read(control)
     for index, settings in asked.items():
-        found = configured.get(index)
-        wrong = ["there is none"] if found is None else netem.differences(settings, found)
+        present = configured.get(index)
+        wrong = ["there is none"] if present is None else netem.differences(settings, present)
         if wrong:
             raise DriverError(f"set netem on interface {index} of {where}", errno.EBADMSG, "; ".join(wrong))
 

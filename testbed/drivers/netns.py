@@ -148,7 +148,7 @@ class NetnsDriver:
         frames under way. Raises ValueError for what netem cannot do, DriverError (ENODEV) if the link is not netem's.
         """
         with _system_errors("impair"), self._endpoint(lab, endpoint) as (control, index):
-            return links.change(control, index, lambda found: emulation.changed(found, change, dilation), endpoint)
+            return links.change(control, index, lambda before: emulation.changed(before, change, dilation), endpoint)
 
     def configured(self, lab: str, endpoint: str) -> Netem | None:
         """Return what netem does to the frames that leave `endpoint`, in wall time, as the kernel says; None if native."""

@@ -226,13 +226,13 @@ def _rows(name: str, rows: Any) -> list[dict[str, Any]]:
         raise _Unreadable(
             f"{name}:1: the first line names the columns, each once: {', '.join(_NEEDED)}, and any others"
         )
-    found: list[dict[str, Any]] = []
+    flows: list[dict[str, Any]] = []
     for cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(columns):
             raise _Unreadable(f"{name}:{rows.line_num}: {len(cells)} cells, not {len(columns)}")
-        if len(found) == MAX_FLOWS:
+        if len(flows) == MAX_FLOWS:
             raise _Unreadable(f"{name} has more than {MAX_FLOWS} flows")
         row: dict[str, Any] = {key: cell.strip() for key, cell in zip(columns, cells, strict=True) if cell.strip()}
         if "priority" in row and row["priority"].isdecimal():
@@ -241,10 +241,10 @@ def _rows(name: str, rows: Any) -> list[dict[str, Any]]:
             ListedFlow.model_validate(row)
         except ValueError as error:
             raise _Unreadable(f"{name}:{rows.line_num}: {_first(error)}") from None
-        found.append(row)
-    if not found:
+        flows.append(row)
+    if not flows:
         raise _Unreadable(f"{name} has no flows")
-    return found
+    return flows
 
 
 def _first(error: ValueError) -> str:

@@ -49,7 +49,7 @@ class _Graph:
     """The ends met so far, link by link."""
 
     def __init__(self, source: Source, kinds: Mapping[str, Any]) -> None:
-        self.found = Source(source.file, lines=source.lines)
+        self.source = Source(source.file, lines=source.lines)
         self.kinds = kinds
         self.link_of: dict[tuple[str, str], int] = {}
         self.pairs: dict[frozenset[tuple[str, str]], int] = {}
@@ -57,10 +57,10 @@ class _Graph:
     def add(self, index: int, ends: list[tuple[str, str]], path: KeyPath) -> None:
         pair = frozenset(ends)
         if ends[0][0] == ends[1][0]:
-            self.found.fault(path, f"a link from {ends[0][0]} to itself")
+            self.source.fault(path, f"a link from {ends[0][0]} to itself")
             return
         if pair in self.pairs:
-            self.found.fault(path, f"the same link as topology.links[{self.pairs[pair]}]")
+            self.source.fault(path, f"the same link as topology.links[{self.pairs[pair]}]")
             return
         self.pairs[pair] = index
         for node, port in ends:
@@ -68,10 +68,10 @@ class _Graph:
 
     def _end(self, index: int, node: str, port: str, path: KeyPath) -> None:
         if node not in self.kinds:
-            self.found.fault(path, f'no node is called "{node}"{nearest(node, self.kinds)}')
+            self.source.fault(path, f'no node is called "{node}"{nearest(node, self.kinds)}')
             return
         if (other := self.link_of.get((node, port))) is not None:
-            self.found.fault(path, f"port {node}:{port} is used twice, first by topology.links[{other}]")
+            self.source.fault(path, f"port {node}:{port} is used twice, first by topology.links[{other}]")
             return
         self.link_of[node, port] = index
 
@@ -98,12 +98,12 @@ def graph_faults(source: Source, parse_endpoint: Callable[[object], tuple[str, s
         graph.add(index, ends, ("topology", "links", index, "endpoints"))
     for name, kind in kinds.items():
         if kind == "host" and (meaning := _other_meaning(str(name))):
-            graph.found.fault(
+            graph.source.fault(
                 ("topology", "nodes", name), f'a host cannot be called "{name}": resolvers take it for {meaning}'
             )
         if kind == "host" and name not in named:
-            graph.found.fault(("topology", "nodes", name), "a host without a link")
-    return graph.found.faults
+            graph.source.fault(("topology", "nodes", name), "a host without a link")
+    return graph.source.faults
 
 
 def _other_meaning(name: str) -> str | None:

@@ -65,5 +65,5 @@ class Marking(PresetSet):
 
     def plan(self, rate_bps: int) -> dict[str, Any]:
         """Return the plan of a switch's marking, its slowest port being of this rate."""
-        found = self.at(rate_bps)
-        return {"kmin_bytes": found["kmin"], "kmax_bytes": found["kmax"], "pmax": found["pmax"]}
+        thresholds = self.at(rate_bps)
+        return {"kmin_bytes": thresholds["kmin"], "kmax_bytes": thresholds["kmax"], "pmax": thresholds["pmax"]}

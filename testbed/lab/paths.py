@@ -115,10 +115,10 @@ def settle(ways: Mapping[str, Sequence[W]], target: str) -> tuple[Ways[W], list[
 
     Those forward in a loop, or to a node that has no way to the target, or to one of these.
     """
-    waiting = {node: len(found) for node, found in ways.items() if node != target and found}
+    waiting = {node: len(onward) for node, onward in ways.items() if node != target and onward}
     towards: dict[str, list[str]] = {}
-    for node, found in ways.items():
-        for way in found if node != target else ():
+    for node, onward in ways.items():
+        for way in onward if node != target else ():
             towards.setdefault(way.node, []).append(node)
     order = [target]
     for node in order:
@@ -166,7 +166,7 @@ class Tables(Generic[W]):
         self.graph = graph
         self.ends = ends
         self.stated = stated
-        self._told = {target for found in stated.values() for target in found}
+        self._told = {target for targets in stated.values() for target in targets}
         self._towards: dict[str | Target, Ways[W]] = {}
         self._by_policy: dict[str, Ways[W]] = {}
 

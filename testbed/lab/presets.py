@@ -62,9 +62,9 @@ class PresetSet(FileModel):
     def at(self, rate_bps: int) -> dict[str, float]:
         """Return every figure for a rate: as given, or that of the preset."""
         figures = self.presets[self.preset] if self.preset is not None else {}
-        found = {}
+        chosen = {}
         for name in type(self).model_fields:
             if name != "preset":
                 given = getattr(self, name)
-                found[name] = figures[name].at(rate_bps) if given is None else given
-        return found
+                chosen[name] = figures[name].at(rate_bps) if given is None else given
+        return chosen

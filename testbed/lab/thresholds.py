@@ -167,11 +167,11 @@ class OwnThresholds(Resolved):
 
 def group_figures(base: GroupFigures, own: tuple[OwnThresholds, ...], port: str, priority: int) -> GroupFigures:
     """Return the thresholds of one group: those of the switch, with what is said of it alone laid over them in turn."""
-    found = base.model_dump()
+    figures = base.model_dump()
     for each in own:
         if each.concerns(port, priority):
-            found = {**found, **_put_out(each.figures, _FIGURES_STATIC, _FIGURES_DYNAMIC), **each.figures}
-    return GroupFigures.model_validate(found)
+            figures = {**figures, **_put_out(each.figures, _FIGURES_STATIC, _FIGURES_DYNAMIC), **each.figures}
+    return GroupFigures.model_validate(figures)
 
 
 _FIGURES_STATIC = ("xoff_bytes", "xon_bytes")

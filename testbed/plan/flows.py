@@ -66,8 +66,8 @@ def plan_flows(lab: Lab, experiment: Experiment) -> PlannedFlows:
         raise ExperimentError([experiment.fault(("transport", "qps"), message)])
     ranks = chosen_ranks(lab, experiment)
     if flows.list is not None:
-        found = _listed(lab, experiment, flows.list, ranks)
-        return PlannedFlows(found, ranks, schedule_of(found, len(ranks), flows.queue_pairs == "flow"))
+        listed = _listed(lab, experiment, flows.list, ranks)
+        return PlannedFlows(listed, ranks, schedule_of(listed, len(ranks), flows.queue_pairs == "flow"))
     return _drawn(lab, experiment, flows, ranks)
 
 
@@ -92,7 +92,7 @@ def schedule_of(flows: Sequence[Flow], ranks: int, apart: bool) -> Schedule:
 def _listed(lab: Lab, experiment: Experiment, listed: Sequence[ListedFlow], ranks: Sequence[Rank]) -> tuple[Flow, ...]:
     numbers = {rank: number for number, rank in enumerate(ranks)}
     hosts = {host.name: host for host in lab.hosts}
-    found = []
+    flows = []
     for index, flow in enumerate(listed):
         ends = []
         for key, name in (("from", flow.source), ("to", flow.target)):
@@ -104,8 +104,8 @@ def _listed(lab: Lab, experiment: Experiment, listed: Sequence[ListedFlow], rank
         own = None if flow.priority == experiment.lossless.priority else flow.priority
         if ranks[ends[0]].host == ranks[ends[1]].host:
             raise ExperimentError([experiment.fault(("flows", "list", index), "a flow goes from one host to another")])
-        found.append(Flow(ends[0], ends[1], flow.bytes, flow.start, own))
-    return tuple(sorted(found, key=lambda flow: flow.start_ps))
+        flows.append(Flow(ends[0], ends[1], flow.bytes, flow.start, own))
+    return tuple(sorted(flows, key=lambda flow: flow.start_ps))
 
 
 def _drawn(lab: Lab, experiment: Experiment, flows: Flows, ranks: tuple[Rank, ...]) -> PlannedFlows:
@@ -126,16 +126,16 @@ def _drawn(lab: Lab, experiment: Experiment, flows: Flows, ranks: tuple[Rank, ..
         raise ExperimentError([experiment.fault(("flows", "until"), message)])
     drawn = random.Random(stable_hash("flows", experiment.seed))
     drawn.shuffle(sizes)
-    found = []
+    made = []
     for size in sizes:
         source = drawn.choices(sources, rates)[0]
         others = [target for target in targets if ranks[target].host != ranks[source].host]
-        found.append(Flow(source, drawn.choice(others), size, drawn.randrange(flows.until)))
-    found.sort(key=lambda flow: flow.start_ps)
+        made.append(Flow(source, drawn.choice(others), size, drawn.randrange(flows.until)))
+    made.sort(key=lambda flow: flow.start_ps)
     offered = sum(wire_bytes(size, experiment.transport) for size in sizes) / wanted * flows.load
-    schedule = schedule_of(found, len(ranks), flows.queue_pairs == "flow")
+    schedule = schedule_of(made, len(ranks), flows.queue_pairs == "flow")
     hosts = tuple(dict.fromkeys(ranks[source].host for source in sources))
-    return PlannedFlows(tuple(found), ranks, schedule, hosts, flows.until, flows.load, offered)
+    return PlannedFlows(tuple(made), ranks, schedule, hosts, flows.until, flows.load, offered)
 
 
 def sizes_of(distribution: Distribution, wanted: float, experiment: Experiment) -> list[int]:

@@ -64,11 +64,11 @@ def _spread(op: Send | Recv, qps: Sequence[int], count: int, spread: Spread) -> 
         qp = qps[count % len(qps)]
         return {qp: [_message(op, qp, at, length) for at, length in pieces(op.bytes)]}
     step = max(1, -(-op.bytes // len(qps)))
-    found: dict[int, list[Op]] = {}
+    ops: dict[int, list[Op]] = {}
     for qp, begin in zip(qps, range(0, max(op.bytes, 1), step), strict=False):
         length = min(step, op.bytes - begin)
-        found[qp] = [_message(op, qp, begin + at, part) for at, part in pieces(length)]
-    return found
+        ops[qp] = [_message(op, qp, begin + at, part) for at, part in pieces(length)]
+    return ops
 
 
 def _message(op: Send | Recv, qp: int, at: int, length: int) -> Op:

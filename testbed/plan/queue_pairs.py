@@ -55,14 +55,14 @@ def channel_of(lane: int, priority: int | None) -> int:
 
 def sends_of(schedule: Schedule) -> set[Talk]:
     """Return which rank sends to which on a channel."""
-    found = set()
+    talks = set()
     for rank, ranked in enumerate(schedule.ranks):
         for op in ranked.ops:
             if isinstance(op, Send):
-                found.add(Talk(rank, op.peer, op.channel))
+                talks.add(Talk(rank, op.peer, op.channel))
             elif isinstance(op, Recv):
-                found.add(Talk(op.peer, rank, op.channel))
-    return found
+                talks.add(Talk(op.peer, rank, op.channel))
+    return talks
 
 
 def talks_of(sends: Iterable[Talk]) -> list[Talk]:
@@ -130,7 +130,7 @@ class QueuePairs:
 
     def compiled(self) -> list[planned.QueuePair]:
         """Return the queue pairs as a workload has them."""
-        found: list[planned.QueuePair] = []
+        pairs: list[planned.QueuePair] = []
         each = [(talk, number) for talk in self.talks for number in range(self.each)]
         for index, ((talk, number), ends) in enumerate(zip(each, self.ends, strict=True)):
             entropy = self._entropy(talk, number)
@@ -142,8 +142,8 @@ class QueuePairs:
             priority = self.priority_of(talk)
             if ends is not None and priority != self.experiment.lossless.priority:
                 pair["priority"], pair["dscp"] = priority, dscp_of(self.lab, priority)
-            found.append(pair)
-        return found
+            pairs.append(pair)
+        return pairs
 
     def priority_of(self, talk: Talk) -> int:
         """Return the priority of what two ranks say on a channel: that of its job or flow, or of the run."""

@@ -21,12 +21,12 @@ def bytes_by_reach(pairs: QueuePairs, schedule: Schedule) -> dict[Reach, int]:
             if isinstance(op, Send):
                 sent[Talk(min(rank, op.peer), max(rank, op.peer), op.channel)] += op.bytes
     site_of = sites(pairs.lab)
-    found: Counter[Reach] = Counter()
+    bytes_of: Counter[Reach] = Counter()
     for talk, length in sent.items():
         # Queue pairs of one talk share its bytes, and go equally far.
         ends = pairs.ends[pairs.numbers[talk][0]]
-        found["host" if ends is None else _reach(pairs, ends, site_of[ends.a[0]] != site_of[ends.b[0]])] += length
-    return {reach: found[reach] for reach in REACHES}
+        bytes_of["host" if ends is None else _reach(pairs, ends, site_of[ends.a[0]] != site_of[ends.b[0]])] += length
+    return {reach: bytes_of[reach] for reach in REACHES}
 
 
 def _reach(pairs: QueuePairs, ends: Ends, parted: bool) -> Reach:

@@ -118,11 +118,11 @@ def _late_ranks(experiment: Experiment, ranks: Sequence[Rank]) -> Mapping[Rank, 
     late: dict[Rank, int] = {}
     for pattern, time_ps in experiment.workload.late.items():
         for name in expand(pattern):
-            found = [rank for rank in ranks if name in (str(rank), rank.host)]
-            if not found:
+            named = [rank for rank in ranks if name in (str(rank), rank.host)]
+            if not named:
                 message = f"no rank runs on {name}{nearest(name, sorted({rank.host for rank in ranks}))}"
                 raise ExperimentError([experiment.fault(("workload", "late", pattern), message)])
-            late |= dict.fromkeys(found, time_ps)
+            late |= dict.fromkeys(named, time_ps)
     return late
 
 

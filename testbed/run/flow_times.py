@@ -32,18 +32,18 @@ def completions(planned: PlannedFlows, report: Report) -> list[Json]:
     in all of these are told in the order in which they ended.
     """
     start_ps = report["start_ps"]
-    found: dict[tuple[str, str, int, int | None], list[tuple[int, int | None]]] = {}
+    times_of: dict[tuple[str, str, int, int | None], list[tuple[int, int | None]]] = {}
     for message in report["flows"]:
         ended = message["completion_ps"]
         times = message["start_ps"] - start_ps, None if ended is None else ended - start_ps
         key = (message["src"], message["dst"], message["bytes"], message.get("priority"))
-        found.setdefault(key, []).append(times)
-    for seen in found.values():
+        times_of.setdefault(key, []).append(times)
+    for seen in times_of.values():
         seen.sort(key=lambda times: (times[0], math.inf if times[1] is None else times[1]), reverse=True)
     rows = []
     for flow in planned.flows:
         src, dst = (planned.ranks[rank].host for rank in (flow.source, flow.target))
-        seen = found.get((src, dst, flow.bytes, flow.priority), [])
+        seen = times_of.get((src, dst, flow.bytes, flow.priority), [])
         posted_ps, ended_ps = seen.pop() if seen else (None, None)
         rows.append({"src": src, "dst": dst, "bytes": flow.bytes, "posted_ps": posted_ps, "ended_ps": ended_ps})
     return rows

@@ -169,7 +169,7 @@ def _spans(members: Sequence[_Seen], ranks: Sequence[int], step: tuple[int, int]
     return [members[rank].steps[step] for rank in ranks if step in members[rank].steps]
 
 
-def makespan_us(found: Sequence[Json]) -> float | None:
+def makespan_us(rows: Sequence[Json]) -> float | None:
     """Return when the last job ended; None if one did not."""
-    ends = [row["end_us"] for row in found]
+    ends = [row["end_us"] for row in rows]
     return None if not ends or None in ends else float(max(ends))

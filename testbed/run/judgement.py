@@ -116,17 +116,17 @@ def _energy(trial: Trial, outcome: Outcome) -> Document:
     links = [
         PoweredLink(
             name=f"{link.a} - {link.b}",
-            profile=found.profile,
-            power_w=found.power_w,
-            rate_bps=found.rate_bps,
+            profile=behaviour.profile,
+            power_w=behaviour.power_w,
+            rate_bps=behaviour.rate_bps,
             useful_bits=sum(outcome.received_bits.get(str(end), 0) for end in (link.a, link.b)),
         )
         for link in trial.lab.links
-        if (found := trial.lab.behaviour(link)) is not None
+        if (behaviour := trial.lab.behaviour(link)) is not None
     ]
     times = trial.experiment.workload.iterations * trial.experiment.workload.aggregate
-    measured = [found for row in outcome.rows for found in (row, row["in_place"]) if found]
-    duration_ps = sum(round(found["time_us"] * 10**6) * times for found in measured)
+    measured = [each for row in outcome.rows for each in (row, row["in_place"]) if each]
+    duration_ps = sum(round(each["time_us"] * 10**6) * times for each in measured)
     if trial.program is not None and outcome.start_ps is not None and outcome.end_ps is not None:
         duration_ps = outcome.end_ps - outcome.start_ps
     useful_bits = sum(8 * flow["bytes"] for flow in outcome.flows if flow["completion_ns"] is not None)

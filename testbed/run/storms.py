@@ -42,7 +42,7 @@ def _cause(
     report: Report,
     impairments: Sequence[Json],
     start_ps: int,
-    found: Sequence[FoundStorm],
+    storms: Sequence[FoundStorm],
     storm: FoundStorm,
 ) -> tuple[str, str]:
     peer, pause = storm["peer"], storm["peer_pause"]
@@ -57,7 +57,7 @@ def _cause(
             return "slow receiver", _slow_receiver(plan, peer, receive, lasted)
         reason = f"as {by} had it do" if by else "unasked: its NIC is stuck"
         return "storm", f"a storm: {peer}, a host, kept it paused for {lasted} until detected, {reason}"
-    circle = next((found for found in report.get("deadlocks", ()) if is_storm_in(found, storm)), None)
+    circle = next((each for each in report.get("deadlocks", ()) if is_storm_in(each, storm)), None)
     if circle is not None:
         return "deadlock", _deadlock(circle, storm)
     if pause is None:
@@ -65,7 +65,7 @@ def _cause(
     span_ps = (report["now_ps"] if pause["to_ps"] is None else pause["to_ps"]) - pause["from_ps"]
     if pause["drained_bytes"] and not pause["dropped_bytes"]:
         return "long pause", _long_pause(plan, peer, pause, span_ps)
-    return "spread", _spread(found, storm, peer, pause, span_ps)
+    return "spread", _spread(storms, storm, peer, pause, span_ps)
 
 
 def _deadlock(deadlock: FoundDeadlock, storm: FoundStorm) -> str:

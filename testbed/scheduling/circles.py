@@ -79,12 +79,12 @@ def _shifts(job: Turning, others: Sequence[Turning]) -> list[int]:
     """Return the shifts at which an edge of an arc of the job meets one of another job, and none."""
     period = job.rhythm.period_ps
     own = {job.start_ps + edge for burst in job.rhythm.bursts for edge in (burst.start_ps, burst.end_ps)}
-    found = {0}
+    meetings = {0}
     for other in others:
         turns = other.start_ps, other.start_ps + other.rhythm.period_ps
         edges = {turn + edge for turn in turns for burst in other.rhythm.bursts for edge in _edges(burst)}
-        found |= {(edge - mine) % period for edge in edges for mine in own}
-    shifts = sorted(found)
+        meetings |= {(edge - mine) % period for edge in edges for mine in own}
+    shifts = sorted(meetings)
     step = -(-len(shifts) // MOST_SHIFTS)
     return shifts[::step]
 

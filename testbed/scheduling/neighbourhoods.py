@@ -62,11 +62,11 @@ class Neighbourhoods:
                 if length < reached.get(way.node, length + 1):
                     reached[way.node] = length
                     front.add(way.node)
-        found: dict[Key, int] = {}
+        shortest: dict[Key, int] = {}
         for name, length in reached.items():
             site = self._sites[name]
-            found[site] = min(length, found.get(site, length))
-        return found
+            shortest[site] = min(length, shortest.get(site, length))
+        return shortest
 
 
 def grouped(ranks: Iterable[Rank], keys: Sequence[Key]) -> list[list[Rank]]:

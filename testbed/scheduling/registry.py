@@ -33,8 +33,8 @@ BUILT_IN: Mapping[str, Policy] = {
 
 def _brought() -> dict[str, metadata.EntryPoint]:
     """Return the entry points of installed packages; names of the testbed's own policies stay the testbed's."""
-    found = metadata.entry_points(group=GROUP)
-    return {entry.name: entry for entry in sorted(found) if entry.name not in BUILT_IN}
+    entries = metadata.entry_points(group=GROUP)
+    return {entry.name: entry for entry in sorted(entries) if entry.name not in BUILT_IN}
 
 
 def names() -> list[str]:
@@ -72,5 +72,5 @@ def _policy(name: str) -> Policy:
         raise UsageError(f'policy "{name}" cannot be loaded: {type(error).__name__}: {error}') from error
     if not callable(policy):
         raise UsageError(f'policy "{name}" cannot be loaded: {brought[name].value} is not a function')
-    found: Policy = policy
-    return found
+    checked: Policy = policy
+    return checked

@@ -159,7 +159,7 @@ class _Reckoning:
         for part in step.parts:
             messages = list(self._messages(job, position, part))
             longest = max(longest, self._chain_ps(part, messages))
-            for message in (each for found in messages for each in found.values()):
+            for message in (each for group in messages for each in group.values()):
                 length = wire_bytes(message.length, self.experiment.transport)
                 for ends in filter(None, self._ends(message)):
                     for wire, (share, link) in self._wires(ends).items():
@@ -242,17 +242,17 @@ class _Reckoning:
         """Return the wires between two ports, each with the share of the traffic that it carries."""
         (host, port), (far, last_port) = ends
         first, last = self.routing.adjacent[host][port], self.routing.adjacent[far][last_port]
-        found: dict[Wire, tuple[float, Link]] = {(host, port): (1.0, first.link)}
+        wires: dict[Wire, tuple[float, Link]] = {(host, port): (1.0, first.link)}
         if first.link is last.link:
-            return found
+            return wires
         ways = self.routing.towards(ends.b)
         flow = defaultdict(float, {first.node: 1.0})
         # A switch comes after all that it forwards to.
         for node in reversed(ways):
             for way in ways[node] if flow[node] else ():
                 share = flow[node] / len(ways[node])
-                found[node, way.port] = (share, way.link)
+                wires[node, way.port] = (share, way.link)
                 flow[way.node] += share
         end = next(way.port for way in self.routing.adjacent[last.node] if way.link is last.link)
-        found[last.node, end] = (1.0, last.link)
-        return found
+        wires[last.node, end] = (1.0, last.link)
+        return wires

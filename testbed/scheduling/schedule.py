@@ -183,10 +183,10 @@ class _Scheduling:
             raise ValueError(f"lab {self.lab.name} has no rank {given.host}/{given.accelerator}")
         if not isinstance(given, str):
             raise TypeError(f"{given!r} is not a rank")
-        found, wrong = select([given], self.hosts)
-        if wrong or len(found) != 1:
-            raise ValueError(f"lab {self.lab.name} has {wrong[0]}" if wrong else f"{given} is {len(found)} ranks")
-        return found[0]
+        chosen, wrong = select([given], self.hosts)
+        if wrong or len(chosen) != 1:
+            raise ValueError(f"lab {self.lab.name} has {wrong[0]}" if wrong else f"{given} is {len(chosen)} ranks")
+        return chosen[0]
 
 
 def _moved(job: Request, assignment: Assignment) -> Request:

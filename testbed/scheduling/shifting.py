@@ -14,11 +14,11 @@ from testbed.scheduling.rhythm import Rhythm, rhythms
 
 def _placed(cluster: Cluster, jobs: Sequence[Request]) -> list[Request]:
     """Return jobs with their ranks: their own, or those that packing gives them."""
-    found = []
+    placed = []
     for job, assignment in zip(jobs, packed(cluster, jobs), strict=True):
         ranks = tuple(rank for rank in assignment.ranks if isinstance(rank, Rank))
-        found.append(replace(job, ranks=ranks))
-    return found
+        placed.append(replace(job, ranks=ranks))
+    return placed
 
 
 def interleaved(cluster: Cluster, jobs: Sequence[Request]) -> list[Assignment]:

@@ -101,7 +101,7 @@ def _inner_model(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[type[Ba
     if origin is Annotated:
         return _inner_model(arguments[0], arguments[1:])
     if origin in (Union, types.UnionType):
-        return next((found for item in arguments if (found := _inner_model(item))[0] is not None), (None, ""))
+        return next((below for item in arguments if (below := _inner_model(item))[0] is not None), (None, ""))
     if origin in (tuple, list):
         inner, suffix = _inner_model(arguments[0])
         return inner, EACH + suffix

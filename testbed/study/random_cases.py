@@ -109,8 +109,8 @@ def _workload(luck: Luck, wiring: Wiring, mtu: int, traits: list[str]) -> Data:
         luck.random.shuffle(hosts)
         workload["ranks"] = hosts[: luck.whole(2, len(hosts))]
     ranks = len(workload.get("ranks", hosts))
-    known = [found for algorithms in traffic.ALGORITHMS.values() for found in algorithms.values()]
-    chosen = luck.pick([found for found in known if _takes(found, ranks)])
+    known = [algorithm for algorithms in traffic.ALGORITHMS.values() for algorithm in algorithms.values()]
+    chosen = luck.pick([algorithm for algorithm in known if _takes(algorithm, ranks)])
     if CLOCKWISE in traits and luck.chance(0.9):
         # Against the way of the ring: every message goes nearly all around it.
         workload |= {"ranks": wiring.hosts()[::-1], "size": largest // 4 * 4}

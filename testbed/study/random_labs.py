@@ -197,8 +197,8 @@ def furnish(luck: Luck, wiring: Wiring, traits: list[str]) -> None:
             wiring.nodes[host]["nic"] = {"rate": rate}
         if lossy and luck.chance(0.5):
             link["loss"] = [loss(luck), loss(luck) if luck.chance(0.5) else 0]
-        found = {"profile": "optical", "loss": "lossy link"}
-        traits += [word for key, word in found.items() if key in link and word not in traits]
+        words = {"profile": "optical", "loss": "lossy link"}
+        traits += [word for key, word in words.items() if key in link and word not in traits]
     if any(units.parse_length(wiring.links[index]["length"]) > 10**9 for index in wiring.spans):
         traits.append("over 1000 km")
     if mixed:

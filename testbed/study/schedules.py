@@ -128,9 +128,9 @@ def run(work: Sequence[Combination], jobs: int, progress: Callable[[int, Finishe
     """
     results: dict[int, RunResult | None] = {}
 
-    def finished(number: int, found: Finished) -> None:
-        results[number] = found.result
-        progress(number, found)
+    def finished(number: int, done: Finished) -> None:
+        results[number] = done.result
+        progress(number, done)
 
     rows = [
         _row(combination, row, results[number])
@@ -163,14 +163,14 @@ def _row(combination: Combination, row: SweepRow, result: RunResult | None) -> S
 
 def _compared(result: RunResult) -> Comparison:
     slowdowns = [job.slowdown for job in result.jobs if job.slowdown is not None]
-    counters = [found for port in result.ports.values() for found in port.priorities.values()]
+    counters = [priority for port in result.ports.values() for priority in port.priorities.values()]
     return Comparison(
         makespan_us=result.makespan_us or 0.0,
         slowdown_mean=sum(slowdowns) / len(slowdowns) if slowdowns else None,
         slowdown_worst=max(slowdowns, default=None),
         exposed_us=sum(job.exposed_us for job in result.jobs),
-        pause_frames=sum(found.pause_tx for found in counters),
-        paused_us=max((found.paused_ns for found in counters), default=0) / 1000,
+        pause_frames=sum(priority.pause_tx for priority in counters),
+        paused_us=max((priority.paused_ns for priority in counters), default=0) / 1000,
         joules=result.energy.get("joules"),
         cost=result.energy.get("cost"),
         far_share=_far_share(result),

@@ -68,7 +68,7 @@ def _fetches(random: Random) -> list[list[Any]]:
     """
     sockets = random.randrange(1, 4)
     waiting: list[list[int]] = [[] for _ in range(sockets)]
-    now_ns, found = 0, []
+    now_ns, fetches = 0, []
     for _ in range(random.randrange(1, 40)):
         for socket in range(sockets):
             for _ in range(random.randrange(3)):
@@ -78,9 +78,9 @@ def _fetches(random: Random) -> list[list[Any]]:
         for socket in range(sockets):
             count = random.choice((len(waiting[socket]), len(waiting[socket]), random.randrange(4)))
             taken, waiting[socket] = waiting[socket][:count], waiting[socket][count:]
-            found.append([socket, now_ns / 1e9, not waiting[socket], taken])
-    found += [[socket, now_ns / 1e9, True, times] for socket, times in enumerate(waiting)]
-    return found
+            fetches.append([socket, now_ns / 1e9, not waiting[socket], taken])
+    fetches += [[socket, now_ns / 1e9, True, times] for socket, times in enumerate(waiting)]
+    return fetches
 
 
 def check(data: bytes) -> None:

@@ -40,14 +40,14 @@ _OF_STRANGERS = ("lost on a lossless priority", "deadlock", "credit")
 @cache
 def _trials() -> list[tuple[str, str]]:
     """Return plan and workload of three hosts, by settings."""
-    found = []
+    trials = []
     for settings in _SETTINGS:
         experiment = with_settings(new_experiment("incast:senders=3", "all_reduce"), ["workload.size=48KB", *settings])
         trial = Trial(experiment, load_lab("incast:senders=3"))
         schedule = trial.collective.schedule(trial.series.shapes()[0])
         workload = compile_workload(trial.lab, trial.experiment, schedule)
-        found.append((json.dumps(trial.plan), json.dumps(workload)))
-    return found
+        trials.append((json.dumps(trial.plan), json.dumps(workload)))
+    return trials
 
 
 @cache

@@ -161,10 +161,10 @@ FORMATS: dict[str, tuple[tuple[str, ...], Read]] = {
 def attempt(kind: str, data: bytes) -> bool:
     """Read a file and tell whether it made a lab; raise Defect for an error without its place."""
     try:
-        found = FORMATS[kind][1](decoded(FILE, data))
-        lab_from(found.source)
-        yaml_text(found.source.data)
-        require(len(found.summary().encode()) < 2**16, "a summary without end")
+        imported = FORMATS[kind][1](decoded(FILE, data))
+        lab_from(imported.source)
+        yaml_text(imported.source.data)
+        require(len(imported.summary().encode()) < 2**16, "a summary without end")
     except InputError as error:
         require(len(str(error).encode()) < 2**20, f"{len(error.faults)} faults")
         require(all(fault.file for fault in error.faults), f"no place: {error}")

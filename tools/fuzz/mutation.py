@@ -138,15 +138,15 @@ def octets(random: Random, base: bytes) -> bytes:
 
 def _places(data: Any, at: Path = ()) -> list[Path]:
     """Return the paths to all values; of long lists only those that come first and last, so that others are found, too."""
-    found: list[Path] = []
+    places: list[Path] = []
     if isinstance(data, dict):
         for key, value in data.items():
-            found += [(*at, key), *_places(value, (*at, key))]
+            places += [(*at, key), *_places(value, (*at, key))]
     elif isinstance(data, list):
         chosen = range(len(data)) if len(data) < 8 else (0, 1, 2, len(data) - 1)
         for index in chosen:
-            found += [(*at, index), *_places(data[index], (*at, index))]
-    return found
+            places += [(*at, index), *_places(data[index], (*at, index))]
+    return places
 
 
 def _at(data: Any, path: Path) -> Any:

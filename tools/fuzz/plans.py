@@ -27,7 +27,7 @@ _LARGEST_BYTES = 60_000
 @cache
 def bases() -> list[Json]:
     """Return documents that are sound: plans of drawn cases with a workload, changes, and a train of frames."""
-    found = []
+    documents = []
     for seed in range(_CASES):
         case = random_cases.draw(seed)
         try:
@@ -49,8 +49,8 @@ def bases() -> list[Json]:
             "cores": 1 + seed % 2,
         }
         if len(json.dumps(document)) < _LARGEST_BYTES:
-            found.append(json.loads(json.dumps(document)))
-    return found
+            documents.append(json.loads(json.dumps(document)))
+    return documents
 
 
 def draw(random: Random) -> bytes:

@@ -20,15 +20,15 @@ _SECTION = re.compile(r"(<!-- keys: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def with_keys(page: str) -> str:
     """Return the page with the keys of the documents that its marks name. Raises ValueError unless each document has one mark."""
-    named = [name.strip() for found in _SECTION.finditer(page) for name in found[2].split(",")]
+    named = [name.strip() for match in _SECTION.finditer(page) for name in match[2].split(",")]
     documents = {document.__name__: document for document in (*ROOTS, *REPORTS)}
     if sorted(named) != sorted(documents):
         raise ValueError(f"{PAGE}: marks for {', '.join(named)}, and the documents are {', '.join(documents)}")
     seen: set[str] = set()
 
-    def section(found: re.Match[str]) -> str:
-        nodes = [node for name in found[2].split(",") for node in _nodes(documents[name.strip()], seen)]
-        return f"{found[1]}\n" + "\n\n".join(_node(node) for node in nodes) + f"\n\n{found[3]}"
+    def section(match: re.Match[str]) -> str:
+        nodes = [node for name in match[2].split(",") for node in _nodes(documents[name.strip()], seen)]
+        return f"{match[1]}\n" + "\n\n".join(_node(node) for node in nodes) + f"\n\n{match[3]}"
 
     return _SECTION.sub(section, page)
 

@@ -34,7 +34,7 @@ def page(lab: Lab, notes: Notes) -> str:
         "picture": drawn.elements,
     }
     # In one go: what was put in is not looked at again.
-    return _PLACE.sub(lambda found: values[found[1] or found[2] or found[3]], template)
+    return _PLACE.sub(lambda match: values[match[1] or match[2] or match[3]], template)
 
 
 def _count(number: int, what: str, ending: str = "s") -> str:
