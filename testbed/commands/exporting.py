@@ -1,4 +1,4 @@
-"""testbed export: labs and workloads in the formats of other tools."""
+"""testbed export: labs, workloads and results in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.commands import completion
+from testbed.commands import completion, export_results
 from testbed.commands.common import (
     ForceOption,
     OutOption,
@@ -34,7 +34,7 @@ from testbed.replay.goal import write_goal
 from testbed.replay.goal_binary import write_goal_binary
 from testbed.replay.made import trace_of
 
-app = typer.Typer(help="Write a lab or a workload in a format of another tool.", no_args_is_help=True)
+app = typer.Typer(help="Write a lab, a workload or a result in a format of another tool.", no_args_is_help=True)
 
 TopologyOption = Annotated[
     str,
@@ -103,3 +103,13 @@ def _export(
         exported.require_all()
     write_out(write(graph), out)
     say(exported.summary("wrote"))
+
+
+for _command in (
+    export_results.fct,
+    export_results.pfc,
+    export_results.csv,
+    export_results.inspector,
+    export_results.openmetrics,
+):
+    app.command()(_command)

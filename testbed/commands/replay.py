@@ -26,7 +26,7 @@ from testbed.commands.common import (
     say_notes,
     target,
 )
-from testbed.commands.run import Asked, CoresOption, ResultOption, RunClockOption, run_trial
+from testbed.commands.run import Asked, CoresOption, MetricsOption, ResultOption, RunClockOption, run_trial
 from testbed.errors import UsageError
 from testbed.experiment.file import experiment_from
 from testbed.experiment.flows import LONGEST_FLOW_BYTES, MAX_FLOWS
@@ -106,6 +106,7 @@ def replay(
     alone: Annotated[
         bool, typer.Option("--alone", help="run each trace alone too, and say how much slower it was")
     ] = False,
+    metrics: MetricsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
@@ -123,7 +124,7 @@ def replay(
         data["seed"] = seed
     experiment = experiment_from(Source("command line", data))
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
-    asked = Asked(clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_)
+    asked = Asked(clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics)
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), asked)
 
 

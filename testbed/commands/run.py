@@ -46,6 +46,7 @@ from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import followed, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import ExperimentError, HostError, UsageError
+from testbed.exports.metrics import openmetrics
 from testbed.plan.dilation import larger_dilation
 from testbed.report import rows
 from testbed.report import run as report
@@ -90,6 +91,9 @@ RunClockOption = Annotated[
 ResultOption = Annotated[
     Path | None, typer.Option("--out", help="directory for the result", show_default="a new one below results")
 ]
+MetricsOption = Annotated[
+    Path | None, typer.Option("--metrics", help="write the result as OpenMetrics text into this file too")
+]
 CoresOption = Annotated[
     str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
 ]
@@ -129,6 +133,7 @@ def run(
     alone: Annotated[
         bool, typer.Option("--alone", help="run each job alone too, and say how much slower it was")
     ] = False,
+    metrics: MetricsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
@@ -151,6 +156,7 @@ def run(
         strict=strict,
         alone=alone,
         format_=format_,
+        metrics=metrics,
         records=records,
         record_file=record_file,
     )
@@ -173,6 +179,7 @@ class Asked:
     strict: bool
     alone: bool
     format_: Format
+    metrics: Path | None = None
     records: nccl_options.RecordFormat | None = None
     record_file: Path | None = None
 
@@ -189,8 +196,10 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, asked: Aske
     _say_notes(subject, asked.strict)
     directory = context.with_resource(result_directory(asked.out, f"{subject.lab.name}-{subject.name}"))
     capture = directory / _CAPTURE if asked.pcap else None
-    written = _Written(directory, capture, asked.format_, asked.records, asked.record_file)
-    keep_existing([directory / result.FILE_NAME, *filter(None, [written.capture, asked.record_file])], asked.force)
+    written = _Written(directory, capture, asked.format_, asked.records, asked.record_file, asked.metrics)
+    keep_existing(
+        [directory / result.FILE_NAME, *filter(None, [written.capture, asked.record_file, asked.metrics])], asked.force
+    )
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     with followed(is_followed(context, asked.format_)) as show:
@@ -221,6 +230,7 @@ class _Written:
     format_: Format
     records: nccl_options.RecordFormat | None
     record_file: Path | None
+    metrics: Path | None
 
 
 def _refuse_options_of_labs(context: typer.Context, asked: Asked) -> None:
@@ -346,6 +356,9 @@ def _conclude(
         if written.record_file is not None:
             result.write_text(_records(judged, written), written.record_file.parent, written.record_file.name)
             places.append(f"rows: {written.record_file}")
+        if written.metrics is not None:
+            result.write_text(openmetrics(judged), written.metrics.parent, written.metrics.name)
+            places.append(f"metrics: {written.metrics}")
     except (HostError, UsageError) as error:
         # A finished run is not lost for want of a place to keep it.
         faults.insert(0, HostError(str(error)))

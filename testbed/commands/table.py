@@ -168,7 +168,7 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb(
             "export",
             "exporting:app",
-            "Write a lab or a workload in a format of another tool.",
+            "Write a lab, a workload or a result in a format of another tool.",
             "testbed export hpcc -t two-dc -o topology.txt",
         ),
         Verb(

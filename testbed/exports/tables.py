@@ -1,0 +1,55 @@
+"""Tables of a result as CSV: flows, ports, and iterations of jobs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from testbed.run.result import RunResult
+
+Row = dict[str, Any]
+
+
+def _flows(result: RunResult) -> list[Row]:
+    if result.flow_completion is not None:
+        return [flow.model_dump() for flow in result.flow_completion.flows]
+    kept = ("src", "dst", "bytes", "in_place", "iterations", "start_ns", "completion_ns", "duration_ns", "goodput_bps")
+    return [{key: getattr(flow, key) for key in kept} for flow in result.flows]
+
+
+def _ports(result: RunResult) -> list[Row]:
+    rows = []
+    for name, port in result.ports.items():
+        for priority, counters in port.priorities.items():
+            said = {key: value for key, value in counters.model_dump().items() if key != "drops"}
+            lost = {f"drops_{cause}": count for cause, count in counters.drops.model_dump().items()}
+            rows.append({"port": name, "rate_bps": port.rate_bps, "priority": int(priority), **said, **lost})
+    return rows
+
+
+def _iterations(result: RunResult) -> list[Row]:
+    return [
+        {"job": job.name, "iteration": number, **iteration.model_dump()}
+        for job in result.jobs
+        for number, iteration in enumerate(job.iterations)
+    ]
+
+
+TABLES: Mapping[str, Callable[[RunResult], list[Row]]] = {
+    "flows": _flows,
+    "ports": _ports,
+    "iterations": _iterations,
+}
+"""What can be written, by name."""
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return rows as CSV; the first line names the columns, and what a row does not have is empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
