@@ -7,7 +7,6 @@ meets changes only where the edge of an arc passes one of another, so these rota
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -42,9 +41,10 @@ class Turning:
 
 
 def best_shift(job: Turning, others: Sequence[Turning]) -> int:
-    """Return the least shift of a job, in ps and below its period, at which its bursts meet those of others least.
+    """Return the shift of a job, in ps and below its period, that costs least: itself, and what bursts wait for each other.
 
-    Cost: for each pair of edges of arcs, a sort of the arcs on each kind of shared wire.
+    Of shifts that cost the same it is the least. Cost: for each pair of edges of arcs, a sort of the arcs on each kind of shared
+    wire.
     """
     others = [other for other in others if other.wires() & job.wires()]
     if not others or job.rhythm.period_ps == 0:
@@ -53,26 +53,25 @@ def best_shift(job: Turning, others: Sequence[Turning]) -> int:
     until = max(each.start_ps for each in everybody) + TURNS * max(each.rhythm.period_ps for each in everybody)
     kinds = _kinds(job, others)
     beside = {wire: [arc for other in others for arc in _arcs(other, wire, until)] for wire in kinds}
-    shifts = _shifts(job, others)
+    # What is compared stands for all iterations.
+    turns = sum(1 for _ in job.iterations(until)) or 1
 
-    def excess(shift: int) -> float:
+    def cost(shift: int) -> float:
         moved = Turning(job.rhythm, job.start_ps + shift, job.repeat)
-        return sum(
-            count * _excess([*beside[wire], *_arcs(moved, wire, until)]) for wire, count in sorted(kinds.items())
-        )
+        waits = sum(_excess([*beside[wire], *_arcs(moved, wire, until)]) for wire in kinds)
+        return shift + waits * max(1.0, job.repeat / turns)
 
-    return min(shifts, key=lambda shift: (round(excess(shift)), shift))
+    return min(_shifts(job, others), key=lambda shift: (round(cost(shift)), shift))
 
 
-def _kinds(job: Turning, others: Sequence[Turning]) -> dict[Wire, int]:
-    """Return one of the shared wires that see the same bursts, and how many these are."""
+def _kinds(job: Turning, others: Sequence[Turning]) -> list[Wire]:
+    """Return one of all shared wires that see the same bursts."""
     everybody = [job, *others]
-    seen: dict[tuple[tuple[float, ...], ...], Wire] = {}
-    counts: Counter[Wire] = Counter()
+    kinds: dict[tuple[tuple[float, ...], ...], Wire] = {}
     for wire in sorted(job.wires() & {wire for other in others for wire in other.wires()}):
         look = tuple(tuple(round(burst.shares.get(wire, 0.0), 6) for burst in each.rhythm.bursts) for each in everybody)
-        counts[seen.setdefault(look, wire)] += 1
-    return dict(counts)
+        kinds.setdefault(look, wire)
+    return list(kinds.values())
 
 
 def _shifts(job: Turning, others: Sequence[Turning]) -> list[int]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from testbed.run.execution import Outcome
 from testbed.run.job_times import makespan_us
 from testbed.run.trial import Trial
 from testbed.schema.source import parse_yaml
+from tests.conftest import ROOT
 from tests.virtual.harness import FULL_WIRE_BYTES, MTU, PS_PER_BYTE, check_conservation, make_trial, run_trial
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -197,6 +201,31 @@ def test_schedule_counts_joules_and_cost(call_testbed: Cli, tmp_path: Path) -> N
         assert row["figures"]["joules"] > 0 and row["figures"]["cost"] > 0
     energy = [row["figures"]["joules"] / row["figures"]["makespan_us"] for row in rows]
     assert energy[0] == pytest.approx(energy[1], rel=0.01), "links draw the same power however long it takes"
+
+
+def test_the_policy_of_the_guide_runs_once_a_package_brings_it(
+    call_testbed: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "guides" / "scheduling.md").read_text()
+    guide = dict(re.findall(r"^```(python|toml)[^\n]*\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    (tmp_path / "my_policies.py").write_text(guide["python"])
+    described = tmp_path / "my_policies-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: my-policies\nVersion: 1.0\n")
+    (group, entries) = next(iter(tomllib.loads(guide["toml"])["project"]["entry-points"].items()))
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()), ""]
+    (described / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_policies", raising=False)
+    jobs = "".join(f"  - {{name: j{size}, ranks: {size}, program: [{{all_reduce: 4KiB}}]}}\n" for size in (1, 3, 2))
+    (tmp_path / "jobs.yaml").write_text(f"topology: clos:spines=1,leaves=2,hosts=4\njobs:\n{jobs}")
+    done = call_testbed("schedule", "jobs.yaml", "--policy", "largest-first,packed", "--format", "json", "-j", "2")
+    assert done.returncode == 0, done.stderr
+    (row,) = (row for row in json.loads(done.stdout)["rows"] if row["policy"] == "largest-first")
+    found = {job["name"]: (job["ranks"], job["start_us"]) for job in row["jobs"]}
+    assert found == {"j1": (["h6"], 0), "j3": (["h1", "h2", "h3"], 10), "j2": (["h4", "h5"], 20)}
+    assert "Place the largest jobs first" in call_testbed("list", "policies", "largest-first").stdout
+    assert len(guide["python"].splitlines()) <= 30
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,14 @@ def test_an_arc_goes_into_the_gap_of_another() -> None:
     assert best_shift(turning(100, (0, 30)), [turning(100, (20, 60))]) == 60
 
 
+def test_a_job_that_runs_once_gains_nothing_by_waiting() -> None:
+    """It would wait as long before its burst as within it."""
+    once = Turning(Rhythm(100, (Burst(60, 100, {WIRE: 1.0}),)), 0, 1)
+    assert best_shift(once, [once]) == 0
+    twice = Turning(once.rhythm, 0, 2)
+    assert best_shift(twice, [twice]) == 40
+
+
 def test_two_gaps_take_two_arcs() -> None:
     """Arcs of 20 at 0 and 50 leave gaps for another such pair from 20 on."""
     assert best_shift(turning(100, (0, 20), (50, 70)), [turning(100, (0, 20), (50, 70))]) == 20
