@@ -7,8 +7,8 @@ finished there.
 
 A job may also have a graph for each rank in place of steps that all go through: what has run before, as a trace has it.
 
-Only lengths travel. Between the ops of a schedule stand calcs that take no time; when they end, something else has begun or
-ended. `Label` says what.
+Each step has memory of its own in each iteration, where data travels. Between the ops of a schedule stand calcs that take no
+time; when they end, something else has begun or ended. `Label` says what.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Literal, NamedTuple
 from testbed.traffic.schedule import Calc, Copy, Op, RankSchedule, Recv, Reduce, Schedule, Send
 
 CHANNELS = 1 << 12
-"""Channels of a job: steps in order share the first, and each that runs beside has one of its own."""
+"""Channels of a job: steps in order share the first, each that runs beside has one of its own, and rings have more."""
+_ALIGNED_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,18 @@ class Step:
     parts: tuple[Part, ...] = ()
     after: tuple[int, ...] | None = None
     beside: bool = False
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of a rank in one iteration of it; 0 where lengths are sent."""
+        needed = max((ranked.memory_bytes for part in self.parts for ranked in part.schedule.ranks), default=0)
+        return -(-needed // _ALIGNED_BYTES) * _ALIGNED_BYTES
+
+    @property
+    def channels(self) -> int:
+        """How many channels its messages take."""
+        ops = (op for part in self.parts for ranked in part.schedule.ranks for op in ranked.ops)
+        return 1 + max((op.channel for op in ops if isinstance(op, Send | Recv)), default=0)
 
 
 Kind = Literal["start", "compute", "begin", "end", "iteration"]
@@ -71,6 +84,41 @@ class Program:
     start_ps: int = 0
     graphs: tuple[tuple[Drawn, ...], ...] = ()
 
+    def base_bytes(self, iteration: int, step: int) -> int:
+        """Return where the memory of a step begins in an iteration, from where that of the program does."""
+        sizes = [each.memory_bytes for each in self.steps]
+        return iteration * sum(sizes) + sum(sizes[:step])
+
+
+def channels_of_steps(steps: Sequence[tuple[bool, int]]) -> list[tuple[int, ...]]:
+    """Return the channels of each step, given whether it runs beside the others, and how many it has.
+
+    The first is that of steps in order, or the step's own; further ones are for steps in order together, and for each beside
+    by itself. Raises ValueError for more than a job has.
+    """
+    free = 1 + len(steps)
+    shared = range(free, free + max((count for beside, count in steps if not beside), default=1) - 1)
+    free, channels = free + len(shared), list[tuple[int, ...]]()
+    for number, (beside, count) in enumerate(steps):
+        own = range(free, free + count - 1) if beside else shared[: count - 1]
+        free += len(own) if beside else 0
+        channels.append((1 + number if beside else 0, *own))
+    if any(channel >= CHANNELS for each in channels for channel in each):
+        raise ValueError(f"steps beside each other and their channels come to more than {CHANNELS}")
+    return channels
+
+
+def origins(programs: Sequence[Program], ranks: int) -> tuple[list[int], list[int]]:
+    """Return where the memory of each program begins in that of its ranks, and how much each rank needs, in bytes."""
+    starts, needed = list[int](), [0] * ranks
+    for program in programs:
+        start = max((needed[rank] for rank in program.ranks), default=0)
+        starts.append(start)
+        if length := sum(step.memory_bytes for step in program.steps) * program.repeat:
+            for rank in program.ranks:
+                needed[rank] = start + length
+    return starts, needed
+
 
 class Label(NamedTuple):
     """What a calc tells by its end, of a job: that it started, a step began or ended, or an iteration ended."""
@@ -89,11 +137,13 @@ def unrolled(programs: Sequence[Program], ranks: int) -> tuple[Schedule, list[li
     """
     ops: list[list[Op]] = [[] for _ in range(ranks)]
     labels: list[list[Label]] = [[] for _ in range(ranks)]
+    starts, needed = origins(programs, ranks)
     for job, program in enumerate(programs):
+        layout = _Layout.of(program, starts[job])
         for place, rank in enumerate(program.ranks):
-            writer = _Writer(job, program, place, ops[rank], labels[rank])
+            writer = _Writer(job, program, place, layout, ops[rank], labels[rank])
             writer.write()
-    return Schedule(tuple(RankSchedule(0, tuple(own)) for own in ops)), labels
+    return Schedule(tuple(RankSchedule(size, tuple(own)) for size, own in zip(needed, ops, strict=True))), labels
 
 
 def lengths_alone(schedule: Schedule) -> Schedule:
@@ -133,11 +183,45 @@ def _kept(ops: Sequence[Op], is_left_out: Callable[[Op], bool]) -> tuple[Op, ...
     return tuple(replace(op, requires=kept(index)) for index, op in enumerate(ops) if index in numbers)
 
 
+def _moved(op: Op, by: int) -> Op:
+    """Return an op on memory that begins so many bytes later, on all ranks."""
+    if not by or isinstance(op, Calc):
+        return op
+    if isinstance(op, Send):
+        return replace(op, offset=op.offset + by, remote_offset=op.remote_offset + by)
+    if isinstance(op, Recv):
+        return replace(op, offset=op.offset + by)
+    if isinstance(op, Copy):
+        return replace(op, dst=op.dst + by, src=op.src + by)
+    return replace(op, dst=op.dst + by, lhs=op.lhs + by, rhs=op.rhs + by)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What all ranks of a program share: where its memory starts, how much an iteration takes, and by step where it begins
+    there and its channels."""
+
+    start: int
+    iteration: int
+    steps: tuple[int, ...]
+    channels: Sequence[tuple[int, ...]]
+
+    @classmethod
+    def of(cls, program: Program, start: int) -> _Layout:
+        if program.graphs:
+            return cls(start, 0, (), ())
+        sizes = [step.memory_bytes for step in program.steps]
+        channels = channels_of_steps([(step.beside, step.channels) for step in program.steps])
+        return cls(start, sum(sizes), tuple(sum(sizes[:number]) for number in range(len(sizes))), channels)
+
+
 class _Writer:
     """Writes the ops of one rank of a job behind those that the rank has already."""
 
-    def __init__(self, job: int, program: Program, place: int, ops: list[Op], labels: list[Label]) -> None:
-        self.job, self.program, self.place = job, program, place
+    def __init__(
+        self, job: int, program: Program, place: int, layout: _Layout, ops: list[Op], labels: list[Label]
+    ) -> None:
+        self.job, self.program, self.place, self.layout = job, program, place, layout
         self.ops, self.labels = ops, labels
         self.own = [] if program.graphs else [self._own_parts(step) for step in program.steps]
 
@@ -182,19 +266,21 @@ class _Writer:
         if not parts:
             return waits
         begin = self._calc(0, waits, Label(self.job, "begin", iteration, number))
-        channel = self.job * CHANNELS + (1 + number if step.beside else 0)
+        channels = [self.job * CHANNELS + channel for channel in self.layout.channels[number]]
+        memory = self.layout.start + self.layout.iteration * iteration + self.layout.steps[number]
         last = list(begin)
         for part, place in parts:
-            last += self._embed(part, place, begin, channel)
+            last += self._embed(part, place, begin, channels, memory)
         return self._calc(0, tuple(last), Label(self.job, "end", iteration, number))
 
-    def _embed(self, part: Part, place: int, begin: tuple[int, ...], channel: int) -> list[int]:
+    def _embed(self, part: Part, place: int, begin: tuple[int, ...], channels: Sequence[int], memory: int) -> list[int]:
         """Write what this rank does in a part, and return the ops that nothing else in it waits for."""
         ops = part.schedule.ranks[place].ops
         ends = ends_of(ops)
         base = len(self.ops)
         for op in ops:
-            self._append(op, base, begin, lambda peer: part.ranks[peer], channel)
+            channel = channels[op.channel] if isinstance(op, Send | Recv) else 0
+            self._append(_moved(op, memory), base, begin, lambda peer: part.ranks[peer], channel)
         return [base + index for index in ends]
 
     def _graph(self, iteration: int, begin: tuple[int, ...]) -> tuple[int, ...]:

@@ -142,6 +142,7 @@ async def run(
         captures.require_writable(pcap)
     async with started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
+        placed.check_agents()
         stood_before = await _stands(agents, lab)
         captured: list[str] = []
 

@@ -17,12 +17,13 @@ from testbed.replay.reading import read_traces
 from testbed.schema.fields import FileModel, Flag, Name, Priority, Size, Time
 from testbed.schema.source import Source
 from testbed.traffic.elements import DTYPES, REDOPS
+from testbed.traffic.program import channels_of_steps
 
 MAX_STEPS = 4096
 MAX_JOBS = 1024
 MAX_REPEAT = 1_000_000
 
-_OF_COLLECTIVES = ("algorithm", "datatype", "redop", "root", "slice", "sites", "group")
+_OF_COLLECTIVES = ("algorithm", "datatype", "redop", "root", "slice", "sites", "channels", "group")
 
 
 def _listed(value: object) -> object:
@@ -103,6 +104,8 @@ class Step(FileModel):
     """Bytes into which messages are split; left out, they stay whole."""
     sites: int | None = Field(default=None, strict=True, ge=2, le=1024)
     """Number of equal groups of ranks, of a hierarchical algorithm; left out, 2."""
+    channels: int | None = Field(default=None, strict=True, ge=1, le=64)
+    """Rings or trees that share the vector, as in `workload`; left out, 1."""
     group: Name | None = None
     """Process groups that communicate, by the name in `groups`; left out, all ranks of the job are one."""
 
@@ -157,6 +160,8 @@ class Step(FileModel):
             raise ValueError(f'no datatype is called "{self.datatype}"{nearest(self.datatype, DTYPES)}')
         if self.redop is not None and self.redop not in REDOPS:
             raise ValueError(f'no redop is called "{self.redop}"{nearest(self.redop, REDOPS)}')
+        if self.channels is not None and self.channels > 1 and not self.found.channels:
+            raise ValueError(f"channels are for rings and trees; {name} has none by {self.found.algorithm}")
 
 
 def _check_transfers(senders: Sequence[int], receivers: Sequence[int]) -> None:
@@ -201,7 +206,7 @@ class Groups(FileModel):
 
 
 class Job(FileModel):
-    """A job: ranks, and a program or a trace that each of them goes through `repeat` times. Only lengths travel.
+    """A job: ranks, and a program or a trace that each of them goes through `repeat` times.
 
     Several jobs run at once, each with connections of its own; on one accelerator they do not wait for each other. NICs serve
     the priorities of their jobs in turn, and a pause of one holds up no other.
@@ -220,6 +225,8 @@ class Job(FileModel):
     """Time after the start of the run at which the job begins; left out, at once."""
     priority: Priority | None = None
     """Priority that the job travels on, which all switches must keep lossless; left out, `lossless.priority`."""
+    payload: Flag = False
+    """Whether data travels and what it comes to is compared, step by step and iteration by iteration; left out, lengths alone."""
     repeat: int = Field(default=1, strict=True, ge=1, le=MAX_REPEAT)
     """Times that the program is run, one iteration after the other; left out, once."""
     groups: dict[Name, Groups] = Field(default_factory=dict)
@@ -234,6 +241,9 @@ class Job(FileModel):
     def _agrees(self) -> Job:
         if bool(self.program) == (self.trace is not None):
             raise ValueError("a job has a program or a trace")
+        if self.payload and self.trace is not None:
+            raise ValueError("of a trace only lengths travel; leave out `payload`")
+        channels_of_steps(self.channels)
         known: list[str] = []
         for number, step in enumerate(self.program):
             for name in (*(step.after or ()), *(step.wait or ())):
@@ -251,6 +261,18 @@ class Job(FileModel):
         if len(set(named)) != len(named):
             raise ValueError("a rank is listed twice")
         return self
+
+    @property
+    def channels(self) -> list[tuple[bool, int]]:
+        """Of each step whether it runs beside the others, and its channels."""
+        return [(step.id is not None and step.communicates, step.channels or 1) for step in self.program]
+
+    @property
+    def rings(self) -> dict[int, int]:
+        """Which ring or tree a channel of the job is for; none where no step has several."""
+        if all(count == 1 for _, count in self.channels):
+            return {}
+        return {channel: ring for each in channels_of_steps(self.channels) for ring, channel in enumerate(each)}
 
     @property
     def asked(self) -> int | None:

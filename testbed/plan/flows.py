@@ -61,9 +61,9 @@ def plan_flows(lab: Lab, experiment: Experiment) -> PlannedFlows:
     """Return the flows of an experiment. Raises ExperimentError for hosts that are not there, and for more flows than can be."""
     flows = experiment.flows
     assert flows is not None
-    if experiment.transport.qps > 1:
-        message = "a flow has one queue pair; `flows.queue-pairs` says whether flows share it"
-        raise ExperimentError([experiment.fault(("transport", "qps"), message)])
+    if experiment.transport.qps > 1 and experiment.transport.spread == "messages" and flows.queue_pairs == "flow":
+        message = "a flow is one message, and takes one of its queue pairs; give transport.spread: slices, so that it takes all"
+        raise ExperimentError([experiment.fault(("transport", "qps"), f"{message}, or flows.queue-pairs: pair")])
     ranks = chosen_ranks(lab, experiment)
     if flows.list is not None:
         listed = _listed(lab, experiment, flows.list, ranks)

@@ -10,7 +10,7 @@ from testbed.experiment.file import Experiment
 from testbed.experiment.jobs import Job, Step
 from testbed.experiment.sections import DEFAULT_SITES
 from testbed.lab.hosts import Host
-from testbed.lab.ranks import Rank, ranks_on, select
+from testbed.lab.ranks import Rank, local_ranks, ranks_on, select
 from testbed.lab.topology import Lab
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.plan.traces import Called, ops_of_trace, program_of, schedule_of
@@ -71,6 +71,7 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
     Raises ExperimentError, naming job and step, for what ranks or groups cannot do.
     """
     by_job = ranks_of_jobs(lab, experiment)
+    _check_payload(experiment, by_job)
     ranks = all_ranks(by_job)
     places = {rank: place for place, rank in enumerate(ranks)}
     faults: list[Fault] = []
@@ -87,7 +88,7 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
         steps, of_steps = list[Planned](), list[Called | None]()
         for position, step in enumerate(job.program):
             try:
-                planned, call = plan_step(job, step, len(chosen))
+                planned, call = plan_step(job, step, chosen)
             except ValueError as error:
                 faults.append(experiment.fault(("jobs", number, "program", position), str(error)))
                 continue
@@ -101,6 +102,33 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
     return PlannedJobs(ranks, schedule, labels, tuple(programs), tuple(calls))
 
 
+def _check_payload(experiment: Experiment, by_job: Sequence[Sequence[Rank]]) -> None:
+    """Raise ExperimentError where data and lengths alone meet in the memory of one rank."""
+    lengths = {
+        rank: job.name for job, ranks in zip(experiment.jobs, by_job, strict=True) if not job.payload for rank in ranks
+    }
+    for number, (job, ranks) in enumerate(zip(experiment.jobs, by_job, strict=True)):
+        shared = next((rank for rank in ranks if rank in lengths), None) if job.payload else None
+        if shared is not None:
+            message = (
+                f"{shared} is also in {lengths[shared]}, of which lengths alone travel; give both payload, or neither"
+            )
+            raise ExperimentError([experiment.fault(("jobs", number, "payload"), message)])
+
+
+def memory_of_jobs(lab: Lab, experiment: Experiment) -> int:
+    """Return how many bytes of memory the ranks of all jobs have together."""
+    total = 0
+    for job, chosen in zip(experiment.jobs, ranks_of_jobs(lab, experiment), strict=True):
+        for step in job.program if job.payload else ():
+            try:
+                planned, _ = plan_step(job, step, chosen)
+            except ValueError:
+                continue  # `plan_jobs` says what is wrong with it
+            total += planned.memory_bytes * job.repeat * len(chosen)
+    return total
+
+
 def ops_of_jobs(lab: Lab, experiment: Experiment) -> int:
     """Return how many ops all jobs come to, without making them, which slices may be too many for."""
     total = 0
@@ -110,7 +138,7 @@ def ops_of_jobs(lab: Lab, experiment: Experiment) -> int:
             total += 2 * job.repeat * len(chosen)
             whole = step.model_copy(update={"slice": None})
             try:
-                planned, _ = plan_step(job, whole, len(chosen))
+                planned, _ = plan_step(job, whole, chosen)
             except ValueError:
                 continue  # `plan_jobs` says what is wrong with it
             lengths = (op.bytes for part in planned.parts for ranked in part.schedule.ranks for op in _messages(ranked))
@@ -122,48 +150,52 @@ def _messages(ranked: RankSchedule) -> Iterator[Send | Recv]:
     return (op for op in ranked.ops if isinstance(op, Send | Recv))
 
 
-def plan_step(job: Job, step: Step, ranks: int) -> tuple[Planned, Called | None]:
-    """Return a step of a job of so many ranks as programs have it, and the collective that it is.
+def plan_step(job: Job, step: Step, chosen: Sequence[Rank]) -> tuple[Planned, Called | None]:
+    """Return a step of a job of these ranks as programs have it, and the collective that it is.
 
     Raises ValueError for what so many ranks cannot do.
     """
+    ranks = len(chosen)
     names = {earlier.id: position for position, earlier in enumerate(job.program) if earlier.id is not None}
     waits = step.wait if step.after is None else step.after
     after = None if waits is None else tuple(names[name] for name in waits)
     beside = step.id is not None and step.communicates
     if step.send is not None:
-        return Planned(None, tuple(_transfers(step, ranks)), after, beside), None
+        return Planned(None, tuple(_transfers(step, ranks, job.payload)), after, beside), None
     if step.collective is None:
         return Planned(step.compute, (), after, beside), None
     groups = job.groups[step.group].of(ranks) if step.group else [tuple(range(ranks))]
-    shapes = tuple(_shape(step, len(group)) for group in groups)
+    shapes = tuple(_shape(step, [chosen[member] for member in group], job.payload) for group in groups)
     parts = [Part(group, schedule_of(step.found, shape)) for group, shape in zip(groups, shapes, strict=True)]
     return Planned(None, tuple(parts), after, beside), (step.found, shapes)
 
 
-def _shape(step: Step, ranks: int) -> Shape:
+def _shape(step: Step, group: Sequence[Rank], payload: bool) -> Shape:
     return step.found.sized(
         Shape(
-            ranks=ranks,
+            ranks=len(group),
             count=1,
             dtype=step.datatype or "float",
             slice_bytes=step.slice,
-            payload=False,
+            payload=payload,
             sites=step.sites or DEFAULT_SITES,
             redop=step.redop or "sum",
             root=step.root or 0,
+            channels=step.channels or 1,
+            local_ranks=local_ranks(group) if (step.channels or 1) > 1 else 1,
         ),
         step.size_bytes,
     )
 
 
-def _transfers(step: Step, ranks: int) -> Iterator[Part]:
+def _transfers(step: Step, ranks: int, payload: bool) -> Iterator[Part]:
     """Yield each message of a step that sends."""
     pairs: Sequence[tuple[int, int]] = list(zip(step.from_ or (), step.to or (), strict=True))
     for pair in pairs:
         if max(pair) >= ranks:
             raise ValueError(f"rank {max(pair)} is none of {ranks}, which count from 0")
         size = step.send or 0
-        sender = RankSchedule(0, (Send(1, 0, size, 0),) if size else ())
-        receiver = RankSchedule(0, (Recv(0, 0, size),) if size else ())
+        memory = size if payload else 0
+        sender = RankSchedule(memory, (Send(1, 0, size, 0),) if size else ())
+        receiver = RankSchedule(memory, (Recv(0, 0, size),) if size else ())
         yield Part(pair, Schedule((sender, receiver)))

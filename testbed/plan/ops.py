@@ -63,12 +63,17 @@ def _spread(op: Send | Recv, qps: Sequence[int], count: int, spread: Spread) -> 
     if spread == "messages" or len(qps) == 1:
         qp = qps[count % len(qps)]
         return {qp: [_message(op, qp, at, length) for at, length in pieces(op.bytes)]}
-    step = max(1, -(-op.bytes // len(qps)))
     ops: dict[int, list[Op]] = {}
-    for qp, begin in zip(qps, range(0, max(op.bytes, 1), step), strict=False):
-        length = min(step, op.bytes - begin)
+    for qp, (begin, length) in zip(qps, slices(op.bytes, len(qps)), strict=False):
         ops[qp] = [_message(op, qp, begin + at, part) for at, part in pieces(length)]
     return ops
+
+
+def slices(length_bytes: int, qps: int) -> Iterator[tuple[int, int]]:
+    """Cut a message for several queue pairs: yield offset and length of each slice, as many at most, all alike but the last."""
+    step = max(1, -(-length_bytes // qps))
+    for begin in range(0, max(length_bytes, 1), step):
+        yield begin, min(step, length_bytes - begin)
 
 
 def _message(op: Send | Recv, qp: int, at: int, length: int) -> Op:

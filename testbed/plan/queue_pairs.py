@@ -202,8 +202,9 @@ class QueuePairs:
         """Return the ports among which the hash decides; one, if the rule itself has."""
         hosts = self._host(talk.a), self._host(talk.b)
         counts = [len(host.ports(fabric)) for host in hosts]
-        # Channels of jobs are for steps that run beside each other, not for rails.
-        if rule == AUTO and fabric == "scale-out" and self._channels > 1 and not self.experiment.jobs:
+        # Channels of jobs are for steps that run beside each other, not for rails, unless they are those of rings.
+        of_rings = bool(self._rings(talk)) if self.experiment.jobs else self._channels > 1
+        if rule == AUTO and fabric == "scale-out" and of_rings:
             rule = "channel"
         if rule == AUTO:
             agree = all(count == host.accelerators for count, host in zip(counts, hosts, strict=True))
@@ -213,12 +214,21 @@ class QueuePairs:
         ranks = self.ranks[talk.a], self.ranks[talk.b]
         names = [host.home(rank.accelerator, fabric) for host, rank in zip(hosts, ranks, strict=True)]
         if rule == "channel":
-            names = [host.ports(fabric)[talk.channel % count] for host, count in zip(hosts, counts, strict=True)]
+            ring = self._rings(talk).get(talk.channel % CHANNELS, talk.channel)
+            names = [host.ports(fabric)[ring % count] for host, count in zip(hosts, counts, strict=True)]
         wanted = Ends(*(self._target(host.name, name) for host, name in zip(hosts, names, strict=True)))
         if self.costs.between(*wanted) is not None:
             return [wanted]
         reached = self._reached(talk, fabric)
         return [ends for ends in reached if ends.a == wanted.a or ends.b == wanted.b] or reached
+
+    def _rings(self, talk: Talk) -> Mapping[int, int]:
+        """Return which ring the channels of a job are for; none where no step of it has several, and without jobs."""
+        return self._rings_of_jobs[talk.channel // CHANNELS] if self.experiment.jobs else {}
+
+    @cached_property
+    def _rings_of_jobs(self) -> Sequence[Mapping[int, int]]:
+        return [job.rings for job in self.experiment.jobs]
 
     def _reached(self, talk: Talk, fabric: Fabric) -> list[Ends]:
         """Return the ports of one fabric by which two hosts reach each other."""

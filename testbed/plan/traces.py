@@ -29,8 +29,9 @@ Called = tuple[Collective, tuple[Shape, ...]]
 
 @lru_cache(maxsize=256)
 def schedule_of(collective: Collective, shape: Shape) -> Schedule:
-    """Return what the ranks of a collective send each other; groups of one kind, and calls that repeat, share it."""
-    return lengths_alone(collective.schedule(shape))
+    """Return what the ranks of a collective do; groups of one kind, and calls that repeat, share it."""
+    schedule = collective.schedule(shape)
+    return schedule if shape.payload else lengths_alone(schedule)
 
 
 def program_of(trace: Trace, ranks: Sequence[int], repeat: int, start_ps: int) -> tuple[Program, list[Called | None]]:

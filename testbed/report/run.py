@@ -244,4 +244,5 @@ def _correctness(result: RunResult) -> str:
     """Say whether results were right, and not more than was compared."""
     if not result.verdict.correct:
         return "not correct"
-    return "correct" if any(row.wrong is not None for row in result.collective.rows) else "payload not compared"
+    counts = [*(row.wrong for row in result.collective.rows), *(job.wrong for job in result.jobs)]
+    return "correct" if any(count is not None for count in counts) else "payload not compared"

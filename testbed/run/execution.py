@@ -206,7 +206,7 @@ def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, 
         engine.load(workload)
         for rank, vector in _those(inputs, run.here):
             for base in _bases(series, memories, rank):
-                _write(engine, rank, base + collective.input_offset(call, rank), vector)
+                write_elements(engine, rank, base + collective.input_offset(call, rank), vector)
         try:
             _run_to_end(run, replace(first, iteration=iteration))
         finally:
@@ -218,7 +218,9 @@ def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, 
         total_ps += end_of(report) - report["start_ps"]
         for rank, want in expected:
             offset = collective.result_offset(call, rank)
-            wrong += sum(_wrong(engine, rank, base + offset, want) for base in _bases(series, memories, rank))
+            wrong += sum(
+                count_differences(engine, rank, base + offset, want) for base in _bases(series, memories, rank)
+            )
     time_ps = total_ps // (series.iterations * series.aggregate)
     algbw, busbw = collective.bandwidth(call, time_ps)
     return {
@@ -268,14 +270,14 @@ def _why(report: Report) -> str:
     return "; ".join([stalled, *broken])
 
 
-def _write(engine: Engine, rank: int, offset: int, vector: Vector) -> None:
+def write_elements(engine: Engine, rank: int, offset: int, vector: Vector) -> None:
     """Set a rank's input, piece by piece: no second copy of it is ever whole."""
     for at in range(0, len(vector), PIECE_ELEMENTS):
         piece = vector[at : at + PIECE_ELEMENTS]
         engine.write_memory(rank, offset + at * piece.itemsize, piece.tobytes())
 
 
-def _wrong(engine: Engine, rank: int, offset: int, wanted: Vector) -> int:
+def count_differences(engine: Engine, rank: int, offset: int, wanted: Vector) -> int:
     """Compare a rank's result with what is expected, piece by piece; return how many elements differ."""
     wrong = 0
     for at in range(0, len(wanted), PIECE_ELEMENTS):

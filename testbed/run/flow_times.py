@@ -11,6 +11,7 @@ from testbed.contract.report import Report
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab
 from testbed.plan.flows import PlannedFlows
+from testbed.plan.ops import slices
 from testbed.plan.packets import Hop, alone_ps, paths_between
 from testbed.plan.routing import Routing
 from testbed.run.execution import Outcome
@@ -25,8 +26,10 @@ CLASSES = (10_000, 100_000, 1_000_000, 10_000_000)
 _PS_PER_US = 10**6
 
 
-def completions(planned: PlannedFlows, report: Report) -> list[Json]:
+def completions(planned: PlannedFlows, report: Report, qps: int = 1) -> list[Json]:
     """Return when each flow was posted and when its last byte had arrived, from the start of the workload, in planned order.
+
+    A flow is one message, or with `qps` slices of one, each a message on a queue pair of its own.
 
     The data plane tells of messages by their ends, their length, their priority and when they were posted; flows that agree
     in all of these are told in the order in which they ended.
@@ -43,8 +46,11 @@ def completions(planned: PlannedFlows, report: Report) -> list[Json]:
     rows = []
     for flow in planned.flows:
         src, dst = (planned.ranks[rank].host for rank in (flow.source, flow.target))
-        seen = times_of.get((src, dst, flow.bytes, flow.priority), [])
-        posted_ps, ended_ps = seen.pop() if seen else (None, None)
+        parts = [times_of.get((src, dst, length, flow.priority), []) for _, length in slices(flow.bytes, qps)]
+        seen_of = [each.pop() if each else (None, None) for each in parts]
+        posted_ps = min((posted for posted, _ in seen_of if posted is not None), default=None)
+        ends = [ended for _, ended in seen_of]
+        ended_ps = None if None in ends else max(end for end in ends if end is not None)
         rows.append({"src": src, "dst": dst, "bytes": flow.bytes, "posted_ps": posted_ps, "ended_ps": ended_ps})
     return rows
 

@@ -13,7 +13,7 @@ from testbed.contract.report import Report
 from testbed.contract.workload import Workload
 from testbed.errors import ExperimentError, HostError, UsageError, cannot_write
 from testbed.plan.workload import compile_workload
-from testbed.run import flow_times, job_times, storms, timeline
+from testbed.run import flow_times, job_payload, job_times, storms, timeline
 from testbed.run.engine import Engine
 from testbed.run.execution import Outcome, Progress, execute
 from testbed.run.program_execution import execute_program
@@ -69,17 +69,27 @@ def _perform_program(
     """Run the jobs or the flows of a trial."""
     experiment = trial.experiment
     what = "jobs" if trial.jobs is not None else "flows"
-    if trial.placement is not None:
-        raise ExperimentError([experiment.fault((what,), f"{what} run with one agent, and the lab has several")])
+    trial.check_agents()
     workload = compile_workload(trial.lab, experiment, program)
     workload["limit_ps"] = experiment.limit
     spans = (experiment.warmup, experiment.window)
-    outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes)
-    if trial.jobs is not None:
+    jobs, seed = trial.jobs, experiment.seed
+
+    def fill(engine: Engine) -> None:
+        if jobs is not None:
+            job_payload.write(engine, jobs, seed)
+
+    outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes, fill)
+    if jobs is not None:
         names = [job.name for job in experiment.jobs]
-        outcome.jobs = job_times.rows(trial.jobs, names, workload, outcome.report)
+        outcome.jobs = job_times.rows(jobs, names, workload, outcome.report)
+        for row in outcome.jobs:
+            number = names.index(row["name"])
+            row["wrong"] = job_payload.wrong(engine, jobs, number, seed) if outcome.complete else None
     if trial.flows is not None:
-        outcome.completions = flow_times.completions(trial.flows, outcome.report)
+        settings = experiment.transport
+        qps = settings.qps if settings.spread == "slices" else 1
+        outcome.completions = flow_times.completions(trial.flows, outcome.report, qps)
     return outcome
 
 

@@ -23,8 +23,11 @@ def execute_program(
     budget: int,
     spans: tuple[int | None, int | None],
     changes: Sequence[Json] = (),
+    prepare: Callable[[Engine], None] = lambda engine: None,
 ) -> Outcome:
     """Run a workload of `what`, jobs or flows, and return the flows between its hosts and the engine's report.
+
+    `prepare` is called before it starts, to fill memory.
 
     `spans` are the warm-up and the window of statistics, in ps. As `execute`, it returns an outcome that is not complete
     for a workload that stalls and for a KeyboardInterrupt.
@@ -34,6 +37,7 @@ def execute_program(
         engine.impair(json.dumps(changes))
     engine.begin_span(json.dumps(statistics(*spans)))
     engine.load(json.dumps(workload))
+    prepare(engine)
     now = Progress(0, 1, 0, False, 0, 1)
     try:
         run_to_end(engine, budget, workload.get("limit_ps") or 0, what, lambda: progress(now))

@@ -103,7 +103,7 @@ class JobResult(ResultModel):
 
     `end_us` is null if it did not end. `busbw_gbytes_per_s` is that of its collectives, each counted by its time; null
     without any. `alone_us` is how long it took alone, and `slowdown` how many times that it took here; null where it was not
-    run alone.
+    run alone. `wrong` is how many elements are not what its steps come to; null where lengths alone were sent.
     """
 
     name: str
@@ -115,6 +115,7 @@ class JobResult(ResultModel):
     hidden_us: float
     busbw_gbytes_per_s: float | None
     steps: list[StepResult]
+    wrong: int | None = None
     alone_us: float | None = None
     slowdown: float | None = None
 

@@ -28,7 +28,7 @@ from testbed.lab.topology import Lab, with_parameters
 from testbed.plan.compile import chosen_ranks, circuit_changes, compile_fabric
 from testbed.plan.dilation import lateness_bound_ns
 from testbed.plan.flows import PlannedFlows, plan_flows
-from testbed.plan.jobs import PlannedJobs, ops_of_jobs, plan_jobs
+from testbed.plan.jobs import PlannedJobs, memory_of_jobs, ops_of_jobs, plan_jobs
 from testbed.plan.placement import Placement, placed
 from testbed.plan.queue_pairs import QueuePairs, Talk, sends_of
 from testbed.plan.reach import Reach, bytes_by_reach
@@ -167,6 +167,13 @@ class Trial:
         """What a run under the real clock may show and still be trusted."""
         return FidelityBounds(lateness_p99_ns=float(lateness_bound_ns(self.plan)))
 
+    def check_agents(self) -> None:
+        """Raise ExperimentError for what several agents cannot run together: jobs and flows, which one puts in one program."""
+        if self.placement is not None and (self.experiment.jobs or self.experiment.flows):
+            what = self.name
+            message = f"{what} run with one agent, and the lab has several; name one, or run a collective"
+            raise ExperimentError([self.experiment.fault((what,), message)])
+
     @property
     def name(self) -> str:
         """What is run: a collective by its name, jobs or flows."""
@@ -227,12 +234,14 @@ class Trial:
 
     def _program_faults(self, available: int | None) -> list[Fault]:
         """Return a fault if the jobs or the flows come to more ops than so many bytes hold."""
+        data = 0
         if self.flows is not None:
             what, ops, ways_out = "flows", 3 * len(self.flows.flows), "fewer flows"
         else:
             what, ops = "jobs", ops_of_jobs(self.lab, self.experiment)
             ways_out = "fewer ranks, fewer repetitions or larger slices"
-        needed = footprint.FIXED_BYTES + ops * footprint.OP_BYTES
+            data = memory_of_jobs(self.lab, self.experiment)
+        needed = footprint.FIXED_BYTES + ops * footprint.OP_BYTES + data
         if available is None or needed <= available:
             return []
         message = (

@@ -108,6 +108,9 @@ def _wrong(outcome: Outcome) -> list[str]:
         for measured, how in ((row, ""), (row["in_place"], ", in place")):
             if measured and measured["wrong"]:
                 reasons.append(f"not correct: {measured['wrong']:,} wrong elements at {row['size_bytes']} bytes{how}")
+    for job in outcome.jobs:
+        if job.get("wrong"):
+            reasons.append(f"not correct: {job['wrong']:,} wrong elements of job {job['name']}")
     return reasons
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from testbed.experiment.file import experiment_from
-from testbed.lab.topology import load_lab
+from testbed.lab.topology import lab_from, load_lab
 from testbed.run.flow_result import FlowCompletion
 from testbed.run.judgement import conclude
 from testbed.run.perform import run_virtual
@@ -124,3 +124,34 @@ def test_a_sweep_compares_slowdowns() -> None:
     assert 1.0 <= figures.slowdown_mean <= figures.slowdown_p99
     # Of the bytes, but not of the headers, and on average until the last flow had ended, a little after the last began.
     assert 0.2 < figures.share_of_ideal < 0.3
+
+
+def four_links() -> dict[str, Any]:
+    """Return two hosts with four links between them."""
+    ends = [{"endpoints": [f"a:eth{number}", f"b:eth{number}"]} for number in range(1, 5)]
+    return {"name": "four", "topology": {"nodes": {"a": {"kind": "host"}, "b": {"kind": "host"}}, "links": ends}}
+
+
+@pytest.mark.parametrize(("qps", "share"), [(4, 4), (2, 2)])
+def test_a_flow_that_is_sliced_takes_as_many_links(qps: int, share: int) -> None:
+    flows = {
+        "list": [{"from": "a", "to": "b", "bytes": 4_096_000}, {"from": "b", "to": "a", "bytes": 1000, "start": "1ms"}]
+    }
+    ports = [f"eth{number}" for number in range(1, qps + 1)]
+    transport = {"qps": qps, "spread": "slices", "port": ports}
+    experiment = experiment_from(Source("test", {"topology": "four", "flows": flows, "transport": transport}))
+    trial = Trial(experiment, lab_from(Source("lab", four_links())))
+    result = conclude(trial, run_virtual(trial, None, lambda progress: None), "virtual", 1, "test")
+    large, small = told(result).flows
+    assert result.verdict.passed and (small.start_us, small.bytes) == (1000.0, 1000)
+    # It ends with its last slice, each of which has a link to itself.
+    assert large.slowdown == pytest.approx(1 / share, rel=0.02)
+
+
+def test_flows_of_two_hosts_take_their_queue_pairs_in_turn() -> None:
+    listed = [{"from": "a", "to": "b", "bytes": 4_096_000} for _ in range(4)]
+    transport = {"qps": 4, "port": [f"eth{number}" for number in range(1, 5)]}
+    data = {"topology": "four", "flows": {"list": listed, "queue-pairs": "pair"}, "transport": transport}
+    trial = Trial(experiment_from(Source("test", data)), lab_from(Source("lab", four_links())))
+    result = conclude(trial, run_virtual(trial, None, lambda progress: None), "virtual", 1, "test")
+    assert [flow.slowdown for flow in told(result).flows] == [1.0] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -15,22 +16,31 @@ from testbed.experiment.transport import Transport
 from testbed.lab.topology import load_lab
 from testbed.plan.flows import PlannedFlows, plan_flows
 from testbed.plan.packets import Hop, alone_ps, packet_bytes, paths_between, wire_bytes
+from testbed.plan.placement import place
 from testbed.plan.routing import Routing
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
 from testbed.traffic import Calc, Recv, Send
 from testbed.units import serialisation_ps
 
 CLOS = "clos:spines=4,leaves=4,hosts=4"
+JOB = {"name": "a", "program": [{"barrier": True}]}
 
 
 def experiment(flows: dict[str, Any], seed: int = 1, topology: str = CLOS) -> Experiment:
     return experiment_from(Source("test", {"topology": topology, "seed": seed, "flows": flows}))
 
 
-def test_several_queue_pairs_a_flow_are_refused() -> None:
-    said = {"topology": CLOS, "transport": {"qps": 2}, "flows": {"list": [{"from": "h1", "to": "h2", "bytes": 1}]}}
-    with pytest.raises(ExperimentError, match=r"transport\.qps: a flow has one queue pair"):
+def test_a_message_takes_one_of_several_queue_pairs_unless_it_is_sliced() -> None:
+    said: dict[str, Any] = {
+        "topology": CLOS,
+        "transport": {"qps": 2},
+        "flows": {"list": [{"from": "h1", "to": "h2", "bytes": 1}]},
+    }
+    with pytest.raises(ExperimentError, match=r"transport\.qps: a flow is one message, .*transport\.spread: slices"):
         plan_flows(load_lab(CLOS), experiment_from(Source("test", said)))
+    said["transport"]["spread"] = "slices"
+    assert len(plan_flows(load_lab(CLOS), experiment_from(Source("test", said))).flows) == 1
 
 
 def planned(flows: dict[str, Any], seed: int = 1, topology: str = CLOS) -> PlannedFlows:
@@ -131,3 +141,13 @@ def test_equal_paths_count_once_and_no_path_is_none() -> None:
     routing = Routing(lab)
     assert paths_between(routing, ("h1", 0), ("h2", 0)) == ((Hop(10**6, 10**11),) * 2,)
     assert paths_between(routing, ("h1", 0), ("h16", 0)) == ((Hop(10**6, 10**11),) * 4,)
+
+
+@pytest.mark.parametrize("section", [{"flows": {"list": [{"from": "h1", "to": "h2", "bytes": 1}]}}, {"jobs": [JOB]}])
+def test_several_agents_run_neither_flows_nor_jobs(section: dict[str, Any]) -> None:
+    lab = load_lab(CLOS)
+    trial = Trial(experiment_from(Source("test", {"topology": CLOS, **section})), lab)
+    trial.check_agents()
+    shared = dataclasses.replace(trial, placement=place(lab, {"x": "10.0.0.1", "y": "10.0.0.2"}, "spread"))
+    with pytest.raises(ExperimentError, match="run with one agent, and the lab has several; name one"):
+        shared.check_agents()
