@@ -24,7 +24,7 @@ from testbed.plan.routing import Routing
 from testbed.plan.workload import queue_pairs_of
 from testbed.scheduling.interface import Cluster, Request
 from testbed.traffic import Send
-from testbed.traffic.program import CHANNELS, Part, Step
+from testbed.traffic.program import CHANNELS, Part, Step, channels_of_steps
 from testbed.traffic.schedule import build_graph
 from testbed.units import serialisation_ps
 
@@ -95,8 +95,17 @@ class _Reckoning:
 
     @cached_property
     def steps(self) -> list[list[Step]]:
-        """The steps of each job; none of a trace."""
-        return [[plan_step(each.job, step, each.count)[0] for step in each.job.program] for each in self.jobs]
+        """The steps of each job, of lengths alone; none of a trace."""
+        lengths = [each.job.model_copy(update={"payload": False}) for each in self.jobs]
+        return [
+            [plan_step(job, step, each.ranks)[0] for step in job.program]
+            for job, each in zip(lengths, self.jobs, strict=True)
+        ]
+
+    @cached_property
+    def channels(self) -> list[list[tuple[int, ...]]]:
+        """The channels of each step of each job."""
+        return [channels_of_steps(each.job.channels) for each in self.jobs]
 
     @cached_property
     def routing(self) -> Routing:
@@ -121,12 +130,11 @@ class _Reckoning:
 
     def _messages(self, job: int, position: int, part: Part) -> Iterator[dict[int, _Message]]:
         """Yield for each rank of a part its messages, by the index of their op."""
-        step = self.steps[job][position]
-        channel = job * CHANNELS + (1 + position if step.beside else 0)
+        channels = self.channels[job][position]
         numbers = [self.ranks[self.jobs[job].ranks[member]] for member in part.ranks]
         for place, ranked in enumerate(part.schedule.ranks):
             yield {
-                index: _Message(numbers[place], numbers[op.peer], channel, op.bytes)
+                index: _Message(numbers[place], numbers[op.peer], job * CHANNELS + channels[op.channel], op.bytes)
                 for index, op in enumerate(ranked.ops)
                 if isinstance(op, Send)
             }

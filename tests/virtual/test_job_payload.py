@@ -56,12 +56,12 @@ def test_what_steps_come_to_is_compared_where_data_travels(lab: str, ranks: str)
 
 
 def test_a_wrong_element_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoiled(engine: Any, *planned: Any) -> None:
+    def with_a_wrong_bit(engine: Any, *planned: Any) -> None:
         job_payload_write(engine, *planned)
         engine.write_memory(2, 0, bytes([engine.read_memory(2, 0, 1)[0] ^ 1]))
 
     job_payload_write = job_payload.write
-    monkeypatch.setattr(job_payload, "write", spoiled)
+    monkeypatch.setattr(job_payload, "write", with_a_wrong_bit)
     text = "topology: clos\njobs: [{name: a, ranks: 'h[1-4]', payload: true, program: [{all_gather: 4KB}]}]\n"
     result = jobs_judged(text)
     # Every rank gathers the element that is not what was drawn; its own part is beside it as it was.
