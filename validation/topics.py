@@ -1,6 +1,20 @@
 """Every topic, in the order of the page."""
 
-from validation import bifrost, dcqcn, erasure, field, lcmp, pause, recovery, room, sdr, threshold, watchdog, window
+from validation import (
+    bifrost,
+    dcqcn,
+    erasure,
+    field,
+    htsim,
+    lcmp,
+    pause,
+    recovery,
+    room,
+    sdr,
+    threshold,
+    watchdog,
+    window,
+)
 from validation.case import Topic
 
 TOPICS: tuple[Topic, ...] = (
@@ -20,4 +34,5 @@ TOPICS: tuple[Topic, ...] = (
     dcqcn.FAIR,
     field.TOPIC,
     lcmp.TOPIC,
+    htsim.TOPIC,
 )
