@@ -30,6 +30,8 @@ from testbed.importers.graph import Graph
 from testbed.importers.hpcc import write_hpcc
 from testbed.lab.graph import graph_of, not_carried
 from testbed.lab.topology import lab_from, lab_source
+from testbed.replay.chakra import PS_PER_US
+from testbed.replay.chakra_writing import write_chakra
 from testbed.replay.goal import write_goal
 from testbed.replay.goal_binary import write_goal_binary
 from testbed.replay.made import trace_of
@@ -88,6 +90,30 @@ def goal(
         write_out(write_goal(trace), out)
     ops = sum(map(len, trace.ranks))
     say(f"wrote {counted(len(trace.ranks), 'rank')}, {counted(ops, 'op')}; left out: what is computed in memory")
+
+
+@app.command()
+def chakra(
+    prefix: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PREFIX", help="files are PREFIX.0.et, PREFIX.1.et, …")
+    ],
+    what: WhatArgument = None,
+    topology: AnyTopologyOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write what an experiment or a collective computes and sends as execution traces of Chakra, a file a rank."""
+    trial = read_trial(what, topology, set_ or [], seed)
+    trace = trace_of(trial.whole, trial.name)
+    paths = [prefix.with_name(f"{prefix.name}.{rank}.et") for rank in range(len(trace.ranks))]
+    keep_existing(paths, force)
+    for path, raw in zip(paths, write_chakra(trace), strict=True):
+        write_bytes(raw, path)
+    ops = sum(map(len, trace.ranks))
+    parts = sum(op.kind == "calc" and op.amount % PS_PER_US > 0 for found in trace.ranks for op in found)
+    rounded = f"; {counted(parts, 'duration')} rounded to us" if parts else ""
+    say(f"wrote {counted(len(paths), 'rank')}, {counted(ops, 'node')}{rounded}; left out: what is computed in memory")
 
 
 def _export(

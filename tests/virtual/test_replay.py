@@ -141,7 +141,7 @@ def test_a_trace_of_an_experiment_stands_beside_it(tmp_path: Path, name: str) ->
 
 
 def test_an_exported_collective_takes_as_long_when_it_is_replayed(call_testbed: Cli, tmp_path: Path) -> None:
-    """A ring of four ranks, there and back as GOAL, as text and in binary."""
+    """A ring of four ranks, there and back as GOAL, as text and in binary, and as Chakra."""
     options = ["all_reduce", "-t", SPINE, "-b", "1M", "-e", "1M"]
     ran = json.loads(call_testbed("run", *options, "--out", "a", "--format", "json").stdout)
     row_us = ran["collective"]["rows"][0]["time_us"]
@@ -152,6 +152,11 @@ def test_an_exported_collective_takes_as_long_when_it_is_replayed(call_testbed: 
         assert done.returncode == 0 and "wrote 4 ranks, 48 ops" in done.stderr, done.stderr
         back = json.loads(call_testbed("replay", name, "-t", SPINE, "--out", name[5:], "--format", "json").stdout)
         assert back["makespan_us"] == pytest.approx(row_us, rel=1e-3)
+    done = call_testbed("export", "chakra", "all_reduce", "-t", SPINE, "--set", "workload.size=1MiB", "-o", "ring")
+    assert done.returncode == 0 and "wrote 4 ranks, 48 nodes" in done.stderr, done.stderr
+    names = [f"ring.{rank}.et" for rank in range(4)]
+    back = json.loads(call_testbed("replay", *names, "-t", SPINE, "--out", "et", "--format", "json").stdout)
+    assert back["makespan_us"] == pytest.approx(row_us, rel=1e-3)
     assert call_testbed("export", "goal", "all_reduce", "-t", SPINE, "--binary").returncode == 2
 
 
