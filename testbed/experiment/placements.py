@@ -6,13 +6,14 @@ They are read when the experiment is; an experiment in memory holds their text.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import InputError
 from testbed.importers.slurm_jobs import read_jobs, write_jobs
 from testbed.importers.text import read_text
-from testbed.schema.source import Source
+from testbed.schema.source import KeyPath, Source
 
 KEY = "placement"
 SUFFIX = ".conf"
@@ -21,26 +22,35 @@ JOINER = "+"
 
 
 def inline(source: Source, directory: Path) -> None:
-    """Replace the names of files in the placement of an experiment's data by what stands in them; note faults.
+    """Replace the names of files in the placements of an experiment's data by what stands in them; note faults.
 
     A name leads to a file in `directory`, where the experiment file is, or below; never out of it.
     """
-    said: Any = source.data.get(KEY) if isinstance(source.data, dict) else None
+    data: Any = source.data if isinstance(source.data, dict) else {}
+    jobs = data.get("jobs")
+    _replace(source, data, (KEY,), directory)
+    for number, job in enumerate(jobs if isinstance(jobs, list) else ()):
+        if isinstance(job, dict):
+            _replace(source, job, ("jobs", number, "place"), directory)
+
+
+def _replace(source: Source, section: dict[str, Any], path: KeyPath, directory: Path) -> None:
+    key = str(path[-1])
+    said = section.get(key)
     if not isinstance(said, str) or not names_file(said):
         return
+    # Faulty as it is, it must not cause a second fault where jobs are placed.
+    del section[key]
     home = directory.resolve()
     for name in filter(names_file, map(str.strip, said.split(JOINER))):
-        path = (home / name).resolve()
-        if not path.is_relative_to(home) or not path.is_file():
-            source.fault((KEY,), f"{name} is not a file in the directory of the experiment file")
-            # Faulty as it is, it must not cause a second fault where jobs are placed.
-            del source.data[KEY]
+        found = None if "\0" in name else Path(os.path.realpath(home / name))
+        if found is None or not found.is_relative_to(home) or not found.is_file():
+            source.fault(path, f"{name} is not a file in the directory of the experiment file")
             return
     try:
-        source.data[KEY] = read_placement(said, directory)
+        section[key] = read_placement(said, directory)
     except InputError as error:
         source.faults += error.faults
-        del source.data[KEY]
 
 
 def names_file(text: str) -> bool:

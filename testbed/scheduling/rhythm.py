@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import heappop, heappush
 
+from testbed.errors import ExperimentError
+from testbed.experiment import jobs as experiment_jobs
 from testbed.experiment.file import Experiment
 from testbed.lab.hosts import Host
 from testbed.lab.ranks import Rank
@@ -57,7 +59,7 @@ class Rhythm:
 def rhythms(cluster: Cluster, jobs: Sequence[Request]) -> list[Rhythm]:
     """Return the rhythm of each of some jobs, all of which have their ranks.
 
-    Raises ExperimentError for ranks that have no path, ValueError for a step that so many ranks cannot do.
+    Raises ExperimentError for ranks that have no path, and for a step that so many ranks cannot do.
     """
     return _Reckoning(cluster, jobs).rhythms()
 
@@ -95,12 +97,20 @@ class _Reckoning:
 
     @cached_property
     def steps(self) -> list[list[Step]]:
-        """The steps of each job, of lengths alone; none of a trace."""
-        lengths = [each.job.model_copy(update={"payload": False}) for each in self.jobs]
+        """The steps of each job, of lengths alone and their messages whole; none of a trace."""
+        lengths = [replace(each, job=each.job.model_copy(update={"payload": False})) for each in self.jobs]
         return [
-            [plan_step(job, step, each.ranks)[0] for step in job.program]
-            for job, each in zip(lengths, self.jobs, strict=True)
+            [self._step(each, position, step) for position, step in enumerate(each.job.program)] for each in lengths
         ]
+
+    def _step(self, request: Request, position: int, step: experiment_jobs.Step) -> Step:
+        try:
+            # Slices may be too many to be made before anybody has counted them.
+            return plan_step(request.job, step.model_copy(update={"slice": None}), request.ranks)[0]
+        except ValueError as error:
+            whose = self.cluster.experiment
+            number = [job.name for job in whose.jobs].index(request.name)
+            raise ExperimentError([whose.fault(("jobs", number, "program", position), str(error))]) from None
 
     @cached_property
     def channels(self) -> list[list[tuple[int, ...]]]:

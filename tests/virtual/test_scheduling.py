@@ -259,7 +259,8 @@ def test_a_placement_is_written_as_slurm_s_and_read_again(call_testbed: Cli, tmp
     assert written == "BlockName=train Nodes=s[1-4] # ranks s[1-4]/0\nBlockName=serve Nodes=s[1-4] # ranks s[1-4]/1\n"
     (row,) = json.loads(done.stdout)["rows"]
     (tmp_path / "placed.yaml").write_text(f"placement: best.conf\n{text}")
-    for command in (["placed.yaml"], ["jobs.yaml", "--set", "placement=best.conf"]):
+    (tmp_path / "each.yaml").write_text(text.replace("ranks: 4", "ranks: 4, place: best.conf"))
+    for command in (["placed.yaml"], ["each.yaml"], ["jobs.yaml", "--set", "placement=best.conf"]):
         again = json.loads(call_testbed("run", *command, "--format", "json").stdout)
         assert again["event_log_hash"] == row["event_log_hash"]
         assert [job["ranks"] for job in again["jobs"]] == [job["ranks"] for job in row["jobs"]]

@@ -83,3 +83,18 @@ def test_jobs_that_communicate_least_get_the_highest_of_the_priorities_that_all_
 def test_where_there_is_one_priority_jobs_keep_it() -> None:
     trial = made("{barrier: true}", "clos:spines=1,leaves=2,hosts=2", "ranks: 2, place: priorities, ")
     assert trial.experiment.jobs[0].priority is None and trial.experiment.jobs[0].listed == ("h1", "h2")
+
+
+@pytest.mark.parametrize("policy", ["interleaved", "priorities"])
+def test_a_step_that_ranks_cannot_do_is_refused_with_its_line(policy: str) -> None:
+    lab = load_lab("clos:spines=1,leaves=2,hosts=2")
+    text = f"topology: x\nplacement: {policy}\njobs:\n  - {{name: a, ranks: 2, program: [{{barrier: true}}]}}\n"
+    wrong = "  - {name: b, ranks: 2, program: [{barrier: true}, {send: 1K, from: 0, to: 2}]}\n"
+    with pytest.raises(ExperimentError, match=r"e\.yaml:5: jobs\[1\]\.program\[1\]: rank 2 is none of 2"):
+        Trial(experiment_from(parse_yaml(text + wrong, "e.yaml", ExperimentError)), lab)
+
+
+def test_slices_that_never_end_are_not_made() -> None:
+    (rhythm,) = reckoned(made("{all_reduce: 64GiB, slice: 4KiB}", "clos:spines=1,leaves=2,hosts=2"))
+    # Twice three quarters of 64 GiB at 100 Gb/s, headers aside.
+    assert rhythm.period_ps == pytest.approx(1.5 * 2**36 * 8 * 10, rel=0.03)
