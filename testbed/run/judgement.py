@@ -9,6 +9,7 @@ from typing import Any
 from testbed.errors import Fault
 from testbed.experiment import expectations
 from testbed.lab import watchdog
+from testbed.lab.sites import sites
 from testbed.optics.energy import PoweredLink, energy_of_run
 from testbed.plan.compile import chosen_ranks, ideal_busbw
 from testbed.run import expectation_names, flow_times, hints, result, timeline
@@ -103,12 +104,15 @@ def _root(trial: Trial) -> int:
 
 
 def _places(trial: Trial) -> Iterator[Document]:
-    """Yield where each rank runs."""
+    """Yield where each rank runs; sites are numbered from 1, as pictures have them, where there are several."""
+    site = sites(trial.lab)
+    several = len({site[host.name] for host in trial.lab.hosts}) > 1
     hosts = {host.name: host for host in trial.lab.hosts}
     for number, rank in enumerate(chosen_ranks(trial.lab, trial.experiment)):
         host = hosts[rank.host]
         home = host.home(rank.accelerator, "scale-out" if host.scale_out else "scale-up")
-        yield {"rank": number, "host": str(rank), "port": home, "domain": host.domain}
+        at = str(1 + site[rank.host]) if several else None
+        yield {"rank": number, "host": str(rank), "port": home, "domain": host.domain, "site": at}
 
 
 def _energy(trial: Trial, outcome: Outcome) -> Document:

@@ -66,7 +66,7 @@ class CollectiveResult(ResultModel):
 
 
 class RankPlace(ResultModel):
-    """Where a rank runs: its host and the port of it; `domain` and `site` are null where the lab names none."""
+    """Where a rank runs: its host and the port of it; `domain` is null where the lab names none, `site` where there is one."""
 
     rank: int
     host: str

@@ -221,3 +221,18 @@ def test_rings_over_rails_add_up_right() -> None:
         rails(2, 2), "all_reduce", "workload.size=50KiB", "workload.channels=2", "workload.algorithm=double-tree"
     )
     assert {row["wrong"] for row in run_trial(tree).rows} == {0}
+
+
+@pytest.mark.parametrize(
+    ("lab", "sites"),
+    [
+        ("multi-dc:sites=3,hosts=1", ["1", "2", "3"]),
+        ("super-node:domains=2,size=2,accelerators=2,span=80km", ["1", "1", "2", "2"]),
+        ("super-node:domains=2,size=2,accelerators=2", [None] * 4),
+        ("clos:spines=1,leaves=2,hosts=1", [None] * 2),
+    ],
+)
+def test_the_list_of_ranks_says_at_which_site_each_runs(lab: str, sites: list[str | None]) -> None:
+    trial = make_trial(lab, "all_reduce", "workload.size=4KB")
+    result = conclude(trial, run_virtual(trial, None, lambda progress: None), "virtual", 1, "test")
+    assert [place.site for place in result.ranks] == sites
