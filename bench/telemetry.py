@@ -52,7 +52,7 @@ class _Stretch:
 
     hops_per_s: float
     looked_at: list[float]
-    said: int
+    published: int
     stopped_s: float
 
 
@@ -70,7 +70,7 @@ class _Watched:
         self._owner = owner
         self._fabric = fabric
         self.looked_at: list[float] = []
-        self.said = 0
+        self.published = 0
         self.stopped_s = 0.0
 
     def observe(self) -> Any:
@@ -132,7 +132,7 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
         async with embedded_broker(path) as broker, client.client(broker.address, "bench") as mqtt:
 
             async def say(topic: str, text: str) -> None:
-                watched.said += 1
+                watched.published += 1
                 await broker.broadcast(topic, text)
 
             telemetry = Telemetry("bench", watched.observe, threads, False, say)
@@ -140,7 +140,7 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
             async def stretch(told: bool) -> _Stretch:
                 speaking = [asyncio.create_task(telemetry.run(mqtt))] if told else []
                 await asyncio.sleep(PERIOD_S)
-                looks, said, stopped_s = len(watched.looked_at), watched.said, watched.stopped_s
+                looks, published, stopped_s = len(watched.looked_at), watched.published, watched.stopped_s
                 began = await loop.run_in_executor(threads, watched.mark)
                 await asyncio.sleep(seconds)
                 ended = await loop.run_in_executor(threads, watched.mark)
@@ -148,7 +148,7 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
                 return _Stretch(
                     (ended.hops - began.hops) / (ended.at - began.at),
                     watched.looked_at[looks:],
-                    watched.said - said,
+                    watched.published - published,
                     watched.stopped_s - stopped_s,
                 )
 
@@ -156,22 +156,22 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
 
 
 def _figures(stretches: list[_Stretch], seconds: float) -> Json:
-    silent, told = stretches[0::2], stretches[1::2]
+    silent, published = stretches[0::2], stretches[1::2]
     rates = [stretch.hops_per_s for stretch in silent]
     means = [(one + two) / 2 for one, two in pairwise(rates)]
-    costs = [1 - stretch.hops_per_s / mean for stretch, mean in zip(told, means, strict=True)]
+    costs = [1 - stretch.hops_per_s / mean for stretch, mean in zip(published, means, strict=True)]
     # What two neighbours without telemetry differ by is what the machine does by itself.
     noise = [abs(1 - two / one) for one, two in pairwise(rates)]
-    periods_s = [later - at for stretch in told for at, later in pairwise(stretch.looked_at)]
+    periods_s = [later - at for stretch in published for at, later in pairwise(stretch.looked_at)]
     if not periods_s:
         raise BenchError(f"no data plane was looked at twice in {seconds:g} s: the machine is too busy")
     looks_per_s = 1 / statistics.median(periods_s)
-    a_look = sum(stretch.said for stretch in told) / sum(len(stretch.looked_at) for stretch in told)
+    a_look = sum(stretch.published for stretch in published) / sum(len(stretch.looked_at) for stretch in published)
     low, _, high = statistics.quantiles(costs, n=4) if len(costs) > 1 else costs * 3
     return {
         "cost": statistics.median(costs),
         "cost_quartiles": [low, high],
-        "cost_standing_still": sum(stretch.stopped_s for stretch in told) / (len(told) * seconds),
+        "cost_standing_still": sum(stretch.stopped_s for stretch in published) / (len(published) * seconds),
         "noise": statistics.median(noise),
         "frame_hops_per_s": statistics.median(rates),
         "looks_per_s": looks_per_s,

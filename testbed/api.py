@@ -53,8 +53,8 @@ class ProgramFailed(HostError):
 
     def __init__(self, node: str, done: subprocess.CompletedProcess[str]) -> None:
         self.done = done
-        said = (done.stderr or done.stdout).strip()
-        super().__init__(f"{node}: {' '.join(done.args)} ended with status {done.returncode}: {said[-500:]}")
+        printed = (done.stderr or done.stdout).strip()
+        super().__init__(f"{node}: {' '.join(done.args)} ended with status {done.returncode}: {printed[-500:]}")
 
 
 class Lab(Described):
@@ -183,15 +183,15 @@ class Lab(Described):
         return _wait(self._run(what, pcap, workload))
 
     async def _run(self, what: str | Path, pcap: Path | None, workload: Mapping[str, Any]) -> RunResult:
-        said = workload_settings(workload)
-        experiment = experiment_of(self._experiment, what, self._deployed(), said)
+        given = workload_settings(workload)
+        experiment = experiment_of(self._experiment, what, self._deployed(), given)
         trial = Trial(experiment, self._lab)
         preflight.check(trial, here=self._target.is_local)
         outcome = await verbs.run(self._target, trial, self._dilation, keep=True, pcap=pcap)
         if outcome.capture_fault is not None:
             warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=3)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
-        arguments += [part for override in overrides({**self._deployed(), **said}) for part in ("--set", override)]
+        arguments += [part for override in overrides({**self._deployed(), **given}) for part in ("--set", override)]
         return conclude(trial, outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
 
     def destroy(self) -> None:

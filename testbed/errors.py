@@ -115,8 +115,8 @@ def machine_fault(error: BaseException) -> str | None:
 
 def cannot_write(path: object, error: OSError) -> UsageError | HostError:
     """Return the error that says why a file cannot be written: HostError for a full disk or a missing permission."""
-    said = f"cannot write {path}: {error.strerror or error}"
-    return HostError(said) if error.errno in _OF_THE_MACHINE else UsageError(said)
+    message = f"cannot write {path}: {error.strerror or error}"
+    return HostError(message) if error.errno in _OF_THE_MACHINE else UsageError(message)
 
 
 class InvariantViolation(TestbedError):

@@ -10,14 +10,14 @@ NO_ROOM = 3
 
 def main() -> int:
     """Run the command line; return or exit with the exit code."""
-    said = "interrupted before anything was begun"
+    message = "interrupted before anything was begun"
     try:
         from testbed.commands.beginning import nothing_begun
 
         with nothing_begun():
             from testbed.cli import main as run
             from testbed.system import output
-        said = "interrupted"
+        message = "interrupted"
         output.guard()
         try:
             try:
@@ -32,7 +32,7 @@ def main() -> int:
             print(f"testbed: cannot write standard output: {error.strerror}", file=sys.stderr)
             return NO_ROOM
     except KeyboardInterrupt:
-        print(said, file=sys.stderr)
+        print(message, file=sys.stderr)
         return 128 + signal.SIGINT
     finally:
         _end_in_silence()

@@ -81,15 +81,15 @@ class VirtualLab(Described):
 
         `cores` is how many to run on, 0 for more than one where it pays; the result is the same on any number.
         """
-        said = workload_settings(workload)
-        experiment = experiment_of(self._experiment, what, self._settings, said)
+        given = workload_settings(workload)
+        experiment = experiment_of(self._experiment, what, self._settings, given)
         trial = Trial(experiment, self._lab)
         preflight.check(trial)
         outcome = run_virtual(trial, pcap, lambda progress: None, cores)
         if outcome.capture_fault is not None:
             warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=2)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "virtual"]
-        arguments += [part for text in overrides({**self._settings, **said}) for part in ("--set", text)]
+        arguments += [part for text in overrides({**self._settings, **given}) for part in ("--set", text)]
         return conclude(trial, outcome, "virtual", self.dilation, result.replay_command(arguments, experiment.seed))
 
 
@@ -98,12 +98,12 @@ def workload_settings(workload: Mapping[str, Any]) -> dict[str, Any]:
     return {f"workload.{key.replace('_', '-')}": value for key, value in workload.items()}
 
 
-def experiment_of(base: Experiment, what: str | Path, kept: Mapping[str, Any], said: Mapping[str, Any]) -> Experiment:
+def experiment_of(base: Experiment, what: str | Path, kept: Mapping[str, Any], given: Mapping[str, Any]) -> Experiment:
     """Return what is to be run on the lab of `base`: an experiment file, in which `kept` holds, or a collective."""
     if str(what).endswith((".yaml", ".yml")):
         experiment = load_experiment(what).model_copy(update={"topology": base.topology})
-        return experiment.with_overrides(overrides({**kept, **said}))
-    return base.with_overrides(overrides({"workload.collective": str(what), **said}))
+        return experiment.with_overrides(overrides({**kept, **given}))
+    return base.with_overrides(overrides({"workload.collective": str(what), **given}))
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:

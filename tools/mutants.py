@@ -292,9 +292,9 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="modules of the list, all of them without")
     parser.add_argument("--sample", type=int, metavar="N", help="try at most so many mutants of a module")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="by which they are drawn, 1 unless given")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     known = {subject.module: subject for subject in SUBJECTS}
-    if unknown := [module for module in asked.modules if module not in known]:
+    if unknown := [module for module in options.modules if module not in known]:
         parser.error(f"{unknown[0]} is not among {', '.join(known)}")
     os.nice(15)
     TARGET.mkdir(parents=True, exist_ok=True)
@@ -303,7 +303,7 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             parser.error(f"another run is at work in {TARGET}")
-        return try_all([known[module] for module in asked.modules or known], asked.sample, asked.seed)
+        return try_all([known[module] for module in options.modules or known], options.sample, options.seed)
 
 
 def try_all(subjects: Sequence[Subject], sample: int | None, seed: int) -> int:

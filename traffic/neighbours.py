@@ -52,11 +52,11 @@ def barrier_schedule(shape: Shape) -> Schedule:
     ranks = []
     for rank in range(shape.ranks):
         ops = Ops(shape)
-        heard: Ready = ()
+        arrived: Ready = ()
         for number, reach in enumerate(rounds(shape.ranks)):
             target = (number + 1) * width
-            ops.send((rank + reach) % shape.ranks, spans, 0, target, heard)
-            heard = both(ops.receive((rank - reach) % shape.ranks, spans, target), heard)
+            ops.send((rank + reach) % shape.ranks, spans, 0, target, arrived)
+            arrived = both(ops.receive((rank - reach) % shape.ranks, spans, target), arrived)
         ranks.append(ops.schedule((1 + len(rounds(shape.ranks))) * width))
     return whole(ranks)
 
@@ -65,8 +65,8 @@ def barrier_expected(shape: Shape, vectors: Sequence[Vector]) -> list[Vector]:
     """Return for every rank the elements of those that it heard, round by round."""
     results: list[Vector] = []
     for rank in range(shape.ranks):
-        heard = [vectors[(rank - reach) % shape.ranks] for reach in rounds(shape.ranks)] or [vectors[rank][:0]]
-        results.append(Joined([(vector, 0, len(vector)) for vector in heard]))
+        arrived = [vectors[(rank - reach) % shape.ranks] for reach in rounds(shape.ranks)] or [vectors[rank][:0]]
+        results.append(Joined([(vector, 0, len(vector)) for vector in arrived]))
     return results
 
 

@@ -40,8 +40,8 @@ def main() -> int:
     names = [topic.name for topic in TOPICS]
     parser.add_argument("--only", action="append", choices=names, metavar="TOPIC", help=", ".join(names))
     options = parser.parse_args()
-    asked = [topic for topic in TOPICS if options.only is None or topic.name in options.only]
-    chosen, left = ([topic for topic in asked if topic.is_here is here] for here in (True, False))
+    topics = [topic for topic in TOPICS if options.only is None or topic.name in options.only]
+    chosen, left = ([topic for topic in topics if topic.is_here is here] for here in (True, False))
     errors = Console(stderr=True)
     for topic in left:
         errors.print(f"{topic.name}: left out, its files are not in {topic.needs}")

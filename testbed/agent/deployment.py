@@ -47,7 +47,7 @@ class Deployment:
         self._underlay = underlay
         self._check_fabric = check_fabric
 
-    def deploy(self, asked: messages.DeployBody, progress: Progress = lambda _: None) -> Document:
+    def deploy(self, body: messages.DeployBody, progress: Progress = lambda _: None) -> Document:
         """Bring a lab up. The same plan and dilation again change nothing; what a dead agent left is taken over.
 
         A lab that is up by another plan is changed in place with `reconcile`; the answer then lists the changes, as it does
@@ -63,34 +63,34 @@ class Deployment:
         steps = BuildProgress(
             lambda phase, done, total: progress(messages.BuildStep(phase=phase, done=done, total=total).model_dump())
         )
-        wanted = check_plan(asked.plan, asked.native)
+        wanted = check_plan(body.plan, body.native)
         lab = wanted["lab"]
         require_underlay(wanted, self._agent, self._underlay)
-        described = None if asked.topology is None else read_lab(asked.topology, wanted)
+        described = None if body.topology is None else read_lab(body.topology, wanted)
         with self._register.building(lab):
             present = self._register.labs.get(lab)
             if present is None or wanted != present.plan:
                 self._check_fabric(json.dumps(wanted))
-                if not asked.dry_run:
+                if not body.dry_run:
                     self._driver.require(part_of(wanted, self._agent))
             if present is None:
-                return self._bring_up(wanted, asked, described, steps)
+                return self._bring_up(wanted, body, described, steps)
             plan = wanted if wanted == present.plan else keep_addresses(present.plan, wanted)
             differences = [change.data() for change in changes(present.plan, plan)]
-            if present.dilation != asked.dilation:
+            if present.dilation != body.dilation:
                 raise UsageError(
                     f"lab {lab} is deployed already, with another dilation ({present.dilation}); redeploy it to change that"
                 )
             wrong = {} if present.lock.locked() else deviations(self._driver, present)
             mended = {"mended": wrong} if wrong else {}
-            if asked.dry_run:
+            if body.dry_run:
                 changed = bool(differences or wrong) or plan != present.plan
                 return {"lab": lab, "changed": changed, "changes": differences, **mended}
             if plan == present.plan and not wrong:
                 return self._deployed(lab, changed=False)
-            if plan != present.plan and not asked.reconcile:
+            if plan != present.plan and not body.reconcile:
                 raise UsageError(f"lab {lab} is deployed already, with another plan; deploy or destroy it first")
-            lost = self._change(lab, present, plan, asked, described, steps)
+            lost = self._change(lab, present, plan, body, described, steps)
             return {**self._deployed(lab, changed=True), "changes": differences, "lost": lost, **mended}
 
     def _deployed(self, lab: str, changed: bool) -> Document:
@@ -98,27 +98,27 @@ class Deployment:
         return {"lab": lab, "changed": changed, **({} if port is None else {"beats_port": port})}
 
     def _bring_up(
-        self, wanted: Plan, asked: messages.DeployBody, described: Lab | None, steps: BuildProgress
+        self, wanted: Plan, body: messages.DeployBody, described: Lab | None, steps: BuildProgress
     ) -> Document:
         """Build a lab, or take over one that has no data plane, and open its data plane."""
         lab, plan = wanted["lab"], wanted
         stood_before = lab in self._driver.list_labs()
-        if asked.dry_run:
+        if body.dry_run:
             changed = [change.data() for change in changes(None, wanted)]
             return {"lab": lab, "changed": True, "changes": changed, "stands": stood_before}
         self._claims.take(lab)
         try:
-            if stood_before and asked.reconcile:
+            if stood_before and body.reconcile:
                 known = self._known(lab)
                 plan = keep_addresses(known, plan) if known else plan
-                built = emulation.with_native(part_of(plan, self._agent), asked.native)
+                built = emulation.with_native(part_of(plan, self._agent), body.native)
                 before = part_of(known, self._agent) if known else None
-                self._driver.reconcile(built, before, asked.dilation, steps)
+                self._driver.reconcile(built, before, body.dilation, steps)
             self._register.labs[lab] = open_lab(
-                self._driver, self._make_fabric, plan, asked.native, asked.dilation, described, steps, self._agent
+                self._driver, self._make_fabric, plan, body.native, body.dilation, described, steps, self._agent
             )
-            self._register.labs[lab].written = asked.written
-            self._write_down(lab, asked, plan)
+            self._register.labs[lab].written = body.written
+            self._write_down(lab, body, plan)
         except BaseException:
             if failed := self._register.labs.pop(lab, None):
                 failed.close()
@@ -133,18 +133,18 @@ class Deployment:
         lab: str,
         present: OwnedLab,
         plan: Plan,
-        asked: messages.DeployBody,
+        body: messages.DeployBody,
         described: Lab | None,
         steps: BuildProgress,
     ) -> list[Loss]:
         # What cannot be imposed here is said before anything is touched.
-        self._driver.emulations(emulation.with_native(part_of(plan, self._agent), asked.native), present.dilation)
+        self._driver.emulations(emulation.with_native(part_of(plan, self._agent), body.native), present.dilation)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {lab} is busy with a run; repeat when that is over, or destroy the lab")
         try:
-            lost = lead_over(self._driver, present, plan, asked.native, described, steps)
-            present.written = asked.written
-            self._write_down(lab, asked, plan)
+            lost = lead_over(self._driver, present, plan, body.native, described, steps)
+            present.written = body.written
+            self._write_down(lab, body, plan)
             return lost
         except BaseException:
             del self._register.labs[lab]
@@ -156,15 +156,15 @@ class Deployment:
 
     def _known(self, lab: str) -> Plan | None:
         """Return the plan by which a lab was brought up; None where that is not known."""
-        asked = self._ledger.read(lab) if self._ledger is not None else None
+        recorded = self._ledger.read(lab) if self._ledger is not None else None
         try:
-            return None if asked is None else check_plan(asked.plan)
+            return None if recorded is None else check_plan(recorded.plan)
         except UsageError:
             return None  # a damaged record is as good as none
 
-    def _write_down(self, lab: str, asked: messages.DeployBody, plan: Plan) -> None:
+    def _write_down(self, lab: str, body: messages.DeployBody, plan: Plan) -> None:
         if self._ledger is not None:
-            self._ledger.write(lab, asked.model_copy(update={"plan": plan, "reconcile": False}))
+            self._ledger.write(lab, body.model_copy(update={"plan": plan, "reconcile": False}))
 
     def adopt(self) -> list[str]:
         """Take over the labs in the system that an agent before this one brought up; return their names.
@@ -176,11 +176,11 @@ class Deployment:
         if self._ledger is None:
             return adopted
         for lab in self._driver.list_labs():
-            asked = self._ledger.read(lab)
-            if asked is None:
+            recorded = self._ledger.read(lab)
+            if recorded is None:
                 continue
             try:
-                self.deploy(asked.model_copy(update={"reconcile": True}))
+                self.deploy(recorded.model_copy(update={"reconcile": True}))
                 adopted.append(lab)
             except TestbedError as error:
                 _log.warning("lab %s cannot be taken over: %s", lab, error)

@@ -35,8 +35,8 @@ def describe_running(row: Document, present: OwnedLab, agent: str) -> Document:
     except OSError as error:
         raise HostError(f"lab {row['lab']}: {error}") from error
     # A lab that is broken stays so, whatever its data plane says.
-    said = {key: value for key, value in summary(present, seen).items() if key not in row}
-    return {**row, **said, "ports": seen["ports"]}
+    figures = {key: value for key, value in summary(present, seen).items() if key not in row}
+    return {**row, **figures, "ports": seen["ports"]}
 
 
 def health(driver: LabDriver, lab: str, present: OwnedLab | None, missing: str) -> dict[str, Health]:
@@ -44,7 +44,7 @@ def health(driver: LabDriver, lab: str, present: OwnedLab | None, missing: str) 
     listed = driver.list_labs().get(lab, [])
     states = driver.health(lab) if listed else {}
     if present is not None:
-        wrong = {node: Health("unhealthy", said) for node, said in deviations(driver, present).items()}
+        wrong = {node: Health("unhealthy", reason) for node, reason in deviations(driver, present).items()}
         states |= {node: sick for node, sick in wrong.items() if states.get(node, HEALTHY) == HEALTHY}
     if present is None or not _is_alive(present):
         states = dict.fromkeys(listed, Health("unhealthy", missing)) | {

@@ -45,14 +45,14 @@ class Ledger:
     def __init__(self, state: Path) -> None:
         self._folder = state / _FOLDER
 
-    def write(self, lab: str, asked: DeployBody) -> None:
+    def write(self, lab: str, body: DeployBody) -> None:
         """Write down how a lab was asked for, whole or not at all. Raises HostError where that is impossible."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, staged = tempfile.mkstemp(dir=self._folder, prefix=".")
             try:
                 with os.fdopen(descriptor, "w") as file:
-                    file.write(asked.model_dump_json())
+                    file.write(body.model_dump_json())
                 os.replace(staged, self._path(lab))
             except BaseException:
                 Path(staged).unlink(missing_ok=True)
@@ -67,10 +67,10 @@ class Ledger:
             if path.stat().st_size > MAX_MESSAGE_BYTES:
                 return None
             record: dict[str, Any] = json.loads(path.read_bytes())
-            asked = DeployBody.model_validate(record)
+            body = DeployBody.model_validate(record)
         except (OSError, ValueError, ValidationError):
             return None
-        return asked if asked.plan.get("lab") == lab else None
+        return body if body.plan.get("lab") == lab else None
 
     def names(self) -> list[str]:
         """Return the labs that there are records of."""

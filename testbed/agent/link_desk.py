@@ -20,7 +20,7 @@ from testbed.lab import received
 from testbed.lab.topology import Lab
 from testbed.run import timeline
 from testbed.run.engine import Engine
-from testbed.run.link_state import SettingError, State, asked_of, ends_of, find_port, options_of, state_of, ways_of
+from testbed.run.link_state import SettingError, State, altered_by, ends_of, find_port, options_of, state_of, ways_of
 from testbed.run.rerouting import Rerouting
 from testbed.system.netem import Netem
 
@@ -91,7 +91,7 @@ class LinkDesk:
         self._part = part
         self._modes = [emulation.mode for emulation in emulations]
         self._dilation = dilation
-        self._asked: dict[Place, Document] = {}
+        self._settings: dict[Place, Document] = {}
         self._since: dict[Place, Document] = {}
         self._cut: set[int] = set()
         self._lock = threading.Lock()
@@ -107,23 +107,25 @@ class LinkDesk:
     def by_hand(self) -> list[Document]:
         """Return what is asked of links at present: the port that sends, and the options that `testbed impair set` takes."""
         with self._lock:
-            asked = {place: settings for place, settings in self._asked.items() if settings}
+            altered = {place: settings for place, settings in self._settings.items() if settings}
         return [
             {"link": index, "port": ends_of(self._lab.links[index], way)[0], "options": options_of(settings)}
-            for (index, way), settings in sorted(asked.items())
+            for (index, way), settings in sorted(altered.items())
         ]
 
     def in_the_kernel(self) -> ByHand:
         """Return where the kernel is otherwise than planned, since that was asked for."""
         with self._lock:
             cut = {end for index in self._cut for end in ends_of(self._lab.links[index], 0)}
-            changed = {ends_of(self._lab.links[index], way)[0] for (index, way), asked in self._asked.items() if asked}
+            changed = {
+                ends_of(self._lab.links[index], way)[0] for (index, way), settings in self._settings.items() if settings
+            }
         return ByHand(cut, changed)
 
     def take_over(self, before: LinkDesk) -> None:
         """Ask for all that was asked of the links of the same lab before."""
         with self._lock:
-            self._apply({place: asked for place, asked in before._asked.items() if asked})
+            self._apply({place: settings for place, settings in before._settings.items() if settings})
 
     def ways(self, port: str, direction: str) -> list[Place]:
         """Return the directions that are meant. Raises UsageError."""
@@ -135,9 +137,9 @@ class LinkDesk:
 
     def set(self, places: Sequence[Place], impairment: Impairment) -> None:
         """Change what an impairment names in each direction, and nothing else. Raises UsageError, changing nothing."""
-        said = asked_of(impairment)
+        settings = altered_by(impairment)
         with self._lock:
-            self._apply({place: {**self._asked.get(place, {}), **said} for place in places})
+            self._apply({place: {**self._settings.get(place, {}), **settings} for place in places})
 
     def reset(self, places: Sequence[Place]) -> None:
         """Make each direction as it was planned."""
@@ -151,22 +153,22 @@ class LinkDesk:
             places = sorted({(entry["link"], entry["way"]) for entry in report["impairments"]})
             left = {}
             for index, way in places:
-                asked = self._asked.get((index, way), {})
-                wanted = state_of(self._lab, self._lab.links[index], way, asked)
+                settings = self._settings.get((index, way), {})
+                wanted = state_of(self._lab, self._lab.links[index], way, settings)
                 if self._configured(report, (index, way)) != wanted:
-                    left[index, way] = asked
+                    left[index, way] = settings
             if left:
                 self._apply(left)
             if any(entry.get("rerouted") for entry in report["impairments"]):
                 # The next run finds the tables that belong to its links.
-                routes = self._rerouting.between({}, self._rerouting.tables(self._failed(self._asked)))
+                routes = self._rerouting.between({}, self._rerouting.tables(self._failed(self._settings)))
                 self._engine.impair(json.dumps([{"link": 0, "way": 0, "routes": routes, "label": LABEL}]))
 
     def _apply(self, wanted: dict[Place, Document]) -> None:
         states = {}
-        for (index, way), asked in wanted.items():
+        for (index, way), settings in wanted.items():
             try:
-                states[index, way] = state_of(self._lab, self._lab.links[index], way, asked)
+                states[index, way] = state_of(self._lab, self._lab.links[index], way, settings)
             except SettingError as error:
                 raise UsageError(f"--{error.key}: {error}") from None
         # The whole state, and not what differs: a timeline may have changed it in the meantime.
@@ -177,35 +179,35 @@ class LinkDesk:
         for (index, way), state in states.items():
             if self._modes[index] == "netem":
                 self._impose(ends_of(self._lab.links[index], way)[0], state)
-        changes += self._converge({**self._asked, **wanted})
-        down = self._down({**self._asked, **wanted})
+        changes += self._converge({**self._settings, **wanted})
+        down = self._down({**self._settings, **wanted})
         # A frame that finds no carrier counts as refused; so the data plane stops before it goes and begins when it is back.
         self._set_carriers(self._cut - down, up=True)
         self._engine.impair(json.dumps(changes))
-        self._asked.update(wanted)
+        self._settings.update(wanted)
         self._set_carriers(down - self._cut, up=False)
         report = self._report()
         self._since.update({place: self._totals(report, place) for place in wanted})
 
-    def _failed(self, asked: Mapping[Place, Document]) -> Links:
+    def _failed(self, wanted: Mapping[Place, Document]) -> Links:
         """Return the links between switches that are down one way or both by what is asked."""
-        down = {index for (index, _), settings in asked.items() if settings.get("carrier") is False}
+        down = {index for (index, _), settings in wanted.items() if settings.get("carrier") is False}
         return {index for index in down if self._rerouting.joins_switches(index)}
 
-    def _converge(self, asked: Mapping[Place, Document]) -> list[Document]:
+    def _converge(self, wanted: Mapping[Place, Document]) -> list[Document]:
         """Return what tables do about what is asked from now on, once they have converged."""
         after_ps = self._lab.convergence_ps
-        before, after = (self._rerouting.tables(self._failed(each)) for each in (self._asked, asked))
+        before, after = (self._rerouting.tables(self._failed(each)) for each in (self._settings, wanted))
         if not self._whole or after_ps is None or before is after:
             return []
         routes = self._rerouting.between(before, after)
         return [{"link": 0, "way": 0, "after_ps": after_ps, "routes": routes, "label": LABEL}] if routes else []
 
-    def _down(self, asked: Mapping[Place, Document]) -> Links:
+    def _down(self, wanted: Mapping[Place, Document]) -> Links:
         """Return the links that are down both ways by what is asked; one that still sends one way keeps its carrier."""
         ways = {
             (index, way)
-            for (index, way), settings in asked.items()
+            for (index, way), settings in wanted.items()
             if settings and not state_of(self._lab, self._lab.links[index], way, settings)["up"]
         }
         return {index for index, way in ways if (index, 1 - way) in ways}
@@ -251,12 +253,12 @@ class LinkDesk:
         index, way = place
         link = self._lab.links[index]
         source, target = ends_of(link, way)
-        asked = state_of(self._lab, link, way, self._asked.get(place, {}))
+        settings = state_of(self._lab, link, way, self._settings.get(place, {}))
         return {
             "from": source,
             "to": target,
             "emulation": self._modes[index],
-            "asked": timeline.described(asked),
+            "asked": timeline.described(settings),
             "configured": timeline.described(self._configured(report, place)),
             "measured": self._measured(report, place),
         }

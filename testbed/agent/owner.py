@@ -72,9 +72,9 @@ class LabOwner:
         """Return {"labs": a row for each}: see `list`."""
         return {"labs": self.list()}
 
-    def deploy(self, asked: messages.DeployBody, progress: Progress = lambda _: None) -> Document:
+    def deploy(self, body: messages.DeployBody, progress: Progress = lambda _: None) -> Document:
         """Bring a lab up, or change one that is: see `Deployment.deploy`."""
-        return self._deployment.deploy(asked, progress)
+        return self._deployment.deploy(body, progress)
 
     def adopt(self) -> list[str]:
         """Take over the labs in the system that an agent before this one brought up; return their names."""
@@ -87,49 +87,49 @@ class LabOwner:
         """
         return self._deployment.destroy(lab)
 
-    def run(self, asked: messages.RunBody, progress: Progress) -> Document:
+    def run(self, body: messages.RunBody, progress: Progress) -> Document:
         """Run a trial on a lab that is up, one at a time on each lab; its `capture` goes into a file named as a step.
 
         With a `party`, run what is here of it together with other agents. Raises HostError for a lab that is not as planned;
         one that ceases to be meanwhile is named in the report, and its run is not to be trusted.
         """
-        present = self._register.running(asked.lab)
+        present = self._register.running(body.lab)
         if not present.lock.acquire(blocking=False):
-            raise UsageError(f"lab {asked.lab} is busy with another run")
-        run = present.begin_run(asked.run_id)
+            raise UsageError(f"lab {body.lab} is busy with another run")
+        run = present.begin_run(body.run_id)
         try:
-            if asked.run_id is not None and asked.run_id in self._cancelled:
+            if body.run_id is not None and body.run_id in self._cancelled:
                 run.end(_BY_REQUEST)
             engine = InterruptibleFabric(present.fabric, present.part, run)
-            return runs.perform(engine, self._driver, present, asked, self._execute, self._captures, progress)
+            return runs.perform(engine, self._driver, present, body, self._execute, self._captures, progress)
         except OSError as error:
-            raise HostError(f"run on lab {asked.lab}: {error}") from error
+            raise HostError(f"run on lab {body.lab}: {error}") from error
         finally:
             present.current = None
             present.lock.release()
             run.over.set()
             if run.ending.is_set():
-                _log.info("the run on lab %s has ended before its time", asked.lab)
+                _log.info("the run on lab %s has ended before its time", body.lab)
 
-    def cancel(self, asked: messages.CancelBody) -> Document:
+    def cancel(self, body: messages.CancelBody) -> Document:
         """End the run on a lab and wait until it has ended; the lab stays. "changed" tells whether there was one.
 
         A run of this id that begins later ends at once. Raises UsageError for a lab that is not there, if no id is named.
         """
-        if asked.run_id is None:
-            present: OwnedLab | None = self._register.running(asked.lab)
+        if body.run_id is None:
+            present: OwnedLab | None = self._register.running(body.lab)
         else:
-            self._cancelled.append(asked.run_id)
-            present = self._register.labs.get(asked.lab)
+            self._cancelled.append(body.run_id)
+            present = self._register.labs.get(body.lab)
         run = None if present is None else present.current
-        if run is None or asked.run_id not in (None, run.run_id):
-            return {"lab": asked.lab, "changed": False}
+        if run is None or body.run_id not in (None, run.run_id):
+            return {"lab": body.lab, "changed": False}
         run.end(_BY_REQUEST)
         if not run.over.wait(_CANCEL_S):
             raise HostError(
-                f"the run on lab {asked.lab} goes on {_CANCEL_S:g} s after it was cancelled; destroy the lab"
+                f"the run on lab {body.lab} goes on {_CANCEL_S:g} s after it was cancelled; destroy the lab"
             )
-        return {"lab": asked.lab, "changed": True}
+        return {"lab": body.lab, "changed": True}
 
     def list(self) -> list[Document]:
         """List every lab of ours in the system.

@@ -21,7 +21,7 @@ def perform(
     engine: InterruptibleFabric,
     driver: LabDriver,
     present: OwnedLab,
-    asked: messages.RunBody,
+    body: messages.RunBody,
     execute: Execute,
     captures: Captures | None,
     progress: Progress,
@@ -30,7 +30,7 @@ def perform(
 
     Raises UsageError for a run that this agent cannot have alone, HostError for a lab that is not as planned.
     """
-    party = asked.party
+    party = body.party
     if agents_of(present.plan) and party is None:
         raise UsageError(
             f"lab {present.plan['lab']} spans several agents and runs only with all of them; name them with --agent a,b"
@@ -42,14 +42,14 @@ def perform(
             present.fabric.join(party.model_dump_json())
         except ValueError as error:
             raise UsageError(f"party: {error}") from None
-    if asked.capture:
-        present.fabric.capture(_captured(captures, asked.lab, progress))
+    if body.capture:
+        present.fabric.capture(_captured(captures, body.lab, progress))
     try:
-        document = execute(engine, present.plan, asked.spec, progress)
+        document = execute(engine, present.plan, body.spec, progress)
     finally:
         if party is not None:
             present.fabric.leave()
-        fault = _end_capture(present.fabric) if asked.capture else None
+        fault = _end_capture(present.fabric) if body.capture else None
         present.fabric.end_span()
         # What the run's timeline did not come to must not happen to the lab later.
         present.fabric.cancel_impairments()
@@ -64,8 +64,8 @@ def perform(
 
 def _require_as_planned(driver: LabDriver, present: OwnedLab) -> None:
     if wrong := deviations(driver, present):
-        said = "; ".join(f"{node}: {reason}" for node, reason in sorted(wrong.items()))
-        raise HostError(f"lab {present.plan['lab']} is not as planned: {said}; `testbed deploy` restores it")
+        reasons = "; ".join(f"{node}: {reason}" for node, reason in sorted(wrong.items()))
+        raise HostError(f"lab {present.plan['lab']} is not as planned: {reasons}; `testbed deploy` restores it")
 
 
 def _captured(captures: Captures | None, lab: str, progress: Progress) -> str:

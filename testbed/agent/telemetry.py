@@ -103,9 +103,9 @@ class Telemetry:
             return None
 
     async def _publish(self, mqtt: aiomqtt.Client, seen: Observation) -> None:
-        told = {messages.telemetry_topic(*key): value for key, value in seen.ports.items()}
-        told |= {messages.state_topic(lab): value for lab, value in seen.labs.items()}
-        now = {topic: json.dumps({**value, **self._about}, sort_keys=True) for topic, value in told.items()}
+        payloads = {messages.telemetry_topic(*key): value for key, value in seen.ports.items()}
+        payloads |= {messages.state_topic(lab): value for lab, value in seen.labs.items()}
+        now = {topic: json.dumps({**value, **self._about}, sort_keys=True) for topic, value in payloads.items()}
         changed = {topic: text for topic, text in now.items() if self._said.get(topic) != text}
         if self._broadcast is None:
             gone = (self._said.keys() | self._left) - now.keys() if self._retain else ()

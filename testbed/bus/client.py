@@ -87,12 +87,12 @@ def client(
     return made
 
 
-async def publish_all(mqtt: aiomqtt.Client, said: Mapping[str, str | None], retain: bool) -> None:
+async def publish_all(mqtt: aiomqtt.Client, payloads: Mapping[str, str | None], retain: bool) -> None:
     """Publish a text on each topic, at most once; None takes back what the broker retained there.
 
     Side by side, so that many leave together: one by one each would wait for the event loop to come round.
     """
-    words = list(said.items())
+    words = list(payloads.items())
     for first in range(0, len(words), _AT_A_TIME):
         # Without a limit of time, since the library would have a task and a timer for each; a lost session ends the wait for all.
         await asyncio.gather(

@@ -148,9 +148,9 @@ def running(directory: Path) -> int | None:
 
 def access_list(agents: Sequence[str]) -> str:
     """Return who may do what: agents answer and tell, the controller commands, the reader only listens."""
-    told = ["+/+/+/telemetry", "+/state", "+/events", "agents/+/status"]
+    topics = ["+/+/+/telemetry", "+/state", "+/events", "agents/+/status"]
     lines = [f"user {CONTROLLER}", f"topic read {PREFIX}/#", f"topic write {PREFIX}/+/+/command", ""]
-    lines += [f"user {READER}", *(f"topic read {PREFIX}/{topic}" for topic in told), ""]
+    lines += [f"user {READER}", *(f"topic read {PREFIX}/{topic}" for topic in topics), ""]
     for agent in agents:
         written = [f"+/{agent}/reply/+", "+/+/+/telemetry", "+/state", "+/events", f"agents/{agent}/status"]
         # Its own status too, which it contradicts when the last will of an earlier session comes late, and what it told of labs,

@@ -41,7 +41,7 @@ class Owner(Protocol):
     def listed(self) -> Document:
         """List the labs in the system."""
 
-    def deploy(self, asked: DeployBody, progress: Progress) -> Document:
+    def deploy(self, body: DeployBody, progress: Progress) -> Document:
         """Bring a lab up."""
 
     def destroy(self, lab: str) -> Document:
@@ -56,10 +56,10 @@ class Owner(Protocol):
     def health(self, lab: str) -> Document:
         """Say how each node of a lab is."""
 
-    def run(self, asked: RunBody, progress: Progress) -> Document:
+    def run(self, body: RunBody, progress: Progress) -> Document:
         """Run a trial on a lab."""
 
-    def cancel(self, asked: CancelBody) -> Document:
+    def cancel(self, body: CancelBody) -> Document:
         """End the run on a lab."""
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:

@@ -316,12 +316,12 @@ def read_dilation(option: str | None, trial: Trial, where: Target | None = None)
     from testbed.control import verbs
     from testbed.machine import calibration
 
-    asked = trial.experiment.dilation if option is None else option
-    if option is None and asked == AUTO and where is not None:
+    dilation = trial.experiment.dilation if option is None else option
+    if option is None and dilation == AUTO and where is not None:
         running = asyncio.run(verbs.dilation_of(where, trial.lab.name))
         if running is not None:
             return running
-    return calibration.resolve_dilation(asked, trial.plan)
+    return calibration.resolve_dilation(dilation, trial.plan)
 
 
 def read_named(

@@ -238,8 +238,8 @@ def _nodes(ctx: typer.Context) -> Iterator[tuple[str, str, Sequence[str]]]:
     """Yield name, kind and ports of each node of the lab that --name or -t names."""
     name, spec = ctx.params.get("name"), ctx.params.get("topology")
     if name:
-        asked = _ledger().read(str(name))
-        for node in asked.plan["nodes"] if asked else ():
+        record = _ledger().read(str(name))
+        for node in record.plan["nodes"] if record else ():
             yield node["name"], node["kind"], [each["name"] for each in node["ports"]]
     elif spec:
         from testbed.lab.topology import load_lab

@@ -35,8 +35,8 @@ def events(
 
     async def follow() -> None:
         seen = 0
-        async with aclosing(inspection.follow(target(context), name, ports)) as told:
-            async for topic, payload in told:
+        async with aclosing(inspection.follow(target(context), name, ports)) as stream:
+            async for topic, payload in stream:
                 document = messages.decode_told(payload)
                 if document is None:
                     continue  # an empty word takes back what was retained
@@ -46,8 +46,8 @@ def events(
                     return
 
     async def read() -> None:
-        async with aclosing(inspection.follow(target(context), name, ports)) as told:
-            await Digest(count).read(told)
+        async with aclosing(inspection.follow(target(context), name, ports)) as stream:
+            await Digest(count).read(stream)
 
     async def work() -> None:
         # On a quiet lab nothing is written that would tell that nobody reads.
@@ -69,11 +69,11 @@ class Digest:
         self._waiting: dict[str, str] = {}
         self._shown: dict[str, str] = {}
 
-    async def read(self, told: AsyncIterator[tuple[str, bytes]]) -> None:
+    async def read(self, stream: AsyncIterator[tuple[str, bytes]]) -> None:
         """Print what is told until it ends or enough was printed. Raises what `told` raises."""
         from testbed.bus.client import end
 
-        reading = asyncio.create_task(self._collect(told))
+        reading = asyncio.create_task(self._collect(stream))
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=_PERIOD_S)
@@ -84,10 +84,10 @@ class Digest:
         finally:
             await end(reading)
 
-    async def _collect(self, told: AsyncIterator[tuple[str, bytes]]) -> None:
+    async def _collect(self, stream: AsyncIterator[tuple[str, bytes]]) -> None:
         from testbed.report.live import lab_words, port_words
 
-        async for topic, payload in told:
+        async for topic, payload in stream:
             document = messages.decode_told(payload)
             if document is None:
                 continue  # an empty word takes back what was retained

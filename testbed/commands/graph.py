@@ -39,7 +39,7 @@ def graph(
 ) -> None:
     """Draw a lab: hosts, switches by their distance from hosts, sites, and what each link is."""
     chosen: list[Callable[[Lab, Notes], str]] = [
-        draw for draw, asked in ((dot, as_dot), (mermaid, as_mermaid), (page, as_html), (svg, as_svg)) if asked
+        draw for draw, wanted in ((dot, as_dot), (mermaid, as_mermaid), (page, as_html), (svg, as_svg)) if wanted
     ]
     if len(chosen) != 1:
         raise UsageError("choose one of --dot, --mermaid, --html and --svg")
@@ -68,6 +68,6 @@ def _running(context: typer.Context, name: str) -> tuple[Lab, Notes]:
         raise UsageError(f"lab {name} was deployed without its description; redeploy it")
     notes: dict[int, str] = {}
     for row in described["by_hand"]:
-        said = " ".join([row["port"], *(option.removeprefix("--") for option in row["options"])])
-        notes[row["link"]] = f"{notes[row['link']]}, {said}" if row["link"] in notes else said
+        note = " ".join([row["port"], *(option.removeprefix("--") for option in row["options"])])
+        notes[row["link"]] = f"{notes[row['link']]}, {note}" if row["link"] in notes else note
     return Lab.model_validate(described["topology"]), notes

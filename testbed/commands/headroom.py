@@ -116,11 +116,11 @@ def headroom(
         "interface": interface,
         "delay_per_metre": _per_metre(delay_per_metre),
     }
-    said = {key: value for key, value in given.items() if value is not None}
+    options = {key: value for key, value in given.items() if value is not None}
     if topology is not None or port is not None:
-        chosen, alike, length_mm = model_of_lab(topology, port, model, said)
+        chosen, alike, length_mm = model_of_lab(topology, port, model, options)
     else:
-        chosen, alike, length_mm = model_of_options(model or ModelName.ieee, said)
+        chosen, alike, length_mm = model_of_options(model or ModelName.ieee, options)
     if format_ is HeadroomFormat.sonic:
         print(pg_profile_row(chosen, chosen.rate_bps, length_mm))
         return

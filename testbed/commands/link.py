@@ -50,7 +50,7 @@ def link(
     format_: FormatOption = Format.table,
 ) -> None:
     """Show what a link does: rate, delay and its terms, BER, codeword failure, frame loss, OSNR."""
-    said = {
+    options = {
         "profile": profile,
         "cable": cable,
         "ber": ber,
@@ -59,16 +59,16 @@ def link(
         "lanes-down": lanes_down,
         "acceleration": acceleration,
     }
-    figures = _figures(_settings(said), parse_length(length), None if rate is None else parse_rate(rate), frame)
+    figures = _figures(_settings(options), parse_length(length), None if rate is None else parse_rate(rate), frame)
     if format_ is Format.json:
         print_json(figures)
     else:
         console().print(one_link(figures))
 
 
-def _settings(said: dict[str, Any]) -> OpticalSettings:
+def _settings(options: dict[str, Any]) -> OpticalSettings:
     """Read options as a lab file's keys of the same names are read."""
-    given = {key: value for key, value in said.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
     for key in ("ber", "osnr-db", "margin-db"):
         # In a file these are numbers; on a command line, words that may be numbers.
         try:

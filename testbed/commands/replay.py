@@ -26,7 +26,7 @@ from testbed.commands.common import (
     say_notes,
     target,
 )
-from testbed.commands.run import Asked, CoresOption, MetricsOption, ResultOption, RunClockOption, run_trial
+from testbed.commands.run import CoresOption, MetricsOption, ResultOption, RunClockOption, RunOptions, run_trial
 from testbed.errors import UsageError
 from testbed.experiment.file import experiment_from
 from testbed.experiment.flows import LONGEST_FLOW_BYTES, MAX_FLOWS
@@ -124,8 +124,10 @@ def replay(
         data["seed"] = seed
     experiment = experiment_from(Source("command line", data))
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
-    asked = Asked(clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics)
-    run_trial(context, target(context), Trial(experiment, lab, written=source.data), asked)
+    options = RunOptions(
+        clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics
+    )
+    run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
 
 
 def _adapted(reading: Reading, algorithms: Sequence[str], scale: float) -> Trace:

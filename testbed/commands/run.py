@@ -143,7 +143,7 @@ def run(
     settings += [*real_clock_settings(emulation, driver), *(set_ or [])]
     where = target(context, placement)
     subject = read_named(where, name, what, topology, settings, seed)
-    asked = Asked(
+    options = RunOptions(
         clock=clock,
         dilation=dilation,
         emulation=emulation,
@@ -160,11 +160,11 @@ def run(
         records=records,
         record_file=record_file,
     )
-    run_trial(context, where, subject, asked)
+    run_trial(context, where, subject, options)
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class RunOptions:
     """What options say of how a trial is run, and where its result goes."""
 
     clock: ClockOption | None
@@ -184,33 +184,34 @@ class Asked:
     record_file: Path | None = None
 
 
-def run_trial(context: typer.Context, where: Target, subject: Trial, asked: Asked) -> None:
+def run_trial(context: typer.Context, where: Target, subject: Trial, options: RunOptions) -> None:
     """Run a trial on the clock that is chosen for it, write and show its result, and exit with its exit code."""
-    chosen = _choose_clock(asked.clock, subject)
-    dilation = asked.dilation
+    chosen = _choose_clock(options.clock, subject)
+    dilation = options.dilation
     subject = subject.under(chosen, _given(dilation) if chosen == "real" else None)
     preflight.check(subject, here=chosen == "virtual" or where.is_local)
     if chosen == "virtual":
-        _refuse_options_of_labs(context, asked)
-    spread = _read_cores(asked.cores, chosen)
-    _say_notes(subject, asked.strict)
-    directory = context.with_resource(result_directory(asked.out, f"{subject.lab.name}-{subject.name}"))
-    capture = directory / _CAPTURE if asked.pcap else None
-    written = _Written(directory, capture, asked.format_, asked.records, asked.record_file, asked.metrics)
+        _refuse_options_of_labs(context, options)
+    spread = _read_cores(options.cores, chosen)
+    _say_notes(subject, options.strict)
+    directory = context.with_resource(result_directory(options.out, f"{subject.lab.name}-{subject.name}"))
+    capture = directory / _CAPTURE if options.pcap else None
+    written = _Written(directory, capture, options.format_, options.records, options.record_file, options.metrics)
     keep_existing(
-        [directory / result.FILE_NAME, *filter(None, [written.capture, asked.record_file, asked.metrics])], asked.force
+        [directory / result.FILE_NAME, *filter(None, [written.capture, options.record_file, options.metrics])],
+        options.force,
     )
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
-    with followed(is_followed(context, asked.format_)) as show:
+    with followed(is_followed(context, options.format_)) as show:
 
         def carry_out(part: Trial, capture: Path | None) -> tuple[Outcome, int]:
             if chosen == "virtual":
                 return _run_virtual(part, capture, show, spread), factor
-            return _run_real(where, part, factor, chooses, asked.keep, capture, show)
+            return _run_real(where, part, factor, chooses, options.keep, capture, show)
 
         outcome, factor = carry_out(subject, written.capture)
-        apart = _alone(subject, outcome, lambda part: carry_out(part, None)[0]) if asked.alone else {}
+        apart = _alone(subject, outcome, lambda part: carry_out(part, None)[0]) if options.alone else {}
     _conclude(subject, outcome, chosen, factor, written, apart)
 
 
@@ -233,25 +234,25 @@ class _Written:
     metrics: Path | None
 
 
-def _refuse_options_of_labs(context: typer.Context, asked: Asked) -> None:
+def _refuse_options_of_labs(context: typer.Context, options: RunOptions) -> None:
     """Raise UsageError for options that mean nothing under the virtual clock.
 
     Where nobody asked for it, a dilation and network namespaces are only noted to have no effect.
     """
-    is_auto = asked.clock is ClockOption.auto
-    if asked.keep:
+    is_auto = options.clock is ClockOption.auto
+    if options.keep:
         raise UsageError("--keep: under the virtual clock there is no lab to keep")
-    if asked.driver is DriverChoice.docker:
+    if options.driver is DriverChoice.docker:
         raise UsageError("--driver: under the virtual clock there are no containers")
-    if asked.emulation is not None:
+    if options.emulation is not None:
         raise UsageError("--emulation: under the virtual clock there is no kernel between the nodes")
     if (context.obj or {}).get("agent", (None,))[0] is not None:
         raise UsageError("--agent, --broker: the virtual clock runs in this process, not with agents; add --clock real")
-    if asked.driver is not None and not is_auto:
+    if options.driver is not None and not is_auto:
         raise UsageError("--driver: under the virtual clock nothing is built in the system; add --clock real")
-    if asked.dilation is not None and not is_auto:
+    if options.dilation is not None and not is_auto:
         raise UsageError("--dilation: under the virtual clock time is not held against a wall clock; add --clock real")
-    for option, given in (("--driver", asked.driver), ("--dilation", asked.dilation)):
+    for option, given in (("--driver", options.driver), ("--dilation", options.dilation)):
         if given is not None:
             say(f"note: {option} has no effect under the virtual clock")
 

@@ -146,9 +146,9 @@ def _check_clocks(checked: _Checked, trial: Trial) -> None:
         try:
             preflight.check(trial.under(clock))
         except InputError as error:
-            told = checked.faults if named in (None, clock) else checked.warnings
+            lines = checked.faults if named in (None, clock) else checked.warnings
             where = "" if clock == (named or "virtual") else f"under the {clock} clock: "
-            told += [str(dataclasses.replace(fault, message=where + fault.message)) for fault in error.faults]
+            lines += [str(dataclasses.replace(fault, message=where + fault.message)) for fault in error.faults]
 
 
 def _kept(lab: Lab) -> set[int]:

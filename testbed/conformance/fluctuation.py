@@ -62,9 +62,9 @@ def _measure_tide(bench: Bench, place: Place) -> Measured:
             calm = session.until(cycle * period_ps + tide.high_ps)
             quiet = session.until(cycle * period_ps + tide.high_ps + tide.low_ps * 3 // 4)
             end = session.until((cycle + 1) * period_ps)
-            heard = [(look.tester(sender, place.priority)) for look in (begin, calm) for sender in senders]
+            counts = [(look.tester(sender, place.priority)) for look in (begin, calm) for sender in senders]
             count = len(senders)
-            high.append(min(heard[count + n]["pause_rx"] - heard[n]["pause_rx"] for n in range(count)))
+            high.append(min(counts[count + n]["pause_rx"] - counts[n]["pause_rx"] for n in range(count)))
             paused.append(
                 sum(
                     end.tester(sender, place.priority)["paused_ns"] - quiet.tester(sender, place.priority)["paused_ns"]

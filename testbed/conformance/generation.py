@@ -94,8 +94,8 @@ def _measure_refresh(bench: Bench, place: Place) -> Measured:
         before = session.until(stopped_ps).tester(ingress, place.priority)
         after = session.until(over_ps).tester(ingress, place.priority)
         sent = [each for each in session.captured() if each.source == ingress.mac and each.is_control]
-    asked = [(each.at_ps, pauses(each.frame).get(place.priority, 0)) for each in sent]
-    gaps = [next_ps - (at_ps + ingress.quanta_ps(quanta)) for (at_ps, quanta), (next_ps, _) in pairwise(asked)]
+    pauses_sent = [(each.at_ps, pauses(each.frame).get(place.priority, 0)) for each in sent]
+    gaps = [next_ps - (at_ps + ingress.quanta_ps(quanta)) for (at_ps, quanta), (next_ps, _) in pairwise(pauses_sent)]
     return {
         "frames_while_stopped": after["frames_tx"] - before["frames_tx"],
         "frames_left_to_send": _frames(bench.device, place) - after["frames_tx"],
@@ -155,15 +155,15 @@ def _measure_peer(bench: Bench, place: Place) -> Measured:
             every_ps=every_ps,
         )
         counters = session.until(over_ps)
-    heard = {port.name: {p: counters.tester(port, p)["pause_rx"] for p in PRIORITIES} for port in device.ports}
+    received = {port.name: {p: counters.tester(port, p)["pause_rx"] for p in PRIORITIES} for port in device.ports}
     mistaken = sum(
         count
-        for name, counts in heard.items()
+        for name, counts in received.items()
         for priority, count in counts.items()
         if (name, priority) != (ingress.name, place.priority)
     )
     return {
-        "pauses_to_the_right_peer": heard[ingress.name][place.priority],
+        "pauses_to_the_right_peer": received[ingress.name][place.priority],
         "pauses_to_others": mistaken,
         "innocent_frames": counters.at(ingress, place.priority)["frames_tx"],
         "innocent_paused_ns": counters.tester(innocent, place.priority)["paused_ns"],

@@ -49,8 +49,8 @@ class Agents:
         only: Sequence[str] | None = None,
     ) -> Answers:
         """Ask all, or some, for the same; return their answers by agent. When some fail it raises once all have answered."""
-        asked = self._callers if only is None else only
-        return await self._gather({agent: body or {} for agent in asked}, verb, lab, silence_s)
+        agents = self._callers if only is None else only
+        return await self._gather({agent: body or {} for agent in agents}, verb, lab, silence_s)
 
     async def ask_first(self, verb: Verb[Any], body: Document, *, lab: str) -> Document:
         """Ask the first agent alone, for what all know."""
@@ -149,11 +149,11 @@ class Agents:
         on_progress: Callable[[Document], None] | None,
     ) -> tuple[Answers, list[BaseException]]:
         """Ask each agent in `bodies` for its own; return the answers by agent, and the errors of the others."""
-        asked = [
+        requests = [
             self._callers[agent].request(verb, body, lab=lab, silence_s=silence_s, on_progress=on_progress)
             for agent, body in bodies.items()
         ]
-        ends = await asyncio.gather(*asked, return_exceptions=True)
+        ends = await asyncio.gather(*requests, return_exceptions=True)
         answers = {agent: end for agent, end in zip(bodies, ends, strict=True) if not isinstance(end, BaseException)}
         return answers, [end for end in ends if isinstance(end, BaseException)]
 

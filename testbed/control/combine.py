@@ -168,7 +168,7 @@ def _fidelity(reports: Mapping[str, Report], lost: Mapping[str, int]) -> Fidelit
     """Return figures as bad as at the worst agent, and what tells the agents apart."""
     by_agent = {agent: own for agent, report in reports.items() if (own := report["fidelity"]) is not None}
     figures = list(by_agent.values())
-    altered = {node: said for each in figures for node, said in each.get("altered", {}).items()}
+    altered = {node: reason for each in figures for node, reason in each.get("altered", {}).items()}
     names = ("lateness_ns", "held_share", "cpu_share", "socket_drops", "overflow")
     clocks: list[dict[str, str | int | None]] = [
         {

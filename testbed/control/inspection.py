@@ -113,8 +113,8 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
                 yield messages.telemetry_topic(lab, *port.split(":")), json.dumps(figures).encode()
     topics = [messages.events_topic(lab), messages.state_topic(lab)]
     topics += [messages.telemetry_topic(lab, "+", "+")] if ports else []
-    async for told in client.listen(address, topics):
-        yield told
+    async for message in client.listen(address, topics):
+        yield message
 
 
 async def capture_points(lab: str, node: str, port: str) -> list[Document]:

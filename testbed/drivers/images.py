@@ -114,6 +114,6 @@ def _build(client: Any, context: Path, kind: str, base: str) -> None:
             forcerm=True,
         )
     except BuildError as error:
-        said = [str(entry.get("stream", "")).strip() for entry in error.build_log if isinstance(entry, dict)]
-        end = " ".join(line for line in said[-3:] if line)
+        lines = [str(entry.get("stream", "")).strip() for entry in error.build_log if isinstance(entry, dict)]
+        end = " ".join(line for line in lines[-3:] if line)
         raise DriverError(f"build image {DEFAULT_IMAGES[kind]}", 0, f"{error.msg}; {end}") from error

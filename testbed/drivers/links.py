@@ -18,12 +18,12 @@ from testbed.system.netem import Netem
 from testbed.system.netlink import Netlink
 
 
-def verify(control: Netlink, asked: Mapping[int, Netem], where: str) -> None:
+def verify(control: Netlink, wanted: Mapping[int, Netem], where: str) -> None:
     """Compare what netem does on each interface, by index, with what was asked. Raises DriverError naming differences."""
-    if not asked:
+    if not wanted:
         return
     configured = netem.read(control)
-    for index, settings in asked.items():
+    for index, settings in wanted.items():
         present = configured.get(index)
         wrong = ["there is none"] if present is None else netem.differences(settings, present)
         if wrong:
@@ -39,12 +39,12 @@ def change(control: Netlink, index: int, alter: Callable[[Netem], Netem], where:
     present = configured(control, index)
     if present is None:
         raise DriverError(f"change netem on {where}", errno.ENODEV, "the data plane emulates this link, not netem")
-    asked = alter(present)
-    if asked.seed is None or present.seed is None:
-        asked = replace(asked, seed=None)  # a kernel that reports none takes none
-    control.apply(qdisc.new_qdisc(index, netem.qdisc(asked)))
-    verify(control, {index: asked}, where)
-    return asked
+    wanted = alter(present)
+    if wanted.seed is None or present.seed is None:
+        wanted = replace(wanted, seed=None)  # a kernel that reports none takes none
+    control.apply(qdisc.new_qdisc(index, netem.qdisc(wanted)))
+    verify(control, {index: wanted}, where)
+    return wanted
 
 
 def configured(control: Netlink, index: int) -> Netem | None:

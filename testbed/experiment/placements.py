@@ -36,19 +36,19 @@ def inline(source: Source, directory: Path) -> None:
 
 def _replace(source: Source, section: dict[str, Any], path: KeyPath, directory: Path) -> None:
     key = str(path[-1])
-    said = section.get(key)
-    if not isinstance(said, str) or not names_file(said):
+    value = section.get(key)
+    if not isinstance(value, str) or not names_file(value):
         return
     # Faulty as it is, it must not cause a second fault where jobs are placed.
     del section[key]
     home = directory.resolve()
-    for name in filter(names_file, map(str.strip, said.split(JOINER))):
-        found = None if "\0" in name else Path(os.path.realpath(home / name))
-        if found is None or not found.is_relative_to(home) or not found.is_file():
+    for name in filter(names_file, map(str.strip, value.split(JOINER))):
+        file = None if "\0" in name else Path(os.path.realpath(home / name))
+        if file is None or not file.is_relative_to(home) or not file.is_file():
             source.fault(path, f"{name} is not a file in the directory of the experiment file")
             return
     try:
-        section[key] = read_placement(said, directory)
+        section[key] = read_placement(value, directory)
     except InputError as error:
         source.faults += error.faults
 

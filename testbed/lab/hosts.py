@@ -167,11 +167,11 @@ def _local(settings: Mapping[str, Any] | None, scale_up: Sequence[str]) -> Local
 
 
 def _fabrics(
-    said: Mapping[str, Sequence[str]], domain: str | None, far: Sequence[Far], path: KeyPath, source: Source
+    stated: Mapping[str, Sequence[str]], domain: str | None, far: Sequence[Far], path: KeyPath, source: Source
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the scale-out and the scale-up ports of a host: as its file says, or by where their links lead."""
     there = tuple(end.port for end in far)
-    out, up = (tuple(said.get(key, ())) for key in ("scale_out", "scale_up"))
+    out, up = (tuple(stated.get(key, ())) for key in ("scale_out", "scale_up"))
     if not out and not up:
         up = tuple(end.port for end in far if domain is not None and end.domain == domain)
         return tuple(port for port in there if port not in up), up

@@ -59,20 +59,20 @@ def link_behaviour(
     if name is None:
         return None
     named = ("profile", *_OPTICS)
-    said = OpticalSettings.model_validate({key.replace("_", "-"): settings[key] for key in named if key in settings})
+    optical = OpticalSettings.model_validate({key.replace("_", "-"): settings[key] for key in named if key in settings})
     profile = catalogue.profiles.get(name)
     reach = profile.reach if profile else usual_length_mm
     length_mm = 0 if "delay" in settings else settings.get("length", min(usual_length_mm, reach))
     rate = settings.get("rate")
     if rate is None and profile is not None and profile.rate is None:
         rate = usual_rate_bps
-    behaviour = checked(source, path, said, length_mm, rate, catalogue)
+    behaviour = checked(source, path, optical, length_mm, rate, catalogue)
     if behaviour is None:
         return None
-    if said.osnr_db == AUTO:
+    if optical.osnr_db == AUTO:
         # So that whoever reads the resolved lab again, on whatever machine, needs no gnpy.
-        said = said.model_copy(update={"osnr_db": None, "ber": behaviour.ber})
-    return Light(said, behaviour)
+        optical = optical.model_copy(update={"osnr_db": None, "ber": behaviour.ber})
+    return Light(optical, behaviour)
 
 
 def check_circuits(

@@ -38,19 +38,19 @@ DscpKey = Annotated[
 ]
 
 
-def all_dscps(said: Mapping[int, int]) -> tuple[int, ...]:
+def all_dscps(stated: Mapping[int, int]) -> tuple[int, ...]:
     """Return the priority of every DSCP."""
-    return tuple(said.get(dscp, selector) for dscp, selector in enumerate(CLASS_SELECTORS))
+    return tuple(stated.get(dscp, selector) for dscp, selector in enumerate(CLASS_SELECTORS))
 
 
-def all_queues(said: Mapping[int, int]) -> tuple[int, ...]:
+def all_queues(stated: Mapping[int, int]) -> tuple[int, ...]:
     """Return the queue of every priority."""
-    return tuple(said.get(priority, priority) for priority in OWN_QUEUES)
+    return tuple(stated.get(priority, priority) for priority in OWN_QUEUES)
 
 
-def all_groups(said: Mapping[int, int], queues: tuple[int, ...]) -> tuple[int, ...]:
+def all_groups(stated: Mapping[int, int], queues: tuple[int, ...]) -> tuple[int, ...]:
     """Return the priority group of every priority."""
-    return tuple(said.get(priority, queues[priority]) for priority in OWN_QUEUES)
+    return tuple(stated.get(priority, queues[priority]) for priority in OWN_QUEUES)
 
 
 def lossless_queues(lossless: Collection[int], queues: tuple[int, ...]) -> tuple[int, ...]:

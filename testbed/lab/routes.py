@@ -154,17 +154,17 @@ def _follow(
     tables: Tables[Any], target: paths.Target, endpoint: str, keys: Mapping[str, Collection[str]], source: Source
 ) -> None:
     """Note the stated routes to a port of a host, which files write as `endpoint`, that never come there."""
-    told = [switch for switch, ports in tables.stated.items() if target in ports]
-    if not told:
+    routed = [switch for switch, ports in tables.stated.items() if target in ports]
+    if not routed:
         return
     host = target[0]
     leaf = tables.leaf(target)
     ways = dict(tables.told(target))
     path: dict[str, KeyPath] = {}
-    for switch in told:
+    for switch in routed:
         path[switch] = ("topology", "nodes", switch, "routes", endpoint if endpoint in keys[switch] else host)
     wrong = False
-    for switch in told:
+    for switch in routed:
         for way in ways[switch]:
             if way.node in tables.ends and (way.node != host or switch != leaf):
                 other = f"the host {way.node}" if way.node != host else f"another port of {host}"
@@ -176,7 +176,7 @@ def _follow(
     if wrong:
         return
     _, lost = paths.settle(ways, leaf)
-    for switch in told:
+    for switch in routed:
         if switch in lost:
             source.fault(path[switch], _fate(switch, ways, leaf, host))
 

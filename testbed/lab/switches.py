@@ -215,10 +215,10 @@ def _check(merged: Mapping[str, Any], layers: tuple[Layer, ...], source: Source)
             source.fault(_place(layers, (field,)), "needs a dynamic threshold: give thresholds.alpha too")
     pools = {key: merged[key] for key in _POOLS if isinstance(merged.get(key), int)}
     if dynamic and pools and buffer != AUTO and sum(pools.values()) > buffer:
-        said = " and ".join(f"{key.replace('_', '-')} {format_size(size)}" for key, size in pools.items())
+        sizes = " and ".join(f"{key.replace('_', '-')} {format_size(size)}" for key, size in pools.items())
         path = _place(layers, (("pool",), ("headroom_pool",), ("buffer",), ("profile",)))
         verb = "is" if len(pools) == 1 else "are"
-        source.fault(path, f"{said} {verb} more than the buffer, {format_size(buffer)}")
+        source.fault(path, f"{sizes} {verb} more than the buffer, {format_size(buffer)}")
     elif buffer != AUTO and (lossy := merged.get("lossy_pool", 0)) > buffer:
         path = _place(layers, (("lossy_pool",), ("buffer",), ("profile",)))
         source.fault(path, f"lossy-pool {format_size(lossy)} is more than the buffer, {format_size(buffer)}")

@@ -64,15 +64,15 @@ def plan_keys(lab: Watchdog | None, experiment: Watchdog | None, pfc_ports: int)
 
     What the experiment says wins over the lab, setting by setting. Whoever gives a setting and says nothing else has it on.
     """
-    said: dict[str, int | str | bool] = {}
+    settings: dict[str, int | str | bool] = {}
     for layer in (lab, experiment):
         if layer is not None:
-            said |= layer.model_dump(exclude_none=True)
-    if not said.pop("on", bool(said)):
+            settings |= layer.model_dump(exclude_none=True)
+    if not settings.pop("on", bool(settings)):
         return {}
     default_ps = DEFAULT_TIME_PS * -(-max(1, pfc_ports) // PORTS_PER_TIME)
-    keys: dict[str, int | str] = {f"{name}_ps": int(said.get(name, default_ps)) for name in _TIMES}
-    return {"watchdog": {**keys, "action": str(said.get("action", "drop"))}}
+    keys: dict[str, int | str] = {f"{name}_ps": int(settings.get(name, default_ps)) for name in _TIMES}
+    return {"watchdog": {**keys, "action": str(settings.get("action", "drop"))}}
 
 
 def settings_in_force(plan: Plan) -> dict[str, dict[str, Any]]:

@@ -134,18 +134,18 @@ def load_or_measure() -> CalibrationFile:
         return measured
 
 
-def resolve_dilation(asked: int | str, plan: Plan) -> int:
+def resolve_dilation(dilation: int | str, plan: Plan) -> int:
     """Return a dilation as asked for, or for `auto` the smallest one that this machine can honour.
 
     Raises UsageError for anything else.
     """
-    if asked == "auto":
+    if dilation == "auto":
         return choose_dilation(plan, load_or_measure().calibration())
-    return read_dilation(asked)
+    return read_dilation(dilation)
 
 
-def read_dilation(asked: int | str) -> int:
+def read_dilation(dilation: int | str) -> int:
     """Return a dilation that is asked for as a number. Raises UsageError for anything else."""
-    if not str(asked).isdecimal() or not 1 <= int(asked) <= MAX_DILATION:
-        raise UsageError(f"--dilation {asked}: a whole number from 1 to {MAX_DILATION}, or auto")
-    return int(asked)
+    if not str(dilation).isdecimal() or not 1 <= int(dilation) <= MAX_DILATION:
+        raise UsageError(f"--dilation {dilation}: a whole number from 1 to {MAX_DILATION}, or auto")
+    return int(dilation)

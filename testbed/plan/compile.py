@@ -53,14 +53,14 @@ def dscp_of_data(lab: Lab, experiment: Experiment) -> int:
 
     Raises ExperimentError for one that some switch gives another priority, and TopologyError if no DSCP leads to it.
     """
-    asked, priority = experiment.transport.dscp, experiment.lossless.priority
-    if asked == AUTO:
+    dscp, priority = experiment.transport.dscp, experiment.lossless.priority
+    if dscp == AUTO:
         return dscp_of(lab, priority)
-    other = next((switch for switch in lab.switches if switch.dscp_to_priority[asked] != priority), None)
+    other = next((switch for switch in lab.switches if switch.dscp_to_priority[dscp] != priority), None)
     if other is not None:
-        message = f"DSCP {asked} is priority {other.dscp_to_priority[asked]} at {other.name}, and lossless.priority is"
+        message = f"DSCP {dscp} is priority {other.dscp_to_priority[dscp]} at {other.name}, and lossless.priority is"
         raise ExperimentError([experiment.fault(("transport", "dscp"), f"{message} {priority}")])
-    return int(asked)
+    return int(dscp)
 
 
 def compile_fabric(lab: Lab, experiment: Experiment) -> Plan:
@@ -123,15 +123,15 @@ def ideal_busbw(lab: Lab) -> float:
 
 
 def _check_priority(lab: Lab, experiment: Experiment) -> None:
-    asked: list[tuple[KeyPath, int]] = [(("lossless", "priority"), experiment.lossless.priority)]
+    priorities: list[tuple[KeyPath, int]] = [(("lossless", "priority"), experiment.lossless.priority)]
     for number, job in enumerate(experiment.jobs):
         if job.priority is not None:
-            asked.append((("jobs", number, "priority"), job.priority))
+            priorities.append((("jobs", number, "priority"), job.priority))
     for number, flow in enumerate((experiment.flows and experiment.flows.list) or ()):
         if flow.priority is not None:
-            asked.append((("flows", "list", number, "priority"), flow.priority))
+            priorities.append((("flows", "list", number, "priority"), flow.priority))
     faults = []
-    for path, priority in asked:
+    for path, priority in priorities:
         if priority in experiment.lossless.background and path != ("lossless", "priority"):
             continue
         lossy = [switch.name for switch in lab.switches if priority not in switch.lossless]
@@ -188,11 +188,11 @@ class _Compiler:
 
     def plan(self) -> Plan:
         # Who imposes the links is for the driver to read, and only where there is one.
-        asked = self.experiment.emulation if self.experiment.clock == "real" else "auto"
+        emulation = self.experiment.emulation if self.experiment.clock == "real" else "auto"
         contained = self.experiment.clock == "real" and self.experiment.driver == "docker"
         options: contract.PlanOptions = {}
-        if asked != "auto":
-            options["emulation"] = asked
+        if emulation != "auto":
+            options["emulation"] = emulation
         if contained:
             options["driver"] = "docker"
         plan: Plan = {

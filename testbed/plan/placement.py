@@ -159,8 +159,8 @@ def check_underlay(address: str) -> str:
 def require_underlay(plan: Plan, agent: str, underlay: str | None) -> None:
     """Raise UsageError if an agent has a part of a plan and is not reached where the others will look for it."""
     if agents_of(plan) and plan["machines"].get(agent) != underlay:
-        said = underlay or "none"
-        raise UsageError(f"agent {agent}: the lab has another underlay address for it than its own, {said}")
+        own = underlay or "none"
+        raise UsageError(f"agent {agent}: the lab has another underlay address for it than its own, {own}")
 
 
 def check_members(plan: Plan, members: Mapping[str, str]) -> None:

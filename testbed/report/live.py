@@ -75,28 +75,28 @@ def port_table(ports: Mapping[str, Document]) -> Table | None:
 
 def port_words(counters: Document) -> str:
     """Say the same of one port in a line."""
-    said = []
+    words = []
     for priority, figures in counters.get("priorities", {}).items():
         shown = [(column.title, _figure(figures, column)) for column in _COLUMNS]
-        said.append(f"priority {priority}: {', '.join(f'{title} {text}' for title, text in shown if text)}")
-    return "; ".join(said) or "no frame yet"
+        words.append(f"priority {priority}: {', '.join(f'{title} {text}' for title, text in shown if text)}")
+    return "; ".join(words) or "no frame yet"
 
 
 def lab_words(lab: Document) -> str:
     """Say what a lab as a whole is at: progress, losses of the network, how faithful the emulator is and what it lost itself."""
     if lab.get("state") == "broken":
         return "broken"
-    said = ["a run is under way" if lab.get("busy") else "idle"]
+    parts = ["a run is under way" if lab.get("busy") else "idle"]
     if lab.get("ranks"):
-        said.append(f"{lab.get('ranks_finished')} of {lab['ranks']} ranks finished")
-    said.append(f"{lab.get('frame_hops', 0):,} frame-hops")
+        parts.append(f"{lab.get('ranks_finished')} of {lab['ranks']} ranks finished")
+    parts.append(f"{lab.get('frame_hops', 0):,} frame-hops")
     if drops := _causes(lab.get("drops", {})):
-        said.append(f"drops: {drops}")
+        parts.append(f"drops: {drops}")
     if dead := sum(deadlock.get("cured_ns") is None for deadlock in lab.get("deadlocks", ())):
-        said.append(f"deadlocks: {dead}")
+        parts.append(f"deadlocks: {dead}")
     if fidelity := lab.get("fidelity"):
-        said += _fidelity_words(fidelity)
-    return ", ".join(said)
+        parts += _fidelity_words(fidelity)
+    return ", ".join(parts)
 
 
 # What the emulator lost, and in what words.
@@ -111,7 +111,7 @@ _LOST = {
 
 def _fidelity_words(fidelity: Document) -> list[str]:
     """Say how well the emulator keeps up, and what it lost itself: that is no loss of the network."""
-    said = [
+    parts = [
         f"99 % of frames at most {format_ns(fidelity['lateness_ns']['p99'])} late",
         f"late frames {fidelity.get('late_frames', 0):,}",
         f"time held back {fidelity['held_share']:.1%}",
@@ -121,5 +121,5 @@ def _fidelity_words(fidelity: Document) -> list[str]:
         by_port = isinstance(value, Mapping)
         if count := sum(value.values()) if by_port else value:
             where = f" at {', '.join(sorted(value))}" if by_port else ""
-            said.append(f"lost by the emulator: {count:,} frames {words}{where}")
-    return said
+            parts.append(f"lost by the emulator: {count:,} frames {words}{where}")
+    return parts

@@ -63,7 +63,7 @@ def judge_fidelity(fidelity: Fidelity | None, bounds: FidelityBounds) -> list[st
     if netem:
         figures.append(("frames that netem lost unasked", fidelity.get("netem_overflow"), bounds.overflow, ""))
     altered: Mapping[str, str] = fidelity.get("altered", {})
-    reasons = [f"untrusted: {node} was altered during the run: {said}" for node, said in sorted(altered.items())]
+    reasons = [f"untrusted: {node} was altered during the run: {reason}" for node, reason in sorted(altered.items())]
     for name, value, bound, unit in figures:
         if value is None:
             reasons.append(f"untrusted: {name} was not measured")

@@ -60,8 +60,8 @@ def after(setup: Setup, report: Report) -> list[Hint]:
 
 def _given(section: Any, *names: str) -> list[str]:
     """Return which of these settings somebody gave, as their keys are written; `auto` and null are not given."""
-    said = (name for name in names if name in section.model_fields_set and getattr(section, name) not in (None, AUTO))
-    return [name.replace("_", "-") for name in said]
+    given = (name for name in names if name in section.model_fields_set and getattr(section, name) not in (None, AUTO))
+    return [name.replace("_", "-") for name in given]
 
 
 def _controls(setup: Setup) -> set[str]:
@@ -163,10 +163,10 @@ def _watchdog_without_pauses(setup: Setup) -> Iterator[Hint]:
     """A watchdog against pauses that nobody sends."""
     if "pfc" in _controls(setup):
         return
-    said = setup.experiment.lossless.watchdog
-    if said is not None and said.on is not False:
+    watchdog = setup.experiment.lossless.watchdog
+    if watchdog is not None and watchdog.on is not False:
         yield Hint("lossless.watchdog", "has no effect: no link runs PFC, so nobody is paused")
-    elif said is None and any(switch.watchdog and switch.watchdog.on is not False for switch in setup.lab.switches):
+    elif watchdog is None and any(switch.watchdog and switch.watchdog.on is not False for switch in setup.lab.switches):
         yield Hint("topology.nodes.watchdog", "has no effect: no link runs PFC, so nobody is paused")
 
 
@@ -180,17 +180,17 @@ def _thresholds_without_pauses(setup: Setup) -> Iterator[Hint]:
 
 def _small_share_without_cells(setup: Setup) -> Iterator[Hint]:
     """A share of small frames where they take no more than others, or headroom is not derived."""
-    said = setup.experiment.lossless
+    lossless = setup.experiment.lossless
     shares = [
         switch
         for switch in setup.lab.switches
         if any(each.small_percent is not None for each in switch.every_thresholds)
     ]
-    key = "lossless.small-share" if said.small_share is not None else "topology.nodes.thresholds.small-share"
-    if said.small_share is None and not shares:
+    key = "lossless.small-share" if lossless.small_share is not None else "topology.nodes.thresholds.small-share"
+    if lossless.small_share is None and not shares:
         return
-    concerned = setup.lab.switches if said.small_share is not None else shares
-    if isinstance(said.headroom, int) or all(switch.thresholds.headroom_bytes is not None for switch in concerned):
+    concerned = setup.lab.switches if lossless.small_share is not None else shares
+    if isinstance(lossless.headroom, int) or all(switch.thresholds.headroom_bytes is not None for switch in concerned):
         yield Hint(key, "has no effect: headroom is given, not derived")
     elif all(switch.cell_bytes == 1 for switch in concerned):
         yield Hint(key, "has no effect: no switch has cells, so small frames take no more than their bytes")

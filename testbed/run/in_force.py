@@ -38,12 +38,12 @@ def settings(lab: Lab, experiment: Experiment, plan: Plan, transport: Transport,
 
     Dilation is that of the run; under the virtual clock, where there is none, it is from `virtual clock`.
     """
-    asked = experiment.transport
+    given = experiment.transport
     slowed = _figure(dilation, experiment.dilation == AUTO)
     return {
         "dilation": slowed if experiment.clock == "real" else {"value": dilation, "from": "virtual clock"},
-        "window_bytes": _figure(transport["window_bytes"], asked.window == AUTO),
-        "timeout_ns": _figure(transport["timeout_ps"] / 1000, asked.timeout == AUTO),
+        "window_bytes": _figure(transport["window_bytes"], given.window == AUTO),
+        "timeout_ns": _figure(transport["timeout_ps"] / 1000, given.timeout == AUTO),
         "transport": _in_ns(transport),
         "switches": {
             switch.name: _switch(switch, experiment, node)
@@ -112,14 +112,14 @@ def _in_ns(value: Any) -> Any:
 
 
 def _switch(switch: Switch, experiment: Experiment, node: contract.Switch) -> Document:
-    asked = experiment.lossless
+    lossless = experiment.lossless
 
     def sources(port: str, priority: int) -> Document:
         figures = switch.group(port, priority)
-        static = isinstance(asked.xoff, int) or figures.xoff_bytes is not None
+        static = isinstance(lossless.xoff, int) or figures.xoff_bytes is not None
         headroom = AUTO if figures.headroom_bytes is None else GIVEN
-        if asked.headroom != AUTO:
-            headroom = GIVEN if isinstance(asked.headroom, int) else SHARE
+        if lossless.headroom != AUTO:
+            headroom = GIVEN if isinstance(lossless.headroom, int) else SHARE
         return {"xoff_from": GIVEN if static else AUTO, "headroom_from": headroom}
 
     # A group without headroom holds credits.

@@ -52,8 +52,8 @@ def rows(planned: PlannedJobs, names: Sequence[str], workload: Workload, report:
 def _ended(workload: Workload, report: Report) -> list[list[int | None]]:
     """Return for each rank when its calcs ended, in their order; None for one that did not."""
     ended = []
-    for ranked, told in zip(workload["ranks"], report["ranks"], strict=True):
-        ends = {calc[0]: calc[1] for calc in told.get("calcs", ())}
+    for ranked, reported in zip(workload["ranks"], report["ranks"], strict=True):
+        ends = {calc[0]: calc[1] for calc in reported.get("calcs", ())}
         ended.append([ends.get(index) for index, op in enumerate(ranked["ops"]) if op["kind"] == "calc"])
     return ended
 

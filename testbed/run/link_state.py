@@ -24,7 +24,7 @@ from testbed.units import format_rate, format_time
 State = dict[str, Any]
 """delay_ps, jitter_ps, loss_process, rate_bps, up, drain, weights, storm: the changeable keys of a CHANGE, all of them."""
 
-Asked = dict[str, Any]
+Alteration = dict[str, Any]
 """delay, jitter, rate, lanes_down, carrier, drain, weights, storm and losses (a `Losses`), as far as anything was asked."""
 
 
@@ -49,9 +49,9 @@ def losses(field: str, value: float, burst: float | None) -> Losses:
     return Losses(point=OperatingPoint(**{field: value}), key=field.replace("_", "-"))
 
 
-def asked_of(impairment: Impairment) -> Asked:
+def altered_by(impairment: Impairment) -> Alteration:
     """Return what an impairment asks for, by field."""
-    asked: Asked = {
+    altered: Alteration = {
         name: value
         for name in ("delay", "jitter", "rate", "lanes_down", "carrier", "drain", "weights")
         if (value := getattr(impairment, name)) is not None
@@ -59,12 +59,12 @@ def asked_of(impairment: Impairment) -> Asked:
     for field in ("loss", "ber", "osnr_db", "margin_db"):
         value = getattr(impairment, field)
         if value is not None:
-            asked["losses"] = losses(field, value, impairment.burst)
-    return asked
+            altered["losses"] = losses(field, value, impairment.burst)
+    return altered
 
 
-def options_of(asked: Asked) -> list[str]:
-    """Return the options with which `testbed impair set` asks for this: the inverse of `asked_of`."""
+def options_of(altered: Alteration) -> list[str]:
+    """Return the options with which `testbed impair set` asks for this: the inverse of `altered_by`."""
     flags = {"carrier": ("--up", "--down"), "drain": ("--drain", "--no-drain")}
     written: dict[str, Callable[[Any], str]] = {
         "delay": format_time,
@@ -73,7 +73,7 @@ def options_of(asked: Asked) -> list[str]:
         "lanes_down": str,
     }
     options: list[str] = []
-    for name, value in asked.items():
+    for name, value in altered.items():
         if name in flags:
             options.append(flags[name][0 if value else 1])
         elif name in written:
@@ -112,45 +112,45 @@ def ends_of(link: Link, way: int) -> tuple[str, str]:
     return (str(link.a), str(link.b)) if way == 0 else (str(link.b), str(link.a))
 
 
-def state_of(lab: Lab, link: Link, way: int, asked: Asked) -> State:
+def state_of(lab: Lab, link: Link, way: int, altered: Alteration) -> State:
     """Return how one direction of a link is when all of `asked` holds, and the lab for the rest; raise SettingError."""
-    behaviour = _behaviour(lab, link, asked)
-    rate_bps: int = asked.get("rate", link.rate_bps)
+    behaviour = _behaviour(lab, link, altered)
+    rate_bps: int = altered.get("rate", link.rate_bps)
     if rate_bps > link.rate_bps:
         name = f"{link.a} - {link.b}"
         raise SettingError("rate", f"{format_rate(rate_bps)} is more than the {format_rate(link.rate_bps)} of {name}")
     if behaviour is not None and behaviour.rate_bps:
-        rate_bps = min(asked.get("rate", behaviour.rate_bps), behaviour.rate_bps)
+        rate_bps = min(altered.get("rate", behaviour.rate_bps), behaviour.rate_bps)
     return {
-        "delay_ps": asked.get("delay", link.delay_ps),
-        "jitter_ps": asked.get("jitter", 0),
-        "loss_process": _process(link, way, asked.get("losses"), behaviour),
+        "delay_ps": altered.get("delay", link.delay_ps),
+        "jitter_ps": altered.get("jitter", 0),
+        "loss_process": _process(link, way, altered.get("losses"), behaviour),
         "rate_bps": rate_bps,
-        "up": asked.get("carrier", True) and (link.carrier if behaviour is None else behaviour.up),
-        "drain": asked.get("drain", False),
-        "storm": asked.get("storm"),
-        **_weights(lab, link, way, asked.get("weights")),
+        "up": altered.get("carrier", True) and (link.carrier if behaviour is None else behaviour.up),
+        "drain": altered.get("drain", False),
+        "storm": altered.get("storm"),
+        **_weights(lab, link, way, altered.get("weights")),
     }
 
 
-def _weights(lab: Lab, link: Link, way: int, asked: Mapping[int, int] | None) -> State:
+def _weights(lab: Lab, link: Link, way: int, altered: Mapping[int, int] | None) -> State:
     """Return the weights of the sending port if that is a switch's; raise SettingError where a host is asked for some."""
     sender = link.a.node if way == 0 else link.b.node
     switch = next((switch for switch in lab.switches if switch.name == sender), None)
     if switch is None:
-        if asked is not None:
+        if altered is not None:
             raise SettingError(
                 "weights", f"belong to ports of switches, and {sender} is a host; say direction: out, or in"
             )
         return {}
-    return {"weights": list(switch.weights if asked is None else all_weights(asked))}
+    return {"weights": list(switch.weights if altered is None else all_weights(altered))}
 
 
-def _behaviour(lab: Lab, link: Link, asked: Asked) -> LinkBehaviour | None:
+def _behaviour(lab: Lab, link: Link, altered: Alteration) -> LinkBehaviour | None:
     """Return what the link's optics come to if anything is asked of them."""
-    wanted: Losses | None = asked.get("losses")
+    wanted: Losses | None = altered.get("losses")
     point = wanted.point if wanted is not None else None
-    if point is None and "lanes_down" not in asked:
+    if point is None and "lanes_down" not in altered:
         return None
     key = wanted.key if wanted is not None and point is not None else "lanes-down"
     settings = link.optics
@@ -160,8 +160,8 @@ def _behaviour(lab: Lab, link: Link, asked: Asked) -> LinkBehaviour | None:
         settings = settings.model_copy(
             update={"ber": point.ber, "osnr_db": point.osnr_db, "margin_db": point.margin_db}
         )
-    if "lanes_down" in asked:
-        settings = settings.model_copy(update={"lanes_down": asked["lanes_down"]})
+    if "lanes_down" in altered:
+        settings = settings.model_copy(update={"lanes_down": altered["lanes_down"]})
     carries_any = lab.catalogue.profile(str(settings.profile)).rate is None
     try:
         return behaviour_of(settings, link.length_mm or 0, link.rate_bps if carries_any else None, lab.catalogue)

@@ -18,10 +18,10 @@ from testbed.experiment.file import Experiment
 from testbed.experiment.impairments import LOSSES, Flap, Ramp, Storm, TimelineEntry, TracePoint
 from testbed.lab.topology import Lab
 from testbed.run.link_state import (
-    Asked,
+    Alteration,
     SettingError,
     State,
-    asked_of,
+    altered_by,
     ends_of,
     find_port,
     losses,
@@ -54,7 +54,7 @@ class _Layers:
 
     active: dict[str, list[_Span]] = field(default_factory=lambda: defaultdict(list))
 
-    def asked(self) -> Asked:
+    def asked(self) -> Alteration:
         """Return the uppermost values. Spans are added in order, so the last of those that began latest is on top."""
         return {name: max(spans, key=_began).value for name, spans in self.active.items() if spans}
 
@@ -150,7 +150,7 @@ def _spans(number: int, entry: TimelineEntry, priority: int) -> Iterator[_Span]:
     impair = entry.impair
     if impair is None:
         return
-    for name, value in asked_of(impair).items():
+    for name, value in altered_by(impair).items():
         yield _Span(entry.at, end, number, name, value)
     steps: list[tuple[int, int | None, str, Any]] = []
     if impair.ramp is not None:
@@ -200,9 +200,9 @@ def _flaps(at: int, flap: Flap, lasting: int | None) -> Iterator[tuple[int, int 
 
 def _trace(at: int, points: Sequence[TracePoint]) -> Iterator[tuple[int, int | None, str, Any]]:
     for name in ("rate", "delay", "jitter", "loss"):
-        said = [(at + point.time, value) for point in points if (value := getattr(point, name)) is not None]
-        ends = [*(start for start, _ in said[1:]), None]
-        for (start, value), stop in zip(said, ends, strict=False):
+        steps = [(at + point.time, value) for point in points if (value := getattr(point, name)) is not None]
+        ends = [*(start for start, _ in steps[1:]), None]
+        for (start, value), stop in zip(steps, ends, strict=False):
             yield start, stop, *_named(name, value, None)
 
 
@@ -317,13 +317,13 @@ def never_reached(experiment: Experiment, rows: Sequence[Json]) -> list[Fault]:
     """Return a fault for each entry of a timeline of which nothing took place: it lies outside the run."""
     reached = {row["label"] for row in rows if row["at_ns"] is not None}
     names = {name.removesuffix(" over") for label in reached for name in label.split(", ")}
-    asked = {name for row in rows for name in row["label"].split(", ")}
+    labels = {name for row in rows for name in row["label"].split(", ")}
     return [
         experiment.fault(
             ("timeline", number, "at"), f"timeline outside the run: it was over before {format_time(entry.at)}"
         )
         for number, entry in enumerate(experiment.timeline)
-        if f"timeline[{number}]" in asked - names
+        if f"timeline[{number}]" in labels - names
     ]
 
 

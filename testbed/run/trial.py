@@ -63,8 +63,8 @@ class Trial:
 
     def under(self, clock: Clock, dilation: int | None = None) -> Trial:
         """Return this trial on a clock, and at a dilation if one is given, whatever the experiment says; not yet compiled."""
-        said = {"clock": clock} if dilation is None else {"clock": clock, "dilation": dilation}
-        return dataclasses.replace(self, experiment=self.experiment.model_copy(update=said))
+        changes = {"clock": clock} if dilation is None else {"clock": clock, "dilation": dilation}
+        return dataclasses.replace(self, experiment=self.experiment.model_copy(update=changes))
 
     @cached_property
     def plan(self) -> Plan:
@@ -228,8 +228,8 @@ class Trial:
             return self._program_faults(available)
         needed = footprint.footprint(self.series, self.plan, self.ranks_of(agent))
         message = None if available is None else needed.shortage(available // processes)
-        said = self.experiment.workload.model_fields_set
-        key = next((key for key in ("maxbytes", "minbytes", "size") if key in said), "size")
+        given = self.experiment.workload.model_fields_set
+        key = next((key for key in ("maxbytes", "minbytes", "size") if key in given), "size")
         return [self.experiment.fault(("workload", key), message)] if message else []
 
     def _program_faults(self, available: int | None) -> list[Fault]:

@@ -44,12 +44,12 @@ def _policy_of(job: Job, experiment: Experiment) -> str | None:
 
 
 def _as_job(request: Request) -> Job:
-    said: dict[str, object] = {"ranks": tuple(map(str, request.ranks)), "place": None}
+    changes: dict[str, object] = {"ranks": tuple(map(str, request.ranks)), "place": None}
     if request.start_ps != request.job.start:
-        said["start"] = request.start_ps
+        changes["start"] = request.start_ps
     if request.priority != request.job.priority:
-        said["priority"] = request.priority
-    return request.job.model_copy(update=said)
+        changes["priority"] = request.priority
+    return request.job.model_copy(update=changes)
 
 
 @dataclass

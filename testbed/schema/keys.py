@@ -86,8 +86,8 @@ def _parts(path: str) -> list[str]:
     return [part.partition("[")[0] for part in path.split(".")]
 
 
-def _same(known: Sequence[str], asked: Sequence[str]) -> bool:
-    return len(known) == len(asked) and all(k in (a, CHOSEN) for k, a in zip(known, asked, strict=True))
+def _same(known: Sequence[str], wanted: Sequence[str]) -> bool:
+    return len(known) == len(wanted) and all(k in (a, CHOSEN) for k, a in zip(known, wanted, strict=True))
 
 
 def _inner_model(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[type[BaseModel] | None, str]:

@@ -54,10 +54,10 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
 def keep(path: Path, source: int = 0) -> None:
     """Write into a log what comes from a descriptor, to its end."""
     log = open_log(path)
-    while said := os.read(source, _CHUNK_BYTES):
+    while chunk := os.read(source, _CHUNK_BYTES):
         # What finds no room is lost: who writes must not be held up.
         with suppress(OSError):
-            os.write(log, said)
+            os.write(log, chunk)
         rotate(path, log)
     os.close(log)
 

@@ -29,14 +29,14 @@ def wait(start: Callable[[], subprocess.Popen[bytes]]) -> int:
     """
     if threading.current_thread() is not threading.main_thread():
         return start().wait()
-    with _heard() as heard:
+    with _received() as early:
         process = start()
         # Only now, since a program inherits what is blocked where it is started.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
         try:
             while process.poll() is None:
-                while heard:
-                    _send(process, heard.pop(0))
+                while early:
+                    _send(process, early.pop(0))
                 received = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, _LOOK_S)
                 if received is None or received.si_signo == signal.SIGCHLD:
                     continue
@@ -49,16 +49,16 @@ def wait(start: Callable[[], subprocess.Popen[bytes]]) -> int:
 
 
 @contextlib.contextmanager
-def _heard() -> Iterator[list[int]]:
+def _received() -> Iterator[list[int]]:
     """Yield the numbers of signals that come meanwhile, instead of what they would do."""
-    heard: list[int] = []
+    received: list[int] = []
 
-    def hear(number: int, _: FrameType | None) -> None:
-        heard.append(number)
+    def receive(number: int, _: FrameType | None) -> None:
+        received.append(number)
 
-    before = {number: signal.signal(number, hear) for number in FORWARDED}
+    before = {number: signal.signal(number, receive) for number in FORWARDED}
     try:
-        yield heard
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

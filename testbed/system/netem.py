@@ -277,20 +277,20 @@ def loses(loss: Loss) -> bool:
     return (loss.loss if isinstance(loss, GilbertElliott) else loss) > 0
 
 
-def differences(asked: Netem, configured: Netem) -> list[str]:
+def differences(requested: Netem, configured: Netem) -> list[str]:
     """Compare what was asked of the kernel with what it does; one line a difference, empty if there is none.
 
     Probabilities are equal if their quanta are. A loss too rare for the quantum is a difference. A seed that the kernel
     does not report is none: that kernel takes no seeds, which `configured.seed` tells.
     """
-    wanted = decode(encode(asked))
+    wanted = decode(encode(requested))
     differences = []
     for field in fields(Netem):
         ours, theirs = getattr(wanted, field.name), getattr(configured, field.name)
         if ours != theirs and not (field.name == "seed" and theirs is None):
             differences.append(f"{field.name}: asked {ours}, configured {theirs}")
-    if loses(asked.loss) and not loses(wanted.loss):
-        differences.append(f"loss: asked {asked.loss}, which is less than the kernel's quantum of 2^-32")
+    if loses(requested.loss) and not loses(wanted.loss):
+        differences.append(f"loss: asked {requested.loss}, which is less than the kernel's quantum of 2^-32")
     return differences
 
 

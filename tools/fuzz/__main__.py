@@ -29,18 +29,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="by which inputs are drawn; another each time unless given")
     parser.add_argument("--out", type=Path, default=Path("results/fuzz"), help="where failing inputs are kept")
     parser.add_argument("--again", type=Path, metavar="FILE", help="check the input in a file")
-    asked = parser.parse_args()
-    names = [name for word in asked.targets for name in word.split(",") if name] or list(TARGETS)
+    options = parser.parse_args()
+    names = [name for word in options.targets for name in word.split(",") if name] or list(TARGETS)
     if unknown := [name for name in names if name not in TARGETS]:
         parser.error(f"{unknown[0]} is not among {', '.join(TARGETS)}")
-    if asked.again is not None:
-        TARGETS[names[0]].check(asked.again.read_bytes())
-        print(f"{asked.again}: answered as it should be")
+    if options.again is not None:
+        TARGETS[names[0]].check(options.again.read_bytes())
+        print(f"{options.again}: answered as it should be")
         return 0
-    seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
+    seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     failed = 0
     for name in names:
-        done = fuzz(TARGETS[name], seed, None if asked.inputs else asked.seconds, asked.inputs, asked.out, _say)
+        done = fuzz(TARGETS[name], seed, None if options.inputs else options.seconds, options.inputs, options.out, _say)
         failed += len(done.findings)
         print(f"{name}: seed {seed}, {done}", flush=True)
     return int(failed > 0)

@@ -134,7 +134,7 @@ def _sound() -> list[Document]:
         "number": 0,
         "agents": [{"name": "a", "address": "127.0.0.1:9"}, {"name": "b", "address": "::1:9"}],
     }
-    asked: list[tuple[str, Document]] = [
+    calls: list[tuple[str, Document]] = [
         ("deploy", deploy),
         ("deploy", {**deploy, "dry_run": True}),
         ("run", run),
@@ -148,7 +148,7 @@ def _sound() -> list[Document]:
         *((verb, {}) for verb in ("ping", "list", "shutdown")),
     ]
     requests = [
-        {"version": 1, "correlation_id": "c-1", "reply_to": _REPLY, "verb": verb, "body": body} for verb, body in asked
+        {"version": 1, "correlation_id": "c-1", "reply_to": _REPLY, "verb": verb, "body": body} for verb, body in calls
     ]
     return cast(list[Document], json.loads(json.dumps(requests)))
 

@@ -93,21 +93,23 @@ def check(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "input.yaml"
         path.write_bytes(data)
-        code, said = _called("validate", "--explain", str(path))
+        code, printed = _called("validate", "--explain", str(path))
     for sign in ("internal error", "Traceback", "PanicException"):
-        require(sign not in said, f"exit code {code}: {said[-2000:]}")
-    require(code in (_ACCEPTED, _REFUSED, _LACKING), f"exit code {code}: {said[-2000:]}")
-    require(code == _ACCEPTED or "input.yaml" in said, f"exit code {code} without a word of the file: {said[-2000:]}")
-    require(len(said) < 2**20, f"{len(said)} characters were printed")
+        require(sign not in printed, f"exit code {code}: {printed[-2000:]}")
+    require(code in (_ACCEPTED, _REFUSED, _LACKING), f"exit code {code}: {printed[-2000:]}")
+    require(
+        code == _ACCEPTED or "input.yaml" in printed, f"exit code {code} without a word of the file: {printed[-2000:]}"
+    )
+    require(len(printed) < 2**20, f"{len(printed)} characters were printed")
 
 
 def _called(*arguments: str) -> tuple[int, str]:
     """Run the command line in this process; return its exit code and all that it printed."""
     before = sys.argv, [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
-    said = io.StringIO()
+    printed = io.StringIO()
     sys.argv = ["testbed", *arguments]
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             code = main()
     except SystemExit as ending:
         code = int(ending.code or 0)
@@ -115,7 +117,7 @@ def _called(*arguments: str) -> tuple[int, str]:
         sys.argv = before[0]
         for number, handler in zip((signal.SIGTERM, signal.SIGHUP), before[1], strict=True):
             signal.signal(number, handler)
-    return code, said.getvalue()
+    return code, printed.getvalue()
 
 
 YAML_FILES = Target("yaml", ".yaml", draw, check)

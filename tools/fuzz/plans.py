@@ -93,9 +93,9 @@ def refused(step: Callable[[], object], *errors: type[Exception]) -> bool:
     try:
         step()
     except errors as error:
-        said = str(error)
-        require(bool(said) or isinstance(error, MemoryError), f"{type(error).__name__} without a word")
-        require(len(said) < 4000, f"{type(error).__name__} of {len(said)} characters")
+        message = str(error)
+        require(bool(message) or isinstance(error, MemoryError), f"{type(error).__name__} without a word")
+        require(len(message) < 4000, f"{type(error).__name__} of {len(message)} characters")
         return True
     return False
 

@@ -136,14 +136,14 @@ def _node(lab: Lab, layout: Layout, name: str) -> str:
 
 
 def _link(layout: Layout, index: int, link: Link, colours: dict[str, str], notes: Notes) -> str:
-    said = link_text(link)
+    kind = link_text(link)
     rail = next((layout.rails[end] for end in (link.a, link.b) if end in layout.rails), None)
-    colour = colours[said] if rail is None else _COLOURS[rail % len(_COLOURS)]
-    title = f"{link.a} - {link.b}: {said}" + (f"; {notes[index]}" if index in notes else "")
+    colour = colours[kind] if rail is None else _COLOURS[rail % len(_COLOURS)]
+    title = f"{link.a} - {link.b}: {kind}" + (f"; {notes[index]}" if index in notes else "")
     path = _path(layout, index, link)
     dashed = " dashed" if index in notes or not link.carrier else ""
     return (
-        f'<g class="link{dashed}" data-a="{escape(link.a.node)}" data-b="{escape(link.b.node)}" data-kind="{escape(said)}">'
+        f'<g class="link{dashed}" data-a="{escape(link.a.node)}" data-b="{escape(link.b.node)}" data-kind="{escape(kind)}">'
         f'<title>{escape(title)}</title><path class="touch" d="{path}"/>'
         f'<path d="{path}" stroke="{colour}"/></g>'
     )
@@ -176,14 +176,14 @@ def _path(layout: Layout, index: int, link: Link) -> str:
 def _label(layout: Layout, index: int, link: Link, notes: Notes) -> str:
     """Write what a link is beside it: on a line between layers nearer to one end or the other, so that few collide."""
     lower, upper = sorted((layout.boxes[end.node] for end in (link.a, link.b)), key=lambda box: (box.layer, box.x))
-    said = ", ".join([link_text(link), *([notes[index]] if index in notes else [])])
+    text = ", ".join([link_text(link), *([notes[index]] if index in notes else [])])
     if index in layout.rises:
         x, y = (lower.x + upper.x) / 2, min(lower.y, upper.y) - HEIGHT / 2 - ARC_SHARE * layout.rises[index]
     else:
         share = (0.35, 0.5, 0.65)[index % 3]
         x, y = lower.x + (upper.x - lower.x) * share, lower.y + (upper.y - lower.y) * share
-    width = len(said) * _LABEL_CHARACTER + 8
+    width = len(text) * _LABEL_CHARACTER + 8
     return (
         f'<g class="label"><rect x="{x - width / 2:g}" y="{y - 9:g}" width="{width:g}" height="17" rx="4"/>'
-        f'<text x="{x:g}" y="{y + 4:g}">{escape(said)}</text></g>'
+        f'<text x="{x:g}" y="{y + 4:g}">{escape(text)}</text></g>'
     )

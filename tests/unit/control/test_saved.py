@@ -12,7 +12,7 @@ from testbed.commands.common import read_trial
 from testbed.control.saved import lab_file
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Impairment
-from testbed.run.link_state import asked_of, options_of
+from testbed.run.link_state import altered_by, options_of
 
 SETTINGS = [
     "lossless.headroom=auto",
@@ -85,7 +85,7 @@ def test_what_was_changed_by_hand_stands_there_as_commands() -> None:
     ],
 )
 def test_options_ask_for_what_was_asked(options: dict[str, Any]) -> None:
-    asked = asked_of(Impairment.model_validate(options))
+    asked = altered_by(Impairment.model_validate(options))
     said = options_of(asked)
     read: dict[str, Any] = {}
     while said:
@@ -94,7 +94,7 @@ def test_options_ask_for_what_was_asked(options: dict[str, Any]) -> None:
             read[key.removeprefix("no-")] = not key.startswith("no-")
         else:
             read[key] = type(options[key])(said.pop(0))
-    assert asked_of(Impairment.model_validate(read)) == asked
+    assert altered_by(Impairment.model_validate(read)) == asked
 
 
 def test_a_lab_without_a_file_cannot_be_saved() -> None:
