@@ -112,7 +112,7 @@ def test_a_dead_container_shows_and_a_deploy_mends_it(machine: Machine, engine: 
     assert "1 received" in engine.docker("exec", "testbed-pair-a1", "ping", "-c1", "-W20", "b1")
 
 
-def test_a_restarted_container_is_told_refused_and_mended(machine: Machine, engine: DockerEngine) -> None:
+def test_a_restarted_container_is_reported_refused_and_restored(machine: Machine, engine: DockerEngine) -> None:
     machine.ok("deploy", *PAIR)
     engine.docker("restart", "--time", "0", "testbed-pair-a1")
     said = "its container was restarted, and is not in the network of the lab any more"

@@ -51,7 +51,7 @@ def test_a_lab_lives_on_after_its_command_and_until_destroyed(machine: Machine) 
     assert machine.namespaces() == []
 
 
-def test_the_health_of_a_lab_is_told_and_waited_for(machine: Machine) -> None:
+def test_the_health_of_a_lab_is_reported_and_waited_for(machine: Machine) -> None:
     early = machine.start("wait-for", "--name", "pair")
     machine.ok("deploy", *PAIR)
     said, _ = early.communicate(timeout=100)

@@ -94,7 +94,7 @@ def test_a_block_that_fails_takes_its_lab_along() -> None:
 
 
 @isolated
-def test_a_run_is_told_its_own_counts_and_inspect_those_of_the_lab() -> None:
+def test_a_run_reports_its_own_counts_and_inspect_those_of_the_lab() -> None:
     with Lab.deploy("pair", dilation=2000, settings={"emulation": "native", "transport.timeout": 8}) as lab:
 
         def run() -> RunResult:

@@ -67,7 +67,7 @@ def test_one_document_holds_every_figure() -> None:
 
 
 @isolated
-def test_what_cannot_be_measured_is_said_and_the_rest_is_shown() -> None:
+def test_what_cannot_be_measured_is_reported_and_the_rest_is_shown() -> None:
     def refused() -> None:
         raise DriverError("deploy", 1, "needs root")
 

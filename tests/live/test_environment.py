@@ -67,7 +67,7 @@ LACKS: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("what", LACKS)
-def test_it_is_said_in_one_line(machine: Machine, what: str) -> None:
+def test_it_is_reported_in_one_line(machine: Machine, what: str) -> None:
     prepare, command, said = LACKS[what]
     prepare(machine)
     try:

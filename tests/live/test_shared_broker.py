@@ -246,7 +246,7 @@ def test_no_agent_and_no_result_tells_a_secret(broker: Broker, machine: Machine)
         assert not [text for text in (*said, *said_by_agent, *written) if secret in text]
 
 
-def test_what_keeps_a_broker_from_starting_is_said(broker: Broker, tmp_path: Path) -> None:
+def test_what_keeps_a_broker_from_starting_is_reported(broker: Broker, tmp_path: Path) -> None:
     other = Path(tempfile.mkdtemp(prefix="tb-broker-"))
     try:
         with pytest.raises(DriverError, match="Address already in use"):

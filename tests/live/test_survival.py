@@ -30,7 +30,7 @@ def machine(repo_root: Path, tmp_path_factory: pytest.TempPathFactory, require_r
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + KILLS))
-def test_nothing_survives_but_what_is_told(machine: Machine, seed: int) -> None:
+def test_nothing_survives_but_what_is_reported(machine: Machine, seed: int) -> None:
     kill = Kill.drawn(seed)
     print(f"{kill}; again: make survival KILLS=1 FIRST={seed}")
     survive(machine, kill, STRANGER)

@@ -23,7 +23,7 @@ flows:
 """
 
 
-def test_both_clocks_tell_the_same_of_flows(repo_root: Path, tmp_path: Path, require_root: None) -> None:
+def test_both_clocks_report_the_same_flows(repo_root: Path, tmp_path: Path, require_root: None) -> None:
     documents: dict[str, dict[str, Any]] = {}
     with private_machine(repo_root, tmp_path) as machine:
         (tmp_path / "flows.yaml").write_text(FLOWS)

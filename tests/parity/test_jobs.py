@@ -23,7 +23,7 @@ jobs:
 """
 
 
-def test_both_clocks_tell_the_same_of_jobs(repo_root: Path, tmp_path: Path, require_root: None) -> None:
+def test_both_clocks_report_the_same_jobs(repo_root: Path, tmp_path: Path, require_root: None) -> None:
     documents: dict[str, dict[str, Any]] = {}
     with private_machine(repo_root, tmp_path) as machine:
         (tmp_path / "jobs.yaml").write_text(JOBS)

@@ -43,7 +43,7 @@ def data_frames(document: dict[str, Any]) -> dict[tuple[str, str], int]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_both_clocks_tell_the_same(case: str, repo_root: Path, tmp_path: Path, require_root: None) -> None:
+def test_both_clocks_report_the_same(case: str, repo_root: Path, tmp_path: Path, require_root: None) -> None:
     with private_machine(repo_root, tmp_path) as machine:
         computed = run(machine, "virtual", *CASES[case])
         real = run(machine, "real", *CASES[case])

@@ -34,7 +34,9 @@ YOUNG = Health("starting", "its HEALTHCHECK has not passed yet")
         (Wanted.gone, {}, [], None),
     ],
 )
-def test_what_is_lacking_is_said(wanted: Wanted, found: dict[str, Health], nodes: list[str], lack: str | None) -> None:
+def test_what_is_lacking_is_reported(
+    wanted: Wanted, found: dict[str, Health], nodes: list[str], lack: str | None
+) -> None:
     assert lacking(wanted, {node: health.data() for node, health in found.items()}, nodes) == lack
 
 
@@ -60,6 +62,6 @@ def test_a_time_that_is_none_is_a_wrong_command(call_testbed: Callable[..., subp
     assert (done.returncode, "--timeout" in done.stderr) == (2, True)
 
 
-def test_a_state_that_is_told_does_not_change() -> None:
+def test_a_state_that_was_reported_does_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         HEALTHY.state = "unhealthy"  # type: ignore[misc]

@@ -42,7 +42,7 @@ def test_a_pace_is_due_at_once_and_then_once_a_period() -> None:
     assert due == [True, False, False, True, False, False, True]
 
 
-def test_phases_are_told_as_they_begin_and_what_is_done_now_and_then() -> None:
+def test_phases_are_reported_as_they_begin_and_what_is_done_now_and_then() -> None:
     clock, told = Clock(), list[tuple[str, int, int]]()
     progress = BuildProgress(lambda *step: told.append(step), clock)
     progress.begin("namespaces", 2)
@@ -61,7 +61,7 @@ def test_phases_are_told_as_they_begin_and_what_is_done_now_and_then() -> None:
     assert done == sorted(done) and 9 <= len(done) <= 11
 
 
-def test_a_build_as_fast_as_can_be_tells_no_more_than_its_phases() -> None:
+def test_a_build_as_fast_as_can_be_reports_no_more_than_its_phases() -> None:
     told = list[tuple[str, int, int]]()
     progress = BuildProgress(lambda *step: told.append(step), Clock())
     for phase in ("namespaces", "links", "interfaces", "data plane"):

@@ -21,7 +21,7 @@ def with_progress(repo_root: Path) -> Path:
     return repo_root / "tools" / "with-progress"
 
 
-def test_a_silent_command_is_said_to_go_on(with_progress: Path) -> None:
+def test_a_silent_command_is_reported_as_running(with_progress: Path) -> None:
     done = run(with_progress, "building", "sh", "-c", "echo out; sleep 1.5", PERIOD_S="0.5")
     assert (done.returncode, done.stdout) == (0, "out\n")
     first, *between, last = done.stderr.splitlines()

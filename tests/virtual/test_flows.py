@@ -79,7 +79,7 @@ def test_flows_begin_when_they_are_to_and_wait_for_none() -> None:
 
 
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.8])
-def test_websearch_under_dcqcn_takes_the_load_that_was_asked_for(load: float) -> None:
+def test_websearch_under_dcqcn_carries_the_load_that_was_set(load: float) -> None:
     result = run({"sizes": "websearch", "load": load, "until": "1ms"}, **DCQCN)
     found = told(result)
     assert result.verdict.passed and result.verdict.lossless and found.all.finished == found.all.count
@@ -110,7 +110,7 @@ def test_an_expectation_can_name_slowdowns() -> None:
     assert (held.verdict.passed, failed.verdict.passed) == (True, False)
 
 
-def test_flows_that_do_not_end_are_told() -> None:
+def test_flows_that_do_not_end_are_reported() -> None:
     result = run({"list": [{"from": "h1", "to": "h16", "bytes": 100_000_000}]}, limit="1ms")
     assert not result.verdict.complete and told(result).all.finished == 0
     assert told(result).all.slowdown is None and told(result).flows[0].fct_us is None

@@ -35,7 +35,7 @@ def counted(outcome: Outcome) -> Json:
     return {**dataclasses.asdict(outcome), "report": report, "start_ps": None, "end_ps": None}
 
 
-def test_two_equal_runs_on_one_fabric_are_told_the_same() -> None:
+def test_two_equal_runs_on_one_fabric_have_equal_reports() -> None:
     trial = make_trial("pair:length=8km", "broadcast", "workload.size=200KB")
     fabric = fabric_of(trial)
     first, second = on(fabric, trial), on(fabric, trial)

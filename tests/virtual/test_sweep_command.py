@@ -73,7 +73,7 @@ topology:
 """
 
 
-def test_a_combination_that_cannot_run_is_a_row_that_says_why(testbed: Cli, tmp_path: Path) -> None:
+def test_a_combination_that_cannot_run_is_a_row_with_the_reason(testbed: Cli, tmp_path: Path) -> None:
     (tmp_path / "shallow.yaml").write_text(SHALLOW)
     done = testbed(*SMALL, "--over", "topology=two-dc,shallow.yaml", "--over", "transport.mtu=4096,9000")
     assert done.returncode == 1

@@ -150,7 +150,7 @@ def test_data_acknowledgements_and_notifications_have_dscps_of_their_own(tmp_pat
         assert {number for number, each in sent.items() if each[received]} == {"1", "5"}
 
 
-def test_nics_tell_priorities_by_the_map_of_their_switch(tmp_path: Path) -> None:
+def test_nics_classify_by_the_map_of_their_switch(tmp_path: Path) -> None:
     switch = {"lossless": [4], "dscp": {"26": 4, "48": 2, "10": 7}}
     settings = ("lossless.priority=4", "transport.dscp=26", "transport.ack-dscp=10")
     found, report = on_the_wire(tmp_path, *settings, switch=switch)

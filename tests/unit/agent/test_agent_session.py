@@ -49,7 +49,7 @@ async def served(sessions: list[aiomqtt.Client], patch: pytest.MonkeyPatch) -> A
             await asyncio.wait_for(task, 10)
 
 
-def test_an_agent_that_lost_its_session_says_so_and_comes_back_under_another_id(
+def test_an_agent_that_lost_its_session_reports_it_and_comes_back_under_another_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def work() -> None:
@@ -72,7 +72,7 @@ def test_an_agent_that_lost_its_session_says_so_and_comes_back_under_another_id(
     asyncio.run(work())
 
 
-def test_an_agent_contradicts_who_says_that_it_is_off_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_corrects_a_report_that_it_is_off_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the last will of a session does that the broker had not missed yet when the agent came back."""
 
     async def work() -> None:

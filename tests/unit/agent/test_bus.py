@@ -34,7 +34,7 @@ async def test_a_lab_is_deployed_inspected_and_destroyed(w: World) -> None:
 
 
 @bus_test
-async def test_who_has_a_lab_built_hears_how_far_it_is_before_the_answer(w: World) -> None:
+async def test_who_has_a_lab_built_receives_its_progress_before_the_reply(w: World) -> None:
     told: list[Document] = []
     async with client.connect(w.address, "local") as caller:
         body = {"plan": PLAN, "dilation": 1}

@@ -95,7 +95,7 @@ def test_captures_that_nobody_fetches_make_room(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_what_cannot_be_written_is_said_before_the_run(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"):
         captures.require_writable(tmp_path / "absent" / "x.pcapng")
 

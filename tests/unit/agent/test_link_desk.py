@@ -191,7 +191,7 @@ def test_ports_and_labs_that_are_not_there() -> None:
     assert read_lab(json.loads(json.dumps(lab.model_dump(mode="json"))), plan) == lab
 
 
-def test_netem_is_not_asked_to_keep_a_timeline() -> None:
+def test_netem_is_not_left_to_keep_a_timeline() -> None:
     plan = compile_fabric(load_lab("two-dc"), new_experiment("two-dc", "all_reduce"))
     changes = [{"link": 6, "way": 0, "at_ps": 1, "delay_ps": 5}, {"link": 0, "way": 0, "at_ps": 1, "up": False}]
     assert timed(changes) == [6]
@@ -202,7 +202,7 @@ def test_netem_is_not_asked_to_keep_a_timeline() -> None:
         KernelPart(plan, 1, choose(plan, 1, lambda: True), None).refuse_timed(changes)
 
 
-def test_carriers_follow_what_is_asked_of_both_ways() -> None:
+def test_carriers_follow_the_settings_of_both_ways() -> None:
     driver = FakeDriver()
     links = desk(FakeEngine(), driver)
     ends = ("border-a:eth2", "border-b:eth2")

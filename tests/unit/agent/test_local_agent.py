@@ -161,7 +161,7 @@ def test_stop_finds_an_agent_without_its_state_file(directory: Path) -> None:
     assert local.start_ticks(record.pid) is None
 
 
-def test_an_agent_that_cannot_start_says_why(directory: Path) -> None:
+def test_an_agent_that_cannot_start_gives_the_reason(directory: Path) -> None:
     (directory / "agent.json").mkdir()  # nothing can be renamed over a directory
     try:
         with pytest.raises(HostError, match=r"agent\.log"):

@@ -80,7 +80,7 @@ def owner_of(fabric: MemoryFabric, underlay: str | None = "10.0.0.1") -> tuple[o
     return owner.LabOwner(cast(Any, driver), lambda *_: cast(Any, fabric), execute, None, "a", underlay), driver
 
 
-def test_a_lab_of_several_agents_says_where_its_data_plane_is_heard() -> None:
+def test_a_lab_of_several_agents_reports_where_its_data_plane_listens() -> None:
     labs, _ = owner_of(MemoryFabric())
     body = messages.DeployBody(plan=placed_plan(PLAN), dilation=1)
     assert labs.deploy(body) == {"lab": "tiny", "changed": True, "beats_port": 4000}
@@ -89,7 +89,7 @@ def test_a_lab_of_several_agents_says_where_its_data_plane_is_heard() -> None:
         labs.run(messages.RunBody(lab="tiny", spec={"steps": 1}), lambda _: None)
 
 
-def test_an_agent_that_cannot_be_heard_builds_nothing() -> None:
+def test_an_agent_that_cannot_be_reached_builds_nothing() -> None:
     fabric = DeafFabric()
     labs, driver = owner_of(fabric)
     with pytest.raises(HostError, match="Cannot assign requested address"):

@@ -121,7 +121,7 @@ async def test_telemetry_is_published_only_when_counters_change(w: World) -> Non
 
 
 @bus_test
-async def test_what_is_done_to_a_lab_is_told_once_and_what_changes_nothing_is_not(w: World) -> None:
+async def test_what_is_done_to_a_lab_is_published_once_and_what_changes_nothing_is_not(w: World) -> None:
     events, state = messages.events_topic("tiny"), messages.state_topic("tiny")
     told: list[tuple[str, dict[str, object]]] = []
 

@@ -70,7 +70,7 @@ def test_each_port_has_what_its_link_needs() -> None:
     assert plan["links"][2]["flow_control"] == "none"
 
 
-def test_nothing_is_said_of_a_lab_that_runs_pfc() -> None:
+def test_nothing_is_reported_of_a_lab_that_runs_pfc() -> None:
     text = json.dumps(planned(load_lab("two-dc")))
     assert "flow_control" not in text and "credits" not in text
 
@@ -159,7 +159,7 @@ def test_contradictions_are_faults_with_their_line() -> None:
     st.sampled_from([1024, 4096]),
     st.integers(66, 10**6),
 )
-def test_any_window_is_told_of_before_a_frame_could_need_it(length_mm: int, rate: str, mtu: int, blocks: int) -> None:
+def test_any_window_is_updated_before_a_frame_could_need_it(length_mm: int, rate: str, mtu: int, blocks: int) -> None:
     link: Json = {"length": f"{length_mm}mm", "rate": rate, "flow-control": "credit"}
     for own, settings in (({}, []), ({"credits": str(blocks * 64)}, [f"transport.mtu={mtu}"])):
         plan = planned(links_of({**link, **own}, {}, switch={"buffer": "auto"}), *settings)

@@ -68,7 +68,7 @@ async def test_a_thousand_idle_connections_keep_nobody_out(w: World) -> None:
 
 
 @bus_test
-async def test_who_says_nothing_or_nonsense_is_shut_out(w: World) -> None:
+async def test_who_sends_nothing_or_nonsense_is_shut_out(w: World) -> None:
     admission.CONNECT_S = 0.2
     try:
         # Nothing; half a packet; another packet; one that is too long; a length that does not end.
@@ -121,7 +121,7 @@ def open_to_all() -> Iterator[Path]:
         yield directory
 
 
-def test_a_path_that_no_socket_can_have_is_said(tmp_path: Path) -> None:
+def test_a_path_that_no_socket_can_have_is_reported(tmp_path: Path) -> None:
     admission.check_path(Path("/" + "x" * 106))
     with pytest.raises(HostError, match="107 bytes"):
         admission.check_path(Path("/" + "x" * 107))
@@ -195,7 +195,7 @@ def test_many_clients_that_come_at_once_are_all_served(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_a_newcomer_is_told_nothing_of_topics_that_it_did_not_ask_for(tmp_path: Path) -> None:
+def test_a_newcomer_receives_nothing_of_topics_that_it_did_not_subscribe_to(tmp_path: Path) -> None:
     async def work() -> list[str]:
         async with embedded_broker(tmp_path / "s") as broker, client.client(broker.address, "teller") as teller:
             for topic in ("mine", "theirs"):

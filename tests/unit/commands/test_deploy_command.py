@@ -18,7 +18,7 @@ ANSWER = {
 }
 
 
-def test_frames_that_were_lost_are_told_with_their_place_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_frames_are_reported_with_their_place_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
     deploy._tell(ANSWER, Format.table, "is up")
     assert capsys.readouterr().out.splitlines() == [
         "lab two-dc is up",

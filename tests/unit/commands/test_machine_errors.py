@@ -46,7 +46,7 @@ def on_a_small_disk(kib: int, script: str, directory: Path) -> subprocess.Comple
     )
 
 
-def test_a_capture_onto_a_full_disk_ends_with_a_whole_frame_and_the_result_is_told(
+def test_a_capture_onto_a_full_disk_ends_with_a_whole_frame_and_the_result_is_printed(
     require_root: None, tmp_path: Path
 ) -> None:
     run = f"$T run all_reduce {' '.join(SMALL)} -e 256K -f 64 --pcap --out disk/here --format json; code=$?"
@@ -116,7 +116,7 @@ def test_a_device_that_takes_no_output_is_an_error_in_one_line(arguments: tuple[
     assert len(done.stderr.splitlines()) == 1 and "No space left on device" in done.stderr
 
 
-def test_a_report_is_told_where_the_locale_lacks_its_signs(tmp_path: Path) -> None:
+def test_a_report_is_printed_where_the_locale_lacks_its_signs(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     deadlock = [*COMMAND, "run", "deadlock-ring"]
     found = {}

@@ -68,7 +68,7 @@ def test_switches_and_ports_that_are_alike_are_tested_once() -> None:
     assert [port.name for port in port_classes(devices(mixed)[0])] == ["eth1", "eth2", "eth4"]
 
 
-def test_what_is_wrong_with_a_switch_is_said_of_its_lab() -> None:
+def test_what_is_wrong_with_a_switch_is_reported_with_its_place_in_the_lab() -> None:
     data = {"nodes": {"a": {"kind": "host"}, "leaf": {"kind": "switch", "buffer": "1MB"}}}
     links = [{"endpoints": ["a:eth1", "leaf:eth1"], "length": "80km"}]
     with pytest.raises(TopologyError, match=r"^lab shallow: topology\.nodes\.leaf\.buffer: 1MB cannot hold"):

@@ -63,7 +63,7 @@ def test_a_lab_that_was_being_built_goes_once_the_agent_has_built_it() -> None:
 
 
 @pytest.mark.parametrize(("fails", "said"), [(False, "is as asked now"), (True, "is not changed: no room")])
-def test_of_a_lab_that_was_being_changed_it_is_said_what_it_is_now(fails: bool, said: str) -> None:
+def test_the_state_of_a_lab_that_was_being_changed_is_reported(fails: bool, said: str) -> None:
     async def scene() -> None:
         agent = Agent(fails)
         fate, told = await interrupted(agent, stood=True)

@@ -84,7 +84,7 @@ def test_what_was_changed_by_hand_stands_there_as_commands() -> None:
         {"margin-db": -0.25, "drain": False},
     ],
 )
-def test_options_ask_for_what_was_asked(options: dict[str, Any]) -> None:
+def test_options_repeat_what_was_requested(options: dict[str, Any]) -> None:
     asked = altered_by(Impairment.model_validate(options))
     said = options_of(asked)
     read: dict[str, Any] = {}

@@ -176,7 +176,7 @@ def test_what_was_turned_away_and_sent_again_is_not_lost() -> None:
     assert found["fidelity"]["netem_overflow"] == 7
 
 
-def test_a_loss_that_nobody_asked_for_is_overflow() -> None:
+def test_a_loss_without_an_impairment_is_overflow() -> None:
     assert merge(make_report(100, 98), lost=2, lossy=())["fidelity"]["netem_overflow"] == 2
 
 

@@ -55,13 +55,13 @@ def test_what_never_arrives_is_not_waited_for_for_ever(monkeypatch: pytest.Monke
     assert len(moving.asked) == data_plane.REST_S - 1
 
 
-def test_losses_are_told_and_nothing_else() -> None:
+def test_losses_are_reported_and_nothing_else() -> None:
     handed = handover(Moving(0))
     handed.lose("a:eth1", "not sent before its link changed", 0)
     handed.lose("b:eth1", "not sent before its link changed", 3)
     assert handed.lost == [{"port": "b:eth1", "cause": "not sent before its link changed", "frames": 3}]
 
 
-def test_a_data_plane_that_cannot_go_on_says_why() -> None:
+def test_a_data_plane_that_cannot_go_on_gives_the_reason() -> None:
     with pytest.raises(HostError, match=r"data plane.*eth1 in .*No such device"):
         handover(Moving(0)).replace([])

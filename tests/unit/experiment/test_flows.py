@@ -114,7 +114,7 @@ def test_a_file_of_points_is_read_beside_the_experiment(tmp_path: Path) -> None:
         ("{list: []}", {}, "the list of flows is empty"),
     ],
 )
-def test_faults_are_told_with_file_and_line(tmp_path: Path, flows: str, files: dict[str, str], fault: str) -> None:
+def test_faults_are_reported_with_file_and_line(tmp_path: Path, flows: str, files: dict[str, str], fault: str) -> None:
     with pytest.raises(ExperimentError) as caught:
         load_experiment(write(tmp_path, flows, **files))
     assert fault in str(caught.value) and "experiment.yaml:2: flows" in str(caught.value)

@@ -181,7 +181,7 @@ def test_a_group_that_needs_more_than_the_headroom_pool_is_an_error_that_names_p
     )
 
 
-def test_an_oversubscribed_headroom_pool_is_said_and_by_how_much() -> None:
+def test_an_oversubscribed_headroom_pool_is_reported_with_its_excess() -> None:
     settings = {"headroom-pool": "10MB", "thresholds": {"alpha": "1/8"}}
     assert pool_notes(planned(lab_of(settings, "80km", 4))) == [
         "sw: the headroom pool of 10MB is oversubscribed 3.9 times: 4 groups may need 39327976 bytes; "
@@ -217,7 +217,7 @@ def test_lossy_queues_make_do_with_what_pools_leave() -> None:
     assert 60_000 < lossy(buffer="2.6MB") < 75_000, "a quarter of what the headroom leaves"
 
 
-def test_lossy_queues_are_limited_by_the_word_said_last() -> None:
+def test_lossy_queues_are_limited_by_the_setting_given_last() -> None:
     kinds = {"switch": {"lossy-queue": "100KB"}}
     found = switch_of(lab_of({"lossy-alpha": "1/4", "lossy-reserve": "2KB", "lossy-pool": "3MB"}, kinds=kinds))
     assert (found.lossy_queue_bytes, found.lossy_alpha_log2) == (None, -2)

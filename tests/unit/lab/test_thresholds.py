@@ -44,7 +44,7 @@ def groups(lab: Lab, *overrides: str) -> dict[tuple[int, int], Json]:
     return {(group["port"], group["priority"]): group for group in planned(lab, *overrides)["priority_groups"]}
 
 
-def test_what_is_said_of_fewer_groups_wins() -> None:
+def test_what_is_set_for_fewer_groups_wins() -> None:
     thresholds = {
         "xoff": "100KB",
         "headroom": "50KB",

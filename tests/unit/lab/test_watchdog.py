@@ -203,7 +203,7 @@ def test_a_buffer_that_nothing_left_waited_for_others() -> None:
     assert "kept from" not in explained(drained_bytes=0, others=[other | {"priority": 4}])["explanation"]
 
 
-def test_a_host_has_no_excuse_and_whoever_asked_for_it_is_named() -> None:
+def test_a_host_has_no_excuse_and_whoever_requested_it_is_named() -> None:
     def change(at_ns: float, storm: Json | None) -> Json:
         return {"link": "a1:eth1", "at_ns": at_ns, "set": {"storm": storm}, "label": "timeline[4]"}
 
@@ -224,13 +224,13 @@ def test_a_nic_that_takes_in_too_little_is_no_storm() -> None:
     assert explained(peer="a1:eth1", peer_pause=None, receive=receive | {"priority": 4})["cause"] == "storm"
 
 
-def test_what_cannot_be_explained_is_said_too() -> None:
+def test_what_cannot_be_explained_is_reported_too() -> None:
     assert explained(peer_pause=None)["cause"] == "unknown"
     assert "XON may be lost" in explained(peer_pause=None)["explanation"]
     assert explained(peer=None, peer_pause=None)["cause"] == "unknown"
 
 
-def test_times_count_from_the_first_workload_and_what_was_before_is_not_told() -> None:
+def test_times_count_from_the_first_workload_and_what_was_before_is_not_reported() -> None:
     row = explained(start_ps=MS, restored_ps=9 * MS)
     assert (row["paused_since_ns"], row["detected_ns"], row["restored_ns"]) == (1e6, 4e6, 8e6)
     with pytest.raises(StopIteration):

@@ -56,7 +56,7 @@ def test_certain_failure_leaves_nothing() -> None:
 
 
 @given(st.floats(1e-9, 0.4), st.floats(1.0, 1e4))
-def test_gilbert_elliott_has_the_mean_and_the_burst_asked_for(mean: float, burst: float) -> None:
+def test_gilbert_elliott_has_the_mean_and_the_burst_that_were_set(mean: float, burst: float) -> None:
     process = GilbertElliott.from_burst(mean, burst)
     assert process.frame_loss(64) == pytest.approx(mean, rel=1e-9)
     assert 1 / process.leave == pytest.approx(burst)

@@ -46,7 +46,7 @@ def test_delay_is_flight_and_fec_and_dsp(name: str, length_mm: int, cable: str |
 
 
 @pytest.mark.parametrize("name", OPTICAL)
-def test_every_profile_is_as_good_as_lossless_where_nothing_is_said(name: str) -> None:
+def test_every_profile_is_as_good_as_lossless_by_default(name: str) -> None:
     profile = CATALOGUE.profile(name)
     found = behaviour(name, profile.reach)
     assert found.up and found.rate_bps == profile.rate

@@ -51,7 +51,7 @@ def planned(flows: dict[str, Any], seed: int = 1, topology: str = CLOS) -> Plann
     "sizes", ["websearch", "fbhdp", "alistorage", {"uniform": ["1KB", "1MB"]}, {"constant": "64KB"}]
 )
 @pytest.mark.parametrize("load", [0.3, 0.8])
-def test_what_is_drawn_offers_the_load_that_was_asked_for(sizes: Any, load: float) -> None:
+def test_what_is_drawn_offers_the_load_that_was_set(sizes: Any, load: float) -> None:
     found = planned({"sizes": sizes, "load": load, "until": "2ms"})
     # By hand: bytes, and around the payload of each packet of 4096 bytes headers of 58, FCS 4, and 20 on the line.
     line = sum(flow.bytes + -flow.bytes % 4 + 82 * -(-flow.bytes // 4096) + 16 for flow in found.flows)

@@ -238,7 +238,7 @@ def test_congestion_control_needs_marks() -> None:
     compile_fabric(load_lab("pair"), experiment(*settings, "lossless.ecn=sonic"))
 
 
-def test_an_mtu_is_told_where_it_is_not_the_usual_one() -> None:
+def test_an_mtu_is_planned_where_it_is_not_the_usual_one() -> None:
     links = [{"endpoints": ["a1:eth1", "b1:eth1"], "mtu": 9000}, {"endpoints": ["b1:eth2", "leaf:eth1"], "mtu": 4200}]
     nodes = {"a1": {"kind": "switch"}, "b1": {"kind": "switch"}, "leaf": {"kind": "switch"}}
     lab = lab_from(Source("test", {"name": "mtu", "topology": {"nodes": nodes, "links": links}}))

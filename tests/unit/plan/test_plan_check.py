@@ -135,7 +135,7 @@ class Lacking(Untouched):
             raise HostError("no image mine:1 on this machine")
 
 
-def test_what_the_machine_lacks_is_said_before_anything_is_altered() -> None:
+def test_what_the_machine_lacks_is_reported_before_anything_is_altered() -> None:
     labs = LabOwner(cast(Any, Lacking()), lambda *_: cast(Any, MemoryFabric()), execute, check_fabric=check_fabric)
     plan = plan_of("pair")
     labs.deploy(messages.DeployBody(plan=plan, dilation=1))

@@ -50,7 +50,7 @@ def test_figures_have_a_column_where_there_are_any() -> None:
     assert port_table({"a1:eth1": {"priorities": {}}}) is None
 
 
-def test_a_port_and_a_lab_are_told_in_a_line() -> None:
+def test_a_port_and_a_lab_are_described_in_a_line() -> None:
     assert port_words({"priorities": {}}) == "no frame yet"
     assert port_words({"priorities": {"3": PAUSED}}) == (
         "priority 3: frames tx 12, bytes tx 1.50 kB, pause rx 3, paused now yes, queue 41.60 kB, drops link 2"
@@ -66,7 +66,7 @@ def test_a_port_and_a_lab_are_told_in_a_line() -> None:
     )
 
 
-def test_what_the_emulator_lost_of_kernel_traffic_is_told_of_an_idle_lab_too() -> None:
+def test_what_the_emulator_lost_of_kernel_traffic_is_reported_of_an_idle_lab_too() -> None:
     figures = {**FIDELITY, "socket_drops": 0, "late_frames": 7, "kernel_drops": {"b1:eth1": 40, "a1:eth1": 1200}}
     assert lab_words({**IDLE, "fidelity": figures}) == (
         "idle, 1,200 frame-hops, 99 % of frames at most 1.50 us late, late frames 7, time held back 2.0%, "
@@ -96,11 +96,11 @@ def test_frames_that_may_not_use_a_lossless_priority_have_a_column() -> None:
         ),
     ],
 )
-def test_what_was_done_is_told_with_what_there_is_to_say_of_it(event: dict[str, Any], words: str) -> None:
+def test_what_was_done_is_reported_with_its_details(event: dict[str, Any], words: str) -> None:
     assert events.event_words(event) == words
 
 
-def test_the_last_word_is_told_once_and_before_what_was_done_then(
+def test_the_last_figures_are_reported_once_and_before_what_was_done_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_PERIOD_S", 0.01)

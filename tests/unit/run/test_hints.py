@@ -34,7 +34,7 @@ def run(call_testbed: Cli, lab: str, *settings: str) -> tuple[Any, str]:
     return json.loads(done.stdout), done.stderr
 
 
-def test_marks_that_no_queue_reaches_are_said(call_testbed: Cli) -> None:
+def test_marks_that_no_queue_reaches_are_reported(call_testbed: Cli) -> None:
     """Four senders behind an XOFF of 100 KB each: their queue never comes to the 1 MiB of SONiC's kmin."""
     found, stderr = run(call_testbed, FOUR, "lossless.ecn=sonic")
     (hint,) = found["hints"]
@@ -56,7 +56,7 @@ def test_what_a_queue_can_hold_is_not_exceeded(call_testbed: Cli) -> None:
     assert reach.unpaused_bytes < held <= reach.most_bytes
 
 
-def test_pauses_that_come_before_marks_are_said() -> None:
+def test_pauses_that_come_before_marks_are_reported() -> None:
     """The simulator's kmin is 400 KB at 100G, which is what four ports hold at the default XOFF."""
     assert "pauses come before marks" in told(FOUR, "lossless.ecn=hpcc-ns3")["lossless.ecn"]
     assert "lossless.ecn" not in told(FOUR, "lossless.ecn=hpcc-ns3", "lossless.xoff=400KB")
@@ -78,7 +78,7 @@ def test_a_shared_pool_and_a_lossy_queue_have_limits_of_their_own(tmp_path: Path
 
 
 @pytest.mark.parametrize("minimum", ["100G", "150G"])
-def test_a_minimum_that_is_not_below_the_line_is_said(minimum: str) -> None:
+def test_a_minimum_that_is_not_below_the_line_is_reported(minimum: str) -> None:
     key = "transport.dcqcn.minimum"
     assert "no cut slows" in told(FOUR, MARKS, DCQCN, f"{key}={minimum}")[key]
     assert key not in told(FOUR, MARKS, DCQCN, f"{key}=99G")
@@ -86,7 +86,7 @@ def test_a_minimum_that_is_not_below_the_line_is_said(minimum: str) -> None:
     assert key in told("incast:senders=2,rate=1G", MARKS, DCQCN, "transport.dcqcn=hpcc-ns3")
 
 
-def test_congestion_control_that_never_acted_is_said(call_testbed: Cli) -> None:
+def test_congestion_control_that_never_acted_is_reported(call_testbed: Cli) -> None:
     marks = "lossless.ecn={kmin: 300KB, kmax: 390KB, pmax: 1%}"
     idle, stderr = run(call_testbed, "incast:senders=1", marks, DCQCN, "lossless.xoff=400KB")
     texts = {hint["key"]: hint["text"] for hint in idle["hints"]}
@@ -121,7 +121,7 @@ def test_congestion_control_that_never_acted_is_said(call_testbed: Cli) -> None:
         ("workload.slice", ("workload.slice=64KiB",)),
     ],
 )
-def test_settings_that_nothing_reads_are_said(key: str, settings: tuple[str, ...]) -> None:
+def test_settings_that_nothing_reads_are_reported(key: str, settings: tuple[str, ...]) -> None:
     assert "no effect" in told(FOUR, *settings)[key]
 
 
@@ -142,7 +142,7 @@ def test_settings_that_nothing_reads_are_said(key: str, settings: tuple[str, ...
         (("clock=real", "dilation=5", "emulation=netem"), "incast"),
     ],
 )
-def test_settings_that_something_reads_are_not_said(settings: tuple[str, ...], collective: str) -> None:
+def test_settings_that_something_reads_are_not_reported(settings: tuple[str, ...], collective: str) -> None:
     assert told(FOUR, *settings, collective=collective) == {}
 
 
@@ -159,7 +159,7 @@ topology:
 """
 
 
-def test_settings_of_a_lab_that_nothing_reads_are_said(tmp_path: Path, call_testbed: Cli) -> None:
+def test_settings_of_a_lab_that_nothing_reads_are_reported(tmp_path: Path, call_testbed: Cli) -> None:
     file = tmp_path / "idle.yaml"
     file.write_text(LAB)
     always = {"topology.links.credits", "topology.links.ber", "topology.nodes.thresholds.small-share"}

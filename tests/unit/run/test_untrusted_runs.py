@@ -89,7 +89,7 @@ def test_the_second_run_is_the_last_and_its_verdict_says_what_to_do(on: Cli) -> 
 
 
 @pytest.mark.parametrize("given", [("--dilation", "20"), ("--set", "dilation=20")])
-def test_a_dilation_that_was_asked_for_is_kept(on: Cli, given: tuple[str, str]) -> None:
+def test_a_dilation_that_was_given_is_kept(on: Cli, given: tuple[str, str]) -> None:
     machine = Machine([HELD])
     done = on(machine, *given)
     assert (done.returncode, machine.dilations) == (4, [20])

@@ -123,7 +123,7 @@ def test_a_program_in_a_node_may_be_given_anything() -> None:
 
 
 @pytest.mark.parametrize("command", [["headroom", "--length", "1km", "--rate"], ["validate", "--topology"]])
-def test_the_command_says_so_with_exit_code_2(repo_root: Path, command: list[str]) -> None:
+def test_the_command_reports_it_with_exit_code_2(repo_root: Path, command: list[str]) -> None:
     for argument in ("9" * 5000, b"a\xff"):
         done = subprocess.run(
             [sys.executable, "-m", "testbed.cli", *command, argument], cwd=repo_root, capture_output=True, check=False

@@ -59,7 +59,7 @@ def test_a_byte_is_not_taken_for_a_bit() -> None:
 
 
 @pytest.mark.parametrize("rate", ["400", 400, 1600, "2.5"])
-def test_a_bare_rate_is_asked_for_its_unit(rate: object) -> None:
+def test_a_bare_rate_is_refused_for_want_of_a_unit(rate: object) -> None:
     with pytest.raises(UnitError, match=f"a rate needs a unit; write it like {rate}G"):
         units.parse_rate(rate)
 

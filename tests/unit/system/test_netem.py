@@ -109,7 +109,7 @@ def test_values_that_the_kernel_would_truncate_are_refused(values: dict[str, flo
 
 
 @given(settings)
-def test_what_was_configured_as_asked_does_not_differ(asked: Netem) -> None:
+def test_what_was_configured_as_requested_does_not_differ(asked: Netem) -> None:
     found = differences(asked, decode(encode(asked)))
     assert not [line for line in found if "quantum" not in line]
     assert not found or min(value for value in states(asked.loss) if value) < QUANTUM
@@ -140,7 +140,7 @@ def test_a_kernel_that_takes_no_seed_does_not_differ() -> None:
     assert differences(Netem(seed=7), Netem(seed=None)) == []
 
 
-def test_foreign_settings_cannot_be_asked_for() -> None:
+def test_foreign_settings_cannot_be_requested() -> None:
     with pytest.raises(ValueError, match="duplicate"):
         encode(Netem(foreign=("duplicate",)))
 

@@ -109,7 +109,7 @@ def test_clos_has_a_delay_or_a_length() -> None:
         load_lab("clos:length=7m,delay=1us")
 
 
-def test_circuits_carry_the_rate_that_is_asked_for() -> None:
+def test_circuits_carry_the_rate_that_is_set() -> None:
     assert {link.rate_bps for link in load_lab("pair:profile=ocs").links} == {100 * 10**9}
     assert {link.rate_bps for link in load_lab("pair:profile=ocs,rate=400G").links} == {400 * 10**9}
 
