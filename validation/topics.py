@@ -8,6 +8,7 @@ from validation import (
     htsim,
     lcmp,
     pause,
+    queue_pairs,
     recovery,
     room,
     sdr,
@@ -33,6 +34,7 @@ TOPICS: tuple[Topic, ...] = (
     dcqcn.MARKED,
     dcqcn.FAIR,
     field.TOPIC,
+    queue_pairs.TOPIC,
     lcmp.TOPIC,
     htsim.TOPIC,
 )
