@@ -41,7 +41,7 @@ _ON_THIS_MACHINE = {verb.name for verbs in VERBS.values() for verb in verbs if n
 
 
 def _is_said(context: typer.Context, parameter: str) -> bool:
-    """Tell whether a global option stands on the command line. In the environment it is there for all commands."""
+    """Return whether a global option stands on the command line. In the environment it is there for all commands."""
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
 

@@ -32,7 +32,7 @@ class Wanted(enum.StrEnum):
 
 
 def lacking(wanted: Wanted, healths: Mapping[str, Mapping[str, Any]], nodes: Collection[str]) -> str | None:
-    """Say what of a lab is not yet as wanted; None if all is. `found`: health by node; `nodes`: those meant, all if empty."""
+    """Return what of a lab is not yet as wanted; None if all is. `healths` are by node; `nodes`: those meant, all if empty."""
     there = {name: health for name, health in healths.items() if not nodes or name in nodes}
     missing = sorted(set(nodes) - healths.keys())
     match wanted:

@@ -26,7 +26,7 @@ class Pace:
         self._said_at: float | None = None
 
     def is_due(self) -> bool:
-        """Tell whether it is time; if so, it is taken as said."""
+        """Return whether it is time; if so, it is taken as said."""
         now = self._clock()
         if self._said_at is not None and now - self._said_at < self._period_s:
             return False
@@ -58,7 +58,7 @@ class BuildProgress:
             self._say()
 
     def advance(self, count: int = 1) -> None:
-        """Say that so many more of the present phase are done."""
+        """Report that so many more of the present phase are done."""
         with self._guard:
             self._done += count
             self._say()

@@ -92,7 +92,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Say in one line which tests were left out."""
+    """Return in one line which tests were left out."""
     count = config.stash.get(DESELECTED, 0)
     return [f"{count} live tests left out: they make network namespaces and need root"] if count else []
 

@@ -227,7 +227,7 @@ def mutate_python(subject: Subject, tree: Path, sample: int | None, seed: int) -
 
 
 def inside(span: tuple[int, int, int, int], line: int, column: int) -> bool:
-    """Tell whether a place lies in a span of text."""
+    """Return whether a place lies in a span of text."""
     return span[:2] <= (line, column) < span[2:]
 
 

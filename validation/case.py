@@ -103,7 +103,7 @@ class Row:
         return quantity.error(self.expected[quantity.key], self.measured.figures[quantity.key])
 
     def faults(self) -> list[str]:
-        """Say of each figure that is farther off than it may be by how much."""
+        """Return a line for each figure that is farther off than it may be."""
         faults = []
         for quantity in self.quantities() if self.case.held else ():
             error = self.error(quantity)

@@ -88,7 +88,7 @@ def some() -> list[Flow]:
 
 
 def _neighbours(flow: Flow) -> bool:
-    """Tell whether a flow leads from the first or the last site to one between them, to which one span leads."""
+    """Return whether a flow leads from the first or the last site to one between them, to which one span leads."""
     return 0 < flow.destination // SITE_HOSTS < 7
 
 

@@ -63,7 +63,7 @@ class KernelPart:
                 )
 
     def expect_losses(self, endpoint: str) -> None:
-        """Say that losses at an end of a link are asked for from now on; those until now count as asked for too."""
+        """Expect losses at an end of a link from now on; those until now count as expected too."""
         self._lossy.add(endpoint)
 
     def begin_span(self) -> None:
@@ -90,7 +90,7 @@ class KernelPart:
             empty_before = empty
 
     def holds_frames(self) -> bool:
-        """Tell whether any frame is inside netem."""
+        """Return whether any frame is inside netem."""
         return self._counters is not None and any(backlog.queued for backlog in self._counters.read().values())
 
     def await_empty(self, ends: Collection[str]) -> None:

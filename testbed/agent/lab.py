@@ -88,22 +88,22 @@ class LabDriver(Protocol):
         """Return the labs in the system and their nodes."""
 
     def faults(self, lab: str) -> dict[str, str]:
-        """Say what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
+        """Return what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
 
     def deviations(self, plan: Plan, dilation: int, by_hand: ByHand) -> dict[str, str]:
-        """Say what of each node of a lab is not as planned, by node."""
+        """Return what of each node of a lab is not as planned, by node."""
 
     def set_carrier(self, plan: Plan, link: tuple[str, str], up: bool, dilation: int) -> None:
         """Take the carrier of a link away at both its ends, or give it back."""
 
     def health(self, lab: str) -> dict[str, Health]:
-        """Say how each node of a lab is."""
+        """Return how each node of a lab is."""
 
     def namespace_path(self, lab: str, node: str) -> str:
         """Return where the namespace of a node is."""
 
     def emulations(self, plan: Plan, dilation: int) -> Sequence[Emulation]:
-        """Say for each link who imposes it."""
+        """Return for each link who imposes it."""
 
     def counters(self, lab: str) -> Counters:
         """Open the counters of the links that netem imposes."""
@@ -263,7 +263,7 @@ def deviations(driver: LabDriver, present: OwnedLab) -> dict[str, str]:
 
 
 def summary(present: OwnedLab, seen: Telemetry) -> Document:
-    """Say of a lab as a whole what changes while it is used, from the telemetry of its data plane."""
+    """Return what changes of a lab as a whole while it is used, from the telemetry of its data plane."""
     figures = dict(seen.items())
     return {
         "state": "running",

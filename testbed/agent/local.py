@@ -64,7 +64,7 @@ class AgentRecord(BaseModel):
     password: str = Field(repr=False)
 
     def address(self) -> BrokerAddress:
-        """Say where the agent's embedded broker is."""
+        """Return where the agent's embedded broker is."""
         return BrokerAddress(socket=self.socket, username=self.username, password=self.password)
 
 
@@ -121,7 +121,7 @@ def command_line(directory: Path) -> list[str]:
 
 
 def is_agent(process: ProcessId, directory: Path, root: Path = Path("/")) -> bool:
-    """Tell whether a process is alive, the one meant, and an agent of this state directory.
+    """Return whether a process is alive, the one meant, and an agent of this state directory.
 
     `root` is where the directory is looked up: in another mount namespace the same path may be another directory.
     """

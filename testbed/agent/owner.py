@@ -165,7 +165,7 @@ class LabOwner:
         return inspection.describe_running(row, present, self._agent)
 
     def describe(self, lab: str) -> Document:
-        """Say what a running lab was made of: as it was written and as it was understood, and what was changed by hand."""
+        """Return what a running lab was made of: as it was written and as it was understood, and what was changed by hand."""
         present = self._register.running(lab)
         topology = None if present.links is None else present.links.lab.model_dump(mode="json", by_alias=True)
         by_hand = [] if present.links is None else present.links.by_hand()
@@ -178,7 +178,7 @@ class LabOwner:
         }
 
     def health(self, lab: str) -> Document:
-        """Say how each node of a lab is: {"lab", "nodes": {name: {"state", "reason"}}}; no nodes if there is no such lab.
+        """Return how each node of a lab is: {"lab", "nodes": {name: {"state", "reason"}}}; no nodes if there is no such lab.
 
         Without its data plane no node of a lab is healthy, however it is itself; nor is one that is not as planned.
         """
@@ -191,7 +191,7 @@ class LabOwner:
         return {"lab": lab, "nodes": {node: health.data() for node, health in sorted(state.items())}}
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
-        """Say where to listen to a port: see `inspection.capture_points`."""
+        """Return where to listen to a port: see `inspection.capture_points`."""
         return {
             "points": inspection.capture_points(
                 self._driver, self._register.running(lab).plan, self._agent, (node, port)
@@ -224,7 +224,7 @@ class LabOwner:
         return inspection.observe(dict(self._register.labs))
 
     def has_labs(self) -> bool:
-        """Tell whether any lab is up or being built."""
+        """Return whether any lab is up or being built."""
         return not self._register.is_empty()
 
     def interrupt_all(self) -> None:

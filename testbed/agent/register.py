@@ -35,7 +35,7 @@ class Register:
             return self._building.setdefault(lab, threading.Lock())
 
     def is_empty(self) -> bool:
-        """Tell whether no lab is up or being built."""
+        """Return whether no lab is up or being built."""
         return not self.labs and not any(lock.locked() for lock in list(self._building.values()))
 
     def interrupt_all(self) -> None:

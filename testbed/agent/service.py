@@ -128,7 +128,7 @@ class Agent:
                 await client.end(*tasks)
 
     async def _tell_of_return(self, mqtt: aiomqtt.Client) -> None:
-        """Say that this agent was off line and why, if it was: somebody else may have connected as it."""
+        """Publish that this agent was off line and why, if it was: somebody else may have connected as it."""
         if self._lost is None:
             return
         since, reason = self._lost
@@ -170,7 +170,7 @@ class Agent:
             self._accept(mqtt, lab, request, verb, body)
 
     async def _contradict(self, mqtt: aiomqtt.Client, status: bytes, retained: bool) -> None:
-        """Say that this agent is on line if somebody says otherwise: the last will of a session before this one may come late."""
+        """Publish that this agent is on line if the contrary was: the last will of a session before this one may come late."""
         if not retained and status != messages.ONLINE and not self._stopping.is_set():
             await mqtt.publish(messages.status_topic(self.name), messages.ONLINE, qos=1, retain=True)
 

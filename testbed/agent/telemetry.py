@@ -90,7 +90,7 @@ class Telemetry:
             await asyncio.sleep(pause_s(time.monotonic() - began, seen))
 
     async def event(self, mqtt: aiomqtt.Client, lab: str, what: str, **details: Any) -> None:
-        """Say that something was done to a lab."""
+        """Publish that something was done to a lab."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         document = {"at": now, "lab": lab, "event": what, **details}
         await mqtt.publish(messages.events_topic(lab), json.dumps(document), qos=1)

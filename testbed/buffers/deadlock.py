@@ -111,7 +111,7 @@ class _Fabric:
         return f"{entry['name']}:{entry['ports'][port]['name']}"
 
     def waits(self, link: int, priority: int) -> bool:
-        """Tell whether frames of a priority wait for room at the far end of a direction that joins switches."""
+        """Return whether frames of a priority wait for room at the far end of a direction that joins switches."""
         (node, _), (far, port) = self.ends[link]
         if any(self.plan["nodes"][end]["kind"] != "switch" for end in (node, far)):
             return False

@@ -56,7 +56,7 @@ EIGHT_LANES_XON_BYTES = 38912
 
 
 def assumption(cell_bytes: int, small_percent: int | None) -> str:
-    """Say what a headroom assumes of frames, by its cells and its share of small frames."""
+    """Return what a headroom assumes of frames, by its cells and its share of small frames."""
     if cell_bytes == 1:
         return "in bytes, no cells"
     if small_percent is None:

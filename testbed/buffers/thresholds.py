@@ -274,7 +274,7 @@ def _check_headroom_pool(lab: str, switch: Switch, wishes: Sequence[_Wish]) -> N
 
 
 def pool_notes(plan: Plan) -> list[str]:
-    """Say of each switch of a plan whose headroom pool cannot hold all headrooms at once by how much it is oversubscribed."""
+    """Return by how much its headroom pool is oversubscribed, for each switch that cannot hold all headrooms at once."""
     notes = []
     for node in switches_of(plan):
         pool, groups = node.get("headroom_pool_bytes", 0), node["priority_groups"]

@@ -29,7 +29,7 @@ class BrokerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Tell whether the traffic to this broker stays on the machine."""
+        """Return whether the traffic to this broker stays on the machine."""
         if self.host == "localhost":
             return True
         try:

@@ -98,7 +98,7 @@ async def _read_connect(reader: asyncio.StreamReader) -> bytes | None:
 
 
 def _is_owner(connection: socket.socket) -> bool:
-    """Tell whether a process of this user, or of root, is at the other end."""
+    """Return whether a process of this user, or of root, is at the other end."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(credentials)
     return user in (os.geteuid(), 0)

@@ -220,12 +220,12 @@ _JSON_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 def is_name(text: str) -> bool:
-    """Tell whether `text` is safe as a topic segment, a file name and part of a namespace's name."""
+    """Return whether `text` is safe as a topic segment, a file name and part of a namespace's name."""
     return re.fullmatch(_NAME, text) is not None
 
 
 def is_reply_topic(topic: str) -> bool:
-    """Tell whether an agent may publish a reply there: below our prefix, without wildcards."""
+    """Return whether an agent may publish a reply there: below our prefix, without wildcards."""
     return _REPLY_TOPIC.fullmatch(topic) is not None
 
 
@@ -321,7 +321,7 @@ def _decode_object(payload: bytes) -> dict[str, Any]:
 
 
 def explain(error: ValidationError) -> str:
-    """Say what a message lacks to be valid, in one line."""
+    """Return what a message lacks to be valid, in one line."""
     faults = [
         f"{'.'.join(str(part) for part in fault['loc']) or 'message'}: {fault['msg']}" for fault in error.errors()[:5]
     ]

@@ -51,10 +51,10 @@ class Owner(Protocol):
         """Describe a lab as it is."""
 
     def describe(self, lab: str) -> Document:
-        """Say what a lab was made of."""
+        """Return what a lab was made of."""
 
     def health(self, lab: str) -> Document:
-        """Say how each node of a lab is."""
+        """Return how each node of a lab is."""
 
     def run(self, body: RunBody, progress: Progress) -> Document:
         """Run a trial on a lab."""
@@ -63,7 +63,7 @@ class Owner(Protocol):
         """End the run on a lab."""
 
     def capture_points(self, lab: str, node: str, port: str) -> Document:
-        """Say where to listen to a port."""
+        """Return where to listen to a port."""
 
     def impair(self, lab: str, body: ImpairBody) -> Document:
         """Change or show a link."""

@@ -170,7 +170,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[Fate]:
-    """Say what stands of a lab when the verb on it is interrupted, and end the command."""
+    """Print what stands of a lab when the verb on it is interrupted, and end the command."""
     fate = Fate(say)
     try:
         yield fate
@@ -180,7 +180,7 @@ def interruptible() -> Iterator[Fate]:
 
 
 def say_notes(source: Source) -> None:
-    """Say what became of a lab that a file of another tool describes."""
+    """Print what became of a lab that a file of another tool describes."""
     for note in source.notes:
         say(note)
 

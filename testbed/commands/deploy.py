@@ -108,7 +108,7 @@ def redeploy(
 
 
 def _plan(answer: dict[str, Any]) -> str:
-    """Say what a dry run came to."""
+    """Return what a dry run came to."""
     if not answer["changed"]:
         return "is as planned"
     if answer.get("mended") and not answer["changes"]:

@@ -122,7 +122,7 @@ class Digest:
 
 
 def event_words(event: Mapping[str, Any]) -> str:
-    """Say what was done, and with it what there is to say of it."""
+    """Return what was done, and with it what there is to say of it."""
     about = [] if event.get("complete", True) else ["not complete"]
     about += [event["reason"]] if "reason" in event else event.get("reasons", [])
     about += [f"what {way['from']} sends to {way['to']}" for way in event.get("directions", ())]

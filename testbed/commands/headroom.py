@@ -207,7 +207,7 @@ def _print_table(model: Model, answer: dict[str, Any], others: list[Beside]) -> 
 
 
 def _reach(answer: dict[str, Any]) -> str:
-    """Say whether the buffer holds it, and how far it would reach."""
+    """Return whether the buffer holds it, and how far it would reach."""
     ports, longest = answer["ports"], answer["largest_length_mm"]
     shared = f"{format_size(answer['buffer_bytes'])} for {ports} port{'s' if ports > 1 else ''}"
     if longest is None:

@@ -88,7 +88,7 @@ def _fault_lines(row: dict[str, Any]) -> str:
 
 
 def _emulation_text(links: list[dict[str, Any]]) -> str:
-    """Say who imposes the links: in one line where it is the same for all, else a line for each."""
+    """Return who imposes the links: in one line where it is the same for all, else a line for each."""
     texts = [f"{link['emulation']}{': ' + link['reason'] if 'reason' in link else ''}" for link in links]
     if len(set(texts)) == 1:
         return f"{len(texts)} links {texts[0]}"

@@ -19,7 +19,7 @@ _SHOW_PERIOD_S = 0.1
 
 
 def is_followed(context: typer.Context, format_: str) -> bool:
-    """Tell whether somebody looks on: at a terminal, not with --quiet, nor with a --format for programs."""
+    """Return whether somebody looks on: at a terminal, not with --quiet, nor with a --format for programs."""
     return sys.stderr.isatty() and format_ == "table" and not (context.obj or {}).get("quiet", False)
 
 

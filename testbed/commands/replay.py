@@ -131,7 +131,7 @@ def replay(
 
 
 def _adapted(reading: Reading, algorithms: Sequence[str], scale: float) -> Trace:
-    """Say what was taken of a file, and return its trace as options want it."""
+    """Print what was taken of a file, and return its trace as options want it."""
     file = reading.trace.files[0]
     say(f"{file}: {Imported(Source(file, {}), reading.took, reading.left, reading.notes).summary()}")
     trace = reading.trace.by(algorithms) if algorithms else reading.trace

@@ -265,7 +265,7 @@ def _given(dilation: str | None) -> int | None:
 
 
 def _say_notes(subject: Trial, strict: bool) -> None:
-    """Say what has no effect, and what of the lab could stand still; raises what `mind_cycles` does."""
+    """Print what has no effect, and what of the lab could stand still; raises what `mind_cycles` does."""
     for note in (*pool_notes(subject.plan), *(f"note: {hint}" for hint in subject.hints)):
         say(note)
     mind_cycles(subject.cycles, subject.experiment.topology, strict)

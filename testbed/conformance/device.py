@@ -94,7 +94,7 @@ class Device:
         return tuple(p for p in self.reachable if p not in self.named and self._is_plain(p))
 
     def _is_plain(self, priority: int) -> bool:
-        """Tell whether a priority alone has the queue and the group of its number."""
+        """Return whether a priority alone has the queue and the group of its number."""
         return all(
             [each for each in PRIORITIES if number(self.switch, each) == priority] == [priority]
             for number in (contract.queue_of, contract.group_of)
@@ -202,7 +202,7 @@ def _nature(plan: Plan) -> dict[str, Any]:
 
 
 def alike(device: Device, other: Device) -> bool:
-    """Tell whether two switches differ in name alone, so that one need be tested."""
+    """Return whether two switches differ in name alone, so that one need be tested."""
     return _nature(device.plan) == _nature(other.plan) and [port.frame_bytes for port in device.ports] == [
         port.frame_bytes for port in other.ports
     ]

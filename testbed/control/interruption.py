@@ -46,7 +46,7 @@ class Fate:
 
     @asynccontextmanager
     async def destroying(self, lab: str) -> AsyncIterator[None]:
-        """Say of a lab that is being taken down that it may be gone already: that is not undone."""
+        """Note that the lab may be gone already while it is taken down: that is not undone."""
         self.stands = f"lab {lab} is being taken down; `testbed inspect` shows whether it is gone"
         yield
         self.stands = f"lab {lab} is gone"

@@ -39,7 +39,7 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether the labs are on this machine, so that the driver reaches them too."""
+        """Return whether the labs are on this machine, so that the driver reaches them too."""
         return self.address is None
 
 
@@ -66,7 +66,7 @@ async def started(target: Target) -> AsyncIterator[Agents]:
 
 
 async def _ends(agent: AgentRecord) -> bool:
-    """Tell whether a local agent that was lost ends within a moment."""
+    """Return whether a local agent that was lost ends within a moment."""
     directory = default_state_dir()
     deadline = time.monotonic() + _ENDING_S
     while local.find(directory) == agent:

@@ -105,7 +105,7 @@ async def redeploy(
 
 
 async def plan_deploy(target: Target, trial: Trial, dilation: int | None = None) -> Document:
-    """Say what `deploy` would do, and do nothing. Returns {"lab", "changed", "changes", "stands"}. Takes no privileges.
+    """Return what `deploy` would do, and do nothing. Returns {"lab", "changed", "changes", "stands"}. Takes no privileges.
 
     `stands` says whether anything of the lab is there already. A lab that is up is taken to keep its dilation, unless one is
     given.

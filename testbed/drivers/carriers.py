@@ -43,7 +43,7 @@ def set_carrier(layout: Layout, namespaces: Sequence[Namespace], link: tuple[str
 
 
 def _is_missed(end: End) -> bool:
-    """Tell whether a kernel speaks at an end of a link, and loses something when its interface goes down."""
+    """Return whether a kernel speaks at an end of a link, and loses something when its interface goes down."""
     return end[1].address is not None
 
 

@@ -110,7 +110,7 @@ class _Look:
         self._disciplines = dict(building.disciplines(node, dilation))
 
     def reasons(self) -> list[str]:
-        """Say what is not as planned, in the order of the node's ports."""
+        """Return what is not as planned, in the order of the node's ports."""
         return [f"{end.name} {reason}" for end in self._node.interfaces for reason in self._of(end)]
 
     def _of(self, end: Interface) -> Iterator[str]:

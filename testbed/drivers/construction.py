@@ -36,7 +36,7 @@ def opened(lab: str | None) -> Iterator[list[Namespace]]:
 
 
 def is_finished(namespace: Namespace) -> bool:
-    """Tell whether a namespace is not what a killed process left of one."""
+    """Return whether a namespace is not what a killed process left of one."""
     return bool(netlink.read_link(namespace.netlink, netlink.LOOPBACK_INDEX).flags & netlink.IFF_UP)
 
 
@@ -47,7 +47,7 @@ class Construction:
         self._inhabitants = inhabitants
 
     def stands(self, layout: Layout, dilation: int) -> bool:
-        """Tell whether the lab stands as planned, shaping and netem set anew; remove what was never finished of it.
+        """Return whether the lab stands as planned, shaping and netem set anew; remove what was never finished of it.
 
         Raises DriverError (EEXIST) if it stands and differs.
         """

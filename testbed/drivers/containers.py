@@ -45,7 +45,7 @@ class Engine:
     """
 
     def is_present(self) -> bool:
-        """Tell whether there is an engine to ask; one that does not answer counts."""
+        """Return whether there is an engine to ask; one that does not answer counts."""
         return _ADDRESS_VARIABLE in os.environ or _SOCKET.exists()
 
     def create(self, lab: str, nodes: Sequence[Node], progress: BuildProgress) -> list[tuple[str, int]]:

@@ -102,7 +102,7 @@ def settings(plan: Plan, number: int, way: int, dilation: int) -> Netem:
 
 
 def _is_never_seen(process: LossProcess | None, link: Link) -> bool:
-    """Tell whether a process is one of codewords that fail too rarely to be worth leaving a link to the data plane."""
+    """Return whether a process is one of codewords that fail too rarely to be worth leaving a link to the data plane."""
     if process is None or process["kind"] != "codewords":
         return False
     codewords = Codewords(process["per_second"], process["burst_ps"], process["rate_bps"])

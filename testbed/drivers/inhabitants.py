@@ -40,7 +40,7 @@ class Inhabitants:
         """Raise HostError if a node is more than a namespace, and that has ended already."""
 
     def are_as_planned(self, layout: Layout, existing: Sequence[Namespace]) -> bool:
-        """Tell whether what is more than a namespace is there and as planned."""
+        """Return whether what is more than a namespace is there and as planned."""
         return True
 
     def labs(self, lab: str | None) -> Mapping[str, Collection[str]]:
@@ -48,11 +48,11 @@ class Inhabitants:
         return {}
 
     def faults(self, lab: str, existing: Sequence[Namespace]) -> dict[str, str]:
-        """Say what is wrong with nodes of a lab that stands, by node; namespaces alone are never wrong."""
+        """Return what is wrong with nodes of a lab that stands, by node; namespaces alone are never wrong."""
         return {}
 
     def health(self, lab: str) -> dict[str, Health]:
-        """Say how those nodes of a lab are that are more than a namespace."""
+        """Return how those nodes of a lab are that are more than a namespace."""
         return {}
 
     def start(

@@ -51,7 +51,7 @@ class Containers(Inhabitants):
         return self._engine.states(lab)
 
     def faults(self, lab: str, existing: Sequence[Namespace]) -> dict[str, str]:
-        """Say which containers of a lab do not run, or not where they were put, by node."""
+        """Return which containers of a lab do not run, or not where they were put, by node."""
         contained = [namespace.node for namespace in existing if namespace.contained]
         if not contained:
             return {}
@@ -74,7 +74,7 @@ class Containers(Inhabitants):
         }
 
     def health(self, lab: str) -> dict[str, Health]:
-        """Say how containers are: each has to run, and to pass the HEALTHCHECK of its image if that has one."""
+        """Return how containers are: each has to run, and to pass the HEALTHCHECK of its image if that has one."""
         return self._engine.health(lab)
 
     def make(self, layout: Layout, made: list[Namespace], progress: BuildProgress) -> None:
@@ -114,7 +114,7 @@ class Containers(Inhabitants):
             self._engine.require_running(layout.lab)
 
     def are_as_planned(self, layout: Layout, existing: Sequence[Namespace]) -> bool:
-        """Tell whether the containers are those of the plan, run, and are where they were put."""
+        """Return whether the containers are those of the plan, run, and are where they were put."""
         planned = {node.name: (_RUNNING, node.container.image) for node in layout.nodes if node.container is not None}
         nodes = {namespace.node for namespace in existing if namespace.contained}
         if not planned and not nodes:

@@ -133,7 +133,7 @@ class NetnsDriver:
         return status if status >= 0 else 128 - status
 
     def emulations(self, plan: Plan, dilation: int = 1) -> list[Emulation]:
-        """Say for each link of a plan whether `deploy` has it imposed by netem. Raises HostError as `deploy` does."""
+        """Return for each link of a plan whether `deploy` has it imposed by netem. Raises HostError as `deploy` does."""
         return emulation.choose(plan, dilation, _has_netem)
 
     def counters(self, lab: str) -> links.Counters:
@@ -202,12 +202,12 @@ class NetnsDriver:
         )
 
     def faults(self, lab: str) -> dict[str, str]:
-        """Say what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
+        """Return what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
         with opened(lab) as namespaces:
             return self._inhabitants.faults(lab, namespaces)
 
     def deviations(self, plan: Plan, dilation: int = 1, by_hand: ByHand = NOTHING_BY_HAND) -> dict[str, str]:
-        """Say what of each node of a lab is not as planned, by node; `by_hand` is what is otherwise since it was asked for."""
+        """Return what of each node of a lab is not as planned, by node; `by_hand` is what is otherwise since it was asked for."""
         layout = self._layout(plan, dilation)
         with _system_errors("compare a lab with its plan"), opened(layout.lab) as namespaces:
             keep_indices(layout, read_indices(namespaces))
@@ -225,7 +225,7 @@ class NetnsDriver:
         return layout_of(plan, emulation.ends(plan, self.emulations(plan, dilation), dilation))
 
     def health(self, lab: str) -> dict[str, Health]:
-        """Say how each node of a lab is by itself: whole, or being made. Whether it is as planned say `deviations`."""
+        """Return how each node of a lab is by itself: whole, or being made. Whether it is as planned say `deviations`."""
         with _system_errors("look at nodes"), opened(lab) as namespaces:
             states = {namespace.node: _health(namespace) for namespace in namespaces}
         for node, health in self._inhabitants.health(lab).items():

@@ -54,7 +54,7 @@ def _replace(source: Source, section: dict[str, Any], path: KeyPath, directory: 
 
 
 def names_file(text: str) -> bool:
-    """Tell whether a placement, or one of those that are joined, is a file."""
+    """Return whether a placement, or one of those that are joined, is a file."""
     return any(part.strip().endswith(SUFFIX) for part in text.split(JOINER))
 
 

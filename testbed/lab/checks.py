@@ -207,7 +207,7 @@ def _above_nic(source: Source, path: KeyPath, rate: int, ends: Sequence[object],
 
 
 def _is_scale_up(port: str, layers: Sequence[Mapping[str, Any]], far_domain: object) -> bool:
-    """Tell whether a port of a host, whose settings are in `layers`, leads into its domain, as `hosts.resolve_host` has it."""
+    """Return whether a port of a host, whose settings are in `layers`, leads into its domain, as `hosts.resolve_host` has it."""
     ports = merge(*({"ports": _mapping(layer.get("ports"))} for layer in layers))["ports"]
     out, up = (
         ([named] if isinstance(named, str) else named) or () for named in map(ports.get, ("scale-out", "scale-up"))

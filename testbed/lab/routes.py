@@ -182,7 +182,7 @@ def _follow(
 
 
 def _fate(switch: str, ways: Mapping[str, Sequence[Way]], leaf: str, host: str) -> str:
-    """Say where a route that never arrives goes, by its first way that does not."""
+    """Return where a route that never arrives goes, by its first way that does not."""
     settled, _ = paths.settle(ways, leaf)
     walk = [switch]
     while True:

@@ -161,7 +161,7 @@ class OwnThresholds(Resolved):
     figures: Annotated[dict[str, Any], AfterValidator(_known_figures)]
 
     def concerns(self, port: str, priority: int) -> bool:
-        """Tell whether this is said of a priority group."""
+        """Return whether this is said of a priority group."""
         return self.port in (None, port) and self.priority in (None, priority)
 
 
@@ -223,12 +223,12 @@ def lay_over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 
 def is_static(thresholds: Mapping[str, Any]) -> bool:
-    """Tell whether static thresholds are said of all groups."""
+    """Return whether static thresholds are said of all groups."""
     return any(isinstance(thresholds.get(key), int) for key in _STATIC)
 
 
 def dynamic_somewhere(thresholds: Mapping[str, Any]) -> bool:
-    """Tell whether any group of a switch has a dynamic threshold."""
+    """Return whether any group of a switch has a dynamic threshold."""
     inner = [entry for key in _NESTED for _, entry in _entries(thresholds, key)]
     return "alpha" in thresholds or any(map(dynamic_somewhere, inner))
 

@@ -61,7 +61,7 @@ def checks() -> list[Check]:
 
 
 def has_netem() -> bool:
-    """Tell whether the kernel can impose delay and loss on a link; if not they are `native` to the data plane."""
+    """Return whether the kernel can impose delay and loss on a link; if not they are `native` to the data plane."""
     return not namespaces.missing_capabilities() and netem.probe()
 
 

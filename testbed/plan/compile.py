@@ -317,7 +317,7 @@ class _Compiler:
         return {**planned, **marking.plan_keys(switch, links, settings)}
 
     def _pauses(self, links: Sequence[tuple[str, Link]]) -> bool:
-        """Tell whether a switch sends PAUSE frames by any of its ports."""
+        """Return whether a switch sends PAUSE frames by any of its ports."""
         return self.experiment.lossless.pfc and (not links or self._pfc_ports(links) > 0)
 
     def _pfc_ports(self, links: Sequence[tuple[str, Link]]) -> int:

@@ -14,7 +14,7 @@ PRIORITIES = 8
 
 
 def marks_somewhere(switches: Sequence[Switch], settings: Lossless) -> bool:
-    """Tell whether any switch marks anything."""
+    """Return whether any switch marks anything."""
     if _decided(settings):
         return settings.ecn is not None
     return any(figures.marking is not None for switch in switches for figures in switch.every_thresholds)
@@ -49,12 +49,12 @@ def plan_keys(switch: Switch, links: Sequence[tuple[str, Link]], settings: Lossl
 
 
 def _decided(settings: Lossless) -> bool:
-    """Tell whether the experiment says what is marked, be it nothing."""
+    """Return whether the experiment says what is marked, be it nothing."""
     return "ecn" in settings.model_fields_set
 
 
 def _names(switch: Switch, priority: int) -> bool:
-    """Tell whether marks are said of a priority by its number: one that is lossy is not marked for the sake of its port."""
+    """Return whether marks are said of a priority by its number: one that is lossy is not marked for the sake of its port."""
     return any(each.priority == priority and "marking" in each.figures for each in switch.own_thresholds)
 
 

@@ -182,7 +182,7 @@ def owner_of(plan: Plan, node: str) -> str | None:
 
 
 def is_here(plan: Plan, agent: str, node: str) -> bool:
-    """Tell whether an agent has a node of a plan."""
+    """Return whether an agent has a node of a plan."""
     return owner_of(plan, node) in (None, agent)
 
 

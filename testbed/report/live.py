@@ -74,7 +74,7 @@ def port_table(ports: Mapping[str, Document]) -> Table | None:
 
 
 def port_words(counters: Document) -> str:
-    """Say the same of one port in a line."""
+    """Return the same of one port in a line."""
     words = []
     for priority, figures in counters.get("priorities", {}).items():
         shown = [(column.title, _figure(figures, column)) for column in _COLUMNS]
@@ -83,7 +83,7 @@ def port_words(counters: Document) -> str:
 
 
 def lab_words(lab: Document) -> str:
-    """Say what a lab as a whole is at: progress, losses of the network, how faithful the emulator is and what it lost itself."""
+    """Return what a lab as a whole is at: progress, losses of the network, how faithful the emulator is and what it lost."""
     if lab.get("state") == "broken":
         return "broken"
     parts = ["a run is under way" if lab.get("busy") else "idle"]
@@ -110,7 +110,7 @@ _LOST = {
 
 
 def _fidelity_words(fidelity: Document) -> list[str]:
-    """Say how well the emulator keeps up, and what it lost itself: that is no loss of the network."""
+    """Return how well the emulator keeps up, and what it lost itself: that is no loss of the network."""
     parts = [
         f"99 % of frames at most {format_ns(fidelity['lateness_ns']['p99'])} late",
         f"late frames {fidelity.get('late_frames', 0):,}",

@@ -84,7 +84,7 @@ def _rank_list(ranks: list[RankPlace]) -> list[str]:
 
 
 def _emulation(result: RunResult) -> str:
-    """Say who imposed the links, where that is known."""
+    """Return who imposed the links, where that is known."""
     counts = Counter(link["emulation"] for link in (result.fidelity or {}).get("links", ()))
     if not counts:
         return ""

@@ -241,7 +241,7 @@ def hints_table(result: RunResult) -> Table:
 
 
 def _correctness(result: RunResult) -> str:
-    """Say whether results were right, and not more than was compared."""
+    """Return whether results were right, and not more than was compared."""
     if not result.verdict.correct:
         return "not correct"
     counts = [*(row.wrong for row in result.collective.rows), *(job.wrong for job in result.jobs)]

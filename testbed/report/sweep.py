@@ -145,7 +145,7 @@ def _settings(row: SweepRow, keys: Sequence[str]) -> Text:
 
 
 def _bare(value: str) -> bool:
-    """Tell whether a value says nothing without the name of its setting."""
+    """Return whether a value says nothing without the name of its setting."""
     return not value[0].isalpha() or value in ("true", "false", "null", "auto", "none")
 
 

@@ -263,7 +263,7 @@ def run_to_end(engine: Engine, budget: int, limit_ps: int, where: str, progress:
 
 
 def _why(report: Report) -> str:
-    """Say what keeps a workload from completing."""
+    """Return what keeps a workload from completing."""
     broken = [f"QP {qp['qpn']} ({qp['a']} and {qp['b']}): {qp['error']}" for qp in report["qps"] if qp["error"]]
     waiting = sum(1 for rank in report["ranks"] if rank["finish_ps"] is None)
     stalled = f"stalled at {report['now_ps'] / 10**6:.3f} us, {waiting} of {len(report['ranks'])} ranks unfinished"

@@ -76,12 +76,12 @@ _REFUSED = " (too long for the MTU, or the interface is down)"
 
 
 def _where(counts: Mapping[str, int], cause: str = "") -> str:
-    """Say at which ports, and what it can be."""
+    """Return at which ports, and what it can be."""
     return f" at {', '.join(sorted(counts))}{cause}" if counts else ""
 
 
 def _on_their_way(lost: Mapping[str, int]) -> str:
-    """Say which ports had sent them."""
+    """Return which ports had sent them."""
     return f" on their way from {', '.join(sorted(lost))}" if lost else ""
 
 
@@ -104,7 +104,7 @@ def shortfall(fidelity: Fidelity | None, bounds: FidelityBounds) -> float:
 
 
 def advice(dilation: int, fidelity: Fidelity | None, bounds: FidelityBounds) -> str:
-    """Say how a run that was not faithful at a dilation can be repeated so that it is."""
+    """Return how a run that was not faithful at a dilation can be repeated so that it is."""
     slower = larger_dilation(dilation, shortfall(fidelity, bounds))
     repeat = f"repeat it with --dilation {slower}" if slower > dilation else "repeat it on a faster machine"
     return f"{repeat}, or while this machine has less to do, or with --clock virtual, which no load disturbs"

@@ -45,7 +45,7 @@ class Footprint:
         return FIXED_BYTES + self.payload_bytes + self.ops * OP_BYTES
 
     def shortage(self, available: int) -> str | None:
-        """Say what is lacking if only so many bytes are there, and the way out; None if they are enough."""
+        """Return what is lacking if only so many bytes are there, and the way out; None if they are enough."""
         if self.total_bytes <= available:
             return None
         ways_out = ["a smaller size", "fewer ranks"]

@@ -92,7 +92,7 @@ def lost_by(drops: DropsByCause, cause: str) -> int:
 
 
 def losses_of(report: Report, lossless: Collection[int]) -> list[str]:
-    """Say how many frames switches and NICs lost on lossless priorities, why, and where most of them."""
+    """Return how many frames switches and NICs lost on lossless priorities, why, and where most of them."""
     lost = report["drops"]["lossless"]
     if not lost:
         return []
@@ -132,14 +132,14 @@ def deadlocks_of(report: Report, start_ps: int | None) -> list[Deadlock]:
 
 
 def is_storm_in(deadlock: FoundDeadlock, storm: FoundStorm) -> bool:
-    """Tell whether what a watchdog took for a storm was this deadlock, both as the data plane reports them."""
+    """Return whether what a watchdog took for a storm was this deadlock, both as the data plane reports them."""
     detected_ns, cured_ns = storm["detected_ps"] / 1000, deadlock["cured_ns"]
     lasted = deadlock["at_ns"] <= detected_ns and (cured_ns is None or detected_ns <= cured_ns)
     return lasted and storm["port"] in deadlock["ports"] and storm["priority"] == deadlock["priority"]
 
 
 def deadlock_reasons(deadlocks: Sequence[Deadlock]) -> list[str]:
-    """Say of each circle of ports when it stood still, and whether and by whom it was broken; once, however often."""
+    """Return for each circle of ports when it stood still, and whether and by whom it was broken; once, however often."""
     circles: dict[tuple[int, tuple[str, ...]], list[Deadlock]] = {}
     for deadlock in deadlocks:
         circles.setdefault((deadlock.priority, tuple(deadlock.ports)), []).append(deadlock)

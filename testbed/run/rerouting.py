@@ -26,7 +26,7 @@ class Rerouting:
         self._known: dict[frozenset[int], Tables] = {}
 
     def joins_switches(self, link: int) -> bool:
-        """Tell whether both ends of a link are switches: what leads to a host has no other way."""
+        """Return whether both ends of a link are switches: what leads to a host has no other way."""
         return all(end.node in self.switches for end in (self.lab.links[link].a, self.lab.links[link].b))
 
     def tables(self, failed: Collection[int]) -> Tables:

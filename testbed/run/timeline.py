@@ -328,7 +328,7 @@ def never_reached(experiment: Experiment, rows: Sequence[Json]) -> list[Fault]:
 
 
 def cut_off(lab: Lab, rows: Sequence[Json]) -> list[str]:
-    """Say which directions of links were left down or drained, one line each, with the time since when."""
+    """Return which directions of links were left down or drained, one line each, with the time since when."""
     since: dict[tuple[str, str], str] = {
         ends_of(link, way): "down from the beginning" for link in lab.links for way in (0, 1) if not link.carrier
     }

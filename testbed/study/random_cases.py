@@ -137,7 +137,7 @@ def _workload(luck: Luck, wiring: Wiring, mtu: int, traits: list[str]) -> Data:
 
 
 def _takes(collective: traffic.Collective, ranks: int) -> bool:
-    """Tell whether an algorithm works with so many ranks, on two sites if it asks for any."""
+    """Return whether an algorithm works with so many ranks, on two sites if it asks for any."""
     try:
         collective.check(traffic.Shape(ranks, ranks, sites=2))
     except ValueError:

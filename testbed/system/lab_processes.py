@@ -66,7 +66,7 @@ def _open_processes(homes: set[tuple[int, int]], spared: set[int], stack: ExitSt
 
 
 def is_in(process: int, namespace: Namespace) -> bool:
-    """Tell whether a process lives in a namespace of ours; not so if it has ended."""
+    """Return whether a process lives in a namespace of ours; not so if it has ended."""
     try:
         return _identity(f"/proc/{process}/ns/net") == _identity(f"/proc/self/fd/{namespace.fd}")
     except (FileNotFoundError, ProcessLookupError):

@@ -82,7 +82,7 @@ def take(path: Path) -> int | None:
 
 
 def is_free(descriptor: int) -> bool:
-    """Tell whether nobody has the lock of an open file."""
+    """Return whether nobody has the lock of an open file."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

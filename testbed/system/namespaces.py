@@ -235,7 +235,7 @@ def _mark(path: str) -> None:
 
 
 def _is_mark(path: str) -> bool:
-    """Tell whether `path` is our empty file with nothing bound over it."""
+    """Return whether `path` is our empty file with nothing bound over it."""
     try:
         lstat = os.lstat(path)
     except FileNotFoundError:
@@ -318,7 +318,7 @@ def remove_leftovers() -> None:
 
 
 def _is_our_mount(path: str) -> bool:
-    """Tell whether what `path` shows is the tmpfs that this tool mounted. The mount table lists covered mounts too."""
+    """Return whether what `path` shows is the tmpfs that this tool mounted. The mount table lists covered mounts too."""
     device = os.stat(path).st_dev
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="replace") as file:
         for line in file:

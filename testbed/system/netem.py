@@ -271,7 +271,7 @@ def _foreign(parts: dict[int, bytes], gap: int, duplicate: int, rate: int) -> tu
 
 
 def loses(loss: Loss) -> bool:
-    """Tell whether a frame can be lost."""
+    """Return whether a frame can be lost."""
     if isinstance(loss, FourState):
         return loss.p13 > 0 or loss.p14 > 0
     return (loss.loss if isinstance(loss, GilbertElliott) else loss) > 0
@@ -353,7 +353,7 @@ def _statistics(nested: bytes) -> Statistics:
 
 
 def probe() -> bool:
-    """Tell whether this kernel has netem, by trying it on the loopback of a namespace that never gets a name.
+    """Return whether this kernel has netem, by trying it on the loopback of a namespace that never gets a name.
 
     Takes CAP_SYS_ADMIN; raises DriverError for any refusal but that of a kernel without it.
     """

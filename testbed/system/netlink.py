@@ -88,7 +88,7 @@ class Link:
 
     @property
     def has_carrier(self) -> bool:
-        """Tell whether both ends of the link are up, as the driver has it at this moment."""
+        """Return whether both ends of the link are up, as the driver has it at this moment."""
         return bool(self.flags & IFF_LOWER_UP)
 
 

@@ -109,7 +109,7 @@ def abandon() -> None:
 
 
 def leave_silently() -> None:
-    """Say nothing any more: what the interpreter finds unfinished at its end is of no use to who has gone."""
+    """Write nothing any more: what the interpreter finds unfinished at its end is of no use to who has gone."""
     _lead_nowhere(sys.stderr)
 
 
@@ -122,7 +122,7 @@ def _lead_nowhere(chosen: TextIO) -> None:
 
 
 def watched(descriptor: int) -> bool:
-    """Tell whether a descriptor has a reader that may go: a pipe or a socket."""
+    """Return whether a descriptor has a reader that may go: a pipe or a socket."""
     mode = os.fstat(descriptor).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 

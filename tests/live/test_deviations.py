@@ -78,7 +78,7 @@ def test_a_run_mends_its_lab_before(machine: Machine) -> None:
 
 
 def carriers(machine: Machine) -> list[bool]:
-    """Tell whether the ends of the link of a1 have a carrier, as their kernels have it."""
+    """Return whether the ends of the link of a1 have a carrier, as their kernels have it."""
     found = []
     for node in ("a1", "sw"):
         mount = f"--mount=/proc/{machine.holder}/ns/mnt"

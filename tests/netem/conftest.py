@@ -23,6 +23,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Say in one line which tests were left out."""
+    """Return in one line which tests were left out."""
     count = config.stash.get(LEFT_OUT, 0)
     return [f"{count} tests of netem left out: they need Debian's package user-mode-linux"] if count else []

@@ -86,7 +86,7 @@ def test_frames_take_as_long_as_asked(measured: Measured, delay_ns: int, kind: s
 
 
 def loss_is_right(figures: dict[str, Any], process: netem.Loss, frames: int) -> bool:
-    """Tell whether the share of lost frames and the mean length of their runs lie in their 99 % intervals."""
+    """Return whether the share of lost frames and the mean length of their runs lie in their 99 % intervals."""
     if isinstance(process, GilbertElliott):
         expected, to_stay, run = process.loss, 1 - process.to_good, 1 / process.to_good
         memory = 1 - process.to_bad - process.to_good

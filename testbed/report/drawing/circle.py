@@ -25,7 +25,7 @@ class Circle(NamedTuple):
 
 
 def fits(lab: Lab, rank: Mapping[str, int]) -> bool:
-    """Tell whether a circle shows a lab better than rows: many switches in one row, and more links than a ring has."""
+    """Return whether a circle shows a lab better than rows: many switches in one row, and more links than a ring has."""
     switches = [switch.name for switch in lab.switches]
     inner = sum(rank[link.a.node] == rank[link.b.node] == 1 for link in lab.links)
     return len(switches) >= _FEWEST and inner > len(switches) and all(rank[name] == 1 for name in switches)

@@ -68,7 +68,7 @@ class Layout:
 
 
 def link_text(link: Link) -> str:
-    """Say what a link is: its profile or rate, its length or delay, what it loses, what is not usual about it."""
+    """Return what a link is: its profile or rate, its length or delay, what it loses, what is not usual about it."""
     parts = [str(link.optics.profile) if link.optics else units.format_rate(link.rate_bps)]
     parts.append(units.format_time(link.delay_ps) if link.length_mm is None else units.format_length(link.length_mm))
     if any(link.loss):
@@ -172,13 +172,13 @@ def _rises(lab: Lab, rank: Mapping[str, int], xs: Mapping[str, float]) -> dict[i
 
 
 def is_host_link(lab: Lab, link: Link) -> bool:
-    """Tell whether one end of a link is a host."""
+    """Return whether one end of a link is a host."""
     hosts = {host.name for host in lab.hosts}
     return link.a.node in hosts or link.b.node in hosts
 
 
 def node_text(lab: Lab, name: str) -> str:
-    """Say in a line what a node is."""
+    """Return in a line what a node is."""
     node = next(node for node in lab.nodes if node.name == name)
     ports = f"{len(lab.ports[name])} port{'s' if len(lab.ports[name]) != 1 else ''}"
     if isinstance(node, Host):

@@ -32,7 +32,7 @@ def place(w: World) -> Path:
 
 
 async def closed(reader: asyncio.StreamReader) -> bool:
-    """Tell whether the broker closes a connection within ten seconds."""
+    """Return whether the broker closes a connection within ten seconds."""
     try:
         return await asyncio.wait_for(reader.read(), 10) == b""
     except ConnectionError:

@@ -7,5 +7,5 @@ collect_ignore = [] if OTHERS.is_dir() else ["test_files_of_others.py"]
 
 
 def pytest_report_header() -> str:
-    """Say whether the files are there."""
+    """Return whether the files are there."""
     return f"files of other projects: {OTHERS if OTHERS.is_dir() else 'none, so that tests on them are left out'}"
