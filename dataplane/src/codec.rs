@@ -179,7 +179,11 @@ impl Codec {
             Err(_) => return None,
         }
         let station = |mac| self.by_mac.get(&mac).copied().unwrap_or(Station::UNKNOWN);
-        let (dst, src) = (station(ethernet.dst), station(ethernet.src));
+        let (mut dst, src) = (station(ethernet.dst), station(ethernet.src));
+        // A kernel that resolves no addresses sends its broadcasts to its own address: nobody's, as a broadcast's is.
+        if dst == src {
+            dst = Station::UNKNOWN;
+        }
         let mut decoded = frame(dst, src, bytes, Body::Opaque);
         let mut buffer = spare.pop().unwrap_or_default();
         buffer.clear();

@@ -285,7 +285,7 @@ fn a_nic_survives_any_frames() {
             pair.assert_untouched(64 + 3_000 + 64 + 700, 64);
         }
     }
-    assert!(read > 50_000 && own > 3_000, "{read} frames read, {own} from the peer");
+    assert!(read > 50_000 && own > 2_000, "{read} frames read, {own} from the peer");
 }
 
 #[test]

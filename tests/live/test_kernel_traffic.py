@@ -173,7 +173,7 @@ def test_a_switch_never_floods() -> None:
     with running("pair:rate=10G", 100) as (plan, fabric):
         sender, watcher = inside(LAB, "a1", packet_socket), inside(LAB, "b1", packet_socket)
         macs = {station["name"]: bytes.fromhex(station["mac"].replace(":", "")) for station in plan["stations"][2:]}
-        strangers = [bytes.fromhex("02feedfeed01"), b"\xff" * 6, bytes.fromhex("01005e000001")]
+        strangers = [bytes.fromhex("02feedfeed01"), b"\xff" * 6, bytes.fromhex("01005e000001"), macs["a1"]]
         for destination in (*strangers, macs["b1"]):
             sender.send(destination + macs["a1"] + b"\x88\xb5" + bytes(100))
         # Frames stay in order, so none of those before it came along.
@@ -181,7 +181,36 @@ def test_a_switch_never_floods() -> None:
         report = json.loads(fabric.report())
         drops = report["ports"]["leaf:eth1"]["priorities"]["0"]["drops"]
         assert {cause: count for cause, count in drops.items() if count} == {"unroutable": len(strangers)}
-        assert report["kernel_frames"] == {"sent": 4, "delivered": 1, "dropped": 3, "in_flight": 0}
+        assert report["kernel_frames"] == {"sent": 5, "delivered": 1, "dropped": 4, "in_flight": 0}
+
+
+def send_to_many() -> None:
+    """Send three datagrams to everybody in the network of the hosts, and two to a group."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("198.19.0.1"))
+        for address in ("198.19.255.255",) * 3 + ("239.1.2.3",) * 2:
+            sender.sendto(bytes(100), (address, 9))
+
+
+def check_sent_to_many(topology: str, switch: str) -> None:
+    """A kernel that resolves no addresses sends a broadcast to its own one: the switch took it back to its sender."""
+    with running(topology, 100) as (_, fabric):
+        inside(LAB, "a1", send_to_many)
+        report = settled(fabric, 5)
+        drops = report["ports"][f"{switch}:eth1"]["priorities"]["0"]["drops"]
+        assert {cause: count for cause, count in drops.items() if count} == {"unroutable": 5}
+        assert report["kernel_frames"] == {"sent": 5, "delivered": 0, "dropped": 5, "in_flight": 0}
+
+
+@isolated
+def test_what_a_kernel_sends_to_many_ends_at_the_switch_and_is_counted() -> None:
+    check_sent_to_many("pair:rate=10G", "leaf")
+
+
+@isolated
+def test_what_a_kernel_sends_to_many_crosses_no_span() -> None:
+    check_sent_to_many("two-dc:rate=10G", "leaf-a")
 
 
 def raw_socket() -> socket.socket:
