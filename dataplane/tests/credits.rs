@@ -4,11 +4,11 @@ mod common;
 
 use std::collections::VecDeque;
 
-use _dataplane::credit::{Credits, Grant};
+use _dataplane::credit::{ask_every, Credits, Grant, Ledger};
 use _dataplane::emulation::Emulation;
 use _dataplane::frame::{Body, Frame};
 use _dataplane::port::Port;
-use _dataplane::priority::Priority;
+use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::units::Time;
 use _dataplane::wire::credit::Credit;
 use common::credits::credited;
@@ -282,4 +282,96 @@ fn a_plan_cannot_grant_what_is_not_there() {
     let mut twice = plan.clone();
     twice["links"][0]["credits"][1] = json!([plan["links"][0]["credits"][1][0], plan["links"][0]["credits"][1][0]]);
     assert!(Emulation::new(&twice.to_string()).expect_err("twice").to_string().contains("priority 3 twice"));
+}
+
+#[test]
+fn faults_of_a_grant_are_named() {
+    let largest = i32::MAX as u32;
+    for sound in [grant(1, 1), grant(10, 10), grant(largest, 1)] {
+        assert_eq!(sound.fault(), None, "{sound:?}");
+    }
+    for (odd, fault) in [
+        (Grant { block_bytes: 0, ..grant(1, 1) }, "blocks of 0 bytes"),
+        (grant(0, 0), "0 blocks"),
+        (grant(largest + 1, 1), "2147483648 blocks"),
+        (grant(10, 0), "an update every 0 of 10 blocks"),
+        (grant(10, 11), "an update every 11 of 10 blocks"),
+    ] {
+        assert_eq!(odd.fault().as_deref(), Some(fault));
+    }
+    assert_eq!(grant(1 << 30, 1).bytes(), 64 << 30);
+}
+
+#[test]
+fn a_wait_is_as_long_as_there_is_no_credit() {
+    let mut credits = Credits::new(&[grant(10, 1)], &[]);
+    let waited = |credits: &Credits, at| credits.wait_time(P, ns(at)).ns();
+    credits.spend(P, 640, gbps(100), Time::ZERO);
+    credits.wait(P, 128, ns(100));
+    credits.wait(P, 128, ns(150));
+    assert_eq!(waited(&credits, 170), 70, "since the first time");
+    for (limit, at, total) in [(11, 200, 100), (12, 250, 150), (20, 300, 150)] {
+        credits.handle(&Credit { priority: P, request: false, sent: 0, limit }, ns(at));
+        assert_eq!(waited(&credits, at), total, "two blocks for a limit of {limit}");
+    }
+    assert_eq!(waited(&credits, 1_000), 150);
+    credits.wait(P, 640, ns(2_000));
+    credits.spend(P, 640, gbps(100), ns(2_030));
+    assert_eq!(waited(&credits, 9_000), 180, "a tester sends without credit");
+}
+
+#[test]
+fn every_priority_with_blocks_outstanding_asks_once() {
+    let grants = [grant(10, 1), Grant { priority: Priority::P5, ..grant(10, 1) }];
+    let mut credits = Credits::new(&grants, &[]);
+    assert_eq!(credits.credited(), PrioritySet::only(P) | PrioritySet::only(Priority::P5));
+    assert!(credits.admits(Priority::P0, u32::MAX) && !credits.admits(P, 641));
+    credits.spend(P, 64, gbps(100), Time::ZERO);
+    credits.spend(Priority::P5, 64, gbps(100), ns(5));
+    let due = credits.next_due();
+    assert_eq!(due, ask_every(gbps(100)));
+    assert_eq!(ask_every(gbps(100)).ps(), 65_536 * 4 * 80);
+    for asked in [P, Priority::P5] {
+        let question = credits.next_frame(gbps(100), due).expect("a question");
+        assert_eq!((question.priority, question.request, question.sent), (asked, true, 1));
+    }
+    assert!(credits.next_frame(gbps(100), due).is_none() && credits.next_due() == due + ask_every(gbps(100)));
+    // Asked again before the first question could leave, each still asks once.
+    let later = due + ask_every(gbps(100)) + ask_every(gbps(100));
+    credits.next_frame(gbps(100), due + ask_every(gbps(100)));
+    let rest: Vec<_> = std::iter::from_fn(|| credits.next_frame(gbps(100), later)).collect();
+    assert_eq!(
+        rest.iter().map(|frame| (frame.priority, frame.request)).collect::<Vec<_>>(),
+        [(P, true), (Priority::P5, true)]
+    );
+}
+
+#[test]
+fn only_who_grants_is_answered() {
+    let mut credits = Credits::new(&[], &[grant(10, 5)]);
+    assert!(credits.grants(P) && !credits.grants(Priority::P5));
+    assert!(!credits.release(Priority::P5, 64), "no credit on that priority");
+    let told = |sent, request| Credit { priority: P, request, sent, limit: 0 };
+    credits.handle(&told(4, false), Time::ZERO);
+    assert_eq!(credits.next_due(), Time::NEVER, "four of five blocks");
+    credits.handle(&told(5, false), Time::ZERO);
+    assert_eq!(credits.next_due(), Time::ZERO);
+    let answer = credits.next_frame(gbps(100), Time::ZERO).expect("an update");
+    assert_eq!((answer.limit, answer.request), (15, false));
+}
+
+#[test]
+fn the_ledger_knows_who_starts_without_credit() {
+    let mut ledger = Ledger::new(&[grant(10, 1)]);
+    let blocks = |priority, blocks: u16| frame(0, 1, priority, blocks * 64);
+    let control = Frame {
+        priority: P,
+        ..Frame::control(Body::Credit(Credit { priority: P, request: false, sent: 0, limit: 0 }))
+    };
+    assert!(ledger.start(&blocks(Priority::P5, 20)), "no credit needed");
+    assert!(ledger.start(&blocks(P, 10)) && ledger.start(&control) && !ledger.start(&blocks(P, 1)));
+    let tester = Frame { ingress: Frame::OUTSIDE, ..blocks(P, 1) };
+    assert!(ledger.start(&tester));
+    ledger.update(&Credit { priority: P, request: false, sent: 0, limit: 14 });
+    assert!(ledger.start(&blocks(P, 2)) && !ledger.start(&blocks(P, 1)), "14 blocks in all");
 }

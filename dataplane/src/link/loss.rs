@@ -268,14 +268,98 @@ mod tests {
     }
 
     #[test]
+    fn uniform_is_above_zero_and_at_most_one() {
+        let mut random = generator(6);
+        let drawn: Vec<f64> = (0..10_000).map(|_| uniform(&mut random)).collect();
+        assert!(drawn.iter().all(|value| 0.0 < *value && *value <= 1.0));
+        // Half on average, with a standard deviation of 0.0029: four of them.
+        assert!((drawn.iter().sum::<f64>() / 1e4 - 0.5).abs() < 0.012);
+    }
+
+    #[test]
+    fn gilbert_elliott_judges_a_frame_before_it_moves() {
+        let chain = |enter, leave, loss_good, loss_bad| {
+            let plan = ProcessPlan::GilbertElliott { enter, leave, loss_good, loss_bad, acceleration: None };
+            let (mut random, mut sequence) = (generator(7), Vec::new());
+            let mut loss = Loss::new(&plan, &mut random);
+            (0..6).for_each(|_| sequence.push(loss.loses(64, Time::ZERO, &mut random)));
+            sequence
+        };
+        assert_eq!(chain(1.0, 1.0, 0.0, 1.0), [false, true, false, true, false, true]);
+        assert_eq!(chain(1.0, 0.0, 0.0, 1.0), [false, true, true, true, true, true]);
+        assert_eq!(chain(0.0, 1.0, 0.0, 1.0), [false; 6]);
+        assert_eq!(chain(0.0, 0.0, 1.0, 0.0), [true; 6]);
+    }
+
+    #[test]
+    fn a_burst_kills_what_overlaps_it_and_nothing_else() {
+        // A frame of 125 bytes takes 10,000 ps at 100 Gb/s. One burst, from 50,000 to 53,000 ps, and no other for an hour.
+        let (mut random, at) = (generator(8), Time::from_ps);
+        for (sent, lost) in
+            [(49_999, false), (50_000, false), (50_001, true), (60_000, true), (62_999, true), (63_000, false)]
+        {
+            let mut codewords = Codewords {
+                mean_gap_ps: 1e16,
+                burst: at(3_000),
+                rate_bps: 100_000_000_000,
+                next: at(50_000),
+                dead: Time::ZERO,
+            };
+            assert_eq!(codewords.loses(125, at(sent), &mut random), lost, "sent at {sent} ps");
+        }
+    }
+
+    #[test]
+    fn gaps_between_codewords_are_as_long_as_their_rate_says() {
+        let mut codewords = Codewords {
+            mean_gap_ps: 1e6,
+            burst: Time::from_ps(1),
+            rate_bps: 100_000_000_000,
+            next: Time::ZERO,
+            dead: Time::ZERO,
+        };
+        let mut random = generator(9);
+        let mean = (0..10_000).map(|_| codewords.gap(&mut random).ps() as f64).sum::<f64>() / 1e4;
+        assert!((mean / 1e6 - 1.0).abs() < 0.04, "an exponential spread, four deviations: {mean}");
+        // In an hour of one frame, all codewords before its end have begun.
+        codewords.next = Time::from_ps(10);
+        codewords.loses(1_250, Time::from_ps(100_000_000), &mut random);
+        assert!(codewords.next >= Time::from_ps(100_000_000) && codewords.dead > codewords.burst);
+    }
+
+    #[test]
+    fn what_never_loses_draws_nothing() {
+        let silent = [
+            ProcessPlan::Bernoulli { probability: 0.0, acceleration: None },
+            ProcessPlan::Codewords { per_second: 0.0, burst_ps: 1, rate_bps: 1, acceleration: None },
+        ];
+        for plan in silent {
+            assert!(matches!(Loss::new(&plan, &mut generator(1)), Loss::None), "{plan:?}");
+        }
+        assert!(matches!(Loss::bernoulli(-1.0, &mut generator(1)), Loss::None));
+        assert!(matches!(Loss::bernoulli(0.5, &mut generator(1)), Loss::Bernoulli(_)));
+    }
+
+    #[test]
     fn odd_figures_are_named() {
-        assert!(ProcessPlan::Bernoulli { probability: 1.5, acceleration: None }.fault().is_some());
-        assert!(ProcessPlan::Bernoulli { probability: f64::NAN, acceleration: None }.fault().is_some());
-        assert!(ProcessPlan::Codewords { per_second: 1.0, burst_ps: 0, rate_bps: 0, acceleration: None }
-            .fault()
-            .is_some());
-        assert!(ProcessPlan::Codewords { per_second: 1.0, burst_ps: 0, rate_bps: 1, acceleration: None }
-            .fault()
-            .is_none());
+        let fault = |plan: ProcessPlan| plan.fault().unwrap_or_default();
+        let bernoulli = |probability| fault(ProcessPlan::Bernoulli { probability, acceleration: None });
+        assert_eq!([0.0, 1e-9, 1.0].map(bernoulli), [const { String::new() }; 3]);
+        assert_eq!(bernoulli(1.5), "1.5 is no probability");
+        assert_eq!([-0.1, f64::NAN].map(bernoulli), ["-0.1 is no probability", "NaN is no probability"]);
+        for odd in 0..4 {
+            let mut figures = [0.5; 4];
+            figures[odd] = 2.0;
+            let [enter, leave, loss_good, loss_bad] = figures;
+            let plan = ProcessPlan::GilbertElliott { enter, leave, loss_good, loss_bad, acceleration: None };
+            assert_eq!(fault(plan), "2 is no probability");
+        }
+        let codewords = |per_second, rate_bps| {
+            fault(ProcessPlan::Codewords { per_second, burst_ps: 0, rate_bps, acceleration: None })
+        };
+        assert_eq!([codewords(0.0, 1), codewords(1.0, 1), codewords(5.0, 9)], [const { String::new() }; 3]);
+        assert_eq!(codewords(0.0, 0), "0 codewords a second at 0 bit/s");
+        assert_eq!(codewords(1.5, 1), "1.5 codewords a second at 1 bit/s");
+        assert_eq!(codewords(-1.0, 1), "-1 codewords a second at 1 bit/s");
     }
 }

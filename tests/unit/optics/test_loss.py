@@ -102,6 +102,7 @@ def test_acceleration_multiplies_and_stays_on_record() -> None:
     bursts = GilbertElliott.from_burst(1e-6, 8)
     assert bursts.accelerated(100).frame_loss(64) == pytest.approx(1e-4, rel=1e-3)
     assert bursts.accelerated(100).leave == bursts.leave
+    assert bursts.accelerated(10).accelerated(10).acceleration == 100
 
 
 @pytest.mark.parametrize("process", [Bernoulli(0.1), GilbertElliott.from_burst(0.1, 3), kp4(1e-3)])

@@ -252,6 +252,46 @@ mod tests {
         assert_eq!(pace.tick(0), STEP + STEP);
     }
 
+    /// At a dilation of 1000 a nanosecond of nominal time is a microsecond of the wall.
+    #[test]
+    fn a_dilated_clock_goes_slower_by_as_much() {
+        let wall = Instant::now();
+        let mut pace = Pace::new(1_000, STEP);
+        assert_eq!(
+            (pace.dilation(), pace.at(), pace.next(), pace.late_after()),
+            (1_000, Time::ZERO, STEP, STEP + STEP + STEP)
+        );
+        pace.start();
+        assert!(pace.is_running());
+        spin(5_000_000);
+        let nominal = pace.nominal();
+        assert!(
+            nominal >= Time::from_ns(5_000) && u128::from(nominal.ps()) <= wall.elapsed().as_nanos(),
+            "{nominal:?}"
+        );
+        // Nothing was slept: all but a step is held back.
+        assert_eq!(pace.tick(0), STEP);
+        let (held_ns, elapsed_ns) = pace.held_of();
+        assert!(
+            held_ns >= 4_000_000 && u128::from(elapsed_ns) <= wall.elapsed().as_nanos(),
+            "{held_ns} of {elapsed_ns}"
+        );
+        let (before, since) = (pace.nominal(), Instant::now());
+        assert!(before >= STEP && before <= STEP + Time::from_ps(wall.elapsed().as_nanos() as u64 - 5_000_000));
+        spin(3_000_000);
+        let later = pace.tick(3_000_000);
+        assert!(later >= Time::from_ns(4_000) && later <= Time::from_ns(5_000), "{later:?}");
+        let left_ns = pace.wall_ns_until(later + Time::from_ns(1_000_000));
+        assert!(
+            left_ns <= 1_000_000_000 && u128::from(left_ns) >= 1_000_000_000 - since.elapsed().as_nanos(),
+            "{left_ns}"
+        );
+        pace.stop();
+        assert!(!pace.is_running());
+        pace.set_step(STEP + STEP);
+        assert_eq!(pace.next(), pace.at() + STEP + STEP);
+    }
+
     #[test]
     fn time_halts_where_it_is_set_to_and_goes_on_from_there() {
         let mut pace = Pace::new(1, STEP);

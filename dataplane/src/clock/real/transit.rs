@@ -187,6 +187,39 @@ mod tests {
     }
 
     #[test]
+    fn patience_is_for_the_time_since_the_last_frame() {
+        let (mut transit, began) = (transit(), Instant::now());
+        assert_eq!(transit.patience_left(began), PATIENCE);
+        transit.enter(0);
+        transit.expire(began);
+        let later = began + Duration::from_millis(100);
+        assert_eq!(transit.patience_left(later), PATIENCE - Duration::from_millis(100));
+        transit.leave(0);
+        transit.expire(later);
+        assert_eq!(transit.patience_left(later + PATIENCE), PATIENCE, "time does not wait");
+    }
+
+    #[test]
+    fn a_line_that_lost_nothing_is_waited_for_all_the_same() {
+        let (mut transit, began) = (Transit::new([true, true, false].into_iter()), Instant::now());
+        [0, 0, 2].into_iter().for_each(|direction| transit.enter(direction));
+        transit.expire(began);
+        transit.expire(began + PATIENCE);
+        assert_eq!((transit.holds(), transit.under_way(), lost(&transit)), (false, 1, vec![2, 0, 0]));
+        [0, 0, 0].into_iter().for_each(|direction| transit.enter(direction));
+        assert!(!transit.holds());
+        transit.enter(1);
+        assert!(transit.holds());
+        transit.leave(1);
+        transit.trust_again();
+        transit.trust_again();
+        transit.refuse(0, 2);
+        assert!(transit.holds() && transit.under_way() == 2);
+        transit.leave(0);
+        assert!(!transit.holds() && transit.under_way() == 1, "the frame in the netem");
+    }
+
+    #[test]
     fn what_the_kernel_refuses_is_not_waited_for() {
         let mut transit = transit();
         (0..3).for_each(|_| transit.enter(0));
