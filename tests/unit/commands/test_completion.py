@@ -126,6 +126,14 @@ def test_collectives_profiles_settings_and_keys(ask: Callable[[str], Ask], shell
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+def test_policies_are_offered_behind_commas_and_pluses(ask: Callable[[str], Ask], shell: str) -> None:
+    offered = ask(shell)
+    assert {"packed", "by-rail", "interleaved"} <= set(offered("testbed schedule jobs.yaml --policy "))
+    assert offered("testbed schedule jobs.yaml --policy packed,spread+int") == ["packed,spread+interleaved"]
+    assert offered("testbed list policies ran") == ["random"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 def test_labs_and_their_nodes_and_ports(
     ask: Callable[[str], Ask], shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
