@@ -55,7 +55,7 @@ def broker_address(url: str, credentials: Path | None = None, ca_file: Path | No
         port = parts.port
     except ValueError:
         raise UsageError("--broker: the port is not a number from 1 to 65535") from None
-    if ca_file is not None and not ca_file.is_file():
+    if ca_file is not None and not os.path.isfile(ca_file):
         raise UsageError(f"--ca {ca_file}: no such file")
     tls = parts.scheme == "mqtts"
     username, password = _read_credentials(credentials) if credentials else (None, None)

@@ -192,7 +192,7 @@ def print_json(document: Any) -> None:
 
 def keep_existing(paths: Iterable[Path], force: bool) -> None:
     """Raise UsageError if a file that is to be written is there already, unless `force` allows to replace it."""
-    existing = [] if force else [path for path in paths if path.is_file()]
+    existing = [] if force else [path for path in paths if os.path.isfile(path)]
     if existing:
         more = f" and {len(existing) - 1} more files are" if len(existing) > 1 else " is"
         raise UsageError(f"{existing[0]}{more} there already; choose another path, or replace with --force")
@@ -241,7 +241,7 @@ def target(context: typer.Context, placement: PlacementChoice | None = None) -> 
 
 def is_file_name(text: str) -> bool:
     """Tell a file from the name of a collective."""
-    return text.endswith((".yaml", ".yml")) or os.sep in text or Path(text).is_file()
+    return text.endswith((".yaml", ".yml")) or os.sep in text or os.path.isfile(text)
 
 
 def read_experiment(

@@ -169,7 +169,7 @@ def sonic(
     if onto is None:
         if switch is not None or ports:
             raise UsageError("--switch and --port go with --onto LAB.yaml, the lab that the files complete")
-        if len(files) != 1 or not files[0].is_dir():
+        if len(files) != 1 or not os.path.isdir(files[0]):
             raise UsageError("name one directory, or with --onto LAB.yaml --switch NAME the files of one switch")
         _finish(read_sonic(read_directory(files[0]), str(files[0]), rules), out, strict, force, name)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def init(
     force: ForceOption = False,
 ) -> None:
     """Write a project to start from: a lab, an experiment, a test for pytest, and workflow files for two CI systems."""
-    if directory.exists() and not directory.is_dir():
+    if os.path.exists(directory) and not os.path.isdir(directory):
         raise UsageError(f"{directory} is not a directory")
     try:
         if not force and directory.is_dir() and any(directory.iterdir()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -32,6 +33,9 @@ from testbed.plan.compile import PRIORITIES, compile_fabric
 from testbed.run.trial import Clock, Trial
 from testbed.schema.source import read_yaml
 from testbed.study import preflight, sweep
+
+USUAL = "command line: "
+"""What faults of an experiment begin with that no file and no option states."""
 
 
 def validate(
@@ -97,12 +101,18 @@ def _check(file: str, settings: list[str], strict: bool) -> _Checked:
             (checked.faults if strict else checked.warnings).extend(waiting)
     except TestbedError as error:
         checked.faults = str(error).splitlines()
+    if checked.kind == "lab":
+        # Nobody wrote the experiment that is run on it: what the lab does not allow is a fault of the lab.
+        named = f"{checked.file}: "
+        checked.faults = [
+            fault.replace(USUAL, named, 1) if fault.startswith(USUAL) else fault for fault in checked.faults
+        ]
     return checked
 
 
 def _kind(file: str) -> str:
     """Tell an experiment from a lab by the one key that labs must have and experiments cannot."""
-    if not file.endswith((".yaml", ".yml")) and not Path(file).is_file():
+    if not file.endswith((".yaml", ".yml")) and not os.path.isfile(file):
         return "experiment" if _is_stored_experiment(file) else "lab"
     try:
         data = read_yaml(Path(file), InputError).data

@@ -7,6 +7,7 @@ and one more field with a default; nothing else here changes for it.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -269,7 +270,7 @@ def load_experiment(path: str | Path) -> Experiment:
     placements.inline(source, Path(path).parent)
     experiment = experiment_from(source)
     beside = Path(path).parent / experiment.topology
-    if experiment.topology.endswith((".yaml", ".yml")) and beside.is_file():
+    if experiment.topology.endswith((".yaml", ".yml")) and os.path.isfile(beside):
         return experiment.model_copy(update={"topology": str(beside)})
     return experiment
 

@@ -312,7 +312,7 @@ def inline(source: Source, directory: Path) -> None:
         job["trace"] = NOTHING
         home = directory.resolve()
         path = None if "\0" in name else Path(os.path.realpath(home / name))
-        if path is None or not path.is_relative_to(home) or not path.is_file():
+        if path is None or not path.is_relative_to(home) or not os.path.isfile(path):
             source.fault(("jobs", number, "trace"), f"{name} is not a file in the directory of the experiment file")
             continue
         try:

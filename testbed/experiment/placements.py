@@ -44,7 +44,7 @@ def _replace(source: Source, section: dict[str, Any], path: KeyPath, directory: 
     home = directory.resolve()
     for name in filter(names_file, map(str.strip, value.split(JOINER))):
         file = None if "\0" in name else Path(os.path.realpath(home / name))
-        if file is None or not file.is_relative_to(home) or not file.is_file():
+        if file is None or not file.is_relative_to(home) or not os.path.isfile(file):
             source.fault(path, f"{name} is not a file in the directory of the experiment file")
             return
     try:

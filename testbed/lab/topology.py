@@ -7,6 +7,7 @@ What a link does follows from its profile, if it has one, and from its rate and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -344,7 +345,7 @@ def lab_source(spec: str) -> Source:
     A file of containerlab is taken as well where every kind in it is known; notes say what is left out of it.
     """
     name, colon, text = spec.partition(":")
-    if not colon and (spec.endswith((".yaml", ".yml")) or "/" in spec or Path(spec).is_file()):
+    if not colon and (spec.endswith((".yaml", ".yml")) or "/" in spec or os.path.isfile(spec)):
         source = read_yaml(Path(spec), TopologyError)
         return source if not is_clab(source) else read_clab(source).noted()
     stored = topologies.files()

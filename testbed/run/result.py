@@ -340,7 +340,7 @@ def read(path: Path) -> RunResult:
 
     Raises UsageError if it cannot be read, and InputError naming every key that is not as it should be.
     """
-    source = path / FILE_NAME if path.is_dir() else path
+    source = path / FILE_NAME if os.path.isdir(path) else path
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -34,3 +34,34 @@ def test_a_lab_that_is_not_there_is_a_fault_of_the_experiment_that_names_it(
     # Whoever names it on the command line knows where it stands.
     done = call_testbed("run", "experiment.yaml", "-t", lab)
     assert (done.returncode, done.stderr) == (2, f"testbed: {message}\n")
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "é" * 300])
+def test_a_name_too_long_for_a_file_is_no_lab(call_testbed: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT % name)
+    done = call_testbed("validate", "experiment.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f'experiment.yaml:3: topology: no lab is called "{name[:40]}')
+    for arguments in (("validate", name), ("run", "all_reduce", "-t", name)):
+        done = call_testbed(*arguments)
+        assert done.returncode == 2 and "no lab is called" in done.stderr, done.stderr
+
+
+UNJOINED = """name: unjoined
+topology:
+  nodes: {s: {kind: switch}, r: {kind: switch}, a: {kind: host}, b: {kind: host}, c: {kind: host}}
+  links:
+    - {endpoints: ["a:eth1", "s:eth1"]}
+    - {endpoints: ["b:eth1", "s:eth2"]}
+    - {endpoints: ["c:eth1", "r:eth1"]}
+"""
+
+
+def test_what_a_lab_does_not_allow_is_said_with_its_file(call_testbed: Cli, tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(UNJOINED)
+    done = call_testbed("validate", "lab.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("lab.yaml: workload: no path between ")
+    # What an option asks for is a fault of the option.
+    done = call_testbed("validate", "lab.yaml", "--set", "workload.ranks=[a, x]")
+    assert done.returncode == 2 and "lab.yaml" not in done.stderr, done.stderr
