@@ -84,7 +84,9 @@ class Trial:
         """The buffers that the workload can make wait in a circle."""
         # Acknowledgements ride on the same priority, so each pair counts both ways.
         pairs = [*self.pairs, *((b, a) for a, b in self.pairs)]
-        given = {job.priority for job in self.experiment.jobs if job.priority is not None}
+        flows = (self.experiment.flows and self.experiment.flows.list) or ()
+        said = [*(job.priority for job in self.experiment.jobs), *(flow.priority for flow in flows)]
+        given = {priority for priority in said if priority is not None}
         return deadlock.find_cycles(self.plan, sorted({self.experiment.lossless.priority, *given}), pairs)
 
     @cached_property

@@ -55,6 +55,27 @@ def test_a_lab_of_containers_carries_a_collective_and_goes(machine: Machine, eng
     assert machine.namespaces() == []
 
 
+def test_hosts_have_several_ports_in_containers_too(machine: Machine, engine: DockerEngine, tmp_path: Path) -> None:
+    nodes = {name: {"kind": "host", "accelerators": 2} for name in ("a", "b")}
+    ends = [{"endpoints": [f"a:eth{number}", f"b:eth{number}"], "rate": "10G"} for number in (1, 2)]
+    path = tmp_path / "sides.yaml"
+    path.write_text(json.dumps({"name": "sides", "topology": {"nodes": nodes, "links": ends}}))
+    lab = ("-t", str(path), "--driver", "docker", "--dilation", "2000")
+    machine.ok("deploy", *lab)
+    assert names(engine, "sides") == ["testbed-sides-a", "testbed-sides-b"]
+    addresses = machine.ok("exec", "--name", "sides", "a", "--", "ip", "-4", "-o", "addr").split()
+    assert {"eth1", "eth2"} <= set(addresses) and len({each for each in addresses if each.startswith("198.19.")}) == 2
+    settings = ("--set", "transport.port=[eth1, eth2]", "--set", "transport.qps=2", "--set", "transport.spread=slices")
+    result = json.loads(
+        machine.ok("run", "all_reduce", *lab, "--clock", "real", "-b", "64K", *settings, "--format", "json")
+    )
+    assert result["verdict"]["lossless"] and result["verdict"]["correct"]
+    sent = [result["ports"][f"a:eth{number}"]["priorities"]["3"]["data_frames_tx"] for number in (1, 2)]
+    assert sent[0] == sent[1] > 0
+    machine.ok("destroy", "--name", "sides")
+    assert names(engine, "sides") == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_program_in_a_container_gets_the_signals_of_its_command(
     machine: Machine, engine: DockerEngine, number: signal.Signals
