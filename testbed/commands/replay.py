@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import random
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,6 @@ from testbed.commands.common import (
     FormatOption,
     SeedOption,
     SetOption,
-    StrictOption,
     TopologyOption,
     real_clock_settings,
     say,
@@ -28,12 +27,12 @@ from testbed.commands.common import (
 )
 from testbed.commands.run import CoresOption, MetricsOption, ResultOption, RunClockOption, RunOptions, run_trial
 from testbed.errors import UsageError
+from testbed.experiment import placements
 from testbed.experiment.file import experiment_from
 from testbed.experiment.flows import LONGEST_FLOW_BYTES, MAX_FLOWS
 from testbed.importers.draft import Imported, safe_name
 from testbed.lab.ranks import expand, ranks_on
 from testbed.lab.topology import Lab, lab_from, lab_source
-from testbed.plan.addressing import stable_hash
 from testbed.replay.form import MAX_RANKS, Trace
 from testbed.replay.lines import Reading
 from testbed.replay.made import flows_of
@@ -41,12 +40,7 @@ from testbed.replay.reading import FORMATS, Options, read_traces
 from testbed.run.trial import Trial, with_settings
 from testbed.schema.source import Source
 
-
-class Place(enum.StrEnum):
-    """Where ranks go that no option places."""
-
-    packed = "packed"
-    random = "random"
+_OUTSIDE_BRACKETS = re.compile(r",(?![^\[]*\])")
 
 
 class StartUnit(enum.StrEnum):
@@ -59,38 +53,48 @@ class StartUnit(enum.StrEnum):
     s = "s"
 
 
+FormatNameOption = Annotated[
+    str | None,
+    typer.Option("--as", help=f"format of the files: {', '.join(FORMATS)}", show_default="told from each file"),
+]
+AlgorithmOption = Annotated[
+    list[str] | None,
+    typer.Option("--algorithm", help="algorithm of collectives: ring, or all_reduce=double-tree; may be repeated"),
+]
+ScaleOption = Annotated[float, typer.Option("--scale-compute", min=0, max=1e6, help="times as long as computing takes")]
+StartUnitOption = Annotated[
+    StartUnit | None, typer.Option("--start-unit", help="unit of starts in connection matrices of htsim")
+]
+GroupsOption = Annotated[
+    Path | None, typer.Option("--groups", help='process groups of a Chakra trace: {"0": [0, 1], "1": [2, 3]}')
+]
+GpusOption = Annotated[
+    int | None, typer.Option("--gpus", min=1, max=MAX_RANKS, help="ranks of a SimAI text that names none")
+]
+PlaceOption = Annotated[
+    str | None,
+    typer.Option("--place", help="policy that places traces that no --ranks does: random, spread, …; see schedule"),
+]
+
+
 def replay(
     context: typer.Context,
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="traces; files of a rank each make one together")
     ],
     topology: TopologyOption = None,
-    as_: Annotated[
-        str | None,
-        typer.Option("--as", help=f"format of the files: {', '.join(FORMATS)}", show_default="told from each file"),
-    ] = None,
-    algorithm: Annotated[
-        list[str] | None,
-        typer.Option("--algorithm", help="algorithm of collectives: ring, or all_reduce=double-tree; may be repeated"),
-    ] = None,
-    scale_compute: Annotated[
-        float, typer.Option("--scale-compute", min=0, max=1e6, help="times as long as computing takes")
-    ] = 1,
+    as_: FormatNameOption = None,
+    algorithm: AlgorithmOption = None,
+    scale_compute: ScaleOption = 1,
     iterations: Annotated[int, typer.Option("--iterations", min=1, help="times that each trace is run")] = 1,
     ranks: Annotated[
         list[str] | None,
         typer.Option("--ranks", help="ranks of a trace in its order, h[1-8] or h3,h1; once for each trace"),
     ] = None,
-    place: Annotated[Place, typer.Option("--place", help="where ranks go that no --ranks says")] = Place.packed,
-    start_unit: Annotated[
-        StartUnit | None, typer.Option("--start-unit", help="unit of starts in connection matrices of htsim")
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, max=MAX_RANKS, help="ranks of a SimAI text that names none")
-    ] = None,
-    groups: Annotated[
-        Path | None, typer.Option("--groups", help='process groups of a Chakra trace: {"0": [0, 1], "1": [2, 3]}')
-    ] = None,
+    place: PlaceOption = None,
+    start_unit: StartUnitOption = None,
+    gpus: GpusOption = None,
+    groups: GroupsOption = None,
     clock: RunClockOption = None,
     dilation: DilationOption = None,
     emulation: EmulationOption = None,
@@ -102,7 +106,10 @@ def replay(
     force: ForceOption = False,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
     cores: CoresOption = "auto",
-    strict: StrictOption = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="fail if anything is left out, or buffers can wait for each other in a circle"),
+    ] = False,
     alone: Annotated[
         bool, typer.Option("--alone", help="run each trace alone too, and say how much slower it was")
     ] = False,
@@ -113,15 +120,15 @@ def replay(
     if topology is None:
         raise UsageError("no lab given: name one with -t, for example -t clos")
     readings = read_traces(files, as_, Options(start_unit and start_unit.value, gpus, groups))
-    traces = [_adapted(reading, algorithm or [], scale_compute) for reading in readings]
+    traces = [_adapted(reading, algorithm or [], scale_compute, strict) for reading in readings]
     source = lab_source(topology)
     say_notes(source)
     lab = lab_from(source)
-    jobs = list(_jobs(traces, lab, ranks or [], place, seed, iterations))
-    listed = None if alone or iterations > 1 or len(traces) > 1 else _flows(traces[0], jobs[0]["ranks"])
+    jobs = list(_jobs(traces, lab, ranks or [], place is not None, iterations))
+    is_job = alone or iterations > 1 or len(traces) > 1 or place is not None
+    listed = None if is_job else _flows(traces[0], jobs[0]["ranks"])
     data: dict[str, Any] = {"topology": topology, **({"jobs": jobs} if listed is None else {"flows": {"list": listed}})}
-    if seed is not None:
-        data["seed"] = seed
+    data |= _placement(place, ranks or []) | ({} if seed is None else {"seed": seed})
     experiment = experiment_from(Source("command line", data))
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
     options = RunOptions(
@@ -130,16 +137,28 @@ def replay(
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
 
 
-def _adapted(reading: Reading, algorithms: Sequence[str], scale: float) -> Trace:
-    """Print what was taken of a file, and return its trace as options want it."""
+def _adapted(reading: Reading, algorithms: Sequence[str], scale: float, strict: bool) -> Trace:
+    """Print what was taken of a file, and return its trace as options want it; where `strict`, nothing may be left out."""
     file = reading.trace.files[0]
-    say(f"{file}: {Imported(Source(file, {}), reading.took, reading.left, reading.notes).summary()}")
+    taken = Imported(Source(file, {}), reading.took, reading.left, reading.notes)
+    if strict:
+        taken.require_all()
+    say(f"{file}: {taken.summary()}")
     trace = reading.trace.by(algorithms) if algorithms else reading.trace
     return trace if scale == 1 else trace.scaled(scale)
 
 
+def _placement(policy: str | None, chosen: Sequence[str]) -> dict[str, str]:
+    """Return the policy that places traces as an experiment names it, if an option does."""
+    if policy is None:
+        return {}
+    if chosen:
+        raise UsageError("--ranks and --place: name one of them")
+    return {"placement": placements.read_placement(policy, Path())}
+
+
 def _jobs(
-    traces: Sequence[Trace], lab: Lab, chosen: Sequence[str], place: Place, seed: int | None, iterations: int
+    traces: Sequence[Trace], lab: Lab, chosen: Sequence[str], is_placed: bool, iterations: int
 ) -> Iterator[dict[str, Any]]:
     """Yield each trace as a job on ranks of the lab that no other has, unless an option gives them to several."""
     if len(chosen) not in (0, len(traces)):
@@ -148,18 +167,16 @@ def _jobs(
     needed = sum(len(trace.ranks) for trace in traces)
     if not chosen and needed > len(free):
         raise UsageError(f"the traces have {needed} ranks, and lab {lab.name} has {len(free)}")
-    if place is Place.random:
-        random.Random(stable_hash("place", seed or 1)).shuffle(free)
     names: list[str] = []
     for number, trace in enumerate(traces):
         stem = safe_name(Path(trace.files[0]).name.split(".")[0]) or "trace"
         name = stem if stem not in names else f"{stem[:50]}-{number + 1}"
         names.append(name)
         if chosen:
-            own = chosen[number].split(",") if "[" not in chosen[number] else [chosen[number]]
+            own = _OUTSIDE_BRACKETS.split(chosen[number])
         else:
             own, free = free[: len(trace.ranks)], free[len(trace.ranks) :]
-        yield {"name": name, "ranks": own, "repeat": iterations, "trace": trace}
+        yield {"name": name, "repeat": iterations, "trace": trace, **({} if is_placed else {"ranks": own})}
 
 
 def _flows(trace: Trace, ranks: Sequence[str]) -> list[dict[str, Any]] | None:

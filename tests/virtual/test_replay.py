@@ -102,9 +102,33 @@ def test_the_command_places_scales_repeats_and_says_what_it_took(call_testbed: C
         assert len(job["iterations"]) == 3 and 1500 < job["end_us"] < 1520
 
 
+def test_policies_of_jobs_place_traces(call_testbed: Cli, tmp_path: Path) -> None:
+    """A shuffle gives two traces of two ranks four hosts, and another seed others; patterns say which, commas and all."""
+    text = write_goal(trace([Op("send", 8, 1)], [Op("recv", 8, 0)]))
+    (tmp_path / "a.goal").write_text(text)
+    (tmp_path / "b.goal").write_text(text)
+
+    def places(*options: str) -> list[list[str]]:
+        done = call_testbed(
+            "replay", "a.goal", "b.goal", "-t", SPINE, *options, "--out", "r", "--force", "--format", "json"
+        )
+        assert done.returncode == 0, done.stderr
+        return [job["ranks"] for job in json.loads(done.stdout)["jobs"]]
+
+    first, second = (places("--place", "random", "--seed", seed) for seed in ("1", "2"))
+    assert (
+        all(sorted(name for own in ranks for name in own) == ["h1", "h2", "h3", "h4"] for ranks in (first, second))
+        and first != second
+    )
+    assert places("--ranks", "h[2,3]", "--ranks", "h4,h[1-1]") == [["h2", "h3"], ["h4", "h1"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["nic.goal", "-t", SPINE, "--strict"], "nic.goal:3: left out: nic of a message"),
+        (["nic.goal", "-t", SPINE, "--place", "random", "--ranks", "h1,h2"], "--ranks and --place: name one of them"),
+        (["nic.goal", "-t", SPINE, "--place", "rand"], "rand"),
         (
             ["lost.goal", "-t", SPINE],
             "lost.goal:3: rank 0: sends 8 bytes with tag 0 to rank 1, which does not receive them",
@@ -123,6 +147,7 @@ def test_what_cannot_run_ends_with_2_and_its_place(
     (tmp_path / "lost.goal").write_text("num_ranks 2\nrank 0 {\nsend 8b to 1\n}\nrank 1 {\n}\n")
     (tmp_path / "many.goal").write_text(write_goal(trace([], [], [], [], [])))
     (tmp_path / "what.txt").write_text("hello\n")
+    (tmp_path / "nic.goal").write_text("num_ranks 2\nrank 0 {\nsend 8b to 1 nic 1\n}\nrank 1 {\nrecv 8b from 0\n}\n")
     done = call_testbed("replay", *arguments)
     assert done.returncode == 2 and message in done.stderr, done.stderr
 
