@@ -42,27 +42,27 @@ RUST_TEXT = re.compile(
 
 def blank_rust_text(source: str) -> str:
     """Return Rust source without its comments and literals; what is left stays on its line."""
-    return RUST_TEXT.sub(lambda found: "\n" * found.group().count("\n"), source)
+    return RUST_TEXT.sub(lambda match: "\n" * match.group().count("\n"), source)
 
 
 def rust_impls(source: str) -> Iterator[tuple[str, int]]:
     """Yield the head and the number of lines of every `impl` block."""
     source = blank_rust_text(source)
-    for found in re.finditer(r"^(impl\b[^{;]*)\{.*?^\}", source, re.DOTALL | re.MULTILINE):
-        yield " ".join(found.group(1).split()), found.group().count("\n") + 1
+    for match in re.finditer(r"^(impl\b[^{;]*)\{.*?^\}", source, re.DOTALL | re.MULTILINE):
+        yield " ".join(match.group(1).split()), match.group().count("\n") + 1
 
 
 def rust_functions(source: str) -> Iterator[tuple[str, int]]:
     """Yield the name and the number of lines of every function that has a body."""
     source = blank_rust_text(source)
-    for found in re.finditer(r"\bfn\s+(\w+)", source):
+    for match in re.finditer(r"\bfn\s+(\w+)", source):
         nesting, braces = 0, 0
-        for position in range(found.end(), len(source)):
+        for position in range(match.end(), len(source)):
             sign = source[position]
             nesting += (sign in "([") - (sign in ")]")
             braces += (sign == "{") - (sign == "}")
             if sign == ";" and not nesting and not braces:
                 break
             if sign == "}" and not braces:
-                yield found.group(1), source.count("\n", found.start(), position) + 1
+                yield match.group(1), source.count("\n", match.start(), position) + 1
                 break

@@ -24,8 +24,8 @@ def engine(require_root: None) -> Iterator[DockerEngine]:
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, engine: DockerEngine) -> Iterator[Machine]:
     """Give a machine with a /run of its own; afterwards nothing of it is left, and no container."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
     assert engine.docker("ps", "--all", "--quiet") == ""
 
 

@@ -32,8 +32,8 @@ PAIR = ("-t", "pair", "--dilation", "1000")
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one; afterwards insist that nothing is left of it."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def test_a_lab_lives_on_after_its_command_and_until_destroyed(machine: Machine) -> None:

@@ -41,28 +41,28 @@ def run(form: str, benchmarks: object) -> tuple[int, str]:
 @isolated
 def test_one_document_holds_every_figure() -> None:
     code, text = run("json", SMALL)
-    found = json.loads(text)
+    document = json.loads(text)
     assert code == 0, text
-    assert found["virtual"]["frame_hops_per_s_best"] >= found["virtual"]["frame_hops_per_s"] > 0
+    assert document["virtual"]["frame_hops_per_s_best"] >= document["virtual"]["frame_hops_per_s"] > 0
     # 16 flows of 64 packets: each at least one hop up and one down, and as many for its ACK.
-    assert found["virtual"]["conservation"]["sent"] == 2 * 16 * 64
-    assert found["virtual"]["frame_hops"] >= 4 * 16 * 64
-    assert found["virtual_128"]["frame_hops"] >= 4 * 128 * 4
-    assert found["virtual_cores"]["ratio"] > 0
-    sizes = found["real"]["frame_bytes"]
-    assert found["real"]["forward_ratio"] == min(size["forward_ratio"] for size in sizes.values()) > 0
+    assert document["virtual"]["conservation"]["sent"] == 2 * 16 * 64
+    assert document["virtual"]["frame_hops"] >= 4 * 16 * 64
+    assert document["virtual_128"]["frame_hops"] >= 4 * 128 * 4
+    assert document["virtual_cores"]["ratio"] > 0
+    sizes = document["real"]["frame_bytes"]
+    assert document["real"]["forward_ratio"] == min(size["forward_ratio"] for size in sizes.values()) > 0
     for size in sizes.values():
         assert all(run["frames"] > 0 and run["lost"] == 0 for run in size["real_runs"] + size["bare_runs"])
-    assert found["telemetry"]["ports"] == 12
-    assert found["telemetry"]["cost_quartiles"] == [found["telemetry"]["cost"]] * 2
+    assert document["telemetry"]["ports"] == 12
+    assert document["telemetry"]["cost_quartiles"] == [document["telemetry"]["cost"]] * 2
     # At most a message for each port and one for the lab; a quotient of two rates has a rounding of its own.
-    said = found["telemetry"]["messages_per_s"] / found["telemetry"]["looks_per_s"]
+    said = document["telemetry"]["messages_per_s"] / document["telemetry"]["looks_per_s"]
     assert 0 < said < 13 or said == pytest.approx(13)
-    assert (found["deploy"]["nodes"], found["deploy"]["links"]) == (100, 180)
-    assert found["deploy"]["seconds_100_nodes"] > 0
-    assert (found["deploy_1000"]["nodes"], found["deploy_1000"]["links"]) == (40, 80)
-    assert found["deploy_1000"]["seconds_40_nodes"] > 0
-    assert found["containers"]["containers"] == 3 and found["containers"]["seconds"] > 0
+    assert (document["deploy"]["nodes"], document["deploy"]["links"]) == (100, 180)
+    assert document["deploy"]["seconds_100_nodes"] > 0
+    assert (document["deploy_1000"]["nodes"], document["deploy_1000"]["links"]) == (40, 80)
+    assert document["deploy_1000"]["seconds_40_nodes"] > 0
+    assert document["containers"]["containers"] == 3 and document["containers"]["seconds"] > 0
     assert NetnsDriver().list_labs() == {}
 
 

@@ -34,8 +34,8 @@ CASES = (
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def test_a_sound_switch_passes_in_real_time(machine: Machine, tmp_path: Path) -> None:

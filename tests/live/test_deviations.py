@@ -27,9 +27,9 @@ RUN = ("run", "all_reduce", *OPTIONS, "--clock", "real", "-b", "64K", "--format"
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one, with base.yaml up."""
     (tmp_path / "base.yaml").write_text(BASE)
-    with private_machine(repo_root, tmp_path) as found:
-        found.ok("deploy", *OPTIONS)
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        machine.ok("deploy", *OPTIONS)
+        yield machine
 
 
 def execute(machine: Machine, node: str, *command: str) -> None:

@@ -26,8 +26,8 @@ ALONE = ("deploy", "redeploy", "calibrate", "doctor")
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one; afterwards insist that nothing is left of it."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def test_every_block_that_needs_root_is_run() -> None:

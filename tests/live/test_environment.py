@@ -20,8 +20,8 @@ STRANGER = "testbed-pair-leaf"
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def inside(machine: Machine, *command: str) -> None:

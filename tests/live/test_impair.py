@@ -26,8 +26,8 @@ timeline:
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one; afterwards insist that nothing is left of it."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def directions(machine: Machine, *arguments: str) -> list[dict[str, Any]]:

@@ -81,9 +81,9 @@ def path_delay_ps(plan: dict[str, Any], source: str, destination: str) -> int:
 def check_ping(plan: dict[str, Any], dilation: int) -> None:
     text = output("a1", "ping", "-c", "5", "-i", "0.2", "b1")
     assert " 5 received, 0% packet loss" in text
-    found = re.search(r"= ([\d.]+)/", text)
-    assert found is not None, text
-    least_ms, expected_ms = float(found[1]), 2 * path_delay_ps(plan, "a1", "b1") * dilation / 1e9
+    match = re.search(r"= ([\d.]+)/", text)
+    assert match is not None, text
+    least_ms, expected_ms = float(match[1]), 2 * path_delay_ps(plan, "a1", "b1") * dilation / 1e9
     assert expected_ms <= least_ms < expected_ms + SLACK_MS
 
 
@@ -239,7 +239,7 @@ def settled(fabric: RealFabric, sent: int) -> dict[str, Any]:
 
 
 def mac_of(plan: dict[str, Any], kind: str, name: str) -> bytes:
-    (station,) = (found for found in plan["stations"] if (found["kind"], found["name"]) == (kind, name))
+    (station,) = (station for station in plan["stations"] if (station["kind"], station["name"]) == (kind, name))
     return bytes.fromhex(station["mac"].replace(":", ""))
 
 
@@ -329,7 +329,9 @@ def test_every_datagram_that_a_program_misses_is_in_a_counter() -> None:
         slow = ("tbf", "rate", "80mbit", "burst", "5000", "limit", "10mb")
         output("border-a", "tc", "qdisc", "add", "dev", "eth2", "root", *slow)
         NetnsDriver().shape(LAB, "a1", "eth1", 0)
-        (address,) = (found["ip"] for found in plan["stations"] if (found["kind"], found["name"]) == ("kernel", "b1"))
+        (address,) = (
+            station["ip"] for station in plan["stations"] if (station["kind"], station["name"]) == ("kernel", "b1")
+        )
         sender, receiver = inside(LAB, "a1", datagram_socket), inside(LAB, "b1", datagram_socket)
         receiver.bind(("", port))
         receiver.setblocking(False)

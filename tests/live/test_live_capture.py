@@ -21,8 +21,8 @@ ACK, WRITES = 0x11, {0x06, 0x07, 0x08}
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def test_tshark_and_scapy_read_what_crossed_the_link(machine: Machine, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path) -> Iterator[Machine]:
     """Give a machine of our own inside this one, on which nothing runs yet."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def test_eight_cold_deploys_at_once_all_succeed(machine: Machine) -> None:

@@ -22,9 +22,9 @@ OTHER_STATE = "/run/another-state"
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one, with a network of its own."""
-    with private_machine(repo_root, tmp_path, network=True) as found:
-        found.ip("link", "set", "lo", "up")
-        yield found
+    with private_machine(repo_root, tmp_path, network=True) as machine:
+        machine.ip("link", "set", "lo", "up")
+        yield machine
 
 
 @contextmanager

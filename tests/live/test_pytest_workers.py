@@ -36,8 +36,8 @@ def test_a_lab_that_was_up_before_stays():
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path) -> Iterator[Machine]:
     """Give a machine of our own inside this one."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def test_four_workers_get_a_lab_each_beside_that_of_somebody_else(machine: Machine, repo_root: Path) -> None:

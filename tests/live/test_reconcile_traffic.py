@@ -79,8 +79,8 @@ for number in range(3):
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def deploy(machine: Machine, span: tuple[str, str], home: tuple[str, str], mtu: int, *more: tuple[str, str]) -> Any:

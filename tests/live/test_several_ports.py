@@ -15,8 +15,8 @@ from tests.live.machine import Machine, private_machine
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def write(path: Path, links: int) -> list[str]:
@@ -29,8 +29,8 @@ def write(path: Path, links: int) -> list[str]:
 
 def interfaces(machine: Machine, node: str) -> dict[str, str]:
     """Return the address of each interface of a node but lo."""
-    found: list[Any] = json.loads(machine.ok("exec", "--name", "sides", node, "--", "ip", "-j", "-4", "addr"))
-    return {entry["ifname"]: entry["addr_info"][0]["local"] for entry in found if entry["ifname"] != "lo"}
+    document: list[Any] = json.loads(machine.ok("exec", "--name", "sides", node, "--", "ip", "-j", "-4", "addr"))
+    return {entry["ifname"]: entry["addr_info"][0]["local"] for entry in document if entry["ifname"] != "lo"}
 
 
 def test_a_port_comes_and_goes_while_the_other_stays(machine: Machine, tmp_path: Path) -> None:

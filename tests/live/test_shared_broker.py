@@ -108,8 +108,8 @@ def broker(require_root: None) -> Iterator[Broker]:
 
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path) -> Iterator[Machine]:
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as machine:
+        yield machine
 
 
 def start_agent(machine: Machine, broker: Broker) -> subprocess.Popen[str]:

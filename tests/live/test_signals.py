@@ -17,9 +17,9 @@ from tests.live.machine import CODE, Machine, private_machine, wait_for
 @pytest.fixture(scope="module")
 def machine(repo_root: Path, tmp_path_factory: pytest.TempPathFactory, require_root: None) -> Iterator[Machine]:
     """Give a machine of our own with a lab that stands still."""
-    with private_machine(repo_root, tmp_path_factory.mktemp("machine")) as found:
-        found.ok("deploy", "-t", "pair", "--dilation", "2000")
-        yield found
+    with private_machine(repo_root, tmp_path_factory.mktemp("machine")) as machine:
+        machine.ok("deploy", "-t", "pair", "--dilation", "2000")
+        yield machine
 
 
 def processes(mark: str) -> list[int]:

@@ -20,11 +20,11 @@ STRANGER = "testbed-pair-stranger"  # named like ours, without our label
 @pytest.fixture(scope="module")
 def machine(repo_root: Path, tmp_path_factory: pytest.TempPathFactory, require_root: None) -> Iterator[Machine]:
     """Give a machine of our own inside this one, with a namespace on it that is somebody else's."""
-    with private_machine(repo_root, tmp_path_factory.mktemp("machine")) as found:
-        enter = ["nsenter", f"--mount=/proc/{found.holder}/ns/mnt", "ip", "netns"]
+    with private_machine(repo_root, tmp_path_factory.mktemp("machine")) as machine:
+        enter = ["nsenter", f"--mount=/proc/{machine.holder}/ns/mnt", "ip", "netns"]
         subprocess.run([*enter, "add", STRANGER], check=True)
         try:
-            yield found
+            yield machine
         finally:
             subprocess.run([*enter, "del", STRANGER], check=True)
 

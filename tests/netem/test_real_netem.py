@@ -24,8 +24,8 @@ def measure(*names: str) -> dict[str, Any]:
     """Boot, run scenarios inside, and return their figures."""
     outcome = uml.run([sys.executable, "-m", "tests.netem.scenarios", *names], timeout_s=110)
     assert outcome.status == 0, outcome.stderr or outcome.console
-    found: dict[str, Any] = json.loads(outcome.stdout)
-    return found
+    document: dict[str, Any] = json.loads(outcome.stdout)
+    return document
 
 
 @cache

@@ -388,11 +388,11 @@ def test_make_test_runs_every_folder_of_tests_once() -> None:
 @pytest.mark.parametrize("what", WORDS)
 def test_no_file_holds(what: str) -> None:
     pattern, exceptions = WORDS[what]
-    found = [
+    matches = [
         f"{relative(path)}:{number}: {line.strip()[:80]}"
         for path in files()
         if path.suffix not in BINARY and relative(path) not in exceptions
         for number, line in enumerate(code(path).splitlines(), start=1)
         if re.search(pattern, line)
     ]
-    assert not found, f"{what}: {found}"
+    assert not matches, f"{what}: {matches}"

@@ -18,9 +18,9 @@ def stated_exit_code(path: Path) -> int:
     """Return the exit code that the comments at the head of a file name first."""
     lines = path.read_text(encoding="utf-8").splitlines()
     header = [line for line in lines if line.startswith("#")]
-    found = re.search(r"exit code (\d)", " ".join(header))
-    assert found, f"{path} does not say with which exit code it ends"
-    return int(found[1])
+    match = re.search(r"exit code (\d)", " ".join(header))
+    assert match, f"{path} does not say with which exit code it ends"
+    return int(match[1])
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -30,8 +30,8 @@ def test_a_lab_of_another_process_is_refused_by_name_and_free_once_that_is_kille
         said = f"agent lab1, process {holder.pid} "
         with pytest.raises(HostError, match=f"lab base is driven by {said}"):
             ours.take("base")
-        found = ours.owner("base")
-        assert found is not None and found.startswith(said)
+        owner = ours.owner("base")
+        assert owner is not None and owner.startswith(said)
         ours.take("other")
         holder.kill()
         holder.wait()

@@ -83,12 +83,12 @@ def test_the_longest_frame_decides_whether_codewords_matter() -> None:
 
 
 def test_the_wall_sees_nominal_times_stretched() -> None:
-    found = emulation.settings(make_plan(loss=[0.25, 0.5]), 0, 1, dilation=1000)
-    assert (found.delay_ns, found.loss) == (400_000_000, 0.5)
+    settings = emulation.settings(make_plan(loss=[0.25, 0.5]), 0, 1, dilation=1000)
+    assert (settings.delay_ns, settings.loss) == (400_000_000, 0.5)
     # 100 Mb/s of the wall for half a second, in smallest frames, and a thousand.
-    assert found.limit == 10**8 // 2 // (8 * 64) + 1 + 1000
+    assert settings.limit == 10**8 // 2 // (8 * 64) + 1 + 1000
     other = emulation.settings(make_plan(loss=[0.25, 0.5]), 0, 0, dilation=1000)
-    assert other.loss == 0.25 and other.seed != found.seed
+    assert other.loss == 0.25 and other.seed != settings.seed
 
 
 def test_a_frame_is_lost_if_either_says_so() -> None:

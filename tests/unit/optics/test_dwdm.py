@@ -78,7 +78,7 @@ def test_gnpy_stays_quiet_about_its_own_example(caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize("name", LINES)
 def test_lines_meet_their_required_osnr_as_far_as_they_reach(name: str) -> None:
     profile = load_catalogue().profile(name)
-    found = behaviour_of(OpticalSettings.model_validate({"profile": name, "osnr-db": "auto"}), profile.reach)
-    assert found.up and found.margin_db is not None and found.margin_db >= 0
+    behaviour = behaviour_of(OpticalSettings.model_validate({"profile": name, "osnr-db": "auto"}), profile.reach)
+    assert behaviour.up and behaviour.margin_db is not None and behaviour.margin_db >= 0
     farthest = dwdm.profile_line(name, profile, profile.reach + 80 * KM).gsnr_db - required_osnr_db(name, profile)
     assert farthest < 0 or profile.reach == 3040 * KM

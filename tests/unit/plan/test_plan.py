@@ -29,8 +29,8 @@ def switches(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def groups(plan: dict[str, Any], switch: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = switches(plan)[switch]["priority_groups"]
-    return found
+    priority_groups: list[dict[str, Any]] = switches(plan)[switch]["priority_groups"]
+    return priority_groups
 
 
 def readable(document: Any) -> str:

@@ -154,7 +154,7 @@ MARKUP = [
 def of_mermaid(quoted: str) -> str:
     """Return what mermaid shows of a quoted text, in which nothing but entities may mean anything."""
     assert re.fullmatch(r'"(?:[\w ,./+()-]|#\d+;)+"', quoted, re.ASCII), quoted
-    return re.sub(r"#(\d+);", lambda found: chr(int(found[1])), quoted[1:-1])
+    return re.sub(r"#(\d+);", lambda match: chr(int(match[1])), quoted[1:-1])
 
 
 @pytest.mark.parametrize("text", MARKUP)

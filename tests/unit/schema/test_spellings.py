@@ -94,8 +94,8 @@ def test_a_section_is_given_whole() -> None:
 
 
 def test_a_parameter_of_the_lab_is_a_setting() -> None:
-    found = read_experiment(None, "two-dc:hosts=1", ["topology.length=8km", "seed=5"])
-    assert (found.topology, found.seed) == ("two-dc:hosts=1,length=8km", 5)
+    experiment = read_experiment(None, "two-dc:hosts=1", ["topology.length=8km", "seed=5"])
+    assert (experiment.topology, experiment.seed) == ("two-dc:hosts=1,length=8km", 5)
     stored = read_experiment("distance-sweep", None, ["topology.length=8km"])
     assert "length=8km" in stored.topology
     base = new_experiment("two-dc", "all_reduce")
@@ -154,9 +154,9 @@ def test_merges_are_bounded() -> None:
 
 def test_an_experiment_has_keys_of_its_author_too(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text("x-size: &s {size: 1m}\ntopology: pair\nworkload: {<<: *s, collective: incast}\n")
-    found = load_experiment(tmp_path / "e.yaml")
-    assert isinstance(found, Experiment) and found.workload.size == 2**20
-    assert "x-size" not in found.data()
+    experiment = load_experiment(tmp_path / "e.yaml")
+    assert isinstance(experiment, Experiment) and experiment.workload.size == 2**20
+    assert "x-size" not in experiment.data()
 
 
 @pytest.mark.parametrize("name", ["localhost", "1", "0x10", "017", "ip6-localhost", "4294967295"])
