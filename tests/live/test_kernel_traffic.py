@@ -23,7 +23,7 @@ from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
 from testbed.report.live import lab_words
-from testbed.run.fidelity import Bounds
+from testbed.run.fidelity import FidelityBounds
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape
 from tests.live.netns_lab import inside, isolated
@@ -110,7 +110,7 @@ def check_tcp(fabric: RealFabric, since: float) -> None:
     received_bps = result["end"]["sum_received"]["bits_per_second"]
     print(f"{received_bps / 1e6:.1f} Mb/s, held back {held_share:.2f}")
     assert received_bps <= SHAPED_BPS
-    share = 8 if held_share > Bounds().held_share else 2
+    share = 8 if held_share > FidelityBounds().held_share else 2
     assert received_bps >= SHAPED_BPS * (1 - held_share) / share
 
 
