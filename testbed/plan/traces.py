@@ -22,6 +22,9 @@ from testbed.traffic.schedule import Op as Planned
 OF_COLLECTIVES = CHANNELS // 2
 """Channels of collectives; messages have those behind."""
 
+MOST_RANKS = 1024
+"""Of a collective whose messages grow with the square of its ranks: some two million of them, a gigabyte."""
+_EACH_TO_EACH = ("ring", "pairwise", "hierarchical")
 _NEVER_PS = 2**80
 
 Called = tuple[Collective, tuple[Shape, ...]]
@@ -67,8 +70,11 @@ def ops_of_trace(trace: Trace) -> int:
 def _call(trace: Trace, op: Op) -> tuple[Collective, Shape]:
     """Return how a collective is carried out; raises ValueError where its algorithm cannot."""
     collective = trace.algorithm(op.kind)
+    ranks = len(trace.groups[op.peer])
+    if ranks > MOST_RANKS and collective.algorithm in _EACH_TO_EACH:
+        raise ValueError(f"{ranks} ranks send each other more messages than memory holds; at most {MOST_RANKS} do so")
     kind = Shape(
-        ranks=len(trace.groups[op.peer]),
+        ranks=ranks,
         count=1,
         dtype="uint8",  # so that every size is a whole number of elements
         payload=False,
