@@ -25,7 +25,7 @@ OF_COLLECTIVES = CHANNELS // 2
 MOST_RANKS = 1024
 """Of a collective whose messages grow with the square of its ranks: some two million of them, a gigabyte."""
 _EACH_TO_EACH = ("ring", "pairwise", "hierarchical")
-_NEVER_PS = 2**80
+_NEVER = 2**80
 
 Called = tuple[Collective, tuple[Shape, ...]]
 
@@ -200,7 +200,10 @@ class _Expansion:
 
 
 def _channels(trace: Trace, messages: Iterable[Message]) -> dict[Place, int]:
-    """Return the channel of each message: that of its lane, or the first behind whose last message it comes."""
+    """Return the channel of each message: that of its lane, or the first whose last message had ended when it began.
+
+    Receives of one queue pair end in their order, so that none may wait for one behind it.
+    """
     free: dict[tuple[int, int], list[int]] = {}
     lanes: dict[tuple[int, int, int], int] = {}
     channels: dict[Place, int] = {}
@@ -208,16 +211,17 @@ def _channels(trace: Trace, messages: Iterable[Message]) -> dict[Place, int]:
         rank, position = message.source
         lane = trace.ranks[rank][position].lane
         ends = free.setdefault((rank, message.target), [])
-        chosen = next((number for number, end_ps in enumerate(ends) if end_ps <= message.first_ps), len(ends))
+        chosen = next((number for number, end in enumerate(ends) if end < message.first), len(ends))
         if lane != NO_LANE:
             chosen = lanes.get((rank, message.target, lane), len(ends))
         if chosen == CHANNELS - OF_COLLECTIVES:
-            chosen = ends.index(min(ends))
+            text = f"more than {chosen} messages to rank {message.target} can be under way at once"
+            raise ExperimentError([trace.fault(rank, position, text)])
         if chosen == len(ends):
             ends.append(0)
         if lane != NO_LANE:
             lanes[rank, message.target, lane] = chosen
-        ends[chosen] = message.end_ps if lane == NO_LANE else _NEVER_PS
+        ends[chosen] = message.end if lane == NO_LANE else _NEVER
         channels[message.source] = OF_COLLECTIVES + chosen
     return channels
 
@@ -229,9 +233,9 @@ def _channels_of_calls(trace: Trace, calls: Sequence[Call]) -> list[int]:
     for number, call in sorted(enumerate(calls), key=lambda each: each[1].turn):
         members = trace.groups[call.group]
         chosen = 0
-        while chosen < OF_COLLECTIVES - 1 and any(busy.get((rank, chosen), 0) > call.first_ps for rank in members):
+        while chosen < OF_COLLECTIVES - 1 and any(busy.get((rank, chosen), -1) >= call.first for rank in members):
             chosen += 1
         for rank in members:
-            busy[rank, chosen] = max(call.end_ps, busy.get((rank, chosen), 0))
+            busy[rank, chosen] = max(call.end, busy.get((rank, chosen), -1))
         channels[number] = chosen
     return channels

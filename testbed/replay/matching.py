@@ -28,24 +28,24 @@ Place = tuple[int, int]
 
 @dataclass
 class Call:
-    """A collective as its group carries it out: the op of each member, and from when to when by the ideal network."""
+    """A collective as its group carries it out: the op of each member, and in which events the first began and all ended."""
 
     group: int
     places: dict[int, int] = field(default_factory=dict)
-    first_ps: int = 0
-    end_ps: int = 0
+    first: int = 0
+    end: int = 0
     turn: int = 0
 
 
 @dataclass
 class Message:
-    """A message: its send, its receive once it has one, when it is under way, and its turn among all of them."""
+    """A message: its send, its receive once it has one, its turn, and in which events the one began and the other ended."""
 
     source: Place
     target: int
     turn: int
-    first_ps: int
-    end_ps: int
+    first: int
+    end: int = 0
     receive: Place | None = None
 
 
@@ -106,6 +106,7 @@ class _Execution:
         self.trace = trace
         self.turn = 0
         self.now_ps = 0
+        self.event = 0
         self.events: list[tuple[int, int, str, Place]] = []
         self.missing = [[len(op.after) + len(op.begun) for op in ops] for ops in trace.ranks]
         self.begun = [[False] * len(ops) for ops in trace.ranks]
@@ -131,6 +132,7 @@ class _Execution:
                     self._at(0, "begin", (rank, position))
         while self.events:
             self.now_ps, _, what, place = heapq.heappop(self.events)
+            self.event += 1
             {"begin": self._begin, "end": self._end, "land": self._land, "call": self._end_call}[what](place)
         faults = self._stuck()
         if faults:
@@ -182,6 +184,8 @@ class _Execution:
     def _end(self, place: Place) -> None:
         rank, position = place
         op = self.trace.ranks[rank][position]
+        if op.kind == "recv":
+            self.received[place].end = self.event
         if op.kind == "calc" and op.lane != NO_LANE:
             queue = self.queued[rank, op.lane]
             queue.popleft()
@@ -194,7 +198,7 @@ class _Execution:
         end_ps = max(self.now_ps + op.amount * PS_PER_BYTE, self.last_ps.get(ends, 0))
         self.last_ps[ends] = end_ps
         self.turn += 1
-        self.messages[place] = Message(place, op.peer, self.turn, self.now_ps, end_ps)
+        self.messages[place] = Message(place, op.peer, self.turn, self.event)
         self._at(end_ps, "land", place)
 
     def _land(self, place: Place) -> None:
@@ -234,7 +238,7 @@ class _Execution:
         rank, group = place[0], op.peer
         number = self.occurrences.get((rank, group), 0)
         self.occurrences[rank, group] = number + 1
-        call = self.calls.setdefault((group, number), Call(group, first_ps=self.now_ps))
+        call = self.calls.setdefault((group, number), Call(group, first=self.event))
         for other, position in call.places.items():
             known = self.trace.ranks[other][position]
             if (known.kind, known.amount, known.tag) != (op.kind, op.amount, op.tag):
@@ -246,13 +250,13 @@ class _Execution:
             break
         call.places[rank] = place[1]
         if len(call.places) == len(self.trace.groups[group]):
-            call.end_ps = self.now_ps + op.amount * PS_PER_BYTE
             self.turn += 1
             call.turn = self.turn
-            self._at(call.end_ps, "call", (group, number))
+            self._at(self.now_ps + op.amount * PS_PER_BYTE, "call", (group, number))
 
     def _end_call(self, place: Place) -> None:
         call = self.calls.pop(place)
+        call.end = self.event
         self.ended_calls.append(call)
         for rank, position in call.places.items():
             self._end((rank, position))

@@ -44,3 +44,19 @@ def test_a_collective_of_more_messages_than_memory_holds_is_refused_before_it_is
         program_of(found, range(ranks), 1, 0)
     tree, _ = program_of(found.by(["double-tree"]) if kind == "all_reduce" else trace([]), range(ranks), 1, 0)
     assert tree.graphs
+
+
+def test_a_receive_that_waits_for_a_later_message_does_not_stand_before_it_on_a_queue_pair() -> None:
+    """Of three messages of nothing, sent at one time, the receive of the second waits for that of the third."""
+    sends = [Op("send", 0, 1, 5), Op("send", 0, 1, 8), Op("send", 0, 1, 7, begun=(0,))]
+    receives = [Op("recv", 0, 0, 5), Op("recv", 0, 0, 8, after=(0, 2)), Op("recv", 0, 0, 7)]
+    assert len(set(channels(trace(sends, receives)))) == 3
+
+
+def test_more_messages_at_once_than_a_job_has_queue_pairs_are_refused() -> None:
+    count = OF_COLLECTIVES + 1
+    sends, receives = ([Op(kind, 0, peer, tag) for tag in range(count)] for kind, peer in (("send", 1), ("recv", 0)))
+    with pytest.raises(
+        ExperimentError, match=f"more than {OF_COLLECTIVES} messages to rank 1 can be under way at once"
+    ):
+        channels(trace(sends, receives))
