@@ -36,14 +36,14 @@ struct Reports {
     loss: Loss,
 }
 
-/// Leave out what is said of keys and types: Python's side does that.
+/// Leave out the descriptions of keys and types: Python's side does that.
 fn bare(schema: Value) -> Value {
     match schema {
         Value::Object(keys) => {
-            let said = |key: &str, value: &Value| key == "description" && value.is_string();
+            let is_description = |key: &str, value: &Value| key == "description" && value.is_string();
             Value::Object(
                 keys.into_iter()
-                    .filter(|(key, value)| !said(key, value))
+                    .filter(|(key, value)| !is_description(key, value))
                     .map(|(key, value)| (key, bare(value)))
                     .collect(),
             )

@@ -42,8 +42,8 @@ impl Grant {
         if self.blocks == 0 || self.blocks > i32::MAX as u32 {
             return Some(format!("{} blocks", self.blocks));
         }
-        let told = (1..=self.blocks).contains(&self.update_blocks);
-        (!told).then(|| format!("an update every {} of {} blocks", self.update_blocks, self.blocks))
+        let updates = (1..=self.blocks).contains(&self.update_blocks);
+        (!updates).then(|| format!("an update every {} of {} blocks", self.update_blocks, self.blocks))
     }
 
     /// The buffer behind the grant.
@@ -217,14 +217,14 @@ impl Credits {
         receiver.held = receiver.held.saturating_add(blocks);
     }
 
-    /// A frame that was taken has left the buffer; the answer is whether the sender is to be told now.
+    /// Free the blocks of a frame that has left the buffer. Returns whether an update to the sender is due.
     pub fn release(&mut self, priority: Priority, frame_bytes: u32) -> bool {
         let Some(receiver) = &mut self.receivers[priority] else { return false };
-        let tell = receiver.release(frame_bytes);
-        if tell {
+        let due = receiver.release(frame_bytes);
+        if due {
             self.due.insert(priority);
         }
-        tell
+        due
     }
 
     /// Obey what the far end says.

@@ -115,7 +115,7 @@ fn circles(waiting: &[&Waiting]) -> Vec<(BTreeSet<Place>, Vec<Place>)> {
         behind.iter().for_each(|on| backward.entry(*on).or_default().push(*place));
     }
     let mut assigned: BTreeSet<Place> = BTreeSet::new();
-    let mut found = Vec::new();
+    let mut knots = Vec::new();
     for place in onward.keys() {
         if assigned.contains(place) {
             continue;
@@ -126,20 +126,20 @@ fn circles(waiting: &[&Waiting]) -> Vec<(BTreeSet<Place>, Vec<Place>)> {
         assigned.extend(&knot);
         let around = knot.iter().filter_map(|start| circle(*start, &onward));
         if let Some(shortest) = around.min_by_key(Vec::len) {
-            found.push((knot, shortest));
+            knots.push((knot, shortest));
         }
     }
-    found
+    knots
 }
 
 /// All that can be reached from a place in one step or more.
 fn reached<'a>(start: Place, onward: impl Fn(Place) -> &'a [Place]) -> BTreeSet<Place> {
-    let mut found = BTreeSet::new();
+    let mut reached = BTreeSet::new();
     let mut queue = vec![start];
     while let Some(place) = queue.pop() {
-        queue.extend(onward(place).iter().copied().filter(|next| found.insert(*next)));
+        queue.extend(onward(place).iter().copied().filter(|next| reached.insert(*next)));
     }
-    found
+    reached
 }
 
 /// The shortest way from a place back to itself.

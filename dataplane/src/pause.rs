@@ -78,7 +78,7 @@ pub fn pause_frame(class_enable: PrioritySet, quanta: u16) -> Frame {
 mod tests {
     use super::*;
 
-    fn asked(frame: Option<Frame>) -> Pfc {
+    fn pause_of(frame: Option<Frame>) -> Pfc {
         let Some(Frame { body: Body::Pause(pfc), .. }) = frame else { panic!("no PAUSE frame") };
         pfc
     }
@@ -88,14 +88,14 @@ mod tests {
         let (three, five) = (PrioritySet::only(Priority::P3), PrioritySet::only(Priority::P5));
         let mut sender = PauseSender::new(Rate::from_bps(100_000_000_000).expect("a rate"));
         assert!(sender.refresh().is_none() && !sender.holds_one() && sender.asserted().is_empty());
-        let xoff = asked(sender.xoff(Priority::P3));
+        let xoff = pause_of(sender.xoff(Priority::P3));
         assert_eq!((xoff.class_enable, xoff.quanta), (three, [0, 0, 0, 65_535, 0, 0, 0, 0]));
         assert!(sender.xoff(Priority::P3).is_none() && sender.holds_one());
         assert!(sender.is_asserted(Priority::P3) && !sender.is_asserted(Priority::P5));
         assert!(sender.xoff(Priority::P5).is_some() && !sender.holds_one());
-        let renewed = asked(sender.refresh());
+        let renewed = pause_of(sender.refresh());
         assert_eq!((renewed.class_enable, renewed.quanta), (three | five, [0, 0, 0, 65_535, 0, 65_535, 0, 0]));
-        let xon = asked(sender.xon(Priority::P3));
+        let xon = pause_of(sender.xon(Priority::P3));
         assert_eq!((xon.class_enable, xon.quanta), (three, [0; PRIORITIES]));
         assert!(sender.xon(Priority::P3).is_none() && sender.asserted() == five);
     }

@@ -87,7 +87,7 @@ fn an_update_that_comes_while_the_line_is_busy_is_not_missed() {
 
 /// IBTA 7.9.4: no more than 65,536 symbol times pass; a symbol is eight bits on one of a port's lanes.
 #[test]
-fn the_far_end_is_asked_until_all_credits_are_back() {
+fn credits_are_requested_until_all_are_back() {
     let mut port = port(30, 1);
     assert!(port.dequeue(ns(7)).is_some());
     for asked in 1..=3 {
@@ -105,7 +105,7 @@ fn the_far_end_is_asked_until_all_credits_are_back() {
 }
 
 #[test]
-fn released_blocks_are_told_in_batches_and_whenever_asked() {
+fn released_blocks_are_reported_in_batches_and_on_request() {
     let mut port = port(30, 0);
     for _ in 0..3 {
         port.reserve_credit(Priority::P3, 640);

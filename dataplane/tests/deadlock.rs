@@ -41,7 +41,7 @@ fn found(queues: &[(u32, &[u32])]) -> Vec<Vec<u32>> {
 const RING: &[(u32, &[u32])] = &[(5, &[7]), (2, &[5]), (7, &[2])];
 
 #[test]
-fn a_circle_is_found_at_the_second_look_and_once() {
+fn a_circle_is_detected_at_the_second_sample_and_once() {
     let mut detector = Detector::default();
     detector.sample(&waiting(RING), at(1));
     assert_eq!(circles(&detector), [[0; 0]; 0]);
@@ -52,7 +52,7 @@ fn a_circle_is_found_at_the_second_look_and_once() {
 }
 
 #[test]
-fn two_looks_at_one_instant_are_one() {
+fn two_samples_at_one_instant_are_one() {
     let mut detector = Detector::default();
     detector.sample(&waiting(RING), at(1));
     detector.sample(&waiting(RING), at(1));

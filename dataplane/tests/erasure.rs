@@ -89,7 +89,7 @@ fn as_many_losses_as_there_is_parity_cost_no_round_trip() {
 
 /// Three of six are lost and two can be rebuilt: one packet is asked for, sent again, and the block is whole.
 #[test]
-fn one_loss_too_many_is_asked_for_alone() {
+fn one_loss_too_many_is_requested_alone() {
     for lost in [
         [(0, None), (1, None), (3, None)],
         [(1, None), (2, None), (0, Some(0))],
@@ -106,7 +106,7 @@ fn one_loss_too_many_is_asked_for_alone() {
 
 /// Blocks that leave no trace: each missing packet is asked for when one a block behind it comes.
 #[test]
-fn a_hole_of_many_blocks_is_asked_for_at_once() {
+fn a_hole_of_many_blocks_is_requested_at_once() {
     let mut pair = Pair::new(coded(Verb::Write, 4, 1), &[40 * MTU]);
     pair.run_with(
         |sent, number| if sent.from == Side::A && (3..23).contains(&number) { Fate::Drop } else { Fate::Deliver },
@@ -142,7 +142,7 @@ fn a_hole_that_reaches_to_the_end_takes_one_timeout() {
 /// Two packets of each block are lost, and everything that the peer says until the timer runs out. The newest packet, sent again
 /// then, has come before: so all that is missing is asked for once more, and not one packet a timeout.
 #[test]
-fn what_was_asked_for_in_vain_is_asked_for_again_after_one_timeout() {
+fn what_was_requested_in_vain_is_requested_again_after_one_timeout() {
     for verb in VERBS {
         let coded = coded(verb, 4, 1);
         let mut pair = Pair::new(coded, &[40 * MTU]);

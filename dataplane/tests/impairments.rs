@@ -52,7 +52,7 @@ fn completion_ns(report: &Value) -> u64 {
 }
 
 #[test]
-fn nothing_asked_nothing_changed() {
+fn an_empty_request_changes_nothing() {
     let (lab, progress, report) = run(&[]);
     assert_eq!(progress, Progress::Complete);
     assert!(is_delivered(&lab, &MESSAGES) && report["violations"] == json!([]), "{report}");

@@ -201,7 +201,7 @@ proptest! {
 
     /// Any sequence of requests pauses exactly the intervals that its sentences say: `is_paused`, `paused_time` and the next start.
     #[test]
-    fn pauses_are_the_intervals_that_were_asked_for(
+    fn pauses_are_the_intervals_that_were_requested(
         response in 0u64..3_000_000,
         requests in prop::collection::vec((1u64..4_000_000, prop_oneof![Just(0u16), 1..2_000u16]), 1..40),
         probes in prop::collection::vec(0u64..100_000_000, 20),

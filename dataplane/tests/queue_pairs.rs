@@ -49,7 +49,7 @@ fn messages_of_every_size_arrive_once_and_in_place() {
 }
 
 #[test]
-fn a_lost_packet_is_asked_for_and_everything_after_it_sent_again() {
+fn a_lost_packet_is_requested_and_everything_after_it_sent_again() {
     for verb in VERBS {
         let mut pair = Pair::new(transport(verb), &[8 * MTU]);
         pair.run_with(dropping(Side::A, &[2]));
@@ -135,7 +135,7 @@ fn no_more_than_a_window_is_ever_outstanding() {
 }
 
 #[test]
-fn acknowledgements_are_asked_for_as_often_as_agreed() {
+fn acknowledgements_are_requested_as_often_as_agreed() {
     let mut pair = Pair::new(Transport { ack_every: 4, window: 1_000, ..transport(Verb::Write) }, &[18 * MTU, MTU]);
     pair.run();
     pair.assert_delivered();

@@ -112,7 +112,7 @@ fn a_gap_that_reaches_to_the_end_takes_one_timeout() {
 
 /// Every third packet is lost, and everything that the peer says until the timer runs out: one timeout makes up for all of it.
 #[test]
-fn what_was_asked_for_in_vain_is_asked_for_again_after_one_timeout() {
+fn what_was_requested_in_vain_is_requested_again_after_one_timeout() {
     let selective = Transport { recovery: Recovery::SelectiveRepeat, window: 64, ..transport(Verb::Write) };
     let mut pair = Pair::new(selective, &[60 * MTU]);
     pair.run_with(|sent, number| match sent.from {

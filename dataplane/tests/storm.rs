@@ -67,7 +67,7 @@ impl Stormy {
 }
 
 #[test]
-fn an_unbroken_storm_leaves_no_gap_and_ends_when_it_is_told_to() {
+fn an_unbroken_storm_leaves_no_gap_and_ends_on_command() {
     for quanta in [XOFF, 1_000, 100] {
         let mut stormy = Stormy::new(&plan(quanta, None));
         stormy.run_until(ns(5 * MS));

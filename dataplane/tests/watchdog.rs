@@ -58,7 +58,7 @@ fn departures(bench: &Bench, port: u16, priority: Priority) -> usize {
 
 /// The first look later than the detection time after the storm began: within (detection, detection + poll], whatever the phase.
 #[test]
-fn a_storm_is_detected_at_the_first_look_after_the_detection_time() {
+fn a_storm_is_detected_at_the_first_poll_after_the_detection_time() {
     for begin_ns in [0, 1, 3 * MS + 17, 4 * MS, 5 * MS, 8 * MS, 12 * MS - 1, 12 * MS, 12 * MS + 1] {
         let mut bench = guarded(Action::Drop);
         bench.run_until(ns(begin_ns));
@@ -140,7 +140,7 @@ fn to_forward_is_to_ignore_pauses_and_lose_nothing() {
 }
 
 #[test]
-fn a_queue_is_restored_at_the_first_look_after_the_restoration_time() {
+fn a_queue_is_restored_at_the_first_poll_after_the_restoration_time() {
     for storm_ns in [25 * MS, 31 * MS + 5, 32 * MS, 40 * MS - 1, 47 * MS] {
         let mut bench = guarded(Action::Drop);
         storm_and_end(&mut bench, 1, ns(storm_ns));

@@ -57,7 +57,7 @@ fn credit_frame_is_written_byte_for_byte_and_read_back() {
 }
 
 #[test]
-fn other_mac_control_is_told_apart() {
+fn other_mac_control_is_distinguished() {
     let pause = pfc::parse(&golden("global_pause"));
     assert_eq!(pause, Ok(Some(MacControl::GlobalPause { quanta: 255 })));
     let mut unicast = golden("pfc_xoff_priority_3");

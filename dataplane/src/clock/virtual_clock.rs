@@ -8,12 +8,12 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
     let mut left = budget;
     loop {
         let due = emulation.fabric.next_event();
-        if due > emulation.looks.next {
-            let progress = emulation.look(emulation.looks.next, Time::ZERO);
+        if due > emulation.sample_grid.next {
+            let progress = emulation.sample(emulation.sample_grid.next, Time::ZERO);
             if progress != Progress::Running {
                 return progress;
             }
-            emulation.looks.follow(due);
+            emulation.sample_grid.follow(due);
         }
         // What a timeline still has in store is no reason to let time run on: another workload may follow.
         if emulation.fabric.is_quiet() && emulation.is_complete() {
@@ -36,7 +36,7 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
         if left == 0 {
             return Progress::Running;
         }
-        left = left.saturating_sub(emulation.fabric.run(emulation.looks.next.min(deadline).min(cut), left));
+        left = left.saturating_sub(emulation.fabric.run(emulation.sample_grid.next.min(deadline).min(cut), left));
     }
 }
 
@@ -49,14 +49,14 @@ pub fn run_until(emulation: &mut Emulation, until: Time, budget: u64) -> bool {
             emulation.fabric.advance_to(until);
             return true;
         }
-        if due > emulation.looks.next {
+        if due > emulation.sample_grid.next {
             // Whether the workload is over matters to nobody here.
-            emulation.look(emulation.looks.next, Time::ZERO);
-            emulation.looks.follow(due);
+            emulation.sample(emulation.sample_grid.next, Time::ZERO);
+            emulation.sample_grid.follow(due);
         }
         if left == 0 {
             return false;
         }
-        left = left.saturating_sub(emulation.fabric.run(emulation.looks.next.min(until), left));
+        left = left.saturating_sub(emulation.fabric.run(emulation.sample_grid.next.min(until), left));
     }
 }

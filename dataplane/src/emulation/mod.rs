@@ -31,8 +31,8 @@ use crate::watch::Watch;
 use span::Spans;
 
 use nodes::{defective, node, rate, shortest_detection};
-use progress::Looks;
 pub use progress::Progress;
+use progress::SampleGrid;
 
 /// Where a rank is: its node, and its number among the ranks of that.
 #[derive(Copy, Clone, Debug)]
@@ -74,7 +74,7 @@ pub struct Emulation {
     pub patience: Time,
     /// So long after its start the workload is given up.
     limit: Time,
-    pub(crate) looks: Looks,
+    pub(crate) sample_grid: SampleGrid,
     pub deadlocks: Detector,
     pub(crate) spans: Spans,
 }
@@ -117,7 +117,7 @@ impl Emulation {
             }
         }
         plan.links.iter().for_each(|link| set_flow_control(link, &mut nodes));
-        let looks = Looks::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));
+        let sample_grid = SampleGrid::new(plan.links.iter().map(|link| Time::from_ps(link.delay_ps)));
         let port_names = plan.nodes.iter().filter(|node| !node.is_elsewhere()).flat_map(names).collect();
         let (ranks, qps, started, patience) = (Vec::new(), Vec::new(), Time::ZERO, Time::ZERO);
         let mut fabric = Fabric::new(nodes, directions);
@@ -139,7 +139,7 @@ impl Emulation {
             generation: 0,
             patience,
             limit: Time::NEVER,
-            looks,
+            sample_grid,
             deadlocks: Detector::default(),
             spans: Spans::default(),
         };
@@ -233,7 +233,7 @@ impl Emulation {
     /// Start the loaded schedules now.
     pub fn start(&mut self) {
         self.started = self.fabric.now();
-        self.looks.start(self.started);
+        self.sample_grid.start(self.started);
         self.spans.start(self.started);
         self.fabric.start();
     }

@@ -14,24 +14,24 @@ pub enum Progress {
     Expired,
 }
 
-/// When the virtual clock looks at a run: at whole multiples of a period of nominal time, once all that was due until then has taken
+/// When the virtual clock samples a run: at whole multiples of a period of nominal time, once all that was due until then has taken
 /// place on every node, and nothing later. The period comes from the plan alone, so that where a run ends depends neither on how
 /// it is sliced nor on how many cores it has. A multiple up to which nothing happened since the last one is passed over.
 #[derive(Debug)]
-pub(crate) struct Looks {
+pub(crate) struct SampleGrid {
     every: Time,
     pub(crate) next: Time,
 }
 
 /// The shortest period, for fabrics of short links, and the longest. In between it is the delay of the longest link: cores that
 /// share a run need not meet more often than that.
-const LOOK_AT_LEAST_EVERY: Time = Time::from_ns(10_000_000);
-const LOOK_AT_MOST_EVERY: Time = Time::from_ns(100_000);
+const SAMPLE_AT_LEAST_EVERY: Time = Time::from_ns(10_000_000);
+const SAMPLE_AT_MOST_EVERY: Time = Time::from_ns(100_000);
 
-impl Looks {
-    pub(super) fn new(delays: impl Iterator<Item = Time>) -> Looks {
+impl SampleGrid {
+    pub(super) fn new(delays: impl Iterator<Item = Time>) -> SampleGrid {
         let longest = delays.max().unwrap_or(Time::ZERO);
-        Looks { every: longest.clamp(LOOK_AT_MOST_EVERY, LOOK_AT_LEAST_EVERY), next: Time::ZERO }
+        SampleGrid { every: longest.clamp(SAMPLE_AT_MOST_EVERY, SAMPLE_AT_LEAST_EVERY), next: Time::ZERO }
     }
 
     pub(super) fn start(&mut self, now: Time) {
@@ -78,11 +78,11 @@ impl Emulation {
         }
     }
 
-    /// Look at the run. This is the point at which all nodes can be seen at one nominal time: whatever watches a fabric as a whole
-    /// is called from here. The virtual clock comes by at its `Looks`, the real one whenever it is asked for progress. What waits is
-    /// given `patience` at least to move by itself.
-    pub fn look(&mut self, now: Time, patience: Time) -> Progress {
-        self.look_for_deadlocks(now, patience);
+    /// Sample the run. This is the point at which all nodes can be seen at one nominal time: whatever watches a fabric as a whole
+    /// is called from here. The virtual clock samples at each point of its `SampleGrid`, the real one whenever progress is
+    /// requested. What waits is given `patience` at least to move by itself.
+    pub fn sample(&mut self, now: Time, patience: Time) -> Progress {
+        self.detect_deadlocks(now, patience);
         self.progress()
     }
 }
@@ -98,24 +98,24 @@ mod tests {
         for (delays_ns, every_ns) in
             [(&[][..], MS / 10), (&[1, 500], MS / 10), (&[500, 3 * MS / 2], 3 * MS / 2), (&[15 * MS], 10 * MS)]
         {
-            let looks = Looks::new(delays_ns.iter().map(|ns| Time::from_ns(*ns)));
-            assert_eq!(looks.every, Time::from_ns(every_ns), "{delays_ns:?}");
+            let grid = SampleGrid::new(delays_ns.iter().map(|ns| Time::from_ns(*ns)));
+            assert_eq!(grid.every, Time::from_ns(every_ns), "{delays_ns:?}");
         }
     }
 
     #[test]
-    fn looks_lie_on_the_grid_and_a_start_is_before_the_next() {
-        let mut looks = Looks::new([].into_iter());
+    fn samples_lie_on_the_grid_and_a_start_is_before_the_next() {
+        let mut samples = SampleGrid::new([].into_iter());
         let grid = Time::from_ns(MS / 10);
-        looks.start(Time::ZERO);
-        assert_eq!(looks.next, grid);
-        looks.start(grid);
-        assert_eq!(looks.next, grid + grid);
-        looks.follow(grid + grid);
-        assert_eq!(looks.next, grid + grid);
-        looks.follow(Time::from_ns(MS));
-        assert_eq!(looks.next, Time::from_ns(MS));
-        looks.follow(Time::NEVER);
-        assert_eq!(looks.next, Time::NEVER);
+        samples.start(Time::ZERO);
+        assert_eq!(samples.next, grid);
+        samples.start(grid);
+        assert_eq!(samples.next, grid + grid);
+        samples.follow(grid + grid);
+        assert_eq!(samples.next, grid + grid);
+        samples.follow(Time::from_ns(MS));
+        assert_eq!(samples.next, Time::from_ns(MS));
+        samples.follow(Time::NEVER);
+        assert_eq!(samples.next, Time::NEVER);
     }
 }

@@ -34,7 +34,7 @@ pub struct QpRow<'a> {
     timeouts: u64,
     error: Option<&'static str>,
     erasure: Option<ErasureRow>,
-    /// Where it runs, told where one of its hosts has several ports or ranks.
+    /// Where it runs, reported where one of its hosts has several ports or ranks.
     #[serde(skip_serializing_if = "Option::is_none")]
     rank_a: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ impl Emulation {
             let node = |end: usize| &self.plan.nodes[pair.nodes[end]];
             let name = |end: usize| node(end).name();
             let port = |end: usize| format!("{}:{}", name(end), node(end).ports()[usize::from(pair.ports[end])].name);
-            let told = self.has_choice(pair);
+            let has_choice = self.has_choice(pair);
             let erasure = connection.recovered.map(|recovered| ErasureRow {
                 blocks: counters.blocks,
                 parity_tx: counters.parity_tx,
@@ -125,11 +125,11 @@ impl Emulation {
                 timeouts: counters.timeouts,
                 error: connection.failure.map(Failure::name),
                 erasure,
-                rank_a: told.then(|| pair.ranks[*end]),
-                rank_b: told.then(|| pair.ranks[1 - end]),
-                port_a: told.then(|| port(*end)),
-                port_b: told.then(|| port(1 - end)),
-                source_port: told.then_some(pair.entropy),
+                rank_a: has_choice.then(|| pair.ranks[*end]),
+                rank_b: has_choice.then(|| pair.ranks[1 - end]),
+                port_a: has_choice.then(|| port(*end)),
+                port_b: has_choice.then(|| port(1 - end)),
+                source_port: has_choice.then_some(pair.entropy),
             }
         };
         self.connections().iter().map(row).collect()

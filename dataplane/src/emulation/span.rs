@@ -22,7 +22,7 @@ const MAX_WINDOWS: usize = 1_000;
 /// One microsecond.
 const SMALLEST_WINDOW_PS: u64 = 1_000_000;
 
-/// What of a run is told apart: its settled state, from `warmup_ps` after the start of its first workload on, and windows of that.
+/// Which part of a run is reported by itself: its settled state, from `warmup_ps` after the start of its first workload on, and windows of that.
 #[derive(Copy, Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -32,14 +32,14 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Read what is to be told apart, if anything.
+    /// Read what is to be reported by itself, if anything.
     pub fn parse(json: &str) -> Result<Option<Statistics>, PlanError> {
-        let asked: Option<Statistics> = serde_json::from_str(json)?;
-        match asked.and_then(|asked| asked.window_ps) {
+        let requested: Option<Statistics> = serde_json::from_str(json)?;
+        match requested.and_then(|of| of.window_ps) {
             Some(window) if window < SMALLEST_WINDOW_PS => Err(PlanError::Invalid(format!(
                 "window_ps {window}: a window has {SMALLEST_WINDOW_PS} ps at least, since each costs a look at every port"
             ))),
-            _ => Ok(asked),
+            _ => Ok(requested),
         }
     }
 }
@@ -124,7 +124,7 @@ impl Spans {
         settled.next = now + Time::from_ps(settled.statistics.warmup_ps);
     }
 
-    /// When the figures are to be cut next; `Time::NEVER` where nothing is told apart.
+    /// When the figures are to be cut next; `Time::NEVER` where nothing is reported by itself.
     #[inline]
     pub(crate) fn next_cut(&self) -> Time {
         self.settled.as_ref().map_or(Time::NEVER, |settled| settled.next)

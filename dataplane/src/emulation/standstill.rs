@@ -9,7 +9,7 @@ use crate::units::Time;
 
 impl Emulation {
     /// Look for queues that wait for each other in a circle at `now`. A queue is given `patience` at least to move by itself.
-    pub(super) fn look_for_deadlocks(&mut self, now: Time, patience: Time) {
+    pub(super) fn detect_deadlocks(&mut self, now: Time, patience: Time) {
         self.deadlocks.sample(&waiting(&self.fabric, now, patience), now);
     }
 }
@@ -33,7 +33,7 @@ fn waiting(fabric: &Fabric, now: Time, patience: Time) -> Vec<Waiting> {
                 continue;
             }
             // A pause ends with one message from the peer; credit may take a question first.
-            let question = egress.unasked();
+            let question = egress.request_delay();
             let asking = if question > Time::ZERO { question + way.longest_delay() } else { question };
             let behind = far.queues_of(ingress_port, held);
             waiting.push(Waiting {

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_frame_has_the_length_asked_for_and_never_less_than_a_header() {
+    fn a_probe_frame_has_the_length_requested_and_never_less_than_a_header() {
         for (asked, made) in [(0, 14), (14, 14), (64, 64), (4178, 4178)] {
             let frame = probe_frame(asked);
             assert_eq!(frame.len(), made);

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn bernoulli_loses_as_many_as_asked_and_repeats() {
+    fn bernoulli_loses_the_share_that_is_set_and_repeats() {
         let plan = ProcessPlan::Bernoulli { probability: 1e-3, acceleration: None };
         let (lost, _) = losses(&plan, 1_000_000, 1_500, 1);
         // 1000 expected, standard deviation 31.6: four of them.

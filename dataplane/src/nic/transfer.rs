@@ -111,15 +111,15 @@ impl Host {
         true
     }
 
-    /// Take what came early and is in order now; the answer is whether one of them asked for an acknowledgement.
+    /// Take what came early and is in order now; returns whether one of them requests an acknowledgement.
     pub(super) fn deliver_kept(&mut self, index: usize, now: Time) -> bool {
-        let mut asked = false;
+        let mut requested = false;
         while let Some(frame) = self.qps[index].responder.next_kept() {
             let Body::Roce(packet) = frame.body else { continue };
             let Some(data) = message::decode(packet.opcode) else { continue };
             match self.receive(index, &frame, &packet, data) {
                 Verdict::Accept { psn, offset, arrived } if self.accept(index, &frame, (psn, offset), arrived, now) => {
-                    asked |= packet.ack_request;
+                    requested |= packet.ack_request;
                 }
                 Verdict::Accept { .. } => self.refuse(index, Nak::RemoteAccess, packet.psn),
                 Verdict::NotReady => self.defer(index, packet.psn),
@@ -129,7 +129,7 @@ impl Host {
                 return false;
             }
         }
-        asked
+        requested
     }
 
     /// The notification point: tell the sender of a marked packet, not too often.

@@ -150,8 +150,8 @@ pub struct HostPlan {
 impl HostPlan {
     /// The priority of each DSCP at the NIC of a port.
     pub fn priorities(&self, port: usize) -> [Priority; DSCPS] {
-        let said = self.dscp_to_priority.get(port).and_then(|table| table.as_slice().try_into().ok());
-        said.unwrap_or(CLASS_SELECTORS)
+        let own = self.dscp_to_priority.get(port).and_then(|table| table.as_slice().try_into().ok());
+        own.unwrap_or(CLASS_SELECTORS)
     }
 
     /// How the NIC of a port takes in what arrives.

@@ -45,8 +45,8 @@ impl Port {
         self.credits.as_ref().is_some_and(|credits| credits.grants(priority))
     }
 
-    /// How long a frame may lack credit that the far end could give, beyond the way there and back: until it is asked.
-    pub fn unasked(&self) -> Time {
+    /// How long a frame may lack credit that the far end could give, beyond the way there and back: until the sender requests it.
+    pub fn request_delay(&self) -> Time {
         if self.credits.is_some() {
             ask_every(self.config.rate)
         } else {

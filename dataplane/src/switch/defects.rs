@@ -68,33 +68,33 @@ impl Defects {
         self.0 & (1 << defect as u32) != 0
     }
 
-    /// How a defective switch reads a PFC frame whose content is `said`, of which it obeys the priorities `heeded`.
-    pub fn received(self, frame: &Frame, said: Pfc, heeded: PrioritySet, port: &Port, now: Time) -> Pfc {
-        let mut heard = said;
+    /// How a defective switch reads a PFC frame whose content is `sent`, of which it obeys the priorities `heeded`.
+    pub fn received(self, frame: &Frame, sent: Pfc, heeded: PrioritySet, port: &Port, now: Time) -> Pfc {
+        let mut taken = sent;
         let bytes = frame.bytes.as_deref().map_or(&[][..], |bytes| &bytes[..]);
         if self.has(Defect::ObeysGlobalPause) {
             if let Ok(Some(MacControl::GlobalPause { quanta })) = pfc::parse(bytes) {
-                heard = Pfc { class_enable: PrioritySet::ALL, quanta: [quanta; PRIORITIES] };
+                taken = Pfc { class_enable: PrioritySet::ALL, quanta: [quanta; PRIORITIES] };
             }
         }
         if self.has(Defect::IgnoresZeroSource) && Ethernet::parse(bytes).is_ok_and(|(frame, _)| frame.src == [0; 6]) {
-            heard.class_enable = PrioritySet::NONE;
+            taken.class_enable = PrioritySet::NONE;
         }
-        let longest = heard.quanta.into_iter().max().unwrap_or(0);
-        if self.has(Defect::PausesWholePort) && !heard.class_enable.is_empty() {
-            heard = Pfc { class_enable: PrioritySet::ALL, quanta: [longest; PRIORITIES] };
+        let longest = taken.quanta.into_iter().max().unwrap_or(0);
+        if self.has(Defect::PausesWholePort) && !taken.class_enable.is_empty() {
+            taken = Pfc { class_enable: PrioritySet::ALL, quanta: [longest; PRIORITIES] };
         }
         for priority in Priority::ALL {
-            if self.has(Defect::IgnoresEnableVector) && heard.quanta[priority] > 0 {
-                heard.class_enable.insert(priority);
+            if self.has(Defect::IgnoresEnableVector) && taken.quanta[priority] > 0 {
+                taken.class_enable.insert(priority);
             }
             if self.has(Defect::HalvesQuanta) {
-                heard.quanta[priority] /= 2;
+                taken.quanta[priority] /= 2;
             }
-            let until = now + port.rate().quanta(heard.quanta[priority]);
-            let shorter = heard.quanta[priority] > 0 && until < port.pause_end(priority, now);
+            let until = now + port.rate().quanta(taken.quanta[priority]);
+            let shorter = taken.quanta[priority] > 0 && until < port.pause_end(priority, now);
             if self.has(Defect::KeepsLongerPause) && shorter {
-                heard.class_enable.remove(priority);
+                taken.class_enable.remove(priority);
             }
         }
         let obeyed = if self.has(Defect::ObeysLossyPause) || self.has(Defect::PausesWholePort) {
@@ -103,8 +103,8 @@ impl Defects {
             heeded
         };
         let obeyed = if self.has(Defect::IgnoresPause) { PrioritySet::NONE } else { obeyed };
-        heard.class_enable = heard.class_enable & obeyed;
-        heard
+        taken.class_enable = taken.class_enable & obeyed;
+        taken
     }
 
     /// The PAUSE frame that a switch of so many `ports` sends in place of a right one by one of them, if it sends any.

@@ -142,8 +142,8 @@ mod tests {
     fn a_detour_may_lead_by_ports_that_the_plan_does_not_name() {
         let mut table = Table::new(&[vec![2]], 1);
         table.set_route(0, &[3, 4]);
-        let found = choices(&table);
-        assert!([3, 4].iter().all(|port| found.contains(port)));
+        let next_hops = choices(&table);
+        assert!([3, 4].iter().all(|port| next_hops.contains(port)));
         table.set_route(0, &[2]);
         assert!(choices(&table).iter().all(|port| *port == 2) && table.detours.is_empty());
     }

@@ -155,8 +155,8 @@ impl Switch {
         if frame.is_control() {
             return self.handle_control(port, &frame, now);
         }
-        let asked = self.classes[usize::from(frame.dscp & 63)];
-        let Class { queue: priority, group } = if frame.of_kernel { self.demoted(port, asked) } else { asked };
+        let class = self.classes[usize::from(frame.dscp & 63)];
+        let Class { queue: priority, group } = if frame.of_kernel { self.demoted(port, class) } else { class };
         (frame.priority, frame.group) = (priority, group);
         frame.ingress = port;
         let bytes = u64::from(frame.buffer_bytes());

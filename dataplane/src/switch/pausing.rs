@@ -11,13 +11,13 @@ use crate::units::Time;
 use crate::wire::pfc::Pfc;
 
 impl Switch {
-    pub(super) fn handle_pause(&mut self, port: u16, said: Pfc, now: Time) {
+    pub(super) fn handle_pause(&mut self, port: u16, wire: Pfc, now: Time) {
         // Pauses are counted by priority as the wire names it; what is obeyed goes by queues.
-        let asked = self.queue_map.map_or(said, |map| map.heard(said));
+        let queues = self.queue_map.map_or(wire, |map| map.to_queues(wire));
         let at = &mut self.ports[usize::from(port)];
         let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
-        let pfc = Pfc { class_enable: asked.class_enable & heeded, ..asked };
-        at.ignore_pause(said.class_enable);
+        let pfc = Pfc { class_enable: queues.class_enable & heeded, ..queues };
+        at.ignore_pause(wire.class_enable);
         at.obey_pause(&pfc, now);
         self.events.push_back(Event::PauseReceived { port, pfc });
         self.observe_pause(port, &pfc, now);
@@ -50,7 +50,7 @@ impl Switch {
             self.repeat(port, &frame);
         }
         if let Some(map) = &self.queue_map {
-            frame = map.said(frame);
+            frame = map.to_wire(frame);
         }
         self.ports[usize::from(port)].enqueue_control(frame);
         self.ready.push(port);

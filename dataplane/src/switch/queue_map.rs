@@ -48,25 +48,25 @@ impl QueueMap {
         Priority::ALL.into_iter().filter(stands).map(group).collect()
     }
 
-    /// What a PFC frame of the wire asks of queues; of a queue with several priorities in it, the longest pause.
-    pub fn heard(&self, said: Pfc) -> Pfc {
-        let mut heard = Pfc { class_enable: PrioritySet::NONE, quanta: [0; PRIORITIES] };
-        for priority in said.class_enable {
+    /// The pause of queues that a PFC frame of the wire requests; of a queue with several priorities in it, the longest pause.
+    pub fn to_queues(&self, wire: Pfc) -> Pfc {
+        let mut queues = Pfc { class_enable: PrioritySet::NONE, quanta: [0; PRIORITIES] };
+        for priority in wire.class_enable {
             let queue = self.queues[priority];
-            heard.class_enable.insert(queue);
-            heard.quanta[queue] = heard.quanta[queue].max(said.quanta[priority]);
+            queues.class_enable.insert(queue);
+            queues.quanta[queue] = queues.quanta[queue].max(wire.quanta[priority]);
         }
-        heard
+        queues
     }
 
-    /// The frame for the wire of one that names groups: each of a group's priorities is asked for.
-    pub fn said(&self, mut frame: Frame) -> Frame {
+    /// The frame for the wire of one that names groups: it pauses each of a group's priorities.
+    pub fn to_wire(&self, mut frame: Frame) -> Frame {
         if let Body::Pause(pfc) = &mut frame.body {
-            let mut said = Pfc { class_enable: self.priorities(pfc.class_enable), quanta: [0; PRIORITIES] };
-            for priority in said.class_enable {
-                said.quanta[priority] = pfc.quanta[self.groups[priority]];
+            let mut wire = Pfc { class_enable: self.priorities(pfc.class_enable), quanta: [0; PRIORITIES] };
+            for priority in wire.class_enable {
+                wire.quanta[priority] = pfc.quanta[self.groups[priority]];
             }
-            *pfc = said;
+            *pfc = wire;
         }
         frame
     }
@@ -91,26 +91,26 @@ mod tests {
 
     #[test]
     fn a_group_asks_for_all_of_its_priorities() {
-        let frame = shared().said(pause_frame(PrioritySet::only(Priority::P3), 9));
-        let Body::Pause(said) = frame.body else { panic!("a PAUSE frame stays one") };
-        assert_eq!(said, Pfc { class_enable: PrioritySet::from_bits(0b1_1000), quanta: [0, 0, 0, 9, 9, 0, 0, 0] });
+        let frame = shared().to_wire(pause_frame(PrioritySet::only(Priority::P3), 9));
+        let Body::Pause(wire) = frame.body else { panic!("a PAUSE frame stays one") };
+        assert_eq!(wire, Pfc { class_enable: PrioritySet::from_bits(0b1_1000), quanta: [0, 0, 0, 9, 9, 0, 0, 0] });
     }
 
     #[test]
     fn a_queue_obeys_the_longest_pause_of_its_priorities() {
-        let said = Pfc { class_enable: PrioritySet::from_bits(0b1_1100), quanta: [0, 7, 1, 0, 5, 0, 0, 0] };
-        let heard = shared().heard(said);
-        assert_eq!(heard, Pfc { class_enable: PrioritySet::from_bits(0b1100), quanta: [0, 0, 1, 5, 0, 0, 0, 0] });
+        let wire = Pfc { class_enable: PrioritySet::from_bits(0b1_1100), quanta: [0, 7, 1, 0, 5, 0, 0, 0] };
+        let queues = shared().to_queues(wire);
+        assert_eq!(queues, Pfc { class_enable: PrioritySet::from_bits(0b1100), quanta: [0, 0, 1, 5, 0, 0, 0, 0] });
     }
 
     #[test]
     fn groups_ask_and_queues_obey_each_by_a_map_of_their_own() {
         let map = QueueMap::new(but(Priority::P3, Priority::P5), but(Priority::P3, Priority::P1)).unwrap();
-        let Body::Pause(said) = map.said(pause_frame(PrioritySet::only(Priority::P1), 9)).body else {
+        let Body::Pause(wire) = map.to_wire(pause_frame(PrioritySet::only(Priority::P1), 9)).body else {
             panic!("a PAUSE frame stays one")
         };
-        assert_eq!(said.class_enable, PrioritySet::from_bits(0b1010));
-        assert_eq!(map.heard(said).class_enable, PrioritySet::from_bits(0b10_0010));
+        assert_eq!(wire.class_enable, PrioritySet::from_bits(0b1010));
+        assert_eq!(map.to_queues(wire).class_enable, PrioritySet::from_bits(0b10_0010));
         assert_eq!(map.class(Priority::P3), Class { queue: Priority::P5, group: Priority::P1 });
     }
 

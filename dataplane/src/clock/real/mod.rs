@@ -205,7 +205,7 @@ impl RealClock {
     fn how_far(&mut self) -> Progress {
         // Where every connection has given up nothing is due any more: without this no workload would ever stall then.
         self.catch_up();
-        let progress = self.emulation.look(self.pace.at(), PATIENCE);
+        let progress = self.emulation.sample(self.pace.at(), PATIENCE);
         if self.lockstep().is_some() {
             return self.progress_together(progress);
         }

@@ -1,4 +1,4 @@
-//! The receiving end's blocks of an erasure code: which lack packets, which can be made whole, and what must be asked for.
+//! The receiving end's blocks of an erasure code: which lack packets, which can be made whole, and what must be requested.
 //!
 //! Paths keep order. So a packet that has not come when one from behind its block does will not come by itself; and of packets a
 //! whole block apart the later one is from behind the other's block, wherever that may end. A block of which some parity came is
@@ -64,9 +64,9 @@ pub struct Blocks {
     window: u64,
     /// By number of the first packet.
     known: BTreeMap<u64, Block>,
-    /// Those of them that have not asked for what they lack.
+    /// Those of them that have not requested what they lack.
     open: BTreeSet<u64>,
-    /// Packets before this one, if missing, have been asked for or are those of a known block.
+    /// Packets before this one, if missing, have been requested or are those of a known block.
     judged: u64,
     /// Packets that did not come and were rebuilt.
     pub recovered: u64,
@@ -168,32 +168,32 @@ impl Blocks {
             self.open.remove(whole.key());
             whole.remove();
         }
-        let mut asked = Vec::new();
+        let mut requested = Vec::new();
         let behind = if is_parity { at } else { (at + 1).saturating_sub(u64::from(self.code.data)) };
         if behind > self.judged {
             let unknown = arrived.missing(self.judged, behind).filter(|psn| !self.knows(*psn));
-            asked.extend(unknown);
+            requested.extend(unknown);
             self.judged = behind;
         }
         if !self.open.is_empty() {
-            self.ask_ended(at, arrived, &mut asked);
+            self.ask_ended(at, arrived, &mut requested);
         }
-        asked
+        requested
     }
 
     /// Have known blocks that ended ask for what they lack, once.
-    fn ask_ended(&mut self, at: u64, arrived: Arrived, asked: &mut Vec<u64>) {
+    fn ask_ended(&mut self, at: u64, arrived: Arrived, requested: &mut Vec<u64>) {
         let known = &self.known;
         self.open.retain(|first| {
             let Some(block) = known.get(first).filter(|block| block.ended || block.end <= at) else {
                 return known.contains_key(first);
             };
-            asked.extend(arrived.missing(block.first, block.end).take(block.lacks(arrived)));
+            requested.extend(arrived.missing(block.first, block.end).take(block.lacks(arrived)));
             false
         });
     }
 
-    /// Everything that must come again, asked for before or not, now that `newest` is the last packet that was sent.
+    /// Everything that must come again, requested before or not, now that `newest` is the last packet that was sent.
     pub fn lacking(&self, newest: u64, arrived: Arrived) -> Vec<u64> {
         let unknown = arrived.missing(arrived.expected, newest).filter(|psn| !self.knows(*psn));
         let known = self.known.values();

@@ -73,7 +73,7 @@ fn agents_begin_at_one_instant_though_their_clocks_disagree() {
 }
 
 #[test]
-fn nobody_begins_before_all_are_ready_or_without_having_been_told() {
+fn nobody_begins_before_all_are_ready_and_the_start_has_come() {
     let mut pair = Pair::new();
     pair.exchange();
     pair.agents[0].load();
