@@ -13,12 +13,12 @@ Phase = Literal["containers", "namespaces", "links", "interfaces", "data plane"]
 """What is done while a lab is built, in this order: containers started (where nodes are some), namespaces labelled, links made,
 interfaces up with all that belongs to them, ports attached to the data plane. A lab that is changed skips what stays."""
 
-Tell = Callable[[Phase, int, int], None]
+Publish = Callable[[Phase, int, int], None]
 """Hears that of a phase so many of so many are done."""
 
 
 class Pace:
-    """Tell whether it is time to say something again: at once, and from then on once in `period_s` at most."""
+    """Publish whether it is time to say something again: at once, and from then on once in `period_s` at most."""
 
     def __init__(self, period_s: float = PERIOD_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._period_s = period_s
@@ -42,8 +42,8 @@ class BuildProgress:
     the answer to whoever asked for the lab.
     """
 
-    def __init__(self, tell: Tell | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell = tell
+    def __init__(self, publish: Publish | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._publish = publish
         self._clock = clock
         self._guard = threading.Lock()
         self._phase: Phase | None = None
@@ -55,14 +55,14 @@ class BuildProgress:
         with self._guard:
             self._phase, self._done, self._total = phase, 0, total
             self._pace = Pace(clock=self._clock)
-            self._say()
+            self._report()
 
     def advance(self, count: int = 1) -> None:
         """Report that so many more of the present phase are done."""
         with self._guard:
             self._done += count
-            self._say()
+            self._report()
 
-    def _say(self) -> None:
-        if self._tell is not None and self._phase is not None and self._total and self._pace.is_due():
-            self._tell(self._phase, self._done, self._total)
+    def _report(self) -> None:
+        if self._publish is not None and self._phase is not None and self._total and self._pace.is_due():
+            self._publish(self._phase, self._done, self._total)

@@ -129,11 +129,11 @@ def _execute(agent: str, engine: Engine, plan: Plan, spec: Document, progress: P
         raise ExperimentError(faults)
     pace = Pace()
 
-    def say(where: Where) -> None:
+    def publish(where: Where) -> None:
         if pace.is_due():
             progress(messages.RunStep.model_validate(where).model_dump())
 
-    return outcome_data(perform(trial, engine, "real", say, agent))
+    return outcome_data(perform(trial, engine, "real", publish, agent))
 
 
 def _log_to_stderr(file: Path | None = None) -> None:

@@ -111,7 +111,7 @@ class Agent:
                 await mqtt.subscribe([(topic, 0) for topic in self._telemetry.retained])
             await mqtt.publish(status, messages.ONLINE, qos=1, retain=True)
             on_ready()
-            await self._tell_of_return(mqtt)
+            await self._publish_return(mqtt)
             telling = asyncio.create_task(self._telemetry.run(mqtt))
             others = (self._listen(mqtt), self._watch_idle(), self._stopping.wait())
             tasks = [telling, *(asyncio.create_task(work) for work in others)]
@@ -127,7 +127,7 @@ class Agent:
             finally:
                 await client.end(*tasks)
 
-    async def _tell_of_return(self, mqtt: aiomqtt.Client) -> None:
+    async def _publish_return(self, mqtt: aiomqtt.Client) -> None:
         """Publish that this agent was off line and why, if it was: somebody else may have connected as it."""
         if self._lost is None:
             return
@@ -224,7 +224,7 @@ class Agent:
             self._last_request = time.monotonic()
         try:
             await reply(kind, content)
-            await self._tell(mqtt, lab, verb, body, kind, content)
+            await self._publish_change(mqtt, lab, verb, body, kind, content)
         except messages.InvalidMessage as error:
             await reply("error", messages.ErrorBody(message=f"{verb}: {error}").model_dump())
         except aiomqtt.MqttError as error:
@@ -232,7 +232,7 @@ class Agent:
         if verb is verbs.SHUTDOWN:
             self.stop()
 
-    async def _tell(
+    async def _publish_change(
         self, mqtt: aiomqtt.Client, lab: str, verb: Verb[Any], body: Body, kind: str, content: dict[str, Any]
     ) -> None:
         """Tell everybody what was done to a lab; what changed nothing is no event."""

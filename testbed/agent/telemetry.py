@@ -84,7 +84,7 @@ class Telemetry:
         self._said.clear()
         while True:
             began = time.monotonic()
-            seen = await self._look()
+            seen = await self._sample()
             if seen is not None:
                 await self._publish(mqtt, seen)
             await asyncio.sleep(pause_s(time.monotonic() - began, seen))
@@ -95,7 +95,7 @@ class Telemetry:
         document = {"at": now, "lab": lab, "event": what, **details}
         await mqtt.publish(messages.events_topic(lab), json.dumps(document), qos=1)
 
-    async def _look(self) -> Observation | None:
+    async def _sample(self) -> Observation | None:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._observe)
         except Exception:  # noqa: BLE001  a defect in telemetry must not end the labs

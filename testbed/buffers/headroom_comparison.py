@@ -24,7 +24,7 @@ class Beside:
 
     name: str
     assumption: str
-    found: Headroom
+    headroom: Headroom
     more: Mapping[str, int]
 
     def as_json(self) -> dict[str, Any]:
@@ -32,8 +32,8 @@ class Beside:
         return {
             "model": self.name,
             "assumption": self.assumption,
-            "total_bytes": self.found.total_bytes,
-            "terms": dict(self.found.terms),
+            "total_bytes": self.headroom.total_bytes,
+            "terms": dict(self.headroom.terms),
             "differs_by": dict(self.more),
         }
 

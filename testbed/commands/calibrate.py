@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.commands.common import Format, FormatOption, print_json, say
+from testbed.commands.common import Format, FormatOption, print_json, print_note
 
 
 def calibrate(
@@ -26,4 +26,4 @@ def calibrate(
         late = measured.lateness_ns
         print(f"frames over a link   {measured.frame_hops_per_s:,.0f} a second")
         print(f"lateness             p50 {late.p50:,.0f} ns, p99 {late.p99:,.0f} ns, max {late.max:,.0f} ns")
-    say(f"kept in {path}")
+    print_note(f"kept in {path}")

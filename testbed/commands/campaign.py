@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands.beginning import INTERRUPTED
-from testbed.commands.common import ForceOption, Format, FormatOption, keep_existing, print_json, say
+from testbed.commands.common import ForceOption, Format, FormatOption, keep_existing, print_json, print_note
 from testbed.commands.progress import counted, is_followed
 from testbed.commands.results import result_directory
 from testbed.errors import cannot_write
@@ -38,7 +38,7 @@ def run_campaign(
     with counted(len(numbers), is_followed(context, format_)) as show:
         results = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
     if results.interrupted:
-        say(f"interrupted after {len(results.verdicts)} of {len(numbers)} cases")
+        print_note(f"interrupted after {len(results.verdicts)} of {len(numbers)} cases")
     if format_ is Format.json:
         print_json(results.document())
     else:
@@ -67,6 +67,6 @@ def _write(seeds: list[int], directory: Path) -> None:
     try:
         for seed in seeds:
             lab, experiment = campaign.write_case(seed, directory / f"seed-{seed}")
-            say(f"testbed run {experiment} -t {lab} --clock virtual")
+            print_note(f"testbed run {experiment} -t {lab} --clock virtual")
     except OSError as error:
         raise cannot_write(directory, error) from None

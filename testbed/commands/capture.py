@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands import completion
-from testbed.commands.common import ForceOption, LabName, keep_existing, open_new, say
+from testbed.commands.common import ForceOption, LabName, keep_existing, open_new, print_note
 from testbed.errors import UsageError, cannot_write
 
 
@@ -47,9 +47,9 @@ def capture(
                 out,
                 count=count,
                 seconds=seconds,
-                on_listening=lambda: say(f"listening to {end}; Ctrl-C ends it"),
+                on_listening=lambda: print_note(f"listening to {end}; Ctrl-C ends it"),
             )
         except OSError as error:
             raise cannot_write("standard output" if write == "-" else write, error) from None
     missed = f", {captured.missed:,} missed: this machine is too slow" if captured.missed else ""
-    say(f"frames: {captured.frames:,}{missed}{'' if write == '-' else f', in {write}'}")
+    print_note(f"frames: {captured.frames:,}{missed}{'' if write == '-' else f', in {write}'}")

@@ -163,26 +163,26 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
 
 
-def say(text: str) -> None:
-    """Tell the user something that is not the result: on standard error."""
+def print_note(text: str) -> None:
+    """Print what is not the result: on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def interruptible() -> Iterator[Fate]:
     """Print what stands of a lab when the verb on it is interrupted, and end the command."""
-    fate = Fate(say)
+    fate = Fate(print_note)
     try:
         yield fate
     except KeyboardInterrupt:
-        say(f"interrupted; {fate.stands}")
+        print_note(f"interrupted; {fate.stands}")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def say_notes(source: Source) -> None:
+def print_notes(source: Source) -> None:
     """Print what became of a lab that a file of another tool describes."""
     for note in source.notes:
-        say(note)
+        print_note(note)
 
 
 def print_json(document: Any) -> None:
@@ -286,7 +286,7 @@ def read_trial(what: str | None, topology: str | None, overrides: Sequence[str],
         if topology is not None or _named_lab(overrides):
             raise
         raise ExperimentError([experiment.fault((LAB,), str(error))]) from None
-    say_notes(source)
+    print_notes(source)
     return Trial(experiment, lab_from(source), written=source.data)
 
 
@@ -299,7 +299,7 @@ def mind_cycles(cycles: Sequence[Cycle], topology: str, strict: bool) -> None:
     if faults and strict:
         raise TopologyError(faults)
     for fault in faults:
-        say(f"warning: {fault}")
+        print_note(f"warning: {fault}")
 
 
 def real_clock_settings(emulation: EmulationChoice | None, driver: DriverChoice | None) -> list[str]:
@@ -337,7 +337,7 @@ def read_named(
     if topology is not None or (what is not None and what not in traffic.COLLECTIVES):
         experiment = read_experiment(what, topology, overrides, seed)
         source = renamed(lab_source(experiment.topology), name)
-        say_notes(source)
+        print_notes(source)
         return Trial(experiment, lab_from(source), written=source.data)
     from testbed.control import inspection
 

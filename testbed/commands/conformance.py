@@ -23,8 +23,8 @@ from testbed.commands.common import (
     console,
     keep_existing,
     print_json,
+    print_note,
     read_experiment,
-    say,
 )
 from testbed.errors import UsageError, cannot_write
 
@@ -86,7 +86,7 @@ def conformance(
     for case in cases:
         outcomes.append(_run(runner, case, devices, bench))
         if format_ is Format.table:
-            _tell(outcomes[-1])
+            _print_outcome(outcomes[-1])
     if junit is not None:
         _write_junit(outcomes, junit)
     if format_ is Format.json:
@@ -94,7 +94,7 @@ def conformance(
     else:
         _summarise(outcomes)
     if any(outcome.distrust for outcome in outcomes):
-        say(f"What to do: {_ADVICE}.")
+        print_note(f"What to do: {_ADVICE}.")
     raise typer.Exit(suite.exit_code(outcomes))
 
 
@@ -116,7 +116,7 @@ def _devices(
         load_lab(topology), experiment, "real" if clock == "real" else "virtual", switches, bench
     )
     for device in devices:
-        say(f"on the bench: {device.name}, {len(device.ports)} ports")
+        print_note(f"on the bench: {device.name}, {len(device.ports)} ports")
     return devices
 
 
@@ -142,7 +142,7 @@ def _list(cases: Any, format_: Format) -> None:
     console().print(table)
 
 
-def _tell(outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome) -> None:
     """Write one line for a case, and one for everything that is wrong."""
     style = _STYLES[outcome.outcome]
     out = console()
@@ -155,10 +155,10 @@ def _tell(outcome: Outcome) -> None:
 
 def _figures(outcome: Outcome) -> str:
     """Return the figures of the run that says most, in one line."""
-    telling = outcome.telling
-    if telling is None:
+    decisive = outcome.decisive
+    if decisive is None:
         return outcome.skipped
-    shown = [f"{name} {_short(value)}" for name, value in list(telling.measured.items())[:_SHOWN_FIGURES]]
+    shown = [f"{name} {_short(value)}" for name, value in list(decisive.measured.items())[:_SHOWN_FIGURES]]
     more = f" ({len(outcome.runs)} places)" if len(outcome.runs) > 1 else ""
     return ", ".join(shown).replace("_", " ") + more
 

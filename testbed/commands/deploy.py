@@ -68,7 +68,7 @@ def deploy(
         if dry_run:
             given = None if dilation is None else read_dilation(dilation, trial)
             answer = asyncio.run(verbs.plan_deploy(where, trial, given))
-            _tell(answer, format_, _plan(answer))
+            _print_answer(answer, format_, _plan(answer))
             return
         factor = read_dilation(dilation, trial, where)
         with followed(is_followed(context, format_)) as show:
@@ -76,7 +76,7 @@ def deploy(
         done = "is up" if answer["changed"] else "was up already"
         if answer.get("mended"):
             done = "is as planned again"
-        _tell({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
+        _print_answer({**answer, "dilation": factor}, format_, f"{done}, dilation {factor}")
 
 
 def redeploy(
@@ -104,7 +104,7 @@ def redeploy(
         factor = read_dilation(dilation, trial)
         with followed(is_followed(context, format_)) as show:
             answer = asyncio.run(verbs.redeploy(where, trial, factor, show, fate))
-        _tell({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
+        _print_answer({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
 
 
 def _plan(answer: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def _read(where: Target, name: str | None, topology: str | None, settings: list[
     return trial
 
 
-def _tell(answer: dict[str, Any], format_: Format, done: str) -> None:
+def _print_answer(answer: dict[str, Any], format_: Format, done: str) -> None:
     if format_ is Format.json:
         print_json(answer)
         return

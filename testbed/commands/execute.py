@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands import completion
-from testbed.commands.common import LabName, say
+from testbed.commands.common import LabName, print_note
 from testbed.errors import DriverError
 
 # As shells have it: POSIX.1-2017, XCU 2.8.2.
@@ -35,6 +35,6 @@ def execute(
     except DriverError as error:
         if error.operation != f"run {command[0]}" or error.errno not in _STATUS:
             raise
-        say(f"testbed: {error}")
+        print_note(f"testbed: {error}")
         status = _STATUS[error.errno]
     raise typer.Exit(status)

@@ -10,7 +10,7 @@ import typer
 
 from testbed import pcapng
 from testbed.commands import completion
-from testbed.commands.common import ForceOption, OutOption, keep_existing, say, write_out
+from testbed.commands.common import ForceOption, OutOption, keep_existing, print_note, write_out
 from testbed.errors import UsageError
 from testbed.exports import hpcc, metrics, tables
 from testbed.importers.draft import counted
@@ -63,7 +63,7 @@ def fct(
     write_out(hpcc.fct_text(load_lab(topology), flows, payload or int(mtu), parse_time(offset) // 1000), out)
     missing = flows.all.count - flows.all.finished
     left = f"left out: {counted(missing, 'flow')} that did not end" if missing else "left out nothing"
-    say(f"wrote {counted(flows.all.finished, 'flow')}; {left}")
+    print_note(f"wrote {counted(flows.all.finished, 'flow')}; {left}")
 
 
 def pfc(
@@ -82,7 +82,7 @@ def pfc(
         raise UsageError(f"{capture}: not a capture of the testbed: {error}") from None
     write_out(text, out)
     frames = text.count("\n")
-    say(f"wrote {counted(frames, 'frame')}; left out: all that are not PFC")
+    print_note(f"wrote {counted(frames, 'frame')}; left out: all that are not PFC")
 
 
 def csv(
@@ -95,7 +95,7 @@ def csv(
     keep_existing([out] if out else [], force)
     rows = tables.TABLES[table](result.read(found))
     write_out(tables.csv_text(rows), out)
-    say(f"wrote {counted(len(rows), 'row')}")
+    print_note(f"wrote {counted(len(rows), 'row')}")
 
 
 def inspector(found: ResultArgument, out: OutOption = None, force: ForceOption = False) -> None:
@@ -103,7 +103,7 @@ def inspector(found: ResultArgument, out: OutOption = None, force: ForceOption =
     keep_existing([out] if out else [], force)
     text = metrics.inspector_lines(result.read(found))
     write_out(text, out)
-    say(f"wrote {counted(text.count(chr(10)), 'collective')}")
+    print_note(f"wrote {counted(text.count(chr(10)), 'collective')}")
 
 
 def openmetrics(found: ResultArgument, out: OutOption = None, force: ForceOption = False) -> None:
@@ -111,4 +111,4 @@ def openmetrics(found: ResultArgument, out: OutOption = None, force: ForceOption
     keep_existing([out] if out else [], force)
     text = metrics.openmetrics(result.read(found))
     write_out(text, out)
-    say(f"wrote {counted(sum(not line.startswith('#') for line in text.splitlines()), 'sample')}")
+    print_note(f"wrote {counted(sum(not line.startswith('#') for line in text.splitlines()), 'sample')}")

@@ -15,8 +15,8 @@ from testbed.commands.common import (
     SeedOption,
     SetOption,
     keep_existing,
+    print_note,
     read_trial,
-    say,
     write_bytes,
     write_out,
 )
@@ -89,7 +89,7 @@ def goal(
     else:
         write_out(write_goal(trace), out)
     ops = sum(map(len, trace.ranks))
-    say(f"wrote {counted(len(trace.ranks), 'rank')}, {counted(ops, 'op')}; left out: what is computed in memory")
+    print_note(f"wrote {counted(len(trace.ranks), 'rank')}, {counted(ops, 'op')}; left out: what is computed in memory")
 
 
 @app.command()
@@ -113,7 +113,9 @@ def chakra(
     ops = sum(map(len, trace.ranks))
     parts = sum(op.kind == "calc" and op.amount % PS_PER_US > 0 for found in trace.ranks for op in found)
     rounded = f"; {counted(parts, 'duration')} rounded to us" if parts else ""
-    say(f"wrote {counted(len(paths), 'rank')}, {counted(ops, 'node')}{rounded}; left out: what is computed in memory")
+    print_note(
+        f"wrote {counted(len(paths), 'rank')}, {counted(ops, 'node')}{rounded}; left out: what is computed in memory"
+    )
 
 
 def _export(
@@ -128,7 +130,7 @@ def _export(
     if strict:
         exported.require_all()
     write_out(write(graph), out)
-    say(exported.summary("wrote"))
+    print_note(exported.summary("wrote"))
 
 
 for _command in (

@@ -14,8 +14,8 @@ from testbed.commands.common import (
     OutOption,
     TopologyOption,
     keep_existing,
-    say,
-    say_notes,
+    print_note,
+    print_notes,
     target,
     write_out,
 )
@@ -49,13 +49,13 @@ def graph(
     lab, notes = _written(topology) if topology is not None else _running(context, str(name))
     write_out(chosen[0](lab, notes), out)
     if out is not None:
-        say(f"written: {out}")
+        print_note(f"written: {out}")
 
 
 def _written(topology: str) -> tuple[Lab, Notes]:
     """Return a lab that is not running, of which nothing was changed."""
     source = lab_source(topology)
-    say_notes(source)
+    print_notes(source)
     return lab_from(source), {}
 
 

@@ -202,7 +202,7 @@ def _print_table(model: Model, answer: dict[str, Any], others: list[Beside]) -> 
     out.print(f"everything but the round trip is {1 - share:.2%} of it")
     for other in others:
         more = ", ".join(f"{name} {size:+,}" for name, size in other.more.items())
-        out.print(f"a lab's `headroom: auto`, {other.assumption}: {other.found.total_bytes:,} bytes ({more})")
+        out.print(f"a lab's `headroom: auto`, {other.assumption}: {other.headroom.total_bytes:,} bytes ({more})")
     out.print(_reach(answer))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.commands.common import Format, FormatOption, print_json, say
+from testbed.commands.common import Format, FormatOption, print_json, print_note
 from testbed.lab.containers import DEFAULT_IMAGES
 
 app = typer.Typer(help="Build the images of nodes, for labs of containers.", no_args_is_help=True)
@@ -33,7 +33,7 @@ def build(
     chosen = list(kinds or DEFAULT_IMAGES)
     if missing:
         chosen = maker.missing(chosen)
-    made = maker.build(chosen, base, fresh, say) if chosen else []
+    made = maker.build(chosen, base, fresh, print_note) if chosen else []
     if format_ is Format.json:
         print_json({"images": made})
     else:

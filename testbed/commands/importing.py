@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from testbed.commands import completion
-from testbed.commands.common import DEFAULT_COLLECTIVE, ForceOption, OutOption, keep_existing, say, write_out
+from testbed.commands.common import DEFAULT_COLLECTIVE, ForceOption, OutOption, keep_existing, print_note, write_out
 from testbed.errors import TopologyError, UsageError, nearest
 from testbed.experiment.file import experiment_from
 from testbed.importers.draft import Imported, Left, link_rules
@@ -247,7 +247,7 @@ def _finish(
         written.append((_experiment(imported.experiment, out, experiment), experiment))
     for text, path in written:
         write_out(text, path)
-    say(imported.summary())
+    print_note(imported.summary())
 
 
 def _experiment(sections: dict[str, Any], lab: Path | None, beside: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.commands.common import ForceOption, say
+from testbed.commands.common import ForceOption, print_note
 from testbed.data import DATA
 from testbed.errors import UsageError, cannot_write
 
@@ -40,4 +40,4 @@ def init(
             path.write_text((DATA / "starter" / source).read_text(encoding="utf-8"), encoding="utf-8")
     except OSError as error:
         raise cannot_write(directory, error) from None
-    say(f"written: {', '.join(FILES)} in {directory}")
+    print_note(f"written: {', '.join(FILES)} in {directory}")

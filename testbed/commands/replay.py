@@ -20,9 +20,9 @@ from testbed.commands.common import (
     SeedOption,
     SetOption,
     TopologyOption,
+    print_note,
+    print_notes,
     real_clock_settings,
-    say,
-    say_notes,
     target,
 )
 from testbed.commands.run import CoresOption, MetricsOption, ResultOption, RunClockOption, RunOptions, run_trial
@@ -122,7 +122,7 @@ def replay(
     readings = read_traces(files, as_, Options(start_unit and start_unit.value, gpus, groups))
     traces = [_adapted(reading, algorithm or [], scale_compute, strict) for reading in readings]
     source = lab_source(topology)
-    say_notes(source)
+    print_notes(source)
     lab = lab_from(source)
     jobs = list(_jobs(traces, lab, ranks or [], place is not None, iterations))
     is_job = alone or iterations > 1 or len(traces) > 1 or place is not None
@@ -143,7 +143,7 @@ def _adapted(reading: Reading, algorithms: Sequence[str], scale: float, strict: 
     taken = Imported(Source(file, {}), reading.took, reading.left, reading.notes)
     if strict:
         taken.require_all()
-    say(f"{file}: {taken.summary()}")
+    print_note(f"{file}: {taken.summary()}")
     trace = reading.trace.by(algorithms) if algorithms else reading.trace
     return trace if scale == 1 else trace.scaled(scale)
 

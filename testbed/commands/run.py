@@ -36,10 +36,10 @@ from testbed.commands.common import (
     interruptible,
     keep_existing,
     mind_cycles,
+    print_note,
     read_dilation,
     read_named,
     real_clock_settings,
-    say,
     target,
 )
 from testbed.commands.doctor import real_clock_obstacle
@@ -193,7 +193,7 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
     if chosen == "virtual":
         _refuse_options_of_labs(context, options)
     spread = _read_cores(options.cores, chosen)
-    _say_notes(subject, options.strict)
+    _print_notes(subject, options.strict)
     directory = context.with_resource(result_directory(options.out, f"{subject.lab.name}-{subject.name}"))
     capture = directory / _CAPTURE if options.pcap else None
     written = _Written(directory, capture, options.format_, options.records, options.record_file, options.metrics)
@@ -254,7 +254,7 @@ def _refuse_options_of_labs(context: typer.Context, options: RunOptions) -> None
         raise UsageError("--dilation: under the virtual clock time is not held against a wall clock; add --clock real")
     for option, given in (("--driver", options.driver), ("--dilation", options.dilation)):
         if given is not None:
-            say(f"note: {option} has no effect under the virtual clock")
+            print_note(f"note: {option} has no effect under the virtual clock")
 
 
 def _given(dilation: str | None) -> int | None:
@@ -264,17 +264,17 @@ def _given(dilation: str | None) -> int | None:
     return None if dilation in (None, AUTO) else calibration.read_dilation(str(dilation))
 
 
-def _say_notes(subject: Trial, strict: bool) -> None:
+def _print_notes(subject: Trial, strict: bool) -> None:
     """Print what has no effect, and what of the lab could stand still; raises what `mind_cycles` does."""
     for note in (*pool_notes(subject.plan), *(f"note: {hint}" for hint in subject.hints)):
-        say(note)
+        print_note(note)
     mind_cycles(subject.cycles, subject.experiment.topology, strict)
 
 
 def _read_cores(option: str, clock: Clock) -> int:
     """Return how many cores a run may use, 0 for auto; under the real clock the option is noted."""
     if clock == "real" and option != "auto":
-        say("note: --cores has no effect under the real clock")
+        print_note("note: --cores has no effect under the real clock")
     if option == "auto":
         return 0
     if not option.isdecimal() or not 1 <= int(option) <= MAX_CORES:
@@ -297,7 +297,7 @@ def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
         chosen, why = experiment.clock, "the experiment says so"
     else:
         chosen, why = "virtual", "the default; --clock real or auto runs in network namespaces"
-    say(f"{chosen} clock: {why}")
+    print_note(f"{chosen} clock: {why}")
     return chosen
 
 
@@ -332,8 +332,8 @@ def _run_real(
     if not chooses or stands or not doubts or outcome.interrupted or larger == dilation:
         return outcome, dilation
     for doubt in doubts:
-        say(doubt)
-    say(f"this machine could not carry the run at dilation {dilation}; repeating it once at {larger}")
+        print_note(doubt)
+    print_note(f"this machine could not carry the run at dilation {dilation}; repeating it once at {larger}")
     if keep:
         asyncio.run(verbs.destroy(chosen, lab))
     return once(larger), larger
@@ -366,15 +366,15 @@ def _conclude(
     if written.format_ is Format.json:
         output.write_json(judged.to_json())
         for hint in judged.hints[len(subject.hints) :]:
-            say(f"note: {hint.key}: {hint.text}")
+            print_note(f"note: {hint.key}: {hint.text}")
     else:
         report.show(judged, console())
         if written.records is not None and written.record_file is None:
             console().print(_records(judged, written), end="", markup=False, highlight=False, soft_wrap=True)
-    say(", ".join(places))
+    print_note(", ".join(places))
     if outcome.interrupted:
         for fault in faults:
-            say(f"testbed: {fault}")
+            print_note(f"testbed: {fault}")
         raise typer.Exit(INTERRUPTED)
     if faults:
         raise HostError("; ".join(map(str, faults)))

@@ -6,7 +6,7 @@ import asyncio
 
 import typer
 
-from testbed.commands.common import ForceOption, LabName, OutOption, keep_existing, say, target, write_out
+from testbed.commands.common import ForceOption, LabName, OutOption, keep_existing, print_note, target, write_out
 from testbed.control.saved import lab_file
 
 
@@ -18,4 +18,4 @@ def save(context: typer.Context, name: LabName, out: OutOption = None, force: Fo
     description = asyncio.run(inspection.describe(target(context), name))
     write_out(lab_file(description, str(out or f"{name}.yaml")), out)
     if out is not None:
-        say(f"written: {out}")
+        print_note(f"written: {out}")

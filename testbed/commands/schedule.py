@@ -18,8 +18,8 @@ from testbed.commands.common import (
     SetOption,
     TopologyOption,
     keep_existing,
+    print_note,
     read_experiment,
-    say,
 )
 from testbed.commands.progress import is_followed
 from testbed.commands.results import result_directory
@@ -105,5 +105,5 @@ def schedule(
         output.write_json(document.to_json())
     if faults:
         raise HostError(str(faults[0]))
-    say(f"result: {path}")
+    print_note(f"result: {path}")
     raise typer.Exit(document.exit_code)

@@ -23,8 +23,8 @@ from testbed.commands.common import (
     TopologyOption,
     console,
     keep_existing,
+    print_note,
     read_experiment,
-    say,
 )
 from testbed.commands.progress import counted, is_followed
 from testbed.commands.results import result_directory
@@ -116,7 +116,7 @@ def run_sweep(
         write(document.to_json() if format_ is SweepFormat.json else sweep_report.as_csv(document))
     if faults:
         raise HostError(str(faults[0]))
-    say(f"result: {path}")
+    print_note(f"result: {path}")
     raise typer.Exit(document.exit_code)
 
 
@@ -183,7 +183,7 @@ def run_rows(
 
             return carry_out(finished)
     except KeyboardInterrupt:
-        say(f"interrupted; what was finished is in {directory}")
+        print_note(f"interrupted; what was finished is in {directory}")
         raise typer.Exit(INTERRUPTED) from None
 
 

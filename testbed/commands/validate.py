@@ -20,8 +20,8 @@ from testbed.commands.common import (
     StrictOption,
     console,
     print_json,
+    print_note,
     read_trial,
-    say,
 )
 from testbed.commands.explanation import document, render
 from testbed.errors import InputError, TestbedError, UsageError
@@ -70,9 +70,9 @@ def validate(
         print_json({"valid": not bad, "files": shown})
     for row in rows:
         for fault in row.faults:
-            say(fault)
+            print_note(fault)
         for warning in row.warnings:
-            say(f"warning: {warning}")
+            print_note(f"warning: {warning}")
         if not row.faults and format_ is Format.table:
             print(f"{row.file}: a valid {row.kind}")
             if row.file in documents:

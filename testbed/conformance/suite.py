@@ -95,19 +95,19 @@ class Outcome:
         ]
 
     @property
-    def telling(self) -> Run | None:
-        """The run that says most: the first that failed, else the first."""
+    def decisive(self) -> Run | None:
+        """The run that decides the outcome: the first that failed, else the first."""
         return next((run for run in self.runs if run.failures), self.runs[0] if self.runs else None)
 
     def data(self) -> dict[str, Any]:
-        """Return the outcome as JSON data; `measured` is that of the telling run."""
-        telling = self.telling
+        """Return the outcome as JSON data; `measured` is that of the decisive run."""
+        decisive = self.decisive
         return {
             "name": self.case.name,
             "outcome": self.outcome,
             "asserts": self.case.asserts,
             "source": self.case.source,
-            "measured": dict(telling.measured) if telling else {},
+            "measured": dict(decisive.measured) if decisive else {},
             "failures": self.failures,
             "reason": self.skipped,
             "trusted": not self.distrust,

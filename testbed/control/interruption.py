@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from testbed.system.output import ReaderGone
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
+Write = Callable[[str], None]
 
 
 class Fate:
     """How far a verb on a lab has come; `stands` says, in words for the user, what there is of the lab now."""
 
-    def __init__(self, tell: Tell = lambda _: None) -> None:
-        self._tell = tell
+    def __init__(self, write: Write = lambda _: None) -> None:
+        self._write = write
         self.stands = "nothing was begun"
 
     async def build(self, lab: str, work: Awaitable[T], stood: bool, destroy: Callable[[], Awaitable[Any]]) -> T:
@@ -30,7 +30,9 @@ class Fate:
         try:
             built = await asyncio.shield(building)
         except asyncio.CancelledError:
-            self._say(f"interrupted; waiting until lab {lab} " + ("is changed" if stood else "can be taken down again"))
+            self._print(
+                f"interrupted; waiting until lab {lab} " + ("is changed" if stood else "can be taken down again")
+            )
             await asyncio.wait({building})
             failed = building.exception()
             if not stood:
@@ -51,7 +53,7 @@ class Fate:
         yield
         self.stands = f"lab {lab} is gone"
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         # The terminal may be gone too, and the lab is to go all the same.
         with suppress(OSError, ReaderGone):
-            self._tell(text)
+            self._write(text)

@@ -48,13 +48,13 @@ def _ignore(step: Step) -> None:
 
 
 def _steps(on_step: Follow) -> Callable[[Document], None]:
-    """Return what hears of progress as it comes off the bus, and hands on what it understands of it."""
+    """Return what receives progress as it comes off the bus, and hands on what it understands of it."""
 
-    def hear(body: Document) -> None:
+    def receive(body: Document) -> None:
         if (step := messages.decode_step(body)) is not None:
             on_step(step)
 
-    return hear
+    return receive
 
 
 async def deploy(
@@ -153,10 +153,10 @@ async def run(
                 on_step(step)
 
         try:
-            hear = _steps(follow)
-            work = agents.deploy(lab, _deployment(placed, dilation), hear)
+            receive = _steps(follow)
+            work = agents.deploy(lab, _deployment(placed, dilation), receive)
             _, deployed = await fate.build(lab, work, stood_before, lambda: _destroy(target, agents, lab))
-            outcome = await agents.run(placed, deployed, pcap is not None, hear)
+            outcome = await agents.run(placed, deployed, pcap is not None, receive)
         finally:
             if not keep and not stood_before:
                 async with fate.destroying(lab):

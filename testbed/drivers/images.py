@@ -25,10 +25,10 @@ REGISTRY_BASE = ("debian", "sha256:2424c1850714a4d94666ec928e24d86de958646737b1d
 SUITE = "bookworm"
 _DEBOOTSTRAP_S = 900
 
-Say = Callable[[str], None]
+Note = Callable[[str], None]
 
 
-def build(kinds: list[str], base: str | None, fresh: bool, say: Say) -> list[str]:
+def build(kinds: list[str], base: str | None, fresh: bool, note: Note) -> list[str]:
     """Build the images of kinds of node; return their names. `base`: an image to build on instead of a Debian one.
 
     A base that was made before is used again, unless `fresh`. Raises UsageError for a kind that has no image, HostError
@@ -38,9 +38,9 @@ def build(kinds: list[str], base: str | None, fresh: bool, say: Say) -> list[str
     if unknown:
         raise UsageError(f"no image for nodes of kind {unknown[0]}; there are {', '.join(sorted(DEFAULT_IMAGES))}")
     with connected() as client, resources.as_file(resources.files("testbed.containers") / "images") as context:
-        chosen = base or _base(client, context, fresh, say)
+        chosen = base or _base(client, context, fresh, note)
         for kind in kinds:
-            say(f"building {DEFAULT_IMAGES[kind]} on {chosen}")
+            note(f"building {DEFAULT_IMAGES[kind]} on {chosen}")
             _build(client, context, kind, chosen)
     return [DEFAULT_IMAGES[kind] for kind in kinds]
 
@@ -61,7 +61,7 @@ def _has(client: Any, image: str) -> bool:
     return True
 
 
-def _base(client: Any, context: Path, fresh: bool, say: Say) -> str:
+def _base(client: Any, context: Path, fresh: bool, note: Note) -> str:
     """Return an image of Debian's base system: one that is there, else a registry's, else one made here."""
     from docker.errors import APIError
 
@@ -70,11 +70,11 @@ def _base(client: Any, context: Path, fresh: bool, say: Say) -> str:
         if _has(client, known):
             return known
     try:
-        say(f"pulling {name}")
+        note(f"pulling {name}")
         client.images.pull(*REGISTRY_BASE)
         return name
     except APIError as error:
-        say(f"no registry can be reached ({str(error.explanation or error)[:120]}): making {BASE} by debootstrap")
+        note(f"no registry can be reached ({str(error.explanation or error)[:120]}): making {BASE} by debootstrap")
     _bootstrap(client, context)
     return BASE
 

@@ -125,7 +125,7 @@ class Step(FileModel):
         return self.send is not None or self.collective is not None
 
     @property
-    def found(self) -> traffic.Collective:
+    def definition(self) -> traffic.Collective:
         """The collective, carried out by the algorithm that is named, or by the usual one."""
         known = traffic.ALGORITHMS[self.collective or ""]
         return known[self.algorithm] if self.algorithm else next(iter(known.values()))
@@ -160,8 +160,8 @@ class Step(FileModel):
             raise ValueError(f'no datatype is called "{self.datatype}"{nearest(self.datatype, DTYPES)}')
         if self.redop is not None and self.redop not in REDOPS:
             raise ValueError(f'no redop is called "{self.redop}"{nearest(self.redop, REDOPS)}')
-        if self.channels is not None and self.channels > 1 and not self.found.channels:
-            raise ValueError(f"channels are for rings and trees; {name} has none by {self.found.algorithm}")
+        if self.channels is not None and self.channels > 1 and not self.definition.channels:
+            raise ValueError(f"channels are for rings and trees; {name} has none by {self.definition.algorithm}")
 
 
 def _check_transfers(senders: Sequence[int], receivers: Sequence[int]) -> None:

@@ -163,8 +163,10 @@ class Workload(FileModel):
         known = traffic.ALGORITHMS[self.collective]
         if self.algorithm is not None and self.algorithm not in known:
             raise ValueError(f'{self.collective} has no algorithm "{self.algorithm}"{nearest(self.algorithm, known)}')
-        if self.channels > 1 and not self.found.channels:
-            raise ValueError(f"channels are for rings and trees; {self.collective} has none by {self.found.algorithm}")
+        if self.channels > 1 and not self.definition.channels:
+            raise ValueError(
+                f"channels are for rings and trees; {self.collective} has none by {self.definition.algorithm}"
+            )
         if self.sites is not None and self.algorithm != HIERARCHICAL:
             raise ValueError(f"sites are for the algorithm {HIERARCHICAL} alone")
         if self.size is not None and (self.minbytes is not None or self.maxbytes is not None):
@@ -190,7 +192,7 @@ class Workload(FileModel):
         return (DEFAULT_SIZE_BYTES if low is None else low, DEFAULT_SIZE_BYTES if high is None else high)
 
     @property
-    def found(self) -> traffic.Collective:
+    def definition(self) -> traffic.Collective:
         """The collective, carried out by the algorithm that is named, or by the usual one."""
         known = traffic.ALGORITHMS[self.collective]
         return known[self.algorithm] if self.algorithm else traffic.COLLECTIVES[self.collective]

@@ -59,16 +59,16 @@ class Standalone:
 
     def _towards(self, target: str) -> dict[str, _Way]:
         """Return the best way to a host from every node, links away from it by links; hosts between do not forward."""
-        found = {target: _Way(0, 0, -(2**62), 0)}
+        ways = {target: _Way(0, 0, -(2**62), 0)}
         edge = [target]
         while edge:
             reached: dict[str, _Way] = {}
             for node in edge:
                 if node in self._hosts and node != target:
                     continue
-                behind = found[node]
+                behind = ways[node]
                 for onward in self.lab.adjacent[node]:
-                    if onward.node in found:
+                    if onward.node in ways:
                         continue
                     rate = onward.link.rate_bps
                     way = _Way(
@@ -78,9 +78,9 @@ class Standalone:
                         behind.first_ns + self.payload_bytes * 8 * _NS_PER_S // rate,
                     )
                     reached[onward.node] = min(way, reached.get(onward.node, way))
-            found |= reached
+            ways |= reached
             edge = list(reached)
-        return found
+        return ways
 
     @cached_property
     def _hosts(self) -> frozenset[str]:

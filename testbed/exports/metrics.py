@@ -52,13 +52,13 @@ class _Call(NamedTuple):
 
 def openmetrics(result: RunResult) -> str:
     """Return a result in the text form of OpenMetrics 1.0."""
-    found: dict[str, list[str]] = {name: [] for name in _TYPES}
+    families: dict[str, list[str]] = {name: [] for name in _TYPES}
     for name, labels, value in _samples(result):
         kind = _TYPES[name][0]
         said = ",".join(f'{key}="{_escaped(each)}"' for key, each in labels.items())
-        found[name].append(f"{name}{'_total' if kind == 'counter' else ''}{{{said}}} {value:.17g}")
+        families[name].append(f"{name}{'_total' if kind == 'counter' else ''}{{{said}}} {value:.17g}")
     lines = []
-    for name, samples in found.items():
+    for name, samples in families.items():
         if samples:
             kind, about = _TYPES[name]
             lines += [f"# TYPE {name} {kind}", f"# HELP {name} {about}", *samples]

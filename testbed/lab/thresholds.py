@@ -170,7 +170,7 @@ def group_figures(base: GroupFigures, own: tuple[OwnThresholds, ...], port: str,
     figures = base.model_dump()
     for each in own:
         if each.concerns(port, priority):
-            figures = {**figures, **_put_out(each.figures, _FIGURES_STATIC, _FIGURES_DYNAMIC), **each.figures}
+            figures = {**figures, **_overruled(each.figures, _FIGURES_STATIC, _FIGURES_DYNAMIC), **each.figures}
     return GroupFigures.model_validate(figures)
 
 
@@ -178,7 +178,7 @@ _FIGURES_STATIC = ("xoff_bytes", "xon_bytes")
 _FIGURES_DYNAMIC = ("alpha_log2", "reserve_bytes", "xon_offset_bytes")
 
 
-def _put_out(figures: Mapping[str, Any], static: tuple[str, ...], dynamic: tuple[str, ...]) -> dict[str, Any]:
+def _overruled(figures: Mapping[str, Any], static: tuple[str, ...], dynamic: tuple[str, ...]) -> dict[str, Any]:
     """Return the figures that others put out of force: thresholds are static or dynamic."""
     if any(isinstance(figures.get(key), int) for key in static):
         return {key: 0 if key.startswith("reserve") else None for key in dynamic}
@@ -237,13 +237,13 @@ def needing_alpha(thresholds: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the places of keys that have no effect unless some group has a dynamic threshold."""
     places: list[tuple[str, ...]] = []
 
-    def look(settings: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    def collect(settings: Mapping[str, Any], path: tuple[str, ...]) -> None:
         places.extend((*path, key) for key in _DYNAMIC if settings.get(key) not in (None, AUTO, 0))
         for key in _NESTED:
             for name, entry in _entries(settings, key):
-                look(entry, (*path, key, str(name)))
+                collect(entry, (*path, key, str(name)))
 
-    look(thresholds, ("thresholds",))
+    collect(thresholds, ("thresholds",))
     return places
 
 

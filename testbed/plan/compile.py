@@ -96,7 +96,7 @@ def chosen_ranks(lab: Lab, experiment: Experiment) -> tuple[Rank, ...]:
     twice = next((rank for rank in chosen if chosen.count(rank) > 1), None) if len(set(chosen)) < len(chosen) else None
     if twice is not None:
         raise ExperimentError([experiment.fault(("workload", "ranks"), f"{twice} is listed twice")])
-    least = experiment.workload.found.least
+    least = experiment.workload.definition.least
     if len(chosen) < least:
         needed = f"{least} rank{'s' if least > 1 else ''}"
         count = f"{experiment.workload.collective} needs {needed}, and there are {len(chosen)}"

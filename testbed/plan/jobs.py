@@ -166,12 +166,12 @@ def plan_step(job: Job, step: Step, chosen: Sequence[Rank]) -> tuple[Planned, Ca
         return Planned(step.compute, (), after, beside), None
     groups = job.groups[step.group].of(ranks) if step.group else [tuple(range(ranks))]
     shapes = tuple(_shape(step, [chosen[member] for member in group], job.payload) for group in groups)
-    parts = [Part(group, schedule_of(step.found, shape)) for group, shape in zip(groups, shapes, strict=True)]
-    return Planned(None, tuple(parts), after, beside), (step.found, shapes)
+    parts = [Part(group, schedule_of(step.definition, shape)) for group, shape in zip(groups, shapes, strict=True)]
+    return Planned(None, tuple(parts), after, beside), (step.definition, shapes)
 
 
 def _shape(step: Step, group: Sequence[Rank], payload: bool) -> Shape:
-    return step.found.sized(
+    return step.definition.sized(
         Shape(
             ranks=len(group),
             count=1,

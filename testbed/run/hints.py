@@ -254,7 +254,7 @@ def _prices_without_profiles(setup: Setup) -> Iterator[Hint]:
 def _workload(setup: Setup) -> Iterator[Hint]:
     """Settings that the collective does not use."""
     workload = setup.experiment.workload
-    collective = workload.found
+    collective = workload.definition
     if _given(workload, "redop") and collective.redop == "none":
         yield Hint("workload.redop", f"has no effect: {workload.collective} reduces nothing")
     if _given(workload, "root") and collective.root < 0:

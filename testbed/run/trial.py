@@ -185,7 +185,7 @@ class Trial:
     def collective(self) -> Collective:
         """The collective, restricted to what the workload asks for."""
         workload = self.experiment.workload
-        known = workload.found
+        known = workload.definition
         return dataclasses.replace(known, in_place=known.in_place and workload.in_place)
 
     @cached_property

@@ -151,7 +151,7 @@ async def until_reader_goes(descriptor: int) -> AsyncIterator[None]:
     assert task is not None
     gone = False
 
-    def look() -> None:
+    def poll_reader() -> None:
         nonlocal gone
         # A socket is readable for other reasons too.
         if _is_closed(descriptor):
@@ -160,7 +160,7 @@ async def until_reader_goes(descriptor: int) -> AsyncIterator[None]:
             task.cancel()
 
     # The writing end of a pipe is never readable, but for the error that it has when the reading end closes.
-    loop.add_reader(descriptor, look)
+    loop.add_reader(descriptor, poll_reader)
     try:
         yield
     except asyncio.CancelledError:

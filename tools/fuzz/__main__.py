@@ -40,13 +40,15 @@ def main() -> int:
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     failed = 0
     for name in names:
-        done = fuzz(TARGETS[name], seed, None if options.inputs else options.seconds, options.inputs, options.out, _say)
+        done = fuzz(
+            TARGETS[name], seed, None if options.inputs else options.seconds, options.inputs, options.out, _print
+        )
         failed += len(done.findings)
         print(f"{name}: seed {seed}, {done}", flush=True)
     return int(failed > 0)
 
 
-def _say(finding: Finding) -> None:
+def _print(finding: Finding) -> None:
     print(
         f"{finding}\n  again: {os.path.basename(sys.executable)} -m tools.fuzz --again {finding.file} {finding.target}",
         flush=True,

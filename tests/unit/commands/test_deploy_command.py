@@ -19,7 +19,7 @@ ANSWER = {
 
 
 def test_lost_frames_are_reported_with_their_place_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
-    deploy._tell(ANSWER, Format.table, "is up")
+    deploy._print_answer(ANSWER, Format.table, "is up")
     assert capsys.readouterr().out.splitlines() == [
         "lab two-dc is up",
         "frames lost: 3 (not arrived in time)",

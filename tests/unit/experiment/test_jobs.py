@@ -65,7 +65,7 @@ def test_what_was_said_can_be_written_and_read_again() -> None:
 def test_every_collective_is_a_step() -> None:
     for name, found in traffic.COLLECTIVES.items():
         step = Step.model_validate({name: "1MiB" if found.has_size else True})
-        assert (step.collective, step.found) == (name, found)
+        assert (step.collective, step.definition) == (name, found)
 
 
 def test_groups_are_consecutive_or_strided_or_listed() -> None:
