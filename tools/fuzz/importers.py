@@ -27,18 +27,8 @@ from tools.fuzz.target import Target, require
 Read = Callable[[Text], Imported]
 FILE = "input"
 _TOKENS = (
+    *mutation.HOSTILE_TOKENS,
     *(
-        "0",
-        "-1",
-        "4294967296",
-        "9" * 30,
-        "1e309",
-        "nan",
-        "\r\n",
-        " ",
-        "\t",
-        "#",
-        ":",
         "=",
         ",",
         "-",
@@ -60,7 +50,6 @@ _TOKENS = (
         "&a ",
         "${x}",
         "#: node 0 a\n",
-        "\ufeff",
         "|",
     ),
 )

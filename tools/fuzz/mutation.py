@@ -10,6 +10,8 @@ from typing import Any
 
 Path = tuple[str | int, ...]
 
+# Words and signs at which readers of texts of any format go wrong.
+HOSTILE_TOKENS = ("0", "-1", "4294967296", "9" * 30, "1e309", "nan", "\r\n", " ", "\t", "#", ":", "\ufeff")
 # Numbers at which types end, and texts that some reader may take for more than text.
 STRANGE: tuple[Any, ...] = (
     None,

@@ -25,25 +25,8 @@ from tools.fuzz.target import Target, require
 
 MOST_MATCHED = 20_000
 _TOKENS = (
-    *(
-        "0",
-        "-1",
-        "4294967296",
-        "9" * 30,
-        "1e309",
-        "nan",
-        "\r\n",
-        " ",
-        "\t",
-        "#",
-        "//",
-        "/*",
-        "*/",
-        ":",
-        "}",
-        "{",
-        "\ufeff",
-    ),
+    *mutation.HOSTILE_TOKENS,
+    *("//", "/*", "*/", "}", "{"),
     *(
         "requires",
         "irequires",
