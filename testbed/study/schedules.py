@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from testbed.errors import UsageError
 from testbed.experiment.file import Experiment
@@ -17,18 +13,13 @@ from testbed.run.result import JobResult, RunResult
 from testbed.run.trial import Trial
 from testbed.scheduling.registry import names, policies
 from testbed.study import sweep
-from testbed.study.sweep import HELD, Combination, Finished, SweepRow, Verdict
+from testbed.study.document import HELD, Document, Model, Verdict, exit_code_of
+from testbed.study.sweep import Combination, Finished, SweepRow
 
 POLICY = "placement"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True, defer_build=True
-    )
-
-
-class Comparison(_Model):
+class Comparison(Model):
     """What policies are compared by; slowdowns are of jobs, against each alone on the same ranks.
 
     `exposed_us` is communication that no computing hid, of all jobs and iterations together, each as the mean over its ranks.
@@ -48,7 +39,7 @@ class Comparison(_Model):
     far_share: float | None
 
 
-class ScheduledJob(_Model):
+class ScheduledJob(Model):
     """What a policy decided of a job, and what came of it; `priority` is null where it is that of the run."""
 
     name: str
@@ -60,7 +51,7 @@ class ScheduledJob(_Model):
     slowdown: float | None
 
 
-class ScheduleRow(_Model):
+class ScheduleRow(Model):
     """One policy; `figures` is null if not all jobs came to their end."""
 
     policy: str
@@ -72,25 +63,15 @@ class ScheduleRow(_Model):
     replay: str
 
 
-class ScheduleResult(_Model):
+class ScheduleResult(Document):
     """The document schedule.json; rows are the best first: by makespan, then by the worst slowdown."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema")
-    lab: str
-    seed: int
-    versions: dict[str, str]
-    replay: str
     rows: list[ScheduleRow]
 
     @property
     def exit_code(self) -> int:
         """Return 0 if every policy ran to its end and held what was expected, 3 after a defect, else 1."""
-        verdicts = {row.verdict for row in self.rows}
-        return 0 if verdicts <= set(HELD) else 3 if "defect" in verdicts else 1
-
-    def to_json(self) -> str:
-        """Return the document as text, one key a line."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return exit_code_of(row.verdict for row in self.rows)
 
 
 def read_policies(text: str | None) -> dict[str, str]:

@@ -6,12 +6,9 @@ on what comes out, so the document is the same for any number of processes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from testbed.errors import TestbedError, UsageError
 from testbed.experiment.axes import Axis, Setting, combinations
@@ -26,23 +23,13 @@ from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.run.versions import versions
 from testbed.study import parallel, preflight
+from testbed.study.document import HELD, Document, Model, Verdict, exit_code_of
 
-Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]
-"""Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload did
-not; it did not come to its end; it cannot be run; the testbed itself failed."""
-
-HELD = ("passed", "lossy")
 NEAR = 0.99
 """A row whose busbw is so much of the winner's is as good."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True, defer_build=True
-    )
-
-
-class Figures(_Model):
+class Figures(Model):
     """What a sweep compares. Bandwidths and time are those of the largest size; counts are of the whole run.
 
     Of jobs `time_us` is the makespan, algbw all that they sent in it, and busbw their mean. Of flows it is when the last of
@@ -78,7 +65,7 @@ class Figures(_Model):
     slowdown_p99: float | None = None
 
 
-class SweepRow(_Model):
+class SweepRow(Model):
     """One combination; `figures` is null if no size was completed."""
 
     settings: dict[str, str]
@@ -89,7 +76,7 @@ class SweepRow(_Model):
     replay: str
 
 
-class Winner(_Model):
+class Winner(Model):
     """The row with the best busbw where some settings have these values; rows count from 0.
 
     Of rows that come out alike, the one that lost nothing and then the first. `near` are the rows within 1 % of it.
@@ -100,14 +87,9 @@ class Winner(_Model):
     near: list[int]
 
 
-class SweepResult(_Model):
+class SweepResult(Document):
     """The document sweep.json."""
 
-    schema_version: Literal[1] = Field(default=1, alias="schema")
-    lab: str
-    seed: int
-    versions: dict[str, str]
-    replay: str
     over: dict[str, list[str]]
     rows: list[SweepRow]
     best_by: list[str]
@@ -119,12 +101,7 @@ class SweepResult(_Model):
 
         To lose frames is a finding of a sweep, and fails it only where the experiment expects otherwise.
         """
-        verdicts = {row.verdict for row in self.rows}
-        return 0 if verdicts <= set(HELD) else 3 if "defect" in verdicts else 1
-
-    def to_json(self) -> str:
-        """Return the document as text, one key a line."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return exit_code_of(row.verdict for row in self.rows)
 
 
 @dataclass(frozen=True)
