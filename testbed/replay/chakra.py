@@ -92,18 +92,18 @@ def read_chakra(paths: Sequence[Path], groups: Mapping[str, Sequence[int]] | Non
 
 def _by_rank(paths: Sequence[Path]) -> list[Path]:
     """Return the files in the order of their ranks, none of which is missing."""
-    found: dict[int, Path] = {}
+    files: dict[int, Path] = {}
     for path in paths:
         named = FILE_NAME.fullmatch(str(path))
         if named is None:
             raise ExperimentError.at(str(path), "", "its name does not say its rank; write PREFIX.RANK.et")
-        if int(named[2]) in found:
-            raise ExperimentError.at(str(path), "", f"rank {named[2]} is in {found[int(named[2])]} too")
-        found[int(named[2])] = path
-    missing = next(rank for rank in range(len(found) + 1) if rank not in found)
-    if missing < len(found) or len(found) > MAX_RANKS:
-        raise ExperimentError.at(str(paths[0]), "", f"rank {missing} is missing among {len(found)} files")
-    return [found[rank] for rank in range(len(found))]
+        if int(named[2]) in files:
+            raise ExperimentError.at(str(path), "", f"rank {named[2]} is in {files[int(named[2])]} too")
+        files[int(named[2])] = path
+    missing = next(rank for rank in range(len(files) + 1) if rank not in files)
+    if missing < len(files) or len(files) > MAX_RANKS:
+        raise ExperimentError.at(str(paths[0]), "", f"rank {missing} is missing among {len(files)} files")
+    return [files[rank] for rank in range(len(files))]
 
 
 class _Groups:
@@ -239,15 +239,15 @@ def _node(raw: bytes, at: int, end: int) -> _Node:
 
 def _attribute(raw: bytes, node: _Node) -> None:
     """Take an attribute that means something here; its value is of whatever kind its writer chose."""
-    name, found = b"", list[tuple[int, Value]]()
+    name, values = b"", list[tuple[int, Value]]()
     for number, _, value in fields(raw, 0, len(raw)):
         if number == 1 and isinstance(value, bytes):
             name = value
         elif number > 2:
-            found.append((number, value))
-    if name not in _ASKED or not found:
+            values.append((number, value))
+    if name not in _ASKED or not values:
         return
-    number, value = found[-1]
+    number, value = values[-1]
     if isinstance(value, bytes):
         if number == _TEXT:
             node.said[name.decode()] = value.decode()

@@ -103,17 +103,17 @@ def read_nccl(paths: Sequence[Path]) -> Reading:
 
 def _take(lines: Lines, line: int, text: str, log: _Log) -> None:
     """Take what a line says of communicators or calls; others are of something else."""
-    said = _LINE.match(text)
-    if said is None:
+    entry = _LINE.match(text)
+    if entry is None:
         return
-    process = _Process(said[1], said[2], said[3])
-    if init := _INIT.fullmatch(said[4]):
+    process = _Process(entry[1], entry[2], entry[3])
+    if init := _INIT.fullmatch(entry[4]):
         rank, size = int(init[2]), int(init[3])
         known = log.communicators.setdefault(init[4], _Communicator(size))
         if not rank < size <= MAX_RANKS or known.size != size or known.members.setdefault(rank, process) != process:
             lines.fail(line, f"rank {rank} of {size} in communicator {init[4]}, which others say otherwise")
         log.ids[process, init[1]] = init[4]
-    elif call := _CALL.match(said[4]):
+    elif call := _CALL.match(entry[4]):
         _take_call(lines, line, call, process, log)
 
 
@@ -137,8 +137,8 @@ def _take_call(lines: Lines, line: int, call: re.Match[str], process: _Process, 
     if kind in (*_ROOTED, *_MESSAGES.values()) and not 0 <= int(root) < size:
         lines.fail(line, f"root {root} is not one of {size} ranks")
     lines.count(line)
-    found = _Call(lines.file, line, kind, number, length, int(root), communicator, stream)
-    log.calls.setdefault(process, []).append(found)
+    parsed = _Call(lines.file, line, kind, number, length, int(root), communicator, stream)
+    log.calls.setdefault(process, []).append(parsed)
 
 
 class _Drawn:
@@ -159,13 +159,13 @@ class _Drawn:
             known = self.log.communicators[call.communicator]
             ranks = tuple(range(known.size))
             if known is not self.world and (known.size < self.world.size or not self.mirrored):
-                found = [self.places.get(known.members[rank]) if rank in known.members else None for rank in ranks]
-                if None in found:
+                places = [self.places.get(known.members[rank]) if rank in known.members else None for rank in ranks]
+                if None in places:
                     text = f"{len(known.members)} of {known.size} ranks of communicator {call.communicator} have a log"
                     raise ExperimentError.at(
                         call.file, "", f"{text}, not all of them with a place in the largest", call.line
                     )
-                ranks = tuple(place for place in found if place is not None)
+                ranks = tuple(place for place in places if place is not None)
             self.numbers[call.communicator] = len(self.groups)
             self.groups.append(ranks)
         return self.numbers[call.communicator]

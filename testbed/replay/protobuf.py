@@ -66,11 +66,11 @@ def packed(kind: int, value: Value) -> list[int]:
         return [value]
     if kind != BYTES:
         raise Malformed("a list that is not one")
-    found, at = [], 0
+    numbers, at = [], 0
     while at < len(value):
         number, at = varint(value, at, len(value))
-        found.append(number)
-    return found
+        numbers.append(number)
+    return numbers
 
 
 def signed(value: int) -> int:
@@ -92,12 +92,12 @@ def double(value: int) -> float:
 def written_varint(value: int) -> bytes:
     """Return a number as a varint; a negative one as its 64 bits."""
     value &= 2**_MOST_BITS - 1
-    found = bytearray()
+    octets = bytearray()
     while value > 127:
-        found.append(value & 127 | 128)
+        octets.append(value & 127 | 128)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    octets.append(value)
+    return bytes(octets)
 
 
 def written(number: int, value: int | bytes | str) -> bytes:
