@@ -55,11 +55,11 @@ def pages() -> list[Path]:
 def blocks(path: Path) -> list[Block]:
     """Return the blocks of a page that are in one of the languages, and files of any other, in their order."""
     name = path.relative_to(ROOT).as_posix()
-    found = [
+    listed = [
         Block(name, match["language"], match["title"] or "", match["mark"] or "", match["text"])
         for match in _BLOCK.finditer(path.read_text(encoding="utf-8"))
     ]
-    return [block for block in found if block.language in LANGUAGES or block.title]
+    return [block for block in listed if block.language in LANGUAGES or block.title]
 
 
 def marked(mark: str) -> list[Block]:

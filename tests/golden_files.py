@@ -6,9 +6,9 @@ from pathlib import Path
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
-def check_golden(path: Path, found: str) -> None:
+def check_golden(path: Path, text: str) -> None:
     """Fail unless `path` holds exactly `found`."""
     if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(found)
+        path.write_text(text)
     assert path.is_file(), f"{path.name} does not exist; UPDATE_GOLDEN=1 writes it"
-    assert found == path.read_text()
+    assert text == path.read_text()

@@ -11,7 +11,7 @@ Module = tuple[str, ...]
 def rust_uses(module: Module, source: str, modules: Collection[Module]) -> set[Module]:
     """Return which of the modules of a crate one of them names by paths from crate, super or self, its tests left out."""
     source = blank_rust_text(source).partition("#[cfg(test)]\nmod tests {")[0]
-    found = set()
+    used = set()
     for path in _PATH.finditer(source):
         names = [()]
         if path.group(2):
@@ -30,8 +30,8 @@ def rust_uses(module: Module, source: str, modules: Collection[Module]) -> set[M
             target = (*place, *steps, *name)
             while target and target not in modules:
                 target = target[:-1]
-            found.add(target)
-    return found - {(), module}
+            used.add(target)
+    return used - {(), module}
 
 
 RUST_TEXT = re.compile(

@@ -67,11 +67,11 @@ def flows() -> list[Flow]:
 
 def published() -> Mapping[tuple[int, int, int], tuple[float, float]]:
     """Return completion time and time alone in ns of each flow, by source, destination and bytes."""
-    found = {}
+    times = {}
     for line in read_text(FILES / "fct-ecmp-dcqcn-0.3.txt").lines():
         source, destination, _, _, size, _, took, alone = line.words
-        found[_host(source), _host(destination), int(size)] = float(took), float(alone)
-    return found
+        times[_host(source), _host(destination), int(size)] = float(took), float(alone)
+    return times
 
 
 def _host(address: str) -> int:
@@ -135,8 +135,8 @@ def summary(runs: Sequence[Mapping[str, float]]) -> Measured:
 def _lab_and_experiment() -> tuple[Lab, Experiment]:
     """Return the fabric as it was run, its marks as the configuration has them, and buffers that never end."""
     config = read_config(read_text(FILES / "config.txt"))
-    found = read_hpcc(read_text(FILES / "topology-8dc-as-run.txt"), config)
-    body = found.source.data["topology"]
+    imported = read_hpcc(read_text(FILES / "topology-8dc-as-run.txt"), config)
+    body = imported.source.data["topology"]
     for entry in (*body["nodes"].values(), body["kinds"]["switch"]):
         if entry.get("kind") != "host":
             entry["buffer"] = "auto"
@@ -149,10 +149,10 @@ def _lab_and_experiment() -> tuple[Lab, Experiment]:
             "window": "4GB",
             "timeout": "8s",
             "congestion-control": "dcqcn",
-            "dcqcn": found.experiment["transport"]["dcqcn"],
+            "dcqcn": imported.experiment["transport"]["dcqcn"],
         },
     }
-    return lab_from(found.source), experiment_from(Source("lcmp", settings))
+    return lab_from(imported.source), experiment_from(Source("lcmp", settings))
 
 
 def _run(lab: Lab, experiment: Experiment, chosen: Sequence[Flow], seed: int) -> tuple[list[float], int]:
@@ -163,7 +163,7 @@ def _run(lab: Lab, experiment: Experiment, chosen: Sequence[Flow], seed: int) ->
     assert report["complete"] and report["drops"]["lossless"] == 0 and report["violations"] == []
     # A port that carried nothing has no counters of the priority.
     counters = (port["priorities"].get(str(PRIORITY), {}) for port in report["ports"].values())
-    pauses = sum(found.get("pause_tx", 0) for found in counters)
+    pauses = sum(counts.get("pause_tx", 0) for counts in counters)
     begun = report["start_ps"]
     sent = {
         (flow["src"], flow["dst"], flow["bytes"], flow["start_ps"]): flow["completion_ps"] for flow in report["flows"]

@@ -29,7 +29,7 @@ def render(
 
     Of topics that were `left` out, for want of files that are not part of this project, the page keeps what the `old` one said.
     """
-    topics = [found[0].topic for found in rows.values()]
+    topics = [topic_rows[0].topic for topic_rows in rows.values()]
     kept = [line for topic in left for line in old.splitlines(keepends=True) if line.startswith(f"| [{topic.title}](")]
     parts = [INTRODUCTION, _summary(topics, rows) + "".join(kept)]
     for topic in topics:

@@ -109,13 +109,13 @@ def measure(setting: Setting) -> Measured:
 def _again(fabric: VirtualFabric, now_ps: int, round_trip_ps: int) -> float:
     """Return what was sent again for each NAK, once what was asked for last has left: soon, unless losses are so many that one
     NAK more or less is nothing."""
-    found = [0, 0]
+    counts = [0, 0]
     for step in range(QUARTERS):
         sender = run_until(fabric, now_ps + step * round_trip_ps // 4)["qps"][0]
-        before, found = found, [sender["retransmitted"], sender["naks_rx"]]
-        if found == before:
+        before, counts = counts, [sender["retransmitted"], sender["naks_rx"]]
+        if counts == before:
             break
-    return found[0] / found[1]
+    return counts[0] / counts[1]
 
 
 def _chance(setting: Setting, packets: float) -> float:

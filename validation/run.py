@@ -11,8 +11,8 @@ from validation.topics import TOPICS
 
 
 def _measure(topic: str, number: int) -> Measured:
-    found = next(entry for entry in TOPICS if entry.name == topic)
-    return found.measure(found.cases[number].setting)
+    named = next(entry for entry in TOPICS if entry.name == topic)
+    return named.measure(named.cases[number].setting)
 
 
 def run(topics: Sequence[Topic], progress: Callable[[str], None]) -> dict[str, list[Row]]:

@@ -72,9 +72,9 @@ def measure(setting: Setting) -> Measured:
     fabric.impair(json.dumps(trial.changes))
     report = finish(fabric)
     assert report["complete"] and report["violations"] == [] and report["drops"]["lossless"] == 0
-    (found,) = report["watchdog"]
-    assert found["port"] == "sw:eth2"
-    detected, restored = found["detected_ps"] - _paused(setting), found["restored_ps"] - _quiet(setting)
+    (caught,) = report["watchdog"]
+    assert caught["port"] == "sw:eth2"
+    detected, restored = caught["detected_ps"] - _paused(setting), caught["restored_ps"] - _quiet(setting)
     return Measured(
         {
             "detected": detected / MS,

@@ -28,11 +28,11 @@ fn waiting(queues: &[(u32, &[u32])]) -> Vec<Waiting> {
 }
 
 fn circles(detector: &Detector) -> Vec<Vec<u32>> {
-    detector.deadlocks().iter().map(|found| found.circle.iter().map(|place| place.node).collect()).collect()
+    detector.deadlocks().iter().map(|deadlock| deadlock.circle.iter().map(|place| place.node).collect()).collect()
 }
 
 /// The circles that two looks at the same state show.
-fn found(queues: &[(u32, &[u32])]) -> Vec<Vec<u32>> {
+fn circles_of(queues: &[(u32, &[u32])]) -> Vec<Vec<u32>> {
     let mut detector = Detector::default();
     (1..3).for_each(|look| detector.sample(&waiting(queues), at(look)));
     circles(&detector)
@@ -86,21 +86,21 @@ fn a_leave_that_may_be_on_its_way_is_waited_for() {
 
 #[test]
 fn what_can_still_move_frees_all_that_waits_for_it() {
-    assert_eq!(found(&[(1, &[2]), (2, &[3])]), [[0; 0]; 0], "a chain ends where something moves");
-    assert_eq!(found(&[(1, &[2]), (2, &[3, 9]), (3, &[1])]), [[0; 0]; 0], "9 moves, and 2 with it");
-    assert_eq!(found(&[(1, &[2]), (2, &[])]), [[0; 0]; 0], "nothing in its way");
-    assert_eq!(found(&[(1, &[2]), (2, &[1]), (3, &[1, 4])]), [[1, 2]], "3 may go on one day, the circle never");
+    assert_eq!(circles_of(&[(1, &[2]), (2, &[3])]), [[0; 0]; 0], "a chain ends where something moves");
+    assert_eq!(circles_of(&[(1, &[2]), (2, &[3, 9]), (3, &[1])]), [[0; 0]; 0], "9 moves, and 2 with it");
+    assert_eq!(circles_of(&[(1, &[2]), (2, &[])]), [[0; 0]; 0], "nothing in its way");
+    assert_eq!(circles_of(&[(1, &[2]), (2, &[1]), (3, &[1, 4])]), [[1, 2]], "3 may go on one day, the circle never");
 }
 
 #[test]
 fn who_waits_for_a_circle_is_not_in_it() {
-    assert_eq!(found(&[(0, &[1]), (1, &[2]), (2, &[1]), (3, &[0])]), [[1, 2]]);
+    assert_eq!(circles_of(&[(0, &[1]), (1, &[2]), (2, &[1]), (3, &[0])]), [[1, 2]]);
 }
 
 #[test]
 fn of_a_knot_a_shortest_circle_is_shown_and_every_knot_has_one() {
     let queues: &[(u32, &[u32])] = &[(0, &[1]), (1, &[2, 3]), (2, &[0]), (3, &[4]), (4, &[0]), (8, &[9]), (9, &[8, 0])];
-    assert_eq!(found(queues), [&[0, 1, 2][..], &[8, 9]]);
+    assert_eq!(circles_of(queues), [&[0, 1, 2][..], &[8, 9]]);
 }
 
 #[test]
@@ -156,7 +156,7 @@ proptest! {
         let stuck: BTreeSet<u32> = (0..8).filter(|node| !reach(*node).into_iter().any(moves)).collect();
         let lists: Vec<(u32, Vec<u32>)> = (0..8).map(|node| (node, behind(node).collect())).collect();
         let queues: Vec<(u32, &[u32])> = lists.iter().map(|(node, list)| (*node, &list[..])).collect();
-        let circles = found(&queues);
+        let circles = circles_of(&queues);
         prop_assert_eq!(circles.is_empty(), stuck.is_empty());
         for circle in circles {
             prop_assert!(circle.iter().all(|node| stuck.contains(node)));

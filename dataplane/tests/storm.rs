@@ -154,8 +154,8 @@ fn a_storm_that_pauses_for_a_while_does_not_release_a_full_nic() {
     // Of the two periods the first break falls to the buffer, and the second lets go.
     for (until, paused) in [(75, [true, false]), (125, [true, true]), (155, [true, false]), (170, [false, false])] {
         stormy.run_until(ns(until * 1_000));
-        let found = [Priority::P3, Priority::P4].map(|priority| stormy.peer.is_paused(priority, stormy.now));
-        assert_eq!(found, paused, "after {until} us");
+        let are_paused = [Priority::P3, Priority::P4].map(|priority| stormy.peer.is_paused(priority, stormy.now));
+        assert_eq!(are_paused, paused, "after {until} us");
     }
     assert_eq!(stormy.peer.paused_time(Priority::P3, stormy.now), ns(160_000));
 }
@@ -190,7 +190,7 @@ fn faults_are_named() {
         (plan(1, Some((10, 10))), "part of its period"),
         (StormPlan { on_ps: Some(1), ..plan(1, None) }, "part of its period"),
     ] {
-        assert!(faulty.fault().is_some_and(|found| found.contains(fault)), "{faulty:?}");
+        assert!(faulty.fault().is_some_and(|message| message.contains(fault)), "{faulty:?}");
     }
     assert_eq!(plan(1, Some((10, 5))).fault(), None);
 }

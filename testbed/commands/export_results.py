@@ -35,7 +35,7 @@ class Table(enum.StrEnum):
 
 
 def fct(
-    found: ResultArgument,
+    run_json: ResultArgument,
     topology: LabOption,
     out: OutOption = None,
     payload: Annotated[
@@ -53,13 +53,13 @@ def fct(
 ) -> None:
     """Write completion times as fct.txt of the ns-3 family, its last column as that family reckons it."""
     keep_existing([out] if out else [], force)
-    judged = result.read(found)
+    judged = result.read(run_json)
     flows = judged.flow_completion
     if flows is None:
-        raise UsageError(f"{found}: not a result of flows; run flows, or replay a trace of flows alone")
+        raise UsageError(f"{run_json}: not a result of flows; run flows, or replay a trace of flows alone")
     mtu = judged.in_force.get("transport", {}).get("mtu_bytes")
     if payload is None and mtu is None:
-        raise UsageError(f"{found} does not say the path MTU; give --payload")
+        raise UsageError(f"{run_json} does not say the path MTU; give --payload")
     write_out(hpcc.fct_text(load_lab(topology), flows, payload or int(mtu), parse_time(offset) // 1000), out)
     missing = flows.all.count - flows.all.finished
     left = f"left out: {counted(missing, 'flow')} that did not end" if missing else "left out nothing"
@@ -86,29 +86,29 @@ def pfc(
 
 
 def csv(
-    found: ResultArgument,
+    run_json: ResultArgument,
     table: Annotated[Table, typer.Option("--table", help="what to write")] = Table.flows,
     out: OutOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write flows, ports or iterations of jobs of a result as CSV."""
     keep_existing([out] if out else [], force)
-    rows = tables.TABLES[table](result.read(found))
+    rows = tables.TABLES[table](result.read(run_json))
     write_out(tables.csv_text(rows), out)
     print_note(f"wrote {counted(len(rows), 'row')}")
 
 
-def inspector(found: ResultArgument, out: OutOption = None, force: ForceOption = False) -> None:
+def inspector(run_json: ResultArgument, out: OutOption = None, force: ForceOption = False) -> None:
     """Write the collectives of a result as JSON lines, as NCCL's Inspector does."""
     keep_existing([out] if out else [], force)
-    text = metrics.inspector_lines(result.read(found))
+    text = metrics.inspector_lines(result.read(run_json))
     write_out(text, out)
     print_note(f"wrote {counted(text.count(chr(10)), 'collective')}")
 
 
-def openmetrics(found: ResultArgument, out: OutOption = None, force: ForceOption = False) -> None:
+def openmetrics(run_json: ResultArgument, out: OutOption = None, force: ForceOption = False) -> None:
     """Write a result as OpenMetrics text, with the names of NCCL's Inspector for collectives."""
     keep_existing([out] if out else [], force)
-    text = metrics.openmetrics(result.read(found))
+    text = metrics.openmetrics(result.read(run_json))
     write_out(text, out)
     print_note(f"wrote {counted(sum(not line.startswith('#') for line in text.splitlines()), 'sample')}")

@@ -16,9 +16,9 @@ from tests.live.machine import Machine, private_machine
 @pytest.fixture(scope="session")
 def engine(require_root: None) -> Iterator[DockerEngine]:
     """Run an engine with both images of the testbed in it."""
-    with docker_engine() as found, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", found.address)
-        yield found
+    with docker_engine() as private_engine, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", private_engine.address)
+        yield private_engine
 
 
 @pytest.fixture

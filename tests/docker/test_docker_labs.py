@@ -271,8 +271,8 @@ def test_a_node_is_as_healthy_as_its_healthcheck_says(machine: Machine, engine: 
     engine.docker("rm", made)
     machine.ok("deploy", *write_lab(tmp_path / "lab.yaml", "a1", "b1", a1="checked:1"))
     assert "healthy after" in machine.ok("wait-for", "--name", "grows", "--timeout", "60s")
-    found = {node: health["state"] for node, health in machine.labs()[0]["health"].items()}
-    assert found == dict.fromkeys(("a1", "b1", "leaf"), "healthy")
+    states = {node: health["state"] for node, health in machine.labs()[0]["health"].items()}
+    assert states == dict.fromkeys(("a1", "b1", "leaf"), "healthy")
     machine.ok("exec", "--name", "grows", "a1", "--", "touch", "/tmp/ill")
     machine.ok("wait-for", "--name", "grows", "--node", "a1", "--state", "unhealthy", "--timeout", "60s")
     (row,) = machine.labs()

@@ -40,8 +40,8 @@ def test_every_program_of_the_images_does_what_it_is_for(machine: Machine, engin
         if port:
             listening = f"ss -H -l -t -n 'sport = :{port}'"
             wait_for(lambda wanted=listening: bool(engine.docker("exec", "testbed-pair-b1", "sh", "-c", wanted)))  # type: ignore[misc]
-        found = engine.docker("exec", "testbed-pair-a1", "sh", "-c", f"timeout 60 {command} 2>&1")
-        assert said in found, (package, found)
+        output = engine.docker("exec", "testbed-pair-a1", "sh", "-c", f"timeout 60 {command} 2>&1")
+        assert said in output, (package, output)
 
 
 def test_a_switch_can_be_listened_to_as_well(machine: Machine, engine: DockerEngine) -> None:

@@ -94,8 +94,8 @@ class Machine:
 
     def labs_of(self, *agent: str) -> list[dict[str, Any]]:
         """Return what `inspect` says of the labs of an agent that global options name."""
-        found: list[dict[str, Any]] = json.loads(self.ok(*agent, "inspect", "--format", "json"))["labs"]
-        return found
+        labs: list[dict[str, Any]] = json.loads(self.ok(*agent, "inspect", "--format", "json"))["labs"]
+        return labs
 
     def namespaces(self) -> list[str]:
         """Return the names in the private /run/netns."""
@@ -145,11 +145,11 @@ def private_machine(root: Path, directory: Path, network: bool = False) -> Itera
     command = ["unshare", "--mount", "--propagation", "private", *(["--net"] if network else []), "sh", "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
-        found = Machine(root, directory, holder.pid)
+        machine = Machine(root, directory, holder.pid)
         try:
-            yield found
-            found.ok("destroy", "--all")
-            found.assert_clean(links)
+            yield machine
+            machine.ok("destroy", "--all")
+            machine.assert_clean(links)
         finally:
-            for process in found.agents():
+            for process in machine.agents():
                 os.kill(process.pid, signal.SIGKILL)

@@ -64,7 +64,7 @@ def test_the_health_of_a_lab_is_reported_and_waited_for(machine: Machine) -> Non
     )
     assert "b1 of lab pair: healthy" in machine.ok("wait-for", "--name", "pair", "--node", "b1")
     health = machine.labs()[0]["health"]
-    assert {node: found["state"] for node, found in health.items()} == {
+    assert {node: state["state"] for node, state in health.items()} == {
         "a1": "unhealthy",
         "b1": "healthy",
         "leaf": "unhealthy",
@@ -77,7 +77,7 @@ def test_a_terminal_shows_how_far_a_lab_is_and_a_pipe_stays_clean(machine: Machi
     shown = machine.on_terminal("deploy", *PAIR)
     assert (shown.returncode, "lab pair is up" in shown.stdout) == (0, True), shown.stderr
     phases = [(phase, shown.stderr.find(phase)) for phase in ("namespaces", "links", "interfaces", "data plane")]
-    assert all(at >= 0 for _, at in phases) and phases == sorted(phases, key=lambda found: found[1])
+    assert all(at >= 0 for _, at in phases) and phases == sorted(phases, key=lambda phase: phase[1])
     assert re.search(r"data plane .*[04]/4", shown.stderr)
     piped = machine.run("redeploy", *PAIR)
     assert (piped.returncode, piped.stdout, piped.stderr) == (0, "lab pair is up, dilation 1000\n", "")

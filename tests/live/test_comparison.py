@@ -66,8 +66,8 @@ def test_whatever_is_altered_is_named_and_made_as_planned_again() -> None:
     assert deviations(driver) == {}
     for what, (node, command, reason) in ALTERED.items():
         altered(node, command)
-        found = deviations(driver)
-        assert reason in found[ELSEWHERE.get(what, node)], (what, found)
+        reasons = deviations(driver)
+        assert reason in reasons[ELSEWHERE.get(what, node)], (what, reasons)
         driver.reconcile(PLAN, PLAN, DILATION)
         assert deviations(driver) == {}, what
     for namespace in held:

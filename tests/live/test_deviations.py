@@ -39,9 +39,9 @@ def execute(machine: Machine, node: str, *command: str) -> None:
 def health(machine: Machine) -> dict[str, str]:
     """Return why nodes are not healthy, by node, and insist that the lab is called broken if any is."""
     (lab,) = machine.labs()
-    found = {node: each["reason"] for node, each in lab["health"].items() if each["state"] != "healthy"}
-    assert lab["state"] == ("broken" if found else "running")
-    return found
+    reasons = {node: each["reason"] for node, each in lab["health"].items() if each["state"] != "healthy"}
+    assert lab["state"] == ("broken" if reasons else "running")
+    return reasons
 
 
 def ping(machine: Machine) -> bool:
@@ -79,13 +79,13 @@ def test_a_run_mends_its_lab_before(machine: Machine) -> None:
 
 def carriers(machine: Machine) -> list[bool]:
     """Return whether the ends of the link of a1 have a carrier, as their kernels have it."""
-    found = []
+    have_carrier = []
     for node in ("a1", "sw"):
         mount = f"--mount=/proc/{machine.holder}/ns/mnt"
         command = ["nsenter", mount, "ip", "-n", f"testbed-base-{node}", "-j", "link", "show", "eth1"]
         (link,) = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        found.append("LOWER_UP" in link["flags"])
-    return found
+        have_carrier.append("LOWER_UP" in link["flags"])
+    return have_carrier
 
 
 def test_a_link_that_is_taken_down_loses_its_carrier_at_both_ends(machine: Machine) -> None:

@@ -44,8 +44,8 @@ def test_the_guide_to_labs_works_as_printed(machine: Machine) -> None:
 
 def test_the_examples_of_verbs_work_as_printed(machine: Machine) -> None:
     """One lab serves all of them; the one that destroys it comes last."""
-    commands = [found for block in EXAMPLES for found in block.commands()]
-    for command, code in sorted(commands, key=lambda found: _rank(shlex.split(found[0])[1])):
+    commands = [example for block in EXAMPLES for example in block.commands()]
+    for command, code in sorted(commands, key=lambda example: _rank(shlex.split(example[0])[1])):
         done = machine.run(*shlex.split(command)[1:])
         assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
 

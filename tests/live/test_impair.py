@@ -31,14 +31,14 @@ def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Mac
 
 
 def directions(machine: Machine, *arguments: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(machine.ok("impair", *arguments, "--format", "json"))["directions"]
-    return found
+    listed: list[dict[str, Any]] = json.loads(machine.ok("impair", *arguments, "--format", "json"))["directions"]
+    return listed
 
 
 def round_trip_ms(machine: Machine, lab: str, source: str, target: str) -> float:
     """Return the least round-trip time of three pings, in milliseconds of wall time."""
     text = machine.ok("exec", "--name", lab, source, "--", "ping", "-c3", "-i0.2", "-W20", target)
-    times = [float(found) for found in re.findall(r"time=([\d.]+) ms", text)]
+    times = [float(figure) for figure in re.findall(r"time=([\d.]+) ms", text)]
     assert len(times) == 3, text
     return min(times)
 
@@ -89,20 +89,20 @@ def test_losses_and_outages_set_by_hand_are_measured(machine: Machine) -> None:
 
     def measured() -> dict[str, Any]:
         (row,) = directions(machine, "show", "--name", "two-dc", SPAN, "--direction", "out")
-        found: dict[str, Any] = row["measured"]
-        return found
+        figures: dict[str, Any] = row["measured"]
+        return figures
 
     machine.ok("impair", "set", "--name", "two-dc", SPAN, "--loss", "50%", "--direction", "out")
     ping(100, 2)
-    found = measured()
+    during = measured()
     # 50 of 100 on average: below 25 or above 75 once in a million.
-    assert found["frames"] == 100 and 25 <= found["lost"] <= 75
-    assert (found["loss"], found["outage"]) == (found["lost"] / 100, 0)
+    assert during["frames"] == 100 and 25 <= during["lost"] <= 75
+    assert (during["loss"], during["outage"]) == (during["lost"] / 100, 0)
 
     machine.ok("impair", "set", "--name", "two-dc", SPAN, "--loss", "0", "--down")
     assert ping(5, 1) != 0
-    found = measured()
-    assert (found["lost"], found["outage"]) == (0, 5)
+    during = measured()
+    assert (during["lost"], during["outage"]) == (0, 5)
     machine.ok("impair", "set", "--name", "two-dc", SPAN, "--up")
     assert ping(3, 5) == 0
 

@@ -28,8 +28,8 @@ jobs:
 @pytest.fixture
 def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Machine]:
     """Return a machine of our own inside this one."""
-    with private_machine(repo_root, tmp_path) as found:
-        yield found
+    with private_machine(repo_root, tmp_path) as private:
+        yield private
 
 
 def test_what_steps_come_to_is_compared_in_real_time(machine: Machine, tmp_path: Path) -> None:

@@ -285,8 +285,8 @@ def test_kernel_traffic_has_no_way_into_a_lossless_priority() -> None:
             assert " 0% packet loss" in output("a1", "ping", "-c", "3", "-i", "0.2", "-Q", str(dscp << 2), "b1")
         ports = json.loads(fabric.report())["ports"]
         for port in ("leaf:eth1", "leaf:eth2"):
-            found = ports[port]["priorities"]
-            figures = {number: (found[number]["demoted"], found[number]["frames_rx"]) for number in found}
+            counters = ports[port]["priorities"]
+            figures = {number: (counters[number]["demoted"], counters[number]["frames_rx"]) for number in counters}
             # DSCP 32 asks for priority 4, which is lossy here, and is left alone.
             assert figures == {"0": (0, 3), "3": (3, 0), "4": (0, 3)}
         check_report(fabric)

@@ -58,7 +58,7 @@ def test_an_all_reduce_of_mpich_takes_as_long_as_the_span() -> None:
         bounded = ("timeout", "--kill-after=5", str(LIMIT_S), "mpiexec.mpich")
         text = output("a1", *bounded, *by, "-hosts", "a1,b1", "-n", "2", sys.executable, str(program))
         span_us = path_delay_ps(plan, "a1", "b1") / 1e6
-        found = sorted(json.loads(line) for line in text.splitlines())
-        assert [row[:3] for row in found] == [["a1", 0, 3.0], ["b1", 1, 3.0]]
-        assert span_us > 390 and all(row[3] > span_us for row in found), found
+        rows = sorted(json.loads(line) for line in text.splitlines())
+        assert [row[:3] for row in rows] == [["a1", 0, 3.0], ["b1", 1, 3.0]]
+        assert span_us > 390 and all(row[3] > span_us for row in rows), rows
         assert json.loads(fabric.report())["kernel_frames"]["delivered"] > 20

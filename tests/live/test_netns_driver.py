@@ -277,15 +277,15 @@ def test_programs_run_inside_a_node() -> None:
 @isolated
 def test_the_doctor_finds_what_the_kernel_has_and_leaves_no_trace() -> None:
     before = snapshot()
-    found = {check.name: check for check in doctor.checks()}
+    checks = {check.name: check for check in doctor.checks()}
     assert snapshot() == before
     for name in ("root", "kernel", "netns", "veth", "AF_PACKET", "htb"):
-        assert found[name].ok, found[name]
+        assert checks[name].ok, checks[name]
     # tc asks the same question by another road.
     NetnsDriver().deploy(make_plan("live"))
     command = ["tc", "qdisc", "add", "dev", "eth1", "root", "netem", "delay", "1ms"]
-    assert found["netem"].ok == (NetnsDriver().exec_in("live", "s0", command) == 0)
-    assert doctor.has_netem() == found["netem"].ok
+    assert checks["netem"].ok == (NetnsDriver().exec_in("live", "s0", command) == 0)
+    assert doctor.has_netem() == checks["netem"].ok
     os.setresuid(65534, 65534, 65534)
     unprivileged = {check.name: check for check in doctor.checks()}
     for name in ("root", "netns", "veth", "AF_PACKET", "htb", "netem"):

@@ -33,8 +33,8 @@ def test_the_hosts_of_the_lab_have_names() -> None:
     driver.deploy(make_plan("live-2", hosts=2, switches=0))
     system = Path("/etc/hosts").read_bytes()
     for node in ("h0", "s0"):
-        found = output(node, "getent hosts h0 h1 h2; ! getent hosts s0")
-        assert [line.split()[:2] for line in found] == [
+        addresses = output(node, "getent hosts h0 h1 h2; ! getent hosts s0")
+        assert [line.split()[:2] for line in addresses] == [
             ["198.19.0.1", "h0"],
             ["198.19.0.2", "h1"],
             ["198.19.0.3", "h2"],

@@ -61,8 +61,8 @@ def test_a_second_agent_is_refused_the_lab_of_a_living_one(machine: Machine) -> 
         (row,) = machine.labs_of(*lab1)
         assert row["state"] == "foreign" and f"process {owner.pid} " in row["owner"]
         assert "destroyed" not in machine.run(*lab1, "destroy", "--all").stdout
-        found = pings(machine)
-        assert "3 received" in found and "duplicates" not in found
+        replies = pings(machine)
+        assert "3 received" in replies and "duplicates" not in replies
         assert [lab["state"] for lab in machine.labs()] == ["running"]
         # Once its owner is dead, the lab is anybody's.
         os.kill(owner.pid, signal.SIGKILL)

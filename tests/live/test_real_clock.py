@@ -70,8 +70,8 @@ def finish_ps(fabric: RealFabric) -> int:
 
 
 def fidelity(fabric: RealFabric) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(fabric.report())["fidelity"]
-    return found
+    judged: dict[str, Any] = json.loads(fabric.report())["fidelity"]
+    return judged
 
 
 @isolated

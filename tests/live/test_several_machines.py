@@ -111,11 +111,11 @@ def site(require_root: None, repo_root: Path, tmp_path_factory: pytest.TempPathF
         listener = ["--bind", "0.0.0.0", "--port", str(PORT), "--host", ADDRESSES["a"]]
         machines["a"].ok("broker", "up", "--dir", str(directory), *listener, *users)
         stack.callback(mosquitto.remove, directory)
-        found = Site(machines, directory)
+        two_machines = Site(machines, directory)
         for agent in ADDRESSES:
-            found.start(agent)
-        yield found
-        for process in found.agents.values():
+            two_machines.start(agent)
+        yield two_machines
+        for process in two_machines.agents.values():
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
 

@@ -83,12 +83,12 @@ class Listener:
     def wait_for(self, topic: str, payload: bytes | None = None, timeout_s: float = 60) -> float:
         """Wait for a message on a topic; return when it came."""
 
-        def found() -> list[float]:
+        def messages() -> list[float]:
             return [at for at, where, what in self.heard if where == topic and payload in (None, what)]
 
         with self._changed:
-            assert self._changed.wait_for(lambda: bool(found()), timeout_s), self.heard
-            return found()[-1]
+            assert self._changed.wait_for(lambda: bool(messages()), timeout_s), self.heard
+            return messages()[-1]
 
     def close(self) -> None:
         self._client.disconnect()

@@ -24,7 +24,7 @@ def machine(repo_root: Path, tmp_path_factory: pytest.TempPathFactory, require_r
 
 def processes(mark: str) -> list[int]:
     """Return the processes whose command line has a word."""
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -32,8 +32,8 @@ def processes(mark: str) -> list[int]:
             except OSError:
                 continue
             if words[0] == mark.encode():
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -86,17 +86,17 @@ def run(owner: LabOwner, trial: Trial) -> Json:
 
 def delay(mode: str) -> Json:
     """Times of a message of one frame and its acknowledgement, for each of DELAYS_NS."""
-    found: Json = {}
+    figures: Json = {}
     for delay_ns in DELAYS_NS:
         trial = trial_on(make_lab("wire", delay=f"{delay_ns}ns"), mode, 4096)
         with deployed(trial, DELAY_DILATION) as owner:
             outcomes = [run(owner, trial) for _ in range(DELAY_RUNS)]
-        found[str(delay_ns)] = {
+        figures[str(delay_ns)] = {
             "time_us": [outcome["rows"][0]["time_us"] for outcome in outcomes],
             "links": outcomes[-1]["report"]["fidelity"]["links"],
             "complete": all(outcome["complete"] for outcome in outcomes),
         }
-    return found
+    return figures
 
 
 def loss(mode: str) -> Json:
@@ -136,7 +136,7 @@ def overflow(mode: str) -> Json:
 
 def profiles(mode: str) -> Json:
     """What the kernel has for a link of each profile, beside what its behaviour says; and one that netem cannot do."""
-    found = []
+    links = []
     driver = NetnsDriver()
     for number, (name, length_mm) in enumerate(PROFILES):
         lab = make_lab(f"light{number}", profile=name, length=f"{length_mm}mm", delay=None)
@@ -147,7 +147,7 @@ def profiles(mode: str) -> Json:
             asked = [emulation.settings(plan, 0, way, DILATION) for way in (0, 1)]
         finally:
             driver.destroy(lab.name)
-        found.append(
+        links.append(
             {
                 "profile": name,
                 "delay_ps": behaviour.behaviour(name, length_mm).delay_ps,
@@ -161,7 +161,7 @@ def profiles(mode: str) -> Json:
     lab = make_lab("dim", profile=name, length=f"{length_mm}mm", ber=ber, delay=None)
     plan = compile_fabric(lab, trial_on(lab, mode, 4096).experiment)
     chosen = driver.emulations(plan, DILATION)
-    return {"profiles": found, "too_lossy": [{"mode": link.mode, "reason": link.reason} for link in chosen]}
+    return {"profiles": links, "too_lossy": [{"mode": link.mode, "reason": link.reason} for link in chosen]}
 
 
 def changes(mode: str) -> Json:
@@ -169,11 +169,11 @@ def changes(mode: str) -> Json:
     trial = trial_on(make_lab("alive", delay="20us", loss=0.001), mode, 4096)
     plan = json.loads(json.dumps(trial.plan))
     driver = NetnsDriver()
-    found: Json = {"steps": []}
+    steps: Json = {"steps": []}
 
     def look() -> None:
         ends = [driver.configured("alive", end) for end in ("a:eth1", "s:eth1")]
-        found["steps"].append([emulation.nominal(end, DILATION) if end else None for end in ends])
+        steps["steps"].append([emulation.nominal(end, DILATION) if end else None for end in ends])
 
     driver.deploy(plan, DILATION)
     try:
@@ -185,21 +185,21 @@ def changes(mode: str) -> Json:
         look()
         driver.shape("alive", "a", "eth1", 1_000_000)
         with inside("alive", "a") as control:
-            found["shaped_bps"] = read_shaped_rate(control, 101)
+            steps["shaped_bps"] = read_shaped_rate(control, 101)
         look()
         driver.deploy(plan, 2 * DILATION)
         look()
         with inside("alive", "a") as control:
-            found["shaped_again_bps"] = read_shaped_rate(control, 101)
-            found["kinds"] = [read_qdiscs(control)[101].kind]
+            steps["shaped_again_bps"] = read_shaped_rate(control, 101)
+            steps["kinds"] = [read_qdiscs(control)[101].kind]
         native = {**plan, "emulation": "native"}
         driver.deploy(native, DILATION)
         look()
         with inside("alive", "a") as control:
-            found["kinds"].append(read_qdiscs(control)[101].kind)
+            steps["kinds"].append(read_qdiscs(control)[101].kind)
     finally:
         driver.destroy("alive")
-    return found
+    return steps
 
 
 @contextmanager
@@ -221,13 +221,13 @@ SCENARIOS: dict[str, Callable[[str], Json]] = {
 
 def main(mode: str, names: list[str]) -> None:
     """Run scenarios and print what they found."""
-    found: Json = {}
+    figures: Json = {}
     for name in names:
         try:
-            found[name] = SCENARIOS[name](mode)
+            figures[name] = SCENARIOS[name](mode)
         except Exception:  # noqa: BLE001  told to the test of this scenario alone
-            found[name] = {"error": traceback.format_exc()}
-    json.dump(found, sys.stdout)
+            figures[name] = {"error": traceback.format_exc()}
+    json.dump(figures, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -99,13 +99,16 @@ def probes() -> dict[str, Any]:
 
 def read_back() -> dict[str, Any]:
     """Each of SETTINGS on one device, one after the other, as the kernel reports it."""
-    found = {}
+    configurations = {}
     with wire() as link:
         for name, settings in SETTINGS.items():
             link.set(settings)
             configured = read_qdiscs(link.control)[link.index].options
-            found[name] = {"options": configured.hex(), "differences": netem.differences(settings, link.configured())}
-    return found
+            configurations[name] = {
+                "options": configured.hex(),
+                "differences": netem.differences(settings, link.configured()),
+            }
+    return configurations
 
 
 def foreign() -> dict[str, Any]:
@@ -119,7 +122,7 @@ def foreign() -> dict[str, Any]:
 
 def delay() -> dict[str, Any]:
     """One-way delays: data frames of three sizes and PFC frames in turn."""
-    found: dict[str, Any] = {}
+    by_delay: dict[str, Any] = {}
     with wire() as link:
         for delay_ns in DELAYS_NS:
             link.set(Netem(delay_ns=delay_ns))
@@ -131,25 +134,25 @@ def delay() -> dict[str, Any]:
                 time.sleep(0.0037)
             for arrival in link.receive():
                 figures[kinds[arrival.number % len(kinds)]].append(arrival.delay_ns)
-            found[str(delay_ns)] = figures
-    return found
+            by_delay[str(delay_ns)] = figures
+    return by_delay
 
 
 def loss() -> dict[str, Any]:
     """For each of LOSSES the lengths of the runs of lost frames, and the counters."""
-    found = {}
+    by_process = {}
     for name, (process, frames) in LOSSES.items():
         with wire(Netem(loss=process)) as link:
             link.send_many(range(frames))
             arrived = link.receive_many()
             gaps = [b - a - 1 for a, b in zip([-1, *arrived], [*arrived, frames], strict=True)]
-            found[name] = {
+            by_process[name] = {
                 "runs": [gap for gap in gaps if gap],
                 "arrived": len(arrived),
                 "dropped": link.statistics().dropped,
                 "refused": link.refused,
             }
-    return found
+    return by_process
 
 
 def window() -> dict[str, Any]:
@@ -201,14 +204,14 @@ def order() -> dict[str, Any]:
             return {"numbers": link.receive_many()}
 
     free = Netem(JITTER.delay_ns, JITTER.jitter_ns, in_order=False)
-    found = {"shortened, in order": shortened(True), "shortened, free": shortened(False)}
+    figures = {"shortened, in order": shortened(True), "shortened, free": shortened(False)}
     with wire(JITTER) as link:
-        found["jitter, in order"] = under_jitter(link)
+        figures["jitter, in order"] = under_jitter(link)
     with wire(free) as link:
-        found["jitter, free"] = under_jitter(link)
+        figures["jitter, free"] = under_jitter(link)
         link.put(netem.qdisc(free, below=Qdisc("pfifo", struct.pack("=I", 1000), FIFO_HANDLE)))
-        found["jitter, FIFO below"] = under_jitter(link)
-    return found
+        figures["jitter, FIFO below"] = under_jitter(link)
+    return figures
 
 
 def shaped() -> dict[str, Any]:
@@ -261,13 +264,13 @@ SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
 
 def main(names: list[str]) -> None:
     """Run scenarios and print what they found."""
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name in names:
         try:
-            found[name] = SCENARIOS[name]()
+            figures[name] = SCENARIOS[name]()
         except Exception:  # noqa: BLE001  told to the test of this scenario alone
-            found[name] = {"error": traceback.format_exc()}
-    json.dump(found, sys.stdout)
+            figures[name] = {"error": traceback.format_exc()}
+    json.dump(figures, sys.stdout)
 
 
 if __name__ == "__main__":

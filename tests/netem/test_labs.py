@@ -32,8 +32,8 @@ def by_netem(*names: str) -> Json:
     """Run scenarios inside user-mode Linux, in one boot."""
     outcome = uml.run([sys.executable, "-m", "tests.netem.labs", "netem", *names], timeout_s=110)
     assert outcome.status == 0, outcome.stderr or outcome.console
-    found: Json = json.loads(outcome.stdout)
-    return found
+    figures: Json = json.loads(outcome.stdout)
+    return figures
 
 
 @cache
@@ -44,17 +44,17 @@ def by_data_plane(*names: str) -> Json:
     private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *command]
     done = subprocess.run(private, cwd=uml.ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    found: Json = json.loads(done.stdout)
-    return found
+    figures: Json = json.loads(done.stdout)
+    return figures
 
 
 def figures(mode: str, name: str) -> Json:
     """Return what a scenario found, or fail with the traceback that it left."""
     boots = {"netem": [("profiles", "changes"), ("delay", "overflow", "loss")], "native": [("delay", "loss")]}
     run = by_netem if mode == "netem" else by_data_plane
-    found: Json = run(*next(names for names in boots[mode] if name in names))[name]
-    assert "error" not in found, found["error"]
-    return found
+    scenario: Json = run(*next(names for names in boots[mode] if name in names))[name]
+    assert "error" not in scenario, scenario["error"]
+    return scenario
 
 
 @pytest.fixture
@@ -72,12 +72,12 @@ MODES = ["netem", "native"]
 
 @pytest.mark.parametrize("number", range(len(labs.PROFILES)), ids=lambda n: "-".join(map(str, labs.PROFILES[n])))
 def test_profiles_are_read_back_as_netem_attributes(measured: Measured, number: int) -> None:
-    found = measured("netem", "profiles")["profiles"][number]
-    assert found["differences"] == [[], []]
-    for end in found["configured"]:
-        assert end["delay_ns"] == found["delay_ps"] * DILATION // 1000 > 0
+    link = measured("netem", "profiles")["profiles"][number]
+    assert link["differences"] == [[], []]
+    for end in link["configured"]:
+        assert end["delay_ns"] == link["delay_ps"] * DILATION // 1000 > 0
         # All that a 100 Gb/s link can hold, in frames of 64 bytes.
-        assert end["limit"] > found["delay_ps"] * 100 // 1000 // (8 * 64)
+        assert end["limit"] > link["delay_ps"] * 100 // 1000 // (8 * 64)
 
 
 def test_a_loss_that_netem_cannot_do_leaves_the_link_to_the_data_plane(measured: Measured) -> None:
@@ -88,8 +88,8 @@ def test_a_loss_that_netem_cannot_do_leaves_the_link_to_the_data_plane(measured:
 
 
 def test_links_change_in_place_and_the_next_deploy_puts_them_right(measured: Measured) -> None:
-    found = measured("netem", "changes")
-    made, delayed, bursty, shaped, slower, native = found["steps"]
+    figures = measured("netem", "changes")
+    made, delayed, bursty, shaped, slower, native = figures["steps"]
     loss = made[0]["loss_process"]
     assert loss["probability"] == pytest.approx(0.001, abs=2**-32)
     planned = {"delay_ps": 20_000_000, "jitter_ps": 0, "loss_process": loss}
@@ -100,7 +100,11 @@ def test_links_change_in_place_and_the_next_deploy_puts_them_right(measured: Mea
     # Seen at the old dilation, twice the delay.
     assert slower == [{**planned, "delay_ps": 40_000_000}] * 2
     assert native == [None, None]
-    assert (found["shaped_bps"], found["shaped_again_bps"], found["kinds"]) == (1_000_000, 50_000_000, ["netem", "htb"])
+    assert (figures["shaped_bps"], figures["shaped_again_bps"], figures["kinds"]) == (
+        1_000_000,
+        50_000_000,
+        ["netem", "htb"],
+    )
 
 
 # What frames saw
@@ -115,26 +119,26 @@ def expected_time_us(delay_ns: int) -> float:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("delay_ns", DELAYS_NS[1:])
 def test_a_message_takes_as_long_as_the_exact_clock_says(measured: Measured, delay_ns: int, mode: str) -> None:
-    found = measured(mode, "delay")[str(delay_ns)]
-    assert found["complete"] and {link["emulation"] for link in found["links"]} == {mode}
+    delayed = measured(mode, "delay")[str(delay_ns)]
+    assert delayed["complete"] and {link["emulation"] for link in delayed["links"]} == {mode}
     # A machine busy with other things makes frames late, so the quickest run says what was imposed; and what the nodes
     # themselves take shows in runs without delay.
     without = measured(mode, "delay")["0"]
-    taken = min(found["time_us"]) - min(without["time_us"])
+    taken = min(delayed["time_us"]) - min(without["time_us"])
     expected = expected_time_us(delay_ns) - expected_time_us(0)
     # There and back: twice half a millisecond of the wall, and a fiftieth of what the delays are.
-    assert abs(taken - expected) <= 2 * 500 / DELAY_DILATION + expected / 50, (found, without)
+    assert abs(taken - expected) <= 2 * 500 / DELAY_DILATION + expected / 50, (delayed, without)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_losses_are_as_many_as_asked_and_stand_where_they_happened(measured: Measured, mode: str) -> None:
-    found = measured(mode, "loss")
-    report = found["report"]
+    figures = measured(mode, "loss")
+    report = figures["report"]
     sent, received = (report["ports"][port]["priorities"]["3"] for port in ("a:eth1", "s:eth1"))
     lost = sent["drops"]["link"]
     assert lost == sent["frames_tx"] - received["frames_rx"] == report["drops"]["link"]
     if mode == "netem":
-        assert lost == found["kernel_dropped"] and report["fidelity"]["netem_overflow"] == 0
+        assert lost == figures["kernel_dropped"] and report["fidelity"]["netem_overflow"] == 0
     frames = sent["frames_tx"]
     assert frames > 2_000
     assert abs(lost - LOSS * frames) <= QUANTILE_999 * math.sqrt(frames * LOSS * (1 - LOSS))
@@ -144,11 +148,11 @@ def test_losses_are_as_many_as_asked_and_stand_where_they_happened(measured: Mea
 
 
 def test_a_netem_that_overflows_loses_nothing_and_the_trust(measured: Measured) -> None:
-    found = measured("netem", "overflow")
-    report = found["report"]
+    figures = measured("netem", "overflow")
+    report = figures["report"]
     assert report["complete"] and report["drops"]["link"] == 0
     refused = report["fidelity"]["turned_away"]
-    assert set(refused) == {"s:eth1"} and refused["s:eth1"] == found["kernel_dropped"] > 0
+    assert set(refused) == {"s:eth1"} and refused["s:eth1"] == figures["kernel_dropped"] > 0
     reasons = fidelity.judge_fidelity(report["fidelity"], FidelityBounds())
     assert any("netem lost unasked" in reason for reason in reasons)
     assert "limit: asked 32250, configured 20" in report["fidelity"]["altered"]["s"]
@@ -163,8 +167,8 @@ def all_reduce_by_netem() -> Json:
     outcome = uml.run(argv, timeout_s=100)
     # 4 is untrusted, which is no matter of chance here: at this dilation the guest keeps up.
     assert outcome.status == 0, outcome.stdout[-4000:] + outcome.stderr
-    found: Json = json.loads(outcome.stdout)
-    return found
+    result: Json = json.loads(outcome.stdout)
+    return result
 
 
 def test_an_all_reduce_between_data_centres_over_netem(repo_root: Path, tmp_path: Path, require_root: None) -> None:
@@ -173,11 +177,11 @@ def test_an_all_reduce_between_data_centres_over_netem(repo_root: Path, tmp_path
         native = json.loads(machine.ok(*ALL_REDUCE, "--emulation", "native"))
     assert {link["emulation"] for link in document["fidelity"]["links"]} == {"netem"}
     assert {link["emulation"] for link in native["fidelity"]["links"]} == {"native"}
-    for found in (document, native):
-        assert found["verdict"]["lossless"] and found["verdict"]["trusted"] and found["verdict"]["passed"]
-        assert [row["wrong"] for row in found["collective"]["rows"]] == [0]
-        assert found["drops"]["lossless"] == found["drops"]["link"] == 0
-    ours, theirs = (found["collective"]["rows"][0]["time_us"] for found in (document, native))
+    for result in (document, native):
+        assert result["verdict"]["lossless"] and result["verdict"]["trusted"] and result["verdict"]["passed"]
+        assert [row["wrong"] for row in result["collective"]["rows"]] == [0]
+        assert result["drops"]["lossless"] == result["drops"]["link"] == 0
+    ours, theirs = (result["collective"]["rows"][0]["time_us"] for result in (document, native))
     assert ours == pytest.approx(theirs, rel=TOLERANCE)
     assert data_frames(document) == data_frames(native)
 

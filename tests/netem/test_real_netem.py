@@ -39,9 +39,9 @@ def measured() -> Measured:
     """Return a function that gives the figures of a scenario, or fails with the traceback that it left inside."""
 
     def figures(name: str) -> dict[str, Any]:
-        found: dict[str, Any] = all_figures()[name]
-        assert "error" not in found, found["error"]
-        return found
+        scenario: dict[str, Any] = all_figures()[name]
+        assert "error" not in scenario, scenario["error"]
+        return scenario
 
     return figures
 
@@ -55,18 +55,18 @@ def test_the_probes_find_netem(measured: Measured) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_are_read_back_as_asked(measured: Measured, name: str) -> None:
-    found = measured("read_back")[name]
-    assert found["differences"] == []
-    asked, configured = SETTINGS[name], netem.decode(bytes.fromhex(found["options"]))
+    configuration = measured("read_back")[name]
+    assert configuration["differences"] == []
+    asked, configured = SETTINGS[name], netem.decode(bytes.fromhex(configuration["options"]))
     assert (configured.delay_ns, configured.jitter_ns) == (asked.delay_ns, asked.jitter_ns)
     assert (configured.limit, configured.in_order, configured.foreign) == (asked.limit, asked.in_order, ())
     assert type(configured.loss) is type(asked.loss)
 
 
 def test_settings_by_hand_are_seen_and_do_not_outlive_ours(measured: Measured) -> None:
-    found = measured("foreign")
-    assert found["before"] == ["gap", "duplicate", "correlation", "reorder", "corrupt", "rate", "ecn", "slot"]
-    assert found["differences_after"] == []
+    settings = measured("foreign")
+    assert settings["before"] == ["gap", "duplicate", "correlation", "reorder", "corrupt", "rate", "ecn", "slot"]
+    assert settings["differences_after"] == []
 
 
 # Delay

@@ -125,8 +125,8 @@ def _memory_directory(otherwise: Path) -> str:
     """Return where the kernel shall keep the file that is its memory: in memory where that holds it, else on disk."""
     shared = "/dev/shm"
     if os.access(shared, os.W_OK):
-        found = os.statvfs(shared)
-        if found.f_bavail * found.f_frsize > MEMORY_BYTES:
+        space = os.statvfs(shared)
+        if space.f_bavail * space.f_frsize > MEMORY_BYTES:
             return shared
     return str(otherwise)
 

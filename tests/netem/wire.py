@@ -110,14 +110,14 @@ class Wire:
     def receive_many(self, quiet_s: float = _QUIET_S) -> list[int]:
         """Return the numbers of the data frames in the order of their arrival until none has come for `quiet_s`."""
         self._wait_at_most(quiet_s)
-        found: list[int] = []
+        numbers: list[int] = []
         start, end = len(_DATA_HEADER), len(_DATA_HEADER) + 8
         while True:
             try:
                 frame = self.far.recv(SMALLEST_FRAME_BYTES)
             except BlockingIOError:
-                return found
-            found.append(int.from_bytes(frame[start:end], sys.byteorder))
+                return numbers
+            numbers.append(int.from_bytes(frame[start:end], sys.byteorder))
 
     def _wait_at_most(self, quiet_s: float) -> None:
         # The kernel's own time-out: Python's would cost a system call more for every frame.

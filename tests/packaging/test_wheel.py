@@ -98,9 +98,9 @@ def test_nothing_is_imported_from_the_checkout(python: Path, tmp_path: Path) -> 
     code = """
 import pkgutil, importlib, testbed
 print(testbed.__file__)
-for found in pkgutil.walk_packages(testbed.__path__, "testbed."):
-    if not found.name.endswith("__main__"):
-        print(importlib.import_module(found.name).__file__)
+for module in pkgutil.walk_packages(testbed.__path__, "testbed."):
+    if not module.name.endswith("__main__"):
+        print(importlib.import_module(module.name).__file__)
 """
     origins = [Path(line) for line in call(python, "-I", "-c", code, cwd=tmp_path).splitlines()]
     environment = python.parent.parent

@@ -78,8 +78,8 @@ def test_losses_are_made_up_for_by_parity(repo_root: Path, tmp_path: Path, requi
 
 def test_a_late_rank_is_waited_for(repo_root: Path, tmp_path: Path, require_root: None) -> None:
     computed, real = both(repo_root, tmp_path, LATE, lab())
-    found = [[qp["rnr_naks_rx"] for qp in document["qps"]] for document in (computed, real)]
-    assert found[0] == found[1] and sum(found[0]) >= 2
+    naks = [[qp["rnr_naks_rx"] for qp in document["qps"]] for document in (computed, real)]
+    assert naks[0] == naks[1] and sum(naks[0]) >= 2
 
 
 def test_a_slow_nic_pauses_and_loses_nothing(repo_root: Path, tmp_path: Path, require_root: None) -> None:

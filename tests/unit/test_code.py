@@ -139,7 +139,7 @@ def test_files_are_short(suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", FUNCTIONS)
 def test_functions_are_short(suffix: str) -> None:
-    sizes = {(relative(path), *found) for path in files(suffix) for found in FUNCTIONS[suffix](code(path))}
+    sizes = {(relative(path), *function) for path in files(suffix) for function in FUNCTIONS[suffix](code(path))}
     long = [f"{path}: {name} has {lines}" for path, name, lines in sorted(sizes) if lines > FUNCTION_LINES]
     assert not long, f"more than {FUNCTION_LINES} lines: {long}"
 
@@ -156,7 +156,7 @@ def test_classes_are_short() -> None:
 
 
 def test_impl_blocks_are_short() -> None:
-    sizes = {(relative(path), *found) for path in files(".rs") for found in rust_impls(code(path))}
+    sizes = {(relative(path), *block) for path in files(".rs") for block in rust_impls(code(path))}
     long = [f"{path}: {head} has {lines}" for path, head, lines in sorted(sizes) if lines > CLASS_LINES]
     assert not long, f"more than {CLASS_LINES} lines: {long}"
 
@@ -224,9 +224,9 @@ def import_graph() -> dict[str, set[str]]:
 def test_python_imports_point_one_way(importer: str) -> None:
     wrong = [
         f"{module} imports {imported}"
-        for module, found in import_graph().items()
+        for module, targets in import_graph().items()
         if is_below(module, importer)
-        for imported in sorted(found)
+        for imported in sorted(targets)
         if any(is_below(imported, forbidden) for forbidden in PYTHON_DIRECTION[importer])
     ]
     assert not wrong
@@ -245,8 +245,8 @@ def package_of(module: str) -> str:
 
 def test_packages_make_no_cycle() -> None:
     graph: dict[str, set[str]] = {}
-    for module, found in import_graph().items():
-        known = {package_of(name) for name in found if name.split(".")[0] in ("testbed", "bench", "validation")}
+    for module, imported in import_graph().items():
+        known = {package_of(name) for name in imported if name.split(".")[0] in ("testbed", "bench", "validation")}
         graph.setdefault(package_of(module), set()).update(known - {package_of(module)})
     try:
         TopologicalSorter(graph).prepare()
@@ -257,7 +257,7 @@ def test_packages_make_no_cycle() -> None:
 def test_python_imports_make_no_cycle() -> None:
     graph = import_graph()
     try:
-        TopologicalSorter({module: found & graph.keys() - {module} for module, found in graph.items()}).prepare()
+        TopologicalSorter({module: imported & graph.keys() - {module} for module, imported in graph.items()}).prepare()
     except CycleError as error:
         pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
 
@@ -284,8 +284,8 @@ def test_rust_modules_make_no_cycle() -> None:
     graph = {name: rust_uses(name, text, modules) for name, text in modules.items() if name}
     leaves = {name for name in graph if not any(other[:-1] == name for other in graph)}
     folders: dict[str, set[str]] = {}
-    for name, found in graph.items():
-        folders.setdefault(name[0], set()).update(other[0] for other in found if other[0] != name[0])
+    for name, used in graph.items():
+        folders.setdefault(name[0], set()).update(other[0] for other in used if other[0] != name[0])
     try:
         TopologicalSorter({name: graph[name] & leaves for name in leaves}).prepare()
         TopologicalSorter(folders).prepare()

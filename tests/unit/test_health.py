@@ -18,7 +18,7 @@ YOUNG = Health("starting", "its HEALTHCHECK has not passed yet")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found", "nodes", "lack"),
+    ("wanted", "states", "nodes", "lack"),
     [
         (Wanted.healthy, {"a": HEALTHY, "b": HEALTHY}, [], None),
         (Wanted.healthy, {"a": HEALTHY, "b": SICK}, [], "b: down: eth1"),
@@ -35,9 +35,9 @@ YOUNG = Health("starting", "its HEALTHCHECK has not passed yet")
     ],
 )
 def test_what_is_lacking_is_reported(
-    wanted: Wanted, found: dict[str, Health], nodes: list[str], lack: str | None
+    wanted: Wanted, states: dict[str, Health], nodes: list[str], lack: str | None
 ) -> None:
-    assert lacking(wanted, {node: health.data() for node, health in found.items()}, nodes) == lack
+    assert lacking(wanted, {node: health.data() for node, health in states.items()}, nodes) == lack
 
 
 @pytest.mark.parametrize(

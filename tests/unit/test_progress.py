@@ -152,8 +152,8 @@ def test_each_phase_has_a_bar_and_the_next_one_ends_it() -> None:
         RunStep(row=0, rows=3, size_bytes=1 << 20),
     ):
         steps.show(step)
-    found = [(task.description, task.completed, task.total) for task in shown.tasks]
-    assert found == [("containers", 20, 20), ("links", 19, 19), ("data plane", 38, 38), ("1.05 MB", 0, 3)]
+    drawn = [(task.description, task.completed, task.total) for task in shown.tasks]
+    assert drawn == [("containers", 20, 20), ("links", 19, 19), ("data plane", 38, 38), ("1.05 MB", 0, 3)]
     assert [task.finished for task in shown.tasks] == [True, True, True, False]
 
 

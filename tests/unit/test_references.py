@@ -33,8 +33,8 @@ def test_the_table_of_verbs_says_what_their_functions_say(verb: Verb) -> None:
 
 
 def test_no_page_is_left_over() -> None:
-    found = {path.relative_to(DOCS).as_posix() for folder in FOLDERS for path in (DOCS / folder).rglob("*.md")}
-    assert found == PAGES.keys() - {PICTURE}
+    pages = {path.relative_to(DOCS).as_posix() for folder in FOLDERS for path in (DOCS / folder).rglob("*.md")}
+    assert pages == PAGES.keys() - {PICTURE}
 
 
 @pytest.mark.parametrize("name", sorted(PAGES.keys() - {PICTURE}))

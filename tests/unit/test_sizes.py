@@ -12,12 +12,12 @@ CONSTANT = re.compile(r"const ([A-Z0-9_]+): \w+\s*=\s*([A-Z0-9_+ ]+);")
 
 def rust_sizes() -> dict[str, int]:
     """Return the constants of the data plane's file; each is a number, or a sum of those before it."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     source = (ROOT / "dataplane" / "src" / "wire" / "sizes.rs").read_text()
     for name, expression in CONSTANT.findall(" ".join(source.split())):
         terms = expression.split(" + ")
-        found[name] = sum(found[term] if term in found else int(term) for term in terms)
-    return found
+        sizes[name] = sum(sizes[term] if term in sizes else int(term) for term in terms)
+    return sizes
 
 
 def python_sizes() -> dict[str, int]:

@@ -66,9 +66,9 @@ def test_the_committed_page_has_every_topic() -> None:
 def test_writing_twice_makes_the_same_bytes(tmp_path: Path) -> None:
     (topic,) = (topic for topic in TOPICS if topic.name == "bifrost")
     case = next(case for case in topic.cases if case.quick)
-    found = {topic.name: [topic.row(case)]}
+    rows = {topic.name: [topic.row(case)]}
     for folder in ("one", "two"):
-        write(found, tmp_path / folder)
+        write(rows, tmp_path / folder)
     first, second = (
         {path.name: path.read_bytes() for path in (tmp_path / folder).rglob("*") if path.is_file()}
         for folder in ("one", "two")

@@ -13,8 +13,8 @@ RECOVERIES = ("go-back-n", "selective-repeat", "erasure", "timer")
 
 def sender(recovery: str, *settings: str, loss: float = 0) -> Json:
     _, report = transfer(SPAN_PS, (loss, 0), 1, f"transport.recovery={recovery}", *settings)
-    found: Json = report["qps"][0]
-    return found
+    counters: Json = report["qps"][0]
+    return counters
 
 
 @pytest.mark.parametrize("recovery", RECOVERIES)
@@ -27,9 +27,9 @@ def test_a_timeout_below_the_round_trip_sends_again_what_is_not_lost(recovery: s
 
 @pytest.mark.parametrize("recovery", RECOVERIES)
 def test_the_derived_timeout_outlasts_3000_km(recovery: str) -> None:
-    found = sender(recovery)
-    assert (found["timeouts"], found["retransmitted"]) == (0, 0)
-    packets = found["packets_tx"] - (found["erasure"]["parity_tx"] if recovery == "erasure" else 0)
+    counters = sender(recovery)
+    assert (counters["timeouts"], counters["retransmitted"]) == (0, 0)
+    packets = counters["packets_tx"] - (counters["erasure"]["parity_tx"] if recovery == "erasure" else 0)
     assert packets == TRANSFER_MESSAGE_BYTES // 4096
 
 

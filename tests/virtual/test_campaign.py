@@ -39,29 +39,29 @@ NEEDED = {
 
 @pytest.mark.timeout(120 + SEEDS)
 def test_no_seed_breaks_what_must_always_hold() -> None:
-    found = campaign.run(range(1, SEEDS + 1), parallel.processors(), lambda verdict: None)
-    told = [f"{verdict.problems}: {campaign.replay_command(verdict.seed)}" for verdict in found.failed]
+    tried = campaign.run(range(1, SEEDS + 1), parallel.processors(), lambda verdict: None)
+    told = [f"{verdict.problems}: {campaign.replay_command(verdict.seed)}" for verdict in tried.failed]
     assert not told, "\n".join(told)
-    endings = found.endings()
+    endings = tried.endings()
     assert endings.get("refused", 0) <= SEEDS // 50
     assert endings["complete"] >= SEEDS * 0.9
-    for verdict in found.verdicts:
+    for verdict in tried.verdicts:
         for feature, traits in NEEDED.items():
             assert feature not in verdict.active or traits & set(verdict.traits), (verdict.seed, feature)
-    idle = [name for name, count in found.active().items() if not count]
+    idle = [name for name, count in tried.active().items() if not count]
     assert not idle, f"drawn, and in no seed at work: {idle}"
 
 
 def test_nothing_is_sent_again_for_want_of_credits() -> None:
     """Seed 2005: an acknowledgement waits three round trips of a span for credits, and the timeout was two."""
-    found = campaign.run_case(2005)
-    assert (found.ending, found.problems) == ("complete", []) and "waiting for credit" in found.active
+    verdict = campaign.run_case(2005)
+    assert (verdict.ending, verdict.problems) == ("complete", []) and "waiting for credit" in verdict.active
 
 
 def test_a_storm_that_lets_go_loses_nothing_of_a_slow_nic() -> None:
     """Seed 2832: the breaks of a storm let the peer go on while the host's receive buffer was full."""
-    found = campaign.run_case(2832)
-    assert not found.problems and {"storm", "slow NIC paused or dropped"} <= set(found.active)
+    verdict = campaign.run_case(2832)
+    assert not verdict.problems and {"storm", "slow NIC paused or dropped"} <= set(verdict.active)
 
 
 def test_a_case_is_a_function_of_its_seed() -> None:
@@ -77,7 +77,7 @@ def test_everything_is_drawn_often_enough_to_matter() -> None:
     wanted |= {"credits", "links of several kinds", "watchdog", "slow NIC", "weights", "late ranks", "posted receives"}
     wanted |= {"own buffers", "headroom of an experiment", "named switches", "circuits", "several collectives"}
     wanted |= {"ring routed shortest", "ring routed clockwise", "ring routed up-down", "lengths alone"}
-    wanted |= {f"{name} {algorithm}" for name, found in ALGORITHMS.items() for algorithm in found}
+    wanted |= {f"{name} {algorithm}" for name, algorithms in ALGORITHMS.items() for algorithm in algorithms}
     assert wanted <= set(traits) and min(traits.values()) >= 6, traits
 
 
@@ -239,10 +239,10 @@ CORRUPTED = [
     ids=[f"{number} {text}" for number, (*_, text) in enumerate(CORRUPTED)],
 )
 def test_each_check_can_fail(evidence: Evidence, corrupt: Any, changed: dict[str, Any], problem: str) -> None:
-    assert [found for check in campaign.CHECKS for found in check(evidence)] == []
+    assert [problem for check in campaign.CHECKS for problem in check(evidence)] == []
     seen = corrupted(evidence, corrupt, **changed)
-    problems = [found for check in campaign.CHECKS for found in check(seen)]
-    assert any(problem in found for found in problems), problems
+    problems = [broken for check in campaign.CHECKS for broken in check(seen)]
+    assert any(problem in broken for broken in problems), problems
 
 
 def test_pause_and_credit_frames_that_a_link_lost_are_accounted_for(evidence: Evidence) -> None:
@@ -272,8 +272,8 @@ def test_a_campaign_that_is_interrupted_prints_what_it_had(call_testbed: Cli, mo
 
 def test_the_share_of_seeds_in_which_a_feature_was_at_work_is_printed(call_testbed: Cli) -> None:
     table = call_testbed("campaign", "--first", "10", "--seeds", "8", "--jobs", "1").stdout
-    found = campaign.Campaign([campaign.run_case(seed) for seed in range(10, 18)])
-    share = 100 * found.active()["pauses"] / len(found.ran)
+    tried = campaign.Campaign([campaign.run_case(seed) for seed in range(10, 18)])
+    share = 100 * tried.active()["pauses"] / len(tried.ran)
     assert f"pauses {share:.3g} %" in table
 
 

@@ -116,12 +116,12 @@ def test_tshark_finds_no_fault(captured: Captured) -> None:
 def test_tshark_reads_the_opcodes(captured: Captured) -> None:
     """Every data packet sent crosses two links, less the second for those that the first one lost."""
     rows = tshark(captured.path, "infiniband.bth.opcode", "infiniband.reth.dmalen", "infiniband.aeth.syndrome")
-    found = collections.Counter(int(row[0], 0) for row in rows if row[0])
+    counts = collections.Counter(int(row[0], 0) for row in rows if row[0])
     codes = OPCODES[captured.verb]
-    assert found.keys() == {*codes.values(), ACK}
+    assert counts.keys() == {*codes.values(), ACK}
     sent = sum(qp["packets_tx"] for qp in captured.report["qps"])
     lost = captured.report["drops"]["link"]
-    assert lost > 0 and sum(count for code, count in found.items() if code != ACK) == 2 * sent - lost
+    assert lost > 0 and sum(count for code, count in counts.items() if code != ACK) == 2 * sent - lost
     lengths = {int(row[1]) for row in rows if row[1]}
     assert lengths == (set(SIZES) if captured.verb == "write" else set())
     assert all(bool(row[1]) == (int(row[0], 0) in (0x06, 0x0A)) for row in rows if row[0])
@@ -208,11 +208,11 @@ def test_stamps_are_nominal_nanoseconds(tmp_path: Path) -> None:
     finish(fabric)
     fabric.capture(None)
     data = [(at, Ether(frame)) for at, frame in read_capture(tmp_path / "three.pcapng")]
-    found = sorted((frame[BTH].psn, at) for at, frame in data if AETH not in frame)
+    stamps = sorted((frame[BTH].psn, at) for at, frame in data if AETH not in frame)
     left = [0, 4194, 4194 + 4178]
     forwarded = [10**6 + (4194 + start) * PS_PER_BYTE for start in left]
     wanted = [(psn, at // 1000) for psn in range(3) for at in (left[psn] * PS_PER_BYTE, forwarded[psn])]
-    assert found == wanted
+    assert stamps == wanted
 
 
 def test_a_capture_changes_nothing(tmp_path: Path) -> None:

@@ -52,16 +52,16 @@ def held_back(frames: int, ecn: str, dscp: int | None = None) -> VirtualFabric:
 
 def steps(fabric: VirtualFabric, number: int = 3, budget: int = 1) -> list[tuple[int, int]]:
     """Run to the end; return frames sent to r1 and marks among them, after every step in which either changed."""
-    found = [(0, 0)]
+    counts = [(0, 0)]
     complete = False
     while not complete:
         complete = fabric.advance(budget)
         if str(number) not in report_of(fabric)["ports"]["sw:eth2"]["priorities"]:
             continue
         counters = priority(report_of(fabric), "sw:eth2", number)
-        if (counters["frames_tx"], counters["ecn_marked"]) != found[-1]:
-            found.append((counters["frames_tx"], counters["ecn_marked"]))
-    return found
+        if (counters["frames_tx"], counters["ecn_marked"]) != counts[-1]:
+            counts.append((counters["frames_tx"], counters["ecn_marked"]))
+    return counts
 
 
 def test_marks_are_made_as_frames_leave() -> None:
@@ -70,8 +70,8 @@ def test_marks_are_made_as_frames_leave() -> None:
     Marked as they came in it would be the last 40.
     """
     threshold = 20 * FULL_FRAME_BYTES
-    found = steps(held_back(60, f"{{kmin: {threshold}, kmax: {threshold}, pmax: 1}}"))
-    assert found == [(sent, min(sent, 40)) for sent in range(61)]
+    counts = steps(held_back(60, f"{{kmin: {threshold}, kmax: {threshold}, pmax: 1}}"))
+    assert counts == [(sent, min(sent, 40)) for sent in range(61)]
 
 
 def test_a_threshold_counts_to_the_byte() -> None:
@@ -83,7 +83,7 @@ def test_a_threshold_counts_to_the_byte() -> None:
 def test_marks_follow_the_curve() -> None:
     """A queue of 8000 frames drains through the slope of the curve; each eighth is marked as often as it says."""
     frames, bands, kmin, kmax, pmax = 8000, 8, 4_000_000, 30_000_000, 0.4
-    found = dict(steps(held_back(frames, f"{{kmin: {kmin}, kmax: {kmax}, pmax: {pmax}}}"), budget=40))
+    marks = dict(steps(held_back(frames, f"{{kmin: {kmin}, kmax: {kmax}, pmax: {pmax}}}"), budget=40))
 
     def chance(position: int) -> float:
         """Return the probability for the frame that leaves as number `position`, from 0."""
@@ -91,10 +91,10 @@ def test_marks_follow_the_curve() -> None:
         return 0.0 if queued <= kmin else 1.0 if queued > kmax else pmax * (queued - kmin) / (kmax - kmin)
 
     width = frames // bands
-    edges = [min((sent for sent in found if sent >= band * width), default=frames) for band in range(bands + 1)]
+    edges = [min((sent for sent in marks if sent >= band * width), default=frames) for band in range(bands + 1)]
     for first, last in pairwise(edges):
         chances = [chance(position) for position in range(first, last)]
-        marked, expected = found[last] - found[first], sum(chances)
+        marked, expected = marks[last] - marks[first], sum(chances)
         spread = sum(share * (1 - share) for share in chances) ** 0.5
         assert abs(marked - expected) <= 2.576 * spread, f"frames {first} to {last}: {marked}, not {expected:.0f}"
     assert chance(0) == 1 and chance(frames - 1) == 0  # both ends of the curve were passed
@@ -163,9 +163,9 @@ def test_dcqcn_takes_the_place_of_pauses(senders: int, parameters: str) -> None:
     """PFC alone holds an incast by pausing all the time; with DCQCN it is needed for the first moments at most."""
     alone, _ = long_incast(senders)
     report, shares = long_incast(senders, EARLY, DCQCN, f"transport.dcqcn={parameters}")
-    for found in (alone, report):
-        assert found["complete"] and found["drops"]["lossless"] == 0
-        check_conservation(found)
+    for each in (alone, report):
+        assert each["complete"] and each["drops"]["lossless"] == 0
+        check_conservation(each)
     assert total(alone, "pause_tx") > 10_000 and total(alone, "ecn_marked") == 0
     assert total(report, "pause_tx") < total(alone, "pause_tx") / 100 and total(report, "ecn_marked") > 0
     assert jain(shares) >= 0.95

@@ -53,11 +53,11 @@ def test_numbers_of_any_kind_are_combined_as_numpy_does(dtype: str) -> None:
     for number, (redop, divisor) in enumerate(cases):
         wanted = combine(dtype, redop, lhs, rhs)
         wanted = divide(dtype, wanted, divisor) if divisor > 1 else wanted
-        found = np.frombuffer(fabric.read_memory(0, (2 + number) * size, size), wanted.dtype)
+        result = np.frombuffer(fabric.read_memory(0, (2 + number) * size, size), wanted.dtype)
         defined = is_number(dtype, wanted)
         if redop in ("max", "min") and wanted.dtype.kind == "f":
             # Of 0 and -0 either is the greater.
             defined &= wanted != 0
         bits = f"<u{wanted.itemsize}"
-        assert np.array_equal(found.view(bits)[defined], wanted.view(bits)[defined]), (redop, divisor)
-        assert np.array_equal(is_number(dtype, found), is_number(dtype, wanted)), (redop, divisor)
+        assert np.array_equal(result.view(bits)[defined], wanted.view(bits)[defined]), (redop, divisor)
+        assert np.array_equal(is_number(dtype, result), is_number(dtype, wanted)), (redop, divisor)

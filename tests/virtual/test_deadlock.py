@@ -160,7 +160,7 @@ def flows(pairs: list[tuple[int, int]], ranks: int, size: int) -> Schedule:
     for sender, receiver in pairs:
         ops[sender].append(Send(receiver, 0, size, 0))
         ops[receiver].append(Recv(sender, 0, size))
-    return Schedule(tuple(RankSchedule(0, tuple(found)) for found in ops))
+    return Schedule(tuple(RankSchedule(0, tuple(own)) for own in ops))
 
 
 @settings(max_examples=30, deadline=None)

@@ -20,7 +20,9 @@ from tests.documents import MARKS, Block, blocks, pages
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 PAGES = {path.relative_to(ROOT).as_posix(): blocks(path) for path in pages()}
 RUN = {
-    name: found for name, found in PAGES.items() if any(not block.mark.startswith(("needs", "not")) for block in found)
+    name: page_blocks
+    for name, page_blocks in PAGES.items()
+    if any(not block.mark.startswith(("needs", "not")) for block in page_blocks)
 }
 MOST_NOT_RUN = 20
 # Verbs that compute and touch nothing of the machine: all others need a mark, and run where a test has a machine of its own.
@@ -100,15 +102,15 @@ def run(call_testbed: Cli, block: Block, place: Path) -> None:
 
 
 def test_marks_are_known_and_few() -> None:
-    marks = [(block.page, block.mark) for found in PAGES.values() for block in found if block.mark]
+    marks = [(block.page, block.mark) for page_blocks in PAGES.values() for block in page_blocks if block.mark]
     assert [mark for mark in marks if not mark[1].startswith(MARKS)] == []
     assert len([mark for _, mark in marks if mark.startswith("not run")]) <= MOST_NOT_RUN
 
 
 def test_a_file_that_is_written_is_used() -> None:
-    for name, found in PAGES.items():
-        for block in found:
-            others = " ".join(other.text for other in found if other is not block)
+    for name, page_blocks in PAGES.items():
+        for block in page_blocks:
+            others = " ".join(other.text for other in page_blocks if other is not block)
             assert not block.title or block.language != "yaml" or block.title in others, f"{name}: {block.title}"
 
 

@@ -73,15 +73,15 @@ def sent(line: str) -> list[str]:
 def stable(text: str) -> str:
     """Return what a report says that follows from the files alone, and neither from the machine nor from exact times."""
     lines = text.splitlines()
-    found: list[str] = []
+    kept: list[str] = []
     for place, line in enumerate(lines):
         if WHOLE_LINES.match(line):
-            found.append(line.rstrip())
+            kept.append(line.rstrip())
         elif beginning := BEGINNINGS.match(line):
-            found.append(beginning[0])
+            kept.append(beginning[0])
         else:
-            found += sent(line) or (table(lines[place:]) if line.strip() else [])
-    return "\n".join(found)
+            kept += sent(line) or (table(lines[place:]) if line.strip() else [])
+    return "\n".join(kept)
 
 
 @pytest.mark.parametrize("name", NAMES)

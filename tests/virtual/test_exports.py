@@ -39,8 +39,8 @@ def test_flows_end_as_fct_txt_and_as_csv(call_testbed: Cli, tmp_path: Path) -> N
 def test_pauses_of_a_capture_are_those_that_ports_counted(call_testbed: Cli, tmp_path: Path) -> None:
     options = ["-t", STAR, "-b", "256K", "-e", "256K", "--set", "lossless.xoff=20kB", "--pcap", "--out", "r"]
     assert call_testbed("run", "incast", *options, "--metrics", "m.txt").returncode == 0
-    found = json.loads((tmp_path / "r" / "run.json").read_text())
-    received = sum(port["priorities"].get("3", {}).get("pause_rx", 0) for port in found["ports"].values())
+    result = json.loads((tmp_path / "r" / "run.json").read_text())
+    received = sum(port["priorities"].get("3", {}).get("pause_rx", 0) for port in result["ports"].values())
     done = call_testbed("export", "pfc", "r/capture.pcapng", "-t", STAR)
     lines = [line.split() for line in done.stdout.splitlines()]
     # Ports count pauses and resumes; hosts have the numbers 0 to 3, and one port.

@@ -81,12 +81,12 @@ def test_flows_begin_when_they_are_to_and_wait_for_none() -> None:
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.8])
 def test_websearch_under_dcqcn_carries_the_load_that_was_set(load: float) -> None:
     result = run({"sizes": "websearch", "load": load, "until": "1ms"}, **DCQCN)
-    found = told(result)
-    assert result.verdict.passed and result.verdict.lossless and found.all.finished == found.all.count
-    assert found.load is not None
-    assert found.load.on_the_wire == pytest.approx(load, rel=0.02)
-    assert found.all.slowdown is not None and found.all.slowdown.p50 >= 1.0
-    assert all(flow.slowdown is not None and flow.slowdown >= 1.0 for flow in found.flows)
+    flows = told(result)
+    assert result.verdict.passed and result.verdict.lossless and flows.all.finished == flows.all.count
+    assert flows.load is not None
+    assert flows.load.on_the_wire == pytest.approx(load, rel=0.02)
+    assert flows.all.slowdown is not None and flows.all.slowdown.p50 >= 1.0
+    assert all(flow.slowdown is not None and flow.slowdown >= 1.0 for flow in flows.flows)
 
 
 def test_more_load_is_slower() -> None:

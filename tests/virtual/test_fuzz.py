@@ -89,5 +89,5 @@ def test_each_way_to_fail_is_found_and_kept(tmp_path: Path) -> None:
     bounds = overseer.Bounds(limit_s=LIMIT_S, patience_s=6, most_bytes=100 * 2**20)
     done = overseer.fuzz(broken, MISBEHAVING, None, 7, tmp_path, said.append, bounds)
     assert done.inputs == 7 and done.findings == said
-    kinds = {found.file.read_text(): found.kind.partition(":")[0] for found in said}
+    kinds = {failure.file.read_text(): failure.kind.partition(":")[0] for failure in said}
     assert kinds == WAYS

@@ -26,13 +26,13 @@ SPAN_PORT = "border-b:eth2"
 
 def drops_by_cause(report: Json) -> dict[tuple[str, str], int]:
     """Return the frames lost by port and cause, where there are any."""
-    found: dict[tuple[str, str], int] = {}
+    drops: dict[tuple[str, str], int] = {}
     for port, counters in report["ports"].items():
         for entry in counters["priorities"].values():
             for cause, count in entry["drops"].items():
                 if count:
-                    found[port, cause] = found.get((port, cause), 0) + count
-    return found
+                    drops[port, cause] = drops.get((port, cause), 0) + count
+    return drops
 
 
 @pytest.mark.parametrize("payload", ["true", "false"])

@@ -18,8 +18,8 @@ from testbed.schema.source import Source, parse_yaml
 
 
 def make(text: str, lab: str | dict[str, Any]) -> Trial:
-    found = load_lab(lab) if isinstance(lab, str) else lab_from(Source("lab", lab))
-    return Trial(experiment_from(parse_yaml(text, "e.yaml", ExperimentError)), found)
+    loaded = load_lab(lab) if isinstance(lab, str) else lab_from(Source("lab", lab))
+    return Trial(experiment_from(parse_yaml(text, "e.yaml", ExperimentError)), loaded)
 
 
 PAYLOAD = """topology: {lab}

@@ -25,8 +25,8 @@ ITERATIONS = 4
 
 
 def make(text: str, lab: str | Json = SPINE) -> Trial:
-    found = load_lab(lab) if isinstance(lab, str) else lab_from(Source("lab", lab))
-    return Trial(experiment_from(parse_yaml(text, "e.yaml", ExperimentError)), found)
+    loaded = load_lab(lab) if isinstance(lab, str) else lab_from(Source("lab", lab))
+    return Trial(experiment_from(parse_yaml(text, "e.yaml", ExperimentError)), loaded)
 
 
 def run(text: str, lab: str | Json = SPINE) -> Outcome:

@@ -11,7 +11,10 @@ from testbed.traffic import ALGORITHMS
 from tests.virtual.harness import ACK_WIRE_BYTES, FULL_WIRE_BYTES, MTU, check_conservation, make_trial, run_trial
 
 CASES = [
-    (collective, name) for collective, found in ALGORITHMS.items() for name in found if collective != "permutation"
+    (collective, name)
+    for collective, algorithms in ALGORITHMS.items()
+    for name in algorithms
+    if collective != "permutation"
 ]
 
 

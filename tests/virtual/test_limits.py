@@ -382,7 +382,7 @@ def worded() -> Iterator[str]:
 
 
 def test_every_fault_that_can_cross_from_the_data_plane_is_listed() -> None:
-    found = set(worded())
-    assert len(found) > 80
-    assert found - FAULTS.keys() == set(), "new faults: give the models a limit with a key, and list them"
-    assert FAULTS.keys() - found == set(), "faults that are gone from the data plane"
+    faults = set(worded())
+    assert len(faults) > 80
+    assert faults - FAULTS.keys() == set(), "new faults: give the models a limit with a key, and list them"
+    assert FAULTS.keys() - faults == set(), "faults that are gone from the data plane"

@@ -19,7 +19,7 @@ def test_a_message_of_four_gibibytes_takes_its_time_on_the_line() -> None:
     check_conservation(outcome.report)
 
 
-CASES = [(collective, name) for collective, found in ALGORITHMS.items() for name in found]
+CASES = [(collective, name) for collective, algorithms in ALGORITHMS.items() for name in algorithms]
 
 
 @pytest.mark.parametrize(("collective", "algorithm"), CASES)

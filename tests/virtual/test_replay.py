@@ -44,7 +44,7 @@ def trace(*ranks: Sequence[Op]) -> Trace:
 
 def test_a_trace_takes_as_long_as_the_job_that_says_the_same(tmp_path: Path) -> None:
     """Two iterations of computing, then sending: times, exposed and hidden communication agree to the picosecond."""
-    found = replayed(
+    result = replayed(
         tmp_path,
         trace(
             [Op("calc", 3 * MS, lane=0), Op("send", SIZE, 1, after=(0,))], [Op("calc", MS, lane=0), Op("recv", SIZE, 0)]
@@ -55,11 +55,11 @@ def test_a_trace_takes_as_long_as_the_job_that_says_the_same(tmp_path: Path) -> 
         f"topology: {SPINE}\njobs:\n  - name: t\n    ranks: [h1, h3]\n    repeat: 2\n    program:\n"
         f"      - {{send: {SIZE}, from: 0, to: 1, id: x}}\n"
     )
-    assert len(found.jobs[0]["iterations"]) == 2
+    assert len(result.jobs[0]["iterations"]) == 2
     alone_us = run(said).jobs[0]["iterations"][0]["time_us"]
-    assert found.jobs[0]["iterations"][0]["time_us"] == pytest.approx(3000 + alone_us, abs=1e-6)
+    assert result.jobs[0]["iterations"][0]["time_us"] == pytest.approx(3000 + alone_us, abs=1e-6)
     # The sender is exposed for the whole message, the receiver but for the millisecond that it computes: of 3 ms and the message.
-    assert found.jobs[0]["hidden_us"] == pytest.approx(2 * 1000 / 2)
+    assert result.jobs[0]["hidden_us"] == pytest.approx(2 * 1000 / 2)
 
 
 def test_an_op_that_begins_with_another_does_not_wait_for_its_end(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_the_command_places_scales_repeats_and_says_what_it_took(call_testbed: C
     done = call_testbed("replay", "a.goal", "b.goal", *options)
     assert done.returncode == 0, done.stderr
     assert "a.goal: took 2 ranks, 3 ops; left out nothing" in done.stderr
-    found = json.loads(done.stdout)
-    assert [job["name"] for job in found["jobs"]] == ["a", "b"]
-    assert [job["ranks"] for job in found["jobs"]] == [["h1", "h2"], ["h3", "h4"]]
-    for job in found["jobs"]:
+    result = json.loads(done.stdout)
+    assert [job["name"] for job in result["jobs"]] == ["a", "b"]
+    assert [job["ranks"] for job in result["jobs"]] == [["h1", "h2"], ["h3", "h4"]]
+    for job in result["jobs"]:
         assert len(job["iterations"]) == 3 and 1500 < job["end_us"] < 1520
 
 

@@ -222,8 +222,8 @@ def test_the_policy_of_the_guide_runs_once_a_package_brings_it(
     done = call_testbed("schedule", "jobs.yaml", "--policy", "largest-first,packed", "--format", "json", "-j", "2")
     assert done.returncode == 0, done.stderr
     (row,) = (row for row in json.loads(done.stdout)["rows"] if row["policy"] == "largest-first")
-    found = {job["name"]: (job["ranks"], job["start_us"]) for job in row["jobs"]}
-    assert found == {"j1": (["h6"], 0), "j3": (["h1", "h2", "h3"], 10), "j2": (["h4", "h5"], 20)}
+    placed = {job["name"]: (job["ranks"], job["start_us"]) for job in row["jobs"]}
+    assert placed == {"j1": (["h6"], 0), "j3": (["h1", "h2", "h3"], 10), "j2": (["h4", "h5"], 20)}
     assert "Place the largest jobs first" in call_testbed("list", "policies", "largest-first").stdout
     assert len(guide["python"].splitlines()) <= 30
 
@@ -268,7 +268,7 @@ def test_a_placement_is_written_as_slurm_s_and_read_again(call_testbed: Cli, tmp
     rows = json.loads(call_testbed("schedule", "jobs.yaml", "--policy", "best.conf,packed", "--format", "json").stdout)[
         "rows"
     ]
-    assert {found["policy"]: found["event_log_hash"] for found in rows}["best.conf"] == row["event_log_hash"]
+    assert {each["policy"]: each["event_log_hash"] for each in rows}["best.conf"] == row["event_log_hash"]
 
 
 @pytest.mark.parametrize(

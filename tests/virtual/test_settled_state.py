@@ -34,8 +34,8 @@ def run(trial: Trial, cores: int = 1) -> Outcome:
 
 
 def queue(part: Json) -> Json:
-    found: Json = part["ports"]["leaf:eth2"]["priorities"]["3"]
-    return found
+    counters: Json = part["ports"]["leaf:eth2"]["priorities"]["3"]
+    return counters
 
 
 def test_a_queue_behind_a_window_rests_at_what_the_line_does_not_hold() -> None:

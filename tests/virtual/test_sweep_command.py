@@ -119,15 +119,15 @@ def test_losing_frames_is_a_finding_and_fails_where_it_is_not_expected(testbed: 
 
 def test_csv_and_table_say_what_the_document_says(testbed: Cli) -> None:
     over = ("--over", RECOVERY, "--over", "lossless.pfc=true,false", "--best-by", "lossless.pfc")
-    found = document(testbed(*SMALL, *over))
+    sweep = document(testbed(*SMALL, *over))
     lines = list(csv.DictReader(io.StringIO(testbed(*SMALL[:-1], "csv", *over).stdout)))
     assert [float(line["busbw_gbytes_per_s"]) for line in lines] == [
-        row["figures"]["busbw_gbytes_per_s"] for row in found["rows"]
+        row["figures"]["busbw_gbytes_per_s"] for row in sweep["rows"]
     ]
     assert [line["transport.recovery"] for line in lines] == [
-        row["settings"]["transport.recovery"] for row in found["rows"]
+        row["settings"]["transport.recovery"] for row in sweep["rows"]
     ]
-    assert lines[0]["replay"] == found["rows"][0]["replay"] and lines[0]["drops_lossless"] == "0"
+    assert lines[0]["replay"] == sweep["rows"][0]["replay"] and lines[0]["drops_lossless"] == "0"
     table = testbed(*SMALL[:-1], "table", *over).stdout
     assert "4 runs, lab two-dc, seed 1" in table and "Where each wins" in table
     assert table.count("selective-repeat") >= 2 and "pauses" not in table  # nothing was paused
@@ -139,20 +139,20 @@ def test_the_shipped_sweep_shows_where_each_recovery_wins(testbed: Cli) -> None:
     shorter += ("--over", "lossless.flow-control=pfc,none", "--over", RECOVERY)
     done = testbed("sweep", "distance-sweep", *shorter, "--over", "topology.loss=0,1e-4", "--format", "json")
     assert done.returncode == 0, done.stderr
-    found = document(done)
-    best = {tuple(winner["where"].values()): winner for winner in found["best"]}
+    sweep = document(done)
+    best = {tuple(winner["where"].values()): winner for winner in sweep["best"]}
     assert list(best) == [("1km", "0"), ("1km", "1e-4"), ("300km", "0"), ("300km", "1e-4")]
     far = best["300km", "1e-4"]
-    assert found["rows"][far["row"]]["settings"]["transport.recovery"] == "selective-repeat"
-    for row in found["rows"]:
+    assert sweep["rows"][far["row"]]["settings"]["transport.recovery"] == "selective-repeat"
+    for row in sweep["rows"]:
         if row["settings"] | GO_BACK == row["settings"] and row["settings"]["topology.length"] == "300km":
-            rival = next(other for other in found["rows"] if other["settings"] == row["settings"] | SELECTIVE)
+            rival = next(other for other in sweep["rows"] if other["settings"] == row["settings"] | SELECTIVE)
             slower = row["figures"]["busbw_gbytes_per_s"] < 0.9 * rival["figures"]["busbw_gbytes_per_s"]
             assert slower or row["settings"]["topology.loss"] == "0"
-    for winner in found["best"]:
+    for winner in sweep["best"]:
         assert all(
-            found["rows"][winner["row"]]["figures"]["busbw_gbytes_per_s"] >= row["figures"]["busbw_gbytes_per_s"]
-            for row in found["rows"]
+            sweep["rows"][winner["row"]]["figures"]["busbw_gbytes_per_s"] >= row["figures"]["busbw_gbytes_per_s"]
+            for row in sweep["rows"]
             if all(row["settings"][key] == value for key, value in winner["where"].items())
         )
 
@@ -160,12 +160,12 @@ def test_the_shipped_sweep_shows_where_each_recovery_wins(testbed: Cli) -> None:
 def test_the_shipped_sweep_has_every_combination_that_it_promises() -> None:
     experiment = load_experiment(topologies.experiments()["distance-sweep"])
     work = sweep.combine(experiment, axes_of(experiment.sweep), lambda topology, settings: topology)
-    assert len(work) == 6 * 3 * 3 * 3 and all(found.trial is not None for found in work)
+    assert len(work) == 6 * 3 * 3 * 3 and all(item.trial is not None for item in work)
 
 
 def processes_below(pid: int) -> list[int]:
-    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return found + [lower for child in found for lower in processes_below(child)]
+    pids = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return pids + [lower for child in pids for lower in processes_below(child)]
 
 
 def is_running(pid: int) -> bool:
@@ -213,10 +213,10 @@ def _vanish(number: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_a_task_raises_is_its_result(jobs: int) -> None:
-    found: dict[int, int | parallel.Defect] = {}
-    parallel.run_all(_square, [1, 2, 3], jobs, found.__setitem__)
-    defect = found[1]
-    assert (found[0], found[2]) == (1, 9) and isinstance(defect, parallel.Defect)
+    results: dict[int, int | parallel.Defect] = {}
+    parallel.run_all(_square, [1, 2, 3], jobs, results.__setitem__)
+    defect = results[1]
+    assert (results[0], results[2]) == (1, 9) and isinstance(defect, parallel.Defect)
     assert defect.summary == "ValueError: two" and "_square" in defect.details
 
 
@@ -233,13 +233,13 @@ def test_what_links_consume_is_compared_a_step(testbed: Cli) -> None:
     small = ("sweep", "all_reduce", "-t", "pair", "--set", "workload.size=64KiB", "--set", prices, "--over", axis)
     rows = document(testbed(*small, "--format", "json"))["rows"]
     for row, power_w in zip(rows, profiles.values(), strict=True):
-        found = row["figures"]
-        assert found["watts"] == pytest.approx(4 * power_w)
-        assert found["nominal_pj_per_bit"] == pytest.approx(power_w / 1.6)
-        seconds = found["time_us"] / 1e6
-        assert found["joules_per_step"] == pytest.approx(4 * power_w * seconds)
+        figures = row["figures"]
+        assert figures["watts"] == pytest.approx(4 * power_w)
+        assert figures["nominal_pj_per_bit"] == pytest.approx(power_w / 1.6)
+        seconds = figures["time_us"] / 1e6
+        assert figures["joules_per_step"] == pytest.approx(4 * power_w * seconds)
         purchase = 4 * 500 * seconds / (5 * 365.25 * 86_400)
-        assert found["cost_per_step"] == pytest.approx(purchase + found["joules_per_step"] / 3.6e6 * 0.1)
+        assert figures["cost_per_step"] == pytest.approx(purchase + figures["joules_per_step"] / 3.6e6 * 0.1)
     (bare,) = document(testbed(*small[:6], "--over", "seed=1", "--format", "json"))["rows"]
     assert bare["figures"]["watts"] is bare["figures"]["cost_per_step"] is None
     table = testbed(*small).stdout

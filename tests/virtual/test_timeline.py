@@ -28,8 +28,8 @@ def run(*entries: dict[str, Any]) -> Outcome:
 
 
 def drops(outcome: Outcome, port: str) -> dict[str, int]:
-    found: dict[str, int] = priority(outcome.report, port)["drops"]
-    return {cause: count for cause, count in found.items() if count}
+    counts: dict[str, int] = priority(outcome.report, port)["drops"]
+    return {cause: count for cause, count in counts.items() if count}
 
 
 def passes(subject: Trial, outcome: Outcome) -> bool:

@@ -129,21 +129,21 @@ def on_the_wire(tmp_path: Path, *settings: str, switch: Json | None = None) -> t
     fabric.load(json.dumps(compile_workload(trial.lab, trial.experiment, flows_to_last(3, 400_000))))
     report = finish(fabric)
     fabric.capture(None)
-    found: dict[str, set[int]] = {"data": set(), "ack": set(), "cnp": set()}
+    dscps: dict[str, set[int]] = {"data": set(), "ack": set(), "cnp": set()}
     for _, frame in read_capture(path):
         if frame[12:14] == b"\x08\x00":
-            found[{ACK: "ack", CNP: "cnp"}.get(frame[42], "data")].add(frame[15] >> 2)
-    return found, report
+            dscps[{ACK: "ack", CNP: "cnp"}.get(frame[42], "data")].add(frame[15] >> 2)
+    return dscps, report
 
 
 def test_dscps_are_what_they_always_were_unless_told_otherwise(tmp_path: Path) -> None:
-    found, _ = on_the_wire(tmp_path)
-    assert found == {"data": {24}, "ack": {24}, "cnp": {48}}
+    dscps, _ = on_the_wire(tmp_path)
+    assert dscps == {"data": {24}, "ack": {24}, "cnp": {48}}
 
 
 def test_data_acknowledgements_and_notifications_have_dscps_of_their_own(tmp_path: Path) -> None:
-    found, report = on_the_wire(tmp_path, "transport.dscp=26", "transport.ack-dscp=10", "transport.cnp-dscp=46")
-    assert found == {"data": {26}, "ack": {10}, "cnp": {46}}
+    dscps, report = on_the_wire(tmp_path, "transport.dscp=26", "transport.ack-dscp=10", "transport.cnp-dscp=46")
+    assert dscps == {"data": {26}, "ack": {10}, "cnp": {46}}
     # By class selectors those are priorities 3, 1 and 5, at the NICs as at the switch.
     for port in ("h4:eth1", "sw:eth4"):
         sent, received = report["ports"][port]["priorities"], "frames_rx" if port[0] == "s" else "frames_tx"
@@ -153,8 +153,8 @@ def test_data_acknowledgements_and_notifications_have_dscps_of_their_own(tmp_pat
 def test_nics_classify_by_the_map_of_their_switch(tmp_path: Path) -> None:
     switch = {"lossless": [4], "dscp": {"26": 4, "48": 2, "10": 7}}
     settings = ("lossless.priority=4", "transport.dscp=26", "transport.ack-dscp=10")
-    found, report = on_the_wire(tmp_path, *settings, switch=switch)
-    assert found == {"data": {26}, "ack": {10}, "cnp": {48}}
+    dscps, report = on_the_wire(tmp_path, *settings, switch=switch)
+    assert dscps == {"data": {26}, "ack": {10}, "cnp": {48}}
     at = report["ports"]["h4:eth1"]["priorities"]
     assert {number for number, each in at.items() if each["frames_tx"]} == {"2", "7"}
     assert {number for number, each in at.items() if each["frames_rx"]} == {"4"}

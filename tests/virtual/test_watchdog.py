@@ -23,9 +23,9 @@ WATCHFUL = {"detection": "1ms", "restoration": "1ms", "poll": "500us"}
 
 def run(experiment: Json | Path, *overrides: str) -> RunResult:
     """Run an experiment; fail if a frame is unaccounted for or an invariant broke."""
-    found = load_experiment(experiment) if isinstance(experiment, Path) else experiment_from(Source("x", experiment))
-    found = found.with_overrides(overrides)
-    trial = Trial(found, load_lab(found.topology))
+    loaded = load_experiment(experiment) if isinstance(experiment, Path) else experiment_from(Source("x", experiment))
+    loaded = loaded.with_overrides(overrides)
+    trial = Trial(loaded, load_lab(loaded.topology))
     outcome = run_trial(trial)
     counts = outcome.report["conservation"]
     assert counts["sent"] == counts["delivered"] + counts["dropped"] and counts["in_flight"] == 0
@@ -98,9 +98,9 @@ def test_a_throttling_storm_leaves_the_rest_of_the_rate(duty: float) -> None:
 
 def test_the_watchdog_drops_what_a_storm_holds_and_says_where_it_came_from() -> None:
     result = run(stormy({}, watchdog=WATCHFUL))
-    found = {storm.port: storm for storm in result.watchdog}
-    assert found.keys() == {"leaf-b:eth1", "border-b:eth1", "border-a:eth2", "leaf-a:eth3"}
-    source = found["leaf-b:eth1"]
+    storms = {storm.port: storm for storm in result.watchdog}
+    assert storms.keys() == {"leaf-b:eth1", "border-b:eth1", "border-a:eth2", "leaf-a:eth3"}
+    source = storms["leaf-b:eth1"]
     assert source.cause == "storm" and "b1:eth1, a host" in source.explanation
     assert "timeline[0]" in source.explanation
     # Paused since 200 us, the PAUSE frame's line and flight time, and the response time; looked at every 500 us.
@@ -108,9 +108,9 @@ def test_the_watchdog_drops_what_a_storm_holds_and_says_where_it_came_from() -> 
     assert (source.detected_ns, source.model_dump()["paused_since_ns"]) == (1.5 * MS, pytest.approx(began_ns, abs=1))
     assert source.restored_ns == 4.5 * MS, "the first look more than 1 ms after the last pause"
     for port, peer in [("border-b:eth1", "leaf-b"), ("border-a:eth2", "border-b"), ("leaf-a:eth3", "border-a")]:
-        assert found[port].cause == "spread" and f"{peer}:" in found[port].explanation
-    drops = {port: priority(ports(result), port)["drops"]["watchdog"] for port in found}
-    assert drops == {port: storm.dropped for port, storm in found.items()} and drops["leaf-b:eth1"] > 0
+        assert storms[port].cause == "spread" and f"{peer}:" in storms[port].explanation
+    drops = {port: priority(ports(result), port)["drops"]["watchdog"] for port in storms}
+    assert drops == {port: storm.dropped for port, storm in storms.items()} and drops["leaf-b:eth1"] > 0
     assert result.drops.lossless == sum(drops.values())
     assert result.exit_code == 1 and "by the watchdog, at " in result.verdict.reasons[0]
     assert result.verdict.complete, "go-back-N sends again what was dropped"

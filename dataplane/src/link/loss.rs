@@ -309,8 +309,8 @@ mod tests {
         }
         let mut codewords =
             Codewords { mean_gap_ps: 1e16, burst: at(3_000), rate_bps: 100_000_000_000, next: at(50_000), dead: at(0) };
-        let found = [60_000, 62_999, 63_000].map(|sent| codewords.loses(125, at(sent), &mut random));
-        assert_eq!(found, [true, true, false], "one of a row of frames begins as the burst ends");
+        let lost = [60_000, 62_999, 63_000].map(|sent| codewords.loses(125, at(sent), &mut random));
+        assert_eq!(lost, [true, true, false], "one of a row of frames begins as the burst ends");
     }
 
     #[test]

@@ -144,8 +144,8 @@ def execute(fabric: Engine, plan: Document, spec: Document, progress: Progress) 
 @asynccontextmanager
 async def world(idle_exit_s: float | None = None) -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="tb-") as directory:
-        async with _on_broker(Path(directory) / "bus.sock", idle_exit_s) as found:
-            yield found
+        async with _on_broker(Path(directory) / "bus.sock", idle_exit_s) as on_broker:
+            yield on_broker
 
 
 @asynccontextmanager

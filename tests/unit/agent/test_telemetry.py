@@ -75,12 +75,12 @@ def test_what_is_retained_of_labs_goes_with_them_and_with_their_agent(killed: bo
         async with client.client(address, "reader") as mqtt:
             await mqtt.subscribe("testbed/#", qos=1)
             await mqtt.publish("testbed/-/events", b"{}", qos=1)
-            found = set()
+            topics = set()
             async for message in mqtt.messages:
                 if str(message.topic) == "testbed/-/events":
-                    return found
+                    return topics
                 if message.retain and message.payload:
-                    found.add(str(message.topic))
+                    topics.add(str(message.topic))
         raise AssertionError
 
     async def work(path: Path) -> None:

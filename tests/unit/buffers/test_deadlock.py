@@ -40,10 +40,10 @@ def test_three_switches_routed_clockwise_wait_in_a_circle() -> None:
 
 @pytest.mark.parametrize("switches", [5, 6, 9])
 def test_shortest_paths_around_a_larger_ring_close_both_circles(switches: int) -> None:
-    found = find_cycles(plan_of(f"ring:switches={switches}"), [3])
-    assert [len(cycle.ports) for cycle in found] == [switches, switches]
-    assert {port.partition(":")[0] for port in found[0].ports} == {f"switch{n}" for n in range(1, switches + 1)}
-    assert not set(found[0].ports) & set(found[1].ports)
+    cycles = find_cycles(plan_of(f"ring:switches={switches}"), [3])
+    assert [len(cycle.ports) for cycle in cycles] == [switches, switches]
+    assert {port.partition(":")[0] for port in cycles[0].ports} == {f"switch{n}" for n in range(1, switches + 1)}
+    assert not set(cycles[0].ports) & set(cycles[1].ports)
 
 
 def test_in_a_ring_of_four_one_link_and_the_next_are_enough() -> None:
@@ -137,17 +137,17 @@ def test_circles_are_those_of_all_paths(lab: Lab) -> None:
         circular = False
     except CycleError:
         circular = True
-    found = find_cycles(plan, [3])
-    assert bool(found) == circular
+    cycles = find_cycles(plan, [3])
+    assert bool(cycles) == circular
     place = {
         f"{node['name']}:{port['name']}": (index, number)
         for index, node in enumerate(plan["nodes"])
         for number, port in enumerate(node["ports"])
     }
-    for cycle in found:
+    for cycle in cycles:
         around = [place[port] for port in (*cycle.ports, cycle.ports[0])]
         assert all(after in waits[before] for before, after in pairwise(around))
-    ports_found = [port for cycle in found for port in cycle.ports]
+    ports_found = [port for cycle in cycles for port in cycle.ports]
     assert len(set(ports_found)) == len(ports_found)
 
 
@@ -159,9 +159,9 @@ def test_up_down_routing_never_closes_a_circle(lab: Lab) -> None:
 
 def test_one_shortest_cycle_of_each_knot() -> None:
     graph = {0: [1], 1: [2, 4], 2: [3], 3: [0], 4: [0], 5: [5, 0], 6: [5, 7], 7: []}
-    found = knots(graph)
-    assert sorted(map(sorted, found)) == [[0, 1, 2, 3, 4], [5]]
-    assert [shortest_cycle(knot, graph) for knot in sorted(found, key=min)] == [[0, 1, 4], [5]]
+    knotted = knots(graph)
+    assert sorted(map(sorted, knotted)) == [[0, 1, 2, 3, 4], [5]]
+    assert [shortest_cycle(knot, graph) for knot in sorted(knotted, key=min)] == [[0, 1, 4], [5]]
 
 
 def test_long_circles_and_wide_trees_are_no_trouble() -> None:

@@ -51,11 +51,11 @@ def test_terms_can_be_replaced_and_added() -> None:
 def test_terms_are_whole_bytes_that_add_up_to_a_total_that_is_enough(
     rate: int, delay: int, frame: int, response: int
 ) -> None:
-    found = headroom(rate, delay, frame, response)
-    assert sum(found.terms.values()) == found.total_bytes and min(found.terms.values()) >= 0
+    room = headroom(rate, delay, frame, response)
+    assert sum(room.terms.values()) == room.total_bytes and min(room.terms.values()) >= 0
     exact = (2 * delay + response) * rate + (2 * (frame + 20) + 64 + 20) * 8 * 10**12
-    assert 0 <= found.total_bytes * 8 * 10**12 - exact < 8 * 10**12
-    assert found.total_bytes * 8 * 10**12 >= (2 * delay + response) * rate + 2 * frame * 8 * 10**12
+    assert 0 <= room.total_bytes * 8 * 10**12 - exact < 8 * 10**12
+    assert room.total_bytes * 8 * 10**12 >= (2 * delay + response) * rate + 2 * frame * 8 * 10**12
 
 
 @given(st.integers(2, 1000), st.lists(st.tuples(st.integers(64, 9216), st.integers(1, 500)), min_size=1, max_size=4))

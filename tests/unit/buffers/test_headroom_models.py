@@ -80,18 +80,18 @@ def test_ieee_interfaces_are_hardware(rate: int, bits: int) -> None:
 
 @pytest.mark.parametrize("metres", SPECTRUM_ROWS)
 def test_spectrum_rows(metres: int) -> None:
-    found = [Spectrum(rate * G).headroom(metres * METRE).total_bytes for rate in SPECTRUM_RATES]
-    assert found == list(SPECTRUM_ROWS[metres])
+    totals = [Spectrum(rate * G).headroom(metres * METRE).total_bytes for rate in SPECTRUM_RATES]
+    assert totals == list(SPECTRUM_ROWS[metres])
 
 
 def test_spectrum_by_hand() -> None:
     """100G over 200 m with every setting away from its default, each term computed on paper."""
-    found = Spectrum(100 * G, 1500, 1024, cell_bytes=144, small_percent=20).headroom(200 * METRE).terms
-    assert list(found.values())[:6] == [1024, 1500, 25_253, 819, 25_216, 0]
+    terms = Spectrum(100 * G, 1500, 1024, cell_bytes=144, small_percent=20).headroom(200 * METRE).terms
+    assert list(terms.values())[:6] == [1024, 1500, 25_253, 819, 25_216, 0]
     # Small frames weigh 64 / (0.2 · 64 + 0.8 · 1024); a cell of 144 is three of them, so two more than they are.
     surplus = (1500 + 25_252.5 + 819.2 + 25_216) * 2 * 64 / 832
-    assert abs(found["cell_occupancy"] - surplus) <= 1
-    assert (sum(found.values()) % 1024, 0 <= found["rounding"] < 1024) == (0, True)
+    assert abs(terms["cell_occupancy"] - surplus) <= 1
+    assert (sum(terms.values()) % 1024, 0 <= terms["rounding"] < 1024) == (0, True)
 
 
 def test_spectrum_cells_of_up_to_two_smallest_frames_waste_half() -> None:
@@ -145,16 +145,16 @@ def test_spectrum_has_no_response_for_other_rates(rate: int) -> None:
 def test_far_away_little_but_the_round_trip_counts() -> None:
     for rate in (100, 400):
         for length, most in ((10 * KM, 0.05), (80 * KM, 0.025)):
-            found = Ieee(rate * G, 9216).headroom(length)
-            assert 1 - found.terms[ROUND_TRIP] / found.total_bytes < most
+            room = Ieee(rate * G, 9216).headroom(length)
+            assert 1 - room.terms[ROUND_TRIP] / room.total_bytes < most
 
 
 @given(models, lengths)
 def test_terms_add_up_and_have_sources(model: Model, length: int) -> None:
-    found = model.headroom(length)
-    assert list(found.terms) == list(model.sources)
-    assert sum(found.terms.values()) == found.total_bytes
-    assert min(found.terms.values()) >= 0
+    room = model.headroom(length)
+    assert list(room.terms) == list(model.sources)
+    assert sum(room.terms.values()) == room.total_bytes
+    assert min(room.terms.values()) >= 0
 
 
 @given(models, lengths, st.integers(0, KM))

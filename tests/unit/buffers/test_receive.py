@@ -29,9 +29,9 @@ def planned(lab: Lab, *overrides: str) -> Json:
     """Return what the plan says of the first host's receive buffer, having had the data plane read it."""
     plan = compile_fabric(lab, new_experiment("x", "incast").with_overrides(overrides))
     VirtualFabric(json.dumps(plan))
-    found: Json = plan["nodes"][0].get("receive", {})
+    receive: Json = plan["nodes"][0].get("receive", {})
     assert "receive" not in plan["nodes"][1]
-    return found
+    return receive
 
 
 def test_a_nic_takes_in_whatever_comes_unless_it_has_a_drain_rate() -> None:

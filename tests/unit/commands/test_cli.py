@@ -144,8 +144,8 @@ def test_without_the_data_plane_doctor_says_what_to_do(repo_root: Path, tmp_path
     command = [sys.executable, "-c", code, "doctor", "--format", "json"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 3, done.stderr
-    found = {check["name"]: check for check in document(done)["checks"]}
-    assert not found["data plane"]["ok"] and "make setup" in found["data plane"]["detail"]
+    checks = {check["name"]: check for check in document(done)["checks"]}
+    assert not checks["data plane"]["ok"] and "make setup" in checks["data plane"]["detail"]
 
 
 def test_schema_is_a_json_schema(testbed: Cli) -> None:

@@ -119,14 +119,14 @@ def test_a_device_that_takes_no_output_is_an_error_in_one_line(arguments: tuple[
 def test_a_report_is_printed_where_the_locale_lacks_its_signs(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     deadlock = [*COMMAND, "run", "deadlock-ring"]
-    found = {}
+    printed = {}
     for format_ in ("table", "json"):
         command = [*deadlock, "--out", str(tmp_path / format_), "--format", format_]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=100)
         assert done.returncode == 1, done.stderr
-        found[format_] = done
-    assert b"switch1:eth2 -> switch2:eth3" in found["table"].stdout
-    reasons = json.loads(found["json"].stdout.decode("ascii"))["verdict"]["reasons"]
+        printed[format_] = done
+    assert b"switch1:eth2 -> switch2:eth3" in printed["table"].stdout
+    reasons = json.loads(printed["json"].stdout.decode("ascii"))["verdict"]["reasons"]
     assert any("switch1:eth2 → switch2:eth3" in reason for reason in reasons)
 
 

@@ -53,19 +53,19 @@ def test_a_broker_in_the_environment_is_there_for_all_commands(
 @pytest.fixture
 def deployed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Trial, int]]:
     """Return what is deployed, where a lab two-dc is up at dilation 500; nothing is measured."""
-    found: list[tuple[Trial, int]] = []
+    trials: list[tuple[Trial, int]] = []
 
     async def dilation_of(_: object, lab: str) -> int | None:
         return 500 if lab == "two-dc" else None
 
     async def deploy(_: object, trial: Trial, dilation: int, *__: object) -> dict[str, Any]:
-        found.append((trial, dilation))
+        trials.append((trial, dilation))
         return {"lab": trial.lab.name, "changed": True}
 
     monkeypatch.setattr(verbs, "dilation_of", dilation_of)
     monkeypatch.setattr(verbs, "deploy", deploy)
     monkeypatch.setattr(verbs, "redeploy", deploy)
-    return found
+    return trials
 
 
 @pytest.mark.parametrize(("option", "dilation"), [((), 500), (("--dilation", "7"), 7), (("--set", "dilation=7"), 7)])

@@ -31,8 +31,8 @@ def test_many_at_once_have_a_directory_each(tmp_path: Path, monkeypatch: pytest.
 
     with ThreadPoolExecutor(rounds * at_once) as threads:
         list(threads.map(run, range(rounds * at_once)))
-    found = [path.read_text() for path in tmp_path.glob("results/*/run.json")]
-    assert sorted(map(int, found)) == list(range(rounds * at_once))
+    results = [path.read_text() for path in tmp_path.glob("results/*/run.json")]
+    assert sorted(map(int, results)) == list(range(rounds * at_once))
 
 
 def test_a_directory_that_another_command_writes_into_is_refused(call_testbed: Cli, tmp_path: Path) -> None:

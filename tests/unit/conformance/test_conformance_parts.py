@@ -61,8 +61,8 @@ def test_a_bench_loses_nothing_by_itself() -> None:
 
 def test_switches_and_ports_that_are_alike_are_tested_once() -> None:
     assert [device.name for device in devices(load_lab("clos:spines=2,leaves=4,hosts=2"))] == ["leaf1"]
-    found = devices(load_lab("two-dc"))
-    assert [device.name for device in found] == ["leaf-a", "border-a"] and not alike(*found)
+    switches = devices(load_lab("two-dc"))
+    assert [device.name for device in switches] == ["leaf-a", "border-a"] and not alike(*switches)
     assert [device.name for device in devices(load_lab("two-dc"), switches=("border-b",))] == ["border-b"]
     mixed = star(a={"rate": "400G"}, b={"rate": "100G"}, c={"rate": "400G"}, d={"rate": "100G", "length": "1km"})
     assert [port.name for port in port_classes(devices(mixed)[0])] == ["eth1", "eth2", "eth4"]
@@ -151,10 +151,10 @@ def test_junit_has_the_shape_that_ci_systems_read() -> None:
 
 
 def test_findings_say_what_is_wrong() -> None:
-    found = Findings()
-    found.equal("a", 1, 1)
-    found.near("b", 1.0, 1.05, 0.1)
-    found.at_least("c", float("nan"), 0)
-    found.at_most("d", 3, 2)
-    found.true("e", [])
-    assert found == ["c is nan, less than 0", "d is 3, more than 2", "e"]
+    findings = Findings()
+    findings.equal("a", 1, 1)
+    findings.near("b", 1.0, 1.05, 0.1)
+    findings.at_least("c", float("nan"), 0)
+    findings.at_most("d", 3, 2)
+    findings.true("e", [])
+    assert findings == ["c is nan, less than 0", "d is 3, more than 2", "e"]

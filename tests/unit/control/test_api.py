@@ -72,11 +72,11 @@ def test_an_event_loop_goes_on_meanwhile(calls: list[tuple[str, object]]) -> Non
                 await asyncio.sleep(0)
 
         turning = asyncio.create_task(turn())
-        async with AsyncLab.deploy("pair") as found:
-            assert found.lab.hosts == ("a1", "b1")
-            assert await found.inspect() == {"lab": "pair"}
+        async with AsyncLab.deploy("pair") as deployed:
+            assert deployed.lab.hosts == ("a1", "b1")
+            assert await deployed.inspect() == {"lab": "pair"}
             with pytest.raises(UsageError, match="no port a1:eth9"):
-                await found.impair("a1:eth9", loss="1%")
+                await deployed.impair("a1:eth9", loss="1%")
         turning.cancel()
         assert turns > 0
 
@@ -89,9 +89,9 @@ def test_a_lab_can_be_awaited_and_is_not_there_before(calls: list[tuple[str, obj
         deploying = AsyncLab.deploy("pair", dilation=7)
         with pytest.raises(UsageError, match="not up yet"):
             _ = deploying.lab
-        found = await deploying
-        assert (found.lab.name, found.lab.dilation) == ("pair", 7)
-        await found.destroy()
+        deployed = await deploying
+        assert (deployed.lab.name, deployed.lab.dilation) == ("pair", 7)
+        await deployed.destroy()
 
     asyncio.run(work())
     assert calls == [("deploy", 7), ("destroy", "pair")]

@@ -62,8 +62,8 @@ def test_a_kernel_is_not_probed_for_native_links() -> None:
     ],
 )
 def test_what_netem_cannot_do_stays_native(link: dict[str, Any], reason: str) -> None:
-    found = choose(make_plan("netem", **link))
-    assert found.mode == "native" and reason in found.reason
+    emulation = choose(make_plan("netem", **link))
+    assert emulation.mode == "native" and reason in emulation.reason
 
 
 def test_codewords_that_never_fail_do_not_matter() -> None:
@@ -78,8 +78,8 @@ def test_the_longest_frame_decides_whether_codewords_matter() -> None:
     process = {**CODEWORDS, "per_second": 2.5773e-6}
     share = Codewords(process["per_second"], process["burst_ps"], process["rate_bps"]).frame_loss
     assert share(4200) < 1e-12 < share(4218)
-    found = choose(make_plan("netem", loss_process=[process, None]))
-    assert found.mode == "native" and "codewords" in found.reason
+    emulation = choose(make_plan("netem", loss_process=[process, None]))
+    assert emulation.mode == "native" and "codewords" in emulation.reason
 
 
 def test_the_wall_sees_nominal_times_stretched() -> None:
@@ -157,23 +157,23 @@ def link_drops(report: dict[str, Any]) -> dict[str, int]:
 
 def test_what_netem_lost_stands_at_the_port_that_sent_it() -> None:
     before = make_report(100, 97, pauses=(5, 4))
-    found = merge(before, lost=4)
-    assert link_drops(found) == {"3": 4} and found["drops"]["link"] == 4
-    assert found["conservation"] == {"sent": 100, "delivered": 97, "dropped": 3, "in_flight": 0}
-    assert found["fidelity"]["netem_overflow"] == 0
-    assert found["fidelity"]["links"] == [{"ends": ["a:eth1", "b:eth1"], "emulation": "netem"}]
+    report = merge(before, lost=4)
+    assert link_drops(report) == {"3": 4} and report["drops"]["link"] == 4
+    assert report["conservation"] == {"sent": 100, "delivered": 97, "dropped": 3, "in_flight": 0}
+    assert report["fidelity"]["netem_overflow"] == 0
+    assert report["fidelity"]["links"] == [{"ends": ["a:eth1", "b:eth1"], "emulation": "netem"}]
     assert before == make_report(100, 97, pauses=(5, 4))
 
 
 def test_what_a_kernel_sent_and_netem_lost_is_lossy_traffic() -> None:
-    found = merge(make_report(100, 99), lost=6)
-    assert link_drops(found) == {"3": 1, "0": 5} and found["conservation"]["dropped"] == 1
+    report = merge(make_report(100, 99), lost=6)
+    assert link_drops(report) == {"3": 1, "0": 5} and report["conservation"]["dropped"] == 1
 
 
 def test_what_was_turned_away_and_sent_again_is_not_lost() -> None:
-    found = merge(make_report(100, 98, turned_away=7), lost=9)
-    assert link_drops(found) == {"3": 2}
-    assert found["fidelity"]["netem_overflow"] == 7
+    report = merge(make_report(100, 98, turned_away=7), lost=9)
+    assert link_drops(report) == {"3": 2}
+    assert report["fidelity"]["netem_overflow"] == 7
 
 
 def test_a_loss_without_an_impairment_is_overflow() -> None:
@@ -181,8 +181,8 @@ def test_a_loss_without_an_impairment_is_overflow() -> None:
 
 
 def test_what_is_missing_and_not_lost_stays_missing() -> None:
-    found = merge(make_report(100, 90), lost=2, queued=3)
-    assert found["conservation"] == {"sent": 100, "delivered": 90, "dropped": 2, "in_flight": 3}
+    report = merge(make_report(100, 90), lost=2, queued=3)
+    assert report["conservation"] == {"sent": 100, "delivered": 90, "dropped": 2, "in_flight": 3}
 
 
 # The end of a workload

@@ -109,4 +109,4 @@ def test_faults_of_the_section_have_their_line(section: str, fault: str) -> None
     text = f"topology: pair\nworkload: {{collective: incast}}\nsweep: {section}\n"
     with pytest.raises(ExperimentError, match=fault) as caught:
         experiment_from(parse_yaml(text, "e.yaml", ExperimentError))
-    assert all(found.line == 3 for found in caught.value.faults)
+    assert all(each.line == 3 for each in caught.value.faults)

@@ -164,7 +164,7 @@ def test_sizes(workload: str, sizes: tuple[int, ...]) -> None:
 
 
 def test_overrides_are_typed() -> None:
-    found = new_experiment("two-dc", "incast").with_overrides(
+    experiment = new_experiment("two-dc", "incast").with_overrides(
         [
             "lossless.pfc=false",
             "lossless.headroom=5MB",
@@ -175,10 +175,10 @@ def test_overrides_are_typed() -> None:
             "expect=[drops.lossless == 0]",
         ]
     )
-    assert found.lossless.pfc is False
-    assert (found.lossless.headroom, found.lossless.response) == (5_000_000, 2_000_000)
-    assert (found.transport.ack_every, found.dilation, found.workload.ranks) == (1, 10, ("a1", "b1"))
-    assert found.workload.collective == "incast" and found.expect == ("drops.lossless == 0",)
+    assert experiment.lossless.pfc is False
+    assert (experiment.lossless.headroom, experiment.lossless.response) == (5_000_000, 2_000_000)
+    assert (experiment.transport.ack_every, experiment.dilation, experiment.workload.ranks) == (1, 10, ("a1", "b1"))
+    assert experiment.workload.collective == "incast" and experiment.expect == ("drops.lossless == 0",)
 
 
 def test_overrides_leave_what_they_do_not_name_and_survive_each_other() -> None:
@@ -226,10 +226,10 @@ def test_the_schema_names_every_key_as_written() -> None:
 
 
 def test_a_share_of_the_derived_headroom() -> None:
-    found = new_experiment("pair", "incast").with_overrides(["lossless.headroom=50%"])
-    assert found.lossless.headroom == 0.5
-    assert found.data()["lossless"] == {"headroom": "50%"}
-    assert found.with_overrides(["seed=3"]).lossless.headroom == 0.5, "written and read again"
+    experiment = new_experiment("pair", "incast").with_overrides(["lossless.headroom=50%"])
+    assert experiment.lossless.headroom == 0.5
+    assert experiment.data()["lossless"] == {"headroom": "50%"}
+    assert experiment.with_overrides(["seed=3"]).lossless.headroom == 0.5, "written and read again"
     assert new_experiment("pair", "incast").with_overrides(["lossless.headroom=4e5"]).lossless.headroom == 400_000
     for wrong, message in [("0.5%", "is not from 1% to 1000%"), ("x%", "is not a share; write it like 50%")]:
         with pytest.raises(ExperimentError, match=message):

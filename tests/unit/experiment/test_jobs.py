@@ -63,9 +63,9 @@ def test_what_was_said_can_be_written_and_read_again() -> None:
 
 
 def test_every_collective_is_a_step() -> None:
-    for name, found in traffic.COLLECTIVES.items():
-        step = Step.model_validate({name: "1MiB" if found.has_size else True})
-        assert (step.collective, step.definition) == (name, found)
+    for name, definition in traffic.COLLECTIVES.items():
+        step = Step.model_validate({name: "1MiB" if definition.has_size else True})
+        assert (step.collective, step.definition) == (name, definition)
 
 
 def test_groups_are_consecutive_or_strided_or_listed() -> None:

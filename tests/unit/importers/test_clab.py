@@ -45,12 +45,12 @@ KINDS = {"nokia_srlinux": "switch"}
 
 def read(text: str, roles: dict[str, str] | None = None, *options: str) -> tuple[Lab, Imported]:
     rules = link_rules("100G", "20m", options) if options else ()
-    found = read_clab(parse_yaml(text, "fabric.clab.yml", TopologyError), roles or {}, rules)
-    return lab_from(found.source), found
+    imported = read_clab(parse_yaml(text, "fabric.clab.yml", TopologyError), roles or {}, rules)
+    return lab_from(imported.source), imported
 
 
 def test_nodes_and_links_are_taken_and_the_rest_is_said() -> None:
-    lab, found = read(FABRIC, KINDS)
+    lab, imported = read(FABRIC, KINDS)
     assert lab.name == "fabric-2"
     assert {node.name: node.kind for node in lab.nodes} == {
         "leaf-1": "switch",
@@ -68,7 +68,7 @@ def test_nodes_and_links_are_taken_and_the_rest_is_said() -> None:
     ]
     assert [link.rate_bps for link in lab.links] == [100 * 10**9, 25 * 10**9, 400 * 10**9, 100 * 10**9]
     assert (lab.links[1].mtu_bytes, lab.links[1].length_mm, lab.links[2].delay_ps) == (9000, 3000, 2 * 10**9)
-    assert [str(left) for left in found.left] == [
+    assert [str(left) for left in imported.left] == [
         "mgmt (fabric.clab.yml:2)",
         "type of nodes (fabric.clab.yml:6)",
         "startup-config of nodes (fabric.clab.yml:8)",
@@ -78,7 +78,7 @@ def test_nodes_and_links_are_taken_and_the_rest_is_said() -> None:
         "links to macvlan (fabric.clab.yml:22)",
         "links of type mgmt-net (fabric.clab.yml:23)",
     ]
-    assert "Leaf_1 is called leaf-1; 5 interfaces have new names: Leaf_1:e1-1 is leaf-1:eth1" in found.summary()
+    assert "Leaf_1 is called leaf-1; 5 interfaces have new names: Leaf_1:e1-1 is leaf-1:eth1" in imported.summary()
 
 
 def test_options_say_what_links_are_like_and_the_file_wins() -> None:
@@ -106,9 +106,9 @@ def test_a_kind_that_is_not_known_is_refused_with_node_and_kind() -> None:
 def test_nodes_are_mapped_by_name_before_kind_and_may_be_skipped() -> None:
     # What only skipped nodes lead to has no link any more.
     smaller = FABRIC.replace("    h2: {", "    h1b: {").replace("h2:eth1", "h1b:eth1")
-    lab, found = read(smaller, {**KINDS, "br": "skip", "leaf-2": "skip", "h1b": "switch"})
+    lab, imported = read(smaller, {**KINDS, "br": "skip", "leaf-2": "skip", "h1b": "switch"})
     assert [(node.name, node.kind) for node in lab.nodes] == [("leaf-1", "switch"), ("h1", "host"), ("h1b", "switch")]
-    assert [str(left) for left in found.left if "node" in left.what.split()] == [
+    assert [str(left) for left in imported.left if "node" in left.what.split()] == [
         "node leaf-2 (fabric.clab.yml:9)",
         "node br (fabric.clab.yml:12)",
         "links of node leaf-2 (fabric.clab.yml:15, 3 times)",
@@ -161,6 +161,6 @@ def test_a_lab_file_is_told_from_one_of_containerlab() -> None:
 @settings(max_examples=40)
 @given(labs(kinds={"switch": {"buffer": "auto"}}))
 def test_any_lab_that_is_written_and_read_has_the_same_plan(lab: Lab) -> None:
-    again, found = read(write_clab(graph_of(lab)))
-    assert not found.left
+    again, imported = read(write_clab(graph_of(lab)))
+    assert not imported.left
     assert compile_fabric(again, Experiment(topology="x")) == compile_fabric(lab, Experiment(topology="x"))

@@ -21,8 +21,8 @@ from tests.unit.importers.conftest import OTHERS
 
 @pytest.mark.parametrize(("name", "slow"), [("topology-8dc-as-run.txt", 40), ("topology-8dc.txt", 25)])
 def test_the_eight_data_centres_of_lcmp(name: str, slow: int) -> None:
-    found = read_hpcc(read_text(OTHERS / "lcmp" / name), read_config(read_text(OTHERS / "lcmp" / "config.txt")))
-    lab = lab_from(found.source)
+    imported = read_hpcc(read_text(OTHERS / "lcmp" / name), read_config(read_text(OTHERS / "lcmp" / "config.txt")))
+    lab = lab_from(imported.source)
     assert (len(lab.hosts), len(lab.switches), len(lab.links)) == (128, 56, 220)
     rates = Counter(link.rate_bps // 10**9 for link in lab.links)
     assert rates == {100: 196, 400: 16, 200: 4, slow: 4}
@@ -31,7 +31,7 @@ def test_the_eight_data_centres_of_lcmp(name: str, slow: int) -> None:
     border = next(switch for switch in lab.switches if switch.name == "b176")
     alphas = [border.group(port, 3).alpha_log2 for port in lab.ports["b176"]]
     assert alphas == [-1, -1, -2, -2, -3, -3, -3, -3]
-    assert ("lines that belong to no key", 5) in [(left.what, left.times) for left in found.left]
+    assert ("lines that belong to no key", 5) in [(left.what, left.times) for left in imported.left]
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_the_eight_data_centres_of_lcmp(name: str, slow: int) -> None:
     ],
 )
 def test_fat_trees_of_htsim(name: str, hosts: int, switches: int, links: int) -> None:
-    found = read_htsim(read_text(OTHERS / "htsim" / f"{name}.topo"))
-    lab = lab_from(found.source)
+    imported = read_htsim(read_text(OTHERS / "htsim" / f"{name}.topo"))
+    lab = lab_from(imported.source)
     assert (len(lab.hosts), len(lab.switches), len(lab.links)) == (hosts, switches, links)
-    assert not found.left
-    yaml_text(found.source.data)
+    assert not imported.left
+    yaml_text(imported.source.data)
 
 
 def test_a_sonic_switch_of_three_files_behaves_as_they_say(

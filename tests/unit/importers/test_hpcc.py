@@ -65,8 +65,10 @@ PMAX_MAP 2 25000000000 0.2 100000000000 0.2
 
 
 def read(text: str, config: str | None = None) -> tuple[Lab, Imported]:
-    found = read_hpcc(Text("topology.txt", text), None if config is None else read_config(Text("config.txt", config)))
-    return lab_from(found.source), found
+    imported = read_hpcc(
+        Text("topology.txt", text), None if config is None else read_config(Text("config.txt", config))
+    )
+    return lab_from(imported.source), imported
 
 
 def plan(lab: Lab) -> object:
@@ -74,19 +76,19 @@ def plan(lab: Lab) -> object:
 
 
 def test_the_form_of_hpcc() -> None:
-    lab, found = read(PLAIN)
+    lab, imported = read(PLAIN)
     assert [node.name for node in lab.nodes] == ["h0", "h1", "s2"]
     assert [str(end) for link in lab.links for end in (link.a, link.b)] == ["h0:eth1", "s2:eth1", "h1:eth1", "s2:eth2"]
     assert {(link.rate_bps, link.delay_ps, link.loss) for link in lab.links} == {(10**11, 10**6, (0, 0))}
-    assert found.summary() == "took 2 hosts, 1 switch, 2 links; left out nothing"
+    assert imported.summary() == "took 2 hosts, 1 switch, 2 links; left out nothing"
 
 
 def test_the_form_with_border_switches_comments_and_blank_lines() -> None:
-    lab, found = read(BORDERS.replace("\n", "\r\n"))
+    lab, imported = read(BORDERS.replace("\n", "\r\n"))
     assert [node.name for node in lab.nodes] == ["h0", "h1", "s2", "s3", "b4", "b5"]
     assert [link.delay_ps for link in lab.links] == [10**6, 10**6, 10**6, 10**6, 5 * 10**9]
     assert lab.links[4].loss == (1e-6, 1e-6) and lab.links[4].rate_bps == 25 * 10**9
-    assert found.source.line(("topology", "links", 4)) == 11
+    assert imported.source.line(("topology", "links", 4)) == 11
 
 
 def test_the_form_of_simai() -> None:
@@ -105,12 +107,12 @@ def test_the_form_of_simai() -> None:
 
 
 def test_words_may_be_broken_into_lines_anywhere_and_what_follows_is_said() -> None:
-    _, found = read(PLAIN.replace(" 2 100Gbps", "\n2 100Gbps") + "trace of\nnothing\n")
-    assert [str(left) for left in found.left] == ["words behind the last link (topology.txt:7)"]
+    _, imported = read(PLAIN.replace(" 2 100Gbps", "\n2 100Gbps") + "trace of\nnothing\n")
+    assert [str(left) for left in imported.left] == ["words behind the last link (topology.txt:7)"]
 
 
 def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment() -> None:
-    lab, found = read(BORDERS, CONFIG)
+    lab, imported = read(BORDERS, CONFIG)
     switches = {node.name: node for node in lab.nodes if isinstance(node, Switch)}
     assert switches["s2"].buffer_bytes == 32 * 2**20 and switches["b4"].buffer_bytes == 128 * 2**20
     groups = {(name, port): switch.group(port, 3) for name, switch in switches.items() for port in lab.ports[name]}
@@ -119,13 +121,13 @@ def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment(
     assert [groups["b4", port].alpha_log2 for port in ("eth1", "eth2")] == [-1, -3]
     marks = {place: figures.marking and figures.marking.kmax for place, figures in groups.items()}
     assert marks["s2", "eth1"] == 1_600_000 and marks["s2", "eth2"] is None and marks["b4", "eth2"] == 400_000
-    experiment = experiment_from(Source("experiment", {"topology": "lab.yaml", **found.experiment}))
+    experiment = experiment_from(Source("experiment", {"topology": "lab.yaml", **imported.experiment}))
     dcqcn = experiment.transport.dcqcn.plan(100 * 10**9)
     assert experiment.transport.congestion_control == "dcqcn" and experiment.transport.mtu == 1024
     assert (dcqcn["increase_timer_ps"], dcqcn["additive_bps"], dcqcn["g"]) == (900 * 10**6, 50 * 10**6, 1 / 256)
     # What the file does not say has the defaults of the family, not those of its run script.
     assert (dcqcn["alpha_timer_ps"], dcqcn["hyper_bps"], dcqcn["fast_recovery_rounds"]) == (55 * 10**6, 50 * 10**6, 5)
-    assert [str(left) for left in found.left] == [
+    assert [str(left) for left in imported.left] == [
         "lines that belong to no key (config.txt:4, 2 times)",
         "PACKET_PAYLOAD_SIZE 1000, taken as 1024 (config.txt:7)",
         "marking at 400G, of which no map speaks (config.txt:15)",
@@ -133,8 +135,8 @@ def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment(
 
 
 def test_switches_with_ports_of_one_rate_share_what_a_configuration_says() -> None:
-    _, found = read(PLAIN, CONFIG)
-    assert found.source.data["topology"]["kinds"]["switch"] == {
+    _, imported = read(PLAIN, CONFIG)
+    assert imported.source.data["topology"]["kinds"]["switch"] == {
         "buffer": "32MiB",
         "thresholds": {"alpha": "1/8", "ecn": {"kmin": "400KB", "kmax": "1.6MB", "pmax": 0.2}},
     }
@@ -143,17 +145,17 @@ def test_switches_with_ports_of_one_rate_share_what_a_configuration_says() -> No
 
 
 def test_dcqcn_without_marks_is_left_out() -> None:
-    _, found = read(PLAIN, CONFIG.replace("ENABLE_QCN 1", "ENABLE_QCN 0"))
-    assert "congestion-control" not in found.experiment["transport"]
-    assert found.source.data["topology"]["kinds"]["switch"]["thresholds"] == {"alpha": "1/8"}
-    assert "CC_MODE 1 (DCQCN) without marks for it to act on" in [left.what for left in found.left]
+    _, imported = read(PLAIN, CONFIG.replace("ENABLE_QCN 1", "ENABLE_QCN 0"))
+    assert "congestion-control" not in imported.experiment["transport"]
+    assert imported.source.data["topology"]["kinds"]["switch"]["thresholds"] == {"alpha": "1/8"}
+    assert "CC_MODE 1 (DCQCN) without marks for it to act on" in [left.what for left in imported.left]
 
 
 def test_another_congestion_control_is_left_out() -> None:
-    _, found = read(PLAIN, "CC_MODE 8\nLINK_DOWN 2000 0 1\nERROR_RATE_PER_LINK 0.001\n")
-    assert "congestion-control" not in found.experiment.get("transport", {})
-    assert [left.what for left in found.left] == ["CC_MODE 8 (DCTCP)", "LINK_DOWN of h0 and h1"]
-    assert found.source.data["topology"]["links"][0]["loss"] == 0.001
+    _, imported = read(PLAIN, "CC_MODE 8\nLINK_DOWN 2000 0 1\nERROR_RATE_PER_LINK 0.001\n")
+    assert "congestion-control" not in imported.experiment.get("transport", {})
+    assert [left.what for left in imported.left] == ["CC_MODE 8 (DCTCP)", "LINK_DOWN of h0 and h1"]
+    assert imported.source.data["topology"]["links"][0]["loss"] == 0.001
 
 
 @pytest.mark.parametrize(
@@ -208,8 +210,8 @@ def test_faults_of_a_configuration_have_their_line(line: str, said: str) -> None
 @pytest.mark.parametrize("spec", ["two-dc:loss=1e-5", "clos:leaves=3", "ring:switches=3", "three-leaves"])
 def test_a_lab_that_is_written_and_read_has_the_same_plan(spec: str) -> None:
     lab = load_lab(spec)
-    again, found = read(write_hpcc(graph_of(lab)))
-    assert not found.left
+    again, imported = read(write_hpcc(graph_of(lab)))
+    assert not imported.left
     # Depths of buffers are not in the file: both get the same.
     deep = [
         each.model_copy(

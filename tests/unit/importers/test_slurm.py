@@ -28,8 +28,8 @@ def names(text: str) -> list[str]:
 
 
 def test_a_tree() -> None:
-    found = read_slurm(Text("topology.conf", RACKS), link_rules("400G", None, ["leaf*:top length=300m"]))
-    lab = lab_from(found.source)
+    imported = read_slurm(Text("topology.conf", RACKS), link_rules("400G", None, ["leaf*:top length=300m"]))
+    lab = lab_from(imported.source)
     assert [host.name for host in lab.hosts] == ["node-0", "node-1", "n08", "n09", "x"]
     assert [(link.a.node, link.b.node) for link in lab.links] == [
         ("node-0", "leaf0"),
@@ -41,17 +41,19 @@ def test_a_tree() -> None:
         ("leaf1", "top"),
     ]
     assert {link.rate_bps for link in lab.links} == {400 * 10**9} and lab.links[6].length_mm == 300_000
-    assert [str(left) for left in found.left] == ["LinkSpeed=100 (topology.conf:2)"]
-    assert found.source.line(("topology", "nodes", "x")) == 3
+    assert [str(left) for left in imported.left] == ["LinkSpeed=100 (topology.conf:2)"]
+    assert imported.source.line(("topology", "nodes", "x")) == 3
 
 
 def test_blocks_are_joined_and_the_last_line_says_so() -> None:
-    found = read_slurm(Text("topology.conf", "BlockName=b1 Nodes=n[0-1]\nBlockName=b2 Nodes=n[2-3]\nBlockSizes=2,4\n"))
-    lab = lab_from(found.source)
+    imported = read_slurm(
+        Text("topology.conf", "BlockName=b1 Nodes=n[0-1]\nBlockName=b2 Nodes=n[2-3]\nBlockSizes=2,4\n")
+    )
+    lab = lab_from(imported.source)
     assert [switch.name for switch in lab.switches] == ["b1", "b2", "fabric"]
-    assert "blocks are joined by a switch fabric, of which the file does not speak" in found.summary()
-    assert "links without a rate or a length have those of labs" in found.summary()
-    assert [left.what for left in found.left] == ["BlockSizes=2,4"]
+    assert "blocks are joined by a switch fabric, of which the file does not speak" in imported.summary()
+    assert "links without a rate or a length have those of labs" in imported.summary()
+    assert [left.what for left in imported.left] == ["BlockSizes=2,4"]
 
 
 def test_host_lists() -> None:

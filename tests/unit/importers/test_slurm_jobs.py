@@ -64,13 +64,13 @@ def test_hosts_that_are_whole_need_no_comment() -> None:
 
 
 def test_blocks_switches_and_jobs_of_slurm_are_read() -> None:
-    found = read_jobs(
+    jobs = read_jobs(
         text(
             "# by hand\nBlockName=train Nodes=s[1-2]\nSwitchName=serve Nodes=s3,s5 LinkSpeed=400\nBlockSizes=4\n"
             "JobId=7 JobName=probe \\\n NodeList=s[08-09]\nSwitchName=top Switches=leaf[0-1]\n"
         )
     )
-    assert found == {"train": ("s1", "s2"), "serve": ("s3", "s5"), "probe": ("s08", "s09")}
+    assert jobs == {"train": ("s1", "s2"), "serve": ("s3", "s5"), "probe": ("s08", "s09")}
 
 
 @pytest.mark.parametrize(

@@ -55,20 +55,20 @@ def text_of(tables: object) -> Text:
 
 def changed(tables: Tables, table: str, key: str, **fields: str | None) -> Tables:
     """Return tables with a row of other fields; None takes one away."""
-    found = copy.deepcopy(tables)
-    row = found.setdefault(table, {}).setdefault(key, {})
+    copied = copy.deepcopy(tables)
+    row = copied.setdefault(table, {}).setdefault(key, {})
     for field, value in fields.items():
         row.pop(field, None)
         if value is not None:
             row[field] = value
-    return found
+    return copied
 
 
 def settings(tables: Tables, lookup: str | None = None) -> tuple[dict[str, Any], list[str]]:
     remainder = Remainder()
     config = Configuration(join("leaf", [text_of(tables)]), read_lookup(Text("pg.ini", lookup)) if lookup else None)
-    found = SwitchSettings(config, VIEWS, remainder).settings()
-    return found, [left.what for left in remainder.all()]
+    written = SwitchSettings(config, VIEWS, remainder).settings()
+    return written, [left.what for left in remainder.all()]
 
 
 def test_every_table_that_a_lab_can_have() -> None:
@@ -87,8 +87,8 @@ def test_files_of_one_switch_are_joined_by_table() -> None:
 
 def test_groups_without_a_profile_take_that_of_the_table_for_their_port() -> None:
     tables = changed(LEAF, "BUFFER_PG", "Ethernet0,Ethernet4|3-4", profile="NULL")
-    found, left = settings(tables, LOOKUP)
-    assert found["thresholds"] == {
+    switch, left = settings(tables, LOOKUP)
+    assert switch["thresholds"] == {
         "alpha": "1",
         "reserve": "4.608KB",
         "headroom": "160KB",
@@ -100,8 +100,8 @@ def test_groups_without_a_profile_take_that_of_the_table_for_their_port() -> Non
         },
     }
     assert not left
-    found, left = settings(tables, LOOKUP.splitlines()[0])
-    assert "ports" not in found["thresholds"]
+    switch, left = settings(tables, LOOKUP.splitlines()[0])
+    assert "ports" not in switch["thresholds"]
     assert left == ["thresholds for 100000 Mb/s and 2km, which no table has"]
     static = changed(tables, "BUFFER_POOL", "in", mode="static")
     with pytest.raises(TopologyError, match=r"pg\.ini:2: threshold -1 is below 0, and the ingress pool is static"):
@@ -110,9 +110,9 @@ def test_groups_without_a_profile_take_that_of_the_table_for_their_port() -> Non
 
 def test_a_static_threshold_is_one_in_the_lab() -> None:
     tables = changed(LEAF, "BUFFER_PROFILE", "ll", dynamic_th=None, static_th="50000", xon_offset="9000", xon="0")
-    found, _ = settings(tables)
-    assert found["thresholds"] == {"xoff": "51.248KB", "xon": "42.248KB", "headroom": "90KB", "ecn": MARKS}
-    assert "pool" not in found
+    switch, _ = settings(tables)
+    assert switch["thresholds"] == {"xoff": "51.248KB", "xon": "42.248KB", "headroom": "90KB", "ecn": MARKS}
+    assert "pool" not in switch
 
 
 def test_thresholds_are_said_of_as_many_groups_at_once_as_have_them() -> None:
@@ -147,17 +147,17 @@ def test_maps_of_dscp_queues_and_groups() -> None:
     tables["DSCP_TO_TC_MAP"] = {"AZURE": {"3": "3", "4": "4", "24": "1", "48": "6"}}
     tables["TC_TO_QUEUE_MAP"] = {"AZURE": {"3": "3", "5": "2"}}
     tables["TC_TO_PRIORITY_GROUP_MAP"] = {"AZURE": {"0": "0", "3": "3", "5": "0"}}
-    found, left = settings(tables)
+    switch, left = settings(tables)
     maps = {"dscp": {3: 3, 4: 4, 24: 1}, "queues": {5: 2}}
-    assert found == {**SETTINGS, **maps, "groups": {5: 0}} and not left
+    assert switch == {**SETTINGS, **maps, "groups": {5: 0}} and not left
     tables["TC_TO_PRIORITY_GROUP_MAP"]["AZURE"]["4"] = "5"
     apart = changed(tables, "BUFFER_PG", "Ethernet0,Ethernet4|5", profile="ll")
-    found, left = settings(apart)
-    assert found == {**SETTINGS, **maps, "groups": {4: 5, 5: 0}} and not left
+    switch, left = settings(apart)
+    assert switch == {**SETTINGS, **maps, "groups": {4: 5, 5: 0}} and not left
     # Both lossless priorities in one group, which a lab can have; a lossy one among them it cannot.
     tables["TC_TO_PRIORITY_GROUP_MAP"]["AZURE"] = {"4": "3", "5": "3"}
-    found, left = settings(tables)
-    assert found["groups"] == {4: 3} and left == ["lossy priority 5 in group 3, which is lossless"]
+    switch, left = settings(tables)
+    assert switch["groups"] == {4: 3} and left == ["lossy priority 5 in group 3, which is lossless"]
 
 
 def test_pauses_that_go_by_other_maps_than_their_traffic_are_said() -> None:
@@ -172,11 +172,11 @@ def test_marks_stand_by_queue_and_thresholds_by_group() -> None:
     tables = changed(LEAF, "PORT_QOS_MAP", "global", tc_to_queue_map="AZURE", tc_to_pg_map="AZURE")
     tables["TC_TO_QUEUE_MAP"] = {"AZURE": {"4": "6", "6": "4"}}
     tables["TC_TO_PRIORITY_GROUP_MAP"] = {"AZURE": {"3": "3", "4": "4", "6": "6"}}
-    found, _ = settings(tables)
-    assert (found["queues"], found["groups"]) == ({4: 6, 6: 4}, {4: 4, 6: 6})
-    marked = {port: entry["priorities"] for port, entry in found["thresholds"]["ports"].items()}
+    switch, _ = settings(tables)
+    assert (switch["queues"], switch["groups"]) == ({4: 6, 6: 4}, {4: 4, 6: 6})
+    marked = {port: entry["priorities"] for port, entry in switch["thresholds"]["ports"].items()}
     assert marked == {"eth1": {3: {"ecn": MARKS}}, "eth2": {3: {"ecn": MARKS}}}, "queue 6 has no marks there"
-    kept = {key: value for key, value in found["thresholds"].items() if key != "ports"}
+    kept = {key: value for key, value in switch["thresholds"].items() if key != "ports"}
     assert kept == {key: value for key, value in SETTINGS["thresholds"].items() if key != "ecn"}  # type: ignore[attr-defined]
 
 

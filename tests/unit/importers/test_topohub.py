@@ -28,12 +28,12 @@ def test_a_topology_of_the_package_has_real_distances() -> None:
 
 
 def test_names_waypoints_and_links_without_a_distance() -> None:
-    found = topohub.read_topohub(Text("topohub/a/small", SMALL))
-    lab = lab_from(found.source)
+    imported = topohub.read_topohub(Text("topohub/a/small", SMALL))
+    lab = lab_from(imported.source)
     assert [switch.name for switch in lab.switches] == ["san-jos", "n-7", "x-8", "x-9"]
     assert [host.name for host in lab.hosts] == ["san-jos-h1", "x-8-h1", "x-9-h1"]
     assert lab.links[3].length_mm == 12_500_000
-    assert "2 links without a distance; left out: demands" in found.summary()
+    assert "2 links without a distance; left out: demands" in imported.summary()
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,17 @@ def lab(text: str = SUPER_NODE) -> Lab:
     return lab_from(parse_yaml(text, "lab.yaml", TopologyError))
 
 
-def hosts(found: Lab) -> dict[str, Host]:
-    return {host.name: host for host in found.hosts}
+def hosts(checked: Lab) -> dict[str, Host]:
+    return {host.name: host for host in checked.hosts}
 
 
 def test_ports_are_of_the_fabric_that_their_links_lead_to_or_that_the_file_says() -> None:
-    found = hosts(lab())
-    assert (found["a"].scale_out, found["a"].scale_up) == (("eth1", "eth2"), ("eth3", "eth4"))
-    assert (found["b"].scale_out, found["b"].scale_up) == (("eth1", "eth2", "eth5"), ("eth4", "eth3"))
-    assert (found["c"].scale_out, found["c"].scale_up) == (("eth1",), ())
-    assert [host.accelerators for host in found.values()] == [2, 2, 1]
-    assert found["a"].ports("scale-up") == ("eth3", "eth4") and found["a"].ports("scale-out") == ("eth1", "eth2")
+    by_name = hosts(lab())
+    assert (by_name["a"].scale_out, by_name["a"].scale_up) == (("eth1", "eth2"), ("eth3", "eth4"))
+    assert (by_name["b"].scale_out, by_name["b"].scale_up) == (("eth1", "eth2", "eth5"), ("eth4", "eth3"))
+    assert (by_name["c"].scale_out, by_name["c"].scale_up) == (("eth1",), ())
+    assert [host.accelerators for host in by_name.values()] == [2, 2, 1]
+    assert by_name["a"].ports("scale-up") == ("eth3", "eth4") and by_name["a"].ports("scale-out") == ("eth1", "eth2")
 
 
 def test_a_nic_s_rate_bounds_links_of_scale_out_ports_alone() -> None:
@@ -60,22 +60,22 @@ def test_a_nic_s_rate_bounds_links_of_scale_out_ports_alone() -> None:
 
 
 def test_copies_within_a_host_follow_its_settings() -> None:
-    found = hosts(lab())
-    assert found["a"].local == Local(rate_bps=7_200 * 10**9, latency_ps=10**6)
-    assert found["c"].local == Local(rate_bps=7_200 * 10**9, latency_ps=250_000)
+    by_name = hosts(lab())
+    assert by_name["a"].local == Local(rate_bps=7_200 * 10**9, latency_ps=10**6)
+    assert by_name["c"].local == Local(rate_bps=7_200 * 10**9, latency_ps=250_000)
     bare = hosts(lab(SUPER_NODE.replace(", local: {rate: 7.2T}", "").replace(", local: {latency: 250ns}", "")))
     assert bare["a"].local is None, "it has scale-up ports"
     assert bare["c"].local == Local(rate_bps=3_600 * 10**9, latency_ps=10**6)
 
 
 def test_routes_lead_to_each_port_of_a_host() -> None:
-    found = lab()
-    assert [str(end) for end in found.nics] == [
+    checked = lab()
+    assert [str(end) for end in checked.nics] == [
         *(f"a:eth{number}" for number in range(1, 5)),
         *(f"b:eth{number}" for number in range(1, 6)),
         "c:eth1",
     ]
-    routing = Routing(found)
+    routing = Routing(checked)
     assert routing.routes("leaf1") == [[0], [2], [], [], [1], [2], [], [], [], []]
     assert routing.routes("leaf2") == [[2], [0], [], [], [2], [1], [], [], [], []]
     assert routing.routes("nvl") == [[], [], [0], [1], [], [], [2], [3], [], []]
@@ -88,7 +88,7 @@ def test_a_host_of_one_port_is_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found"),
+    ("pattern", "expanded"),
     [
         ("h1", ["h1"]),
         ("h1/3", ["h1/3"]),
@@ -98,8 +98,8 @@ def test_a_host_of_one_port_is_as_it_was() -> None:
         ("r[1-2]-n[1-2]", ["r1-n1", "r1-n2", "r2-n1", "r2-n2"]),
     ],
 )
-def test_patterns_stand_for_ranks(pattern: str, found: list[str]) -> None:
-    assert expand(check_pattern(pattern)) == found
+def test_patterns_stand_for_ranks(pattern: str, expanded: list[str]) -> None:
+    assert expand(check_pattern(pattern)) == expanded
 
 
 @pytest.mark.parametrize("text", ["", "h1/", "/1", "s[1-", "s[3-1]", "s[a-b]", "H1", "h1/x", "h[0-99999999]", 3])
@@ -109,10 +109,10 @@ def test_what_is_no_pattern_is_refused(text: object) -> None:
 
 
 def test_a_host_without_a_number_stands_for_all_of_its_accelerators() -> None:
-    found = hosts(lab())
-    ranks, faults = select(["c", "a/1", "b"], found)
+    by_name = hosts(lab())
+    ranks, faults = select(["c", "a/1", "b"], by_name)
     assert (list(map(str, ranks)), faults) == (["c", "a/1", "b/0", "b/1"], [])
-    assert select(["a/[1-2]", "c/1", "d/0"], found) == (
+    assert select(["a/[1-2]", "c/1", "d/0"], by_name) == (
         ranks[1:2],
         [
             "no rank a/2: a has 2 accelerators, and they count from 0",

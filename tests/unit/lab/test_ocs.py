@@ -30,8 +30,8 @@ def test_a_map_that_stays_disturbs_nothing() -> None:
 
 
 def test_a_change_ends_one_path_and_begins_another() -> None:
-    found = outages(schedule((0, [AB, CD]), (5, [AC, BD])), 10 * MS)
-    assert found == [
+    dark = outages(schedule((0, [AB, CD]), (5, [AC, BD])), 10 * MS)
+    assert dark == [
         Outage(AC, 0, 0, 15 * MS),
         Outage(BD, 0, 0, 15 * MS),
         Outage(AB, 5 * MS, 5 * MS, None),
@@ -44,8 +44,8 @@ def test_repointing_a_path_with_a_drain() -> None:
 
 
 def test_away_and_back() -> None:
-    found = outages(schedule((0, [AB]), (50, [AC]), (100, [AB])), 10 * MS)
-    assert found == [
+    dark = outages(schedule((0, [AB]), (50, [AC]), (100, [AB])), 10 * MS)
+    assert dark == [
         Outage(AC, 0, 0, 60 * MS),
         Outage(AB, 50 * MS, 50 * MS, 110 * MS),
         Outage(AC, 100 * MS, 100 * MS, None),
@@ -53,8 +53,8 @@ def test_away_and_back() -> None:
 
 
 def test_a_step_before_the_last_is_over_prolongs_the_dark() -> None:
-    found = outages(schedule((0, [AB]), (5, [AB], True), (8, [AB], True), (30, [AB], True)), 10 * MS)
-    assert found == [Outage(AB, 5 * MS, 5 * MS, 18 * MS), Outage(AB, 30 * MS, 30 * MS, 40 * MS)]
+    dark = outages(schedule((0, [AB]), (5, [AB], True), (8, [AB], True), (30, [AB], True)), 10 * MS)
+    assert dark == [Outage(AB, 5 * MS, 5 * MS, 18 * MS), Outage(AB, 30 * MS, 30 * MS, 40 * MS)]
 
 
 def test_a_path_that_never_came_up() -> None:
@@ -77,10 +77,10 @@ def test_schedules_that_cannot_be(steps: list[Any], message: str) -> None:
 
 
 def test_changes_go_both_ways_and_a_drain_comes_before() -> None:
-    found = changes("x", schedule((0, [AB]), (5, [("b", "a")], True), drain=2), 10 * MS, {AB: 7})
+    listed = changes("x", schedule((0, [AB]), (5, [("b", "a")], True), drain=2), 10 * MS, {AB: 7})
     drained, dark, bright = ({"drain": True}, {"up": False}, {"up": True, "drain": False})
     expected = [(3 * MS, "x drained", drained), (5 * MS, "x dark", dark), (15 * MS, "x bright", bright)]
-    assert found == [
+    assert listed == [
         {"link": 7, "at_ps": at_ps, **state, "label": label, "way": way}
         for at_ps, label, state in expected
         for way in (0, 1)
@@ -88,8 +88,8 @@ def test_changes_go_both_ways_and_a_drain_comes_before() -> None:
 
 
 def test_a_path_that_ends_never_brightens_and_changes_are_in_the_order_of_time() -> None:
-    found = changes("x", schedule((0, [AB, CD]), (5, [AC, BD])), 10 * MS, {AB: 0, CD: 1, AC: 2, BD: 3})
-    assert [(change["at_ps"] // MS, change["link"], change["up"]) for change in found if change["way"] == 0] == [
+    listed = changes("x", schedule((0, [AB, CD]), (5, [AC, BD])), 10 * MS, {AB: 0, CD: 1, AC: 2, BD: 3})
+    assert [(change["at_ps"] // MS, change["link"], change["up"]) for change in listed if change["way"] == 0] == [
         (0, 2, False), (0, 3, False), (5, 0, False), (5, 1, False), (15, 2, True), (15, 3, True),
     ]  # fmt: skip
 

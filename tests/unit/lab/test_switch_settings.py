@@ -113,36 +113,41 @@ def test_what_a_switch_promises_fits_its_memory(name: str, ports: int) -> None:
 
 def test_layers_from_catalogue_to_node() -> None:
     kinds = {"switch": {"profile": "azure-24mb", "buffer": "64MB", "thresholds": {"alpha": "1/4"}}}
-    found = switch_of(lab_of({"pool": "20MB", "thresholds": {"headroom": "auto"}}, kinds=kinds))
-    assert (found.buffer_bytes, found.pool_bytes, found.thresholds.alpha_log2) == (64_000_000, 20_000_000, -2)
-    assert (found.thresholds.reserve_bytes, found.headroom_pool_bytes, found.thresholds.headroom_bytes) == (
+    switch = switch_of(lab_of({"pool": "20MB", "thresholds": {"headroom": "auto"}}, kinds=kinds))
+    assert (switch.buffer_bytes, switch.pool_bytes, switch.thresholds.alpha_log2) == (64_000_000, 20_000_000, -2)
+    assert (switch.thresholds.reserve_bytes, switch.headroom_pool_bytes, switch.thresholds.headroom_bytes) == (
         1248,
         6_000_000,
         None,
     )
     # A profile said later wins over figures said earlier.
-    found = switch_of(lab_of({"profile": "spectrum"}, kinds=kinds))
-    assert (found.buffer_bytes, found.thresholds.alpha_log2, found.cell_bytes) == (136_210_432, 0, 192)
+    switch = switch_of(lab_of({"profile": "spectrum"}, kinds=kinds))
+    assert (switch.buffer_bytes, switch.thresholds.alpha_log2, switch.cell_bytes) == (136_210_432, 0, 192)
 
 
 def test_the_profile_of_links_is_not_that_of_switches() -> None:
-    found = lab_of({}, defaults={"profile": "400g-dr4", "cell": 208, "thresholds": {"alpha": 2}})
-    assert (switch_of(found).thresholds.alpha_log2, switch_of(found).cell_bytes) == (1, 208)
-    assert found.links[0].rate_bps == 400 * 10**9
+    lab = lab_of({}, defaults={"profile": "400g-dr4", "cell": 208, "thresholds": {"alpha": 2}})
+    assert (switch_of(lab).thresholds.alpha_log2, switch_of(lab).cell_bytes) == (1, 208)
+    assert lab.links[0].rate_bps == 400 * 10**9
 
 
 def test_a_static_threshold_replaces_a_dynamic_one_and_the_other_way_round() -> None:
-    found = switch_of(lab_of({"profile": "azure-24mb", "thresholds": {"xoff": "100KB"}}))
-    assert (found.thresholds.xoff_bytes, found.thresholds.alpha_log2, found.pool_bytes, found.headroom_pool_bytes) == (
+    switch = switch_of(lab_of({"profile": "azure-24mb", "thresholds": {"xoff": "100KB"}}))
+    assert (
+        switch.thresholds.xoff_bytes,
+        switch.thresholds.alpha_log2,
+        switch.pool_bytes,
+        switch.headroom_pool_bytes,
+    ) == (
         100_000,
         None,
         None,
         0,
     )
-    assert found.thresholds.headroom_bytes == 96_928
+    assert switch.thresholds.headroom_bytes == 96_928
     kinds = {"switch": {"thresholds": {"xoff": "100KB", "xon": "50KB"}}}
-    found = switch_of(lab_of({"thresholds": {"alpha": 1}}, kinds=kinds))
-    assert (found.thresholds.xoff_bytes, found.thresholds.xon_bytes, found.thresholds.alpha_log2) == (None, None, 0)
+    switch = switch_of(lab_of({"thresholds": {"alpha": 1}}, kinds=kinds))
+    assert (switch.thresholds.xoff_bytes, switch.thresholds.xon_bytes, switch.thresholds.alpha_log2) == (None, None, 0)
 
 
 @pytest.mark.parametrize("override", ["lossless.xoff=100KB", "lossless.xon=10KB"])
@@ -219,11 +224,11 @@ def test_lossy_queues_make_do_with_what_pools_leave() -> None:
 
 def test_lossy_queues_are_limited_by_the_setting_given_last() -> None:
     kinds = {"switch": {"lossy-queue": "100KB"}}
-    found = switch_of(lab_of({"lossy-alpha": "1/4", "lossy-reserve": "2KB", "lossy-pool": "3MB"}, kinds=kinds))
-    assert (found.lossy_queue_bytes, found.lossy_alpha_log2) == (None, -2)
-    assert (found.lossy_reserve_bytes, found.lossy_pool_bytes) == (2_000, 3_000_000)
-    found = switch_of(lab_of({"profile": "tomahawk-32mb", "lossy-queue": "100KB"}))
-    assert (found.lossy_queue_bytes, found.lossy_alpha_log2) == (100_000, None)
+    switch = switch_of(lab_of({"lossy-alpha": "1/4", "lossy-reserve": "2KB", "lossy-pool": "3MB"}, kinds=kinds))
+    assert (switch.lossy_queue_bytes, switch.lossy_alpha_log2) == (None, -2)
+    assert (switch.lossy_reserve_bytes, switch.lossy_pool_bytes) == (2_000, 3_000_000)
+    switch = switch_of(lab_of({"profile": "tomahawk-32mb", "lossy-queue": "100KB"}))
+    assert (switch.lossy_queue_bytes, switch.lossy_alpha_log2) == (100_000, None)
 
 
 def test_the_plan_of_lossy_queues() -> None:

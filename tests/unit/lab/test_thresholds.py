@@ -51,8 +51,8 @@ def test_what_is_set_for_fewer_groups_wins() -> None:
         "priorities": {"4": {"xoff": "40KB"}},
         "ports": {"eth2": {"xoff": "70KB", "headroom": "60KB", "priorities": {"4": {"headroom": "80KB"}}}},
     }
-    found = groups(lab_of({"thresholds": thresholds}))
-    figures = {place: (group["xoff_bytes"], group["headroom_bytes"]) for place, group in found.items()}
+    by_place = groups(lab_of({"thresholds": thresholds}))
+    figures = {place: (group["xoff_bytes"], group["headroom_bytes"]) for place, group in by_place.items()}
     assert figures == {
         (0, 3): (100_000, 50_000),
         (0, 4): (40_000, 50_000),
@@ -71,8 +71,8 @@ def test_a_group_may_be_static_where_others_share_the_pool() -> None:
     rooms = sum(group["headroom_bytes"] for group in switch["priority_groups"])
     assert switch["pool_bytes"] + rooms + 2 * (2_000 + 300_000) + 2 * switch["lossy_queue_bytes"] == 8_000_000
     back = {"xoff": "100KB", "ports": {"eth1": {"alpha": "1/2"}}}
-    found = groups(lab_of({"thresholds": back}))
-    assert ("alpha_log2" in found[0, 3], "alpha_log2" in found[1, 3]) == (True, False)
+    by_place = groups(lab_of({"thresholds": back}))
+    assert ("alpha_log2" in by_place[0, 3], "alpha_log2" in by_place[1, 3]) == (True, False)
 
 
 def test_layers_of_a_lab_meet_group_by_group() -> None:
@@ -86,8 +86,8 @@ def test_layers_of_a_lab_meet_group_by_group() -> None:
 
 def test_thresholds_of_the_experiment_hold_for_every_group() -> None:
     thresholds = {"alpha": "1/8", "ports": {"eth1": {"headroom": "1MB", "priorities": {"4": {"xoff": "40KB"}}}}}
-    found = groups(lab_of({"thresholds": thresholds}), "lossless.xoff=90KB", "lossless.headroom=70KB")
-    assert {(group["xoff_bytes"], group["headroom_bytes"]) for group in found.values()} == {(90_000, 70_000)}
+    by_place = groups(lab_of({"thresholds": thresholds}), "lossless.xoff=90KB", "lossless.headroom=70KB")
+    assert {(group["xoff_bytes"], group["headroom_bytes"]) for group in by_place.values()} == {(90_000, 70_000)}
 
 
 def test_marks_by_port_and_by_priority() -> None:

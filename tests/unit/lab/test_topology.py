@@ -55,8 +55,8 @@ topology:
 
 
 def test_node_wins_over_kind_and_kind_over_defaults() -> None:
-    found = lab(LAYERS)
-    a1, b1, leaf, spine = found.nodes
+    layered = lab(LAYERS)
+    a1, b1, leaf, spine = layered.nodes
     assert isinstance(a1, Host) and a1.nic_rate_bps == 100 * 10**9
     assert isinstance(b1, Host) and b1.nic_rate_bps == 25 * 10**9
     assert isinstance(leaf, Switch) and leaf.buffer_bytes == 2_000_000 and leaf.lossless == (3, 4)
@@ -97,29 +97,29 @@ topology:
 
 
 def test_a_profile_gives_what_the_link_does_not_say() -> None:
-    found = lab(OPTICS.replace("length: 1m, ", ""))
-    campus, microled, dark, plain, copper = found.links
+    optical = lab(OPTICS.replace("length: 1m, ", ""))
+    campus, microled, dark, plain, copper = optical.links
     # Flight over 3 km, the decoder and a codeword at 400G, signal processing at both ends.
     assert (campus.rate_bps, campus.delay_ps, campus.length_mm) == (400 * 10**9, 14_691_000 + 262_600, 3_000_000)
     assert campus.loss == (0.0, 0.0) and campus.loss_process is not None
     expected = behaviour("400g-fr4", 0, OperatingPoint(ber=1e-5), acceleration=100).loss
     assert campus.loss_process == expected
     assert (microled.rate_bps, microled.carrier) == (798 * 10**9, True)
-    light = found.behaviour(microled)
+    light = optical.behaviour(microled)
     assert light is not None and light.margin_db == 3 and light.delay_ps == microled.delay_ps
     assert (dark.rate_bps, dark.carrier) == (400 * 10**9, False), "a laser link knows only all of its lanes"
     assert (dark.delay_ps, dark.length_mm, dark.loss_process) == (7_000, None, None)
     assert (plain.rate_bps, plain.delay_ps, plain.loss) == (10 * 10**9, 10**6, (0.01, 0.01))
-    assert plain.optics is plain.loss_process is found.behaviour(plain) is None
+    assert plain.optics is plain.loss_process is optical.behaviour(plain) is None
     assert copper.length_mm == 2_000, "a link that says no length is no longer than its profile reaches"
 
 
 def test_a_lab_with_optics_can_be_sent_and_read_again() -> None:
-    found = lab(OPTICS.replace("length: 1m, ", ""))
-    sent = json.loads(json.dumps(found.model_dump(mode="json", by_alias=True), allow_nan=False))
+    optical = lab(OPTICS.replace("length: 1m, ", ""))
+    sent = json.loads(json.dumps(optical.model_dump(mode="json", by_alias=True), allow_nan=False))
     again = Lab.model_validate(sent)
-    assert again == found
-    assert again.behaviour(again.links[0]) == found.behaviour(found.links[0])
+    assert again == optical
+    assert again.behaviour(again.links[0]) == optical.behaviour(optical.links[0])
     assert again.catalogue.profile("campus").power_w == 10
 
 

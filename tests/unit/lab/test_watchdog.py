@@ -19,8 +19,8 @@ MS = 10**9
 
 
 def watchdog_of(switch: Json, *overrides: str, ports: int = 2) -> Json | None:
-    found: Json | None = switches(planned(lab_of(switch, ports=ports), *overrides))["sw"].get("watchdog")
-    return found
+    watchdog: Json | None = switches(planned(lab_of(switch, ports=ports), *overrides))["sw"].get("watchdog")
+    return watchdog
 
 
 def times(detection: int, restoration: int, poll: int, action: str = "drop") -> Json:
@@ -75,8 +75,8 @@ def test_ports_without_pfc_do_not_count(ports: int, without: int, factor: int) -
 
 def test_a_time_that_is_given_is_taken_as_it_is() -> None:
     given = "lossless.watchdog={detection: 1ms, restoration: 1ms, poll: 500us}"
-    found = watchdog_of({}, given, ports=33)
-    assert found == times(1, 1, 1) | {"poll_ps": MS // 2}
+    planned_times = watchdog_of({}, given, ports=33)
+    assert planned_times == times(1, 1, 1) | {"poll_ps": MS // 2}
     # One that is not given grows beside it, whichever layer gave the other.
     assert watchdog_of({"watchdog": {"poll": "50ms"}}, "lossless.watchdog.detection=1s", ports=65) == times(
         1000, 600, 50
@@ -85,15 +85,15 @@ def test_a_time_that_is_given_is_taken_as_it_is() -> None:
 
 def test_the_settings_in_force_are_those_of_the_plan() -> None:
     plan = planned(lab_of({"watchdog": {"detection": "1ms", "action": "forward"}}, ports=33))
-    found = {"detection_ns": 1e6, "restoration_ns": 4e8, "poll_ns": 4e8, "action": "forward"}
-    assert watchdog.settings_in_force(plan) == {"sw": found}
+    expected = {"detection_ns": 1e6, "restoration_ns": 4e8, "poll_ns": 4e8, "action": "forward"}
+    assert watchdog.settings_in_force(plan) == {"sw": expected}
     assert watchdog.settings_in_force(planned(lab_of({}))) == {}
 
 
 def test_an_experiment_with_a_watchdog_can_be_written_and_read_again() -> None:
     for value in ("true", "false", "{detection: 300ms}"):
-        found = new_experiment("pair", "incast").with_overrides([f"lossless.watchdog={value}"])
-        assert Experiment.model_validate(found.data()) == found == found.with_overrides(["seed=1"])
+        experiment = new_experiment("pair", "incast").with_overrides([f"lossless.watchdog={value}"])
+        assert Experiment.model_validate(experiment.data()) == experiment == experiment.with_overrides(["seed=1"])
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,10 @@ def test_without_gnpy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
 @needs_gnpy
 @pytest.mark.parametrize(("length_km", "gsnr_db"), [(80, 31.2), (960, 21.1), (2000, 17.9), (3040, 16.05)])
 def test_gsnr_of_80_km_spans(length_km: int, gsnr_db: float) -> None:
-    found = dwdm.line(dwdm.even_spans(length_km * KM, 80 * KM))
-    assert found.gsnr_db == pytest.approx(gsnr_db, abs=0.06)
-    assert found.osnr_db > found.gsnr_db, "nonlinearity costs something"
-    assert found.channels == 76
+    line = dwdm.line(dwdm.even_spans(length_km * KM, 80 * KM))
+    assert line.gsnr_db == pytest.approx(gsnr_db, abs=0.06)
+    assert line.osnr_db > line.gsnr_db, "nonlinearity costs something"
+    assert line.channels == 76
 
 
 @needs_gnpy

@@ -124,7 +124,7 @@ def test_figures_are_those_of_the_standards() -> None:
     assert [SOFT[name].burst_ps(400 * 10**9) for name in ("staircase", "ofec")] == [611_840, 745_920]
     assert SOFT["cfec"].burst_ps(3) == 81_578_666_666_666_666
     assert KP4.latency_ps(100 * 10**9, 1) == 37_000 + 51_200
-    assert {name for name, found in MODULATIONS.items() if found.coherent} == {"dp-qpsk", "dp-16qam"}
+    assert {name for name, modulation in MODULATIONS.items() if modulation.coherent} == {"dp-qpsk", "dp-16qam"}
     assert (MODULATIONS["pam4"].share, MODULATIONS["pam4"].spread) == (0.75, 5)
 
 

@@ -41,25 +41,25 @@ M, KM = 10**3, 10**6
     ],
 )
 def test_delay_is_flight_and_fec_and_dsp(name: str, length_mm: int, cable: str | None, delay_ps: int) -> None:
-    found = behaviour(name, length_mm, cable=cable)
-    assert found.delay_ps == delay_ps == found.flight_ps + found.fec_ps + found.dsp_ps
+    link = behaviour(name, length_mm, cable=cable)
+    assert link.delay_ps == delay_ps == link.flight_ps + link.fec_ps + link.dsp_ps
 
 
 @pytest.mark.parametrize("name", OPTICAL)
 def test_every_profile_is_as_good_as_lossless_by_default(name: str) -> None:
     profile = CATALOGUE.profile(name)
-    found = behaviour(name, profile.reach)
-    assert found.up and found.rate_bps == profile.rate
-    assert found.margin_db == profile.margin_db > 0
-    assert 0 < found.frame_loss(9216) < 1e-7
-    json.dumps(found.as_json(), allow_nan=False)
+    link = behaviour(name, profile.reach)
+    assert link.up and link.rate_bps == profile.rate
+    assert link.margin_db == profile.margin_db > 0
+    assert 0 < link.frame_loss(9216) < 1e-7
+    json.dumps(link.as_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", OPTICAL)
 def test_at_no_margin_the_ber_is_the_limit(name: str) -> None:
     profile = CATALOGUE.profile(name)
-    found = behaviour(name, 0, OperatingPoint(margin_db=0))
-    assert found.ber == pytest.approx(profile.ber_limit, rel=1e-9)
+    link = behaviour(name, 0, OperatingPoint(margin_db=0))
+    assert link.ber == pytest.approx(profile.ber_limit, rel=1e-9)
     assert behaviour(name, 0, OperatingPoint(ber=profile.ber_limit)).margin_db == pytest.approx(0, abs=1e-9)
 
 
@@ -85,10 +85,10 @@ def test_the_cliff_of_a_kp4_link() -> None:
 
 def test_optical_power_counts_twice_in_direct_detection() -> None:
     # Q(x) of PAM4 at the limit, then x · 10^0.1 at 1 dB of optical power.
-    found = behaviour("400g-dr4", 0, OperatingPoint(margin_db=1))
-    assert found.ber == pytest.approx(6.4e-6, rel=0.05)
+    link = behaviour("400g-dr4", 0, OperatingPoint(margin_db=1))
+    assert link.ber == pytest.approx(6.4e-6, rel=0.05)
     copper = behaviour("400g-dac", 0, OperatingPoint(margin_db=2))
-    assert copper.ber == pytest.approx(found.ber, rel=1e-9)
+    assert copper.ber == pytest.approx(link.ber, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", COHERENT)
@@ -131,21 +131,21 @@ def test_a_link_without_fec_goes_down_at_high_ber() -> None:
 
 
 def test_no_error_at_all() -> None:
-    found = behaviour("400g-zr", 0, OperatingPoint(ber=0))
-    assert found.margin_db == math.inf and found.frame_loss(9216) == 0
-    assert found.as_json()["margin_db"] is None
+    link = behaviour("400g-zr", 0, OperatingPoint(ber=0))
+    assert link.margin_db == math.inf and link.frame_loss(9216) == 0
+    assert link.as_json()["margin_db"] is None
 
 
 def test_acceleration_is_declared_in_the_plan() -> None:
-    found = behaviour("400g-dr4", 0, OperatingPoint(ber=2.4e-4), acceleration=1e6)
-    assert found.loss is not None and found.loss.plan()["acceleration"] == 1e6
+    link = behaviour("400g-dr4", 0, OperatingPoint(ber=2.4e-4), acceleration=1e6)
+    assert link.loss is not None and link.loss.plan()["acceleration"] == 1e6
     slow = behaviour("400g-dr4", 0, OperatingPoint(ber=2.4e-4))
-    assert found.frame_loss(1518) == pytest.approx(1e6 * slow.frame_loss(1518), rel=1e-4)
+    assert link.frame_loss(1518) == pytest.approx(1e6 * slow.frame_loss(1518), rel=1e-4)
 
 
 def test_a_circuit_switch_is_a_cable() -> None:
-    found = behaviour("ocs", 1 * KM, rate_bps=800 * G)
-    assert (found.delay_ps, found.rate_bps, found.ber, found.frame_loss(9216)) == (4_897_000, 800 * G, None, 0.0)
+    link = behaviour("ocs", 1 * KM, rate_bps=800 * G)
+    assert (link.delay_ps, link.rate_bps, link.ber, link.frame_loss(9216)) == (4_897_000, 800 * G, None, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -195,5 +195,5 @@ def test_a_fault_is_noted_where_it_was_written() -> None:
         "lab.yaml:3: links[0].length: 1km is beyond the reach of 400g-dr4, 500m"
     ]
     source.faults.clear()
-    found = checked(source, ("links", 0), written, 500 * M)
-    assert found is not None and found.profile == "400g-dr4" and not source.faults
+    link = checked(source, ("links", 0), written, 500 * M)
+    assert link is not None and link.profile == "400g-dr4" and not source.faults

@@ -142,7 +142,7 @@ def test_a_wrong_name_brings_the_nearest() -> None:
 
 
 def test_a_lab_changes_figures_and_adds_profiles() -> None:
-    found = extended(
+    catalogue = extended(
         """
 profiles:
   400g-dr4: {reach: 600m}
@@ -150,13 +150,13 @@ profiles:
   plain: {about: a wire, technology: passive-copper, cable: twinax, rate: 25G, reach: 3m}
 """
     )
-    assert found.profile("400g-dr4").reach == 600_000
-    campus = found.profile("campus")
+    assert catalogue.profile("400g-dr4").reach == 600_000
+    campus = catalogue.profile("campus")
     assert (campus.reach, campus.cable, campus.fec, campus.power_w) == (600_000, "hollow-core", "kp4", 7.5)
     assert campus.sources["power-w"] == "measured by us"
     assert campus.sources["cable"] == OWN_SOURCE
     assert campus.sources["fec"] == "ieee-802.3"
-    assert found.profile("plain").modulation is None
+    assert catalogue.profile("plain").modulation is None
     assert CATALOGUE.profile("400g-dr4").reach == 500_000, "the catalogue itself was changed"
 
 
@@ -190,9 +190,9 @@ def test_faults_of_a_lab_name_file_line_and_key(entry: str, line: int, key: str,
     with pytest.raises(TopologyError) as caught:
         extended(f"profiles:\n  {entry}\n")
     assert caught.value.exit_code == 2
-    found = [fault for fault in caught.value.faults if fault.key == key]
-    assert found and found[0].file == "lab.yaml" and found[0].line == line
-    assert message in found[0].message
+    noted = [fault for fault in caught.value.faults if fault.key == key]
+    assert noted and noted[0].file == "lab.yaml" and noted[0].line == line
+    assert message in noted[0].message
 
 
 def test_profiles_that_are_no_mapping() -> None:
@@ -202,8 +202,8 @@ def test_profiles_that_are_no_mapping() -> None:
 
 @given(st.sampled_from(PROFILES))
 def test_a_profile_laid_over_itself_is_itself(name: str) -> None:
-    found = extended(f"profiles:\n  copy: {{like: {name}}}\n").profile("copy")
-    assert found == CATALOGUE.profile(name)
+    profile = extended(f"profiles:\n  copy: {{like: {name}}}\n").profile("copy")
+    assert profile == CATALOGUE.profile(name)
 
 
 def test_profiles_are_frozen() -> None:

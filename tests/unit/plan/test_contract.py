@@ -87,12 +87,12 @@ def union(shapes: list[Accepted]) -> Accepted:
     nullable, rest = None in shapes, [shape for shape in shapes if shape is not None]
     words = [shape for shape in rest if isinstance(shape, frozenset)]
     if len(words) == len(rest):
-        found: Accepted = frozenset().union(*words)
+        accepted: Accepted = frozenset().union(*words)
     elif len(rest) > 1 or (isinstance(rest[0], dict) and "kind" in rest[0]):
-        found = ("kinds", {next(iter(shape["kind"][1])): shape for shape in rest})
+        accepted = ("kinds", {next(iter(shape["kind"][1])): shape for shape in rest})
     else:
-        found = rest[0]
-    return ("or null", found) if nullable else found
+        accepted = rest[0]
+    return ("or null", accepted) if nullable else accepted
 
 
 def faults(python: Accepted, rust: Accepted, at: str, written: bool = False) -> Iterator[str]:
@@ -164,9 +164,9 @@ def test_a_key_removed_from_rust_alone_is_noticed(
 ) -> None:
     less = copy.deepcopy(schema)
     del less["$defs"][kind]["properties"][key]
-    found = all_faults(documents, less)
-    assert found
-    assert all(fault.endswith(f".{key}: of Python alone") for fault in found)
+    differences = all_faults(documents, less)
+    assert differences
+    assert all(fault.endswith(f".{key}: of Python alone") for fault in differences)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +231,6 @@ def test_a_report_is_of_the_contract() -> None:
     subject = Trial(new_experiment("pair", "all_reduce"), load_lab("pair"))
     fabric = VirtualFabric(json.dumps(subject.plan))
     perform(subject, fabric, "virtual", lambda progress: None)
-    found = json.loads(fabric.report())
-    assert list(misfits(found, python_shape(report.Report), "report")) == []
-    assert list(misfits({**found, "nwo_ps": 1}, python_shape(report.Report), "report")) == ["report.nwo_ps"]
+    document = json.loads(fabric.report())
+    assert list(misfits(document, python_shape(report.Report), "report")) == []
+    assert list(misfits({**document, "nwo_ps": 1}, python_shape(report.Report), "report")) == ["report.nwo_ps"]

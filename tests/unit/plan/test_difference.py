@@ -23,12 +23,12 @@ TWO_DC = "two-dc:hosts=2"
 def addresses(document: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Return MAC and IP of each station, and the MAC of each port."""
     nodes = document["nodes"]
-    found = {f"{nodes[s['node']]['name']} {s['kind']}": (s["mac"], s["ip"]) for s in document["stations"]}
+    stations = {f"{nodes[s['node']]['name']} {s['kind']}": (s["mac"], s["ip"]) for s in document["stations"]}
     ports = {f"{node['name']}:{port['name']}": (port["mac"], "") for node in nodes for port in node["ports"]}
     # The interface of a host is its kernel's.
     hosts = {f"{nodes[s['node']]['name']}:eth1": s["mac"] for s in document["stations"] if s["kind"] == "kernel"}
     assert all(ports.pop(port)[0] == mac for port, mac in hosts.items())
-    return found | ports
+    return stations | ports
 
 
 def test_a_plan_does_not_differ_from_itself() -> None:
@@ -37,16 +37,19 @@ def test_a_plan_does_not_differ_from_itself() -> None:
 
 
 def test_all_of_a_lab_that_is_not_there_is_added() -> None:
-    found = changes(None, plan("pair"))
-    assert {change.action for change in found} == {"add"}
-    assert [change.name for change in found if change.kind == "node"] == ["a1", "b1", "leaf"]
-    assert [change.name for change in found if change.kind == "link"] == ["a1:eth1 - leaf:eth1", "b1:eth1 - leaf:eth2"]
+    additions = changes(None, plan("pair"))
+    assert {change.action for change in additions} == {"add"}
+    assert [change.name for change in additions if change.kind == "node"] == ["a1", "b1", "leaf"]
+    assert [change.name for change in additions if change.kind == "link"] == [
+        "a1:eth1 - leaf:eth1",
+        "b1:eth1 - leaf:eth2",
+    ]
 
 
 def test_a_longer_span_changes_its_link_and_what_must_be_held_for_it() -> None:
-    found = changes(plan(TWO_DC), plan("two-dc:hosts=2,length=100km"))
-    assert Change("link", "border-a:eth2 - border-b:eth2", "change", ("delay_ps",)) in found
-    held = [change for change in found if change.kind == "node"]
+    differences = changes(plan(TWO_DC), plan("two-dc:hosts=2,length=100km"))
+    assert Change("link", "border-a:eth2 - border-b:eth2", "change", ("delay_ps",)) in differences
+    held = [change for change in differences if change.kind == "node"]
     assert [change.name for change in held] == ["border-a", "border-b"]
     assert all(setting.startswith("eth2.priority") for change in held for setting in change.settings)
 
@@ -56,10 +59,10 @@ def test_a_host_that_comes_changes_no_other_and_takes_no_address_away() -> None:
     names = {change.name: change.action for change in changes(old, new) if change.kind == "node"}
     assert names.pop("a3") == "add" and names.pop("b3") == "add"
     assert not names.keys() & {"a1", "a2", "b1", "b2"}
-    found = addresses(keep_addresses(old, new))
-    assert addresses(new) != found and found.items() >= addresses(old).items()
-    macs = [mac for mac, _ in found.values()]
-    ips = [ip for _, ip in found.values() if ip]
+    kept = addresses(keep_addresses(old, new))
+    assert addresses(new) != kept and kept.items() >= addresses(old).items()
+    macs = [mac for mac, _ in kept.values()]
+    ips = [ip for _, ip in kept.values() if ip]
     assert len(set(macs)) == len(macs) and len(set(ips)) == len(ips)
 
 
@@ -83,8 +86,8 @@ def test_the_order_of_a_links_ends_means_nothing() -> None:
 
 
 def test_settings_show_where_they_count() -> None:
-    found = changes(plan("pair"), plan("pair", "lossless.pfc=false"))
-    assert any(change.name == "leaf" and "pfc" in change.settings for change in found), found
+    differences = changes(plan("pair"), plan("pair", "lossless.pfc=false"))
+    assert any(change.name == "leaf" and "pfc" in change.settings for change in differences), differences
 
 
 def test_a_hosts_file_follows_the_lab_and_keeps_what_is_not_of_it() -> None:

@@ -52,16 +52,16 @@ def planned(flows: dict[str, Any], seed: int = 1, topology: str = CLOS) -> Plann
 )
 @pytest.mark.parametrize("load", [0.3, 0.8])
 def test_what_is_drawn_offers_the_load_that_was_set(sizes: Any, load: float) -> None:
-    found = planned({"sizes": sizes, "load": load, "until": "2ms"})
+    drawn = planned({"sizes": sizes, "load": load, "until": "2ms"})
     # By hand: bytes, and around the payload of each packet of 4096 bytes headers of 58, FCS 4, and 20 on the line.
-    line = sum(flow.bytes + -flow.bytes % 4 + 82 * -(-flow.bytes // 4096) + 16 for flow in found.flows)
+    line = sum(flow.bytes + -flow.bytes % 4 + 82 * -(-flow.bytes // 4096) + 16 for flow in drawn.flows)
     assert 8 * line / (16 * 100e9 * 0.002) == pytest.approx(load, rel=0.02)
-    assert found.offered == pytest.approx(load, rel=0.02)
+    assert drawn.offered == pytest.approx(load, rel=0.02)
 
 
 def test_arrivals_are_those_of_a_poisson_process_of_this_many() -> None:
-    found = planned({"sizes": {"constant": "1KB"}, "load": 0.5, "until": "1ms"})
-    starts = [flow.start_ps for flow in found.flows]
+    drawn = planned({"sizes": {"constant": "1KB"}, "load": 0.5, "until": "1ms"})
+    starts = [flow.start_ps for flow in drawn.flows]
     count = len(starts)
     assert count > 5_000 and starts == sorted(starts) and starts[0] >= 0 and starts[-1] < 10**9
     # Uniform, so that a tenth of the time has a tenth of them, give or take four deviations; and gaps are exponential, so that
@@ -83,10 +83,10 @@ def test_the_seed_alone_decides_what_is_drawn() -> None:
 
 def test_flows_leave_and_reach_the_hosts_that_are_named() -> None:
     flows = {"sizes": {"constant": "10KB"}, "load": 0.5, "until": "1ms", "from": "h[1-2]", "to": "h[2-5]"}
-    found = planned(flows)
-    ends = {(str(found.ranks[flow.source]), str(found.ranks[flow.target])) for flow in found.flows}
+    drawn = planned(flows)
+    ends = {(str(drawn.ranks[flow.source]), str(drawn.ranks[flow.target])) for flow in drawn.flows}
     assert ends == {(a, b) for a in ("h1", "h2") for b in ("h2", "h3", "h4", "h5") if a != b}
-    assert found.sources == ("h1", "h2")
+    assert drawn.sources == ("h1", "h2")
 
 
 @pytest.mark.parametrize(

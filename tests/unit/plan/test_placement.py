@@ -48,17 +48,17 @@ def plan_of(lab: Lab) -> Document:
 
 
 def test_nodes_are_spread_with_the_longest_links_between_the_agents() -> None:
-    found = place(load_lab("two-dc"), MACHINES)
-    assert found.nodes_of("a") == {"a1", "a2", "leaf-a", "border-a"}
-    assert found.nodes_of("b") == {"b1", "b2", "leaf-b", "border-b"}
-    assert place(load_lab("two-dc"), MACHINES) == found
+    placement = place(load_lab("two-dc"), MACHINES)
+    assert placement.nodes_of("a") == {"a1", "a2", "leaf-a", "border-a"}
+    assert placement.nodes_of("b") == {"b1", "b2", "leaf-b", "border-b"}
+    assert place(load_lab("two-dc"), MACHINES) == placement
 
 
 @pytest.mark.parametrize("agents", [1, 2, 3, 5])
 def test_no_agent_has_more_than_its_share(agents: int) -> None:
     lab = load_lab("clos:leaves=4,hosts=2,spines=2")
-    found = place(lab, {f"m{number}": f"10.0.0.{number + 1}" for number in range(agents)})
-    loads = [len(found.nodes_of(agent)) for agent in found.machines]
+    placement = place(lab, {f"m{number}": f"10.0.0.{number + 1}" for number in range(agents)})
+    loads = [len(placement.nodes_of(agent)) for agent in placement.machines]
     assert sum(loads) == len(lab.nodes) and max(loads) <= -(-len(lab.nodes) // agents) + 2
 
 
@@ -228,8 +228,8 @@ def row(wrong: int | None, in_place: Document | None = None) -> Document:
 
 
 def test_wrong_elements_of_all_agents_count_and_none_where_none_could_be_compared() -> None:
-    found = combined({"rows": [row(1, row(0)), row(None)]}, {"rows": [row(2, row(4)), row(None)]})
-    assert [(each["wrong"], (each["in_place"] or {}).get("wrong")) for each in found.rows] == [(3, 4), (None, None)]
+    outcome = combined({"rows": [row(1, row(0)), row(None)]}, {"rows": [row(2, row(4)), row(None)]})
+    assert [(each["wrong"], (each["in_place"] or {}).get("wrong")) for each in outcome.rows] == [(3, 4), (None, None)]
     # What only one of them completed is no row.
     assert len(combined({"rows": [row(0), row(0)]}, {"rows": [row(0)]}).rows) == 1
 
@@ -255,37 +255,37 @@ def test_a_flow_between_agents_begins_at_its_sender_and_ends_at_its_receiver() -
 
 def test_counts_are_added_up_and_times_are_those_of_the_first_agent() -> None:
     deadlock = {"at_ns": 5_000, "cured_ns": None, "ports": []}
-    found = combined(
+    outcome = combined(
         {}, {"start_ps": 4_000_000, "complete": False, "reasons": ["stalled"], "report": {"deadlocks": [deadlock]}}
     )
-    assert found.report["drops"] == {**LOST, "link": 2}
-    assert found.report["conservation"] == {"sent": 10, "delivered": 10, "dropped": 0, "in_flight": 0}
-    assert found.report["ports"].keys() == {"a1:eth1", "b1:eth1"}
-    assert (found.complete, found.end_ps, found.reasons) == (False, None, ["agent b: stalled"])
-    assert found.report["deadlocks"][0]["at_ns"] == 2_000
+    assert outcome.report["drops"] == {**LOST, "link": 2}
+    assert outcome.report["conservation"] == {"sent": 10, "delivered": 10, "dropped": 0, "in_flight": 0}
+    assert outcome.report["ports"].keys() == {"a1:eth1", "b1:eth1"}
+    assert (outcome.complete, outcome.end_ps, outcome.reasons) == (False, None, ["agent b: stalled"])
+    assert outcome.report["deadlocks"][0]["at_ns"] == 2_000
 
 
 def test_fidelity_is_that_of_the_worst_agent_and_clocks_are_recorded() -> None:
     late = {"lateness_ns": {"p50": 0, "p99": 900, "max": 901}, "held_share": 0.05, "socket_drops": 2}
-    found = combined({}, {"fidelity": late}).report["fidelity"]
-    assert found["lateness_ns"] == {"p50": 1, "p99": 900, "max": 901}
-    assert (found["held_share"], found["socket_drops"], found["apart_ns"]) == (0.1, 2, 10)
-    assert found["clocks"][0] == {"agent": "a", "other": "b", "offset_ns": 3, "round_trip_ns": 8}
+    fidelity = combined({}, {"fidelity": late}).report["fidelity"]
+    assert fidelity["lateness_ns"] == {"p50": 1, "p99": 900, "max": 901}
+    assert (fidelity["held_share"], fidelity["socket_drops"], fidelity["apart_ns"]) == (0.1, 2, 10)
+    assert fidelity["clocks"][0] == {"agent": "a", "other": "b", "offset_ns": 3, "round_trip_ns": 8}
 
 
 def test_frames_lost_between_machines_are_counted_by_their_sender_and_not_trusted() -> None:
     assert judge_fidelity(combined({}, {}).report["fidelity"], FidelityBounds()) == []
-    found = combined(
+    report = combined(
         {"report": {"conservation": {"sent": 5, "delivered": 3, "dropped": 0, "in_flight": 0}}},
         {"crossed": {"b1:eth1": {"out": 5, "back": 6}}},
     ).report
-    assert found["fidelity"]["lost_between"] == {"leaf:eth2": 3}
+    assert report["fidelity"]["lost_between"] == {"leaf:eth2": 3}
     # Two of the three were packets, the third was none.
-    assert found["conservation"] == {"sent": 10, "delivered": 8, "dropped": 2, "in_flight": 0}
-    assert judge_fidelity(found["fidelity"], FidelityBounds()) == [
+    assert report["conservation"] == {"sent": 10, "delivered": 8, "dropped": 2, "in_flight": 0}
+    assert judge_fidelity(report["fidelity"], FidelityBounds()) == [
         "untrusted: frames lost between machines on their way from leaf:eth2 is 3, more than 0"
     ]
-    apart = {**found["fidelity"], "lost_between": {}, "apart_ns": 1_001}
+    apart = {**report["fidelity"], "lost_between": {}, "apart_ns": 1_001}
     assert judge_fidelity(apart, FidelityBounds()) == [
         "untrusted: how far agents were apart is 1,001 ns, more than 1,000 ns"
     ]
@@ -294,7 +294,7 @@ def test_frames_lost_between_machines_are_counted_by_their_sender_and_not_truste
 def test_what_agents_say_of_their_parts_is_one_lab() -> None:
     a = {"lab": "split", "state": "running", "nodes": ["a1"], "ports": {"a1:eth1": 1}, "links": [{"ends": ["x", "y"]}]}
     b = {"lab": "split", "state": "broken", "nodes": ["b1"], "links": [{"ends": ["x", "y"]}], "faults": {"b1": "gone"}}
-    found = one_lab({"a": a, "b": b})
-    assert (found["state"], found["nodes"], found["agent"]) == ("broken", ["a1", "b1"], "a,b")
-    assert (found["faults"], len(found["links"]), found["placement"]) == ({"b1": "gone"}, 1, {"a1": "a", "b1": "b"})
+    lab = one_lab({"a": a, "b": b})
+    assert (lab["state"], lab["nodes"], lab["agent"]) == ("broken", ["a1", "b1"], "a,b")
+    assert (lab["faults"], len(lab["links"]), lab["placement"]) == ({"b1": "gone"}, 1, {"a1": "a", "b1": "b"})
     assert one_lab({"a": a})["agent"] == "a"

@@ -219,10 +219,10 @@ def test_switches_mark_by_the_rate_of_their_slowest_port() -> None:
     links = [{"endpoints": list(ends), "rate": rate, "length": "10m"} for ends, rate in rates.items()]
     nodes = {name: {"kind": "host" if name in ("a1", "b1") else "switch"} for name in ("a1", "b1", "x", "y")}
     lab = lab_from(Source("test", {"name": "mixed", "topology": {"nodes": nodes, "links": links}}))
-    found = switches(compile_fabric(lab, experiment("lossless.ecn=hpcc-ns3")))
-    slowest = {name: min(port["rate_bps"] for port in node["ports"]) for name, node in found.items()}
+    by_name = switches(compile_fabric(lab, experiment("lossless.ecn=hpcc-ns3")))
+    slowest = {name: min(port["rate_bps"] for port in node["ports"]) for name, node in by_name.items()}
     assert set(slowest.values()) == {10**11, 4 * 10**11}
-    for name, node in found.items():
+    for name, node in by_name.items():
         times = slowest[name] // 10**11
         assert node["ecn"] == {key: value * (1 if key == "pmax" else times) for key, value in step.items()}
     fixed = switches(compile_fabric(lab, experiment("lossless.ecn=sonic")))

@@ -51,8 +51,8 @@ STRANGE = [
 
 
 def plan_of(spec: str) -> Document:
-    found: Document = json.loads(json.dumps(compile_fabric(load_lab(spec), new_experiment("any", "all_reduce"))))
-    return found
+    plan: Document = json.loads(json.dumps(compile_fabric(load_lab(spec), new_experiment("any", "all_reduce"))))
+    return plan
 
 
 def places(document: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -61,7 +61,7 @@ def places(document: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         inner = list(document.items())
     else:
         inner = list(enumerate(document[:6])) if isinstance(document, list) else []
-    return [found for key, value in inner for found in [(*at, key), *places(value, (*at, key))]]
+    return [place for key, value in inner for place in [(*at, key), *places(value, (*at, key))]]
 
 
 def within(document: Any, at: tuple[Any, ...]) -> Any:

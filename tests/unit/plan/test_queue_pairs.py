@@ -21,14 +21,14 @@ def experiment(*settings: str) -> Experiment:
     return with_settings(Experiment.model_validate({"topology": "pair"}), settings)
 
 
-def found(lab: Lab, talks: list[Talk], *settings: str) -> QueuePairs:
+def queue_pairs(lab: Lab, talks: list[Talk], *settings: str) -> QueuePairs:
     return queue_pairs_of(lab, experiment(*settings), talks)
 
 
 def ports(lab: Lab, talks: list[Talk], *settings: str) -> list[str | None]:
     return [
         ends and " ".join(f"{host}:{lab.ports[host][port]}" for host, port in ends)
-        for ends in found(lab, talks, *settings).ends
+        for ends in queue_pairs(lab, talks, *settings).ends
     ]
 
 
@@ -88,11 +88,11 @@ def test_ranks_of_a_domain_use_its_fabric_and_others_the_rails() -> None:
 
 def test_udp_source_ports_are_hashed_or_listed() -> None:
     lab = load_lab("two-dc")
-    pairs = found(lab, [Talk(0, 2), Talk(1, 3)], "transport.qps=3").compiled()
+    pairs = queue_pairs(lab, [Talk(0, 2), Talk(1, 3)], "transport.qps=3").compiled()
     assert len({pair["entropy"] for pair in pairs}) == 6
     assert all(FIRST_ENTROPY <= pair["entropy"] < 2**16 for pair in pairs)
-    assert pairs[0]["entropy"] == found(lab, [Talk(0, 2)]).compiled()[0]["entropy"]
-    listed = found(lab, [Talk(0, 2), Talk(1, 3)], "transport.qps=3", "transport.entropy=[5000, 5001]").compiled()
+    assert pairs[0]["entropy"] == queue_pairs(lab, [Talk(0, 2)]).compiled()[0]["entropy"]
+    listed = queue_pairs(lab, [Talk(0, 2), Talk(1, 3)], "transport.qps=3", "transport.entropy=[5000, 5001]").compiled()
     assert [pair["entropy"] for pair in listed] == [5000, 5001, 5000] * 2
     with pytest.raises(ExperimentError, match=r'transport.entropy: "0" is not hash, or UDP ports like'):
         experiment("transport.entropy=0")

@@ -38,17 +38,17 @@ def hops(lab: Lab, start: str) -> dict[str, int]:
         neighbours[link.a.node].add(link.b.node)
         neighbours[link.b.node].add(link.a.node)
     ends = {host.name for host in lab.hosts}
-    found = {start: 0}
+    distances = {start: 0}
     frontier = [start]
     while frontier:
         ahead = []
         for node in frontier:
             for other in neighbours[node] if node == start or node not in ends else ():
-                if other not in found:
-                    found[other] = found[node] + 1
+                if other not in distances:
+                    distances[other] = distances[node] + 1
                     ahead.append(other)
         frontier = ahead
-    return found
+    return distances
 
 
 @settings(max_examples=80)
@@ -82,11 +82,11 @@ def worst(lab: Lab, a: str, b: str) -> PathCost | None:
     if a not in distance:
         return None
     routing = Routing(lab)
-    found: list[PathCost] = []
+    costs: list[PathCost] = []
 
     def walk(node: str, delay: int, rate: int) -> None:
         if node == b:
-            found.append(PathCost(delay, rate, rate, 0))
+            costs.append(PathCost(delay, rate, rate, 0))
             return
         for way in routing.adjacent[node]:
             nearer = distance.get(way.node) == distance[node] - 1
@@ -94,8 +94,8 @@ def worst(lab: Lab, a: str, b: str) -> PathCost | None:
                 walk(way.node, delay + way.link.delay_ps, min(rate, way.link.rate_bps))
 
     walk(a, 0, 2**63)
-    rate = min(cost.rate_bps for cost in found)
-    return PathCost(max(cost.round_trip_ps for cost in found), rate, rate, 0)
+    rate = min(cost.rate_bps for cost in costs)
+    return PathCost(max(cost.round_trip_ps for cost in costs), rate, rate, 0)
 
 
 @settings(max_examples=60)

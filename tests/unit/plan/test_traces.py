@@ -14,9 +14,9 @@ def trace(*ranks: list[Op], groups: tuple[tuple[int, ...], ...] = ()) -> Trace:
     return Trace(("t.goal",), tuple(map(tuple, ranks)), groups).check()
 
 
-def channels(found: Trace) -> list[int]:
+def channels(traced: Trace) -> list[int]:
     """Return the channels of the messages of rank 0, in the order in which they stand there."""
-    program, _ = program_of(found, range(len(found.ranks)), 1, 0)
+    program, _ = program_of(traced, range(len(traced.ranks)), 1, 0)
     return [entry.op.channel for entry in program.graphs[0] if isinstance(entry.op, Send | Recv)]
 
 
@@ -38,11 +38,11 @@ def test_collectives_of_one_rank_side_by_side_have_channels_of_their_own() -> No
 @pytest.mark.parametrize("kind", ["all_reduce", "all_to_all"])
 def test_a_collective_of_more_messages_than_memory_holds_is_refused_before_it_is_made(kind: str) -> None:
     ranks = MOST_RANKS + 1
-    found = trace(*([Op(kind, 2**20, line=3)] for _ in range(ranks)), groups=(tuple(range(ranks)),))
-    ops_of_trace(found)
+    large = trace(*([Op(kind, 2**20, line=3)] for _ in range(ranks)), groups=(tuple(range(ranks)),))
+    ops_of_trace(large)
     with pytest.raises(ExperimentError, match=f"t.goal:3: rank 0: {ranks} ranks send each other more"):
-        program_of(found, range(ranks), 1, 0)
-    tree, _ = program_of(found.by(["double-tree"]) if kind == "all_reduce" else trace([]), range(ranks), 1, 0)
+        program_of(large, range(ranks), 1, 0)
+    tree, _ = program_of(large.by(["double-tree"]) if kind == "all_reduce" else trace([]), range(ranks), 1, 0)
     assert tree.graphs
 
 

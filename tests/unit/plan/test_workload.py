@@ -28,27 +28,27 @@ def experiment(*overrides: str) -> Experiment:
 
 
 def test_ops_are_those_of_the_schedule() -> None:
-    found = compile_workload(load_lab("pair"), experiment(), PING)
-    assert (found["priority"], found["dscp"]) == (3, 24)
-    assert [(qp["a"], qp["b"], qp["qpn"]) for qp in found["qps"]] == [(0, 1, 17)]
-    assert [(rank["node"], rank["memory_bytes"]) for rank in found["ranks"]] == [(0, 64), (1, 64)]
-    assert found["ranks"][0]["ops"] == [
+    workload = compile_workload(load_lab("pair"), experiment(), PING)
+    assert (workload["priority"], workload["dscp"]) == (3, 24)
+    assert [(qp["a"], qp["b"], qp["qpn"]) for qp in workload["qps"]] == [(0, 1, 17)]
+    assert [(rank["node"], rank["memory_bytes"]) for rank in workload["ranks"]] == [(0, 64), (1, 64)]
+    assert workload["ranks"][0]["ops"] == [
         {"kind": "send", "qp": 0, "offset": 0, "bytes": 16, "remote_offset": 32, "requires": []},
         {"kind": "recv", "qp": 0, "offset": 16, "bytes": 16, "requires": [0]},
         {"kind": "calc", "duration_ps": 5, "requires": [1]},
     ]
     reduce = {"kind": "reduce", "dtype": "float", "redop": "sum", "dst": 0, "lhs": 0, "rhs": 32, "count": 4}
-    assert found["ranks"][1]["ops"][1] == {**reduce, "requires": [0]}
+    assert workload["ranks"][1]["ops"][1] == {**reduce, "requires": [0]}
 
 
 @pytest.mark.parametrize(("collective", "pairs"), [("all_reduce", 8), ("incast", 7), ("permutation", 4)])
 def test_one_queue_pair_for_each_pair_that_talks(collective: str, pairs: int) -> None:
     schedule = COLLECTIVES[collective].schedule(Shape(8, 1024))
-    found = compile_workload(load_lab("clos"), experiment(), schedule)
-    assert len(found["qps"]) == len(talks_of(sends_of(schedule))) == pairs
-    assert [qp["qpn"] for qp in found["qps"]] == list(range(17, 17 + pairs))
-    assert all(qp["a"] < qp["b"] and 49_152 <= qp["entropy"] <= 65_535 for qp in found["qps"])
-    assert json.dumps(found) == json.dumps(compile_workload(load_lab("clos"), experiment(), schedule))
+    workload = compile_workload(load_lab("clos"), experiment(), schedule)
+    assert len(workload["qps"]) == len(talks_of(sends_of(schedule))) == pairs
+    assert [qp["qpn"] for qp in workload["qps"]] == list(range(17, 17 + pairs))
+    assert all(qp["a"] < qp["b"] and 49_152 <= qp["entropy"] <= 65_535 for qp in workload["qps"])
+    assert json.dumps(workload) == json.dumps(compile_workload(load_lab("clos"), experiment(), schedule))
 
 
 def test_the_seed_chooses_the_entropy() -> None:
@@ -101,8 +101,8 @@ ROUND_TRIP_PS = 25_000_000_000 + (4096 + 60 + 38) * 20 + 86 * 20
 
 def timeout_of(*overrides: str) -> int:
     lab = lab_from(Source("x", FAR))
-    found: int = compile_workload(lab, experiment(*overrides), PING)["transport"]["timeout_ps"]
-    return found
+    timeout_ps: int = compile_workload(lab, experiment(*overrides), PING)["transport"]["timeout_ps"]
+    return timeout_ps
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def timeout_of(*overrides: str) -> int:
 )
 def test_a_timeout_is_a_time_round_trips_or_an_exponent(timeout: str, expected_ps: int) -> None:
     assert timeout_of(f"transport.timeout={timeout}") == expected_ps
-    found = experiment(f"transport.timeout={timeout}")
-    assert Experiment.model_validate(found.data()) == found
+    given = experiment(f"transport.timeout={timeout}")
+    assert Experiment.model_validate(given.data()) == given
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_selective_repeat_and_erasure_have_a_window_for_two_repairs() -> None:
 
 
 def test_repair_by_timers_goes_by_chunks_of_whole_packets() -> None:
-    found = compile_workload(load_lab("pair"), experiment("transport.recovery=timer"), PING)["transport"]
-    assert (found["recovery"], found["chunk_packets"], found["window_bytes"]) == ("timer", 16, 64 * 4096)
+    transport = compile_workload(load_lab("pair"), experiment("transport.recovery=timer"), PING)["transport"]
+    assert (transport["recovery"], transport["chunk_packets"], transport["window_bytes"]) == ("timer", 16, 64 * 4096)
     settings = ("transport.recovery=timer", "transport.chunk=1MiB", "transport.mtu=1024")
-    found = compile_workload(load_lab("pair"), experiment(*settings), PING)["transport"]
-    assert (found["chunk_packets"], found["window_bytes"]) == (1024, 4 * 2**20)
+    transport = compile_workload(load_lab("pair"), experiment(*settings), PING)["transport"]
+    assert (transport["chunk_packets"], transport["window_bytes"]) == (1024, 4 * 2**20)
     message = "--set: transport.window: 1048575 bytes do not hold a chunk of 1048576"
     with pytest.raises(ExperimentError, match=message):
         compile_workload(load_lab("pair"), experiment(*settings, "transport.window=1048575"), PING)
@@ -218,9 +218,9 @@ def test_a_window_holds_some_blocks() -> None:
 
 def congestion_control(lab: str, *overrides: str) -> dict[str, Any]:
     settings = ("lossless.ecn=sonic", "transport.congestion-control=dcqcn", *overrides)
-    found = compile_workload(load_lab(lab), experiment(*settings), PING)["transport"]["congestion_control"]
-    assert isinstance(found, dict)
-    return found
+    dcqcn = compile_workload(load_lab(lab), experiment(*settings), PING)["transport"]["congestion_control"]
+    assert isinstance(dcqcn, dict)
+    return dcqcn
 
 
 def test_parameters_of_the_paper_are_one_set_for_all_rates() -> None:
@@ -246,15 +246,15 @@ def test_parameters_of_the_paper_are_one_set_for_all_rates() -> None:
 
 
 def test_parameters_of_the_simulator_grow_with_the_rate() -> None:
-    found = congestion_control("pair:rate=400G", "transport.dcqcn=hpcc-ns3", "transport.dcqcn.cut-interval=5us")
-    assert (found["additive_bps"], found["hyper_bps"], found["minimum_bps"]) == (80_000_000, 800_000_000, 10**9)
-    assert (found["increase_timer_ps"], found["cut_interval_ps"]) == (300_000_000, 5_000_000)
-    assert found["byte_counter_bytes"] == 2**64 - 1 and found["fast_recovery_rounds"] == 1
+    dcqcn = congestion_control("pair:rate=400G", "transport.dcqcn=hpcc-ns3", "transport.dcqcn.cut-interval=5us")
+    assert (dcqcn["additive_bps"], dcqcn["hyper_bps"], dcqcn["minimum_bps"]) == (80_000_000, 800_000_000, 10**9)
+    assert (dcqcn["increase_timer_ps"], dcqcn["cut_interval_ps"]) == (300_000_000, 5_000_000)
+    assert dcqcn["byte_counter_bytes"] == 2**64 - 1 and dcqcn["fast_recovery_rounds"] == 1
 
 
 def test_ranks_can_be_placed() -> None:
-    found = compile_workload(load_lab("two-dc"), experiment("workload.ranks=[b2, a1]"), PING)
-    assert [rank["node"] for rank in found["ranks"]] == [3, 0]
+    workload = compile_workload(load_lab("two-dc"), experiment("workload.ranks=[b2, a1]"), PING)
+    assert [rank["node"] for rank in workload["ranks"]] == [3, 0]
 
 
 def test_what_cannot_run() -> None:
@@ -298,8 +298,8 @@ def test_a_message_too_long_for_a_connection_is_cut_and_what_waits_for_it_waits_
 
 def test_the_longest_message_is_one() -> None:
     schedule = Schedule((RankSchedule(0, (Send(1, 0, 2**31, 0),)), RankSchedule(0, (Recv(0, 0, 2**31),))))
-    found = compile_workload(load_lab("pair"), experiment(), schedule)
-    assert [len(rank["ops"]) for rank in found["ranks"]] == [1, 1]
+    workload = compile_workload(load_lab("pair"), experiment(), schedule)
+    assert [len(rank["ops"]) for rank in workload["ranks"]] == [1, 1]
 
 
 def test_dscps_of_data_acknowledgements_and_notifications() -> None:

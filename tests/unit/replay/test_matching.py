@@ -32,8 +32,8 @@ def test_a_receive_takes_the_first_that_it_allows_before_and_after_arrival(poste
         Op("recv", 8, 0, ANY, begun=(1,)),
         Op("recv", 8, ANY, 1, begun=(2,)),
     ]
-    found = pairs(match(trace(sends, receives)))
-    assert found == {((0, 1), (1, 1)), ((0, 0), (1, 2)), ((0, 2), (1, 3))}
+    matched = pairs(match(trace(sends, receives)))
+    assert matched == {((0, 1), (1, 1)), ((0, 0), (1, 2)), ((0, 2), (1, 3))}
 
 
 def test_any_source_takes_whichever_comes_first() -> None:
@@ -44,8 +44,8 @@ def test_any_source_takes_whichever_comes_first() -> None:
 
 def test_messages_of_two_ranks_do_not_overtake_each_other() -> None:
     long, short = Op("send", 10**6, 1), Op("send", 10**6, 1, begun=(0,))
-    found = pairs(match(trace([long, short], [Op("recv", 10**6, 0), Op("recv", 10**6, 0, begun=(0,))])))
-    assert found == {((0, 0), (1, 0)), ((0, 1), (1, 1))}
+    matched = pairs(match(trace([long, short], [Op("recv", 10**6, 0), Op("recv", 10**6, 0, begun=(0,))])))
+    assert matched == {((0, 0), (1, 0)), ((0, 1), (1, 1))}
 
 
 def test_calcs_of_one_lane_run_one_after_another_in_the_order_in_which_they_could() -> None:
@@ -101,11 +101,11 @@ def test_data_of_strangers_is_refused_in_words(data: object) -> None:
 
 
 def test_scaled_and_by_another_algorithm() -> None:
-    found = trace([Op("calc", 1001), Op("all_reduce", 64)], groups=((0,),))
-    assert found.scaled(0.5).ranks[0][0].amount == 500
-    assert found.by(["double-tree"]).algorithm("all_reduce").algorithm == "double-tree"
-    assert found.by(["all_reduce=ring"]).algorithm("all_reduce").algorithm == "ring"
+    computed = trace([Op("calc", 1001), Op("all_reduce", 64)], groups=((0,),))
+    assert computed.scaled(0.5).ranks[0][0].amount == 500
+    assert computed.by(["double-tree"]).algorithm("all_reduce").algorithm == "double-tree"
+    assert computed.by(["all_reduce=ring"]).algorithm("all_reduce").algorithm == "ring"
     with pytest.raises(UsageError, match="collectives: all_reduce; their algorithms: double-tree"):
-        found.by(["double_trees"])
+        computed.by(["double_trees"])
     with pytest.raises(UsageError, match="collectives: all_reduce"):
-        found.by(["all_gather=ring"])
+        computed.by(["all_gather=ring"])

@@ -46,14 +46,14 @@ class Elements(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def of_class(self, name: str) -> list[dict[str, str | None]]:
-        return [found for _, found in self.found if name in str(found.get("class", "")).split()]
+        return [attributes for _, attributes in self.elements if name in str(attributes.get("class", "")).split()]
 
 
 def lab_of(nodes: dict[str, object], links: list[dict[str, object]], **rest: object) -> Lab:
@@ -114,7 +114,7 @@ def test_the_page_has_every_node_and_link_and_fetches_nothing(spec: str) -> None
     assert sorted(str(node["data-node"]) for node in elements.of_class("node")) == sorted(n.name for n in lab.nodes)
     ends = [(link["data-a"], link["data-b"]) for link in elements.of_class("link")]
     assert ends == [(link.a.node, link.b.node) for link in lab.links]
-    assert not [found for _, found in elements.found if {"src", "href"} & found.keys()]
+    assert not [attributes for _, attributes in elements.elements if {"src", "href"} & attributes.keys()]
     assert "default-src 'none'" in text and not re.search(r"https?:|url\(|@import", text)
     assert "<!--" not in text and "[[" not in text.replace("[[]", "")
 
@@ -123,7 +123,7 @@ def test_texts_stay_texts_in_every_format() -> None:
     lab = load_lab("pair")
     nasty = '<script>alert(1)</script> "quoted" & `done` \\ #x'
     text = page(lab, {0: nasty})
-    assert [tag for tag, _ in Elements(text).found].count("script") == 1
+    assert [tag for tag, _ in Elements(text).elements].count("script") == 1
     assert "&lt;script&gt;" in text
     assert '\\"quoted\\" & `done` \\\\ #x' in dot(lab, {0: nasty})
     drawn = mermaid(lab, {0: nasty})
@@ -245,7 +245,7 @@ def test_domains_are_frames_around_their_servers_and_rails_have_colours() -> Non
     for link in (element for element in root.iter(f"{{{SVG}}}g") if element.get("class") == "link"):
         if (leaf := link.attrib["data-b"]).startswith("rail") and link.attrib["data-a"].startswith("d"):
             colours.setdefault(leaf, set()).add(link[-1].attrib["stroke"])
-    assert [len(found) for found in colours.values()] == [1] * 4 and len(set.union(*colours.values())) == 4
+    assert [len(rails) for rails in colours.values()] == [1] * 4 and len(set.union(*colours.values())) == 4
     # A port each along the edge of a server: no two links of a server end at one place.
     ends = [layout.end(Endpoint("d1-s1", f"eth{number}")) for number in range(1, 5)]
     assert ends == sorted(set(ends)) and all(abs(end - layout.boxes["d1-s1"].x) < 60 for end in ends)

@@ -50,9 +50,9 @@ def test_gaps_shrink_and_headings_break_where_a_table_is_too_wide() -> None:
 
 @pytest.mark.parametrize("width", range(10, 90, 7))
 def test_no_width_breaks_a_figure_or_a_name(width: int) -> None:
-    found = ports(width)
+    printed = ports(width)
     for name, figures in zip(NAMES, FIGURES, strict=True):
-        (line,) = (line for line in found if line.startswith(name))
+        (line,) = (line for line in printed if line.startswith(name))
         assert all(figure in line for figure in figures)
 
 
@@ -67,8 +67,8 @@ def part(from_us: int, to_us: int, **priority: int) -> dict[str, Any]:
 
 def settled(windows: list[dict[str, Any]], omitted: int = 0) -> list[str]:
     whole = part(100, 500, bytes_tx=5_000_000, queue_bytes_min=0, queue_bytes_max=511_434, queue_bytes=0)
-    found = Settled.model_validate(whole | {"window_ns": 200_000, "windows": windows, "windows_omitted": omitted})
-    return lines(*with_note(settled_table(found)), width=100)
+    state = Settled.model_validate(whole | {"window_ns": 200_000, "windows": windows, "windows_omitted": omitted})
+    return lines(*with_note(settled_table(state)), width=100)
 
 
 def test_the_deepest_queue_is_shown_by_windows() -> None:
@@ -86,9 +86,9 @@ def test_the_deepest_queue_is_shown_by_windows() -> None:
 
 
 def test_of_many_windows_the_last_are_shown_under_their_own_numbers() -> None:
-    found = settled([part(100 + 10 * place, 110 + 10 * place) for place in range(20)], omitted=7)
-    assert [line.split()[1] for line in found if line.startswith("window")] == [str(7 + n) for n in range(4, 20)]
-    assert found[-1] == "earlier windows and other ports are in run.json"
+    printed = settled([part(100 + 10 * place, 110 + 10 * place) for place in range(20)], omitted=7)
+    assert [line.split()[1] for line in printed if line.startswith("window")] == [str(7 + n) for n in range(4, 20)]
+    assert printed[-1] == "earlier windows and other ports are in run.json"
 
 
 def test_without_a_settled_state_there_is_no_table() -> None:

@@ -43,8 +43,8 @@ def problems(*texts: str) -> list[str]:
     ],
 )
 def test_a_name_that_no_result_has_is_a_fault(text: str, problem: str) -> None:
-    (found,) = problems(text)
-    assert found.startswith(f"{text}: ") and problem in found
+    (fault,) = problems(text)
+    assert fault.startswith(f"{text}: ") and problem in fault
 
 
 def paths_of(value: Any, parts: tuple[str | int, ...] = ()) -> Iterator[Path]:

@@ -36,23 +36,23 @@ def run(call_testbed: Cli, lab: str, *settings: str) -> tuple[Any, str]:
 
 def test_marks_that_no_queue_reaches_are_reported(call_testbed: Cli) -> None:
     """Four senders behind an XOFF of 100 KB each: their queue never comes to the 1 MiB of SONiC's kmin."""
-    found, stderr = run(call_testbed, FOUR, "lossless.ecn=sonic")
-    (hint,) = found["hints"]
+    result, stderr = run(call_testbed, FOUR, "lossless.ecn=sonic")
+    (hint,) = result["hints"]
     assert hint["key"] == "lossless.ecn"
     assert (
         "1,048,576 bytes" in hint["text"] and "nothing is marked" in hint["text"] and "behind 4 ports" in hint["text"]
     )
     assert f"note: lossless.ecn: {hint['text']}" in stderr
     # And it is so.
-    assert sum(port["priorities"]["3"]["ecn_marked"] for port in found["ports"].values()) == 0
+    assert sum(port["priorities"]["3"]["ecn_marked"] for port in result["ports"].values()) == 0
 
 
 def test_what_a_queue_can_hold_is_not_exceeded(call_testbed: Cli) -> None:
     trial = Trial(new_experiment(FOUR, "incast").with_overrides(["lossless.ecn=sonic"]), load_lab(FOUR))
     reach = deepest_queue(trial.plan, 3, trial.pairs)
     assert reach is not None and (reach.port, reach.inputs, reach.unpaused_bytes) == ("leaf:eth1", 4, 400_000)
-    found, _ = run(call_testbed, FOUR, "lossless.ecn=sonic")
-    held = found["ports"][reach.port]["priorities"]["3"]["queue_bytes_max"]
+    result, _ = run(call_testbed, FOUR, "lossless.ecn=sonic")
+    held = result["ports"][reach.port]["priorities"]["3"]["queue_bytes_max"]
     assert reach.unpaused_bytes < held <= reach.most_bytes
 
 

@@ -49,8 +49,8 @@ def metro(folder: Path, span: str = "profile: 400g-zr, length: 80km") -> str:
 
 
 def test_a_run_says_what_auto_came_to(call_testbed: Cli, tmp_path: Path) -> None:
-    found = document(call_testbed, "run", "all_reduce", "-t", "two-dc", "--clock", "virtual", "-b", "64K")
-    force = found["in_force"]
+    result = document(call_testbed, "run", "all_reduce", "-t", "two-dc", "--clock", "virtual", "-b", "64K")
+    force = result["in_force"]
     trial = Trial(new_experiment("two-dc", "all_reduce"), load_lab("two-dc"))
     # Twice what a round trip of 160 km carries, and its timeout four times that and what a window takes.
     assert force["window_bytes"] == {"value": trial.transport["window_bytes"], "from": "auto"}
@@ -63,8 +63,8 @@ def test_a_run_says_what_auto_came_to(call_testbed: Cli, tmp_path: Path) -> None
         key: planned[key] for key in ("xoff_bytes", "xon_bytes", "headroom_bytes")
     }
     assert (span["xoff_from"], span["headroom_from"]) == ("auto", "auto")
-    assert found["links"][6]["delay_ns"] == fibre_delay_ps(80 * KM) / 1000
-    assert found["links"][6]["optics"] is None
+    assert result["links"][6]["delay_ns"] == fibre_delay_ps(80 * KM) / 1000
+    assert result["links"][6]["optics"] is None
 
 
 def test_what_was_given_is_told_from_what_was_derived() -> None:
@@ -94,10 +94,10 @@ def test_credits_of_each_end(settings: tuple[str, ...], source: str) -> None:
 
 
 def test_a_run_has_the_optics_of_each_link(call_testbed: Cli, tmp_path: Path) -> None:
-    found = document(
+    result = document(
         call_testbed, "run", "broadcast", "-t", metro(tmp_path), "--clock", "virtual", "-b", "64K", "--out", "r"
     )
-    near, span, _ = found["links"]
+    near, span, _ = result["links"]
     same = behaviour_of(OpticalSettings(profile="800g-dr8", ber=1e-4), 450_000)
     assert near["optics"]["ber"] == 1e-4
     assert near["optics"]["codeword_failure"] == same.block_failure
@@ -105,7 +105,7 @@ def test_a_run_has_the_optics_of_each_link(call_testbed: Cli, tmp_path: Path) ->
     terms = near["optics"]["delay_terms_ns"]
     assert sum(terms.values()) == pytest.approx(near["delay_ns"]) and terms["fec"] == same.fec_ps / 1000
     assert span["optics"]["osnr_db"] == pytest.approx(span["optics"]["required_osnr_db"] + span["optics"]["margin_db"])
-    assert found["in_force"]["receivers"]["b1"]["drain_bps"] == 50 * 10**9
+    assert result["in_force"]["receivers"]["b1"]["drain_bps"] == 50 * 10**9
 
 
 @needs_gnpy
@@ -134,11 +134,11 @@ def test_validate_explains_labs_and_experiments(call_testbed: Cli, tmp_path: Pat
 
 
 def test_a_link_alone(call_testbed: Cli) -> None:
-    found = document(call_testbed, "link", "400g-zr", "--length", "80km", "--ber", "1e-2", "--frame", "1518")
+    link = document(call_testbed, "link", "400g-zr", "--length", "80km", "--ber", "1e-2", "--frame", "1518")
     same = behaviour_of(OpticalSettings(profile="400g-zr", ber=1e-2), 80 * KM)
-    assert (found["delay_ns"], found["ber"], found["rate_bps"]) == (same.delay_ps / 1000, 1e-2, 400 * 10**9)
-    assert found["codeword_failure"] == same.block_failure
-    assert found["frame_loss"] == same.frame_loss(1518) and found["frame_bytes"] == 1518
+    assert (link["delay_ns"], link["ber"], link["rate_bps"]) == (same.delay_ps / 1000, 1e-2, 400 * 10**9)
+    assert link["codeword_failure"] == same.block_failure
+    assert link["frame_loss"] == same.frame_loss(1518) and link["frame_bytes"] == 1518
     text = call_testbed("link", "400g-zr", "--length", "80km").stdout
     assert "BER before the FEC" in text and "codeword failure" in text and "loss of a frame of 4218 B" in text
 

@@ -47,9 +47,9 @@ def workload_of(schedule: Schedule) -> Workload:
     return {"ranks": [{"ops": ops} for ops in kinds]}  # type: ignore[typeddict-item]
 
 
-def report(found: PlannedJobs, workload: Workload, times: dict[Label, int], start_ps: int = 7) -> Report:
+def report(jobs: PlannedJobs, workload: Workload, times: dict[Label, int], start_ps: int = 7) -> Report:
     ranks: list[Any] = []
-    for labels, ranked in zip(found.labels, workload["ranks"], strict=True):
+    for labels, ranked in zip(jobs.labels, workload["ranks"], strict=True):
         calcs = [index for index, op in enumerate(ranked["ops"]) if op["kind"] == "calc"]
         told = [[index, start_ps + times[label]] for index, label in zip(calcs, labels, strict=True) if label in times]
         ranks.append({"calcs": told[::-1]})
@@ -69,10 +69,10 @@ def times_of(iteration: int, first: int, communicated: int) -> dict[Label, int]:
 
 def test_what_falls_while_a_rank_computes_is_hidden_and_the_rest_exposed() -> None:
     """50 us of communication over 20 us of computing, then 8 us that hide whole."""
-    found = planned()
-    workload = workload_of(found.schedule)
+    jobs = planned()
+    workload = workload_of(jobs.schedule)
     times = {Label(0, "start"): 0, **times_of(0, 0, 50 * US), **times_of(1, 60 * US, 8 * US)}
-    (row,) = job_times.rows(found, ["train"], workload, report(found, workload, times))
+    (row,) = job_times.rows(jobs, ["train"], workload, report(jobs, workload, times))
     assert row["iterations"] == [
         {"time_us": 60.0, "exposed_us": 30.0, "hidden_us": 20.0},
         {"time_us": 30.0, "exposed_us": 0.0, "hidden_us": 8.0},
@@ -87,9 +87,9 @@ def test_what_falls_while_a_rank_computes_is_hidden_and_the_rest_exposed() -> No
 
 
 def test_a_job_that_was_cut_off_has_the_iterations_that_it_ended() -> None:
-    found = planned()
-    workload = workload_of(found.schedule)
+    jobs = planned()
+    workload = workload_of(jobs.schedule)
     times = {Label(0, "start"): 0, **times_of(0, 0, 50 * US), Label(0, "compute", 1, 0, 10 * US): 70 * US}
-    (row,) = job_times.rows(found, ["train"], workload, report(found, workload, times))
+    (row,) = job_times.rows(jobs, ["train"], workload, report(jobs, workload, times))
     assert (len(row["iterations"]), row["end_us"]) == (1, None)
     assert job_times.makespan_us([row]) is None

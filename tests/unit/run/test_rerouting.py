@@ -90,9 +90,9 @@ def test_a_switch_goes_down_with_all_its_links() -> None:
     lab = load_lab(CLOS)
     entry = {"at": "100us", "node": "spine1", "impair": {"down": True}}
     (change,) = changes(lab, entry)
-    found = ways(change, lab)
-    assert found["leaf1", "h3"] == [3] and found["leaf2", "h1"] == [3]
-    assert not any(switch == "spine1" for switch, _ in found), "it has no way left, and keeps the planned one"
+    rerouted = ways(change, lab)
+    assert rerouted["leaf1", "h3"] == [3] and rerouted["leaf2", "h1"] == [3]
+    assert not any(switch == "spine1" for switch, _ in rerouted), "it has no way left, and keeps the planned one"
     experiment = new_experiment(CLOS, "all_to_all").with_overrides([f"timeline={json.dumps([entry])}"])
     cut = [(each["link"], each["way"]) for each in expand(lab, experiment)]
     assert cut == [(link, way) for link in (4, 6) for way in (0, 1)]

@@ -88,8 +88,8 @@ ENTRIES = {
 
 
 def test_what_timelines_come_to() -> None:
-    found = "\n".join(f"{name}\n{table(expand(entries))}" for name, entries in ENTRIES.items())
-    check_golden(GOLDEN / "timelines.txt", found)
+    text = "\n".join(f"{name}\n{table(expand(entries))}" for name, entries in ENTRIES.items())
+    check_golden(GOLDEN / "timelines.txt", text)
 
 
 def test_weights_are_of_switches() -> None:

@@ -24,8 +24,8 @@ def placed(lab: str | Lab, policy: str, *counts: int, seed: int = 1) -> list[lis
         for number, count in enumerate(counts)
     )
     text = f"topology: x\nseed: {seed}\nplacement: {policy}\njobs:\n{jobs}"
-    found = load_lab(lab) if isinstance(lab, str) else lab
-    experiment = scheduled(found, experiment_from(parse_yaml(text, "e.yaml", ExperimentError)))
+    loaded = load_lab(lab) if isinstance(lab, str) else lab
+    experiment = scheduled(loaded, experiment_from(parse_yaml(text, "e.yaml", ExperimentError)))
     return [list(job.listed) for job in experiment.jobs]
 
 
@@ -101,6 +101,6 @@ def test_sites_in_a_chain_are_taken_by_their_distance() -> None:
 )
 @pytest.mark.parametrize("lab", [RAILS, CLOS, "two-dc:hosts=6"])
 def test_every_policy_fills_a_lab_with_jobs_that_share_nothing(policy: str, lab: str) -> None:
-    found = placed(lab, policy, 5, 1, 4, 2)
-    ranks = [rank for job in found for rank in job]
-    assert list(map(len, found)) == [5, 1, 4, 2] and len(set(ranks)) == 12
+    jobs = placed(lab, policy, 5, 1, 4, 2)
+    ranks = [rank for job in jobs for rank in job]
+    assert list(map(len, jobs)) == [5, 1, 4, 2] and len(set(ranks)) == 12

@@ -46,8 +46,8 @@ def test_jobs_are_packed_unless_told_otherwise_on_what_others_do_not_list() -> N
 
 
 def test_a_job_may_name_a_policy_of_its_own() -> None:
-    found = listed(jobs("ranks: 2", "ranks: 2, place: by-rail", placement="round-robin"))
-    assert found == [("s1/0", "s2/0"), ("s1/1", "s2/1")]
+    placements = listed(jobs("ranks: 2", "ranks: 2, place: by-rail", placement="round-robin"))
+    assert placements == [("s1/0", "s2/0"), ("s1/1", "s2/1")]
 
 
 def test_a_trial_has_its_jobs_placed_and_hands_them_on_so() -> None:
@@ -140,9 +140,11 @@ def test_policies_joined_go_on_from_each_other(monkeypatch: pytest.MonkeyPatch) 
         return [job.on(shift_ps=1000 * number, priority=4) for number, job in enumerate(jobs)]
 
     monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, "later": later})
-    found = scheduled(load_lab(LAB), jobs("ranks: 2", "ranks: 2, start: 5ns", placement="by-rail + later + later")).jobs
-    assert [job.listed for job in found] == [("s1/0", "s2/0"), ("s1/1", "s2/1")]
-    assert [(job.start, job.priority) for job in found] == [(0, 4), (5000 + 2 * 1000, 4)]
+    placed = scheduled(
+        load_lab(LAB), jobs("ranks: 2", "ranks: 2, start: 5ns", placement="by-rail + later + later")
+    ).jobs
+    assert [job.listed for job in placed] == [("s1/0", "s2/0"), ("s1/1", "s2/1")]
+    assert [(job.start, job.priority) for job in placed] == [(0, 4), (5000 + 2 * 1000, 4)]
 
 
 MINE = '''\

@@ -130,11 +130,11 @@ topology:
 
 
 def test_merge_keys_and_keys_of_the_author_are_taken() -> None:
-    found = lab(MERGED)
-    assert [link.rate_bps for link in found.links] == [25 * 10**9] * 3
-    assert [link.length_mm for link in found.links] == [2_000_000, 2_000_000, 5_000]
-    assert [link.loss[0] for link in found.links] == [0, 1e-3, 0]
-    assert [host.nic_rate_bps for host in found.hosts] == [4 * 10**10, 4 * 10**10, 5 * 10**10]
+    merged = lab(MERGED)
+    assert [link.rate_bps for link in merged.links] == [25 * 10**9] * 3
+    assert [link.length_mm for link in merged.links] == [2_000_000, 2_000_000, 5_000]
+    assert [link.loss[0] for link in merged.links] == [0, 1e-3, 0]
+    assert [host.nic_rate_bps for host in merged.hosts] == [4 * 10**10, 4 * 10**10, 5 * 10**10]
 
 
 def test_a_fault_that_was_merged_has_a_line() -> None:

@@ -120,7 +120,7 @@ def test_an_experiment_that_cannot_run_is_not_valid(
     validated, run = call_testbed("validate", "e.yaml"), call_testbed("run", "e.yaml")
     assert validated.returncode == run.returncode == 2
     assert faults(validated) == faults(run)
-    assert any(message in found for found in faults(run)), run.stderr
+    assert any(message in fault for fault in faults(run)), run.stderr
 
 
 def test_both_clocks_count_unless_the_experiment_names_one(call_testbed: Cli, tmp_path: Path) -> None:

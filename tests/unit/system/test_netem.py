@@ -47,17 +47,17 @@ def test_settings_survive_the_way_there_and_back(asked: Netem) -> None:
 def test_the_kernels_structures() -> None:
     options = encode(Netem(delay_ns=64_000, jitter_ns=640, loss=0.5, limit=7, seed=9))
     assert struct.unpack_from("=6I", options) == (1000, 7, 1 << 31, 0, 0, 10)
-    found = attributes(options, 24)
-    assert found[10] == struct.pack("=q", 64_000) and found[11] == struct.pack("=q", 640)
-    assert found[14] == struct.pack("=Q", 9)
+    encoded = attributes(options, 24)
+    assert encoded[10] == struct.pack("=q", 64_000) and encoded[11] == struct.pack("=q", 640)
+    assert encoded[14] == struct.pack("=Q", 9)
     # struct tc_netem_rate: as tc sends a rate beyond 32 bits
-    assert found[6] == struct.pack("=IiIi", 0xFFFFFFFF, 0, 0, 0) and found[8] == struct.pack("=Q", 1 << 60)
-    assert 5 not in found
+    assert encoded[6] == struct.pack("=IiIi", 0xFFFFFFFF, 0, 0, 0) and encoded[8] == struct.pack("=Q", 1 << 60)
+    assert 5 not in encoded
 
 
 def test_the_kernel_stores_the_complement_of_the_loss_in_the_bad_state() -> None:
-    found = attributes(encode(Netem(loss=GilbertElliott(0.25, 0.5, loss_bad=0.75, loss_good=0.125))), 24)
-    chain = attributes(found[5], 0)
+    encoded = attributes(encode(Netem(loss=GilbertElliott(0.25, 0.5, loss_bad=0.75, loss_good=0.125))), 24)
+    chain = attributes(encoded[5], 0)
     assert struct.unpack("=4I", chain[2]) == (1 << 30, 1 << 31, 1 << 30, 1 << 29)
 
 
@@ -110,9 +110,9 @@ def test_values_that_the_kernel_would_truncate_are_refused(values: dict[str, flo
 
 @given(settings)
 def test_what_was_configured_as_requested_does_not_differ(asked: Netem) -> None:
-    found = differences(asked, decode(encode(asked)))
-    assert not [line for line in found if "quantum" not in line]
-    assert not found or min(value for value in states(asked.loss) if value) < QUANTUM
+    lines = differences(asked, decode(encode(asked)))
+    assert not [line for line in lines if "quantum" not in line]
+    assert not lines or min(value for value in states(asked.loss) if value) < QUANTUM
 
 
 DIFFERENT = [
@@ -132,8 +132,8 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("asked", "configured", "said"), DIFFERENT, ids=[row[2] for row in DIFFERENT])
 def test_each_difference_is_named(asked: Netem, configured: Netem, said: str) -> None:
-    found = differences(asked, configured)
-    assert len(found) == 1 and said in found[0]
+    lines = differences(asked, configured)
+    assert len(lines) == 1 and said in lines[0]
 
 
 def test_a_kernel_that_takes_no_seed_does_not_differ() -> None:

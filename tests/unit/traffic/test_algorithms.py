@@ -16,8 +16,10 @@ from testbed.traffic.races import races
 from testbed.traffic.schedule import build_graph
 from tests.unit.traffic.carried import run
 
-ALL = {f"{name}-{algorithm}": found for name, known in ALGORITHMS.items() for algorithm, found in known.items()}
-SUMS = {key: found for key, found in ALL.items() if found.redop == "sum"}
+ALL = {
+    f"{name}-{algorithm}": collective for name, known in ALGORITHMS.items() for algorithm, collective in known.items()
+}
+SUMS = {key: collective for key, collective in ALL.items() if collective.redop == "sum"}
 every_algorithm = pytest.mark.parametrize("collective", ALL.values(), ids=ALL)
 every_sum = pytest.mark.parametrize("collective", SUMS.values(), ids=SUMS)
 
@@ -62,20 +64,20 @@ def reduced(shape: Shape, vectors: list[Elements]) -> Elements:
     """Return the reduction of all vectors, by numpy alone: exactly, since the numbers are small, and rounded once."""
     floats = np.array([numbers(shape, vector) for vector in vectors])
     if shape.redop in ("max", "min"):
-        found = np.max(floats, axis=0) if shape.redop == "max" else np.min(floats, axis=0)
+        exact = np.max(floats, axis=0) if shape.redop == "max" else np.min(floats, axis=0)
     elif shape.redop == "prod":
-        found = np.prod(floats, axis=0, dtype=floats.dtype)
+        exact = np.prod(floats, axis=0, dtype=floats.dtype)
     else:
         wide = floats.dtype if floats.dtype.kind in "iu" else np.dtype("f8")
-        found = np.sum(floats, axis=0, dtype=wide)
+        exact = np.sum(floats, axis=0, dtype=wide)
         if shape.redop == "avg":
             # Towards zero, where there are integers.
-            found = (
-                np.array([int(total / shape.ranks) for total in found.tolist()])
+            exact = (
+                np.array([int(total / shape.ranks) for total in exact.tolist()])
                 if wide.kind in "iu"
-                else found / shape.ranks
+                else exact / shape.ranks
             )
-    return narrowed(found) if shape.dtype == "bfloat16" else found.astype(floats.dtype)
+    return narrowed(exact) if shape.dtype == "bfloat16" else exact.astype(floats.dtype)
 
 
 # What each collective means, by numpy alone.
@@ -137,7 +139,7 @@ def test_floats_are_added_in_the_order_that_is_expected(collective: Collective, 
         assert count_wrong(result[~nans], want[~nans]) == 0
 
 
-@pytest.mark.parametrize("collective", [found for found in ALL.values() if found.name != "permutation"])
+@pytest.mark.parametrize("collective", [collective for collective in ALL.values() if collective.name != "permutation"])
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_memory_is_never_used_twice_at_once(collective: Collective, data: st.DataObject) -> None:
@@ -212,7 +214,7 @@ def test_the_two_trees_share_the_work(ranks: int) -> None:
         above, below = double_tree.parents(ranks, tree), double_tree.children(ranks, tree)
         roots = [rank for rank, parent in above.items() if parent is None]
         assert sorted(above) == list(range(ranks)) and len(roots) == 1
-        assert max(len(found) for found in below.values()) <= 2
+        assert max(len(children) for children in below.values()) <= 2
         depth = {roots[0]: 0}
         queue = list(roots)
         while queue:
@@ -221,7 +223,7 @@ def test_the_two_trees_share_the_work(ranks: int) -> None:
                 depth[child] = depth[rank] + 1
                 queue.append(child)
         assert len(depth) == ranks and max(depth.values()) <= math.ceil(math.log2(ranks))
-        inner.append({rank for rank, found in below.items() if found})
+        inner.append({rank for rank, children in below.items() if children})
     assert len(inner[0] & inner[1]) <= 1
     schedule = ALL["all_reduce-double-tree"].schedule(Shape(ranks, 64 * ranks))
     assert max(schedule.bytes_sent(rank) for rank in range(ranks)) <= 2.5 * 64 * ranks * 4
@@ -269,7 +271,7 @@ def test_ranks_that_an_algorithm_cannot_take_are_refused(key: str, ranks: int, s
 
 
 def test_the_usual_algorithms() -> None:
-    assert {name: found.algorithm for name, found in COLLECTIVES.items()} == {
+    assert {name: collective.algorithm for name, collective in COLLECTIVES.items()} == {
         "all_reduce": "ring",
         "all_gather": "ring",
         "reduce_scatter": "ring",

@@ -8,11 +8,11 @@ from testbed.traffic import ALGORITHMS, Collective, RankSchedule, Recv, Schedule
 from testbed.traffic.building import order_of
 from testbed.traffic.races import races
 
-CHANNELED = [found for known in ALGORITHMS.values() for found in known.values() if found.channels]
+CHANNELED = [each for known in ALGORITHMS.values() for each in known.values() if each.channels]
 
 
 def test_rings_and_trees_have_channels() -> None:
-    assert {(found.name, found.algorithm) for found in CHANNELED} == {
+    assert {(each.name, each.algorithm) for each in CHANNELED} == {
         ("all_reduce", "ring"),
         ("all_reduce", "double-tree"),
         ("all_gather", "ring"),
@@ -30,7 +30,7 @@ def test_the_ring_of_a_channel_comes_to_each_host_by_the_rank_of_its_number() ->
     assert order_of(Shape(3, 1, channels=2), 1) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("collective", CHANNELED, ids=lambda found: f"{found.name}-{found.algorithm}")
+@pytest.mark.parametrize("collective", CHANNELED, ids=lambda each: f"{each.name}-{each.algorithm}")
 def test_channels_divide_what_is_sent_between_them(collective: Collective) -> None:
     one, three = (collective.schedule(Shape(6, 6 * 30, channels=channels, local_ranks=2)) for channels in (1, 3))
     for rank in range(6):
@@ -63,9 +63,9 @@ def unordered(schedule: Schedule) -> Schedule:
 
 # A permutation has no memory that anything could be written to twice.
 ALL = {
-    f"{name}-{algorithm}": found
+    f"{name}-{algorithm}": each
     for name, known in ALGORITHMS.items()
-    for algorithm, found in known.items()
+    for algorithm, each in known.items()
     if name != "permutation"
 }
 

@@ -25,14 +25,14 @@ def ends(programs: list[Program], ranks: int) -> dict[tuple[int, Label], int]:
         op = schedule.ranks[rank].ops[index]
         lasts = op.duration_ps if isinstance(op, Calc) and node < graph.total_ops else 0
         times[node] = max((times[before] for before in graph.before[node]), default=0) + lasts
-    found = {}
+    ends_ps = {}
     for rank, ranked in enumerate(schedule.ranks):
         calcs = [index for index, op in enumerate(ranked.ops) if isinstance(op, Calc)]
         assert len(calcs) == len(labels[rank])
-        found |= {
+        ends_ps |= {
             (rank, label): times[graph.finish(rank, index)] for index, label in zip(calcs, labels[rank], strict=True)
         }
-    return found
+    return ends_ps
 
 
 def test_steps_come_one_after_the_other_and_iterations_too() -> None:
