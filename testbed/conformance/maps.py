@@ -1,4 +1,4 @@
-"""The maps of a switch: which queue a PAUSE frame for a priority stops, and which priorities a full priority group asks for."""
+"""The maps of a switch: which queue a PAUSE frame for a priority stops, and which priorities a full priority group pauses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXTRA_FRAMES = 40
 
 
 def _mapped(device: Device) -> list[Place]:
-    """Return a place for each lossless priority with another queue, or a group that is not its alone."""
+    """Return a place for each lossless priority whose queue has another number, or whose group counts others too."""
     need_ports(device, 2)
     ingress = device.ports[0]
     mapped = [priority for priority in device.named if priority not in device.lossless]
@@ -27,7 +27,7 @@ def _mapped(device: Device) -> list[Place]:
 
 
 def _other(device: Device, priority: int) -> int:
-    """Return a priority of another queue: the one that stands in the queue with the number of this, if there is one."""
+    """Return a priority of another queue, that in the queue with the number of this priority if there is one."""
     own = queue_of(device.switch, priority)
     others = [each for each in device.reachable if queue_of(device.switch, each) != own]
     if not others:
@@ -70,7 +70,7 @@ def _judge_queue(bench: Bench, place: Place, measured: Measured) -> list[str]:
 
 
 def _fill(device: Device, place: Place) -> int:
-    """Return how many frames a tester has that fills the group of a priority: it has some left when it is stopped."""
+    """Return how many frames a tester offers to fill the group of a priority, with some left when it is stopped."""
     ingress = place.ports[0]
     length = length_between(*place.ports)
     in_flight = frames_in(ingress, length, stopping_ps(ingress, length))
@@ -130,7 +130,7 @@ CASES = (
     ),
     Case(
         name="group-priorities",
-        asserts="a full priority group asks for a pause of all priorities that it counts, and of no others",
+        asserts="a full priority group pauses all priorities that it counts, and no others",
         source="SONiC, TC_TO_PRIORITY_GROUP_MAP and PFC_PRIORITY_TO_PRIORITY_GROUP_MAP",
         labs=(MAPPED, SHARED_GROUP),
         places=_filled,

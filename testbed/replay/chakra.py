@@ -32,11 +32,11 @@ COLLECTIVES = {
     7: "reduce_scatter",
     9: "barrier",
 }
-"""By the numbers of CollectiveCommType; what others mean by their sizes is written down nowhere."""
+"""By the numbers of CollectiveCommType. For the others no document says what their size counts."""
 _NODE = {1: "id", 3: "type", 7: "duration"}
 _GPU, _CPU = 0, 1
 _SIGNED, _ZIGZAG, _PLAIN, _TEXT = (7, 9), (15, 17), (11, 13, 19, 21, 23, 25, 27), 29
-_ASKED = (b"comm_type", b"comm_size", b"comm_src", b"comm_dst", b"comm_tag", b"pg_name", b"is_cpu_op", b"num_ops")
+_ATTRIBUTES = (b"comm_type", b"comm_size", b"comm_src", b"comm_dst", b"comm_tag", b"pg_name", b"is_cpu_op", b"num_ops")
 
 
 @dataclass
@@ -46,15 +46,15 @@ class _Node:
     duration: int = 0
     values: str = ""
     deps: list[int] = field(default_factory=list)
-    said: dict[str, int | str] = field(default_factory=dict)
+    attributes: dict[str, int | str] = field(default_factory=dict)
 
     def number(self, key: str) -> int | None:
-        value = self.said.get(key)
+        value = self.attributes.get(key)
         return value if isinstance(value, int) else None
 
 
 def is_group(ranks: object) -> bool:
-    """Tell whether something of a JSON file is a list of ranks."""
+    """Return True if a value of a JSON file is a list of ranks."""
     return isinstance(ranks, list) and all(type(rank) is int and 0 <= rank < MAX_RANKS for rank in ranks)
 
 
@@ -116,7 +116,7 @@ class _Groups:
             self.add(name, group)
 
     def add(self, name: str, ranks: Sequence[int]) -> None:
-        """Add a group unless one of this name is known; a list of nothing is all ranks."""
+        """Add a group unless one of this name is known; an empty list is all ranks."""
         if name not in self.names:
             self.names[name] = len(self.members) if ranks else 0
             self.members += [tuple(ranks)] if ranks else []
@@ -139,7 +139,7 @@ class _Reader:
         places: dict[int, int] = {}
         for node in nodes:
             if node.type == METADATA and node.values:
-                self._take_groups(node)
+                self._read_groups(node)
         for position, node in enumerate(nodes):
             if node.id in places:
                 self._fail(node, "two nodes have this id")
@@ -165,8 +165,8 @@ class _Reader:
             raise Malformed("no metadata")
         return nodes
 
-    def _take_groups(self, node: _Node) -> None:
-        """Take process groups from a metadata node: a list of JSON objects between two signs more at either end."""
+    def _read_groups(self, node: _Node) -> None:
+        """Read process groups from a metadata node: a list of JSON objects with two more characters at either end."""
         try:
             listed = json.loads(node.values[2:-2])
         except (ValueError, RecursionError):
@@ -196,9 +196,9 @@ class _Reader:
 
     def _compute(self, node: _Node, after: tuple[int, ...]) -> Op:
         if node.type == COLLECTIVE:
-            self.remainder.add("calls of the host for collectives, which take their time alone", self.file, 0)
+            self.remainder.add("traffic of collectives that the host calls; their time stays", self.file, 0)
         elif node.type == COMPUTE and not node.duration and node.number("num_ops"):
-            self.remainder.add("num_ops of nodes without a duration, which take no time", self.file, 0)
+            self.remainder.add("num_ops of nodes without a duration; they take no time", self.file, 0)
         if node.duration > MAX_AMOUNT // PS_PER_US:
             self._fail(node, f"a duration of {node.duration} us")
         lane = _CPU if node.number("is_cpu_op") else _GPU
@@ -209,12 +209,12 @@ class _Reader:
         kind = COLLECTIVES.get(-1 if number is None else number)
         if kind is None:
             self._fail(node, f"collectives of type {number} are not read")
-        name, names = str(node.said.get("pg_name", "")), self.groups.names
+        name, names = str(node.attributes.get("pg_name", "")), self.groups.names
         group = names.get(name, 0 if len(names) == 1 else None)
         if group is None:
             self._fail(node, f'no process group is called "{name}"; --groups has {", ".join(list(names)[1:9])}')
         if name and len(names) == 1:
-            self.remainder.add(f"process group {name}, taken as all ranks; --groups FILE says which", self.file, 0)
+            self.remainder.add(f"process group {name}, taken as all ranks; --groups FILE names them", self.file, 0)
         if kind == "all_gather":
             size *= len(self.groups.members[group])  # that of one rank's part
         if not 0 <= size <= MAX_AMOUNT:
@@ -238,22 +238,22 @@ def _node(raw: bytes, at: int, end: int) -> _Node:
 
 
 def _attribute(raw: bytes, node: _Node) -> None:
-    """Take an attribute that means something here; its value is of whatever kind its writer chose."""
+    """Read an attribute that is used here; writers choose the type of its value."""
     name, values = b"", list[tuple[int, Value]]()
     for number, _, value in fields(raw, 0, len(raw)):
         if number == 1 and isinstance(value, bytes):
             name = value
         elif number > 2:
             values.append((number, value))
-    if name not in _ASKED or not values:
+    if name not in _ATTRIBUTES or not values:
         return
     number, value = values[-1]
     if isinstance(value, bytes):
         if number == _TEXT:
-            node.said[name.decode()] = value.decode()
+            node.attributes[name.decode()] = value.decode()
     elif number in _SIGNED:
-        node.said[name.decode()] = signed(value)
+        node.attributes[name.decode()] = signed(value)
     elif number in _ZIGZAG:
-        node.said[name.decode()] = zigzag(value)
+        node.attributes[name.decode()] = zigzag(value)
     elif number in _PLAIN:
-        node.said[name.decode()] = value
+        node.attributes[name.decode()] = value

@@ -62,7 +62,7 @@ class Trace:
         return Fault(self.file_of(rank), line, f"rank {rank}" if line else f"rank {rank}, op {position}", message)
 
     def check(self) -> Trace:
-        """Return this trace; raise ExperimentError for ranks, groups, sizes and dependencies that cannot be."""
+        """Return this trace; raise ExperimentError for impossible ranks, groups, sizes and dependencies."""
         whole = self.files[0]
         if not 1 <= len(self.ranks) <= MAX_RANKS:
             raise ExperimentError.at(whole, "", f"{len(self.ranks)} ranks; a trace has 1 to {MAX_RANKS}")
@@ -70,7 +70,11 @@ class Trace:
             raise ExperimentError.at(whole, "", f"more than {MAX_OPS} ops")
         for group in self.groups:
             if not group or len(set(group)) < len(group) or not all(0 <= rank < len(self.ranks) for rank in group):
-                raise ExperimentError.at(whole, "", f"a group of ranks {list(group)[:8]} among {len(self.ranks)}")
+                raise ExperimentError.at(
+                    whole,
+                    "",
+                    f"the group {list(group)[:8]} is empty, or has a rank twice or one that is not of {len(self.ranks)}",
+                )
         members = [frozenset(group) for group in self.groups]
         faults = []
         for rank, ops in enumerate(self.ranks):
@@ -89,7 +93,7 @@ class Trace:
         if not 0 <= op.amount <= MAX_AMOUNT:
             return f"{op.amount} is not a whole number from 0 to {MAX_AMOUNT}"
         if not all(0 <= other < ops for other in (*op.after, *op.begun)):
-            return f"it waits for an op that the rank, which has {ops}, does not have"
+            return f"it waits for an op that does not exist; the rank has {ops}"
         if op.kind in _TIMES:
             return None
         if op.kind in _MESSAGES:
@@ -154,7 +158,7 @@ NOTHING = Trace(("",), ((),))
 
 
 def trace_from(data: object) -> Trace:
-    """Read a trace from JSON data, which may come from anywhere. Raises ValueError."""
+    """Read a trace from JSON data, checking all of it. Raises ValueError."""
     if isinstance(data, Trace):
         return data
     if not isinstance(data, dict) or data.keys() != {"files", "groups", "algorithms", "ranks"}:

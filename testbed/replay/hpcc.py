@@ -22,16 +22,16 @@ _NUMBER = re.compile(r"\d{1,9}(?:\.\d{0,15})?", re.ASCII)
 def read_flows(path: Path) -> Reading:
     """Read flow.txt. Raises ExperimentError, with the line, for a count that disagrees and flows that are out of order."""
     lines = Lines(path)
-    said: int | None = None
+    stated: int | None = None
     flows: list[tuple[int, int, int, int, int]] = []
     groups: dict[int, int] = {}
-    said_line = line = 0
+    stated_line = line = 0
     for line, text in lines.lines():
         words = text.split()
         if not words or words[0].startswith("#"):
             continue
-        if said is None:
-            said, said_line = _whole(lines, line, "the number of flows", words[0], MAX_AMOUNT), line
+        if stated is None:
+            stated, stated_line = _whole(lines, line, "the number of flows", words[0], MAX_AMOUNT), line
             if len(words) > 1:
                 lines.fail(line, f'"{shown(text)}": the first line has the number of flows alone')
             continue
@@ -49,12 +49,12 @@ def read_flows(path: Path) -> Reading:
             lines.fail(line, "it starts before the flow above it; flows are sorted by start")
         groups.setdefault(pg, line)
         flows.append((src, dst, size, start_ps, line))
-    if said is None:
+    if stated is None:
         lines.fail(line, "no flows: the first line has their number")
-    if said != len(flows):
-        lines.fail(said_line, f"{said} flows, and there are {len(flows)}")
+    if stated != len(flows):
+        lines.fail(stated_line, f"{stated} flows, and there are {len(flows)}")
     if not flows:
-        lines.fail(said_line, "no flows")
+        lines.fail(stated_line, "no flows")
     for group, first in sorted(groups.items())[1:]:
         lines.leave(f"pg {group}: all flows travel on one priority", first)
     notes = [f"time begins with the first flow, at {Decimal(flows[0][3]) / PS_PER_S:f} s"] if flows[0][3] else []

@@ -1,7 +1,8 @@
-"""Connection matrices of htsim, `.cm` and `.tm`: flows that begin at a time, or when others have ended.
+"""Connection matrices of htsim, `.cm` and `.tm`: flows that begin at a time, or once others have ended.
 
 Grammar: ultraethernet/uet-htsim, htsim/sim/datacenter/connection_matrix.cpp. Lines of one id and two hosts are messages of one
-connection. A trigger that leads to another host goes there as a message of nothing, where the simulator knows at once.
+connection. Where a flow is triggered at another host than its source, a message of 0 bytes carries the trigger; in the simulator
+that takes no time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from testbed.replay.lines import Lines, Reading
 
 START_UNITS = {"ps": 1, "ns": 10**3, "us": 10**6, "ms": 10**9, "s": 10**12}
 SMALLEST_SURE_PS = 10**6
-"""From this number on a start can only be in ps: in any other unit it would be a second at least."""
+"""From this number on a start can only be in ps: in us, the next unit that is in use, it would be a second at least."""
 _HEAD = ("Nodes", "Connections", "Triggers", "Failures")
 _KINDS = ("oneshot", "multishot", "barrier")
 _ENDS = re.compile(r"(\d{1,9})->(\d{1,9})", re.ASCII)
@@ -27,12 +28,12 @@ _USUAL_PRIORITY = 2_000_000
 
 @dataclass
 class _Connection:
-    """A line: who sends how much to whom, when or by which trigger, and which triggers it sets off."""
+    """A line: source, target and size of a flow, its start or trigger, and the triggers that it sets off."""
 
     line: int
     source: int
     target: int
-    said: dict[str, int]
+    values: dict[str, int]
     start: str | None = None
 
 
@@ -56,10 +57,10 @@ def read_matrix(path: Path, start_unit: str | None = None) -> Reading:
     reader = _Reader(Lines(path))
     matrix = reader.read()
     unit_ps, notes = reader.unit_of(matrix, start_unit)
-    drawn = _Drawn(reader.lines, matrix, unit_ps)
-    trace = Trace((str(path),), drawn.ranks()).check()
-    if drawn.carried:
-        notes.append(f"{counted(drawn.carried, 'trigger')} of other hosts by a message of nothing")
+    graph = _Graph(reader.lines, matrix, unit_ps)
+    trace = Trace((str(path),), graph.ranks()).check()
+    if graph.relayed:
+        notes.append(f"{counted(graph.relayed, 'trigger')} at other hosts by a message of 0 bytes")
     took = [counted(len(trace.ranks), "node"), counted(len(matrix.connections), "flow")]
     if matrix.triggers:
         took.append(counted(len(matrix.triggers), "trigger"))
@@ -83,7 +84,7 @@ class _Reader:
                 self._trigger(line, words[1:], matrix)
             elif words[0] == "failure":
                 matrix.failures += 1
-                self.lines.leave("failures, which a timeline says", line)
+                self.lines.leave("failures; write them into a timeline", line)
             elif words[0] in _HEAD and not matrix.connections:
                 matrix.head[words[0]] = (line, self._whole(line, words[0], words[1:2], MAX_RANKS * 1024))
             elif matrix.connections:
@@ -96,9 +97,9 @@ class _Reader:
     def _check(self, matrix: _Matrix) -> None:
         counts = (len(matrix.connections), len(matrix.triggers), matrix.failures)
         for name, count in zip(_HEAD[1:], counts, strict=True):
-            line, said = matrix.head.get(name, (0, 0))
-            if said != count:
-                self.lines.fail(line, f"{name} {said}, and there are {count}")
+            line, stated = matrix.head.get(name, (0, 0))
+            if stated != count:
+                self.lines.fail(line, f"{name} {stated}, and there are {count}")
         nodes = matrix.head.get("Nodes", (0, 0))[1]
         if not 1 <= nodes <= MAX_RANKS:
             self.lines.fail(matrix.head.get("Nodes", (0, 0))[0], f"Nodes {nodes} is not from 1 to {MAX_RANKS}")
@@ -107,8 +108,8 @@ class _Reader:
                 if node >= nodes:
                     self.lines.fail(connection.line, f"node {node} is not one of {nodes}, which count from 0")
             for key in ("trigger", "send_done_trigger", "recv_done_trigger"):
-                if key in connection.said and connection.said[key] not in matrix.triggers:
-                    self.lines.fail(connection.line, f"trigger {connection.said[key]} is not defined")
+                if key in connection.values and connection.values[key] not in matrix.triggers:
+                    self.lines.fail(connection.line, f"trigger {connection.values[key]} is not defined")
 
     def _connection(self, line: int, words: list[str]) -> _Connection:
         ends = _ENDS.fullmatch(words[0])
@@ -126,43 +127,43 @@ class _Reader:
                     self.lines.fail(line, "start has no number")
                 connection.start = value[0]
             elif key in ("size", "id", "msg", "trigger", "send_done_trigger", "recv_done_trigger", "prio"):
-                connection.said[key] = self._whole(line, key, value, MAX_AMOUNT)
+                connection.values[key] = self._whole(line, key, value, MAX_AMOUNT)
             else:
                 self.lines.fail(line, f'"{shown(key)}" is not a key of a connection')
         self._check_connection(connection)
         return connection
 
     def _check_connection(self, connection: _Connection) -> None:
-        line, said = connection.line, connection.said
-        if (connection.start is None) == ("trigger" not in said):
-            self.lines.fail(line, "a connection has a start or a trigger, one of the two")
-        if "trigger" in said and "id" not in said:
+        line, values = connection.line, connection.values
+        if (connection.start is None) == ("trigger" not in values):
+            self.lines.fail(line, "a connection has either a start or a trigger")
+        if "trigger" in values and "id" not in values:
             self.lines.fail(line, "a connection with a trigger has an id")
         for key in ("id", "msg", "trigger", "send_done_trigger", "recv_done_trigger"):
-            if said.get(key) == 0:
+            if values.get(key) == 0:
                 self.lines.fail(line, f"{key} 0; they count from 1")
-        if not said.get("size"):
-            self.lines.fail(line, "no size, or 0: a flow that does not end")
-        if said.get("prio", _USUAL_PRIORITY) != _USUAL_PRIORITY:
+        if not values.get("size"):
+            self.lines.fail(line, "a size is missing or 0; flows without an end are not replayed")
+        if values.get("prio", _USUAL_PRIORITY) != _USUAL_PRIORITY:
             self.lines.leave("prio of a connection", line)
 
     def _trigger(self, line: int, words: list[str], matrix: _Matrix) -> None:
-        said, kind, at = dict[str, int](), None, 0
+        values, kind, at = dict[str, int](), None, 0
         while at < len(words):
             if words[at] in _KINDS:
                 kind = words[at]
                 at += 1
             elif words[at] in ("id", "count"):
-                said[words[at]] = self._whole(line, words[at], words[at + 1 : at + 2], MAX_RANKS)
+                values[words[at]] = self._whole(line, words[at], words[at + 1 : at + 2], MAX_RANKS)
                 at += 2
             else:
                 self.lines.fail(line, f'"{shown(words[at])}" is not of a trigger: id N, count N, {", ".join(_KINDS)}')
-        number = said.get("id", 0)
+        number = values.get("id", 0)
         if not number or kind is None:
             self.lines.fail(line, f"a trigger has an id from 1, and is one of {', '.join(_KINDS)}")
         if number in matrix.triggers:
             self.lines.fail(line, f"trigger {number} is defined twice")
-        matrix.triggers[number] = _Trigger(line, kind, said.get("count", 0))
+        matrix.triggers[number] = _Trigger(line, kind, values.get("count", 0))
 
     def _whole(self, line: int, what: str, words: list[str], most: int) -> int:
         if (
@@ -175,27 +176,29 @@ class _Reader:
             self.lines.fail(line, f"{what} has no whole number up to {most}")
         return int(words[0])
 
-    def unit_of(self, matrix: _Matrix, said: str | None) -> tuple[int, list[str]]:
-        """Return what one of `start` is in ps; refuse numbers that could be in two units."""
-        if said is not None:
-            return START_UNITS[said], []
+    def unit_of(self, matrix: _Matrix, unit: str | None) -> tuple[int, list[str]]:
+        """Return the unit of `start` in ps; refuse numbers that could be in two units."""
+        if unit is not None:
+            return START_UNITS[unit], []
         for connection in matrix.connections:
             value = float(connection.start or 0)
             if 0 < value < SMALLEST_SURE_PS:
-                text = f"start {connection.start} is ps to the simulator, and meant as us by most who write it; say --start-unit"
+                text = (
+                    f"start {connection.start} is in ps for the simulator, but most authors mean us; give --start-unit"
+                )
                 self.lines.fail(connection.line, text)
         starts = any(float(connection.start or 0) for connection in matrix.connections)
         return 1, ["starts in ps"] if starts else []
 
 
-class _Drawn:
+class _Graph:
     """The flows of a matrix as ops of its nodes."""
 
     def __init__(self, lines: Lines, matrix: _Matrix, unit_ps: int) -> None:
         self.lines = lines
         self.matrix = matrix
         self.unit_ps = unit_ps
-        self.carried = 0
+        self.relayed = 0
         self.ops: list[list[Op]] = [[] for _ in range(matrix.head["Nodes"][1])]
         self.sends: list[int] = []
         self.receives: list[int] = []
@@ -205,36 +208,36 @@ class _Drawn:
         lanes: dict[tuple[int, int, int], int] = {}
         for number, one in enumerate(connections):
             after: tuple[int, ...] = ()
-            own, size = self.ops[one.source], one.said["size"]
+            own, size = self.ops[one.source], one.values["size"]
             start_ps = round(float(one.start or 0) * self.unit_ps)
             if start_ps:
                 own.append(Op("calc", start_ps, line=one.line))
                 after = (len(own) - 1,)
-            lane = lanes.setdefault((one.source, one.target, one.said.get("id", -number - 1)), len(lanes))
+            lane = lanes.setdefault((one.source, one.target, one.values.get("id", -number - 1)), len(lanes))
             self.sends.append(len(own))
             own.append(Op("send", size, one.target, number, lane, after, (), one.line))
             self.receives.append(len(self.ops[one.target]))
             self.ops[one.target].append(Op("recv", size, one.source, number, line=one.line))
         for number, trigger in self.matrix.triggers.items():
-            self._pull(number, trigger)
+            self._hold(number, trigger)
         return tuple(map(tuple, self.ops))
 
-    def _pull(self, number: int, trigger: _Trigger) -> None:
-        """Let the flows of a trigger wait for what sets it off."""
+    def _hold(self, number: int, trigger: _Trigger) -> None:
+        """Have the flows of a trigger wait for the flows that set it off."""
         connections = self.matrix.connections
-        waiting = [at for at, one in enumerate(connections) if one.said.get("trigger") == number]
+        waiting = [at for at, one in enumerate(connections) if one.values.get("trigger") == number]
         causes = []
         for at, one in enumerate(connections):
-            if one.said.get("send_done_trigger") == number:
+            if one.values.get("send_done_trigger") == number:
                 causes.append((one.source, self.sends[at], one.line))
-            if one.said.get("recv_done_trigger") == number:
+            if one.values.get("recv_done_trigger") == number:
                 causes.append((one.target, self.receives[at], one.line))
         if not causes and waiting:
-            self.lines.fail(trigger.line, f"nothing sets trigger {number} off")
+            self.lines.fail(trigger.line, f"no flow sets off trigger {number}")
         most = {"oneshot": 1, "barrier": trigger.count or len(causes), "multishot": len(causes)}[trigger.kind]
         if len(causes) != most:
             line = causes[most][2] if len(causes) > most else trigger.line
-            self.lines.fail(line, f"trigger {number}, {trigger.kind}, is set off {len(causes)} times, and not {most}")
+            self.lines.fail(line, f"trigger {number}, {trigger.kind}, is set off {len(causes)} times, not {most}")
         if trigger.kind == "multishot" and len(waiting) != len(causes):
             self.lines.fail(trigger.line, f"trigger {number} is set off {len(causes)} times for {len(waiting)} flows")
         for place, at in enumerate(waiting):
@@ -245,8 +248,8 @@ class _Drawn:
         rank, position, line = cause
         source = self.matrix.connections[connection].source
         if rank != source:
-            self.carried += 1
-            tag = len(self.matrix.connections) + self.carried
+            self.relayed += 1
+            tag = len(self.matrix.connections) + self.relayed
             self.ops[rank].append(Op("send", 0, source, tag, after=(position,), line=line))
             position = len(self.ops[source])
             self.ops[source].append(Op("recv", 0, rank, tag, line=line))

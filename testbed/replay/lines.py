@@ -21,7 +21,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Reading:
-    """A trace as it was read, what was taken of its file, what was left out, and what else is to be said."""
+    """A trace with what was taken from its file, what was left out, and notes for the user."""
 
     trace: Trace
     took: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A trace made of a schedule, for other tools, and flows made of a trace that is nothing else."""
+"""A trace made of a schedule, for other tools, and the flows of a trace that consists of flows alone."""
 
 from __future__ import annotations
 

@@ -63,26 +63,29 @@ class Matched:
 
 
 def match(trace: Trace) -> Matched:
-    """Return what matches what. Raises ExperimentError, with file and line, for what waits for ever and for sizes that differ."""
+    """Return which receive gets which message.
+
+    Raises ExperimentError, with file and line, for ops that wait for ever and for sizes that differ.
+    """
     execution = _Execution(trace)
     execution.run()
     return Matched(execution.messages, execution.received, execution.ended_calls, execution.lanes, execution.order)
 
 
 class _Waiting:
-    """What waits at a rank, receives or messages, by source and tag, each in its order."""
+    """Receives or messages that wait at a rank, by source and tag, each in its order."""
 
     def __init__(self) -> None:
         self._lanes: dict[tuple[int, int], deque[tuple[int, Place]]] = {}
         self._count = 0
 
     def add(self, key: tuple[int, int], place: Place) -> None:
-        """Let an op wait under its source and tag."""
+        """Enqueue an op under its source and tag."""
         self._count += 1
         self._lanes.setdefault(key, deque()).append((self._count, place))
 
     def first(self, keys: Iterable[tuple[int, int]]) -> Place | None:
-        """Take out what has waited longest under any of these keys; None if nothing does."""
+        """Dequeue the op that has waited longest under any of these keys; None if none waits."""
         heads = [(self._lanes[key][0], key) for key in keys if key in self._lanes]
         if not heads:
             return None
@@ -97,7 +100,7 @@ class _Waiting:
         return [key for key in self._lanes if source in (ANY, key[0]) and tag in (ANY, key[1])]
 
     def all(self) -> list[Place]:
-        """Return all that waits."""
+        """Return all ops that wait."""
         return [place for lane in self._lanes.values() for _, place in lane]
 
 
@@ -262,7 +265,7 @@ class _Execution:
             self._end((rank, position))
 
     def _stuck(self) -> list[Fault]:
-        """Return what is left when nothing more can happen: messages that nobody receives first, then who waits for what."""
+        """Return a fault for each op that never ends: messages that nobody receives first, then receives and collectives."""
         trace, faults = self.trace, list[Fault]()
         for waiting in self.unexpected:
             for place in waiting.all():
@@ -274,7 +277,7 @@ class _Execution:
                 op = trace.ranks[place[0]][place[1]]
                 source = "any rank" if op.peer == ANY else f"rank {op.peer}"
                 tag = "any tag" if op.tag == ANY else f"tag {op.tag}"
-                text = f"receives {op.amount} bytes with {tag} from {source}, and no rank comes to send them"
+                text = f"receives {op.amount} bytes with {tag} from {source}, and no rank sends them"
                 faults.append(trace.fault(*place, text))
         for call in self.calls.values():
             missing = [rank for rank in trace.groups[call.group] if rank not in call.places]
@@ -285,7 +288,7 @@ class _Execution:
             )
         if not faults:
             faults = [
-                trace.fault(rank, position, "waits for itself, by way of what it comes after")
+                trace.fault(rank, position, "waits for itself, through the ops that it comes after")
                 for rank, begun in enumerate(self.begun)
                 for position in [at for at, done in enumerate(begun) if not done][:1]
             ]

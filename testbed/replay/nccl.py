@@ -80,29 +80,29 @@ class _Log:
 def read_nccl(paths: Sequence[Path]) -> Reading:
     """Read the logs of one run as one trace.
 
-    The ranks are those of the largest communicator. Ranks that no log is of do what the first one does that has a log, which
-    needs every communicator to be of all ranks, and no message from one rank to another. Raises ExperimentError, with the line,
-    for communicators that are not known as far as is needed.
+    The ranks are those of the largest communicator. Ranks without a log do the same as the first that has one, which needs every
+    communicator to be of all ranks, and no message from one rank to another. Raises ExperimentError, with the line, for
+    communicators of which too little is known.
     """
     log, remainder = _Log(), Remainder()
     for path in paths:
         lines = Lines(path, remainder)
         for line, text in lines.lines():
-            _take(lines, line, text, log)
+            _read_line(lines, line, text, log)
     if not log.communicators or not log.calls:
         raise ExperimentError.at(str(paths[0]), "", "no communicator, or no call; log with NCCL_DEBUG_SUBSYS=INIT,COLL")
-    drawn = _Drawn(str(paths[0]), log)
-    trace = Trace((str(paths[0]),), tuple(drawn.ranks()), tuple(drawn.groups))
+    ranks = _Ranks(str(paths[0]), log)
+    trace = Trace((str(paths[0]),), tuple(ranks.ranks()), tuple(ranks.groups))
     calls = sum(map(len, log.calls.values()))
     took = (counted(len(trace.ranks), "rank"), counted(calls, "call"), counted(len(log.communicators), "communicator"))
-    notes = ["a log does not say what was computed"]
-    if drawn.mirrored:
-        notes.append(f"{counted(drawn.mirrored, 'rank')} without a log do as the first that has one")
+    notes = ["a log has no computing: calls of a stream follow one another at once"]
+    if ranks.mirrored:
+        notes.append(f"{counted(ranks.mirrored, 'rank')} without a log do the same as the first that has one")
     return Reading(trace.check(), took, remainder.all(), tuple(notes))
 
 
-def _take(lines: Lines, line: int, text: str, log: _Log) -> None:
-    """Take what a line says of communicators or calls; others are of something else."""
+def _read_line(lines: Lines, line: int, text: str, log: _Log) -> None:
+    """Read a line about a communicator or a call; skip any other."""
     entry = _LINE.match(text)
     if entry is None:
         return
@@ -111,13 +111,13 @@ def _take(lines: Lines, line: int, text: str, log: _Log) -> None:
         rank, size = int(init[2]), int(init[3])
         known = log.communicators.setdefault(init[4], _Communicator(size))
         if not rank < size <= MAX_RANKS or known.size != size or known.members.setdefault(rank, process) != process:
-            lines.fail(line, f"rank {rank} of {size} in communicator {init[4]}, which others say otherwise")
+            lines.fail(line, f"rank {rank} of {size} in communicator {init[4]}, but an earlier line says otherwise")
         log.ids[process, init[1]] = init[4]
     elif call := _CALL.match(entry[4]):
-        _take_call(lines, line, call, process, log)
+        _read_call(lines, line, call, process, log)
 
 
-def _take_call(lines: Lines, line: int, call: re.Match[str], process: _Process, log: _Log) -> None:
+def _read_call(lines: Lines, line: int, call: re.Match[str], process: _Process, log: _Log) -> None:
     name, number, count, datatype, _, root, local, ranks, stream = call.groups()
     kind = _COLLECTIVES.get(name) or _MESSAGES.get(name)
     if kind is None:
@@ -128,7 +128,7 @@ def _take_call(lines: Lines, line: int, call: re.Match[str], process: _Process, 
         lines.fail(line, f"communicator {local} is not initialised in the log; log with NCCL_DEBUG_SUBSYS=INIT,COLL")
     size = log.communicators[communicator].size
     if ranks is not None and int(ranks) != size:
-        lines.fail(line, f"nranks={ranks}, and the communicator has {size}")
+        lines.fail(line, f"nranks={ranks}, but the communicator has {size}")
     if int(datatype) >= len(_BYTES):
         lines.fail(line, f"datatype {datatype} is not known")
     length = int(count) * _BYTES[int(datatype)] * (size if kind in _OF_PARTS else 1)
@@ -141,7 +141,7 @@ def _take_call(lines: Lines, line: int, call: re.Match[str], process: _Process, 
     log.calls.setdefault(process, []).append(parsed)
 
 
-class _Drawn:
+class _Ranks:
     """The calls of a log as ops of the ranks of its largest communicator."""
 
     def __init__(self, file: str, log: _Log) -> None:

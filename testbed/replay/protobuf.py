@@ -16,7 +16,7 @@ Value = int | bytes
 
 
 class Malformed(ValueError):
-    """Bytes that are no message; the text says where and why."""
+    """Bytes that cannot be parsed as a message; the text says where and why."""
 
 
 def varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
@@ -65,7 +65,7 @@ def packed(kind: int, value: Value) -> list[int]:
     if isinstance(value, int):
         return [value]
     if kind != BYTES:
-        raise Malformed("a list that is not one")
+        raise Malformed("a list of numbers is neither a number nor bytes")
     numbers, at = [], 0
     while at < len(value):
         number, at = varint(value, at, len(value))

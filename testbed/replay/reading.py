@@ -22,7 +22,7 @@ _COMMENTS = ("#", "//", "/*", "*")
 
 @dataclass(frozen=True)
 class Options:
-    """What files of some formats do not say by themselves."""
+    """Settings that files of some formats leave open."""
 
     start_unit: str | None = None
     gpus: int | None = None
@@ -85,7 +85,7 @@ def read_traces(paths: Sequence[Path], format_: str | None = None, options: Opti
 
 
 def format_of(path: Path) -> str:
-    """Return the format of a file; raise UsageError if it is none that is known."""
+    """Return the format of a file; raise UsageError if it is unknown."""
     head = head_of(path)
     if head[:8] in _BINARY:
         return "goal-binary"
@@ -103,4 +103,4 @@ def format_of(path: Path) -> str:
         return "simai"
     if len(first) == 1 and first[0].isdecimal():
         return "hpcc"
-    raise UsageError(f"{path}: the format cannot be told from the file; name it with --as: {', '.join(FORMATS)}")
+    raise UsageError(f"{path}: the format of the file is not recognised; name it with --as: {', '.join(FORMATS)}")

@@ -68,10 +68,10 @@ class _Layer:
 @dataclass
 class _Head:
     policy: str = ""
-    said: dict[str, int] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
 
     def of(self, key: str) -> int:
-        return self.said.get(key, 1)
+        return self.values.get(key, 1)
 
 
 def read_simai(path: Path, gpus: int | None = None) -> Reading:
@@ -106,13 +106,13 @@ class _Reader:
         line, words = next(filled, (first, []))
         if len(words) != 1:
             self.lines.fail(line, "the second line has the number of layers")
-        said = self._whole(line, "the number of layers", words[0], MAX_OPS)
+        stated = self._whole(line, "the number of layers", words[0], MAX_OPS)
         layers = []
         for number, fields in filled:
             self.lines.count(number)
             layers.append(self._layer(number, fields, head.policy))
-        if said != len(layers):
-            self.lines.fail(line, f"{said} layers, and there are {len(layers)}")
+        if stated != len(layers):
+            self.lines.fail(line, f"{stated} layers, and there are {len(layers)}")
         return head, layers, first
 
     def _head(self, line: int, words: list[str]) -> _Head:
@@ -127,8 +127,8 @@ class _Reader:
             if not value:
                 self.lines.fail(line, f"{shown(key)} has no number")
             if key in _WHOLE_KEYS:
-                head.said[key] = self._whole(line, key, value[0], MAX_RANKS)
-                if not head.said[key]:
+                head.values[key] = self._whole(line, key, value[0], MAX_RANKS)
+                if not head.values[key]:
                     self.lines.fail(line, f"{key} 0; they count from 1")
             elif key in _LISTS:
                 count = self._whole(line, key, value[0], MAX_OPS)
@@ -145,12 +145,12 @@ class _Reader:
         return head
 
     def ranks(self, head: _Head, gpus: int | None, line: int) -> int:
-        said = head.said.get("all_gpus:")
-        if said is None and gpus is None:
-            self.lines.fail(line, "the file does not say how many GPUs take part; say --gpus")
-        if said is not None and gpus not in (None, said):
-            self.lines.fail(line, f"all_gpus: {said}, and --gpus {gpus}")
-        return said or gpus or 1
+        stated = head.values.get("all_gpus:")
+        if stated is None and gpus is None:
+            self.lines.fail(line, "the file does not say how many GPUs take part; give --gpus")
+        if stated is not None and gpus not in (None, stated):
+            self.lines.fail(line, f"all_gpus: is {stated}, but --gpus is {gpus}")
+        return stated or gpus or 1
 
     def _layer(self, line: int, words: list[str], policy: str) -> _Layer:
         if len(words) != _FIELDS:
@@ -196,10 +196,10 @@ class _Groups:
         keys = head.policy in TRANSFORMERS
         self.tp, pp, self.ep = (head.of(key) if keys else 1 for key in ("model_parallel_NPU_group:", "pp:", "ep:"))
         if ranks % (self.tp * pp):
-            lines.fail(line, f"{ranks} GPUs are no whole number of data groups: TP {self.tp}, PP {pp}")
+            lines.fail(line, f"{ranks} GPUs do not divide into TP {self.tp} times PP {pp}")
         self.dp = dp = ranks // (self.tp * pp)
         if dp % self.ep:
-            lines.fail(line, f"a data group of {dp} ranks is no whole number of expert groups of {self.ep}")
+            lines.fail(line, f"a data group of {dp} ranks does not divide into expert groups of {self.ep}")
         tp, ep = self.tp, self.ep
         self.all: list[tuple[int, ...]] = []
         self._of: dict[tuple[str, int], int] = {}
@@ -224,7 +224,7 @@ class _Groups:
 
 
 class _Line:
-    """The ops of a rank as they are written, one after another."""
+    """Writes the ops of a rank, one after another."""
 
     def __init__(self, groups: _Groups, rank: int) -> None:
         self.groups = groups

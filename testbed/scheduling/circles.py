@@ -30,7 +30,7 @@ class Turning:
     repeat: int
 
     def iterations(self, until_ps: int) -> Iterable[int]:
-        """Return when its iterations start, those that start before a time."""
+        """Return the starts of the iterations that start before a time."""
         period = max(self.rhythm.period_ps, 1)
         count = min(self.repeat, MOST_ARCS, max(0, -(-(until_ps - self.start_ps) // period)))
         return (self.start_ps + turn * period for turn in range(count))
@@ -43,17 +43,17 @@ class Turning:
 def best_shift(job: Turning, others: Sequence[Turning]) -> int:
     """Return the shift of a job, in ps and below its period, that costs least: itself, and what bursts wait for each other.
 
-    Of shifts that cost the same it is the least. Cost: for each pair of edges of arcs, a sort of the arcs on each kind of shared
-    wire.
+    Of shifts that cost the same it is the least. Run time: for each pair of edges of arcs, a sort of the arcs on each kind of
+    shared wire.
     """
     others = [other for other in others if other.wires() & job.wires()]
     if not others or job.rhythm.period_ps == 0:
         return 0
-    everybody = [job, *others]
-    until = max(each.start_ps for each in everybody) + TURNS * max(each.rhythm.period_ps for each in everybody)
+    all_jobs = [job, *others]
+    until = max(each.start_ps for each in all_jobs) + TURNS * max(each.rhythm.period_ps for each in all_jobs)
     kinds = _kinds(job, others)
     beside = {wire: [arc for other in others for arc in _arcs(other, wire, until)] for wire in kinds}
-    # What is compared stands for all iterations.
+    # The turns that are compared stand for all iterations.
     turns = sum(1 for _ in job.iterations(until)) or 1
 
     def cost(shift: int) -> float:
@@ -66,11 +66,13 @@ def best_shift(job: Turning, others: Sequence[Turning]) -> int:
 
 def _kinds(job: Turning, others: Sequence[Turning]) -> list[Wire]:
     """Return one of all shared wires that see the same bursts."""
-    everybody = [job, *others]
+    all_jobs = [job, *others]
     kinds: dict[tuple[tuple[float, ...], ...], Wire] = {}
     for wire in sorted(job.wires() & {wire for other in others for wire in other.wires()}):
-        look = tuple(tuple(round(burst.shares.get(wire, 0.0), 6) for burst in each.rhythm.bursts) for each in everybody)
-        kinds.setdefault(look, wire)
+        signature = tuple(
+            tuple(round(burst.shares.get(wire, 0.0), 6) for burst in each.rhythm.bursts) for each in all_jobs
+        )
+        kinds.setdefault(signature, wire)
     return list(kinds.values())
 
 
@@ -102,7 +104,7 @@ def _arcs(job: Turning, wire: Wire, until_ps: int) -> list[Arc]:
 
 
 def _excess(arcs: Sequence[Arc]) -> float:
-    """Return what arcs ask of a wire beyond all of it, in ps of the whole wire."""
+    """Return by how much arcs exceed the capacity of a wire, in ps of the whole wire."""
     changes = sorted([(start, share) for start, _, share in arcs] + [(end, -share) for _, end, share in arcs])
     total = load = 0.0
     before = 0

@@ -31,7 +31,7 @@ BUILT_IN: Mapping[str, Policy] = {
 }
 
 
-def _brought() -> dict[str, metadata.EntryPoint]:
+def _from_packages() -> dict[str, metadata.EntryPoint]:
     """Return the entry points of installed packages; names of the testbed's own policies stay the testbed's."""
     entries = metadata.entry_points(group=GROUP)
     return {entry.name: entry for entry in sorted(entries) if entry.name not in BUILT_IN}
@@ -39,11 +39,11 @@ def _brought() -> dict[str, metadata.EntryPoint]:
 
 def names() -> list[str]:
     """Return the names of all policies, those of the testbed first."""
-    return [*BUILT_IN, *_brought()]
+    return [*BUILT_IN, *_from_packages()]
 
 
 def about(name: str) -> str:
-    """Return what a policy says of itself, the first line of its docstring, or why it cannot be loaded."""
+    """Return the first line of a policy's docstring, or why it cannot be loaded."""
     try:
         return (inspect.getdoc(_policy(name)) or "").partition("\n")[0]
     except UsageError as error:
@@ -56,21 +56,21 @@ def policies(text: str) -> list[tuple[str, Policy]]:
     Raises UsageError for a name that does not exist, and for a policy that cannot be loaded.
     """
     parts = map(str.strip, text.split(JOINER))
-    # What stands in a file has the equals signs of its keys.
+    # The text of a placement file has equals signs, names have none.
     return [(NAME, stated(part)) if "=" in part else (part, _policy(part)) for part in parts]
 
 
 def _policy(name: str) -> Policy:
     if name in BUILT_IN:
         return BUILT_IN[name]
-    brought = _brought()
-    if name not in brought:
+    entries = _from_packages()
+    if name not in entries:
         raise UsageError(f'no policy is called "{name}"{nearest(name, names())}')
     try:
-        policy = brought[name].load()
+        policy = entries[name].load()
     except Exception as error:
         raise UsageError(f'policy "{name}" cannot be loaded: {type(error).__name__}: {error}') from error
     if not callable(policy):
-        raise UsageError(f'policy "{name}" cannot be loaded: {brought[name].value} is not a function')
+        raise UsageError(f'policy "{name}" cannot be loaded: {entries[name].value} is not a function')
     checked: Policy = policy
     return checked

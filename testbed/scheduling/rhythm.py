@@ -1,8 +1,8 @@
 """What a job does to the links in an iteration: when it communicates, and which share of each link that takes. Pure.
 
-All of it is reckoned for the job alone: a step takes as long as its messages take one behind the other, each waiting for what it
-requires and for its port, or as its busiest link where that is longer. Equal paths carry equal shares. Messages that leave by one
-port at a time share it in truth, so that trees take longer than they are reckoned; pauses are not reckoned at all.
+The estimate is for a job alone: a step takes as long as its messages take one behind the other, each waiting for what it
+requires and for its port, or as its busiest link where that is longer. Equal paths carry equal shares. In a run, messages that
+leave by one port at a time share it, so that trees take longer than the estimate; pauses are left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Burst:
 
 @dataclass(frozen=True)
 class Rhythm:
-    """The bursts of an iteration, and how long it takes alone. Of a trace nothing is known, and it has no bursts."""
+    """The bursts of an iteration, and how long it takes alone. A trace has none: it is not analysed."""
 
     period_ps: int
     bursts: tuple[Burst, ...] = ()
@@ -61,7 +61,7 @@ def rhythms(cluster: Cluster, jobs: Sequence[Request]) -> list[Rhythm]:
 
     Raises ExperimentError for ranks that have no path, and for a step that so many ranks cannot do.
     """
-    return _Reckoning(cluster, jobs).rhythms()
+    return _Estimate(cluster, jobs).rhythms()
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Message:
 
 
 @dataclass(frozen=True)
-class _Reckoning:
+class _Estimate:
     """Jobs on a cluster, their steps, and the paths of their messages."""
 
     cluster: Cluster
@@ -105,12 +105,12 @@ class _Reckoning:
 
     def _step(self, request: Request, position: int, step: experiment_jobs.Step) -> Step:
         try:
-            # Slices may be too many to be made before anybody has counted them.
+            # There may be more slices than memory holds; whole messages do for an estimate.
             return plan_step(request.job, step.model_copy(update={"slice": None}), request.ranks)[0]
         except ValueError as error:
-            whose = self.cluster.experiment
-            number = [job.name for job in whose.jobs].index(request.name)
-            raise ExperimentError([whose.fault(("jobs", number, "program", position), str(error))]) from None
+            experiment = self.cluster.experiment
+            number = [job.name for job in experiment.jobs].index(request.name)
+            raise ExperimentError([experiment.fault(("jobs", number, "program", position), str(error))]) from None
 
     @cached_property
     def channels(self) -> list[list[tuple[int, ...]]]:

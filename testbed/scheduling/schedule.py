@@ -18,22 +18,22 @@ from testbed.schema.source import KeyPath
 _PRIORITIES = 8
 
 
-class _Nonsense(Exception):
-    """What a policy returned and cannot be meant; the text says what."""
+class _InvalidAssignment(Exception):
+    """An assignment that no policy may return; the text says why."""
 
 
 def scheduled(lab: Lab, experiment: Experiment) -> Experiment:
     """Return an experiment whose jobs list their ranks, as the policies that it names decide; itself if none has to.
 
-    Raises ExperimentError, with the key that named it, for a policy that does not exist, raises, or returns what cannot be meant,
-    and for more ranks than the lab has.
+    Raises ExperimentError, with the key that named it, for a policy that does not exist, raises, or returns an invalid
+    assignment, and for more ranks than the lab has.
     """
-    wanted = [_policy_of(job, experiment) for job in experiment.jobs]
-    if not any(wanted):
+    chosen = [_policy_of(job, experiment) for job in experiment.jobs]
+    if not any(chosen):
         return experiment
     scheduling = _Scheduling(lab, experiment)
-    for text in dict.fromkeys(text for text in wanted if text is not None):
-        scheduling.follow(text, [number for number, own in enumerate(wanted) if own == text])
+    for text in dict.fromkeys(text for text in chosen if text is not None):
+        scheduling.follow(text, [number for number, own in enumerate(chosen) if own == text])
     jobs = tuple(map(_as_job, scheduling.requests))
     return experiment.model_copy(update={"jobs": jobs, "placement": None})
 
@@ -54,7 +54,7 @@ def _as_job(request: Request) -> Job:
 
 @dataclass
 class _Scheduling:
-    """The jobs of an experiment on the way from what they ask for to what they get; `settled` are done, by number."""
+    """The jobs of an experiment while policies schedule them; `settled` has the numbers of those that are done."""
 
     lab: Lab
     experiment: Experiment
@@ -64,7 +64,7 @@ class _Scheduling:
 
     def __post_init__(self) -> None:
         self.hosts = {host.name: host for host in self.lab.hosts}
-        self.requests = self._asked()
+        self.requests = self._initial_requests()
         self.settled = {
             number for number, job in enumerate(self.experiment.jobs) if _policy_of(job, self.experiment) is None
         }
@@ -74,20 +74,20 @@ class _Scheduling:
     def _all(self) -> list[Rank]:
         return [rank for host in self.lab.hosts for rank in ranks_on(host)]
 
-    def _asked(self) -> list[Request]:
-        """Return what jobs ask for, with the ranks that they list."""
+    def _initial_requests(self) -> list[Request]:
+        """Return the requests of jobs, with the ranks that they list."""
         requests, faults = [], list[Fault]()
         for number, job in enumerate(self.experiment.jobs):
             ranks, wrong = select(job.listed, self.hosts) if job.listed else (self._all, [])
             path = ("jobs", number, "ranks")
             faults += [self.experiment.fault(path, f"lab {self.lab.name} has {text}") for text in wrong]
-            asked = job.asked
+            requested = job.asked
             if job.trace is not None and not job.ranks:
-                # A trace asks for as many ranks as it has.
+                # A trace needs as many ranks as it has.
                 ranks = ranks[: len(job.trace.ranks)]
-                asked = None if _policy_of(job, self.experiment) is None else len(job.trace.ranks)
-            own = () if asked is not None else tuple(ranks)
-            requests.append(Request(job, asked or len(own), own, job.start, job.priority))
+                requested = None if _policy_of(job, self.experiment) is None else len(job.trace.ranks)
+            own = () if requested is not None else tuple(ranks)
+            requests.append(Request(job, requested or len(own), own, job.start, job.priority))
         if faults:
             raise ExperimentError(faults)
         return requests
@@ -97,7 +97,7 @@ class _Scheduling:
         free = len(self._free())
         for number, request in enumerate(self.requests):
             if request.missing > free:
-                message = f"{request.count} ranks are asked for, and lab {self.lab.name} has {free} left"
+                message = f"the job needs {request.count} ranks, and lab {self.lab.name} has {free} left"
                 raise ExperimentError([self.experiment.fault(("jobs", number, "ranks"), message)])
             free -= request.missing
 
@@ -132,26 +132,26 @@ class _Scheduling:
             raise UsageError(f'policy "{name}" failed: {type(error).__name__}: {error}') from error
         try:
             changed = self._checked(cluster, jobs, assignments)
-        except _Nonsense as error:
+        except _InvalidAssignment as error:
             raise UsageError(f'policy "{name}": {error}') from None
         for number, request in zip(numbers, changed, strict=True):
             self.requests[number] = request
 
     def _checked(self, cluster: Cluster, jobs: Sequence[Request], assignments: Sequence[object]) -> list[Request]:
-        """Return jobs as a policy has scheduled them; raise _Nonsense for what it cannot mean."""
+        """Return jobs as a policy has scheduled them; raise _InvalidAssignment for what no policy may return."""
         if len(assignments) != len(jobs):
-            raise _Nonsense(f"{len(assignments)} assignments for {len(jobs)} jobs")
+            raise _InvalidAssignment(f"{len(assignments)} assignments for {len(jobs)} jobs")
         free, owner = set(cluster.free), dict[Rank, str]()
         changed = []
         for job, assignment in zip(jobs, assignments, strict=True):
             if not isinstance(assignment, Assignment):
-                raise _Nonsense(f"job {job.name}: {type(assignment).__name__} is not an Assignment")
+                raise _InvalidAssignment(f"job {job.name}: {type(assignment).__name__} is not an Assignment")
             ranks = self._ranks(job, assignment.ranks)
             for rank in ranks if job.missing else ():
                 if rank not in free:
-                    raise _Nonsense(f"job {job.name}: {rank} is another job's already")
+                    raise _InvalidAssignment(f"job {job.name}: {rank} belongs to another job already")
                 if rank in owner:
-                    raise _Nonsense(f"job {job.name}: {rank} is given to job {owner[rank]} too")
+                    raise _InvalidAssignment(f"job {job.name}: {rank} is given to job {owner[rank]} too")
                 owner[rank] = job.name
             changed.append(_moved(replace(job, ranks=ranks), assignment))
         return changed
@@ -160,18 +160,18 @@ class _Scheduling:
         try:
             ranks = [self._rank(rank) for rank in given]
         except (TypeError, ValueError) as error:
-            raise _Nonsense(f"job {job.name}: {error}") from None
+            raise _InvalidAssignment(f"job {job.name}: {error}") from None
         if len(ranks) != job.count:
-            raise _Nonsense(f"job {job.name}: {len(ranks)} ranks, and it asks for {job.count}")
+            raise _InvalidAssignment(f"job {job.name}: {len(ranks)} ranks, and it needs {job.count}")
         twice = (
             next((rank for number, rank in enumerate(ranks) if rank in ranks[:number]), None)
             if len(set(ranks)) < len(ranks)
             else None
         )
         if twice is not None:
-            raise _Nonsense(f"job {job.name}: {twice} is there twice")
+            raise _InvalidAssignment(f"job {job.name}: {twice} is listed twice")
         if job.ranks and tuple(ranks) != job.ranks:
-            raise _Nonsense(f"job {job.name} has its ranks already, and they are not to change")
+            raise _InvalidAssignment(f"job {job.name} has its ranks already, and a policy must not change them")
         return tuple(ranks)
 
     def _rank(self, given: object) -> Rank:
@@ -193,9 +193,9 @@ def _moved(job: Request, assignment: Assignment) -> Request:
     """Return a job with its start shifted and its priority, as assigned."""
     shift, priority = assignment.shift_ps, assignment.priority
     if type(shift) is not int or shift < 0:
-        raise _Nonsense(f"job {job.name}: {shift!r} is not a shift in whole picoseconds")
+        raise _InvalidAssignment(f"job {job.name}: {shift!r} is not a shift in whole picoseconds")
     if priority is None:
         priority = job.priority
     elif type(priority) is not int or not 0 <= priority < _PRIORITIES:
-        raise _Nonsense(f"job {job.name}: {priority!r} is not a priority from 0 to 7")
+        raise _InvalidAssignment(f"job {job.name}: {priority!r} is not a priority from 0 to 7")
     return replace(job, start_ps=job.start_ps + shift, priority=priority)

@@ -24,10 +24,10 @@ def _placed(cluster: Cluster, jobs: Sequence[Request]) -> list[Request]:
 def interleaved(cluster: Cluster, jobs: Sequence[Request]) -> list[Assignment]:
     """Shift starts so that bursts of jobs on one link fall into each other's gaps (CASSINI, NSDI'24)."""
     jobs = _placed(cluster, jobs)
-    everybody = [*cluster.scheduled, *jobs]
+    all_jobs = [*cluster.scheduled, *jobs]
     turning = [
         Turning(rhythm, job.start_ps, job.job.repeat)
-        for job, rhythm in zip(everybody, rhythms(cluster, everybody), strict=True)
+        for job, rhythm in zip(all_jobs, rhythms(cluster, all_jobs), strict=True)
     ]
     settled, assignments = turning[: len(cluster.scheduled)], []
     for job, own in zip(jobs, turning[len(settled) :], strict=True):
@@ -40,11 +40,13 @@ def interleaved(cluster: Cluster, jobs: Sequence[Request]) -> list[Assignment]:
 def prioritised(cluster: Cluster, jobs: Sequence[Request]) -> list[Assignment]:
     """Give jobs the lossless priorities of the lab in turn, the highest to those that communicate least."""
     jobs = _placed(cluster, jobs)
-    kept = sorted(_lossless(cluster), reverse=True)
-    open_ = [job for job in jobs if job.priority is None]
-    ordered = sorted(zip(open_, rhythms(cluster, open_), strict=True), key=_communication)
+    lossless = sorted(_lossless(cluster), reverse=True)
+    undecided = [job for job in jobs if job.priority is None]
+    ordered = sorted(zip(undecided, rhythms(cluster, undecided), strict=True), key=_communication)
     given = {
-        job.name: kept[place * len(kept) // len(ordered)] for place, (job, _) in enumerate(ordered) if len(kept) > 1
+        job.name: lossless[place * len(lossless) // len(ordered)]
+        for place, (job, _) in enumerate(ordered)
+        if len(lossless) > 1
     }
     return [job.on(priority=given.get(job.name)) for job in jobs]
 

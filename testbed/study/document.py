@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]
-"""Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload did
-not; it did not come to its end; it cannot be run; the testbed itself failed."""
+"""Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload failed;
+the run did not end; it cannot be run; the testbed itself failed."""
 
 HELD = ("passed", "lossy")
 

@@ -53,7 +53,7 @@ def test_pauses_of_a_capture_are_those_that_ports_counted(call_testbed: Cli, tmp
     assert sum(map(float, counted)) == received and metrics.endswith("# EOF\n")
 
 
-def test_collectives_are_told_as_nccls_inspector_tells_them(call_testbed: Cli, tmp_path: Path) -> None:
+def test_collectives_are_written_as_nccls_inspector_writes_them(call_testbed: Cli, tmp_path: Path) -> None:
     assert call_testbed("run", "all_reduce", "-t", STAR, "-b", "64K", "-e", "64K", "--out", "r").returncode == 0
     row = json.loads((tmp_path / "r" / "run.json").read_text())["collective"]["rows"][0]
     lines = [json.loads(line) for line in call_testbed("export", "inspector", "r").stdout.splitlines()]

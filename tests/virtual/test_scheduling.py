@@ -235,7 +235,7 @@ def test_the_policy_of_the_guide_runs_once_a_package_brings_it(
         (["jobs.yaml", "--policy", "packed,packed"], "packed is listed twice"),
         (["jobs.yaml", "--policy", "packed,"], 'no policy is called ""'),
         (["incast", "-t", "incast"], "the experiment has no jobs to schedule"),
-        (["many.yaml", "--policy", "spread"], "many.yaml:2: jobs[0].ranks: 99 ranks are asked for, and lab pair has 2"),
+        (["many.yaml", "--policy", "spread"], "many.yaml:2: jobs[0].ranks: the job needs 99 ranks, and lab pair has 2"),
     ],
 )
 def test_what_cannot_be_scheduled_is_refused(
@@ -277,7 +277,7 @@ def test_a_placement_is_written_as_slurm_s_and_read_again(call_testbed: Cli, tmp
         ("BlockName=train Nodes=s[1-\n", "best.conf:1: "),
         ("BlockName=other Nodes=h1\n", 'placement: policy "placement file": it has no job "train"; known: other'),
         ("BlockName=train Nodes=h[1-9]\n", 'placement: policy "placement file": job train: lab clos has no host "h9"'),
-        ("BlockName=train Nodes=h1\n", 'placement: policy "placement file": job train: 1 ranks, and it asks for 2'),
+        ("BlockName=train Nodes=h1\n", 'placement: policy "placement file": job train: 1 ranks, and it needs 2'),
         (None, "e.yaml:1: placement: best.conf is not a file in the directory of the experiment file"),
     ],
 )

@@ -75,7 +75,7 @@ def test_messages_collectives_and_nodes_that_depend_on_later_ones(tmp_path: Path
 
 
 @pytest.mark.parametrize("number", [7, 9, 11, 13, 19, 21, 23, 25])
-def test_any_integer_kind_will_do(tmp_path: Path, number: int) -> None:
+def test_integers_of_every_kind_are_read(tmp_path: Path, number: int) -> None:
     fixed = {19: 4, 23: 4, 21: 8, 25: 8}.get(number)
     value = field(number, 5)
     if fixed:
@@ -88,7 +88,7 @@ def test_any_integer_kind_will_do(tmp_path: Path, number: int) -> None:
     assert ops == (Op("all_reduce", 5),)
 
 
-def test_groups_come_from_a_file_or_a_metadata_node_and_calls_of_the_host_are_no_traffic(tmp_path: Path) -> None:
+def test_groups_come_from_a_file_or_a_metadata_node_and_calls_of_the_host_send_nothing(tmp_path: Path) -> None:
     call = node(5, 7, comm_type=0, comm_size=8, pg_name="x")
     paths = files(tmp_path, call, call, call, call)
     groups = written(tmp_path, '{"x": [0, 1, 2, 3], "y": [1, 3]}', "groups.json")
@@ -103,7 +103,7 @@ def test_groups_come_from_a_file_or_a_metadata_node_and_calls_of_the_host_are_no
     assert "process group x, taken as all ranks" in str(read_chakra(files(tmp_path, call, call)).left[0])
 
 
-def test_ranks_that_are_missing_and_files_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_missing_ranks_and_files_without_a_rank_are_refused(tmp_path: Path) -> None:
     zero, one, two = files(tmp_path, b"", b"", b"")
     with pytest.raises(ExperimentError, match="rank 1 is missing among 2 files"):
         read_chakra([zero, two])

@@ -43,7 +43,7 @@ def test_a_trigger_starts_a_flow_behind_what_was_received(tmp_path: Path) -> Non
 
 
 def test_triggers_of_several_causes_and_of_other_hosts(tmp_path: Path) -> None:
-    """A barrier waits for both sends, one of which ends elsewhere: a message of nothing tells of it. Multishot goes in turn."""
+    """A barrier waits for both sends; a message of 0 bytes reports the one that ends elsewhere. Multishot triggers take turns."""
     barrier = matrix(
         "0->1 id 1 start 0 size 8 send_done_trigger 5\n2->1 id 2 start 0 size 8 send_done_trigger 5\n"
         "0->3 id 3 trigger 5 size 9\n",
@@ -54,7 +54,7 @@ def test_triggers_of_several_causes_and_of_other_hosts(tmp_path: Path) -> None:
     assert own[1].amount == 9 and own[1].after == (0, 2)
     assert (own[2].kind, own[2].amount, own[2].peer) == ("recv", 0, 2)
     assert reading.trace.ranks[2][1][:3] == ("send", 0, 0) and reading.trace.ranks[2][1].after == (0,)
-    assert reading.notes == ("1 trigger of other hosts by a message of nothing",)
+    assert reading.notes == ("1 trigger at other hosts by a message of 0 bytes",)
     turns = matrix(
         "0->1 id 1 start 0 size 1 send_done_trigger 2\n0->1 id 2 start 0 size 2 send_done_trigger 2\n"
         "0->2 id 3 trigger 2 size 3\n0->3 id 4 trigger 2 size 4\n",
@@ -81,7 +81,7 @@ def test_messages_of_one_connection_share_a_queue_pair(tmp_path: Path) -> None:
         (CHAIN.replace("oneshot", "onceshot"), 6, '"onceshot" is not of a trigger'),
         (CHAIN.replace("trigger id 1", "trigger id 2"), 4, "trigger 1 is not defined"),
         (CHAIN.replace("id 2 trigger 1", "trigger 1"), 5, "has an id"),
-        (CHAIN.replace(" recv_done_trigger 1", ""), 6, "nothing sets trigger 1 off"),
+        (CHAIN.replace(" recv_done_trigger 1", ""), 6, "no flow sets off trigger 1"),
         (CHAIN.replace("size 1000000 recv", "size 0 recv"), 4, "does not end"),
         (CHAIN.replace("start 0", "start 16"), 4, "say --start-unit"),
         (CHAIN.replace("start 0", "start x"), 4, "start has no number"),
@@ -98,7 +98,7 @@ def test_faults_of_a_matrix_stand_at_their_lines(tmp_path: Path, text: str, line
     assert fault.line == line and message in str(fault)
 
 
-def test_starts_have_the_unit_that_is_said_or_none_is_in_doubt(tmp_path: Path) -> None:
+def test_starts_have_the_given_unit_and_ambiguous_ones_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, matrix("0->1 start 16 size 5\n"), "t.cm")
     assert flows_of(read_matrix(path, "us").trace) == [Flow(0, 1, 5, 16 * 10**6)]
     path = written(tmp_path, matrix("0->1 start 2000000 size 5\n"), "t.cm")

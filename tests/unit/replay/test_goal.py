@@ -73,7 +73,7 @@ def test_statements_dependencies_and_lines(tmp_path: Path) -> None:
     ],
     ids=["crlf", "mark", "indented", "no-last-brace", "blanks", "comments"],
 )
-def test_other_spellings_say_the_same(tmp_path: Path, spelling: str) -> None:
+def test_other_spellings_mean_the_same(tmp_path: Path, spelling: str) -> None:
     def without_lines(trace: Trace) -> list[list[Op]]:
         return [[op._replace(line=0) for op in ops] for ops in trace.ranks]
 

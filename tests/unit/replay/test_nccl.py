@@ -48,7 +48,7 @@ def test_one_log_is_enough_for_collectives_of_all_ranks(tmp_path: Path) -> None:
             Op("broadcast", 32, tag=2, after=(1,), line=6),
         )
     }
-    assert reading.notes[1] == "3 ranks without a log do as the first that has one"
+    assert reading.notes[1] == "3 ranks without a log do the same as the first that has one"
     assert len(match(reading.trace).calls) == 4
 
 
@@ -85,16 +85,16 @@ def test_smaller_communicators_have_the_places_of_the_largest(tmp_path: Path) ->
     ("log", "line", "text"),
     [
         (call("AllReduce", 1), 1, "communicator 0x55aa is not initialised"),
-        (init(0, 2) + call("AllReduce", 1, more="[nranks=3] "), 2, "nranks=3, and the communicator has 2"),
+        (init(0, 2) + call("AllReduce", 1, more="[nranks=3] "), 2, "nranks=3, but the communicator has 2"),
         (init(0, 2) + call("AllReduce", 1).replace("datatype 7", "datatype 12"), 2, "datatype 12 is not known"),
         (init(0, 2) + call("Broadcast", 1, root=2), 2, "root 2 is not one of 2"),
         (init(0, 2) + call("Send", 1, root=1), 2, "need the logs of all"),
-        (init(0, 2) + init(0, 3), 2, "which others say otherwise"),
+        (init(0, 2) + init(0, 3), 2, "an earlier line says otherwise"),
         (init(2, 2), 1, "rank 2 of 2"),
         (init(0, 2), 0, "no call"),
     ],
 )
-def test_what_a_log_must_say(tmp_path: Path, log: str, line: int, text: str) -> None:
+def test_what_a_log_lacks_is_refused_with_its_line(tmp_path: Path, log: str, line: int, text: str) -> None:
     with pytest.raises(ExperimentError) as caught:
         read(tmp_path, log)
     (fault,) = caught.value.faults

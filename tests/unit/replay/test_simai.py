@@ -59,7 +59,7 @@ def test_groups_are_tensor_then_data_with_experts_inside(tmp_path: Path) -> None
         assert trace.groups[of_experts] == (rank % 4, rank % 4 + 4)
 
 
-def test_micro_is_one_collective_after_another_among_as_many_as_are_said(tmp_path: Path) -> None:
+def test_micro_is_one_collective_after_another_among_the_given_gpus(tmp_path: Path) -> None:
     text = "MICRO\n2\na -1 1 NONE 0 1 NONE 0 1 ALLREDUCE 1024 1\nb -1 1 NONE 0 1 NONE 0 1 ALLREDUCEALLTOALL 99 1\n"
     (reading,) = read_traces([written(tmp_path, text, "w.txt")], options=Options(gpus=3))
     ops = reading.trace.ranks[2]
@@ -68,7 +68,7 @@ def test_micro_is_one_collective_after_another_among_as_many_as_are_said(tmp_pat
         ("all_reduce", 99, (2,)),
         ("all_to_all", 99, (3,)),
     ]
-    with pytest.raises(ExperimentError, match="say --gpus"):
+    with pytest.raises(ExperimentError, match="give --gpus"):
         read(tmp_path, text)
 
 
@@ -76,8 +76,8 @@ def test_micro_is_one_collective_after_another_among_as_many_as_are_said(tmp_pat
     ("text", "line", "message"),
     [
         (HEAD + LAYERS.replace("2\n", "3\n", 1), 2, "3 layers, and there are 2"),
-        (HEAD.replace("all_gpus: 8", "all_gpus: 7") + LAYERS, 1, "7 GPUs are no whole number of data groups"),
-        (HEAD.replace("ep: 2", "ep: 3") + LAYERS, 1, "no whole number of expert groups of 3"),
+        (HEAD.replace("all_gpus: 8", "all_gpus: 7") + LAYERS, 1, "7 GPUs do not divide into TP"),
+        (HEAD.replace("ep: 2", "ep: 3") + LAYERS, 1, "does not divide into expert groups of 3"),
         (HEAD.replace("checkpoints: 0", "checkpoints: 1 5") + LAYERS, 1, "computed again are not read"),
         (HEAD.replace("HYBRID_TRANSFORMER_FWD_IN_BCKWD", "HYBRID_DLRM") + LAYERS, 1, '"HYBRID_DLRM" is not read'),
         (HEAD.replace("HYBRID_TRANSFORMER_FWD_IN_BCKWD", "HYBRIS") + LAYERS, 1, "is not a policy"),

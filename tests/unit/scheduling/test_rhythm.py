@@ -1,4 +1,4 @@
-"""What jobs do to links in an iteration, reckoned, beside what they take when they run alone; and priorities."""
+"""What jobs do to links in an iteration, as estimated, beside what they take when they run alone; and priorities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testbed.schema.source import Source, parse_yaml
 from tests.virtual.harness import star
 
 
-def reckoned(trial: Trial) -> list[Rhythm]:
+def estimates(trial: Trial) -> list[Rhythm]:
     lab, jobs = trial.lab, trial.experiment.jobs
     hosts = {host.name: host for host in lab.hosts}
     chosen = [select(job.listed or list(hosts), hosts)[0] for job in jobs]
@@ -43,16 +43,16 @@ def made(program: str, lab: str, more: str = "") -> Trial:
         ("{reduce_scatter: 1MiB}, {all_gather: 64KiB}", "two-dc:hosts=2,length=1km"),
     ],
 )
-def test_an_iteration_takes_alone_what_was_reckoned(program: str, lab: str) -> None:
+def test_an_iteration_alone_takes_its_estimate(program: str, lab: str) -> None:
     trial = made(program, lab)
-    (rhythm,) = reckoned(trial)
+    (rhythm,) = estimates(trial)
     outcome = run_virtual(trial, None, lambda progress: None)
     assert outcome.complete
     assert rhythm.period_ps == pytest.approx(outcome.jobs[0]["iterations"][0]["time_us"] * 10**6, rel=0.05)
 
 
 def test_shares_are_of_each_wire_on_the_way() -> None:
-    (rhythm,) = reckoned(made("{compute: 10us}, {send: 16MiB, from: 0, to: 3}", "clos:spines=2,leaves=2,hosts=2"))
+    (rhythm,) = estimates(made("{compute: 10us}, {send: 16MiB, from: 0, to: 3}", "clos:spines=2,leaves=2,hosts=2"))
     (burst,) = rhythm.bursts
     assert burst.start_ps == 10_000_000
     # From h1 over its leaf, half by either spine, and the other leaf to h4.
@@ -94,7 +94,7 @@ def test_a_step_that_ranks_cannot_do_is_refused_with_its_line(policy: str) -> No
         Trial(experiment_from(parse_yaml(text + wrong, "e.yaml", ExperimentError)), lab)
 
 
-def test_slices_that_never_end_are_not_made() -> None:
-    (rhythm,) = reckoned(made("{all_reduce: 64GiB, slice: 4KiB}", "clos:spines=1,leaves=2,hosts=2"))
+def test_too_many_slices_are_estimated_as_whole_messages() -> None:
+    (rhythm,) = estimates(made("{all_reduce: 64GiB, slice: 4KiB}", "clos:spines=1,leaves=2,hosts=2"))
     # Twice three quarters of 64 GiB at 100 Gb/s, headers aside.
     assert rhythm.period_ps == pytest.approx(1.5 * 2**36 * 8 * 10, rel=0.03)

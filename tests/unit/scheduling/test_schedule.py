@@ -50,7 +50,7 @@ def test_a_job_may_name_a_policy_of_its_own() -> None:
     assert placements == [("s1/0", "s2/0"), ("s1/1", "s2/1")]
 
 
-def test_a_trial_has_its_jobs_placed_and_hands_them_on_so() -> None:
+def test_a_trial_places_its_jobs_and_sends_them_placed() -> None:
     trial = Trial(jobs("ranks: 4", placement="spread"), load_lab(LAB))
     assert trial.experiment.jobs[0].listed == ("s1/0", "s1/1", "s2/0", "s2/1")
     # An agent need not have the policy.
@@ -61,8 +61,8 @@ def test_a_trial_has_its_jobs_placed_and_hands_them_on_so() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["ranks: 4", "ranks: 3"], r"e\.yaml:5: jobs\[1\]\.ranks: 3 ranks are asked for, and lab rail has 2 left"),
-        (["ranks: 7"], r"e\.yaml:4: jobs\[0\]\.ranks: 7 ranks are asked for, and lab rail has 6 left"),
+        (["ranks: 4", "ranks: 3"], r"e\.yaml:5: jobs\[1\]\.ranks: the job needs 3 ranks, and lab rail has 2 left"),
+        (["ranks: 7"], r"e\.yaml:4: jobs\[0\]\.ranks: the job needs 7 ranks, and lab rail has 6 left"),
         (["ranks: 0"], r"e\.yaml:4: jobs\[0\]\.ranks: 0 is not a number of ranks from 1 to"),
         (["ranks: true"], "True is not a number of ranks"),
         (["ranks: [s1/x]"], r'e\.yaml:4: jobs\[0\]\.ranks: "s1/x" is not a rank'),
@@ -93,10 +93,13 @@ PolicyResult = Callable[[Cluster, Sequence[Request]], Any]
     [
         (lambda cluster, jobs: [], "0 assignments for 3 jobs"),
         (lambda cluster, jobs: [["s1/0"] for _ in jobs], "job j0: list is not an Assignment"),
-        (lambda cluster, jobs: [job.on(["s1/0"]) for job in jobs], "job j0: 1 ranks, and it asks for 2"),
-        (lambda cluster, jobs: [job.on(["s1/0", "s1/0"]) for job in jobs], "job j0: s1/0 is there twice"),
+        (lambda cluster, jobs: [job.on(["s1/0"]) for job in jobs], "job j0: 1 ranks, and it needs 2"),
+        (lambda cluster, jobs: [job.on(["s1/0", "s1/0"]) for job in jobs], "job j0: s1/0 is listed twice"),
         (lambda cluster, jobs: [job.on(["s1/0", "s1/1"]) for job in jobs], "job j1: s1/0 is given to job j0 too"),
-        (lambda cluster, jobs: [job.on(["s1/0", "s2/2"]) for job in jobs], "job j0: s2/2 is another job's already"),
+        (
+            lambda cluster, jobs: [job.on(["s1/0", "s2/2"]) for job in jobs],
+            "job j0: s2/2 belongs to another job already",
+        ),
         (lambda cluster, jobs: [job.on(["s1/0", "s9/0"]) for job in jobs], 'job j0: lab rail has no host "s9"'),
         (lambda cluster, jobs: [job.on(["s1/0", "s1"]) for job in jobs], "job j0: s1 is 3 ranks"),
         (lambda cluster, jobs: [job.on([Rank("s1", 0), Rank("s1", 3)]) for job in jobs], "has no rank s1/3"),
@@ -114,7 +117,7 @@ PolicyResult = Callable[[Cluster, Sequence[Request]], Any]
         (lambda cluster, jobs: None, "failed: TypeError: 'NoneType' object is not iterable"),
     ],
 )
-def test_a_policy_that_returns_nonsense_is_named(
+def test_a_policy_that_returns_an_invalid_assignment_is_named(
     decide: PolicyResult, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, "mine": decide})
