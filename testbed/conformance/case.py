@@ -104,6 +104,13 @@ def filling_each(device: Device) -> list[Place]:
     return filling
 
 
+def suitable(device: Device, places: list[Place], work: Callable[[Device, Place], object]) -> list[Place]:
+    """Return places at each of which the work of a case can be done; `work` raises Unsuitable where it cannot."""
+    for place in places:
+        work(device, place)
+    return places
+
+
 def first(device: Device) -> tuple[int, ...]:
     """Return the lossless priorities; raise Unsuitable if there is none."""
     if not device.lossless:

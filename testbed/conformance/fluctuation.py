@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 
 from testbed.conformance.bench import Bench
-from testbed.conformance.case import Case, Findings, Measured, Place
+from testbed.conformance.case import Case, Findings, Measured, Place, suitable
 from testbed.conformance.device import Device
 from testbed.conformance.incast import incast_of, incasts
 from testbed.conformance.labs import QUARTET
@@ -94,10 +94,7 @@ def _judge_tide(bench: Bench, place: Place, measured: Measured) -> list[str]:
 
 
 def _tides(device: Device) -> list[Place]:
-    candidates = incasts(device)
-    for place in candidates:
-        _tide(device, place)
-    return candidates
+    return suitable(device, incasts(device), _tide)
 
 
 CASES = (

@@ -5,25 +5,20 @@ from __future__ import annotations
 from itertools import pairwise
 
 from testbed.conformance.bench import Bench, Session
-from testbed.conformance.case import Case, Findings, Measured, Place, first, from_each, need_ports, partner
+from testbed.conformance.case import Case, Findings, Measured, Place, first, from_each, need_ports, partner, suitable
 from testbed.conformance.device import PRIORITIES, Device, port_classes
 from testbed.conformance.frames import XON, pauses
 from testbed.conformance.labs import PAIR, TRIO
-from testbed.conformance.loads import affordable, frames_in, frames_to_stop, length_between, stopping_ps
+from testbed.conformance.loads import frames_to_fill, frames_to_stop, length_between, stopping_ps
 from testbed.sizes import FCS_BYTES, SHORTEST_FRAME_BYTES
 
-_EXTRA_FRAMES = 40
-"""Frames that a tester still has to send when it is stopped."""
 _LONGEST_PAUSES = 3
 _INNOCENT_FRAMES = 100
 
 
 def _frames(device: Device, place: Place) -> int:
-    """Return how many frames a tester has that fills its group: it has some left when it is stopped."""
     ingress, egress = place.ports[:2]
-    length = length_between(ingress, egress)
-    in_flight = frames_in(ingress, length, stopping_ps(ingress, length))
-    return affordable(frames_to_stop(device, ingress, place.priority, length) + in_flight + _EXTRA_FRAMES)
+    return frames_to_fill(device, ingress, place.priority, length_between(ingress, egress))
 
 
 def _stop(session: Session, place: Place, for_ps: int) -> tuple[int, int]:
@@ -117,10 +112,7 @@ def _judge_refresh(bench: Bench, place: Place, measured: Measured) -> list[str]:
 
 
 def _places(device: Device) -> list[Place]:
-    candidates = from_each(device)
-    for place in candidates:
-        _frames(device, place)
-    return candidates
+    return suitable(device, from_each(device), _frames)
 
 
 def _trios(device: Device) -> list[Place]:

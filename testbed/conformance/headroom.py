@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from testbed.conformance.bench import Bench, Session
-from testbed.conformance.case import Case, Findings, Measured, Place, first, from_each
+from testbed.conformance.case import Case, Findings, Measured, Place, first, from_each, suitable
 from testbed.conformance.device import Device, DevicePort, Unsuitable
 from testbed.conformance.labs import PAIR, POOLED
 from testbed.conformance.loads import affordable, frames_of_headroom, frames_to_stop, length_between, stopping_ps
@@ -12,10 +12,7 @@ _SPARE_FRAMES = 8
 
 
 def _late_places(device: Device) -> list[Place]:
-    candidates = from_each(device)
-    for place in candidates:
-        _late_frames(device, place)
-    return candidates
+    return suitable(device, from_each(device), _late_frames)
 
 
 def _late_frames(device: Device, place: Place) -> int:

@@ -8,6 +8,9 @@ from testbed.conformance.reference import reference_group
 MOST_FRAMES = 150_000
 """Frames that one session may take: seconds under the virtual clock."""
 
+EXTRA_FRAMES = 40
+"""Frames that a tester still has to send when it is stopped."""
+
 STEADY_FRAMES = 600
 """Frames that leave a line while its use and its shares are measured, at least."""
 STEADY_ROUND_TRIPS = 8
@@ -46,3 +49,9 @@ def affordable(frames: int) -> int:
     if frames > MOST_FRAMES:
         raise Unsuitable(f"it would take {frames} frames, more than {MOST_FRAMES}")
     return frames
+
+
+def frames_to_fill(device: Device, ingress: DevicePort, group: int, length: int) -> int:
+    """Return how many frames a tester offers to fill a group and have some left when it is stopped. Raises Unsuitable."""
+    in_flight = frames_in(ingress, length, stopping_ps(ingress, length))
+    return affordable(frames_to_stop(device, ingress, group, length) + in_flight + EXTRA_FRAMES)

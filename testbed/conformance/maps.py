@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from testbed.conformance.bench import Bench
-from testbed.conformance.case import Case, Findings, Measured, Place, need_ports, partner
+from testbed.conformance.case import Case, Findings, Measured, Place, need_ports, partner, suitable
 from testbed.conformance.device import PRIORITIES, Device, Unsuitable
 from testbed.conformance.frames import pauses
 from testbed.conformance.labs import MAPPED, SHARED_GROUP
-from testbed.conformance.loads import affordable, frames_in, frames_to_stop, length_between, stopping_ps
+from testbed.conformance.loads import frames_to_fill, length_between, stopping_ps
 from testbed.contract.plan import group_of, queue_of
 
 _FRAMES = 20
 """Frames of each priority that a tester offers while one of them is paused."""
-_EXTRA_FRAMES = 40
-"""Frames that a tester still has to send when it is stopped."""
 
 
 def _mapped(device: Device) -> list[Place]:
@@ -70,19 +68,12 @@ def _judge_queue(bench: Bench, place: Place, measured: Measured) -> list[str]:
 
 
 def _fill(device: Device, place: Place) -> int:
-    """Return how many frames a tester offers to fill the group of a priority, with some left when it is stopped."""
-    ingress = place.ports[0]
-    length = length_between(*place.ports)
-    in_flight = frames_in(ingress, length, stopping_ps(ingress, length))
     group = group_of(device.switch, place.priority)
-    return affordable(frames_to_stop(device, ingress, group, length) + in_flight + _EXTRA_FRAMES)
+    return frames_to_fill(device, place.ports[0], group, length_between(*place.ports))
 
 
 def _filled(device: Device) -> list[Place]:
-    places = _mapped(device)
-    for place in places:
-        _fill(device, place)
-    return places
+    return suitable(device, _mapped(device), _fill)
 
 
 def _measure_group(bench: Bench, place: Place) -> Measured:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.machine import Machine, private_machine
+from tests.parity.clocks import TOLERANCE, run_on
 
-TOLERANCE = 0.05
 CREDITS = ("--set", "lossless.flow-control=credit", "--set", "lossless.credits=128KiB")
 
 
 def run(machine: Machine, clock: str, *settings: str) -> dict[str, Any]:
     """Send 4 MB from host to host over 10 km."""
-    lab = ("incast", "-t", "pair:length=10km", "--clock", clock, "--set", "workload.size=4M", "--format", "json")
-    done = machine.run_carried("run", *lab, *settings)
-    assert done.returncode == 0, done.stderr + done.stdout[-2000:]
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
+    return run_on(machine, clock, "incast", "-t", "pair:length=10km", "--set", "workload.size=4M", *settings)
 
 
 def test_credits_limit_both_clocks_alike(repo_root: Path, tmp_path: Path, require_root: None) -> None:

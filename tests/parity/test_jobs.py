@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.live.machine import private_machine
-
-TOLERANCE = 0.05
+from tests.parity.clocks import TOLERANCE, run_on_both
 
 JOBS = """
 topology: "clos:spines=1,leaves=2,hosts=2"
@@ -24,14 +20,7 @@ jobs:
 
 
 def test_both_clocks_report_the_same_jobs(repo_root: Path, tmp_path: Path, require_root: None) -> None:
-    documents: dict[str, dict[str, Any]] = {}
-    with private_machine(repo_root, tmp_path) as machine:
-        (tmp_path / "jobs.yaml").write_text(JOBS)
-        for clock in ("virtual", "real"):
-            done = machine.run_carried("run", str(tmp_path / "jobs.yaml"), "--clock", clock, "--format", "json")
-            assert done.returncode == 0, done.stderr + done.stdout[-2000:]
-            documents[clock] = json.loads(done.stdout)
-    computed, real = documents["virtual"], documents["real"]
+    computed, real = run_on_both(repo_root, tmp_path, JOBS)
     assert real["verdict"] == computed["verdict"] and real["verdict"]["lossless"]
     assert real["makespan_us"] == pytest.approx(computed["makespan_us"], rel=TOLERANCE)
     for expected, measured in zip(computed["jobs"], real["jobs"], strict=True):

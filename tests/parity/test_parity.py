@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.machine import Machine, private_machine
-
-# What a real-clock run may differ by in time; its frames may not differ at all.
-TOLERANCE = 0.05
+from tests.parity.clocks import TOLERANCE, run_on
 
 CASES = {
     "all-reduce over 80 km": ("all_reduce", "two-dc", "1M", "4M"),
@@ -26,10 +23,7 @@ CASES = {
 def run(machine: Machine, clock: str, collective: str, topology: str, low: str, high: str) -> dict[str, Any]:
     """Run one case on one clock."""
     sizes = ("-b", low, "-e", high, "-f", "4")
-    done = machine.run_carried("run", collective, "-t", topology, "--clock", clock, *sizes, "--format", "json")
-    assert done.returncode == 0, done.stderr + done.stdout[-2000:]
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
+    return run_on(machine, clock, collective, "-t", topology, *sizes)
 
 
 def data_frames(document: dict[str, Any]) -> dict[tuple[str, str], int]:

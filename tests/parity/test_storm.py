@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.live.machine import Machine, private_machine
+from tests.parity.clocks import run_on_both
 
 # Two MB through a port that is paused for half of every 100 us; then, when it is done, nothing but a storm.
 EXPERIMENT = """\
@@ -22,20 +20,10 @@ timeline:
 """
 
 
-def run(machine: Machine, path: Path, clock: str) -> dict[str, Any]:
-    done = machine.run_carried("run", str(path), "--clock", clock, "--format", "json")
-    assert done.returncode in (0, 1), done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
-    assert document["verdict"]["trusted"] and document["verdict"]["complete"], document["verdict"]
-    return document
-
-
 def test_storms_and_watchdogs_do_not_depend_on_the_clock(repo_root: Path, tmp_path: Path, require_root: None) -> None:
-    path = tmp_path / "storm.yaml"
-    path.write_text(EXPERIMENT)
-    with private_machine(repo_root, tmp_path) as machine:
-        computed, real = run(machine, path, "virtual"), run(machine, path, "real")
+    computed, real = run_on_both(repo_root, tmp_path, EXPERIMENT, codes=(0, 1))
     for document in (computed, real):
+        assert document["verdict"]["complete"]
         [storm] = document["watchdog"]
         assert (storm["port"], storm["cause"]) == ("leaf:eth2", "storm")
         assert "timeline[1]" in storm["explanation"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.live.machine import Machine, private_machine
+from tests.parity.clocks import TOLERANCE, Json, run_on_both
 
-TOLERANCE = 0.05
 ERASURE = """\
 topology: lab.yaml
 emulation: native
@@ -43,21 +40,11 @@ topology:
 """
 
 
-def run(machine: Machine, folder: Path, experiment: str, network: str, clock: str) -> dict[str, Any]:
-    """Run an experiment on one clock."""
+def both(root: Path, folder: Path, experiment: str, network: str) -> tuple[Json, Json]:
+    """Run an experiment on a network on both clocks, which agree on the verdict and on times."""
     (folder / "lab.yaml").write_text(network)
-    (folder / "experiment.yaml").write_text(experiment)
-    done = machine.run_carried("run", str(folder / "experiment.yaml"), "--clock", clock, "--format", "json")
-    document: dict[str, Any] = json.loads(done.stdout)
-    assert document["verdict"]["trusted"] and document["verdict"]["correct"], document["verdict"]
-    return document
-
-
-def both(root: Path, folder: Path, experiment: str, network: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    with private_machine(root, folder) as machine:
-        computed = run(machine, folder, experiment, network, "virtual")
-        real = run(machine, folder, experiment, network, "real")
-    assert real["verdict"] == computed["verdict"]
+    computed, real = run_on_both(root, folder, experiment, codes=(0, 1))
+    assert real["verdict"] == computed["verdict"] and real["verdict"]["correct"]
     for key in ("time_us", "wrong"):
         expected, measured = (document["collective"]["rows"][0][key] for document in (computed, real))
         assert measured == pytest.approx(expected, rel=TOLERANCE)
