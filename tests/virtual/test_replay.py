@@ -137,7 +137,7 @@ def test_policies_of_jobs_place_traces(call_testbed: Cli, tmp_path: Path) -> Non
         (["lost.goal"], "no lab given"),
         (["lost.goal", "-t", SPINE, "--ranks", "h1", "--ranks", "h2"], "--ranks is given 2 times, for 1 traces"),
         (["lost.goal", "-t", SPINE, "--algorithm", "ring"], "the trace has the collectives: none"),
-        (["what.txt", "-t", SPINE], "what.txt: the format cannot be told"),
+        (["what.txt", "-t", SPINE], "what.txt: the format of the file is not recognised"),
         (["none.goal", "-t", SPINE], "none.goal: No such file"),
     ],
 )
