@@ -34,11 +34,14 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 # Cargo's live tests make namespaces, which takes root.
 LIVE := $(if $(filter 0,$(shell id -u)),--features live)
 # Each folder is in one of the passes of pytest: tests/unit/test_code.py sees to it.
-COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging
+COMPUTED_TESTS := tests/unit tests/virtual tests/validation tests/packaging tests/browser
 LIVE_TESTS := tests/live tests/parity tests/docker
+# What tests and checks of web/ need, where npm is there to fetch it; the bundle that ships is committed.
+WEB_MODULES := web/node_modules/.package-lock.json
+WEB = $(if $(shell command -v npm),$(WEB_MODULES))
 RUST_SOURCES := $(shell find dataplane/src -name '*.rs') $(CRATE) dataplane/Cargo.lock
 
-.PHONY: help setup run test lint docs references rust-build rust-test python-test bench campaign validation survival fuzz mutants dist image \
+.PHONY: help setup run test lint docs references web rust-build rust-test python-test bench campaign validation survival fuzz mutants dist image \
 	lock licences clean packages toolchain
 
 help: ## List the targets
@@ -54,11 +57,12 @@ test: ## Lint, then every test
 	+@$(MAKE) --jobs=2 $(VENV)/.dependencies rust-build
 	+@$(MAKE) lint rust-test python-test
 
-lint: $(VENV)/.dependencies | toolchain ## Check format, style and types, and build the documentation
+lint: $(VENV)/.dependencies $(WEB) | toolchain ## Check format, style and types, and build the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MKDOCS) build --strict
+	$(if $(WEB),cd web && npm run --silent check,@echo "left out for want of npm: the types of web/")
 	cargo fmt --manifest-path $(CRATE) --check
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy --quiet --locked --manifest-path $(CRATE) \
 		--all-targets --features live,extension-module -- -D warnings
@@ -69,6 +73,9 @@ docs: $(VENV)/.dependencies ## Serve the documentation on this machine, and buil
 references: setup ## Write the pages of the documentation that are made of the code
 	$(BIN)/python -m tools.references
 
+web: $(WEB_MODULES) ## Build what reports are drawn by into testbed/data (needs Node); its sources are in web/
+	cd web && npm run --silent build
+
 # While one core waits for the packages of Python, the other may compile.
 rust-build: | packages toolchain
 	cargo test --no-run --quiet --locked --manifest-path $(CRATE) $(LIVE)
@@ -76,7 +83,7 @@ rust-build: | packages toolchain
 rust-test: | packages toolchain ## Test the data plane alone (the live tests too when root)
 	cargo test --quiet --locked --manifest-path $(CRATE) $(LIVE)
 
-python-test: setup ## Run pytest, on all processors where tests do not measure time; ARGS="…" for pytest's options
+python-test: setup $(WEB) ## Run pytest, on all processors where tests do not measure time; ARGS="…" for pytest's options
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS) $(COMPUTED_TESTS)
 	$(if $(or $(LIVE),$(CI)),$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS) $(LIVE_TESTS),\
 		@echo "left out, since they make network namespaces and need root: $(LIVE_TESTS)")
@@ -116,7 +123,7 @@ licences: $(VENV)/.dependencies | toolchain ## List the licence of every depende
 	@$(BIN)/python tools/licences.py
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) dist site results dataplane/target testbed/_dataplane*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist site results dataplane/target testbed/_dataplane*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis web/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What setup is made of. Its output goes to stderr, so that `run` and `bench` print their result alone on stdout.
@@ -131,6 +138,11 @@ $(VENV)/.dependencies: requirements-dev.lock | packages
 	$(PYTHON) -m venv --clear $(VENV) >&2
 	@tools/with-progress "installing Python packages into $(VENV)" $(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock >&2
 	touch $@
+
+$(WEB_MODULES): web/package-lock.json web/package.json | packages
+	@command -v npm >/dev/null || { echo "npm not found: install Node, then repeat" >&2; exit 3; }
+	@tools/with-progress "installing npm packages into web/node_modules" npm ci --silent --prefix web >&2
+	@touch $@
 
 $(VENV)/.testbed: $(VENV)/.dependencies $(RUST_SOURCES) pyproject.toml | toolchain
 	@tools/build-dataplane $(VENV) >&2

@@ -60,6 +60,12 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             "testbed sweep incast -t two-dc --over topology.length=1km,80km",
         ),
         Verb(
+            "report",
+            "report:report",
+            "Write results as one HTML page that needs no network: verdict, pictures, tables; several runs side by side.",
+            "testbed run all_reduce -t two-dc -b 1M --out ring\ntestbed report ring -o ring.html",
+        ),
+        Verb(
             "replay",
             "replay:replay",
             "Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives.",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from testbed.data import DATA
 from testbed.lab.hosts import Host
@@ -34,6 +35,17 @@ class Kind:
     count: int
 
 
+class Frame(NamedTuple):
+    """What surrounds the nodes of a site or of a domain: which of the two, its name, and where it is."""
+
+    kind: str
+    name: str
+    left: float
+    top: float
+    width: float
+    height: float
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """The elements of a picture, its size, and its kinds of link, the most frequent first."""
@@ -57,7 +69,8 @@ def picture(lab: Lab, notes: Notes) -> Picture:
     between = [index for index, link in enumerate(lab.links) if not is_host_link(lab, link)]
     labelled = set(between) if len(between) <= _MOST_LABELS else set()
     labelled |= {i for i in between if _is_span(layout, lab.links[i])} | set(notes)
-    parts = [_site_frames(layout), _domain_frames(lab, layout)]
+    around = frames(lab, layout)
+    parts = ["".join(_draw_frame(frame) for frame in around if frame.kind == kind) for kind in _FRAMES]
     parts += [_link(layout, index, link, colours, notes) for index, link in enumerate(lab.links)]
     parts += [_node(lab, layout, name) for name in layout.boxes]
     parts += [_label(layout, index, lab.links[index], notes) for index in sorted(labelled)]
@@ -94,32 +107,32 @@ def _is_span(layout: Layout, link: Link) -> bool:
     return layout.boxes[link.a.node].site != layout.boxes[link.b.node].site
 
 
-def _site_frames(layout: Layout) -> str:
-    """Draw a frame around each site, where there are several."""
-    if layout.sites < 2:
-        return ""
+def frames(lab: Lab, layout: Layout) -> list[Frame]:
+    """Return a frame around each site, where there are several, and around each scale-up domain."""
     parts = ([box for box in layout.boxes.values() if box.site == site] for site in range(layout.sites))
-    return "".join(_frame("site", f"site {site}", boxes) for site, boxes in enumerate(parts, 1))
-
-
-def _domain_frames(lab: Lab, layout: Layout) -> str:
-    """Draw a frame around each scale-up domain."""
+    around = [_frame("site", f"site {site}", boxes) for site, boxes in enumerate(parts, 1)] if layout.sites > 1 else []
     members: dict[str, list[str]] = {}
     for node in lab.nodes:
         if node.domain is not None:
             members.setdefault(node.domain, []).append(node.name)
-    return "".join(
-        _frame("domain", f"domain {name}", [layout.boxes[node] for node in nodes]) for name, nodes in members.items()
-    )
+    domains = members.items()
+    return around + [
+        _frame("domain", f"domain {name}", [layout.boxes[node] for node in nodes]) for name, nodes in domains
+    ]
 
 
-def _frame(kind: str, name: str, boxes: Sequence[Box]) -> str:
+def _frame(kind: str, name: str, boxes: Sequence[Box]) -> Frame:
     aside, over, under = _FRAMES[kind]
     left, right = min(b.x - b.width / 2 for b in boxes) - aside, max(b.x + b.width / 2 for b in boxes) + aside
     top, bottom = min(b.y for b in boxes) - HEIGHT / 2 - over, max(b.y for b in boxes) + HEIGHT / 2 + under
+    return Frame(kind, name, left, top, right - left, bottom - top)
+
+
+def _draw_frame(frame: Frame) -> str:
+    kind, name, left, top, width, height = frame
     return (
-        f'<rect class="{kind}" x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="10"/>'
-        f'<text class="{kind}" x="{left + 10:g}" y="{bottom - 7:g}">{escape(name)}</text>'
+        f'<rect class="{kind}" x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" rx="10"/>'
+        f'<text class="{kind}" x="{left + 10:g}" y="{top + height - 7:g}">{escape(name)}</text>'
     )
 
 
@@ -140,7 +153,7 @@ def _link(layout: Layout, index: int, link: Link, colours: dict[str, str], notes
     rail = next((layout.rails[end] for end in (link.a, link.b) if end in layout.rails), None)
     colour = colours[kind] if rail is None else _COLOURS[rail % len(_COLOURS)]
     title = f"{link.a} - {link.b}: {kind}" + (f"; {notes[index]}" if index in notes else "")
-    path = _path(layout, index, link)
+    path = link_path(layout, index, link)
     dashed = " dashed" if index in notes or not link.carrier else ""
     return (
         f'<g class="link{dashed}" data-a="{escape(link.a.node)}" data-b="{escape(link.b.node)}" data-kind="{escape(kind)}">'
@@ -149,7 +162,7 @@ def _link(layout: Layout, index: int, link: Link, colours: dict[str, str], notes
     )
 
 
-def _path(layout: Layout, index: int, link: Link) -> str:
+def link_path(layout: Layout, index: int, link: Link) -> str:
     """Return the way of a link: down beside a host, straight between layers, in an arc where nodes stand side by side."""
     if layout.round:
         a, b = layout.boxes[link.a.node], layout.boxes[link.b.node]

@@ -1,0 +1,129 @@
+"""The lab of a run as a report draws it: where nodes, links and frames are, in pixels. Pure.
+
+A result names its links and its switches; what it does not say of a lab (rates of NICs, say) no picture shows.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from testbed.lab.endpoints import Endpoint
+from testbed.lab.hosts import Host
+from testbed.lab.topology import Lab, Link, Switch
+from testbed.report.drawing.blocks import HEIGHT
+from testbed.report.drawing.layout import Layout, lay_out
+from testbed.report.drawing.picture import frames, link_path
+from testbed.run.result import RunResult
+
+Json = dict[str, Any]
+
+
+def fabric(result: RunResult) -> Json | None:
+    """Return the picture of a run's lab; None of a result that does not say which links there were.
+
+    `nodes` are boxes by their middle, `links` paths from `a` to `b`, in the order of the result; `frames` surround sites
+    and domains.
+    """
+    if not result.links:
+        return None
+    lab = lab_of(result)
+    layout = lay_out(lab)
+    kinds = {host.name: "host" for host in lab.hosts}
+    return {
+        "width": round(layout.width),
+        "height": round(layout.height),
+        "box": HEIGHT,
+        "nodes": [
+            {
+                "name": name,
+                "kind": kinds.get(name, "switch"),
+                "x": round(box.x),
+                "y": round(box.y),
+                "w": round(box.width),
+            }
+            for name, box in layout.boxes.items()
+        ],
+        "links": [_link(layout, index, link) for index, link in enumerate(lab.links)],
+        "frames": [frame._asdict() for frame in frames(lab, layout)],
+    }
+
+
+def _link(layout: Layout, index: int, link: Link) -> Json:
+    """Return the path of a link, and from which of its ends it is drawn."""
+    path = link_path(layout, index, link)
+    x, y = (float(number) for number in re.split("[ LCVH]", path[1:], maxsplit=2)[:2])
+
+    def away(end: Endpoint) -> float:
+        box = layout.boxes[end.node]
+        return math.hypot(box.x - x, box.y - y)
+
+    return {"a": str(link.a), "b": str(link.b), "path": path, "from": str(min(link.a, link.b, key=away))}
+
+
+def lab_of(result: RunResult) -> Lab:
+    """Return as much of a run's lab as a picture needs. Raises KeyError or ValueError for a result that is inconsistent."""
+    links = tuple(_link_of(row) for row in result.links)
+    names = dict.fromkeys(end.node for link in links for end in (link.a, link.b))
+    switches = result.in_force.get("switches", {})
+    ports: dict[str, list[str]] = {name: [] for name in names}
+    far: dict[Endpoint, str] = {}
+    for link in links:
+        for end, other in ((link.a, link.b), (link.b, link.a)):
+            ports[end.node].append(end.port)
+            far[end] = other.node
+    homes: dict[str, set[str]] = {}
+    domains: dict[str, str | None] = {}
+    for place in result.ranks:
+        host = place.host.partition("/")[0]
+        homes.setdefault(host, set()).add(place.port)
+        domains[host] = place.domain
+    inner = _domain_switches(switches, ports, far, homes, domains)
+    nodes: list[Host | Switch] = []
+    for name in sorted(names, key=lambda name: name in switches):
+        if name in switches:
+            nodes.append(
+                Switch(name=name, buffer_bytes=None, lossless=(), lossy_queue_bytes=None, domain=inner.get(name))
+            )
+            continue
+        up = tuple(port for port in ports[name] if far[Endpoint(name, port)] in inner)
+        out = tuple(port for port in ports[name] if port not in up)
+        domain = domains.get(name)
+        nodes.append(Host(name=name, nic_rate_bps=1, domain=domain, scale_out=out, scale_up=up))
+    return Lab(name=result.lab, nodes=tuple(nodes), links=links)
+
+
+def _domain_switches(
+    switches: Mapping[str, Any],
+    ports: Mapping[str, list[str]],
+    far: Mapping[Endpoint, str],
+    homes: Mapping[str, set[str]],
+    domains: Mapping[str, str | None],
+) -> dict[str, str]:
+    """Return the switches inside scale-up domains: those that reach hosts of one domain alone, none by its home port."""
+    inner: dict[str, str] = {}
+    for name in switches:
+        around = [far[Endpoint(name, port)] for port in ports.get(name, ())]
+        named = {domains.get(host) for host in around}
+        home = any(far[Endpoint(host, port)] == name for host in around for port in homes.get(host, ()))
+        if around and len(named) == 1 and not home and (domain := named.pop()) is not None:
+            inner[name] = domain
+    return inner
+
+
+def _link_of(row: Mapping[str, Any]) -> Link:
+    a, b = (Endpoint(*end.split(":")) for end in row["link"].split(" - "))
+    length = row.get("length_m")
+    return Link(
+        a=a,
+        b=b,
+        rate_bps=row["rate_bps"],
+        delay_ps=round(row["delay_ns"] * 1000),
+        length_mm=None if length is None else round(length * 1000),
+        loss=tuple(row["frame_loss"]),
+        medium="memory",
+        mtu_bytes=row["frame_bytes"],
+        carrier=row["carrier"],
+    )

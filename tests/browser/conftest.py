@@ -1,0 +1,38 @@
+"""Reports in a headless Chromium. Where it or npm's packages are missing, CI fails; elsewhere these tests are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.chromium import Page, browser, executable
+from tests.conftest import IN_CI, ROOT
+
+HERE = Path(__file__).resolve().parent
+MODULES = ROOT / "web" / "node_modules"
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of this folder if what they need is missing; never in CI."""
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    if not ours or IN_CI or (executable() and MODULES.is_dir()):
+        return
+    items[:] = [item for item in items if item not in ours]
+    config.stash[LEFT_OUT] = len(ours)
+    config.hook.pytest_deselected(items=ours)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Return in one line which tests were left out."""
+    count = config.stash.get(LEFT_OUT, 0)
+    return [f"{count} tests of reports left out: they need chromium, and `make web` with npm"] if count else []
+
+
+@pytest.fixture(scope="session")
+def page() -> Iterator[Page]:
+    """Yield a tab of a browser."""
+    with browser() as opened:
+        yield opened

@@ -1,0 +1,291 @@
+// The lab as a picture: links coloured by how much they carried, ports by how long they were paused, over time.
+
+import { button, choice, h, picture, s, uniqueId, type Child } from "./dom";
+import * as format from "./format";
+import { duration, type Fabric, type FabricLink, type Interval, type LinkFacts, type Run, type ShownRun } from "./model";
+import { figure, type Section } from "./section";
+import { legend, level } from "./shares";
+import { table } from "./table";
+
+const STEPS = 240;
+const PORT_AWAY = 24;
+type Point = [number, number];
+
+/** What the two directions of a link carried and for how long their ports were paused, as shares; null where unknown. */
+interface Load { link: number; carried: [number | null, number | null]; paused: [number, number] }
+
+/** Return the corners of a path of the commands M, L, C, V and H. */
+function corners(path: string): Point[] {
+  const found: Point[] = [];
+  for (const [, letter, text] of path.matchAll(/([MLCVH])([^MLCVH]*)/g)) {
+    const numbers = (text ?? "").trim().split(/[ ,]+/).map(Number);
+    const [x, y] = found.at(-1) ?? [0, 0];
+    if (letter === "V") found.push([x, numbers[0] ?? y]);
+    else if (letter === "H") found.push([numbers[0] ?? x, y]);
+    else for (let index = 0; index + 1 < numbers.length; index += 2) found.push([numbers[index] as number, numbers[index + 1] as number]);
+  }
+  return found;
+}
+
+function along(from: Point, to: Point, away: number): Point {
+  const length = Math.hypot(to[0] - from[0], to[1] - from[1]) || 1;
+  const share = Math.min(away / length, 0.4);
+  return [from[0] + (to[0] - from[0]) * share, from[1] + (to[1] - from[1]) * share];
+}
+
+/** Return where the dots of a link's ports are, that of `a` first. */
+function portPlaces(link: FabricLink): [Point, Point] {
+  const points = corners(link.path);
+  const first = along(points[0] as Point, points[1] as Point, PORT_AWAY);
+  const last = along(points.at(-1) as Point, points.at(-2) as Point, PORT_AWAY);
+  return link.from === link.a ? [first, last] : [last, first];
+}
+
+function pausedShare(intervals: readonly Interval[], from: number, to: number): number {
+  let paused = 0;
+  for (const each of intervals) paused += Math.max(0, Math.min(to, (each.to_ps ?? Infinity) / 1e3) - Math.max(from, each.from_ps / 1e3));
+  return to > from ? Math.min(paused / (to - from), 1) : 0;
+}
+
+/** What is known of the links of a run: of all its time, and of parts of it. */
+class Loads {
+  readonly end: number;
+  readonly hasSeries: boolean;
+  private readonly intervals = new Map<string, Interval[]>();
+  private readonly sent = new Map<string, (number | null)[][]>();
+
+  constructor(private readonly shown: ShownRun, private readonly links: readonly FabricLink[]) {
+    this.end = duration(shown.run);
+    for (const each of shown.run.pauses?.intervals ?? []) {
+      const list = this.intervals.get(each.port) ?? [];
+      list.push(each);
+      this.intervals.set(each.port, list);
+    }
+    for (const column of shown.series?.columns ?? []) {
+      if (column.quantity !== "bytes_tx" || column.port === undefined) continue;
+      this.sent.set(column.port, [...(this.sent.get(column.port) ?? []), column.values]);
+    }
+    this.hasSeries = this.sent.size > 0;
+  }
+
+  get hasTime(): boolean {
+    return this.end > 0 && (this.hasSeries || this.intervals.size > 0);
+  }
+
+  whole(): Load[] {
+    return this.links.map((link, index) => ({ link: index, carried: [this.carried(link.a), this.carried(link.b)], paused: [this.paused(link.a), this.paused(link.b)] }));
+  }
+
+  between(from: number, to: number): Load[] {
+    return this.links.map((link, index) => ({
+      link: index,
+      carried: this.hasSeries ? [this.carriedBetween(link.a, from, to), this.carriedBetween(link.b, from, to)] : [null, null],
+      paused: [pausedShare(this.intervals.get(link.a) ?? [], from, to), pausedShare(this.intervals.get(link.b) ?? [], from, to)],
+    }));
+  }
+
+  private carried(port: string): number | null {
+    const facts = this.shown.run.ports[port];
+    if (!facts || !this.end) return null;
+    const sent = Object.values(facts.priorities).reduce((total, each) => total + each.bytes_tx, 0);
+    return Math.min((sent * 8) / (facts.rate_bps * this.end * 1e-9), 1);
+  }
+
+  private paused(port: string): number {
+    const all = Object.values(this.shown.run.ports[port]?.priorities ?? {});
+    const longest = all.reduce((most, each) => Math.max(most, each.paused_ns), 0);
+    return this.end ? Math.min(longest / this.end, 1) : 0;
+  }
+
+  private carriedBetween(port: string, from: number, to: number): number | null {
+    const facts = this.shown.run.ports[port];
+    const { series } = this.shown;
+    if (!facts || !series) return null;
+    let sent = 0;
+    let seen = 0;
+    const first = Math.max(0, Math.floor((from - series.start_ns) / series.period_ns));
+    const last = Math.max(first + 1, Math.ceil((to - series.start_ns) / series.period_ns));
+    for (const values of this.sent.get(port) ?? []) {
+      seen = Math.min(last, values.length) - first;
+      for (let index = first; index < Math.min(last, values.length); index += 1) sent += values[index] ?? 0;
+    }
+    return seen > 0 ? Math.min((sent * 8) / (facts.rate_bps * seen * series.period_ns * 1e-9), 1) : 0;
+  }
+}
+
+/** Write what a link is. */
+export function linkText(link: LinkFacts): string {
+  const profile = link.optics?.["profile"];
+  const parts = [typeof profile === "string" ? profile : format.rate(link.rate_bps)];
+  parts.push(link.length_m === null ? format.time(link.delay_ns) : format.metres(link.length_m));
+  const loss = Math.max(...link.frame_loss, 0);
+  if (loss > 0) parts.push(`loss ${format.digits(loss)}`);
+  if (!link.carrier) parts.push("down");
+  return parts.join(", ");
+}
+
+/** The picture, whose colours are set anew for each time. */
+class Drawing {
+  readonly element: SVGSVGElement;
+  private readonly halves: [SVGPathElement, SVGPathElement][] = [];
+  private readonly dots: [SVGCircleElement, SVGCircleElement][] = [];
+  private readonly titles: SVGTitleElement[] = [];
+  private readonly groups: SVGGElement[] = [];
+  private readonly nodes = new Map<string, SVGGElement>();
+
+  constructor(private readonly fabric: Fabric, private readonly run: Run, label: string) {
+    const links = fabric.links.map((link, index) => this.link(link, index));
+    const dots = fabric.links.map((link) => this.ports(link));
+    this.element = picture(label, fabric.width, fabric.height, ...this.frames(), ...links, ...fabric.nodes.map((node) => this.node(node)), ...dots);
+    this.element.classList.add("fabric");
+    this.element.style.setProperty("max-width", `${Math.max(fabric.width * 1.4, 420)}px`);
+    // Names stay readable on a phone; what is wider scrolls.
+    this.element.style.setProperty("min-width", `${Math.min(fabric.width * 0.75, 560)}px`);
+  }
+
+  private frames(): Child[] {
+    return this.fabric.frames.flatMap((frame) => [
+      s("rect", { class: `frame ${frame.kind}`, x: frame.left, y: frame.top, width: frame.width, height: frame.height, rx: 10 }),
+      s("text", { class: "frame-name", x: frame.left + 10, y: frame.top + frame.height - 7 }, frame.name),
+    ]);
+  }
+
+  private node(node: Fabric["nodes"][number]): SVGGElement {
+    const { box } = this.fabric;
+    const group = s("g", { class: `node ${node.kind}` },
+      s("rect", { x: node.x - node.w / 2, y: node.y - box / 2, width: node.w, height: box, rx: node.kind === "host" ? 10 : 3 }),
+      s("text", { x: node.x, y: node.y + 4 }, node.name));
+    this.nodes.set(node.name, group);
+    return group;
+  }
+
+  /** Draw a link as two halves: each end's is what that end sends. */
+  private link(link: FabricLink, index: number): SVGGElement {
+    const forward = link.from === link.a;
+    const half = (first: boolean): SVGPathElement => s("path", { d: link.path, pathLength: 2, "stroke-dasharray": "1 1", "stroke-dashoffset": first ? 0 : -1 });
+    const pair: [SVGPathElement, SVGPathElement] = [half(forward), half(!forward)];
+    const title = s("title");
+    const isDown = this.run.links[index]?.carrier === false;
+    const group = s("g", { class: isDown ? "link down" : "link" }, title, s("path", { d: link.path, class: "touch" }), ...pair);
+    this.halves.push(pair);
+    this.titles.push(title);
+    this.groups.push(group);
+    return group;
+  }
+
+  private ports(link: FabricLink): SVGGElement {
+    const places = portPlaces(link);
+    const pair = places.map(([x, y]) => s("circle", { cx: x.toFixed(1), cy: y.toFixed(1), r: 4.5, class: "p0" })) as [SVGCircleElement, SVGCircleElement];
+    this.dots.push(pair);
+    return s("g", { class: "ports" }, ...pair);
+  }
+
+  show(loads: readonly Load[]): void {
+    for (const { link, carried, paused } of loads) {
+      const ends = this.fabric.links[link] as FabricLink;
+      const names = [ends.a, ends.b] as const;
+      const lines = [`${ends.a} – ${ends.b}: ${linkText(this.run.links[link] as LinkFacts)}`];
+      for (const side of [0, 1] as const) {
+        const share = carried[side];
+        this.halves[link]?.[side].setAttribute("class", share === null ? "unknown" : `u${level(share)}`);
+        this.dots[link]?.[side].setAttribute("class", `p${level(paused[side])}`);
+        lines.push(`${names[side]} ${share === null ? "" : `sends ${format.percent(share)}, `}paused ${format.percent(paused[side])}`);
+      }
+      const title = this.titles[link];
+      if (title) title.textContent = lines.join("\n");
+    }
+  }
+
+  /** Let a node and its links stand out; all of them where the name is empty. */
+  choose(name: string): void {
+    this.element.classList.toggle("choosing", name !== "");
+    const near = new Set([name]);
+    this.fabric.links.forEach((link, index) => {
+      const ends = [link.a, link.b].map((end) => end.slice(0, end.lastIndexOf(":")));
+      const isNear = ends.includes(name);
+      this.groups[index]?.classList.toggle("chosen", isNear);
+      if (isNear) ends.forEach((end) => near.add(end));
+    });
+    for (const [each, group] of this.nodes) group.classList.toggle("chosen", near.has(each));
+  }
+}
+
+/** Return buttons that enlarge a picture in its frame, which scrolls. */
+export function enlargers(drawn: SVGSVGElement): Child[] {
+  let scale = 1;
+  const set = (to: number): void => {
+    scale = Math.min(Math.max(to, 1), 16);
+    drawn.style.setProperty("width", `${scale * 100}%`);
+    if (scale > 1) drawn.style.setProperty("max-width", "none");
+  };
+  const was = drawn.style.getPropertyValue("max-width");
+  return [
+    button("+", () => set(scale * 1.5), { "aria-label": "Enlarge the picture" }),
+    button("−", () => set(scale / 1.5), { "aria-label": "Reduce the picture" }),
+    button("Whole", () => { set(1); drawn.style.setProperty("max-width", was); }),
+  ];
+}
+
+function slider(loads: Loads, show: (text: string, loads: Load[]) => void): Child[] {
+  const id = uniqueId("time");
+  const output = h("output", { for: id }, "whole run");
+  const input = h("input", { id, type: "range", min: 0, max: STEPS, value: 0, step: 1, oninput: () => moved() });
+  const moved = (): void => {
+    const step = Number(input.value);
+    const text = step === 0 ? "whole run" : `${format.time((loads.end * (step - 1)) / STEPS)} to ${format.time((loads.end * step) / STEPS)}`;
+    output.textContent = text;
+    input.setAttribute("aria-valuetext", text);
+    show(text, step === 0 ? loads.whole() : loads.between((loads.end * (step - 1)) / STEPS, (loads.end * step) / STEPS));
+  };
+  let timer = 0;
+  const play = button("Play", () => {
+    const stop = (): void => { clearInterval(timer); timer = 0; play.textContent = "Play"; };
+    if (timer) { stop(); return; }
+    play.textContent = "Stop";
+    if (Number(input.value) >= STEPS) input.value = "0";
+    timer = window.setInterval(() => {
+      input.value = String(Number(input.value) + 1);
+      moved();
+      if (Number(input.value) >= STEPS) stop();
+    }, 60);
+  });
+  return [h("label", { for: id }, "Time"), input, play, output];
+}
+
+/** Return the section with the lab; null where the result does not say what it was. */
+export function topologySection(shown: ShownRun): Section | null {
+  const { fabric, run } = shown;
+  if (!fabric) return null;
+  const loads = new Loads(shown, fabric.links);
+  const hosts = fabric.nodes.filter((node) => node.kind === "host").length;
+  const drawing = new Drawing(fabric, run, `Lab ${run.lab}: ${hosts} hosts, ${fabric.nodes.length - hosts} switches, ${fabric.links.length} links`);
+  drawing.show(loads.whole());
+  const names = fabric.nodes.map((node) => node.name);
+  const controls: Child[] = [
+    ...(loads.hasTime ? slider(loads, (_, now) => drawing.show(now)) : []),
+    choice("Node", ["all", ...names], 0, (index) => drawing.choose(index === 0 ? "" : (names[index - 1] as string))),
+    ...enlargers(drawing.element),
+  ];
+  const sentence = "Each half of a link has the colour of what its end sends, as a share of the rate; a dot is a port that was paused."
+    + (loads.hasTime && !loads.hasSeries ? " Over time pauses alone are known: a run with --series has what links carry, too." : "");
+  const body: Child[] = [
+    figure(sentence, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Picture of the lab" }, drawing.element), () => linkTable(run, loads.whole(), fabric), ...controls),
+    h("p", { class: "legends" }, legend("u", "Carried"), legend("p", "Paused")),
+  ];
+  return { id: "topology", title: "Topology", body };
+}
+
+function linkTable(run: Run, loads: readonly Load[], fabric: Fabric): HTMLElement {
+  const rows = loads.flatMap((load) => {
+    const link = fabric.links[load.link] as FabricLink;
+    const what = linkText(run.links[load.link] as LinkFacts);
+    return ([0, 1] as const).map((side) => ({ from: side ? link.b : link.a, to: side ? link.a : link.b, what, carried: load.carried[side], paused: load.paused[side] }));
+  });
+  return table("Links by direction, over the whole run", rows, [
+    { name: "from", cell: (row) => row.from, key: (row) => row.from },
+    { name: "to", cell: (row) => row.to, key: (row) => row.to },
+    { name: "link", cell: (row) => row.what, key: (row) => row.what },
+    { name: "carried", number: true, cell: (row) => (row.carried === null ? "–" : format.percent(row.carried)), key: (row) => row.carried ?? -1 },
+    { name: "paused", number: true, cell: (row) => format.percent(row.paused), key: (row) => row.paused },
+  ]);
+}
