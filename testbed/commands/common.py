@@ -278,16 +278,21 @@ def _named_lab(overrides: Sequence[str]) -> str | None:
 def read_trial(what: str | None, topology: str | None, overrides: Sequence[str], seed: int | None = None) -> Trial:
     """Make a trial, not checked yet: `preflight.check` raises what is wrong with it on the clock that is chosen for it."""
     experiment = read_experiment(what, topology, overrides, seed)
-    try:
-        source = lab_source(experiment.topology)
-    except InputError:
-        raise
-    except UsageError as error:
-        if topology is not None or _named_lab(overrides):
-            raise
-        raise ExperimentError([experiment.fault((LAB,), str(error))]) from None
+    source = read_lab(experiment, named=topology is not None or _named_lab(overrides) is not None)
     print_notes(source)
     return Trial(experiment, lab_from(source), written=source.data)
+
+
+def read_lab(experiment: Experiment, named: bool) -> Source:
+    """Return the data of an experiment's lab. `named`: on the command line, where whoever did so knows it stands."""
+    try:
+        return lab_source(experiment.topology)
+    except UsageError as error:
+        # Faults inside a lab file stand at its own lines. That it is no lab file at all is a fault of the line that names it.
+        inside = isinstance(error, InputError) and any(fault.key for fault in error.faults)
+        if inside or named:
+            raise
+        raise ExperimentError([experiment.fault((LAB,), str(error))]) from None
 
 
 StrictOption = Annotated[bool, typer.Option("--strict", help="fail if buffers can wait for each other in a circle")]
@@ -336,7 +341,7 @@ def read_named(
         raise UsageError(f"--name: {error}") from None
     if topology is not None or (what is not None and what not in traffic.COLLECTIVES):
         experiment = read_experiment(what, topology, overrides, seed)
-        source = renamed(lab_source(experiment.topology), name)
+        source = renamed(read_lab(experiment, named=topology is not None or _named_lab(overrides) is not None), name)
         print_notes(source)
         return Trial(experiment, lab_from(source), written=source.data)
     from testbed.control import inspection

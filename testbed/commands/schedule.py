@@ -20,13 +20,14 @@ from testbed.commands.common import (
     keep_existing,
     print_note,
     read_experiment,
+    read_lab,
 )
 from testbed.commands.progress import is_followed
 from testbed.commands.results import result_directory
 from testbed.commands.sweep import noted, print_whole, run_rows
 from testbed.errors import HostError, TestbedError
 from testbed.importers.slurm_jobs import write_jobs
-from testbed.lab.topology import load_lab
+from testbed.lab.topology import lab_from
 from testbed.report import schedules as schedule_report
 from testbed.run import result
 from testbed.run.versions import versions
@@ -71,7 +72,7 @@ def schedule(
     overrides = set_ or []
     chosen = schedules.read_policies(policy)
     base = read_experiment(what, topology, overrides, seed)
-    lab = load_lab(base.topology)
+    lab = lab_from(read_lab(base, named=topology is not None))
 
     def replay(name: str) -> str:
         options = [word for setting in [*overrides, f"placement={name}"] for word in ("--set", setting)]

@@ -21,9 +21,11 @@ topology: "%s"
         ("two-dx", 'no lab is called "two-dx"; did you mean "two-dc"?'),
         ("two-dc:lenth=8km", 'two-dc:lenth=8km: two-dc has no parameter "lenth"; did you mean "length"?'),
         ("three-leaves:hosts=3", 'the lab "three-leaves" is a file and takes no parameters'),
+        ("no/such.yaml", "no/such.yaml: No such file or directory"),
+        ("/dev/null", "/dev/null:1: the file is empty"),
     ],
 )
-@pytest.mark.parametrize("verb", ["validate", "run"])
+@pytest.mark.parametrize("verb", ["validate", "run", "schedule"])
 def test_a_lab_that_is_not_there_is_a_fault_of_the_experiment_that_names_it(
     call_testbed: Cli, tmp_path: Path, verb: str, lab: str, message: str
 ) -> None:
@@ -34,6 +36,13 @@ def test_a_lab_that_is_not_there_is_a_fault_of_the_experiment_that_names_it(
     # Whoever names it on the command line knows where it stands.
     done = call_testbed("run", "experiment.yaml", "-t", lab)
     assert (done.returncode, done.stderr) == (2, f"testbed: {message}\n")
+
+
+def test_a_fault_inside_the_lab_of_an_experiment_stands_at_its_own_line(call_testbed: Cli, tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("name: far\ntopology: {nodes: {}, links: []}\nseed: 3\n")
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT % "lab.yaml")
+    done = call_testbed("validate", "experiment.yaml")
+    assert done.returncode == 2 and "lab.yaml:3: seed: unknown key" in done.stderr.splitlines()[-1], done.stderr
 
 
 @pytest.mark.parametrize("name", ["x" * 5_000, "é" * 300])
