@@ -150,11 +150,13 @@ def _trial(checked: _Checked, settings: list[str]) -> Trial:
 def _check_clocks(checked: _Checked, trial: Trial) -> None:
     """Check on both clocks. An experiment that names its clock is warned of what the other one would refuse."""
     named = trial.experiment.clock if "clock" in trial.experiment.model_fields_set else None
+    compiled = False
     for clock in get_args(Clock):
         if checked.faults:
             return
         try:
-            preflight.check(trial.under(clock))
+            preflight.check(trial.under(clock), compiled=compiled)
+            compiled = True
         except InputError as error:
             lines = checked.faults if named in (None, clock) else checked.warnings
             where = "" if clock == (named or "virtual") else f"under the {clock} clock: "

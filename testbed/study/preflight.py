@@ -19,15 +19,16 @@ from testbed.schema.source import dotted
 from testbed.study import parallel
 
 
-def check(trial: Trial, here: bool = True) -> None:
+def check(trial: Trial, here: bool = True, compiled: bool = False) -> None:
     """Raise InputError with every fault that keeps a trial from being run on the clock of its experiment.
 
-    Memory is that of this machine, and is not looked at where the run is not to be `here`: its agent does.
+    Memory is that of this machine, and is not looked at where the run is not to be `here`: its agent does. `compiled`: its
+    workloads were without fault on the other clock, and need not be compiled again, since they are the same.
 
     Each fault names the line of the experiment's file, or of the lab's. Cost: that of compiling the plan, which the trial
     keeps, and its smallest and largest workload.
     """
-    workloads = _faults_of(trial, lambda: _compile_workloads(trial, here))
+    workloads = _faults_of(trial, lambda: _compile_workloads(trial, here, compiled))
     _refuse(trial, [*_faults_of_lab(trial), *workloads, *expectation_names.faults(trial.experiment, trial.lab)])
 
 
@@ -55,11 +56,13 @@ def _faults_of(trial: Trial, *parts: Callable[[], Any]) -> Iterator[Fault]:
             yield trial.experiment.fault(("workload",), str(error))
 
 
-def _compile_workloads(trial: Trial, here: bool) -> None:
+def _compile_workloads(trial: Trial, here: bool, compiled: bool) -> None:
     shapes = [] if trial.experiment.jobs or trial.experiment.flows else trial.series.shapes()
     # First: what does not fit in memory would not be compiled either.
     if here and (faults := trial.memory_faults(processes=parallel.processes_here())):
         raise ExperimentError(faults)
+    if compiled:
+        return
     if trial.program is not None:
         compile_workload(trial.lab, trial.experiment, trial.program)
         return

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from testbed.commands import validate
 from testbed.commands.common import read_trial
+from testbed.contract.workload import Workload
 from testbed.errors import InputError
+from testbed.experiment.file import Experiment
+from testbed.lab.topology import Lab
+from testbed.plan.workload import compile_workload
 from testbed.study import preflight
+from testbed.traffic import Schedule
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -137,3 +143,17 @@ def test_both_clocks_count_unless_the_experiment_names_one(call_testbed: Cli, tm
     done = call_testbed("validate", "e.yaml")
     assert done.returncode == 0
     assert "warning: lab.yaml:6: topology.nodes.border-a.buffer: under the real clock: 75.7MB" in done.stderr
+
+
+def test_a_workload_is_compiled_once_for_both_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = list[str]()
+
+    def count(lab: Lab, experiment: Experiment, schedule: Schedule) -> Workload:
+        compiled.append(experiment.clock)
+        return compile_workload(lab, experiment, schedule)
+
+    monkeypatch.setattr(preflight, "compile_workload", count)
+    file = tmp_path / "jobs.yaml"
+    file.write_text("topology: pair\njobs: [{name: one, ranks: 2, program: [{all_reduce: 4KiB}]}]\n")
+    assert validate._check(str(file), [], strict=False).faults == []
+    assert len(compiled) == 1
