@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -91,3 +92,29 @@ def test_each_way_to_fail_is_found_and_kept(tmp_path: Path) -> None:
     assert done.inputs == 7 and done.findings == said
     kinds = {failure.file.read_text(): failure.kind.partition(":")[0] for failure in said}
     assert kinds == WAYS
+
+
+def starve(data: bytes) -> None:
+    """Work for a fifth of the time, as on a busy machine, or for none of it."""
+    while data == b"work" and time.process_time() < 60:
+        ends = time.process_time() + 0.02
+        while time.process_time() < ends:
+            pass
+        time.sleep(0.08)
+    if data == b"sleep":
+        time.sleep(60)
+
+
+@pytest.mark.parametrize(("data", "least_s", "most_s"), [(b"work", 0.05, 30), (b"sleep", 0, 0.05)])
+def test_an_input_hangs_that_has_had_processor_time_or_gets_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, least_s: float, most_s: float
+) -> None:
+    monkeypatch.setattr(overseer, "PATIENCES", 3)
+    starved = Target("starved", ".txt", lambda random: data, starve)
+    bounds = overseer.Bounds(limit_s=90, patience_s=0.4)
+    done = overseer.fuzz(starved, 1, None, 1, tmp_path, lambda found: None, bounds)
+    (found,) = done.findings
+    waited_s, worked_s = (float(word) for word in re.findall(r"([\d.]+) s", found.details))
+    assert found.kind == "hangs" and least_s <= worked_s <= most_s, found
+    # What gets some is waited for three times as long.
+    assert waited_s == (0.4 if data == b"sleep" else 1.2)

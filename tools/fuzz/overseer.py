@@ -6,6 +6,7 @@ Input `number` of a target and a seed is the same wherever it is drawn.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import time
 import traceback
@@ -27,7 +28,11 @@ _ADDRESSES_BYTES = 6 * 2**30
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an input may take: processor time, time on the wall after which it hangs, memory beyond what was taken before."""
+    """What an input may take: processor time, time on the wall after which it hangs, memory beyond what was taken before.
+
+    On a busy machine an input is short of processor time rather than stuck: one that still gets some, and has not had
+    `patience_s` of it, is waited for `PATIENCES` times as long.
+    """
 
     limit_s: float = 3.0
     patience_s: float = 30.0
@@ -35,6 +40,9 @@ class Bounds:
 
 
 BOUNDS = Bounds()
+PATIENCES = 10
+LEAST_SHARE = 0.02
+"""Of a processor: with less an input does not get on, but waits for something."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def fuzz(
         # It says so when it is ready: what a process takes to begin is no input's fault.
         goes_on = ours.poll(_BEGIN_S) and ours.recv() is None
         while goes_on and time.monotonic() < ends and number != inputs:
-            kind, details = _hear(ours, bounds.patience_s)
+            kind, details = _hear(ours, worker.pid or 0, bounds.patience_s)
             if kind:
                 _note(done, target, seed, number, (kind, details), out, say)
             # One that was lost is not to blame for the next input.
@@ -110,10 +118,15 @@ _HANGS, _DIED = "hangs", "died"
 _LOST = (_HANGS, _DIED)
 
 
-def _hear(worker: Connection, patience_s: float) -> tuple[str, str]:
+def _hear(worker: Connection, pid: int, patience_s: float) -> tuple[str, str]:
     """Return what came of the next input: kind and details of a failure."""
-    if not worker.poll(patience_s):
-        return _HANGS, f"no answer within {patience_s:g} s"
+    begun_s, taken_s = _processor_s(pid), 0.0
+    for waited in range(1, PATIENCES + 1):
+        if worker.poll(patience_s):
+            break
+        before_s, taken_s = taken_s, _processor_s(pid) - begun_s
+        if waited == PATIENCES or taken_s >= patience_s or taken_s - before_s < LEAST_SHARE * patience_s:
+            return _HANGS, f"no answer within {waited * patience_s:g} s, of which {taken_s:.1f} s of processor time"
     try:
         kind, details = worker.recv()
         return str(kind), str(details)
@@ -161,6 +174,15 @@ def _check_all(overseer: Connection, target: Target, seed: int, first: int, inpu
         except (BrokenPipeError, ConnectionResetError):
             return
         number += 1
+
+
+def _processor_s(pid: int) -> float:
+    """Return what a process has had so far; see proc_pid_stat(5), fields 14 and 15."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_bytes() -> int:
