@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod bench;
+pub mod clocked;
 pub mod credits;
 pub mod frames;
 pub mod goldens;
@@ -12,6 +13,8 @@ pub mod pair;
 pub mod span;
 #[cfg(feature = "live")]
 pub mod veth;
+#[cfg(feature = "live")]
+pub mod veth_lab;
 
 use proptest::test_runner::{Config, RngSeed};
 

@@ -221,7 +221,9 @@ mod tests {
     fn time_is_held_at_the_horizon_and_that_counts_as_held() {
         let mut pace = Pace::new(1, STEP);
         pace.start();
+        assert!(!pace.is_held());
         pace.hold_at(Time::from_ns(500));
+        assert!(!pace.is_held(), "it has not come there");
         spin(200_000);
         assert_eq!(pace.tick(1_000_000), Time::from_ns(500));
         assert!(pace.is_held() && pace.next() == Time::from_ns(500));
