@@ -41,17 +41,14 @@ KILLED, SURVIVED, UNVIABLE = "killed", "survived", "unviable"
 
 @dataclass(frozen=True)
 class Subject:
-    """A module and the tests that must notice what becomes of it: files of pytest, or targets of `cargo test`.
-
-    `live`: tests of pytest on a data plane that is built for each mutant; they make namespaces and need root.
-    """
+    """A module and the tests that must notice what becomes of it: files of pytest, or targets of `cargo test`."""
 
     module: str
     tests: tuple[str, ...]
-    live: tuple[str, ...] = ()
 
 
-_LIVE = "tests/live/test_real_clock.py"
+# Its live tests make namespaces, which takes root.
+_REAL_CLOCK = ("--features=live", "--test=real_clock", "--test=live_real_clock", "--test=live_several_agents")
 SUBJECTS = (
     Subject("testbed/lab/endpoints.py", ("tests/unit/lab/test_endpoints.py",)),
     Subject("testbed/optics/fec.py", ("tests/unit/optics/test_fec.py",)),
@@ -71,19 +68,10 @@ SUBJECTS = (
     Subject("dataplane/src/clock/real/inlet.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/pace.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/transit.rs", ("--lib",)),
+    Subject("dataplane/src/clock/real/lockstep.rs", ("--lib",)),
     *(
-        Subject(f"dataplane/src/clock/real/{name}.rs", ("--lib",), (_LIVE, *others))
-        for name, *others in (
-            ("fidelity",),
-            ("incoming",),
-            ("mod",),
-            ("wiring",),
-            ("outgoing",),
-            ("quiesce", "tests/live/test_reconcile_traffic.py"),
-            ("replace", "tests/live/test_reconcile_traffic.py"),
-            ("heartbeats", "tests/live/test_several_machines.py"),
-            ("lockstep", "tests/live/test_several_machines.py"),
-        )
+        Subject(f"dataplane/src/clock/real/{name}.rs", _REAL_CLOCK)
+        for name in ("fidelity", "heartbeats", "incoming", "mod", "outgoing", "quiesce", "replace", "wiring")
     ),
 )
 
@@ -267,24 +255,14 @@ def mutate_rust(subject: Subject, tree: Path, sample: int | None, seed: int) -> 
 
 
 def noticed(subject: Subject, tree: Path, limit_s: float | None) -> str:
-    """Build the tree as it is and run the tests of a subject: those of cargo first, since they are quick."""
+    """Build the tree as it is and run the tests of a subject."""
     crate = tree / "dataplane"
     # What is left of debugging information only takes time to link.
     environment = {"CARGO_TARGET_DIR": str(TARGET / "cargo"), "CARGO_INCREMENTAL": "1", "CARGO_PROFILE_DEV_DEBUG": "0"}
     cargo = ["cargo", "test", "--quiet", "--locked", "--jobs=1", *subject.tests]
     if run([*cargo, "--no-run"], crate, None, environment) != 0:
         return UNVIABLE
-    if run(cargo, crate, limit_s, environment) != 0:
-        return KILLED
-    if not subject.live:
-        return SURVIVED
-    build = ["cargo", "build", "--quiet", "--locked", "--jobs=1", "--lib", "--features=extension-module"]
-    if run(build, crate, None, {**environment, "PYO3_PYTHON": sys.executable}) != 0:
-        return UNVIABLE
-    module = next((ROOT / "testbed").glob("_dataplane*.so")).name
-    shutil.copy(TARGET / "cargo" / "debug" / "lib_dataplane.so", tree / "testbed" / module)
-    live = [sys.executable, "-m", "pytest", "-x", "-q", *subject.live]
-    return KILLED if run(live, tree, limit_s, {"PYTHONPATH": str(tree)}) != 0 else SURVIVED
+    return KILLED if run(cargo, crate, limit_s, environment) != 0 else SURVIVED
 
 
 def main() -> int:
