@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands.common import Format, FormatOption, print_json
+from testbed.commands.help import example
 
 app = typer.Typer(
     help="Start, show and stop a mosquitto with TLS, users and access control, for agents, controllers and readers."
@@ -29,7 +30,7 @@ def broker() -> None:
     """A mosquitto with TLS, users and access control for agents, controllers and readers."""
 
 
-@app.command()
+@app.command(epilog=example("testbed broker up --agent lab1"))
 def up(
     directory: DirectoryOption = None,
     bind: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
@@ -54,7 +55,7 @@ def up(
         print(f"  {user:<12} {path}")
 
 
-@app.command()
+@app.command(epilog=example("testbed broker status"))
 def status(directory: DirectoryOption = None) -> None:
     """Show whether the broker runs; exit code 3 if not."""
     from testbed.bus import mosquitto
@@ -64,7 +65,7 @@ def status(directory: DirectoryOption = None) -> None:
     raise typer.Exit(0 if process is not None else 3)
 
 
-@app.command()
+@app.command(epilog=example("testbed broker down --purge"))
 def down(
     directory: DirectoryOption = None,
     purge: Annotated[bool, typer.Option("--purge", help="remove its keys and passwords too")] = False,

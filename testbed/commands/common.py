@@ -83,7 +83,7 @@ LabNameOption = Annotated[
 LabFile = Annotated[
     str | None,
     typer.Argument(
-        metavar="[LAB.yaml]", autocompletion=completion.topology, help="lab file, or name with parameters, as with -t"
+        metavar="LAB.yaml", autocompletion=completion.topology, help="lab file, or name with parameters, as with -t"
     ),
 ]
 LabName = Annotated[str, typer.Option("--name", callback=_safe, help="name of the lab", autocompletion=completion.lab)]
@@ -94,7 +94,7 @@ SetOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int | None, typer.Option("--seed", help="seed of everything that is drawn", show_default="the experiment's, else 1")
+    int | None, typer.Option("--seed", help="seed of everything random", show_default="the experiment's, else 1")
 ]
 DilationOption = Annotated[
     str | None,

@@ -24,8 +24,8 @@ _STATUS = {
 
 def execute(
     name: LabName,
-    node: Annotated[str, typer.Argument(help="name of the node", autocompletion=completion.node)],
-    command: Annotated[list[str], typer.Argument(help="program and arguments, after --", metavar="-- CMD…")],
+    node: Annotated[str, typer.Argument(metavar="NODE", help="name of the node", autocompletion=completion.node)],
+    command: Annotated[list[str], typer.Argument(help="program and arguments, after --", metavar="-- COMMAND")],
 ) -> None:
     """Run a program in a node, with this terminal's input and output, and exit with its status; 127 if there is none."""
     from testbed.control import verbs

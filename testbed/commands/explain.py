@@ -47,7 +47,10 @@ class Meaning:
 
 def explain(
     key: Annotated[
-        str, typer.Argument(help="the key, whole or its last words: lossless.xoff, ber", autocompletion=completion.key)
+        str,
+        typer.Argument(
+            metavar="KEY", help="the key, whole or its last words: lossless.xoff, ber", autocompletion=completion.key
+        ),
     ],
     format_: FormatOption = Format.table,
 ) -> None:

@@ -21,6 +21,7 @@ from testbed.commands.common import (
     write_out,
 )
 from testbed.commands.common import TopologyOption as AnyTopologyOption
+from testbed.commands.help import example
 from testbed.commands.importing import StrictOption
 from testbed.commands.run import WhatArgument
 from testbed.errors import UsageError
@@ -49,7 +50,7 @@ TopologyOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=example("testbed export hpcc -t two-dc -o topology.txt"))
 def hpcc(
     topology: TopologyOption, out: OutOption = None, strict: StrictOption = False, force: ForceOption = False
 ) -> None:
@@ -57,7 +58,7 @@ def hpcc(
     _export(write_hpcc, ("loss",), topology, out, strict, force)
 
 
-@app.command()
+@app.command(epilog=example("testbed export clab -t two-dc -o two-dc.clab.yml"))
 def clab(
     topology: TopologyOption, out: OutOption = None, strict: StrictOption = False, force: ForceOption = False
 ) -> None:
@@ -65,7 +66,7 @@ def clab(
     _export(write_clab, ("loss", "mtu"), topology, out, strict, force)
 
 
-@app.command()
+@app.command(epilog=example("testbed export goal all_reduce -t two-dc -o all-reduce.goal"))
 def goal(
     what: WhatArgument = None,
     topology: AnyTopologyOption = None,
@@ -92,7 +93,7 @@ def goal(
     print_note(f"wrote {counted(len(trace.ranks), 'rank')}, {counted(ops, 'op')}; left out: what is computed in memory")
 
 
-@app.command()
+@app.command(epilog=example("testbed export chakra all_reduce -t two-dc -o all-reduce"))
 def chakra(
     prefix: Annotated[
         Path, typer.Option("--out", "-o", metavar="PREFIX", help="files are PREFIX.0.et, PREFIX.1.et, …")
@@ -133,11 +134,11 @@ def _export(
     print_note(exported.summary("wrote"))
 
 
-for _command in (
-    export_results.fct,
-    export_results.pfc,
-    export_results.csv,
-    export_results.inspector,
-    export_results.openmetrics,
+for _command, _example in (
+    (export_results.fct, "testbed export fct results/1 -t fabric.yaml -o fct.txt"),
+    (export_results.pfc, "testbed export pfc results/1/capture.pcapng -t two-dc -o pfc.txt"),
+    (export_results.csv, "testbed export csv results/1 --table ports -o ports.csv"),
+    (export_results.inspector, "testbed export inspector results/1 -o collectives.jsonl"),
+    (export_results.openmetrics, "testbed export openmetrics results/1 -o run.prom"),
 ):
-    app.command()(_command)
+    app.command(epilog=example(_example))(_command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 import typer
@@ -17,8 +17,35 @@ _REST = "Commands"
 _VERBS = {verb.name: (panel, verb) for panel, verbs in VERBS.items() for verb in verbs}
 
 
+_HelpFormatter: Any = typer.Context.formatter_class
+
+
+class _Formatter(_HelpFormatter):  # type: ignore[misc]
+    """Breaks lines at blanks alone: names and values with hyphens, as `two-dc:hosts=4`, stay whole."""
+
+    _UNBROKEN = "\u2011"
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(text.replace("-", self._UNBROKEN))
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write terms and what they mean."""
+        super().write_dl([(term, text.replace("-", self._UNBROKEN)) for term, text in rows], col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        """Return what was written, with the hyphens that it had."""
+        return str(super().getvalue()).replace(self._UNBROKEN, "-")
+
+
+class _Context(typer.Context):
+    formatter_class = _Formatter
+
+
 class Grouped(TyperGroup):
     """A command with verbs below it, listed by the panel that each was given. It says so when it is interrupted."""
+
+    context_class = _Context
 
     def invoke(self, ctx: Any) -> Any:
         """Run a verb; one that does not say itself what became of it when it is interrupted ends with a word and 130."""
@@ -106,7 +133,10 @@ def _command(panel: str, verb: Verb) -> Any:
     else:
         settings = {"ignore_unknown_options": verb.takes_any}
         app.command(verb.name, context_settings=settings, rich_help_panel=panel, epilog=end)(function)
-    return typer.main.get_group(app).commands[verb.name]
+    command = typer.main.get_group(app).commands[verb.name]
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        each.context_class = _Context
+    return command
 
 
 def summary(text: str | None) -> str:

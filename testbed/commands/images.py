@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from testbed.commands.common import Format, FormatOption, print_json, print_note
+from testbed.commands.help import example
 from testbed.lab.containers import DEFAULT_IMAGES
 
 app = typer.Typer(help="Build the images of nodes, for labs of containers.", no_args_is_help=True)
@@ -17,9 +18,11 @@ def images() -> None:
     """Images of nodes for labs of containers."""
 
 
-@app.command()
+@app.command(epilog=example("testbed images build"))
 def build(
-    kinds: Annotated[list[str] | None, typer.Argument(help="kinds of node; all if none is named")] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="KIND", help="kinds of node; all if none is named")
+    ] = None,
     base: Annotated[
         str | None, typer.Option("--base", help="image to build on, instead of Debian's base system")
     ] = None,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from testbed.commands import completion
 from testbed.commands.common import Format, FormatOption, LabName, console, print_json, target
+from testbed.commands.help import example
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Direction
 
@@ -23,7 +24,7 @@ DirectionOption = Annotated[
 ]
 
 
-@app.command("set")
+@app.command("set", epilog=example("testbed impair set --name two-dc border-a:eth2 --delay 2ms --loss 1%"))
 def set_(
     context: typer.Context,
     name: LabName,
@@ -62,7 +63,7 @@ def set_(
     _impair(context, name, port, "set", direction, settings, format_)
 
 
-@app.command()
+@app.command(epilog=example("testbed impair show --name two-dc border-a:eth2"))
 def show(
     context: typer.Context,
     name: LabName,
@@ -74,7 +75,7 @@ def show(
     _impair(context, name, port, "show", direction, {}, format_)
 
 
-@app.command()
+@app.command(epilog=example("testbed impair reset --name two-dc border-a:eth2"))
 def reset(
     context: typer.Context,
     name: LabName,

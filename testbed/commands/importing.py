@@ -10,6 +10,7 @@ import typer
 
 from testbed.commands import completion
 from testbed.commands.common import DEFAULT_COLLECTIVE, ForceOption, OutOption, keep_existing, print_note, write_out
+from testbed.commands.help import example
 from testbed.errors import TopologyError, UsageError, nearest
 from testbed.experiment.file import experiment_from
 from testbed.importers.draft import Imported, Left, link_rules
@@ -35,7 +36,7 @@ LinkOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=example("testbed import hpcc topology.txt config.txt -o lab.yaml"))
 def hpcc(
     topology: Annotated[
         Path, typer.Argument(metavar="TOPOLOGY.txt", help="topology.txt of a simulator of the HPCC family")
@@ -60,7 +61,7 @@ def hpcc(
     _finish(imported, out, strict, force, name, experiment)
 
 
-@app.command()
+@app.command(epilog=example("testbed import clab fabric.clab.yml --kind-map nokia_srlinux=switch -o lab.yaml"))
 def clab(
     topology: Annotated[Path, typer.Argument(metavar="NAME.clab.yml", help="topology of containerlab")],
     out: OutOption = None,
@@ -83,7 +84,7 @@ def clab(
     _finish(imported, out, strict, force, name)
 
 
-@app.command()
+@app.command(epilog=example("testbed import htsim fat-tree.topo -o lab.yaml"))
 def htsim(
     topology: Annotated[Path, typer.Argument(metavar="FILE.topo", help="fat tree of htsim")],
     out: OutOption = None,
@@ -98,7 +99,7 @@ def htsim(
     _finish(read_htsim(read_text(topology)), out, strict, force, name)
 
 
-@app.command()
+@app.command(epilog=example("testbed import slurm topology.conf --rate 400G -o lab.yaml"))
 def slurm(
     topology: Annotated[Path, typer.Argument(metavar="FILE", help="topology.conf of Slurm")],
     out: OutOption = None,
@@ -116,7 +117,7 @@ def slurm(
     _finish(read_slurm(read_text(topology), link_rules(rate, length, link or [])), out, strict, force, name)
 
 
-@app.command()
+@app.command(epilog=example("testbed import topohub sndlib/polska -o lab.yaml"))
 def topohub(
     topology: Annotated[
         str,
@@ -137,12 +138,12 @@ def topohub(
     _finish(read_topohub(find(topology), hosts, link_rules(rate, length, link or [])), out, strict, force, name)
 
 
-@app.command()
+@app.command(epilog=example("testbed import sonic configurations -o lab.yaml"))
 def sonic(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR|FILE…",
+            metavar="DIR|FILE",
             help="directory with a config_db.json for each switch; with --onto, the files of one switch",
         ),
     ],
@@ -184,7 +185,9 @@ def sonic(
     )
 
 
-@app.command("pg-profile")
+@app.command(
+    "pg-profile", epilog=example("testbed import pg-profile pg_profile_lookup.ini --onto lab.yaml -o completed.yaml")
+)
 def pg_profile(
     table: Annotated[Path, typer.Argument(metavar="FILE.ini", help="pg_profile_lookup.ini of SONiC")],
     onto: Annotated[

@@ -22,7 +22,12 @@ DEFAULT_FRAME_BYTES = DEFAULT_MTU_BYTES + FRAME_OVERHEAD_BYTES
 
 def link(
     profile: Annotated[
-        str, typer.Argument(help="profile of the catalogue, see `testbed profiles`", autocompletion=completion.profile)
+        str,
+        typer.Argument(
+            metavar="PROFILE",
+            help="profile of the catalogue, see `testbed profiles`",
+            autocompletion=completion.profile,
+        ),
     ],
     length: Annotated[str, typer.Option("--length", help="length of the link: 80km")],
     rate: Annotated[str | None, typer.Option("--rate", help="for profiles that carry any rate: 400G")] = None,

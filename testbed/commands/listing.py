@@ -50,10 +50,12 @@ class _Shelf:
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="what to list")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="what to list")],
     name: Annotated[
         str | None,
-        typer.Argument(help="show this one in full; all of them if none is named", autocompletion=completion.listed),
+        typer.Argument(
+            metavar="NAME", help="show this one in full; all of them if none is named", autocompletion=completion.listed
+        ),
     ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -68,7 +70,7 @@ def list_(
     else:
         known = [row["name"] for row in shelf.all()]
         if name not in known:
-            raise UsageError(f'testbed list {kind}: nothing is called "{name}"{nearest(name, known)}')
+            raise UsageError(f'none of the {kind} is called "{name}"{nearest(name, known)}')
         about, rows = shelf.one(name)
     if format_ is Format.json:
         print_json({kind.value: rows} if name is None else {"name": name, "about": about, "rows": rows})

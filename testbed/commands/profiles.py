@@ -26,7 +26,9 @@ _UNITS = {
 def profiles(
     name: Annotated[
         str | None,
-        typer.Argument(help="one profile, with the source of each figure", autocompletion=completion.profile),
+        typer.Argument(
+            metavar="NAME", help="one profile, with the source of each figure", autocompletion=completion.profile
+        ),
     ] = None,
     format_: FormatOption = Format.table,
 ) -> None:

@@ -55,13 +55,15 @@ class StartUnit(enum.StrEnum):
 
 FormatNameOption = Annotated[
     str | None,
-    typer.Option("--as", help=f"format of the files: {', '.join(FORMATS)}", show_default="told from each file"),
+    typer.Option("--as", help=f"format of the files: {', '.join(FORMATS)}", show_default="recognised from each file"),
 ]
 AlgorithmOption = Annotated[
     list[str] | None,
     typer.Option("--algorithm", help="algorithm of collectives: ring, or all_reduce=double-tree; may be repeated"),
 ]
-ScaleOption = Annotated[float, typer.Option("--scale-compute", min=0, max=1e6, help="times as long as computing takes")]
+ScaleOption = Annotated[
+    float, typer.Option("--scale-compute", min=0, max=1e6, help="factor on the time of computing: 0.5 is twice as fast")
+]
 StartUnitOption = Annotated[
     StartUnit | None, typer.Option("--start-unit", help="unit of starts in connection matrices of htsim")
 ]
@@ -79,9 +81,7 @@ PlaceOption = Annotated[
 
 def replay(
     context: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="traces; files of a rank each make one together")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="traces; files of a rank each make one together")],
     topology: TopologyOption = None,
     as_: FormatNameOption = None,
     algorithm: AlgorithmOption = None,

@@ -78,7 +78,7 @@ WhatArgument = Annotated[
     str | None,
     typer.Argument(
         help="experiment file, or a collective",
-        metavar="[EXPERIMENT.yaml | COLLECTIVE]",
+        metavar="EXPERIMENT.yaml|COLLECTIVE",
         autocompletion=completion.experiment,
     ),
 ]

@@ -49,13 +49,13 @@ def schedule(
         typer.Option(
             "--policy",
             autocompletion=completion.policies,
-            help="policies, with commas, or files of --write-placement; + joins several into one, as spread+interleaved",
-            show_default="all that there are",
+            help="policies or files of --write-placement, with commas between them; + joins several into one: spread+interleaved",
+            show_default="all",
         ),
     ] = None,
     write_placement: Annotated[
         Path | None,
-        typer.Option("--write-placement", help="file for the nodes of each job by the best policy, as Slurm's blocks"),
+        typer.Option("--write-placement", help="file for the nodes of each job by the best policy, as blocks of Slurm"),
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,

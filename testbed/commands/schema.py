@@ -20,7 +20,7 @@ class Subject(enum.StrEnum):
 
 
 def schema(
-    of: Annotated[Subject, typer.Argument(help="which file: lab or experiment")] = Subject.lab,
+    of: Annotated[Subject, typer.Argument(metavar="KIND", help="which file: lab or experiment")] = Subject.lab,
 ) -> None:
     """Print the JSON Schema of lab or experiment files."""
     print_json(lab_schema() if of is Subject.lab else experiment_schema())

@@ -53,7 +53,7 @@ def run_sweep(
         str | None,
         typer.Argument(
             help="experiment file or name, or a collective",
-            metavar="[EXPERIMENT | COLLECTIVE]",
+            metavar="EXPERIMENT|COLLECTIVE",
             autocompletion=completion.experiment,
         ),
     ] = None,

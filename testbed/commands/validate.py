@@ -43,7 +43,7 @@ def validate(
         list[str],
         typer.Argument(
             help="lab files, experiment files, or labs and experiments by name",
-            metavar="FILE…",
+            metavar="FILE",
             autocompletion=completion.lab_or_experiment,
         ),
     ],

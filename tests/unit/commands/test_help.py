@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from testbed.commands.table import VERBS, Verb
 EVERY = tuple(itertools.chain.from_iterable(VERBS.values()))
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, TyperGroup)
+BELOW = [(verb.name, name) for verb in EVERY for name in getattr(GROUP.commands[verb.name], "commands", ())]
+PAGES = [(), *((verb.name,) for verb in EVERY), *BELOW]
 
 
 LOADED = """
@@ -80,6 +83,34 @@ def test_the_help_of_a_verb_ends_with_an_example_to_copy(verb: Verb) -> None:
     assert shown == verb.example.splitlines()
     # Global options come before the verb.
     assert all(re.match(rf"testbed (--\S+ [^-]\S* )*{verb.name}( |$)", line) for line in shown)
+
+
+@pytest.mark.parametrize("names", BELOW, ids="-".join)
+def test_the_help_of_a_verb_below_a_verb_ends_with_an_example_that_is_accepted(names: tuple[str, str]) -> None:
+    text = help_text(*names, width=120)
+    (shown,) = [line.strip() for line in text.partition("Example:\n")[2].splitlines() if line.strip()]
+    (
+        program,
+        *path,
+    ) = shown.split()[:3]
+    assert (program, *path) == ("testbed", *names)
+    command: Any = GROUP
+    for name in names:
+        command = command.commands[name]
+    command.make_context(names[-1], shlex.split(shown)[3:])
+
+
+@pytest.mark.parametrize("names", PAGES, ids="-".join)
+def test_names_with_hyphens_stay_whole(names: tuple[str, ...]) -> None:
+    text = help_text(*names, width=80)
+    assert "\u2011" not in text
+    assert not [line for line in text.splitlines() if re.search(r"\w-$", line)]
+
+
+@pytest.mark.parametrize("names", PAGES, ids="-".join)
+def test_usage_names_arguments_in_capitals_and_brackets_them_once(names: tuple[str, ...]) -> None:
+    usage = help_text(*names, width=400).partition("\n")[0]
+    assert not re.search(r"\[\[|…\]|\[[a-z]+\]|\{[a-z]", usage), usage
 
 
 @pytest.mark.parametrize(
