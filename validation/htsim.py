@@ -1,8 +1,8 @@
 """Flows and incasts of uet-htsim and csg-htsim without congestion control, held against their closed forms and their figures.
 
 Both send a message as N packets over L links of one rate, store and forward, and count until the sender has the last
-acknowledgement: (N - 1 + L - 1) full packets, the last one, the flight, L acknowledgements, and the flight back. The form with
-their sizes is their figure, and with ours what is measured.
+acknowledgement: (N - 1 + L - 1) full packets, the last one, the flight, L acknowledgements, and the flight back. The form is
+held with the sizes of RoCEv2 and with theirs, and theirs against the figures that they print.
 """
 
 from __future__ import annotations
@@ -26,24 +26,32 @@ FLIGHT_PS = 10**6
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a packet holds, what stands around it on the line, and what an acknowledgement takes; whether all are as long."""
+    """What a packet holds, what stands around it on the line, and what an acknowledgement takes; what the testbed calls them.
+
+    `padded`: every packet is a full one, the last of a message too.
+    """
 
     payload: int
     header: int
     ack: int
+    name: str | None = None
     padded: bool = False
+
+    def sent(self, length: int) -> int:
+        """Return how much is sent of a message."""
+        return -(-length // self.payload) * self.payload if self.padded else length
 
     def line_ps(self, length: int) -> tuple[int, int, int]:
         """Return the number of packets of a message, and how long a full one and the last one take on the line."""
-        count = -(-length // self.payload)
+        sent = self.sent(length)
+        count = -(-sent // self.payload)
         full_ps = (self.payload + self.header) * PS_PER_BYTE
-        last = length - (count - 1) * self.payload
-        return count, full_ps, full_ps if self.padded else (last + self.header) * PS_PER_BYTE
+        return count, full_ps, (sent - (count - 1) * self.payload + self.header) * PS_PER_BYTE
 
 
 OURS = Sizes(MTU, ROCE_BYTES + FCS_BYTES + GAP_BYTES, ACK_WIRE_BYTES)
-UET = Sizes(4086, 64, 64)
-CSG = Sizes(4096, 64, 64, padded=True)
+UET = Sizes(4086, 64, 64, "uet-htsim")
+CSG = Sizes(4096, 64, 64, "csg-htsim", padded=True)
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,10 @@ class Setting:
 
 
 def closed_form_us(setting: Setting, sizes: Sizes) -> float:
-    """Return when the last sender has its last acknowledgement, if the place where all meet never waits."""
+    """Return when the last sender has its last acknowledgement, if the place where all meet never waits for the first packet.
+
+    It begins when the first packet of a sender as far away as most is there.
+    """
     count, full_ps, last_ps = sizes.line_ps(setting.bytes)
     flight_ps = sum(setting.flights) * FLIGHT_PS
     links = len(setting.flights)
@@ -71,38 +82,46 @@ def closed_form_us(setting: Setting, sizes: Sizes) -> float:
     return (sent_ps + (links - 1) * full_ps + 2 * flight_ps + links * sizes.ack * PS_PER_BYTE) / PS_PER_US
 
 
-def expect(setting: Setting) -> Figures:
-    """Return the closed form with our sizes, and the figure that was published.
+def earlier_us(setting: Setting, sizes: Sizes) -> float:
+    """Return by how much it begins sooner, since the nearest sender has fewer links."""
+    _, full_ps, _ = sizes.line_ps(setting.bytes)
+    return setting.nearer * (full_ps + FLIGHT_PS) / PS_PER_US
 
-    The place where all meet begins when the first packet of the nearest sender is there, earlier by the links that it has less.
-    """
-    _, full_ps, _ = OURS.line_ps(setting.bytes)
-    earlier_ps = setting.nearer * (full_ps + FLIGHT_PS)
-    return {"time": closed_form_us(setting, OURS) - earlier_ps / PS_PER_US, "published": setting.published_us}
+
+def expect(setting: Setting) -> Figures:
+    """Return the closed form with either sizes, and the figure that was published."""
+    ours, theirs = (closed_form_us(setting, sizes) - earlier_us(setting, sizes) for sizes in (OURS, setting.sizes))
+    return {"time": ours, "framed": theirs, "published": setting.published_us}
 
 
 def measure(setting: Setting) -> Measured:
-    """Run the flows; and reckon the closed form with the sizes of others."""
+    """Run the flows with either sizes."""
+    ours, theirs = (_last_us(setting, sizes) for sizes in (OURS, setting.sizes))
+    return Measured({"time": ours, "framed": theirs, "published": theirs + earlier_us(setting, setting.sizes)})
+
+
+def _last_us(setting: Setting, sizes: Sizes) -> float:
     lab = _span(setting.span_us) if setting.span_us else _tree(setting.hosts)
+    framed = {"frames": sizes.name} if sizes.name else {"mtu": MTU}
     settings = {
         "topology": "htsim",
         "lossless": {"priority": 3},
-        "transport": {"mtu": MTU, "verb": "send", "window": "256MB", "timeout": "1s"},
+        "transport": {**framed, "verb": "send", "window": "256MB", "timeout": "1s"},
         "workload": {"collective": "incast"},
     }
     trial = Trial(experiment_from(Source("htsim", settings)), lab)
-    report = finish(loaded_fabric(trial, _schedule(setting, len(lab.hosts))), budget=10**7)
+    report = finish(loaded_fabric(trial, _schedule(setting, sizes, len(lab.hosts))), budget=10**7)
     assert report["complete"] and report["drops"]["lossless"] == 0 and report["violations"] == []
     last_ps = max(report["ranks"][sender]["finish_ps"] for sender in setting.senders)
-    time_us = (last_ps - report["start_ps"]) / PS_PER_US
-    return Measured({"time": time_us, "published": closed_form_us(setting, setting.sizes)})
+    return float(last_ps - report["start_ps"]) / PS_PER_US
 
 
-def _schedule(setting: Setting, hosts: int) -> Schedule:
+def _schedule(setting: Setting, sizes: Sizes, hosts: int) -> Schedule:
     ranks = [RankSchedule(0, ()) for _ in range(hosts)]
+    length = sizes.sent(setting.bytes)
     for sender in setting.senders:
-        ranks[sender] = RankSchedule(0, (Send(setting.receiver, 0, setting.bytes, 0),))
-    receives = tuple(Recv(sender, 0, setting.bytes) for sender in setting.senders)
+        ranks[sender] = RankSchedule(0, (Send(setting.receiver, 0, length, 0),))
+    receives = tuple(Recv(sender, 0, length) for sender in setting.senders)
     ranks[setting.receiver] = RankSchedule(0, receives)
     return Schedule(tuple(ranks))
 
@@ -143,13 +162,12 @@ def _cases() -> tuple[Case, ...]:
             ("csg, 16 to 1", "4,000,000 B"),
             Setting(tuple(range(16, 128, 7)), 0, 4_000_000, CSG, 5216.0, hosts=128),
             source=csg,
-            seconds=5,
         ),
         Case(
             ("csg, 2 to 1 over 1,500 us", "1,000,000,000 B"),
             Setting((0, 1), 2, 10**9, CSG, 165_504.5, span_us=1500, flights=(1, 1500, 1)),
             source=csg,
-            seconds=20,
+            seconds=2,
         ),
     )
 
@@ -159,16 +177,18 @@ TOPIC = Topic(
     title="Flows and incasts of htsim",
     text="""\
 Flows that uet-htsim ships outputs of, without its congestion controls, and incasts of it and of csg-htsim's lossless RoCE: on
-fat trees of three tiers that keep every rate, 16 hosts or 128, links of 100G and 1 us, and over a link of 1,500 us. Their time
-is a closed form, which with the sizes of their packets (4,086 bytes and 64, acknowledgements of 64; for csg-htsim 4,096 and 64,
-the last one as long as the others) gives the figures that they print, and with those of RoCEv2 what is measured here. The
-testbed sends 4,096 bytes a packet, 82 around them, and acknowledgements of 86. PAUSE holds senders back in every incast, and
-the place where all meet never waits.""",
+fat trees of three tiers that keep every rate, 16 hosts or 128, links of 100G and 1 us, and over a link of 1,500 us. Each is run
+with the sizes of RoCEv2 (4,096 bytes a packet, 82 around them, acknowledgements of 86) and with theirs
+(`transport.frames`: 4,086 bytes and 64, acknowledgements of 64; for csg-htsim 4,096 and 64, and whole packets alone, since it
+sends the last one as long as the others). PAUSE holds senders back in every incast, and the place where all meet never waits.
+In the incast of uet-htsim it begins 5.3 us sooner than the drain time of that simulator counts, since one sender is near; the
+last column has that added.""",
     source="uet-htsim, csg-htsim",
     axes=("case", "message"),
     quantities=(
-        Quantity("time", "last acknowledgement, us", 1e-9, digits=5),
-        Quantity("published", "by the form with its sizes, us", 1e-5, digits=5),
+        Quantity("time", "last acknowledgement, RoCEv2, us", 1e-9, digits=5),
+        Quantity("framed", "with its sizes, us", 1e-9, digits=5),
+        Quantity("published", "as it prints it, us", 1e-5, digits=5),
     ),
     cases=_cases(),
     expect=expect,

@@ -108,7 +108,13 @@ impl Frame {
     /// Bytes charged to a buffer: the frame with its FCS.
     #[inline]
     pub fn buffer_bytes(&self) -> u32 {
-        (u32::from(self.len) + FCS_BYTES as u32).max(SHORTEST_FRAME_BYTES as u32)
+        let bytes = u32::from(self.len) + FCS_BYTES as u32;
+        // Packets are as long as their transport says, which RoCEv2 never has shorter.
+        if bytes >= SHORTEST_FRAME_BYTES as u32 || self.is_packet() {
+            bytes
+        } else {
+            SHORTEST_FRAME_BYTES as u32
+        }
     }
 
     /// Bytes of line time the frame takes: FCS, padding, preamble and gap included.

@@ -39,12 +39,19 @@ class Dcqcn(TypedDict):
     notify_dscp: Annotated[int, "DSCP of notifications"]
 
 
+class FrameSizes(TypedDict):
+    """Sizes on the line, preamble and gap included, of frames that are not those of RoCEv2."""
+
+    header_bytes: Annotated[int, "bytes around the payload of data and parity"]
+    ack_bytes: Annotated[int, "bytes of an acknowledgement, NAK or notification of congestion"]
+
+
 class Transport(TypedDict):
     """How all queue pairs behave."""
 
     recovery: Annotated[Literal["go-back-n", "selective-repeat", "erasure", "timer"], "how lost packets are made good"]
     verb: Annotated[Literal["send", "write"], "verb of every message"]
-    mtu_bytes: Annotated[int, "bytes of payload of a packet: 256, 512, 1024, 2048 or 4096"]
+    mtu_bytes: Annotated[int, "bytes of payload of a packet: 256, 512, 1024, 2048 or 4096; any with `frames`"]
     ack_every: Annotated[int, "packets after which an acknowledgement is asked for"]
     window_bytes: Annotated[int, "bytes under way at most"]
     timeout_ps: Annotated[int, "ps without progress after which packets are sent again"]
@@ -52,6 +59,7 @@ class Transport(TypedDict):
     congestion_control: NotRequired[Annotated[Dcqcn | None, "congestion control; null: none"]]
     erasure: NotRequired[Annotated[Erasure, "code, with recovery erasure"]]
     chunk_packets: NotRequired[Annotated[int, "packets of a chunk, with recovery timer"]]
+    frames: NotRequired[Annotated[FrameSizes, "sizes of frames, under the virtual clock; absent: those of RoCEv2"]]
     rnr: NotRequired[Annotated[Rnr, "where receives must be posted; absent: there always is one"]]
 
 

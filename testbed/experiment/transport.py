@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed import units
 from testbed.experiment.congestion import Dcqcn
+from testbed.experiment.frame_sizes import FrameSizes
 from testbed.lab.routes import parse_ports
 from testbed.schema.fields import AUTO, DscpOrAuto, FileModel, Size, SizeOrAuto
 
@@ -158,6 +159,8 @@ class Transport(FileModel):
     """How data is sent: RDMA writes, or sends that need a receive."""
     mtu: Literal[1024, 2048, 4096] = 4096
     """Bytes of payload in a packet."""
+    frames: FrameSizes | None = None
+    """Sizes of packets as another simulator has them, by its name or in bytes (virtual clock); left out, those of RoCEv2."""
     ack_every: int = Field(default=16, strict=True, ge=1, le=4096)
     """Packets after which an acknowledgement is asked for."""
     window: SizeOrAuto = AUTO
@@ -193,6 +196,14 @@ class Transport(FileModel):
             raise ValueError(f"receive-queue: a {self.verb} needs no receive; posted is for verb: send")
         if self.receive_queue == "posted" and self.recovery == "timer":
             raise ValueError("receive-queue: posted needs RNR NAKs, and recovery: timer sends none")
-        if not self.chunk or self.chunk % self.mtu:
-            raise ValueError(f"chunk: {self.chunk} bytes are not a multiple of the MTU, {self.mtu}")
+        if self.frames is not None and "mtu" in self.model_fields_set:
+            raise ValueError("mtu: frames say what a packet carries; give frames.payload instead")
+        chunked = self.frames is None or self.recovery == "timer"
+        if not self.chunk or (chunked and self.chunk % self.payload_bytes):
+            raise ValueError(f"chunk: {self.chunk} bytes are not a multiple of the MTU, {self.payload_bytes}")
         return self
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of payload of a full packet."""
+        return self.mtu if self.frames is None else self.frames.payload_bytes

@@ -26,6 +26,7 @@ from testbed.plan import addressing, marking
 from testbed.plan.addressing import stable_hash
 from testbed.plan.dilation import LATE_FRAMES
 from testbed.plan.jobs import all_ranks, ranks_of_jobs
+from testbed.plan.packets import credited_bytes
 from testbed.plan.routing import Routing
 from testbed.schema.fields import AUTO
 from testbed.schema.source import KeyPath, dotted
@@ -178,7 +179,7 @@ class _Compiler:
         self.nodes = {node.name: node for node in lab.nodes}
         self.nic_index = {end: index for index, end in enumerate(lab.nics)}
         self.late_frames = LATE_FRAMES if experiment.clock == "real" else 0
-        self.packet = experiment.transport.mtu
+        self.packet = credited_bytes(experiment.transport)
         # Two addresses for each port of a host, then one for each port of a switch.
         self.next_address = 2 * len(lab.nics)
         self.response: Mapping[int, int] = {link.rate_bps: self._response(link.rate_bps) for link in lab.links}

@@ -10,6 +10,7 @@ from testbed.lab.paths import Target
 from testbed.lab.topology import Link
 from testbed.plan.routing import Routing
 from testbed.sizes import (
+    AETH_BYTES,
     FCS_BYTES,
     LINE_OVERHEAD_BYTES,
     PETH_BYTES,
@@ -45,8 +46,32 @@ def _hop(link: Link) -> Hop:
     return Hop(link.delay_ps, link.rate_bps)
 
 
+# Around the payload of the longest packet of RoCEv2, parity aside, and what an acknowledgement takes.
+_WIRE_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES + RETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
+_ACK_WIRE_BYTES = ROCE_OVERHEAD_BYTES + AETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
+
+
+def full_packet_bytes(transport: Transport) -> int:
+    """Return what the longest packet takes of the line, parity aside."""
+    around = _WIRE_OVERHEAD_BYTES if transport.frames is None else transport.frames.header_bytes
+    return transport.payload_bytes + around
+
+
+def ack_bytes(transport: Transport) -> int:
+    """Return what an acknowledgement takes of the line."""
+    return _ACK_WIRE_BYTES if transport.frames is None else transport.frames.ack_bytes
+
+
+def credited_bytes(transport: Transport) -> int:
+    """Return the payload by which credits are reckoned: of a packet of RoCEv2 that is no shorter than a full one."""
+    longer = 0 if transport.frames is None else transport.frames.header_bytes - _WIRE_OVERHEAD_BYTES + RETH_BYTES
+    return transport.payload_bytes + max(0, longer)
+
+
 def packet_bytes(length: int, first: bool, transport: Transport) -> int:
     """Return what a packet of a message takes of the line; the first of a write says where it goes."""
+    if transport.frames is not None:
+        return length + transport.frames.header_bytes
     address = RETH_BYTES if first and transport.verb == "write" else 0
     parity = PETH_BYTES if transport.recovery == "erasure" else 0
     frame = ROCE_OVERHEAD_BYTES + address + parity + length + -length % 4 + FCS_BYTES
@@ -55,8 +80,8 @@ def packet_bytes(length: int, first: bool, transport: Transport) -> int:
 
 def wire_bytes(length: int, transport: Transport) -> int:
     """Return what a message takes of the line, if nothing of it is sent again."""
-    full, rest = divmod(length, transport.mtu)
-    lengths = [transport.mtu, rest] if full and rest else [length if not full else transport.mtu]
+    full, rest = divmod(length, transport.payload_bytes)
+    lengths = [transport.payload_bytes, rest] if full and rest else [length if not full else transport.payload_bytes]
     counts = [full, 1] if full and rest else [max(full, 1)]
     total = sum(count * packet_bytes(part, False, transport) for count, part in zip(counts, lengths, strict=True))
     return total + packet_bytes(lengths[0], True, transport) - packet_bytes(lengths[0], False, transport)
@@ -70,11 +95,15 @@ def alone_ps(length: int, links: Sequence[Hop], transport: Transport) -> int:
     packets and links, in which only the first and the last packet differ from the others).
     """
     flight_ps = sum(link.delay_ps for link in links)
-    count = -(-length // transport.mtu) or 1
-    last = length - (count - 1) * transport.mtu
+    count = -(-length // transport.payload_bytes) or 1
+    last = length - (count - 1) * transport.payload_bytes
     first_ps, middle_ps, last_ps = (
         [serialisation_ps(packet_bytes(part, is_first, transport), link.rate_bps) for link in links]
-        for part, is_first in ((min(length, transport.mtu), True), (transport.mtu, False), (last, count == 1))
+        for part, is_first in (
+            (min(length, transport.payload_bytes), True),
+            (transport.payload_bytes, False),
+            (last, count == 1),
+        )
     )
     if count == 1:
         return flight_ps + sum(first_ps)

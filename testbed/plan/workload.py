@@ -17,25 +17,14 @@ from testbed.lab.topology import Lab, Link
 from testbed.plan import timeout
 from testbed.plan.compile import SCHEMA, chosen_ranks, dscp_of_data
 from testbed.plan.ops import compile_ops
+from testbed.plan.packets import ack_bytes, credited_bytes, full_packet_bytes
 from testbed.plan.queue_pairs import QueuePairs, Talk, sends_of
 from testbed.plan.routing import UNLIMITED, PathCost, PathCosts, Routing
 from testbed.schema.fields import AUTO
-from testbed.sizes import (
-    AETH_BYTES,
-    ETHERNET_HEADER_BYTES,
-    FCS_BYTES,
-    LINE_OVERHEAD_BYTES,
-    PETH_BYTES,
-    RETH_BYTES,
-    ROCE_OVERHEAD_BYTES,
-)
+from testbed.sizes import ETHERNET_HEADER_BYTES, FCS_BYTES, LINE_OVERHEAD_BYTES, PETH_BYTES
 from testbed.traffic import Schedule
 from testbed.units import PS_PER_SECOND, serialisation_ps
 
-# Around the payload of the longest packet, parity aside: in an IP packet, and on the line; and an acknowledgement there.
-IP_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES - ETHERNET_HEADER_BYTES + RETH_BYTES
-WIRE_OVERHEAD_BYTES = ROCE_OVERHEAD_BYTES + RETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
-ACK_WIRE_BYTES = ROCE_OVERHEAD_BYTES + AETH_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
 SMALLEST_WINDOW_PACKETS = 64
 LARGEST_WINDOW_PACKETS = 2**23 - 1  # half the PSN space, less one
 
@@ -50,7 +39,7 @@ def compile_workload(lab: Lab, experiment: Experiment, schedule: Schedule) -> pl
     if len(pairs.ranks) != len(schedule.ranks):
         message = f"{len(schedule.ranks)} ranks on {len(pairs.ranks)} accelerators"
         raise ExperimentError.at("experiment", "workload.ranks", message)
-    _check_mtu(lab, experiment)
+    _check_frames(lab, experiment)
     late = _late_ranks(experiment, pairs.ranks)
     numbers = {tuple(talk): qps for talk, qps in pairs.numbers.items()}
     node = {entry.name: index for index, entry in enumerate(lab.nodes)}
@@ -83,12 +72,12 @@ def queue_pairs_of(lab: Lab, experiment: Experiment, sends: Collection[Talk]) ->
 
 def _link_costs(lab: Lab, experiment: Experiment) -> Callable[[Link], PathCost]:
     """Return what says of a link what it costs, of each once."""
-    packet = experiment.transport.mtu + WIRE_OVERHEAD_BYTES
+    packet, ack = full_packet_bytes(experiment.transport), ack_bytes(experiment.transport)
     nodes = {node.name: node for node in lab.nodes}
     known: dict[Endpoint, PathCost] = {}
 
     def reckon(link: Link) -> PathCost:
-        there, back = serialisation_ps(packet, link.rate_bps), serialisation_ps(ACK_WIRE_BYTES, link.rate_bps)
+        there, back = serialisation_ps(packet, link.rate_bps), serialisation_ps(ack, link.rate_bps)
         round_trip_ps = 2 * link.delay_ps + there + back
         if credits.flow_control(link, experiment.lossless) != "credit":
             return PathCost(round_trip_ps, link.rate_bps, link.rate_bps, UNLIMITED)
@@ -96,7 +85,9 @@ def _link_costs(lab: Lab, experiment: Experiment) -> Callable[[Link], PathCost]:
         granted = [
             grant.buffer_bytes
             for receiver, sender in (ends, ends[::-1])
-            for grant in credits.grants(link, receiver, sender, experiment.lossless, 0, experiment.transport.mtu)
+            for grant in credits.grants(
+                link, receiver, sender, experiment.lossless, 0, credited_bytes(experiment.transport)
+            )
         ]
         carried_bps = min(granted) * 8 * PS_PER_SECOND // round_trip_ps
         return PathCost(round_trip_ps, link.rate_bps, max(1, min(link.rate_bps, carried_bps)), max(granted))
@@ -126,9 +117,13 @@ def _late_ranks(experiment: Experiment, ranks: Sequence[Rank]) -> Mapping[Rank, 
     return late
 
 
-def _check_mtu(lab: Lab, experiment: Experiment) -> None:
+def _check_frames(lab: Lab, experiment: Experiment) -> None:
+    if experiment.transport.frames is not None and experiment.clock == "real":
+        message = "real frames have the headers of RoCEv2; sizes of other simulators are for the virtual clock"
+        raise ExperimentError([experiment.fault(("transport", "frames"), message)])
     parity = PETH_BYTES if experiment.transport.recovery == "erasure" else 0
-    needed = experiment.transport.mtu + IP_OVERHEAD_BYTES + parity
+    around = ETHERNET_HEADER_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES
+    needed = full_packet_bytes(experiment.transport) - around + parity
     small = [link for link in lab.links if link.mtu_bytes < needed]
     if small:
         message = f"packets of {needed} bytes do not fit link {small[0].a} - {small[0].b}, mtu {small[0].mtu_bytes}"
@@ -139,14 +134,16 @@ def _transport(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.T
     settings = experiment.transport
     costs = _path_costs(pairs)
     window = _window(costs, settings) if settings.window == AUTO else settings.window
-    if not 1 <= window // settings.mtu <= LARGEST_WINDOW_PACKETS:
-        most = LARGEST_WINDOW_PACKETS * settings.mtu
-        message = f"{window} bytes are less than one packet of {settings.mtu}"
+    if not 1 <= window // settings.payload_bytes <= LARGEST_WINDOW_PACKETS:
+        most = LARGEST_WINDOW_PACKETS * settings.payload_bytes
+        message = f"{window} bytes are less than one packet of {settings.payload_bytes}"
         if window > most:
-            message = f"{window} bytes are more than {most}, half the packet numbers in packets of {settings.mtu}"
+            message = (
+                f"{window} bytes are more than {most}, half the packet numbers in packets of {settings.payload_bytes}"
+            )
         raise ExperimentError([experiment.fault(("transport", "window"), message)])
     coded, posted = settings.recovery == "erasure", settings.receive_queue == "posted"
-    block = settings.erasure.data * settings.mtu
+    block = settings.erasure.data * settings.payload_bytes
     if coded and window < block:
         # Nothing could be rebuilt before the window closed on it.
         message = f"{window} bytes do not hold a block of {settings.erasure.data} packets, {block} bytes"
@@ -159,17 +156,20 @@ def _transport(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.T
     document: planned.Transport = {
         "recovery": settings.recovery,
         "verb": settings.verb,
-        "mtu_bytes": settings.mtu,
+        "mtu_bytes": settings.payload_bytes,
         "ack_every": settings.ack_every,
         "window_bytes": window,
         "timeout_ps": timeout.in_force(pairs, costs, window),
         "retries": settings.retries,
         "congestion_control": _congestion_control(lab, experiment, pairs),
     }
+    if settings.frames is not None:
+        sizes = settings.frames
+        document["frames"] = {"header_bytes": sizes.header_bytes, "ack_bytes": sizes.ack_bytes}
     if coded:
         document["erasure"] = {"data": settings.erasure.data, "parity": settings.erasure.parity}
     if by_timer:
-        document["chunk_packets"] = settings.chunk // settings.mtu
+        document["chunk_packets"] = settings.chunk // settings.payload_bytes
     if posted:
         document["rnr"] = {"timer": settings.rnr_timer, "retries": settings.rnr_retries}
     return document
@@ -208,10 +208,10 @@ def _window(costs: Sequence[PathCost], settings: Transport) -> int:
     """
     product = max((cost.rate_bps * cost.round_trip_ps for cost in costs), default=0)
     times = 2 if settings.recovery == "go-back-n" else 3
-    packets = -(-times * product // (8 * PS_PER_SECOND * settings.mtu))
+    packets = -(-times * product // (8 * PS_PER_SECOND * settings.payload_bytes))
     waited_for = settings.ack_every
     if settings.recovery == "erasure":
         waited_for = max(waited_for, settings.erasure.data + settings.erasure.parity)
     elif settings.recovery == "timer":
-        waited_for = settings.chunk // settings.mtu
-    return min(max(packets, 4 * waited_for, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.mtu
+        waited_for = settings.chunk // settings.payload_bytes
+    return min(max(packets, 4 * waited_for, SMALLEST_WINDOW_PACKETS), LARGEST_WINDOW_PACKETS) * settings.payload_bytes

@@ -136,6 +136,8 @@ def run_virtual(
     """
     from testbed._dataplane import VirtualFabric
 
+    if pcap and trial.experiment.transport.frames is not None:
+        raise UsageError("a capture holds frames of RoCEv2, and transport.frames has other sizes")
     fabric = VirtualFabric(json.dumps(trial.plan), cores)
     try:
         fabric.capture(str(pcap) if pcap else None)

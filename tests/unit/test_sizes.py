@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from testbed import sizes, units
-from testbed.plan import workload
+from testbed.experiment.transport import Transport
+from testbed.plan import packets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONSTANT = re.compile(r"const ([A-Z0-9_]+): \w+\s*=\s*([A-Z0-9_+ ]+);")
@@ -42,6 +43,5 @@ def test_a_quantum_is_as_long_on_both_sides() -> None:
 def test_frames_are_as_long_as_in_captures() -> None:
     """An RDMA WRITE Only with 4096 bytes is 4170 in a capture, and its ACK 62; on the line, 24 more each."""
     assert sizes.ROCE_OVERHEAD_BYTES + sizes.RETH_BYTES + 4096 == 4170
-    assert workload.WIRE_OVERHEAD_BYTES + 4096 == 4194
-    assert workload.ACK_WIRE_BYTES == 62 + 24
-    assert workload.IP_OVERHEAD_BYTES == 60
+    assert packets.full_packet_bytes(Transport()) == 4194
+    assert packets.ack_bytes(Transport()) == 62 + 24

@@ -102,6 +102,7 @@ fn transport(workload: &Workload, generation: u64) -> Result<Transport, PlanErro
         verb,
         recovery: plan.recovery()?,
         congestion: plan.congestion_control.map(congestion),
+        frames: plan.frames,
         mtu: plan.mtu_bytes,
         ack_every: plan.ack_every,
         window: plan.window_bytes / u64::from(plan.mtu_bytes),

@@ -156,7 +156,11 @@ impl Emulation {
     ///
     /// A workload with a fault leaves the last one in place; where there is no memory for it, none is loaded.
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
-        let workload = Workload::parse(json, &self.plan)?;
+        self.install(Workload::parse(json, &self.plan)?)
+    }
+
+    /// Do as `load` with a workload that was read for this plan.
+    pub fn install(&mut self, workload: Workload) -> Result<(), PlanError> {
         self.note_connections();
         // First, so that two workloads never have their memory at once.
         self.unload();

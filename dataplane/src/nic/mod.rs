@@ -34,7 +34,7 @@ use ranks::RunningRank;
 pub use ranks::{Lane, Rank};
 use rc::code::Coder;
 use rc::dcqcn::{Dcqcn, DcqcnConfig};
-use rc::message;
+use rc::message::{self, FrameSizes};
 use rc::qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
 use rc::requester::Requester;
 use rc::responder::Responder;
@@ -135,6 +135,7 @@ pub struct Host {
     classes: Vec<Priority>,
     /// What the longest packet of the workload takes of a buffer.
     longest_bytes: u32,
+    frames: Option<FrameSizes>,
     congestion: Option<DcqcnConfig>,
     rnr: Option<Rnr>,
     qps: Vec<QueuePair>,
@@ -169,6 +170,7 @@ impl Host {
             has_receive_buffer: false,
             classes: vec![Priority::P0],
             longest_bytes: 0,
+            frames: None,
             congestion: None,
             rnr: None,
             qps: Vec::new(),
@@ -225,6 +227,7 @@ impl Host {
         self.copies.load(load.copies, self.ranks.len());
         self.reset();
         self.longest_bytes = load.transport.longest_bytes();
+        self.frames = load.transport.frames;
         self.congestion = load.transport.congestion;
         self.rnr = load.transport.rnr;
         let has_memory = self.ranks.iter().any(|rank| !rank.memory.is_empty());

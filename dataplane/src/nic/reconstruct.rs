@@ -37,7 +37,7 @@ impl Host {
         if frame.ecn == Ecn::Ce as u8 {
             self.notify(index, now);
         }
-        let bytes = frame.len.saturating_sub(message::overhead_bytes(packet.opcode));
+        let bytes = frame.len.saturating_sub(message::around_bytes(packet, self.frames));
         let Some(first) = self.qps[index].responder.accept_parity(packet, u64::from(bytes), frame) else { return };
         if self.reconstruct(index, first, true, now) {
             self.acknowledge(index);
@@ -84,7 +84,7 @@ impl Host {
                 payload.truncate(bytes as usize);
                 Box::new(payload)
             });
-            let len = message::overhead_bytes(packet.opcode) + bytes as u16 + u16::from(packet.pad);
+            let len = message::around_bytes(&packet, self.frames) + bytes as u16;
             let (src, dst) = (config.peer, self.nics[usize::from(config.nic)].station);
             rebuilt.push((psn, Frame { bytes: payload, len, src, dst, ..self.frame_to(*config, packet) }));
         }

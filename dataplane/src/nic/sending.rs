@@ -125,8 +125,7 @@ impl Host {
             qp.active = false;
         }
         self.timers.set_if_idle(slot, qp.requester.deadline());
-        let padded = segment.bytes + u32::from(segment.packet.pad);
-        let len = message::overhead_bytes(segment.packet.opcode) + padded as u16;
+        let len = message::around_bytes(&segment.packet, self.frames) + segment.bytes as u16;
         if let Some(rate) = &mut qp.rate {
             let wire_bytes = u64::from(len) + (FCS_BYTES + LINE_OVERHEAD_BYTES) as u64;
             rate.sent(wire_bytes);
@@ -148,7 +147,7 @@ impl Host {
             bytes: None,
             dst: config.peer,
             src: self.nics[usize::from(config.nic)].station,
-            len: message::overhead_bytes(packet.opcode),
+            len: message::around_bytes(&packet, self.frames),
             entropy: config.entropy,
             ingress: 0,
             payload_at: 0,

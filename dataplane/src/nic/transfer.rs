@@ -85,8 +85,7 @@ impl Host {
     /// Have the responder judge a packet.
     fn receive(&mut self, index: usize, frame: &Frame, packet: &Packet, (verb, place): (Verb, Place)) -> Verdict {
         let qp = &mut self.qps[index];
-        let around = u32::from(message::overhead_bytes(packet.opcode)) + u32::from(packet.pad);
-        let bytes = u64::from(u32::from(frame.len).saturating_sub(around));
+        let bytes = u64::from(frame.len.saturating_sub(message::around_bytes(packet, self.frames)));
         let wants_receive =
             self.rnr.is_some() && verb == Verb::Send && place.starts() && qp.responder.is_due(packet.psn);
         let (schedule, lane) = (&self.ranks[qp.config.rank as usize].schedule, qp.config.lane as usize);

@@ -6,7 +6,7 @@ use crate::link::loss::ProcessPlan;
 use crate::nic::receive_buffer::ReceivePlan;
 use crate::priority::{PrioritySet, DSCPS};
 
-pub(super) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), PlanError> {
+pub(crate) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), PlanError> {
     if holds {
         Ok(())
     } else {

@@ -1,6 +1,7 @@
 //! The compiled plan, read from JSON; `check` sees to it that every index leads somewhere.
 
 mod check;
+pub(crate) use check::require;
 mod queue_ecn;
 pub mod workload;
 

@@ -6,12 +6,14 @@ use super::check::require;
 use super::{NodePlan, Plan, PlanError, SCHEMA};
 use crate::nic::arithmetic::{Dtype, Redop};
 use crate::nic::rc::code::{Code, MAX_BLOCK_PACKETS};
-use crate::nic::rc::message::Verb;
+use crate::nic::rc::message::{FrameSizes, Verb, LEAST_FRAME_BYTES, MOST_HEADER_BYTES};
 use crate::nic::rc::qp::{Recovery, Rnr, RNR_FOR_EVER};
 use crate::priority::Priority;
 
 /// The longest message: IBTA volume 1, chapter 9. `testbed/ops.py` cuts what is longer.
 const MAX_MESSAGE_BYTES: u64 = 1 << 31;
+/// What frames of sizes of their own may carry, so that they are not longer than ports take.
+const MOST_PAYLOAD_BYTES: u32 = 8_192;
 const MAX_QPN: u32 = 0xff_ffff;
 /// Half the PSN space, less one: what keeps 24-bit numbers unambiguous.
 const MAX_WINDOW_PACKETS: u64 = (1 << 23) - 1;
@@ -64,9 +66,26 @@ pub struct TransportPlan {
     pub rnr: Option<Rnr>,
     #[serde(default)]
     pub congestion_control: Option<CongestionPlan>,
+    /// Sizes of frames that are not those of RoCEv2.
+    #[serde(default)]
+    pub frames: Option<FrameSizes>,
 }
 
 impl TransportPlan {
+    fn check_sizes(&self) -> Result<(), PlanError> {
+        let mtu = self.mtu_bytes;
+        let Some(FrameSizes { header_bytes, ack_bytes }) = self.frames else {
+            return require(matches!(mtu, 256 | 512 | 1024 | 2048 | 4096), || {
+                format!("path MTU {mtu} is not one of 256, 512, 1024, 2048, 4096")
+            });
+        };
+        let fits = LEAST_FRAME_BYTES..=MOST_HEADER_BYTES;
+        require(
+            fits.contains(&header_bytes) && fits.contains(&ack_bytes) && (64..=MOST_PAYLOAD_BYTES).contains(&mtu),
+            || format!("frames of {mtu} and {header_bytes} bytes, with acknowledgements of {ack_bytes}"),
+        )
+    }
+
     /// How lost packets are made good.
     pub fn recovery(&self) -> Result<Recovery, PlanError> {
         match (self.recovery, self.erasure) {
@@ -263,9 +282,7 @@ impl Workload {
 
     fn check_transport(&self) -> Result<(), PlanError> {
         let transport = &self.transport;
-        require(matches!(transport.mtu_bytes, 256 | 512 | 1024 | 2048 | 4096), || {
-            format!("path MTU {} is not one of 256, 512, 1024, 2048, 4096", transport.mtu_bytes)
-        })?;
+        transport.check_sizes()?;
         require(transport.ack_every > 0, || "ack_every 0".into())?;
         let fault = transport.congestion_control.as_ref().and_then(CongestionPlan::fault);
         require(fault.is_none(), || format!("congestion control: {}", fault.unwrap_or_default()))?;

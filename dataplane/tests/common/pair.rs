@@ -74,6 +74,7 @@ pub fn transport(verb: Verb) -> Transport {
         first_psn: 0,
         recovery: Recovery::GoBackN,
         congestion: None,
+        frames: None,
     }
 }
 

@@ -39,7 +39,8 @@ use crate::emulation::{Emulation, Progress};
 use crate::fabric::Step;
 use crate::frame::{Buffer, Frame, Station};
 use crate::io::{close_all, set_timer_slack_ns, IoError, Poller, RxBatch, Waker, BATCH_FRAMES, HEARTBEATS_TOKEN};
-use crate::plan::PlanError;
+use crate::plan::workload::Workload;
+use crate::plan::{require, PlanError};
 use crate::units::Time;
 
 /// Events dealt with before the sockets are looked at again, however many are due.
@@ -151,7 +152,9 @@ impl RealClock {
     /// Install a workload; it starts with the first `start`.
     pub fn load(&mut self, json: &str) -> Result<(), PlanError> {
         self.catch_up();
-        self.emulation.load(json)?;
+        let workload = Workload::parse(json, &self.emulation.plan)?;
+        require(workload.transport.frames.is_none(), || "real frames have the sizes of RoCEv2".into())?;
+        self.emulation.install(workload)?;
         self.started = false;
         if let Some(lockstep) = self.lockstep() {
             lockstep.load();

@@ -1,7 +1,8 @@
 //! Messages cut into packets: the opcode says which verb a packet belongs to and where it stands in its message.
 
+use crate::frame::Packet;
 use crate::wire::roce::Opcode;
-use crate::wire::sizes::{AETH_BYTES, PETH_BYTES, RETH_BYTES, ROCE_OVERHEAD_BYTES};
+use crate::wire::sizes::{AETH_BYTES, FCS_BYTES, LINE_OVERHEAD_BYTES, PETH_BYTES, RETH_BYTES, ROCE_OVERHEAD_BYTES};
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -65,6 +66,32 @@ pub fn decode(opcode: Opcode) -> Option<(Verb, Place)> {
         Opcode::WriteOnly => (Verb::Write, Place::Only),
         Opcode::ReadRequest | Opcode::Ack | Opcode::Cnp | Opcode::Parity => return None,
     })
+}
+
+/// What frames take besides the payload of data, where they are not as long as RoCEv2 frames are: on the line, with preamble and
+/// gap, which stand in no buffer. Only the virtual clock knows such frames.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FrameSizes {
+    /// Around the payload of data and parity, which is not padded.
+    pub header_bytes: u16,
+    /// A whole acknowledgement, NAK or notification of congestion.
+    pub ack_bytes: u16,
+}
+
+/// What any frame has around it on the line and behind it, and so the least that `FrameSizes` may say.
+pub const LEAST_FRAME_BYTES: u16 = (FCS_BYTES + LINE_OVERHEAD_BYTES) as u16;
+pub const MOST_HEADER_BYTES: u16 = 1_024;
+
+/// Bytes of the frame of a packet besides its payload, without FCS.
+#[inline]
+pub fn around_bytes(packet: &Packet, sizes: Option<FrameSizes>) -> u16 {
+    match sizes {
+        None => overhead_bytes(packet.opcode) + u16::from(packet.pad),
+        Some(sizes) if packet.opcode.extension().payload => sizes.header_bytes - LEAST_FRAME_BYTES,
+        Some(sizes) => sizes.ack_bytes - LEAST_FRAME_BYTES,
+    }
 }
 
 /// Bytes of a frame with this opcode besides its padded payload, without FCS.

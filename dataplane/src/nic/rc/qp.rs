@@ -4,7 +4,7 @@
 
 use super::code::Code;
 use super::dcqcn::DcqcnConfig;
-use super::message::{overhead_bytes, Verb};
+use super::message::{overhead_bytes, FrameSizes, Verb, LEAST_FRAME_BYTES};
 use crate::units::Time;
 use crate::wire::roce::Opcode;
 use crate::wire::sizes::FCS_BYTES;
@@ -42,6 +42,8 @@ pub struct Transport {
     /// Number of the first packet, each way.
     pub first_psn: u64,
     pub congestion: Option<DcqcnConfig>,
+    /// How long frames are; `None`: as RoCEv2 has them.
+    pub frames: Option<FrameSizes>,
 }
 
 impl Transport {
@@ -49,7 +51,8 @@ impl Transport {
     /// longest.
     pub fn longest_bytes(&self) -> u32 {
         let longest = if matches!(self.recovery, Recovery::Erasure(_)) { Opcode::Parity } else { Opcode::WriteOnly };
-        u32::from(overhead_bytes(longest)) + self.mtu + FCS_BYTES as u32
+        let around = self.frames.map_or(overhead_bytes(longest), |sizes| sizes.header_bytes - LEAST_FRAME_BYTES);
+        u32::from(around) + self.mtu + FCS_BYTES as u32
     }
 }
 
