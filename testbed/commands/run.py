@@ -53,6 +53,7 @@ from testbed.report import run as report
 from testbed.run import fidelity, perform, result
 from testbed.run.execution import Outcome
 from testbed.run.judgement import conclude, unknown_names, unreached
+from testbed.run.provenance import Provenance, Stopwatch
 from testbed.run.result import RunResult
 from testbed.run.trial import Clock, Trial
 from testbed.schema.fields import AUTO
@@ -203,6 +204,7 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
     )
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
+    watch = Stopwatch()
     with followed(is_followed(context, options.format_)) as show:
 
         def carry_out(part: Trial, capture: Path | None) -> tuple[Outcome, int]:
@@ -212,7 +214,7 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
 
         outcome, factor = carry_out(subject, written.capture)
         apart = _alone(subject, outcome, lambda part: carry_out(part, None)[0]) if options.alone else {}
-    _conclude(subject, outcome, chosen, factor, written, apart)
+    _conclude(subject, outcome, chosen, factor, written, apart, watch.provenance())
 
 
 def _alone(subject: Trial, outcome: Outcome, carry_out: Callable[[Trial], Outcome]) -> dict[str, float | None]:
@@ -346,10 +348,11 @@ def _conclude(
     dilation: int,
     written: _Written,
     alone_us: Mapping[str, float | None],
+    provenance: Provenance,
 ) -> None:
     """Judge an outcome, write it down, and print it whether it could be written or not."""
     replay = result.replay_command(sys.argv[1:], subject.experiment.seed)
-    judged = conclude(subject, outcome, clock, dilation, replay, alone_us)
+    judged = conclude(subject, outcome, clock, dilation, replay, alone_us).of(provenance)
     faults = [] if outcome.capture_fault is None else [HostError(outcome.capture_fault)]
     places = [] if written.capture is None else [f"capture: {written.capture}"]
     try:

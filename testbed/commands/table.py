@@ -198,7 +198,10 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             "testbed explain lossless.headroom",
         ),
         Verb(
-            "schema", "schema:schema", "Print the JSON Schema of lab or experiment files.", "testbed schema experiment"
+            "schema",
+            "schema:schema",
+            "Print the JSON Schema of lab files, experiment files or run.json.",
+            "testbed schema run",
         ),
         Verb(
             "list",

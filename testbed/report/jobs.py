@@ -6,7 +6,8 @@ from rich.text import Text
 
 from testbed.report.figures import format_ns
 from testbed.report.tables import NotedTable, table_of
-from testbed.run.result import JobResult, RunResult
+from testbed.run.job_result import JobResult
+from testbed.run.result import RunResult
 
 JOB_ROWS = 64
 _REACHES = {

@@ -19,6 +19,7 @@ from testbed.report.queue_pairs import queue_pair_table
 from testbed.report.rows import rows_text
 from testbed.report.settled import settled_table
 from testbed.report.tables import NotedTable, table_of, with_note
+from testbed.report.verdict import verdict_text
 from testbed.run.result import Impaired, RunResult
 from testbed.units import format_rate
 
@@ -204,25 +205,6 @@ def _price(cost: float | None) -> str:
     return "-" if cost is None else f"{cost:,.4g}"
 
 
-def verdict_text(result: RunResult) -> Text:
-    """Return the verdict in one line."""
-    verdict = result.verdict
-    if not verdict.trusted:
-        word, style = "UNTRUSTED", "bold yellow"
-    elif verdict.passed:
-        word, style = "PASSED", "bold green"
-    else:
-        word, style = "FAILED", "bold red"
-    facts = [
-        "lossless" if verdict.lossless else "not lossless",
-        _correctness(result) if verdict.complete else "not complete",
-        "trusted" if verdict.trusted else "not trusted",
-    ]
-    if verdict.deadlock:
-        facts.append("deadlock")
-    return Text().append(word, style=style).append(": " + ", ".join(facts))
-
-
 def reasons_table(result: RunResult) -> Table:
     """Return the reasons for the verdict, one a paragraph, hanging so that long ones stay readable."""
     table = Table.grid(padding=(0, 1, 0, 0))
@@ -238,11 +220,3 @@ def hints_table(result: RunResult) -> Table:
     for hint in result.hints:
         table.add_row(Text(hint.key), Text(hint.text))
     return table
-
-
-def _correctness(result: RunResult) -> str:
-    """Return whether results were right, and not more than was compared."""
-    if not result.verdict.correct:
-        return "not correct"
-    counts = [*(row.wrong for row in result.collective.rows), *(job.wrong for job in result.jobs)]
-    return "correct" if any(count is not None for count in counts) else "payload not compared"

@@ -83,12 +83,22 @@ def conclude(
         reach=trial.reach,
         flow_completion=flow_times.told(trial.lab, trial.experiment, trial.flows, outcome) if trial.flows else None,
         hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial.setup, outcome.report)]),
+        settings=trial.settings(),
+        addresses=dict(_addresses(trial)),
     )
     judged = result.assemble(facts, outcome)
     if not trial.experiment.expect:
         return judged
     checks = expectations.check_all(trial.experiment.expect, judged.model_dump(mode="json"), _figures(trial, outcome))
-    return result.assemble(facts, outcome, [check.explanation for check in checks if not check.held])
+    return result.assemble(facts, outcome, checks)
+
+
+def _addresses(trial: Trial) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the ports of hosts, each with the addresses of its NIC."""
+    for station in trial.plan["stations"]:
+        if station["kind"] == "nic":
+            port = trial.plan["nodes"][station["node"]]["ports"][station["port"]]["name"]
+            yield f"{station['name']}:{port}", {"mac": station["mac"], "ip": station["ip"]}
 
 
 def _drawn_from(trial: Trial) -> str | None:

@@ -1,11 +1,12 @@
 """The result of a run: run.json, and the exit code that follows from its verdict.
 
-All quantities are nominal, with the unit in the key. The document holds no wall-clock time, so that two runs of one
-seed under the virtual clock can be compared as files.
+All quantities are nominal, with the unit in the key. Wall-clock time is in `provenance` alone: without it two runs of one
+seed under the virtual clock are equal.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -16,15 +17,20 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from testbed.errors import Fault, InputError, UsageError, cannot_write
+from testbed.experiment.expectations import Outcome as Checked
 from testbed.run.counters import PortCounters, Settled, TotalDrops
 from testbed.run.execution import Outcome
 from testbed.run.flow_result import FlowCompletion
+from testbed.run.job_result import JobResult
 from testbed.run.job_times import makespan_us
 from testbed.run.observed import Deadlock, Observed, StormFound, WatchdogSettings, Watermarks, deadlocks_of
+from testbed.run.provenance import Address, CheckedExpectation, Provenance, Settings
 from testbed.run.verdict import FAILED, PASSED, UNTRUSTED, ResultModel, RunFacts, Verdict, judge
 from testbed.run.versions import versions
 
 FILE_NAME = "run.json"
+SCHEMA = 1
+"""The version of run.json that is written and read."""
 
 
 class Measurement(ResultModel):
@@ -73,51 +79,6 @@ class RankPlace(ResultModel):
     port: str
     domain: str | None = None
     site: str | None = None
-
-
-class Iteration(ResultModel):
-    """One iteration of a job: from the end of the last one, on all ranks, to its own, and its communication.
-
-    Communication is the mean over the ranks: what fell while a rank computed is hidden, the rest exposed.
-    """
-
-    time_us: float
-    exposed_us: float
-    hidden_us: float
-
-
-class StepResult(ResultModel):
-    """A step of a job that is a collective: means over its iterations and its groups, each from first begin to last end."""
-
-    step: int
-    collective: str
-    algorithm: str
-    size_bytes: int
-    groups: int
-    time_us: float
-    busbw_gbytes_per_s: float
-
-
-class JobResult(ResultModel):
-    """A job: when it began and ended, counted from the start of the run, and what it did.
-
-    `end_us` is null if it did not end. `busbw_gbytes_per_s` is that of its collectives, each counted by its time; null
-    without any. `alone_us` is how long it took alone, and `slowdown` how many times that it took here; null where it was not
-    run alone. `wrong` is how many elements are not what its steps come to; null where lengths alone were sent.
-    """
-
-    name: str
-    ranks: list[str]
-    start_us: float | None
-    end_us: float | None
-    iterations: list[Iteration]
-    exposed_us: float
-    hidden_us: float
-    busbw_gbytes_per_s: float | None
-    steps: list[StepResult]
-    wrong: int | None = None
-    alone_us: float | None = None
-    slowdown: float | None = None
 
 
 class BytesByReach(ResultModel):
@@ -214,6 +175,14 @@ class RunResult(ResultModel):
     in_force: dict[str, Any] = Field(default_factory=dict)
     links: list[dict[str, Any]] = Field(default_factory=list)
     hints: list[WithoutEffect] = Field(default_factory=list)
+    expectations: list[CheckedExpectation] = Field(
+        default_factory=list, description="what the experiment expects, and whether it held"
+    )
+    settings: Settings | None = Field(default=None, description="the whole lab and experiment")
+    addresses: dict[str, Address] = Field(default_factory=dict, description="addresses of NICs, by port")
+    provenance: Provenance | None = Field(
+        default=None, description="date, machine and wall time; null where a program made the result"
+    )
 
     @property
     def exit_code(self) -> int:
@@ -222,16 +191,20 @@ class RunResult(ResultModel):
             return UNTRUSTED
         return PASSED if self.verdict.passed else FAILED
 
+    def of(self, provenance: Provenance) -> RunResult:
+        """Return this result with when and where it was made."""
+        return self.model_copy(update={"provenance": provenance})
+
     def to_json(self) -> str:
         """Return the document as text, one key a line."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
-def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> RunResult:
+def assemble(facts: RunFacts, outcome: Outcome, checks: Sequence[Checked] = ()) -> RunResult:
     """Judge an outcome and return the document.
 
-    `failed_expectations` has one line for each that did not hold. Raises KeyError or pydantic.ValidationError if the
-    engine's report lacks what docs/internals/engine.md promises.
+    `checks` are the expectations, checked. Raises KeyError or pydantic.ValidationError if the engine's report lacks what
+    docs/internals/engine.md promises.
     """
     report = outcome.report
     return RunResult(
@@ -241,7 +214,7 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         dilation=facts.dilation,
         versions=versions(),
         replay=facts.replay,
-        verdict=judge(facts, outcome, failed_expectations),
+        verdict=judge(facts, outcome, [check.explanation for check in checks if not check.held]),
         event_log_hash=report["event_log_hash"],
         collective=CollectiveResult(
             name=facts.collective,
@@ -271,6 +244,9 @@ def assemble(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[st
         in_force=dict(facts.in_force),
         links=[dict(link) for link in facts.links],
         hints=[WithoutEffect.model_validate(hint) for hint in facts.hints],
+        expectations=[CheckedExpectation(**dataclasses.asdict(check)) for check in checks],
+        settings=None if facts.settings is None else Settings.model_validate(facts.settings),
+        addresses={port: Address.model_validate(address) for port, address in facts.addresses.items()},
     )
 
 
@@ -346,9 +322,27 @@ def read(path: Path) -> RunResult:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {source}: {error}") from error
     try:
+        _check_schema(source, text)
         return RunResult.model_validate_json(text)
     except ValidationError as error:
         raise InputError(
             Fault(str(source), 0, ".".join(str(part) for part in detail["loc"]), detail["msg"])
             for detail in error.errors()
         ) from error
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of run.json."""
+    return RunResult.model_json_schema(mode="serialization", by_alias=True)
+
+
+def _check_schema(source: Path, text: str) -> None:
+    """Raise InputError for a document of another schema, whose keys would be as many faults."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError([Fault(str(source), 0, "", f"not JSON: {error}")]) from None
+    version = document.get("schema") if isinstance(document, dict) else None
+    if type(version) is not int or version != SCHEMA:
+        what = "no schema: not a run.json" if version is None else f"schema {json.dumps(version)}"
+        raise InputError([Fault(str(source), 0, "schema", f"{what}; this version of testbed reads schema {SCHEMA}")])

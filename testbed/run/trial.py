@@ -258,6 +258,17 @@ class Trial:
         here = self.placement.nodes_of(agent)
         return {number for number, rank in enumerate(chosen_ranks(self.lab, self.experiment)) if rank.host in here}
 
+    def settings(self) -> Document:
+        """Return the lab and the experiment as JSON data, with defaults; of traces the names of their files alone."""
+        jobs = self.experiment.jobs
+        bare = self.experiment.model_copy(
+            update={"jobs": tuple(job.model_copy(update={"trace": None}) for job in jobs)}
+        )
+        experiment = bare.model_dump(mode="json", by_alias=True)
+        for job, written in zip(jobs, experiment["jobs"], strict=True):
+            written["trace"] = None if job.trace is None else list(job.trace.files)
+        return {"lab": self.lab.model_dump(mode="json", by_alias=True), "experiment": experiment}
+
     def spec(self) -> Document:
         """Return this trial as JSON data, for `from_spec`."""
         spec: Document = {"experiment": self.experiment.data(), "lab": self.lab.model_dump(mode="json", by_alias=True)}

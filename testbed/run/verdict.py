@@ -74,6 +74,8 @@ class RunFacts:
     alone_us: Mapping[str, float | None] = field(default_factory=dict)
     flow_completion: Mapping[str, Any] | None = None
     reach: Mapping[Reach, int] | None = None
+    settings: Mapping[str, Any] | None = None
+    addresses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:

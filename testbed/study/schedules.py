@@ -9,7 +9,8 @@ from testbed.errors import UsageError
 from testbed.experiment.file import Experiment
 from testbed.experiment.placements import names_file, read_placement
 from testbed.lab.topology import Lab
-from testbed.run.result import JobResult, RunResult
+from testbed.run.job_result import JobResult
+from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.scheduling.registry import names, policies
 from testbed.study import sweep

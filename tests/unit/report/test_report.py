@@ -198,7 +198,7 @@ leaf:eth2  3            10         -         2  391.76 us    4.22 kB            
                                                                                             link 17
 1 of 3 ports had no pause, wait, headroom, mark or drop
 
-FAILED: not lossless, not complete, trusted
+FAILED: not lossless, not complete; trusted
   - not lossless: 12,345 frames of lossless priorities dropped for lack of buffer, at leaf:eth2
     priority 3 (headroom 12,345)
   - incast of 16777216 bytes: stalled
@@ -253,9 +253,9 @@ def test_a_quiet_run_has_no_empty_tables() -> None:
     ("changes", "complete", "line"),
     [
         ({}, True, "PASSED: lossless, payload not compared, trusted"),
-        ({"fidelity": None}, True, "UNTRUSTED: lossless, payload not compared, not trusted"),
-        ({"deadlocks": [STUCK]}, True, "FAILED: lossless, payload not compared, trusted, deadlock"),
-        ({}, False, "FAILED: lossless, not complete, trusted"),
+        ({"fidelity": None}, True, "UNTRUSTED: not trusted; lossless, payload not compared"),
+        ({"deadlocks": [STUCK]}, True, "FAILED: deadlock; lossless, payload not compared, trusted"),
+        ({}, False, "FAILED: not complete; lossless, trusted"),
     ],
 )
 def test_the_verdict_claims_no_more_than_was_seen(changes: dict[str, Any], complete: bool, line: str) -> None:

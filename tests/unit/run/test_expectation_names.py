@@ -24,9 +24,9 @@ def problems(*texts: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("wrongg == 0", 'no "wrongg"; did you mean "wrong"? known: algbw, '),
+        ("wrongg == 0", 'no "wrongg"; did you mean "wrong"? known: addresses, algbw, '),
         ("drops.losless == 0", 'no "drops.losless"; did you mean "lossless"? known: link, lossless, lossy, '),
-        ("xyz > 0", 'no "xyz"; known: algbw, '),
+        ("xyz > 0", 'no "xyz"; known: addresses, algbw, '),
         ("losless == true", '; there is "drops.lossless" and "verdict.lossless"'),
         ("trusted == true", '; there is "verdict.trusted"'),
         ("1 < 2 * (busbw - ideel)", 'no "ideel"'),

@@ -11,9 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from testbed.errors import HostError, InputError, UsageError
+from testbed.experiment.expectations import Outcome as Checked
 from testbed.run.execution import Outcome
 from testbed.run.fidelity import FidelityBounds, judge_fidelity
-from testbed.run.result import RunResult, assemble, read, replay_command, write
+from testbed.run.result import SCHEMA, assemble, read, replay_command, write
+from testbed.run.result import schema as result_schema
 from testbed.run.verdict import RunFacts
 
 FACTS = RunFacts(
@@ -111,6 +113,7 @@ def test_the_document_has_the_promised_keys() -> None:
         "ranks", "jobs", "makespan_us", "bytes_by_reach", "flow_completion",
         "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
             "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
+            "expectations", "settings", "addresses", "provenance",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
     assert set(document["verdict"]) >= {"lossless", "trusted", "correct", "deadlock", "passed", "reasons"}
@@ -195,8 +198,10 @@ def test_a_run_that_did_not_complete_is_neither_correct_nor_passed() -> None:
 
 
 def test_expectations_that_failed_fail_the_run() -> None:
-    result = assemble(FACTS, outcome(), ["busbw >= 11 (measured 9.8)"])
+    checks = [Checked("busbw >= 11", False, "busbw >= 11 (measured 9.8)"), Checked("wrong == 0", True, "wrong == 0")]
+    result = assemble(FACTS, outcome(), checks)
     assert result.exit_code == 1 and result.verdict.reasons == ["expectation failed: busbw >= 11 (measured 9.8)"]
+    assert [check.held for check in result.expectations] == [False, True]
     assert result.verdict.lossless and result.verdict.correct
 
 
@@ -273,11 +278,38 @@ def test_read_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
         read(tmp_path)
     document = json.loads(assemble(FACTS, outcome()).to_json())
-    document["schema"], document["verdict"]["passed"] = 2, "perhaps"
+    document["seed"], document["verdict"]["passed"] = "seven", "perhaps"
     (tmp_path / "run.json").write_text(json.dumps(document))
     with pytest.raises(InputError) as caught:
         read(tmp_path)
-    assert {fault.key for fault in caught.value.faults} == {"schema", "verdict.passed"}
+    assert {fault.key for fault in caught.value.faults} == {"seed", "verdict.passed"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [(2, "schema 2;"), ("1", 'schema "1";'), (True, "schema true;"), (1.5, "schema 1.5;"), (None, "no schema")],
+)
+def test_another_schema_is_refused_before_its_keys(tmp_path: Path, schema: object, message: str) -> None:
+    document = {**json.loads(assemble(FACTS, outcome()).to_json()), "schema": schema, "new": 1}
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=message) as caught:
+        read(tmp_path)
+    assert [fault.key for fault in caught.value.faults] == ["schema"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[1]"])
+def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match=r"run\.json: (not JSON|schema: no schema)"):
+        read(tmp_path)
+
+
+def test_a_result_of_an_earlier_version_without_the_new_keys_is_read(tmp_path: Path) -> None:
+    document = json.loads(assemble(FACTS, outcome()).to_json())
+    for key in ("expectations", "settings", "addresses", "provenance"):
+        del document[key]
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    assert read(tmp_path).settings is None
 
 
 def test_a_report_that_breaks_the_contract_is_refused() -> None:
@@ -286,8 +318,9 @@ def test_a_report_that_breaks_the_contract_is_refused() -> None:
 
 
 def test_the_schema_names_every_key() -> None:
-    schema = RunResult.model_json_schema(mode="serialization")
-    assert set(schema["properties"]) == set(json.loads(assemble(FACTS, outcome()).to_json()))
+    document = result_schema()
+    assert document["properties"]["schema"]["const"] == SCHEMA
+    assert set(document["properties"]) == set(json.loads(assemble(FACTS, outcome()).to_json()))
 
 
 def test_links_imposed_by_netem_are_judged_more_strictly() -> None:
