@@ -6,7 +6,7 @@ ValueError; a refusal of the system (socket, namespace, file) raises OSError, an
 
 from typing import Self, final
 
-__all__ = ["RealFabric", "VirtualFabric", "measure_forwarder", "measure_load"]
+__all__ = ["GoalReader", "RealFabric", "VirtualFabric", "measure_forwarder", "measure_load"]
 
 @final
 class VirtualFabric:
@@ -124,6 +124,30 @@ class RealFabric:
 
     def close(self) -> None:
         """Stop forwarding and close the sockets; every later call raises OSError."""
+
+@final
+class GoalReader:
+    """A file of GOAL, read a piece at a time; it holds the ranks that have been read and not taken.
+
+    A fault of the file raises ValueError of line (0: the file as a whole), byte or None, message, and what is quoted of the
+    file in place of `{}`, or None. A file that cannot be read raises OSError.
+    """
+
+    def __new__(cls, path: str, is_binary: bool, most_ops: int) -> Self: ...
+    def advance(self, budget: int) -> bool:
+        """Read about `budget` bytes, in binary whole ranks; return True once the file is over."""
+
+    def take_ranks(self) -> list[tuple[tuple[str, int, int, int, int, tuple[int, ...], tuple[int, ...], int], ...]]:
+        """Return the ops of the ranks that have been read since, each as the fields of `testbed.replay.form.Op`."""
+
+    def bytes(self) -> int:
+        """Return the length of the file when it was opened."""
+
+    def offset(self) -> int:
+        """Return how much of it has been read."""
+
+    def nics(self) -> tuple[int, int]:
+        """Return how many messages name a nic, and the line of the first."""
 
 def measure_forwarder(path: str, frame: bytes, seconds: float) -> str:
     """Measure how many copies of `frame` a bare recvmmsg/sendmmsg forwarder moves along a path; return rates as JSON.

@@ -14,6 +14,7 @@ pub mod emulation;
 pub mod event;
 pub mod fabric;
 pub mod frame;
+pub mod goal;
 pub mod io;
 pub mod link;
 pub mod nic;

@@ -1,5 +1,7 @@
 //! The Python surface, kept thin: JSON in, JSON out, bytes for memory.
 
+mod goal;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -371,6 +373,7 @@ fn rates(measured: &Result<io::Rates, IoError>) -> PyResult<String> {
 fn _dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<VirtualFabric>()?;
     module.add_class::<RealFabric>()?;
+    module.add_class::<goal::GoalReader>()?;
     module.add_function(wrap_pyfunction!(measure_forwarder, module)?)?;
     module.add_function(wrap_pyfunction!(measure_load, module)?)
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -87,6 +89,18 @@ def head_of(path: Path, length: int = 4096) -> bytes:
             return stream.read(length)
     except OSError as problem:
         raise unreadable(path, problem) from None
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Yield the path of a file, or of what a compressed one holds: at most MAX_BINARY_BYTES. Raises ExperimentError."""
+    if head_of(path, len(GZIP)) != GZIP:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(prefix="testbed-") as plain:
+        plain.write(whole_bytes(path))
+        plain.flush()
+        yield Path(plain.name)
 
 
 def whole_bytes(path: Path) -> bytes:

@@ -34,6 +34,7 @@ PACKAGES = {
     **dict.fromkeys(("traffic", "topologies", "containers"), (*SHARED, *TRUNK, *KERNEL, *OWNERS, *TOP)),
     **dict.fromkeys(SHARED, (*TRUNK, *KERNEL, *OWNERS, *TOP)),
     **{name: (*TRUNK[place + 1 :], *KERNEL, *OWNERS, *TOP) for place, name in enumerate(TRUNK[:-1])},
+    "replay": (*TRUNK[TRUNK.index("replay") + 1 :], "system", "drivers", *OWNERS, *TOP),
     "run": ("system", "drivers", *OWNERS, *TOP),
     "run.execution": ("_dataplane",),
     "system": (*TRUNK, "drivers", "_dataplane", *OWNERS, *TOP),
@@ -68,6 +69,7 @@ PURE_RUST = (
 )
 RUST_DIRECTION = {
     "units": (*PURE_RUST, "crate::wire", "crate::port", "crate::switch", "crate::nic", "crate::link"),
+    **dict.fromkeys(("goal/text", "goal/binary", "goal/statement", "goal/labels"), PURE_RUST),
     "wire": (*PURE_RUST, "crate::port", "crate::switch", "crate::nic", "crate::link"),
     "credit": (*PURE_RUST, "crate::port", "crate::switch", "crate::nic", "crate::link"),
     "pause": (*PURE_RUST, "crate::port", "crate::switch", "crate::nic", "crate::link"),
