@@ -16,7 +16,7 @@ from testbed.schema import fields
 _MOST = 2**63 - 1
 _SIGNED = ("xon_offset_bytes",)
 """Of these a negative number means something, as of every `alpha_log2`."""
-_DIVISORS = ("rate_bps", "nic_rate_bps", "drain_bps", "cell_bytes")
+_DIVISORS = ("rate_bps", "nic_rate_bps", "drain_bps", "cell_bytes", "accelerators")
 _FEWEST_ALPHA, _MOST_ALPHA = -64, 64
 
 
@@ -80,6 +80,9 @@ def _graph_faults(lab: Lab, names: set[str]) -> Iterator[str]:
     hosts = {host.name for host in lab.hosts}
     if alone := hosts - linked:
         yield f"{min(alone)}: a host without a link"
+    for own in lab.hosts:
+        if Counter((*own.scale_out, *own.scale_up)) != Counter(lab.ports[own.name]):
+            yield f"{own.name}: its scale-out and scale-up ports must be those that have links, each once"
     switches = {switch.name for switch in lab.switches}
     if strange := set(lab.roots) - switches:
         yield f"root {min(strange)} is not a switch"

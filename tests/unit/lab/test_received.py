@@ -49,6 +49,14 @@ WRONG: dict[str, tuple[Sequence[str | int], Any, str]] = {
     ),
     "a root that is a host": (["roots"], [LAB["nodes"][HOST]["name"]], "is not a switch"),
     "a route to nobody": (["nodes", SWITCH, "routes"], {"nobody": ["eth1"]}, "a route to nobody that leads nowhere"),
+    "a scale-out port without a link": (
+        ["nodes", HOST, "scale_out"],
+        ["eth9"],
+        "must be those that have links, each once",
+    ),
+    "a port of neither fabric": (["nodes", HOST, "scale_out"], [], "must be those that have links, each once"),
+    "a port of both fabrics": (["nodes", HOST, "scale_up"], ["eth1"], "must be those that have links, each once"),
+    "a host without an accelerator": (["nodes", HOST, "accelerators"], 0, "accelerators must be between 1 and"),
     "no lab at all": ([], "lab", "1 faults, the first"),
 }
 
