@@ -104,9 +104,14 @@ impl Loss {
     }
 }
 
-/// Uniform in (0, 1]: 53 random bits, never zero, so that its logarithm is finite.
+/// Uniform in (0, 1].
 fn uniform(random: &mut Pcg64) -> f64 {
-    ((random.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    share(random.next_u64())
+}
+
+/// Random bits as a share, of which the upper 53 count. It is never zero, so that its logarithm is finite.
+fn share(bits: u64) -> f64 {
+    ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
 /// Independent losses, drawn as gaps between them: one draw a loss, not one a frame.
@@ -270,6 +275,7 @@ mod tests {
     #[test]
     fn uniform_is_above_zero_and_at_most_one() {
         let mut random = generator(6);
+        assert_eq!((share(0), share(u64::MAX)), (f64::powi(2.0, -53), 1.0));
         let drawn: Vec<f64> = (0..10_000).map(|_| uniform(&mut random)).collect();
         assert!(drawn.iter().all(|value| 0.0 < *value && *value <= 1.0));
         // Half on average, with a standard deviation of 0.0029: four of them.
