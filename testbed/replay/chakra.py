@@ -1,4 +1,4 @@
-"""Execution traces of Chakra: a file a rank, `PREFIX.RANK.et`, which may be compressed.
+"""Execution traces of Chakra: a file a rank, `PREFIX.RANK.et`, or in JSON `PREFIX.RANK.json`, which may be compressed.
 
 A file is messages of et_def.proto (mlcommons/chakra, schema/protobuf), each behind its length: the metadata, then nodes. Nodes
 wait for their `data_deps`; `ctrl_deps` say in which order a program issued them, and are left out. Computing of the GPU goes
@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from testbed.errors import ExperimentError
 from testbed.importers.draft import Remainder, counted
+from testbed.replay.chakra_json import read_nodes
+from testbed.replay.chakra_nodes import ATTRIBUTES, Malformed, Node
 from testbed.replay.form import MAX_AMOUNT, MAX_OPS, MAX_RANKS, Op, Trace
 from testbed.replay.lines import Reading, whole_bytes
-from testbed.replay.protobuf import Malformed, Value, fields, packed, signed, varint, zigzag
+from testbed.replay.protobuf import Value, fields, packed, signed, varint, zigzag
 
 PS_PER_US = 10**6
-FILE_NAME = re.compile(r"(.*)\.(\d{1,6})\.et(?:\.gz)?", re.S)
+FILE_NAME = re.compile(r"(.*)\.(\d{1,6})\.(?:et|json)(?:\.gz)?", re.S)
 METADATA, COMPUTE, SEND, RECV, COLLECTIVE = 1, 4, 5, 6, 7
 COLLECTIVES = {
     0: "all_reduce",
@@ -36,21 +37,7 @@ COLLECTIVES = {
 _NODE = {1: "id", 3: "type", 7: "duration"}
 _GPU, _CPU = 0, 1
 _SIGNED, _ZIGZAG, _PLAIN, _TEXT = (7, 9), (15, 17), (11, 13, 19, 21, 23, 25, 27), 29
-_ATTRIBUTES = (b"comm_type", b"comm_size", b"comm_src", b"comm_dst", b"comm_tag", b"pg_name", b"is_cpu_op", b"num_ops")
-
-
-@dataclass
-class _Node:
-    id: int = 0
-    type: int = 0
-    duration: int = 0
-    values: str = ""
-    deps: list[int] = field(default_factory=list)
-    attributes: dict[str, int | str] = field(default_factory=dict)
-
-    def number(self, key: str) -> int | None:
-        value = self.attributes.get(key)
-        return value if isinstance(value, int) else None
+_ATTRIBUTES = frozenset(name.encode() for name in ATTRIBUTES)
 
 
 def is_group(ranks: object) -> bool:
@@ -96,7 +83,9 @@ def _by_rank(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         named = FILE_NAME.fullmatch(str(path))
         if named is None:
-            raise ExperimentError.at(str(path), "", "its name does not say its rank; write PREFIX.RANK.et")
+            raise ExperimentError.at(
+                str(path), "", "its name does not say its rank; write PREFIX.RANK.et or PREFIX.RANK.json"
+            )
         if int(named[2]) in files:
             raise ExperimentError.at(str(path), "", f"rank {named[2]} is in {files[int(named[2])]} too")
         files[int(named[2])] = path
@@ -128,12 +117,13 @@ class _Reader:
         self.raw = whole_bytes(path)
         self.groups, self.remainder = groups, remainder
 
-    def _fail(self, node: _Node | None, message: str) -> NoReturn:
+    def _fail(self, node: Node | None, message: str) -> NoReturn:
         raise ExperimentError.at(self.file, "" if node is None else f"node {node.id}", message)
 
     def ops(self) -> tuple[Op, ...]:
         try:
-            nodes = self._nodes()
+            is_json = self.file.removesuffix(".gz").endswith(".json")
+            nodes = read_nodes(self.raw, self.file, self.remainder) if is_json else self._nodes()
         except (Malformed, UnicodeDecodeError) as error:
             self._fail(None, f"not a Chakra trace: {error}")
         places: dict[int, int] = {}
@@ -146,8 +136,8 @@ class _Reader:
             places[node.id] = position
         return tuple(self._op(node, places) for node in nodes)
 
-    def _nodes(self) -> list[_Node]:
-        nodes, at, first = list[_Node](), 0, True
+    def _nodes(self) -> list[Node]:
+        nodes, at, first = list[Node](), 0, True
         while at < len(self.raw):
             length, at = varint(self.raw, at, len(self.raw))
             if length == 0 and not first:
@@ -165,7 +155,7 @@ class _Reader:
             raise Malformed("no metadata")
         return nodes
 
-    def _read_groups(self, node: _Node) -> None:
+    def _read_groups(self, node: Node) -> None:
         """Read process groups from a metadata node: a list of JSON objects with two more characters at either end."""
         try:
             listed = json.loads(node.values[2:-2])
@@ -175,7 +165,7 @@ class _Reader:
             if isinstance(group, dict) and isinstance(group.get("pg_name"), str) and is_group(group.get("ranks")):
                 self.groups.add(group["pg_name"], group["ranks"])
 
-    def _op(self, node: _Node, places: Mapping[int, int]) -> Op:
+    def _op(self, node: Node, places: Mapping[int, int]) -> Op:
         waits = list[int]()
         for dependency in dict.fromkeys(node.deps):
             if dependency not in places:
@@ -194,7 +184,7 @@ class _Reader:
             return Op(kind, size, peer, node.number("comm_tag") or 0, after=after)
         return self._compute(node, after)
 
-    def _compute(self, node: _Node, after: tuple[int, ...]) -> Op:
+    def _compute(self, node: Node, after: tuple[int, ...]) -> Op:
         if node.type == COLLECTIVE:
             self.remainder.add("traffic of collectives that the host calls; their time stays", self.file, 0)
         elif node.type == COMPUTE and not node.duration and node.number("num_ops"):
@@ -204,7 +194,7 @@ class _Reader:
         lane = _CPU if node.number("is_cpu_op") else _GPU
         return Op("calc", node.duration * PS_PER_US, lane=lane, after=after)
 
-    def _collective(self, node: _Node, size: int, after: tuple[int, ...]) -> Op:
+    def _collective(self, node: Node, size: int, after: tuple[int, ...]) -> Op:
         number = node.number("comm_type")
         kind = COLLECTIVES.get(-1 if number is None else number)
         if kind is None:
@@ -222,8 +212,8 @@ class _Reader:
         return Op(kind, 0 if kind == "barrier" else size, group, after=after)
 
 
-def _node(raw: bytes, at: int, end: int) -> _Node:
-    node = _Node()
+def _node(raw: bytes, at: int, end: int) -> Node:
+    node = Node()
     for number, kind, value in fields(raw, at, end):
         if number == 5:
             node.deps += packed(kind, value)
@@ -237,7 +227,7 @@ def _node(raw: bytes, at: int, end: int) -> _Node:
     return node
 
 
-def _attribute(raw: bytes, node: _Node) -> None:
+def _attribute(raw: bytes, node: Node) -> None:
     """Read an attribute that is used here; writers choose the type of its value."""
     name, values = b"", list[tuple[int, Value]]()
     for number, _, value in fields(raw, 0, len(raw)):

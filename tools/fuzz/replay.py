@@ -128,6 +128,13 @@ def _binary() -> bytes:
 
 
 CHAKRA = _chakra()
+CHAKRA_JSON = """{"workload_graph": [
+{"Id": 1, "Name": "fwd", "NodeType": 4, "runtime": 5, "is_cpu_op": true, "data_deps": []},
+{"Id": 2, "NodeType": 7, "data_deps": [1], "comm_type": 0, "comm_size": 64, "pg_name": ""},
+{"Id": 3, "NodeType": 5, "data_deps": [2], "comm_size": 8, "comm_dst": 0, "comm_tag": 1},
+{"Id": 4, "NodeType": 6, "comm_size": 8, "comm_src": 0, "comm_tag": 1}
+]}
+"""
 FORMATS: dict[str, tuple[tuple[str | bytes, ...], Callable[[Path], Reading]]] = {
     "goal": ((GOAL,), read_goal),
     "goal-binary": ((_binary(),), read_goal_binary),
@@ -135,6 +142,7 @@ FORMATS: dict[str, tuple[tuple[str | bytes, ...], Callable[[Path], Reading]]] = 
     "flows": ((FLOWS,), read_flows),
     "simai": ((SIMAI,), lambda path: read_simai(path, None)),
     "chakra": ((CHAKRA, gzip.compress(CHAKRA, mtime=0)), lambda path: read_chakra([path])),
+    "chakra-json": ((CHAKRA_JSON,), lambda path: read_chakra([path])),
     "nccl": ((NCCL,), lambda path: read_nccl([path])),
 }
 """By name: files to begin with, which are traces, and what reads one."""
@@ -143,7 +151,7 @@ FORMATS: dict[str, tuple[tuple[str | bytes, ...], Callable[[Path], Reading]]] = 
 def attempt(kind: str, data: bytes) -> bool:
     """Read a file and match its messages; tell whether it is a trace; raise Defect for an error without its place."""
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "t.0.et"
+        path = Path(directory) / ("t.0.json" if kind == "chakra-json" else "t.0.et")
         path.write_bytes(data)
         try:
             trace = FORMATS[kind][1](path).trace

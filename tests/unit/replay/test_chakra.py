@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -182,3 +184,59 @@ def test_collectives_are_written_as_they_are_read_and_what_has_no_node_is_refuse
     for op in (Op("recv", 1, -1), Op("calc", 1, begun=(0,)), Op("scatter", 8), Op("broadcast", 8, 0, 1)):
         with pytest.raises(ValueError, match="Chakra has no"):
             write_chakra(Trace(("t",), ((op,), ()), groups))
+
+
+def graph(*nodes: dict[str, Any], **more: Any) -> bytes:
+    return json.dumps({**more, "workload_graph": nodes}).encode()
+
+
+def test_json_says_what_the_binary_form_says(tmp_path: Path) -> None:
+    """The vector in JSON, plain and compressed, and messages between two ranks."""
+    first = {
+        "Id": 1,
+        "Name": "fwd",
+        "NodeType": 4,
+        "runtime": 250,
+        "is_cpu_op": False,
+        "ctrlDeps": [7],
+        "data_deps": [],
+    }
+    second = {
+        "Id": 2,
+        "Name": "grad",
+        "NodeType": 7,
+        "data_deps": [1],
+        "comm_type": 0,
+        "comm_size": 2**20,
+        "pg_name": 0,
+    }
+    binary = read_chakra([written(tmp_path, VECTOR, "b.0.et")])
+    for raw, name in ((graph(first, second), "t.0.json"), (gzip.compress(graph(first, second)), "u.0.json.gz")):
+        (reading,) = read_traces([written(tmp_path, raw, name)])
+        assert (reading.trace.ranks, reading.took) == (binary.trace.ranks, binary.took)
+        assert [left.what for left in reading.left] == [left.what for left in binary.left]
+    send = {"Id": 0, "NodeType": 5, "comm_size": 64, "comm_dst": 1, "comm_tag": 3, "comm_priority": 2, "tensor_size": 8}
+    recv = {"Id": 0, "NodeType": 6, "comm_size": 64, "comm_src": 0, "comm_tag": 3, "comm_type": None}
+    paths = [written(tmp_path, graph(node, num_nodes=1), f"m.{rank}.json") for rank, node in enumerate((send, recv))]
+    assert read_chakra(paths).trace.ranks == ((Op("send", 64, 1, 3),), (Op("recv", 64, 0, 3),))
+    assert read_chakra([written(tmp_path, graph({**first, "extra": 1}), "x.0.json")]).left != ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"schema": "1.0", "nodes": []}', 'no list of nodes by the key "workload_graph"'),
+        (graph({"Id": 1}), r"workload_graph\[0\]: it has no NodeType"),
+        (b'{"workload_graph": [7]}', r"workload_graph\[0\]: not an object"),
+        (graph({"Id": 1, "NodeType": 4, "runtime": 1.5}), r"workload_graph\[0\].runtime: not a whole number"),
+        (graph({"Id": 1, "NodeType": 4, "data_deps": 3}), r"workload_graph\[0\].data_deps: not a list"),
+        (graph({"Id": 1, "NodeType": 4, "data_deps": [3]}), "node 1: it waits for node 3"),
+        (graph({"Id": 1, "NodeType": 5, "comm_size": -1, "comm_dst": 0}), "comm_size: not a whole number"),
+        (graph({"Id": 1, "NodeType": 7, "comm_size": 1, "comm_type": 2**70}), "comm_type: not a whole number"),
+    ],
+)
+def test_json_that_is_no_trace_is_refused(tmp_path: Path, raw: bytes, fault: str) -> None:
+    with pytest.raises(ExperimentError, match=fault):
+        read_chakra([written(tmp_path, raw, "t.0.json")])
