@@ -154,7 +154,9 @@ fn a_workload_whose_connections_gave_up_is_over_though_nothing_is_due() {
 fn windows_are_cut_at_exact_instants() {
     let mut clock = in_memory(2, 100);
     clock.begin_span(Statistics::parse(r#"{"warmup_ps": 2000000, "window_ps": 3000000}"#).unwrap());
-    let report = run_to_end(&mut clock, &exchange(200_000));
+    run_to_end(&mut clock, &exchange(200_000));
+    turn_for(&mut clock, Duration::from_millis(2));
+    let report = clock.report();
     let windows = report["settled"]["windows"].as_array().unwrap();
     let starts: Vec<_> = windows.iter().map(|window| window["from_ns"].as_u64().unwrap()).collect();
     let expected: Vec<_> = (0..windows.len() as u64).map(|number| 2_000 + 3_000 * number).collect();
