@@ -61,7 +61,11 @@ fn run(clocks: &mut [RealClock; 2], workload: &str) -> [Progress; 2] {
     clocks.iter_mut().for_each(|clock| clock.start(Time::NEVER));
     let (mut progress, mut waited) = ([Progress::Running; 2], 0);
     both_until(clocks, |clocks| {
-        progress = clocks.each_mut().map(RealClock::progress);
+        for (clock, progress) in clocks.iter_mut().zip(&mut progress) {
+            let now = clock.progress();
+            // What it says first is what ends a run.
+            *progress = if *progress == Progress::Running { now } else { *progress };
+        }
         waited += u32::from(clocks.iter().all(|clock| clock.emulation.is_complete()));
         !progress.contains(&Progress::Running)
     });

@@ -154,16 +154,23 @@ fn a_workload_whose_connections_gave_up_is_over_though_nothing_is_due() {
 fn windows_are_cut_at_exact_instants() {
     let mut clock = in_memory(2, 100);
     clock.begin_span(Statistics::parse(r#"{"warmup_ps": 2000000, "window_ps": 3000000}"#).unwrap());
-    run_to_end(&mut clock, &exchange(200_000));
-    turn_for(&mut clock, Duration::from_millis(2));
+    clock.load(&exchange(200_000)).unwrap();
+    let until = clock.emulation.fabric.now() + Time::from_ns(100_000);
+    clock.start(until);
+    turn_until(&mut clock, |clock| clock.has_come(until));
+    clock.turn().unwrap();
     let report = clock.report();
+    assert_eq!(report["complete"], true);
     let windows = report["settled"]["windows"].as_array().unwrap();
     let starts: Vec<_> = windows.iter().map(|window| window["from_ns"].as_u64().unwrap()).collect();
     let expected: Vec<_> = (0..windows.len() as u64).map(|number| 2_000 + 3_000 * number).collect();
     assert!(windows.len() > 4 && starts == expected, "{starts:?}");
     // Time that has not come is in no window, though nothing is to happen in it.
+    let lasted_ns = |window: &Value| window["to_ns"].as_u64().unwrap() - window["from_ns"].as_u64().unwrap();
+    let (last, others) = windows.split_last().unwrap();
+    assert!(others.iter().all(|window| lasted_ns(window) == 3_000) && lasted_ns(last) <= 3_000, "{windows:?}");
     let now_ns = (report["now_ps"].as_u64().unwrap() - report["start_ps"].as_u64().unwrap()) / 1_000;
-    assert!(windows.iter().all(|window| window["to_ns"].as_u64() <= Some(now_ns)), "{now_ns}");
+    assert_eq!(last["to_ns"].as_u64(), Some(now_ns));
     let sent = |part: &Value| part["ports"]["leaf0:eth2"]["priorities"]["3"]["frames_tx"].as_u64().unwrap_or(0);
     assert_eq!(windows.iter().map(sent).sum::<u64>(), sent(&report["settled"]));
     assert!(sent(&windows[0]) > 0 && sent(&report["settled"]) < sent(&report));
