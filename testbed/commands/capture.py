@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import ExitStack
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,36 @@ import typer
 from testbed.commands import completion
 from testbed.commands.common import ForceOption, LabName, keep_existing, open_new, print_note
 from testbed.errors import UsageError, cannot_write
+
+_PLUGIN = "testbed.lua"
+# Where Wireshark and tshark look for scripts of a user; see "Files and Folders" in the Wireshark User's Guide.
+_PLUGINS = Path(".local/lib/wireshark/plugins")
+
+
+def _install(wanted: bool) -> None:
+    """Install the dissector for the user, and end."""
+    if not wanted:
+        return
+    text = resources.files("testbed.data").joinpath(_PLUGIN).read_text(encoding="utf-8")
+    path = Path.home() / _PLUGINS / _PLUGIN
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    print(f"{path}: Wireshark and tshark show credit frames and parity packets")
+    raise typer.Exit
+
+
+DissectorOption = Annotated[
+    bool,
+    typer.Option(
+        "--dissector",
+        help="install a script by which Wireshark and tshark show credit frames and parity packets, and end",
+        is_eager=True,
+        callback=_install,
+    ),
+]
 
 
 def capture(
@@ -24,6 +55,7 @@ def capture(
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many frames")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="end after so much wall time")] = None,
     force: ForceOption = False,
+    dissector: DissectorOption = False,
 ) -> None:
     """Write what crosses a link, both ways, into a pcapng file, until Ctrl-C. Each end of the link is an interface of it."""
     from testbed.control import inspection
