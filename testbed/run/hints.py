@@ -7,7 +7,7 @@ afterwards from the report. A hint is no fault: the run is what was asked for, t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from testbed.buffers.queues import Reach, deepest_queue
@@ -18,7 +18,7 @@ from testbed.experiment.congestion import NOTIFY_PRIORITY
 from testbed.experiment.file import Experiment
 from testbed.lab.topology import Lab, Link
 from testbed.schema.fields import AUTO
-from testbed.units import format_rate
+from testbed.units import format_rate, format_size
 
 Document = Mapping[str, Any]
 
@@ -274,17 +274,48 @@ def _workload(setup: Setup) -> Iterator[Hint]:
         )
 
 
+@dataclass(frozen=True)
+class _Fullest:
+    """The queue of a switch that came nearest to the length at which marks begin, and whether any frame was marked."""
+
+    port: str
+    held_bytes: int
+    kmin_bytes: int
+    marked: bool
+
+    def __str__(self) -> str:
+        return (
+            f"the fullest queue, at {self.port}, held {_size(self.held_bytes)} of kmin {format_size(self.kmin_bytes)}"
+        )
+
+
+def _size(length: int) -> str:
+    """Write a length in whole KB, or in bytes below one."""
+    return f"{length / 1000:,.0f} KB" if length >= 1000 else f"{length} B"
+
+
+def _fullest(setup: Setup, report: Report) -> _Fullest | None:
+    """Return the fullest queue beside its kmin; None where no switch marks frames of the lossless priority."""
+    priority = setup.experiment.lossless.priority
+    kmins = {node["name"]: [mark["kmin_bytes"] for mark in _marks(node, priority)] for node in switches_of(setup.plan)}
+    queues: list[_Fullest] = []
+    for port, counters in report["ports"].items():
+        kmin = min(kmins.get(port.partition(":")[0], ()), default=0)
+        counted = counters["priorities"].get(str(priority))
+        if kmin and counted is not None:
+            marked = bool(counted.get("ecn_marked", 0))
+            queues.append(_Fullest(port, counted.get("queue_bytes_max", 0), kmin, marked))
+    if not queues:
+        return None
+    fullest = max(queues, key=lambda queue: queue.held_bytes / queue.kmin_bytes)
+    return replace(fullest, marked=any(queue.marked for queue in queues))
+
+
 def _never_marked(setup: Setup, report: Report) -> Iterator[Hint]:
     """Marks of which there were none."""
-    if any(_marks_out_of_reach(setup)):
-        return
-    priority = str(setup.experiment.lossless.priority)
-    marks = [mark["kmin_bytes"] for node in switches_of(setup.plan) for mark in _marks(node, int(priority))]
-    counters = [port["priorities"][priority] for port in report["ports"].values() if priority in port["priorities"]]
-    if marks and not any(counter.get("ecn_marked", 0) for counter in counters):
-        longest = max((counter.get("queue_bytes_max", 0) for counter in counters), default=0)
-        text = f"nothing was marked: marks begin at {min(marks):,} bytes, and the longest queue held {longest:,}"
-        yield Hint(_ecn_key(setup), text)
+    fullest = _fullest(setup, report)
+    if fullest is not None and not fullest.marked and not any(_marks_out_of_reach(setup)):
+        yield Hint(_ecn_key(setup), f"no frame was marked; {fullest}")
 
 
 def _marks(node: Switch, priority: int) -> list[Marking]:
@@ -303,9 +334,17 @@ def _never_acted(setup: Setup, report: Report) -> Iterator[Hint]:
         for name, port in report["ports"].items()
         if name.partition(":")[0] in hosts and str(NOTIFY_PRIORITY) in port["priorities"]
     )
-    if not notified:
-        text = "DCQCN never acted: no receiver notified a sender of a mark, and all sent as fast as the line"
-        yield Hint("transport.congestion-control", text)
+    if notified:
+        return
+    fullest = _fullest(setup, report)
+    why = (
+        "no receiver notified a sender of a mark"
+        if fullest is not None
+        else "no switch marks frames; give lossless.ecn"
+    )
+    if fullest is not None and not fullest.marked:
+        why = f"no frame was marked; {fullest}"
+    yield Hint("transport.congestion-control", f"DCQCN never acted: {why}")
 
 
 def _named(links: Sequence[Link]) -> str:

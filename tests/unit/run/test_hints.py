@@ -1,6 +1,7 @@
 """Settings without effect are said: before a run, in its report, and in run.json."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,15 @@ def test_what_a_queue_can_hold_is_not_exceeded(call_testbed: Cli) -> None:
     assert reach.unpaused_bytes < held <= reach.most_bytes
 
 
+def test_congestion_control_without_enough_in_a_queue_says_how_much_was_missing(call_testbed: Cli) -> None:
+    """The 1 MiB of SONiC's kmin beside the queue of four senders, which are paused before."""
+    result, stderr = run(call_testbed, FOUR, "lossless.ecn=sonic", DCQCN)
+    text = {hint["key"]: hint["text"] for hint in result["hints"]}["transport.congestion-control"]
+    held = result["ports"]["leaf:eth1"]["priorities"]["3"]["queue_bytes_max"]
+    expected = f"no frame was marked; the fullest queue, at leaf:eth1, held {held / 1000:.0f} KB of kmin 1MiB"
+    assert text == f"DCQCN never acted: {expected}" and f"note: transport.congestion-control: {text}" in stderr
+
+
 def test_pauses_that_come_before_marks_are_reported() -> None:
     """The simulator's kmin is 400 KB at 100G, which is what four ports hold at the default XOFF."""
     assert "pauses come before marks" in told(FOUR, "lossless.ecn=hpcc-ns3")["lossless.ecn"]
@@ -90,8 +100,13 @@ def test_congestion_control_that_never_acted_is_reported(call_testbed: Cli) -> N
     marks = "lossless.ecn={kmin: 300KB, kmax: 390KB, pmax: 1%}"
     idle, stderr = run(call_testbed, "incast:senders=1", marks, DCQCN, "lossless.xoff=400KB")
     texts = {hint["key"]: hint["text"] for hint in idle["hints"]}
-    assert "DCQCN never acted" in texts["transport.congestion-control"]
-    assert "nothing was marked: marks begin at 300,000 bytes" in texts["lossless.ecn"]
+    assert re.fullmatch(
+        r"DCQCN never acted: no frame was marked; the fullest queue, at leaf:eth1, held \d+ KB of kmin 300KB",
+        texts["transport.congestion-control"],
+    )
+    assert texts["lossless.ecn"] == texts["transport.congestion-control"].removeprefix("DCQCN never acted: ")
+    held = idle["ports"]["leaf:eth1"]["priorities"]["3"]["queue_bytes_max"]
+    assert f"held {held / 1000:.0f} KB" in texts["lossless.ecn"]
     assert "DCQCN never acted" in stderr
     busy, _ = run(call_testbed, FOUR, MARKS, DCQCN)
     assert busy["hints"] == []
