@@ -88,7 +88,8 @@ class BuildStep(_Message):
 class RunStep(_Message):
     """The body of a `progress` while a run goes on: it is at row `row` of `rows`, counted from 0, of that size.
 
-    Can be made of what says more of it, an `execution.Progress`.
+    `nominal_ps` is the nominal time so far and `share` how much of the run is done, where that is known. Can be made of what says
+    more of it, an `execution.Progress`.
     """
 
     model_config = ConfigDict(from_attributes=True)
@@ -96,6 +97,8 @@ class RunStep(_Message):
     row: Annotated[int, Field(ge=0)]
     rows: Annotated[int, Field(ge=0)]
     size_bytes: Annotated[int, Field(ge=0)]
+    nominal_ps: Annotated[int, Field(ge=0)] | None = None
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class CaptureStep(_Message):

@@ -9,7 +9,7 @@ import typer
 
 from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import ForceOption, Format, FormatOption, keep_existing, print_json, print_note
-from testbed.commands.progress import counted, is_followed
+from testbed.commands.progress import counted, style_of
 from testbed.commands.results import result_directory
 from testbed.errors import cannot_write
 from testbed.study import campaign, parallel
@@ -35,7 +35,7 @@ def run_campaign(
     if out is not None:
         context.with_resource(result_directory(out, ""))
         keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
-    with counted(len(numbers), is_followed(context, format_)) as show:
+    with counted(len(numbers), style_of(context, format_)) as show:
         results = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
     if results.interrupted:
         print_note(f"interrupted after {len(results.verdicts)} of {len(numbers)} cases")

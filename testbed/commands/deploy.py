@@ -29,7 +29,7 @@ from testbed.commands.common import (
     real_clock_settings,
     target,
 )
-from testbed.commands.progress import followed, is_followed
+from testbed.commands.progress import bar_of, followed
 from testbed.errors import UsageError
 from testbed.run.trial import Trial
 from testbed.study import preflight
@@ -71,7 +71,7 @@ def deploy(
             _print_answer(answer, format_, _plan(answer))
             return
         factor = read_dilation(dilation, trial, where)
-        with followed(is_followed(context, format_)) as show:
+        with followed(bar_of(context, format_)) as show:
             answer = asyncio.run(verbs.deploy(where, trial, factor, show, fate))
         done = "is up" if answer["changed"] else "was up already"
         if answer.get("mended"):
@@ -102,7 +102,7 @@ def redeploy(
                 where, name, _one(file, topology), [*real_clock_settings(emulation, driver), *(set_ or [])], seed
             )
         factor = read_dilation(dilation, trial)
-        with followed(is_followed(context, format_)) as show:
+        with followed(bar_of(context, format_)) as show:
             answer = asyncio.run(verbs.redeploy(where, trial, factor, show, fate))
         _print_answer({**answer, "dilation": factor}, format_, f"is up, dilation {factor}")
 

@@ -1,51 +1,99 @@
-"""How far a command is, on standard error: bars where that is a terminal, nothing where it is not."""
+"""How far a command is, on standard error: bars where that is a terminal, else a line a second once it takes longer."""
 
 from __future__ import annotations
 
+import enum
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from testbed.bus.messages import BuildStep, RunStep, Step
 from testbed.progress import Pace
-from testbed.report.figures import format_bytes
+from testbed.report.figures import format_bytes, format_ns
 
 _SHOW_PERIOD_S = 0.1
+LINE_PERIOD_S = 1.0
+"""Between two lines; what takes less writes none."""
 
 
-def is_followed(context: typer.Context, format_: str) -> bool:
-    """Return whether somebody looks on: at a terminal, not with --quiet, nor with a --format for programs."""
-    return sys.stderr.isatty() and format_ == "table" and not (context.obj or {}).get("quiet", False)
+class Style(enum.StrEnum):
+    """How progress is shown."""
+
+    auto = "auto"
+    bar = "bar"
+    plain = "plain"
+    none = "none"
+
+
+ProgressOption = Annotated[
+    Style,
+    typer.Option(
+        "--progress",
+        help="bar, plain (a line a second), none, or auto: a bar on a terminal, else lines; none with --format json",
+    ),
+]
+
+
+def style_of(context: typer.Context, format_: str, option: Style = Style.auto) -> Style:
+    """Return how progress is shown: as the option says, else not with --quiet, nor with a --format for programs."""
+    if option is not Style.auto:
+        return option
+    if format_ != "table" or (context.obj or {}).get("quiet", False):
+        return Style.none
+    return Style.bar if sys.stderr.isatty() else Style.plain
+
+
+def bar_of(context: typer.Context, format_: str) -> Style:
+    """Return how the progress of a lab is shown: by bars on a terminal, and in a pipe not at all."""
+    return Style.bar if style_of(context, format_) is Style.bar else Style.none
 
 
 @contextmanager
-def counted(total: int, is_shown: bool) -> Iterator[Callable[[], None]]:
+def counted(total: int, style: Style) -> Iterator[Callable[[], None]]:
     """Count how much of `total` is done."""
-    if not is_shown:
+    if style is Style.bar:
+        with _bars(TimeRemainingColumn()) as bars:
+            task = bars.add_task("", total=total)
+            yield lambda: bars.advance(task)
+    elif style is Style.plain:
+        yield CountedLines(total).advance
+    else:
         yield lambda: None
-        return
-    with _bars() as bars:
-        task = bars.add_task("", total=total)
-        yield lambda: bars.advance(task)
 
 
 @contextmanager
-def followed(is_shown: bool) -> Iterator[Callable[[Step], None]]:
-    """Show the building of a lab phase by phase, a bar for each, and then the rows of a run; gone when it is over."""
-    if not is_shown:
+def followed(style: Style, dilation: int | None = None) -> Iterator[Callable[[Step], None]]:
+    """Show the building of a lab phase by phase, and then the rows of a run, with nominal time, rate and time left.
+
+    Bars are gone when it is over. With a dilation nominal time is that of the wall clock since the first row, at most.
+    """
+    if style is Style.bar:
+        with _bars() as bars:
+            yield Steps(bars, dilation).show
+    elif style is Style.plain:
+        yield StepLines(dilation).show
+    else:
         yield lambda step: None
-        return
-    with _bars() as bars:
-        yield Steps(bars).show
 
 
-def _bars() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeElapsedColumn())
+def _bars(*more: ProgressColumn) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeElapsedColumn(), *more)
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
@@ -56,11 +104,92 @@ class _Count(MofNCompleteColumn):
         return Text() if task.total is None else super().render(task)
 
 
+class Estimate:
+    """Nominal time, its rate and the time left of a run, from its steps."""
+
+    def __init__(self, dilation: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._dilation = dilation
+        self._clock = clock
+        self._began_s: float | None = None
+
+    def figures(self, step: RunStep) -> list[str]:
+        """Return what is known: nominal time done, nominal time per second of wall time, time left."""
+        now_s = self._clock()
+        self._began_s = now_s if self._began_s is None else self._began_s
+        elapsed_s = now_s - self._began_s
+        if elapsed_s < LINE_PERIOD_S:
+            return []
+        parts = []
+        nominal_ns = None if step.nominal_ps is None else step.nominal_ps / 1000
+        if nominal_ns is None and self._dilation is not None:
+            nominal_ns = elapsed_s * 1e9 / self._dilation
+        if nominal_ns:
+            parts += [f"{format_ns(nominal_ns)} nominal", f"{format_ns(nominal_ns / elapsed_s)}/s"]
+        if share := step.share or step.row / step.rows:
+            parts.append(f"{format_wall(elapsed_s * (1 - share) / share)} left")
+        return parts
+
+
+def format_wall(seconds: float) -> str:
+    """Write a wall time in whole seconds, minutes and hours: "2 min 5 s"."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+class StepLines:
+    """Write steps as lines, one a second, the first when a second has passed."""
+
+    def __init__(self, dilation: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._estimate = Estimate(dilation, clock)
+        self._pace = Pace(LINE_PERIOD_S, clock)
+        self._pace.is_due()
+
+    def show(self, step: Step) -> None:
+        """Write where something is, if it is time."""
+        match step:
+            case BuildStep(phase=phase, done=done, total=total) if self._pace.is_due():
+                _write(f"{phase}: {done} of {total}")
+            case RunStep(row=row, rows=rows, size_bytes=size_bytes):
+                figures = self._estimate.figures(step)
+                if not self._pace.is_due():
+                    return
+                row_text = [f"row {row + 1} of {rows} ({format_bytes(size_bytes)})"] if size_bytes else []
+                share = [f"{step.share:.0%} done"] if step.share is not None else []
+                _write(", ".join([*row_text, *share, *figures]) or "running")
+
+
+class CountedLines:
+    """Write how much of a total is done as lines, one a second, the first when a second has passed."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
+        self._clock = clock
+        self._began_s = clock()
+        self._done = 0
+        self._pace = Pace(LINE_PERIOD_S, clock)
+        self._pace.is_due()
+
+    def advance(self) -> None:
+        """Count one more."""
+        self._done += 1
+        if self._pace.is_due() and self._done < self._total:
+            left_s = (self._clock() - self._began_s) * (self._total - self._done) / self._done
+            _write(f"{self._done} of {self._total} done, {format_wall(left_s)} left")
+
+
+def _write(text: str) -> None:
+    print(f"progress: {text}", file=sys.stderr, flush=True)
+
+
 class Steps:
     """Turn steps into bars. Until the first of them there is one that says that something begins."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Progress, dilation: int | None = None) -> None:
         self._bars = bars
+        self._estimate = Estimate(dilation)
         self._phase: str | None = None
         self._bar = bars.add_task("starting", total=None)
         self._pace = Pace(_SHOW_PERIOD_S)
@@ -71,7 +200,9 @@ class Steps:
             case BuildStep(phase=phase, done=done, total=total):
                 self._set(phase, phase, done, total)
             case RunStep(row=row, rows=rows, size_bytes=size_bytes) if self._pace.is_due():
-                self._set("run", format_bytes(size_bytes), row, rows)
+                figures = self._estimate.figures(step)
+                description = ", ".join([*([format_bytes(size_bytes)] if size_bytes else []), *figures]) or "run"
+                self._set("run", description, row, rows)
 
     def _set(self, phase: str, description: str, done: int, total: int) -> None:
         """Set the bar of a phase; a phase that begins ends the one before."""

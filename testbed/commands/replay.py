@@ -25,6 +25,7 @@ from testbed.commands.common import (
     real_clock_settings,
     target,
 )
+from testbed.commands.progress import ProgressOption, Style
 from testbed.commands.run import CoresOption, MetricsOption, ResultOption, RunClockOption, RunOptions, run_trial
 from testbed.errors import UsageError
 from testbed.experiment import placements
@@ -114,6 +115,7 @@ def replay(
         bool, typer.Option("--alone", help="run each trace alone too, and say how much slower it was")
     ] = False,
     metrics: MetricsOption = None,
+    progress: ProgressOption = Style.auto,
     format_: FormatOption = Format.table,
 ) -> None:
     """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
@@ -132,7 +134,7 @@ def replay(
     experiment = experiment_from(Source("command line", data))
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
     options = RunOptions(
-        clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics
+        clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics, progress
     )
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
 

@@ -43,7 +43,7 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.doctor import real_clock_obstacle
-from testbed.commands.progress import followed, is_followed
+from testbed.commands.progress import ProgressOption, Style, followed, style_of
 from testbed.commands.results import result_directory
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.exports.metrics import openmetrics
@@ -51,7 +51,7 @@ from testbed.plan.dilation import larger_dilation
 from testbed.report import rows
 from testbed.report import run as report
 from testbed.run import fidelity, perform, result
-from testbed.run.execution import Outcome
+from testbed.run.execution import Outcome, Progress
 from testbed.run.judgement import conclude, unknown_names, unreached
 from testbed.run.provenance import Provenance, Stopwatch
 from testbed.run.result import RunResult
@@ -135,6 +135,7 @@ def run(
         bool, typer.Option("--alone", help="run each job alone too, and say how much slower it was")
     ] = False,
     metrics: MetricsOption = None,
+    progress: ProgressOption = Style.auto,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
@@ -158,6 +159,7 @@ def run(
         alone=alone,
         format_=format_,
         metrics=metrics,
+        progress=progress,
         records=records,
         record_file=record_file,
     )
@@ -181,6 +183,7 @@ class RunOptions:
     alone: bool
     format_: Format
     metrics: Path | None = None
+    progress: Style = Style.auto
     records: nccl_options.RecordFormat | None = None
     record_file: Path | None = None
 
@@ -205,11 +208,12 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     watch = Stopwatch()
-    with followed(is_followed(context, options.format_)) as show:
+    style = style_of(context, options.format_, options.progress)
+    with followed(style, factor if chosen == "real" else None) as show:
 
         def carry_out(part: Trial, capture: Path | None) -> tuple[Outcome, int]:
             if chosen == "virtual":
-                return _run_virtual(part, capture, show, spread), factor
+                return _run_virtual(part, capture, show, spread, style is not Style.none), factor
             return _run_real(where, part, factor, chooses, options.keep, capture, show)
 
         outcome, factor = carry_out(subject, written.capture)
@@ -303,9 +307,13 @@ def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
     return chosen
 
 
-def _run_virtual(subject: Trial, capture: Path | None, show: Follow, cores: int) -> Outcome:
+def _run_virtual(subject: Trial, capture: Path | None, show: Follow, cores: int, is_followed: bool) -> Outcome:
     """Run in this process and return the outcome."""
-    return perform.run_virtual(subject, capture, lambda at: show(RunStep.model_validate(at)), cores)
+
+    def follow(at: Progress) -> None:
+        show(RunStep.model_validate(at))
+
+    return perform.run_virtual(subject, capture, follow, cores, is_followed=is_followed)
 
 
 def _run_real(

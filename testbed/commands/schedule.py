@@ -22,7 +22,7 @@ from testbed.commands.common import (
     read_experiment,
     read_lab,
 )
-from testbed.commands.progress import is_followed
+from testbed.commands.progress import style_of
 from testbed.commands.results import result_directory
 from testbed.commands.sweep import noted, print_whole, run_rows
 from testbed.errors import HostError, TestbedError
@@ -86,7 +86,7 @@ def schedule(
     keep_existing([*there, *filter(None, [write_placement])], force)
     faults: list[TestbedError] = []
     processes = jobs or parallel.processors()
-    shown = is_followed(context, format_)
+    shown = style_of(context, format_)
     rows = run_rows(len(work), directory, shown, faults, lambda done: schedules.run(work, processes, done))
     document = schedules.ScheduleResult(
         lab=lab.name,

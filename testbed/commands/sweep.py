@@ -26,7 +26,7 @@ from testbed.commands.common import (
     print_note,
     read_experiment,
 )
-from testbed.commands.progress import counted, is_followed
+from testbed.commands.progress import Style, counted, style_of
 from testbed.commands.results import result_directory
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.experiment import axes
@@ -103,7 +103,7 @@ def run_sweep(
     keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
     faults: list[TestbedError] = []
     processes = jobs or parallel.processors()
-    shown = is_followed(context, format_)
+    shown = style_of(context, format_)
     rows = run_rows(len(work), directory, shown, faults, lambda done: sweep.run(work, processes, done))
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)
@@ -163,7 +163,7 @@ Rows = TypeVar("Rows")
 def run_rows(
     count: int,
     directory: Path,
-    is_shown: bool,
+    style: Style,
     faults: list[TestbedError],
     carry_out: Callable[[Callable[[int, sweep.Finished], None]], Rows],
 ) -> Rows:
@@ -173,7 +173,7 @@ def run_rows(
     """
     digits = len(str(count - 1))
     try:
-        with counted(count, is_shown) as show:
+        with counted(count, style) as show:
 
             def finished(number: int, finished: sweep.Finished) -> None:
                 if finished.result is not None:

@@ -18,6 +18,7 @@ from testbed.contract.report import Report
 from testbed.contract.workload import Rank, Workload
 from testbed.run import flows
 from testbed.run.engine import Engine
+from testbed.run.gauge import Gauge
 from testbed.run.series import Series
 from testbed.traffic import Schedule, Shape, count_wrong
 from testbed.traffic.vectors import Vector
@@ -31,7 +32,7 @@ PIECE_ELEMENTS = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a series is; all numbers count from 0."""
+    """Where a series is; all numbers count from 0. `nominal_ps` and `share` are None where no gauge has read them."""
 
     row: int
     rows: int
@@ -39,6 +40,8 @@ class Progress:
     in_place: bool
     iteration: int
     iterations: int
+    nominal_ps: int | None = None
+    share: float | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class _Run:
     progress: Callable[[Progress], None]
     here: Collection[int] | None
     outcome: Outcome
+    gauge: Gauge
 
 
 def _ignore(progress: Progress) -> None:
@@ -97,17 +101,18 @@ def execute(
     progress: Callable[[Progress], None] = _ignore,
     here: Collection[int] | None = None,
     changes: Sequence[Json] = (),
+    gauge: Gauge | None = None,
 ) -> Outcome:
     """Run a series on an engine and return its rows, flows and the engine's last report.
 
     `here` are the ranks that this engine has; others run elsewhere, at the same time. None: all of them are here. `changes`
     of links are counted from the start of the first row, and so is all that is reported: not of what warms it up.
 
-    `progress` is called before every `advance`. A workload that stalls, and a KeyboardInterrupt, end the series early
-    with an outcome that is not complete; neither is raised.
+    `progress` is called before every `advance`, with what the gauge reads. A workload that stalls, and a KeyboardInterrupt, end
+    the series early with an outcome that is not complete; neither is raised.
     """
     outcome = Outcome()
-    run = _Run(engine, series, compile_workload, progress, here, outcome)
+    run = _Run(engine, series, compile_workload, progress, here, outcome, gauge or Gauge(None))
     shapes = series.shapes()
     begun = False
     try:
@@ -185,10 +190,16 @@ def _run_row(run: _Run, shape: Shape, place: tuple[int, int]) -> None:
 
 
 def _compiled(run: _Run, call: Shape) -> str:
-    """Return the workload of a call as the engine takes it."""
+    """Return the workload of a call as the engine takes it, and have the gauge count its packets."""
     compiled = _part(run.compile_workload(run.series.schedule(call)), run.here)
     compiled["limit_ps"] = run.series.limit_ps
+    run.gauge.expect(compiled)
     return json.dumps(compiled)
+
+
+def weight_of(shape: Shape) -> float:
+    """Return what a call takes of a run beside others: its bytes, and the time of the shortest."""
+    return shape.size_bytes + 4096.0
 
 
 def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, rows: list[Json]) -> Json:
@@ -204,6 +215,7 @@ def _measure(run: _Run, call: Shape, inputs: Sequence[Vector], first: Progress, 
     memories = [ranked.memory_bytes for ranked in collective.schedule(call).ranks] if series.aggregate > 1 else []
     for iteration in range(series.iterations):
         engine.load(workload)
+        run.gauge.begin(weight_of(call))
         for rank, vector in _those(inputs, run.here):
             for base in _bases(series, memories, rank):
                 write_elements(engine, rank, base + collective.input_offset(call, rank), vector)
@@ -239,7 +251,12 @@ def _bases(series: Series, memories: Sequence[int], rank: int) -> Iterable[int]:
 def _run_to_end(run: _Run, now: Progress) -> None:
     """Advance until the workload of a row is over; raises Incomplete if it does not become complete."""
     where = f"{run.series.collective.name} of {now.size_bytes} bytes{', in place' if now.in_place else ''}"
-    run_to_end(run.engine, run.series.budget, run.series.limit_ps, where, lambda: run.progress(now))
+
+    def show() -> None:
+        read = run.gauge.read()
+        run.progress(replace(now, nominal_ps=read.nominal_ps, share=read.share))
+
+    run_to_end(run.engine, run.series.budget, run.series.limit_ps, where, show)
 
 
 def run_to_end(engine: Engine, budget: int, limit_ps: int, where: str, progress: Callable[[], None]) -> None:

@@ -15,7 +15,8 @@ from testbed.errors import ExperimentError, HostError, UsageError, cannot_write
 from testbed.plan.workload import compile_workload
 from testbed.run import flow_times, job_payload, job_times, storms, timeline
 from testbed.run.engine import Engine
-from testbed.run.execution import Outcome, Progress, execute
+from testbed.run.execution import Outcome, Progress, execute, weight_of
+from testbed.run.gauge import Gauge
 from testbed.run.program_execution import execute_program
 from testbed.run.trial import Clock, Trial
 from testbed.traffic import Schedule
@@ -33,22 +34,27 @@ def perform(
     progress: Callable[[Progress], None],
     agent: str | None = None,
     budget: int | None = None,
+    is_followed: bool = False,
 ) -> Outcome:
     """Run every row on an engine that holds this trial's plan; its timeline starts with the first of them.
 
     Of a lab that several agents have, what `agent` has: the others run the rest. Directions of links that were left down
-    are named among the reasons of an outcome that is not complete. `budget` is what `Engine.advance` is given.
+    are named among the reasons of an outcome that is not complete. `budget` is what `Engine.advance` is given. Where
+    somebody follows it, `progress` hears of nominal time, under the virtual clock.
     """
 
     def compile_schedule(schedule: Schedule) -> Workload:
         return compile_workload(trial.lab, trial.experiment, schedule)
 
+    asked = engine if is_followed and clock == "virtual" else None
     try:
         if trial.program is not None:
-            outcome = _perform_program(trial, trial.program, engine, progress, budget or _BUDGET[clock])
+            outcome = _perform_program(trial, trial.program, engine, progress, budget or _BUDGET[clock], asked)
         else:
             series = dataclasses.replace(trial.series, budget=budget or _BUDGET[clock])
-            outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent), trial.changes)
+            calls = series.iterations * (2 if series.collective.in_place else 1)
+            gauge = Gauge(asked, calls * sum(map(weight_of, series.shapes())))
+            outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent), trial.changes, gauge)
     except MemoryError as error:
         # Others took since what was there when it was reckoned.
         message = (
@@ -64,7 +70,12 @@ def perform(
 
 
 def _perform_program(
-    trial: Trial, program: Schedule, engine: Engine, progress: Callable[[Progress], None], budget: int
+    trial: Trial,
+    program: Schedule,
+    engine: Engine,
+    progress: Callable[[Progress], None],
+    budget: int,
+    asked: Engine | None,
 ) -> Outcome:
     """Run the jobs or the flows of a trial."""
     experiment = trial.experiment
@@ -79,7 +90,7 @@ def _perform_program(
         if jobs is not None:
             job_payload.write(engine, jobs, seed)
 
-    outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes, fill)
+    outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes, fill, Gauge(asked))
     if jobs is not None:
         names = [job.name for job in experiment.jobs]
         outcome.jobs = job_times.rows(jobs, names, workload, outcome.report)
@@ -127,7 +138,12 @@ def outcome_from(data: Document) -> Outcome:
 
 
 def run_virtual(
-    trial: Trial, pcap: Path | None, progress: Callable[[Progress], None], cores: int = 1, budget: int | None = None
+    trial: Trial,
+    pcap: Path | None,
+    progress: Callable[[Progress], None],
+    cores: int = 1,
+    budget: int | None = None,
+    is_followed: bool = False,
 ) -> Outcome:
     """Run a trial under the virtual clock, in this process, on so many cores; 0: on more than one where it pays.
 
@@ -143,7 +159,7 @@ def run_virtual(
         fabric.capture(str(pcap) if pcap else None)
     except OSError as error:
         raise captured_error(pcap, error) from error
-    outcome = perform(trial, fabric, "virtual", progress, budget=budget)
+    outcome = perform(trial, fabric, "virtual", progress, budget=budget, is_followed=is_followed)
     try:
         fabric.capture(None)
     except OSError as error:

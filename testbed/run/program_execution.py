@@ -10,6 +10,7 @@ from testbed.contract.workload import Workload
 from testbed.run import flows
 from testbed.run.engine import Engine
 from testbed.run.execution import Incomplete, Outcome, Progress, end_of, run_to_end
+from testbed.run.gauge import Gauge
 from testbed.run.series import statistics
 
 Json = dict[str, Any]
@@ -24,6 +25,7 @@ def execute_program(
     spans: tuple[int | None, int | None],
     changes: Sequence[Json] = (),
     prepare: Callable[[Engine], None] = lambda engine: None,
+    gauge: Gauge | None = None,
 ) -> Outcome:
     """Run a workload of `what`, jobs or flows, and return the flows between its hosts and the engine's report.
 
@@ -38,9 +40,15 @@ def execute_program(
     engine.begin_span(json.dumps(statistics(*spans)))
     engine.load(json.dumps(workload))
     prepare(engine)
-    now = Progress(0, 1, 0, False, 0, 1)
+    gauge = gauge or Gauge(None)
+    gauge.expect(workload)
+    gauge.begin()
+
+    def show() -> None:
+        progress(Progress(0, 1, 0, False, 0, 1, *gauge.read()))
+
     try:
-        run_to_end(engine, budget, workload.get("limit_ps") or 0, what, lambda: progress(now))
+        run_to_end(engine, budget, workload.get("limit_ps") or 0, what, show)
     except Incomplete as error:
         outcome.complete = False
         outcome.reasons.append(str(error))

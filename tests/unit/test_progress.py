@@ -16,7 +16,16 @@ from rich.progress import Progress
 
 from testbed.bus import messages
 from testbed.bus.messages import BuildStep, RunStep
-from testbed.commands.progress import Steps, is_followed
+from testbed.commands.progress import (
+    CountedLines,
+    Estimate,
+    StepLines,
+    Steps,
+    Style,
+    bar_of,
+    format_wall,
+    style_of,
+)
 from testbed.drivers import containers
 from testbed.drivers.layout import Contained, Node
 from testbed.progress import PERIOD_S, BuildProgress, Pace
@@ -166,18 +175,94 @@ def test_a_phase_shows_what_of_it_is_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terminal", "quiet", "format_", "followed"),
+    ("terminal", "quiet", "format_", "option", "style"),
     [
-        (True, False, "table", True),
-        (False, False, "table", False),
-        (True, True, "table", False),
-        (True, False, "json", False),
-        (True, False, "csv", False),
+        (True, False, "table", Style.auto, Style.bar),
+        (False, False, "table", Style.auto, Style.plain),
+        (True, True, "table", Style.auto, Style.none),
+        (True, False, "json", Style.auto, Style.none),
+        (False, False, "csv", Style.auto, Style.none),
+        (True, False, "table", Style.plain, Style.plain),
+        (False, True, "json", Style.plain, Style.plain),
+        (True, False, "table", Style.none, Style.none),
     ],
 )
-def test_progress_is_for_people_at_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, terminal: bool, quiet: bool, format_: str, followed: bool
+def test_progress_is_a_bar_on_a_terminal_and_lines_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, quiet: bool, format_: str, option: Style, style: Style
 ) -> None:
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: terminal))
     context: Any = SimpleNamespace(obj={"quiet": quiet})
-    assert is_followed(context, format_) is followed
+    assert style_of(context, format_, option) is style
+    assert bar_of(context, format_) is (Style.bar if terminal and not quiet and format_ == "table" else Style.none)
+
+
+def step(row: int, nominal_us: int | None = None, share: float | None = None) -> RunStep:
+    nominal_ps = None if nominal_us is None else nominal_us * 10**6
+    return RunStep(row=row, rows=4, size_bytes=1 << 20, nominal_ps=nominal_ps, share=share)
+
+
+def test_lines_come_once_a_second_with_nominal_time_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    clock.now = 0.0
+    lines = StepLines(clock=clock)
+    for at_ms in range(0, 10_000, 20):
+        clock.now = at_ms / 1000
+        lines.show(step(at_ms // 2500, nominal_us=at_ms, share=at_ms / 10_000))
+    written = capsys.readouterr().err.splitlines()
+    assert len(written) == 9
+    assert written[0] == "progress: row 1 of 4 (1.05 MB), 10% done, 1.00 ms nominal, 1.00 ms/s, 9 s left"
+    assert written[-1] == "progress: row 4 of 4 (1.05 MB), 90% done, 9.00 ms nominal, 1.00 ms/s, 1 s left"
+
+
+def test_a_short_run_writes_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    clock.now = 0.0
+    lines = StepLines(clock=clock)
+    for at_ms in range(0, 1000, 20):
+        clock.now = at_ms / 1000
+        lines.show(step(0, nominal_us=at_ms))
+    assert capsys.readouterr().err == ""
+
+
+def test_under_the_real_clock_nominal_time_follows_from_the_dilation(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    clock.now = 0.0
+    lines = StepLines(dilation=1000, clock=clock)
+    for at_s in (0, 2, 4):
+        clock.now = at_s
+        lines.show(step(at_s // 2))
+    assert capsys.readouterr().err.splitlines() == [
+        "progress: row 2 of 4 (1.05 MB), 2.00 ms nominal, 1.00 ms/s, 6 s left",
+        "progress: row 3 of 4 (1.05 MB), 4.00 ms nominal, 1.00 ms/s, 4 s left",
+    ]
+
+
+def test_rows_of_a_sweep_are_counted_with_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    clock.now = 0.0
+    lines = CountedLines(100, clock)
+    for number in range(1, 101):
+        clock.now = number * 2.0
+        lines.advance()
+    written = capsys.readouterr().err.splitlines()
+    assert written[0] == "progress: 1 of 100 done, 3 min 18 s left" and len(written) == 99
+
+
+def test_a_bar_shows_nominal_time_too() -> None:
+    shown = bars()
+    steps = Steps(shown, dilation=None)
+    clock = Clock()
+    clock.now = 0.0
+    steps._estimate, steps._pace = Estimate(clock=clock), Pace(0, clock)
+    for at_s in (0, 2):
+        clock.now = at_s
+        steps.show(step(1, nominal_us=500 * at_s, share=0.5))
+    (task,) = shown.tasks
+    assert (task.description, task.completed) == ("1.05 MB, 1.00 ms nominal, 500.00 us/s, 2 s left", 1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7260, "2 h 1 min")]
+)
+def test_wall_times_are_whole_seconds(seconds: float, text: str) -> None:
+    assert format_wall(seconds) == text
