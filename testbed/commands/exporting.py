@@ -23,7 +23,7 @@ from testbed.commands.common import (
 from testbed.commands.common import TopologyOption as AnyTopologyOption
 from testbed.commands.help import example
 from testbed.commands.importing import StrictOption
-from testbed.commands.run import WhatArgument
+from testbed.commands.run_options import WhatArgument
 from testbed.errors import UsageError
 from testbed.importers.clab import write_clab
 from testbed.importers.draft import Imported, counted

@@ -26,7 +26,8 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.progress import ProgressOption, Style
-from testbed.commands.run import CoresOption, MetricsOption, ResultOption, RunClockOption, RunOptions, run_trial
+from testbed.commands.run import RunOptions, run_trial
+from testbed.commands.run_options import CoresOption, MetricsOption, ResultOption, RunClockOption
 from testbed.errors import UsageError
 from testbed.experiment import placements
 from testbed.experiment.file import experiment_from

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import enum
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 from testbed import pcapng
 from testbed.buffers.thresholds import pool_notes
 from testbed.bus.messages import RunStep
-from testbed.commands import completion, nccl_options
+from testbed.commands import nccl_options
 from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import (
     DilationOption,
@@ -45,6 +44,14 @@ from testbed.commands.common import (
 from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.progress import ProgressOption, Style, followed, style_of
 from testbed.commands.results import result_directory
+from testbed.commands.run_options import (
+    ClockOption,
+    CoresOption,
+    MetricsOption,
+    ResultOption,
+    RunClockOption,
+    WhatArgument,
+)
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.exports.metrics import openmetrics
 from testbed.plan.dilation import larger_dilation
@@ -65,39 +72,6 @@ if TYPE_CHECKING:
 
 MAX_CORES = 1024
 _CAPTURE = f"capture{pcapng.SUFFIX}"
-
-
-class ClockOption(enum.StrEnum):
-    """Which clock: the real one, the virtual one, or the real one where the machine can."""
-
-    auto = "auto"
-    virtual = "virtual"
-    real = "real"
-
-
-WhatArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="experiment file, or a collective",
-        metavar="EXPERIMENT.yaml|COLLECTIVE",
-        autocompletion=completion.experiment,
-    ),
-]
-RunClockOption = Annotated[
-    ClockOption | None,
-    typer.Option(
-        help="virtual, real, or auto: real where this machine can", show_default="the experiment's, else virtual"
-    ),
-]
-ResultOption = Annotated[
-    Path | None, typer.Option("--out", help="directory for the result", show_default="a new one below results")
-]
-MetricsOption = Annotated[
-    Path | None, typer.Option("--metrics", help="write the result as OpenMetrics text into this file too")
-]
-CoresOption = Annotated[
-    str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
-]
 
 
 def run(

@@ -1,0 +1,44 @@
+"""Options of verbs that run something: what, on which clock, and where the result goes."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.commands import completion
+
+
+class ClockOption(enum.StrEnum):
+    """Which clock: the real one, the virtual one, or the real one where the machine can."""
+
+    auto = "auto"
+    virtual = "virtual"
+    real = "real"
+
+
+WhatArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="experiment file, or a collective",
+        metavar="EXPERIMENT.yaml|COLLECTIVE",
+        autocompletion=completion.experiment,
+    ),
+]
+RunClockOption = Annotated[
+    ClockOption | None,
+    typer.Option(
+        help="virtual, real, or auto: real where this machine can", show_default="the experiment's, else virtual"
+    ),
+]
+ResultOption = Annotated[
+    Path | None, typer.Option("--out", help="directory for the result", show_default="a new one below results")
+]
+MetricsOption = Annotated[
+    Path | None, typer.Option("--metrics", help="write the result as OpenMetrics text into this file too")
+]
+CoresOption = Annotated[
+    str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
+]
