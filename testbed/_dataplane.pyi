@@ -13,10 +13,10 @@ class VirtualFabric:
     """A fabric under the virtual clock: exact, deterministic, without privileges.
 
     A run may use `cores` cores, wherever links take any time; 0 is as many as there are, where it pays. What comes out of
-    it is the same.
+    it is the same. Without `causes` it does not record who paused whom.
     """
 
-    def __new__(cls, plan: str, cores: int = 1) -> Self: ...
+    def __new__(cls, plan: str, cores: int = 1, causes: bool = True) -> Self: ...
     def begin_span(self, statistics: str) -> None:
         """Count from here on in reports. `statistics`: JSON {"warmup_ps", "window_ps": n | null} of a settled state, or null."""
 
@@ -46,6 +46,9 @@ class VirtualFabric:
 
     def report(self) -> str:
         """Return the state of the fabric as JSON; counters are those of the span, or since the fabric was made."""
+
+    def pauses(self) -> str:
+        """Return the records of the pauses of the span as JSON, see testbed.contract.pauses."""
 
     def capture(self, path: str | None) -> None:
         """Write every frame that crosses a link into a nanosecond pcap at `path`, until called with None."""
@@ -102,6 +105,9 @@ class RealFabric:
 
     def report(self) -> str:
         """Return the state of the fabric as JSON; counters are those of the span, or since the fabric was made."""
+
+    def pauses(self) -> str:
+        """Return the records of the pauses of the span as JSON, see testbed.contract.pauses."""
 
     def telemetry(self) -> str:
         """Return ports, drops, ranks and fidelity as JSON; the fabric stands still only while they are copied."""

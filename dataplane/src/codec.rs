@@ -237,6 +237,7 @@ fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {
         dscp: 0,
         ecn: 0,
         of_kernel: false,
+        detoured: false,
         body,
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::clock::real::{Attachment, Loss, Participants};
 use crate::emulation::inject::TrainPlan;
+use crate::emulation::pauses::PauseRecords;
 use crate::emulation::report::Report;
 use crate::emulation::span::Statistics;
 use crate::emulation::telemetry::Telemetry;
@@ -32,6 +33,7 @@ struct Contract {
 #[expect(dead_code, reason = "it stands for its schema alone")]
 struct Reports {
     report: Report<'static>,
+    pauses: PauseRecords,
     telemetry: Telemetry,
     loss: Loss,
 }

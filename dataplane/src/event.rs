@@ -67,6 +67,8 @@ pub enum Event {
     PauseReceived {
         port: u16,
         pfc: Pfc,
+        /// What it stands for, see `Frame::request`.
+        request: Option<u32>,
     },
     CreditReceived {
         port: u16,

@@ -79,6 +79,8 @@ pub struct Frame {
     pub ecn: u8,
     /// A host's kernel sent it, which heeds no pause: no switch lets it into a lossless priority.
     pub of_kernel: bool,
+    /// Some switch sent it another way than planned, since links failed.
+    pub detoured: bool,
     pub body: Body,
 }
 
@@ -101,8 +103,20 @@ impl Frame {
             dscp: 0,
             ecn: 0,
             of_kernel: false,
+            detoured: false,
             body,
         }
+    }
+
+    /// Of a PAUSE frame: the number of its sender's request that it stands for (of a switch, how often the port has asked; of a
+    /// host, why it asks). `None` where it came over a real wire, which has no room for it.
+    pub fn request(&self) -> Option<u32> {
+        (self.src != Station::UNKNOWN).then_some(self.src.0)
+    }
+
+    /// Let a PAUSE frame stand for a request of its sender. It has no station that it comes from.
+    pub fn set_request(&mut self, number: u32) {
+        self.src = Station(number);
     }
 
     /// Bytes charged to a buffer: the frame with its FCS.

@@ -67,6 +67,17 @@ impl PauseSender {
     }
 }
 
+/// Why a host asks for pauses: what `Frame::request` of its PAUSE frames says.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum HostRequest {
+    /// It takes in less than comes.
+    SlowReceiver = 0,
+    /// It was told to, without need.
+    Storm = 1,
+    /// A tester put the frame on its link.
+    Tester = 2,
+}
+
 /// A frame that asks to pause the enabled priorities for so many quanta each.
 pub fn pause_frame(class_enable: PrioritySet, quanta: u16) -> Frame {
     let mut times = [0; PRIORITIES];

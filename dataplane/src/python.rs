@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use serde::Serialize;
 
 use crate::capture::Capture;
 use crate::clock::real::{Attachment, Participants, RealClock, RealError};
@@ -53,9 +54,10 @@ struct VirtualFabric {
 #[pymethods]
 impl VirtualFabric {
     #[new]
-    #[pyo3(signature = (plan, cores = 1))]
-    fn new(plan: &str, cores: usize) -> PyResult<VirtualFabric> {
+    #[pyo3(signature = (plan, cores = 1, causes = true))]
+    fn new(plan: &str, cores: usize, causes: bool) -> PyResult<VirtualFabric> {
         let mut emulation = Emulation::new(plan)?;
+        emulation.fabric.record_pauses(causes);
         emulation.fabric.spread(match cores {
             0 => Spread::where_it_pays(),
             cores => Spread::over(cores),
@@ -136,9 +138,17 @@ impl VirtualFabric {
         self.emulation.report(None).json().to_string()
     }
 
+    fn pauses(&self) -> PyResult<String> {
+        document(&self.emulation.pauses())
+    }
+
     fn capture(&mut self, path: Option<PathBuf>) -> PyResult<()> {
         capture(&mut self.emulation, path)
     }
+}
+
+fn document(value: &impl Serialize) -> PyResult<String> {
+    serde_json::to_string(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
 }
 
 fn write_memory(emulation: &mut Emulation, rank: usize, offset: u64, data: &[u8]) -> PyResult<()> {
@@ -296,9 +306,11 @@ impl RealFabric {
 
     fn telemetry(&self, py: Python<'_>) -> PyResult<String> {
         // Written in the caller's thread, while the loop has long gone on.
-        let written =
-            py.detach(|| self.runner.call(RealClock::telemetry).map(|copied| serde_json::to_string(&copied)))?;
-        written.map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        py.detach(|| self.runner.call(RealClock::telemetry).map(|copied| document(&copied)))?
+    }
+
+    fn pauses(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| self.runner.call(|clock| clock.emulation.pauses()).map(|records| document(&records)))?
     }
 
     fn capture(&self, py: Python<'_>, path: Option<PathBuf>) -> PyResult<()> {

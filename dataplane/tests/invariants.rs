@@ -29,7 +29,7 @@ fn transmit(watch: &mut Watch, at: Time, frame: &Frame) {
 }
 
 fn paused(watch: &mut Watch, times: &[(Priority, u16)], at: Time) {
-    watch.event(&Event::PauseReceived { port: 0, pfc: pfc(times) }, at);
+    watch.event(&Event::PauseReceived { port: 0, pfc: pfc(times), request: None }, at);
 }
 
 fn posted(message: u64) -> Event {

@@ -170,6 +170,10 @@ class InterruptibleFabric:
         self._run.go_on()
         return self._fabric.read_memory(rank, offset, length)
 
+    def pauses(self) -> str:
+        """Return the records of pauses."""
+        return self._fabric.pauses()
+
     def advance(self, budget: int) -> bool:
         """Run on, unless interrupted."""
         self._run.go_on()

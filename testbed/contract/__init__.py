@@ -7,6 +7,7 @@ bit/s. Indices refer to positions in the lists of the same document. docs/intern
 nothing of testbed, so that whoever reads a document can name its type.
 """
 
+from testbed.contract.pauses import Pauses
 from testbed.contract.plan import Attachment, Change, Participants, Plan, Statistics, Train
 from testbed.contract.report import Loss, Report, Telemetry
 from testbed.contract.workload import Workload
@@ -14,5 +15,5 @@ from testbed.contract.workload import Workload
 ROOTS = (Plan, Workload, Change, Train, Attachment, Participants, Statistics)
 """The documents that the data plane reads; each of the others is part of one."""
 
-REPORTS = (Report, Telemetry, Loss)
+REPORTS = (Report, Telemetry, Pauses, Loss)
 """Those that it writes."""

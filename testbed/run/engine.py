@@ -26,6 +26,9 @@ class Engine(Protocol):
     def report(self) -> str:
         """Return all that was observed, as JSON."""
 
+    def pauses(self) -> str:
+        """Return the records of pauses from which their causes follow, as JSON."""
+
     def impair(self, changes: str) -> None:
         """Change links, now or so long after the next start of a workload: a JSON list."""
 

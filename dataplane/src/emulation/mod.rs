@@ -4,6 +4,8 @@ mod figures;
 pub(crate) mod inject;
 mod load;
 mod nodes;
+mod paths;
+pub mod pauses;
 mod progress;
 mod recovery;
 pub mod report;
@@ -126,6 +128,7 @@ impl Emulation {
         for (number, wrong) in plan.nodes.iter().map(defective).enumerate() {
             wrong.into_iter().for_each(|wrong| fabric.set_defective(number, wrong));
         }
+        fabric.record_pauses(true);
         let mut emulation = Emulation {
             plan,
             codec,
@@ -162,6 +165,7 @@ impl Emulation {
     /// Do as `load` with a workload that was read for this plan.
     pub fn install(&mut self, workload: Workload) -> Result<(), PlanError> {
         self.note_connections();
+        self.note_paths();
         // First, so that two workloads never have their memory at once.
         self.unload();
         let (places, loads) = self.loads(&workload)?;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::emulation::figures::{Drops, Ports, Sheet};
+use crate::emulation::paths::Paths;
 use crate::emulation::recovery::Connection;
 use crate::emulation::Emulation;
 use crate::plan::PlanError;
@@ -97,6 +98,8 @@ pub struct Spans {
     pub(crate) under_way: [u64; 2],
     /// What connections of workloads before the present one did.
     pub(crate) connections: Vec<Connection>,
+    /// The ways of what workloads before the present one sent, if anything stood still.
+    pub(crate) paths: Paths,
     settled: Option<Settled>,
 }
 
@@ -104,7 +107,14 @@ impl Spans {
     /// Begin with a fabric as it was made.
     pub(crate) fn new(made: Sheet) -> Spans {
         let made = made.beginning();
-        Spans { lab: made.clone(), run: made, under_way: [0; 2], connections: Vec::new(), settled: None }
+        Spans {
+            lab: made.clone(),
+            run: made,
+            under_way: [0; 2],
+            connections: Vec::new(),
+            paths: Paths::default(),
+            settled: None,
+        }
     }
 
     /// When the span of the run began, and what had been counted then.
@@ -160,9 +170,11 @@ impl Emulation {
         self.spans.run = sheet.beginning();
         self.spans.under_way = [true, false].map(|packets| self.fabric.in_flight(packets));
         self.spans.connections.clear();
+        self.spans.paths = Paths::default();
         self.qps.clear();
         self.spans.settled = statistics.map(Settled::new);
         self.fabric.forget_findings();
+        self.fabric.restart_pauses();
     }
 
     /// Tell no more windows apart.

@@ -3,8 +3,13 @@
 use super::{match_up, Fabric, Node, MAX_VIOLATIONS};
 use crate::link::Flight;
 use crate::port::Port;
+use crate::switch::stop_requests::StopRequests;
 use crate::units::Time;
 use crate::watch::{fold, Flow, Tally, Violation};
+
+/// Pauses that all nodes together keep record of, and that each may at least.
+const RECORDED: usize = 1 << 16;
+const RECORDED_AT_LEAST: usize = 256;
 
 /// Sums over all nodes.
 #[derive(Copy, Clone, Default, Debug)]
@@ -31,6 +36,29 @@ impl Fabric {
     /// From here on count anew what nodes hold at most.
     pub fn restart_marks(&mut self) {
         self.shards.iter_mut().flat_map(|shard| &mut shard.nodes).for_each(|placed| placed.node.restart_marks());
+    }
+
+    /// Record when queues stand still because of PAUSE, and why, in a bounded memory; or record nothing. To be called before any
+    /// frame is under way.
+    pub fn record_pauses(&mut self, record: bool) {
+        let bound = if record { (RECORDED / self.places.len().max(1)).max(RECORDED_AT_LEAST) } else { 0 };
+        for placed in self.shards.iter_mut().flat_map(|shard| &mut shard.nodes) {
+            placed.watch.record(bound);
+            if let Node::Switch(switch) = &mut placed.node {
+                switch.record(bound);
+            }
+        }
+    }
+
+    /// Forget the pauses that are over.
+    pub fn restart_pauses(&mut self) {
+        let now = self.now;
+        for placed in self.shards.iter_mut().flat_map(|shard| &mut shard.nodes) {
+            placed.watch.restart_intervals(now);
+            if let Node::Switch(switch) = &mut placed.node {
+                switch.stop_requests_mut().into_iter().for_each(StopRequests::restart);
+            }
+        }
     }
 
     /// Forget the messages that were seen, and what was found wrong so far.

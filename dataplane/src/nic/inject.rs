@@ -3,6 +3,7 @@
 use super::slot::Slot;
 use super::Host;
 use crate::frame::{Body, Frame};
+use crate::pause::HostRequest;
 use crate::port::Port;
 use crate::priority::Priority;
 use crate::units::Time;
@@ -103,9 +104,12 @@ impl Host {
                 .set(self.slots.index(Slot::Inject(nic)), if wake == Time::NEVER { wake } else { wake.max(free) });
             return None;
         }
-        let frame = injector.next(port, now);
-        match &frame {
-            Some(frame @ Frame { body: Body::Pause(pfc), .. }) => port.transmit_pause(frame, pfc, now),
+        let mut frame = injector.next(port, now);
+        match &mut frame {
+            Some(frame) if matches!(frame.body, Body::Pause(_)) => {
+                frame.set_request(HostRequest::Tester as u32);
+                port.transmit_pause(frame, now);
+            }
             Some(frame) => port.transmit(frame, now),
             None => {}
         }

@@ -308,7 +308,8 @@ impl Host {
                 let pfc = Pfc { class_enable: said.class_enable & heeded, ..said };
                 state.pause(&pfc, now);
                 state.ignore_pause(said.class_enable.without(heeded));
-                self.events.push_back(Event::PauseReceived { port, pfc });
+                let request = frame.request();
+                self.events.push_back(Event::PauseReceived { port, pfc, request });
             }
             Body::Roce(_) => {
                 let priority = self.priority_of(nic, frame.dscp);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Host;
 use crate::event::{Cause, Event};
 use crate::frame::Frame;
-use crate::pause::{pause_frame, PauseSender};
+use crate::pause::{pause_frame, HostRequest, PauseSender};
 use crate::port::Port;
 use crate::priority::{Priority, PrioritySet, DSCPS};
 use crate::units::{Rate, Time};
@@ -206,7 +206,10 @@ impl Host {
         let Some(priority) = self.receive_buffer(nic).and_then(|buffer| buffer.plan.priority) else { return };
         let storm_quanta = self.storm_quanta(nic, priority, now);
         let Some(buffer) = &mut self.nics[nic].receive_buffer else { return };
-        if let Some(frame) = buffer.pause(storm_quanta, now) {
+        if let Some(mut frame) = buffer.pause(storm_quanta, now) {
+            let goes_on = storm_quanta > 0 && !buffer.held().contains(priority);
+            let reason = if goes_on { HostRequest::Storm } else { HostRequest::SlowReceiver };
+            frame.set_request(reason as u32);
             self.ports[nic].counters[priority].pause_tx += 1;
             self.ports[nic].enqueue_control(frame);
         }

@@ -156,6 +156,7 @@ impl Host {
             dscp: config.dscp,
             ecn: ECN_CAPABLE,
             of_kernel: false,
+            detoured: false,
             body: Body::Roce(packet),
         }
     }

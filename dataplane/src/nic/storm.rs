@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slot::Slot;
 use super::Host;
-use crate::pause::pause_frame;
+use crate::pause::{pause_frame, HostRequest};
 use crate::port::Port;
 use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
@@ -102,7 +102,9 @@ fn send(port: &mut Port, class_enable: PrioritySet, quanta: u16) {
     for priority in class_enable {
         port.counters[priority].pause_tx += 1;
     }
-    port.enqueue_control(pause_frame(class_enable, quanta));
+    let mut frame = pause_frame(class_enable, quanta);
+    frame.set_request(HostRequest::Storm as u32);
+    port.enqueue_control(frame);
 }
 
 impl Host {

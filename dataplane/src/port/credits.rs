@@ -75,6 +75,11 @@ impl Port {
         credited.into_iter().filter(|priority| !credits.admits(*priority, bytes(*priority))).collect()
     }
 
+    /// Whether the first frame of a queue waits for credit.
+    pub fn starves(&self, priority: Priority) -> bool {
+        self.starved().contains(priority)
+    }
+
     /// When a frame that has credit could start, or a credit frame has to.
     pub(super) fn next_start_with_credit(&self, now: Time) -> Time {
         let due = self.credits.as_ref().map_or(Time::NEVER, |credits| credits.next_due());

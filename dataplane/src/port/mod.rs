@@ -8,10 +8,9 @@ use std::collections::VecDeque;
 
 use crate::credit::Credits;
 use crate::event::Cause;
-use crate::frame::Frame;
+use crate::frame::{Body, Frame};
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
-use crate::wire::pfc::Pfc;
 use crate::wire::sizes::LONGEST_ON_LINE_BYTES;
 
 use pause::Pause;
@@ -221,7 +220,8 @@ impl Port {
     }
 
     /// Send a PAUSE frame that never waited in a queue.
-    pub fn transmit_pause(&mut self, frame: &Frame, pfc: &Pfc, now: Time) {
+    pub fn transmit_pause(&mut self, frame: &Frame, now: Time) {
+        let Body::Pause(pfc) = &frame.body else { return };
         pfc.class_enable.into_iter().for_each(|priority| self.counters[priority].pause_tx += 1);
         self.occupy_line(frame, now);
     }

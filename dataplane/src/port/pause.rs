@@ -106,4 +106,9 @@ impl Port {
         let first = self.queues[priority].front();
         first.is_some_and(|frame| self.is_paused(priority, now) || !self.has_credit(priority, frame.buffer_bytes()))
     }
+
+    /// Whether another queue than that of `priority` holds frames.
+    pub fn holds_others(&self, priority: Priority) -> bool {
+        !self.occupied.without(PrioritySet::only(priority)).is_empty()
+    }
 }

@@ -63,6 +63,20 @@ impl Table {
         }
     }
 
+    /// Whether a frame leaves by another port than planned, since links failed.
+    #[inline]
+    pub fn is_detoured(&self, frame: &Frame, egress: u16) -> bool {
+        !self.detours.is_empty() && self.leaves_plan(frame, egress)
+    }
+
+    #[cold]
+    fn leaves_plan(&self, frame: &Frame, egress: u16) -> bool {
+        let bounds = |index: usize| self.starts.get(index).map(|start| *start as usize);
+        let station = frame.dst.0 as usize;
+        let planned = bounds(station).zip(bounds(station + 1)).and_then(|(start, end)| self.ports.get(start..end));
+        planned.and_then(|ports| self.choose(ports, frame)) != Some(egress)
+    }
+
     /// Forward what is for a station by these ports from now on; those of the plan end a detour.
     pub fn set_route(&mut self, station: u32, ports: &[u16]) {
         let bounds = |index: usize| self.starts.get(index).map(|start| *start as usize);

@@ -15,6 +15,7 @@ pub mod pool;
 pub mod queue;
 pub mod queue_map;
 mod slot;
+pub mod stop_requests;
 pub mod watchdog;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use forward::Table;
 use long_pauses::LongPauses;
 use queue_map::{Class, QueueMap};
 use slot::Slot;
+use stop_requests::StopRequests;
 use watchdog::Watchdog;
 
 /// A switch as a pure state machine with the five verbs. Drivers call, after each verb that takes a time, `poll_event` until it
@@ -62,6 +64,8 @@ pub struct Switch {
     /// The watchdog, which samples the ports, and the record by which its findings can be judged.
     watchdog: Option<Box<Watchdog>>,
     long_pauses: Option<Box<LongPauses>>,
+    /// What its groups asked of peers, and why; `None`: nobody wants to know.
+    stop_requests: Option<Box<StopRequests>>,
     /// By `Slot`.
     timers: Timers,
     /// Ports that may have something to send now.
@@ -81,6 +85,7 @@ impl Switch {
             timers: Timers::new(Slot::count(ports.len())),
             watchdog: config.watchdog.map(|watchdog| Box::new(Watchdog::new(watchdog, ports.len()))),
             long_pauses: config.long_pauses.map(|at_least| Box::new(LongPauses::new(at_least, ports.len()))),
+            stop_requests: None,
             ports: ports.into_iter().map(Port::new).collect(),
             buffer,
             table,
@@ -115,6 +120,20 @@ impl Switch {
     /// Forward what is for a station by these ports from now on.
     pub fn set_route(&mut self, station: u32, ports: &[u16]) {
         self.table.set_route(station, ports);
+    }
+
+    /// Record what its groups ask of peers, and why: so many requests at most. To be called before any frame comes.
+    pub fn record(&mut self, bound: usize) {
+        let requests = || Box::new(StopRequests::new(&self.classes, self.ports.len(), &self.buffer, bound));
+        self.stop_requests = (bound > 0).then(requests);
+    }
+
+    pub fn stop_requests(&self) -> Option<&StopRequests> {
+        self.stop_requests.as_deref()
+    }
+
+    pub fn stop_requests_mut(&mut self) -> Option<&mut StopRequests> {
+        self.stop_requests.as_deref_mut()
     }
 
     /// Which queue and which group frames of a priority stand in, if not those of its number.
@@ -171,8 +190,14 @@ impl Switch {
         if self.watchdog.as_ref().is_some_and(|watchdog| watchdog.discards(egress, priority)) {
             return self.discard(egress, &frame);
         }
+        frame.detoured |= self.table.is_detoured(&frame, egress);
         match self.buffer.admit(Place::of(&frame, egress), bytes) {
-            Ok(demand) => self.answer(port, group, demand, now),
+            Ok(demand) => {
+                if let Some(requests) = &mut self.stop_requests {
+                    requests.enter(&frame, egress);
+                }
+                self.answer(port, group, demand, now);
+            }
             Err(cause) => return self.drop_frame(&frame, cause),
         }
         self.ports[usize::from(egress)].enqueue(frame);
@@ -198,7 +223,7 @@ impl Switch {
     /// Handle a control frame of the peer behind `port`; it is not forwarded.
     fn handle_control(&mut self, port: u16, frame: &Frame, now: Time) {
         match frame.body {
-            Body::Pause(said) => self.handle_pause(port, said, now),
+            Body::Pause(said) => self.handle_pause(port, said, frame.request(), now),
             Body::Credit(credit) => {
                 self.ports[usize::from(port)].handle_credit(&credit, now);
                 self.events.push_back(Event::CreditReceived { port, credit });
@@ -233,6 +258,9 @@ impl Switch {
             if let Some(mut frame) = frame {
                 if !frame.is_control() {
                     self.mark(port, &mut frame);
+                    if let Some(requests) = &mut self.stop_requests {
+                        requests.leave(&frame, port);
+                    }
                     let demand = self.buffer.release(Place::of(&frame, port), u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.group, demand, now);
                     self.return_credit(&frame);
@@ -282,6 +310,9 @@ impl Switch {
         let (priority, packet) = (frame.priority, frame.is_packet());
         if let Some(pauses) = &mut self.long_pauses {
             pauses.drop_bytes((frame.ingress, frame.group), u64::from(frame.buffer_bytes()));
+        }
+        if let (Cause::Headroom, Some(requests)) = (cause, &mut self.stop_requests) {
+            requests.lose(frame.ingress, frame.group);
         }
         let counters = &mut self.ports[usize::from(port)].counters[priority];
         counters.drops[cause as usize] += 1;

@@ -11,15 +11,19 @@ use crate::units::Time;
 use crate::wire::pfc::Pfc;
 
 impl Switch {
-    pub(super) fn handle_pause(&mut self, port: u16, wire: Pfc, now: Time) {
+    pub(super) fn handle_pause(&mut self, port: u16, wire: Pfc, request: Option<u32>, now: Time) {
         // Pauses are counted by priority as the wire names it; what is obeyed goes by queues.
         let queues = self.queue_map.map_or(wire, |map| map.to_queues(wire));
         let at = &mut self.ports[usize::from(port)];
         let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
         let pfc = Pfc { class_enable: queues.class_enable & heeded, ..queues };
         at.ignore_pause(wire.class_enable);
+        if let Some(requests) = &mut self.stop_requests {
+            let stands = |queue: &Priority| pfc.quanta[*queue] > 0 || at.is_paused(*queue, now);
+            pfc.class_enable.into_iter().filter(stands).for_each(|queue| requests.stand(port, queue, at));
+        }
         at.obey_pause(&pfc, now);
-        self.events.push_back(Event::PauseReceived { port, pfc });
+        self.events.push_back(Event::PauseReceived { port, pfc, request });
         self.observe_pause(port, &pfc, now);
     }
 
@@ -35,6 +39,12 @@ impl Switch {
         if let Some(pauses) = &mut self.long_pauses {
             pauses.note(demand, (port, group), &self.ports, &self.buffer, now);
         }
+        if let Some(requests) = &mut self.stop_requests {
+            match demand {
+                Demand::Xoff => requests.begin((port, group), &self.ports, now),
+                _ => requests.end((port, group), now),
+            }
+        }
         if demand == Demand::Xoff && sender.holds_one() {
             self.timers.set(Slot::Refresh(port).index(self.ports.len()), now + sender.refresh_every());
         }
@@ -44,6 +54,9 @@ impl Switch {
 
     /// Put a PAUSE frame before all that waits at `port`.
     pub(super) fn send_control(&mut self, port: u16, mut frame: Frame) {
+        if let Some(requests) = &self.stop_requests {
+            frame.set_request(requests.number(port));
+        }
         if self.defects.any() {
             let Some(said) = self.defects.sent(port, self.ports.len(), frame) else { return };
             frame = said;

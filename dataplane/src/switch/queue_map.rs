@@ -41,6 +41,16 @@ impl QueueMap {
         Priority::ALL.into_iter().filter(|priority| groups.contains(self.groups[*priority])).collect()
     }
 
+    /// The priorities of the wire whose frames are counted in a group.
+    pub fn counted_in(&self, group: Priority) -> Vec<Priority> {
+        Priority::ALL.into_iter().filter(|priority| self.groups[*priority] == group).collect()
+    }
+
+    /// The priorities of the wire whose frames stand in a queue.
+    pub fn standing_in(&self, queue: Priority) -> Vec<Priority> {
+        Priority::ALL.into_iter().filter(|priority| self.queues[*priority] == queue).collect()
+    }
+
     /// The groups in which another switch counts what stands in a queue of a switch with this map; `far` is its map.
     pub fn groups_beyond(near: Option<&QueueMap>, queue: Priority, far: Option<&QueueMap>) -> PrioritySet {
         let stands = |priority: &Priority| near.map_or(*priority, |map| map.queues[*priority]) == queue;

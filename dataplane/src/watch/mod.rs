@@ -4,6 +4,7 @@
 //! of them (flows, totals) is put together when it is asked for.
 
 pub mod flows;
+pub mod intervals;
 
 use crate::credit::{Grant, Ledger};
 use crate::event::{Cause, Event, Transmission};
@@ -14,6 +15,7 @@ use crate::wire::pfc::Pfc;
 use crate::wire::roce::Syndrome;
 
 pub use flows::{match_up, Flow, Sighting, Violation};
+use intervals::Intervals;
 
 /// Violations kept as text; the rest are counted only.
 pub const MAX_VIOLATIONS: usize = 20;
@@ -97,6 +99,8 @@ pub struct Watch {
     /// The first violations, and how many there were.
     pub violations: Vec<(Time, String)>,
     pub violation_count: u64,
+    /// When its queues stood still because of PAUSE.
+    intervals: Intervals,
 }
 
 impl Watch {
@@ -126,7 +130,28 @@ impl Watch {
             last_progress: Time::ZERO,
             violations: Vec::new(),
             violation_count: 0,
+            intervals: Intervals::default(),
         }
+    }
+
+    /// Record when queues stand still because of PAUSE: so many intervals at most, 0 for none.
+    pub fn record(&mut self, bound: usize) {
+        self.intervals.set_bound(bound, self.ports.len());
+    }
+
+    pub fn intervals(&self) -> &Intervals {
+        &self.intervals
+    }
+
+    /// When the pause of a queue runs out or ran out, as far as PAUSE frames said.
+    pub fn paused_until(&self, port: u16, priority: Priority) -> Time {
+        self.ports[usize::from(port)].windows[priority].until
+    }
+
+    /// Forget when queues stood still before `now`.
+    pub fn restart_intervals(&mut self, now: Time) {
+        let ports = &self.ports;
+        self.intervals.restart(|port, priority| ports[usize::from(port)].windows[priority].until <= now);
     }
 
     /// What leaves `port` needs the credits that the far end grants.
@@ -239,7 +264,7 @@ impl Watch {
                 self.tally(packet).delivered -= u64::from(cause == Cause::Receiver);
                 self.note(now, u64::from(port) << 16 | u64::from(priority) << 8 | cause as u64);
             }
-            Event::PauseReceived { port, pfc } => self.pause(port, &pfc, now),
+            Event::PauseReceived { port, pfc, request } => self.pause(port, &pfc, request, now),
             Event::CreditReceived { port, credit } => {
                 if let Some(ledger) = &mut self.ports[usize::from(port)].credits {
                     ledger.update(&credit);
@@ -278,7 +303,7 @@ impl Watch {
         }
     }
 
-    fn pause(&mut self, port: u16, pfc: &Pfc, now: Time) {
+    fn pause(&mut self, port: u16, pfc: &Pfc, request: Option<u32>, now: Time) {
         let watched = &mut self.ports[usize::from(port)];
         for priority in pfc.class_enable.without(watched.deaf) {
             let window = &mut watched.windows[priority];
@@ -286,9 +311,14 @@ impl Watch {
             let running = now < window.until;
             if pfc.quanta[priority] == 0 {
                 window.until = window.until.min(now);
+                self.intervals.end(port, priority, window.from, window.until);
+            } else if running {
+                window.until = until;
+                self.intervals.renew(port, priority, request);
             } else {
-                let from = if running { window.from } else { now + watched.response };
-                *window = PauseWindow { from, until };
+                self.intervals.end(port, priority, window.from, window.until);
+                *window = PauseWindow { from: now + watched.response, until };
+                self.intervals.begin(port, priority, window.from, request);
             }
         }
         watched.paused = watched.windows.iter().any(|window| now < window.until);
@@ -299,7 +329,9 @@ impl Watch {
         let watched = &mut self.ports[usize::from(port)];
         if begins {
             watched.deaf.insert(priority);
-            watched.windows[priority].until = now;
+            let window = &mut watched.windows[priority];
+            self.intervals.end(port, priority, window.from, window.until.min(now));
+            window.until = now;
         } else {
             watched.deaf.remove(priority);
         }

@@ -39,6 +39,7 @@ pub fn frame(src: u32, dst: u32, priority: Priority, buffer_bytes: u16) -> Frame
         dscp: priority.number() << 3,
         ecn: 0,
         of_kernel: false,
+        detoured: false,
         body: Body::Opaque,
     }
 }
