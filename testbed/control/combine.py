@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from testbed.contract.pauses import Pauses
 from testbed.contract.plan import Plan
 from testbed.contract.report import (
     Agents,
@@ -24,6 +25,7 @@ from testbed.contract.report import (
 from testbed.lab.endpoints import name_of
 from testbed.run.execution import Outcome
 from testbed.run.flows import over_iterations
+from testbed.run.pause_graph import combined, shifted
 
 Json = dict[str, Any]
 
@@ -38,6 +40,7 @@ def combine(plan: Plan, parts: Mapping[str, Outcome]) -> Outcome:
         rows=_rows(outcomes),
         flows=_flows(outcomes),
         report=_report(plan, parts),
+        pauses=_pauses(outcomes),
         complete=complete,
         interrupted=any(part.interrupted for part in outcomes),
         reasons=reasons,
@@ -47,6 +50,13 @@ def combine(plan: Plan, parts: Mapping[str, Outcome]) -> Outcome:
         impairments=first.impairments,
         storms=[storm for part in outcomes for storm in part.storms],
     )
+
+
+def _pauses(outcomes: Sequence[Outcome]) -> Pauses | None:
+    """Join the records of pauses, their times as the first agent would have them."""
+    first_ps = outcomes[0].start_ps or 0
+    parts = [shifted(part.pauses, first_ps - (part.start_ps or 0)) for part in outcomes if part.pauses is not None]
+    return combined(parts) if parts else None
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[Json]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from testbed.report.figures import format_bytes, format_count, format_ns
 from testbed.report.flow_completion import completion_table, flows_text
 from testbed.report.jobs import job_table, jobs_text
+from testbed.report.pauses import roots_table
 from testbed.report.ports import buffer_table, port_table
 from testbed.report.queue_pairs import queue_pair_table
 from testbed.report.rows import rows_text
@@ -59,6 +60,9 @@ def render(result: RunResult) -> RenderableType:
     parts += [Text(), verdict_text(result)]
     if result.verdict.reasons:
         parts.append(reasons_table(result))
+    roots = roots_table(result)
+    if roots is not None:
+        parts.append(roots)
     if result.verdict.advice:
         parts.append(Text(f"What to do: {result.verdict.advice}."))
     return Group(*parts)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from testbed.contract.pauses import Pauses
 from testbed.contract.report import Report
 from testbed.contract.workload import Rank, Workload
 from testbed.run import flows
@@ -52,14 +53,15 @@ class Outcome:
     links with a profile received, by port.
 
     `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
-    not; `impairments` is the log of a timeline, `storms` what watchdogs found, `jobs` what jobs took,
-    `completions` when each flow of a program of flows ended. `capture_fault` says
+    not; `pauses` is what was recorded of pauses, `impairments` the log of a timeline, `storms` what watchdogs found,
+    `jobs` what jobs took, `completions` when each flow of a program of flows ended. `capture_fault` says
     why a capture of it is not whole.
     """
 
     rows: list[Json] = field(default_factory=list)
     flows: list[Json] = field(default_factory=list)
     report: Report = field(default_factory=lambda: cast(Report, {}))
+    pauses: Pauses | None = None
     complete: bool = True
     interrupted: bool = False
     reasons: list[str] = field(default_factory=list)

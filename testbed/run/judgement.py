@@ -15,6 +15,7 @@ from testbed.plan.compile import chosen_ranks, ideal_busbw
 from testbed.run import expectation_names, flow_times, hints, result, timeline
 from testbed.run.execution import Outcome
 from testbed.run.job_times import makespan_us
+from testbed.run.pauses import pauses_of
 from testbed.run.result import RunResult
 from testbed.run.trial import Clock, Trial
 from testbed.run.verdict import RunFacts
@@ -81,6 +82,7 @@ def conclude(
         links=tuple(trial.links()),
         alone_us=alone_us or {},
         reach=trial.reach,
+        pauses=_pauses(trial, outcome),
         flow_completion=flow_times.told(trial.lab, trial.experiment, trial.flows, outcome) if trial.flows else None,
         hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial.setup, outcome.report)]),
         settings=trial.settings(),
@@ -105,6 +107,13 @@ def _drawn_from(trial: Trial) -> str | None:
     """Return what the sizes of flows are drawn from, or that they are listed; None where there are no flows."""
     flows = trial.experiment.flows
     return None if flows is None else flows.sizes.name if flows.sizes is not None else "list"
+
+
+def _pauses(trial: Trial, outcome: Outcome) -> Document | None:
+    """Return who paused whom, and why; None where it was not recorded."""
+    if outcome.pauses is None:
+        return None
+    return pauses_of(trial.plan, outcome.pauses, outcome.report["deadlocks"], outcome.start_ps or 0)
 
 
 def _root(trial: Trial) -> int:

@@ -61,6 +61,7 @@ def perform(
             f"the machine ran out of memory{f': {error}' if str(error) else ''}; send lengths alone (payload: false)"
         )
         raise ExperimentError([trial.experiment.fault(("workload",), message)]) from error
+    outcome.pauses = json.loads(engine.pauses())
     outcome.received_bits = _received_bits(trial, outcome.report)
     outcome.impairments = timeline.log(trial.lab, trial.changes, outcome.report, outcome.start_ps or 0, outcome.end_ps)
     outcome.storms = list(storms.explain(trial.plan, outcome.report, outcome.impairments, outcome.start_ps or 0))

@@ -24,6 +24,7 @@ from testbed.run.flow_result import FlowCompletion
 from testbed.run.job_result import JobResult
 from testbed.run.job_times import makespan_us
 from testbed.run.observed import Deadlock, Observed, StormFound, WatchdogSettings, Watermarks, deadlocks_of
+from testbed.run.pauses import PauseGraph
 from testbed.run.provenance import Address, CheckedExpectation, Provenance, Settings
 from testbed.run.verdict import FAILED, PASSED, UNTRUSTED, ResultModel, RunFacts, Verdict, judge
 from testbed.run.versions import versions
@@ -168,6 +169,7 @@ class RunResult(ResultModel):
     qps: list[dict[str, Any]]
     drops: TotalDrops
     deadlocks: list[Deadlock] = Field(default_factory=list)
+    pauses: PauseGraph | None = None
     impairments: list[Impaired] = Field(default_factory=list)
     fidelity: dict[str, Any] | None
     energy: dict[str, Any] = Field(default_factory=dict)
@@ -237,6 +239,7 @@ def assemble(facts: RunFacts, outcome: Outcome, checks: Sequence[Checked] = ()) 
         qps=[dict(row) for row in report["qps"]],
         drops=TotalDrops.model_validate(report["drops"]),
         deadlocks=deadlocks_of(report, outcome.start_ps),
+        pauses=None if facts.pauses is None else PauseGraph.model_validate(facts.pauses),
         impairments=[Impaired.model_validate(row) for row in outcome.impairments],
         fidelity=None if report["fidelity"] is None else dict(report["fidelity"]),
         energy=dict(facts.energy),

@@ -76,6 +76,7 @@ class RunFacts:
     reach: Mapping[Reach, int] | None = None
     settings: Mapping[str, Any] | None = None
     addresses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pauses: Mapping[str, Any] | None = None
 
 
 def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:

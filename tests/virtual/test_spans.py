@@ -8,6 +8,7 @@ import pytest
 from testbed._dataplane import VirtualFabric
 from testbed.run.execution import Outcome
 from testbed.run.judgement import conclude
+from testbed.run.pause_graph import shifted
 from testbed.run.perform import perform
 from testbed.run.trial import Trial
 from tests.virtual.harness import Json, check_conservation, make_trial, run_trial
@@ -32,7 +33,9 @@ def counted(outcome: Outcome) -> Json:
     """Return what must not depend on when a run began, nor on the packet numbers that its connections began with."""
     absolute = ("now_ps", "start_ps", "ranks", "flows", "event_log_hash")
     report = {key: value for key, value in outcome.report.items() if key not in absolute}
-    return {**dataclasses.asdict(outcome), "report": report, "start_ps": None, "end_ps": None}
+    assert outcome.pauses is not None
+    pauses = shifted(outcome.pauses, -outcome.report["now_ps"])
+    return {**dataclasses.asdict(outcome), "report": report, "pauses": pauses, "start_ps": None, "end_ps": None}
 
 
 def test_two_equal_runs_on_one_fabric_have_equal_reports() -> None:

@@ -112,7 +112,7 @@ def test_the_document_has_the_promised_keys() -> None:
         "schema", "lab", "seed", "clock", "dilation", "versions", "replay", "verdict", "event_log_hash", "collective",
         "ranks", "jobs", "makespan_us", "bytes_by_reach", "flow_completion",
         "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
-            "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
+            "pauses", "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
             "expectations", "settings", "addresses", "provenance",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
