@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "virtual": virtual.measure,
     "virtual_128": virtual.measure_large,
     "virtual_cores": virtual.measure_cores,
+    "causes": virtual.measure_causes,
     "real": real.measure,
     "telemetry": telemetry.measure,
     "deploy": deploy.measure,

@@ -13,7 +13,7 @@ from bench.containers import GOAL_SECONDS as CONTAINERS_GOAL_SECONDS
 from bench.deploy import GOAL_DESTROY_SECONDS, GOAL_LARGE_SECONDS, GOAL_SECONDS
 from bench.real import GOAL_FORWARD_RATIO
 from bench.telemetry import GOAL_COST
-from bench.virtual import GOAL_CORES_RATIO, GOAL_FRAME_HOPS_PER_S
+from bench.virtual import GOAL_CAUSES_COST, GOAL_CORES_RATIO, GOAL_FRAME_HOPS_PER_S
 
 Json = dict[str, Any]
 
@@ -58,6 +58,13 @@ def _cores(measured: Json) -> list[Row]:
     return [
         ("virtual clock, two cores / one", f"{ratio:.2f}", f"≥ {GOAL_CORES_RATIO}", ratio >= GOAL_CORES_RATIO, detail)
     ]
+
+
+def _causes(measured: Json) -> list[Row]:
+    cost, pauses = measured["cost"], measured["pauses"]
+    detail = f"median of {measured['rounds']} in turns, best {measured['cost_best']:.1%}; {pauses:,} PAUSE frames"
+    what = "cost of causes: recording who paused whom, an incast"
+    return [(what, f"{cost:.1%}", f"< {GOAL_CAUSES_COST:.0%}", cost < GOAL_CAUSES_COST, detail)]
 
 
 def _real(measured: Json) -> list[Row]:
@@ -111,6 +118,7 @@ SECTIONS: dict[str, Callable[[Json], list[Row]]] = {
     "virtual": _virtual,
     "virtual_128": _virtual,
     "virtual_cores": _cores,
+    "causes": _causes,
     "real": _real,
     "telemetry": _telemetry,
     "deploy": _deploy,

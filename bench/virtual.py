@@ -3,6 +3,7 @@
 On one core, hosts on a three-tier clos of switches with PFC, marking and DCQCN on; all links have 100 Gbit/s and 1 µs, and
 each host writes to the one half of the lab away in packets of 4096 B, each acknowledged on its own. With 16 hosts the
 fabric fits the caches, with 128 it does not.
+The same lab, all hosts writing to one: what the record of pauses and their causes costs.
 On two cores, two sites of eight hosts 300 km apart, all flows across the span: how much sooner two cores are done than one.
 """
 
@@ -20,6 +21,7 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
+from testbed.traffic import RankSchedule, Recv, Schedule, Send
 from testbed.traffic.point_to_point import permutation
 
 ROUNDS = 5
@@ -30,9 +32,12 @@ SETTINGS = (
     "transport.congestion-control=dcqcn",
     "lossless.ecn=hpcc-ns3",
 )
+# Without marks nothing but pauses slows senders down.
+INCAST_SETTINGS = ("transport.ack-every=1", "transport.mtu=4096")
 
 GOAL_FRAME_HOPS_PER_S = 3_000_000
 GOAL_CORES_RATIO = 1.7
+GOAL_CAUSES_COST = 0.02
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Permutation:
 
 SMALL = Permutation("clos:tiers=3,rate=100G,delay=1us", 16, 64 << 20)
 LARGE = Permutation("clos:tiers=3,radix=8,rate=100G,delay=1us", 128, 4 << 20)
+PAUSED = Permutation("clos:tiers=3,rate=100G,delay=1us", 16, 8 << 20)
 SPAN = Permutation("two-dc:hosts=8,length=300km", 16, 16 << 20)
 
 
@@ -109,16 +115,49 @@ def measure_cores(rounds: int = ROUNDS, work: Permutation = SPAN) -> dict[str, A
     }
 
 
-def _compile(work: Permutation) -> tuple[str, str]:
+def measure_causes(rounds: int = 2 * ROUNDS, work: Permutation = PAUSED) -> dict[str, Any]:
+    """Run an incast with and without the record of pauses, in turns; return what share of the speed the record costs.
+
+    `cost` is one less the ratio of the medians, `cost_best` of the best. Raises BenchError if the record changes the run.
+    """
+    plan, workload = _compile(work, incast=True)
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    first: dict[str, Any] = {}
+    for number in range(rounds):
+        for causes in (True, False) if number % 2 else (False, True):
+            took, report = _run(plan, workload, 1, causes)
+            seconds[causes].append(took)
+            first = first or report
+            _check_same(first, report)
+    priorities = [port["priorities"].get("3", {}) for port in first["ports"].values()]
+    return {
+        "cost": 1 - statistics.median(seconds[False]) / statistics.median(seconds[True]),
+        "cost_best": 1 - min(seconds[False]) / min(seconds[True]),
+        "rounds": rounds,
+        "frame_hops": first["frame_hops"],
+        "pauses": sum(counters.get("pause_rx", 0) for counters in priorities),
+    }
+
+
+def _compile(work: Permutation, incast: bool = False) -> tuple[str, str]:
     lab = load_lab(work.topology)
-    experiment = new_experiment(work.topology, "permutation").with_overrides(SETTINGS)
-    schedule = permutation(work.hosts, work.flow_bytes, work.hosts // 2)
+    settings = INCAST_SETTINGS if incast else SETTINGS
+    experiment = new_experiment(work.topology, "permutation").with_overrides(settings)
+    schedule = _to_last(work) if incast else permutation(work.hosts, work.flow_bytes, work.hosts // 2)
     return json.dumps(compile_fabric(lab, experiment)), json.dumps(compile_workload(lab, experiment, schedule))
 
 
-def _run(plan: str, workload: str, cores: int) -> tuple[float, dict[str, Any]]:
+def _to_last(work: Permutation) -> Schedule:
+    """Let all hosts but the last write to it, lengths only."""
+    last = work.hosts - 1
+    sending = RankSchedule(0, (Send(last, 0, work.flow_bytes, 0),))
+    receiving = RankSchedule(0, tuple(Recv(sender, 0, work.flow_bytes) for sender in range(last)))
+    return Schedule((*(sending for _ in range(last)), receiving))
+
+
+def _run(plan: str, workload: str, cores: int, causes: bool = True) -> tuple[float, dict[str, Any]]:
     """Return the wall seconds of a run and its report."""
-    fabric = VirtualFabric(plan, cores)
+    fabric = VirtualFabric(plan, cores, causes)
     fabric.load(workload)
     start = time.perf_counter_ns()
     while not fabric.advance(BUDGET_EVENTS):
