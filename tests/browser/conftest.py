@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Page, browser, executable
 from tests.conftest import IN_CI, ROOT
+from tools.chromium import Page, browser, executable
 
 HERE = Path(__file__).resolve().parent
 MODULES = ROOT / "web" / "node_modules"

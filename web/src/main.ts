@@ -3,18 +3,35 @@
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 
+import { buffersSection } from "./buffers";
+import { compared } from "./compare";
 import { button, h } from "./dom";
+import { energySection } from "./energy";
+import { flowsSection } from "./flows";
+import { lanesSection } from "./lanes";
 import { readDocument, type Report, type ShownRun } from "./model";
+import { jobsSection, ranksSection } from "./ranks";
 import { sectionElement, type Section } from "./section";
 import { expectationsSection, fidelitySection, portsSection, settingsSection } from "./settings";
+import { sweepSections } from "./sweep";
 import { topologySection } from "./topology";
 import { verdictSection } from "./verdict";
 
 type Part = (shown: ShownRun) => Section | null;
-const PARTS: readonly Part[] = [verdictSection, topologySection, expectationsSection, fidelitySection, portsSection, settingsSection];
+const PARTS: readonly Part[] = [
+  verdictSection, topologySection, lanesSection, buffersSection, ranksSection, flowsSection, jobsSection, energySection,
+  expectationsSection, fidelitySection, portsSection, settingsSection,
+];
 
-function sections(shown: ShownRun): Section[] {
-  return PARTS.map((part) => part(shown)).filter((section): section is Section => section !== null);
+/** Return the parts of a report, each with what its names begin with: runs first, then sweeps. */
+function sections(report: Report): [Section, string][] {
+  const [run] = report.runs;
+  const ofRuns = report.runs.length > 1 ? compared(report.runs, PARTS) : run ? PARTS.map((part) => part(run)).filter((section) => section !== null) : [];
+  const ofSweeps = report.sweeps.flatMap((sweep, index) => sweepSections(sweep).map((section): [Section, string] => {
+    const isAlone = report.sweeps.length === 1 && !report.runs.length;
+    return [isAlone ? section : { ...section, title: `${section.title}: ${sweep.name}` }, isAlone ? "" : `sweep-${index}-`];
+  }));
+  return [...ofRuns.map((section): [Section, string] => [section, ""]), ...ofSweeps];
 }
 
 function themes(): HTMLElement {
@@ -32,13 +49,12 @@ function themes(): HTMLElement {
 }
 
 function show(report: Report): HTMLElement[] {
-  const [run] = report.runs;
-  const all = run ? sections(run) : [];
-  const nav = h("nav", { "aria-label": "Sections" }, h("ul", {}, ...all.map((each) => h("li", {}, h("a", { href: `#${each.id}` }, each.title)))));
+  const all = sections(report);
+  const nav = h("nav", { "aria-label": "Sections" }, h("ul", {}, ...all.map(([each, prefix]) => h("li", {}, h("a", { href: `#${prefix}${each.id}` }, each.title)))));
   return [
-    h("a", { class: "skip", href: "#verdict" }, "Skip to the verdict"),
+    h("a", { class: "skip", href: "#content" }, "Skip to the content"),
     h("header", {}, h("h1", {}, report.title), themes(), nav),
-    h("main", {}, ...all.map((each) => sectionElement(each, ""))),
+    h("main", { id: "content", tabindex: -1 }, ...all.map(([each, prefix]) => sectionElement(each, prefix))),
   ];
 }
 

@@ -28,7 +28,7 @@ export interface Group { port: string; priority: number; xoff_bytes: number | nu
 export interface SwitchSettings { buffer_bytes: number; groups: Group[]; [key: string]: unknown }
 export interface LinkFacts { link: string; rate_bps: number; carrier: boolean; length_m: number | null; delay_ns: number; frame_loss: number[]; optics: Record<string, unknown> | null; [key: string]: unknown }
 export interface PoweredLink { profile: string; watts: number; joules: number; nominal_pj_per_bit: number | null; useful_pj_per_bit?: number | null; useful_bits: number; cost_per_petabyte?: number | null }
-export interface Interval { port: string; priority: number; from_ps: number; to_ps: number | null; by: string; causes: [number, number][]; reason: string | null }
+export interface Interval { port: string; priority: number; from_ps: number; to_ps: number | null; by: string; causes: [number, number][]; reason: string | null; root?: number | null }
 export interface Root {
   reason: string; at: string; priority: number; from_ps: number; to_ps: number | null; intervals: number; ports: string[]; paused_ps: number;
   victims: { flows: number; listed: { src: string; dst: string }[] }; sentence: string;
@@ -51,9 +51,11 @@ export interface Run {
   energy: { links?: Record<string, PoweredLink>; watts?: number; joules?: number; nominal_pj_per_bit?: number | null; useful_pj_per_bit?: number | null; cost_per_petabyte?: number | null };
   in_force: { switches?: Record<string, SwitchSettings>; receivers?: Record<string, unknown>; [key: string]: unknown };
   links: LinkFacts[]; hints: { key: string; text: string }[];
-  pauses?: { intervals: Interval[]; omitted: number; roots: Root[] };
+  pauses?: { intervals: Interval[]; omitted: number; roots: Root[] } | null;
   expectations?: Expectation[];
-  resolved?: Record<string, unknown>;
+  settings?: { lab: Record<string, unknown>; experiment: Record<string, unknown> } | null;
+  addresses?: Record<string, { mac: string; ip: string }>;
+  provenance?: Record<string, unknown> | null;
 }
 export interface FabricLink { a: string; b: string; path: string; from: string }
 export interface Fabric {
@@ -62,8 +64,12 @@ export interface Fabric {
   links: FabricLink[];
   frames: { kind: string; name: string; left: number; top: number; width: number; height: number }[];
 }
-export interface Series { period_ns: number; start_ns: number; columns: { port?: string; priority?: number; rank?: number; qp?: string; quantity: string; values: (number | null)[] }[] }
-export interface ShownRun { name: string; run: Run; fabric: Fabric | null; series: Series | null }
+/** A step function: at these points it took these values, and held each until the next. */
+export interface Changes { at: number[]; value: number[] }
+/** What was recorded over time: point k is the instant k periods after the start of the first workload. */
+export interface Series { period_ns: number; points: number; columns: ({ kind: "port" | "qp" | "rank"; name: string; priority: number; quantity: string } & Changes)[] }
+/** A run as a report shows it; `verdict` is the line that ends its table. */
+export interface ShownRun { name: string; verdict: string; run: Run; fabric: Fabric | null; series: Series | null }
 
 export interface Figures { [key: string]: number | boolean | null | Record<string, number> }
 export interface SweepRow { settings: Record<string, string>; verdict: string; reasons: string[]; figures: Figures | null; replay: string }
@@ -106,3 +112,19 @@ export function priorities(run: Run): PortPriority[] {
 
 /** Return how many frames a priority of a port lost. */
 export const lost = (counters: Priority): number => Object.values(counters.drops).reduce((a, b) => a + b, 0);
+
+/** Return the value of a step function at a point; 0 before its first change. */
+export function at(changes: Changes, point: number): number {
+  let [low, high] = [0, changes.at.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((changes.at[middle] as number) <= point) low = middle + 1;
+    else high = middle;
+  }
+  return low ? (changes.value[low - 1] as number) : 0;
+}
+
+/** Return one column of a series; one that was never other than 0 has no changes. */
+export function changes(series: Series, kind: string, name: string, priority: number, quantity: string): Changes {
+  return series.columns.find((each) => each.kind === kind && each.name === name && each.priority === priority && each.quantity === quantity) ?? { at: [], value: [] };
+}

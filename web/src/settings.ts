@@ -49,7 +49,7 @@ export function fidelitySection({ run }: ShownRun): Section {
   const body: Child[] = rows.length
     ? [paragraph(`The run was paced by this machine's clock, at dilation ${run.dilation}. It ${run.verdict.trusted ? "kept" : "did not keep"} within the bounds.`), pairs("Fidelity", rows)]
     : [paragraph("Under the virtual clock every event happens at its exact time: there is nothing that a machine could be late for.")];
-  body.push(pairs("What it was run with", [...Object.entries(run.versions), ["hash of the event log", written(run.event_log_hash)]]));
+  body.push(pairs("What it was run with", [...Object.entries(run.versions), ...Object.entries(run.provenance ?? {}).map(([key, value]) => [key.replaceAll("_", " "), written(value)] as const), ["hash of the event log", written(run.event_log_hash)]]));
   return { id: "fidelity", title: "Fidelity", body };
 }
 
@@ -117,8 +117,8 @@ export function settingsSection({ run }: ShownRun): Section {
       { name: "why", cell: (row) => row.text },
     ]));
   }
-  for (const [name, value] of Object.entries(run.resolved ?? {})) body.push(tree(name, value, false));
-  body.push(tree("in force", run.in_force, true), tree("links", run.links, false));
+  for (const [name, value] of Object.entries(run.settings ?? {})) body.push(tree(name, value, false));
+  body.push(tree("in force", run.in_force, true), tree("links", run.links, false), tree("addresses", run.addresses ?? {}, false));
   body.push(folded("run.json, whole", () => whole(run)));
   return { id: "settings", title: "Settings", body };
 }

@@ -2,13 +2,14 @@
 
 import { button, choice, h, picture, s, uniqueId, type Child } from "./dom";
 import * as format from "./format";
-import { duration, type Fabric, type FabricLink, type Interval, type LinkFacts, type Run, type ShownRun } from "./model";
+import { at, duration, type Changes, type Fabric, type FabricLink, type Interval, type LinkFacts, type Run, type ShownRun } from "./model";
 import { figure, type Section } from "./section";
 import { legend, level } from "./shares";
 import { table } from "./table";
 
 const STEPS = 240;
 const PORT_AWAY = 24;
+const NAMED = 8;
 type Point = [number, number];
 
 /** What the two directions of a link carried and for how long their ports were paused, as shares; null where unknown. */
@@ -27,17 +28,32 @@ function corners(path: string): Point[] {
   return found;
 }
 
-function along(from: Point, to: Point, away: number): Point {
+function along(from: Point, to: Point, away: number, most = 0.4): Point {
   const length = Math.hypot(to[0] - from[0], to[1] - from[1]) || 1;
-  const share = Math.min(away / length, 0.4);
+  const share = Math.min(away / length, most);
   return [from[0] + (to[0] - from[0]) * share, from[1] + (to[1] - from[1]) * share];
+}
+
+/** Return a place on a cubic curve, at a share of its parameter. */
+function onCurve(points: readonly Point[], share: number): Point {
+  const weights = [(1 - share) ** 3, 3 * (1 - share) ** 2 * share, 3 * (1 - share) * share ** 2, share ** 3];
+  const sum = (axis: 0 | 1): number => weights.reduce((total, weight, index) => total + weight * (points[index] as Point)[axis], 0);
+  return [sum(0), sum(1)];
+}
+
+/** Return the middle of a link, where its name stands. */
+function middle(link: FabricLink): Point {
+  const points = corners(link.path);
+  if (link.path.includes("C")) return onCurve(points, 0.5);
+  return along(points[0] as Point, points[1] as Point, Infinity, 0.5);
 }
 
 /** Return where the dots of a link's ports are, that of `a` first. */
 function portPlaces(link: FabricLink): [Point, Point] {
   const points = corners(link.path);
-  const first = along(points[0] as Point, points[1] as Point, PORT_AWAY);
-  const last = along(points.at(-1) as Point, points.at(-2) as Point, PORT_AWAY);
+  const isCurve = link.path.includes("C");
+  const first = isCurve ? onCurve(points, 0.12) : along(points[0] as Point, points[1] as Point, PORT_AWAY);
+  const last = isCurve ? onCurve(points, 0.88) : along(points.at(-1) as Point, points.at(-2) as Point, PORT_AWAY);
   return link.from === link.a ? [first, last] : [last, first];
 }
 
@@ -52,7 +68,7 @@ class Loads {
   readonly end: number;
   readonly hasSeries: boolean;
   private readonly intervals = new Map<string, Interval[]>();
-  private readonly sent = new Map<string, (number | null)[][]>();
+  private readonly sent = new Map<string, Changes[]>();
 
   constructor(private readonly shown: ShownRun, private readonly links: readonly FabricLink[]) {
     this.end = duration(shown.run);
@@ -62,8 +78,8 @@ class Loads {
       this.intervals.set(each.port, list);
     }
     for (const column of shown.series?.columns ?? []) {
-      if (column.quantity !== "bytes_tx" || column.port === undefined) continue;
-      this.sent.set(column.port, [...(this.sent.get(column.port) ?? []), column.values]);
+      if (column.quantity !== "bytes_tx") continue;
+      this.sent.set(column.name, [...(this.sent.get(column.name) ?? []), column]);
     }
     this.hasSeries = this.sent.size > 0;
   }
@@ -101,15 +117,10 @@ class Loads {
     const facts = this.shown.run.ports[port];
     const { series } = this.shown;
     if (!facts || !series) return null;
-    let sent = 0;
-    let seen = 0;
-    const first = Math.max(0, Math.floor((from - series.start_ns) / series.period_ns));
-    const last = Math.max(first + 1, Math.ceil((to - series.start_ns) / series.period_ns));
-    for (const values of this.sent.get(port) ?? []) {
-      seen = Math.min(last, values.length) - first;
-      for (let index = first; index < Math.min(last, values.length); index += 1) sent += values[index] ?? 0;
-    }
-    return seen > 0 ? Math.min((sent * 8) / (facts.rate_bps * seen * series.period_ns * 1e-9), 1) : 0;
+    const first = Math.floor(from / series.period_ns);
+    const last = Math.max(first + 1, Math.ceil(to / series.period_ns));
+    const sent = (this.sent.get(port) ?? []).reduce((total, each) => total + at(each, last) - at(each, first), 0);
+    return Math.min((sent * 8) / (facts.rate_bps * (last - first) * series.period_ns * 1e-9), 1);
   }
 }
 
@@ -136,7 +147,7 @@ class Drawing {
   constructor(private readonly fabric: Fabric, private readonly run: Run, label: string) {
     const links = fabric.links.map((link, index) => this.link(link, index));
     const dots = fabric.links.map((link) => this.ports(link));
-    this.element = picture(label, fabric.width, fabric.height, ...this.frames(), ...links, ...fabric.nodes.map((node) => this.node(node)), ...dots);
+    this.element = picture(label, fabric.width, fabric.height, ...this.frames(), ...links, ...fabric.nodes.map((node) => this.node(node)), ...dots, ...this.names());
     this.element.classList.add("fabric");
     this.element.style.setProperty("max-width", `${Math.max(fabric.width * 1.4, 420)}px`);
     // Names stay readable on a phone; what is wider scrolls.
@@ -148,6 +159,18 @@ class Drawing {
       s("rect", { class: `frame ${frame.kind}`, x: frame.left, y: frame.top, width: frame.width, height: frame.height, rx: 10 }),
       s("text", { class: "frame-name", x: frame.left + 10, y: frame.top + frame.height - 7 }, frame.name),
     ]);
+  }
+
+  /** Return the names of links between switches, where they are few enough to be read. */
+  private names(): Child[] {
+    const kinds = new Map(this.fabric.nodes.map((node) => [node.name, node.kind]));
+    const isInner = (link: FabricLink): boolean => [link.a, link.b].every((end) => kinds.get(end.slice(0, end.lastIndexOf(":"))) === "switch");
+    const inner = this.fabric.links.map((link, index) => ({ link, index })).filter(({ link }) => isInner(link));
+    if (inner.length > NAMED) return [];
+    return inner.map(({ link, index }) => {
+      const [x, y] = middle(link);
+      return s("text", { class: "link-name", x: x.toFixed(1), y: (y + 4).toFixed(1) }, linkText(this.run.links[index] as LinkFacts));
+    });
   }
 
   private node(node: Fabric["nodes"][number]): SVGGElement {

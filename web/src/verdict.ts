@@ -6,24 +6,6 @@ import { duration, lost, priorities, type Run, type ShownRun } from "./model";
 import type { Section } from "./section";
 import { table } from "./table";
 
-/** Return the word of a verdict and its class. */
-export function word(run: Run): [string, string] {
-  if (!run.verdict.trusted) return ["UNTRUSTED", "doubtful"];
-  return run.verdict.passed ? ["PASSED", "good"] : ["FAILED", "bad"];
-}
-
-function facts(run: Run): string {
-  const { verdict } = run;
-  const compared = [...run.collective.rows, ...run.jobs].some((each) => each.wrong !== null);
-  const correct = !verdict.correct ? "not correct" : compared ? "correct" : "payload not compared";
-  return [
-    verdict.lossless ? "lossless" : "not lossless",
-    verdict.complete ? correct : "not complete",
-    verdict.trusted ? "trusted" : "not trusted",
-    ...(verdict.deadlock ? ["deadlock"] : []),
-  ].join(", ");
-}
-
 /** A figure of a run: its name, how it is written, and its value, by which runs are compared. */
 export interface Figure { name: string; text: string; value: number | null; better: "more" | "less" | null }
 
@@ -68,9 +50,10 @@ export function command(text: string): HTMLElement {
 }
 
 /** Return the badge of a run with what it says. */
-export function badge(run: Run): HTMLElement {
-  const [text, kind] = word(run);
-  return h("p", { class: "verdict" }, h("strong", { class: `badge ${kind}` }, text), " ", facts(run));
+export function badge({ run, verdict }: ShownRun): HTMLElement {
+  const kind = !run.verdict.trusted ? "doubtful" : run.verdict.passed ? "good" : "bad";
+  const colon = verdict.indexOf(": ");
+  return h("p", { class: "verdict" }, h("strong", { class: `badge ${kind}` }, verdict.slice(0, colon)), " ", verdict.slice(colon + 2));
 }
 
 function failing(run: Run): Child {
@@ -81,10 +64,11 @@ function failing(run: Run): Child {
 }
 
 /** Return the first section: verdict, failing items, roots of pauses, figures, the command. */
-export function verdictSection({ run }: ShownRun): Section {
+export function verdictSection(shown: ShownRun): Section {
+  const { run } = shown;
   const roots = (run.pauses?.roots ?? []).slice(0, 5);
   const body: Child[] = [
-    badge(run),
+    badge(shown),
     failing(run),
     roots.length > 0 && h("div", { class: "roots" }, h("h3", {}, "Who paused whom"), h("ul", {}, ...roots.map((root) => h("li", {}, root.sentence)))),
     h("dl", { class: "tiles" }, ...figures(run).map((each) => h("div", {}, h("dt", {}, each.name), h("dd", {}, each.text)))),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from testbed.errors import UsageError
 from testbed.report.page.fabric import fabric
+from testbed.report.verdict import verdict_text
 from testbed.run.result import RunResult
 from testbed.study.sweep import SweepResult
 
@@ -56,4 +57,10 @@ def _run(run: Run) -> Json:
         drawn = fabric(run.result)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{run.name}: links, ranks and switches do not make a lab: {error}") from error
-    return {"name": run.name, "run": run.result.model_dump(mode="json"), "fabric": drawn, "series": run.series}
+    return {
+        "name": run.name,
+        "verdict": verdict_text(run.result).plain,
+        "run": run.result.model_dump(mode="json"),
+        "fabric": drawn,
+        "series": run.series,
+    }

@@ -1,6 +1,6 @@
 """The lab of a run as a report draws it: where nodes, links and frames are, in pixels. Pure.
 
-A result names its links and its switches; what it does not say of a lab (rates of NICs, say) no picture shows.
+A result holds its lab. One that older versions wrote names its links and its switches, which is enough for a picture.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def fabric(result: RunResult) -> Json | None:
     """
     if not result.links:
         return None
-    lab = lab_of(result)
+    lab = lab_of(result) if result.settings is None else Lab.model_validate(result.settings.lab)
     layout = lay_out(lab)
     kinds = {host.name: "host" for host in lab.hosts}
     return {
@@ -64,7 +64,10 @@ def _link(layout: Layout, index: int, link: Link) -> Json:
 
 
 def lab_of(result: RunResult) -> Lab:
-    """Return as much of a run's lab as a picture needs. Raises KeyError or ValueError for a result that is inconsistent."""
+    """Return as much of a run's lab as a picture needs, for results that do not hold it.
+
+    Raises KeyError or ValueError for a result that is inconsistent.
+    """
     links = tuple(_link_of(row) for row in result.links)
     names = dict.fromkeys(end.node for link in links for end in (link.a, link.b))
     switches = result.in_force.get("switches", {})
