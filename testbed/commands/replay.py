@@ -25,6 +25,7 @@ from testbed.commands.common import (
     real_clock_settings,
     target,
 )
+from testbed.commands.pages import NoReportOption
 from testbed.commands.progress import ProgressOption, Style
 from testbed.commands.run import RunOptions, run_trial
 from testbed.commands.run_options import CoresOption, MetricsOption, ResultOption, RunClockOption
@@ -117,6 +118,7 @@ def replay(
     ] = False,
     metrics: MetricsOption = None,
     progress: ProgressOption = Style.auto,
+    no_report: NoReportOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
@@ -135,7 +137,21 @@ def replay(
     experiment = experiment_from(Source("command line", data))
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
     options = RunOptions(
-        clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics, progress
+        clock,
+        dilation,
+        emulation,
+        driver,
+        keep,
+        cores,
+        pcap,
+        out,
+        force,
+        strict,
+        alone,
+        format_,
+        metrics,
+        progress,
+        report=not no_report,
     )
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
 

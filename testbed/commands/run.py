@@ -42,6 +42,7 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.doctor import real_clock_obstacle
+from testbed.commands.pages import NoReportOption
 from testbed.commands.progress import ProgressOption, Style, followed, style_of
 from testbed.commands.results import result_directory
 from testbed.commands.run_options import (
@@ -52,16 +53,14 @@ from testbed.commands.run_options import (
     RunClockOption,
     WhatArgument,
 )
+from testbed.commands.written import Written
 from testbed.errors import ExperimentError, HostError, UsageError
-from testbed.exports.metrics import openmetrics
 from testbed.plan.dilation import larger_dilation
-from testbed.report import rows
 from testbed.report import run as report
 from testbed.run import fidelity, perform, result
 from testbed.run.execution import Outcome, Progress
 from testbed.run.judgement import conclude, unknown_names, unreached
 from testbed.run.provenance import Provenance, Stopwatch
-from testbed.run.result import RunResult
 from testbed.run.trial import Clock, Trial
 from testbed.schema.fields import AUTO
 from testbed.study import preflight
@@ -110,6 +109,7 @@ def run(
     ] = False,
     metrics: MetricsOption = None,
     progress: ProgressOption = Style.auto,
+    no_report: NoReportOption = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
@@ -136,6 +136,7 @@ def run(
         progress=progress,
         records=records,
         record_file=record_file,
+        report=not no_report,
     )
     run_trial(context, where, subject, options)
 
@@ -160,6 +161,7 @@ class RunOptions:
     progress: Style = Style.auto
     records: nccl_options.RecordFormat | None = None
     record_file: Path | None = None
+    report: bool = True
 
 
 def run_trial(context: typer.Context, where: Target, subject: Trial, options: RunOptions) -> None:
@@ -174,11 +176,11 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
     _print_notes(subject, options.strict)
     directory = context.with_resource(result_directory(options.out, f"{subject.lab.name}-{subject.name}"))
     capture = directory / _CAPTURE if options.pcap else None
-    written = _Written(directory, capture, options.format_, options.records, options.record_file, options.metrics)
-    keep_existing(
-        [directory / result.FILE_NAME, *filter(None, [written.capture, options.record_file, options.metrics])],
-        options.force,
+    has_report = options.report and options.format_ is Format.table
+    written = Written(
+        directory, capture, options.format_, options.records, options.record_file, options.metrics, has_report
     )
+    keep_existing(written.paths, options.force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     watch = Stopwatch()
@@ -200,18 +202,6 @@ def _alone(subject: Trial, outcome: Outcome, carry_out: Callable[[Trial], Outcom
     if not subject.experiment.jobs:
         raise UsageError("--alone: the experiment has no jobs")
     return perform.times_alone(subject, outcome, carry_out)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Written:
-    """Where a result goes, and in which forms."""
-
-    directory: Path
-    capture: Path | None
-    format_: Format
-    records: nccl_options.RecordFormat | None
-    record_file: Path | None
-    metrics: Path | None
 
 
 def _refuse_options_of_labs(context: typer.Context, options: RunOptions) -> None:
@@ -328,7 +318,7 @@ def _conclude(
     outcome: Outcome,
     clock: Clock,
     dilation: int,
-    written: _Written,
+    written: Written,
     alone_us: Mapping[str, float | None],
     provenance: Provenance,
 ) -> None:
@@ -338,13 +328,7 @@ def _conclude(
     faults = [] if outcome.capture_fault is None else [HostError(outcome.capture_fault)]
     places = [] if written.capture is None else [f"capture: {written.capture}"]
     try:
-        places.insert(0, f"result: {result.write(judged, written.directory)}")
-        if written.record_file is not None:
-            result.write_text(_records(judged, written), written.record_file.parent, written.record_file.name)
-            places.append(f"rows: {written.record_file}")
-        if written.metrics is not None:
-            result.write_text(openmetrics(judged), written.metrics.parent, written.metrics.name)
-            places.append(f"metrics: {written.metrics}")
+        written.write(judged, places)
     except (HostError, UsageError) as error:
         # A finished run is not lost for want of a place to keep it.
         faults.insert(0, HostError(str(error)))
@@ -355,7 +339,7 @@ def _conclude(
     else:
         report.show(judged, console())
         if written.records is not None and written.record_file is None:
-            console().print(_records(judged, written), end="", markup=False, highlight=False, soft_wrap=True)
+            console().print(written.rows(judged), end="", markup=False, highlight=False, soft_wrap=True)
     print_note(", ".join(places))
     if outcome.interrupted:
         for fault in faults:
@@ -366,10 +350,3 @@ def _conclude(
     if named := [*unreached(subject, outcome), *unknown_names(subject, judged)]:
         raise ExperimentError(named)
     raise typer.Exit(judged.exit_code)
-
-
-def _records(judged: RunResult, written: _Written) -> str:
-    """Return the rows as rccl-tests write them."""
-    if written.records is nccl_options.RecordFormat.csv:
-        return rows.records_csv(judged)
-    return rows.records_json(judged)

@@ -26,6 +26,8 @@ from testbed.commands.common import (
     print_note,
     read_experiment,
 )
+from testbed.commands.pages import FILE_NAME as REPORT_NAME
+from testbed.commands.pages import NoReportOption, write_report
 from testbed.commands.progress import Style, counted, style_of
 from testbed.commands.results import result_directory
 from testbed.errors import HostError, TestbedError, UsageError
@@ -79,6 +81,7 @@ def run_sweep(
         Path | None, typer.Option("--out", help="directory for the results", show_default="a new one below results")
     ] = None,
     force: ForceOption = False,
+    no_report: NoReportOption = False,
     format_: Annotated[
         SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")
     ] = SweepFormat.table,
@@ -100,7 +103,8 @@ def run_sweep(
     work = sweep.combine(base, chosen, replay)
     lab = next((one.trial.lab.name for one in work if one.trial), None) or load_lab(base.topology).name
     directory = context.with_resource(result_directory(out, f"{lab}-sweep"))
-    keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))], force)
+    page = [directory / REPORT_NAME] if format_ is SweepFormat.table and not no_report else []
+    keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}")), *page], force)
     faults: list[TestbedError] = []
     processes = jobs or parallel.processors()
     shown = style_of(context, format_)
@@ -108,7 +112,9 @@ def run_sweep(
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)
     with noted(faults):
-        path = result.write_text(document.to_json(), directory, FILE_NAME)
+        places = [f"result: {result.write_text(document.to_json(), directory, FILE_NAME)}"]
+        if page:
+            places.append(f"report: {write_report(document, directory)}")
     if format_ is SweepFormat.table:
         print_whole(sweep_report.render(document))
     else:
@@ -116,7 +122,7 @@ def run_sweep(
         write(document.to_json() if format_ is SweepFormat.json else sweep_report.as_csv(document))
     if faults:
         raise HostError(str(faults[0]))
-    print_note(f"result: {path}")
+    print_note(", ".join(places))
     raise typer.Exit(document.exit_code)
 
 
