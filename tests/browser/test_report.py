@@ -20,7 +20,9 @@ REPORTS: dict[str, Callable[[Path], Path]] = {
     "storm": lambda path: made.write(path, Run("storm", made.storm())),
     "pauses": lambda path: made.write(path, Run("pauses", made.storm()), change=over_time),
     "flows": lambda path: made.write(path, Run("flows", made.flows())),
-    "two": lambda path: made.write(path, Run("with", made.incast()), Run("without", made.incast("workload.size=128KiB"))),
+    "two": lambda path: made.write(
+        path, Run("with", made.incast()), Run("without", made.incast("workload.size=128KiB"))
+    ),
     "sweep": lambda path: made.write(path, Study("sweep", made.sweep())),
 }
 
