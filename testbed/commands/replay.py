@@ -137,22 +137,9 @@ def replay(
     experiment = experiment_from(Source("command line", data))
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
     options = RunOptions(
-        clock,
-        dilation,
-        emulation,
-        driver,
-        keep,
-        cores,
-        pcap,
-        out,
-        force,
-        strict,
-        alone,
-        format_,
-        metrics,
-        progress,
+        clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics, progress,
         report=not no_report,
-    )
+    )  # fmt: skip
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
 
 

@@ -115,15 +115,21 @@ def run_sweep(
         places = [f"result: {result.write_text(document.to_json(), directory, FILE_NAME)}"]
         if page:
             places.append(f"report: {write_report(document, directory)}")
-    if format_ is SweepFormat.table:
-        print_whole(sweep_report.render(document))
-    else:
-        write = output.write_json if format_ is SweepFormat.json else sys.stdout.write
-        write(document.to_json() if format_ is SweepFormat.json else sweep_report.as_csv(document))
+    _print(document, format_)
     if faults:
         raise HostError(str(faults[0]))
     print_note(", ".join(places))
     raise typer.Exit(document.exit_code)
+
+
+def _print(document: sweep.SweepResult, format_: SweepFormat) -> None:
+    """Print the rows in the form that was asked for."""
+    if format_ is SweepFormat.table:
+        print_whole(sweep_report.render(document))
+    elif format_ is SweepFormat.json:
+        output.write_json(document.to_json())
+    else:
+        sys.stdout.write(sweep_report.as_csv(document))
 
 
 def _axes(

@@ -166,10 +166,14 @@ class Drawing {
     const kinds = new Map(this.fabric.nodes.map((node) => [node.name, node.kind]));
     const isInner = (link: FabricLink): boolean => [link.a, link.b].every((end) => kinds.get(end.slice(0, end.lastIndexOf(":"))) === "switch");
     const inner = this.fabric.links.map((link, index) => ({ link, index })).filter(({ link }) => isInner(link));
-    if (inner.length > NAMED) return [];
-    return inner.map(({ link, index }) => {
+    const placed: { x: number; y: number; wide: number }[] = [];
+    return (inner.length > NAMED ? [] : inner).map(({ link, index }) => {
       const [x, y] = middle(link);
-      return s("text", { class: "link-name", x: x.toFixed(1), y: (y + 4).toFixed(1) }, linkText(this.run.links[index] as LinkFacts));
+      const text = linkText(this.run.links[index] as LinkFacts);
+      const wide = text.length * 6.5;
+      if (placed.some((each) => Math.abs(each.x - x) < (each.wide + wide) / 2 && Math.abs(each.y - y) < 16)) return null;
+      placed.push({ x, y, wide });
+      return s("text", { class: "link-name", x: x.toFixed(1), y: (y + 4).toFixed(1) }, text);
     });
   }
 
