@@ -25,6 +25,8 @@ Column = tuple[str, Callable[[Figures], str]]
 
 _COLUMNS: tuple[Column, ...] = (
     ("time", lambda f: format_ns(f.time_us * 1000)),
+    ("iteration", lambda f: _time(f.iteration_us)),
+    ("exposed", lambda f: _time(f.exposed_us)),
     ("algbw", lambda f: f"{f.algbw_gbytes_per_s:.3f}"),
     ("busbw", lambda f: f"{f.busbw_gbytes_per_s:.3f}"),
     ("of ideal", lambda f: f"{f.share_of_ideal:.1%}"),
@@ -51,6 +53,10 @@ _COLUMNS: tuple[Column, ...] = (
 
 def _figure(value: float | None, unit: str = "") -> str:
     return _NOTHING if value is None else f"{value:.4g} {unit}".rstrip()
+
+
+def _time(time_us: float | None) -> str:
+    return _NOTHING if time_us is None else format_ns(time_us * 1000)
 
 
 def _count(number: int) -> str:

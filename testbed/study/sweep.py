@@ -35,6 +35,9 @@ class Figures(Model):
     Of jobs `time_us` is the makespan, algbw all that they sent in it, and busbw their mean. Of flows it is when the last of
     them had ended, algbw all that they were in it, and busbw the share of a host; slowdowns are of flows alone.
 
+    `iteration_us` is how long an iteration of a job takes, and `exposed_us` the communication in it that no computing hides: the
+    mean over all iterations of all jobs.
+
     `paused_ns` is of the port that was paused longest, `credit_wait_ns` of the one that waited longest for credit,
     `queue_bytes_max` and `headroom_bytes_max` of the fullest queue and priority group of a switch, `buffer_bytes` the deepest
     memory that a switch has. What links consume is null where none has a profile, and a cost where there are no prices; that
@@ -63,6 +66,8 @@ class Figures(Model):
     cost_per_step: float | None = None
     slowdown_mean: float | None = None
     slowdown_p99: float | None = None
+    iteration_us: float | None = None
+    exposed_us: float | None = None
 
 
 class SweepRow(Model):
@@ -237,12 +242,19 @@ def figures_of(result: RunResult, subject: Trial) -> Figures:
         ),
         **_consumed(result.energy, time_us),
         **_slowdowns(result),
+        **_iterations(result),
     )
 
 
 def _slowdowns(result: RunResult) -> dict[str, float]:
     slowdown = result.flow_completion.all.slowdown if result.flow_completion is not None else None
     return {} if slowdown is None else {"slowdown_mean": slowdown.mean, "slowdown_p99": slowdown.p99}
+
+
+def _iterations(result: RunResult) -> dict[str, float]:
+    times = [iteration.time_us for job in result.jobs for iteration in job.iterations]
+    exposed_us = sum(job.exposed_us for job in result.jobs)
+    return {"iteration_us": sum(times) / len(times), "exposed_us": exposed_us / len(times)} if times else {}
 
 
 def _measured(result: RunResult) -> tuple[float, float, float]:
