@@ -30,7 +30,7 @@ COLUMNS = {
     "job": ("job", "ranks", "start", "iterations"),
     "size": ("size", "flows"),
     "profile": ("profile", "links", "power"),
-    "#": ("#", "length", "loss", "recovery", "up-profile", "lossless", "power", "pJ/bit", "verdict"),
+    "#": ("#", "length", "span", "loss", "recovery", "up-profile", "lossless", "power", "pJ/bit", "verdict"),
     "link": ("link", "rate", "length", "profile"),
 }
 WHOLE_LINES = re.compile(r"# (\d+ )?\w+ \(|PASSED:|FAILED:|# Wrong elements|.*: a valid lab")
