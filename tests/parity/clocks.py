@@ -15,9 +15,9 @@ TOLERANCE = 0.05
 Json = dict[str, Any]
 
 
-def run_on(machine: Machine, clock: str, *arguments: str, codes: Collection[int] = (0,)) -> Json:
+def run_on(machine: Machine, clock: str, *arguments: str, codes: Collection[int] = (0,), verb: str = "run") -> Json:
     """Run the command on one clock and return run.json; insist on one of these exit codes."""
-    done = machine.run_carried("run", *arguments, "--clock", clock, "--format", "json")
+    done = machine.run_carried(verb, *arguments, "--clock", clock, "--format", "json")
     assert done.returncode in codes, done.stderr + done.stdout[-2000:]
     document: Json = json.loads(done.stdout)
     return document
