@@ -39,6 +39,7 @@ from testbed.system.locks import locked
 
 NAME = "local"
 IDLE_VARIABLE = "TESTBED_AGENT_IDLE_S"
+METRICS_VARIABLE = "TESTBED_AGENT_METRICS"
 IDLE_EXIT_S = 5.0
 
 # Importing everything takes about two seconds on an idle machine.
@@ -250,23 +251,25 @@ def inherited() -> tuple[int, int] | None:
     return int(lock), int(pipe)
 
 
-def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
-    """Start the agent in a session of its own and wait until it says it is ready, dies, or 30 s have passed."""
-    reading, writing = os.pipe()
-    log = bounded_log.open_log(log_path(directory))
+def environment(directory: Path, idle_exit_s: float) -> dict[str, str]:
+    """Return what the local agent of a state directory finds in its environment besides what its starter has there."""
     # The agent leaves the working directory, so a package that is found only from here must be found from there too.
     search = [
         str(DATA.resolve().parents[1]),
         *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
     ]
-    environment = {
-        **os.environ,
+    return {
         "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in search),
-        "TESTBED_AGENT_FDS": f"{lock},{writing}",
         IDLE_VARIABLE: str(idle_exit_s),
         STATE_VARIABLE: str(directory),
         **SINGLE_THREADED,
     }
+
+
+def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
+    """Start the agent in a session of its own and wait until it says it is ready, dies, or 30 s have passed."""
+    reading, writing = os.pipe()
+    log = bounded_log.open_log(log_path(directory))
     try:
         process = subprocess.Popen(
             command_line(directory),
@@ -274,7 +277,7 @@ def _spawn(directory: Path, lock: int, idle_exit_s: float) -> None:
             stdout=log,
             stderr=log,
             cwd="/",
-            env=environment,
+            env={**os.environ, **environment(directory, idle_exit_s), "TESTBED_AGENT_FDS": f"{lock},{writing}"},
             pass_fds=(lock, writing),
             start_new_session=True,
         )

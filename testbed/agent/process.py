@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from testbed.agent import local, privileges
 from testbed.agent.captures import Captures
 from testbed.agent.claims import Claims
 from testbed.agent.lab import Document
 from testbed.agent.ledger import Ledger
+from testbed.agent.metrics import read_address, served, written
 from testbed.agent.owner import LabOwner
 from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
@@ -48,12 +50,17 @@ def serve_local(directory: Path) -> None:
     handed_over = local.inherited()
     if handed_over is None and local.find(directory) is not None:
         raise UsageError(f"a local agent runs already: {directory}")
+    wanted = os.environ.pop(local.METRICS_VARIABLE, None)
+    metrics = read_address(wanted) if wanted else None
     idle_exit_s = float(os.environ.get(local.IDLE_VARIABLE, local.IDLE_EXIT_S))
     _log_to_stderr(local.log_path(directory))
     privileges.lay_down()
 
     async def work() -> None:
-        async with embedded_broker(local.socket_path(directory)) as broker:
+        owner = make_owner(directory)
+        async with embedded_broker(local.socket_path(directory)) as broker, served(metrics, owner.observe) as where:
+            if where is not None:
+                print(f"metrics of the labs of this machine: {where}", flush=True)
 
             def ready() -> None:
                 nonlocal handed_over
@@ -62,7 +69,7 @@ def serve_local(directory: Path) -> None:
                     local.ready(*handed_over)
                     handed_over = None
 
-            agent = Agent(local.NAME, make_owner(directory), idle_exit_s, broadcast=broker.broadcast)
+            agent = Agent(local.NAME, owner, idle_exit_s, broadcast=broker.broadcast)
             try:
                 # The broker is in this process: a lost session is a hiccup of a loaded machine, and no reason to drop labs.
                 await agent.serve(broker.address, ready, reconnect=True)
@@ -72,10 +79,27 @@ def serve_local(directory: Path) -> None:
     asyncio.run(work())
 
 
-def serve_broker(address: BrokerAddress, name: str, underlay: str | None = None) -> None:
+def become_local(metrics: tuple[str, int]) -> NoReturn:
+    """Become the local agent of this user, in the foreground and for good, with its metrics served at an address.
+
+    Raises UsageError when one runs already.
+    """
+    directory = local.state_dir()
+    if local.find(directory) is not None:
+        raise UsageError(
+            "a local agent runs already, without metrics; destroy its labs and it ends by itself, then start this one first"
+        )
+    os.environ |= local.environment(directory, math.inf) | {local.METRICS_VARIABLE: written(*metrics)}
+    command = local.command_line(directory)
+    os.execv(command[0], command)
+
+
+def serve_broker(
+    address: BrokerAddress, name: str, underlay: str | None = None, metrics: tuple[str, int] | None = None
+) -> None:
     """Be an agent on somebody else's broker until told to stop; a lost broker is waited for.
 
-    `underlay` is the address at which the machines of other agents reach this one.
+    `underlay` is the address at which the machines of other agents reach this one, `metrics` where its own are served.
     """
     _log_to_stderr()
     privileges.lay_down()
@@ -83,7 +107,9 @@ def serve_broker(address: BrokerAddress, name: str, underlay: str | None = None)
     async def work() -> None:
         owner = make_owner(local.state_dir(), name, underlay)
         agent = Agent(name, owner, keepalive_s=_KEEPALIVE_S, retain=True)
-        await agent.serve(address, lambda: print(f"agent {name} is ready on {address}", flush=True), True)
+        async with served(metrics, owner.observe) as where:
+            at = f", metrics at {where}" if where else ""
+            await agent.serve(address, lambda: print(f"agent {name} is ready on {address}{at}", flush=True), True)
 
     asyncio.run(work())
 

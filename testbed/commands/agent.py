@@ -21,19 +21,30 @@ def agent(
         str | None,
         typer.Option(help="address at which the machines of other agents reach this one, for labs of several"),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="serve counters of labs as OpenMetrics over HTTP at PORT on loopback, or ADDRESS:PORT; without a broker, "
+            "of the local agent, which this then is"
+        ),
+    ] = None,
     local: Annotated[bool, typer.Option(hidden=True)] = False,
     state_dir: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Own the labs of this machine and serve them on a broker. Other commands start a local agent by themselves."""
     from testbed.agent import process
+    from testbed.agent.metrics import read_address
     from testbed.bus.address import broker_address
 
     if local and state_dir is not None:
         process.serve_local(state_dir)
         return
+    at = None if metrics is None else read_address(metrics)
     settings = (context.obj or {}).get("agent", (None, None, None, None))
     url = broker or settings[0]
+    if url is None and at is not None:
+        process.become_local(at)
     if url is None:
         raise UsageError("--broker is missing; without a broker no agent is needed, the other commands start one")
     address = broker_address(url, credentials or settings[2], ca_file or settings[3])
-    process.serve_broker(address, name, check_underlay(underlay) if underlay else None)
+    process.serve_broker(address, name, check_underlay(underlay) if underlay else None, at)

@@ -10,7 +10,7 @@ import typer
 
 from testbed import pcapng
 from testbed.commands import completion
-from testbed.commands.common import ForceOption, OutOption, keep_existing, print_note, write_out
+from testbed.commands.common import ForceOption, OutOption, keep_existing, print_note, write_bytes, write_out
 from testbed.errors import UsageError
 from testbed.exports import hpcc, metrics, tables
 from testbed.importers.draft import counted
@@ -95,6 +95,19 @@ def csv(
     keep_existing([out] if out else [], force)
     rows = tables.TABLES[table](result.read(run_json))
     write_out(tables.csv_text(rows), out)
+    print_note(f"wrote {counted(len(rows), 'row')}")
+
+
+def parquet(
+    found: ResultArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="file that is written")],
+    table: Annotated[Table, typer.Option("--table", help="what to write")] = Table.flows,
+    force: ForceOption = False,
+) -> None:
+    """Write flows, ports or iterations of jobs of a result as Parquet, with the columns of CSV (extra `data`)."""
+    keep_existing([out], force)
+    rows = tables.TABLES[table](result.read(found))
+    write_bytes(tables.parquet_bytes(rows), out)
     print_note(f"wrote {counted(len(rows), 'row')}")
 
 

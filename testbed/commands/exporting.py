@@ -138,6 +138,7 @@ for _command, _example in (
     (export_results.fct, "testbed export fct results/1 -t fabric.yaml -o fct.txt"),
     (export_results.pfc, "testbed export pfc results/1/capture.pcapng -t two-dc -o pfc.txt"),
     (export_results.csv, "testbed export csv results/1 --table ports -o ports.csv"),
+    (export_results.parquet, "testbed export parquet results/1 --table flows -o flows.parquet"),
     (export_results.inspector, "testbed export inspector results/1 -o collectives.jsonl"),
     (export_results.openmetrics, "testbed export openmetrics results/1 -o run.prom"),
 ):

@@ -9,25 +9,10 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from testbed.openmetrics import Sample, samples_of_drops, samples_of_port, text_of
 from testbed.run.result import RunResult
 
 FORMAT_VERSION = "v4.0"
-_TYPES = {
-    "nccl_bus_bandwidth_gbs": ("gauge", "bus bandwidth of a collective, GB/s"),
-    "nccl_collective_exec_time_microseconds": ("gauge", "time of a collective"),
-    "testbed_passed": ("gauge", "1 if all expectations and invariants held"),
-    "testbed_trusted": ("gauge", "1 if the emulation was faithful"),
-    "testbed_flow_slowdown_p99": ("gauge", "99th percentile of the slowdowns of flows"),
-    "testbed_job_seconds": ("gauge", "time from the start of a job until its end"),
-    "testbed_pfc_pause_seconds": ("counter", "nominal time for which a port was paused"),
-    "testbed_pfc_pause_frames": ("counter", "PAUSE frames that a port received"),
-    "testbed_link_bytes": ("counter", "bytes that a port sent"),
-    "testbed_ecn_marked_frames": ("counter", "frames that a port marked"),
-    "testbed_queue_peak_bytes": ("gauge", "most that an egress queue held"),
-    "testbed_headroom_peak_bytes": ("gauge", "most headroom that an ingress priority used"),
-    "testbed_drops": ("counter", "frames lost, by cause"),
-}
-Labels = dict[str, str]
 _CAPITALS = {
     "all_reduce": "AllReduce",
     "all_gather": "AllGather",
@@ -52,17 +37,7 @@ class _Call(NamedTuple):
 
 def openmetrics(result: RunResult) -> str:
     """Return a result in the text form of OpenMetrics 1.0."""
-    families: dict[str, list[str]] = {name: [] for name in _TYPES}
-    for name, labels, value in _samples(result):
-        kind = _TYPES[name][0]
-        said = ",".join(f'{key}="{_escaped(each)}"' for key, each in labels.items())
-        families[name].append(f"{name}{'_total' if kind == 'counter' else ''}{{{said}}} {value:.17g}")
-    lines = []
-    for name, samples in families.items():
-        if samples:
-            kind, about = _TYPES[name]
-            lines += [f"# TYPE {name} {kind}", f"# HELP {name} {about}", *samples]
-    return "\n".join([*lines, "# EOF", ""])
+    return text_of(_samples(result))
 
 
 def inspector_lines(result: RunResult) -> str:
@@ -98,10 +73,6 @@ def _called(name: str) -> str:
     return _CAPITALS.get(name, name.title().replace("_", ""))
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
 def _calls(result: RunResult) -> Iterator[_Call]:
     """Yield the rows of a collective, or the collectives of jobs."""
     collective = result.collective
@@ -121,7 +92,7 @@ def _calls(result: RunResult) -> Iterator[_Call]:
             yield _Call(step.collective, step.algorithm, ranks, nodes, hosts[0], *figures)
 
 
-def _samples(result: RunResult) -> Iterator[tuple[str, Labels, float]]:
+def _samples(result: RunResult) -> Iterator[Sample]:
     lab = {"lab": result.lab}
     yield "testbed_passed", lab, float(result.verdict.passed)
     yield "testbed_trusted", lab, float(result.verdict.trusted)
@@ -146,19 +117,8 @@ def _samples(result: RunResult) -> Iterator[tuple[str, Labels, float]]:
     for job in result.jobs:
         if job.end_us is not None and job.start_us is not None:
             yield "testbed_job_seconds", {**lab, "job": job.name}, (job.end_us - job.start_us) / 10**6
-    yield from _of_ports(result)
-    for cause, count in result.drops.model_dump().items():
-        yield "testbed_drops", {**lab, "cause": cause}, float(count)
-
-
-def _of_ports(result: RunResult) -> Iterator[tuple[str, Labels, float]]:
     for name, port in result.ports.items():
-        node, _, own = name.partition(":")
-        for priority, counters in port.priorities.items():
-            labels = {"lab": result.lab, "switch": node, "port": own, "priority": priority}
-            yield "testbed_pfc_pause_seconds", labels, counters.paused_ns / 10**9
-            yield "testbed_pfc_pause_frames", labels, float(counters.pause_rx)
-            yield "testbed_link_bytes", labels, float(counters.bytes_tx)
-            yield "testbed_ecn_marked_frames", labels, float(counters.ecn_marked)
-            yield "testbed_queue_peak_bytes", labels, float(counters.queue_bytes_max)
-            yield "testbed_headroom_peak_bytes", labels, float(counters.headroom_bytes_max)
+        yield from samples_of_port(
+            result.lab, name, {str(priority): vars(counters) for priority, counters in port.priorities.items()}
+        )
+    yield from samples_of_drops(result.lab, result.drops.model_dump())

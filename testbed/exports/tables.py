@@ -1,12 +1,17 @@
-"""Tables of a result as CSV: flows, ports, and iterations of jobs."""
+"""Tables of a result as CSV and as Parquet: flows, ports, and iterations of jobs.
+
+Parquet is written by pyarrow, which comes with the extra `data` and is imported only when such a file is asked for.
+"""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from testbed.errors import HostError
 from testbed.run.result import RunResult
 
 Row = dict[str, Any]
@@ -47,9 +52,25 @@ TABLES: Mapping[str, Callable[[RunResult], list[Row]]] = {
 
 def csv_text(rows: Sequence[Row]) -> str:
     """Return rows as CSV; the first line names the columns, and what a row does not have is empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = _columns(rows)
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+def parquet_bytes(rows: Sequence[Row]) -> bytes:
+    """Return rows as Parquet: a column for each name, null where a row does not have it. Raises HostError without pyarrow."""
+    try:
+        pyarrow, parquet = (importlib.import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
+    except ImportError:
+        raise HostError("pyarrow is not installed: pip install 'lossless-testbed[data]'") from None
+    table = pyarrow.table({name: [row.get(name) for row in rows] for name in _columns(rows)})
+    out = io.BytesIO()
+    parquet.write_table(table, out)
+    return out.getvalue()
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
