@@ -135,7 +135,9 @@ toolchain:
 
 $(VENV)/.dependencies: requirements-dev.lock | packages
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install it, or name it with PYTHON=…" >&2; exit 3; }
-	$(PYTHON) -m venv --clear $(VENV) >&2
+	@# An environment of this Python stays, and gets what changed; one that was cut off in the making does not.
+	@test -f $(VENV)/pyvenv.cfg && [ "$$($(BIN)/python -V)" = "$$($(PYTHON) -V)" ] && $(BIN)/python -m pip --version >/dev/null || \
+		{ rm -f $(VENV)/pyvenv.cfg && $(PYTHON) -m venv --clear $(VENV) >&2; }
 	@tools/with-progress "installing Python packages into $(VENV)" $(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock >&2
 	touch $@
 
