@@ -25,7 +25,8 @@ _BUDGET: Mapping[Clock, int] = {"virtual": 1_000_000, "real": 100}
 _REAL_STEP_PS = 50_000_000
 
 
-OpenEngine = Callable[[Plan], AbstractContextManager[Engine]]
+OpenEngine = Callable[[Plan, int], AbstractContextManager[Engine]]
+"""Opens a fabric of a plan; the number is how often the emulation was not faithful before, for a larger dilation."""
 
 
 class Counters:
@@ -209,7 +210,8 @@ def departures(seen: list[Seen], source: DevicePort, to: DevicePort) -> list[See
 class Bench:
     """A device, the plan that is run for it, and a way to open a fabric. `reports` keeps the last report of each session.
 
-    `plan` is the device's own, but for tests that put a defective switch on the bench.
+    `plan` is the device's own, but for tests that put a defective switch on the bench. `repeats` counts the runs before
+    this one that were not faithful.
     """
 
     device: Device
@@ -217,6 +219,7 @@ class Bench:
     open: OpenEngine
     plan: Plan = field(default_factory=lambda: cast(Plan, {}))
     reports: list[Mapping[str, Any]] = field(default_factory=list)
+    repeats: int = 0
 
     def __post_init__(self) -> None:
         self.plan = self.plan or self.device.plan
@@ -235,7 +238,7 @@ class Bench:
     @contextmanager
     def session(self, *, capture: bool = False, plan: Plan | None = None) -> Iterator[Session]:
         """Open a fabric of the plan, or of another one, for one run."""
-        with TemporaryDirectory(prefix="testbed-") as directory, self.open(plan or self.plan) as engine:
+        with TemporaryDirectory(prefix="testbed-") as directory, self.open(plan or self.plan, self.repeats) as engine:
             path = Path(directory) / "capture.pcapng" if capture else None
             if path is not None:
                 engine.capture(str(path))

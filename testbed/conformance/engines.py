@@ -12,29 +12,38 @@ from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import UsageError
 from testbed.machine import calibration
-from testbed.plan.dilation import MAX_DILATION, choose_dilation
+from testbed.plan.dilation import MAX_DILATION, Calibration, choose_dilation, larger_dilation
 from testbed.run.engine import Engine
 from testbed.system import namespaces
 
 
 @contextmanager
-def virtual(plan: Plan) -> Iterator[Engine]:
-    """Open a fabric under the virtual clock."""
+def virtual(plan: Plan, repeats: int = 0) -> Iterator[Engine]:
+    """Open a fabric under the virtual clock, which is as faithful every time."""
     yield VirtualFabric(json.dumps(plan))
 
 
 def real_opener(dilation: str | None) -> OpenEngine:
     """Return what opens benches under the real clock: at a dilation, or at the one that this machine needs for each.
 
-    Raises UsageError for what is no dilation, DriverError where the machine cannot run the real clock.
+    A repetition of a run that was not faithful has a larger dilation, unless one is given. Raises UsageError for what is no
+    dilation, DriverError where the machine cannot run the real clock.
     """
     namespaces.require_privileges("conformance")
     if dilation not in (None, "auto"):
         if not str(dilation).isdecimal() or not 1 <= int(str(dilation)) <= MAX_DILATION:
             raise UsageError(f"--dilation {dilation}: a whole number from 1 to {MAX_DILATION}, or auto")
-        return lambda plan: real(plan, int(str(dilation)))
+        return lambda plan, repeats: real(plan, int(str(dilation)))
     measured = calibration.load_or_measure().calibration()
-    return lambda plan: real(plan, choose_dilation(plan, measured))
+    return lambda plan, repeats: real(plan, dilation_of(plan, measured, repeats))
+
+
+def dilation_of(plan: Plan, measured: Calibration, repeats: int) -> int:
+    """Return the dilation for a bench on a machine: a larger one after each run that was not faithful."""
+    dilation = choose_dilation(plan, measured)
+    for _ in range(repeats):
+        dilation = larger_dilation(dilation, 1)
+    return dilation
 
 
 @contextmanager

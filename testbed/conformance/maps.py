@@ -12,6 +12,8 @@ from testbed.contract.plan import group_of, queue_of
 
 _FRAMES = 20
 """Frames of each priority that a tester offers while one of them is paused."""
+_SPACING = 16
+"""Frame times from one frame of a tester to its next: how fast they come is of no account here, and a busy machine keeps up."""
 
 
 def _mapped(device: Device) -> list[Place]:
@@ -37,7 +39,7 @@ def _measure_queue(bench: Bench, place: Place) -> Measured:
     (ingress, egress), device = place.ports, bench.device
     other = _other(device, place.priority)
     length = length_between(ingress, egress)
-    every_ps = 2 * max(port.line_ps(length) for port in place.ports)
+    every_ps = _SPACING * max(port.line_ps(length) for port in place.ports)
     start_ps = egress.delay_ps + egress.response_ps + 2 * egress.line_ps(length)
     over_ps = start_ps + ingress.delay_ps + (_FRAMES + 4) * every_ps
     queues = {each: queue_of(device.switch, each) for each in (place.priority, other)}
@@ -80,11 +82,12 @@ def _measure_group(bench: Bench, place: Place) -> Measured:
     (ingress, egress), device = place.ports, bench.device
     count, length = _fill(device, place), length_between(ingress, egress)
     start_ps = egress.delay_ps + egress.response_ps + 2 * egress.line_ps(length)
-    stopped_ps = start_ps + ingress.line_ps(length, count) + ingress.delay_ps + stopping_ps(ingress, length)
+    every_ps = _SPACING * ingress.line_ps(length)
+    stopped_ps = start_ps + count * every_ps + ingress.delay_ps + stopping_ps(ingress, length)
     testers = {port.station.mac for port in device.ports}
     with bench.session(capture=True) as session:
         session.hold(egress, place.priority, 0, stopped_ps)
-        session.send(ingress, egress, place.priority, count, length=length, at_ps=start_ps)
+        session.send(ingress, egress, place.priority, count, length=length, at_ps=start_ps, every_ps=every_ps)
         counters = session.until(stopped_ps)
         held = counters.tester(ingress, place.priority)["frames_tx"]
         sent = [each.frame for each in session.captured() if each.is_control and each.source not in testers]

@@ -224,11 +224,11 @@ class Suite:
         return Outcome(case, runs, skipped, distrust, self.clock_s() - began_s)
 
     def _run(self, case: Case, device: Device, place: Place) -> tuple[Run, list[str]]:
-        """Run a case at a place; where the emulation was not faithful once more, and again."""
+        """Run a case at a place; where the emulation was not faithful once more, and again, each time slower."""
         plan = device.plan if case.watchdog else without_watchdog(device.plan)
         plan = self.mutate(plan) if self.mutate else plan
-        for _ in range(_ATTEMPTS):
-            bench = Bench(device, self.clock, self.open, plan)
+        for repeats in range(_ATTEMPTS):
+            bench = Bench(device, self.clock, self.open, plan, repeats=repeats)
             measured = case.measure(bench, place)
             doubts = list(self._distrust(bench))
             if not doubts:

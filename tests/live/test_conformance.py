@@ -20,6 +20,8 @@ CASES = (
     "pause-quanta",
     "pause-frame",
     "pause-right-peer",
+    "pause-queue",
+    "group-priorities",
     "late-peer",
     "headroom-pool",
     "line-rate",
