@@ -8,6 +8,10 @@ The second stage takes the chunk in as many parts as there are sites, and comes 
 within the site send the parts in the order in which it comes to them, each part a step behind the one before it. Otherwise a
 site would wait for its first part until it has all of them, links would stand idle, and no slices could make that up.
 
+So with parts of one slice, that take w on a line within the site and L more until they are there, the first part leaves the
+first stage after (w+L) + Σ max(n·w, w+L) for n from 1 to g−2: before its n-th step n−1 messages of other parts leave. The
+last part takes as long in the third stage; all between them travels while the second stage does.
+
 Memory: input and result, S bytes each or in one, a scratch of S for the sums within the site, and one of a chunk for those
 between sites. A slice of a chunk never crosses the parts into which the second stage divides it.
 """
