@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import containers, deploy, real, telemetry, virtual
+from bench import containers, deploy, real, report, telemetry, virtual
 from bench.table import render
 from testbed.errors import TestbedError
 
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "virtual_128": virtual.measure_large,
     "virtual_cores": virtual.measure_cores,
     "causes": virtual.measure_causes,
+    "report": report.measure,
     "real": real.measure,
     "telemetry": telemetry.measure,
     "deploy": deploy.measure,

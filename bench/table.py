@@ -12,6 +12,7 @@ from rich.text import Text
 from bench.containers import GOAL_SECONDS as CONTAINERS_GOAL_SECONDS
 from bench.deploy import GOAL_DESTROY_SECONDS, GOAL_LARGE_SECONDS, GOAL_SECONDS
 from bench.real import GOAL_FORWARD_RATIO
+from bench.report import GOAL_BYTES, GOAL_OPEN_S
 from bench.telemetry import GOAL_COST
 from bench.virtual import GOAL_CAUSES_COST, GOAL_CORES_RATIO, GOAL_FRAME_HOPS_PER_S
 
@@ -67,6 +68,21 @@ def _causes(measured: Json) -> list[Row]:
     return [(what, f"{cost:.1%}", f"< {GOAL_CAUSES_COST:.0%}", cost < GOAL_CAUSES_COST, detail)]
 
 
+def _report(measured: Json) -> list[Row]:
+    size, opened = measured["bytes"], measured["open_s"]
+    what = f"report on a run of {measured['hosts']} hosts"
+    written = f"written in {measured['write_s']:.2f} s, median of {measured['rounds']}"
+    rows: list[Row] = [
+        (f"{what}, size", f"{size / 1e6:.2f} MB", f"< {GOAL_BYTES / 1e6:g} MB", size < GOAL_BYTES, written)
+    ]
+    if opened is None:
+        return [*rows, (f"{what}, opened", "", "", None, "not measured: no Chromium")]
+    return [
+        *rows,
+        _seconds(f"{what}, opened", opened, GOAL_OPEN_S, f"median of {measured['rounds']}, after a first time"),
+    ]
+
+
 def _real(measured: Json) -> list[Row]:
     rows: list[Row] = []
     for size, figures in measured["frame_bytes"].items():
@@ -119,6 +135,7 @@ SECTIONS: dict[str, Callable[[Json], list[Row]]] = {
     "virtual_128": _virtual,
     "virtual_cores": _cores,
     "causes": _causes,
+    "report": _report,
     "real": _real,
     "telemetry": _telemetry,
     "deploy": _deploy,
