@@ -23,7 +23,7 @@ export const rate = (value: number): string => scaled(value, "b/s");
 /** Write a whole number with its thousands apart. */
 export const count = (value: number): string => value.toLocaleString("en");
 /** Write a share as a percentage. */
-export const percent = (value: number): string => `${digits(value * 100, 3)} %`;
+export const percent = (value: number): string => (value > 0 && value < 1e-4 ? "< 0.01 %" : `${digits(value * 100, 3)} %`);
 
 /** Write nanoseconds in the unit that suits them. */
 export function time(ns: number): string {

@@ -2,7 +2,9 @@
 
 import { button, h, s, type Child } from "./dom";
 import * as format from "./format";
-import type { Interval, Root, Run, ShownRun } from "./model";
+import { drawing, type Bar } from "./gantt";
+import { duration, type Interval, type Root, type Run, type ShownRun } from "./model";
+import { responsive } from "./responsive";
 import { figure, paragraph, type Section } from "./section";
 import { table } from "./table";
 
@@ -10,15 +12,17 @@ const WIDE = 1000;
 const HIGH = 16;
 const LANES = 40;
 const DEPTH = 16;
-const REASONS: readonly string[] = ["slow receiver", "incast", "storm", "failed link", "deadlock", "headroom", "distance"];
+/** Colours of reasons; what is not known has one of its own. */
+const COLOURS = new Map([
+  ["slow receiver", 1], ["incast", 0], ["storm", 4], ["failed link", 3], ["deadlock", 4], ["headroom", 6], ["distance", 2], ["drained", 5], ["slow link", 1], ["credits", 2],
+  ["other priorities", 3],
+]);
+const UNKNOWN = "not known";
 
 interface Lane { port: string; priority: number; indices: number[]; paused: number; strip: HTMLButtonElement }
 
 /** Return the colour of a pause by the reason of its root. */
-function kind(reason: string | null): string {
-  const index = reason === null ? -1 : REASONS.indexOf(reason);
-  return index < 0 ? "s7" : `s${[1, 0, 4, 3, 4, 6, 2][index]}`;
-}
+const kind = (reason: string): string => `s${COLOURS.get(reason) ?? 7}`;
 
 /** Return intervals of a lane as one path; what would be no wider than a pixel is drawn together. */
 function path(intervals: readonly Interval[], from: number, to: number): string {
@@ -191,7 +195,7 @@ class Lanes {
     for (const lane of this.lanes) {
       const byKind = new Map<string, Interval[]>();
       for (const index of lane.indices) {
-        const name = kind(this.rootOf(index)?.reason ?? this.at(index).reason);
+        const name = kind(reasonOf(this.at(index), this.roots));
         byKind.set(name, [...(byKind.get(name) ?? []), this.at(index)]);
       }
       const paths = [...byKind].map(([name, list]) => s("path", { class: `pause ${name}`, d: path(list, this.from, this.to) }));
@@ -242,9 +246,23 @@ function arrow(from: Record<"x" | "y" | "width" | "height", number>, to: typeof 
 }
 
 
+/** Return why a pause came to be, at its root. */
+function reasonOf(interval: Interval, roots: readonly Root[]): string {
+  const root = interval.root === null || interval.root === undefined ? undefined : roots[interval.root];
+  return root?.reason ?? interval.reason ?? UNKNOWN;
+}
+
 function legend(intervals: readonly Interval[], roots: readonly Root[]): HTMLElement {
-  const reasons = [...new Set([...roots.map((root) => root.reason), ...intervals.map((each) => each.reason)].filter((each): each is string => each !== null))];
-  return h("p", { class: "legend" }, ...reasons.map((reason) => h("span", { class: "step" }, h("i", { class: `swatch ${kind(reason)}` }), reason)));
+  const reasons = [...new Set([...intervals.map((each) => reasonOf(each, roots)), ...roots.map((root) => root.reason)])];
+  return h("p", { class: "legend" }, "Reason at the root: ", ...reasons.map((reason) => h("span", { class: "step" }, h("i", { class: `swatch ${kind(reason)}` }), reason)));
+}
+
+/** Return when each root held up ports, of which single pauses may be too many to be listed. */
+function rootBars(roots: readonly Root[], end: number): Bar[] {
+  return roots.map((root) => ({
+    row: `${root.at} · ${root.reason}`, from: Math.max(root.from_ps / 1e3, 0), to: root.to_ps === null ? end : root.to_ps / 1e3, tint: 0, critical: false,
+    kind: kind(root.reason), text: root.sentence,
+  }));
 }
 
 function rootTable(run: Run): HTMLElement {
@@ -279,11 +297,13 @@ export function lanesSection({ run }: ShownRun): Section | null {
   if (!pauses) return null;
   if (!pauses.intervals.length) return { id: "pauses", title: "Pauses", body: [paragraph("No port was paused.")] };
   const lanes = new Lanes(pauses.intervals, pauses.roots);
-  const left = pauses.omitted ? ` ${format.count(pauses.omitted)} later pauses are in the sums of the roots alone.` : "";
+  const left = pauses.omitted ? ` ${format.count(pauses.omitted)} later pauses are not listed one by one.` : "";
+  const end = duration(run) || 1;
+  const bars = rootBars(pauses.roots.slice(0, LANES), end);
   const body: Child[] = [
+    bars.length > 0 && figure("When each root held up ports, from its first pause to its last: all pauses are counted here.", responsive((width) => drawing("Roots of pauses over time", bars, [...new Set(bars.map((bar) => bar.row))], end, width)), () => rootTable(run)),
     figure(`Each lane is a port and priority that was paused, in the order in which they stood still; the colour is the reason at the root.${left}`, lanes.element, () => intervalTable(pauses.intervals), ...lanes.controls()),
     legend(pauses.intervals, pauses.roots),
   ];
-  if (pauses.roots.length) body.push(rootTable(run));
   return { id: "pauses", title: "Pauses", body };
 }

@@ -68,8 +68,8 @@ export interface Fabric {
 export interface Changes { at: number[]; value: number[] }
 /** What was recorded over time: point k is the instant k periods after the start of the first workload. */
 export interface Series { period_ns: number; points: number; columns: ({ kind: "port" | "qp" | "rank"; name: string; priority: number; quantity: string } & Changes)[] }
-/** A run as a report shows it; `verdict` is the line that ends its table. */
-export interface ShownRun { name: string; verdict: string; run: Run; fabric: Fabric | null; series: Series | null }
+/** A run as a report shows it; `verdict` is the line that ends its table, `pauses` sentences of the roots that matter. */
+export interface ShownRun { name: string; verdict: string; pauses: string[]; run: Run; fabric: Fabric | null; series: Series | null }
 
 export interface Figures { [key: string]: number | boolean | null | Record<string, number> }
 export interface SweepRow { settings: Record<string, string>; verdict: string; reasons: string[]; figures: Figures | null; replay: string }

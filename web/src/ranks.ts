@@ -1,18 +1,15 @@
 // Ranks over time: the steps that each was in, or what it sent, and the way through them that the end waited for.
 
-import { h, picture, s, type Child } from "./dom";
+import { h, type Child } from "./dom";
 import * as format from "./format";
+import { drawing, type Bar } from "./gantt";
 import { duration, type Flow, type Run, type Series, type ShownRun } from "./model";
 import { responsive } from "./responsive";
 import { figure, type Section } from "./section";
 import { table } from "./table";
 
 const ROWS = 64;
-const HIGH = 18;
 const BARS = 6000;
-
-/** Something that a rank did: from when to when in ns, what it was, and whether the end waited for it. */
-interface Bar { row: string; from: number; to: number; text: string; tint: number; critical: boolean }
 
 /** Return the flows of a run as bars by source; of those that follow each other to the end, the last in each is critical. */
 function flowBars(run: Run): Bar[] {
@@ -56,26 +53,6 @@ function stepBars(series: Series, hosts: ReadonlyMap<string, string>): Bar[] {
   return bars;
 }
 
-function drawing(bars: readonly Bar[], rows: readonly string[], end: number, width: number): SVGSVGElement {
-  const name = Math.min(rows.reduce((most, row) => Math.max(most, row.length), 0) * 7.2 + 10, width * 0.3);
-  const place = (ns: number): number => name + (ns / end) * (width - name - 8);
-  const height = rows.length * HIGH;
-  const known = new Map(rows.map((row, index) => [row, index]));
-  const marks = format.ticks(0, end, Math.max(width / 130, 2)).flatMap((ns): Child[] => [
-    s("line", { class: "grid", x1: place(ns), x2: place(ns), y1: 0, y2: height }),
-    s("text", { class: "tick", x: place(ns), y: height + 14, "text-anchor": ns === 0 ? "start" : ns > end * 0.93 ? "end" : "middle" }, format.time(ns)),
-  ]);
-  const shapes = bars.flatMap((bar): Child[] => {
-    const row = known.get(bar.row);
-    if (row === undefined) return [];
-    const kind = bar.critical ? "critical" : bar.tint % 2 ? "odd" : "even";
-    const wide = Math.max(place(bar.to) - place(bar.from), 1);
-    return [s("rect", { class: `bar ${kind}`, x: place(bar.from).toFixed(1), y: row * HIGH + 3, width: wide.toFixed(1), height: HIGH - 6 }, s("title", {}, bar.text))];
-  });
-  const names = rows.map((row, index) => s("text", { class: "row-name", x: name - 8, y: index * HIGH + 13, "text-anchor": "end" }, row));
-  return picture("Ranks over time", width, height + 20, ...marks, ...shapes, ...names);
-}
-
 /** Return the section of ranks; null where nothing is known of them over time. */
 export function ranksSection({ run, series }: ShownRun): Section | null {
   const hosts = new Map(run.ranks.map((rank) => [String(rank.rank), rank.host]));
@@ -92,7 +69,7 @@ export function ranksSection({ run, series }: ShownRun): Section | null {
   const left = rows.length > shown.length ? ` The first ${shown.length} of ${rows.length} are drawn.` : "";
   const hint = steps.length ? "" : " A run with --series has the steps of each rank.";
   const body: Child[] = [
-    figure(`${what}; the critical path, for which all else waited, is orange.${left}${hint}`, responsive((width) => drawing(drawn, shown, end, width)), () => barTable(bars)),
+    figure(`${what}; the critical path, for which all else waited, is orange.${left}${hint}`, responsive((width) => drawing("Ranks over time", drawn, shown, end, width)), () => barTable(bars)),
     h("p", { class: "legend" }, ...[["even", steps.length ? "even steps" : "sending"], ...(steps.length ? [["odd", "odd steps"]] : []), ["critical", "critical path"]].map(([kind, text]) => h("span", { class: "step" }, h("i", { class: `swatch ${kind}` }), text))),
   ];
   return { id: "ranks", title: "Ranks over time", body };
@@ -124,7 +101,7 @@ export function jobsSection({ run }: ShownRun): Section | null {
     });
   });
   const body: Child[] = [
-    figure("Each bar is an iteration of a job.", responsive((width) => drawing(parts, jobs.map((job) => job.name), end, width)), () => barTable(parts)),
+    figure("Each bar is an iteration of a job.", responsive((width) => drawing("Iterations of jobs over time", parts, jobs.map((job) => job.name), end, width)), () => barTable(parts)),
     table("Jobs", jobs, [
       { name: "job", cell: (job) => job.name, key: (job) => job.name },
       { name: "ranks", number: true, cell: (job) => job.ranks.length, key: (job) => job.ranks.length },

@@ -66,12 +66,16 @@ function pausedShare(intervals: readonly Interval[], from: number, to: number): 
 /** What is known of the links of a run: of all its time, and of parts of it. */
 class Loads {
   readonly end: number;
+  readonly known: number;
   readonly hasSeries: boolean;
   private readonly intervals = new Map<string, Interval[]>();
   private readonly sent = new Map<string, Changes[]>();
 
   constructor(private readonly shown: ShownRun, private readonly links: readonly FabricLink[]) {
+    const { pauses } = shown.run;
     this.end = duration(shown.run);
+    // Of too many pauses the earliest are listed: later nothing is known but sums.
+    this.known = pauses?.omitted ? (pauses.intervals.at(-1)?.from_ps ?? 0) / 1e3 : this.end;
     for (const each of shown.run.pauses?.intervals ?? []) {
       const list = this.intervals.get(each.port) ?? [];
       list.push(each);
@@ -85,7 +89,7 @@ class Loads {
   }
 
   get hasTime(): boolean {
-    return this.end > 0 && (this.hasSeries || this.intervals.size > 0);
+    return this.known > 0 && (this.hasSeries || this.intervals.size > 0);
   }
 
   whole(): Load[] {
@@ -259,10 +263,10 @@ function slider(loads: Loads, show: (text: string, loads: Load[]) => void): Chil
   const input = h("input", { id, type: "range", min: 0, max: STEPS, value: 0, step: 1, oninput: () => moved() });
   const moved = (): void => {
     const step = Number(input.value);
-    const text = step === 0 ? "whole run" : `${format.time((loads.end * (step - 1)) / STEPS)} to ${format.time((loads.end * step) / STEPS)}`;
+    const text = step === 0 ? "whole run" : `${format.time((loads.known * (step - 1)) / STEPS)} to ${format.time((loads.known * step) / STEPS)}`;
     output.textContent = text;
     input.setAttribute("aria-valuetext", text);
-    show(text, step === 0 ? loads.whole() : loads.between((loads.end * (step - 1)) / STEPS, (loads.end * step) / STEPS));
+    show(text, step === 0 ? loads.whole() : loads.between((loads.known * (step - 1)) / STEPS, (loads.known * step) / STEPS));
   };
   let timer = 0;
   const play = button("Play", () => {
@@ -294,7 +298,8 @@ export function topologySection(shown: ShownRun): Section | null {
     ...enlargers(drawing.element),
   ];
   const sentence = "Each half of a link has the colour of what its end sends, as a share of the rate; a dot is a port that was paused."
-    + (loads.hasTime && !loads.hasSeries ? " Over time pauses alone are known: a run with --series has what links carry, too." : "");
+    + (loads.hasTime && !loads.hasSeries ? " Over time pauses alone are known: a run with --series has what links carry, too." : "")
+    + (loads.hasTime && loads.known < loads.end ? ` Pauses are listed until ${format.time(loads.known)} of ${format.time(loads.end)}.` : "");
   const body: Child[] = [
     figure(sentence, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Picture of the lab" }, drawing.element), () => linkTable(run, loads.whole(), fabric), ...controls),
     h("p", { class: "legends" }, legend("u", "Carried"), legend("p", "Paused")),

@@ -6,6 +6,8 @@ import { duration, lost, priorities, type Run, type ShownRun } from "./model";
 import type { Section } from "./section";
 import { table } from "./table";
 
+const ROOTS = 4;
+
 /** A figure of a run: its name, how it is written, and its value, by which runs are compared. */
 export interface Figure { name: string; text: string; value: number | null; better: "more" | "less" | null }
 
@@ -66,11 +68,12 @@ function failing(run: Run): Child {
 /** Return the first section: verdict, failing items, roots of pauses, figures, the command. */
 export function verdictSection(shown: ShownRun): Section {
   const { run } = shown;
-  const roots = (run.pauses?.roots ?? []).slice(0, 5);
+  const roots = shown.pauses.slice(0, ROOTS);
+  const more = shown.pauses.length - roots.length;
   const body: Child[] = [
     badge(shown),
     failing(run),
-    roots.length > 0 && h("div", { class: "roots" }, h("h3", {}, "Who paused whom"), h("ul", {}, ...roots.map((root) => h("li", {}, root.sentence)))),
+    roots.length > 0 && h("div", { class: "roots" }, h("h3", {}, "Who paused whom"), h("ul", {}, ...roots.map((sentence) => h("li", {}, sentence)), more > 0 && h("li", {}, `${more} more roots below`))),
     h("dl", { class: "tiles" }, ...figures(run).map((each) => h("div", {}, h("dt", {}, each.name), h("dd", {}, each.text)))),
     h("p", {}, `Lab ${run.lab}, ${run.clock} clock, dilation ${run.dilation}, seed ${run.seed}. Times are nominal. This command repeats it:`),
     command(run.replay),

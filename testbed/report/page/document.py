@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from testbed.errors import UsageError
 from testbed.report.page.fabric import fabric
+from testbed.report.pauses import telling_roots
 from testbed.report.verdict import verdict_text
 from testbed.run.result import RunResult
 from testbed.study.sweep import SweepResult
@@ -60,6 +61,7 @@ def _run(run: Run) -> Json:
     return {
         "name": run.name,
         "verdict": verdict_text(run.result).plain,
+        "pauses": [root.sentence for root in telling_roots(run.result)],
         "run": run.result.model_dump(mode="json"),
         "fabric": drawn,
         "series": run.series,
