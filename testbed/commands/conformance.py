@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from testbed.commands import completion
 from testbed.commands.common import (
@@ -27,6 +26,7 @@ from testbed.commands.common import (
     read_experiment,
 )
 from testbed.errors import UsageError, cannot_write
+from testbed.report.tables import empty_table
 
 if TYPE_CHECKING:
     from testbed.conformance.bench import OpenEngine
@@ -134,9 +134,10 @@ def _list(cases: Any, format_: Format) -> None:
     if format_ is Format.json:
         rows = [{"name": case.name, "asserts": case.asserts, "source": case.source} for case in cases]
         return print_json({"cases": rows})
-    table = Table(box=None, pad_edge=False)
-    for column in ("case", "asserts", "source"):
-        table.add_column(column, overflow="fold")
+    table = empty_table()
+    table.add_column("case")
+    for column in ("asserts", "source"):
+        table.add_column(column, ratio=1)
     for case in cases:
         table.add_row(case.name, case.asserts, case.source)
     console().print(table)

@@ -6,7 +6,6 @@ import enum
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from testbed.buffers.headroom import Headroom
 from testbed.buffers.headroom_choice import ModelName, Switched, model_of_lab, model_of_options
@@ -16,6 +15,7 @@ from testbed.commands import completion
 from testbed.commands.common import TopologyOption, console, print_json
 from testbed.errors import UsageError
 from testbed.lab.switches import DEFAULT_BUFFER_BYTES
+from testbed.report.tables import empty_table
 from testbed.sizes import SHORTEST_FRAME_BYTES
 from testbed.units import (
     format_length,
@@ -189,11 +189,11 @@ def _answer(model: Model, length_mm: int, buffer_bytes: int, ports: int) -> dict
 def _print_table(model: Model, answer: dict[str, Any], others: list[Beside]) -> None:
     out = console()
     total, share = answer["total_bytes"], answer["round_trip_share"]
-    table = Table(box=None, pad_edge=False)
+    table = empty_table()
     table.add_column("term")
     table.add_column("bytes", justify="right")
     table.add_column("share", justify="right")
-    table.add_column("what it is")
+    table.add_column("what it is", ratio=1)
     for name, size in answer["terms"].items():
         table.add_row(name, f"{size:,}", f"{size / total:.1%}", answer["sources"][name])
     table.add_row("total", f"{total:,}", "100.0%", f"for one lossless priority of one port; {model.assumption}")

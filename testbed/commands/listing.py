@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from testbed import topologies, traffic
@@ -22,6 +21,7 @@ from testbed.experiment.file import Experiment
 from testbed.lab.switches import named_switches
 from testbed.lab.thresholds import alpha_text
 from testbed.optics.catalogue import load_catalogue
+from testbed.report.tables import empty_table
 from testbed.scheduling import registry
 from testbed.schema.keys import keys_of
 from testbed.units import format_size
@@ -82,11 +82,12 @@ def list_(
 
 
 def _table(rows: Rows) -> RenderableType:
-    """Return rows as a table whose columns are the keys of the first; only the last of them is wrapped."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """Return rows as a table whose columns are the keys of the first; lists and the last of them are wrapped."""
     titles = list(rows[0]) if rows else []
+    wrapped = [title for title in titles if title == titles[-1] or any(isinstance(row[title], list) for row in rows)]
+    table = empty_table()
     for title in titles:
-        table.add_column(title, no_wrap=title != titles[-1])
+        table.add_column(title, ratio=1 if title in wrapped else None)
     for row in rows:
         table.add_row(*(Text(_words(row[title])) for title in titles))
     return table

@@ -11,6 +11,7 @@ from rich.text import Text
 from testbed.commands import completion
 from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.optics.catalogue import catalogue_table
+from testbed.report.tables import empty_table
 from testbed.units import format_length, format_rate, format_time
 
 _UNITS = {
@@ -43,7 +44,7 @@ def profiles(
 
 
 def _catalogue(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = empty_table()
     for title in ("profile", "technology"):
         table.add_column(title, no_wrap=True)
     for title in ("rate", "reach", "lanes"):
@@ -51,7 +52,7 @@ def _catalogue(rows: list[dict[str, Any]]) -> Table:
     table.add_column("FEC")
     for title in ("BER limit", "FEC+DSP", "W/end", "pJ/bit"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("what it is", ratio=1)
     for row in rows:
         spares = f"+{row['spares']}" if row["spares"] else ""
         energy = row["pj_per_bit_per_end"]
@@ -83,10 +84,10 @@ def _facts(row: dict[str, Any]) -> Text:
 
 
 def _figures(figures: dict[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = empty_table()
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("source")
+    table.add_column("source", ratio=1)
     for key, figure in figures.items():
         table.add_row(key, f"{figure['value']}{_UNITS.get(key, '')}", Text(figure["source"] or "-"))
     return table

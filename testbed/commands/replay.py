@@ -28,7 +28,7 @@ from testbed.commands.common import (
 from testbed.commands.pages import NoReportOption
 from testbed.commands.progress import ProgressOption, Style
 from testbed.commands.run import RunOptions, run_trial
-from testbed.commands.run_options import CoresOption, MetricsOption, ResultOption, RunClockOption
+from testbed.commands.run_options import ColumnsOption, CoresOption, MetricsOption, ResultOption, RunClockOption
 from testbed.errors import UsageError
 from testbed.experiment import placements
 from testbed.experiment.file import experiment_from
@@ -80,6 +80,7 @@ PlaceOption = Annotated[
     str | None,
     typer.Option("--place", help="policy that places traces that no --ranks does: random, spread, …; see schedule"),
 ]
+AloneOption = Annotated[bool, typer.Option("--alone", help="run each trace alone too, and say how much slower it was")]
 
 
 def replay(
@@ -113,12 +114,11 @@ def replay(
         bool,
         typer.Option("--strict", help="fail if anything is left out, or buffers can wait for each other in a circle"),
     ] = False,
-    alone: Annotated[
-        bool, typer.Option("--alone", help="run each trace alone too, and say how much slower it was")
-    ] = False,
+    alone: AloneOption = False,
     metrics: MetricsOption = None,
     progress: ProgressOption = Style.auto,
     no_report: NoReportOption = False,
+    columns: ColumnsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
@@ -138,7 +138,7 @@ def replay(
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
     options = RunOptions(
         clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics, progress,
-        report=not no_report,
+        columns, report=not no_report,
     )  # fmt: skip
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
 

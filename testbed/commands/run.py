@@ -47,11 +47,13 @@ from testbed.commands.progress import ProgressOption, Style, followed, style_of
 from testbed.commands.results import result_directory
 from testbed.commands.run_options import (
     ClockOption,
+    ColumnsOption,
     CoresOption,
     MetricsOption,
     ResultOption,
     RunClockOption,
     WhatArgument,
+    read_columns,
 )
 from testbed.commands.written import Written
 from testbed.errors import ExperimentError, HostError, UsageError
@@ -110,6 +112,7 @@ def run(
     metrics: MetricsOption = None,
     progress: ProgressOption = Style.auto,
     no_report: NoReportOption = False,
+    columns: ColumnsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
@@ -134,6 +137,7 @@ def run(
         format_=format_,
         metrics=metrics,
         progress=progress,
+        columns=columns,
         records=records,
         record_file=record_file,
         report=not no_report,
@@ -159,6 +163,7 @@ class RunOptions:
     format_: Format
     metrics: Path | None = None
     progress: Style = Style.auto
+    columns: str | None = None
     records: nccl_options.RecordFormat | None = None
     record_file: Path | None = None
     report: bool = True
@@ -178,7 +183,14 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
     capture = directory / _CAPTURE if options.pcap else None
     has_report = options.report and options.format_ is Format.table
     written = Written(
-        directory, capture, options.format_, options.records, options.record_file, options.metrics, has_report
+        directory,
+        capture,
+        options.format_,
+        options.records,
+        options.record_file,
+        options.metrics,
+        has_report,
+        read_columns(options.columns),
     )
     keep_existing(written.paths, options.force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
@@ -337,7 +349,8 @@ def _conclude(
         for hint in judged.hints[len(subject.hints) :]:
             print_note(f"note: {hint.key}: {hint.text}")
     else:
-        report.show(judged, console())
+        if missing := report.show(judged, console(), written.columns):
+            print_note(f"note: --columns: no table has {', '.join(sorted(missing))}")
         if written.records is not None and written.record_file is None:
             console().print(written.rows(judged), end="", markup=False, highlight=False, soft_wrap=True)
     print_note(", ".join(places))

@@ -42,3 +42,12 @@ MetricsOption = Annotated[
 CoresOption = Annotated[
     str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
 ]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option("--columns", help="columns that tables have beside the names of rows, with commas: paused,queue max"),
+]
+
+
+def read_columns(text: str | None) -> list[str]:
+    """Return the headings that an option names."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else []

@@ -30,15 +30,20 @@ from testbed.commands.pages import FILE_NAME as REPORT_NAME
 from testbed.commands.pages import NoReportOption, write_report
 from testbed.commands.progress import Style, counted, style_of
 from testbed.commands.results import result_directory
+from testbed.commands.run_options import ColumnsOption, read_columns
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.experiment import axes
 from testbed.lab.topology import load_lab
 from testbed.report import sweep as sweep_report
+from testbed.report.tables import with_columns
 from testbed.run import result
 from testbed.study import parallel, sweep
 from testbed.system import output
 
 FILE_NAME = "sweep.json"
+ResultsOption = Annotated[
+    Path | None, typer.Option("--out", help="directory for the results", show_default="a new one below results")
+]
 
 
 class SweepFormat(enum.StrEnum):
@@ -77,11 +82,10 @@ def run_sweep(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="runs at a time", show_default="all processors")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="directory for the results", show_default="a new one below results")
-    ] = None,
+    out: ResultsOption = None,
     force: ForceOption = False,
     no_report: NoReportOption = False,
+    columns: ColumnsOption = None,
     format_: Annotated[
         SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")
     ] = SweepFormat.table,
@@ -115,17 +119,17 @@ def run_sweep(
         places = [f"result: {result.write_text(document.to_json(), directory, FILE_NAME)}"]
         if page:
             places.append(f"report: {write_report(document, directory)}")
-    _print(document, format_)
+    _print(document, format_, read_columns(columns))
     if faults:
         raise HostError(str(faults[0]))
     print_note(", ".join(places))
     raise typer.Exit(document.exit_code)
 
 
-def _print(document: sweep.SweepResult, format_: SweepFormat) -> None:
+def _print(document: sweep.SweepResult, format_: SweepFormat, columns: Sequence[str]) -> None:
     """Print the rows in the form that was asked for."""
     if format_ is SweepFormat.table:
-        print_whole(sweep_report.render(document))
+        print_whole(sweep_report.render(document), columns)
     elif format_ is SweepFormat.json:
         output.write_json(document.to_json())
     else:
@@ -199,9 +203,14 @@ def run_rows(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def print_whole(report: RenderableType) -> None:
-    """Print tables whole: rows too long for the terminal are the terminal's to wrap."""
-    output = console()
-    needed = Measurement.get(output, output.options.update(max_width=10_000), report).maximum
-    output.width = max(output.width, needed)
-    output.print(report)
+def print_whole(report: RenderableType, columns: Sequence[str] = ()) -> None:
+    """Print tables that fit the terminal, of some columns alone if these are named; in a pipe they have the room they need."""
+    out = console()
+    if columns:
+        report, headings = with_columns(report, columns)
+        if missing := sorted(set(columns) - headings):
+            print_note(f"note: --columns: no table has {', '.join(missing)}")
+    if not sys.stdout.isatty():
+        needed = Measurement.get(out, out.options.update(max_width=10_000), report).maximum
+        out.width = max(out.width, needed)
+    out.print(report, crop=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class Written:
     record_file: Path | None
     metrics: Path | None
     has_report: bool
+    columns: Sequence[str] = ()
+    """The only ones that printed tables have; none: all."""
 
     @property
     def paths(self) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from testbed.run.result import Measurement, RankPlace, Row, RunResult
@@ -20,7 +21,11 @@ _MEASURED_COLUMNS = ("time", "algbw", "busbw", "#wrong")
 _MEASURED_UNITS = ("(us)", "(GB/s)", "(GB/s)", "")
 _MEASURED_WIDTHS = (9, 7, 7, 7)
 _IDEAL, _IDEAL_WIDTH = "%ideal", 7
+_OUT_OF_PLACE, _IN_PLACE = "out-of-place", "in-place"
 _SIZE_WIDTH, _TYPE_WIDTH, _REDOP_WIDTH, _ROOT_WIDTH = 11, 6, 6, 5
+
+_Place = tuple[str, Callable[[Row], Measurement | None]]
+"""A heading, and what of a row was measured there."""
 
 # Names of tests in the records of rccl-tests.
 _RCCL_NAMES = {
@@ -36,31 +41,44 @@ _RCCL_NAMES = {
 }
 
 
-def rows_text(result: RunResult) -> str:
-    """Return the ranks and the table of nccl-tests, at most 107 columns wide while sizes stay below 10 GB."""
+def rows_text(result: RunResult, width: int | None = None) -> str:
+    """Return the ranks and the table of nccl-tests, at most 107 columns wide while sizes stay below 10 GB.
+
+    Where that is more than `width`, what was measured in place stands in a table below, of at most 77 columns.
+    """
     collective = result.collective
     in_place = any(row.in_place for row in collective.rows)
-    widest = max((len(row.type) for row in collective.rows), default=0)
-    widths = (_SIZE_WIDTH, _SIZE_WIDTH, max(_TYPE_WIDTH, widest + 1), _REDOP_WIDTH, _ROOT_WIDTH)
     lines = [
         f"# {collective.name} ({collective.algorithm}), {_of_ranks(collective.ranks)}, lab {result.lab}, seed {result.seed}",
         f"# {result.clock} clock, dilation {result.dilation}; times are nominal{_emulation(result)}",
         "#",
         *_rank_list(result.ranks),
     ]
-    measured_width = sum(_MEASURED_WIDTHS)
-    titles = ["out-of-place".center(measured_width), *(["in-place".center(measured_width)] if in_place else [])]
-    lines.append(("#" + " " * (sum(widths) - 1) + "".join(titles)).rstrip())
+    places: list[_Place] = [
+        (_OUT_OF_PLACE, lambda row: row),
+        *([(_IN_PLACE, lambda row: row.in_place)] if in_place else []),
+    ]
+    table = _table(collective.rows, places)
+    if width is not None and in_place and max(map(len, table)) > width:
+        table = [*_table(collective.rows, places[:1]), "#", *_table(collective.rows, places[1:], with_ideal=False)]
+    return "\n".join([*lines, *table, "#", *_summary(collective.rows)])
+
+
+def _table(rows: list[Row], places: Sequence[_Place], *, with_ideal: bool = True) -> list[str]:
+    """Return headings and rows, with what was measured at each of these places."""
+    widest = max((len(row.type) for row in rows), default=0)
+    widths = (_SIZE_WIDTH, _SIZE_WIDTH, max(_TYPE_WIDTH, widest + 1), _REDOP_WIDTH, _ROOT_WIDTH)
+    titles = "".join(title.center(sum(_MEASURED_WIDTHS)) for title, _ in places)
+    lines = [("#" + " " * (sum(widths) - 1) + titles).rstrip()]
     for names, measured, ideal in ((_ROW_COLUMNS, _MEASURED_COLUMNS, _IDEAL), (_ROW_UNITS, _MEASURED_UNITS, "")):
-        cells = _cells(names, widths) + _cells(measured, _MEASURED_WIDTHS) * (2 if in_place else 1)
-        lines.append("#" + (cells + _cells((ideal,), (_IDEAL_WIDTH,)))[1:].rstrip())
-    for row in collective.rows:
+        cells = _cells(names, widths) + _cells(measured, _MEASURED_WIDTHS) * len(places)
+        lines.append("#" + (cells + (_cells((ideal,), (_IDEAL_WIDTH,)) if with_ideal else ""))[1:].rstrip())
+    for row in rows:
         start = (str(row.size_bytes), str(row.count), row.type, row.redop, str(row.root))
-        cells = _cells(start, widths) + _measured(row) + (_measured(row.in_place) if in_place else "")
+        cells = _cells(start, widths) + "".join(_measured(measurement(row)) for _, measurement in places)
         percent = "-" if row.percent_of_ideal is None else f"{row.percent_of_ideal:.1f}"
-        lines.append(cells + _cells((percent,), (_IDEAL_WIDTH,)))
-    lines += ["#", *_summary(collective.rows)]
-    return "\n".join(lines)
+        lines.append(cells + (_cells((percent,), (_IDEAL_WIDTH,)) if with_ideal else ""))
+    return lines
 
 
 def _of_ranks(count: int) -> str:

@@ -5,6 +5,7 @@ Pure functions from `RunResult` to what rich prints; `rows` has the table of ncc
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -19,7 +20,7 @@ from testbed.report.ports import buffer_table, port_table
 from testbed.report.queue_pairs import queue_pair_table
 from testbed.report.rows import rows_text
 from testbed.report.settled import settled_table
-from testbed.report.tables import NotedTable, table_of, with_note
+from testbed.report.tables import NotedTable, table_of, with_columns, with_note
 from testbed.report.verdict import verdict_text
 from testbed.run.result import Impaired, RunResult
 from testbed.units import format_rate
@@ -32,19 +33,28 @@ STORM_ROWS = 12
 _RECOVERY_COLUMNS = ("sent again", "rebuilt", "NAKs", "RNR NAKs", "timeouts")
 
 
-def show(result: RunResult, console: Console) -> None:
-    """Print the whole report; a console narrower than the table of rows does not cut it off."""
-    console.print(render(result), crop=False)
+def show(result: RunResult, console: Console, columns: Collection[str] = ()) -> set[str]:
+    """Print the report; return which of `columns`, the only ones of its tables then, no table has.
+
+    A console narrower than the table of rows does not cut it off.
+    """
+    report = render(result, console.width)
+    missing = set[str]()
+    if columns:
+        report, headings = with_columns(report, columns)
+        missing = set(columns) - headings
+    console.print(report, crop=False)
+    return missing
 
 
-def render(result: RunResult) -> RenderableType:
-    """Return the whole report: rows, flows of a point-to-point pattern, ports, verdict."""
+def render(result: RunResult, width: int | None = None) -> RenderableType:
+    """Return the whole report for a width: rows, flows of a point-to-point pattern, ports, verdict."""
     if result.jobs:
         parts: list[RenderableType] = [Text(jobs_text(result)), *with_note(job_table(result))]
     elif result.flow_completion is not None:
         parts = [Text(flows_text(result, result.flow_completion)), *with_note(completion_table(result.flow_completion))]
     else:
-        parts = [Text(rows_text(result), no_wrap=True, overflow="ignore")]
+        parts = [Text(rows_text(result, width), no_wrap=True, overflow="ignore")]
     if result.collective.algorithm == "direct":
         parts += with_note(flow_table(result))
     parts += with_note(queue_pair_table(result))

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from testbed.experiment.axes import short_names
 from testbed.report.figures import format_bytes, format_ns
+from testbed.report.tables import table_of
 from testbed.study.sweep import Figures, SweepResult, SweepRow, Winner, reasons_by_rows
 
 REASONS_SHOWN = 12
@@ -77,17 +78,6 @@ def render(result: SweepResult) -> RenderableType:
     return Group(*parts)
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str], last: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in last:
-        table.add_column(name, no_wrap=True)
-    return table
-
-
 def rows_table(result: SweepResult) -> Table:
     """Return one line a row: what varies, what came of it, and the verdict."""
     names = short_names(list(result.over))
@@ -97,7 +87,8 @@ def rows_table(result: SweepResult) -> Table:
     fixed = ", ".join(f"{names[key]} {values[0]}" for key, values in result.over.items() if len(values) == 1)
     title = f"{len(result.rows)} runs, lab {result.lab}, seed {result.seed}{f', {fixed}' if fixed else ''}"
     titles = [_COLUMNS[index][0] for index in shown]
-    table = _table(f"{title}; bandwidths in GB/s", ["#", *(names[key] for key in varied)], titles, ["verdict"])
+    table = table_of(f"{title}; bandwidths in GB/s", ("#", *(names[key] for key in varied)), tuple(titles))
+    table.add_column("verdict", no_wrap=True)
     for number, (row, line) in enumerate(zip(result.rows, cells, strict=True)):
         settings = (Text(row.settings[key]) for key in varied)
         table.add_row(str(number), *settings, *(line[index] for index in shown), row.verdict)
@@ -129,7 +120,7 @@ def best_table(result: SweepResult) -> Table:
     names = short_names(list(result.over))
     others = [key for key, values in result.over.items() if len(values) > 1 and key not in result.best_by]
     left = [*(names[key] for key in result.best_by), "best", "#"]
-    table = _table("Where each wins", left, ["busbw", "of ideal", "lossless"], ["as good within 1 %"])
+    table = table_of("Where each wins", tuple(left), ("busbw", "of ideal", "lossless"), "as good within 1 %")
     for winner in result.best:
         where = [Text(winner.where[key]) for key in result.best_by]
         if winner.row is None:

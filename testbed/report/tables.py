@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 _GAP, _NARROW_GAP = 2, 1
 _UNBOUNDED = 10_000
+_NOTHING = ("", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +24,66 @@ class NotedTable:
 
 
 class FittedTable(Table):
-    """A table that a narrow console shows with small gaps and headings of several lines, and never with a broken figure.
+    """A table that a narrow console shows whole: nothing is cropped, and no figure is broken.
 
-    Columns that share out what width is left (`ratio`) break between words. A table that is wider all the same is the
-    terminal's to wrap.
+    What does not fit goes step by step: columns without content, wide gaps and headings of one line; then the columns
+    stand in several tables below each other, each with the names of the rows. Columns that share out what width is left
+    (`ratio`) break between words. The first columns that are set left are the names.
     """
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Render the table, in its narrow form where the usual one does not fit."""
-        widths = self._fix_widths(console, options)
-        if sum(widths) + _GAP * (len(widths) - 1) > options.max_width:
-            self.padding = (0, _NARROW_GAP, 0, 0)
-            for column in self.columns:
+        """Render the table in the widest form that fits."""
+        if _room(self._fix_widths(console, options), _GAP) <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        table = self.of_columns([column for column in self.columns if _has_content(column)])
+        if _room(table._fix_widths(console, options), _GAP) > options.max_width:
+            table.padding = (0, _NARROW_GAP, 0, 0)
+            for column in table.columns:
                 if isinstance(column.header, str) and column.ratio is None:
                     column.header = column.header.replace(" ", "\n")
-            self._fix_widths(console, options)
-        yield from super().__rich_console__(console, options)
+        for part in table._parts(table._fix_widths(console, options), options.max_width):
+            part._fix_widths(console, options)
+            yield from Table.__rich_console__(part, console, options)
+
+    def names(self) -> int:
+        """Return how many of the first columns name the rows."""
+        count = 0
+        for column in self.columns:
+            if column.justify != "left" or column.ratio is not None:
+                break
+            count += 1
+        return max(1, min(count, len(self.columns) - 1))
+
+    def of_columns(self, columns: Sequence[Column]) -> FittedTable:
+        """Return this table with some of its columns."""
+        table = empty_table(str(self.title) if self.title else "", show_header=self.show_header)
+        table.padding = self.padding
+        for column in columns:
+            settings = {"justify": column.justify, "overflow": column.overflow, "no_wrap": column.no_wrap}
+            table.add_column(column.header, ratio=column.ratio, **settings)  # type: ignore[arg-type]
+        for cells in zip(*(column.cells for column in columns), strict=True):
+            table.add_row(*cells)
+        return table
+
+    def _parts(self, widths: list[int], room: int) -> Iterator[FittedTable]:
+        """Yield the tables that together have all columns, none wider than the room where that is possible."""
+        (_, gap, _, _) = self.padding
+        first = self.names()
+        names, rest = list(range(first)), list(range(first, len(self.columns)))
+        if not rest or _room(widths, gap) <= room:
+            yield self
+            return
+        title = str(self.title) if self.title else ""
+        while rest:
+            count = 1
+            while count < len(rest) and _room([widths[n] for n in [*names, *rest[: count + 1]]], gap) <= room:
+                count += 1
+            part = self.of_columns([self.columns[number] for number in [*names, *rest[:count]]])
+            part.title = title or None
+            rest = rest[count:]
+            title = f"{self.title}, continued" if self.title else ""
+            yield part
 
     def _fix_widths(self, console: Console, options: ConsoleOptions) -> list[int]:
         """Give columns of names and figures the width of their widest cell, others that of their longest word."""
@@ -51,6 +97,36 @@ class FittedTable(Table):
         return widths
 
 
+def _room(widths: Sequence[int], gap: int) -> int:
+    return sum(widths) + gap * (len(widths) - 1)
+
+
+def _has_content(column: Column) -> bool:
+    return any(str(cell) not in _NOTHING for cell in column.cells)
+
+
+def with_columns(report: RenderableType, columns: Collection[str]) -> tuple[RenderableType, set[str]]:
+    """Return a report whose tables have, beside the names of rows, these columns alone, and the headings that there were.
+
+    Tables with none of them go.
+    """
+    if not isinstance(report, Group):
+        return report, set()
+    parts: list[RenderableType] = []
+    headings: set[str] = set()
+    for part in report.renderables:
+        if not isinstance(part, FittedTable):
+            parts.append(part)
+            continue
+        first = part.names()
+        names, others = part.columns[:first], part.columns[first:]
+        headings |= {str(column.header) for column in others}
+        chosen = [column for column in others if str(column.header) in columns]
+        if chosen:
+            parts.append(part.of_columns([*names, *chosen]))
+    return Group(*parts), headings
+
+
 def with_note(noted: NotedTable) -> list[RenderableType]:
     """Return a table and its note with an empty line before them; nothing of what is not there."""
     parts: list[RenderableType] = []
@@ -61,13 +137,26 @@ def with_note(noted: NotedTable) -> list[RenderableType]:
     return parts
 
 
-def table_of(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    """Return an empty table in the style of the report, with columns set left and right."""
-    table = FittedTable(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, _GAP, 0, 0)
+def empty_table(title: str = "", *, show_header: bool = True) -> FittedTable:
+    """Return a table without columns, in the style of the report."""
+    return FittedTable(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+        show_header=show_header,
     )
+
+
+def table_of(title: str, left: tuple[str, ...], right: tuple[str, ...], text: str | None = None) -> FittedTable:
+    """Return an empty table with columns set left, columns of figures, and where there is `text`, one that is wrapped."""
+    table = empty_table(title)
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:
         table.add_column(name, justify="right", overflow="fold")
+    if text is not None:
+        table.add_column(text, overflow="fold", ratio=1)
     return table

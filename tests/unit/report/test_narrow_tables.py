@@ -4,11 +4,11 @@ import io
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 from rich.text import Text
 
 from testbed.report.settled import settled_table
-from testbed.report.tables import table_of, with_note
+from testbed.report.tables import table_of, with_columns, with_note
 from testbed.run.counters import Settled
 
 NAMES = ("border-a:eth12", "b:eth1")
@@ -52,8 +52,54 @@ def test_gaps_shrink_and_headings_break_where_a_table_is_too_wide() -> None:
 def test_no_width_breaks_a_figure_or_a_name(width: int) -> None:
     printed = ports(width)
     for name, figures in zip(NAMES, FIGURES, strict=True):
-        (line,) = (line for line in printed if line.startswith(name))
-        assert all(figure in line for figure in figures)
+        of_row = [line for line in printed if line.startswith(name)]
+        assert all(any(f" {figure}" in line for line in of_row) for figure in figures)
+    assert width < 24 or max(map(len, printed)) <= width
+
+
+def test_columns_without_content_go_before_anything_else() -> None:
+    table = table_of("Ports", left=("port",), right=("frames tx", "pauses", "queue max"))
+    table.add_row("leaf:eth1", "1,234", "-", "4.17 kB")
+    table.add_row("leaf:eth2", "-", "-", "")
+    assert lines(table, width=40)[1].split() == ["port", "frames", "tx", "pauses", "queue", "max"]
+    assert lines(table, width=31) == [
+        "Ports",
+        "port       frames tx  queue max",
+        "leaf:eth1      1,234    4.17 kB",
+        "leaf:eth2          -",
+    ]
+
+
+def test_what_does_not_fit_stands_in_tables_below_with_the_names_of_rows() -> None:
+    assert ports(30) == [
+        "Ports",
+        "                  frames",
+        "port                  tx",
+        "border-a:eth12 1,048,576",
+        "b:eth1                 -",
+        "Ports, continued",
+        "port              paused",
+        "border-a:eth12 391.76 us",
+        "b:eth1           9.24 ms",
+        "Ports, continued",
+        "                   queue",
+        "port                 max",
+        "border-a:eth12 137.54 kB",
+        "b:eth1           4.17 kB",
+        "Ports, continued",
+        "port                     drops",
+        "border-a:eth12 headroom 12,345",
+        "b:eth1                       -",
+    ]
+
+
+def test_columns_that_are_named_stand_alone_beside_the_names_of_rows() -> None:
+    table = table_of("Ports", left=("port",), right=("frames tx", "paused"))
+    table.add_row("leaf:eth1", "1,234", "9.24 ms")
+    other = table_of("Flows", left=("source",), right=("size",))
+    report, headings = with_columns(Group(Text("# head"), table, other), ["paused"])
+    assert headings == {"frames tx", "paused", "size"}
+    assert lines(report, width=80) == ["# head", "Ports", "port        paused", "leaf:eth1  9.24 ms"]
 
 
 def part(from_us: int, to_us: int, **priority: int) -> dict[str, Any]:

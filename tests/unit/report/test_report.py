@@ -1,6 +1,7 @@
 """What people see of a result, as snapshots that can be read."""
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -287,7 +288,26 @@ def test_narrow_terminals_keep_names_and_rows_whole() -> None:
     )
     text = shown(ring(wanted), width=80)
     assert any(line.startswith("border-b:eth9 ") for line in text.splitlines())
-    assert rows_text(ring(wanted)) in text
+    assert rows_text(ring(wanted), 80) in text and max(map(len, text.splitlines())) <= 80
+    wide = shown(ring(wanted), width=140)
+    assert rows_text(ring(wanted)) in wide and "out-of-place                    in-place" in wide
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+def test_a_report_fits_the_widths_that_people_have(width: int) -> None:
+    """Every table at its widest: nothing is longer than the line, and every figure is whole."""
+    busy = counters(
+        pause_tx=1_204_567, pause_rx=98_765, paused_ns=391_760.5, headroom_bytes_max=10_043_772, ecn_marked=1_234_567,
+        credit_tx=12_345, credit_rx=12_345, credit_wait_ns=5_000, drops={"headroom": 12_345, "link": 17},
+    )  # fmt: skip
+    wanted = outcome(
+        [row(16 << 20, "sum", measured(4123.456, 12.2, 12.2), measured(4123.456, 12.2, 12.2))],
+        ports={f"border-a:eth{number}": {"rate_bps": 10**11, "priorities": {"3": busy}} for number in (1, 12)},
+    )
+    text = shown(ring(wanted), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for figure in ("1,204,567", "98,765", "391.76 us", "10.04 MB", "1,234,567", "12,345", "5.00 us", "4123.46"):
+        assert re.search(rf"(^|\s){re.escape(figure)}(\s|$)", text, re.MULTILINE), figure
 
 
 def connection(**changes: Any) -> dict[str, Any]:
