@@ -48,7 +48,10 @@ class Subject:
 
 
 # Its live tests make namespaces, which takes root.
-_REAL_CLOCK = ("--features=live", "--test=real_clock", "--test=live_real_clock", "--test=live_several_agents")
+_REAL_CLOCK = (
+    "--features=live",
+    *(f"--test={name}" for name in ("real_clock", "live_real_clock", "live_replace", "live_several_agents")),
+)
 SUBJECTS = (
     Subject("testbed/lab/endpoints.py", ("tests/unit/lab/test_endpoints.py",)),
     Subject("testbed/optics/fec.py", ("tests/unit/optics/test_fec.py",)),

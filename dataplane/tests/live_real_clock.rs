@@ -5,30 +5,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use _dataplane::clock::real::RealClock;
-use _dataplane::emulation::{Emulation, Progress};
+use _dataplane::emulation::Progress;
 use _dataplane::units::Time;
 use common::clocked::{exchange, in_memory, messages, run, run_to_end, took_ps, turn_for, turn_until};
-use common::veth_lab::{kernel_of, received, send, stray, strays, Veths};
-use serde_json::{json, Value};
-
-/// Frames of kernels as a report counts them: sent, delivered, dropped, under way.
-fn kernel_frames(clock: &RealClock) -> [u64; 4] {
-    let report = clock.report();
-    ["sent", "delivered", "dropped", "in_flight"].map(|key| report["kernel_frames"][key].as_u64().unwrap())
-}
-
-fn drained(clock: &mut RealClock) {
-    turn_until(clock, |clock| clock.is_drained().unwrap());
-}
-
-fn losses(clock: &mut RealClock) -> Value {
-    serde_json::to_value(clock.resume().unwrap()).unwrap()
-}
-
-fn replace(clock: &mut RealClock, plan: &Value, attachments: &[_dataplane::clock::real::Attachment]) {
-    clock.replace(Emulation::new(&plan.to_string()).unwrap(), attachments).unwrap();
-}
+use common::veth_lab::{drain, kernel_frames, kernel_of, losses, received, replace, send, stray, strays, Veths};
+use serde_json::json;
 
 #[test]
 fn frames_go_through_the_kernel_as_if_they_went_through_memory() {
@@ -126,6 +107,42 @@ fn a_kernel_that_sends_faster_than_nominal_time_goes_loses_what_finds_no_room() 
 }
 
 #[test]
+fn a_frame_too_long_to_receive_is_one_for_which_there_was_no_room() {
+    let veths = Veths::with_mtu(2, 16_000);
+    let mut clock = veths.clock(10);
+    send(&veths.kernel(0), &[stray(kernel_of(0), kernel_of(1), 1, 12_000)]);
+    turn_until(&mut clock, |clock| clock.fidelity().overflow == 1);
+    clock.begin_span(None);
+    assert_eq!((clock.fidelity().overflow, clock.telemetry().fidelity.overflow), (0, 1));
+    send(&veths.kernel(0), &[stray(kernel_of(0), kernel_of(1), 1, 12_000)]);
+    turn_until(&mut clock, |clock| clock.fidelity().overflow == 1);
+    assert_eq!(clock.telemetry().fidelity.overflow, 2);
+    // Counts of the lab begin anew with its links.
+    clock.hold(&[]).unwrap();
+    drain(&mut clock);
+    losses(&mut clock);
+    assert_eq!((clock.fidelity().overflow, clock.telemetry().fidelity.overflow), (0, 0));
+}
+
+#[test]
+fn frames_that_a_full_queue_of_the_kernel_turns_away_are_sent_again() {
+    let veths = Veths::new(2);
+    let mut plan = veths.plan();
+    // Time does not wait for what a netem may hold.
+    plan["links"][1]["emulation"] = json!("netem");
+    let mut clock = common::clocked::clock(&plan, 1_000, &veths.all());
+    veths.tc(1, "qdisc add dev p1 root tbf rate 64mbit burst 5000 limit 9000");
+    let report = run_to_end(&mut clock, &messages(2, &[(0, 1, 200_000)], 4_000_000_000));
+    let figures = clock.fidelity();
+    assert!(figures.turned_away.keys().eq(["leaf0:eth2"]), "{figures:?}");
+    assert_eq!((figures.overflow, figures.lost_in_kernel.len()), (0, 0), "{figures:?}");
+    assert_eq!(report["conservation"]["sent"], report["conservation"]["delivered"]);
+    clock.begin_span(None);
+    assert!(clock.fidelity().turned_away.is_empty());
+    assert!(clock.telemetry().fidelity.turned_away == figures.turned_away);
+}
+
+#[test]
 fn frames_that_an_interface_refuses_are_counted_and_not_waited_for() {
     let veths = Veths::new(2);
     let mut clock = veths.clock(100);
@@ -176,130 +193,6 @@ fn a_workload_that_is_done_waits_a_second_for_frames_that_the_kernel_has_lost() 
 }
 
 #[test]
-fn a_fabric_that_is_held_drains_while_kernels_wait() {
-    let veths = Veths::new(2);
-    let mut clock = veths.clock(10);
-    clock.load(&exchange(200_000)).unwrap();
-    clock.start(Time::NEVER);
-    turn_until(&mut clock, |clock| clock.emulation.fabric.in_flight(true) > 0);
-    assert!(!clock.is_drained().unwrap(), "it is not held");
-    clock.hold(&[]).unwrap();
-    clock.hold(&[]).unwrap();
-    assert!(!clock.is_drained().unwrap());
-    let (from, to) = (veths.kernel(0), veths.kernel(1));
-    let frames = strays(0, 1, 1..4, 100);
-    send(&from, &frames);
-    drained(&mut clock);
-    assert_eq!(clock.emulation.fabric.in_flight(true), 0);
-    assert_eq!(kernel_frames(&clock), [0, 0, 0, 0]);
-    assert_eq!(losses(&mut clock), json!([]));
-    assert_eq!(received(&mut clock, &to, kernel_of(1), 3), [1, 2, 3]);
-    assert_eq!(losses(&mut clock), json!([]));
-}
-
-#[test]
-fn what_has_come_by_a_link_that_leaves_is_taken_first() {
-    let veths = Veths::new(2);
-    let mut clock = veths.clock(10);
-    let (from, to) = (veths.kernel(0), veths.kernel(1));
-    // More than one batch.
-    let frames = strays(0, 1, 0..150, 100);
-    send(&from, &frames);
-    send(&to, &[stray(kernel_of(1), kernel_of(0), 1, 100)]);
-    clock.hold(&[("leaf0".into(), "eth1".into())]).unwrap();
-    drained(&mut clock);
-    assert!(received(&mut clock, &to, kernel_of(1), 150).into_iter().eq(0..150));
-    assert_eq!(kernel_frames(&clock), [150, 150, 0, 0]);
-    send(&from, &frames[..1]);
-    turn_for(&mut clock, Duration::from_millis(20));
-    assert_eq!(kernel_frames(&clock), [150, 150, 0, 0], "it is empty, and held like the others");
-    assert_eq!(losses(&mut clock), json!([]));
-    turn_until(&mut clock, |clock| kernel_frames(clock) == [152, 152, 0, 0]);
-}
-
-#[test]
-fn another_plan_keeps_the_sockets_that_stay_and_what_waits_in_them() {
-    let veths = Veths::new(2);
-    let mut clock = veths.clock(10);
-    run_to_end(&mut clock, &exchange(20_000));
-    clock.hold(&[]).unwrap();
-    let (from, to) = (veths.kernel(0), veths.kernel(1));
-    let frames = strays(0, 1, 1..4, 100);
-    send(&from, &frames);
-    drained(&mut clock);
-    let before = clock.emulation.fabric.now();
-    let mut plan = veths.plan();
-    plan["links"][0]["delay_ps"] = json!(5_000_000);
-    let mut attachments = veths.all();
-    attachments.reverse();
-    replace(&mut clock, &plan, &attachments);
-    assert!(clock.emulation.fabric.now() >= before);
-    turn_for(&mut clock, Duration::from_millis(5));
-    assert_eq!(kernel_frames(&clock), [0, 0, 0, 0], "hosts' kernels are still held");
-    assert_eq!(losses(&mut clock), json!([]));
-    assert_eq!(received(&mut clock, &to, kernel_of(1), 3), [1, 2, 3]);
-    let report = run_to_end(&mut clock, &exchange(20_000));
-    assert_eq!(report["conservation"]["sent"], report["conservation"]["delivered"]);
-    let delays = clock.fidelity().delays;
-    let long: Vec<_> = delays.iter().filter(|delay| delay.link == 0).map(|delay| delay.mean_ns >= 5_000).collect();
-    assert_eq!(long, [true, true], "{delays:?}");
-}
-
-#[test]
-fn what_is_lost_with_a_link_is_said_by_port() {
-    let veths = Veths::new(2);
-    let mut clock = veths.clock(10);
-    let (from, to) = (veths.kernel(0), veths.kernel(1));
-    let frames = strays(0, 1, 1..4, 100);
-    clock.hold(&[]).unwrap();
-    send(&from, &frames);
-    send(&to, &[stray(kernel_of(1), kernel_of(0), 7, 100)]);
-    let mut attachments = veths.all();
-    attachments[1].fresh = true;
-    replace(&mut clock, &veths.plan(), &attachments);
-    assert_eq!(losses(&mut clock), json!([{"port": "leaf0:eth1", "cause": "on a link that went", "frames": 3}]));
-    // What waited in the socket that stayed has come, and the one that was opened anew receives.
-    send(&from, &frames[..1]);
-    assert_eq!(received(&mut clock, &to, kernel_of(1), 1), [1]);
-    turn_until(&mut clock, |clock| kernel_frames(clock) == [2, 2, 0, 0]);
-    assert_eq!(clock.fidelity().socket_drops, 0);
-}
-
-#[test]
-fn what_is_under_way_when_a_plan_is_replaced_is_lost_and_counted() {
-    let veths = Veths::new(2);
-    let mut plan = veths.plan();
-    plan["links"][1]["delay_ps"] = json!(10_000_000);
-    let mut clock = common::clocked::clock(&plan, 1_000, &veths.all());
-    clock.load(&messages(2, &[(0, 1, 400_000)], 4_000_000_000)).unwrap();
-    clock.start(Time::NEVER);
-    turn_until(&mut clock, |clock| clock.emulation.fabric.in_flight(true) > 3);
-    clock.hold(&[]).unwrap();
-    let under_way = clock.emulation.fabric.in_flight(true);
-    replace(&mut clock, &veths.plan(), &veths.all());
-    let lost = losses(&mut clock);
-    assert_eq!(lost, json!([{"port": null, "cause": "not arrived in time", "frames": under_way}]));
-    assert_eq!(clock.emulation.fabric.in_flight(true), 0);
-}
-
-#[test]
-fn a_plan_that_asks_for_what_is_not_there_changes_nothing() {
-    let veths = Veths::new(2);
-    let mut clock = veths.clock(10);
-    let mut attachments = veths.all();
-    attachments[0].interface = "eth9".into();
-    let refused = clock.replace(Emulation::new(&veths.plan().to_string()).unwrap(), &attachments).unwrap_err();
-    assert!(refused.to_string().contains("eth9"), "{refused}");
-    attachments[0].port = "eth7".into();
-    let refused = clock.replace(Emulation::new(&veths.plan().to_string()).unwrap(), &attachments).unwrap_err();
-    assert!(refused.to_string().contains("h0:eth7: no such port"), "{refused}");
-    run_to_end(&mut clock, &exchange(20_000));
-    let some = &veths.all()[1..];
-    let missing = RealClock::new(Emulation::new(&veths.plan().to_string()).unwrap(), 1, some).map(|_| ()).unwrap_err();
-    assert!(missing.to_string().contains("h0: port 0 has no attachment"), "{missing}");
-}
-
-#[test]
 fn time_stands_still_while_the_kernel_keeps_a_frame_unless_a_netem_is_to_keep_it() {
     let veths = Veths::new(2);
     let mut clock = veths.clock(100);
@@ -311,7 +204,7 @@ fn time_stands_still_while_the_kernel_keeps_a_frame_unless_a_netem_is_to_keep_it
     let mut plan = veths.plan();
     plan["links"].as_array_mut().unwrap().iter_mut().for_each(|link| link["emulation"] = json!("netem"));
     clock.hold(&[]).unwrap();
-    drained(&mut clock);
+    drain(&mut clock);
     replace(&mut clock, &plan, &veths.all());
     losses(&mut clock);
     let imposed_ps = took_ps(&run_to_end(&mut clock, &exchange(50_000)));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use _dataplane::emulation::span::Statistics;
 use _dataplane::emulation::Progress;
 use _dataplane::units::Time;
-use common::clocked::{exchange, in_memory, messages, run, run_to_end, took_ps, turn_for, turn_until};
+use common::clocked::{clock, exchange, in_memory, messages, plan, run, run_to_end, took_ps, turn_for, turn_until};
 use common::lab::finish;
 use serde_json::{json, Value};
 
@@ -100,6 +100,8 @@ fn between_events_the_loop_sleeps() {
     // 40 kB take 3.2 µs: 32 ms; spinning, the loop would turn ten times a microsecond.
     assert!(began.elapsed() >= Duration::from_millis(32));
     assert!(turns < 4_000, "{turns}");
+    let figures = clock.fidelity();
+    assert!(0.0 < figures.cpu_share && figures.cpu_share < 1.0 && figures.held_share < 1.0, "{figures:?}");
 }
 
 /// 4 MB take 950 frame times, and much longer to compute: the clock is behind from beginning to end.
@@ -115,6 +117,34 @@ fn a_loop_that_is_behind_goes_by_many_steps_between_two_looks_at_its_sockets() {
     });
     assert!(turns < 475, "{turns}");
     assert!(clock.fidelity().held_share > 0.5, "{:?}", clock.fidelity());
+}
+
+/// No turn of the loop is as quick as a frame at 1.6 Tbit/s, 21 ns for the longest with headers, preamble and gap: each is a step.
+#[test]
+fn time_goes_on_by_one_frame_of_the_fastest_link_at_most() {
+    let mut plan = plan(2, "memory");
+    plan["links"].as_array_mut().unwrap().iter_mut().for_each(|link| link["delay_ps"] = json!(40_000_000));
+    for node in plan["nodes"].as_array_mut().unwrap() {
+        node["ports"]
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .for_each(|port| port["rate_bps"] = json!(1_600_000_000_000u64));
+    }
+    let mut clock = clock(&plan, 1, &[]);
+    clock.load(&messages(2, &[(0, 1, 1_000)], 4_000_000_000)).unwrap();
+    clock.start(Time::NEVER);
+    let mut steps = 0;
+    turn_until(&mut clock, |clock| {
+        let complete = clock.progress() != Progress::Running;
+        let now = clock.emulation.fabric.now();
+        if !complete && clock.emulation.fabric.next_event() > now {
+            assert_eq!(now.ps() % (8 * (4_096 + 98) * 10 / 16), 0, "{now:?}");
+            steps += 1;
+        }
+        complete
+    });
+    assert!(steps > 100, "{steps}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use _dataplane::clock::real::{Attachment, RealClock};
+use _dataplane::emulation::Emulation;
 use _dataplane::io::{Options, PacketSocket, RxBatch, TxBatch, BATCH_FRAMES};
 use serde_json::Value;
 
@@ -23,7 +24,11 @@ pub struct Veths {
 
 impl Veths {
     pub fn new(hosts: usize) -> Veths {
-        Veths { pair: Pair::new(hosts, MTU), hosts }
+        Veths::with_mtu(hosts, MTU)
+    }
+
+    pub fn with_mtu(hosts: usize, mtu: u32) -> Veths {
+        Veths { pair: Pair::new(hosts, mtu), hosts }
     }
 
     /// The interface of a host.
@@ -133,4 +138,25 @@ pub fn received(clock: &mut RealClock, socket: &PacketSocket, own: u8, count: us
         numbers.len() >= count
     });
     numbers
+}
+
+/// Frames of kernels as a report counts them: sent, delivered, dropped, under way.
+pub fn kernel_frames(clock: &RealClock) -> [u64; 4] {
+    let report = clock.report();
+    ["sent", "delivered", "dropped", "in_flight"].map(|key| report["kernel_frames"][key].as_u64().unwrap())
+}
+
+/// Turn a clock that is held until nothing is under way.
+pub fn drain(clock: &mut RealClock) {
+    turn_until(clock, |clock| clock.is_drained().unwrap());
+}
+
+/// Let a clock go on, and return what was lost meanwhile.
+pub fn losses(clock: &mut RealClock) -> Value {
+    serde_json::to_value(clock.resume().unwrap()).unwrap()
+}
+
+/// Give a clock another plan.
+pub fn replace(clock: &mut RealClock, plan: &Value, attachments: &[Attachment]) {
+    clock.replace(Emulation::new(&plan.to_string()).unwrap(), attachments).unwrap();
 }
