@@ -131,8 +131,9 @@ fn frames_that_a_full_queue_of_the_kernel_turns_away_are_sent_again() {
     // Time does not wait for what a netem may hold.
     plan["links"][1]["emulation"] = json!("netem");
     let mut clock = common::clocked::clock(&plan, 1_000, &veths.all());
-    veths.tc(1, "qdisc add dev p1 root tbf rate 64mbit burst 5000 limit 9000");
-    let report = run_to_end(&mut clock, &messages(2, &[(0, 1, 200_000)], 4_000_000_000));
+    veths.tc(1, "qdisc add dev p1 root tbf rate 1mbit burst 5000 limit 9000");
+    // 5 us of the network are 5 ms of the wall, and what gets through in these is 625 bytes.
+    let report = run_to_end(&mut clock, &messages(2, &[(0, 1, 60_000)], 4_000_000_000));
     let figures = clock.fidelity();
     assert!(figures.turned_away.keys().eq(["leaf0:eth2"]), "{figures:?}");
     assert_eq!((figures.overflow, figures.lost_in_kernel.len()), (0, 0), "{figures:?}");
