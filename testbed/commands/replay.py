@@ -28,7 +28,14 @@ from testbed.commands.common import (
 from testbed.commands.pages import NoReportOption
 from testbed.commands.progress import ProgressOption, Style
 from testbed.commands.run import RunOptions, run_trial
-from testbed.commands.run_options import ColumnsOption, CoresOption, MetricsOption, ResultOption, RunClockOption
+from testbed.commands.run_options import (
+    ColumnsOption,
+    CoresOption,
+    MetricsOption,
+    ResultOption,
+    RunClockOption,
+    TraceOption,
+)
 from testbed.errors import UsageError
 from testbed.experiment import placements
 from testbed.experiment.file import experiment_from
@@ -116,6 +123,7 @@ def replay(
     ] = False,
     alone: AloneOption = False,
     metrics: MetricsOption = None,
+    trace: TraceOption = None,
     progress: ProgressOption = Style.auto,
     no_report: NoReportOption = False,
     columns: ColumnsOption = None,
@@ -138,7 +146,7 @@ def replay(
     experiment = with_settings(experiment, [*real_clock_settings(emulation, driver), *(set_ or [])])
     options = RunOptions(
         clock, dilation, emulation, driver, keep, cores, pcap, out, force, strict, alone, format_, metrics, progress,
-        columns, report=not no_report,
+        columns, report=not no_report, trace=trace,
     )  # fmt: skip
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
 

@@ -52,6 +52,7 @@ from testbed.commands.run_options import (
     MetricsOption,
     ResultOption,
     RunClockOption,
+    TraceOption,
     WhatArgument,
     read_columns,
 )
@@ -110,6 +111,7 @@ def run(
         bool, typer.Option("--alone", help="run each job alone too, and say how much slower it was")
     ] = False,
     metrics: MetricsOption = None,
+    trace: TraceOption = None,
     progress: ProgressOption = Style.auto,
     no_report: NoReportOption = False,
     columns: ColumnsOption = None,
@@ -136,6 +138,7 @@ def run(
         alone=alone,
         format_=format_,
         metrics=metrics,
+        trace=trace,
         progress=progress,
         columns=columns,
         records=records,
@@ -167,6 +170,7 @@ class RunOptions:
     records: nccl_options.RecordFormat | None = None
     record_file: Path | None = None
     report: bool = True
+    trace: Path | None = None
 
 
 def run_trial(context: typer.Context, where: Target, subject: Trial, options: RunOptions) -> None:
@@ -191,6 +195,7 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
         options.metrics,
         has_report,
         read_columns(options.columns),
+        options.trace,
     )
     keep_existing(written.paths, options.force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1

@@ -39,6 +39,12 @@ ResultOption = Annotated[
 MetricsOption = Annotated[
     Path | None, typer.Option("--metrics", help="write the result as OpenMetrics text into this file too")
 ]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace", help="write a timeline for ui.perfetto.dev into this file too: pauses and what they caused, messages"
+    ),
+]
 CoresOption = Annotated[
     str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
 ]

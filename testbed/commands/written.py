@@ -1,4 +1,4 @@
-"""What a run leaves behind: its result, and beside it a capture, rows, metrics and a report."""
+"""What a run leaves behind: its result, and beside it a capture, rows, metrics, a timeline and a report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from testbed.commands.common import Format
 from testbed.commands.pages import FILE_NAME as REPORT_NAME
 from testbed.commands.pages import write_report
 from testbed.exports.metrics import openmetrics
+from testbed.exports.timeline import timeline
 from testbed.report import rows
 from testbed.run import result
 from testbed.run.result import RunResult
@@ -29,12 +30,13 @@ class Written:
     has_report: bool
     columns: Sequence[str] = ()
     """The only ones that printed tables have; none: all."""
+    trace: Path | None = None
 
     @property
     def paths(self) -> list[Path]:
         """The files that will be there."""
         report = self.directory / REPORT_NAME if self.has_report else None
-        others = (self.capture, self.record_file, self.metrics, report)
+        others = (self.capture, self.record_file, self.metrics, self.trace, report)
         return [self.directory / result.FILE_NAME, *(path for path in others if path is not None)]
 
     def write(self, judged: RunResult, places: list[str]) -> None:
@@ -49,6 +51,9 @@ class Written:
         if self.metrics is not None:
             result.write_text(openmetrics(judged), self.metrics.parent, self.metrics.name)
             places.append(f"metrics: {self.metrics}")
+        if self.trace is not None:
+            result.write_bytes(timeline(judged), self.trace.parent, self.trace.name)
+            places.append(f"timeline: {self.trace}")
         if self.has_report:
             places.append(f"report: {write_report(judged, self.directory)}")
 

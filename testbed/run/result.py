@@ -293,6 +293,11 @@ def write(result: RunResult, directory: Path) -> Path:
 
 
 def write_text(text: str, directory: Path, name: str) -> Path:
+    """Write a text into a directory; see `write_bytes`."""
+    return write_bytes(text.encode(), directory, name)
+
+
+def write_bytes(content: bytes, directory: Path, name: str) -> Path:
     """Write a document into a directory, made if absent, and return its path.
 
     The file appears whole or not at all, and replaces an older one. Raises what `errors.cannot_write` makes of a failure.
@@ -302,8 +307,8 @@ def write_text(text: str, directory: Path, name: str) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            with draft.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with draft.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(target)
