@@ -33,7 +33,7 @@ function peaks(run: Run): Peak[] {
 
 function bars(rows: readonly Peak[], width: number): SVGSVGElement {
   const name = Math.min(rows.reduce((most, row) => Math.max(most, row.name.length), 0) * 7.2 + 10, width * 0.42);
-  const whole = width - name - 58;
+  const whole = width - name - 68;
   const parts = rows.flatMap((row, index): Child[] => {
     const y = index * ROW + 4;
     const place = (bytes: number): number => Math.min(bytes / row.plan, 1) * whole;

@@ -9,7 +9,7 @@ import { table } from "./table";
 
 const STEPS = 240;
 const PORT_AWAY = 24;
-const NAMED = 8;
+const NAMED = 4;
 type Point = [number, number];
 
 /** What the two directions of a link carried and for how long their ports were paused, as shares; null where unknown. */
