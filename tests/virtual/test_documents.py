@@ -29,6 +29,7 @@ MOST_NOT_RUN = 20
 HARMLESS = (
     "run",
     "replay",
+    "report",
     "sweep",
     "schedule",
     "campaign",
