@@ -119,7 +119,7 @@ image: dist ## Build the testbed as a container image, lossless-testbed; BASE=â€
 lock: ## Resolve the Python dependencies afresh into the lock files
 	tools/lock $(PYTHON)
 
-licences: $(VENV)/.dependencies | toolchain ## List the licence of every dependency, Python and Rust
+licences: $(VENV)/.dependencies | toolchain ## List the licence of every dependency, of Python, Rust and npm
 	@$(BIN)/python tools/licences.py
 
 clean: ## Remove everything that was built

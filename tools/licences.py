@@ -1,7 +1,7 @@
-"""List the licence of every dependency, Python and Rust, as the packages themselves state it: `make licences`.
+"""List the licence of every dependency, of Python, Rust and npm, as the packages themselves state it: `make licences`.
 
-Python's are those of requirements-dev.lock, read from the environment that this runs in; Rust's those of Cargo.lock. Exit code 1
-if one states none, 3 if a package or cargo is missing.
+Python's are those of requirements-dev.lock, read from the environment that this runs in; Rust's those of Cargo.lock, and npm's
+those of web/package-lock.json, which states them. Exit code 1 if one states none, 3 if a package or cargo is missing.
 """
 
 from __future__ import annotations
@@ -62,6 +62,13 @@ def rust_licences(document: str) -> Iterator[Licence]:
             yield Licence("rust", crate["name"], crate["version"], crate["license"] or crate["license_file"] or "")
 
 
+def npm_licences(lock: str) -> Iterator[Licence]:
+    """Yield the packages in the text of a package-lock.json, but for the project itself."""
+    for path, package in json.loads(lock)["packages"].items():
+        if path:
+            yield Licence("npm", path.removeprefix("node_modules/"), package["version"], package.get("license", ""))
+
+
 def main() -> int:
     """Print the table."""
     command = [
@@ -73,7 +80,11 @@ def main() -> int:
     ]
     try:
         crates = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        rows = [*python_licences((ROOT / "requirements-dev.lock").read_text(encoding="utf-8")), *rust_licences(crates)]
+        rows = [
+            *python_licences((ROOT / "requirements-dev.lock").read_text(encoding="utf-8")),
+            *rust_licences(crates),
+            *npm_licences((ROOT / "web" / "package-lock.json").read_text(encoding="utf-8")),
+        ]
     except (OSError, subprocess.CalledProcessError, metadata.PackageNotFoundError) as error:
         print(f"licences cannot be listed: {error}", file=sys.stderr)
         return 3

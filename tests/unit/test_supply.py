@@ -77,6 +77,16 @@ def test_crates_state_theirs_and_the_own_one_is_left_out() -> None:
     ]
 
 
+def test_packages_of_npm_are_listed_without_the_project() -> None:
+    packages = {
+        "": {},
+        "node_modules/uplot": {"version": "1.6.32", "license": "MIT"},
+        "node_modules/b": {"version": "1"},
+    }
+    rows = licences.npm_licences(licences.json.dumps({"packages": packages}))
+    assert [(row.kind, row.name, row.licence) for row in rows] == [("npm", "uplot", "MIT"), ("npm", "b", "")]
+
+
 def test_every_dependency_states_a_licence(capsys: pytest.CaptureFixture[str]) -> None:
     assert licences.main() == 0
     printed = capsys.readouterr().out
