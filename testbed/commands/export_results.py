@@ -99,14 +99,14 @@ def csv(
 
 
 def parquet(
-    found: ResultArgument,
+    run_json: ResultArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="file that is written")],
     table: Annotated[Table, typer.Option("--table", help="what to write")] = Table.flows,
     force: ForceOption = False,
 ) -> None:
     """Write flows, ports or iterations of jobs of a result as Parquet, with the columns of CSV (extra `data`)."""
     keep_existing([out], force)
-    rows = tables.TABLES[table](result.read(found))
+    rows = tables.TABLES[table](result.read(run_json))
     write_bytes(tables.parquet_bytes(rows), out)
     print_note(f"wrote {counted(len(rows), 'row')}")
 

@@ -112,7 +112,7 @@ def chakra(
     for path, raw in zip(paths, write_chakra(trace), strict=True):
         write_bytes(raw, path)
     ops = sum(map(len, trace.ranks))
-    parts = sum(op.kind == "calc" and op.amount % PS_PER_US > 0 for found in trace.ranks for op in found)
+    parts = sum(op.kind == "calc" and op.amount % PS_PER_US > 0 for ops_of_rank in trace.ranks for op in ops_of_rank)
     rounded = f"; {counted(parts, 'duration')} rounded to us" if parts else ""
     print_note(
         f"wrote {counted(len(paths), 'rank')}, {counted(ops, 'node')}{rounded}; left out: what is computed in memory"

@@ -35,7 +35,7 @@ class Flow(NamedTuple):
 
 def flows_of(trace: Trace) -> list[Flow] | None:
     """Return the messages of a trace, in its order, if each begins at a time, on a queue pair of its own; else None."""
-    found: list[tuple[int, Flow]] = []
+    numbered: list[tuple[int, Flow]] = []
     lanes = set[tuple[int, int, int]]()
     for rank, ops in enumerate(trace.ranks):
         for op in ops:
@@ -49,7 +49,7 @@ def flows_of(trace: Trace) -> list[Flow] | None:
                     return None
                 lanes.add((rank, op.peer, op.lane))
                 start_ps = before[0].amount if before else 0
-                found.append((op.tag, Flow(rank, op.peer, op.amount, start_ps)))
-    if len(lanes) < len(found) or len({tag for tag, _ in found}) < len(found):
+                numbered.append((op.tag, Flow(rank, op.peer, op.amount, start_ps)))
+    if len(lanes) < len(numbered) or len({tag for tag, _ in numbered}) < len(numbered):
         return None
-    return [flow for _, flow in sorted(found)]
+    return [flow for _, flow in sorted(numbered)]

@@ -150,12 +150,12 @@ class Campaign:
             "active": self.active(),
             "frame_hops": sum(verdict.frame_hops for verdict in self.verdicts),
             "failed": [
-                {"seed": found.seed, "problems": found.problems, "replay": replay_command(found.seed)}
-                for found in self.failed
+                {"seed": verdict.seed, "problems": verdict.problems, "replay": replay_command(verdict.seed)}
+                for verdict in self.failed
             ],
             "cases": [
-                {"seed": found.seed, "ending": found.ending, "event_log_hash": found.event_log_hash}
-                for found in self.verdicts
+                {"seed": verdict.seed, "ending": verdict.ending, "event_log_hash": verdict.event_log_hash}
+                for verdict in self.verdicts
             ],
         }
 

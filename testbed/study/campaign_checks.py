@@ -276,4 +276,4 @@ ACTIVE: dict[str, Callable[[Evidence], object]] = {
 
 def active(seen: Evidence) -> tuple[str, ...]:
     """Return the features that were at work in a run."""
-    return tuple(name for name, found in ACTIVE.items() if found(seen))
+    return tuple(name for name, is_active in ACTIVE.items() if is_active(seen))

@@ -26,7 +26,7 @@ def messages(ranks: int, *flows: tuple[int, int, int]) -> Schedule:
     for sender, receiver, size in flows:
         ops[sender].append(Send(receiver, 0, size, 0))
         ops[receiver].append(Recv(sender, 0, size))
-    return Schedule(tuple(RankSchedule(0, tuple(found)) for found in ops))
+    return Schedule(tuple(RankSchedule(0, tuple(own)) for own in ops))
 
 
 def ran(
