@@ -60,6 +60,10 @@ fn what_kernels_send_reaches_kernels_and_is_counted_by_itself() {
     send(&from, &frames);
     assert_eq!(received(&mut clock, &to, kernel_of(1), 5), [1, 2, 3, 4, 5]);
     assert_eq!(kernel_frames(&clock), [5, 5, 0, 0]);
+    // They have left the fabric: time does not wait for them to come back, nor are they lost.
+    let until = clock.emulation.fabric.now() + Time::from_ns(10_000);
+    turn_until(&mut clock, |clock| clock.has_come(until));
+    assert!(clock.fidelity().lost_in_kernel.is_empty(), "{:?}", clock.fidelity());
     // Nobody else hears of them, and none comes twice.
     send(&other, &[stray(kernel_of(2), kernel_of(1), 9, 60)]);
     assert_eq!(received(&mut clock, &to, kernel_of(1), 1), [9]);

@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 use super::lab::{workload, Message, Shape, Transport};
 
 /// A loop that takes longer has no end.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Hosts on one switch, at 100 Gbit/s, a metre of fibre away.
 pub fn shape(hosts: usize) -> Shape {
