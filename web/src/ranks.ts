@@ -67,9 +67,8 @@ export function ranksSection({ run, series }: ShownRun): Section | null {
   const drawn = bars.filter((bar) => kept.has(bar.row)).sort((a, b) => b.to - b.from - (a.to - a.from)).slice(0, BARS);
   const what = steps.length ? "Each bar lasts until a rank has done one operation more" : "Each bar is what a rank sent to another, from its first message to the last byte's arrival";
   const left = rows.length > shown.length ? ` The first ${shown.length} of ${rows.length} are drawn.` : "";
-  const hint = steps.length ? "" : " A run with --series has the steps of each rank.";
   const body: Child[] = [
-    figure(`${what}; the critical path, for which all else waited, is orange.${left}${hint}`, responsive((width) => drawing("Ranks over time", drawn, shown, end, width)), () => barTable(bars)),
+    figure(`${what}; the critical path, for which all else waited, is orange.${left}`, responsive((width) => drawing("Ranks over time", drawn, shown, end, width)), () => barTable(bars)),
     h("p", { class: "legend" }, ...[["even", steps.length ? "even steps" : "sending"], ...(steps.length ? [["odd", "odd steps"]] : []), ["critical", "critical path"]].map(([kind, text]) => h("span", { class: "step" }, h("i", { class: `swatch ${kind}` }), text))),
   ];
   return { id: "ranks", title: "Ranks over time", body };

@@ -298,7 +298,7 @@ export function topologySection(shown: ShownRun): Section | null {
     ...enlargers(drawing.element),
   ];
   const sentence = "Each half of a link has the colour of what its end sends, as a share of the rate; a dot is a port that was paused."
-    + (loads.hasTime && !loads.hasSeries ? " Over time pauses alone are known: a run with --series has what links carry, too." : "")
+    + (loads.hasTime && !loads.hasSeries ? " Over time pauses alone are known, and not what links carry." : "")
     + (loads.hasTime && loads.known < loads.end ? ` Pauses are listed until ${format.time(loads.known)} of ${format.time(loads.end)}.` : "");
   const body: Child[] = [
     figure(sentence, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Picture of the lab" }, drawing.element), () => linkTable(run, loads.whole(), fabric), ...controls),
