@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import containers, deploy, real, report, telemetry, virtual
+from bench import containers, deploy, real, report, telemetry, traces, virtual
 from bench.table import render
 from testbed.errors import TestbedError
 
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "virtual_cores": virtual.measure_cores,
     "causes": virtual.measure_causes,
     "report": report.measure,
+    "traces": traces.measure,
     "real": real.measure,
     "telemetry": telemetry.measure,
     "deploy": deploy.measure,

@@ -14,6 +14,7 @@ from bench.deploy import GOAL_DESTROY_SECONDS, GOAL_LARGE_SECONDS, GOAL_SECONDS
 from bench.real import GOAL_FORWARD_RATIO
 from bench.report import GOAL_BYTES, GOAL_OPEN_S
 from bench.telemetry import GOAL_COST
+from bench.traces import GOAL_MB_PER_S
 from bench.virtual import GOAL_CAUSES_COST, GOAL_CORES_RATIO, GOAL_FRAME_HOPS_PER_S
 
 Json = dict[str, Any]
@@ -83,6 +84,14 @@ def _report(measured: Json) -> list[Row]:
     ]
 
 
+def _traces(measured: Json) -> list[Row]:
+    rate, goal = measured["read_mb_per_s"], GOAL_MB_PER_S
+    matched = f"matched at {measured['matched_ops_per_s'] / 1e6:.2f} M/s"
+    detail = f"{measured['ops'] / 1e3:.0f} k ops, {matched}; median of {measured['rounds']}"
+    what = f"trace of GOAL, {measured['megabytes']:.0f} MB of text, read, MB/s"
+    return [(what, f"{rate:.0f}", f"≥ {goal}", rate >= goal, detail)]
+
+
 def _real(measured: Json) -> list[Row]:
     rows: list[Row] = []
     for size, figures in measured["frame_bytes"].items():
@@ -136,6 +145,7 @@ SECTIONS: dict[str, Callable[[Json], list[Row]]] = {
     "virtual_cores": _cores,
     "causes": _causes,
     "report": _report,
+    "traces": _traces,
     "real": _real,
     "telemetry": _telemetry,
     "deploy": _deploy,

@@ -6,7 +6,7 @@ ValueError; a refusal of the system (socket, namespace, file) raises OSError, an
 
 from typing import Self, final
 
-__all__ = ["GoalReader", "RealFabric", "VirtualFabric", "measure_forwarder", "measure_load"]
+__all__ = ["GoalReader", "GoalTrace", "RealFabric", "VirtualFabric", "measure_forwarder", "measure_load"]
 
 @final
 class VirtualFabric:
@@ -22,6 +22,15 @@ class VirtualFabric:
 
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
+
+    def load_trace(self, workload: str, trace: GoalTrace) -> None:
+        """Install a workload whose ranks work off a trace, not ops; its queue pairs are those of the trace's sends."""
+
+    def communication(self) -> list[tuple[int, int]]:
+        """Return of each rank of a trace for how many ps it communicated alone, and while it computed."""
+
+    def trace_fault(self) -> str | None:
+        """Return why a rank of a trace cannot go on, if that is not the network."""
 
     def impair(self, changes: str) -> None:
         """Change links, now or so long after the next start of a workload: a JSON list, see docs/internals/plan.md."""
@@ -130,6 +139,42 @@ class RealFabric:
 
     def close(self) -> None:
         """Stop forwarding and close the sockets; every later call raises OSError."""
+
+@final
+class GoalTrace:
+    """A trace of GOAL that stays on disk: read by pieces, then matched by pieces, then given to a `VirtualFabric`.
+
+    Faults of the file raise what those of `GoalReader` do. Faults of its messages raise ValueError of a list: of each the rank,
+    the op with its line or None, the message, and the op and the line of another op or None.
+    """
+
+    def __new__(cls, path: str, is_binary: bool, most_ops: int) -> Self: ...
+    def read(self, budget: int) -> bool:
+        """Read about `budget` bytes, in binary whole ranks; return True once the file is over."""
+
+    def match_messages(self, budget: int) -> bool:
+        """Carry out `budget` events of the trace; return True once all its messages have met their receives."""
+
+    def sends(self) -> list[tuple[int, int, int]]:
+        """Return sender, receiver and channel of messages that leave their rank, each once and in order."""
+
+    def ranks(self) -> int:
+        """Return how many ranks the trace has, once it is read."""
+
+    def ops(self) -> int:
+        """Return how many ops it has, once it is read."""
+
+    def ended(self) -> int:
+        """Return how many of them have ended in `match_messages`."""
+
+    def bytes(self) -> int:
+        """Return the length of the file when it was opened."""
+
+    def offset(self) -> int:
+        """Return how much of it has been read."""
+
+    def nics(self) -> tuple[int, int]:
+        """Return how many messages name a nic, and the line of the first."""
 
 @final
 class GoalReader:

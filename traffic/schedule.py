@@ -101,9 +101,13 @@ class RankSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The ops of all ranks; a rank's number is its position."""
+    """The ops of all ranks; a rank's number is its position.
+
+    `talks` are sender, receiver and channel of messages beside those of its ops, of ranks whose ops are not here.
+    """
 
     ranks: tuple[RankSchedule, ...]
+    talks: tuple[tuple[int, int, int], ...] = ()
 
     def validate(self) -> None:
         """Check the schedule as a whole.

@@ -1,6 +1,7 @@
 //! The Python surface, kept thin: JSON in, JSON out, bytes for memory.
 
 mod goal;
+mod measuring;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,10 +19,9 @@ use crate::clock::virtual_clock::{advance, run_until};
 use crate::emulation::span::Statistics;
 use crate::emulation::{Emulation, Progress};
 use crate::fabric::Spread;
-use crate::io::{self, ForwardPath, IoError};
+use crate::io::IoError;
 use crate::plan::PlanError;
 use crate::units::Time;
-use crate::wire::sizes::{ETHERNET_HEADER_BYTES, LONGEST_FRAME_BYTES};
 
 /// Events between two looks at pending signals.
 const SLICE_EVENTS: u64 = 1 << 20;
@@ -69,6 +69,20 @@ impl VirtualFabric {
         self.emulation.load(workload)?;
         self.started = false;
         Ok(())
+    }
+
+    fn load_trace(&mut self, workload: &str, trace: &goal::GoalTrace) -> PyResult<()> {
+        self.emulation.load_trace(workload, &trace.trace()?)?;
+        self.started = false;
+        Ok(())
+    }
+
+    fn communication(&self) -> Vec<(u64, u64)> {
+        self.emulation.communication()
+    }
+
+    fn trace_fault(&self) -> Option<&str> {
+        self.emulation.trace_fault()
     }
 
     fn begin_span(&mut self, statistics: &str) -> PyResult<()> {
@@ -352,40 +366,12 @@ fn wait(py: Python<'_>, budget_ms: u64, come: impl Fn() -> Result<bool, RunnerEr
     }
 }
 
-/// `path` has source, ingress, egress and sink, each a netns and an interface. Blocks for a little more than `seconds`.
-#[pyfunction]
-fn measure_forwarder(py: Python<'_>, path: &str, frame: Vec<u8>, seconds: f64) -> PyResult<String> {
-    let path: ForwardPath = serde_json::from_str(path).map_err(PlanError::from)?;
-    let duration = load_duration(&frame, seconds)?;
-    rates(&py.detach(|| io::measure_forwarder(&path, &frame, duration)))
-}
-
-/// `source` and `sink` are each a netns and an interface. Blocks for a little more than `seconds`.
-#[pyfunction]
-fn measure_load(py: Python<'_>, source: &str, sink: &str, frame: Vec<u8>, seconds: f64) -> PyResult<String> {
-    let attachment = |text| serde_json::from_str::<io::Attachment>(text).map_err(PlanError::from);
-    let (source, sink) = (attachment(source)?, attachment(sink)?);
-    let duration = load_duration(&frame, seconds)?;
-    rates(&py.detach(|| io::measure_load(&source, &sink, &frame, duration)))
-}
-
-fn load_duration(frame: &[u8], seconds: f64) -> PyResult<Duration> {
-    if !(ETHERNET_HEADER_BYTES..=LONGEST_FRAME_BYTES).contains(&frame.len()) {
-        return Err(PyValueError::new_err(format!("{} bytes are no frame", frame.len())));
-    }
-    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(format!("{seconds} s: {error}")))
-}
-
-fn rates(measured: &Result<io::Rates, IoError>) -> PyResult<String> {
-    let rates = measured.as_ref().map_err(os_error)?;
-    serde_json::to_string(rates).map_err(|error| PyRuntimeError::new_err(error.to_string()))
-}
-
 #[pymodule]
 fn _dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<VirtualFabric>()?;
     module.add_class::<RealFabric>()?;
     module.add_class::<goal::GoalReader>()?;
-    module.add_function(wrap_pyfunction!(measure_forwarder, module)?)?;
-    module.add_function(wrap_pyfunction!(measure_load, module)?)
+    module.add_class::<goal::GoalTrace>()?;
+    module.add_function(wrap_pyfunction!(measuring::measure_forwarder, module)?)?;
+    module.add_function(wrap_pyfunction!(measuring::measure_load, module)?)
 }

@@ -20,7 +20,7 @@ const QPN: u32 = 17;
 /// The observer of a node of one port at 100 Gb/s that answers a PAUSE frame within 1 µs, and has one connection.
 fn watch() -> Watch {
     let mut watch = Watch::new(vec![(gbps(100), ns(1_000))]);
-    watch.load(1, 1, 0, Time::ZERO);
+    watch.load(1, 1, 0, Time::ZERO, false);
     watch
 }
 
@@ -198,4 +198,24 @@ fn the_log_tells_runs_apart_by_order_place_and_content() {
     for (index, hash) in runs.iter().enumerate() {
         assert!(!runs[..index].contains(hash), "run {index} looks like another");
     }
+}
+
+#[test]
+fn messages_that_are_put_together_are_one_flow_and_still_checked() {
+    let (mut sender, mut receiver) = (watch(), watch());
+    sender.load(1, 1, 0, Time::ZERO, true);
+    receiver.load(1, 1, 0, Time::ZERO, true);
+    let ends = HashMap::from([(QPN, [0, 1])]);
+    let flows = |watches: [&Watch; 2]| match_up(watches.into_iter(), &ends, &HashSet::new());
+    sender.event(&posted(0), ns(1));
+    sender.event(&posted(1), ns(2));
+    receiver.event(&arrived(0, 100), ns(5));
+    let flow = Flow { src: 0, dst: 1, qpn: QPN, bytes: 200, start: ns(1), completion: None };
+    assert_eq!(flows([&sender, &receiver]).0, std::slice::from_ref(&flow), "the second has not arrived");
+    receiver.event(&arrived(1, 100), ns(9));
+    let (complete, faults) = flows([&sender, &receiver]);
+    assert_eq!(complete, [Flow { completion: Some(ns(9)), ..flow }]);
+    assert!(faults.is_empty() && receiver.violation_count == 0);
+    receiver.event(&arrived(1, 100), ns(10));
+    assert_eq!(receiver.violation_count, 1, "a message that arrives twice");
 }

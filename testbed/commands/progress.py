@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -75,6 +77,30 @@ def counted(total: int, style: Style) -> Iterator[Callable[[], None]]:
         yield CountedLines(total).advance
     else:
         yield lambda: None
+
+
+@contextmanager
+def measured(names: Sequence[str], style: Style) -> Iterator[list[Callable[[int, int], None]]]:
+    """Show how much of so much is done of several things, one behind the other; each is told by a function of its own."""
+    if style is Style.bar:
+        with _bars() as bars:
+            tasks = [bars.add_task(name, total=None) for name in names]
+            yield [partial(_measure, bars, task) for task in tasks]
+    elif style is Style.plain:
+        pace = Pace(LINE_PERIOD_S)
+        pace.is_due()
+        yield [partial(_write_measured, pace, name) for name in names]
+    else:
+        yield [lambda done, total: None for _ in names]
+
+
+def _measure(bars: Progress, task: TaskID, done: int, total: int) -> None:
+    bars.update(task, completed=done, total=total)
+
+
+def _write_measured(pace: Pace, name: str, done: int, total: int) -> None:
+    if pace.is_due():
+        _write(f"{done} of {total} {name}")
 
 
 @contextmanager

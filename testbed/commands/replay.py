@@ -26,9 +26,10 @@ from testbed.commands.common import (
     target,
 )
 from testbed.commands.pages import NoReportOption
-from testbed.commands.progress import ProgressOption, Style
+from testbed.commands.progress import ProgressOption, Style, measured, style_of
 from testbed.commands.run import RunOptions, run_trial
 from testbed.commands.run_options import (
+    ClockOption,
     ColumnsOption,
     CoresOption,
     MetricsOption,
@@ -46,7 +47,8 @@ from testbed.lab.topology import Lab, lab_from, lab_source
 from testbed.replay.form import MAX_RANKS, Trace
 from testbed.replay.lines import Reading
 from testbed.replay.made import flows_of
-from testbed.replay.reading import FORMATS, Options, read_traces
+from testbed.replay.reading import FORMATS, Options, format_of, read_traces
+from testbed.replay.streamed import SMALLEST_BYTES, read_streamed
 from testbed.run.trial import Trial, with_settings
 from testbed.schema.source import Source
 
@@ -132,7 +134,10 @@ def replay(
     """Replay traces of applications as jobs on a lab: what ranks computed, sent and received, and their collectives."""
     if topology is None:
         raise UsageError("no lab given: name one with -t, for example -t clos")
-    readings = read_traces(files, as_, Options(start_unit and start_unit.value, gpus, groups))
+    is_virtual = clock in (None, ClockOption.virtual)
+    is_plain = is_virtual and iterations == 1 and not alone and place is None and scale_compute == 1
+    readings = list(_from_disk(files, as_, style_of(context, format_, progress))) if is_plain else []
+    readings = readings or read_traces(files, as_, Options(start_unit and start_unit.value, gpus, groups))
     traces = [_adapted(reading, algorithm or [], scale_compute, strict) for reading in readings]
     source = lab_source(topology)
     print_notes(source)
@@ -149,6 +154,21 @@ def replay(
         columns, report=not no_report, trace=trace,
     )  # fmt: skip
     run_trial(context, target(context), Trial(experiment, lab, written=source.data), options)
+
+
+def _from_disk(files: Sequence[Path], as_: str | None, style: Style) -> Iterator[Reading]:
+    """Yield one long file of GOAL as a trace that stays on disk, and nothing of any others."""
+    if len(files) != 1 or not files[0].is_file() or files[0].stat().st_size < SMALLEST_BYTES:
+        return
+    name = as_ or format_of(files[0])
+    if name in ("goal", "goal-binary"):
+        with measured(("MB read", "ops matched"), style) as (read, matched):
+            yield read_streamed(
+                files[0],
+                is_binary=name == "goal-binary",
+                reading=lambda done, total: read(done // 10**6, total // 10**6),
+                matching=matched,
+            )
 
 
 def _adapted(reading: Reading, algorithms: Sequence[str], scale: float, strict: bool) -> Trace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from testbed.errors import ExperimentError, Fault
 from testbed.experiment.file import Experiment
@@ -13,7 +13,7 @@ from testbed.lab.hosts import Host
 from testbed.lab.ranks import Rank, local_ranks, ranks_on, select
 from testbed.lab.topology import Lab
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
-from testbed.plan.traces import Called, ops_of_trace, program_of, schedule_of
+from testbed.plan.traces import Called, ops_of_trace, program_of, schedule_of, talks_of_trace
 from testbed.traffic import RankSchedule, Recv, Schedule, Send, Shape
 from testbed.traffic.program import Label, Part, Program, unrolled
 from testbed.traffic.program import Step as Planned
@@ -76,6 +76,7 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
     places = {rank: place for place, rank in enumerate(ranks)}
     faults: list[Fault] = []
     programs, calls = list[Program](), list[tuple[Called | None, ...]]()
+    talks = list[tuple[int, int, int]]()
     for number, (job, chosen) in enumerate(zip(experiment.jobs, by_job, strict=True)):
         idle = only is not None and job.name != only
         members = () if idle else tuple(places[rank] for rank in chosen)
@@ -84,6 +85,7 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
             program, called = (Program((), ()), []) if idle else program_of(job.trace, members, job.repeat, job.start)
             programs.append(program)
             calls.append(tuple(called))
+            talks += talks_of_trace(job.trace, members, number) if members else []
             continue
         steps, of_steps = list[Planned](), list[Called | None]()
         for position, step in enumerate(job.program):
@@ -99,6 +101,7 @@ def plan_jobs(lab: Lab, experiment: Experiment, only: str | None = None) -> Plan
     if faults:
         raise ExperimentError(faults)
     schedule, labels = unrolled(programs, len(ranks))
+    schedule = replace(schedule, talks=tuple(talks))
     return PlannedJobs(ranks, schedule, labels, tuple(programs), tuple(calls))
 
 

@@ -55,7 +55,7 @@ def channel_of(lane: int, priority: int | None) -> int:
 
 def sends_of(schedule: Schedule) -> set[Talk]:
     """Return which rank sends to which on a channel."""
-    talks = set()
+    talks = {Talk(*talk) for talk in schedule.talks}
     for rank, ranked in enumerate(schedule.ranks):
         for op in ranked.ops:
             if isinstance(op, Send):

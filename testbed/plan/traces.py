@@ -15,6 +15,7 @@ from testbed.experiment.sections import DEFAULT_SITES
 from testbed.plan.ops import LONGEST_MESSAGE_BYTES
 from testbed.replay.form import NO_LANE, Op, Trace
 from testbed.replay.matching import Call, Matched, Message, Place, match
+from testbed.replay.streamed import Streamed
 from testbed.traffic import Calc, Collective, Recv, Schedule, Send, Shape
 from testbed.traffic.program import CHANNELS, Drawn, Part, Program, Step, ends_of, lengths_alone
 from testbed.traffic.schedule import Op as Planned
@@ -47,6 +48,13 @@ def program_of(trace: Trace, ranks: Sequence[int], repeat: int, start_ps: int) -
     graphs = tuple(expansion.graph(rank) for rank in range(len(trace.ranks)))
     program = Program(tuple(ranks), tuple(expansion.steps), repeat, start_ps, graphs)
     return program, list(expansion.called)
+
+
+def talks_of_trace(trace: Trace, ranks: Sequence[int], job: int) -> list[tuple[int, int, int]]:
+    """Return sender, receiver and channel of the messages of a trace on disk, on ranks of the schedule; none of any other."""
+    sends = trace.sends if isinstance(trace, Streamed) else []
+    first = job * CHANNELS + OF_COLLECTIVES
+    return [(ranks[source], ranks[target], first + channel) for source, target, channel in sends]
 
 
 def ops_of_trace(trace: Trace) -> int:

@@ -12,8 +12,10 @@ from testbed.replay.form import MAX_OPS, Op, Trace
 from testbed.replay.lines import Reading, unpacked, unreadable
 
 PS_PER_NS = 1000
-_PIECE_BYTES = 2**23
+PIECE_BYTES = 2**23
 """What is read between two looks at progress and interrupts: a tenth of a second."""
+
+NIC_LEFT_OUT = "nic of a message, whose port the lab says"
 
 Heard = Callable[[int, int], None]
 """Hears how many bytes of a file have been read, and how many it has."""
@@ -33,21 +35,21 @@ def read_whole(path: Path, *, is_binary: bool, progress: Heard = unheard) -> Rea
             reader = GoalReader(str(plain), is_binary, MAX_OPS)
             is_over = False
             while not is_over:
-                is_over = reader.advance(_PIECE_BYTES)
+                is_over = reader.advance(PIECE_BYTES)
                 progress(reader.offset(), reader.bytes())
                 ranks += [tuple(map(Op._make, ops)) for ops in reader.take_ranks()]
         except OSError as problem:
             raise unreadable(path, problem) from None
         except ValueError as fault:
-            raise _error(path, fault) from None
+            raise reading_error(path, fault) from None
     times, line = reader.nics()
-    left = (Left("nic of a message, whose port the lab says", str(path), line, times),) if times else ()
+    left = (Left(NIC_LEFT_OUT, str(path), line, times),) if times else ()
     trace = Trace((str(path),), tuple(ranks))
     took = (counted(len(ranks), "rank"), counted(sum(map(len, ranks)), "op"))
     return Reading(trace.check(), took, left)
 
 
-def _error(path: Path, fault: ValueError) -> ExperimentError:
+def reading_error(path: Path, fault: ValueError) -> ExperimentError:
     """Return a fault of the data plane as an error with its place."""
     line, byte, message, quoted = fault.args
     key = "" if byte is None else f"byte {byte}"

@@ -13,7 +13,7 @@ from testbed.contract.report import Report
 from testbed.contract.workload import Workload
 from testbed.errors import ExperimentError, HostError, UsageError, cannot_write
 from testbed.plan.workload import compile_workload
-from testbed.run import flow_times, job_payload, job_times, storms, timeline
+from testbed.run import flow_times, job_payload, job_times, storms, timeline, traces_on_disk
 from testbed.run.engine import Engine
 from testbed.run.execution import Outcome, Progress, execute, weight_of
 from testbed.run.gauge import Gauge
@@ -91,13 +91,18 @@ def _perform_program(
         if jobs is not None:
             job_payload.write(engine, jobs, seed)
 
-    outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes, fill, Gauge(asked))
+    on_disk = traces_on_disk.of_experiment(experiment)
+    load = {} if on_disk is None else {"load": traces_on_disk.loader(on_disk)}
+    gauge = Gauge(asked)
+    outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes, fill, gauge, **load)
     if jobs is not None:
         names = [job.name for job in experiment.jobs]
         outcome.jobs = job_times.rows(jobs, names, workload, outcome.report)
         for row in outcome.jobs:
             number = names.index(row["name"])
             row["wrong"] = job_payload.wrong(engine, jobs, number, seed) if outcome.complete else None
+    if on_disk is not None:
+        traces_on_disk.complete(engine, outcome)
     if trial.flows is not None:
         settings = experiment.transport
         qps = settings.qps if settings.spread == "slices" else 1

@@ -26,10 +26,11 @@ def execute_program(
     changes: Sequence[Json] = (),
     prepare: Callable[[Engine], None] = lambda engine: None,
     gauge: Gauge | None = None,
+    load: Callable[[Engine, str], None] = lambda engine, workload: engine.load(workload),
 ) -> Outcome:
     """Run a workload of `what`, jobs or flows, and return the flows between its hosts and the engine's report.
 
-    `prepare` is called before it starts, to fill memory.
+    `load` gives the workload to the engine, and `prepare` is called before it starts, to fill memory.
 
     `spans` are the warm-up and the window of statistics, in ps. As `execute`, it returns an outcome that is not complete
     for a workload that stalls and for a KeyboardInterrupt.
@@ -38,7 +39,7 @@ def execute_program(
     if changes:
         engine.impair(json.dumps(changes))
     engine.begin_span(json.dumps(statistics(*spans)))
-    engine.load(json.dumps(workload))
+    load(engine, json.dumps(workload))
     prepare(engine)
     gauge = gauge or Gauge(None)
     gauge.expect(workload)

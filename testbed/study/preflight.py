@@ -13,7 +13,7 @@ from typing import Any
 from testbed.errors import ExperimentError, Fault, InputError, UsageError
 from testbed.lab.topology import lab_source
 from testbed.plan.workload import compile_workload
-from testbed.run import expectation_names
+from testbed.run import expectation_names, traces_on_disk
 from testbed.run.trial import Trial
 from testbed.schema.source import dotted
 from testbed.study import parallel
@@ -28,7 +28,11 @@ def check(trial: Trial, here: bool = True, compiled: bool = False) -> None:
     Each fault names the line of the experiment's file, or of the lab's. Cost: that of compiling the plan, which the trial
     keeps, and its smallest and largest workload.
     """
-    workloads = _faults_of(trial, lambda: _compile_workloads(trial, here, compiled))
+    workloads = _faults_of(
+        trial,
+        lambda: traces_on_disk.of_experiment(trial.experiment),
+        lambda: _compile_workloads(trial, here, compiled),
+    )
     _refuse(trial, [*_faults_of_lab(trial), *workloads, *expectation_names.faults(trial.experiment, trial.lab)])
 
 

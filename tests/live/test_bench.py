@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from bench import __main__ as command
-from bench import containers, deploy, real, report, telemetry, virtual
+from bench import containers, deploy, real, report, telemetry, traces, virtual
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
 from tests.live.netns_lab import isolated
@@ -23,6 +23,7 @@ SMALL = {
     "virtual_cores": lambda: virtual.measure_cores(1, replace(virtual.SPAN, flow_bytes=1 << 18)),
     "causes": lambda: virtual.measure_causes(2, replace(virtual.PAUSED, flow_bytes=1 << 18)),
     "report": lambda: report.measure(1, "clos:spines=1,leaves=2,hosts=2", is_opened=False),
+    "traces": lambda: traces.measure(1, 1),
     "real": lambda: real.measure(rounds=1, seconds=0.05),
     "telemetry": lambda: telemetry.measure(1, 0.5, "leaves=2,hosts=2,spines=1"),
     "deploy": lambda: deploy.measure(rounds=1),
@@ -53,6 +54,7 @@ def test_one_document_holds_every_figure() -> None:
     assert document["virtual_cores"]["ratio"] > 0
     assert document["causes"]["pauses"] > 0
     assert document["report"]["hosts"] == 4 and 0 < document["report"]["bytes"] < 1_000_000
+    assert document["traces"]["ops"] > 5000 and document["traces"]["read_mb_per_s"] > 0
     sizes = document["real"]["frame_bytes"]
     assert document["real"]["forward_ratio"] == min(size["forward_ratio"] for size in sizes.values()) > 0
     for size in sizes.values():

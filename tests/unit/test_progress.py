@@ -16,6 +16,7 @@ from rich.progress import Progress
 
 from testbed.bus import messages
 from testbed.bus.messages import BuildStep, RunStep
+from testbed.commands import progress as shown
 from testbed.commands.progress import (
     CountedLines,
     Estimate,
@@ -24,6 +25,7 @@ from testbed.commands.progress import (
     Style,
     bar_of,
     format_wall,
+    measured,
     style_of,
 )
 from testbed.drivers import containers
@@ -266,3 +268,19 @@ def test_a_bar_shows_nominal_time_too() -> None:
 )
 def test_wall_times_are_whole_seconds(seconds: float, text: str) -> None:
     assert format_wall(seconds) == text
+
+
+def test_how_much_of_a_file_has_been_read_is_shown_to_whoever_looks_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=100)
+    monkeypatch.setattr(
+        shown, "_bars", lambda: Progress(*Progress.get_default_columns()[:1], shown._Count(), console=console)
+    )
+    with measured(("MB read", "ops matched"), Style.bar) as (read, matched):
+        read(7, 200)
+        matched(5, 90)
+    assert all(text in output.getvalue() for text in ("MB read", "7/200", "ops matched", "5/90"))
+    output.truncate(0)
+    with measured(("MB read",), Style.none) as (read,):
+        read(7, 200)
+    assert "7/200" not in output.getvalue()

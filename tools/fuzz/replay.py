@@ -20,6 +20,7 @@ from testbed.replay.matching import match
 from testbed.replay.nccl import read_nccl
 from testbed.replay.protobuf import written, written_varint
 from testbed.replay.simai import read_simai
+from testbed.replay.streamed import read_streamed
 from tools.fuzz import mutation
 from tools.fuzz.target import Target, require
 
@@ -146,6 +147,8 @@ FORMATS: dict[str, tuple[tuple[str | bytes, ...], Callable[[Path], Reading]]] = 
     "nccl": ((NCCL,), lambda path: read_nccl([path])),
 }
 """By name: files to begin with, which are traces, and what reads one."""
+ON_DISK = {"goal": False, "goal-binary": True}
+"""Those that are also replayed from disk, and whether they are binary."""
 
 
 def attempt(kind: str, data: bytes) -> bool:
@@ -153,18 +156,29 @@ def attempt(kind: str, data: bytes) -> bool:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / ("t.0.json" if kind == "chakra-json" else "t.0.et")
         path.write_bytes(data)
-        try:
-            trace = FORMATS[kind][1](path).trace
-            flows_of(trace)
-            if sum(map(len, trace.ranks)) < MOST_MATCHED:
-                match(trace)
-        except InputError as error:
-            require(len(str(error).encode()) < 2**20, f"{len(error.faults)} faults")
-            require(all(fault.file == str(path) for fault in error.faults), f"no place: {error}")
-            return False
-        except TestbedError:
-            return False
-        return True
+        if kind in ON_DISK:
+            _is_answered(path, lambda: read_streamed(path, is_binary=ON_DISK[kind]))
+        return _is_answered(path, lambda: _read_and_match(kind, path))
+
+
+def _read_and_match(kind: str, path: Path) -> None:
+    trace = FORMATS[kind][1](path).trace
+    flows_of(trace)
+    if sum(map(len, trace.ranks)) < MOST_MATCHED:
+        match(trace)
+
+
+def _is_answered(path: Path, read: Callable[[], object]) -> bool:
+    """Tell whether a file is a trace to what reads it; raise Defect for an error without its place."""
+    try:
+        read()
+    except InputError as error:
+        require(len(str(error).encode()) < 2**20, f"{len(error.faults)} faults")
+        require(all(fault.file == str(path) for fault in error.faults), f"no place: {error}")
+        return False
+    except TestbedError:
+        return False
+    return True
 
 
 def _target(kind: str) -> Target:

@@ -1,16 +1,22 @@
 //! From a workload to what each host runs: connections, schedule, memory, transport.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use super::trace::Trace;
 use super::{first_psn, Emulation, RankPlace};
 use crate::frame::Station;
+use crate::goal::feed::{Feed, RankFeed};
 use crate::nic::copies::CopyPair;
 use crate::nic::memory::{Memory, Reduce};
 use crate::nic::rc::dcqcn::DcqcnConfig;
 use crate::nic::rc::message::Verb;
 use crate::nic::rc::qp::Transport;
 use crate::nic::schedule::{Op, Schedule};
+use crate::nic::traced::Traced;
+use crate::nic::work::Work;
 use crate::nic::{Lane, Load, QpConfig, Rank};
+use crate::plan::require;
 use crate::plan::workload::{CongestionPlan, OpKind, QpPlan, Workload};
 use crate::plan::PlanError;
 use crate::units::Time;
@@ -28,7 +34,7 @@ impl Emulation {
             let memory = memory.ok_or(PlanError::NoRoom { rank: index, bytes: rank.memory_bytes })?;
             let host = loads.entry(rank.node).or_insert_with(load);
             places.push(RankPlace { node: rank.node, slot: host.ranks.len() });
-            host.ranks.push(Rank { schedule: Schedule::default(), memory, lanes: Vec::new() });
+            host.ranks.push(Rank { schedule: Schedule::default().into(), memory, lanes: Vec::new() });
         }
         // By rank, the lane of each queue pair.
         let mut lanes = vec![HashMap::new(); workload.ranks.len()];
@@ -52,10 +58,38 @@ impl Emulation {
         for ((rank, place), lanes) in workload.ranks.iter().zip(&places).zip(&lanes) {
             let ops = rank.ops.iter().map(|planned| (op(&planned.kind, lanes), planned.requires.clone()));
             if let Some(host) = loads.get_mut(&place.node) {
-                host.ranks[place.slot].schedule = Schedule::new(ops.collect(), lanes.len());
+                host.ranks[place.slot].schedule = Schedule::new(ops.collect(), lanes.len()).into();
             }
         }
         Ok((places, loads))
+    }
+
+    /// Have the ranks work off a trace in place of their ops. The queue pairs are those of its talks, in their order.
+    pub(super) fn follow(
+        workload: &Workload,
+        trace: &Trace,
+        places: &[RankPlace],
+        loads: &mut BTreeMap<usize, Load>,
+    ) -> Result<(), PlanError> {
+        let (ranks, pairs) = (trace.spool.ranks().len(), workload.qps.iter().map(|qp| (qp.a as u32, qp.b as u32)));
+        let agree = ranks == places.len() && pairs.eq(trace.talks.iter().map(|(a, b, _)| (*a, *b)));
+        require(agree, || "the queue pairs are not those of the trace".into())?;
+        // By rank, the lane of each peer and channel.
+        let mut lanes = vec![HashMap::new(); ranks];
+        for (a, b, channel) in &trace.talks {
+            for (rank, peer) in [(*a, *b), (*b, *a)] {
+                let own: &mut HashMap<_, _> = &mut lanes[rank as usize];
+                own.insert((peer, *channel), own.len());
+            }
+        }
+        let feed = Arc::new(Feed::new(trace.spool.clone()));
+        for ((place, lanes), rank) in places.iter().zip(lanes).zip(0..) {
+            if let Some(host) = loads.get_mut(&place.node) {
+                host.ranks[place.slot].schedule =
+                    Work::Traced(Box::new(Traced::new(RankFeed::new(feed.clone(), rank), lanes)));
+            }
+        }
+        Ok(())
     }
 
     fn end_of(

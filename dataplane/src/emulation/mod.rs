@@ -13,6 +13,7 @@ pub mod span;
 mod standstill;
 mod storms;
 pub mod telemetry;
+pub mod trace;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::priority::Priority;
 use crate::units::{Rate, Time};
 use crate::watch::Watch;
 use span::Spans;
+use trace::Trace;
 
 use nodes::{defective, node, rate, shortest_detection};
 pub use progress::Progress;
@@ -164,11 +166,18 @@ impl Emulation {
 
     /// Do as `load` with a workload that was read for this plan.
     pub fn install(&mut self, workload: Workload) -> Result<(), PlanError> {
+        self.install_with(workload, None)
+    }
+
+    fn install_with(&mut self, workload: Workload, trace: Option<&Trace>) -> Result<(), PlanError> {
         self.note_connections();
         self.note_paths();
         // First, so that two workloads never have their memory at once.
         self.unload();
-        let (places, loads) = self.loads(&workload)?;
+        let (places, mut loads) = self.loads(&workload)?;
+        if let Some(trace) = trace {
+            Emulation::follow(&workload, trace, &places, &mut loads)?;
+        }
         self.generation += 1;
         let mut counts = vec![(0, 0); self.plan.nodes.len()];
         for (node, load) in loads {
@@ -180,7 +189,7 @@ impl Emulation {
         let nodes = |qp: &QpPlan| [0, 1].map(|end| places[qp.rank(end)].node);
         let ends = workload.qps.iter().map(|qp| (qp.qpn, nodes(qp).map(|node| node as u32)));
         let ends: HashMap<_, _> = ends.collect();
-        self.fabric.watch_workload(ends, &counts, first_psn(self.generation));
+        self.fabric.watch_workload(ends, &counts, first_psn(self.generation), trace.is_some());
         let pair = |qp: &QpPlan| QueuePair {
             qpn: qp.qpn,
             ranks: [qp.a, qp.b],
@@ -192,7 +201,8 @@ impl Emulation {
         self.priorities = workload.qps.iter().filter_map(|qp| Some((qp.qpn, qp.priority?))).collect();
         self.ranks = places;
         self.started = self.fabric.now();
-        self.patience = patience(&workload, &self.plan);
+        let calcs = trace.iter().flat_map(|trace| trace.spool.ranks()).map(|rank| Time::from_ps(rank.calcs_ps));
+        self.patience = patience(&workload, &self.plan) + calcs.max().unwrap_or(Time::ZERO);
         self.limit = workload.limit_ps.map_or(Time::NEVER, Time::from_ps);
         Ok(())
     }

@@ -52,6 +52,9 @@ struct Place {
 /// A port of the plan: node and number.
 type PortId = (usize, u16);
 
+/// The two nodes of each connection, by its number.
+type Peers = HashMap<u32, [u32; 2]>;
+
 /// Nodes, links and what is about to happen to them.
 #[derive(Debug)]
 pub struct Fabric {
@@ -68,7 +71,7 @@ pub struct Fabric {
     timeline: Timeline,
     now: Time,
     /// The two nodes of a QP number of the loaded workload.
-    peers: HashMap<u32, [u32; 2]>,
+    peers: Peers,
     /// What was found wrong with the messages of workloads before it.
     past_faults: Vec<Violation>,
     /// Nodes that another agent has.
@@ -166,13 +169,13 @@ impl Fabric {
     }
 
     /// Observe another workload: `peers` are the ends of its QPs, `counts` how many connections and ranks each node has.
-    pub fn watch_workload(&mut self, peers: HashMap<u32, [u32; 2]>, counts: &[(usize, usize)], first_psn: u64) {
+    pub fn watch_workload(&mut self, peers: Peers, counts: &[(usize, usize)], first_psn: u64, is_merged: bool) {
         let (_, faults) = match_up(self.watches(), &self.peers, &self.elsewhere);
         self.past_faults.extend(faults);
         self.peers = peers;
         let now = self.now;
         for (node, (connections, ranks)) in counts.iter().enumerate() {
-            self.watch_mut(node).load(*connections, *ranks, first_psn, now);
+            self.watch_mut(node).load(*connections, *ranks, first_psn, now, is_merged);
         }
     }
 

@@ -8,10 +8,16 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
 
 pub mod binary;
+pub mod feed;
 pub mod file;
+pub mod found;
 pub mod labels;
+pub mod matching;
+pub mod spool;
 pub mod statement;
+mod stuck;
 pub mod text;
+pub mod waiting;
 
 /// Of a trace.
 pub const MAX_RANKS: u32 = 65_536;

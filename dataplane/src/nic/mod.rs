@@ -13,7 +13,9 @@ pub mod schedule;
 mod sending;
 mod slot;
 pub mod storm;
+pub mod traced;
 mod transfer;
+pub mod work;
 
 use std::collections::VecDeque;
 

@@ -1,8 +1,10 @@
 //! The ranks of a host: each runs a schedule over a memory of its own, and reaches its peers by connections or by copies.
 
 use super::memory::Memory;
-use super::schedule::{Action, Schedule};
+use super::schedule::Action;
 use super::slot::Slot;
+use super::traced::Traced;
+use super::work::Work;
 use super::Host;
 use crate::event::Event;
 use crate::units::Time;
@@ -17,14 +19,14 @@ pub enum Lane {
 /// What a rank runs; `lanes` are what its schedule calls connections.
 #[derive(Debug)]
 pub struct Rank {
-    pub schedule: Schedule,
+    pub schedule: Work,
     pub memory: Memory,
     pub lanes: Vec<Lane>,
 }
 
 #[derive(Debug)]
 pub(super) struct RunningRank {
-    pub schedule: Schedule,
+    pub schedule: Work,
     pub memory: Memory,
     lanes: Vec<Lane>,
     pub running: bool,
@@ -37,6 +39,11 @@ impl RunningRank {
 }
 
 impl Host {
+    /// The trace that a rank works off, if it does.
+    pub fn traced(&self, rank: usize) -> Option<&Traced> {
+        self.ranks.get(rank).and_then(|rank| rank.schedule.traced())
+    }
+
     /// Do all that the schedule of a rank allows at `now`.
     pub(super) fn run_rank(&mut self, rank: usize, now: Time) {
         if !self.ranks[rank].running {

@@ -1,15 +1,20 @@
 //! Files of GOAL as Python has them: rank by rank, each op a tuple.
 
-use std::mem::take;
+use std::mem::{replace, take};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::system_error;
+use crate::emulation::trace::Trace;
 use crate::goal::file::{GoalFile, ReadError};
-use crate::goal::{Fault, Kind, Place, Rank, Wait, ANY_SOURCE};
+use crate::goal::found::MatchError;
+use crate::goal::matching::Matching;
+use crate::goal::spool::{Spool, Spooler};
+use crate::goal::{Fault, Kind, Nics, Place, Rank, Wait, ANY_SOURCE};
 
 impl From<ReadError> for PyErr {
     fn from(error: ReadError) -> PyErr {
@@ -67,6 +72,133 @@ impl GoalReader {
     fn nics(&self) -> (u64, u32) {
         let nics = self.file.nics();
         (nics.times, nics.line)
+    }
+}
+
+impl From<MatchError> for PyErr {
+    fn from(error: MatchError) -> PyErr {
+        match error {
+            MatchError::Io(error) => system_error(&error),
+            MatchError::Faults(faults) => {
+                let faults = faults.into_iter().map(|fault| (fault.rank, fault.op, fault.message, fault.other));
+                PyValueError::new_err((faults.collect::<Vec<_>>(),))
+            }
+        }
+    }
+}
+
+/// A trace on its way from a file to a fabric: read, then matched, then replayed.
+#[derive(Debug)]
+enum Stage {
+    Reading { file: Box<GoalFile>, spooler: Box<Spooler> },
+    Matching(Box<Matching>, Arc<Spool>),
+    Matched(Trace),
+    Failed,
+}
+
+#[pyclass(module = "testbed._dataplane")]
+pub(super) struct GoalTrace {
+    stage: Stage,
+    bytes: u64,
+    offset: u64,
+    nics: Nics,
+    sends: Vec<(u32, u32, u32)>,
+}
+
+impl GoalTrace {
+    pub fn trace(&self) -> PyResult<Trace> {
+        match &self.stage {
+            Stage::Matched(trace) => Ok(trace.clone()),
+            _ => Err(PyValueError::new_err("the trace is not matched")),
+        }
+    }
+}
+
+#[pymethods]
+impl GoalTrace {
+    #[new]
+    fn new(path: PathBuf, is_binary: bool, most_ops: u64) -> PyResult<GoalTrace> {
+        let file = Box::new(GoalFile::open(&path, is_binary, most_ops)?);
+        let spooler = Box::new(Spooler::new().map_err(|error| system_error(&error))?);
+        let bytes = file.bytes();
+        let stage = Stage::Reading { file, spooler };
+        Ok(GoalTrace { stage, bytes, offset: 0, nics: Nics::default(), sends: Vec::new() })
+    }
+
+    fn read(&mut self, py: Python<'_>, budget: u64) -> PyResult<bool> {
+        let Stage::Reading { file, spooler } = &mut self.stage else { return Ok(true) };
+        py.detach(|| {
+            let until = file.offset().saturating_add(budget);
+            while !file.is_over() && file.offset() < until {
+                if let Some(rank) = file.advance(until - file.offset())? {
+                    spooler.add(&rank)?;
+                }
+            }
+            Ok::<_, ReadError>(())
+        })?;
+        (self.offset, self.nics) = (file.offset(), file.nics());
+        if !file.is_over() {
+            return Ok(false);
+        }
+        if let Stage::Reading { spooler, .. } = replace(&mut self.stage, Stage::Failed) {
+            let spool = Arc::new(spooler.finish().map_err(|error| system_error(&error))?);
+            self.stage = Stage::Matching(Box::new(Matching::new(spool.clone(), false)), spool);
+        }
+        Ok(true)
+    }
+
+    fn match_messages(&mut self, py: Python<'_>, budget: u64) -> PyResult<bool> {
+        let Stage::Matching(matching, spool) = &mut self.stage else { return Ok(true) };
+        if py.detach(|| matching.advance(budget))? {
+            return Ok(false);
+        }
+        self.sends = matching.talks();
+        let mut talks: Vec<_> = self.sends.iter().map(|(a, b, channel)| (*a.min(b), *a.max(b), *channel)).collect();
+        talks.sort_unstable();
+        talks.dedup();
+        self.stage = Stage::Matched(Trace { spool: spool.clone(), talks });
+        Ok(true)
+    }
+
+    fn sends(&self) -> Vec<(u32, u32, u32)> {
+        self.sends.clone()
+    }
+
+    fn ranks(&self) -> usize {
+        self.spool().map_or(0, |spool| spool.ranks().len())
+    }
+
+    fn ops(&self) -> u64 {
+        self.spool().map_or(0, |spool| spool.ops())
+    }
+
+    fn ended(&self) -> u64 {
+        match &self.stage {
+            Stage::Matching(matching, _) => matching.ended(),
+            _ => self.ops(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn nics(&self) -> (u64, u32) {
+        (self.nics.times, self.nics.line)
+    }
+}
+
+impl GoalTrace {
+    fn spool(&self) -> Option<&Spool> {
+        match &self.stage {
+            Stage::Matching(_, spool) => Some(spool),
+            Stage::Matched(trace) => Some(&trace.spool),
+            _ => None,
+        }
     }
 }
 

@@ -35,6 +35,27 @@ pub struct Violation {
     pub text: String,
 }
 
+impl Watch {
+    /// Note a message that was posted here, or arrived here.
+    pub(super) fn see(&mut self, is_posted: bool, seen: Sighting) {
+        let sightings = if is_posted { &mut self.posted } else { &mut self.arrived };
+        let Some(merged) = &mut self.merged else { return sightings.push(seen) };
+        let place = *merged.entry((seen.qpn, seen.end, is_posted)).or_insert(sightings.len());
+        let Some(known) = sightings.get_mut(place) else { return sightings.push(seen) };
+        let is_next = seen.message == known.message + 1;
+        let at = if is_posted { known.at } else { seen.at };
+        *known = Sighting { message: seen.message, bytes: known.bytes + seen.bytes, at, ..*known };
+        if !is_next {
+            self.violate(seen.at, format!("QP {}: message {} out of turn", seen.qpn, seen.message));
+        }
+    }
+
+    /// Whether the messages of a connection in one direction are one sighting.
+    pub fn is_merged(&self) -> bool {
+        self.merged.is_some()
+    }
+}
+
 /// Put both ends' sightings together. `ends` has the two nodes of each QP number; others are ignored.
 ///
 /// Flows come in the order in which they were posted: by time, then by node. Faults are messages that were posted or arrived twice,
@@ -51,6 +72,9 @@ pub fn match_up<'a>(
         faults.push(Violation { at: seen.at, node, text });
     };
     let mut arrivals = Vec::new();
+    // Sightings of all messages of a connection have the number of the last.
+    let is_merged = watches.clone().any(Watch::is_merged);
+    let number = |seen: &Sighting| if is_merged { 0 } else { seen.message };
     let peer = |seen: &Sighting| ends.get(&seen.qpn).map(|ends| ends[usize::from(seen.end ^ 1)]);
     let nodes = || watches.clone().zip(0u32..);
     let mut posted: Vec<(u32, &Sighting)> =
@@ -59,14 +83,17 @@ pub fn match_up<'a>(
     let (mut flows, mut places) = (Vec::with_capacity(posted.len()), HashMap::with_capacity(posted.len()));
     for (src, seen) in posted {
         let Some(dst) = peer(seen) else { continue };
-        if places.insert((seen.qpn, seen.end, seen.message), flows.len()).is_some() {
+        if places.insert((seen.qpn, seen.end, number(seen)), (flows.len(), seen.message)).is_some() {
             fault(src, seen, "posted twice");
         }
         flows.push(Flow { src, dst, qpn: seen.qpn, bytes: seen.bytes, start: seen.at, completion: None });
     }
     for (node, seen) in nodes().flat_map(|(watch, node)| watch.arrived.iter().map(move |seen| (node, seen))) {
         let Some(src) = peer(seen) else { continue };
-        match places.get(&(seen.qpn, seen.end ^ 1, seen.message)).map(|place: &usize| &mut flows[*place]) {
+        let place = places.get(&(seen.qpn, seen.end ^ 1, number(seen))).filter(|(_, posted)| seen.message <= *posted);
+        let is_under_way = place.is_some_and(|(_, posted)| seen.message < *posted);
+        match place.map(|(place, _)| &mut flows[*place]) {
+            Some(_) if is_under_way => {}
             None if elsewhere.contains(&src) => {
                 let (qpn, bytes) = (seen.qpn, seen.bytes);
                 arrivals.push(Flow { src, dst: node, qpn, bytes, start: seen.at, completion: Some(seen.at) });

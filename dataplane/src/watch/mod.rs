@@ -6,6 +6,8 @@
 pub mod flows;
 pub mod intervals;
 
+use std::collections::HashMap;
+
 use crate::credit::{Grant, Ledger};
 use crate::event::{Cause, Event, Transmission};
 use crate::frame::{Body, Frame};
@@ -93,6 +95,8 @@ pub struct Watch {
     /// Messages posted here, and arrived here, since the workload was loaded.
     pub posted: Vec<Sighting>,
     pub arrived: Vec<Sighting>,
+    /// Where the messages of a connection are one sighting each way, by number and end and whether they were posted, the places.
+    merged: Option<HashMap<(u32, u8, bool), usize>>,
     /// By rank of the node.
     pub finished: Vec<Option<Time>>,
     pub last_progress: Time,
@@ -126,6 +130,7 @@ impl Watch {
             ports: ports.into_iter().map(watched).collect(),
             posted: Vec::new(),
             arrived: Vec::new(),
+            merged: None,
             finished: Vec::new(),
             last_progress: Time::ZERO,
             violations: Vec::new(),
@@ -160,7 +165,10 @@ impl Watch {
     }
 
     /// Forget the messages of the last workload; the node has so many connections and ranks in the next one.
-    pub fn load(&mut self, connections: usize, ranks: usize, first_psn: u64, now: Time) {
+    ///
+    /// `is_merged`: the messages of a connection in one direction are one sighting, of the first start or the last arrival.
+    pub fn load(&mut self, connections: usize, ranks: usize, first_psn: u64, now: Time, is_merged: bool) {
+        self.merged = is_merged.then(HashMap::new);
         self.expected = vec![first_psn; connections];
         self.posted.clear();
         self.arrived.clear();
@@ -170,6 +178,7 @@ impl Watch {
 
     /// Forget the messages of the last workload, and what was found wrong so far.
     pub fn forget_findings(&mut self) {
+        self.merged = self.merged.take().map(|_| HashMap::new());
         self.posted.clear();
         self.arrived.clear();
         self.violations.clear();
@@ -274,10 +283,10 @@ impl Watch {
             Event::StormOver { port, priority } => self.storm(port, priority, false, now),
             Event::Accepted { qp, psn } => self.accepted(qp, psn, now),
             Event::SendPosted { qpn, end, message, bytes } => {
-                self.posted.push(Sighting { qpn, end, message, bytes, at: now });
+                self.see(true, Sighting { qpn, end, message, bytes, at: now });
             }
             Event::MessageArrived { qpn, end, message, bytes } => {
-                self.arrived.push(Sighting { qpn, end, message, bytes, at: now });
+                self.see(false, Sighting { qpn, end, message, bytes, at: now });
             }
             Event::SendFinished { .. } => self.last_progress = now,
             Event::QpFailed { .. } => {}

@@ -125,7 +125,7 @@ impl Pair {
             let (priority, dscp) = (PRIORITY, 24);
             let qp = QpConfig { qpn: QPN, end, peer, entropy: 49_169, nic: 0, rank: 0, lane: 0, priority, dscp };
             let memory = Memory::new(bytes).unwrap();
-            let rank = Rank { schedule: Schedule::new(ops, 1), memory, lanes: vec![Lane::Qp(0)] };
+            let rank = Rank { schedule: Schedule::new(ops, 1).into(), memory, lanes: vec![Lane::Qp(0)] };
             let (qps, copies, ranks) = (vec![qp], vec![], vec![rank]);
             host.load(Load { transport, ack_dscp: None, qps, copies, ranks });
             host
