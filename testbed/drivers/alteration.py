@@ -57,7 +57,7 @@ def quiesce(
     for namespace in staying:
         unwanted = list(_unwanted(layout, planned[namespace.node], namespace, there))
         parting += [(namespace, link) for link in [*unwanted, *_replaced(planned[namespace.node], namespace, dilation)]]
-        ends = _shrink(layout, planned[namespace.node], namespace)
+        ends = _shrink(planned[namespace.node], namespace)
         shrinking += [(namespace, link) for _namespace, link in ends if link not in unwanted]
     speaking = [end for end in parting if _silence(*end)]
     _await_sent([*speaking, *shrinking])
@@ -68,15 +68,19 @@ def quiesce(
         traffic.lose(f"{namespace.node}:{link.name}", "not sent before its link changed", _waiting(namespace, link))
 
 
-def _shrink(layout: Layout, node: Node, namespace: Namespace) -> list[End]:
+def _shrink(node: Node, namespace: Namespace) -> list[End]:
     """Let a host send no longer packets than its interfaces will take, which hear longer ones yet; return those ends."""
     wanted = {interface.name: interface for interface in node.interfaces if interface.address}
     ends = []
     for link in _links(namespace):
         interface = wanted.get(link.name)
         if interface is not None and interface.address and interface.mtu_bytes < link.mtu_bytes:
-            route = routes.set_route(link.index, interface.address, layout.prefix_length, interface.mtu_bytes)
-            namespace.netlink.apply([route])
+            shorter = [
+                routes.set_route(index, interface.address, subnet, length, interface.mtu_bytes)
+                for index, subnet, length in sorted(routes.read_routes(namespace.netlink, by_hand=False))
+                if index == link.index
+            ]
+            namespace.netlink.apply(shorter)
             ends.append((namespace, link))
     return ends
 
@@ -91,14 +95,18 @@ def _replaced(node: Node, namespace: Namespace, dilation: int) -> list[Link]:
 
 def _silence(namespace: Namespace, link: Link) -> bool:
     """Keep a host from sending on an interface, which goes on hearing; programs are told. False: none sends there."""
-    entries = [entry for entry in ipv4.read_addresses(namespace.netlink) if entry[0] == link.index]
-    for index, address, prefix_length in entries:
-        try:
-            namespace.netlink.apply([routes.delete_route(index, address, prefix_length)])
-        except DriverError as error:
-            if error.errno != errno.ESRCH:  # somebody has removed it already
-                raise
-    return bool(entries)
+    for entry in sorted(routes.read_routes(namespace.netlink, by_hand=False)):
+        if entry[0] == link.index:
+            _delete_route(namespace, entry)
+    return any(index == link.index for index, _address, _length in ipv4.read_addresses(namespace.netlink))
+
+
+def _delete_route(namespace: Namespace, route: tuple[int, str, int]) -> None:
+    try:
+        namespace.netlink.apply([routes.delete_route(*route)])
+    except DriverError as error:
+        if error.errno != errno.ESRCH:  # somebody has removed it already
+            raise
 
 
 def alter(
@@ -107,7 +115,7 @@ def alter(
     """Change the nodes that stay and give those that were `made` their links.
 
     Nodes that go are gone by now. Return what was made anew, and what is left to be done once it is heard: to give hosts
-    their addresses there. Raises DriverError.
+    their addresses and routes there. Raises DriverError.
     """
     namespaces = {namespace.node: namespace for namespace in [*staying, *made]}
     planned = {node.name: node for node in layout.nodes}
@@ -131,7 +139,12 @@ def alter(
 
     def give_addresses() -> None:
         for node in layout.nodes:
-            building.give_addresses(layout, namespaces[node.name], new[node.name])
+            building.give_addresses(layout, node, namespaces[node.name], new[node.name])
+        for namespace in staying:
+            there = routes.read_routes(namespace.netlink, by_hand=False)
+            for entry in sorted(there - set(planned[namespace.node].routes)):
+                if entry[0] >= FIRST_INDEX:
+                    _delete_route(namespace, entry)
 
     return fresh, give_addresses
 
@@ -192,11 +205,8 @@ def _restore(node: Node, namespace: Namespace, dilation: int) -> None:
             disable_offloads(namespace.netlink.fileno(), name)
     messages = [message for interface in node.interfaces for message in _set(interface, links)]
     # `quiesce` may have taken them away: just now, or before a kill.
-    messages += [
-        routes.set_route(index, address, prefix_length)
-        for index, address, prefix_length in sorted(ipv4.read_addresses(namespace.netlink))
-        if index >= FIRST_INDEX
-    ]
+    addressed = {index for index, _address, _length in ipv4.read_addresses(namespace.netlink)}
+    messages += building.set_routes(node, [end for end in node.interfaces if end.index in addressed])
     there = ipv4.read_neighbours(namespace.netlink)
     wanted = set(node.neighbours)
     bound = {(index, address) for index, address, _mac in wanted}

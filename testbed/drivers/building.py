@@ -10,7 +10,7 @@ from testbed.drivers import links
 from testbed.drivers.layout import Interface, Layout, Node, Tunnel
 from testbed.errors import DriverError, HostError
 from testbed.progress import BuildProgress
-from testbed.system import ipv4, netem, netlink, qdisc, vxlan
+from testbed.system import ipv4, netem, netlink, qdisc, routes, vxlan
 from testbed.system import namespaces as kernel
 from testbed.system.namespaces import Namespace
 from testbed.system.netem import Netem
@@ -97,14 +97,24 @@ def _configure(node: Node, namespace: Namespace, interfaces: Collection[Interfac
     links.verify(namespace.netlink, {i.index: i.netem for i in interfaces if i.netem is not None}, node.name)
 
 
-def give_addresses(layout: Layout, namespace: Namespace, interfaces: Collection[Interface]) -> None:
-    """Give new interfaces of a host their addresses, by which its kernel sends and hears."""
+def give_addresses(layout: Layout, node: Node, namespace: Namespace, interfaces: Collection[Interface]) -> None:
+    """Give new interfaces of a host their addresses and routes, by which its kernel sends and hears."""
     messages = [
         ipv4.add_address(interface.index, interface.address, layout.prefix_length)
         for interface in interfaces
         if interface.address is not None
     ]
-    namespace.netlink.apply(messages)
+    namespace.netlink.apply([*messages, *set_routes(node, interfaces)])
+
+
+def set_routes(node: Node, interfaces: Collection[Interface], mtu_bytes: int | None = None) -> list[Message]:
+    """Return the messages that set the routes of a host's kernel by interfaces that have their addresses."""
+    sources = {interface.index: interface.address for interface in interfaces}
+    return [
+        routes.set_route(index, source, subnet, length, mtu_bytes)
+        for index, subnet, length in node.routes
+        if (source := sources.get(index)) is not None
+    ]
 
 
 def _scratch() -> Netlink:

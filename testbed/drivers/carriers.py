@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from testbed.drivers import building
 from testbed.drivers.layout import Interface, Layout, Node
-from testbed.system import ipv4, netlink, routes
+from testbed.system import ipv4, netlink
 from testbed.system.namespaces import Namespace
 
 End = tuple[Node, Interface, Namespace]
@@ -33,7 +33,7 @@ def set_carrier(layout: Layout, namespaces: Sequence[Namespace], link: tuple[str
         return
     if up:
         for end in ends:
-            _bring_up(layout, *end)
+            _bring_up(*end)
         if len(ends) == len(link):
             for _node, interface, namespace in ends:
                 building.await_link(namespace, interface)
@@ -47,9 +47,8 @@ def _is_missed(end: End) -> bool:
     return end[1].address is not None
 
 
-def _bring_up(layout: Layout, node: Node, interface: Interface, namespace: Namespace) -> None:
+def _bring_up(node: Node, interface: Interface, namespace: Namespace) -> None:
     messages = [netlink.set_link(interface.index, up=True, arp=False)]
-    if interface.address is not None:
-        messages.append(routes.set_route(interface.index, interface.address, layout.prefix_length))
+    messages += building.set_routes(node, [interface])
     messages += [ipv4.add_neighbour(*entry) for entry in node.neighbours if entry[0] == interface.index]
     namespace.netlink.apply(messages)

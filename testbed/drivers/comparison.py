@@ -45,6 +45,8 @@ def _difference(layout: Layout, existing: list[Namespace]) -> str:
             return f"the addresses of {node.name}"
         if ipv4.read_neighbours(namespace.netlink) != set(node.neighbours):
             return f"the neighbours of {node.name}"
+        if routes.read_routes(namespace.netlink, by_hand=False) != set(node.routes):
+            return f"the routes of {node.name}"
     return ""
 
 
@@ -135,9 +137,13 @@ class _Look:
             return
         if (end.index, end.address, self._prefix_length) not in self._addresses:
             yield f"lacks its address {end.address}"
-        subnet = routes.subnet_of(end.address, self._prefix_length)
-        if (end.index, subnet, self._prefix_length) not in self._routes:
-            yield f"lacks its route to {subnet}/{self._prefix_length}"
+        lost = sorted(
+            f"{subnet}/{length}"
+            for index, subnet, length in set(self._node.routes) - self._routes
+            if index == end.index
+        )
+        if lost:
+            yield f"lacks its route{'s' * (len(lost) > 1)} to {_few(lost)}"
         missing = sorted(
             address for index, address, _mac in set(self._node.neighbours) - self._neighbours if index == end.index
         )

@@ -90,7 +90,7 @@ class Construction:
             interfaces = {node.name: node.interfaces for node in layout.nodes}
             building.configure_all(layout, namespaces, interfaces, dilation, progress)
             for namespace, node in zip(made, layout.nodes, strict=True):
-                building.give_addresses(layout, namespace, node.interfaces)
+                building.give_addresses(layout, node, namespace, node.interfaces)
             building.await_links(layout, namespaces)
             self._inhabitants.require_alive(layout)
             for namespace in made:

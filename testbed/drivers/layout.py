@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from testbed.contract.plan import Attachment, Host, Plan, Station, Switch
 from testbed.drivers.emulation import Place
+from testbed.drivers.host_routes import Reach
 from testbed.lab.topology import DEFAULT_MTU_BYTES
-from testbed.system import namespaces
+from testbed.system import namespaces, routes
 from testbed.system.netem import Netem
 
 DEFAULT_PREFIX_LENGTH = 15
@@ -61,13 +62,14 @@ class Contained:
 
 @dataclass
 class Node:
-    """What one namespace shall hold. `neighbours`: (interface index, address, MAC)."""
+    """What one namespace shall hold. `neighbours`: (interface index, address, MAC); `routes`: (index, subnet, length)."""
 
     name: str
     kind: str
     container: Contained | None = None
     interfaces: list[Interface] = field(default_factory=list)
     neighbours: list[tuple[int, str, str]] = field(default_factory=list)
+    routes: list[tuple[int, str, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -118,12 +120,24 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
             layout.tunnels.append((place, interface, tunnel))
         else:
             layout.links.append((ends[0], ends[1]))
-    for (number, _port), speaker in speakers.items():
-        for interface in nodes[places[number]].interfaces if number in places else ():
-            if interface.address == speaker["ip"]:
-                others = [other for other in speakers.values() if other is not speaker]
-                nodes[places[number]].neighbours += [(interface.index, other["ip"], other["mac"]) for other in others]
+    reach = Reach(plan, speakers)
+    for number, place in places.items():
+        _route(nodes[place], number, reach, layout.prefix_length)
     return layout
+
+
+def _route(node: Node, number: int, reach: Reach, prefix_length: int) -> None:
+    """Let the kernel of a host know how it reaches others: all by its only interface, or each address by one of several."""
+    addresses = {interface.index: interface.address for interface in node.interfaces if interface.address is not None}
+    if not addresses:
+        return
+    known = reach.of(number, [index - FIRST_INDEX for index in sorted(addresses)])
+    node.neighbours = [(FIRST_INDEX + port, address, mac) for port, address, mac in known.neighbours]
+    if len(addresses) == 1:
+        ((index, address),) = addresses.items()
+        node.routes = [(index, routes.subnet_of(address, prefix_length), prefix_length)]
+    else:
+        node.routes = [(FIRST_INDEX + port, address, routes.HOST_LENGTH) for port, address in known.routes]
 
 
 def _node(node: Host | Switch, hosts: Mapping[str, str]) -> Node:
@@ -180,6 +194,7 @@ def keep_indices(layout: Layout, indices: Mapping[str, Mapping[str, int]]) -> No
             interface.index = there[interface.name] if interface.name in there else next(free)
         renamed = dict(zip(before, (interface.index for interface in node.interfaces), strict=True))
         node.neighbours = [(renamed[index], address, mac) for index, address, mac in node.neighbours]
+        node.routes = [(renamed[index], subnet, length) for index, subnet, length in node.routes]
 
 
 def attachments(layout: Layout, fresh: Collection[tuple[str, str]] = ()) -> list[Attachment]:

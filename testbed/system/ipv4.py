@@ -20,15 +20,16 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg  # type: ignore[import-untyped]
 from testbed.system.netlink import CREATE, DUMP, REPLACE, Message, Netlink, attributes, encode
 
 _NUD_PERMANENT = 0x80
+_NO_PREFIX_ROUTE = 0x200  # IFA_F_NOPREFIXROUTE
 
 
 def add_address(index: int, address: str, prefix_length: int) -> Message:
-    """Give an interface an IPv4 address whose subnet is on-link."""
+    """Give an interface an IPv4 address; its routes are set apart, since a host may have several interfaces in one subnet."""
     message = ifaddrmsg()
     message["family"] = socket.AF_INET
     message["index"] = index
     message["prefixlen"] = prefix_length
-    message["attrs"] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
+    message["attrs"] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address), ("IFA_FLAGS", _NO_PREFIX_ROUTE)]
     return Message(encode(message, RTM_NEWADDR, CREATE | REPLACE), f"add address {address}")
 
 

@@ -72,6 +72,13 @@ def test_hosts_have_several_ports_in_containers_too(machine: Machine, engine: Do
     assert result["verdict"]["lossless"] and result["verdict"]["correct"]
     sent = [result["ports"][f"a:eth{number}"]["priorities"]["3"]["data_frames_tx"] for number in (1, 2)]
     assert sent[0] == sent[1] > 0
+    # Kernels reach both addresses of the other, each by the link that leads to it.
+    for line in machine.ok("exec", "--name", "sides", "b", "--", "ip", "-4", "-o", "addr", "show", "up").splitlines():
+        port, address = line.split()[1], line.split()[3].partition("/")[0]
+        if port != "lo":
+            way = machine.ok("exec", "--name", "sides", "a", "--", "ip", "route", "get", address)
+            assert f" dev {port} " in way
+            machine.ok("exec", "--name", "sides", "a", "--", "ping", "-c", "1", "-W", "20", address)
     machine.ok("destroy", "--name", "sides")
     assert names(engine, "sides") == []
 

@@ -71,6 +71,8 @@ def make_plan(lab: str, hosts: int = 2, switches: int = 1, **link: Any) -> dict[
         )
         stations[-2].update(place)
         stations[-1].update(place)
+    for node in nodes[hosts:]:
+        node["routes"] = [[0]] * len(stations)  # all reach each other, which is what a driver asks of routes
     return {"schema": 1, "lab": lab, "seed": 1, "stations": stations, "nodes": nodes, "links": links}
 
 

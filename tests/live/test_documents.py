@@ -31,11 +31,11 @@ def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Mac
 
 
 def test_every_block_that_needs_root_is_run() -> None:
-    assert [block.page for block in GUIDES] == ["docs/guides/labs.md"]
+    assert [block.page for block in GUIDES] == ["docs/guides/hosts.md", "docs/guides/labs.md"]
     assert len(GUIDES) + len(EXAMPLES) == len(BLOCKS)
 
 
-def test_the_guide_to_labs_works_as_printed(machine: Machine) -> None:
+def test_the_guides_to_hosts_and_labs_work_as_printed(machine: Machine) -> None:
     for block in GUIDES:
         for command, code in block.commands():
             done = machine.run(*shlex.split(command)[1:])
