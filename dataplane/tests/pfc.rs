@@ -9,6 +9,7 @@ use _dataplane::frame::Body;
 use _dataplane::priority::{Priority, PrioritySet};
 use _dataplane::switch::buffer::{Buffer, BufferConfig};
 use _dataplane::switch::group::{GroupConfig, Threshold};
+use _dataplane::switch::stop_requests::{Backlog, Share};
 use _dataplane::units::Time;
 use _dataplane::wire::pfc::Pfc;
 use common::bench::{small_buffer, Bench};
@@ -256,6 +257,80 @@ fn xoff_reaches_the_ingress_that_feeds_the_congestion_and_no_other() {
         "all others at full rate"
     );
     assert!(bench.events.iter().all(|event| matches!(event, Event::PauseReceived { .. })), "nothing is lost");
+}
+
+/// A switch that remembers what it asks its peers for, and why.
+fn recording() -> Bench {
+    let mut bench = Bench::new(5, small_buffer(5));
+    bench.switch.record(8);
+    bench
+}
+
+/// So many frames of 1,000 bytes from port to port, at once.
+fn burst(bench: &mut Bench, from: u16, to: u16, frames: usize) {
+    (0..frames).for_each(|_| bench.arrive(from, frame(from.into(), to.into(), Priority::P3, 1_000)));
+}
+
+/// In which queues the bytes of a group stood, and why in the fullest of them.
+type Held = (Vec<Share>, Option<(Backlog, u16)>);
+
+/// Of each request of a switch, in which queues the bytes stood that its group held, and why in the fullest.
+fn requests(bench: &Bench) -> Vec<Held> {
+    let kept = bench.switch.stop_requests().kept();
+    kept.map(|(request, shares)| (shares.to_vec(), request.backlog)).collect()
+}
+
+fn share(port: u16, bytes: u64, stood: bool) -> Share {
+    Share { port, queue: Priority::P3, bytes, stood }
+}
+
+#[test]
+fn a_request_remembers_in_which_queues_the_bytes_stand_and_which_stand_still() {
+    let mut bench = recording();
+    bench.arrive(1, pause(&[(Priority::P3, XOFF)]));
+    burst(&mut bench, 0, 1, 9);
+    // Of these the first is on the line already.
+    burst(&mut bench, 0, 4, 2);
+    assert_eq!(requests(&bench), []);
+    burst(&mut bench, 0, 1, 1);
+    assert_eq!(requests(&bench), [(vec![share(1, 10_000, true), share(4, 1_000, false)], None)]);
+    let said: Vec<_> = bench.sent.iter().filter(|sent| sent.frame.is_control()).collect();
+    assert_eq!(said.iter().map(|sent| sent.frame.request()).collect::<Vec<_>>(), [Some(1)]);
+}
+
+#[test]
+fn a_queue_that_several_ports_fill_and_no_pause_holds_up_is_an_incast() {
+    let mut bench = recording();
+    burst(&mut bench, 2, 1, 3);
+    burst(&mut bench, 0, 1, 11);
+    assert_eq!(requests(&bench), [(vec![share(1, 11_000, false)], Some((Backlog::Incast, 2)))]);
+}
+
+#[test]
+fn a_queue_stood_still_as_long_as_bytes_are_in_it_that_waited() {
+    let mut bench = recording();
+    bench.arrive(1, pause(&[(Priority::P3, XOFF)]));
+    burst(&mut bench, 0, 1, 5);
+    bench.arrive(1, pause(&[(Priority::P3, 0)]));
+    burst(&mut bench, 0, 1, 7);
+    // One of them has left, and four of the five that waited are still there.
+    assert_eq!(requests(&bench), [(vec![share(1, 11_000, true)], None)]);
+    bench.run_until(Time::from_ps(4 * 1_020 * 80));
+    bench.arrive(2, frame(2, 1, Priority::P3, 1_000));
+    burst(&mut bench, 0, 1, 5);
+    let last = requests(&bench).pop().expect("a second request");
+    assert_eq!(last, (vec![share(1, 11_000, false)], Some((Backlog::Incast, 2))));
+}
+
+#[test]
+fn requests_beyond_the_bound_are_counted_from() {
+    let mut bench = recording();
+    bench.switch.record(1);
+    for round in 0..2 {
+        burst(&mut bench, round, 4, 12);
+    }
+    let kept = bench.switch.stop_requests();
+    assert_eq!((kept.kept().count(), kept.left_out().collect::<Vec<_>>()), (1, vec![(1, 1)]));
 }
 
 proptest! {

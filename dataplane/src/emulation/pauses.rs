@@ -10,6 +10,7 @@ use super::Emulation;
 use crate::priority::Priority;
 use crate::switch::queue_map::QueueMap;
 use crate::switch::stop_requests::{Backlog, Share, StopRequest};
+use crate::switch::Switch;
 use crate::units::Time;
 use crate::watch::intervals::Interval;
 
@@ -129,9 +130,7 @@ impl Emulation {
             });
             // A pause that was called off before it took hold kept nobody from sending.
             intervals.extend(kept.filter(|(_, interval)| interval.to.is_none_or(|to| to > interval.from)));
-            let Some(of_switch) = self.fabric.node(node).switch().and_then(|switch| switch.stop_requests()) else {
-                continue;
-            };
+            let Some(of_switch) = self.fabric.node(node).switch().map(Switch::stop_requests) else { continue };
             requests.extend(of_switch.kept().map(|(request, shares)| (node, request, shares)));
             records.requests_omitted.extend(of_switch.left_out().map(|(port, first)| (name(node, port), first)));
         }

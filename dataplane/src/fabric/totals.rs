@@ -3,7 +3,6 @@
 use super::{match_up, Fabric, Node, MAX_VIOLATIONS};
 use crate::link::Flight;
 use crate::port::Port;
-use crate::switch::stop_requests::StopRequests;
 use crate::units::Time;
 use crate::watch::{fold, Flow, Tally, Violation};
 
@@ -56,7 +55,7 @@ impl Fabric {
         for placed in self.shards.iter_mut().flat_map(|shard| &mut shard.nodes) {
             placed.watch.restart_intervals(now);
             if let Node::Switch(switch) = &mut placed.node {
-                switch.stop_requests_mut().into_iter().for_each(StopRequests::restart);
+                switch.stop_requests_mut().restart();
             }
         }
     }

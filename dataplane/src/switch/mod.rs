@@ -64,8 +64,8 @@ pub struct Switch {
     /// The watchdog, which samples the ports, and the record by which its findings can be judged.
     watchdog: Option<Box<Watchdog>>,
     long_pauses: Option<Box<LongPauses>>,
-    /// What its groups asked of peers, and why; `None`: nobody wants to know.
-    stop_requests: Option<Box<StopRequests>>,
+    /// What its groups asked of peers, and why, if that is recorded.
+    stop_requests: StopRequests,
     /// By `Slot`.
     timers: Timers,
     /// Ports that may have something to send now.
@@ -85,7 +85,7 @@ impl Switch {
             timers: Timers::new(Slot::count(ports.len())),
             watchdog: config.watchdog.map(|watchdog| Box::new(Watchdog::new(watchdog, ports.len()))),
             long_pauses: config.long_pauses.map(|at_least| Box::new(LongPauses::new(at_least, ports.len()))),
-            stop_requests: None,
+            stop_requests: StopRequests::default(),
             ports: ports.into_iter().map(Port::new).collect(),
             buffer,
             table,
@@ -124,16 +124,18 @@ impl Switch {
 
     /// Record what its groups ask of peers, and why: so many requests at most. To be called before any frame comes.
     pub fn record(&mut self, bound: usize) {
-        let requests = || Box::new(StopRequests::new(&self.classes, self.ports.len(), &self.buffer, bound));
-        self.stop_requests = (bound > 0).then(requests);
+        self.stop_requests = match bound {
+            0 => StopRequests::default(),
+            _ => StopRequests::new(&self.classes, self.ports.len(), &self.buffer, bound),
+        };
     }
 
-    pub fn stop_requests(&self) -> Option<&StopRequests> {
-        self.stop_requests.as_deref()
+    pub fn stop_requests(&self) -> &StopRequests {
+        &self.stop_requests
     }
 
-    pub fn stop_requests_mut(&mut self) -> Option<&mut StopRequests> {
-        self.stop_requests.as_deref_mut()
+    pub fn stop_requests_mut(&mut self) -> &mut StopRequests {
+        &mut self.stop_requests
     }
 
     /// Which queue and which group frames of a priority stand in, if not those of its number.
@@ -193,9 +195,7 @@ impl Switch {
         frame.detoured |= self.table.is_detoured(&frame, egress);
         match self.buffer.admit(Place::of(&frame, egress), bytes) {
             Ok(demand) => {
-                if let Some(requests) = &mut self.stop_requests {
-                    requests.enter(&frame, egress);
-                }
+                self.stop_requests.enter(&frame, egress);
                 self.answer(port, group, demand, now);
             }
             Err(cause) => return self.drop_frame(&frame, cause),
@@ -258,9 +258,7 @@ impl Switch {
             if let Some(mut frame) = frame {
                 if !frame.is_control() {
                     self.mark(port, &mut frame);
-                    if let Some(requests) = &mut self.stop_requests {
-                        requests.leave(&frame, port);
-                    }
+                    self.stop_requests.leave(&frame, port);
                     let demand = self.buffer.release(Place::of(&frame, port), u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.group, demand, now);
                     self.return_credit(&frame);
@@ -311,8 +309,8 @@ impl Switch {
         if let Some(pauses) = &mut self.long_pauses {
             pauses.drop_bytes((frame.ingress, frame.group), u64::from(frame.buffer_bytes()));
         }
-        if let (Cause::Headroom, Some(requests)) = (cause, &mut self.stop_requests) {
-            requests.lose(frame.ingress, frame.group);
+        if cause == Cause::Headroom {
+            self.stop_requests.lose(frame.ingress, frame.group);
         }
         let counters = &mut self.ports[usize::from(port)].counters[priority];
         counters.drops[cause as usize] += 1;

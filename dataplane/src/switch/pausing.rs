@@ -18,9 +18,9 @@ impl Switch {
         let heeded = if at.runs_pfc() { self.heeded } else { PrioritySet::NONE };
         let pfc = Pfc { class_enable: queues.class_enable & heeded, ..queues };
         at.ignore_pause(wire.class_enable);
-        if let Some(requests) = &mut self.stop_requests {
+        if self.stop_requests.is_on() {
             let stands = |queue: &Priority| pfc.quanta[*queue] > 0 || at.is_paused(*queue, now);
-            pfc.class_enable.into_iter().filter(stands).for_each(|queue| requests.stand(port, queue, at));
+            pfc.class_enable.into_iter().filter(stands).for_each(|queue| self.stop_requests.stand(port, queue, at));
         }
         at.obey_pause(&pfc, now);
         self.events.push_back(Event::PauseReceived { port, pfc, request });
@@ -39,10 +39,10 @@ impl Switch {
         if let Some(pauses) = &mut self.long_pauses {
             pauses.note(demand, (port, group), &self.ports, &self.buffer, now);
         }
-        if let Some(requests) = &mut self.stop_requests {
+        if self.stop_requests.is_on() {
             match demand {
-                Demand::Xoff => requests.begin((port, group), &self.ports, now),
-                _ => requests.end((port, group), now),
+                Demand::Xoff => self.stop_requests.begin((port, group), &self.ports, now),
+                _ => self.stop_requests.end((port, group), now),
             }
         }
         if demand == Demand::Xoff && sender.holds_one() {
@@ -54,8 +54,8 @@ impl Switch {
 
     /// Put a PAUSE frame before all that waits at `port`.
     pub(super) fn send_control(&mut self, port: u16, mut frame: Frame) {
-        if let Some(requests) = &self.stop_requests {
-            frame.set_request(requests.number(port));
+        if self.stop_requests.is_on() {
+            frame.set_request(self.stop_requests.number(port));
         }
         if self.defects.any() {
             let Some(said) = self.defects.sent(port, self.ports.len(), frame) else { return };

@@ -88,6 +88,26 @@ pub struct StopRequests {
     detoured: bool,
 }
 
+impl Default for StopRequests {
+    /// Record nothing.
+    fn default() -> StopRequests {
+        StopRequests {
+            ports: 0,
+            tables: [NONE; PRIORITIES * PRIORITIES],
+            classes: Vec::new(),
+            bytes: Vec::new(),
+            stood_until: Vec::new(),
+            numbers: Vec::new(),
+            open: Vec::new(),
+            kept: Vec::new(),
+            shares: Vec::new(),
+            bound: 0,
+            left_out: Vec::new(),
+            detoured: false,
+        }
+    }
+}
+
 impl StopRequests {
     pub fn new(classes: &[Class], ports: usize, buffer: &Buffer, bound: usize) -> StopRequests {
         let mut tables = [NONE; PRIORITIES * PRIORITIES];
@@ -107,12 +127,16 @@ impl StopRequests {
             stood_until: vec![0; ports * PRIORITIES],
             numbers: vec![0; ports],
             open: vec![0; ports * PRIORITIES],
-            kept: Vec::new(),
-            shares: Vec::new(),
             bound,
             left_out: vec![None; ports],
-            detoured: false,
+            ..StopRequests::default()
         }
+    }
+
+    /// Whether anything is recorded.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.bound > 0
     }
 
     #[inline]
@@ -146,7 +170,9 @@ impl StopRequests {
 
     /// An egress queue was emptied by force.
     pub fn forget(&mut self, egress: u16, queue: Priority) {
-        self.stood_until[queue.slot(egress)] = 0;
+        if let Some(until) = self.stood_until.get_mut(queue.slot(egress)) {
+            *until = 0;
+        }
     }
 
     /// A group has just asked its peer to stop.
@@ -205,7 +231,7 @@ impl StopRequests {
     }
 
     fn holding(&mut self, (port, group): (u16, Priority)) -> Option<&mut StopRequest> {
-        let index = (self.open[group.slot(port)] as usize).checked_sub(1)?;
+        let index = (*self.open.get(group.slot(port))? as usize).checked_sub(1)?;
         self.kept.get_mut(index)
     }
 

@@ -218,10 +218,8 @@ impl Switch {
             let place = Place::of(&frame, port);
             // Dropped first: what the record of long pauses must not take for drained.
             self.discard(port, &frame);
-            if let Some(requests) = &mut self.stop_requests {
-                requests.leave(&frame, port);
-                requests.forget(port, frame.priority);
-            }
+            self.stop_requests.leave(&frame, port);
+            self.stop_requests.forget(port, frame.priority);
             let demand = self.buffer.release(place, u64::from(frame.buffer_bytes()));
             self.answer(frame.ingress, frame.group, demand, now);
         }
