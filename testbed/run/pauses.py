@@ -27,70 +27,64 @@ _PORTS_NAMED = 2
 
 
 class PausedQueue(Observed):
-    """A time for which an egress queue stood still because of PAUSE; times since the start of the first workload.
+    """A time for which an egress queue stood still because of PAUSE; times count from the start of the first workload."""
 
-    `to_ps` is null if it still did at the end. `by` is the port whose PAUSE frames kept it. `causes` are the queues that stood
-    still and so made the group behind `by` full: the index of each in the list, and its share of the bytes that the group held,
-    the largest first. `reason` is set where the largest share stood in a queue that no pause held up, or a host asked.
-    `root` is the index of what started it, null where that is not known.
-    """
-
-    port: str
-    priority: int
-    from_ps: int
-    to_ps: int | None
-    by: str
-    causes: list[tuple[int, float]]
-    reason: str | None
-    root: int | None
+    port: str = Field(description="port whose queue it is, `node:port`")
+    priority: int = Field(description="priority, of a switch the queue")
+    from_ps: int = Field(description="when the pause took hold; negative if that was before the start")
+    to_ps: int | None = Field(description="when it ended; null: it stood still at the end of the run")
+    by: str = Field(description="port whose PAUSE frames kept it")
+    causes: list[tuple[int, float]] = Field(
+        description="queues that stood still and so filled the group behind `by`: index in this list, and share of the bytes"
+        " that the group held, the largest first"
+    )
+    reason: str | None = Field(
+        description="why the largest share waited, where no pause held its queue up, or why a host asked; null: the first of"
+        " `causes` is the main cause"
+    )
+    root: int | None = Field(description="index of what started it in `roots`; null: not known")
 
 
 class Victim(Observed):
-    """A flow that was held up by pauses of a root, and never passed the queue that was congested; for how long in all."""
+    """A flow that was held up by pauses of a root, and never passed the queue that was congested."""
 
-    src: str
-    dst: str
-    held_ps: int
+    src: str = Field(description="host that sends")
+    dst: str = Field(description="host that receives")
+    held_ps: int = Field(description="for how long queues on its path stood still while it was under way")
 
 
 class Victims(Observed):
-    """How many such flows there were, and those that were held up longest."""
+    """Flows that pauses of a root held up although they never pass what it congests."""
 
-    flows: int = 0
-    listed: list[Victim] = Field(default_factory=list)
+    flows: int = Field(default=0, description="how many there were")
+    listed: list[Victim] = Field(default_factory=list, description="those that were held up longest")
 
 
 class PauseRoot(Observed):
-    """What started pauses: why, at which port, how many intervals of which ports followed from it, and what they came to.
+    """What started pauses. Each interval follows from one root; those of `headroom` follow from another root besides."""
 
-    Each interval follows from one root. Those of `headroom` were too late for frames that were lost, and follow from another
-    root besides.
-    """
-
-    reason: str
-    at: str
-    priority: int
-    from_ps: int
-    to_ps: int | None
-    intervals: int
-    ports: list[str]
-    paused_ps: int
-    victims: Victims
-    sentence: str
+    reason: str = Field(description="why, see the guide on results")
+    at: str = Field(description="port of the congested queue, or of the host that asked for pauses, `node:port`")
+    priority: int = Field(description="priority")
+    from_ps: int = Field(description="when its first interval began")
+    to_ps: int | None = Field(description="when its last interval ended; null: some queue still stood still")
+    intervals: int = Field(description="how many intervals follow from it")
+    ports: list[str] = Field(description="ports that stood still, in the order of time")
+    paused_ps: int = Field(description="what those intervals come to in sum")
+    victims: Victims = Field(description="flows that had no part in it")
+    sentence: str = Field(description="all of that in a sentence")
 
 
 class PauseGraph(Observed):
-    """Who paused whom, and why.
+    """Who paused whom, and why."""
 
-    `omitted` intervals are not listed. Roots count them too, but for `unrecorded` ones, for which the data plane kept no room,
-    and which came to `unrecorded_ps`.
-    """
-
-    intervals: list[PausedQueue] = Field(default_factory=list)
-    omitted: int = 0
-    unrecorded: int = 0
-    unrecorded_ps: int = 0
-    roots: list[PauseRoot] = Field(default_factory=list)
+    intervals: list[PausedQueue] = Field(
+        default_factory=list, description="the earliest intervals, by time, port, priority"
+    )
+    omitted: int = Field(default=0, description="intervals that are not listed")
+    unrecorded: int = Field(default=0, description="those among them that no root counts, for want of memory")
+    unrecorded_ps: int = Field(default=0, description="what the unrecorded ones come to, as far as they are over")
+    roots: list[PauseRoot] = Field(default_factory=list, description="what started pauses, the longest in sum first")
 
 
 class _Span(NamedTuple):

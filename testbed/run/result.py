@@ -169,7 +169,7 @@ class RunResult(ResultModel):
     qps: list[dict[str, Any]]
     drops: TotalDrops
     deadlocks: list[Deadlock] = Field(default_factory=list)
-    pauses: PauseGraph | None = None
+    pauses: PauseGraph | None = Field(default=None, description="who paused whom, and why; null: not recorded")
     impairments: list[Impaired] = Field(default_factory=list)
     fidelity: dict[str, Any] | None
     energy: dict[str, Any] = Field(default_factory=dict)
