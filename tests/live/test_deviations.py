@@ -56,7 +56,7 @@ def assert_whole(machine: Machine) -> None:
 def test_an_interface_that_was_down_is_reported_and_restored(machine: Machine) -> None:
     execute(machine, "a1", "ip", "link", "set", "eth1", "down")
     execute(machine, "a1", "ip", "link", "set", "eth1", "up")
-    lost = "eth1 lacks its neighbour 198.19.0.2"
+    lost = "eth1 lacks its route to 198.18.0.0/15; eth1 lacks its neighbour 198.19.0.2"
     assert health(machine) == {"a1": lost}
     late = machine.run("wait-for", "--name", "base", "--timeout", "0s")
     assert (late.returncode, late.stdout) == (1, f"lab base: not healthy within 0s: a1: {lost}\n")
