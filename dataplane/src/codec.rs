@@ -238,6 +238,7 @@ fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {
         ecn: 0,
         of_kernel: false,
         detoured: false,
+        unpadded: false,
         body,
     }
 }

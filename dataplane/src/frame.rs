@@ -81,6 +81,8 @@ pub struct Frame {
     pub of_kernel: bool,
     /// Some switch sent it another way than planned, since links failed.
     pub detoured: bool,
+    /// It may be shorter than Ethernet frames are: its transport has frames of sizes of its own.
+    pub unpadded: bool,
     pub body: Body,
 }
 
@@ -104,6 +106,7 @@ impl Frame {
             ecn: 0,
             of_kernel: false,
             detoured: false,
+            unpadded: false,
             body,
         }
     }
@@ -123,11 +126,10 @@ impl Frame {
     #[inline]
     pub fn buffer_bytes(&self) -> u32 {
         let bytes = u32::from(self.len) + FCS_BYTES as u32;
-        // Packets are as long as their transport says, which RoCEv2 never has shorter.
-        if bytes >= SHORTEST_FRAME_BYTES as u32 || self.is_packet() {
+        if self.unpadded {
             bytes
         } else {
-            SHORTEST_FRAME_BYTES as u32
+            bytes.max(SHORTEST_FRAME_BYTES as u32)
         }
     }
 

@@ -157,6 +157,7 @@ impl Host {
             ecn: ECN_CAPABLE,
             of_kernel: false,
             detoured: false,
+            unpadded: self.frames.is_some(),
             body: Body::Roce(packet),
         }
     }

@@ -40,6 +40,7 @@ pub fn frame(src: u32, dst: u32, priority: Priority, buffer_bytes: u16) -> Frame
         ecn: 0,
         of_kernel: false,
         detoured: false,
+        unpadded: false,
         body: Body::Opaque,
     }
 }
