@@ -34,7 +34,7 @@ class FrameSizes(PresetSet):
     what: ClassVar[str] = "set of frame sizes"
 
     preset: Annotated[str, *known(FRAME_SIZES, "set of frame sizes")] | None = None
-    """Named set of sizes; every other key replaces one of it."""
+    """Named set of sizes, of which every other key replaces one; left out, all three keys are given."""
     payload: Annotated[Size, Field(ge=64, le=_MOST_PAYLOAD_BYTES)] | None = None
     """Bytes of payload of a full packet, in place of `mtu`; left out, the preset's."""
     header: Annotated[Size, Field(ge=_LEAST_BYTES, le=_MOST_BYTES)] | None = None

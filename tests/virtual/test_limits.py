@@ -44,6 +44,7 @@ RANGE = "offsets and lengths are the schedule's, which tests/unit holds against 
 ENGINE = "ranks and offsets are those of the schedule that was loaded"
 TESTER = "frames and ports are the conformance suite's own"
 AGENT = "agents name their peers and attachments themselves"
+TRACE = "a trace is matched, checked and compiled before it is fed to a fabric"
 WRAPS = "stands around another fault of this list"
 
 Case = tuple[tuple[str | int, ...], Any, str]
@@ -253,7 +254,20 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     ),
     "qp {index}: both its ends are on one port": COMPILED,
     "qp {index}: number {} is not free": "test_more_queue_pairs_than_numbers",
-    "path MTU {} is not one of 256, 512, 1024, 2048, 4096": (("experiment", "transport", "mtu"), 1000, "transport.mtu"),
+    "path MTU {mtu} is not one of 256, 512, 1024, 2048, 4096": (
+        ("experiment", "transport", "mtu"),
+        1000,
+        "transport.mtu",
+    ),
+    "frames of {mtu} and {header_bytes} bytes, with acknowledgements of {ack_bytes}": (
+        ("experiment", "transport", "frames"),
+        {"payload": 4096, "header": 10, "ack": 64},
+        "transport.frames.header",
+    ),
+    "real frames have the sizes of RoCEv2": "a run on the real clock is refused before its workload is compiled",
+    "the queue pairs are not those of the trace": TRACE,
+    "the trace is not matched": TRACE,
+    "an op of it never begins": TRACE,
     "ack_every 0": (("experiment", "transport", "ack-every"), 0, "transport.ack-every"),
     "rnr: a timer is below 32, retries at most {RNR_FOR_EVER}": [
         (("experiment", "transport", "rnr-timer"), 32, "transport.rnr-timer"),
