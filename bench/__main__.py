@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "causes": virtual.measure_causes,
     "report": report.measure,
     "traces": traces.measure,
+    "series": virtual.measure_series,
     "real": real.measure,
     "telemetry": telemetry.measure,
     "deploy": deploy.measure,

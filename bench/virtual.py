@@ -4,6 +4,7 @@ On one core, hosts on a three-tier clos of switches with PFC, marking and DCQCN 
 each host writes to the one half of the lab away in packets of 4096 B, each acknowledged on its own. With 16 hosts the
 fabric fits the caches, with 128 it does not.
 The same lab, all hosts writing to one: what the record of pauses and their causes costs.
+With series at `auto` and without, in turns: what recording costs.
 On two cores, two sites of eight hosts 300 km apart, all flows across the span: how much sooner two cores are done than one.
 """
 
@@ -22,6 +23,8 @@ from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
+from testbed.timeseries import decode
+from testbed.timeseries.limits import plan_series
 from testbed.traffic import RankSchedule, Recv, Schedule, Send
 from testbed.traffic.point_to_point import permutation
 
@@ -39,6 +42,7 @@ INCAST_SETTINGS = ("transport.ack-every=1", "transport.mtu=4096")
 GOAL_FRAME_HOPS_PER_S = 3_000_000
 GOAL_CORES_RATIO = 1.7
 GOAL_CAUSES_COST = 0.02
+GOAL_SERIES_COST = 0.10
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,42 @@ def measure_causes(rounds: int = 2 * ROUNDS, work: Permutation = PAUSED) -> dict
     }
 
 
+def measure_series(rounds: int = ROUNDS, work: Permutation = SMALL) -> dict[str, Any]:
+    """Run a permutation with series at `auto` and without, in turns; return by how much the first is slower.
+
+    Raises BenchError if the two are not the same run, or nothing was recorded.
+    """
+    plan, workload = _compile(work)
+    recorded = plan_series("auto", json.loads(plan))
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    first: dict[str, Any] = {}
+    points = rows = 0
+    for _ in range(rounds):
+        for records, taken in seconds.items():
+            fabric = VirtualFabric(plan, 1)
+            if records:
+                fabric.record_series(json.dumps(recorded))
+            took, report = _advance(fabric, workload, time.process_time_ns)
+            taken.append(took)
+            first = first or report
+            _check_same(first, report)
+            if records:
+                series = decode(fabric.series())
+                if series is None or series.rows == 0:
+                    raise BenchError("nothing was recorded")
+                points, rows = series.points, series.rows
+    plain, with_series = (statistics.median(taken) for taken in seconds.values())
+    return {
+        "cost": with_series / plain - 1,
+        "cost_best": min(seconds[True]) / min(seconds[False]) - 1,
+        "rounds": rounds,
+        "points": points,
+        "rows": rows,
+        "seconds": plain,
+        "seconds_with_series": with_series,
+    }
+
+
 def _compile(work: Permutation, incast: bool = False) -> tuple[str, str]:
     lab = load_lab(work.topology)
     settings = INCAST_SETTINGS if incast else SETTINGS
@@ -161,7 +201,10 @@ def _run(
     plan: str, workload: str, cores: int, causes: bool = True, clock_ns: Callable[[], int] = time.perf_counter_ns
 ) -> tuple[float, dict[str, Any]]:
     """Return the seconds of a run, of wall time unless another clock is given, and its report."""
-    fabric = VirtualFabric(plan, cores, causes)
+    return _advance(VirtualFabric(plan, cores, causes), workload, clock_ns)
+
+
+def _advance(fabric: VirtualFabric, workload: str, clock_ns: Callable[[], int]) -> tuple[float, dict[str, Any]]:
     fabric.load(workload)
     start = clock_ns()
     while not fabric.advance(BUDGET_EVENTS):

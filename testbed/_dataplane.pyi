@@ -20,6 +20,12 @@ class VirtualFabric:
     def begin_span(self, statistics: str) -> None:
         """Count from here on in reports. `statistics`: JSON {"warmup_ps", "window_ps": n | null} of a settled state, or null."""
 
+    def record_series(self, plan: str) -> None:
+        """Record series from the next start of a workload on, and anew where a span begins: a SeriesPlan as JSON."""
+
+    def series(self) -> bytes:
+        """End the recording and return it, as `testbed.timeseries.decode` reads it; no bytes if there is none."""
+
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""
 
@@ -87,6 +93,12 @@ class RealFabric:
 
     def end_span(self) -> None:
         """Tell no more windows of the span apart."""
+
+    def record_series(self, plan: str) -> None:
+        """Record series from the next start of a workload on, and anew where a span begins: a SeriesPlan as JSON."""
+
+    def series(self) -> bytes:
+        """End the recording and return it, as `testbed.timeseries.decode` reads it; no bytes if there is none."""
 
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one: queue pairs, schedules, memory (zeroed)."""

@@ -14,6 +14,7 @@ use crate::emulation::telemetry::Telemetry;
 use crate::fabric::impair::Change;
 use crate::plan::workload::Workload;
 use crate::plan::Plan;
+use crate::watch::series::SeriesPlan;
 
 /// All documents; each has a method of `python.rs` that reads it.
 #[derive(JsonSchema)]
@@ -26,6 +27,7 @@ struct Contract {
     attachment: Attachment,
     participants: Participants,
     statistics: Statistics,
+    seriesplan: SeriesPlan,
 }
 
 /// All documents that are given back; each has a method of `python.rs` that writes it.

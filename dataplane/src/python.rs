@@ -1,5 +1,6 @@
 //! The Python surface, kept thin: JSON in, JSON out, bytes for memory.
 
+mod errors;
 mod goal;
 mod measuring;
 
@@ -7,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde::Serialize;
@@ -19,31 +20,13 @@ use crate::clock::virtual_clock::{advance, run_until};
 use crate::emulation::span::Statistics;
 use crate::emulation::{Emulation, Progress};
 use crate::fabric::Spread;
-use crate::io::IoError;
 use crate::plan::PlanError;
 use crate::units::Time;
+use crate::watch::series::SeriesPlan;
+use errors::{os_error, system_error};
 
 /// Events between two looks at pending signals.
 const SLICE_EVENTS: u64 = 1 << 20;
-/// Of a message about an input.
-const LONGEST_MESSAGE_CHARS: usize = 1_000;
-
-impl From<PlanError> for PyErr {
-    fn from(error: PlanError) -> PyErr {
-        match error {
-            PlanError::NoRoom { .. } => PyMemoryError::new_err(error.to_string()),
-            PlanError::Json(_) | PlanError::Invalid(_) => PyValueError::new_err(shortened(error.to_string())),
-        }
-    }
-}
-
-/// What is wrong with an input that may hold anything: enough of it to find it by.
-fn shortened(text: String) -> String {
-    match text.char_indices().nth(LONGEST_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
 
 #[pyclass(module = "testbed._dataplane")]
 struct VirtualFabric {
@@ -88,6 +71,15 @@ impl VirtualFabric {
     fn begin_span(&mut self, statistics: &str) -> PyResult<()> {
         self.emulation.begin_span(Statistics::parse(statistics)?);
         Ok(())
+    }
+
+    fn record_series(&mut self, plan: &str) -> PyResult<()> {
+        self.emulation.record_series(SeriesPlan::parse(plan)?);
+        Ok(())
+    }
+
+    fn series<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| self.emulation.series()))
     }
 
     fn impair(&mut self, changes: &str) -> PyResult<()> {
@@ -192,39 +184,8 @@ fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {
     Ok(())
 }
 
-/// An OSError with errno, if the system gave one.
-fn system_error(error: &std::io::Error) -> PyErr {
-    match error.raw_os_error() {
-        Some(errno) => PyOSError::new_err((errno, error.to_string())),
-        None => PyOSError::new_err(error.to_string()),
-    }
-}
-
 /// Wall time between two looks at whether a workload is over.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-
-impl From<RealError> for PyErr {
-    fn from(error: RealError) -> PyErr {
-        match error {
-            RealError::Plan(error) => error.into(),
-            RealError::Io(error) => os_error(&error),
-        }
-    }
-}
-
-impl From<RunnerError> for PyErr {
-    fn from(error: RunnerError) -> PyErr {
-        PyOSError::new_err(error.to_string())
-    }
-}
-
-/// An OSError with errno, so that Python makes the right subclass of it.
-fn os_error(error: &IoError) -> PyErr {
-    match error.errno() {
-        Some(errno) => PyOSError::new_err((errno, error.to_string())),
-        None => PyOSError::new_err(error.to_string()),
-    }
-}
 
 /// Frozen: any thread may call while another waits in `advance`.
 #[pyclass(frozen, module = "testbed._dataplane")]
@@ -269,6 +230,16 @@ impl RealFabric {
     fn begin_span(&self, py: Python<'_>, statistics: &str) -> PyResult<()> {
         let statistics = Statistics::parse(statistics)?;
         Ok(py.detach(|| self.runner.call(move |clock| clock.begin_span(statistics)))?)
+    }
+
+    fn record_series(&self, py: Python<'_>, plan: &str) -> PyResult<()> {
+        let plan = SeriesPlan::parse(plan)?;
+        Ok(py.detach(|| self.runner.call(move |clock| clock.emulation.record_series(plan)))?)
+    }
+
+    fn series<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.runner.call(RealClock::series))?;
+        Ok(PyBytes::new(py, &bytes))
     }
 
     fn end_span(&self, py: Python<'_>) -> PyResult<()> {

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use _dataplane::emulation::Emulation;
 use _dataplane::fabric::Spread;
 use _dataplane::units::Time;
+use _dataplane::watch::series::SeriesPlan;
 use common::credits::credited;
 use common::lab::{finish, started, started_on, Message, Shape, Transport};
 use proptest::prelude::*;
@@ -104,6 +105,7 @@ impl Run {
         let mut lab: Emulation = started_on(&plan, self.shape.hosts(), &self.messages, &transport);
         lab.fabric.spread(Spread::over(cores));
         let shards = lab.fabric.shards();
+        lab.record_series(SeriesPlan { period_ps: 1_000_000, points: 300, changes: 20_000 });
         lab.impair(&json!(self.changes).to_string()).expect("sound changes");
         // The changes count from the next start; the schedules have begun already and do not begin twice.
         lab.start();
@@ -115,6 +117,7 @@ impl Run {
             lab.load(&workload.to_string()).expect("a sound workload");
             lab.start();
         }
+        reports.push(json!({"series": lab.series()}));
         (shards, reports)
     }
 }

@@ -155,6 +155,14 @@ class InterruptibleFabric:
         self._part.begin_span()
         self._fabric.begin_span(statistics)
 
+    def record_series(self, plan: str) -> None:
+        """Record series of the run."""
+        self._fabric.record_series(plan)
+
+    def series(self) -> bytes:
+        """Return what was recorded."""
+        return self._fabric.series()
+
     def load(self, workload: str) -> None:
         """Load a workload."""
         self._run.go_on()

@@ -44,6 +44,7 @@ from testbed.commands.common import (
 from testbed.commands.doctor import real_clock_obstacle
 from testbed.commands.pages import NoReportOption
 from testbed.commands.progress import ProgressOption, Style, followed, style_of
+from testbed.commands.recording import SeriesOption, series_files, series_settings, write_series
 from testbed.commands.results import result_directory
 from testbed.commands.run_options import (
     ClockOption,
@@ -100,6 +101,7 @@ def run(
     record_file: nccl_options.RecordFileOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    series: SeriesOption = None,
     pcap: Annotated[bool, typer.Option("--pcap", help="write every frame into capture.pcapng")] = False,
     out: ResultOption = None,
     force: ForceOption = False,
@@ -121,7 +123,7 @@ def run(
     # Their values are those of the parameters above.
     settings = nccl_options.settings(context.params)
     # --set comes last: it may say the same more precisely.
-    settings += [*real_clock_settings(emulation, driver), *(set_ or [])]
+    settings += [*real_clock_settings(emulation, driver), *series_settings(series), *(set_ or [])]
     where = target(context, placement)
     subject = read_named(where, name, what, topology, settings, seed)
     options = RunOptions(
@@ -197,7 +199,7 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
         read_columns(options.columns),
         options.trace,
     )
-    keep_existing(written.paths, options.force)
+    keep_existing([*written.paths, *series_files(directory, subject.experiment.series)], options.force)
     factor = read_dilation(dilation, subject, where) if chosen == "real" else 1
     chooses = (subject.experiment.dilation if dilation is None else dilation) == AUTO
     watch = Stopwatch()
@@ -345,6 +347,8 @@ def _conclude(
     faults = [] if outcome.capture_fault is None else [HostError(outcome.capture_fault)]
     places = [] if written.capture is None else [f"capture: {written.capture}"]
     try:
+        if (series := write_series(judged, outcome.series, written.directory)) is not None:
+            places.append(f"series: {series}")
         written.write(judged, places)
     except (HostError, UsageError) as error:
         # A finished run is not lost for want of a place to keep it.

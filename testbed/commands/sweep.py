@@ -29,6 +29,7 @@ from testbed.commands.common import (
 from testbed.commands.pages import FILE_NAME as REPORT_NAME
 from testbed.commands.pages import NoReportOption, write_report
 from testbed.commands.progress import Style, counted, style_of
+from testbed.commands.recording import SeriesOption, series_settings, write_series
 from testbed.commands.results import result_directory
 from testbed.commands.run_options import ColumnsOption, read_columns
 from testbed.errors import HostError, TestbedError, UsageError
@@ -74,6 +75,7 @@ def run_sweep(
     ] = None,
     topology: TopologyOption = None,
     set_: SetOption = None,
+    series: SeriesOption = None,
     best_by: Annotated[
         str | None,
         typer.Option("--best-by", help="settings, with commas: name the best of the others for each of their values"),
@@ -91,7 +93,7 @@ def run_sweep(
     ] = SweepFormat.table,
 ) -> None:
     """Run an experiment under every combination of some settings, and say which wins where (virtual clock)."""
-    overrides = set_ or []
+    overrides = [*series_settings(series), *(set_ or [])]
     # Labs that vary need none besides them.
     varied = next((axis.values[0] for axis in map(axes.read_axis, over or []) if axis.key == axes.LAB), None)
     base = read_experiment(what, topology or varied, overrides, seed)
@@ -194,7 +196,9 @@ def run_rows(
             def finished(number: int, finished: sweep.Finished) -> None:
                 if finished.result is not None:
                     with noted(faults):
-                        result.write(finished.result, directory / f"row-{number:0{digits}}")
+                        row = directory / f"row-{number:0{digits}}"
+                        result.write(finished.result, row)
+                        write_series(finished.result, finished.series, row)
                 show()
 
             return carry_out(finished)

@@ -8,11 +8,11 @@ nothing of testbed, so that whoever reads a document can name its type.
 """
 
 from testbed.contract.pauses import Pauses
-from testbed.contract.plan import Attachment, Change, Participants, Plan, Statistics, Train
+from testbed.contract.plan import Attachment, Change, Participants, Plan, SeriesPlan, Statistics, Train
 from testbed.contract.report import Loss, Report, Telemetry
 from testbed.contract.workload import Workload
 
-ROOTS = (Plan, Workload, Change, Train, Attachment, Participants, Statistics)
+ROOTS = (Plan, Workload, Change, Train, Attachment, Participants, Statistics, SeriesPlan)
 """The documents that the data plane reads; each of the others is part of one."""
 
 REPORTS = (Report, Telemetry, Pauses, Loss)

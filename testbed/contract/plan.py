@@ -346,6 +346,14 @@ class Statistics(TypedDict):
     window_ps: NotRequired[Annotated[int | None, "ps of a window of its own; null: none"]]
 
 
+class SeriesPlan(TypedDict):
+    """What is recorded of a run: values at multiples of a period, as their changes."""
+
+    period_ps: Annotated[int, "ps between two points, doubled where there are too many of them or of changes"]
+    points: Annotated[int, "points at most"]
+    changes: Annotated[int, "changes at most, of all ports together"]
+
+
 def hosts_of(plan: Plan) -> Iterator[Host]:
     """Yield the hosts of a plan, in its order."""
     for node in plan["nodes"]:

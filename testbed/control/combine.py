@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from testbed import timeseries
 from testbed.contract.pauses import Pauses
 from testbed.contract.plan import Plan
 from testbed.contract.report import (
@@ -48,6 +49,7 @@ def combine(plan: Plan, parts: Mapping[str, Outcome]) -> Outcome:
         start_ps=first.start_ps,
         end_ps=first.end_ps if complete else None,
         impairments=first.impairments,
+        series=timeseries.join([part.series for part in outcomes]),
         storms=[storm for part in outcomes for storm in part.storms],
     )
 

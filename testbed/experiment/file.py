@@ -35,8 +35,9 @@ from testbed.experiment.sections import Lossless, Workload
 from testbed.experiment.transport import Transport
 from testbed.optics.energy import Prices
 from testbed.schema import fields
-from testbed.schema.fields import AUTO, Auto, FileModel, Seed, Time
+from testbed.schema.fields import AUTO, Auto, FileModel, Seed, Time, TimeOrAuto
 from testbed.schema.source import KeyPath, Source, dotted, parse_yaml, read_yaml
+from testbed.timeseries.limits import check_period, check_points
 from testbed.units import PS_PER_SECOND, format_time
 
 LIMIT_PS = 60 * PS_PER_SECOND
@@ -64,6 +65,11 @@ def _window(time_ps: int) -> int:
     if time_ps < SMALLEST_WINDOW_PS:
         raise ValueError(f"a window is at least {format_time(SMALLEST_WINDOW_PS)} long")
     return time_ps
+
+
+def _series_period(period_ps: int | Auto) -> int | Auto:
+    check_period(period_ps)
+    return period_ps
 
 
 def _expectation(text: str) -> str:
@@ -140,6 +146,9 @@ class Experiment(FileModel):
     """Nominal time after which a run counts as settled, for statistics of that state; left out, there are none."""
     window: Annotated[Span, AfterValidator(_window)] | None = None
     """Length of the windows, at least 1 us, in which statistics are told as well; left out, there are none."""
+    series: Annotated[TimeOrAuto, AfterValidator(_series_period)] | None = None
+    """Period, 100 ns or more, at which values of ports, queue pairs and ranks are recorded; `auto`: 2,000 to 4,000 points; left
+    out, nothing is recorded."""
     prices: Prices | None = None
     """Prices from which the cost of a petabyte follows; left out, no cost is told."""
     timeline: Annotated[tuple[TimelineEntry, ...], Field(max_length=MAX_ENTRIES)] = ()
@@ -157,6 +166,8 @@ class Experiment(FileModel):
         ]
         if len(given) > 1:
             raise ValueError(f"give {given[0]} or {given[1]}, not both")
+        if isinstance(self.series, int) and "limit" in self.model_fields_set:
+            check_points(self.series, self.limit)
         if self.placement is not None and not self.jobs:
             raise ValueError("placement is of jobs, and there are none")
         return self

@@ -11,6 +11,12 @@ class Engine(Protocol):
     def begin_span(self, statistics: str) -> None:
         """Count from here on in reports, and tell apart what `statistics` asks for: JSON, null for nothing."""
 
+    def record_series(self, plan: str) -> None:
+        """Record series from the next start of a workload on, and anew where a span begins: a SeriesPlan as JSON."""
+
+    def series(self) -> bytes:
+        """End the recording and return it, as `testbed.timeseries.decode` reads it; nothing if there is none."""
+
     def load(self, workload: str) -> None:
         """Forget the last workload and install this one, its memories zero."""
 

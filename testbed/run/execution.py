@@ -54,7 +54,8 @@ class Outcome:
 
     `start_ps` is when the first workload started, `end_ps` when the last rank of the last one finished, None if it did
     not; `pauses` is what was recorded of pauses, `impairments` the log of a timeline, `storms` what watchdogs found,
-    `jobs` what jobs took, `completions` when each flow of a program of flows ended. `capture_fault` says
+    `jobs` what jobs took, `completions` when each flow of a program of flows ended. `series` is what was
+    recorded, as `testbed.timeseries.decode` reads it. `capture_fault` says
     why a capture of it is not whole.
     """
 
@@ -72,6 +73,7 @@ class Outcome:
     storms: list[Json] = field(default_factory=list)
     jobs: list[Json] = field(default_factory=list)
     completions: list[Json] = field(default_factory=list)
+    series: bytes = b""
     capture_fault: str | None = None
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from testbed import timeseries
 from testbed.errors import Fault
 from testbed.experiment import expectations
 from testbed.lab import watchdog
@@ -61,6 +62,8 @@ def conclude(
 
     `alone_us` is what each job took when it ran alone, where they did.
     """
+    series = _series(trial, outcome)
+    told = [*trial.hints, *hints.after(trial.setup, outcome.report), *_coarser(trial, series)]
     facts = RunFacts(
         lab=trial.lab.name,
         seed=trial.experiment.seed,
@@ -83,10 +86,11 @@ def conclude(
         alone_us=alone_us or {},
         reach=trial.reach,
         pauses=_pauses(trial, outcome),
+        series=series,
         flow_completion=flow_times.told(trial.lab, trial.experiment, trial.flows, outcome) if trial.flows else None,
-        hints=tuple(dataclasses.asdict(hint) for hint in [*trial.hints, *hints.after(trial.setup, outcome.report)]),
         settings=trial.settings(),
         addresses=dict(_addresses(trial)),
+        hints=tuple(dataclasses.asdict(hint) for hint in told),
     )
     judged = result.assemble(facts, outcome)
     if not trial.experiment.expect:
@@ -101,6 +105,24 @@ def _addresses(trial: Trial) -> Iterator[tuple[str, dict[str, str]]]:
         if station["kind"] == "nic":
             port = trial.plan["nodes"][station["node"]]["ports"][station["port"]]["name"]
             yield f"{station['name']}:{port}", {"mac": station["mac"], "ip": station["ip"]}
+
+
+def _series(trial: Trial, outcome: Outcome) -> Document | None:
+    """Return what run.json says of the series; None if none were recorded."""
+    series, asked = timeseries.decode(outcome.series), trial.experiment.series
+    if series is None or asked is None:
+        return None
+    return timeseries.describe(series, asked if isinstance(asked, str) else format_time(asked))
+
+
+def _coarser(trial: Trial, series: Document | None) -> list[hints.Hint]:
+    """Return a hint where series have another period than the one asked for."""
+    asked, plan = trial.experiment.series, trial.series_plan
+    if series is None or plan is None or not isinstance(asked, int) or 1000 * series["period_ns"] == asked:
+        return []
+    kept = f"{plan['points']:,} points and {plan['changes']:,} changes of a run are kept"
+    text = f"asked for every {series['asked']}, recorded every {format_time(round(1000 * series['period_ns']))}: {kept}"
+    return [hints.Hint("series", text)]
 
 
 def _drawn_from(trial: Trial) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from testbed.run.trial import Clock, Trial
 from testbed.traffic import Schedule
 
 Document = dict[str, Any]
+
+# What no bytes are on the bus.
+_NOTHING = base64.b64encode(zlib.compress(b"")).decode()
 
 # Between two looks at progress and interrupts: some 20 ms of computing, and 20 ms of waiting.
 _BUDGET: dict[Clock, int] = {"virtual": 50_000, "real": 20}
@@ -47,6 +52,8 @@ def perform(
         return compile_workload(trial.lab, trial.experiment, schedule)
 
     asked = engine if is_followed and clock == "virtual" else None
+    if trial.series_plan is not None:
+        engine.record_series(json.dumps(trial.series_plan))
     try:
         if trial.program is not None:
             outcome = _perform_program(trial, trial.program, engine, progress, budget or _BUDGET[clock], asked)
@@ -62,6 +69,7 @@ def perform(
         )
         raise ExperimentError([trial.experiment.fault(("workload",), message)]) from error
     outcome.pauses = json.loads(engine.pauses())
+    outcome.series = engine.series() if trial.series_plan is not None else b""
     outcome.received_bits = _received_bits(trial, outcome.report)
     outcome.impairments = timeline.log(trial.lab, trial.changes, outcome.report, outcome.start_ps or 0, outcome.end_ps)
     outcome.storms = list(storms.explain(trial.plan, outcome.report, outcome.impairments, outcome.start_ps or 0))
@@ -114,7 +122,8 @@ def times_alone(trial: Trial, outcome: Outcome, carry_out: Callable[[Trial], Out
     """Run each job while the others do nothing, if all of them together came to their end; return what it took, in us."""
     alone: dict[str, float | None] = {}
     for job in trial.experiment.jobs if outcome.complete else ():
-        by_itself = carry_out(dataclasses.replace(trial, only=job.name))
+        unrecorded = trial.experiment.model_copy(update={"series": None})
+        by_itself = carry_out(dataclasses.replace(trial, experiment=unrecorded, only=job.name))
         if by_itself.interrupted:
             break
         for row in by_itself.jobs:
@@ -135,12 +144,12 @@ def _received_bits(trial: Trial, report: Report) -> dict[str, int]:
 
 def outcome_data(outcome: Outcome) -> Document:
     """Return an outcome as JSON data, for `outcome_from`."""
-    return dataclasses.asdict(outcome)
+    return {**dataclasses.asdict(outcome), "series": base64.b64encode(zlib.compress(outcome.series)).decode()}
 
 
 def outcome_from(data: Document) -> Outcome:
     """Read an outcome that an agent sent."""
-    return Outcome(**data)
+    return Outcome(**{**data, "series": zlib.decompress(base64.b64decode(data.get("series", _NOTHING)))})
 
 
 def run_virtual(

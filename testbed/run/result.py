@@ -142,6 +142,24 @@ class BufferDependencies(ResultModel):
     cycles: list[list[str]] = Field(default_factory=list)
 
 
+class RecordedSeries(ResultModel):
+    """Series that were recorded: a file beside run.json, which `testbed.timeseries.read` reads.
+
+    `asked` is the period asked for; `period_ns` is longer where a run came to more points, or more changes, than are kept. The
+    first of `points` is the start of the first workload. `rows` is how many changes all `series` have; a value holds until
+    the next. `quantities` says what each that was recorded means.
+    """
+
+    file: str
+    format: Literal["parquet", "npz"]
+    asked: str
+    period_ns: float
+    points: int
+    series: int
+    rows: int
+    quantities: dict[str, str]
+
+
 class RunResult(ResultModel):
     """The document run.json: of one run, whatever else its lab has seen, and of all workloads of that run."""
 
@@ -184,6 +202,9 @@ class RunResult(ResultModel):
     addresses: dict[str, Address] = Field(default_factory=dict, description="addresses of NICs, by port")
     provenance: Provenance | None = Field(
         default=None, description="date, machine and wall time; null where a program made the result"
+    )
+    time_series: RecordedSeries | None = Field(
+        default=None, description="series that were recorded, in a file beside this one; null without `--series`"
     )
 
     @property
@@ -250,6 +271,7 @@ def assemble(facts: RunFacts, outcome: Outcome, checks: Sequence[Checked] = ()) 
         expectations=[CheckedExpectation(**dataclasses.asdict(check)) for check in checks],
         settings=None if facts.settings is None else Settings.model_validate(facts.settings),
         addresses={port: Address.model_validate(address) for port, address in facts.addresses.items()},
+        time_series=None if facts.series is None else RecordedSeries.model_validate(facts.series),
     )
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from testbed.buffers import deadlock
 from testbed.buffers.deadlock import Cycle
-from testbed.contract.plan import Plan
+from testbed.contract.plan import Plan, SeriesPlan
 from testbed.contract.workload import Transport
 from testbed.errors import ExperimentError, Fault, UsageError
 from testbed.experiment.axes import LAB
@@ -37,6 +37,7 @@ from testbed.run import footprint, hints, in_force, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
 from testbed.scheduling.schedule import scheduled
+from testbed.timeseries.limits import plan_series
 from testbed.traffic import Collective, Schedule
 
 Document = dict[str, Any]
@@ -163,6 +164,12 @@ class Trial:
     def links(self) -> list[Document]:
         """Return what each link does, and of links with a profile why, for run.json."""
         return in_force.links(self.lab)
+
+    @property
+    def series_plan(self) -> SeriesPlan | None:
+        """What is recorded at multiples of a period; None if nothing is."""
+        asked = self.experiment.series
+        return None if asked is None else plan_series(asked, self.plan, sent=self.experiment.clock == "real")
 
     @property
     def bounds(self) -> FidelityBounds:

@@ -77,6 +77,7 @@ class RunFacts:
     settings: Mapping[str, Any] | None = None
     addresses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     pauses: Mapping[str, Any] | None = None
+    series: Mapping[str, Any] | None = None
 
 
 def judge(facts: RunFacts, outcome: Outcome, failed_expectations: Sequence[str] = ()) -> Verdict:

@@ -122,10 +122,11 @@ class Combination:
 
 @dataclass(frozen=True)
 class Finished:
-    """What became of a combination; no result if it is invalid."""
+    """What became of a combination, with the series that were recorded; no result if it is invalid."""
 
     row: SweepRow
     result: RunResult | None
+    series: bytes = b""
 
 
 class NothingToRunError(UsageError):
@@ -186,7 +187,9 @@ def run_combination(combination: Combination) -> Finished:
     row = _row(combination, "failed" if missed else verdict_of(judged), reasons)
     ended = judged.collective.rows or judged.makespan_us or (judged.flow_completion and judged.verdict.complete)
     figures = figures_of(judged, subject) if ended else None
-    return Finished(row.model_copy(update={"figures": figures, "event_log_hash": judged.event_log_hash}), judged)
+    return Finished(
+        row.model_copy(update={"figures": figures, "event_log_hash": judged.event_log_hash}), judged, outcome.series
+    )
 
 
 def _run_virtual(trial: Trial) -> Outcome:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("require_root")
 SMALL = {
     "virtual": lambda: virtual.measure(2, replace(virtual.SMALL, flow_bytes=1 << 18)),
     "virtual_128": lambda: virtual.measure(1, replace(virtual.LARGE, flow_bytes=1 << 14)),
+    "series": lambda: virtual.measure_series(1, replace(virtual.SMALL, flow_bytes=1 << 18)),
     "virtual_cores": lambda: virtual.measure_cores(1, replace(virtual.SPAN, flow_bytes=1 << 18)),
     "causes": lambda: virtual.measure_causes(2, replace(virtual.PAUSED, flow_bytes=1 << 18)),
     "report": lambda: report.measure(1, "clos:spines=1,leaves=2,hosts=2", is_opened=False),
@@ -55,6 +56,7 @@ def test_one_document_holds_every_figure() -> None:
     assert document["causes"]["pauses"] > 0
     assert document["report"]["hosts"] == 4 and 0 < document["report"]["bytes"] < 1_000_000
     assert document["traces"]["ops"] > 5000 and document["traces"]["read_mb_per_s"] > 0
+    assert document["series"]["points"] > 10 and document["series"]["rows"] > 1_000
     sizes = document["real"]["frame_bytes"]
     assert document["real"]["forward_ratio"] == min(size["forward_ratio"] for size in sizes.values()) > 0
     for size in sizes.values():

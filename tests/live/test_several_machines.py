@@ -17,6 +17,7 @@ import pytest
 from testbed.agent import local
 from testbed.bus import mosquitto
 from testbed.run.result import RunResult
+from testbed.timeseries import Key, TimeSeries, read
 from testbed.units import fibre_delay_ps, parse_length
 from tests.live.machine import Machine, private_machine, wait_for
 
@@ -141,13 +142,32 @@ def inspected(site: Site, lab: str) -> dict[str, Any]:
     return row
 
 
-def test_an_all_reduce_between_two_machines_is_lossless_and_takes_as_long_as_computed(site: Site) -> None:
-    code, result = site.measure(*CROSSING, "--keep")
+def check_series(result: RunResult, real: TimeSeries | None, exact: TimeSeries | None) -> None:
+    """Fail unless the joined series are those of every node, and end where the counters of the run do."""
+    assert real is not None and exact is not None and result.time_series is not None
+    assert {key for key in real if key.quantity == "bytes_tx"} >= {key for key in exact if key.quantity == "bytes_tx"}
+    for key in exact:
+        if key.kind == "rank":
+            assert real.values(key)[-1] == exact.values(key)[-1], key
+    for name, port in result.ports.items():
+        for number, counters in port.priorities.items():
+            sent = real.values(Key("port", name, int(number), "bytes_tx"))
+            assert (int(sent[-1]), len(sent)) == (counters.bytes_tx, result.time_series.points), (name, number)
+
+
+def test_an_all_reduce_between_two_machines_is_lossless_and_takes_as_long_as_computed(
+    site: Site, tmp_path: Path
+) -> None:
+    series = ("--series", "auto", "--force", "--out")
+    code, result = site.measure(*CROSSING, "--keep", *series, str(tmp_path / "real"))
     assert (code, result.verdict.reasons) == (0, [])
     assert result.verdict.lossless and result.verdict.correct
     exact = RunResult.model_validate_json(
-        site.machines["a"].ok("run", *CROSSING, "--clock", "virtual", "--format", "json")
+        site.machines["a"].ok(
+            "run", *CROSSING, "--clock", "virtual", "--format", "json", *series, str(tmp_path / "exact")
+        )
     )
+    check_series(result, read(tmp_path / "real"), read(tmp_path / "exact"))
     for real, virtual in zip(result.collective.rows, exact.collective.rows, strict=True):
         assert real.time_us == pytest.approx(virtual.time_us, rel=0.05)
     assert result.ports.keys() == exact.ports.keys()

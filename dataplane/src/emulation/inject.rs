@@ -50,6 +50,7 @@ impl Emulation {
             Ok((host(&self.plan, plan).map_err(fault)?, train(&self.codec, plan).map_err(fault)?))
         });
         let trains = read.collect::<Result<Vec<_>, PlanError>>()?;
+        self.fabric.sample_past();
         for ((host, train), plan) in trains.into_iter().zip(&plans).filter(|(_, plan)| plan.count > 0) {
             self.fabric.inject_train(host, train, plan.at_ps.is_some());
         }

@@ -7,6 +7,7 @@ mod nodes;
 mod paths;
 pub mod pauses;
 mod progress;
+mod recording;
 mod recovery;
 pub mod report;
 pub mod span;
@@ -30,6 +31,7 @@ use crate::plan::workload::{OpKind, OpPlan, QpPlan, Workload};
 use crate::plan::{FlowControl, LinkPlan, NodePlan, Plan, PlanError, PortPlan};
 use crate::priority::Priority;
 use crate::units::{Rate, Time};
+use crate::watch::series::SeriesPlan;
 use crate::watch::Watch;
 use span::Spans;
 use trace::Trace;
@@ -81,6 +83,8 @@ pub struct Emulation {
     pub(crate) sample_grid: SampleGrid,
     pub deadlocks: Detector,
     pub(crate) spans: Spans,
+    /// What is to be recorded from the next start of a span on.
+    series: Option<SeriesPlan>,
 }
 
 /// "node:port" of every port of a node.
@@ -147,6 +151,7 @@ impl Emulation {
             sample_grid,
             deadlocks: Detector::default(),
             spans: Spans::default(),
+            series: None,
         };
         emulation.spans = Spans::new(emulation.sheet(Time::ZERO));
         Ok(emulation)
@@ -172,6 +177,7 @@ impl Emulation {
     fn install_with(&mut self, workload: Workload, trace: Option<&Trace>) -> Result<(), PlanError> {
         self.note_connections();
         self.note_paths();
+        self.fabric.sample_past();
         // First, so that two workloads never have their memory at once.
         self.unload();
         let (places, mut loads) = self.loads(&workload)?;
@@ -253,6 +259,8 @@ impl Emulation {
         self.started = self.fabric.now();
         self.sample_grid.start(self.started);
         self.spans.start(self.started);
+        self.fabric.sample_past();
+        self.begin_recording();
         self.fabric.start();
     }
 

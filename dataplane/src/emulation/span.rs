@@ -175,10 +175,12 @@ impl Emulation {
         self.spans.settled = statistics.map(Settled::new);
         self.fabric.forget_findings();
         self.fabric.restart_pauses();
+        self.fabric.discard_recording();
     }
 
-    /// Tell no more windows apart.
+    /// Tell no more windows apart, and record no more.
     pub fn end_span(&mut self) {
+        self.discard_series();
         if let Some(settled) = &mut self.spans.settled {
             settled.next = Time::NEVER;
         }

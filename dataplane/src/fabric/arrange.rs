@@ -67,6 +67,7 @@ impl Fabric {
 
     /// Move every node to the shard that `homes` names, with all that is in flight and due.
     fn move_to(&mut self, homes: &[usize]) {
+        let sampler = self.sampler();
         let capture = self.shards[0].capture.take();
         let moved: Vec<(Option<Line>, Flight)> = (0..self.ends.len()).map(|index| self.lift(index)).collect();
         let mut placed: Vec<(PlacedNode, Time)> =
@@ -86,6 +87,7 @@ impl Fabric {
                 self.connect(index, line.direction, flight);
             }
         }
+        self.shards.iter_mut().for_each(|shard| shard.sampler = sampler);
         self.shards[0].capture = capture;
     }
 

@@ -40,6 +40,7 @@ impl Fabric {
 
     fn apply(&mut self, change: Change, asked: Time) {
         let now = self.now;
+        self.sample_past();
         let index = 2 * change.link + change.way;
         let (node, port) = self.ends[index].0;
         let cut = self.direction_mut(index).is_some_and(|direction| {

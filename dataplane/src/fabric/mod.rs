@@ -10,6 +10,8 @@ mod directions;
 pub mod impair;
 mod node;
 mod partition;
+mod sampler;
+mod sampling;
 mod shard;
 mod totals;
 mod workers;
@@ -32,6 +34,7 @@ use workers::WorkerPool;
 
 pub use arrange::Spread;
 pub use node::Node;
+pub use sampling::Recording;
 pub use totals::Totals;
 
 /// What the next event asks of the driver.
@@ -186,6 +189,7 @@ impl Fabric {
     /// Let time pass without an event (the real clock's wall). Never goes back.
     pub fn advance_to(&mut self, now: Time) {
         self.now = self.now.max(now);
+        self.sample_past();
     }
 
     /// Whether nothing is under way and no timer runs: only a change of a link can happen next, if anything.
@@ -255,6 +259,7 @@ impl Fabric {
         if next > until || next == Time::NEVER {
             return None;
         }
+        shard.sample_before(next);
         let taken = shard.advance();
         self.now = shard.now;
         let Some((slot, frame)) = taken else { return Some(Step::Done) };

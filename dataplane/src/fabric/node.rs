@@ -4,7 +4,7 @@ use crate::event::Event;
 use crate::frame::Frame;
 use crate::nic::Host;
 use crate::port::Port;
-use crate::priority::PRIORITIES;
+use crate::priority::{PrioritySet, PRIORITIES};
 use crate::switch::Switch;
 use crate::units::Time;
 
@@ -91,6 +91,14 @@ impl Node {
         match self {
             Node::Switch(switch) => switch.restart_marks(),
             Node::Host(host) => host.restart_marks(),
+        }
+    }
+
+    /// The priorities of a port that were touched since they were last taken.
+    pub(super) fn take_touched(&mut self, port: u16) -> PrioritySet {
+        match self {
+            Node::Switch(switch) => switch.take_touched(port),
+            Node::Host(host) => host.take_touched(port),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The part of a fabric that one core runs: nodes, the directions that leave them, the frames in flight towards them, and what is
 //! about to happen to them. A fabric that runs on one core is one shard.
 
+use super::sampler::Sampler;
 use super::Node;
 use crate::capture::Capture;
 use crate::event::{Cause, Transmission};
@@ -10,6 +11,7 @@ use crate::priority::PRIORITIES;
 use crate::switch::defective::Defective;
 use crate::timers::Timers;
 use crate::units::Time;
+use crate::watch::series::Recorder;
 use crate::watch::Watch;
 
 /// The port of a slot that stands for a node's timer.
@@ -25,6 +27,9 @@ pub(super) struct PlacedNode {
     pub watch: Watch,
     /// What a defective switch does wrong with what comes in.
     pub defective: Option<Box<Defective>>,
+    /// Where its series are recorded, and whether it was called since it was last sampled.
+    pub recorder: Option<Box<Recorder>>,
+    pub touched: bool,
     /// Its number in the plan.
     pub number: u32,
     /// The slot of its port 0; the one after its last port is that of its timer.
@@ -33,7 +38,7 @@ pub(super) struct PlacedNode {
 
 impl PlacedNode {
     pub fn new(number: u32, node: Node, watch: Watch) -> PlacedNode {
-        PlacedNode { node, watch, defective: None, number, first: 0 }
+        PlacedNode { node, watch, defective: None, recorder: None, touched: false, number, first: 0 }
     }
 
     pub fn slot(&self, port: u16) -> usize {
@@ -99,6 +104,8 @@ pub(super) struct Shard {
     pub outbox: Vec<Crossing>,
     pub now: Time,
     pub capture: Option<Capture>,
+    /// Where series are recorded.
+    pub sampler: Option<Sampler>,
 }
 
 impl Shard {
@@ -127,6 +134,7 @@ impl Shard {
             outbox: Vec::new(),
             now,
             capture: None,
+            sampler: None,
         }
     }
 
@@ -148,6 +156,14 @@ impl Shard {
 
     /// Run the events due by `until`, which is not `Time::NEVER`, at most `budget`. Return how many there were.
     pub fn run(&mut self, until: Time, budget: u64) -> u64 {
+        if self.sampler.is_some() {
+            return self.run_sampled(until, budget);
+        }
+        self.run_events(until, budget)
+    }
+
+    /// The same, without samples.
+    pub fn run_events(&mut self, until: Time, budget: u64) -> u64 {
         let mut left = budget;
         while left > 0 && self.queue.next() <= until {
             if let Some((slot, frame)) = self.advance() {
@@ -202,6 +218,7 @@ impl Shard {
     pub fn drain(&mut self, index: usize) {
         let now = self.now;
         let placed = &mut self.nodes[index];
+        placed.touched = true;
         // Events first: what the node received explains what it sends.
         while let Some(event) = placed.node.poll_event() {
             placed.watch.event(&event, now);

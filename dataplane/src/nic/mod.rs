@@ -5,6 +5,7 @@ mod awake;
 pub mod copies;
 pub mod inject;
 pub mod memory;
+mod observed;
 mod ranks;
 pub mod rc;
 pub mod receive_buffer;
@@ -139,6 +140,8 @@ pub struct Host {
     longest_bytes: u32,
     frames: Option<FrameSizes>,
     congestion: Option<DcqcnConfig>,
+    /// The rate of a queue pair may have changed since that was last asked.
+    rates_changed: bool,
     rnr: Option<Rnr>,
     qps: Vec<QueuePair>,
     /// What packets name and the index in `qps`, ascending.
@@ -174,6 +177,7 @@ impl Host {
             longest_bytes: 0,
             frames: None,
             congestion: None,
+            rates_changed: false,
             rnr: None,
             qps: Vec::new(),
             by_key: Vec::new(),
@@ -231,6 +235,7 @@ impl Host {
         self.longest_bytes = load.transport.longest_bytes();
         self.frames = load.transport.frames;
         self.congestion = load.transport.congestion;
+        self.rates_changed = true;
         self.rnr = load.transport.rnr;
         let has_memory = self.ranks.iter().any(|rank| !rank.memory.is_empty());
         if let (Recovery::Erasure(code), true) = (load.transport.recovery, has_memory) {
@@ -292,12 +297,6 @@ impl Host {
 
     pub fn counters(&self) -> impl Iterator<Item = (QpConfig, &RequesterCounters, Option<Failure>)> {
         self.qps.iter().map(|qp| (qp.config, &qp.requester.counters, qp.requester.failure()))
-    }
-
-    /// Packets of a connection that its erasure code rebuilt at this `end` of it; `None` where it has no code.
-    pub fn recovered(&self, qpn: u32, end: u8) -> Option<u64> {
-        let qp = self.qps.iter().find(|qp| (qp.config.qpn, qp.config.end) == (qpn, end))?;
-        qp.responder.blocks().map(|blocks| blocks.recovered)
     }
 
     pub fn handle_frame(&mut self, port: u16, frame: Frame, now: Time) {

@@ -80,6 +80,17 @@ impl ReceiveBuffer {
         (self.held_max, self.held_max.saturating_sub(self.plan.xoff_bytes))
     }
 
+    /// The priority that what it holds is told of: that which it asks to be stopped.
+    pub fn priority(&self) -> Priority {
+        self.plan.priority.unwrap_or_default()
+    }
+
+    /// What it holds up to the XOFF threshold, and above it.
+    pub fn parts(&self) -> (u64, u64) {
+        let beyond = self.held_bytes.saturating_sub(self.plan.xoff_bytes);
+        (self.held_bytes - beyond, beyond)
+    }
+
     /// Put a frame behind the others, or give it back for want of room.
     fn push(&mut self, frame: Frame, now: Time) -> Result<(), Frame> {
         let held = self.held_bytes + u64::from(frame.buffer_bytes());
@@ -178,6 +189,7 @@ impl Host {
         let port = &mut self.ports[nic];
         port.reserve_credit(priority, frame.buffer_bytes());
         let Some(buffer) = &mut self.nics[nic].receive_buffer else { return };
+        port.touch(PrioritySet::only(buffer.priority()));
         if let Err(frame) = buffer.push(frame, now) {
             port.return_credit(priority, frame.buffer_bytes());
             port.counters[priority].drops[Cause::Receiver as usize] += 1;
@@ -189,9 +201,8 @@ impl Host {
 
     /// Deal with the packets whose turn has come, and ask for the pauses that are due.
     pub(super) fn drain_receive_buffer(&mut self, nic: usize, now: Time) {
-        if self.nics[nic].receive_buffer.is_none() {
-            return;
-        }
+        let Some(buffer) = &self.nics[nic].receive_buffer else { return };
+        self.ports[nic].touch(PrioritySet::only(buffer.priority()));
         self.awake.set(nic);
         while let Some(frame) = self.nics[nic].receive_buffer.as_mut().and_then(|buffer| buffer.pop(now)) {
             let priority = self.priority_of(nic, frame.dscp);

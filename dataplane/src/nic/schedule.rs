@@ -107,6 +107,11 @@ impl Schedule {
         self.unfinished == 0
     }
 
+    /// How many ops have finished.
+    pub fn finished(&self) -> u64 {
+        (self.nodes.len() - self.unfinished) as u64
+    }
+
     /// The calcs that have ended, by op, and when: in that order.
     pub fn slept(&self) -> &[(usize, Time)] {
         &self.slept

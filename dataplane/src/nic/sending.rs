@@ -128,7 +128,9 @@ impl Host {
         let len = message::around_bytes(&segment.packet, self.frames) + segment.bytes as u16;
         if let Some(rate) = &mut qp.rate {
             let wire_bytes = u64::from(len) + (FCS_BYTES + LINE_OVERHEAD_BYTES) as u64;
+            let before = rate.rate();
             rate.sent(wire_bytes);
+            self.rates_changed |= rate.rate() != before;
             qp.ready_at = now + rate.rate().map_or(Time::ZERO, |rate| rate.serialisation(wire_bytes));
         }
         let config = qp.config;
@@ -182,6 +184,7 @@ impl Host {
         let slot = self.slots.index(Slot::Rate(index));
         if let Some(rate) = &mut self.qps[index].rate {
             rate.handle_timeout(now);
+            self.rates_changed = true;
             self.timers.set(slot, rate.deadline());
         }
     }

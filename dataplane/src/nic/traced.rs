@@ -122,6 +122,11 @@ impl Traced {
         self.is_over
     }
 
+    /// How many ops have finished.
+    pub fn finished(&self) -> u64 {
+        self.feed.ops() - self.unfinished
+    }
+
     /// When the first and the last of its calcs ended, the one before all ops and the one behind them.
     pub fn slept(&self) -> &[(usize, Time)] {
         &self.slept

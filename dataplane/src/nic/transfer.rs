@@ -172,6 +172,7 @@ impl Host {
         let qp = &mut self.qps[index];
         if let (Opcode::Cnp, Some(rate)) = (packet.opcode, &mut qp.rate) {
             rate.notify(now);
+            self.rates_changed = true;
             self.timers.set(pacing, rate.deadline());
             return;
         }

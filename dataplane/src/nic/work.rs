@@ -24,6 +24,14 @@ impl Work {
         }
     }
 
+    /// How many ops have finished.
+    pub fn finished(&self) -> u64 {
+        match self {
+            Work::Planned(schedule) => schedule.finished(),
+            Work::Traced(traced) => traced.finished(),
+        }
+    }
+
     /// The calcs that have ended, by op, and when; of a trace those before and behind all its ops.
     pub fn slept(&self) -> &[(usize, Time)] {
         match self {

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use super::Port;
 use crate::frame::Frame;
-use crate::priority::Priority;
+use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
 
 impl Port {
     /// Let frames of `priority` leave whatever the peer asks, from now on, or obey it again.
     pub fn set_deaf(&mut self, priority: Priority, deaf: bool, now: Time) {
+        self.touch(PrioritySet::only(priority));
         if deaf {
             self.deaf.insert(priority);
             self.pauses[priority].update(Time::ZERO, Time::ZERO, now);

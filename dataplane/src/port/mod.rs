@@ -2,6 +2,7 @@
 
 mod credits;
 mod mitigation;
+mod observed;
 mod pause;
 
 use std::collections::VecDeque;
@@ -67,6 +68,8 @@ pub struct Port {
     pfc: bool,
     /// Those whose pauses are not heeded.
     deaf: PrioritySet,
+    /// Those of which something may have changed since they were last taken: for series.
+    touched: PrioritySet,
     /// Nothing new may start, whatever waits, but control frames.
     held: bool,
     busy_until: Time,
@@ -89,6 +92,7 @@ impl Port {
             turn: Priority::P0,
             pfc: true,
             deaf: PrioritySet::NONE,
+            touched: PrioritySet::NONE,
             held: false,
             busy_until: Time::ZERO,
             credits: None,
@@ -98,15 +102,6 @@ impl Port {
 
     pub fn rate(&self) -> Rate {
         self.config.rate
-    }
-
-    /// Heed PAUSE frames, as a port does in the beginning, or not: the link runs something else than PFC.
-    pub fn set_pfc(&mut self, pfc: bool) {
-        self.pfc = pfc;
-    }
-
-    pub fn runs_pfc(&self) -> bool {
-        self.pfc
     }
 
     pub fn queue_bytes(&self, priority: Priority) -> u64 {
@@ -137,6 +132,7 @@ impl Port {
     #[inline]
     pub fn enqueue(&mut self, frame: Frame) {
         let priority = frame.priority;
+        self.touched.insert(priority);
         self.queue_bytes[priority] += u64::from(frame.buffer_bytes());
         let counters = &mut self.counters[priority];
         counters.queue_bytes_max = counters.queue_bytes_max.max(self.queue_bytes[priority]);
@@ -147,6 +143,7 @@ impl Port {
     /// A queue holds so many bytes less.
     #[inline]
     fn shorten(&mut self, priority: Priority, bytes: u64) {
+        self.touched.insert(priority);
         self.queue_bytes[priority] -= bytes;
         let counters = &mut self.counters[priority];
         counters.queue_bytes_min = counters.queue_bytes_min.min(self.queue_bytes[priority]);
@@ -236,6 +233,7 @@ impl Port {
     }
 
     fn count_transmit(&mut self, frame: &Frame, now: Time) {
+        self.touched.insert(frame.priority);
         let counters = &mut self.counters[frame.priority];
         counters.frames_tx += 1;
         counters.bytes_tx += u64::from(frame.buffer_bytes());

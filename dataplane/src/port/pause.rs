@@ -46,6 +46,15 @@ impl Pause {
 }
 
 impl Port {
+    /// Heed PAUSE frames, as a port does in the beginning, or not: the link runs something else than PFC.
+    pub fn set_pfc(&mut self, pfc: bool) {
+        self.pfc = pfc;
+    }
+
+    pub fn runs_pfc(&self) -> bool {
+        self.pfc
+    }
+
     /// Obey a PAUSE frame that has just arrived. An all-zero enable vector changes nothing.
     pub fn pause(&mut self, pfc: &Pfc, now: Time) {
         self.ignore_pause(pfc.class_enable);
@@ -54,6 +63,7 @@ impl Port {
 
     /// Obey a PAUSE frame that is counted elsewhere.
     pub fn obey_pause(&mut self, pfc: &Pfc, now: Time) {
+        self.touch(pfc.class_enable);
         for priority in pfc.class_enable {
             if !self.deaf.contains(priority) {
                 let span = self.config.rate.quanta(pfc.quanta[priority]);

@@ -49,6 +49,7 @@ impl Defective {
         if marker.marks(egress, priority, at.queue_bytes(priority) + u64::from(frame.buffer_bytes())) {
             frame.ecn = Ecn::Ce as u8;
             at.counters[priority].ecn_marked += 1;
+            at.touch(PrioritySet::only(priority));
         }
     }
 

@@ -160,6 +160,16 @@ impl Group {
         }
     }
 
+    /// What stands in the shared part now; with a static threshold, below it.
+    pub fn shared(&self) -> u64 {
+        self.shared
+    }
+
+    /// What stands in the headroom now.
+    pub fn headroom(&self) -> u64 {
+        self.headroom
+    }
+
     /// What the group holds now, headroom included.
     pub fn used(&self) -> u64 {
         self.reserved + self.shared + self.headroom

@@ -10,6 +10,7 @@ pub mod ecn;
 pub mod forward;
 pub mod group;
 pub mod long_pauses;
+mod observed;
 mod pausing;
 pub mod pool;
 pub mod queue;
@@ -183,6 +184,7 @@ impl Switch {
         let bytes = u64::from(frame.buffer_bytes());
         let ingress = &mut self.ports[usize::from(port)];
         ingress.reserve_credit(priority, frame.buffer_bytes());
+        ingress.touch(PrioritySet::only(group));
         let counters = &mut ingress.counters[group];
         counters.frames_rx += 1;
         counters.bytes_rx += bytes;
@@ -294,6 +296,7 @@ impl Switch {
     /// A frame takes no room any more at the port it came in by.
     #[inline]
     fn return_credit(&mut self, frame: &Frame) {
+        self.ports[usize::from(frame.ingress)].touch(PrioritySet::only(frame.group));
         if self.ports[usize::from(frame.ingress)].return_credit(frame.priority, frame.buffer_bytes()) {
             self.ready.push(frame.ingress);
         }

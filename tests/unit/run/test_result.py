@@ -113,7 +113,7 @@ def test_the_document_has_the_promised_keys() -> None:
         "ranks", "jobs", "makespan_us", "bytes_by_reach", "flow_completion",
         "flows", "ports", "pools", "settled", "watchdog", "watchdog_settings", "qps", "drops", "deadlocks",
             "pauses", "impairments", "fidelity", "energy", "buffer_dependencies", "in_force", "links", "hints",
-            "expectations", "settings", "addresses", "provenance",
+            "expectations", "settings", "addresses", "provenance", "time_series",
     ]  # fmt: skip
     assert document["schema"] == 1 and document["event_log_hash"] == "00ff00ff00ff00ff"
     assert set(document["verdict"]) >= {"lossless", "trusted", "correct", "deadlock", "passed", "reasons"}

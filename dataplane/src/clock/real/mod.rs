@@ -169,6 +169,12 @@ impl RealClock {
         self.emulation.impair(json)
     }
 
+    /// End the recording of series and return it.
+    pub fn series(&mut self) -> Vec<u8> {
+        self.catch_up();
+        self.emulation.series()
+    }
+
     /// Put trains of frames on the links of hosts: now, or so long after the next start.
     pub fn inject(&mut self, json: &str) -> Result<(), PlanError> {
         self.catch_up();

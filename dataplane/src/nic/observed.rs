@@ -1,0 +1,35 @@
+//! What a host tells of itself to whoever records it.
+
+use super::Host;
+use crate::priority::PrioritySet;
+
+impl Host {
+    /// The priorities of a port of which something may have changed since they were last taken.
+    pub fn take_touched(&mut self, port: u16) -> PrioritySet {
+        self.ports[usize::from(port)].take_touched()
+    }
+
+    /// Whether the rate of a queue pair may have changed since this was last asked.
+    pub fn take_rates_changed(&mut self) -> bool {
+        std::mem::take(&mut self.rates_changed)
+    }
+
+    /// The rate that congestion control gives each queue pair, by number and end, in bit/s.
+    pub fn rates(&self) -> impl Iterator<Item = ((u32, u8), u64)> + '_ {
+        self.qps.iter().filter_map(|qp| {
+            let rate = qp.rate.as_ref()?.rate()?;
+            Some(((qp.config.qpn, qp.config.end), rate.bps()))
+        })
+    }
+
+    /// Packets of a connection that its erasure code rebuilt at this `end` of it; `None` where it has no code.
+    pub fn recovered(&self, qpn: u32, end: u8) -> Option<u64> {
+        let qp = self.qps.iter().find(|qp| (qp.config.qpn, qp.config.end) == (qpn, end))?;
+        qp.responder.blocks().map(|blocks| blocks.recovered)
+    }
+
+    /// How many ops of its work each rank has finished.
+    pub fn steps(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.ranks.iter().map(|rank| rank.schedule.finished()).enumerate()
+    }
+}
