@@ -22,6 +22,11 @@ def write_report(judged: RunResult | SweepResult, directory: Path) -> Path:
     # Whoever asks for JSON, or for no report, does not wait for what draws it.
     from testbed.report.page.document import Run, Study
     from testbed.report.page.file import page
+    from testbed.report.page.series import recorded
 
-    shown = Run(directory.name, judged) if isinstance(judged, result.RunResult) else Study(directory.name, judged)
+    shown: Run | Study
+    if isinstance(judged, result.RunResult):
+        shown = Run(directory.name, judged, recorded(judged, directory))
+    else:
+        shown = Study(directory.name, judged)
     return result.write_text(page([shown]), directory, FILE_NAME)

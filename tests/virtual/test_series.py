@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from testbed.report.page.document import Run
+from testbed.report.page.reading import read_all
 from testbed.run import perform
 from testbed.run.trial import Trial
 from testbed.timeseries import Key, TimeSeries, decode, read
@@ -111,6 +113,21 @@ def test_auto_has_some_thousands_of_points_however_long_the_run() -> None:
         assert 2_000 <= series.points <= 4_001, (size, series.points)
 
 
+def assert_shown(directory: Path, series: TimeSeries) -> None:
+    """What was recorded is in the report on it, and one that did not come along is not missed."""
+    (shown,) = read_all([directory])
+    assert isinstance(shown, Run) and shown.series is not None
+    columns = {tuple(column[name] for name in Key._fields): column for column in shown.series["columns"]}
+    for key in series:
+        points, values = series.changes(key)
+        assert (columns[key]["at"], columns[key]["value"]) == (points.tolist(), values.tolist())
+    alone = directory.with_name("alone")
+    alone.mkdir()
+    (alone / "run.json").write_bytes((directory / "run.json").read_bytes())
+    (moved,) = read_all([alone])
+    assert isinstance(moved, Run) and moved.series is None
+
+
 def test_the_command_writes_series_beside_the_result(testbed: Cli, tmp_path: Path) -> None:
     command = ("run", "incast", "-t", "incast:senders=2", "--clock", "virtual", "-b", "256K", "--out")
     for name, options in (("with", ("--series", "10us")), ("set", ("--set", "series=10us")), ("without", ())):
@@ -128,6 +145,7 @@ def test_the_command_writes_series_beside_the_result(testbed: Cli, tmp_path: Pat
     series = read(tmp_path / "with")
     assert series is not None and series == read(tmp_path / "set") and read(tmp_path / "without") is None
     assert (series.points, series.rows) == (told["points"], told["rows"])
+    assert_shown(tmp_path / "with", series)
     refused = testbed(*command, str(tmp_path / "with"), "--series", "10us")
     assert refused.returncode == 2 and "--force" in refused.stderr
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from testbed.errors import Fault, InputError, UsageError
 from testbed.report.page.document import Run, Study
+from testbed.report.page.series import recorded
 from testbed.run import result
 from testbed.study.sweep import SweepResult
 
@@ -24,7 +25,8 @@ def _read(path: Path) -> Run | Study:
     source = path / SWEEP if (path / SWEEP).is_file() else path
     if source.name == SWEEP:
         return Study(str(path), _sweep(source))
-    return Run(str(path), result.read(path))
+    told = result.read(path)
+    return Run(str(path), told, recorded(told, path if path.is_dir() else path.parent))
 
 
 def _sweep(path: Path) -> SweepResult:
