@@ -61,11 +61,12 @@ def write(series: TimeSeries, target: Path) -> Path:
     return target
 
 
-def read(run: Path) -> TimeSeries | None:
+def read(run: Path | str) -> TimeSeries | None:
     """Read the series of a run, by its run.json or the directory that holds it; None if nothing was recorded.
 
     Raises UsageError for files that cannot be read.
     """
+    run = Path(run)
     source = run / _RUN if run.is_dir() else run
     try:
         told = json.loads(source.read_text(encoding="utf-8")).get("time_series")

@@ -35,6 +35,7 @@ EXPERIMENT: Json = {"topology": "limits", "workload": {"collective": "all_reduce
 LINK = ("lab", "topology", "links", 0)
 LEAF = ("lab", "topology", "nodes", "leaf")
 NIC = ("lab", "topology", "nodes", "a1", "nic")
+TRANSPORT = ("experiment", "transport")
 ENTRY: Json = {"at": "1us", "link": "leaf:eth1"}
 STORM: Json = {"at": "1us", "node": "b1"}
 
@@ -254,17 +255,14 @@ FAULTS: dict[str, str | Case | list[Case]] = {
     ),
     "qp {index}: both its ends are on one port": COMPILED,
     "qp {index}: number {} is not free": "test_more_queue_pairs_than_numbers",
-    "path MTU {mtu} is not one of 256, 512, 1024, 2048, 4096": (
-        ("experiment", "transport", "mtu"),
-        1000,
-        "transport.mtu",
-    ),
+    "path MTU {mtu} is not one of 256, 512, 1024, 2048, 4096": ((*TRANSPORT, "mtu"), 1000, "transport.mtu"),
     "frames of {mtu} and {header_bytes} bytes, with acknowledgements of {ack_bytes}": (
-        ("experiment", "transport", "frames"),
+        (*TRANSPORT, "frames"),
         {"payload": 4096, "header": 10, "ack": 64},
         "transport.frames.header",
     ),
     "real frames have the sizes of RoCEv2": "a run on the real clock is refused before its workload is compiled",
+    "series: a period takes time, and there are two points at least": (("experiment", "series"), "0s", "series"),
     "the queue pairs are not those of the trace": TRACE,
     "the trace is not matched": TRACE,
     "an op of it never begins": TRACE,
