@@ -1,6 +1,6 @@
 """How often a run is sampled, and how much of it is kept.
 
-The data plane keeps a change in 12 bytes, in vectors that grow by doubling: `MAX_CHANGES` are 200 MB at most, whatever a run
+The data plane keeps a change in 16 bytes, in vectors that grow by doubling: `MAX_CHANGES` are 256 MB at most, whatever a run
 does. Where a run comes to more of them, or to more than its points, the period is doubled.
 """
 
@@ -23,6 +23,8 @@ _CHANGES_PER_PORT = 4
 """Of a busy port at one point: bytes, queue, shared buffer, and something else."""
 _AUTO_BITS = 100_000
 """The fastest port sends so much in the first period of `auto`: 1 us at 100G, some twelve frames."""
+_MANY_PORTS = 256
+"""A lab of more of them does not fit the caches: looking at a port takes longer, and the first period is four times as long."""
 
 
 def check_period(period_ps: int | Literal["auto"]) -> None:
@@ -51,7 +53,8 @@ def plan_series(asked_ps: int | Literal["auto"], plan: Plan, sent: bool = False)
     if asked_ps != "auto":
         return {"period_ps": asked_ps, "points": MAX_POINTS, "changes": changes}
     fastest_bps = max((port["rate_bps"] for port in ports), default=_AUTO_BITS)
-    period_ns = -(-_AUTO_BITS * PS_PER_SECOND // fastest_bps // 1000)
+    bits = _AUTO_BITS * (4 if len(ports) > _MANY_PORTS else 1)
+    period_ns = -(-bits * PS_PER_SECOND // fastest_bps // 1000)
     fit = changes // (_CHANGES_PER_PORT * max(len(ports), 1))
     points = min(AUTO_POINTS, max(FEWEST_AUTO_POINTS, fit))
     return {"period_ps": max(period_ns * 1000, SHORTEST_PERIOD_PS), "points": points, "changes": changes}

@@ -71,34 +71,98 @@ pub struct PortState {
     pub marked: u64,
 }
 
+/// The values of a state, in the order of `PortState::NAMES`.
+type Values = [u64; PortState::NAMES.len()];
+
 impl PortState {
     /// What they are called, in the order of `values`.
     pub const NAMES: [&str; 7] =
         ["bytes_tx", "queue_bytes", "shared_bytes", "headroom_bytes", "paused", "paused_ns", "marked"];
 
-    fn values(&self) -> [u64; PortState::NAMES.len()] {
-        let paused = u64::from(self.paused);
-        [self.bytes_tx, self.queue_bytes, self.shared_bytes, self.headroom_bytes, paused, self.paused_ns, self.marked]
-    }
-
-    /// The same, counted from where `base` was.
-    fn since(&self, base: &PortState) -> PortState {
-        PortState {
-            bytes_tx: self.bytes_tx - base.bytes_tx,
-            paused_ns: self.paused_ns.saturating_sub(base.paused_ns),
-            marked: self.marked - base.marked,
-            ..*self
-        }
+    /// The values, counts from where `base` was.
+    #[inline]
+    fn since(&self, base: &PortState) -> Values {
+        [
+            self.bytes_tx - base.bytes_tx,
+            self.queue_bytes,
+            self.shared_bytes,
+            self.headroom_bytes,
+            u64::from(self.paused),
+            self.paused_ns.saturating_sub(base.paused_ns),
+            self.marked - base.marked,
+        ]
     }
 }
 
-/// A priority of a port at which anything ever happened.
+/// A value of a port that is another from a point on.
+#[derive(Copy, Clone, Debug)]
+struct Change {
+    value: u64,
+    point: u32,
+    quantity: u8,
+}
+
+/// A priority of a port at which anything ever happened. All its changes stand in one list, the end of which is in the cache.
 #[derive(Debug)]
 struct PortTracks {
     /// What had been counted when the recording began.
     base: PortState,
-    last: PortState,
-    tracks: [Track; PortState::NAMES.len()],
+    changes: Vec<Change>,
+    last: Values,
+    /// What was before the point at which something changed last.
+    before: Values,
+    at: u32,
+}
+
+impl PortTracks {
+    fn new(base: PortState) -> PortTracks {
+        PortTracks { base, changes: Vec::new(), last: Values::default(), before: Values::default(), at: 0 }
+    }
+
+    /// The values from `point` on, which is no earlier than the last change. Returns how many changes there are more.
+    #[inline]
+    fn note(&mut self, point: u32, values: Values) -> i64 {
+        if values == self.last {
+            return 0;
+        }
+        let held = self.changes.len();
+        if self.at == point {
+            // Once more at one point: what counts is what is left of it.
+            while self.changes.last().is_some_and(|change| change.point == point) {
+                self.changes.pop();
+            }
+        } else {
+            (self.before, self.at) = (self.last, point);
+        }
+        for (quantity, (value, before)) in (0..).zip(values.iter().zip(&self.before)) {
+            if value != before {
+                self.changes.push(Change { value: *value, point, quantity });
+            }
+        }
+        self.last = values;
+        self.changes.len() as i64 - held as i64
+    }
+
+    fn halve(&mut self) {
+        let mut halved = PortTracks::new(self.base);
+        let mut values = Values::default();
+        for changes in self.changes.chunk_by(|one, next| one.point.div_ceil(2) == next.point.div_ceil(2)) {
+            changes.iter().for_each(|change| values[usize::from(change.quantity)] = change.value);
+            halved.note(changes[0].point.div_ceil(2), values);
+        }
+        *self = halved;
+    }
+
+    /// The changes of each value by themselves.
+    fn tracks(&self) -> [Track; PortState::NAMES.len()] {
+        let mut tracks: [Track; PortState::NAMES.len()] = Default::default();
+        for change in &self.changes {
+            let track = &mut tracks[usize::from(change.quantity)];
+            track.points.push(change.point);
+            track.values.push(change.value);
+        }
+        tracks
+    }
 }
 
 /// Records a node.
@@ -157,49 +221,31 @@ impl Recorder {
 
     fn double(&mut self) {
         self.shift += 1;
-        self.tracks_mut().for_each(Track::halve);
-        self.changes = self.tracks_mut().map(|track| track.points.len() as u64).sum();
-    }
-
-    fn tracks_mut(&mut self) -> impl Iterator<Item = &mut Track> {
-        let of_ports = self.ports.iter_mut().flatten().flat_map(|port| port.tracks.iter_mut());
-        of_ports.chain(self.rates.values_mut()).chain(self.steps.values_mut())
+        self.ports.iter_mut().flatten().for_each(|port| port.halve());
+        self.rates.values_mut().chain(self.steps.values_mut()).for_each(Track::halve);
+        let of_ports = self.ports.iter().flatten().map(|port| port.changes.len());
+        let others = self.rates.values().chain(self.steps.values()).map(|track| track.points.len());
+        self.changes = of_ports.chain(others).sum::<usize>() as u64;
     }
 
     /// Where counts begin.
     pub fn begin_port(&mut self, port: u16, priority: Priority, state: PortState) {
         if state != PortState::default() {
-            let fresh = PortTracks { base: state, last: PortState::default(), tracks: Default::default() };
-            self.ports[priority.slot(port)] = Some(Box::new(fresh));
+            self.ports[priority.slot(port)] = Some(Box::new(PortTracks::new(state)));
         }
     }
 
     #[inline]
     pub fn note_port(&mut self, point: u32, port: u16, priority: Priority, state: PortState) {
         let place = &mut self.ports[priority.slot(port)];
-        if place.is_none() {
-            if state == PortState::default() {
-                return;
+        let more = match place {
+            Some(place) => place.note(point, state.since(&place.base)),
+            None if state == PortState::default() => return,
+            None => {
+                let fresh = place.insert(Box::new(PortTracks::new(PortState::default())));
+                fresh.note(point, state.since(&PortState::default()))
             }
-            *place = Some(Box::new(PortTracks {
-                base: PortState::default(),
-                last: PortState::default(),
-                tracks: Default::default(),
-            }));
-        }
-        let Some(place) = place else { return };
-        let state = state.since(&place.base);
-        if state == place.last {
-            return;
-        }
-        let mut more = 0;
-        let values = state.values().into_iter().zip(place.last.values());
-        for (track, (value, last)) in place.tracks.iter_mut().zip(values) {
-            if value != last {
-                more += track.note(point, value);
-            }
-        }
-        place.last = state;
+        };
         self.changes = self.changes.saturating_add_signed(more);
     }
 
@@ -230,7 +276,7 @@ impl Recorder {
         let mut all = Vec::new();
         for (slot, tracks) in self.ports.into_iter().enumerate() {
             let (port, priority) = ((slot / PRIORITIES) as u16, Priority::from_bits((slot % PRIORITIES) as u8));
-            let named = tracks.into_iter().flat_map(|tracks| PortState::NAMES.into_iter().zip(tracks.tracks));
+            let named = tracks.into_iter().flat_map(|tracks| PortState::NAMES.into_iter().zip(tracks.tracks()));
             all.extend(named.map(|(quantity, track)| (Subject::Port { port, priority, quantity }, track)));
         }
         all.extend(self.rates.into_iter().map(|((qpn, end), track)| (Subject::QueuePair { qpn, end }, track)));
