@@ -28,9 +28,9 @@ def _ports(result: RunResult) -> list[Row]:
     rows = []
     for name, port in result.ports.items():
         for priority, counters in port.priorities.items():
-            said = {key: value for key, value in counters.model_dump().items() if key != "drops"}
+            counts = {key: value for key, value in counters.model_dump().items() if key != "drops"}
             lost = {f"drops_{cause}": count for cause, count in counters.drops.model_dump().items()}
-            rows.append({"port": name, "rate_bps": port.rate_bps, "priority": int(priority), **said, **lost})
+            rows.append({"port": name, "rate_bps": port.rate_bps, "priority": int(priority), **counts, **lost})
     return rows
 
 

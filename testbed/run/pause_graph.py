@@ -137,7 +137,7 @@ class Graph:
         omitted, number = self.records["requests_omitted"].get(interval.by), row["first"]
         if omitted is not None and (number is None or number >= omitted):
             return None
-        found: StopRequest | None = None
+        latest: StopRequest | None = None
         for priority in row.get("named") or [interval.priority]:
             requests = self._requests.get((interval.by, priority), [])
             if number is not None:
@@ -146,9 +146,9 @@ class Graph:
                 sent_ps = interval.start_ps - self._wiring.responses_ps[interval.port]
                 sent_ps -= self._wiring.delays_ps[interval.port]
                 before = bisect_right(requests, sent_ps, key=lambda request: request["from_ps"])
-            if before and (found is None or requests[before - 1]["from_ps"] > found["from_ps"]):
-                found = requests[before - 1]
-        return found
+            if before and (latest is None or requests[before - 1]["from_ps"] > latest["from_ps"]):
+                latest = requests[before - 1]
+        return latest
 
     def _follow(self, interval: Interval, request: StopRequest) -> None:
         held = sum(share["bytes"] for share in request["shares"])

@@ -105,10 +105,10 @@ class _Root:
 def pauses_of(plan: Plan, records: Pauses, deadlocks: Sequence[FoundDeadlock], start_ps: int) -> Json:
     """Return the part `pauses` of run.json from the records of a run whose first workload started at `start_ps`."""
     graph = Graph(plan, records, deadlocks)
-    found = _by_root(graph)
-    rows = [_root_row(plan, graph, root, start_ps) for root in found.values()]
+    roots = _by_root(graph)
+    rows = [_root_row(plan, graph, root, start_ps) for root in roots.values()]
     order = sorted(range(len(rows)), key=lambda number: (-rows[number]["paused_ps"], rows[number]["at"], number))
-    place = {key: order.index(number) for number, key in enumerate(found)}
+    place = {key: order.index(number) for number, key in enumerate(roots)}
     listed = graph.intervals[:INTERVALS_LISTED]
     return {
         "intervals": [
@@ -133,10 +133,10 @@ def pauses_of(plan: Plan, records: Pauses, deadlocks: Sequence[FoundDeadlock], s
 
 def _by_root(graph: Graph) -> dict[RootKey, _Root]:
     """Return the roots, each with all that follows from it, in order of time; those of lost frames last."""
-    found: dict[RootKey, _Root] = {}
+    roots: dict[RootKey, _Root] = {}
     for interval in graph.intervals:
         if interval.root is not None:
-            found.setdefault(interval.root, _Root(interval.root)).intervals.append(interval)
+            roots.setdefault(interval.root, _Root(interval.root)).intervals.append(interval)
     late = defaultdict(list)
     for interval in graph.intervals:
         if interval.request is not None and interval.request["lost"]:
@@ -144,9 +144,9 @@ def _by_root(graph: Graph) -> dict[RootKey, _Root]:
     for request in graph.records["requests"]:
         if request["lost"]:
             key = RootKey(HEADROOM, request["port"], request["named"][0])
-            root = found.setdefault(key, _Root(key, late[request["port"]], start_ps=request["from_ps"]))
+            root = roots.setdefault(key, _Root(key, late[request["port"]], start_ps=request["from_ps"]))
             root.lost += request["lost"]
-    return found
+    return roots
 
 
 def _root_row(plan: Plan, graph: Graph, root: _Root, start_ps: int) -> Json:

@@ -69,10 +69,10 @@ def read(run: Path | str) -> TimeSeries | None:
     run = Path(run)
     source = run / _RUN if run.is_dir() else run
     try:
-        told = json.loads(source.read_text(encoding="utf-8")).get("time_series")
-        if told is None:
+        description = json.loads(source.read_text(encoding="utf-8")).get("time_series")
+        if description is None:
             return None
-        path = source.parent / Path(told["file"]).name
+        path = source.parent / Path(description["file"]).name
         return (_read_parquet if path.suffix == ".parquet" else _read_npz)(path)
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"cannot read the series of {source}: {error}") from error

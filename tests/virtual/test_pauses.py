@@ -49,27 +49,27 @@ def ran(
         assert fabric.run_until(until_ps, 10**9)
         report = json.loads(fabric.report())
     fabric.capture(None)
-    found = pauses_of(trial.plan, json.loads(fabric.pauses()), report["deadlocks"], report["start_ps"])
-    check(found, report)
-    return found, report
+    pauses = pauses_of(trial.plan, json.loads(fabric.pauses()), report["deadlocks"], report["start_ps"])
+    check(pauses, report)
+    return pauses, report
 
 
-def check(found: Json, report: Json) -> None:
+def check(pauses: Json, report: Json) -> None:
     """Hold a graph against the counters: all that stood still is in it, each interval hangs on one root, and edges are causes."""
     paused: Counter[tuple[str, int]] = Counter()
-    for row in found["intervals"]:
+    for row in pauses["intervals"]:
         end = report["now_ps"] - report["start_ps"] if row["to_ps"] is None else row["to_ps"]
         paused[row["port"], row["priority"]] += end - row["from_ps"]
         assert row["root"] is not None and (row["reason"] is not None or row["causes"])
         assert sum(share for _, share in row["causes"]) <= 1.00001
         for cause, _ in row["causes"]:
-            above = found["intervals"][cause]
+            above = pauses["intervals"][cause]
             assert above["from_ps"] < row["from_ps"]
             assert above["port"].partition(":")[0] == row["by"].partition(":")[0], (
                 "what filled a group is of its switch"
             )
-    assert found["unrecorded"] == 0
-    if found["omitted"]:
+    assert pauses["unrecorded"] == 0
+    if pauses["omitted"]:
         return
     counted = {
         (name, int(number)): figures["paused_ns"]
@@ -79,12 +79,12 @@ def check(found: Json, report: Json) -> None:
     }
     # Counters of a span are differences of whole ns.
     assert {queue: time / 1000 for queue, time in paused.items()} == pytest.approx(counted, abs=1)
-    assert sum(root["paused_ps"] for root in found["roots"] if root["reason"] != "headroom") == paused.total()
+    assert sum(root["paused_ps"] for root in pauses["roots"] if root["reason"] != "headroom") == paused.total()
 
 
-def edges(found: Json) -> set[tuple[str, str]]:
+def edges(pauses: Json) -> set[tuple[str, str]]:
     """Return which port's standing still made which other port stand still."""
-    rows = found["intervals"]
+    rows = pauses["intervals"]
     return {(rows[cause]["port"], row["port"]) for row in rows for cause, _ in row["causes"]}
 
 
@@ -102,11 +102,11 @@ def two_tiers(slow: str) -> Json:
 
 def test_two_to_one_is_an_incast_at_the_port_of_the_receiver() -> None:
     trial = make_trial(star({"a1": "1us", "a2": "1us", "b1": "1us"}), "incast", LENGTHS)
-    found, _ = ran(trial, messages(3, (0, 2, 2**24), (1, 2, 2**24)))
-    (root,) = found["roots"]
+    pauses, _ = ran(trial, messages(3, (0, 2, 2**24), (1, 2, 2**24)))
+    (root,) = pauses["roots"]
     assert (root["reason"], root["at"], sorted(root["ports"])) == ("incast", "sw:eth3", ["a1:eth1", "a2:eth1"])
-    assert edges(found) == set() and root["victims"]["flows"] == 0
-    assert {row["by"] for row in found["intervals"]} == {"sw:eth1", "sw:eth2"}
+    assert edges(pauses) == set() and root["victims"]["flows"] == 0
+    assert {row["by"] for row in pauses["intervals"]} == {"sw:eth1", "sw:eth2"}
     assert root["sentence"].startswith("2 ports send into sw:eth3, more than it sends on: it paused a")
 
 
@@ -118,14 +118,14 @@ def test_a_link_slower_than_what_feeds_it_is_the_root() -> None:
 
 def test_a_slow_nic_behind_two_tiers_pauses_its_way_up_to_the_senders() -> None:
     trial = make_trial(two_tiers("50G"), "incast", LENGTHS, WIDE)
-    found, report = ran(trial, messages(4, (0, 2, 2**24), (1, 3, 2**24)))
-    root = found["roots"][0]
+    pauses, report = ran(trial, messages(4, (0, 2, 2**24), (1, 3, 2**24)))
+    root = pauses["roots"][0]
     assert (root["reason"], root["at"]) == ("slow receiver", "b1:eth1")
     assert root["ports"][:3] == ["lb:eth1", "spine:eth2", "la:eth3"] and set(root["ports"][3:]) == {
         "a1:eth1",
         "a2:eth1",
     }
-    assert edges(found) == {
+    assert edges(pauses) == {
         ("lb:eth1", "spine:eth2"),
         ("spine:eth2", "la:eth3"),
         ("la:eth3", "a1:eth1"),
@@ -144,11 +144,11 @@ def test_a_storm_is_its_own_root_whatever_else_is_slow() -> None:
     trial = make_trial(two_tiers("100G"), "incast", LENGTHS, WIDE)
     storm = {"link": 3, "way": 0, "at_ps": 50 * US, "storm": {"priorities": [3], "quanta": 65535}}
     over = {"link": 3, "way": 0, "at_ps": 650 * US, "storm": None}
-    found, _ = ran(trial, messages(4, (0, 2, 2**24), (1, 3, 2**24)), storm, over)
-    root, *after = found["roots"]
+    pauses, _ = ran(trial, messages(4, (0, 2, 2**24), (1, 3, 2**24)), storm, over)
+    root, *after = pauses["roots"]
     assert (root["reason"], root["at"], root["ports"][0]) == ("storm", "b2:eth1", "lb:eth2")
     # From the arrival of its first frame, and the response to that, until that of its last.
-    first, heard_ps = found["intervals"][0], PFC_WIRE_BYTES * PS_PER_BYTE + US
+    first, heard_ps = pauses["intervals"][0], PFC_WIRE_BYTES * PS_PER_BYTE + US
     response_ps = trial.plan["nodes"][5]["ports"][1]["response_ps"]
     assert (first["port"], first["from_ps"], first["to_ps"]) == (
         "lb:eth2",
@@ -169,34 +169,34 @@ def test_a_port_that_carries_what_a_failed_link_does_not_is_named_for_that() -> 
         trial = make_trial(lab, "all_to_all", *timeline)
         outcome = run_trial(trial)
         assert outcome.pauses is not None
-        found = pauses_of(trial.plan, outcome.pauses, [], outcome.start_ps or 0)
-        assert {root["reason"] for root in found["roots"]} == reasons
-        rerouted = {root["at"] for root in found["roots"] if root["reason"] == "failed link"}
+        pauses = pauses_of(trial.plan, outcome.pauses, [], outcome.start_ps or 0)
+        assert {root["reason"] for root in pauses["roots"]} == reasons
+        rerouted = {root["at"] for root in pauses["roots"] if root["reason"] == "failed link"}
         assert "leaf1:eth5" not in rerouted and (not rerouted or "leaf1:eth6" in rerouted)
 
 
 def test_a_circle_of_ports_is_the_root_of_all_that_stands_in_it() -> None:
     trial = make_trial("ring:routing=clockwise", "permutation", LENGTHS)
-    found, report = ran(trial, messages(3, (0, 2, 2**22), (1, 0, 2**22), (2, 1, 2**22)))
+    pauses, report = ran(trial, messages(3, (0, 2, 2**22), (1, 0, 2**22), (2, 1, 2**22)))
     assert not report["complete"]
     circle = report["deadlocks"][0]["ports"]
-    (root,) = [root for root in found["roots"] if root["reason"] == "deadlock"]
+    (root,) = [root for root in pauses["roots"] if root["reason"] == "deadlock"]
     assert root["at"] == circle[0] and set(circle) <= set(root["ports"]) and root["to_ps"] is None
     assert " → ".join([*circle, circle[0]]) in root["sentence"]
-    last = {row["port"]: row for row in found["intervals"]}
-    assert all(found["roots"][last[port]["root"]]["reason"] == "deadlock" for port in last), "all wait for the circle"
+    last = {row["port"]: row for row in pauses["intervals"]}
+    assert all(pauses["roots"][last[port]["root"]]["reason"] == "deadlock" for port in last), "all wait for the circle"
 
 
 def test_too_little_headroom_is_named_where_frames_were_lost() -> None:
     trial = make_trial(star({"a1": "5us", "a2": "5us", "b1": "1us"}), "incast", LENGTHS, "lossless.headroom=40KB")
-    found, report = ran(trial, messages(3, (0, 2, 2**22), (1, 2, 2**22)))
+    pauses, report = ran(trial, messages(3, (0, 2, 2**22), (1, 2, 2**22)))
     lost = {port: report["ports"][port]["priorities"]["3"]["drops"]["headroom"] for port in ("sw:eth1", "sw:eth2")}
-    headroom = {root["at"]: root for root in found["roots"] if root["reason"] == "headroom"}
+    headroom = {root["at"]: root for root in pauses["roots"] if root["reason"] == "headroom"}
     assert headroom.keys() == {port for port, frames in lost.items() if frames} != set()
     for port, root in headroom.items():
         assert f"the headroom of {port} is too small: {lost[port]} frame" in root["sentence"]
         assert set(root["ports"]) <= {"a1:eth1", "a2:eth1"}
-    assert "incast" in {root["reason"] for root in found["roots"]}
+    assert "incast" in {root["reason"] for root in pauses["roots"]}
 
 
 def test_over_a_long_link_a_pause_takes_hold_when_its_frame_has_come() -> None:
@@ -207,17 +207,17 @@ def test_over_a_long_link_a_pause_takes_hold_when_its_frame_has_come() -> None:
         {"endpoints": ["sb:eth2", "b1:eth1"], "delay": "1us", "rate": "40G"},
     ]
     trial = make_trial({"name": "long", "topology": {"nodes": nodes, "links": links}}, "incast", LENGTHS, WIDE)
-    found, report = ran(trial, messages(2, (0, 1, 2**25)))
+    pauses, report = ran(trial, messages(2, (0, 1, 2**25)))
     assert report["drops"]["lossless"] == 0
-    near = [row for row in found["intervals"] if row["port"] == "sa:eth2"]
+    near = [row for row in pauses["intervals"] if row["port"] == "sa:eth2"]
     assert all((row["by"], row["reason"]) == ("sb:eth1", "slow link") for row in near)
     # sb holds what comes above its XOFF at 100G - 40G; the frame that says so takes 400 us.
     (group,) = [each for each in trial.plan["nodes"][3]["priority_groups"] if each["port"] == 0]
     full_ps = group["xoff_bytes"] * 8 * 10**12 // (60 * 10**9)
     assert near[0]["from_ps"] == pytest.approx(2 * 400 * US + full_ps, rel=0.05)
-    far = next(row for row in found["intervals"] if row["port"] == "a1:eth1")
-    assert far["causes"] == [[found["intervals"].index(near[0]), 1.0]] or far["causes"] == [
-        (found["intervals"].index(near[0]), 1.0)
+    far = next(row for row in pauses["intervals"] if row["port"] == "a1:eth1")
+    assert far["causes"] == [[pauses["intervals"].index(near[0]), 1.0]] or far["causes"] == [
+        (pauses["intervals"].index(near[0]), 1.0)
     ]
 
 
@@ -235,8 +235,8 @@ def three_tiers() -> Trial:
 def test_one_nic_that_takes_in_too_little_and_its_eight_senders(tmp_path: Path) -> None:
     """The graph names the NIC and its victims, and is that of the PAUSE frames in the capture of the run, edge by edge."""
     trial, pcap = three_tiers(), tmp_path / "eight.pcapng"
-    found, report = ran(trial, messages(16, *EIGHT, *BYSTANDERS), pcap=pcap)
-    root = found["roots"][0]
+    pauses, report = ran(trial, messages(16, *EIGHT, *BYSTANDERS), pcap=pcap)
+    root = pauses["roots"][0]
     assert (root["reason"], root["at"]) == ("slow receiver", "h16:eth1")
     assert {(victim["src"], victim["dst"]) for victim in root["victims"]["listed"]} == {
         ("h1", "h15"),
@@ -247,7 +247,7 @@ def test_one_nic_that_takes_in_too_little_and_its_eight_senders(tmp_path: Path) 
         "h16's NIC takes in 20 Gb/s: it paused leaf8:eth2, which "
     )
     assert root["sentence"].endswith("victims: 3 flows that never went to h16")
-    hold_against_capture(trial.plan, found, pcap, report["start_ps"])
+    hold_against_capture(trial.plan, pauses, pcap, report["start_ps"])
 
 
 @dataclass
@@ -259,7 +259,7 @@ class Stood:
     end_ns: int | None = None
 
 
-def hold_against_capture(plan: Any, found: Json, pcap: Path, start_ps: int) -> None:
+def hold_against_capture(plan: Any, pauses: Json, pcap: Path, start_ps: int) -> None:
     """Derive every interval from the PAUSE frames of a capture, and check each edge by when those frames left."""
     ports = {f"{node['name']}:{port['name']}": port for node in plan["nodes"] for port in node["ports"]}
     name = [[f"{node['name']}:{port['name']}" for port in node["ports"]] for node in plan["nodes"]]
@@ -280,11 +280,11 @@ def hold_against_capture(plan: Any, found: Json, pcap: Path, start_ps: int) -> N
         elif not quanta and standing:
             stood[port][-1].end_ns = heard_ns
     rows = defaultdict(list)
-    for row in found["intervals"]:
+    for row in pauses["intervals"]:
         rows[row["port"]].append(row)
     # What was called off before it took hold kept nobody from sending.
     held = {port: [each for each in of_port if (each.end_ns or 0) > each.start_ns] for port, of_port in stood.items()}
-    assert found["omitted"] == 0 and rows.keys() == {port for port, of_port in held.items() if of_port}
+    assert pauses["omitted"] == 0 and rows.keys() == {port for port, of_port in held.items() if of_port}
     edges_seen = 0
     for port, of_port in held.items():
         for row, seen in zip(rows[port], of_port, strict=True):
@@ -292,7 +292,7 @@ def hold_against_capture(plan: Any, found: Json, pcap: Path, start_ps: int) -> N
             assert (row["to_ps"] + start_ps) // 1000 == pytest.approx(seen.end_ns, abs=2)
             for cause, _ in row["causes"]:
                 # The switch that said stop had a queue that stood still before it did, by what the capture shows.
-                above = found["intervals"][cause]
+                above = pauses["intervals"][cause]
                 assert above["port"].partition(":")[0] == heard_by[port][0].partition(":")[0]
                 assert any(abs(each.start_ns - above["from_ps"] // 1000) <= 2 for each in held[above["port"]])
                 assert above["from_ps"] // 1000 <= seen.left_ns + 1
@@ -334,8 +334,8 @@ def test_a_run_knows_its_own_pauses_alone() -> None:
         fabric.load(workload)
         report = finish(fabric)
         records = json.loads(fabric.pauses())
-        found = pauses_of(trial.plan, records, [], report["start_ps"])
-        check(found, report)
+        pauses = pauses_of(trial.plan, records, [], report["start_ps"])
+        check(pauses, report)
         assert len(records["paths"]) == 2 and all(len(path["active"]) == 1 for path in records["paths"])
-        seen.append([(root["reason"], root["at"], root["intervals"]) for root in found["roots"]])
+        seen.append([(root["reason"], root["at"], root["intervals"]) for root in pauses["roots"]])
     assert seen[0] == seen[1] and seen[0]

@@ -105,9 +105,9 @@ impl Text {
             let ranks = statement::num_ranks(text);
             let ranks = ranks.ok_or_else(|| Fault::quoting(place, text, "\"{}\" stands before num_ranks N"))?;
             let size = whole(ranks).filter(|size| (1..=u128::from(MAX_RANKS)).contains(size)).ok_or_else(|| {
-                let said = ranks.trim_start_matches('0');
-                let said = if said.is_empty() { "0" } else { said };
-                Fault::at(place, format!("num_ranks {said} is not a whole number from 1 to {MAX_RANKS}"))
+                let digits = ranks.trim_start_matches('0');
+                let digits = if digits.is_empty() { "0" } else { digits };
+                Fault::at(place, format!("num_ranks {digits} is not a whole number from 1 to {MAX_RANKS}"))
             })?;
             self.size = Some(size as u32);
             return Ok(None);

@@ -25,8 +25,8 @@ def _read(path: Path) -> Run | Study:
     source = path / SWEEP if (path / SWEEP).is_file() else path
     if source.name == SWEEP:
         return Study(str(path), _sweep(source))
-    told = result.read(path)
-    return Run(str(path), told, recorded(told, path if path.is_dir() else path.parent))
+    judged = result.read(path)
+    return Run(str(path), judged, recorded(judged, path if path.is_dir() else path.parent))
 
 
 def _sweep(path: Path) -> SweepResult:
