@@ -283,7 +283,7 @@ def _why(plan: Plan, graph: Graph, root: _Root) -> str:
         )
     return {
         STORM: f"{at} asks for pauses without need",
-        DISTANCE: f"{at} waits longer for leave to go on, which is on its way, than its far end needed",
+        DISTANCE: f"the XON to {at} was under way for longer than its far end had needed the pause",
         "incast": f"{max(graph.senders.get(root.key, 0), 1)} ports send into {at}, more than it sends on",
         "slow link": f"{at} sends on more slowly than one port sends into it",
         "other priorities": f"other priorities take the line of {at}",
