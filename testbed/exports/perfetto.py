@@ -8,11 +8,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
+from testbed.replay.protobuf import FIXED64, written, written_varint
+
 SUFFIX = ".pftrace"
 
 Note = str | int | float | bool
 
-_VARINT, _FIXED64, _BYTES = 0, 1, 2
 # Trace, TracePacket
 _PACKET, _TIMESTAMP, _SEQUENCE, _EVENT, _DESCRIPTOR = 1, 8, 10, 11, 60
 # TrackDescriptor
@@ -42,8 +43,8 @@ class Trace:
 
     def process(self, name: str) -> int:
         """Add a process, below which its tracks stand in the order in which they were added; return its number."""
-        process = _field(_PROCESS, _field(_PID, self._next) + _field(_PROCESS_NAME, name))
-        return self._track(process + _field(_ORDERING, _EXPLICIT), name, None)
+        process = written(_PROCESS, written(_PID, self._next) + written(_PROCESS_NAME, name))
+        return self._track(process + written(_ORDERING, _EXPLICIT), name, None)
 
     def track(self, name: str, parent: int | None = None) -> int:
         """Add a track for slices and return its number."""
@@ -51,15 +52,15 @@ class Trace:
 
     def counter(self, name: str, parent: int, unit: str = "") -> int:
         """Add a track for values and return its number."""
-        return self._track(_field(_COUNTER, _field(_UNIT_NAME, unit)), name, parent)
+        return self._track(written(_COUNTER, written(_UNIT_NAME, unit)), name, parent)
 
     def _track(self, kind: bytes, name: str, parent: int | None) -> int:
         number, self._next = self._next, self._next + 1
-        text = _field(_UUID, number) + _field(_NAME, name) + kind
+        text = written(_UUID, number) + written(_NAME, name) + kind
         if parent is not None:
             rank = self._ranks[parent] = self._ranks.get(parent, 0) + 1
-            text += _field(_PARENT, parent) + _field(_RANK, rank)
-        self._packet(_field(_SEQUENCE, _WRITER) + _field(_DESCRIPTOR, text))
+            text += written(_PARENT, parent) + written(_RANK, rank)
+        self._packet(written(_SEQUENCE, _WRITER) + written(_DESCRIPTOR, text))
         return number
 
     def slice(
@@ -73,22 +74,22 @@ class Trace:
         ended: Iterable[int] = (),
     ) -> None:
         """Write a slice. `flows` are arrows that go on from it, by number; those `ended` lead to it and no further."""
-        text = _field(_TYPE, _BEGIN) + _field(_TRACK, track) + _field(_EVENT_NAME, name)
-        text += b"".join(_field(_NOTE, _note(key, value)) for key, value in (notes or {}).items())
+        text = written(_TYPE, _BEGIN) + written(_TRACK, track) + written(_EVENT_NAME, name)
+        text += b"".join(written(_NOTE, _note(key, value)) for key, value in (notes or {}).items())
         text += b"".join(_fixed(_FLOW, flow) for flow in flows)
         text += b"".join(_fixed(_LAST_OF_FLOW, flow) for flow in ended)
         self._event(begin_ns, text)
-        self._event(end_ns, _field(_TYPE, _END) + _field(_TRACK, track))
+        self._event(end_ns, written(_TYPE, _END) + written(_TRACK, track))
 
     def count(self, counter: int, at_ns: int, value: int) -> None:
         """Write the value that a counter has from an instant on."""
-        self._event(at_ns, _field(_TYPE, _COUNT) + _field(_TRACK, counter) + _field(_VALUE, value))
+        self._event(at_ns, written(_TYPE, _COUNT) + written(_TRACK, counter) + written(_VALUE, value))
 
     def _event(self, at_ns: int, event: bytes) -> None:
-        self._packet(_field(_TIMESTAMP, at_ns) + _field(_SEQUENCE, _WRITER) + _field(_EVENT, event))
+        self._packet(written(_TIMESTAMP, at_ns) + written(_SEQUENCE, _WRITER) + written(_EVENT, event))
 
     def _packet(self, fields: bytes) -> None:
-        self._written += _field(_PACKET, fields)
+        self._written += written(_PACKET, fields)
 
     def to_bytes(self) -> bytes:
         """Return what a file of it holds."""
@@ -97,34 +98,15 @@ class Trace:
 
 def _note(name: str, value: Note) -> bytes:
     if isinstance(value, bool):
-        return _field(_NOTE_NAME, name) + _field(_NOTE_BOOL, int(value))
+        return written(_NOTE_NAME, name) + written(_NOTE_BOOL, int(value))
     if isinstance(value, float):
-        return _field(_NOTE_NAME, name) + _double(_NOTE_DOUBLE, value)
-    return _field(_NOTE_NAME, name) + _field(_NOTE_INT if isinstance(value, int) else _NOTE_TEXT, value)
-
-
-def _field(number: int, value: int | str | bytes) -> bytes:
-    """Return a field: a number of variable length, or bytes with their length."""
-    if isinstance(value, int):
-        # A negative number is that of 64 bits with the same last ones.
-        return _varint(number << 3 | _VARINT) + _varint(value & 2**64 - 1)
-    content = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+        return written(_NOTE_NAME, name) + _double(_NOTE_DOUBLE, value)
+    return written(_NOTE_NAME, name) + written(_NOTE_INT if isinstance(value, int) else _NOTE_TEXT, value)
 
 
 def _fixed(number: int, value: int) -> bytes:
-    return _varint(number << 3 | _FIXED64) + value.to_bytes(8, "little")
+    return written_varint(number << 3 | FIXED64) + value.to_bytes(8, "little")
 
 
 def _double(number: int, value: float) -> bytes:
-    return _varint(number << 3 | _FIXED64) + struct.pack("<d", value)
-
-
-def _varint(value: int) -> bytes:
-    """Return a number by seven bits a byte, the lowest first; all bytes but the last have their highest bit set."""
-    written = bytearray()
-    while value > 0x7F:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)
+    return written_varint(number << 3 | FIXED64) + struct.pack("<d", value)
