@@ -41,23 +41,23 @@ class Reach:
 
     def of(self, host: int, ports: Sequence[int]) -> HostRoutes:
         """Return what the kernel of a host with interfaces at these ports has to know of all others."""
-        found = HostRoutes()
+        known = HostRoutes()
         for other, theirs in self._ports.items():
             for number in theirs if other != host else ():
-                self._add(found, host, ports, (other, number))
-        return found
+                self._add(known, host, ports, (other, number))
+        return known
 
-    def _add(self, found: HostRoutes, host: int, ports: Sequence[int], target: Port) -> None:
+    def _add(self, known: HostRoutes, host: int, ports: Sequence[int], target: Port) -> None:
         """Add how a host reaches one address."""
         speaker = self._speakers[target]
         joined = [port for port in _first(target[1], ports) if self._joins((host, port), target)]
-        found.neighbours += [(port, speaker["ip"], speaker["mac"]) for port in joined]
+        known.neighbours += [(port, speaker["ip"], speaker["mac"]) for port in joined]
         if joined:
-            found.routes.append((joined[0], speaker["ip"]))
+            known.routes.append((joined[0], speaker["ip"]))
             return
         for port, number in self._around(host, ports, target[0]):
-            found.neighbours.append((port, speaker["ip"], self._speakers[target[0], number]["mac"]))
-            found.routes.append((port, speaker["ip"]))
+            known.neighbours.append((port, speaker["ip"], self._speakers[target[0], number]["mac"]))
+            known.routes.append((port, speaker["ip"]))
             return
 
     def _around(self, host: int, ports: Sequence[int], other: int) -> Iterator[Port]:

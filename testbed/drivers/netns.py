@@ -268,10 +268,10 @@ def _by_lab(namespaces: Sequence[Namespace], others: Mapping[str, Collection[str
 
 def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
     """Return the address at which each host's kernel is found, that of its first port; switches have none."""
-    found = {namespace.node: ipv4.read_addresses(namespace.netlink) for namespace in namespaces}
+    by_node = {namespace.node: ipv4.read_addresses(namespace.netlink) for namespace in namespaces}
     return {
         node: min(entry for entry in addresses if entry[0] >= FIRST_INDEX)[1]
-        for node, addresses in found.items()
+        for node, addresses in by_node.items()
         if any(index >= FIRST_INDEX for index, _address, _length in addresses)
     }
 
