@@ -19,11 +19,11 @@ from testbed.commands.common import (
     target,
     write_out,
 )
+from testbed.drawing.page import page
+from testbed.drawing.picture import svg
+from testbed.drawing.text import Notes, dot, mermaid
 from testbed.errors import UsageError
 from testbed.lab.topology import Lab, lab_from, lab_source
-from testbed.report.drawing.page import page
-from testbed.report.drawing.picture import svg
-from testbed.report.drawing.text import Notes, dot, mermaid
 
 
 def graph(

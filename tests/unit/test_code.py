@@ -19,7 +19,7 @@ CLASS_LINES = 250
 
 # Package of testbed → what it must not import. The trunk is pure: it computes from its arguments alone, and each of its
 # packages knows those before it.
-DESCRIBED = ("schema", "optics", "importers", "replay", "lab", "experiment")
+DESCRIBED = ("schema", "optics", "importers", "replay", "lab", "drawing", "experiment")
 TRUNK = (*DESCRIBED, "buffers", "plan", "scheduling", "run")
 KERNEL = ("system", "drivers", "_dataplane")
 OWNERS = ("bus", "agent", "machine")

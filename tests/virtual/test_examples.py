@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed.drawing.picture import svg
 from testbed.experiment.file import load_experiment
 from testbed.lab.topology import load_lab
-from testbed.report.drawing.picture import svg
 from tests.golden_files import check_golden
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"

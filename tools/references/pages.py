@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from testbed.drawing.picture import svg
 from testbed.lab.topology import load_lab
-from testbed.report.drawing.picture import svg
 from tools.references.bus import bus_pages
 from tools.references.catalogues import catalogue_pages
 from tools.references.commands import command_pages

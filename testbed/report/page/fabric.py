@@ -1,66 +1,28 @@
-"""The lab of a run as a report draws it: where nodes, links and frames are, in pixels. Pure.
+"""The lab of a run as a report draws it. Pure.
 
 A result holds its lab. One that older versions wrote names its links and its switches, which is enough for a picture.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from testbed.drawing.document import fabric_document
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
 from testbed.lab.topology import Lab, Link, Switch
-from testbed.report.drawing.blocks import HEIGHT
-from testbed.report.drawing.layout import Layout, lay_out
-from testbed.report.drawing.picture import frames, link_path
 from testbed.run.result import RunResult
 
 Json = dict[str, Any]
 
 
 def fabric(result: RunResult) -> Json | None:
-    """Return the picture of a run's lab; None of a result that does not say which links there were.
-
-    `nodes` are boxes by their middle, `links` paths from `a` to `b`, in the order of the result; `frames` surround sites
-    and domains.
-    """
+    """Return the picture of a run's lab; None of a result that does not say which links there were."""
     if not result.links:
         return None
     lab = lab_of(result) if result.settings is None else Lab.model_validate(result.settings.lab)
-    layout = lay_out(lab)
-    kinds = {host.name: "host" for host in lab.hosts}
-    return {
-        "width": round(layout.width),
-        "height": round(layout.height),
-        "box": HEIGHT,
-        "nodes": [
-            {
-                "name": name,
-                "kind": kinds.get(name, "switch"),
-                "x": round(box.x),
-                "y": round(box.y),
-                "w": round(box.width),
-            }
-            for name, box in layout.boxes.items()
-        ],
-        "links": [_link(layout, index, link) for index, link in enumerate(lab.links)],
-        "frames": [frame._asdict() for frame in frames(lab, layout)],
-    }
-
-
-def _link(layout: Layout, index: int, link: Link) -> Json:
-    """Return the path of a link, and from which of its ends it is drawn."""
-    path = link_path(layout, index, link)
-    x, y = (float(number) for number in re.split("[ LCVH]", path[1:], maxsplit=2)[:2])
-
-    def away(end: Endpoint) -> float:
-        box = layout.boxes[end.node]
-        return math.hypot(box.x - x, box.y - y)
-
-    return {"a": str(link.a), "b": str(link.b), "path": path, "from": str(min(link.a, link.b, key=away))}
+    return fabric_document(lab)
 
 
 def lab_of(result: RunResult) -> Lab:

@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from testbed.drawing.layout import HEIGHT, lay_out, layers, link_text
+from testbed.drawing.page import page
+from testbed.drawing.picture import svg
+from testbed.drawing.text import dot, mermaid
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.sites import sites
 from testbed.lab.topology import Lab, lab_from, load_lab
-from testbed.report.drawing.layout import HEIGHT, lay_out, layers, link_text
-from testbed.report.drawing.page import page
-from testbed.report.drawing.picture import svg
-from testbed.report.drawing.text import dot, mermaid
 from testbed.schema.source import Source
 
 LABS = [

@@ -9,11 +9,11 @@ from html import escape
 from typing import NamedTuple
 
 from testbed.data import DATA
+from testbed.drawing.blocks import HEIGHT
+from testbed.drawing.layout import ARC_SHARE, Box, Layout, is_host_link, lay_out, link_text, node_text
+from testbed.drawing.text import Notes
 from testbed.lab.hosts import Host
 from testbed.lab.topology import Lab, Link
-from testbed.report.drawing.blocks import HEIGHT
-from testbed.report.drawing.layout import ARC_SHARE, Box, Layout, is_host_link, lay_out, link_text, node_text
-from testbed.report.drawing.text import Notes
 
 # Colours of kinds of link, the most frequent first; all can be told apart on light and on dark.
 _COLOURS = ("#5b7a99", "#c2570c", "#2a9d5c", "#a53fb5", "#c9344c", "#1797a8", "#8a7500", "#6457d6")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 
+from testbed.drawing.layout import layers, link_text
 from testbed.lab.hosts import Host
 from testbed.lab.sites import sites
 from testbed.lab.topology import Lab, Switch
-from testbed.report.drawing.layout import layers, link_text
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + " -_.,/+()")
 

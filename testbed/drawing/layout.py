@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from testbed import units
+from testbed.drawing import circle
+from testbed.drawing.blocks import HEIGHT, host_blocks, node_widths, place_site
 from testbed.lab.endpoints import Endpoint
 from testbed.lab.hosts import Host
 from testbed.lab.sites import sites
 from testbed.lab.topology import Lab, Link, Switch
-from testbed.report.drawing import circle
-from testbed.report.drawing.blocks import HEIGHT, host_blocks, node_widths, place_site
 
 _LAYER_GAP = 110
 # Wide labs are drawn higher, too: about half as high as wide.

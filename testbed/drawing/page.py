@@ -6,9 +6,9 @@ import re
 from html import escape
 
 from testbed.data import DATA
+from testbed.drawing.picture import Picture, picture, style
+from testbed.drawing.text import Notes
 from testbed.lab.topology import Lab
-from testbed.report.drawing.picture import Picture, picture, style
-from testbed.report.drawing.text import Notes
 
 _LEAST_WIDTH = 900
 _PLACE = re.compile(r"<!--(\w+)-->|\[\[(\w+)\]\]|/\*(\w+)\*/")
