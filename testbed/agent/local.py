@@ -37,7 +37,6 @@ from testbed.errors import HostError
 from testbed.system import bounded_log
 from testbed.system.locks import locked
 
-NAME = "local"
 IDLE_VARIABLE = "TESTBED_AGENT_IDLE_S"
 METRICS_VARIABLE = "TESTBED_AGENT_METRICS"
 IDLE_EXIT_S = 5.0

@@ -22,7 +22,7 @@ from testbed.agent.owner import LabOwner
 from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
 from testbed.bus import messages
-from testbed.bus.address import BrokerAddress
+from testbed.bus.address import LOCAL_AGENT, BrokerAddress
 from testbed.bus.embedded import embedded_broker
 from testbed.contract.plan import Plan
 from testbed.drivers.machine import MachineDriver
@@ -69,7 +69,7 @@ def serve_local(directory: Path) -> None:
                     local.ready(*handed_over)
                     handed_over = None
 
-            agent = Agent(local.NAME, owner, idle_exit_s, broadcast=broker.broadcast)
+            agent = Agent(LOCAL_AGENT, owner, idle_exit_s, broadcast=broker.broadcast)
             try:
                 # The broker is in this process: a lost session is a hiccup of a loaded machine, and no reason to drop labs.
                 await agent.serve(broker.address, ready, reconnect=True)
@@ -119,7 +119,7 @@ def make_owner(state: Path | None = None, agent: str = "", underlay: str | None 
     ledger = Ledger(state) if state else None
     captures = Captures(state) if state else None
     run = partial(_execute, agent)
-    claims = Claims(f"agent {agent or local.NAME}")
+    claims = Claims(f"agent {agent or LOCAL_AGENT}")
     owner = LabOwner(MachineDriver(), _open_fabric, run, ledger, agent, underlay, captures, check_fabric, claims)
     if adopted := owner.adopt():
         logging.info("taken over: %s", ", ".join(adopted))

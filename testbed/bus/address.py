@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 from testbed.errors import UsageError
 
+LOCAL_AGENT = "local"
+"""Name of the agent that commands start on their own machine."""
+
 
 @dataclass(frozen=True)
 class BrokerAddress:

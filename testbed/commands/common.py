@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import json
 import os
@@ -20,7 +19,6 @@ from testbed.buffers.deadlock import Cycle
 from testbed.bus.messages import is_name
 from testbed.commands import completion
 from testbed.commands.beginning import INTERRUPTED
-from testbed.control.interruption import Fate
 from testbed.errors import ExperimentError, InputError, TopologyError, UsageError, cannot_write, nearest
 from testbed.experiment import placements
 from testbed.experiment.axes import LAB
@@ -33,7 +31,8 @@ from testbed.schema.source import Source
 from testbed.system import output
 
 if TYPE_CHECKING:
-    from testbed.control.verbs import Target
+    from testbed.control.interruption import Fate
+    from testbed.control.target import Target
 
 DEFAULT_COLLECTIVE = "all_reduce"
 _PIPE_COLUMNS = 200
@@ -171,6 +170,8 @@ def print_note(text: str) -> None:
 @contextmanager
 def interruptible() -> Iterator[Fate]:
     """Print what stands of a lab when the verb on it is interrupted, and end the command."""
+    from testbed.control.interruption import Fate
+
     fate = Fate(print_note)
     try:
         yield fate
@@ -227,16 +228,16 @@ def target(context: typer.Context, placement: PlacementChoice | None = None) -> 
     Raises UsageError for a placement where there is one agent.
     """
     from testbed.bus.address import broker_address
-    from testbed.control import verbs
+    from testbed.control.target import Target
 
     url, names, credentials, ca_file = (context.obj or {}).get("agent", (None, None, None, None))
     first, *others = order(names.split(",")) if url is not None else [""]
     if placement is not None and not others:
         raise UsageError("--placement has no effect with one agent; name several with --agent a,b")
     if url is None:
-        return verbs.Target()
+        return Target()
     how: How = "spread" if placement is None else placement.value
-    return verbs.Target(broker_address(url, credentials, ca_file), first, tuple(others), how)
+    return Target(broker_address(url, credentials, ca_file), first, tuple(others), how)
 
 
 def is_file_name(text: str) -> bool:
@@ -318,6 +319,8 @@ def read_dilation(option: str | None, trial: Trial, where: Target | None = None)
 
     Where none is asked for, a lab that is up `where` it is meant keeps its own.
     """
+    import asyncio
+
     from testbed.control import verbs
     from testbed.machine import calibration
 
@@ -344,6 +347,8 @@ def read_named(
         source = renamed(read_lab(experiment, named=topology is not None or _named_lab(overrides) is not None), name)
         print_notes(source)
         return Trial(experiment, lab_from(source), written=source.data)
+    import asyncio
+
     from testbed.control import inspection
 
     written = asyncio.run(inspection.describe(where, name))["written"]

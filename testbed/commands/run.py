@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
@@ -307,6 +306,8 @@ def _run_real(
     A run that cannot be trusted is repeated once at a larger dilation, if it `chooses` its dilation by itself. A lab that was up
     before stays as it is: its dilation is its owner's.
     """
+    import asyncio
+
     from testbed.control import verbs
 
     if capture is not None and not chosen.is_local:

@@ -16,8 +16,8 @@ from testbed.agent.ledger import default_state_dir
 from testbed.bus import client, messages, verbs
 from testbed.bus.client import BusError
 from testbed.control.agents import one_lab
+from testbed.control.target import Target as Target
 from testbed.control.targets import IMPATIENT_S, existing_agents
-from testbed.control.targets import Target as Target
 from testbed.drivers.machine import MachineDriver
 from testbed.errors import UsageError
 from testbed.health import Health, Wanted, lacking

@@ -1,4 +1,4 @@
-"""Which agent a verb is for, and how it is reached: the local one is started where a verb needs an owner for a lab."""
+"""How the agents that a verb is for are reached: the local one is started where a verb needs an owner for a lab."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from testbed.agent import local
 from testbed.agent.ledger import default_state_dir
@@ -15,7 +14,7 @@ from testbed.bus import client, verbs
 from testbed.bus.address import BrokerAddress
 from testbed.bus.client import BusError
 from testbed.control.agents import Agents
-from testbed.plan.placement import How
+from testbed.control.target import Target
 from testbed.system import namespaces
 
 # An agent that is ending does so within a moment.
@@ -23,24 +22,6 @@ _ENDING_S = 5.0
 _LOOK_S = 0.05
 IMPATIENT_S = 5.0
 """An agent that does not answer for so long is not waited for when everything is to go."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """Say which agent is meant: the local one, or one by name on a broker, or with `others` several for one lab.
-
-    Nodes that name no agent are placed as `placement` says.
-    """
-
-    address: BrokerAddress | None = None
-    agent: str = local.NAME
-    others: tuple[str, ...] = ()
-    placement: How = "spread"
-
-    @property
-    def is_local(self) -> bool:
-        """Return whether the labs are on this machine, so that the driver reaches them too."""
-        return self.address is None
 
 
 @asynccontextmanager

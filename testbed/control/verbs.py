@@ -22,8 +22,8 @@ from testbed.bus.client import BusError
 from testbed.bus.messages import Step
 from testbed.control.agents import Agents
 from testbed.control.interruption import Fate
+from testbed.control.target import Target as Target
 from testbed.control.targets import IMPATIENT_S, existing_agents, started
-from testbed.control.targets import Target as Target
 from testbed.drivers import emulation
 from testbed.drivers.machine import MachineDriver
 from testbed.errors import HostError, TestbedError, UsageError

@@ -127,11 +127,11 @@ class Experiment(FileModel):
     """What imposes delay and loss under the real clock: the kernel's netem, the data plane (`native`), or `auto`."""
     driver: Literal["netns", "docker"] = "netns"
     """What a node is under the real clock: a network namespace or a container."""
-    lossless: Lossless = Lossless()
+    lossless: Lossless = Lossless.model_construct()
     """How switches keep a priority from losing frames."""
-    transport: Transport = Transport()
+    transport: Transport = Transport.model_construct()
     """How reliable connections behave."""
-    workload: Workload = Workload()
+    workload: Workload = Workload.model_construct()
     """What is sent."""
     jobs: Annotated[Jobs, AfterValidator(check_names)] = ()
     """Jobs that run at once, in place of `workload`; left out, there are none."""

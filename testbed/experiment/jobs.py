@@ -13,7 +13,6 @@ from testbed import traffic
 from testbed.errors import InputError, UsageError, nearest
 from testbed.lab.ranks import MAX_RANKS, RankPattern, check_pattern, expand
 from testbed.replay.form import NOTHING, TraceField
-from testbed.replay.reading import read_traces
 from testbed.schema.fields import FileModel, Flag, Name, Priority, Size, Time
 from testbed.schema.source import Source
 from testbed.traffic.elements import DTYPES, REDOPS
@@ -315,6 +314,8 @@ def inline(source: Source, directory: Path) -> None:
         if path is None or not path.is_relative_to(home) or not os.path.isfile(path):
             source.fault(("jobs", number, "trace"), f"{name} is not a file in the directory of the experiment file")
             continue
+        from testbed.replay.reading import read_traces
+
         try:
             (reading,) = read_traces([path])
         except InputError as error:

@@ -147,13 +147,13 @@ class Transport(FileModel):
 
     recovery: Literal["go-back-n", "selective-repeat", "erasure", "timer"] = "go-back-n"
     """What is sent again after a loss: all that follows, the packet alone, what parity cannot rebuild, or its chunk."""
-    erasure: Erasure = Erasure()
+    erasure: Erasure = Erasure.model_construct()
     """The code of `recovery: erasure`."""
     chunk: Size = 64 * 2**10
     """Bytes that `recovery: timer` acknowledges and sends again as one, a whole number of packets of `mtu`."""
     congestion_control: Literal["none", "dcqcn"] = "none"
     """What acts on the marks of `lossless.ecn`."""
-    dcqcn: Dcqcn = Dcqcn()
+    dcqcn: Dcqcn = Dcqcn.model_construct()
     """Parameters of DCQCN: the name of a preset, or figures that differ from one."""
     verb: Literal["write", "send"] = "write"
     """How data is sent: RDMA writes, or sends that need a receive."""

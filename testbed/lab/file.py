@@ -58,9 +58,9 @@ class HostKind(HostSettings, ContainerSettings):
 class Kinds(FileModel):
     """Settings for all nodes of a kind that do not say otherwise."""
 
-    switch: SwitchKind = SwitchKind()
+    switch: SwitchKind = SwitchKind.model_construct()
     """Settings of all switches; each switch may replace them."""
-    host: HostKind = HostKind()
+    host: HostKind = HostKind.model_construct()
     """Settings of all hosts; each host may replace them."""
 
 
@@ -95,13 +95,13 @@ class TopologyBody(FileModel):
     the roots are the switches farthest from hosts where these join all others, else the switch with the most links.
     """
 
-    routing: Routing = RoutingSettings()
+    routing: Routing = RoutingSettings.model_construct()
     """How switches find paths, `shortest` or `up-down`, or its settings; left out, the shortest ones."""
     roots: tuple[Name, ...] = ()
     """Switches from which `up-down` counts; left out, those farthest from hosts, else the one with the most links."""
-    defaults: Defaults = Defaults()
+    defaults: Defaults = Defaults.model_construct()
     """Settings for all nodes and links that do not say otherwise."""
-    kinds: Kinds = Kinds()
+    kinds: Kinds = Kinds.model_construct()
     """Settings for all nodes of one kind that do not say otherwise; they win over `defaults`."""
     nodes: dict[Name, NodeEntry] = Field(min_length=1)
     """The nodes by name; ranks are on the accelerators of its hosts, in this order, unless the experiment names `ranks`."""

@@ -107,7 +107,7 @@ class Host(Resolved):
     domain: str | None = None
     scale_out: tuple[str, ...] = ()
     scale_up: tuple[str, ...] = ()
-    local: Local | None = Local()
+    local: Local | None = Local.model_construct()
     container: Container = Container(image=DEFAULT_IMAGES["host"])
     agent: str | None = None
 
@@ -162,7 +162,7 @@ def resolve_host(
 
 def _local(settings: Mapping[str, Any] | None, scale_up: Sequence[str]) -> Local | None:
     if settings is None:
-        return None if scale_up else Local()
+        return None if scale_up else Local.model_construct()
     return Local(rate_bps=settings.get("rate", LOCAL_RATE_BPS), latency_ps=settings.get("latency", LOCAL_LATENCY_PS))
 
 

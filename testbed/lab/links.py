@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from testbed.lab.circuits import CircuitSwitch, Pair, ordered
@@ -25,9 +25,18 @@ class Light(NamedTuple):
     behaviour: LinkBehaviour
 
 
-def own_catalogue(own: Mapping[str, Any], source: Source) -> Catalogue:
-    """Return the catalogue with a lab file's own profiles; raise TopologyError with every fault in them."""
-    return load_catalogue().extended(own, source, ("profiles",)) if own else load_catalogue()
+Reader = Callable[[], Catalogue]
+
+
+def own_catalogue(own: Mapping[str, Any], source: Source) -> Reader:
+    """Return what reads the catalogue with a lab file's own profiles; raise TopologyError with every fault in them.
+
+    A lab without optics never calls it: the catalogue is long, and reading it takes as much time as a small run.
+    """
+    if not own:
+        return load_catalogue
+    extended = load_catalogue().extended(own, source, ("profiles",))
+    return lambda: extended
 
 
 def link_layers(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +55,7 @@ def link_behaviour(
     settings: Mapping[str, Any],
     usual_length_mm: int,
     usual_rate_bps: int,
-    catalogue: Catalogue,
+    read_catalogue: Reader,
     source: Source,
     path: KeyPath,
 ) -> Light | None:
@@ -60,6 +69,7 @@ def link_behaviour(
         return None
     named = ("profile", *_OPTICS)
     optical = OpticalSettings.model_validate({key.replace("_", "-"): settings[key] for key in named if key in settings})
+    catalogue = read_catalogue()
     profile = catalogue.profiles.get(name)
     reach = profile.reach if profile else usual_length_mm
     length_mm = 0 if "delay" in settings else settings.get("length", min(usual_length_mm, reach))
@@ -76,14 +86,14 @@ def link_behaviour(
 
 
 def check_circuits(
-    switches: Mapping[str, CircuitSwitch], links: Collection[Pair], catalogue: Catalogue, source: Source
+    switches: Mapping[str, CircuitSwitch], links: Collection[Pair], read_catalogue: Reader, source: Source
 ) -> None:
     """Note what circuit switches cannot be: paths that are no links of the lab, profiles without mirrors."""
     taken: dict[Pair, str] = {}
     for name, switch in switches.items():
         path: KeyPath = ("circuits", name)
         try:
-            if not catalogue.profile(switch.profile).outage_ps:
+            if not read_catalogue().profile(switch.profile).outage_ps:
                 source.fault((*path, "profile"), f"{switch.profile} has neither a mirror-time nor a bring-up")
         except ProfileError as error:
             source.fault((*path, "profile"), str(error))

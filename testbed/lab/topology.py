@@ -18,7 +18,6 @@ from pydantic import Field, ValidationError
 
 from testbed import topologies, units
 from testbed.errors import TopologyError, UsageError, nearest
-from testbed.importers.clab import is_clab, read_clab
 from testbed.lab import checks
 from testbed.lab.circuits import CircuitSwitch, ordered
 from testbed.lab.containers import DEFAULT_IMAGES, Container, container_of
@@ -26,7 +25,7 @@ from testbed.lab.convergence import CONVERGENCE_PS
 from testbed.lab.endpoints import Endpoint, parse_endpoint, port_number
 from testbed.lab.file import LabFile, LinkEntry, NodeEntry
 from testbed.lab.hosts import DEFAULT_RATE_BPS, Far, Host, resolve_host
-from testbed.lab.links import check_circuits, link_behaviour, link_layers, own_catalogue
+from testbed.lab.links import Reader, check_circuits, link_behaviour, link_layers, own_catalogue
 from testbed.lab.paths import Policy, Stated
 from testbed.lab.priorities import CLASS_SELECTORS, OWN_QUEUES, PriorityTable, QueueTable, lossless_queues
 from testbed.lab.resolved import Resolved
@@ -64,7 +63,7 @@ class Switch(Resolved):
     buffer_bytes: int | None
     lossless: tuple[int, ...]
     lossy_queue_bytes: int | None
-    thresholds: GroupFigures = GroupFigures()
+    thresholds: GroupFigures = GroupFigures.model_construct()
     own_thresholds: tuple[OwnThresholds, ...] = ()
     cell_bytes: int = 1
     pool_bytes: int | None = None
@@ -233,7 +232,7 @@ def lab_from(source: Source) -> Lab:
 def _resolve(parsed: LabFile, source: Source) -> Lab:
     body = parsed.topology
     faults = Source(source.file, source.data, source.lines)
-    catalogue = own_catalogue(parsed.profiles, faults)
+    read_catalogue = own_catalogue(parsed.profiles, faults)
     defaults = body.defaults.model_dump(exclude_none=True, exclude_unset=True)
     nodes: dict[str, Switch | Host] = {}
     far = _far_ends(body.links, body.nodes)
@@ -254,14 +253,13 @@ def _resolve(parsed: LabFile, source: Source) -> Lab:
             container = container_of("host", body.defaults, body.kinds.host, entry)
             host = resolve_host(name, settings, container, entry.domain, far[name], faults)
             nodes[name] = host.model_copy(update={"agent": entry.agent})
-    links = [_link(index, entry, nodes, defaults, catalogue, faults) for index, entry in enumerate(body.links)]
-    pairs = {ordered(*map(str, entry.endpoints)) for entry in body.links}
-    check_circuits(parsed.circuits, pairs, catalogue, faults)
+    links = [_link(index, entry, nodes, defaults, read_catalogue, faults) for index, entry in enumerate(body.links)]
+    check_circuits(parsed.circuits, {ordered(*map(str, link.endpoints)) for link in body.links}, read_catalogue, faults)
     lab = Lab(
         name=parsed.name,
         nodes=tuple(nodes.values()),
         links=tuple(link for link in links if link is not None),
-        profiles={name: catalogue.profiles[name] for name in parsed.profiles},
+        profiles={name: read_catalogue().profiles[name] for name in parsed.profiles},
         circuits=parsed.circuits,
         routing=body.routing.policy,
         convergence_ps=body.routing.convergence_ps,
@@ -288,7 +286,7 @@ def _link(
     entry: LinkEntry,
     nodes: Mapping[str, Switch | Host],
     defaults: Mapping[str, Any],
-    catalogue: Catalogue,
+    read_catalogue: Reader,
     source: Source,
 ) -> Link | None:
     """Return a link, or None after noting what its profile cannot be."""
@@ -300,7 +298,7 @@ def _link(
     ]
     rate = entry.rate or (min(nics) if nics else defaults.get("rate", DEFAULT_RATE_BPS))
     path = ("topology", "links", index)
-    light = link_behaviour(settings, DEFAULT_LENGTH_MM, rate, catalogue, source, path)
+    light = link_behaviour(settings, DEFAULT_LENGTH_MM, rate, read_catalogue, source, path)
     if "profile" in settings and light is None:
         return None
     length = None if "delay" in settings else settings.get("length", DEFAULT_LENGTH_MM)
@@ -346,6 +344,8 @@ def lab_source(spec: str) -> Source:
     """
     name, colon, text = spec.partition(":")
     if not colon and (spec.endswith((".yaml", ".yml")) or "/" in spec or os.path.isfile(spec)):
+        from testbed.importers.clab import is_clab, read_clab
+
         source = read_yaml(Path(spec), TopologyError)
         return source if not is_clab(source) else read_clab(source).noted()
     stored = topologies.files()

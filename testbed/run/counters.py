@@ -42,7 +42,7 @@ class PriorityCounters(Observed):
     frames_tx: int = 0
     frames_rx: int = 0
     bytes_tx: int = 0
-    drops: Drops = Drops()
+    drops: Drops = Drops.model_construct()
     pause_tx: int = 0
     pause_rx: int = 0
     paused_ns: int | float = 0

@@ -191,7 +191,7 @@ class RunResult(ResultModel):
     impairments: list[Impaired] = Field(default_factory=list)
     fidelity: dict[str, Any] | None
     energy: dict[str, Any] = Field(default_factory=dict)
-    buffer_dependencies: BufferDependencies = BufferDependencies()
+    buffer_dependencies: BufferDependencies = BufferDependencies.model_construct()
     in_force: dict[str, Any] = Field(default_factory=dict)
     links: list[dict[str, Any]] = Field(default_factory=list)
     hints: list[WithoutEffect] = Field(default_factory=list)

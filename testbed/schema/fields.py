@@ -35,6 +35,8 @@ class FileModel(BaseModel):
     """A frozen mapping of a file; keys are written with hyphens, unknown ones are faults.
 
     The string below a field is the sentence on its key, with unit and what leaving it out means: `testbed explain` shows it.
+    A field that is a model has `Model.model_construct()` as its default: `Model()` would have pydantic build a validator for it
+    when the module is imported, whether a file has the key or not.
     """
 
     model_config = ConfigDict(

@@ -22,6 +22,7 @@ import pytest
 from testbed.agent import local
 from testbed.agent.local import ProcessId
 from testbed.bus import client, verbs
+from testbed.bus.address import LOCAL_AGENT
 from testbed.errors import HostError
 
 STARTER = """
@@ -55,7 +56,7 @@ def wait_for_end(pid: int) -> None:
 
 def ping(record: local.AgentRecord) -> None:
     async def work() -> None:
-        async with client.connect(record.address(), local.NAME) as caller:
+        async with client.connect(record.address(), LOCAL_AGENT) as caller:
             assert await caller.request(verbs.PING) == {}
 
     asyncio.run(work())
@@ -137,7 +138,7 @@ def test_shutdown_is_answered_and_obeyed(directory: Path) -> None:
     record = local.ensure(directory, idle_exit_s=60)
 
     async def work() -> None:
-        async with client.connect(record.address(), local.NAME) as caller:
+        async with client.connect(record.address(), LOCAL_AGENT) as caller:
             await caller.request(verbs.SHUTDOWN)
 
     asyncio.run(work())
