@@ -7,7 +7,6 @@ than once a second, and less often where looking holds them up, as for telemetry
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import time
@@ -17,7 +16,8 @@ from contextlib import asynccontextmanager
 from testbed import openmetrics
 from testbed.agent.lab import Observation
 from testbed.agent.telemetry import pause_s
-from testbed.errors import HostError, UsageError
+from testbed.bus.address import read_listening, written
+from testbed.errors import HostError
 from testbed.openmetrics import Sample
 
 PATH = "/metrics"
@@ -27,7 +27,6 @@ MAX_CONNECTIONS = 16
 MAX_HEAD_BYTES = 8192
 _REQUEST_S = 5.0
 _ANSWER_S = 10.0
-_LOOPBACK = "127.0.0.1"
 _log = logging.getLogger(__name__)
 
 
@@ -36,14 +35,7 @@ def read_address(text: str) -> tuple[str, int]:
 
     Raises UsageError for anything else; names of hosts are not looked up.
     """
-    host, _, port = text.rpartition(":")
-    try:
-        address = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]") if host else _LOOPBACK))
-    except ValueError:
-        address = ""
-    if not address or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UsageError(f'--metrics "{text}": not a port, as 9464, or an address and a port, as 127.0.0.1:9464')
-    return address, int(port)
+    return read_listening(text, "--metrics", 9464)
 
 
 def metrics_of(seen: Observation) -> str:
@@ -146,8 +138,3 @@ async def served(address: tuple[str, int] | None, observe: Callable[[], Observat
         yield f"http://{written(host, listening.sockets[0].getsockname()[1])}{PATH}"
     finally:
         listening.close()
-
-
-def written(host: str, port: int) -> str:
-    """Return an address as `read_address` takes it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -17,12 +17,12 @@ from testbed.agent.captures import Captures
 from testbed.agent.claims import Claims
 from testbed.agent.lab import Document
 from testbed.agent.ledger import Ledger
-from testbed.agent.metrics import read_address, served, written
+from testbed.agent.metrics import read_address, served
 from testbed.agent.owner import LabOwner
 from testbed.agent.runs import Progress
 from testbed.agent.service import Agent
 from testbed.bus import messages
-from testbed.bus.address import LOCAL_AGENT, BrokerAddress
+from testbed.bus.address import LOCAL_AGENT, BrokerAddress, written
 from testbed.bus.embedded import embedded_broker
 from testbed.contract.plan import Plan
 from testbed.drivers.machine import MachineDriver

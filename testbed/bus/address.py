@@ -12,6 +12,7 @@ from testbed.errors import UsageError
 
 LOCAL_AGENT = "local"
 """Name of the agent that commands start on their own machine."""
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,26 @@ def broker_address(url: str, credentials: Path | None = None, ca_file: Path | No
     if not address.is_loopback and password is None:
         raise UsageError(f"--broker: {address.host} is not on this machine; --credentials FILE is needed")
     return address
+
+
+def read_listening(text: str, option: str, port: int) -> tuple[str, int]:
+    """Return the IP address and the port of `PORT`, which is on loopback, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+
+    Raises UsageError for anything else, naming the option and a port as an example; names of hosts are not looked up.
+    """
+    host, _, number = text.rpartition(":")
+    try:
+        address = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]") if host else _LOOPBACK))
+    except ValueError:
+        address = ""
+    if not address or not number.isascii() or not number.isdecimal() or not 0 < int(number) < 2**16:
+        raise UsageError(f'{option} "{text}": not a port, as {port}, or an address and a port, as 127.0.0.1:{port}')
+    return address, int(number)
+
+
+def written(host: str, port: int) -> str:
+    """Return a host and a port as URLs have them, and `read_listening` takes them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _read_credentials(path: Path) -> tuple[str, str]:

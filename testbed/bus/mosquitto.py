@@ -31,7 +31,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from testbed.bus import websockets
 from testbed.bus.messages import PREFIX, is_name
+from testbed.bus.websockets import Websockets
 from testbed.errors import DriverError, HostError, UsageError
 from testbed.system import bounded_log
 
@@ -51,17 +53,29 @@ _FILES = (
     "mosquitto.conf",
     "broker.log",
     "broker.log.1",
+    "websockets",
     "pid",
 )
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Where a broker listens, and the names under which clients may know it."""
+    """Where a broker listens, for browsers too if they may come, and the names under which clients may know it."""
 
     bind: str = "127.0.0.1"
     port: int = 8883
     names: tuple[str, ...] = ()
+    websockets: Websockets | None = None
+
+    @property
+    def name(self) -> str:
+        """The name by which clients are told to come."""
+        return self.names[0] if self.names else "localhost"
+
+    @property
+    def page_url(self) -> str | None:
+        """Where pages reach the broker; None if they do not."""
+        return None if self.websockets is None else self.websockets.url(self.name)
 
 
 def default_directory() -> Path:
@@ -82,7 +96,9 @@ def up(directory: Path, listener: Listener, agents: Sequence[str]) -> dict[str, 
     for name in agents:
         if not is_name(name) or name in (CONTROLLER, READER):
             raise UsageError(f"--agent {name}: not a valid name for an agent")
-    program = _program("mosquitto")
+    if listener.websockets is not None and listener.websockets.port == listener.port:
+        raise UsageError(f"{websockets.OPTION}: port {listener.port} is that of the broker itself; choose another")
+    broker = program()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         users = {user: _credentials(directory, user) for user in (CONTROLLER, READER, *agents)}
@@ -92,13 +108,16 @@ def up(directory: Path, listener: Listener, agents: Sequence[str]) -> dict[str, 
         template = (resources.files("testbed.containers") / "broker" / "mosquitto.conf").read_text()
         _write(
             directory / "mosquitto.conf",
-            template.format(directory=directory, port=listener.port, bind=listener.bind),
+            template.format(directory=directory, port=listener.port, bind=listener.bind)
+            + (listener.websockets.settings(directory) if listener.websockets else ""),
         )
         _hand_over(directory)
     except OSError as error:
         raise DriverError(f"write {directory}", error.errno or 0) from error
     down(directory)
-    _start(program, directory, listener)
+    _start(broker, directory, listener)
+    if listener.page_url is not None:
+        _write(directory / "websockets", f"{listener.page_url}\n")
     return {user: str(path) for user, path in users.items()}
 
 
@@ -122,7 +141,8 @@ def down(directory: Path) -> bool:
                 break
     finally:
         os.close(descriptor)
-    (directory / "pid").unlink(missing_ok=True)
+    for name in ("pid", "websockets"):
+        (directory / name).unlink(missing_ok=True)
     return True
 
 
@@ -134,6 +154,14 @@ def remove(directory: Path) -> bool:
     with contextlib.suppress(OSError):
         directory.rmdir()
     return was_there
+
+
+def websockets_url(directory: Path) -> str | None:
+    """Return where pages reach the broker of a directory; None if it does not run, or not for them."""
+    try:
+        return (directory / "websockets").read_text().strip() if running(directory) is not None else None
+    except FileNotFoundError:
+        return None
 
 
 def running(directory: Path) -> int | None:
@@ -148,11 +176,12 @@ def running(directory: Path) -> int | None:
 
 def access_list(agents: Sequence[str]) -> str:
     """Return who may do what: agents answer and tell, the controller commands, the reader only listens."""
-    topics = ["+/+/+/telemetry", "+/state", "+/events", "agents/+/status"]
+    topics = ["+/+/+/telemetry", "+/+/live", "+/topology", "+/state", "+/events", "agents/+/status"]
     lines = [f"user {CONTROLLER}", f"topic read {PREFIX}/#", f"topic write {PREFIX}/+/+/command", ""]
     lines += [f"user {READER}", *(f"topic read {PREFIX}/{topic}" for topic in topics), ""]
     for agent in agents:
-        written = [f"+/{agent}/reply/+", "+/+/+/telemetry", "+/state", "+/events", f"agents/{agent}/status"]
+        told = ["+/+/+/telemetry", f"+/{agent}/live", "+/topology", "+/state", "+/events"]
+        written = [f"+/{agent}/reply/+", *told, f"agents/{agent}/status"]
         # Its own status too, which it contradicts when the last will of an earlier session comes late, and what it told of labs,
         # which it takes back when they are gone.
         lines += [
@@ -161,12 +190,14 @@ def access_list(agents: Sequence[str]) -> str:
             f"topic read {PREFIX}/agents/{agent}/status",
             f"topic read {PREFIX}/+/+/+/telemetry",
             f"topic read {PREFIX}/+/state",
+            f"topic read {PREFIX}/+/topology",
         ]
         lines += [*(f"topic write {PREFIX}/{topic}" for topic in written), ""]
     return "\n".join(lines)
 
 
-def _program(name: str) -> str:
+def program(name: str = "mosquitto") -> str:
+    """Return where a program of mosquitto's is. Raises HostError where it is not installed."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if path is None:
         raise HostError(f"no {name} on this machine: install Debian's mosquitto")
@@ -201,7 +232,7 @@ def _hash_passwords(directory: Path, credentials: Iterable[Path]) -> None:
     try:
         _write(plain, "".join(path.read_text() for path in credentials))
         done = subprocess.run(
-            [_program("mosquitto_passwd"), "-U", str(plain)], capture_output=True, text=True, check=False
+            [program("mosquitto_passwd"), "-U", str(plain)], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             raise DriverError("mosquitto_passwd", 0, done.stderr.strip())
@@ -275,7 +306,7 @@ def _hand_over(directory: Path) -> None:
 
 
 def _start(program: str, directory: Path, listener: Listener) -> None:
-    """Start the broker in a session of its own and wait until it speaks TLS."""
+    """Start the broker in a session of its own and wait until it answers wherever it listens."""
     log = directory / "broker.log"
     log.unlink(missing_ok=True)
     process, keeper = _spawn(program, directory, log)
@@ -289,7 +320,10 @@ def _start(program: str, directory: Path, listener: Listener) -> None:
             keeper.wait()
             (directory / "pid").unlink(missing_ok=True)
             reason = "; ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-            raise DriverError(f"start mosquitto on {listener.bind}:{listener.port}", 0, reason)
+            places = f"{listener.bind}:{listener.port}"
+            if listener.websockets is not None:
+                places += f" and {listener.websockets.bind}:{listener.websockets.port}"
+            raise DriverError(f"start mosquitto on {places}", 0, reason)
         time.sleep(_POLL_S)
     # They outlive this process on purpose, which therefore never waits for them.
     process.returncode = keeper.returncode = 0
@@ -322,6 +356,7 @@ def _answers(directory: Path, listener: Listener) -> bool:
     context.check_hostname = False
     try:
         with socket.create_connection((host, listener.port), timeout=1) as plain, context.wrap_socket(plain):
-            return True
+            pass
     except OSError:
         return False
+    return listener.websockets is None or listener.websockets.answers(directory / "ca.pem")

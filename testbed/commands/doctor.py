@@ -18,7 +18,7 @@ def doctor(format_: FormatOption = Format.table) -> None:
     """Examine this machine; exit with 3 if it cannot run labs under the real clock."""
     from testbed.machine import doctor as examination
 
-    checks = examination.checks()
+    checks = [*examination.checks(), examination.Check(*_broker())]
     obstacle = real_clock_obstacle()
     if format_ is Format.json:
         print_json({"real_clock": obstacle is None, "checks": [asdict(check) for check in checks]})
@@ -33,6 +33,23 @@ def doctor(format_: FormatOption = Format.table) -> None:
         print("real clock: " + ("this machine can" if obstacle is None else f"not here, {obstacle}"))
     if obstacle is not None:
         raise typer.Exit(HostError.exit_code)
+
+
+def _broker() -> tuple[str, bool, str, str]:
+    """Look for mosquitto, and for the broker of the usual directory."""
+    from testbed.bus import mosquitto
+
+    purpose = "shared labs, the live page"
+    try:
+        found = mosquitto.program()
+    except HostError as error:
+        return "mosquitto", False, str(error), purpose
+    directory = mosquitto.default_directory()
+    if (process := mosquitto.running(directory)) is not None:
+        found += f"; a broker runs, process {process}"
+    if (page_url := mosquitto.websockets_url(directory)) is not None:
+        found += f", websockets at {page_url}"
+    return "mosquitto", True, found, purpose
 
 
 def real_clock_obstacle() -> str | None:

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import ssl
 import subprocess
 import tempfile
 import threading
@@ -15,84 +14,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import paho.mqtt.client as paho
 import pytest
 
 from testbed.bus import client as bus
 from testbed.bus import messages, mosquitto
 from testbed.errors import DriverError, UsageError
 from tests.live.machine import Machine, private_machine, wait_for
+from tests.live.shared_broker import Broker, Listener
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
 
 AGENT = "m1"
 NOTICED_S = 3.0
 PAIR = ("-t", "pair", "--dilation", "2000")
-
-
-class Broker:
-    """A broker that runs, and clients of it."""
-
-    def __init__(self, directory: Path, port: int) -> None:
-        self.directory = directory
-        self.port = port
-
-    def options(self, user: str) -> list[str]:
-        """Return the global options of a command that acts as a user."""
-        credentials = self.directory / f"{user}.credentials"
-        url = f"mqtts://localhost:{self.port}"
-        return ["--broker", url, "--credentials", str(credentials), "--ca", str(self.directory / "ca.pem")]
-
-    def client(self, user: str, password: str | None = None, client_id: str = "") -> paho.Client:
-        """Return a client that is not connected yet."""
-        name, _, secret = (self.directory / f"{user}.credentials").read_text().strip().partition(":")
-        made = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv311)
-        made.username_pw_set(name, password or secret)
-        made.tls_set(str(self.directory / "ca.pem"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
-        return made
-
-
-class Listener:
-    """All that a user is told on some topics, with the time of each message."""
-
-    def __init__(self, broker: Broker, user: str, *topics: str) -> None:
-        self.heard: list[tuple[float, str, bytes]] = []
-        self._changed = threading.Condition()
-        self.granted: list[int] = []
-        self._client = broker.client(user)
-        self._client.on_connect = lambda client, *_: client.subscribe([(topic, 1) for topic in topics])
-        self._client.on_subscribe = self._subscribed
-        self._client.on_message = self._heard
-        self._client.connect("localhost", broker.port)
-        self._client.loop_start()
-        with self._changed:
-            assert self._changed.wait_for(lambda: bool(self.granted), 30)
-
-    def _subscribed(
-        self, client: paho.Client, data: object, mid: int, codes: list[paho.ReasonCode], *_: object
-    ) -> None:
-        with self._changed:
-            self.granted = [code.value for code in codes]
-            self._changed.notify_all()
-
-    def _heard(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
-        with self._changed:
-            self.heard.append((time.monotonic(), message.topic, message.payload))
-            self._changed.notify_all()
-
-    def wait_for(self, topic: str, payload: bytes | None = None, timeout_s: float = 60) -> float:
-        """Wait for a message on a topic; return when it came."""
-
-        def messages() -> list[float]:
-            return [at for at, where, what in self.heard if where == topic and payload in (None, what)]
-
-        with self._changed:
-            assert self._changed.wait_for(lambda: bool(messages()), timeout_s), self.heard
-            return messages()[-1]
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 @pytest.fixture(scope="module")
