@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from random import Random
@@ -118,3 +120,21 @@ def test_an_input_hangs_that_has_had_processor_time_or_gets_none(
     assert found.kind == "hangs" and least_s <= worked_s <= most_s, found
     # What gets some is waited for three times as long.
     assert waited_s == (0.4 if data == b"sleep" else 1.2)
+
+
+def test_an_input_that_is_ready_to_run_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of the lowest class on a busy machine gets nothing for minutes; this one sleeps and is taken for it."""
+    monkeypatch.setattr(overseer, "_is_ready", lambda pid: True)
+    starved = Target("starved", ".txt", lambda random: b"", lambda data: time.sleep(0.6))
+    done = overseer.fuzz(starved, 1, None, 1, tmp_path, lambda found: None, overseer.Bounds(patience_s=0.1))
+    assert (done.inputs, done.findings) == (1, [])
+
+
+@pytest.mark.parametrize(("program", "ready"), [("while True: pass", True), ("input()", False)])
+def test_a_process_is_ready_that_works_and_not_one_that_waits(program: str, ready: bool) -> None:
+    with subprocess.Popen([sys.executable, "-c", f"print(flush=True)\n{program}"], stdin=-1, stdout=-1) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        while not ready and overseer._facts(process.pid)[0] == "R":
+            pass
+        assert overseer._is_ready(process.pid) == ready
+        process.kill()

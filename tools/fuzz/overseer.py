@@ -22,6 +22,8 @@ from tools.fuzz.target import Defect, Target
 KEPT = 3
 """So many inputs of one kind of failure are kept."""
 _BEGIN_S = 120.0
+_LOOKS = 5
+_LOOK_S = 0.01
 _ADDRESSES_BYTES = 6 * 2**30
 """That a process may have, so that no input takes the machine with it."""
 
@@ -31,7 +33,7 @@ class Bounds:
     """What an input may take: processor time, time on the wall after which it hangs, memory beyond what was taken before.
 
     On a busy machine an input is short of processor time rather than stuck: one that still gets some, and has not had
-    `patience_s` of it, is waited for `PATIENCES` times as long.
+    `patience_s` of it, is waited for `PATIENCES` times as long; and one that gets none though it is ready to run, until it does.
     """
 
     limit_s: float = 3.0
@@ -120,12 +122,14 @@ _LOST = (_HANGS, _DIED)
 
 def _hear(worker: Connection, pid: int, patience_s: float) -> tuple[str, str]:
     """Return what came of the next input: kind and details of a failure."""
-    begun_s, taken_s = _processor_s(pid), 0.0
-    for waited in range(1, PATIENCES + 1):
-        if worker.poll(patience_s):
-            break
+    begun_s, taken_s, waited = _processor_s(pid), 0.0, 0
+    while not worker.poll(patience_s):
         before_s, taken_s = taken_s, _processor_s(pid) - begun_s
-        if waited == PATIENCES or taken_s >= patience_s or taken_s - before_s < LEAST_SHARE * patience_s:
+        gets_on = taken_s - before_s >= LEAST_SHARE * patience_s
+        if not gets_on and _is_ready(pid):
+            continue
+        waited += 1
+        if waited == PATIENCES or taken_s >= patience_s or not gets_on:
             return _HANGS, f"no answer within {waited * patience_s:g} s, of which {taken_s:.1f} s of processor time"
     try:
         kind, details = worker.recv()
@@ -178,11 +182,25 @@ def _check_all(overseer: Connection, target: Target, seed: int, first: int, inpu
 
 def _processor_s(pid: int) -> float:
     """Return what a process has had so far; see proc_pid_stat(5), fields 14 and 15."""
+    return sum(map(int, _facts(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_ready(pid: int) -> bool:
+    """Tell whether a process runs or would if it were let, rather than waits for something; field 3 of proc_pid_stat(5)."""
+    for _ in range(_LOOKS):
+        if _facts(pid)[:1] == ["R"]:
+            return True
+        # It may have been at a file just now.
+        time.sleep(_LOOK_S)
+    return False
+
+
+def _facts(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the third on; none of a process that is gone."""
     try:
-        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return []
 
 
 def _peak_bytes() -> int:
