@@ -15,6 +15,7 @@ _INTERFACE = 1
 _ENHANCED_PACKET = 6
 _LINKTYPE_ETHERNET = 1
 _END = 0
+_COMMENT = 1
 _INTERFACE_NAME = 2
 _RESOLUTION = 9
 _NANOSECONDS = b"\x09"
@@ -27,12 +28,13 @@ OUTBOUND: Way = 2
 
 
 class Frame(NamedTuple):
-    """A frame of a capture: its time in ns, the name of its interface, whether it came in or went out, and its bytes."""
+    """A frame of a capture: its time in ns, the name of its interface, whether it came in or went out, its bytes, its comment."""
 
     time_ns: int
     interface: str
     way: int
     data: bytes
+    comment: str = ""
 
 
 def section() -> bytes:
@@ -46,11 +48,14 @@ def interface(name: str) -> bytes:
     return _block(_INTERFACE, fixed + _option(_INTERFACE_NAME, name.encode()) + _option(_RESOLUTION, _NANOSECONDS))
 
 
-def packet(number: int, time_ns: int, way: Way, data: bytes, original_bytes: int | None = None) -> bytes:
+def packet(
+    number: int, time_ns: int, way: Way, data: bytes, original_bytes: int | None = None, comment: str = ""
+) -> bytes:
     """Return the block of a frame on interface `number`, which may be longer than what was kept of it."""
     length = len(data) if original_bytes is None else original_bytes
     fixed = _PACKET.pack(number, time_ns >> 32, time_ns & 0xFFFFFFFF, len(data), length)
-    return _block(_ENHANCED_PACKET, fixed + _padded(data) + _option(_FLAGS, struct.pack("<I", way)))
+    options = _option(_FLAGS, struct.pack("<I", way)) + (_option(_COMMENT, comment.encode()) if comment else b"")
+    return _block(_ENHANCED_PACKET, fixed + _padded(data) + options)
 
 
 def frames(content: bytes) -> Iterator[Frame]:
@@ -81,8 +86,10 @@ def _frame(body: bytes, names: Sequence[str]) -> Frame:
     ends = _PACKET.size + kept
     if ends > len(body):
         raise ValueError(f"{kept} bytes of a frame in a block of {len(body)}")
-    (way,) = struct.unpack("<I", _options(body[ends + -ends % 4 :])[_FLAGS])
-    return Frame(high << 32 | low, names[number], way, body[_PACKET.size : ends])
+    options = _options(body[ends + -ends % 4 :])
+    (way,) = struct.unpack("<I", options[_FLAGS])
+    comment = options.get(_COMMENT, b"").decode(errors="replace")
+    return Frame(high << 32 | low, names[number], way, body[_PACKET.size : ends], comment)
 
 
 def _block(kind: int, body: bytes) -> bytes:

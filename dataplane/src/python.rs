@@ -149,7 +149,7 @@ impl VirtualFabric {
     }
 
     fn capture(&mut self, path: Option<PathBuf>) -> PyResult<()> {
-        capture(&mut self.emulation, path)
+        end_capture(begin_capture(&mut self.emulation, path)?)
     }
 }
 
@@ -172,16 +172,19 @@ fn memory(emulation: &Emulation, rank: usize, offset: u64, length: u64) -> PyRes
     memory.get(offset, length).ok_or_else(outside)
 }
 
-fn capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<()> {
-    if let Some(previous) = emulation.fabric.capture(None) {
-        previous.finish().map_err(|error| system_error(&error))?;
-    }
+/// Begin a capture, or none, and return the one before.
+fn begin_capture(emulation: &mut Emulation, path: Option<PathBuf>) -> PyResult<Option<Capture>> {
+    let previous = emulation.fabric.capture(None);
     if let Some(path) = path {
         let created = Capture::create(&path, emulation.codec.clone(), &emulation.names_of_ports());
         let capture = created.map_err(|error| system_error(&error))?;
         emulation.fabric.capture(Some(capture));
     }
-    Ok(())
+    Ok(previous)
+}
+
+fn end_capture(previous: Option<Capture>) -> PyResult<()> {
+    previous.map_or(Ok(()), Capture::finish).map_err(|error| system_error(&error))
 }
 
 /// Wall time between two looks at whether a workload is over.
@@ -299,7 +302,8 @@ impl RealFabric {
     }
 
     fn capture(&self, py: Python<'_>, path: Option<PathBuf>) -> PyResult<()> {
-        py.detach(|| self.runner.call(move |clock| capture(&mut clock.emulation, path)))?
+        // Comments are written in the caller's thread, while the loop has long gone on.
+        py.detach(|| end_capture(self.runner.call(move |clock| begin_capture(&mut clock.emulation, path))??))
     }
 
     fn listen(&self, py: Python<'_>, address: &str) -> PyResult<u16> {

@@ -11,6 +11,7 @@ import pytest
 from scapy.contrib.roce import BTH
 from scapy.layers.l2 import Ether
 
+from testbed import pcapng
 from tests.captures import assert_icrc, read_capture, tshark
 from tests.live.machine import Machine, private_machine
 
@@ -49,3 +50,19 @@ def test_tshark_and_scapy_read_what_crossed_the_link(machine: Machine, tmp_path:
     assert {packet[BTH].opcode for packet in packets} == WRITES | {ACK}
     for packet in packets:
         assert_icrc(packet)
+
+
+def test_comments_tell_what_the_real_clock_knows(machine: Machine, tmp_path: Path) -> None:
+    """Losses on links and what repaired them are the data plane's own, and so is what the machine delivered late."""
+    loss = "timeline=[{at: 0us, link: 'leaf:eth2', impair: {loss: 0.05}}]"
+    run = machine.run("run", "incast", *LAB, "--clock", "real", "-b", "1M", "--set", loss, "--pcap", "--format", "json")
+    assert run.stdout, run.stderr
+    result = json.loads(run.stdout)
+    (path,) = machine.directory.rglob("capture.pcapng")
+    comments = [comment for (comment,) in tshark(path, "frame.comment")]
+    assert comments == [frame.comment for frame in pcapng.frames(path.read_bytes())]
+    told = collections.Counter(part.partition(":")[0] for comment in comments for part in comment.split("; "))
+    lost = sum(count for kind, count in told.items() if kind.startswith("lost behind "))
+    assert lost == result["drops"]["link"] > 0
+    assert told["sent again"] == sum(qp["retransmitted"] for qp in result["qps"]) > 0
+    assert 0 < told["repaired"] <= lost

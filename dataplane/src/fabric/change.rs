@@ -58,6 +58,7 @@ impl Fabric {
         if let Some(frame) = cut.then(|| self.cut(index)).flatten() {
             let packet = (!frame.is_control()).then_some(frame.is_packet());
             self.watch_mut(node).lost(port, frame.priority, packet, Cause::Outage, now);
+            self.capture_cut(index, frame.priority);
         }
         let rate = change.rate_bps.and_then(Rate::from_bps);
         let placed = self.placed_mut(node);

@@ -13,12 +13,12 @@ mod partition;
 mod sampler;
 mod sampling;
 mod shard;
+mod stories;
 mod totals;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::capture::Capture;
 use crate::event::{Cause, Event};
 use crate::fabric::impair::{Logged, Timeline};
 use crate::frame::Frame;
@@ -176,6 +176,7 @@ impl Fabric {
         let (_, faults) = match_up(self.watches(), &self.peers, &self.elsewhere);
         self.past_faults.extend(faults);
         self.peers = peers;
+        self.restart_stories();
         let now = self.now;
         for (node, (connections, ranks)) in counts.iter().enumerate() {
             self.watch_mut(node).load(*connections, *ranks, first_psn, now, is_merged);
@@ -310,13 +311,6 @@ impl Fabric {
             host.inject(port, train, later, now);
             self.drain(node);
         }
-    }
-
-    /// Write every frame that starts on a link into `capture`; the answer is what was written into before.
-    pub fn capture(&mut self, capture: Option<Capture>) -> Option<Capture> {
-        let previous = std::mem::replace(&mut self.shards[0].capture, capture);
-        self.arrange();
-        previous
     }
 
     /// Start the schedules of all loaded hosts, at the current time.

@@ -103,7 +103,7 @@ pub(super) struct Shard {
     pub queue: Timers,
     pub outbox: Vec<Crossing>,
     pub now: Time,
-    pub capture: Option<Capture>,
+    pub capture: Option<Box<Capture>>,
     /// Where series are recorded.
     pub sampler: Option<Sampler>,
 }
@@ -206,6 +206,10 @@ impl Shard {
         if placed.defective.is_some() {
             placed.alter(port, &mut frame, self.now);
         }
+        if self.capture.is_some() {
+            self.capture_arrival(index, port, &frame);
+        }
+        let placed = &mut self.nodes[index];
         placed.node.handle_frame(port, frame, self.now);
         if placed.defective.is_some() {
             placed.reorder();
@@ -220,8 +224,14 @@ impl Shard {
         let placed = &mut self.nodes[index];
         placed.touched = true;
         // Events first: what the node received explains what it sends.
-        while let Some(event) = placed.node.poll_event() {
-            placed.watch.event(&event, now);
+        while let Some(event) = self.nodes[index].node.poll_event() {
+            self.nodes[index].watch.event(&event, now);
+            if self.capture.is_some() {
+                self.capture_event(index, &event);
+            }
+        }
+        if self.capture.is_some() {
+            self.capture_settle(index);
         }
         while let Some((port, frame)) = self.nodes[index].node.poll_transmit(now) {
             self.transmit(index, port, frame);
@@ -236,9 +246,10 @@ impl Shard {
         let placed = &mut self.nodes[index];
         let seen = Transmission { node: placed.number, port, at: now, frame: &frame };
         placed.watch.transmission(&seen);
-        if let Some(capture) = &mut self.capture {
-            capture.write(&seen);
+        if self.capture.is_some() {
+            self.capture_start(index, port, &frame);
         }
+        let placed = &mut self.nodes[index];
         if placed.node.is_host() && !frame.is_control() {
             placed.watch.tally(frame.is_packet()).sent += 1;
         }
@@ -256,11 +267,19 @@ impl Shard {
             None => Err(Cause::Outage),
         };
         match outcome {
-            Ok((shard, slot, arrival)) if shard == self.number => self.propagate(slot as usize, arrival, frame),
+            Ok((shard, slot, arrival)) if shard == self.number => {
+                if let Some(capture) = &mut self.capture {
+                    capture.tracker.propagates(slot as usize);
+                }
+                self.propagate(slot as usize, arrival, frame);
+            }
             Ok((shard, slot, arrival)) => self.outbox.push(Crossing { shard, slot, arrival, frame }),
             Err(cause) => {
                 let packet = (!frame.is_control()).then_some(frame.is_packet());
                 placed.watch.lost(port, frame.priority, packet, cause, self.now);
+                if self.capture.is_some() {
+                    self.capture_loss(index, port, frame.priority, cause);
+                }
             }
         }
     }

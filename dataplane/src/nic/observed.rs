@@ -1,6 +1,7 @@
 //! What a host tells of itself to whoever records it.
 
 use super::Host;
+use crate::frame::Station;
 use crate::priority::PrioritySet;
 
 impl Host {
@@ -26,6 +27,19 @@ impl Host {
     pub fn recovered(&self, qpn: u32, end: u8) -> Option<u64> {
         let qp = self.qps.iter().find(|qp| (qp.config.qpn, qp.config.end) == (qpn, end))?;
         qp.responder.blocks().map(|blocks| blocks.recovered)
+    }
+
+    /// Whether the data of a packet has come, which names a QP number at a port; never where packets count by whole chunks.
+    pub fn has_come(&self, port: u16, (qpn, peer): (u32, Station), psn: u32) -> bool {
+        let Some(index) = self.find(usize::from(port), qpn, peer) else { return false };
+        let responder = &self.qps[index].responder;
+        !responder.is_chunked() && responder.arrived().has(responder.number(psn))
+    }
+
+    /// How many packets of what such packets belong to were rebuilt from parity.
+    pub fn rebuilt(&self, port: u16, (qpn, peer): (u32, Station)) -> u64 {
+        let qp = self.find(usize::from(port), qpn, peer).map(|index| &self.qps[index]);
+        qp.and_then(|qp| qp.responder.blocks()).map_or(0, |blocks| blocks.recovered)
     }
 
     /// How many ops of its work each rank has finished.

@@ -36,9 +36,11 @@ def test_a_socket_that_is_behind_is_waited_for() -> None:
 def test_what_is_written_is_read_with_port_time_and_direction() -> None:
     content = pcapng.section() + pcapng.interface("leaf-a:eth1") + pcapng.interface("a1:eth1")
     content += pcapng.packet(1, 10**18 + 7, pcapng.INBOUND, b"odd") + pcapng.packet(0, 5, pcapng.OUTBOUND, b"", 9000)
+    content += pcapng.packet(0, 6, pcapng.OUTBOUND, b"four", comment="sent again, 1 µs later")
     assert list(pcapng.frames(content)) == [
-        (10**18 + 7, "a1:eth1", pcapng.INBOUND, b"odd"),
-        (5, "leaf-a:eth1", pcapng.OUTBOUND, b""),
+        (10**18 + 7, "a1:eth1", pcapng.INBOUND, b"odd", ""),
+        (5, "leaf-a:eth1", pcapng.OUTBOUND, b"", ""),
+        (6, "leaf-a:eth1", pcapng.OUTBOUND, b"four", "sent again, 1 µs later"),
     ]
 
 

@@ -16,7 +16,10 @@ impl RealClock {
         let due = self.emulation.fabric.now();
         let lateness = self.pace.nominal().since(due);
         self.lateness.record(lateness);
-        self.late_frames += u64::from(lateness > self.pace.late_after());
+        if lateness > self.pace.late_after() {
+            self.late_frames += 1;
+            self.emulation.fabric.capture_late(direction as usize, &frame, lateness);
+        }
         let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
         let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
         let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
