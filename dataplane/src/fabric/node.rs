@@ -95,10 +95,10 @@ impl Node {
     }
 
     /// The priorities of a port that were touched since they were last taken.
-    pub(super) fn take_touched(&mut self, port: u16) -> PrioritySet {
+    pub(super) fn take_touched(&mut self, port: u16, now: Time) -> PrioritySet {
         match self {
-            Node::Switch(switch) => switch.take_touched(port),
-            Node::Host(host) => host.take_touched(port),
+            Node::Switch(switch) => switch.take_touched(port, now),
+            Node::Host(host) => host.take_touched(port, now),
         }
     }
 

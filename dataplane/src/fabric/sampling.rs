@@ -7,7 +7,8 @@ use super::{Fabric, Node};
 use crate::nic::Host;
 use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
-use crate::watch::series::{PortState, Recorder, SeriesPlan, Subject, Track};
+use crate::watch::port_tracks::PortState;
+use crate::watch::series::{Recorder, SeriesPlan, Subject, Track};
 
 /// What was recorded of a fabric.
 #[derive(Debug)]
@@ -58,37 +59,26 @@ impl PlacedNode {
         self.touched = true;
     }
 
-    /// Record what changed. Returns whether a pause runs.
+    /// Record what changed. Returns whether a pause runs, which ends without anybody's doing: it is looked at again next time.
     fn sample(&mut self, number: u64, at: Time) -> bool {
+        if !self.touched {
+            return false;
+        }
         let Some(mut recorder) = self.recorder.take() else { return false };
-        let pausing = std::mem::take(&mut recorder.pausing);
-        if self.touched || !pausing.is_empty() {
-            let point = recorder.point(number);
-            for (port, priority) in pausing {
-                self.sample_port(&mut recorder, point, (port, priority), at);
+        let point = recorder.point(number);
+        let mut runs = false;
+        for port in 0..self.node.ports().len() as u16 {
+            for priority in self.node.take_touched(port, at) {
+                recorder.note_port(point, port, priority, self.state(port, priority, at));
             }
-            if std::mem::take(&mut self.touched) {
-                for port in 0..self.node.ports().len() as u16 {
-                    for priority in self.node.take_touched(port) {
-                        self.sample_port(&mut recorder, point, (port, priority), at);
-                    }
-                }
-                if let Node::Host(host) = &mut self.node {
-                    sample_workload(host, &mut recorder, point);
-                }
-            }
+            runs |= self.node.ports()[usize::from(port)].is_touched();
         }
-        let runs = !recorder.pausing.is_empty();
+        if let Node::Host(host) = &mut self.node {
+            sample_workload(host, &mut recorder, point);
+        }
         self.recorder = Some(recorder);
+        self.touched = runs;
         runs
-    }
-
-    fn sample_port(&self, recorder: &mut Recorder, point: u32, (port, priority): (u16, Priority), at: Time) {
-        recorder.note_port(point, port, priority, self.state(port, priority, at));
-        let runs = self.node.ports()[usize::from(port)].pause_at(priority, at).is_some();
-        if runs && !recorder.pausing.contains(&(port, priority)) {
-            recorder.pausing.push((port, priority));
-        }
     }
 }
 

@@ -3,11 +3,12 @@
 use super::Host;
 use crate::frame::Station;
 use crate::priority::PrioritySet;
+use crate::units::Time;
 
 impl Host {
     /// The priorities of a port of which something may have changed since they were last taken.
-    pub fn take_touched(&mut self, port: u16) -> PrioritySet {
-        self.ports[usize::from(port)].take_touched()
+    pub fn take_touched(&mut self, port: u16, now: Time) -> PrioritySet {
+        self.ports[usize::from(port)].take_touched(now)
     }
 
     /// Whether the rate of a queue pair may have changed since this was last asked.

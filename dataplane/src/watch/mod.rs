@@ -5,6 +5,7 @@
 
 pub mod flows;
 pub mod intervals;
+pub mod port_tracks;
 pub mod series;
 
 use std::collections::HashMap;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::port_tracks::{PortState, PortTracks};
 use crate::priority::{Priority, PRIORITIES};
 
 /// What is recorded of a run: every `period_ps`, doubled where a run has more than `points` of them or more than `changes` in all.
@@ -33,7 +34,7 @@ impl Track {
 
     /// The value from `point` on, which is no earlier than the last change. Returns how many changes there are more.
     #[inline]
-    fn note(&mut self, point: u32, value: u64) -> i64 {
+    pub fn note(&mut self, point: u32, value: u64) -> i64 {
         if self.last() == value {
             return 0;
         }
@@ -59,112 +60,6 @@ impl Track {
     }
 }
 
-/// What is told of a priority of a port.
-#[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
-pub struct PortState {
-    pub bytes_tx: u64,
-    pub queue_bytes: u64,
-    pub shared_bytes: u64,
-    pub headroom_bytes: u64,
-    pub paused: bool,
-    pub paused_ns: u64,
-    pub marked: u64,
-}
-
-/// The values of a state, in the order of `PortState::NAMES`.
-type Values = [u64; PortState::NAMES.len()];
-
-impl PortState {
-    /// What they are called, in the order of `values`.
-    pub const NAMES: [&str; 7] =
-        ["bytes_tx", "queue_bytes", "shared_bytes", "headroom_bytes", "paused", "paused_ns", "marked"];
-
-    /// The values, counts from where `base` was.
-    #[inline]
-    fn since(&self, base: &PortState) -> Values {
-        [
-            self.bytes_tx - base.bytes_tx,
-            self.queue_bytes,
-            self.shared_bytes,
-            self.headroom_bytes,
-            u64::from(self.paused),
-            self.paused_ns.saturating_sub(base.paused_ns),
-            self.marked - base.marked,
-        ]
-    }
-}
-
-/// A value of a port that is another from a point on.
-#[derive(Copy, Clone, Debug)]
-struct Change {
-    value: u64,
-    point: u32,
-    quantity: u8,
-}
-
-/// A priority of a port at which anything ever happened. All its changes stand in one list, the end of which is in the cache.
-#[derive(Debug)]
-struct PortTracks {
-    /// What had been counted when the recording began.
-    base: PortState,
-    changes: Vec<Change>,
-    last: Values,
-    /// What was before the point at which something changed last.
-    before: Values,
-    at: u32,
-}
-
-impl PortTracks {
-    fn new(base: PortState) -> PortTracks {
-        PortTracks { base, changes: Vec::new(), last: Values::default(), before: Values::default(), at: 0 }
-    }
-
-    /// The values from `point` on, which is no earlier than the last change. Returns how many changes there are more.
-    #[inline]
-    fn note(&mut self, point: u32, values: Values) -> i64 {
-        if values == self.last {
-            return 0;
-        }
-        let held = self.changes.len();
-        if self.at == point {
-            // Once more at one point: what counts is what is left of it.
-            while self.changes.last().is_some_and(|change| change.point == point) {
-                self.changes.pop();
-            }
-        } else {
-            (self.before, self.at) = (self.last, point);
-        }
-        for (quantity, (value, before)) in (0..).zip(values.iter().zip(&self.before)) {
-            if value != before {
-                self.changes.push(Change { value: *value, point, quantity });
-            }
-        }
-        self.last = values;
-        self.changes.len() as i64 - held as i64
-    }
-
-    fn halve(&mut self) {
-        let mut halved = PortTracks::new(self.base);
-        let mut values = Values::default();
-        for changes in self.changes.chunk_by(|one, next| one.point.div_ceil(2) == next.point.div_ceil(2)) {
-            changes.iter().for_each(|change| values[usize::from(change.quantity)] = change.value);
-            halved.note(changes[0].point.div_ceil(2), values);
-        }
-        *self = halved;
-    }
-
-    /// The changes of each value by themselves.
-    fn tracks(&self) -> [Track; PortState::NAMES.len()] {
-        let mut tracks: [Track; PortState::NAMES.len()] = Default::default();
-        for change in &self.changes {
-            let track = &mut tracks[usize::from(change.quantity)];
-            track.points.push(change.point);
-            track.values.push(change.value);
-        }
-        tracks
-    }
-}
-
 /// Records a node.
 #[derive(Debug)]
 pub struct Recorder {
@@ -178,8 +73,6 @@ pub struct Recorder {
     /// By number and end of a queue pair, and by rank of the node.
     rates: BTreeMap<(u32, u8), Track>,
     steps: BTreeMap<usize, Track>,
-    /// Where pauses run, which end without anybody's doing.
-    pub pausing: Vec<(u16, Priority)>,
 }
 
 /// Of what a track is.
@@ -195,14 +88,13 @@ impl Recorder {
     pub fn new(plan: &SeriesPlan, ports: usize, all_ports: usize) -> Recorder {
         let share = u128::from(plan.changes) * ports as u128 / all_ports.max(1) as u128;
         Recorder {
-            points: plan.points,
+            points: plan.points.min(PortTracks::LAST_POINT),
             most_changes: share as u64,
             changes: 0,
             shift: 0,
             ports: (0..ports * PRIORITIES).map(|_| None).collect(),
             rates: BTreeMap::new(),
             steps: BTreeMap::new(),
-            pausing: Vec::new(),
         }
     }
 
@@ -223,7 +115,7 @@ impl Recorder {
         self.shift += 1;
         self.ports.iter_mut().flatten().for_each(|port| port.halve());
         self.rates.values_mut().chain(self.steps.values_mut()).for_each(Track::halve);
-        let of_ports = self.ports.iter().flatten().map(|port| port.changes.len());
+        let of_ports = self.ports.iter().flatten().map(|port| port.len());
         let others = self.rates.values().chain(self.steps.values()).map(|track| track.points.len());
         self.changes = of_ports.chain(others).sum::<usize>() as u64;
     }
@@ -231,20 +123,16 @@ impl Recorder {
     /// Where counts begin.
     pub fn begin_port(&mut self, port: u16, priority: Priority, state: PortState) {
         if state != PortState::default() {
-            self.ports[priority.slot(port)] = Some(Box::new(PortTracks::new(state)));
+            self.ports[priority.slot(port)] = Some(Box::new(PortTracks::new(&state)));
         }
     }
 
     #[inline]
     pub fn note_port(&mut self, point: u32, port: u16, priority: Priority, state: PortState) {
-        let place = &mut self.ports[priority.slot(port)];
-        let more = match place {
-            Some(place) => place.note(point, state.since(&place.base)),
+        let more = match &mut self.ports[priority.slot(port)] {
+            Some(tracks) => tracks.note(point, &state),
             None if state == PortState::default() => return,
-            None => {
-                let fresh = place.insert(Box::new(PortTracks::new(PortState::default())));
-                fresh.note(point, state.since(&PortState::default()))
-            }
+            place => place.insert(Box::new(PortTracks::new(&PortState::default()))).note(point, &state),
         };
         self.changes = self.changes.saturating_add_signed(more);
     }
