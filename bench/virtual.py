@@ -15,14 +15,17 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench import BenchError
 from testbed._dataplane import VirtualFabric
+from testbed.contract.plan import Plan
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
-from testbed.plan.compile import compile_fabric
+from testbed.plan.compile import chosen_ranks, compile_fabric
 from testbed.plan.workload import compile_workload
+from testbed.run.length import of_schedule
 from testbed.timeseries import decode
 from testbed.timeseries.limits import plan_series
 from testbed.traffic import RankSchedule, Recv, Schedule, Send
@@ -151,7 +154,7 @@ def measure_series(rounds: int = ROUNDS, work: Permutation = SMALL) -> dict[str,
     Raises BenchError if the two are not the same run, or nothing was recorded.
     """
     plan, workload = _compile(work)
-    recorded = plan_series("auto", json.loads(plan))
+    recorded = plan_series("auto", json.loads(plan), partial(_least_ps, work, json.loads(plan)))
     seconds: dict[bool, list[float]] = {False: [], True: []}
     first: dict[str, Any] = {}
     points = rows = 0
@@ -185,8 +188,18 @@ def _compile(work: Permutation, incast: bool = False) -> tuple[str, str]:
     lab = load_lab(work.topology)
     settings = INCAST_SETTINGS if incast else SETTINGS
     experiment = new_experiment(work.topology, "permutation").with_overrides(settings)
-    schedule = _to_last(work) if incast else permutation(work.hosts, work.flow_bytes, work.hosts // 2)
+    schedule = _to_last(work) if incast else _permuted(work)
     return json.dumps(compile_fabric(lab, experiment)), json.dumps(compile_workload(lab, experiment, schedule))
+
+
+def _permuted(work: Permutation) -> Schedule:
+    return permutation(work.hosts, work.flow_bytes, work.hosts // 2)
+
+
+def _least_ps(work: Permutation, plan: Plan) -> int:
+    """Return how long a permutation takes at least."""
+    lab = load_lab(work.topology)
+    return of_schedule(_permuted(work), chosen_ranks(lab, new_experiment(work.topology, "permutation")), plan)
 
 
 def _to_last(work: Permutation) -> Schedule:

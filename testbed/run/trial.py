@@ -33,7 +33,7 @@ from testbed.plan.placement import Placement, placed
 from testbed.plan.queue_pairs import QueuePairs, Talk, sends_of
 from testbed.plan.reach import Reach, bytes_by_reach
 from testbed.plan.workload import queue_pairs_of, transport_of
-from testbed.run import footprint, hints, in_force, rerouting, timeline
+from testbed.run import footprint, hints, in_force, length, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
 from testbed.scheduling.schedule import scheduled
@@ -165,11 +165,19 @@ class Trial:
         """Return what each link does, and of links with a profile why, for run.json."""
         return in_force.links(self.lab)
 
-    @property
+    @cached_property
     def series_plan(self) -> SeriesPlan | None:
         """What is recorded at multiples of a period; None if nothing is."""
-        asked = self.experiment.series
-        return None if asked is None else plan_series(asked, self.plan, sent=self.experiment.clock == "real")
+        asked, sent = self.experiment.series, self.experiment.clock == "real"
+        return None if asked is None else plan_series(asked, self.plan, self.least_ps, sent)
+
+    def least_ps(self) -> int:
+        """Return how long the run takes at least, in ps; 0 where nothing is known of that."""
+        ranks = chosen_ranks(self.lab, self.experiment)
+        if self.program is None:
+            return length.of_series(self.series, ranks, self.plan)
+        last_ps = length.of_flows(self.flows.flows) if self.flows is not None else 0
+        return max(last_ps, length.of_schedule(self.program, ranks, self.plan))
 
     @property
     def bounds(self) -> FidelityBounds:

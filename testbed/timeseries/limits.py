@@ -1,30 +1,36 @@
 """How often a run is sampled, and how much of it is kept.
 
-The data plane keeps a change in 16 bytes, in vectors that grow by doubling: `MAX_CHANGES` are 256 MB at most, whatever a run
+The data plane keeps a change in 8 bytes, in vectors that grow by doubling: `MAX_CHANGES` are 256 MB at most, whatever a run
 does. Where a run comes to more of them, or to more than its points, the period is doubled.
+
+`auto` is to cost under a tenth of the speed. A sample looks at each port that did something since the last one, which takes as
+long as a frame takes for a third of its way through a switch. So the first period depends on how many ports a lab has; a run
+that is over soon has fewer points in a large lab, unless a shorter period is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from testbed.contract.plan import Plan, SeriesPlan
-from testbed.units import PS_PER_SECOND, format_time
+from testbed.units import PS_PER_NS, PS_PER_SECOND, format_time
 
-MAX_CHANGES = 8_000_000
+MAX_CHANGES = 16_000_000
 MAX_CHANGES_SENT = 2_000_000
 """Of an agent: what it recorded travels in one message."""
 AUTO_POINTS = 4_000
 """With `auto` a run ends with half as many points to so many."""
-FEWEST_AUTO_POINTS = 250
 MAX_POINTS = 1_000_000
 SHORTEST_PERIOD_PS = 100_000
-_CHANGES_PER_PORT = 4
-"""Of a busy port at one point: bytes, queue, shared buffer, and something else."""
-_AUTO_BITS = 100_000
-"""The fastest port sends so much in the first period of `auto`: 1 us at 100G, some twelve frames."""
-_MANY_PORTS = 256
-"""A lab of more of them does not fit the caches: looking at a port takes longer, and the first period is four times as long."""
+_LEAST_POINTS = 3_000
+"""A run that takes as long as it takes at least has so many points; a third more, and the period is not yet doubled."""
+_FIRST_BITS = ((64, 10_000), (256, 100_000), (None, 400_000))
+"""By how many ports a lab has at most: what its fastest port sends in the first period of `auto`.
+
+All points of 64 ports take some milliseconds, and a short frame is the least that can change anything. Of up to 256 ports it
+is 1 us at 100G; a lab of more does not fit the caches, and looking at a port takes longer.
+"""
 
 
 def check_period(period_ps: int | Literal["auto"]) -> None:
@@ -46,15 +52,19 @@ def check_points(period_ps: int, limit_ps: int) -> None:
         )
 
 
-def plan_series(asked_ps: int | Literal["auto"], plan: Plan, sent: bool = False) -> SeriesPlan:
-    """Return what the data plane is to record; `sent`: what it recorded goes over the bus."""
+def plan_series(
+    asked_ps: int | Literal["auto"], plan: Plan, least_ps: Callable[[], int] = lambda: 0, sent: bool = False
+) -> SeriesPlan:
+    """Return what the data plane is to record; `sent`: what it recorded goes over the bus.
+
+    `least_ps` reckons how long the run takes at least; only `auto` asks, and not of a large lab.
+    """
     changes = MAX_CHANGES_SENT if sent else MAX_CHANGES
-    ports = [port for node in plan["nodes"] for port in node["ports"]]
     if asked_ps != "auto":
         return {"period_ps": asked_ps, "points": MAX_POINTS, "changes": changes}
-    fastest_bps = max((port["rate_bps"] for port in ports), default=_AUTO_BITS)
-    bits = _AUTO_BITS * (4 if len(ports) > _MANY_PORTS else 1)
-    period_ns = -(-bits * PS_PER_SECOND // fastest_bps // 1000)
-    fit = changes // (_CHANGES_PER_PORT * max(len(ports), 1))
-    points = min(AUTO_POINTS, max(FEWEST_AUTO_POINTS, fit))
-    return {"period_ps": max(period_ns * 1000, SHORTEST_PERIOD_PS), "points": points, "changes": changes}
+    rates_bps = [port["rate_bps"] for node in plan["nodes"] for port in node["ports"]]
+    most, bits = next((most, bits) for most, bits in _FIRST_BITS if most is None or len(rates_bps) <= most)
+    period_ps = -(-bits * PS_PER_SECOND // max(rates_bps, default=bits))
+    if most is not None:
+        period_ps = max(period_ps, least_ps() // _LEAST_POINTS)
+    return {"period_ps": -(-period_ps // PS_PER_NS) * PS_PER_NS, "points": AUTO_POINTS, "changes": changes}
