@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from testbed import pcapng
+from testbed import pcapng, timeseries
 from testbed.commands import completion
 from testbed.commands.common import ForceOption, OutOption, keep_existing, print_note, write_bytes, write_out
 from testbed.errors import UsageError
@@ -16,6 +16,7 @@ from testbed.exports import hpcc, metrics, tables
 from testbed.importers.draft import counted
 from testbed.lab.topology import load_lab
 from testbed.run import result
+from testbed.timeseries import TimeSeries
 from testbed.units import parse_time
 
 ResultArgument = Annotated[Path, typer.Argument(metavar="RESULT", help="run.json, or the directory that holds it")]
@@ -32,6 +33,7 @@ class Table(enum.StrEnum):
     flows = "flows"
     ports = "ports"
     iterations = "iterations"
+    series = "series"
 
 
 def fct(
@@ -91,8 +93,13 @@ def csv(
     out: OutOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Write flows, ports or iterations of jobs of a result as CSV."""
+    """Write flows, ports, iterations of jobs or recorded series of a result as CSV."""
     keep_existing([out] if out else [], force)
+    if table is Table.series:
+        series = _recorded(run_json)
+        write_out(tables.series_csv(series), out)
+        print_note(f"wrote {counted(series.rows, 'row')}")
+        return
     rows = tables.TABLES[table](result.read(run_json))
     write_out(tables.csv_text(rows), out)
     print_note(f"wrote {counted(len(rows), 'row')}")
@@ -104,11 +111,25 @@ def parquet(
     table: Annotated[Table, typer.Option("--table", help="what to write")] = Table.flows,
     force: ForceOption = False,
 ) -> None:
-    """Write flows, ports or iterations of jobs of a result as Parquet, with the columns of CSV (extra `data`)."""
+    """Write flows, ports, iterations of jobs or series of a result as Parquet, with the columns of CSV (extra `data`)."""
     keep_existing([out], force)
+    if table is Table.series:
+        series = _recorded(run_json)
+        write_bytes(tables.series_parquet(series), out)
+        print_note(f"wrote {counted(series.rows, 'row')}")
+        return
     rows = tables.TABLES[table](result.read(run_json))
     write_bytes(tables.parquet_bytes(rows), out)
     print_note(f"wrote {counted(len(rows), 'row')}")
+
+
+def _recorded(run_json: Path) -> TimeSeries:
+    """Return the series of a result. Raises UsageError for a run that recorded none."""
+    result.read(run_json)
+    series = timeseries.read(run_json)
+    if series is None:
+        raise UsageError(f"{run_json}: nothing was recorded over time; run with --series auto")
+    return series
 
 
 def inspector(run_json: ResultArgument, out: OutOption = None, force: ForceOption = False) -> None:

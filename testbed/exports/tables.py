@@ -1,4 +1,4 @@
-"""Tables of a result as CSV and as Parquet: flows, ports, and iterations of jobs.
+"""Tables of a result as CSV and as Parquet: flows, ports, iterations of jobs, and series.
 
 Parquet is written by pyarrow, which comes with the extra `data` and is imported only when such a file is asked for.
 """
@@ -13,8 +13,11 @@ from typing import Any
 
 from testbed.errors import HostError
 from testbed.run.result import RunResult
+from testbed.timeseries import Key, TimeSeries, write_parquet
 
 Row = dict[str, Any]
+SERIES_COLUMNS = (*Key._fields, "time_ps", "value")
+_NO_PYARROW = "pyarrow is not installed: pip install 'lossless-testbed[data]'"
 
 
 def _flows(result: RunResult) -> list[Row]:
@@ -60,12 +63,33 @@ def csv_text(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
+def series_csv(series: TimeSeries) -> str:
+    """Return series as CSV, a line for each change: what it is of, when in ps, and the value from then on."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(SERIES_COLUMNS)
+    for key, points, values in series.tracks():
+        times_ps = (points * series.period_ps).tolist()
+        writer.writerows((*key, time_ps, value) for time_ps, value in zip(times_ps, values.tolist(), strict=True))
+    return out.getvalue()
+
+
+def series_parquet(series: TimeSeries) -> bytes:
+    """Return series as Parquet, with the columns of `series_csv`. Raises HostError without pyarrow."""
+    out = io.BytesIO()
+    try:
+        write_parquet(series, out)
+    except ImportError:
+        raise HostError(_NO_PYARROW) from None
+    return out.getvalue()
+
+
 def parquet_bytes(rows: Sequence[Row]) -> bytes:
     """Return rows as Parquet: a column for each name, null where a row does not have it. Raises HostError without pyarrow."""
     try:
         pyarrow, parquet = (importlib.import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
     except ImportError:
-        raise HostError("pyarrow is not installed: pip install 'lossless-testbed[data]'") from None
+        raise HostError(_NO_PYARROW) from None
     table = pyarrow.table({name: [row.get(name) for row in rows] for name in _columns(rows)})
     out = io.BytesIO()
     parquet.write_table(table, out)

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from testbed.timeseries.files import describe as describe
     from testbed.timeseries.files import read as read
     from testbed.timeseries.files import write as write
+    from testbed.timeseries.files import write_parquet as write_parquet
     from testbed.timeseries.model import Key as Key
     from testbed.timeseries.model import TimeSeries as TimeSeries
 
 _HOMES = {
     **dict.fromkeys(("decode", "encode", "join"), "encoding"),
-    **dict.fromkeys(("FORMATS", "describe", "read", "write"), "files"),
+    **dict.fromkeys(("FORMATS", "describe", "read", "write", "write_parquet"), "files"),
     **dict.fromkeys(("Key", "TimeSeries"), "model"),
 }
 
-__all__ = ["FORMATS", "Key", "TimeSeries", "decode", "describe", "encode", "join", "read", "write"]
+__all__ = ["FORMATS", "Key", "TimeSeries", "decode", "describe", "encode", "join", "read", "write", "write_parquet"]
 
 
 def __getattr__(name: str) -> Any:

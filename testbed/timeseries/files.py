@@ -52,7 +52,7 @@ def write(series: TimeSeries, target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with draft.open("wb") as file:
-                (_write_parquet if target.suffix == ".parquet" else _write_npz)(series, file)
+                (write_parquet if target.suffix == ".parquet" else _write_npz)(series, file)
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
@@ -118,7 +118,8 @@ def _split(keys: list[Key], changes: Any, point: Any, value: Any, grid: tuple[in
     return TimeSeries(*grid, dict(zip(keys, parts, strict=False)))
 
 
-def _write_parquet(series: TimeSeries, file: BinaryIO) -> None:
+def write_parquet(series: TimeSeries, file: BinaryIO) -> None:
+    """Write series as Parquet, a row for each change. Raises ImportError without pyarrow."""
     arrow = importlib.import_module("pyarrow")
     parquet = importlib.import_module("pyarrow.parquet")
     tracks = list(series.tracks())

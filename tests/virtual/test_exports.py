@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 STAR = "clos:spines=1,leaves=1,hosts=4"
@@ -51,6 +52,29 @@ def test_pauses_of_a_capture_are_those_that_ports_counted(call_testbed: Cli, tmp
     assert metrics == call_testbed("export", "openmetrics", "r").stdout
     counted = re.findall(r"^testbed_pfc_pause_frames_total\{.*\} (\S+)$", metrics, re.M)
     assert sum(map(float, counted)) == received and metrics.endswith("# EOF\n")
+
+
+def test_series_are_written_a_row_a_change(call_testbed: Cli, tmp_path: Path) -> None:
+    command = ("run", "incast", "-t", "incast:senders=2", "-b", "64K", "--no-report")
+    assert call_testbed(*command, "--series", "5us", "--out", "r").returncode == 0
+    done = call_testbed("export", "csv", "r", "--table", "series")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["kind", "name", "priority", "quantity", "time_ps", "value"]
+    assert f"wrote {len(rows)} rows" in done.stderr and {int(row["time_ps"]) % 5_000_000 for row in rows} == {0}
+    sent = json.loads((tmp_path / "r" / "run.json").read_text())["ports"][rows[0]["name"]]["priorities"]["3"][
+        "bytes_tx"
+    ]
+    of_port = [
+        row for row in rows if (row["name"], row["priority"], row["quantity"]) == (rows[0]["name"], "3", "bytes_tx")
+    ]
+    assert int(of_port[-1]["value"]) == sent > 0
+    done = call_testbed("export", "parquet", "r", "--table", "series", "-o", "s.parquet")
+    assert done.returncode == 0, done.stderr
+    table = parquet.read_table(tmp_path / "s.parquet")
+    assert [{name: str(value) for name, value in row.items()} for row in table.to_pylist()] == rows
+    assert call_testbed(*command, "--out", "plain").returncode == 0
+    refused = call_testbed("export", "csv", "plain", "--table", "series")
+    assert refused.returncode == 2 and "plain: nothing was recorded over time; run with --series auto" in refused.stderr
 
 
 def test_collectives_are_written_as_nccls_inspector_writes_them(call_testbed: Cli, tmp_path: Path) -> None:
