@@ -86,7 +86,7 @@ impl PortTracks {
     }
 
     /// How many changes are kept.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.changes.len()
     }
 
@@ -181,7 +181,7 @@ mod tests {
                 sent.note(point, total);
                 queue.note(point, queue_bytes);
             }
-            prop_assert_eq!(changes, tracks.len() as i64);
+            prop_assert_eq!(changes, tracks.count() as i64);
             let [got_sent, got_queue, ..] = tracks.tracks();
             prop_assert_eq!((got_sent.points, got_sent.values), (sent.points, sent.values));
             prop_assert_eq!((got_queue.points, got_queue.values), (queue.points, queue.values));

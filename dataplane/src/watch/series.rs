@@ -115,7 +115,7 @@ impl Recorder {
         self.shift += 1;
         self.ports.iter_mut().flatten().for_each(|port| port.halve());
         self.rates.values_mut().chain(self.steps.values_mut()).for_each(Track::halve);
-        let of_ports = self.ports.iter().flatten().map(|port| port.len());
+        let of_ports = self.ports.iter().flatten().map(|port| port.count());
         let others = self.rates.values().chain(self.steps.values()).map(|track| track.points.len());
         self.changes = of_ports.chain(others).sum::<usize>() as u64;
     }
