@@ -8,7 +8,8 @@ use crate::nic::Host;
 use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
 use crate::watch::port_tracks::PortState;
-use crate::watch::series::{Recorder, SeriesPlan, Subject, Track};
+use crate::watch::series::{Recorder, SeriesPlan, Subject};
+use crate::watch::track::Track;
 
 /// What was recorded of a fabric.
 #[derive(Debug)]

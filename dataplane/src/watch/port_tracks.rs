@@ -1,7 +1,7 @@
 //! The changes of a priority of a port, packed: a sample of a busy fabric writes hundreds of them, and what they take of the caches is
 //! most of what recording costs.
 
-use super::series::Track;
+use super::track::Track;
 
 /// What is told of a priority of a port.
 #[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
