@@ -16,6 +16,7 @@ from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import HostError, UsageError
 from testbed.experiment.file import new_experiment
+from testbed.files import write_whole
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.dilation import MAX_DILATION, SAFETY, Calibration, choose_dilation, offered_frame_hops_per_s
@@ -106,16 +107,9 @@ def load(path: Path) -> CalibrationFile | None:
 
 
 def store(measured: CalibrationFile, path: Path) -> None:
-    """Keep a measurement, whole or not at all. Raises HostError when it cannot be written."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(measured.model_dump(), indent=2) + "\n")
-        draft.replace(path)
-    except OSError as error:
-        raise HostError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    """Keep a measurement; see `files.write_whole`."""
+    text = json.dumps(measured.model_dump(), indent=2) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def load_or_measure() -> CalibrationFile:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from testbed.errors import Fault, InputError, UsageError, cannot_write
+from testbed.errors import Fault, InputError, UsageError
 from testbed.experiment.expectations import Outcome as Checked
+from testbed.files import write_whole
 from testbed.run.counters import PortCounters, Settled, TotalDrops
 from testbed.run.execution import Outcome
 from testbed.run.flow_result import FlowCompletion
@@ -322,23 +323,9 @@ def write_text(text: str, directory: Path, name: str) -> Path:
 def write_bytes(content: bytes, directory: Path, name: str) -> Path:
     """Write a document into a directory, made if absent, and return its path.
 
-    The file appears whole or not at all, and replaces an older one. Raises what `errors.cannot_write` makes of a failure.
+    The file appears whole or not at all, and replaces an older one; see `files.write_whole`.
     """
-    target = directory / name
-    draft = directory / f".{name}.{os.getpid()}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    return target
+    return write_whole(directory / name, lambda file: file.write(content))
 
 
 def read(path: Path) -> RunResult:

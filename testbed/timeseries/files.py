@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from testbed.errors import UsageError, cannot_write
+from testbed.errors import UsageError
+from testbed.files import write_whole
 from testbed.timeseries.model import QUANTITIES, Key, TimeSeries
 
 FORMATS = ("parquet", "npz")
@@ -45,20 +45,10 @@ def describe(series: TimeSeries, asked: str) -> dict[str, Any]:
 def write(series: TimeSeries, target: Path) -> Path:
     """Write series into a file whose name ends in .parquet or .npz, in a directory that is made if absent; return its path.
 
-    The file appears whole or not at all. Raises what `errors.cannot_write` makes of a failure.
+    The file appears whole or not at all; see `files.write_whole`.
     """
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("wb") as file:
-                (write_parquet if target.suffix == ".parquet" else _write_npz)(series, file)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    return target
+    write_rows = write_parquet if target.suffix == ".parquet" else _write_npz
+    return write_whole(target, lambda file: write_rows(series, file))
 
 
 def read(run: Path | str) -> TimeSeries | None:
