@@ -34,6 +34,16 @@ class Pace:
         return True
 
 
+class Follower:
+    """Hears how a study goes on; this one says nothing."""
+
+    def begin(self, total: int) -> None:
+        """So many points are to be computed."""
+
+    def advance(self) -> None:
+        """One more is."""
+
+
 class BuildProgress:
     """Count what of a lab is built, phase by phase, from any thread; `tell` hears of it.
 

@@ -1,6 +1,7 @@
 """What every test shares: the checkout, the command line, who may run live tests, and no silent skips."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -25,6 +26,13 @@ settings.load_profile("testbed")
 def repo_root() -> Path:
     """Return the root of the checkout."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def no_kept_points(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let each test keep points of its own: none takes those of another, or of the user."""
+    directory = tmp_path_factory.getbasetemp() / f"points-{secrets.token_hex(8)}"
+    monkeypatch.setenv("TESTBED_CACHE", str(directory))
 
 
 @pytest.fixture(scope="session")

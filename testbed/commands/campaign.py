@@ -9,10 +9,21 @@ import typer
 
 from testbed.commands.beginning import INTERRUPTED
 from testbed.commands.common import ForceOption, Format, FormatOption, keep_existing, print_json, print_note
+from testbed.commands.means import (
+    CacheOption,
+    CollectOption,
+    JobsOption,
+    NoCacheOption,
+    ShardOption,
+    means_of,
+    print_counts,
+    print_going_on,
+)
 from testbed.commands.progress import counted, style_of
 from testbed.commands.results import result_directory
 from testbed.errors import cannot_write
-from testbed.study import campaign, parallel
+from testbed.report.sweep import spans
+from testbed.study import campaign
 
 SHOWN = 20
 
@@ -21,9 +32,11 @@ def run_campaign(
     context: typer.Context,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=1_000_000, help="how many cases")] = 300,
     first: Annotated[int, typer.Option("--first", min=0, help="seed of the first case")] = 1,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="cases at a time", show_default="all processors")
-    ] = None,
+    jobs: JobsOption = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    shard: ShardOption = None,
+    collect: CollectOption = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="directory for the lab and the experiment of each case that fails")
     ] = None,
@@ -35,10 +48,16 @@ def run_campaign(
     if out is not None:
         context.with_resource(result_directory(out, ""))
         keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
-    with counted(len(numbers), style_of(context, format_)) as show:
-        results = campaign.run(numbers, jobs or parallel.processors(), lambda verdict: show())
+    used = means_of(jobs, cache, no_cache, shard, collect)
+    with counted(style_of(context, format_)) as follower:
+        results = campaign.run(numbers, used.following(follower))
     if results.interrupted:
         print_note(f"interrupted after {len(results.verdicts)} of {len(numbers)} cases")
+        print_going_on(used)
+    else:
+        print_counts(used)
+    if results.missing:
+        print_note(f"not run yet: {'seed' if len(results.missing) == 1 else 'seeds'} {spans(results.missing)}")
     if format_ is Format.json:
         print_json(results.document())
     else:

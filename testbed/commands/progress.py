@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 from testbed.bus.messages import BuildStep, RunStep, Step
-from testbed.progress import Pace
+from testbed.progress import Follower, Pace
 from testbed.report.figures import format_bytes, format_ns
 
 _SHOW_PERIOD_S = 0.1
@@ -67,16 +67,15 @@ def bar_of(context: typer.Context, format_: str) -> Style:
 
 
 @contextmanager
-def counted(total: int, style: Style) -> Iterator[Callable[[], None]]:
-    """Count how much of `total` is done."""
+def counted(style: Style) -> Iterator[Follower]:
+    """Count how much of a study is done, with the time left."""
     if style is Style.bar:
         with _bars(TimeRemainingColumn()) as bars:
-            task = bars.add_task("", total=total)
-            yield lambda: bars.advance(task)
+            yield _CountedBar(bars)
     elif style is Style.plain:
-        yield CountedLines(total).advance
+        yield CountedLines()
     else:
-        yield lambda: None
+        yield Follower()
 
 
 @contextmanager
@@ -187,15 +186,17 @@ class StepLines:
                 _write(", ".join([*row_text, *share, *figures]) or "running")
 
 
-class CountedLines:
+class CountedLines(Follower):
     """Write how much of a total is done as lines, one a second, the first when a second has passed."""
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._total = total
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._began_s = clock()
-        self._done = 0
-        self._pace = Pace(LINE_PERIOD_S, clock)
+        self.begin(0)
+
+    def begin(self, total: int) -> None:
+        """So many are to be done, from now on."""
+        self._total, self._done, self._began_s = total, 0, self._clock()
+        self._pace = Pace(LINE_PERIOD_S, self._clock)
         self._pace.is_due()
 
     def advance(self) -> None:
@@ -204,6 +205,20 @@ class CountedLines:
         if self._pace.is_due() and self._done < self._total:
             left_s = (self._clock() - self._began_s) * (self._total - self._done) / self._done
             _write(f"{self._done} of {self._total} done, {format_wall(left_s)} left")
+
+
+class _CountedBar(Follower):
+    """Show how much of a total is done as a bar."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("", total=None)
+
+    def begin(self, total: int) -> None:
+        self._bars.reset(self._task, total=total)
+
+    def advance(self) -> None:
+        self._bars.advance(self._task)
 
 
 def _write(text: str) -> None:

@@ -22,6 +22,7 @@ from testbed.commands.common import (
     read_experiment,
     read_lab,
 )
+from testbed.commands.means import CacheOption, JobsOption, NoCacheOption, means_of, print_counts
 from testbed.commands.progress import style_of
 from testbed.commands.results import result_directory
 from testbed.commands.sweep import noted, print_whole, run_rows
@@ -31,7 +32,7 @@ from testbed.lab.topology import lab_from
 from testbed.report import schedules as schedule_report
 from testbed.run import result
 from testbed.run.versions import versions
-from testbed.study import parallel, schedules
+from testbed.study import schedules
 from testbed.system import output
 
 FILE_NAME = "schedule.json"
@@ -59,9 +60,9 @@ def schedule(
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="policies at a time", show_default="all processors")
-    ] = None,
+    jobs: JobsOption = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="directory for the results", show_default="a new one below results")
     ] = None,
@@ -85,9 +86,8 @@ def schedule(
     there = [directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))]
     keep_existing([*there, *filter(None, [write_placement])], force)
     faults: list[TestbedError] = []
-    processes = jobs or parallel.processors()
-    shown = style_of(context, format_)
-    rows = run_rows(len(work), directory, shown, faults, lambda done: schedules.run(work, processes, done))
+    used = means_of(jobs, cache, no_cache)
+    rows = run_rows(work, directory, faults, used, style_of(context, format_), schedules.run)
     document = schedules.ScheduleResult(
         lab=lab.name,
         seed=base.seed,
@@ -104,6 +104,7 @@ def schedule(
         print_whole(schedule_report.render(document))
     else:
         output.write_json(document.to_json())
+    print_counts(used)
     if faults:
         raise HostError(str(faults[0]))
     print_note(f"result: {path}")

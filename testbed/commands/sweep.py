@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import typer
 from rich.console import RenderableType
@@ -26,6 +26,16 @@ from testbed.commands.common import (
     print_note,
     read_experiment,
 )
+from testbed.commands.means import (
+    CacheOption,
+    CollectOption,
+    JobsOption,
+    NoCacheOption,
+    ShardOption,
+    means_of,
+    print_counts,
+    print_going_on,
+)
 from testbed.commands.pages import FILE_NAME as REPORT_NAME
 from testbed.commands.pages import NoReportOption, write_report
 from testbed.commands.progress import Style, counted, style_of
@@ -38,7 +48,9 @@ from testbed.lab.topology import load_lab
 from testbed.report import sweep as sweep_report
 from testbed.report.tables import with_columns
 from testbed.run import result
-from testbed.study import parallel, sweep
+from testbed.study import sweep
+from testbed.study.combinations import Combination, Finished, combine, run_combinations
+from testbed.study.means import Means
 from testbed.system import output
 
 FILE_NAME = "sweep.json"
@@ -81,9 +93,11 @@ def run_sweep(
         typer.Option("--best-by", help="settings, with commas: name the best of the others for each of their values"),
     ] = None,
     seed: SeedOption = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="runs at a time", show_default="all processors")
-    ] = None,
+    jobs: JobsOption = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    shard: ShardOption = None,
+    collect: CollectOption = False,
     out: ResultsOption = None,
     force: ForceOption = False,
     no_report: NoReportOption = False,
@@ -106,15 +120,16 @@ def run_sweep(
         seeded = any(setting.startswith("seed=") for setting in settings)
         return shlex.join([*command, *([] if seeded else ["--seed", str(base.seed)])])
 
-    work = sweep.combine(base, chosen, replay)
+    work = combine(base, chosen, replay)
+    used = means_of(jobs, cache, no_cache, shard, collect)
+    if used.shard is not None:
+        raise typer.Exit(run_share(work, used, style_of(context, format_)))
     lab = next((one.trial.lab.name for one in work if one.trial), None) or load_lab(base.topology).name
     directory = context.with_resource(result_directory(out, f"{lab}-sweep"))
     page = [directory / REPORT_NAME] if format_ is SweepFormat.table and not no_report else []
     keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}")), *page], force)
     faults: list[TestbedError] = []
-    processes = jobs or parallel.processors()
-    shown = style_of(context, format_)
-    rows = run_rows(len(work), directory, shown, faults, lambda done: sweep.run(work, processes, done))
+    rows = run_rows(work, directory, faults, used, style_of(context, format_), sweep.run)
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)
     with noted(faults):
@@ -122,6 +137,7 @@ def run_sweep(
         if page:
             places.append(f"report: {write_report(document, directory)}")
     _print(document, format_, read_columns(columns))
+    print_counts(used)
     if faults:
         raise HostError(str(faults[0]))
     print_note(", ".join(places))
@@ -175,36 +191,69 @@ def noted(faults: list[TestbedError]) -> Iterator[None]:
         faults.append(error)
 
 
-Rows = TypeVar("Rows")
+Row = TypeVar("Row")
+
+
+class RunAll(Protocol[Row]):
+    """What runs combinations by some means, and hands each over as it is finished."""
+
+    def __call__(
+        self, work: Sequence[Combination], means: Means, progress: Callable[[int, Finished], None]
+    ) -> list[Row]: ...
 
 
 def run_rows(
-    count: int,
+    work: Sequence[Combination],
     directory: Path,
-    style: Style,
     faults: list[TestbedError],
-    carry_out: Callable[[Callable[[int, sweep.Finished], None]], Rows],
-) -> Rows:
-    """Carry out so many rows, write the result of each as it comes, and leave with exit code 130 when interrupted.
+    used: Means,
+    style: Style,
+    run_all: RunAll[Row],
+) -> list[Row]:
+    """Run combinations, write the result of each as it comes, and leave with exit code 130 when interrupted.
 
-    `carry_out` is given what it calls as a row is finished. What cannot be written is noted among `faults`.
+    What cannot be written is noted among `faults`.
     """
-    digits = len(str(count - 1))
+    digits = len(str(len(work) - 1))
+
+    def finished(number: int, finished: Finished) -> None:
+        if finished.result is not None:
+            with noted(faults):
+                row = directory / f"row-{number:0{digits}}"
+                result.write(finished.result, row)
+                write_series(finished.result, finished.series, row)
+
     try:
-        with counted(count, style) as show:
-
-            def finished(number: int, finished: sweep.Finished) -> None:
-                if finished.result is not None:
-                    with noted(faults):
-                        row = directory / f"row-{number:0{digits}}"
-                        result.write(finished.result, row)
-                        write_series(finished.result, finished.series, row)
-                show()
-
-            return carry_out(finished)
+        with counted(style) as follower:
+            return run_all(work, used.following(follower), finished)
     except KeyboardInterrupt:
         print_note(f"interrupted; what was finished is in {directory}")
+        print_going_on(used)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def run_share(work: Sequence[Combination], used: Means, style: Style) -> int:
+    """Run one share of the combinations into the cache, and return the exit code: 0 when each of them was run, 3 after a defect.
+
+    Whether what was expected held is told when all are collected.
+    """
+    defects: list[str] = []
+
+    def finished(_: int, finished: Finished) -> None:
+        if finished.row.verdict == "defect":
+            defects.extend(finished.row.reasons)
+
+    try:
+        with counted(style) as follower:
+            run_combinations(work, used.following(follower), finished)
+    except KeyboardInterrupt:
+        print_note("interrupted")
+        print_going_on(used)
+        return INTERRUPTED
+    print_counts(used)
+    for defect in dict.fromkeys(defects):
+        print_note(defect)
+    return HostError.exit_code if defects else 0
 
 
 def print_whole(report: RenderableType, columns: Sequence[str] = ()) -> None:

@@ -32,7 +32,8 @@ from testbed.lab.topology import Lab, lab_source
 from testbed.plan.compile import PRIORITIES, compile_fabric
 from testbed.run.trial import Clock, Trial
 from testbed.schema.source import read_yaml
-from testbed.study import preflight, sweep
+from testbed.study import preflight
+from testbed.study.combinations import combine
 
 USUAL = "command line: "
 """What faults of an experiment begin with that no file and no option states."""
@@ -143,7 +144,7 @@ def _trial(checked: _Checked, settings: list[str]) -> Trial:
         return trial
     trial = read_trial(checked.file, None, settings)
     if trial.experiment.sweep is not None:
-        sweep.combine(trial.experiment, axes_of(trial.experiment.sweep), lambda topology, settings: "")
+        combine(trial.experiment, axes_of(trial.experiment.sweep), lambda topology, settings: "")
     return trial
 
 

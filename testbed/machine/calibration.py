@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from testbed._dataplane import RealFabric
 from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
-from testbed.errors import HostError, UsageError
+from testbed.errors import UsageError
 from testbed.experiment.file import new_experiment
 from testbed.files import write_whole
 from testbed.lab.topology import load_lab

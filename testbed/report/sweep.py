@@ -16,7 +16,9 @@ from rich.text import Text
 from testbed.experiment.axes import short_names
 from testbed.report.figures import format_bytes, format_ns
 from testbed.report.tables import table_of
-from testbed.study.sweep import Figures, SweepResult, SweepRow, Winner, reasons_by_rows
+from testbed.study.combinations import SweepRow
+from testbed.study.figures import Figures
+from testbed.study.sweep import SweepResult, Winner, reasons_by_rows
 
 REASONS_SHOWN = 12
 NEAR_SHOWN = 2

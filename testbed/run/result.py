@@ -35,6 +35,11 @@ SCHEMA = 1
 """The version of run.json that is written and read."""
 
 
+# Options that a replay goes without: with a value, and without one.
+_OF_MEANS = ("--out", "--cache", "--shard", "--scheduler")
+_FLAGS = ("--force", "--no-cache", "--collect")
+
+
 class Measurement(ResultModel):
     """One time, mean over the iterations; `wrong` is null where lengths were sent, and nothing could be compared.
 
@@ -299,13 +304,16 @@ def _job(row: dict[str, Any], alone_us: float | None) -> JobResult:
 def replay_command(arguments: Sequence[str], seed: int) -> str:
     """Return the shell command that repeats a run: its arguments, and the seed if they named none.
 
-    Where the result went is left out, lest the command be refused for the files that are there.
+    Where the result went is left out, lest the command be refused for the files that are there, and so is by what means it came
+    about, which changes nothing of it.
     """
     named = any(argument == "--seed" or argument.startswith("--seed=") for argument in arguments)
     kept = [
         argument
         for before, argument in zip(["", *arguments], arguments, strict=False)
-        if before != "--out" and argument not in ("--out", "--force") and not argument.startswith("--out=")
+        if before not in _OF_MEANS
+        and argument not in (*_OF_MEANS, *_FLAGS)
+        and argument.partition("=")[0] not in _OF_MEANS
     ]
     return shlex.join(["testbed", *kept, *([] if named else ["--seed", str(seed)])])
 

@@ -5,6 +5,7 @@ What is checked stands in `campaign_checks`; besides, one case in eight takes th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,8 +21,9 @@ from testbed.run.execution import Outcome
 from testbed.run.judgement import conclude
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.study import parallel, random_cases
+from testbed.study import parallel, points, random_cases
 from testbed.study.campaign_checks import ACTIVE, CHECKS, Evidence, active
+from testbed.study.means import Means, Missing, PointKind, carry_out
 from testbed.study.random_cases import Case
 
 Ending = Literal["complete", "gave up", "deadlock", "out of time", "refused", "failed"]
@@ -105,10 +107,14 @@ def replay_command(seed: int) -> str:
 
 @dataclass(frozen=True)
 class Campaign:
-    """The verdicts of those cases that came to one, in the order of their seeds; `interrupted`: there were to be more."""
+    """The verdicts of those cases that came to one, in the order of their seeds.
+
+    `interrupted`: there were to be more. `missing` are seeds whose cases were to be collected, and are not kept.
+    """
 
     verdicts: Sequence[Verdict]
     interrupted: bool = False
+    missing: Sequence[int] = ()
 
     @property
     def failed(self) -> list[Verdict]:
@@ -117,8 +123,8 @@ class Campaign:
 
     @property
     def exit_code(self) -> int:
-        """Return 1 if a check failed, else 0."""
-        return 1 if self.failed else 0
+        """Return 1 if a check failed or a case is missing, else 0."""
+        return 1 if self.failed or self.missing else 0
 
     def endings(self) -> dict[str, int]:
         """Return how many cases ended how."""
@@ -145,6 +151,7 @@ class Campaign:
             "schema": 1,
             "seeds": len(self.verdicts),
             "interrupted": self.interrupted,
+            "missing": list(self.missing),
             "endings": self.endings(),
             "traits": self.traits(),
             "active": self.active(),
@@ -160,15 +167,31 @@ class Campaign:
         }
 
 
-def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) -> Campaign:
-    """Run the cases of `seeds`, `jobs` at a time; `progress` is called as each is finished, in any order.
+def _pack(verdict: Verdict) -> points.Json:
+    return dataclasses.asdict(verdict)
 
-    A KeyboardInterrupt ends it early, with the verdicts that there are.
+
+def _unpack(seed: int, packed: points.Json) -> Verdict:
+    tuples = {name: tuple(packed[name]) for name in ("traits", "active")}
+    return Verdict(**{**packed, **tuples})
+
+
+_KIND = PointKind(run_case, lambda seed: points.key_of("case", {"seed": seed}), _pack, _unpack)
+
+
+def run(seeds: Sequence[int], means: Means, progress: Callable[[Verdict], None] = lambda verdict: None) -> Campaign:
+    """Run the cases of `seeds`; `progress` is called as each is finished, in any order.
+
+    Of a share of them there are its verdicts alone. A KeyboardInterrupt ends it early, with the verdicts that there are.
     """
     verdicts: dict[int, Verdict] = {}
+    missing: list[int] = []
 
-    def done(number: int, outcome: Verdict | parallel.Defect) -> None:
+    def done(number: int, outcome: Verdict | parallel.Defect | Missing) -> None:
         seed = seeds[number]
+        if isinstance(outcome, Missing):
+            missing.append(seed)
+            return
         if isinstance(outcome, parallel.Defect):
             outcome = Verdict(seed, "failed", [f"internal error: {outcome.summary}"], random_cases.draw(seed).traits)
         verdicts[number] = outcome
@@ -176,10 +199,10 @@ def run(seeds: Sequence[int], jobs: int, progress: Callable[[Verdict], None]) ->
 
     interrupted = False
     try:
-        parallel.run_all(run_case, seeds, jobs, done)
+        carry_out(_KIND, seeds, means, done)
     except KeyboardInterrupt:
         interrupted = True
-    return Campaign([verdicts[number] for number in sorted(verdicts)], interrupted)
+    return Campaign([verdicts[number] for number in sorted(verdicts)], interrupted, missing)
 
 
 def write_case(seed: int, directory: Path) -> list[Path]:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "defect"]
+Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "missing", "defect"]
 """Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload failed;
-the run did not end; it cannot be run; the testbed itself failed."""
+the run did not end; it cannot be run; it was not computed yet; the testbed itself failed."""
 
 HELD = ("passed", "lossy")
 

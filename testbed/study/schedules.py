@@ -14,8 +14,9 @@ from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.scheduling.registry import names, policies
 from testbed.study import sweep
+from testbed.study.combinations import Combination, Finished, SweepRow
 from testbed.study.document import HELD, Document, Model, Verdict, exit_code_of
-from testbed.study.sweep import Combination, Finished, SweepRow
+from testbed.study.means import Means
 
 POLICY = "placement"
 
@@ -103,7 +104,7 @@ def combine(base: Experiment, lab: Lab, chosen: Mapping[str, str], replay: Calla
     return work
 
 
-def run(work: Sequence[Combination], jobs: int, progress: Callable[[int, Finished], None]) -> list[ScheduleRow]:
+def run(work: Sequence[Combination], means: Means, progress: Callable[[int, Finished], None]) -> list[ScheduleRow]:
     """Try every policy, and return the rows, best first.
 
     `progress` is called as each is finished, in any order.
@@ -116,7 +117,7 @@ def run(work: Sequence[Combination], jobs: int, progress: Callable[[int, Finishe
 
     rows = [
         _row(combination, row, results[number])
-        for number, (combination, row) in enumerate(zip(work, sweep.run(work, jobs, finished), strict=True))
+        for number, (combination, row) in enumerate(zip(work, sweep.run(work, means, finished), strict=True))
     ]
     return sorted(rows, key=_rank)
 

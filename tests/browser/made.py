@@ -15,7 +15,9 @@ from testbed.report.page.file import page
 from testbed.run.flow_result import FlowClass, FlowCompletion, FlowTimes, Spread
 from testbed.run.judgement import conclude
 from testbed.run.result import RunResult
-from testbed.study.sweep import Figures, SweepResult, SweepRow, Winner
+from testbed.study.combinations import SweepRow
+from testbed.study.figures import Figures
+from testbed.study.sweep import SweepResult, Winner
 from tests.virtual.harness import make_trial, run_trial
 
 Json = dict[str, Any]

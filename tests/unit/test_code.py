@@ -25,7 +25,8 @@ KERNEL = ("system", "drivers", "_dataplane")
 OWNERS = ("bus", "agent", "machine")
 FACES = ("api", "cli", "commands", "pytest_plugin", "start", "virtual_lab")
 TOP = ("control", "study", "report", "exports", "conformance", *FACES)
-SHARED = ("contract", "errors", "files", "units", "sizes", "health", "pcapng", "openmetrics", "progress", "timeseries", "data")
+FORMS = ("contract", "errors", "files", "units", "sizes", "health", "pcapng", "openmetrics")
+SHARED = (*FORMS, "progress", "timeseries", "data")
 # All of the conformance suite but what opens fabrics.
 CASES = sorted(
     path.stem for path in (ROOT / "testbed" / "conformance").glob("*.py") if path.stem not in ("__init__", "engines")

@@ -49,12 +49,12 @@ def test_a_reader_that_comes_while_it_is_written_sees_the_older_file(tmp_path: P
 
 def test_errors_say_which_file_and_who_is_to_blame(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UsageError, match="cannot write .*file/a.bin"):
+    with pytest.raises(UsageError, match=r"cannot write .*file/a\.bin"):
         write_whole(tmp_path / "file" / "a.bin", lambda file: None)
 
     def full(file: BinaryIO) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(HostError, match="cannot write .*a.bin: No space left on device"):
+    with pytest.raises(HostError, match=r"cannot write .*a\.bin: No space left on device"):
         write_whole(tmp_path / "a.bin", full)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -242,7 +242,8 @@ def test_under_the_real_clock_nominal_time_follows_from_the_dilation(capsys: pyt
 def test_rows_of_a_sweep_are_counted_with_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     clock.now = 0.0
-    lines = CountedLines(100, clock)
+    lines = CountedLines(clock)
+    lines.begin(100)
     for number in range(1, 101):
         clock.now = number * 2.0
         lines.advance()

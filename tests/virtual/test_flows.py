@@ -14,7 +14,7 @@ from testbed.run.perform import run_virtual
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.schema.source import Source
-from testbed.study.sweep import Combination, run_combination
+from testbed.study.combinations import Combination, run_combination
 
 CLOS = "clos:spines=4,leaves=4,hosts=4"
 DCQCN = {

@@ -19,7 +19,8 @@ from testbed import topologies
 from testbed.errors import HostError
 from testbed.experiment.axes import axes_of
 from testbed.experiment.file import load_experiment
-from testbed.study import parallel, sweep
+from testbed.study import parallel
+from testbed.study.combinations import combine
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ("sweep", "incast", "-t", "two-dc", "--set", "workload.size=64KiB", "--format", "json")
@@ -159,7 +160,7 @@ def test_the_shipped_sweep_shows_where_each_recovery_wins(testbed: Cli) -> None:
 
 def test_the_shipped_sweep_has_every_combination_that_it_promises() -> None:
     experiment = load_experiment(topologies.experiments()["distance-sweep"])
-    work = sweep.combine(experiment, axes_of(experiment.sweep), lambda topology, settings: topology)
+    work = combine(experiment, axes_of(experiment.sweep), lambda topology, settings: topology)
     assert len(work) == 6 * 3 * 3 * 3 and all(item.trial is not None for item in work)
 
 
