@@ -67,31 +67,39 @@ class SweepFormat(enum.StrEnum):
     csv = "csv"
 
 
+WhatArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="experiment file or name, or a collective",
+        metavar="EXPERIMENT|COLLECTIVE",
+        autocompletion=completion.experiment,
+    ),
+]
+OverOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--over",
+        autocompletion=completion.setting,
+        help="setting and its values: transport.mtu=1024,4096 or topology.length=1km,80km",
+    ),
+]
+BestByOption = Annotated[
+    str | None,
+    typer.Option("--best-by", help="settings, with commas: name the best of the others for each of their values"),
+]
+FormatOption = Annotated[
+    SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")
+]
+
+
 def run_sweep(
     context: typer.Context,
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            help="experiment file or name, or a collective",
-            metavar="EXPERIMENT|COLLECTIVE",
-            autocompletion=completion.experiment,
-        ),
-    ] = None,
-    over: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--over",
-            autocompletion=completion.setting,
-            help="setting and its values: transport.mtu=1024,4096 or topology.length=1km,80km",
-        ),
-    ] = None,
+    what: WhatArgument = None,
+    over: OverOption = None,
     topology: TopologyOption = None,
     set_: SetOption = None,
     series: SeriesOption = None,
-    best_by: Annotated[
-        str | None,
-        typer.Option("--best-by", help="settings, with commas: name the best of the others for each of their values"),
-    ] = None,
+    best_by: BestByOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = None,
     cache: CacheOption = None,
@@ -102,9 +110,7 @@ def run_sweep(
     force: ForceOption = False,
     no_report: NoReportOption = False,
     columns: ColumnsOption = None,
-    format_: Annotated[
-        SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")
-    ] = SweepFormat.table,
+    format_: FormatOption = SweepFormat.table,
 ) -> None:
     """Run an experiment under every combination of some settings, and say which wins where (virtual clock)."""
     overrides = [*series_settings(series), *(set_ or [])]

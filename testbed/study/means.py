@@ -121,11 +121,6 @@ class Means:
         return Means(self.runner, self.points, self.shard, self.collect, follower, self.counts)
 
 
-def in_process(jobs: int = 1) -> Means:
-    """Return means that keep nothing."""
-    return Means(on_this_machine(jobs))
-
-
 @dataclass(frozen=True)
 class _Computed(Generic[Value]):
     """A result with a record of how it came about; `code` is that of the process that computed it."""

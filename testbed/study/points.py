@@ -22,12 +22,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import testbed
 from testbed.files import write_whole
 from testbed.run.versions import versions
 
 Json = dict[str, Any]
 
+ROOT = Path(__file__).parent.parent
+"""The package, whose code a point depends on."""
 SCHEMA = 1
 SUFFIX = ".json.gz"
 DIRECTORY_VARIABLE = "TESTBED_CACHE"
@@ -44,15 +45,14 @@ def default_directory() -> Path:
 @cache
 def code_version() -> str:
     """Return the version of the testbed with a hash of its code, so that a checkout does not take points of older code."""
-    root = Path(testbed.__file__).parent
     digest = hashlib.sha256()
     # The packages that stand at the top of the repository are links.
-    for folder, below, names in os.walk(root, followlinks=True):
+    for folder, below, names in os.walk(ROOT, followlinks=True):
         below[:] = sorted(name for name in below if name != "__pycache__")
         for name in sorted(names):
             if name.endswith(_CODE):
                 path = Path(folder, name)
-                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+                digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{versions()['testbed']}+{digest.hexdigest()[:16]}"
 

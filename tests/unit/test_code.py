@@ -302,10 +302,7 @@ def test_rust_modules_make_no_cycle() -> None:
 USED_FROM_OUTSIDE = {
     "traffic/races.py": {"races"},  # for whoever writes a schedule, and tests it
     "traffic/schedule.py": {"bytes_sent"},  # likewise
-    "testbed/optics/lanes.py": {
-        "degraded_probability",
-        "HOURS_PER_YEAR",
-    },  # closed forms, for whoever reckons with spares
+    "testbed/optics/lanes.py": {"degraded_probability", "HOURS_PER_YEAR"},  # closed forms, for whoever has spares
     "testbed/bus/embedded.py": {"authenticate", "get_peer_info"},  # called by the broker's library
     "testbed/commands/help.py": {"format_commands"},  # called by the library of the command line
     "testbed/pytest_plugin.py": {

@@ -18,7 +18,7 @@ from testbed.run.judgement import conclude
 from testbed.run.perform import run_virtual
 from testbed.study import campaign, campaign_checks, parallel, random_cases, random_faults, random_labs
 from testbed.study.campaign_checks import Evidence
-from testbed.study.means import in_process
+from testbed.study.means import Means, on_this_machine
 from testbed.traffic import ALGORITHMS
 
 SEEDS = int(os.environ.get("CAMPAIGN_SEEDS", "300"))
@@ -40,7 +40,7 @@ NEEDED = {
 
 @pytest.mark.timeout(120 + SEEDS)
 def test_no_seed_breaks_what_must_always_hold() -> None:
-    tried = campaign.run(range(1, SEEDS + 1), in_process(parallel.processors()))
+    tried = campaign.run(range(1, SEEDS + 1), Means(on_this_machine(parallel.processors())))
     told = [f"{verdict.problems}: {campaign.replay_command(verdict.seed)}" for verdict in tried.failed]
     assert not told, "\n".join(told)
     endings = tried.endings()

@@ -52,7 +52,7 @@ def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
     used = kept(tmp_path)
     assert run([2, 3, 1], used) == {0: 4, 1: 9, 2: 1}
     assert COMPUTED == [1, 2, 3] and (used.counts.computed, used.counts.read) == (1, 2)
-    assert run([1, 2], means.in_process()) == {0: 1, 1: 4} and COMPUTED == [1, 2, 3, 1, 2]
+    assert run([1, 2], Means(means.on_this_machine(1))) == {0: 1, 1: 4} and COMPUTED == [1, 2, 3, 1, 2]
 
 
 def test_two_tasks_of_one_point_are_computed_once(tmp_path: Path) -> None:

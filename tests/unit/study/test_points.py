@@ -40,7 +40,7 @@ def test_the_version_of_the_code_changes_with_any_of_it(tmp_path: Path, monkeypa
         points.code_version.cache_clear()
         return points.code_version()
 
-    monkeypatch.setattr("testbed.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(points, "ROOT", tmp_path)
     (tmp_path / "linked").mkdir()
     (tmp_path / "__init__.py").write_text("a = 1\n")
     seen = [version()]
