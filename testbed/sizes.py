@@ -28,3 +28,5 @@ LONGEST_ON_LINE_BYTES = 9300
 """No frame takes more of the line: 9258 bytes, in round figures."""
 
 LONGEST_PAUSE_QUANTA = 65_535  # IEEE 802.3 annex 31B, in quanta of 512 bits
+
+LEAST_OWN_PAYLOAD_BYTES = 64  # of packets whose sizes are not those of RoCEv2

@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 
 from testbed.lab.presets import Figure, Figures, PresetSet, known
 from testbed.schema.fields import Size
-from testbed.sizes import FCS_BYTES, LINE_OVERHEAD_BYTES
+from testbed.sizes import FCS_BYTES, LEAST_OWN_PAYLOAD_BYTES, LINE_OVERHEAD_BYTES, LONGEST_MTU_BYTES
 
 _LEAST_BYTES = FCS_BYTES + LINE_OVERHEAD_BYTES
 _MOST_BYTES = 1024
-_MOST_PAYLOAD_BYTES = 8192
+_MOST_PAYLOAD_BYTES = LONGEST_MTU_BYTES - _LEAST_BYTES
 
 _UET = "uet-htsim, packets of 4150 bytes"
 _CSG = "csg-htsim, rocepacket.h"
@@ -35,7 +35,7 @@ class FrameSizes(PresetSet):
 
     preset: Annotated[str, *known(FRAME_SIZES, "set of frame sizes")] | None = None
     """Named set of sizes, of which every other key replaces one; left out, all three keys are given."""
-    payload: Annotated[Size, Field(ge=64, le=_MOST_PAYLOAD_BYTES)] | None = None
+    payload: Annotated[Size, Field(ge=LEAST_OWN_PAYLOAD_BYTES, le=_MOST_PAYLOAD_BYTES)] | None = None
     """Bytes of payload of a full packet, in place of `mtu`; left out, the preset's."""
     header: Annotated[Size, Field(ge=_LEAST_BYTES, le=_MOST_BYTES)] | None = None
     """Bytes that a packet of data takes beside its payload, which is not padded; left out, the preset's."""
@@ -47,6 +47,9 @@ class FrameSizes(PresetSet):
         missing = [name for name in ("payload", "header", "ack") if getattr(self, name) is None]
         if self.preset is None and missing:
             raise ValueError(f"frames need {', '.join(missing)}, or a preset: {', '.join(FRAME_SIZES)}")
+        packet_bytes = self.payload_bytes + self.header_bytes
+        if packet_bytes > LONGEST_MTU_BYTES:
+            raise ValueError(f"payload and header come to {packet_bytes} bytes, more than {LONGEST_MTU_BYTES}")
         return self
 
     @property

@@ -19,6 +19,7 @@ from testbed.importers.graph import Graph
 from testbed.importers.hpcc_config import Config
 from testbed.importers.text import MAX_LINKS, MAX_NODES, Text, shown
 from testbed.importers.thresholds import hoisted
+from testbed.sizes import LONGEST_MTU_BYTES
 from testbed.units import format_rate, format_time, parse_rate, parse_time
 
 _OURS = "#:"
@@ -90,6 +91,8 @@ def read_hpcc(text: Text, config: Config | None = None) -> Imported:
     for what, file, line in config.left if config else ():
         draft.remainder.add(what, file, line)
     took = [f"{counted(len(config.taken), 'setting')} of {config.file}"] if config else []
+    if config and (sizes := config.frames):
+        took.append("packets of {payload} bytes and {header} of headers, acknowledgements of {ack}".format(**sizes))
     return draft.imported(took, experiment=experiment)
 
 
@@ -155,7 +158,8 @@ def _links(
         loss = error or (config.loss if config else 0)
         lost = {"loss": loss} if loss else {}
         ports = names.ports.get(index, (0, 0))
-        draft.link(called[a], called[b], line, ports, rate=format_rate(rate), delay=format_time(delay), **lost)
+        fits = {"mtu": LONGEST_MTU_BYTES} if config and config.needs_long_packets else {}
+        draft.link(called[a], called[b], line, ports, rate=format_rate(rate), delay=format_time(delay), **lost, **fits)
 
 
 def _domains(draft: Draft, called: dict[int, str], roles: dict[int, tuple[str, int]], server_gpus: int) -> None:

@@ -13,12 +13,18 @@ from typing import Any
 
 from testbed.errors import TopologyError
 from testbed.importers.text import Line, Text, shown
+from testbed.sizes import LEAST_OWN_PAYLOAD_BYTES, LONGEST_MTU_BYTES
 from testbed.units import format_rate, format_size, format_time, parse_rate, parse_time
 
 _MEGABYTE = 2**20
 _KILOBYTE = 1000
 _MOST_RATES = 64
 _LARGEST = 10**12
+HEADER_BYTES = 48
+"""Beside the payload of data: 14 of Ethernet, 20 of IP, 8 of UDP and 6 of its own; no preamble and no gap (custom-header.cc)."""
+ACK_BYTES = 60
+"""Of an acknowledgement, which is filled up to the least frame without FCS (rdma-hw.cc)."""
+_USUAL_PAYLOAD_BYTES = 4096
 _SHIFT = 3
 """The exponent that the family has built in for the dynamic threshold of ports as fast as a NIC: alpha is 2^-3 (third.cc)."""
 
@@ -87,7 +93,7 @@ class Config:
         """Return the sections of an experiment; the nodes are called so by number."""
         transport: dict[str, Any] = {}
         if self.payload_bytes:
-            transport["mtu"] = self._packet()
+            transport |= self._packets()
         if self.control == DCQCN_CONTROL and self.has_marks:
             transport["congestion-control"] = "dcqcn"
         elif self.control == DCQCN_CONTROL:
@@ -134,12 +140,24 @@ class Config:
         self.taken.discard(key)
         self.left.append((what, self.file, self.places.get(key, 0)))
 
-    def _packet(self) -> int:
-        """Return the path MTU nearest to the payload."""
+    @property
+    def frames(self) -> dict[str, int]:
+        """Sizes of packets as the family has them; none where the file says none, or more than an experiment can have."""
+        if not LEAST_OWN_PAYLOAD_BYTES <= self.payload_bytes <= LONGEST_MTU_BYTES - HEADER_BYTES:
+            return {}
+        return {"payload": self.payload_bytes, "header": HEADER_BYTES, "ack": ACK_BYTES}
+
+    @property
+    def needs_long_packets(self) -> bool:
+        """Whether packets do not fit links as they are without a word of their MTU."""
+        return bool(self.frames) and self.payload_bytes > _USUAL_PAYLOAD_BYTES
+
+    def _packets(self) -> dict[str, Any]:
+        if self.frames:
+            return {"frames": self.frames}
         near = min((1024, 2048, 4096), key=lambda mtu: abs(mtu - self.payload_bytes))
-        if near != self.payload_bytes:
-            self._leave(f"PACKET_PAYLOAD_SIZE {self.payload_bytes}, taken as {near}", "PACKET_PAYLOAD_SIZE")
-        return near
+        self._leave(f"PACKET_PAYLOAD_SIZE {self.payload_bytes}, taken as {near}", "PACKET_PAYLOAD_SIZE")
+        return {"mtu": near}
 
 
 def read_config(text: Text) -> Config:

@@ -12,8 +12,8 @@ use crate::priority::Priority;
 
 /// The longest message: IBTA volume 1, chapter 9. `testbed/ops.py` cuts what is longer.
 const MAX_MESSAGE_BYTES: u64 = 1 << 31;
-/// What frames of sizes of their own may carry, so that they are not longer than ports take.
-const MOST_PAYLOAD_BYTES: u32 = 8_192;
+/// What packets of sizes of their own come to with their headers, so that they are not longer than ports take.
+const MOST_PACKET_BYTES: u32 = 9_216;
 const MAX_QPN: u32 = 0xff_ffff;
 /// Half the PSN space, less one: what keeps 24-bit numbers unambiguous.
 const MAX_WINDOW_PACKETS: u64 = (1 << 23) - 1;
@@ -80,8 +80,9 @@ impl TransportPlan {
             });
         };
         let fits = LEAST_FRAME_BYTES..=MOST_HEADER_BYTES;
+        let payload = 64..=MOST_PACKET_BYTES - u32::from(header_bytes.min(MOST_HEADER_BYTES));
         require(
-            fits.contains(&header_bytes) && fits.contains(&ack_bytes) && (64..=MOST_PAYLOAD_BYTES).contains(&mtu),
+            fits.contains(&header_bytes) && fits.contains(&ack_bytes) && payload.contains(&mtu),
             || format!("frames of {mtu} and {header_bytes} bytes, with acknowledgements of {ack_bytes}"),
         )
     }

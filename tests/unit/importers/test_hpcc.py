@@ -14,6 +14,9 @@ from testbed.importers.text import MAX_LINKS, Text
 from testbed.lab.graph import graph_of
 from testbed.lab.topology import Lab, Switch, lab_from, load_lab
 from testbed.plan.compile import compile_fabric
+from testbed.run.judgement import conclude
+from testbed.run.perform import run_virtual
+from testbed.run.trial import Trial
 from testbed.schema.source import Source
 from tests.unit.plan.drawn_labs import labs
 
@@ -123,15 +126,39 @@ def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment(
     assert marks["s2", "eth1"] == 1_600_000 and marks["s2", "eth2"] is None and marks["b4", "eth2"] == 400_000
     experiment = experiment_from(Source("experiment", {"topology": "lab.yaml", **imported.experiment}))
     dcqcn = experiment.transport.dcqcn.plan(100 * 10**9)
-    assert experiment.transport.congestion_control == "dcqcn" and experiment.transport.mtu == 1024
+    assert experiment.transport.congestion_control == "dcqcn" and experiment.transport.frames is not None
+    assert experiment.transport.frames.model_dump(exclude_none=True) == {"payload": 1000, "header": 48, "ack": 60}
     assert (dcqcn["increase_timer_ps"], dcqcn["additive_bps"], dcqcn["g"]) == (900 * 10**6, 50 * 10**6, 1 / 256)
     # What the file does not say has the defaults of the family, not those of its run script.
     assert (dcqcn["alpha_timer_ps"], dcqcn["hyper_bps"], dcqcn["fast_recovery_rounds"]) == (55 * 10**6, 50 * 10**6, 5)
     assert [str(left) for left in imported.left] == [
         "lines that belong to no key (config.txt:4, 2 times)",
-        "PACKET_PAYLOAD_SIZE 1000, taken as 1024 (config.txt:7)",
         "marking at 400G, of which no map speaks (config.txt:15)",
     ]
+
+
+def test_packets_have_the_sizes_of_the_family() -> None:
+    """2 MB over two links of 100 Gb/s and 1 us each: every packet at the first link, and the last one at the second."""
+    lab, imported = read(PLAIN, "PACKET_PAYLOAD_SIZE 1000\n")
+    took = "took 2 hosts, 1 switch, 2 links, 1 setting of config.txt, packets of 1000 bytes and 48 of headers, acknowledgements of 60"
+    assert imported.summary() == f"{took}; left out nothing"
+    assert imported.experiment == {"transport": {"frames": {"payload": 1000, "header": 48, "ack": 60}}}
+    flows = {"list": [{"from": "h0", "to": "h1", "bytes": 2_000_000}]}
+    experiment = experiment_from(Source("experiment", {"topology": "lab.yaml", **imported.experiment, "flows": flows}))
+    trial = Trial(experiment, lab)
+    result = conclude(trial, run_virtual(trial, None, lambda progress: None), "virtual", 1, "test")
+    assert result.flow_completion is not None and result.flow_completion.flows[0].fct_us is not None
+    packet_ns = 1048 * 8 / 100
+    assert result.flow_completion.flows[0].fct_us * 1000 == pytest.approx(2000 * packet_ns + packet_ns + 2000, abs=0.5)
+
+
+def test_packets_of_9000_bytes_have_links_that_take_them() -> None:
+    lab, imported = read(SERVERS, "PACKET_PAYLOAD_SIZE 9000\n")
+    assert imported.experiment["transport"]["frames"]["payload"] == 9000
+    assert {link.mtu_bytes for link in lab.links} == {9216} and imported.left == ()
+    lab, imported = read(SERVERS, "PACKET_PAYLOAD_SIZE 9200\n")
+    assert imported.experiment == {"transport": {"mtu": 4096}} and {link.mtu_bytes for link in lab.links} == {4200}
+    assert [str(left) for left in imported.left] == ["PACKET_PAYLOAD_SIZE 9200, taken as 4096 (config.txt:1)"]
 
 
 def test_switches_with_ports_of_one_rate_share_what_a_configuration_says() -> None:
