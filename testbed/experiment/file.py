@@ -90,16 +90,15 @@ def _known_axes(sweep: Sweep) -> Sweep:
 class _Origin:
     """Where an experiment was written down; no part of what it says, so any two are equal."""
 
-    file: str = field(default="experiment", compare=False)
-    lines: dict[KeyPath, int] = field(default_factory=dict, compare=False)
+    source: Source = field(default_factory=lambda: Source("experiment"), compare=False)
     replaced: frozenset[KeyPath] = field(default=frozenset(), compare=False)
     """Keys whose values were given with --set."""
 
     def fault(self, path: KeyPath, message: str) -> Fault:
-        """Return a fault at `path`, with the line of the nearest key that the file has."""
+        """Return a fault at `path`, with the line of the nearest key that a file has."""
         if any(path[: len(key)] == key for key in self.replaced):
             return Fault("--set", 0, dotted(path), message)
-        return Fault(self.file, Source(self.file, lines=self.lines).line(path), dotted(path), message)
+        return self.source.fault_at(path, message)
 
 
 class Experiment(FileModel):
@@ -193,7 +192,7 @@ class Experiment(FileModel):
         changed = experiment_from(Source("--set", data))
         paths = {tuple(override.partition("=")[0].strip().split(".")) for override in overrides}
         origin = self._origin
-        changed._origin = _Origin(origin.file, origin.lines, origin.replaced | paths)
+        changed._origin = _Origin(origin.source, origin.replaced | paths)
         return changed
 
 
@@ -259,7 +258,7 @@ def experiment_from(source: Source) -> Experiment:
         raise ExperimentError([*faults, *fields.model_faults(error, Experiment, source)]) from None
     if faults:
         raise ExperimentError(faults)
-    experiment._origin = _Origin(source.file, source.lines)
+    experiment._origin = _Origin(Source(source.file, lines=source.lines, files=source.files))
     return experiment
 
 

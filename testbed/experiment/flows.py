@@ -181,7 +181,10 @@ def inline(source: Source, directory: Path) -> None:
         if not isinstance(name, str) or (key == "sizes" and not Path(name).suffix):
             continue
         try:
-            flows[key] = read(*_text(name, directory))
+            flows[key], lines = read(*_text(name, directory))
+            for number, line in enumerate(lines):
+                source.files["flows", key, number] = str(directory / name)
+                source.lines["flows", key, number] = line
         except _Unreadable as error:
             source.fault(("flows", key), str(error))
             # Faulty as it is, it must not cause a second fault where the models read it.
@@ -208,8 +211,8 @@ def _text(name: str, directory: Path) -> tuple[str, str]:
         raise _Unreadable(f"{name} is not UTF-8 text") from None
 
 
-def _listed(name: str, text: str) -> list[dict[str, Any]]:
-    """Read a CSV file of flows; the first line names the columns."""
+def _listed(name: str, text: str) -> tuple[list[dict[str, Any]], list[int]]:
+    """Read a CSV file of flows, and the line of each; the first line names the columns."""
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         return _rows(name, rows)
@@ -217,7 +220,7 @@ def _listed(name: str, text: str) -> list[dict[str, Any]]:
         raise _Unreadable(f"{name}:{rows.line_num}: not CSV: {error}") from None
 
 
-def _rows(name: str, rows: Any) -> list[dict[str, Any]]:
+def _rows(name: str, rows: Any) -> tuple[list[dict[str, Any]], list[int]]:
     columns = [cell.strip() for cell in next(rows, [])]
     for column in columns:
         if column not in COLUMNS:
@@ -227,6 +230,7 @@ def _rows(name: str, rows: Any) -> list[dict[str, Any]]:
             f"{name}:1: the first line names the columns, each once: {', '.join(_NEEDED)}, and any others"
         )
     flows: list[dict[str, Any]] = []
+    lines: list[int] = []
     for cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
@@ -242,9 +246,10 @@ def _rows(name: str, rows: Any) -> list[dict[str, Any]]:
         except ValueError as error:
             raise _Unreadable(f"{name}:{rows.line_num}: {_first(error)}") from None
         flows.append(row)
+        lines.append(rows.line_num)
     if not flows:
         raise _Unreadable(f"{name} has no flows")
-    return flows
+    return flows, lines
 
 
 def _first(error: ValueError) -> str:
@@ -257,8 +262,8 @@ def _first(error: ValueError) -> str:
     return f"{where}: {context or details[0]['msg']}" if where else str(context or details[0]["msg"])
 
 
-def _points(name: str, text: str) -> dict[str, Any]:
-    """Read the points of a cumulative distribution: a line each, bytes and percent; # begins a comment."""
+def _points(name: str, text: str) -> tuple[dict[str, Any], list[int]]:
+    """Read the points of a cumulative distribution: a line each, bytes and percent; # begins a comment. No line is of a key."""
     points = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].replace(",", " ").split()
@@ -275,4 +280,4 @@ def _points(name: str, text: str) -> dict[str, Any]:
         Distribution(tuple(points))
     except ValueError as error:
         raise _Unreadable(f"{name}: {error}") from None
-    return {"cdf": [list(point) for point in points]}
+    return {"cdf": [list(point) for point in points]}, []

@@ -42,13 +42,17 @@ _MERGE_TAG = _TAG + "merge"
 
 @dataclass
 class Source:
-    """Data of one file, the line of each key path in it, the faults met while reading, and what its reader is to be told."""
+    """Data of one file, the line of each key path in it, the faults met while reading, and what its reader is to be told.
+
+    `files`: of key paths whose data stood in another file that this one names, which; their lines are lines of that file.
+    """
 
     file: str
     data: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    files: dict[KeyPath, str] = field(default_factory=dict)
 
     def line(self, path: Sequence[str | int]) -> int:
         """Return the line of `path`, or of the nearest enclosing key that the file has; 0 if it has none."""
@@ -57,9 +61,14 @@ class Source:
                 return line
         return 0
 
+    def fault_at(self, path: Sequence[str | int], message: str) -> Fault:
+        """Return a fault at `path`, with the file and line where that stands."""
+        inside = (self.files.get(tuple(path[:length])) for length in range(len(path), 0, -1))
+        return Fault(next(filter(None, inside), self.file), self.line(path), dotted(path), message)
+
     def fault(self, path: Sequence[str | int], message: str) -> None:
         """Note a fault at `path`."""
-        self.faults.append(Fault(self.file, self.line(path), dotted(path), message))
+        self.faults.append(self.fault_at(path, message))
 
 
 def dotted(path: Sequence[str | int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from testbed.errors import ExperimentError
 from testbed.experiment.file import experiment_from, load_experiment
 from testbed.experiment.flow_sizes import NAMED, Distribution, constant, uniform
 from testbed.experiment.flows import Flows
+from testbed.lab.topology import load_lab
+from testbed.plan.compile import compile_fabric
+from testbed.plan.flows import plan_flows
 from testbed.schema.source import Source
 
 
@@ -73,6 +77,28 @@ def test_a_csv_file_is_read_beside_the_experiment(tmp_path: Path) -> None:
         ("h1", "h2", 65_536, 1_000_000, 3),
         ("h2", "h3", 1, 0, None),
     ]
+
+
+def test_a_fault_of_a_flow_in_a_csv_file_is_at_its_line_there(tmp_path: Path) -> None:
+    """Also one that only the lab shows, when the file has long been read."""
+    text = "from,to,priority,bytes\nh1,h2,3,64KiB\n\nh2,h3,5,1\nh2,h9x,5,1\n"
+    path = write(tmp_path, "{list: flows.csv}", flows_csv=text)
+    experiment, file = load_experiment(path), tmp_path / "flows.csv"
+    with pytest.raises(ExperimentError) as refused:
+        compile_fabric(load_lab("clos"), experiment)
+    assert [(fault.file, fault.line, fault.key) for fault in refused.value.faults] == [
+        (str(file), 4, "flows.list[1].priority"),
+        (str(file), 5, "flows.list[2].priority"),
+    ]
+    with pytest.raises(
+        ExperimentError, match=rf"^{re.escape(str(file))}:5: flows\.list\[2\]\.to: lab clos has no host"
+    ):
+        plan_flows(load_lab("clos"), experiment.with_overrides(["lossless.background=[5]"]))
+    # What stands in the experiment's own file keeps its line, and what was set on the command line is named as that.
+    assert (experiment.fault(("flows", "list"), "x").file, experiment.fault(("flows",), "x").line) == (str(path), 2)
+    changed = experiment.with_overrides(["flows.list=[{from: h1, to: h2, bytes: 1, priority: 5}]"])
+    with pytest.raises(ExperimentError, match=r"^--set: flows\.list\[0\]\.priority"):
+        compile_fabric(load_lab("clos"), changed)
 
 
 def test_a_file_of_points_is_read_beside_the_experiment(tmp_path: Path) -> None:
