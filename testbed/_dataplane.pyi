@@ -35,6 +35,9 @@ class VirtualFabric:
     def communication(self) -> list[tuple[int, int]]:
         """Return of each rank of a trace for how many ps it communicated alone, and while it computed."""
 
+    def finished_ops(self) -> int:
+        """Return how many ops of the workload, or of the trace, have finished."""
+
     def trace_fault(self) -> str | None:
         """Return why a rank of a trace cannot go on, if that is not the network."""
 

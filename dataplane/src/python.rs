@@ -64,6 +64,10 @@ impl VirtualFabric {
         self.emulation.communication()
     }
 
+    fn finished_ops(&self) -> u64 {
+        self.emulation.finished_ops()
+    }
+
     fn trace_fault(&self) -> Option<&str> {
         self.emulation.trace_fault()
     }

@@ -1,4 +1,4 @@
-"""How far a run is: its nominal time, and the share of its packets that were sent."""
+"""How far a run is: its nominal time, and the share of its packets that were sent, or of a trace's ops that have ended."""
 
 from __future__ import annotations
 
@@ -36,11 +36,16 @@ class Gauge:
         self._due_s = clock() + PERIOD_S
         self._done = self._weight = 0.0
         self._packets = 0
+        self._share_of_trace: Callable[[], float] | None = None
         self._reading = Reading()
 
     def expect(self, workload: Workload) -> None:
         """Count the packets of the workload that is run next."""
         self._packets = packets_of(workload) if self._engine is not None else 0
+
+    def follow(self, share: Callable[[], float]) -> None:
+        """Ask `share` for what is done of the workload, where its ops are not in it but on disk."""
+        self._share_of_trace = share
 
     def begin(self, weight: float = 1) -> None:
         """Note that a workload begins; the one before it is done."""
@@ -52,12 +57,17 @@ class Gauge:
         now_s = self._clock()
         if self._engine is not None and now_s >= self._due_s:
             report: Report = json.loads(self._engine.report())
-            sent = sum(qp["packets_tx"] - qp["retransmitted"] for qp in report["qps"])
-            share = min(sent / self._packets, 1.0) if self._packets else 0.0
+            share = self._share(report)
             self._reading = Reading(report["now_ps"], min((self._done + self._weight * share) / self._total, 1.0))
             took_s = self._clock() - now_s
             self._due_s = now_s + max(PERIOD_S, took_s / _MOST_OF_TIME)
         return self._reading
+
+    def _share(self, report: Report) -> float:
+        if self._share_of_trace is not None:
+            return self._share_of_trace()
+        sent = sum(qp["packets_tx"] - qp["retransmitted"] for qp in report["qps"])
+        return min(sent / self._packets, 1.0) if self._packets else 0.0
 
 
 def packets_of(workload: Workload) -> int:

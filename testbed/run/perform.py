@@ -102,6 +102,8 @@ def _perform_program(
     on_disk = traces_on_disk.of_experiment(experiment)
     load = {} if on_disk is None else {"load": traces_on_disk.loader(on_disk)}
     gauge = Gauge(asked)
+    if on_disk is not None:
+        gauge.follow(lambda: traces_on_disk.share(engine, on_disk))
     outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes, fill, gauge, **load)
     if jobs is not None:
         names = [job.name for job in experiment.jobs]

@@ -50,6 +50,12 @@ def loader(trace: Streamed) -> Callable[[Engine, str], None]:
     return load
 
 
+def share(engine: Engine, trace: Streamed) -> float:
+    """Return the share of the ops of a trace that have ended."""
+    assert trace.goal is not None
+    return cast("VirtualFabric", engine).finished_ops() / max(1, trace.goal.ops())
+
+
 def complete(engine: Engine, outcome: Outcome) -> None:
     """Put into the row of the job for how long its ranks communicated; say so where the trace could not be read on."""
     fabric = cast("VirtualFabric", engine)

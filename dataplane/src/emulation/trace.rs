@@ -31,6 +31,12 @@ impl Emulation {
         traced.map(spent).collect()
     }
 
+    /// How many ops of the workload have finished, on all ranks.
+    pub fn finished_ops(&self) -> u64 {
+        let hosts = self.fabric.nodes().filter_map(|node| node.host());
+        hosts.flat_map(|host| host.steps()).map(|(_, finished)| finished).sum()
+    }
+
     /// Why a rank of a trace cannot go on, if that is not the network.
     pub fn trace_fault(&self) -> Option<&str> {
         let mut traced = self.ranks.iter().filter_map(|rank| self.fabric.node(rank.node).host()?.traced(rank.slot));

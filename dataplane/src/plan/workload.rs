@@ -81,10 +81,9 @@ impl TransportPlan {
         };
         let fits = LEAST_FRAME_BYTES..=MOST_HEADER_BYTES;
         let payload = 64..=MOST_PACKET_BYTES - u32::from(header_bytes.min(MOST_HEADER_BYTES));
-        require(
-            fits.contains(&header_bytes) && fits.contains(&ack_bytes) && payload.contains(&mtu),
-            || format!("frames of {mtu} and {header_bytes} bytes, with acknowledgements of {ack_bytes}"),
-        )
+        require(fits.contains(&header_bytes) && fits.contains(&ack_bytes) && payload.contains(&mtu), || {
+            format!("frames of {mtu} and {header_bytes} bytes, with acknowledgements of {ack_bytes}")
+        })
     }
 
     /// How lost packets are made good.
