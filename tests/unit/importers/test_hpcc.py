@@ -140,8 +140,10 @@ def test_a_configuration_gives_buffers_to_the_lab_and_the_rest_to_an_experiment(
 def test_packets_have_the_sizes_of_the_family() -> None:
     """2 MB over two links of 100 Gb/s and 1 us each: every packet at the first link, and the last one at the second."""
     lab, imported = read(PLAIN, "PACKET_PAYLOAD_SIZE 1000\n")
-    took = "took 2 hosts, 1 switch, 2 links, 1 setting of config.txt, packets of 1000 bytes and 48 of headers, acknowledgements of 60"
-    assert imported.summary() == f"{took}; left out nothing"
+    packets = "packets of 1000 bytes and 48 of headers, acknowledgements of 60"
+    assert (
+        imported.summary() == f"took 2 hosts, 1 switch, 2 links, 1 setting of config.txt, {packets}; left out nothing"
+    )
     assert imported.experiment == {"transport": {"frames": {"payload": 1000, "header": 48, "ack": 60}}}
     flows = {"list": [{"from": "h0", "to": "h1", "bytes": 2_000_000}]}
     experiment = experiment_from(Source("experiment", {"topology": "lab.yaml", **imported.experiment, "flows": flows}))
