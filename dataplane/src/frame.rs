@@ -57,7 +57,12 @@ pub enum Body {
 #[allow(clippy::box_collection)]
 pub type Buffer = Box<Vec<u8>>;
 
-/// A frame by value: under 64 bytes, moved from queue to queue without touching the heap.
+/// Frames that are kept, each where it was made.
+#[allow(clippy::vec_box)]
+pub type Frames = Vec<Box<Frame>>;
+
+/// A frame: one cache line, made by whoever sends it and travelling in a `Box` until somebody takes it in or loses it. Queues and
+/// links hold its address alone, so that it is written once and never copied.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The payload (`payload_at` 0) or, for a frame read from an interface, the whole frame with the payload at `payload_at`.

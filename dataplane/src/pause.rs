@@ -25,7 +25,7 @@ impl PauseSender {
     }
 
     /// Ask the peer to stop `priority`; `None` if it has been asked already.
-    pub fn xoff(&mut self, priority: Priority) -> Option<Frame> {
+    pub fn xoff(&mut self, priority: Priority) -> Option<Box<Frame>> {
         if self.asserted.contains(priority) {
             return None;
         }
@@ -34,7 +34,7 @@ impl PauseSender {
     }
 
     /// Let the peer go on with `priority`; `None` if it was not paused.
-    pub fn xon(&mut self, priority: Priority) -> Option<Frame> {
+    pub fn xon(&mut self, priority: Priority) -> Option<Box<Frame>> {
         if !self.asserted.contains(priority) {
             return None;
         }
@@ -43,7 +43,7 @@ impl PauseSender {
     }
 
     /// Renew every pause still wanted; `None` when there is none.
-    pub fn refresh(&mut self) -> Option<Frame> {
+    pub fn refresh(&mut self) -> Option<Box<Frame>> {
         (!self.asserted.is_empty()).then(|| pause_frame(self.asserted, XOFF_QUANTA))
     }
 
@@ -79,19 +79,21 @@ pub enum HostRequest {
 }
 
 /// A frame that asks to pause the enabled priorities for so many quanta each.
-pub fn pause_frame(class_enable: PrioritySet, quanta: u16) -> Frame {
+pub fn pause_frame(class_enable: PrioritySet, quanta: u16) -> Box<Frame> {
     let mut times = [0; PRIORITIES];
     class_enable.into_iter().for_each(|priority| times[priority] = quanta);
-    Frame::control(Body::Pause(Pfc { class_enable, quanta: times }))
+    Box::new(Frame::control(Body::Pause(Pfc { class_enable, quanta: times })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pause_of(frame: Option<Frame>) -> Pfc {
-        let Some(Frame { body: Body::Pause(pfc), .. }) = frame else { panic!("no PAUSE frame") };
-        pfc
+    fn pause_of(frame: Option<Box<Frame>>) -> Pfc {
+        match frame.map(|frame| frame.body) {
+            Some(Body::Pause(pfc)) => pfc,
+            other => panic!("no PAUSE frame: {other:?}"),
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn update(limit: u32) -> Credit {
 fn port(blocks: u32, frames: usize) -> Port {
     let mut port = Port::new(strict(gbps(100)));
     port.set_credits(&[grant(blocks, 1)], &[grant(100, 20)]);
-    (0..frames).for_each(|_| port.enqueue(ten_blocks()));
+    (0..frames).for_each(|_| port.enqueue(ten_blocks().into()));
     port
 }
 
@@ -61,7 +61,7 @@ fn frames_start_as_long_as_there_is_credit_for_all_of_them() {
     let blocked = ps(2 * SLOT_PS);
     assert!(port.dequeue(blocked).is_none(), "nine blocks are no room for ten");
     assert_eq!(port.next_start(blocked), ps(ASK_PS), "nothing but the question can be next");
-    port.enqueue(frame(0, 1, Priority::P4, 1_000));
+    port.enqueue(frame(0, 1, Priority::P4, 1_000).into());
     assert!(
         port.dequeue(blocked).is_some_and(|frame| frame.priority == Priority::P4),
         "another priority is not stopped"
@@ -75,7 +75,7 @@ fn frames_start_as_long_as_there_is_credit_for_all_of_them() {
 #[test]
 fn an_update_that_comes_while_the_line_is_busy_is_not_missed() {
     let mut port = port(10, 2);
-    port.enqueue(frame(0, 1, Priority::P0, 9_000));
+    port.enqueue(frame(0, 1, Priority::P0, 9_000).into());
     assert!(port.dequeue(Time::ZERO).is_some_and(|frame| frame.priority == Priority::P3));
     assert!(port.dequeue(ps(SLOT_PS)).is_some_and(|frame| frame.priority == Priority::P0));
     let end = ps(SLOT_PS + 9_020 * 80);
@@ -93,7 +93,7 @@ fn credits_are_requested_until_all_are_back() {
     for asked in 1..=3 {
         let due = ns(7) + ps(asked * ASK_PS);
         assert_eq!(port.next_start(due - ps(1)), due);
-        let question = port.dequeue(due).as_ref().and_then(credit_of).expect("a question");
+        let question = port.dequeue(due).as_deref().and_then(credit_of).expect("a question");
         assert_eq!(question, Credit { request: true, sent: 10, limit: 100, ..update(0) });
     }
     let now = ns(7) + ps(3 * ASK_PS + 1);
@@ -114,11 +114,11 @@ fn released_blocks_are_reported_in_batches_and_on_request() {
     assert!(port.dequeue(ns(1)).is_none());
     assert!(port.return_credit(Priority::P3, 640));
     assert_eq!(port.next_start(ns(1)), ns(1));
-    assert_eq!(port.dequeue(ns(1)).as_ref().and_then(credit_of), Some(update(120)));
+    assert_eq!(port.dequeue(ns(1)).as_deref().and_then(credit_of), Some(update(120)));
     assert!(!port.return_credit(Priority::P3, 640));
     // The sender has sent 50 blocks, of which 30 came: the link lost 20. They are granted anew with the answer.
     port.handle_credit(&Credit { request: true, sent: 50, ..update(30) }, ns(100));
-    assert_eq!(port.dequeue(ns(100)).as_ref().and_then(credit_of), Some(update(150)));
+    assert_eq!(port.dequeue(ns(100)).as_deref().and_then(credit_of), Some(update(150)));
     assert_eq!(port.next_start(ns(200)), Time::NEVER);
 }
 
@@ -129,7 +129,7 @@ fn credit_frames_pass_starved_and_paused_priorities_and_take_line_time() {
     port.pause(&pfc, Time::ZERO);
     port.reserve_credit(Priority::P3, 64 * 20);
     port.return_credit(Priority::P3, 64 * 20);
-    assert!(port.dequeue(ns(1)).as_ref().and_then(credit_of).is_some());
+    assert!(port.dequeue(ns(1)).as_deref().and_then(credit_of).is_some());
     assert!(port.is_busy(ns(1) + ps(84 * 80 - 1)) && !port.is_busy(ns(1) + ps(84 * 80)));
 }
 

@@ -272,7 +272,7 @@ fn a_nic_survives_any_frames() {
             }
             own += u64::from(frame.src == Station(0) && !frame.is_control());
             pair.now += ns(fuzzer.below(1_000) as u64);
-            pair.b.handle_frame(0, frame, pair.now);
+            pair.b.handle_frame(0, frame.into(), pair.now);
             while pair.b.poll_event().is_some() {}
             while pair.b.poll_transmit(pair.now).is_some() {}
             if pair.b.poll_timeout() <= pair.now {

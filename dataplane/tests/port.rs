@@ -19,7 +19,7 @@ const PAUSE_QUANTUM_PS: u64 = 5_120;
 fn loaded(response: Time, priorities: &[u8], frames: usize) -> Port {
     let mut port = Port::new(PortConfig { response, ..strict(gbps(100)) });
     for &priority in priorities {
-        (0..frames).for_each(|_| port.enqueue(frame(0, 1, Priority::from_bits(priority), 1_000)));
+        (0..frames).for_each(|_| port.enqueue(frame(0, 1, Priority::from_bits(priority), 1_000).into()));
     }
     port
 }
@@ -53,7 +53,7 @@ fn strict_priorities_go_highest_first_and_before_weighted_ones() {
     let weights = [1, 0, 1, 0, 0, 0, 0, 0];
     let mut port = Port::new(PortConfig { weights, ..strict(gbps(100)) });
     for priority in [Priority::P0, Priority::P1, Priority::P2, Priority::P7, Priority::P3] {
-        port.enqueue(frame(0, 1, priority, 500));
+        port.enqueue(frame(0, 1, priority, 500).into());
     }
     let order: Vec<u8> = run(&mut port, Time::ZERO, Time::NEVER).into_iter().map(|(_, priority)| priority).collect();
     assert_eq!(order, [7, 3, 1, 0, 2]);
@@ -65,7 +65,7 @@ fn weights_divide_the_line_within_a_frame() {
     let mut port = Port::new(PortConfig { weights: [1, 2, 5, 0, 0, 0, 0, 0], ..strict(gbps(100)) });
     let lengths = [1_500u16, 9_216, 700];
     for (priority, length) in lengths.into_iter().enumerate() {
-        (0..4_000).for_each(|_| port.enqueue(frame(0, 1, Priority::ALL[priority], length)));
+        (0..4_000).for_each(|_| port.enqueue(frame(0, 1, Priority::ALL[priority], length).into()));
     }
     let (mut sent, mut last, mut rounds, mut now) = ([0u64; 3], Priority::P0, 0, Time::ZERO);
     while rounds < 50 {
@@ -87,8 +87,8 @@ fn weights_divide_the_line_within_a_frame() {
 #[test]
 fn a_paused_queue_leaves_its_share_to_the_others_and_saves_nothing_up() {
     let mut port = Port::new(PortConfig { weights: [1; 8], ..strict(gbps(100)) });
-    (0..200).for_each(|_| port.enqueue(frame(0, 1, Priority::P0, 1_000)));
-    (0..200).for_each(|_| port.enqueue(frame(0, 1, Priority::P1, 1_000)));
+    (0..200).for_each(|_| port.enqueue(frame(0, 1, Priority::P0, 1_000).into()));
+    (0..200).for_each(|_| port.enqueue(frame(0, 1, Priority::P1, 1_000).into()));
     port.pause(&pfc(&[(Priority::P0, 1_000)]), Time::ZERO);
     let end = 1_000 * PAUSE_QUANTUM_PS;
     let starts = run(&mut port, Time::ZERO, Time::NEVER);
@@ -159,7 +159,7 @@ fn the_frame_in_flight_completes_and_control_frames_pass_next() {
     let mut port = loaded(Time::ZERO, &[3], 5);
     assert!(port.dequeue(Time::ZERO).is_some());
     port.pause(&pfc(&[(Priority::P3, u16::MAX)]), ns(1));
-    port.enqueue_control(pause(&[(Priority::P3, 0)]));
+    port.enqueue_control(pause(&[(Priority::P3, 0)]).into());
     assert!(port.dequeue(ns(1)).is_none(), "nothing cuts into a frame");
     assert_eq!(port.next_start(ns(1)).ps(), SLOT_PS);
     assert_eq!(run(&mut port, ps(SLOT_PS), ns(100_000)), [(SLOT_PS, 7)]);
@@ -171,7 +171,7 @@ fn control_frames_pass_even_when_every_priority_is_paused() {
     let mut port = loaded(Time::ZERO, &[0, 1, 2, 3, 4, 5, 6, 7], 2);
     let all = Priority::ALL.map(|priority| (priority, u16::MAX));
     port.pause(&pfc(&all), Time::ZERO);
-    port.enqueue_control(pause(&[(Priority::P3, 1)]));
+    port.enqueue_control(pause(&[(Priority::P3, 1)]).into());
     assert_eq!(run(&mut port, Time::ZERO, ns(300_000)), [(0, 7)]);
 }
 
@@ -181,7 +181,7 @@ fn a_held_port_sends_control_frames_only() {
     port.hold(true);
     assert!(port.dequeue(Time::ZERO).is_none());
     assert_eq!(port.next_start(Time::ZERO), Time::NEVER);
-    port.enqueue_control(pause(&[(Priority::P3, 1)]));
+    port.enqueue_control(pause(&[(Priority::P3, 1)]).into());
     assert_eq!(port.next_start(ns(5)), ns(5));
     assert_eq!(run(&mut port, ns(5), ns(100_000)), [(5_000, 7)]);
     port.hold(false);

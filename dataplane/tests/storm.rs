@@ -142,7 +142,7 @@ fn fill(stormy: &mut Stormy) {
     };
     for _ in 0..15 {
         let body = Body::Roce(packet);
-        stormy.host.handle_frame(0, Frame { body, ..frame(1, 0, Priority::P3, 4_000) }, stormy.now);
+        stormy.host.handle_frame(0, Box::new(Frame { body, ..frame(1, 0, Priority::P3, 4_000) }), stormy.now);
     }
     stormy.settle();
 }

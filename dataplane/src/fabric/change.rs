@@ -90,7 +90,7 @@ impl Fabric {
     }
 
     /// Take the latest frame of a direction out of its flight.
-    pub fn cut(&mut self, direction: usize) -> Option<Frame> {
+    pub fn cut(&mut self, direction: usize) -> Option<Box<Frame>> {
         let (shard, slot) = self.slot_of(self.ends[direction].1);
         let frame = shard.flights[slot].cut();
         shard.queue.set(slot, shard.flights[slot].next_arrival());

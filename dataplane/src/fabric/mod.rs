@@ -40,7 +40,7 @@ pub use totals::Totals;
 /// What the next event asks of the driver.
 pub enum Step {
     /// A frame reached the end of a link: hand it to `Fabric::receive`, or put it on a real wire.
-    Arrival { direction: u32, frame: Frame },
+    Arrival { direction: u32, frame: Box<Frame> },
     /// The fabric dealt with it: a timer of a node, a change of a link.
     Done,
 }
@@ -269,21 +269,21 @@ impl Fabric {
 
     /// Hand a frame to the node at the end of `direction`, at the current time.
     #[inline]
-    pub fn receive(&mut self, direction: u32, frame: Frame) {
+    pub fn receive(&mut self, direction: u32, frame: Box<Frame>) {
         let (node, port) = self.ends[direction as usize].1;
         self.receive_at(node, port, frame);
     }
 
     /// Hand a frame to a port, at the current time.
     #[inline]
-    pub fn receive_at(&mut self, node: usize, port: u16, frame: Frame) {
+    pub fn receive_at(&mut self, node: usize, port: u16, frame: Box<Frame>) {
         let (shard, index) = self.shard_of(node);
         shard.receive(index, port, frame);
     }
 
     /// Put a frame of a host's kernel, come in at the far end already, on the link that leads to `port`: it has delay and loss to
     /// suffer like any other. Its time on the line has passed: the host shapes what its kernel sends.
-    pub fn inject(&mut self, node: usize, port: u16, frame: Frame) {
+    pub fn inject(&mut self, node: usize, port: u16, frame: Box<Frame>) {
         let Some(direction) = self.entering(node, port) else { return };
         let (host, from) = self.ends[direction].0;
         let now = self.now;

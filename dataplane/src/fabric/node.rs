@@ -16,7 +16,7 @@ pub enum Node {
 
 impl Node {
     #[inline]
-    pub(super) fn handle_frame(&mut self, port: u16, frame: Frame, now: Time) {
+    pub(super) fn handle_frame(&mut self, port: u16, frame: Box<Frame>, now: Time) {
         match self {
             Node::Switch(switch) => switch.handle_frame(port, frame, now),
             Node::Host(host) => host.handle_frame(port, frame, now),
@@ -32,7 +32,7 @@ impl Node {
     }
 
     #[inline]
-    pub(super) fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
+    pub(super) fn poll_transmit(&mut self, now: Time) -> Option<(u16, Box<Frame>)> {
         match self {
             Node::Switch(switch) => switch.poll_transmit(now),
             Node::Host(host) => host.poll_transmit(now),

@@ -87,7 +87,7 @@ pub(super) struct Crossing {
     pub shard: u32,
     slot: u32,
     arrival: Time,
-    frame: Frame,
+    frame: Box<Frame>,
 }
 
 #[derive(Debug)]
@@ -177,7 +177,7 @@ impl Shard {
 
     /// Go on to the next event, of which there must be one. Handle a timer, or return the frame that arrived and its slot.
     #[inline]
-    pub fn advance(&mut self) -> Option<(usize, Frame)> {
+    pub fn advance(&mut self) -> Option<(usize, Box<Frame>)> {
         let (at, slot) = self.queue.earliest();
         debug_assert!(at >= self.now, "time goes forward");
         self.now = at;
@@ -198,7 +198,7 @@ impl Shard {
 
     /// Hand a frame to a port, at the current time.
     #[inline]
-    pub fn receive(&mut self, index: usize, port: u16, mut frame: Frame) {
+    pub fn receive(&mut self, index: usize, port: u16, mut frame: Box<Frame>) {
         let placed = &mut self.nodes[index];
         if placed.node.is_host() && !frame.is_control() {
             placed.watch.tally(frame.is_packet()).delivered += 1;
@@ -241,7 +241,7 @@ impl Shard {
     }
 
     #[inline]
-    fn transmit(&mut self, index: usize, port: u16, frame: Frame) {
+    fn transmit(&mut self, index: usize, port: u16, frame: Box<Frame>) {
         let now = self.now;
         let placed = &mut self.nodes[index];
         let seen = Transmission { node: placed.number, port, at: now, frame: &frame };
@@ -260,7 +260,7 @@ impl Shard {
 
     /// Send a frame on the line behind a port, that its last bit leaves for at `sent`, and see to its arrival.
     #[inline]
-    pub fn send(&mut self, index: usize, port: u16, frame: Frame, sent: Time) {
+    pub fn send(&mut self, index: usize, port: u16, frame: Box<Frame>, sent: Time) {
         let placed = &mut self.nodes[index];
         let outcome = match &mut self.lines[placed.slot(port)] {
             Some(line) => line.direction.send(&frame, self.now, sent).map(|arrival| (line.shard, line.slot, arrival)),
@@ -291,7 +291,7 @@ impl Shard {
 
     /// Add a frame to a flight. Only the oldest frame of a flight is in the queue.
     #[inline]
-    fn propagate(&mut self, slot: usize, arrival: Time, frame: Frame) {
+    fn propagate(&mut self, slot: usize, arrival: Time, frame: Box<Frame>) {
         let flight = &mut self.flights[slot];
         if flight.next_arrival() == Time::NEVER {
             self.queue.set(slot, arrival);

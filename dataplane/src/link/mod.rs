@@ -135,11 +135,11 @@ impl Direction {
 
 /// Frames in flight towards a port, by when they arrive.
 #[derive(Debug, Default)]
-pub struct Flight(VecDeque<(Time, Frame)>);
+pub struct Flight(VecDeque<(Time, Box<Frame>)>);
 
 impl Flight {
     #[inline]
-    pub fn send(&mut self, arrival: Time, frame: Frame) {
+    pub fn send(&mut self, arrival: Time, frame: Box<Frame>) {
         self.0.push_back((arrival, frame));
     }
 
@@ -150,16 +150,16 @@ impl Flight {
     }
 
     #[inline]
-    pub fn arrive(&mut self) -> Option<Frame> {
+    pub fn arrive(&mut self) -> Option<Box<Frame>> {
         self.0.pop_front().map(|(_, frame)| frame)
     }
 
     /// The latest frame will not arrive after all.
-    pub fn cut(&mut self) -> Option<Frame> {
+    pub fn cut(&mut self) -> Option<Box<Frame>> {
         self.0.pop_back().map(|(_, frame)| frame)
     }
 
     pub fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.0.iter().map(|(_, frame)| frame)
+        self.0.iter().map(|(_, frame)| &**frame)
     }
 }

@@ -23,8 +23,8 @@ pub struct Train {
 }
 
 impl Train {
-    fn next_frame(&mut self) -> Frame {
-        let frame = self.frame.clone();
+    fn next_frame(&mut self) -> Box<Frame> {
+        let frame = Box::new(self.frame.clone());
         self.left -= 1;
         self.at += self.every;
         if let (true, Body::Roce(packet)) = (self.counts, &mut self.frame.body) {
@@ -68,7 +68,7 @@ impl Injector {
     }
 
     /// Take the frame that has been due longest, of equals that of the train given first, if one may start at `now`.
-    pub fn next(&mut self, port: &Port, now: Time) -> Option<Frame> {
+    pub fn next(&mut self, port: &Port, now: Time) -> Option<Box<Frame>> {
         let ready = self.running.iter_mut().filter(|train| train.at <= now && train.ready_at(port, now) <= now);
         let frame = ready.min_by_key(|train| train.at)?.next_frame();
         self.running.retain(|train| train.left > 0);
@@ -95,7 +95,7 @@ impl Host {
     }
 
     /// The next frame of a train, if the line is free and one may start at `now`.
-    pub(super) fn next_injected(&mut self, nic: usize, now: Time) -> Option<Frame> {
+    pub(super) fn next_injected(&mut self, nic: usize, now: Time) -> Option<Box<Frame>> {
         let (injector, port) = (self.nics[nic].injector.as_mut()?, &mut self.ports[nic]);
         let free = port.free_at(now);
         if free > now {

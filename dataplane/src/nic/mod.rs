@@ -299,7 +299,7 @@ impl Host {
         self.qps.iter().map(|qp| (qp.config, &qp.requester.counters, qp.requester.failure()))
     }
 
-    pub fn handle_frame(&mut self, port: u16, frame: Frame, now: Time) {
+    pub fn handle_frame(&mut self, port: u16, frame: Box<Frame>, now: Time) {
         let nic = usize::from(port);
         self.awake.set(nic);
         let state = &mut self.ports[nic];
@@ -333,7 +333,7 @@ impl Host {
 
     /// Deal with a packet.
     #[inline]
-    fn handle_packet(&mut self, nic: usize, frame: Frame, now: Time) {
+    fn handle_packet(&mut self, nic: usize, frame: Box<Frame>, now: Time) {
         let Body::Roce(packet) = frame.body else { return };
         let Some(index) = self.find(nic, packet.dst_qp, frame.src) else { return };
         match message::decode(packet.opcode) {
@@ -371,7 +371,7 @@ impl Host {
     }
 
     /// The next frame to put on a link at `now`, and the port that it leaves by: of the first port that has one.
-    pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
+    pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Box<Frame>)> {
         loop {
             let nic = self.awake.first()?;
             if let Some(frame) = self.poll_nic(nic, now) {

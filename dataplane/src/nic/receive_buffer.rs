@@ -46,7 +46,7 @@ impl ReceivePlan {
 pub struct ReceiveBuffer {
     plan: ReceivePlan,
     drain: Rate,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<Box<Frame>>,
     held_bytes: u64,
     held_max: u64,
     /// When the oldest has been taken in.
@@ -92,7 +92,7 @@ impl ReceiveBuffer {
     }
 
     /// Put a frame behind the others, or give it back for want of room.
-    fn push(&mut self, frame: Frame, now: Time) -> Result<(), Frame> {
+    fn push(&mut self, frame: Box<Frame>, now: Time) -> Result<(), Box<Frame>> {
         let held = self.held_bytes + u64::from(frame.buffer_bytes());
         if held > self.plan.buffer_bytes {
             return Err(frame);
@@ -107,7 +107,7 @@ impl ReceiveBuffer {
     }
 
     /// Take the oldest frame, if it has been taken in by `now`; the next one's time begins when it ended.
-    fn pop(&mut self, now: Time) -> Option<Frame> {
+    fn pop(&mut self, now: Time) -> Option<Box<Frame>> {
         if self.done_at > now {
             return None;
         }
@@ -125,7 +125,7 @@ impl ReceiveBuffer {
 
     /// The PAUSE frame that is due for what it holds now, or because the last one is about to expire. Where a storm goes on with
     /// `storm_quanta`, those are asked for in place of XON.
-    fn pause(&mut self, storm_quanta: u16, now: Time) -> Option<Frame> {
+    fn pause(&mut self, storm_quanta: u16, now: Time) -> Option<Box<Frame>> {
         let priority = self.plan.priority?;
         if self.held_bytes > self.plan.xoff_bytes {
             if let Some(xoff) = self.sender.xoff(priority) {
@@ -185,7 +185,7 @@ impl Host {
     }
 
     /// Keep a packet until its turn, or drop it.
-    pub(super) fn hold(&mut self, nic: usize, frame: Frame, priority: Priority, now: Time) {
+    pub(super) fn hold(&mut self, nic: usize, frame: Box<Frame>, priority: Priority, now: Time) {
         let port = &mut self.ports[nic];
         port.reserve_credit(priority, frame.buffer_bytes());
         let Some(buffer) = &mut self.nics[nic].receive_buffer else { return };

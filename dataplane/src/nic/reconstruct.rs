@@ -30,7 +30,7 @@ impl Host {
         qp.parity.get_mut(usize::from(peth.index)).map(std::mem::take).filter(|payload| !payload.is_empty())
     }
 
-    pub(super) fn handle_parity(&mut self, index: usize, frame: Frame, packet: &Packet, now: Time) {
+    pub(super) fn handle_parity(&mut self, index: usize, frame: Box<Frame>, packet: &Packet, now: Time) {
         if self.qps[index].responder.has_refused() {
             return;
         }
@@ -71,7 +71,7 @@ impl Host {
     }
 
     /// The packets that a block lacks, as they would have come; those of lengths only have no payload either.
-    fn rebuild(&mut self, index: usize, block: &Block) -> Option<Vec<(u64, Frame)>> {
+    fn rebuild(&mut self, index: usize, block: &Block) -> Option<Vec<(u64, Box<Frame>)>> {
         let carried = block.parity.values().all(|frame| !frame.payload().is_empty());
         let has_memory = !self.ranks[self.qps[index].config.rank as usize].memory.is_empty();
         let mut payloads = if carried && has_memory { self.decode(index, block)? } else { HashMap::new() };
@@ -86,7 +86,8 @@ impl Host {
             });
             let len = message::around_bytes(&packet, self.frames) + bytes as u16;
             let (src, dst) = (config.peer, self.nics[usize::from(config.nic)].station);
-            rebuilt.push((psn, Frame { bytes: payload, len, src, dst, ..self.frame_to(*config, packet) }));
+            let frame = Frame { bytes: payload, len, src, dst, ..self.frame_to(*config, packet) };
+            rebuilt.push((psn, Box::new(frame)));
         }
         Some(rebuilt)
     }

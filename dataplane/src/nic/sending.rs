@@ -13,7 +13,7 @@ use crate::wire::sizes::{FCS_BYTES, LINE_OVERHEAD_BYTES};
 impl Host {
     /// The next frame of a NIC at `now`: a tester's, then acknowledgements, then data of the connections in turn.
     #[inline]
-    pub(super) fn poll_nic(&mut self, nic: usize, now: Time) -> Option<Frame> {
+    pub(super) fn poll_nic(&mut self, nic: usize, now: Time) -> Option<Box<Frame>> {
         if self.nics[nic].injector.is_some() {
             if let Some(frame) = self.next_injected(nic, now) {
                 return Some(frame);
@@ -115,7 +115,7 @@ impl Host {
         self.timers.set(self.slots.index(Slot::Port(nic)), next);
     }
 
-    fn send_data(&mut self, index: usize, now: Time) -> Frame {
+    fn send_data(&mut self, index: usize, now: Time) -> Box<Frame> {
         let slot = self.slots.index(Slot::Retransmit(index));
         let qp = &mut self.qps[index];
         let segment = qp.requester.send(now);
@@ -140,7 +140,7 @@ impl Host {
             let payload = self.ranks[config.rank as usize].memory.get(segment.offset, u64::from(segment.bytes));
             payload.filter(|payload| !payload.is_empty()).map(<[u8]>::to_vec)
         };
-        Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) }
+        Box::new(Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) })
     }
 
     #[inline]

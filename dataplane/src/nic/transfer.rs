@@ -12,7 +12,14 @@ use crate::wire::ipv4::Ecn;
 use crate::wire::roce::{Nak, Opcode, Syndrome};
 
 impl Host {
-    pub(super) fn handle_data(&mut self, index: usize, frame: Frame, packet: &Packet, data: (Verb, Place), now: Time) {
+    pub(super) fn handle_data(
+        &mut self,
+        index: usize,
+        frame: Box<Frame>,
+        packet: &Packet,
+        data: (Verb, Place),
+        now: Time,
+    ) {
         if self.qps[index].responder.has_refused() {
             return;
         }
@@ -60,7 +67,7 @@ impl Host {
     }
 
     /// Take a packet of a unit that arrives whole or not at all, and acknowledge that one alone once it is there.
-    fn handle_unit(&mut self, index: usize, frame: Frame, packet: &Packet, place: Place, now: Time) {
+    fn handle_unit(&mut self, index: usize, frame: Box<Frame>, packet: &Packet, place: Place, now: Time) {
         let responder = &mut self.qps[index].responder;
         let number = responder.number(packet.psn);
         match responder.accept_unit(packet, place.starts(), frame) {
@@ -142,7 +149,8 @@ impl Host {
         let end = qp.config;
         let frame = self.frame_to(end, response(end.qpn, Opcode::Cnp, 0));
         let priority = self.priority_of(usize::from(end.nic), config.notify_dscp);
-        self.ports[usize::from(end.nic)].enqueue(Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame });
+        let notification = Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame };
+        self.ports[usize::from(end.nic)].enqueue(Box::new(notification));
     }
 
     /// Put payload into memory; false if it lies outside. Lengths-only ranks and frames have nothing to put.
@@ -214,7 +222,7 @@ impl Host {
         let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };
         let (config, (priority, dscp)) = (qp.config, qp.ack);
         let frame = Frame { priority, dscp, ..self.frame_to(config, packet) };
-        self.ports[usize::from(config.nic)].enqueue(frame);
+        self.ports[usize::from(config.nic)].enqueue(Box::new(frame));
     }
 
     /// A message found no receive: say when to try again.

@@ -70,7 +70,7 @@ impl Port {
     #[inline]
     pub(super) fn starved(&self) -> PrioritySet {
         let Some(credits) = &self.credits else { return PrioritySet::NONE };
-        let bytes = |priority: Priority| self.queues[priority].front().map_or(0, Frame::buffer_bytes);
+        let bytes = |priority: Priority| self.queues[priority].front().map_or(0, |frame| frame.buffer_bytes());
         let credited = self.occupied & credits.credited();
         credited.into_iter().filter(|priority| !credits.admits(*priority, bytes(*priority))).collect()
     }
@@ -90,17 +90,17 @@ impl Port {
     /// Note that the first frames of `priorities` wait for credit.
     pub(super) fn note_starved(&mut self, priorities: PrioritySet, now: Time) {
         for priority in priorities {
-            let bytes = self.queues[priority].front().map_or(0, Frame::buffer_bytes);
+            let bytes = self.queues[priority].front().map_or(0, |frame| frame.buffer_bytes());
             self.await_credit(priority, bytes, now);
         }
     }
 
     /// The credit frame that is due, if one is.
     #[inline]
-    pub(super) fn next_credit_frame(&mut self, now: Time) -> Option<Frame> {
+    pub(super) fn next_credit_frame(&mut self, now: Time) -> Option<Box<Frame>> {
         let credits = self.credits.as_mut().filter(|credits| credits.next_due() <= now)?;
         let credit = credits.next_frame(self.config.rate, now)?;
         self.counters[credit.priority].credit_tx += 1;
-        Some(Frame::control(Body::Credit(credit)))
+        Some(Box::new(Frame::control(Body::Credit(credit))))
     }
 }

@@ -26,7 +26,7 @@ impl Port {
     }
 
     /// Take away all that waits of `priority`.
-    pub fn flush(&mut self, priority: Priority) -> VecDeque<Frame> {
+    pub fn flush(&mut self, priority: Priority) -> VecDeque<Box<Frame>> {
         self.shorten(priority, self.queue_bytes[priority]);
         self.deficits[priority] = 0;
         self.occupied.remove(priority);

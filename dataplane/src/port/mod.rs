@@ -54,9 +54,9 @@ pub struct PortConfig {
 #[derive(Debug)]
 pub struct Port {
     config: PortConfig,
-    queues: [VecDeque<Frame>; PRIORITIES],
+    queues: [VecDeque<Box<Frame>>; PRIORITIES],
     queue_bytes: [u64; PRIORITIES],
-    control: VecDeque<Frame>,
+    control: VecDeque<Box<Frame>>,
     /// The priorities whose queues hold a frame.
     occupied: PrioritySet,
     /// Those that may be paused: their timers must be asked.
@@ -120,17 +120,17 @@ impl Port {
 
     /// Frames in the queues, PAUSE frames not counted.
     pub fn frames_waiting(&self) -> impl Iterator<Item = &Frame> {
-        self.queues.iter().flatten()
+        self.queues.iter().flatten().map(Box::as_ref)
     }
 
     /// Frames in one queue, the next to leave first.
     pub fn queue(&self, priority: Priority) -> impl Iterator<Item = &Frame> {
-        self.queues[priority].iter()
+        self.queues[priority].iter().map(Box::as_ref)
     }
 
     /// Queue a frame for transmission behind those of its priority.
     #[inline]
-    pub fn enqueue(&mut self, frame: Frame) {
+    pub fn enqueue(&mut self, frame: Box<Frame>) {
         let priority = frame.priority;
         self.touched.insert(priority);
         self.queue_bytes[priority] += u64::from(frame.buffer_bytes());
@@ -158,7 +158,7 @@ impl Port {
     }
 
     /// Queue a MAC control frame: it leaves as soon as the frame in flight is out.
-    pub fn enqueue_control(&mut self, frame: Frame) {
+    pub fn enqueue_control(&mut self, frame: Box<Frame>) {
         self.control.push_back(frame);
     }
 
@@ -176,7 +176,7 @@ impl Port {
     }
 
     /// Start the next frame at `now`: control first, then what scheduling and pauses allow. `None` while the line is busy.
-    pub fn dequeue(&mut self, now: Time) -> Option<Frame> {
+    pub fn dequeue(&mut self, now: Time) -> Option<Box<Frame>> {
         if self.is_busy(now) {
             return None;
         }

@@ -108,7 +108,7 @@ impl Defects {
     }
 
     /// The PAUSE frame that a switch of so many `ports` sends in place of a right one by one of them, if it sends any.
-    pub fn sent(self, port: u16, ports: usize, mut frame: Frame) -> Option<Frame> {
+    pub fn sent(self, port: u16, ports: usize, mut frame: Box<Frame>) -> Option<Box<Frame>> {
         let Body::Pause(pfc) = &mut frame.body else { return Some(frame) };
         let is_xon = pfc.quanta == [0; PRIORITIES];
         let first = self.has(Defect::SparesFirstPort) && port == 0;
@@ -138,7 +138,7 @@ impl Switch {
             return;
         }
         for other in (0..self.ports.len() as u16).filter(|other| *other != port) {
-            self.ports[usize::from(other)].enqueue_control(frame.clone());
+            self.ports[usize::from(other)].enqueue_control(Box::new(frame.clone()));
             self.ready.push(other);
         }
     }

@@ -173,7 +173,7 @@ impl Switch {
     }
 
     /// Take a frame whose last bit arrived on `port`.
-    pub fn handle_frame(&mut self, port: u16, mut frame: Frame, now: Time) {
+    pub fn handle_frame(&mut self, port: u16, mut frame: Box<Frame>, now: Time) {
         if frame.is_control() {
             return self.handle_control(port, &frame, now);
         }
@@ -248,7 +248,7 @@ impl Switch {
 
     /// The next frame to put on a link at `now`, with its port.
     #[inline]
-    pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Frame)> {
+    pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Box<Frame>)> {
         while let Some(&port) = self.ready.last() {
             let egress = &mut self.ports[usize::from(port)];
             let frame = egress.dequeue(now);

@@ -53,7 +53,7 @@ impl Switch {
     }
 
     /// Put a PAUSE frame before all that waits at `port`.
-    pub(super) fn send_control(&mut self, port: u16, mut frame: Frame) {
+    pub(super) fn send_control(&mut self, port: u16, mut frame: Box<Frame>) {
         if self.stop_requests.is_on() {
             frame.set_request(self.stop_requests.number(port));
         }

@@ -70,7 +70,7 @@ impl QueueMap {
     }
 
     /// The frame for the wire of one that names groups: it pauses each of a group's priorities.
-    pub fn to_wire(&self, mut frame: Frame) -> Frame {
+    pub fn to_wire(&self, mut frame: Box<Frame>) -> Box<Frame> {
         if let Body::Pause(pfc) = &mut frame.body {
             let mut wire = Pfc { class_enable: self.priorities(pfc.class_enable), quanta: [0; PRIORITIES] };
             for priority in wire.class_enable {

@@ -17,7 +17,7 @@ use super::frames::{gbps, strict};
 pub struct Sent {
     pub at: Time,
     pub port: u16,
-    pub frame: Frame,
+    pub frame: Box<Frame>,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Bench {
     }
 
     /// Hand the switch a frame on `port`, now.
-    pub fn arrive(&mut self, port: u16, frame: Frame) {
+    pub fn arrive(&mut self, port: u16, frame: impl Into<Box<Frame>>) {
+        let frame = frame.into();
         self.frames_in += u64::from(!frame.is_control());
         self.switch.handle_frame(port, frame, self.now);
         self.settle();

@@ -83,7 +83,7 @@ pub struct Pair {
     pub b: Host,
     pub now: Time,
     /// Frames on their way: arrival, number, receiver.
-    wire: Vec<(Time, u64, Side, Frame)>,
+    wire: Vec<(Time, u64, Side, Box<Frame>)>,
     numbers: u64,
     pub sent: Vec<Sent>,
     pub events_a: Vec<Event>,
@@ -148,9 +148,9 @@ impl Pair {
     }
 
     /// Have a frame reach one side at `at`, from nowhere.
-    pub fn inject(&mut self, at: Time, to: Side, frame: Frame) {
+    pub fn inject(&mut self, at: Time, to: Side, frame: impl Into<Box<Frame>>) {
         self.numbers += 1;
-        self.wire.push((at, self.numbers, to, frame));
+        self.wire.push((at, self.numbers, to, frame.into()));
     }
 
     /// Run on a wire that loses nothing.
@@ -211,7 +211,7 @@ impl Pair {
         }
     }
 
-    fn transmit(&mut self, from: Side, frame: Frame, fate: &mut impl FnMut(&Sent, usize) -> Fate) {
+    fn transmit(&mut self, from: Side, frame: Box<Frame>, fate: &mut impl FnMut(&Sent, usize) -> Fate) {
         let Body::Roce(packet) = frame.body else { panic!("a NIC sent {frame:?}") };
         let (to, earlier) = (if from == Side::A { Side::B } else { Side::A }, self.from(from).count());
         let sent = Sent { at: self.now, from, packet };

@@ -25,8 +25,8 @@ pub struct Span {
     pub sender: Port,
     delay: Time,
     now: Time,
-    towards_switch: VecDeque<(Time, Frame)>,
-    towards_sender: VecDeque<(Time, Frame)>,
+    towards_switch: VecDeque<(Time, Box<Frame>)>,
+    towards_sender: VecDeque<(Time, Box<Frame>)>,
     /// PAUSE frames that the switch has sent so far, and which of them (from 0) never arrive.
     pub said: Vec<(Time, u16)>,
     lost: Vec<usize>,
@@ -91,7 +91,7 @@ impl Span {
         if self.sender.is_busy(self.now) || self.sender.is_paused(LOSSLESS, self.now) {
             return;
         }
-        let data = frame(0, 1, LOSSLESS, FRAME_BYTES);
+        let data = Box::new(frame(0, 1, LOSSLESS, FRAME_BYTES));
         self.sender.transmit(&data, self.now);
         self.starts.push(self.now);
         self.towards_switch.push_back((self.now + SLOT + self.delay, data));

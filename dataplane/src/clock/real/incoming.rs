@@ -32,7 +32,7 @@ impl RealClock {
             let entered = frame.as_ref().is_some_and(|frame| enters(frame, &self.kernel_stations));
             let fate = match frame {
                 Some(frame) if place.from_host && entered => {
-                    let frame = Frame { of_kernel: true, ..frame };
+                    let frame = Box::new(Frame { of_kernel: true, ..frame });
                     let now = fabric.now();
                     if let Some(frame) = entering.and_then(|direction| self.inlets.admit(direction, frame, now)) {
                         fabric.inject(place.node, place.port, frame);
@@ -40,7 +40,8 @@ impl RealClock {
                     Fate::Entered
                 }
                 Some(frame) => {
-                    fabric.receive_at(place.node, place.port, Frame { of_kernel: entered, ..frame });
+                    let frame = Box::new(Frame { of_kernel: entered, ..frame });
+                    fabric.receive_at(place.node, place.port, frame);
                     Fate::Arrived
                 }
                 None => {

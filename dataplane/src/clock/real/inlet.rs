@@ -16,7 +16,7 @@ const ROOM_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 struct Inlet {
     rate: Rate,
-    waiting: VecDeque<Frame>,
+    waiting: VecDeque<Box<Frame>>,
     waiting_bytes: u64,
     /// When the next frame may follow the one before it.
     free_at: Time,
@@ -39,7 +39,7 @@ impl Inlets {
     }
 
     /// Take a frame that came by a direction; it comes back if it may enter the fabric at once.
-    pub fn admit(&mut self, direction: usize, frame: Frame, now: Time) -> Option<Frame> {
+    pub fn admit(&mut self, direction: usize, frame: Box<Frame>, now: Time) -> Option<Box<Frame>> {
         let line = &mut self.lines[direction];
         if line.waiting.is_empty() && line.free_at <= now {
             line.free_at = now + line.rate.serialisation(frame.wire_bytes());
@@ -59,7 +59,7 @@ impl Inlets {
     }
 
     /// The next frame that may enter the fabric at `now`, and its direction.
-    pub fn next_ready(&mut self, now: Time) -> Option<(usize, Frame)> {
+    pub fn next_ready(&mut self, now: Time) -> Option<(usize, Box<Frame>)> {
         let index = self.busy.iter().position(|direction| self.lines[*direction].free_at <= now)?;
         let direction = self.busy[index];
         let line = &mut self.lines[direction];
@@ -97,8 +97,8 @@ mod tests {
     const AT: fn(u64) -> Time = Time::from_ns;
 
     /// A frame of 64 bytes, 84 on the line: 84 ns at 8 Gbit/s.
-    fn frame() -> Frame {
-        Frame::control(Body::Opaque)
+    fn frame() -> Box<Frame> {
+        Box::new(Frame::control(Body::Opaque))
     }
 
     fn inlets() -> Inlets {

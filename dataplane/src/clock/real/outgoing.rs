@@ -12,7 +12,7 @@ impl RealClock {
     }
 
     /// Hand a frame to the kernel: it is due now at the far end of its link.
-    pub(super) fn emit(&mut self, socket: u32, direction: u32, mut frame: Frame) {
+    pub(super) fn emit(&mut self, socket: u32, direction: u32, mut frame: Box<Frame>) {
         let due = self.emulation.fabric.now();
         let lateness = self.pace.nominal().since(due);
         self.lateness.record(lateness);

@@ -17,7 +17,7 @@ use crate::wire::roce::{Peth, Syndrome};
 #[derive(Copy, Clone)]
 pub struct Arrived<'a> {
     pub expected: u64,
-    pub kept: &'a BTreeMap<u64, Frame>,
+    pub kept: &'a BTreeMap<u64, Box<Frame>>,
 }
 
 impl<'a> Arrived<'a> {
@@ -43,7 +43,7 @@ pub struct Block {
     /// It is the first of its message.
     pub starts: bool,
     /// Parity packets by their index.
-    pub parity: BTreeMap<u8, Frame>,
+    pub parity: BTreeMap<u8, Box<Frame>>,
     /// The last of its packets came.
     ended: bool,
 }
@@ -120,7 +120,7 @@ impl Blocks {
 
     /// Take a parity packet with `bytes` of payload of the block that starts at `first`. False, and as good as lost, if it lies
     /// outside the window, is not of this code, or not of the length that its block's have.
-    pub fn add_parity(&mut self, first: u64, arrived: Arrived, packet: &Packet, bytes: u64, frame: Frame) -> bool {
+    pub fn add_parity(&mut self, first: u64, arrived: Arrived, packet: &Packet, bytes: u64, frame: Box<Frame>) -> bool {
         let Peth { data, parity, index, starts } = packet.peth();
         let left = u64::from(packet.dma_bytes);
         let packets = left.div_ceil(self.mtu).max(1).min(u64::from(self.code.data));

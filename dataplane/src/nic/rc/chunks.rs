@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::qp::{Recovery, Transport};
-use crate::frame::Frame;
+use crate::frame::{Frame, Frames};
 use crate::units::Time;
 
 /// What a sender knows of its units: which have arrived, and when the timers of the others run out.
@@ -91,7 +91,7 @@ pub struct Attempts {
     chunk: u64,
     first: u64,
     /// By the first packet of a unit: the packets so far.
-    under_way: BTreeMap<u64, Vec<Frame>>,
+    under_way: BTreeMap<u64, Frames>,
 }
 
 impl Attempts {
@@ -103,7 +103,7 @@ impl Attempts {
 
     /// Take a packet of a unit that has not arrived. `starts` says that it is the first of its message, `ends` that it is the last of its
     /// unit; with that one, returns the first packet's number and all packets. A gap ends the attempt: the unit will be sent again.
-    pub fn add(&mut self, psn: u64, frame: Frame, starts: bool, ends: bool) -> Option<(u64, Vec<Frame>)> {
+    pub fn add(&mut self, psn: u64, frame: Box<Frame>, starts: bool, ends: bool) -> Option<(u64, Frames)> {
         if starts || (psn - self.first).is_multiple_of(self.chunk) {
             self.under_way.insert(psn, Vec::new());
         }

@@ -46,7 +46,7 @@ pub struct Responder {
     /// One past the highest packet that came or was asked for.
     asked: u64,
     /// What came out of order, by number (selective repeat, erasure).
-    kept: BTreeMap<u64, Frame>,
+    kept: BTreeMap<u64, Box<Frame>>,
     /// What is missing, in the order of the NAKs, and what of it is to be asked for again (selective repeat).
     wanted: PendingNaks,
     overtaken: Vec<u64>,
@@ -92,12 +92,12 @@ impl Responder {
     }
 
     /// Keep a packet for which `receive` said so.
-    pub fn keep(&mut self, psn: u32, frame: Frame) {
+    pub fn keep(&mut self, psn: u32, frame: Box<Frame>) {
         self.kept.insert(self.expected + self.ahead(psn), frame);
     }
 
     /// The next packet in order, if it came early and was kept.
-    pub fn next_kept(&mut self) -> Option<Frame> {
+    pub fn next_kept(&mut self) -> Option<Box<Frame>> {
         if self.kept.is_empty() {
             return None;
         }
@@ -207,7 +207,7 @@ impl Responder {
     }
 
     /// Take a packet of a unit; `starts` says that it is the first of its message.
-    pub fn accept_unit(&mut self, packet: &Packet, starts: bool, frame: Frame) -> Unit {
+    pub fn accept_unit(&mut self, packet: &Packet, starts: bool, frame: Box<Frame>) -> Unit {
         let number = self.number(packet.psn);
         if self.has(number) {
             return Unit::Known;

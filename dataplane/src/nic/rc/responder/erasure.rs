@@ -16,7 +16,7 @@ impl Responder {
     }
 
     /// Take a parity packet with `bytes` of payload; the number of its block's first packet, if it can be one of this connection.
-    pub fn accept_parity(&mut self, packet: &Packet, bytes: u64, frame: Frame) -> Option<u64> {
+    pub fn accept_parity(&mut self, packet: &Packet, bytes: u64, frame: Box<Frame>) -> Option<u64> {
         if self.deferred {
             return None;
         }
@@ -38,7 +38,7 @@ impl Responder {
     }
 
     /// Keep packets that did not come as if they had.
-    pub fn keep_rebuilt(&mut self, rebuilt: Vec<(u64, Frame)>) {
+    pub fn keep_rebuilt(&mut self, rebuilt: Vec<(u64, Box<Frame>)>) {
         if let Some(blocks) = &mut self.blocks {
             blocks.recovered += rebuilt.len() as u64;
         }
