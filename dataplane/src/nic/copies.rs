@@ -90,6 +90,12 @@ impl Copies {
 }
 
 impl Host {
+    /// Let ranks reach each other by memory.
+    pub fn with_copies(mut self, local: Option<Local>) -> Host {
+        self.copies = Copies::new(local);
+        self
+    }
+
     pub(super) fn post_copy(&mut self, pair: usize, from: u8, offset: u64, bytes: u64, now: Time) {
         let message = self.copies.post(pair, from, offset, bytes, now);
         let qpn = self.copies.pairs[pair].qpn;

@@ -13,6 +13,7 @@ mod reconstruct;
 pub mod schedule;
 mod sending;
 mod slot;
+mod spares;
 pub mod storm;
 pub mod traced;
 mod transfer;
@@ -30,7 +31,7 @@ use crate::wire::pfc::Pfc;
 use crate::wire::roce::Opcode;
 
 use awake::Awake;
-use copies::{Copies, CopyPair, Local};
+use copies::{Copies, CopyPair};
 use inject::Injector;
 use memory::Memory;
 use ranks::RunningRank;
@@ -43,6 +44,7 @@ use rc::requester::Requester;
 use rc::responder::Responder;
 use receive_buffer::ReceiveBuffer;
 use slot::{Slot, Slots};
+use spares::Spares;
 use storm::PauseStorm;
 
 /// ECT(0): the transport understands congestion marks.
@@ -149,6 +151,7 @@ pub struct Host {
     ranks: Vec<RunningRank>,
     copies: Copies,
     coder: Coder,
+    spares: Spares,
     events: VecDeque<Event>,
 }
 
@@ -184,14 +187,9 @@ impl Host {
             ranks: Vec::new(),
             copies: Copies::default(),
             coder: Coder::default(),
+            spares: Spares::default(),
             events: VecDeque::new(),
         }
-    }
-
-    /// Let ranks reach each other by memory.
-    pub fn with_copies(mut self, local: Option<Local>) -> Host {
-        self.copies = Copies::new(local);
-        self
     }
 
     pub fn ports(&self) -> &[Port] {
@@ -339,7 +337,10 @@ impl Host {
         match message::decode(packet.opcode) {
             Some(data) => self.handle_data(index, frame, &packet, data, now),
             None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
-            None => self.handle_response(index, &packet, now),
+            None => {
+                self.handle_response(index, &packet, now);
+                self.spares.give(frame);
+            }
         }
     }
 

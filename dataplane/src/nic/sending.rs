@@ -140,7 +140,8 @@ impl Host {
             let payload = self.ranks[config.rank as usize].memory.get(segment.offset, u64::from(segment.bytes));
             payload.filter(|payload| !payload.is_empty()).map(<[u8]>::to_vec)
         };
-        Box::new(Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) })
+        let frame = Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) };
+        self.spares.make(frame)
     }
 
     #[inline]

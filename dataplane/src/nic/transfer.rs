@@ -38,6 +38,7 @@ impl Host {
                 if !self.accept(index, &frame, (psn, offset), arrived, now) {
                     return self.refuse(index, Nak::RemoteAccess, packet.psn);
                 }
+                self.spares.give(frame);
                 acknowledge |= self.deliver_kept(index, now);
                 if let Some(at) = coded {
                     acknowledge |= self.reconstruct(index, at, false, now);
@@ -222,7 +223,7 @@ impl Host {
         let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };
         let (config, (priority, dscp)) = (qp.config, qp.ack);
         let frame = Frame { priority, dscp, ..self.frame_to(config, packet) };
-        self.ports[usize::from(config.nic)].enqueue(Box::new(frame));
+        self.ports[usize::from(config.nic)].enqueue(self.spares.make(frame));
     }
 
     /// A message found no receive: say when to try again.
