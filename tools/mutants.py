@@ -66,7 +66,7 @@ SUBJECTS = (
     Subject("dataplane/src/credit.rs", ("--lib", "--test=credits")),
     Subject("dataplane/src/link/loss.rs", ("--lib", "--test=impairments")),
     Subject("dataplane/src/pause.rs", ("--lib", "--test=pfc", "--test=storm")),
-    Subject("dataplane/src/timers.rs", ("--lib",)),
+    Subject("dataplane/src/timers/tournament.rs", ("--lib",)),
     Subject("dataplane/src/clock/lateness.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/inlet.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/pace.rs", ("--lib",)),

@@ -1,16 +1,25 @@
 //! A fixed table of deadlines, one slot a purpose, of which the earliest is known at once.
 
+mod flat;
+mod tournament;
+
 use crate::units::Time;
 
-/// A deadline that won, in the upper half, and its slot in the lower: as numbers, earlier ones are less, and of equal ones that of the
-/// lower slot. Their minimum takes no branch, which a processor could seldom predict.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Winner(u128);
+use flat::Flat;
+use tournament::Tournament;
 
-impl Winner {
+/// A deadline in the upper half, and its slot in the lower: as numbers, earlier ones are less, and of equal ones that of the lower
+/// slot. Their minimum takes no branch, which a processor could seldom predict.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Due(u128);
+
+impl Due {
+    /// Nothing is due.
+    const NEVER: Due = Due::new(Time::NEVER, 0);
+
     #[inline]
-    fn new(at: Time, slot: usize) -> Winner {
-        Winner(u128::from(at.ps()) << 64 | slot as u128)
+    const fn new(at: Time, slot: usize) -> Due {
+        Due((at.ps() as u128) << 64 | slot as u128)
     }
 
     #[inline]
@@ -24,58 +33,54 @@ impl Winner {
     }
 }
 
-/// Deadlines by slot, as a tournament: a binary tree in which every node holds the earlier of its two children, of equal ones that
-/// of the lower slot. Setting one replays the matches that it was or becomes part of, at most one a level.
+/// Deadlines by slot. A switch or a NIC has few, and looking through them takes less than keeping them in order.
 #[derive(Debug)]
-pub struct Timers {
-    /// Node n plays the winners of nodes 2n and 2n + 1; the leaves are the slots, from `leaves` on.
-    tree: Vec<Winner>,
-    leaves: usize,
+pub struct Timers(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Few(Flat),
+    Many(Tournament),
 }
 
 impl Timers {
     pub fn new(slots: usize) -> Timers {
-        // One leaf is both leaf and root of its tree, and must not be node 0.
-        let leaves = slots.next_power_of_two().max(2);
-        let winner = |node: usize| {
-            // Of all that are never due the lowest slot wins: the leftmost leaf below the node.
-            let mut leaf = node.max(1);
-            while leaf < leaves {
-                leaf *= 2;
-            }
-            Winner::new(Time::NEVER, leaf - leaves)
-        };
-        Timers { tree: (0..2 * leaves).map(winner).collect(), leaves }
+        Timers(if slots <= Flat::MOST_SLOTS { Kind::Few(Flat::new(slots)) } else { Kind::Many(Tournament::new(slots)) })
+    }
+
+    #[inline]
+    fn first(&self) -> Due {
+        match &self.0 {
+            Kind::Few(few) => few.earliest(),
+            Kind::Many(many) => many.earliest(),
+        }
     }
 
     /// The earliest deadline, `Time::NEVER` if none is set.
     #[inline]
     pub fn next(&self) -> Time {
-        self.tree[1].at()
+        self.first().at()
     }
 
     /// The earliest deadline and its slot; of equal ones the lowest slot.
     #[inline]
     pub fn earliest(&self) -> (Time, usize) {
-        (self.tree[1].at(), self.tree[1].slot())
+        (self.first().at(), self.first().slot())
     }
 
     #[inline]
     pub fn get(&self, slot: usize) -> Time {
-        self.tree[self.leaves + slot].at()
+        match &self.0 {
+            Kind::Few(few) => few.get(slot),
+            Kind::Many(many) => many.get(slot),
+        }
     }
 
     #[inline]
     pub fn set(&mut self, slot: usize, at: Time) {
-        let mut node = self.leaves + slot;
-        let mut winner = Winner::new(at, slot);
-        while self.tree[node] != winner {
-            self.tree[node] = winner;
-            if node == 1 {
-                return;
-            }
-            winner = winner.min(self.tree[node ^ 1]);
-            node /= 2;
+        match &mut self.0 {
+            Kind::Few(few) => few.set(slot, at),
+            Kind::Many(many) => many.set(slot, at),
         }
     }
 
@@ -137,10 +142,10 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain table; few different times, so that many are equal.
+        /// Against a plain table, few slots and many; few different times, so that many are equal.
         #[test]
-        fn a_tournament_is_a_table_with_its_minimum_known(
-            slots in 1usize..20,
+        fn timers_are_a_table_with_its_minimum_known(
+            slots in prop_oneof![1usize..20, 60usize..70],
             changes in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(0u64..6)), 1..80),
         ) {
             let mut timers = Timers::new(slots);
