@@ -54,15 +54,18 @@ class Page:
         self._loaded = 0
         self.faults: list[str] = []
 
-    def open(self, path: Path, width: int = 1440, height: int = 900, *, dark: bool = False) -> None:
-        """Open a file at a width in pixels, and return once its script has put everything there."""
+    def open(self, path: Path, width: int = 1440, height: int = 900, *, dark: bool = False, fragment: str = "") -> None:
+        """Open a file at a width in pixels, and return once its script has put everything there.
+
+        The `fragment` stands behind the # of its address.
+        """
         if self._session is None:
             self._attach()
         self.size(width, height)
         self.colours(dark=dark)
         self.faults.clear()
         before = self._loaded
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path.resolve().as_uri() + (f"#{fragment}" if fragment else ""))
         while self._loaded == before:
             self._take()
         self.wait_for(

@@ -1,4 +1,4 @@
-// Bundle what reports need into two files: report.js and report.css. Usage: node build.mjs [DIRECTORY]
+// Bundle what pages need, a script and a style each: report, and dashboard, the live one. Usage: node build.mjs [DIRECTORY]
 import { build } from "esbuild";
 
 const target = process.argv[2] ?? "../testbed/data";
@@ -7,7 +7,7 @@ const notice = "/*! Includes uPlot: Copyright (c) Leon Sorokin, MIT licence. */"
 
 await build({
   absWorkingDir: import.meta.dirname,
-  entryPoints: { report: "src/main.ts" },
+  entryPoints: { report: "src/main.ts", dashboard: "src/live/main.ts" },
   outdir: target,
   bundle: true,
   minify: true,

@@ -260,5 +260,11 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             "Start, show and stop a mosquitto with TLS, users and access control, for agents, controllers and readers.",
             "testbed broker up --agent lab1",
         ),
+        Verb(
+            "dashboard",
+            "dashboard:dashboard",
+            "Write a page that shows labs as they run: topology, pauses, queues, progress, events, losses.",
+            "testbed dashboard --broker wss://lab1.example:9883",
+        ),
     ),
 }

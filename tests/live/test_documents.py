@@ -77,9 +77,19 @@ testbed broker down
     assert "lab two-dc is up" in done.stdout and "testbed/" in done.stdout
 
 
-def test_examples_of_an_agent_on_a_broker_are_those_of_the_guide() -> None:
+def test_the_guide_to_the_live_page_works_as_printed(machine: Machine) -> None:
+    """The file that it says to open is there, and so is the password."""
+    [block] = [block.text for block in marked("needs a broker") if block.page == "docs/guides/live.md"]
+    done = pasted(machine, f"set -eu; mount -t tmpfs tmpfs /var/lib\n{block}\ntestbed broker down")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "results/dashboard.html, which reads from ws://127.0.0.1:9883/" in done.stdout
+    assert "/var/lib/testbed/broker/reader.credentials" in done.stdout
+    assert (machine.directory / "results" / "dashboard.html").exists()
+
+
+def test_examples_of_an_agent_on_a_broker_are_those_of_the_guides() -> None:
     blocks = marked("needs a broker")
-    guide = " ".join(block.text.replace("\\\n", " ") for block in blocks if block.page == "docs/guides/sharing.md")
+    guide = " ".join(block.text.replace("\\\n", " ") for block in blocks if block.page.startswith("docs/guides/"))
     for block in blocks:
         for command, _ in block.commands():
             assert " ".join(command.split()) in " ".join(guide.split()), f"{block.page}: {command}"

@@ -30,6 +30,7 @@ HARMLESS = (
     "run",
     "replay",
     "report",
+    "dashboard",
     "sweep",
     "schedule",
     "campaign",

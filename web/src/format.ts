@@ -2,11 +2,15 @@
 
 const DECIMAL: readonly [number, string][] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 
+// One that is made anew for each number takes longer than all the rest.
+const WITH_DIGITS = Array.from({ length: 22 }, (_, count) => new Intl.NumberFormat("en", { maximumSignificantDigits: Math.max(count, 1) }));
+const WHOLE = new Intl.NumberFormat("en");
+
 /** Return a number with so many significant digits, without an exponent where it needs none. */
 export function digits(value: number, count = 3): string {
   if (!Number.isFinite(value)) return "–";
   if (value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e15)) return value.toExponential(count - 1);
-  return Number(value.toPrecision(count)).toLocaleString("en", { maximumSignificantDigits: count });
+  return (WITH_DIGITS[count] as Intl.NumberFormat).format(Number(value.toPrecision(count)));
 }
 
 function scaled(value: number, unit: string, count = 3): string {
@@ -21,7 +25,7 @@ export const bytes = (value: number): string => scaled(value, "B");
 /** Write bits per second: 100 Gb/s. */
 export const rate = (value: number): string => scaled(value, "b/s");
 /** Write a whole number with its thousands apart. */
-export const count = (value: number): string => value.toLocaleString("en");
+export const count = (value: number): string => WHOLE.format(value);
 /** Write a share as a percentage. */
 export const percent = (value: number): string => (value > 0 && value < 1e-4 ? "< 0.01 %" : `${digits(value * 100, 3)} %`);
 

@@ -6,10 +6,9 @@ import { drawing, type Bar } from "./gantt";
 import { duration, type Interval, type Root, type Run, type ShownRun } from "./model";
 import { responsive } from "./responsive";
 import { figure, paragraph, type Section } from "./section";
+import { axisMarks, path, stripPicture } from "./strips";
 import { table } from "./table";
 
-const WIDE = 1000;
-const HIGH = 16;
 const LANES = 40;
 const DEPTH = 16;
 /** Colours of reasons; what is not known has one of its own. */
@@ -23,29 +22,6 @@ interface Lane { port: string; priority: number; indices: number[]; paused: numb
 
 /** Return the colour of a pause by the reason of its root. */
 const kind = (reason: string): string => `s${COLOURS.get(reason) ?? 7}`;
-
-/** Return intervals of a lane as one path; what would be no wider than a pixel is drawn together. */
-function path(intervals: readonly Interval[], from: number, to: number): string {
-  const scale = WIDE / (to - from);
-  let text = "";
-  let begun = NaN;
-  let ended = -Infinity;
-  const close = (): void => {
-    if (!Number.isNaN(begun)) text += `M${begun.toFixed(1)} 1h${Math.max(ended - begun, 0.8).toFixed(1)}v${HIGH - 2}H${begun.toFixed(1)}z`;
-  };
-  for (const each of intervals) {
-    const start = (each.from_ps - from) * scale;
-    const end = ((each.to_ps ?? to) - from) * scale;
-    if (end < 0 || start > WIDE) continue;
-    if (start > ended + 0.4) {
-      close();
-      begun = Math.max(start, 0);
-    }
-    ended = Math.min(Math.max(end, ended), WIDE);
-  }
-  close();
-  return text;
-}
 
 class Lanes {
   readonly element: HTMLElement;
@@ -198,14 +174,9 @@ class Lanes {
         const name = kind(reasonOf(this.at(index), this.roots));
         byKind.set(name, [...(byKind.get(name) ?? []), this.at(index)]);
       }
-      const paths = [...byKind].map(([name, list]) => s("path", { class: `pause ${name}`, d: path(list, this.from, this.to) }));
-      lane.strip.replaceChildren(s("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...paths));
+      lane.strip.replaceChildren(stripPicture([...byKind].map(([name, list]) => [`pause ${name}`, path(list, this.from, this.to)])));
     }
-    this.axis.replaceChildren(...format.ticks(this.from / 1e3, this.to / 1e3, 5).map((ns) => {
-      const mark = h("span", {}, format.time(ns));
-      mark.style.setProperty("left", `${((ns * 1e3 - this.from) / (this.to - this.from)) * 100}%`);
-      return mark;
-    }));
+    this.axis.replaceChildren(...axisMarks(this.from / 1e3, this.to / 1e3, format.time));
     this.clear();
   }
 

@@ -5,7 +5,7 @@ import "./style.css";
 
 import { buffersSection } from "./buffers";
 import { compared } from "./compare";
-import { button, h } from "./dom";
+import { h } from "./dom";
 import { energySection } from "./energy";
 import { flowsSection } from "./flows";
 import { lanesSection } from "./lanes";
@@ -14,6 +14,7 @@ import { jobsSection, ranksSection } from "./ranks";
 import { sectionElement, type Section } from "./section";
 import { expectationsSection, fidelitySection, portsSection, settingsSection } from "./settings";
 import { sweepSections } from "./sweep";
+import { themes } from "./themes";
 import { topologySection } from "./topology";
 import { verdictSection } from "./verdict";
 
@@ -32,20 +33,6 @@ function sections(report: Report): [Section, string][] {
     return [isAlone ? section : { ...section, title: `${section.title}: ${sweep.name}` }, isAlone ? "" : `sweep-${index}-`];
   }));
   return [...ofRuns.map((section): [Section, string] => [section, ""]), ...ofSweeps];
-}
-
-function themes(): HTMLElement {
-  const names = ["As the system", "Light", "Dark"] as const;
-  let chosen = 0;
-  const change = button(`Colours: ${names[0]}`, () => {
-    chosen = (chosen + 1) % names.length;
-    const theme = ["", "light", "dark"][chosen] as string;
-    if (theme) document.documentElement.dataset["theme"] = theme;
-    else delete document.documentElement.dataset["theme"];
-    change.textContent = `Colours: ${names[chosen]}`;
-    document.dispatchEvent(new Event("themechange"));
-  }, { class: "theme" });
-  return change;
 }
 
 function show(report: Report): HTMLElement[] {

@@ -2,7 +2,7 @@
 
 import { button, choice, h, picture, s, uniqueId, type Child } from "./dom";
 import * as format from "./format";
-import { at, duration, type Changes, type Fabric, type FabricLink, type Interval, type LinkFacts, type Run, type ShownRun } from "./model";
+import { at, duration, type Changes, type Fabric, type FabricLink, type Interval, type LinkFacts, type ShownRun } from "./model";
 import { figure, type Section } from "./section";
 import { legend, level } from "./shares";
 import { table } from "./table";
@@ -13,7 +13,7 @@ const NAMED = 4;
 type Point = [number, number];
 
 /** What the two directions of a link carried and for how long their ports were paused, as shares; null where unknown. */
-interface Load { link: number; carried: [number | null, number | null]; paused: [number, number] }
+export interface Load { link: number; carried: [number | null, number | null]; paused: [number, number] }
 
 /** Return the corners of a path of the commands M, L, C, V and H. */
 function corners(path: string): Point[] {
@@ -139,8 +139,13 @@ export function linkText(link: LinkFacts): string {
   return parts.join(", ");
 }
 
+/** Set an attribute where it is another than before. */
+function set(element: Element | undefined, name: string, value: string): void {
+  if (element && element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
 /** The picture, whose colours are set anew for each time. */
-class Drawing {
+export class Drawing {
   readonly element: SVGSVGElement;
   private readonly halves: [SVGPathElement, SVGPathElement][] = [];
   private readonly dots: [SVGCircleElement, SVGCircleElement][] = [];
@@ -148,9 +153,11 @@ class Drawing {
   private readonly groups: SVGGElement[] = [];
   private readonly nodes = new Map<string, SVGGElement>();
 
-  constructor(private readonly fabric: Fabric, private readonly run: Run, label: string) {
+  constructor(private readonly fabric: Fabric, private readonly facts: readonly LinkFacts[], lab: string) {
     const links = fabric.links.map((link, index) => this.link(link, index));
     const dots = fabric.links.map((link) => this.ports(link));
+    const hosts = fabric.nodes.filter((node) => node.kind === "host").length;
+    const label = `Lab ${lab}: ${hosts} hosts, ${fabric.nodes.length - hosts} switches, ${fabric.links.length} links`;
     this.element = picture(label, fabric.width, fabric.height, ...this.frames(), ...links, ...fabric.nodes.map((node) => this.node(node)), ...dots, ...this.names());
     this.element.classList.add("fabric");
     this.element.style.setProperty("max-width", `${Math.max(fabric.width * 1.4, 420)}px`);
@@ -173,7 +180,7 @@ class Drawing {
     const placed: { x: number; y: number; wide: number }[] = [];
     return (inner.length > NAMED ? [] : inner).map(({ link, index }) => {
       const [x, y] = middle(link);
-      const text = linkText(this.run.links[index] as LinkFacts);
+      const text = linkText(this.facts[index] as LinkFacts);
       const wide = text.length * 6.5;
       if (placed.some((each) => Math.abs(each.x - x) < (each.wide + wide) / 2 && Math.abs(each.y - y) < 16)) return null;
       placed.push({ x, y, wide });
@@ -196,7 +203,7 @@ class Drawing {
     const half = (first: boolean): SVGPathElement => s("path", { d: link.path, pathLength: 2, "stroke-dasharray": "1 1", "stroke-dashoffset": first ? 0 : -1 });
     const pair: [SVGPathElement, SVGPathElement] = [half(forward), half(!forward)];
     const title = s("title");
-    const isDown = this.run.links[index]?.carrier === false;
+    const isDown = this.facts[index]?.carrier === false;
     const group = s("g", { class: isDown ? "link down" : "link" }, title, s("path", { d: link.path, class: "touch" }), ...pair);
     this.halves.push(pair);
     this.titles.push(title);
@@ -215,15 +222,16 @@ class Drawing {
     for (const { link, carried, paused } of loads) {
       const ends = this.fabric.links[link] as FabricLink;
       const names = [ends.a, ends.b] as const;
-      const lines = [`${ends.a} – ${ends.b}: ${linkText(this.run.links[link] as LinkFacts)}`];
+      const lines = [`${ends.a} – ${ends.b}: ${linkText(this.facts[link] as LinkFacts)}`];
       for (const side of [0, 1] as const) {
         const share = carried[side];
-        this.halves[link]?.[side].setAttribute("class", share === null ? "unknown" : `u${level(share)}`);
-        this.dots[link]?.[side].setAttribute("class", `p${level(paused[side])}`);
+        set(this.halves[link]?.[side], "class", share === null ? "unknown" : `u${level(share)}`);
+        set(this.dots[link]?.[side], "class", `p${level(paused[side])}`);
         lines.push(`${names[side]} ${share === null ? "" : `sends ${format.percent(share)}, `}paused ${format.percent(paused[side])}`);
       }
       const title = this.titles[link];
-      if (title) title.textContent = lines.join("\n");
+      const text = lines.join("\n");
+      if (title && title.textContent !== text) title.textContent = text;
     }
   }
 
@@ -288,32 +296,38 @@ export function topologySection(shown: ShownRun): Section | null {
   const { fabric, run } = shown;
   if (!fabric) return null;
   const loads = new Loads(shown, fabric.links);
-  const hosts = fabric.nodes.filter((node) => node.kind === "host").length;
-  const drawing = new Drawing(fabric, run, `Lab ${run.lab}: ${hosts} hosts, ${fabric.nodes.length - hosts} switches, ${fabric.links.length} links`);
+  const drawing = new Drawing(fabric, run.links, run.lab);
   drawing.show(loads.whole());
-  const names = fabric.nodes.map((node) => node.name);
-  const controls: Child[] = [
-    ...(loads.hasTime ? slider(loads, (_, now) => drawing.show(now)) : []),
-    choice("Node", ["all", ...names], 0, (index) => drawing.choose(index === 0 ? "" : (names[index - 1] as string))),
-    ...enlargers(drawing.element),
-  ];
+  const controls: Child[] = [...(loads.hasTime ? slider(loads, (_, now) => drawing.show(now)) : []), ...pictureControls(drawing, fabric)];
   const sentence = "Each half of a link has the colour of what its end sends, as a share of the rate; a dot is a port that was paused."
     + (loads.hasTime && !loads.hasSeries ? " Over time pauses alone are known, and not what links carry." : "")
     + (loads.hasTime && loads.known < loads.end ? ` Pauses are listed until ${format.time(loads.known)} of ${format.time(loads.end)}.` : "");
   const body: Child[] = [
-    figure(sentence, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Picture of the lab" }, drawing.element), () => linkTable(run, loads.whole(), fabric), ...controls),
-    h("p", { class: "legends" }, legend("u", "Carried"), legend("p", "Paused")),
+    figure(sentence, framed(drawing), () => linkTable("Links by direction, over the whole run", run.links, loads.whole(), fabric), ...controls), legends(),
   ];
   return { id: "topology", title: "Topology", body };
 }
 
-function linkTable(run: Run, loads: readonly Load[], fabric: Fabric): HTMLElement {
+/** Return a choice of the node that stands out, and buttons that enlarge the picture. */
+export function pictureControls(drawing: Drawing, fabric: Fabric): Child[] {
+  const names = fabric.nodes.map((node) => node.name);
+  return [choice("Node", ["all", ...names], 0, (index) => drawing.choose(index === 0 ? "" : (names[index - 1] as string))), ...enlargers(drawing.element)];
+}
+
+/** Put the picture into a frame that scrolls. */
+export const framed = (drawing: Drawing): HTMLElement => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Picture of the lab" }, drawing.element);
+
+/** Make the legends of the colours of links and ports. */
+export const legends = (): HTMLElement => h("p", { class: "legends" }, legend("u", "Carried"), legend("p", "Paused"));
+
+/** Make the table of what each direction of each link carried. */
+export function linkTable(caption: string, links: readonly LinkFacts[], loads: readonly Load[], fabric: Fabric): HTMLElement {
   const rows = loads.flatMap((load) => {
     const link = fabric.links[load.link] as FabricLink;
-    const what = linkText(run.links[load.link] as LinkFacts);
+    const what = linkText(links[load.link] as LinkFacts);
     return ([0, 1] as const).map((side) => ({ from: side ? link.b : link.a, to: side ? link.a : link.b, what, carried: load.carried[side], paused: load.paused[side] }));
   });
-  return table("Links by direction, over the whole run", rows, [
+  return table(caption, rows, [
     { name: "from", cell: (row) => row.from, key: (row) => row.from },
     { name: "to", cell: (row) => row.to, key: (row) => row.to },
     { name: "link", cell: (row) => row.what, key: (row) => row.what },

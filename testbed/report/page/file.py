@@ -1,4 +1,4 @@
-"""A report as the text of one HTML file that needs no network: its document compressed, its script and style beside it."""
+"""Reports, and the live page, as the text of one HTML file each that needs nothing else: document, script and style inside."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _PAGE = """<!doctype html>
 <style>{style}</style>
 </head>
 <body>
-<noscript><h1>{title}</h1>{plain}<p>The pictures and tables of this report need JavaScript.</p></noscript>
+<noscript><h1>{title}</h1>{plain}<p>The pictures and tables of this page need JavaScript.</p></noscript>
 <div id="report"></div>
-<script type="application/gzip" id="data">{data}</script>
+<script type="{kind}" id="data">{data}</script>
 <script>{script}</script>
 </body>
 </html>
@@ -37,7 +37,23 @@ _PAGE = """<!doctype html>
 
 def page(shown: Sequence[Run | Study]) -> str:
     """Return the report on runs and sweeps. All that is a name or a text is data there, or escaped."""
-    script, style = ((DATA / f"report.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    text = json.dumps(document(shown), ensure_ascii=False, separators=(",", ":"))
+    data = base64.b64encode(gzip.compress(text.encode(), _LEVEL, mtime=0)).decode()
+    return _write("report", title(shown), "application/gzip", data, plain=_plain(shown))
+
+
+def live_page(address: str) -> str:
+    """Return the page that follows labs on a broker, at `ws://…` or `wss://…`. It may connect to that address alone."""
+    # What ends a script ends it inside JSON too.
+    data = json.dumps({"address": address}).replace("<", "\\u003c")
+    # A policy has no words for an IPv6 address.
+    allowed = f"{address.partition(':')[0]}:" if "[" in address else address
+    return _write("dashboard", "Labs, live", "application/json", data, f"connect-src {allowed}")
+
+
+def _write(bundle: str, heading: str, kind: str, data: str, *policies: str, plain: str = "") -> str:
+    """Return a page around data of a kind, drawn by a bundle of web/."""
+    script, style = ((DATA / f"{bundle}.{suffix}").read_text(encoding="utf-8") for suffix in ("js", "css"))
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -46,12 +62,17 @@ def page(shown: Sequence[Run | Study]) -> str:
             "img-src data:",
             "base-uri 'none'",
             "form-action 'none'",
+            *policies,
         )
     )
-    text = json.dumps(document(shown), ensure_ascii=False, separators=(",", ":"))
-    data = base64.b64encode(gzip.compress(text.encode(), _LEVEL, mtime=0)).decode()
     return _PAGE.format(
-        policy=policy, title=escape(title(shown)), style=style, plain=_plain(shown), data=data, script=script
+        policy=escape(policy, quote=False),
+        title=escape(heading),
+        style=style,
+        plain=plain,
+        kind=kind,
+        data=data,
+        script=script,
     )
 
 
