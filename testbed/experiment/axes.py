@@ -17,10 +17,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from testbed.errors import UsageError, nearest
 from testbed.schema.fields import FileModel
+from testbed.schema.listed import split_list
 
 MAX_COMBINATIONS = 10_000
 LAB = "topology"
-_OPENING, _CLOSING = "[{", "]}"
 
 Setting = tuple[str, str]
 
@@ -45,13 +45,14 @@ def _values(values: tuple[Any, ...]) -> tuple[Any, ...]:
 class Sweep(FileModel):
     """What `testbed sweep` varies: for each setting its values. `best-by`: of which settings the winners are named.
 
-    A setting is a key of the experiment, like `transport.recovery`, or `topology.` and a parameter of the lab's generator.
+    A setting is a key of the experiment, like `transport.recovery`, or `topology.` and a parameter of the lab's generator or a
+    key of the lab, like `topology.links[2].length`.
     """
 
     over: Annotated[
         dict[str, Annotated[tuple[Any, ...], Field(min_length=1), AfterValidator(_values)]], Field(min_length=1)
     ]
-    """Lists of values, by the dotted setting or the lab parameter (`topology.length`) that takes them."""
+    """Lists of values, by the dotted setting, or the parameter (`topology.length`) or key of the lab that takes them."""
     best_by: tuple[str, ...] = ()
     """Settings for each value of which the winner is named; left out, no winners are named."""
 
@@ -70,7 +71,7 @@ class Axis:
 
     @property
     def parameter(self) -> str | None:
-        """Return the parameter of the lab that is meant; None if a setting of the experiment is."""
+        """Return the parameter or key of the lab that is meant; None if a setting of the experiment is."""
         section, dot, name = self.key.partition(".")
         return name if dot and section == LAB else None
 
@@ -83,29 +84,13 @@ def axes_of(sweep: Sweep | None) -> list[Axis]:
 def read_axis(text: str) -> Axis:
     """Read `key=a,b,c`; commas within brackets and quotes part nothing. Raises UsageError if it is not that."""
     key, equals, listed = text.partition("=")
-    values = [value.strip() for value in _split(listed)]
+    values = [value.strip() for value in split_list(listed)]
     if not equals or not key.strip() or not all(values):
         raise UsageError(f'--over "{text}": write it like transport.recovery=go-back-n,selective-repeat')
     twice = next((value for value in values if values.count(value) > 1), None)
     if twice is not None:
         raise UsageError(f'--over "{text}": {twice} is listed twice')
     return Axis(key.strip(), tuple(values))
-
-
-def _split(text: str) -> list[str]:
-    parts, nesting, quote = [""], 0, ""
-    for sign in text:
-        if quote:
-            quote = "" if sign == quote else quote
-        elif sign in "\"'":
-            quote = sign
-        else:
-            nesting += (sign in _OPENING) - (sign in _CLOSING)
-        if sign == "," and not nesting and not quote:
-            parts.append("")
-        else:
-            parts[-1] += sign
-    return parts
 
 
 def merge(axes: Sequence[Axis], changed: Sequence[Axis], fixed: Sequence[str]) -> list[Axis]:

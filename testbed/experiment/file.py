@@ -33,6 +33,7 @@ from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
 from testbed.experiment.jobs import Jobs, check_names
 from testbed.experiment.sections import Lossless, Workload
 from testbed.experiment.transport import Transport
+from testbed.lab.spec import split_spec
 from testbed.optics.energy import Prices
 from testbed.schema import fields
 from testbed.schema.fields import AUTO, Auto, FileModel, Seed, Time, TimeOrAuto
@@ -279,9 +280,10 @@ def load_experiment(path: str | Path) -> Experiment:
     job_section.inline(source, Path(path).parent)
     placements.inline(source, Path(path).parent)
     experiment = experiment_from(source)
-    beside = Path(path).parent / experiment.topology
-    if experiment.topology.endswith((".yaml", ".yml")) and os.path.isfile(beside):
-        return experiment.model_copy(update={"topology": str(beside)})
+    lab, changed = split_spec(experiment.topology)
+    beside = Path(path).parent / lab
+    if lab.endswith((".yaml", ".yml")) and os.path.isfile(beside):
+        return experiment.model_copy(update={"topology": f"{beside}:{changed}" if changed else str(beside)})
     return experiment
 
 

@@ -7,7 +7,6 @@ What a link does follows from its profile, if it has one, and from its rate and 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -30,6 +29,7 @@ from testbed.lab.paths import Policy, Stated
 from testbed.lab.priorities import CLASS_SELECTORS, OWN_QUEUES, PriorityTable, QueueTable, lossless_queues
 from testbed.lab.resolved import Resolved
 from testbed.lab.routes import check_routes, stated_routes
+from testbed.lab.spec import check_keys, is_file, is_key, parse_parameters, split_spec, with_keys
 from testbed.lab.switches import Layer, switch_figures
 from testbed.lab.thresholds import GroupFigures, OwnThresholds, group_figures
 from testbed.lab.watchdog import Watchdog
@@ -332,6 +332,8 @@ def _link(
 def load_lab(spec: str) -> Lab:
     """Load a lab from a path, or from the name of one in topologies/: `two-dc`, `two-dc:hosts=4,length=300km`.
 
+    Behind a colon stand parameters of its generator, and keys of the lab with other values: `mine.yaml:links[2].length=80km`.
+
     Raises TopologyError for faults in the lab, UsageError for a name or parameter that does not exist.
     """
     return lab_from(lab_source(spec))
@@ -342,23 +344,26 @@ def lab_source(spec: str) -> Source:
 
     A file of containerlab is taken as well where every kind in it is known; notes say what is left out of it.
     """
-    name, colon, text = spec.partition(":")
-    if not colon and (spec.endswith((".yaml", ".yml")) or "/" in spec or os.path.isfile(spec)):
+    name, text = split_spec(spec)
+    changed = parse_parameters(text)
+    stored, generators = topologies.files(), topologies.generators()
+    if is_file(name, bool(text)) or name in stored:
+        # A lab that is made needs none of it.
         from testbed.importers.clab import is_clab, read_clab
 
-        source = read_yaml(Path(spec), TopologyError)
-        return source if not is_clab(source) else read_clab(source).noted()
-    stored = topologies.files()
-    if name in stored:
-        if text:
-            raise UsageError(f'the lab "{name}" is a file and takes no parameters')
-        return read_yaml(stored[name], TopologyError)
-    if name not in topologies.generators():
-        raise UsageError(f'no lab is called "{name}"{nearest(name, [*stored, *topologies.generators()])}')
-    try:
-        return Source(spec, topologies.generate(name, parse_parameters(text)))
-    except topologies.ParameterError as error:
-        raise UsageError(f"{spec}: {error}") from None
+        source = read_yaml(Path(stored.get(name, name)), TopologyError)
+        source = source if not is_clab(source) else read_clab(source).noted()
+        parameters: dict[str, str] = {}
+        check_keys(f'the lab "{name}" is a file', changed)
+    elif name not in generators:
+        raise UsageError(f'no lab is called "{name}"{nearest(name, [*stored, *generators])}')
+    else:
+        parameters = {key: value for key, value in changed.items() if not is_key(key, generators[name].parameters)}
+        try:
+            source = Source(spec, topologies.generate(name, parameters))
+        except topologies.ParameterError as error:
+            raise UsageError(f"{spec}: {error}") from None
+    return with_keys(source, {key: value for key, value in changed.items() if key not in parameters})
 
 
 def renamed(source: Source, name: str) -> Source:
@@ -368,31 +373,22 @@ def renamed(source: Source, name: str) -> Source:
 
 
 def with_parameters(spec: str, changed: Mapping[str, str]) -> str:
-    """Return the name of the same lab with other parameters; raise UsageError if it has no such parameters."""
+    """Return the name of the same lab with other parameters, or other values of keys.
+
+    Raises UsageError if it has no such parameters; whether it has such keys shows when it is loaded.
+    """
     if not changed:
         return spec
-    name, _, text = spec.partition(":")
+    name, text = split_spec(spec)
     generator = topologies.generators().get(name)
+    own = generator.parameters if generator is not None else ()
     if generator is None:
-        raise UsageError(f'the lab "{spec}" is not made by a generator and takes no parameters')
+        check_keys(f'the lab "{spec}" is not made by a generator', changed)
     for key in changed:
-        if key not in generator.parameters:
-            raise UsageError(f'{name} has no parameter "{key}"{nearest(key, generator.parameters)}')
+        if generator is not None and key not in own and not is_key(key):
+            raise UsageError(f'{name} has no parameter "{key}"{nearest(key, own)}')
     merged = {**parse_parameters(text), **changed}
     return f"{name}:{','.join(f'{key}={value}' for key, value in merged.items())}"
-
-
-def parse_parameters(text: str) -> dict[str, str]:
-    """Read `key=value,key=value`; raise UsageError if it is not that."""
-    parameters: dict[str, str] = {}
-    for item in filter(None, text.split(",")):
-        key, equals, value = item.partition("=")
-        if not equals or not key or not value:
-            raise UsageError(f'"{item}" is not a parameter; write them like hosts=4,length=300km')
-        if key in parameters:
-            raise UsageError(f'the parameter "{key}" is given twice')
-        parameters[key.strip()] = value.strip()
-    return parameters
 
 
 def lab_schema() -> dict[str, Any]:

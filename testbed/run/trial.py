@@ -37,6 +37,7 @@ from testbed.run import footprint, hints, in_force, length, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
 from testbed.scheduling.schedule import scheduled
+from testbed.schema.listed import split_list
 from testbed.timeseries.limits import plan_series
 from testbed.traffic import Collective, Schedule
 
@@ -293,7 +294,7 @@ class Trial:
 
 
 def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
-    """Return an experiment with `key=value` settings replaced, `topology.` and a parameter of the lab's generator among them.
+    """Return an experiment with `key=value` settings replaced, `topology.` and a parameter or key of the lab among them.
 
     Raises UsageError for a key that does not exist, ExperimentError for a value that it cannot have.
     """
@@ -303,7 +304,7 @@ def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment
         key, _, value = setting.partition("=")
         section, dot, parameter = key.strip().partition(".")
         if section == LAB and dot:
-            if not value.strip() or set(value) & set(",="):
+            if not value.strip() or "=" in value or len(split_list(value)) > 1:
                 raise UsageError(f'"{setting}" is not a parameter of a lab; write it like topology.length=80km')
             of_lab[parameter] = value.strip()
         else:

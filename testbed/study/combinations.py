@@ -12,7 +12,7 @@ from typing import Any
 from testbed.errors import TestbedError
 from testbed.experiment.axes import Axis, Setting, combinations
 from testbed.experiment.file import Experiment, check_axis
-from testbed.lab.topology import Lab, load_lab, with_parameters
+from testbed.lab.topology import Lab, lab_source, load_lab, with_parameters
 from testbed.replay.streamed import Streamed
 from testbed.run import perform
 from testbed.run.execution import Outcome
@@ -67,7 +67,8 @@ def combine(base: Experiment, axes: Sequence[Axis], replay: Callable[[str, list[
         check_axis(axis)
     parameters = {axis.parameter: axis.values[0] for axis in axes if axis.parameter is not None}
     if not any(axis.key == "topology" for axis in axes):
-        with_parameters(base.topology, parameters)
+        # That a key is not there is no fault of single combinations.
+        lab_source(with_parameters(base.topology, parameters))
     bare = base.model_copy(update={"sweep": None, "clock": "virtual"})
     labs: dict[str, Lab] = {}
     return [_combination(bare, settings, labs, replay) for settings in combinations(axes)]

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -173,3 +174,17 @@ def test_means_that_contradict_each_other_are_refused(
         done = call_testbed(*verb, *options)
         assert done.returncode == 2 and message in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lab_file_is_swept_by_its_keys_and_each_row_can_be_repeated(call_testbed: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(json.dumps(lab("20m")))
+    over = ("--over", "topology.links[1].length=1km,80km", "--over", "topology.nodes.s.buffer=auto,32MB")
+    small = ("sweep", "incast", "-t", "mine.yaml", "--set", "workload.size=8KiB", *over, *ONE, "--format", "json")
+    swept = json.loads(call_testbed(*small).stdout)["rows"]
+    times = [row["figures"]["time_us"] for row in swept]
+    assert times[0] == times[1] < times[2] == times[3] and times[2] - times[0] > 2 * 4.89 * 79
+    assert swept[1]["figures"]["buffer_bytes"] == 32_000_000
+    repeated = call_testbed(*shlex.split(swept[3]["replay"])[1:], "--format", "json")
+    assert json.loads(repeated.stdout)["event_log_hash"] == swept[3]["event_log_hash"]
+    unknown = call_testbed(*small[:-6], "--over", "topology.links[7].length=1km,80km")
+    assert unknown.returncode == 2 and "topology.links[7]: not in this lab: topology.links has 2" in unknown.stderr

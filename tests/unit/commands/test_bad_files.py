@@ -20,7 +20,10 @@ topology: "%s"
     [
         ("two-dx", 'no lab is called "two-dx"; did you mean "two-dc"?'),
         ("two-dc:lenth=8km", 'two-dc:lenth=8km: two-dc has no parameter "lenth"; did you mean "length"?'),
-        ("three-leaves:hosts=3", 'the lab "three-leaves" is a file and takes no parameters'),
+        (
+            "three-leaves:hosts=3",
+            'the lab "three-leaves" is a file and takes no parameters; keys of it are changed as links[2].length=80km',
+        ),
         ("no/such.yaml", "no/such.yaml: No such file or directory"),
         ("/dev/null", "/dev/null:1: the file is empty"),
     ],
