@@ -14,6 +14,7 @@ from testbed.commands.means import (
     CollectOption,
     JobsOption,
     NoCacheOption,
+    SchedulerOption,
     ShardOption,
     means_of,
     print_counts,
@@ -37,6 +38,7 @@ def run_campaign(
     no_cache: NoCacheOption = False,
     shard: ShardOption = None,
     collect: CollectOption = False,
+    scheduler: SchedulerOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="directory for the lab and the experiment of each case that fails")
     ] = None,
@@ -48,7 +50,7 @@ def run_campaign(
     if out is not None:
         context.with_resource(result_directory(out, ""))
         keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
-    used = means_of(jobs, cache, no_cache, shard, collect)
+    used = means_of(jobs, cache, no_cache, shard, collect, scheduler)
     with counted(style_of(context, format_)) as follower:
         results = campaign.run(numbers, used.following(follower))
     if results.interrupted:

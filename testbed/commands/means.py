@@ -9,7 +9,7 @@ import typer
 
 from testbed.commands.common import print_note
 from testbed.errors import UsageError
-from testbed.study import means, parallel
+from testbed.study import dask, means, parallel
 from testbed.study.means import Means
 from testbed.study.points import DIRECTORY_VARIABLE, Points, default_directory
 
@@ -33,10 +33,24 @@ ShardOption = Annotated[
 CollectOption = Annotated[
     bool, typer.Option("--collect", help="run nothing: make the result of what shares have left in the cache")
 ]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="dask|tcp://HOST:PORT",
+        help="what runs: Dask with workers of this machine, or the Dask scheduler at an address",
+        show_default="processes of this machine",
+    ),
+]
 
 
 def means_of(
-    jobs: int | None, cache: Path | None, no_cache: bool, shard: str | None = None, collect: bool = False
+    jobs: int | None,
+    cache: Path | None,
+    no_cache: bool,
+    shard: str | None = None,
+    collect: bool = False,
+    scheduler: str | None = None,
 ) -> Means:
     """Return the means that options ask for. Raises UsageError where they contradict each other."""
     share = None if shard is None else means.read_shard(shard)
@@ -44,7 +58,14 @@ def means_of(
         raise UsageError(f"{'--collect' if collect else '--shard'} needs the cache; leave --no-cache out")
     if collect and share is not None:
         raise UsageError("--shard runs, and --collect runs nothing; choose one")
-    runner = means.on_this_machine(jobs or parallel.processors())
+    if collect and scheduler is not None:
+        raise UsageError("--scheduler runs, and --collect runs nothing; choose one")
+    side_by_side = jobs or parallel.processors()
+    runner = (
+        means.on_this_machine(side_by_side)
+        if scheduler is None
+        else dask.on_dask(dask.check_address(scheduler), side_by_side)
+    )
     return Means(runner, None if no_cache else Points(cache or default_directory()), share, collect)
 
 

@@ -31,6 +31,7 @@ from testbed.commands.means import (
     CollectOption,
     JobsOption,
     NoCacheOption,
+    SchedulerOption,
     ShardOption,
     means_of,
     print_counts,
@@ -106,6 +107,7 @@ def run_sweep(
     no_cache: NoCacheOption = False,
     shard: ShardOption = None,
     collect: CollectOption = False,
+    scheduler: SchedulerOption = None,
     out: ResultsOption = None,
     force: ForceOption = False,
     no_report: NoReportOption = False,
@@ -127,7 +129,7 @@ def run_sweep(
         return shlex.join([*command, *([] if seeded else ["--seed", str(base.seed)])])
 
     work = combine(base, chosen, replay)
-    used = means_of(jobs, cache, no_cache, shard, collect)
+    used = means_of(jobs, cache, no_cache, shard, collect, scheduler)
     if used.shard is not None:
         raise typer.Exit(run_share(work, used, style_of(context, format_)))
     lab = next((one.trial.lab.name for one in work if one.trial), None) or load_lab(base.topology).name

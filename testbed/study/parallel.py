@@ -39,12 +39,15 @@ class Defect:
 
 
 @dataclass(frozen=True)
-class _Guarded(Generic[Task, Result]):
-    """Work whose exceptions are results."""
+class Guarded(Generic[Task, Result]):
+    """Work whose exceptions are results; `sharing`: how many tasks share a machine's memory, where it cannot tell."""
 
     work: Callable[[Task], Result]
+    sharing: int | None = None
 
     def __call__(self, task: Task) -> Result | Defect:
+        if self.sharing is not None:
+            _Workers.count = self.sharing
         try:
             return self.work(task)
         except KeyboardInterrupt:
@@ -92,7 +95,7 @@ def run_all(
     With one job, or one task, the tasks are run in this process. Raises HostError if a worker dies, and
     KeyboardInterrupt, once the workers have ended.
     """
-    guarded = _Guarded(work)
+    guarded = Guarded(work)
     if min(jobs, len(tasks)) <= 1:
         for number, task in enumerate(tasks):
             done(number, guarded(task))
