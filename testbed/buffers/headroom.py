@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 
 from testbed.sizes import LINE_OVERHEAD_BYTES, SHORTEST_FRAME_BYTES
@@ -86,6 +87,8 @@ def _cells_per_byte(mix: Sequence[tuple[int, int]], cell_bytes: int) -> Fraction
     return Fraction(taken, sum(weight * (frame + LINE_OVERHEAD_BYTES) for weight, frame in mix))
 
 
+# Fabrics have few kinds of links, and each port asks.
+@lru_cache(maxsize=1024)
 def headroom(
     rate_bps: int, delay_ps: int, frame_bytes: int, response: int | None = None, interface: int = 0
 ) -> Headroom:
@@ -108,6 +111,7 @@ def headroom(
     return add_up(scaled, 8 * PS_PER_SECOND)
 
 
+@lru_cache(maxsize=1024)
 def group_headroom(
     rate_bps: int,
     delay_ps: int,

@@ -167,10 +167,12 @@ class OwnThresholds(Resolved):
 
 def group_figures(base: GroupFigures, own: tuple[OwnThresholds, ...], port: str, priority: int) -> GroupFigures:
     """Return the thresholds of one group: those of the switch, with what is said of it alone laid over them in turn."""
+    concerned = [each for each in own if each.concerns(port, priority)]
+    if not concerned:
+        return base
     figures = base.model_dump()
-    for each in own:
-        if each.concerns(port, priority):
-            figures = {**figures, **_overruled(each.figures, _FIGURES_STATIC, _FIGURES_DYNAMIC), **each.figures}
+    for each in concerned:
+        figures = {**figures, **_overruled(each.figures, _FIGURES_STATIC, _FIGURES_DYNAMIC), **each.figures}
     return GroupFigures.model_validate(figures)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from functools import lru_cache
 
 # RFC 2544 sets 198.18.0.0/15 aside for benchmarks: NICs take the lower /16, the hosts' kernels the upper.
 NETWORK = ipaddress.IPv4Network("198.18.0.0/15")
@@ -23,8 +24,13 @@ def mac_address(lab: str, index: int) -> str:
     """Return the index-th MAC of a lab: locally administered, 24 bits of the lab's hash, 16 bits of index."""
     if not 0 <= index < MAX_MACS:
         raise ValueError(f"a lab has at most {MAX_MACS} addresses")
-    octets = [0x02, *(stable_hash("mac", lab) & 0xFFFFFF).to_bytes(3), *index.to_bytes(2)]
-    return ":".join(f"{octet:02x}" for octet in octets)
+    return f"{_prefix(lab)}:{index >> 8:02x}:{index & 0xFF:02x}"
+
+
+@lru_cache(maxsize=64)
+def _prefix(lab: str) -> str:
+    """Return what all MACs of a lab begin with."""
+    return bytes([0x02, *(stable_hash("mac", lab) & 0xFFFFFF).to_bytes(3)]).hex(":")
 
 
 def nic_ip(host: int) -> str:
