@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from testbed.contract.plan import Plan, Station, group_of
+from testbed.contract.routes import tables_of
 from testbed.errors import Fault
 from testbed.schema.source import Source, dotted
 
@@ -97,6 +99,7 @@ class _Fabric:
         for link in plan["links"]:
             self.ends += [(link["a"], link["b"]), (link["b"], link["a"])]
         self.leaving: dict[Place, int] = {(start[0], start[1]): number for number, (start, _) in enumerate(self.ends)}
+        self.tables = tables_of(plan)
         self.groups = [
             {(group["port"], group["priority"]) for group in node["priority_groups"]}
             if node["kind"] == "switch" and node["pfc"]
@@ -126,15 +129,34 @@ class _Fabric:
         """Return, for each direction, the directions by which frames go on that arrive over it."""
         # Stations behind one switch mostly share all routes: what they need is gathered together.
         together: dict[tuple[Any, ...], tuple[int, set[Place]]] = {}
-        tables = {index: node["routes"] for index, node in enumerate(self.plan["nodes"]) if node["kind"] == "switch"}
+        keys: dict[int, tuple[Any, ...]] = {}
         for station, senders in sources.items():
             leaf = self._neighbour(_place(self.plan["stations"][station]))
-            key = (leaf, *(tuple(table[station]) for index, table in tables.items() if index != leaf))
-            together.setdefault(key, (station, set()))[1].update(senders)
+            first = self._alike[station]
+            if first not in keys:
+                keys[first] = (leaf, *(tuple(table[first]) for index, table in self.tables.items() if index != leaf))
+            together.setdefault(keys[first], (station, set()))[1].update(senders)
         onward: dict[int, set[int]] = {}
         for (leaf, *_), (station, senders) in together.items():
             self._gather(station, leaf, senders, onward)
         return {link: sorted(onward[link]) for link in sorted(onward)}
+
+    @cached_property
+    def _alike(self) -> list[int]:
+        """Return, by station, the first of those in succession behind one switch to which all others forward alike."""
+        # The switches whose ports change at a station, one of them where there are several, and how many.
+        changes: dict[int, tuple[int, int]] = {}
+        for index, table in self.tables.items():
+            for station in table.changes():
+                changes[station] = (index, changes.get(station, (0, 0))[1] + 1)
+        alike: list[int] = []
+        behind = -1
+        for station, entry in enumerate(self.plan["stations"]):
+            leaf = self._neighbour(_place(entry))
+            same = leaf == behind and (station not in changes or changes[station] == (leaf, 1))
+            alike.append(alike[-1] if same else station)
+            behind = leaf
+        return alike
 
     def _neighbour(self, place: Place) -> int:
         return self.ends[self.leaving[place]][1][0]
@@ -148,7 +170,7 @@ class _Fabric:
             entry = self.plan["nodes"][node]
             if node == leaf or node in leaving or entry["kind"] != "switch":
                 continue
-            leaving[node] = [self.leaving[node, port] for port in entry["routes"][station]]
+            leaving[node] = [self.leaving[node, port] for port in self.tables[node][station]]
             for link in leaving[node]:
                 arriving.append((link, far := self.ends[link][1][0]))
                 frontier.append(far)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from testbed.contract.plan import Plan, Switch, group_of, queue_of
+from testbed.contract.routes import tables_of
 from testbed.lab.endpoints import name_of
 from testbed.lab.thresholds import settled
 
@@ -54,16 +55,16 @@ def _feeding(plan: Plan, pairs: Iterable[tuple[int, int]]) -> dict[Place, set[in
     for one, other in pairs:
         senders.setdefault(one, set()).add(other)
         senders.setdefault(other, set()).add(one)
+    tables = tables_of(plan)
     feeding: dict[Place, set[int]] = {}
     for station, others in senders.items():
         senders_at = [plan["stations"][other] for other in others]
         arrivals = [far[sender["node"], sender["port"]] for sender in senders_at]
         seen = set(arrivals)
         for node, port in arrivals:
-            entry = plan["nodes"][node]
-            if entry["kind"] != "switch":
+            if node not in tables:
                 continue
-            for leaving in entry["routes"][station]:
+            for leaving in tables[node][station]:
                 feeding.setdefault((node, leaving), set()).add(port)
                 onward = far[node, leaving]
                 if onward not in seen:

@@ -163,7 +163,16 @@ class SwitchOptions(TypedDict, total=False):
     container: Annotated[Container, "what it is made of. For drivers"]
 
 
-class Switch(SwitchOptions):
+class Routes(TypedDict):
+    """The table of a switch."""
+
+    routes: Annotated[list[list[int]], "by station, the ports of equal cost towards it, ascending; empty: unreachable"]
+    route_counts: NotRequired[
+        Annotated[list[int], "by entry of `routes`, for how many stations in succession it is; absent: one each"]
+    ]
+
+
+class Switch(SwitchOptions, Routes):
     """A switch with a shared buffer."""
 
     name: Annotated[str, "name"]
@@ -176,7 +185,6 @@ class Switch(SwitchOptions):
     hash_seed: Annotated[int, "seed of the choice among equal paths"]
     dscp_to_priority: Annotated[list[int], "priority of each of the 64 DSCPs"]
     priority_groups: Annotated[list[PriorityGroup], "its lossless ingress queues"]
-    routes: Annotated[list[list[int]], "by station, the ports of equal cost towards it, ascending; empty: unreachable"]
 
 
 class Bernoulli(TypedDict):

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from testbed.contract.plan import Plan, Station
+from testbed.contract.routes import tables_of
 
 Port = tuple[int, int]
 """Index of a node, and of a port of it."""
@@ -28,7 +29,7 @@ class Reach:
     """Which ports of hosts reach each other, by the links and the routes of a plan. `speakers`: kernels by port."""
 
     def __init__(self, plan: Plan, speakers: Mapping[Port, Station]) -> None:
-        self._nodes = plan["nodes"]
+        self._tables = tables_of(plan)
         self._speakers = speakers
         self._peers: dict[Port, Port] = {}
         for link in plan["links"]:
@@ -74,8 +75,8 @@ class Reach:
         peer = self._peers.get(here)
         if peer is None or peer == there:
             return peer is not None
-        node = self._nodes[peer[0]]
-        return node["kind"] == "switch" and bool(node["routes"][self._stations[there]])
+        table = self._tables.get(peer[0])
+        return table is not None and bool(table[self._stations[there]])
 
 
 def _first(number: int, numbers: Collection[int]) -> list[int]:

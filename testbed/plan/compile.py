@@ -6,7 +6,6 @@ The plan's shape is a contract with the data plane; docs/internals/plan.md state
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Literal, cast
 
 from testbed.buffers import credits, lossy_queues, receive
@@ -291,7 +290,6 @@ class _Compiler:
         self.next_address += len(links)
         settings = self.experiment.lossless
         memory = divide_buffer(self.lab.name, switch, links, settings, self.late_frames, self.packet)
-        routes = self.routing.routes(switch.name)
         pauses = watchdog.plan_keys(switch.watchdog, settings.watchdog, self._pfc_ports(links))
         # Made by packages that come before the plan, and so do not know its types.
         options = cast(contract.SwitchOptions, memory.sharing() | lossy_queues.plan_keys(switch) | pauses)
@@ -309,7 +307,7 @@ class _Compiler:
             "hash_seed": stable_hash("ecmp", self.lab.name, self.experiment.seed, switch.name) >> 32,
             "dscp_to_priority": list(switch.dscp_to_priority),
             "priority_groups": [_group(group) for group in memory.groups],
-            "routes": [*routes, *routes],
+            **self.routing.planned(switch.name),
         }
         if switch.priority_to_queue != OWN_QUEUES:
             planned["priority_to_queue"] = list(switch.priority_to_queue)
@@ -376,7 +374,7 @@ class _Compiler:
 
 
 def _group(group: Group | DynamicGroup) -> contract.PriorityGroup:
-    return cast(contract.PriorityGroup, asdict(group))
+    return cast(contract.PriorityGroup, dict(vars(group)))
 
 
 def _grant(grant: credits.Grant) -> contract.Grant:

@@ -19,7 +19,7 @@ Document = dict[str, Any]
 End = tuple[str, str]
 
 # Of these a plan has an entry for each port, station or link: what follows from others being there is no change of a node.
-_BY_POSITION = ("ports", "priority_groups", "routes", "station")
+_BY_POSITION = ("ports", "priority_groups", "routes", "route_counts", "station")
 _OF_ADDRESSES = ("mac",)
 
 

@@ -6,13 +6,19 @@ share their way through the fabric.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate, groupby
+from typing import Any, NamedTuple
 
+from testbed.contract import plan as contract
 from testbed.lab.paths import Tables, Target, Ways
+from testbed.lab.spread import Towards, spread
 from testbed.lab.topology import Adjacency, Lab, Link, far_end
 
 UNLIMITED = 2**63
+MOST_LISTED = 256
+"""Ports of hosts up to which the tables of a plan have an entry for each; for more, one for as many as share it."""
 
 
 class PathCost(NamedTuple):
@@ -47,7 +53,8 @@ class PathCost(NamedTuple):
 
 
 class Routing:
-    """The paths of a lab. Cost: for every switch with hosts, one pass over the links between switches.
+    """The paths of a lab. Cost: some passes over the links between switches; of other routes than shortest ones, and of
+    those that a switch was told, one for every switch with hosts.
 
     `failed`: indices of links between switches that carry nothing.
     """
@@ -70,20 +77,114 @@ class Routing:
         """
         return self.tables.towards(target)
 
+    def ways(self, node: str, target: Target) -> Sequence[Adjacency] | None:
+        """Return the ways by which a switch forwards to a port of a host, None if it does not reach it."""
+        key = self.tables.shared(target)
+        if key not in self._bit_of_leaf:
+            return self.towards(target).get(node)
+        if node == key:
+            return ()
+        bit = self._bit_of_leaf[key]
+        adjacent = self.adjacent[node]
+        return [adjacent[port] for port, bits in self._by_port.get(node, {}).items() if bits >> bit & 1] or None
+
     def routes(self, switch: str) -> list[list[int]]:
         """Return, for every port of a host in the order of `Lab.nics`, the ports by which a switch forwards to it."""
-        local = {far_end(way.link, switch): [way.port] for way in self.adjacent[switch]}
-        shared: dict[str | Target, list[int]] = {}
-        result = []
-        for end, target in zip(self.lab.nics, self.targets, strict=True):
-            if end in local:
-                result.append(local[end])
-                continue
-            key = self.tables.shared(target)
-            if key not in shared:
-                shared[key] = [way.port for way in self.towards(target).get(switch, ())]
-            result.append(shared[key])
-        return result
+        return [row for row, count in self.table(switch) for _ in range(count)]
+
+    def table(self, switch: str) -> list[tuple[list[int], int]]:
+        """Return the same in fewer rows: the ports, and for how many ports of hosts in succession they are."""
+        stretches, first = self._stretches, self._first
+        by_port = self._by_port[switch].items()
+        # Where a bit is set the next stretch is another row, or this one is behind the switch itself.
+        behind = self._behind.get(switch, 0)
+        changes = behind | behind >> 1 | 1 << len(stretches) - 1 if stretches else 0
+        for _, bits in by_port:
+            changes |= bits ^ bits >> 1
+        rows: list[tuple[list[int], int]] = []
+        start = 0
+        while start < len(stretches):
+            later = changes >> start
+            end = start + (later & -later).bit_length()
+            if behind >> start & 1:
+                rows += [([self._plugged[target]], 1) for target in self.targets[first[start] : first[end]]]
+            else:
+                rows.append(([port for port, bits in by_port if bits >> start & 1], first[end] - first[start]))
+            start = end
+        return rows
+
+    def planned(self, switch: str) -> contract.Routes:
+        """Return the table of a switch as a plan has it, by station: kernels are reached as the NICs of their ports are."""
+        table = self.table(switch)
+        if len(self.targets) <= MOST_LISTED:
+            listed = [ports for ports, count in table for _ in range(count)]
+            return {"routes": [*listed, *listed]}
+        rows, counts = [ports for ports, _ in table], [count for _, count in table]
+        return {"routes": [*rows, *rows], "route_counts": [*counts, *counts]}
+
+    @cached_property
+    def _stretches(self) -> list[tuple[str | Target, Target]]:
+        """What ports of hosts in succession share that have the same ways, and the first port of each such stretch."""
+        return [(key, next(ports)) for key, ports in groupby(self.targets, self.tables.shared)]
+
+    @cached_property
+    def _first(self) -> list[int]:
+        """The number of the first port of a host of each stretch, and of all of them."""
+        counts = (sum(1 for _ in ports) for _, ports in groupby(self.targets, self.tables.shared))
+        return [0, *accumulate(counts)]
+
+    @cached_property
+    def _leaves(self) -> list[str]:
+        return [self.tables.leaf(target) for _, target in self._stretches]
+
+    @cached_property
+    def _behind(self) -> Mapping[str, int]:
+        """By switch, the stretches that are behind it, as bits."""
+        return _bits(self._leaves)
+
+    @cached_property
+    def _plugged(self) -> Mapping[Target, int]:
+        """By port of a host, the port of the switch that it is plugged into."""
+        plugged = {}
+        for host, number in self.targets:
+            far = far_end(self.adjacent[host][number].link, host)
+            plugged[host, number] = self._port_numbers[far.node, far.port]
+        return plugged
+
+    @cached_property
+    def _port_numbers(self) -> Mapping[tuple[str, str], int]:
+        return {(node, port): number for node, ports in self.lab.ports.items() for number, port in enumerate(ports)}
+
+    @cached_property
+    def _bit_of_leaf(self) -> Mapping[str | Target, int]:
+        """By switch whose hosts are reached by shortest paths alone, a stretch behind it; none in a lab of other routes."""
+        if self.tables.ranks is not None:
+            return {}
+        keys = (key for key, _ in self._stretches)
+        return {key: bit for bit, key in enumerate(keys) if isinstance(key, str) and key not in self.hosts}
+
+    @cached_property
+    def _by_port(self) -> Towards:
+        """By switch, by port in ascending order: the stretches that it leads to, as bits."""
+        switches = {node: ways for node, ways in self.tables.graph.items() if node not in self.hosts}
+        by_leaf = {
+            leaf: bits for leaf, bits in _bits(key for key, _ in self._stretches).items() if leaf in self._bit_of_leaf
+        }
+        by_port = spread(switches, by_leaf)
+        for bit, (key, target) in enumerate(self._stretches):
+            if key not in self._bit_of_leaf:
+                for node, ways in self.towards(target).items():
+                    for way in ways:
+                        by_port[node][way.port] = by_port[node].get(way.port, 0) | 1 << bit
+        return {node: dict(sorted(ports.items())) for node, ports in by_port.items()}
+
+
+def _bits(keys: Iterable[str | Target]) -> dict[Any, int]:
+    """Return, by key, the places at which it stands, as bits."""
+    places: dict[str | Target, int] = {}
+    for bit, key in enumerate(keys):
+        places[key] = places.get(key, 0) | 1 << bit
+    return places
 
 
 class PathCosts:
@@ -109,22 +210,35 @@ class PathCosts:
         start = self.cost(first.link)
         if first.link is last.link:
             return start
-        middle = self._towards(b).get(first.node)
+        middle = self._from(first.node, b)
         if middle is None:
             return None
         return start.then(middle).then(self.cost(last.link))
 
-    def _towards(self, target: Target) -> dict[str, PathCost]:
-        key = self.routing.tables.shared(target)
-        if key not in self._costs:
-            costs: dict[str, PathCost] = {}
-            for node, ways in self.routing.towards(target).items():
-                ahead = [(self.cost(way.link), costs[way.node]) for way in ways]
-                costs[node] = PathCost(
-                    max((own.round_trip_ps + cost.round_trip_ps for own, cost in ahead), default=0),
-                    min((min(own.rate_bps, cost.rate_bps) for own, cost in ahead), default=UNLIMITED),
-                    min((min(own.carried_bps, cost.carried_bps) for own, cost in ahead), default=UNLIMITED),
-                    max((own.held_bytes + cost.held_bytes for own, cost in ahead), default=0),
-                )
-            self._costs[key] = costs
-        return self._costs[key]
+    def _from(self, start: str, target: Target) -> PathCost | None:
+        """Return the worst cost from a switch to that of a port. Each switch on the way is looked at once, last ones first."""
+        costs = self._costs.setdefault(self.routing.tables.shared(target), {})
+        waiting = [start]
+        while waiting:
+            node = waiting[-1]
+            ways = () if node in costs else self.routing.ways(node, target)
+            if ways is None:
+                return None
+            ahead = [way.node for way in ways if way.node not in costs]
+            if ahead:
+                waiting += ahead
+                continue
+            if node not in costs:
+                costs[node] = _worst([(self.cost(way.link), costs[way.node]) for way in ways])
+            waiting.pop()
+        return costs[start]
+
+
+def _worst(ahead: Sequence[tuple[PathCost, PathCost]]) -> PathCost:
+    """Return the worst by each figure of what a link costs and what comes behind it; nothing where nothing is ahead."""
+    return PathCost(
+        max((own.round_trip_ps + cost.round_trip_ps for own, cost in ahead), default=0),
+        min((min(own.rate_bps, cost.rate_bps) for own, cost in ahead), default=UNLIMITED),
+        min((min(own.carried_bps, cost.carried_bps) for own, cost in ahead), default=UNLIMITED),
+        max((own.held_bytes + cost.held_bytes for own, cost in ahead), default=0),
+    )

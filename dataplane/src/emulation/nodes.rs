@@ -133,7 +133,7 @@ fn switch_config(plan: &SwitchPlan) -> Result<SwitchConfig, PlanError> {
         buffer.add_group(group.port, group.priority, config);
     }
     let defects = Defects::new(&plan.defects);
-    let table = Table::new(&plan.routes, plan.hash_seed);
+    let table = Table::new(plan.route_runs(), plan.hash_seed);
     let lossless = plan.lossless.iter().copied().collect::<PrioritySet>();
     let dscp_to_priority = <[Priority; DSCPS]>::try_from(plan.dscp_to_priority.as_slice())
         .map_err(|_| PlanError::Invalid(format!("{}: dscp_to_priority must be 64 priorities", plan.name)))?;

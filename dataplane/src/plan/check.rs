@@ -135,7 +135,9 @@ impl Plan {
         let (name, ports) = (&switch.name, switch.ports.len());
         let table = switch.dscp_to_priority.len() == DSCPS;
         require(table, || format!("{name}: dscp_to_priority must be 64 priorities"))?;
-        require(switch.routes.len() == self.stations.len(), || format!("{name}: one route a station"))?;
+        let counted = switch.route_counts.as_ref().is_none_or(|counts| counts.len() == switch.routes.len());
+        let stations = || switch.route_runs().map(|(_, count)| u64::from(count)).sum::<u64>();
+        require(counted && stations() == self.stations.len() as u64, || format!("{name}: one route a station"))?;
         let routed = switch.routes.iter().flatten().all(|port| usize::from(*port) < ports);
         require(routed, || format!("{name}: a route leads to a port that is not there"))?;
         require(switch.cell_bytes > 0, || format!("{name}: cells of 0 bytes"))?;

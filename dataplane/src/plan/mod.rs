@@ -228,9 +228,18 @@ pub struct SwitchPlan {
     pub priority_to_group: Option<[Priority; PRIORITIES]>,
     pub priority_groups: Vec<PriorityGroupPlan>,
     pub routes: Vec<Vec<u16>>,
+    /// For how many stations in succession each of `routes` is; left out, for one.
+    #[serde(default)]
+    pub route_counts: Option<Vec<u32>>,
 }
 
 impl SwitchPlan {
+    /// The ports towards stations, each with the number of stations in succession that it is for.
+    pub fn route_runs(&self) -> impl Iterator<Item = (&[u16], u32)> {
+        let count = |index: usize| self.route_counts.as_ref().map_or(1, |counts| counts[index]);
+        self.routes.iter().enumerate().map(move |(index, ports)| (ports.as_slice(), count(index)))
+    }
+
     /// The priorities whose queues are lossless.
     pub fn lossless_priorities(&self) -> PrioritySet {
         let queues = self.priority_to_queue.unwrap_or(Priority::ALL);

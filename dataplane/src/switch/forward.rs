@@ -4,25 +4,70 @@ use std::collections::HashMap;
 
 use crate::frame::{Frame, Station};
 
-/// The ports towards each station, flattened: `ports[starts[s]..starts[s + 1]]`.
+/// Entries of the index by station: with more stations an entry is for several.
+const INDEXED: usize = 2048;
+
+/// The ports towards each station. Stations in succession that are reached by the same ports share a run, as all behind a distant
+/// switch do, so that the table of a switch stays in the caches however many stations there are.
 #[derive(Debug)]
 pub struct Table {
-    starts: Vec<u32>,
+    runs: Vec<Run>,
     ports: Vec<u16>,
+    /// By station, shifted: the run of the first of them.
+    first: Vec<u32>,
+    shift: u32,
     hash_seed: u64,
     /// Stations whose frames take other ports than planned, since links failed.
     detours: HashMap<u32, Vec<u16>>,
 }
 
+/// The stations before `end` that no run before has; their ports are `ports[start..start + count]`.
+#[derive(Debug)]
+struct Run {
+    end: u32,
+    start: u32,
+    count: u32,
+}
+
 impl Table {
-    pub fn new(routes: &[Vec<u16>], hash_seed: u64) -> Table {
-        let mut starts = vec![0];
-        let mut ports = Vec::new();
-        for route in routes {
-            ports.extend_from_slice(route);
-            starts.push(ports.len() as u32);
+    /// A table of runs: ports, and the number of stations in succession that they lead to.
+    pub fn new<'a>(routes: impl IntoIterator<Item = (&'a [u16], u32)>, hash_seed: u64) -> Table {
+        let (mut runs, mut ports): (Vec<Run>, Vec<u16>) = (Vec::new(), Vec::new());
+        let mut known: HashMap<&[u16], u32> = HashMap::new();
+        let mut end = 0;
+        for (route, stations) in routes {
+            end += stations;
+            let start = *known.entry(route).or_insert_with(|| {
+                let start = ports.len() as u32;
+                ports.extend_from_slice(route);
+                start
+            });
+            match runs.last_mut() {
+                Some(last) if last.start == start && last.count as usize == route.len() => last.end = end,
+                _ => runs.push(Run { end, start, count: route.len() as u32 }),
+            }
         }
-        Table { starts, ports, hash_seed, detours: HashMap::new() }
+        let mut shift = 0;
+        while (end >> shift) as usize >= INDEXED {
+            shift += 1;
+        }
+        let stations = (0..end).step_by(1 << shift);
+        let first = stations.map(|station| runs.partition_point(|run| run.end <= station) as u32).collect();
+        Table { runs, ports, first, shift, hash_seed, detours: HashMap::new() }
+    }
+
+    /// A table of the ports towards each station.
+    pub fn listed(routes: &[Vec<u16>], hash_seed: u64) -> Table {
+        Table::new(routes.iter().map(|ports| (ports.as_slice(), 1)), hash_seed)
+    }
+
+    /// The planned ports towards a station; none towards one that the plan does not know.
+    #[inline]
+    fn planned(&self, station: u32) -> &[u16] {
+        let Some(first) = self.first.get((station >> self.shift) as usize) else { return &[] };
+        let mut runs = self.runs[*first as usize..].iter();
+        let run = runs.find(|run| station < run.end);
+        run.map_or(&[], |run| &self.ports[run.start as usize..(run.start + run.count) as usize])
     }
 
     /// The egress port of a frame; `None` where the plan has no route.
@@ -31,10 +76,7 @@ impl Table {
         if frame.dst == Station::UNKNOWN {
             return None;
         }
-        let station = frame.dst.0 as usize;
-        let start = *self.starts.get(station)? as usize;
-        let end = *self.starts.get(station + 1)? as usize;
-        let planned = &self.ports[start..end];
+        let planned = self.planned(frame.dst.0);
         if !self.detours.is_empty() {
             return self.lookup_detour(planned, frame);
         }
@@ -71,18 +113,12 @@ impl Table {
 
     #[cold]
     fn leaves_plan(&self, frame: &Frame, egress: u16) -> bool {
-        let bounds = |index: usize| self.starts.get(index).map(|start| *start as usize);
-        let station = frame.dst.0 as usize;
-        let planned = bounds(station).zip(bounds(station + 1)).and_then(|(start, end)| self.ports.get(start..end));
-        planned.and_then(|ports| self.choose(ports, frame)) != Some(egress)
+        self.choose(self.planned(frame.dst.0), frame) != Some(egress)
     }
 
     /// Forward what is for a station by these ports from now on; those of the plan end a detour.
     pub fn set_route(&mut self, station: u32, ports: &[u16]) {
-        let bounds = |index: usize| self.starts.get(index).map(|start| *start as usize);
-        let (start, end) = (bounds(station as usize), bounds(station as usize + 1));
-        let planned = start.zip(end).map_or(&[][..], |(start, end)| &self.ports[start..end]);
-        if planned == ports {
+        if self.planned(station) == ports {
             self.detours.remove(&station);
         } else {
             self.detours.insert(station, ports.to_vec());
@@ -132,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_failure_moves_the_flows_that_it_met_and_no_others() {
-        let mut table = Table::new(&[vec![2, 5, 7, 9]], 1);
+        let mut table = Table::listed(&[vec![2, 5, 7, 9]], 1);
         let before = choices(&table);
         table.set_route(0, &[2, 5, 9]);
         let after = choices(&table);
@@ -153,8 +189,29 @@ mod tests {
     }
 
     #[test]
+    fn each_station_has_the_ports_of_its_run() {
+        // More stations than the index has entries, runs of every length, some with the same ports, and one of none.
+        let runs: Vec<(Vec<u16>, u32)> = (0..200)
+            .map(|run| ((0..run % 5).map(|port| port + run % 3).collect(), 1 + u32::from(run) * 7 % 90))
+            .collect();
+        let table = Table::new(runs.iter().map(|(ports, count)| (ports.as_slice(), *count)), 1);
+        let mut station = 0;
+        for (ports, count) in &runs {
+            for _ in 0..*count {
+                assert_eq!(table.planned(station), ports, "station {station}");
+                station += 1;
+            }
+        }
+        assert!(station as usize > 2 * INDEXED && table.shift > 0);
+        assert_eq!(table.planned(station), &[] as &[u16], "a station that is not there");
+        let listed: Vec<Vec<u16>> = (0..station).map(|station| table.planned(station).to_vec()).collect();
+        assert_eq!(Table::listed(&listed, 1).first, table.first, "the same runs");
+        assert!(Table::new([], 1).planned(0).is_empty());
+    }
+
+    #[test]
     fn a_detour_may_lead_by_ports_that_the_plan_does_not_name() {
-        let mut table = Table::new(&[vec![2]], 1);
+        let mut table = Table::listed(&[vec![2]], 1);
         table.set_route(0, &[3, 4]);
         let next_hops = choices(&table);
         assert!([3, 4].iter().all(|port| next_hops.contains(port)));

@@ -41,12 +41,12 @@ impl Bench {
     pub fn config(ports: u16, buffer: Buffer) -> SwitchConfig {
         let routes: Vec<Vec<u16>> = (0..ports).map(|port| vec![port]).collect();
         let configs = (0..ports).map(|_| strict(gbps(100))).collect();
-        SwitchConfig::new(configs, buffer, Table::new(&routes, 1))
+        SwitchConfig::new(configs, buffer, Table::listed(&routes, 1))
     }
 
     pub fn with_routes(ports: u16, buffer: Buffer, routes: &[Vec<u16>], hash_seed: u64) -> Bench {
         let configs = (0..ports).map(|_| strict(gbps(100))).collect();
-        Bench::of(SwitchConfig::new(configs, buffer, Table::new(routes, hash_seed)))
+        Bench::of(SwitchConfig::new(configs, buffer, Table::listed(routes, hash_seed)))
     }
 
     pub fn of(config: SwitchConfig) -> Bench {
