@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import containers, deploy, real, report, telemetry, traces, virtual
+from bench import containers, deploy, fast, real, report, telemetry, traces, virtual
 from bench.table import render
 from testbed.errors import TestbedError
 
@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "report": report.measure,
     "traces": traces.measure,
     "series": virtual.measure_series,
+    "fast": fast.measure,
     "real": real.measure,
     "telemetry": telemetry.measure,
     "deploy": deploy.measure,

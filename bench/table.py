@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bench.containers import GOAL_SECONDS as CONTAINERS_GOAL_SECONDS
 from bench.deploy import GOAL_DESTROY_SECONDS, GOAL_LARGE_SECONDS, GOAL_SECONDS
+from bench.fast import GOAL_RATIO as FAST_GOAL_RATIO
 from bench.real import GOAL_FORWARD_RATIO
 from bench.report import GOAL_BYTES, GOAL_OPEN_S
 from bench.telemetry import GOAL_COST
@@ -100,6 +101,17 @@ def _series(measured: Json) -> list[Row]:
     return [(what, f"{cost:.1%}", f"< {GOAL_SERIES_COST:.0%}", cost < GOAL_SERIES_COST, detail)]
 
 
+def _fast(measured: Json) -> list[Row]:
+    what = f"fast-forward, ring all-reduce of {measured['size']} on 64 ranks, beside exact runs"
+    rate = measured["exact_frame_hops_per_s"] / 1e6
+    detail = (
+        f"{measured['frame_hops'] / 1e6:.0f} M frame-hops in {measured['seconds']:.2f} s, {measured['skipped']:.1%} skipped; "
+        f"exact {rate:.2f} M/s; {measured['ratio_small']:.1f} times with {measured['exact_size']}"
+    )
+    ratio = measured["ratio"]
+    return [(what, f"{ratio:.0f} times", f"≥ {FAST_GOAL_RATIO:.0f}", ratio >= FAST_GOAL_RATIO, detail)]
+
+
 def _real(measured: Json) -> list[Row]:
     rows: list[Row] = []
     for size, figures in measured["frame_bytes"].items():
@@ -155,6 +167,7 @@ SECTIONS: dict[str, Callable[[Json], list[Row]]] = {
     "report": _report,
     "traces": _traces,
     "series": _series,
+    "fast": _fast,
     "real": _real,
     "telemetry": _telemetry,
     "deploy": _deploy,

@@ -20,6 +20,12 @@ class VirtualFabric:
     def begin_span(self, statistics: str) -> None:
         """Count from here on in reports. `statistics`: JSON {"warmup_ps", "window_ps": n | null} of a settled state, or null."""
 
+    def fast_forward(self, tolerance: float) -> None:
+        """Skip whole periods of what recurs from now on, on one core; figures may be off by such a share of themselves.
+
+        The report then has no hash of the event log, and says under `fast` what was skipped.
+        """
+
     def record_series(self, plan: str) -> None:
         """Record series from the next start of a workload on, and anew where a span begins: a SeriesPlan as JSON."""
 

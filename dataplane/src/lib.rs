@@ -24,6 +24,7 @@ pub mod port;
 pub mod priority;
 #[cfg(feature = "extension-module")]
 mod python;
+pub mod steady;
 pub mod switch;
 pub mod timers;
 pub mod units;

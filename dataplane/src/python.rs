@@ -17,6 +17,7 @@ use crate::capture::Capture;
 use crate::clock::real::{Attachment, Participants, RealClock, RealError};
 use crate::clock::runner::{Runner, RunnerError};
 use crate::clock::virtual_clock::{advance, run_until};
+use crate::emulation::fast_forward::FastForward;
 use crate::emulation::span::Statistics;
 use crate::emulation::{Emulation, Progress};
 use crate::fabric::Spread;
@@ -75,6 +76,11 @@ impl VirtualFabric {
     fn begin_span(&mut self, statistics: &str) -> PyResult<()> {
         self.emulation.begin_span(Statistics::parse(statistics)?);
         Ok(())
+    }
+
+    fn fast_forward(&mut self, tolerance: f64) {
+        self.emulation.fabric.spread(Spread::ONE_CORE);
+        self.emulation.fast = Some(FastForward::new(tolerance));
     }
 
     fn record_series(&mut self, plan: &str) -> PyResult<()> {

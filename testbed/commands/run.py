@@ -49,11 +49,13 @@ from testbed.commands.run_options import (
     ClockOption,
     ColumnsOption,
     CoresOption,
+    FastOption,
     MetricsOption,
     ResultOption,
     RunClockOption,
     TraceOption,
     WhatArgument,
+    fast_settings,
     read_columns,
 )
 from testbed.commands.written import Written
@@ -107,6 +109,7 @@ def run(
     placement: PlacementOption = None,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab up (real clock)")] = False,
     cores: CoresOption = "auto",
+    fast: FastOption = None,
     strict: StrictOption = False,
     alone: Annotated[
         bool, typer.Option("--alone", help="run each job alone too, and say how much slower it was")
@@ -119,10 +122,9 @@ def run(
     format_: FormatOption = Format.table,
 ) -> None:
     """Run an experiment, or one collective on a lab, and judge it."""
-    # Their values are those of the parameters above.
+    # Their values are those of the parameters above; --set comes last, since it may say the same more precisely.
     settings = nccl_options.settings(context.params)
-    # --set comes last: it may say the same more precisely.
-    settings += [*real_clock_settings(emulation, driver), *series_settings(series), *(set_ or [])]
+    settings += [*real_clock_settings(emulation, driver), *series_settings(series), *fast_settings(fast), *(set_ or [])]
     where = target(context, placement)
     subject = read_named(where, name, what, topology, settings, seed)
     options = RunOptions(
@@ -273,9 +275,12 @@ def _read_cores(option: str, clock: Clock) -> int:
 def _choose_clock(option: ClockOption | None, subject: Trial) -> Clock:
     """Return the clock of the option, else of the experiment file, else the virtual one; say which where no option does."""
     experiment = subject.experiment
-    if option is ClockOption.auto:
+    if option is ClockOption.auto and experiment.fast is not None:
+        chosen: Clock = "virtual"
+        why = "the real one skips nothing"
+    elif option is ClockOption.auto:
         obstacle = real_clock_obstacle()
-        chosen: Clock = "real" if obstacle is None else "virtual"
+        chosen = "real" if obstacle is None else "virtual"
         why = "this machine can make network namespaces"
         if obstacle is not None:
             why = f"this machine cannot run the real one, {obstacle}"

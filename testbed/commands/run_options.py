@@ -48,10 +48,23 @@ TraceOption = Annotated[
 CoresOption = Annotated[
     str, typer.Option("--cores", help="cores to run on, or auto: more than one where it pays (virtual clock)")
 ]
+FastOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fast",
+        help="skip what recurs, where figures stay within such a share of those of an exact run: 1% (virtual clock)",
+        show_default="the experiment's, else every event is run",
+    ),
+]
 ColumnsOption = Annotated[
     str | None,
     typer.Option("--columns", help="columns that tables have beside the names of rows, with commas: paused,queue max"),
 ]
+
+
+def fast_settings(tolerance: str | None) -> list[str]:
+    """Return the setting that the option `--fast` is."""
+    return [] if tolerance is None else [f"fast={tolerance}"]
 
 
 def read_columns(text: str | None) -> list[str]:

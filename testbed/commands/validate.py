@@ -150,7 +150,8 @@ def _trial(checked: _Checked, settings: list[str]) -> Trial:
 
 def _check_clocks(checked: _Checked, trial: Trial) -> None:
     """Check on both clocks. An experiment that names its clock is warned of what the other one would refuse."""
-    named = trial.experiment.clock if "clock" in trial.experiment.model_fields_set else None
+    experiment = trial.experiment
+    named = experiment.clock if "clock" in experiment.model_fields_set or experiment.fast is not None else None
     compiled = False
     for clock in get_args(Clock):
         if checked.faults:

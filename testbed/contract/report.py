@@ -322,6 +322,28 @@ class Fidelity(MeasuredFidelity, total=False):
     agents: Annotated[dict[str, dict[str, object]], "figures of each agent"]
 
 
+class SkippedInterval(TypedDict):
+    """Whole periods that were skipped at once."""
+
+    from_ps: Annotated[int, "ps now when it begins"]
+    to_ps: Annotated[int, "ps now when it ends"]
+    period_ps: Annotated[int, "ps of a period"]
+    periods: Annotated[int, "so many of them"]
+    frame_hops: Annotated[int, "frames that crossed a link in them"]
+
+
+class FastForward(TypedDict):
+    """What a run skipped, and how far its figures can be off for that."""
+
+    tolerance: Annotated[float, "share by which figures may be off"]
+    bound: Annotated[float, "share by which they can be off"]
+    skipped_ps: Annotated[int, "ps of nominal time that was skipped"]
+    skipped_frame_hops: Annotated[int, "frames that crossed a link in it"]
+    skips: Annotated[int, "intervals that were skipped"]
+    intervals: Annotated[list[SkippedInterval], "the first 1,000 of them"]
+    exact_ps: Annotated[dict[str, int], "ps of nominal time that was run event by event, by why it was"]
+
+
 class Report(TypedDict):
     """What was observed: of the span, or since the fabric was made where none was begun."""
 
@@ -329,7 +351,9 @@ class Report(TypedDict):
     start_ps: Annotated[int, "ps at which the workload started"]
     events: Annotated[int, "events that the engine handled"]
     frame_hops: Annotated[int, "frames that crossed a link"]
-    event_log_hash: Annotated[str | None, "16 hexadecimal digits; null under the real clock"]
+    event_log_hash: Annotated[
+        str | None, "16 hexadecimal digits; null under the real clock, and where events were skipped"
+    ]
     complete: Annotated[bool, "true: every rank has finished"]
     stalled: Annotated[bool, "true: nothing is left that could happen"]
     expired: Annotated[bool, "true: the limit of the workload came first"]
@@ -347,6 +371,7 @@ class Report(TypedDict):
     impairments: Annotated[list[Impairment], "changes of links in the order in which they took place"]
     violations: Annotated[list[str], "sentences, one for each broken invariant"]
     fidelity: Annotated[Fidelity | None, "null under the virtual clock, which is exact"]
+    fast: NotRequired[Annotated[FastForward | None, "of a run that may skip what recurs"]]
     agents: NotRequired[Annotated[Agents | None, "in a run of several agents"]]
 
 

@@ -28,6 +28,7 @@ from testbed.experiment import expectations, placements, traces
 from testbed.experiment import flows as flow_section
 from testbed.experiment import jobs as job_section
 from testbed.experiment.axes import Axis, Sweep, axes_of
+from testbed.experiment.fast import Tolerance
 from testbed.experiment.flows import Flows
 from testbed.experiment.impairments import MAX_ENTRIES, Span, TimelineEntry
 from testbed.experiment.jobs import Jobs, check_names
@@ -149,6 +150,9 @@ class Experiment(FileModel):
     series: Annotated[TimeOrAuto, AfterValidator(_series_period)] | None = None
     """Period, 100 ns or more, at which values of ports, queue pairs and ranks are recorded; `auto`: 2,000 to 4,000 points; left
     out, nothing is recorded."""
+    fast: Tolerance | None = None
+    """How far figures may be off, 0% to 10%, where the virtual clock skips what recurs (docs/guides/fast-forward.md); left
+    out, every event is run."""
     prices: Prices | None = None
     """Prices from which the cost of a petabyte follows; left out, no cost is told."""
     timeline: Annotated[tuple[TimelineEntry, ...], Field(max_length=MAX_ENTRIES)] = ()

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.report.fast import fast_text
 from testbed.report.figures import format_bytes, format_count, format_ns
 from testbed.report.flow_completion import completion_table, flows_text
 from testbed.report.jobs import job_table, jobs_text
@@ -68,6 +69,8 @@ def render(result: RunResult, width: int | None = None) -> RenderableType:
     if result.hints:
         parts += [Text(), hints_table(result)]
     parts += [Text(), verdict_text(result)]
+    if (skipped := fast_text(result)) is not None:
+        parts.append(Text(skipped))
     if result.verdict.reasons:
         parts.append(reasons_table(result))
     roots = roots_table(result)

@@ -164,6 +164,8 @@ def run_virtual(
 ) -> Outcome:
     """Run a trial under the virtual clock, in this process, on so many cores; 0: on more than one where it pays.
 
+    One that skips what recurs (`fast`) takes one core.
+
     The outcome depends neither on `cores` nor on `budget`, the events between two looks at progress. Raises UsageError or
     HostError when the capture cannot be begun; where it cannot be ended, the outcome says so.
     """
@@ -172,6 +174,8 @@ def run_virtual(
     if pcap and trial.experiment.transport.frames is not None:
         raise UsageError("a capture holds frames of RoCEv2, and transport.frames has other sizes")
     fabric = VirtualFabric(json.dumps(trial.plan), cores)
+    if trial.experiment.fast is not None:
+        fabric.fast_forward(trial.experiment.fast)
     try:
         fabric.capture(str(pcap) if pcap else None)
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from testbed.contract.report import Report
 from testbed.errors import Fault, InputError, UsageError
 from testbed.experiment.expectations import Outcome as Checked
 from testbed.files import write_whole
@@ -268,7 +269,7 @@ def assemble(facts: RunFacts, outcome: Outcome, checks: Sequence[Checked] = ()) 
         deadlocks=deadlocks_of(report, outcome.start_ps),
         pauses=None if facts.pauses is None else PauseGraph.model_validate(facts.pauses),
         impairments=[Impaired.model_validate(row) for row in outcome.impairments],
-        fidelity=None if report["fidelity"] is None else dict(report["fidelity"]),
+        fidelity=_fidelity(report),
         energy=dict(facts.energy),
         buffer_dependencies=BufferDependencies(cycles=[list(ports) for ports in facts.buffer_cycles]),
         in_force=dict(facts.in_force),
@@ -279,6 +280,15 @@ def assemble(facts: RunFacts, outcome: Outcome, checks: Sequence[Checked] = ()) 
         addresses={port: Address.model_validate(address) for port, address in facts.addresses.items()},
         time_series=None if facts.series is None else RecordedSeries.model_validate(facts.series),
     )
+
+
+def _fidelity(report: Report) -> dict[str, Any] | None:
+    """Return how true to the network a run was: to wall time, or, where recurring periods were skipped, to an exact run."""
+    if (fast := report.get("fast")) is not None:
+        return {
+            "fast_forward": {**fast, "share_of_frame_hops": fast["skipped_frame_hops"] / max(1, report["frame_hops"])}
+        }
+    return None if report["fidelity"] is None else dict(report["fidelity"])
 
 
 def _row(row: dict[str, Any], ideal_gbytes_per_s: float | None) -> Row:

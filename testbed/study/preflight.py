@@ -33,7 +33,8 @@ def check(trial: Trial, here: bool = True, compiled: bool = False) -> None:
         lambda: traces_on_disk.of_experiment(trial.experiment),
         lambda: _compile_workloads(trial, here, compiled),
     )
-    _refuse(trial, [*_faults_of_lab(trial), *workloads, *expectation_names.faults(trial.experiment, trial.lab)])
+    expectations = expectation_names.faults(trial.experiment, trial.lab)
+    _refuse(trial, [*_faults_of_clock(trial), *_faults_of_lab(trial), *workloads, *expectations])
 
 
 def check_lab(trial: Trial) -> None:
@@ -44,6 +45,13 @@ def check_lab(trial: Trial) -> None:
 def _refuse(trial: Trial, faults: Iterable[Fault]) -> None:
     if distinct := set(faults):
         raise InputError(_located(fault, trial) for fault in distinct)
+
+
+def _faults_of_clock(trial: Trial) -> Iterator[Fault]:
+    if trial.experiment.clock == "real" and trial.experiment.fast is not None:
+        yield trial.experiment.fault(
+            ("fast",), "the real clock skips nothing; leave it out, or choose the virtual clock"
+        )
 
 
 def _faults_of_lab(trial: Trial) -> Iterator[Fault]:

@@ -36,7 +36,8 @@ pub fn advance(emulation: &mut Emulation, budget: u64) -> Progress {
         if left == 0 {
             return Progress::Running;
         }
-        left = left.saturating_sub(emulation.fabric.run(emulation.sample_grid.next.min(deadline).min(cut), left));
+        let change = deadline.min(cut);
+        left = left.saturating_sub(emulation.run(emulation.sample_grid.next.min(change), change, left));
     }
 }
 

@@ -1,5 +1,6 @@
 //! From plan to fabric: nodes with their tables and buffers, directions with their losses, and workloads onto NICs.
 
+pub mod fast_forward;
 mod figures;
 pub(crate) mod inject;
 mod load;
@@ -33,6 +34,7 @@ use crate::priority::Priority;
 use crate::units::{Rate, Time};
 use crate::watch::series::SeriesPlan;
 use crate::watch::Watch;
+use fast_forward::FastForward;
 use span::Spans;
 use trace::Trace;
 
@@ -83,6 +85,8 @@ pub struct Emulation {
     pub(crate) sample_grid: SampleGrid,
     pub deadlocks: Detector,
     pub(crate) spans: Spans,
+    /// Skips what recurs, where that is asked for.
+    pub fast: Option<FastForward>,
     /// What is to be recorded from the next start of a span on.
     series: Option<SeriesPlan>,
 }
@@ -151,6 +155,7 @@ impl Emulation {
             sample_grid,
             deadlocks: Detector::default(),
             spans: Spans::default(),
+            fast: None,
             series: None,
         };
         emulation.spans = Spans::new(emulation.sheet(Time::ZERO));
@@ -195,6 +200,7 @@ impl Emulation {
         let nodes = |qp: &QpPlan| [0, 1].map(|end| places[qp.rank(end)].node);
         let ends = workload.qps.iter().map(|qp| (qp.qpn, nodes(qp).map(|node| node as u32)));
         let ends: HashMap<_, _> = ends.collect();
+        self.fast.iter_mut().for_each(FastForward::forget);
         self.fabric.watch_workload(ends, &counts, first_psn(self.generation), trace.is_some());
         let pair = |qp: &QpPlan| QueuePair {
             qpn: qp.qpn,

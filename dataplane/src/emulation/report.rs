@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Emulation, RankPlace};
 use crate::deadlock::{Deadlock, Place};
+use crate::emulation::fast_forward::{FastForward, FastReport};
 use crate::emulation::figures::{Drops, Ports};
 use crate::emulation::recovery::QpRow;
 use crate::emulation::span::SettledState;
@@ -88,6 +89,9 @@ pub struct Report<'a> {
     pub impairments: &'a [Logged],
     pub violations: Vec<String>,
     pub fidelity: Option<&'a Fidelity>,
+    /// Of a run that skips what recurs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fast: Option<&'a FastReport>,
     /// Of a run of several agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Agents>,
@@ -205,7 +209,8 @@ impl Emulation {
             now_ps: self.fabric.now().ps(),
             events: sheet.totals.events,
             frame_hops: sheet.totals.frame_hops,
-            event_log_hash: fidelity.is_none().then(|| format!("{:016x}", self.fabric.hash())),
+            // It is of every event, those skipped included.
+            event_log_hash: (fidelity.is_none() && self.fast.is_none()).then(|| format!("{:016x}", self.fabric.hash())),
             complete: self.is_complete(),
             stalled: self.is_stalled(),
             expired: self.is_expired(),
@@ -229,6 +234,7 @@ impl Emulation {
             impairments: &self.fabric.impairments,
             violations: self.violations(seen, count, fidelity.is_none().then_some(&all.packets)),
             fidelity,
+            fast: self.fast.as_ref().map(FastForward::report),
             agents: None,
         }
     }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::emulation::fast_forward::FastForward;
 use crate::emulation::figures::{Drops, Ports, Sheet};
 use crate::emulation::paths::Paths;
 use crate::emulation::recovery::Connection;
@@ -173,6 +174,9 @@ impl Emulation {
         self.spans.paths = Paths::default();
         self.qps.clear();
         self.spans.settled = statistics.map(Settled::new);
+        if let Some(fast) = &mut self.fast {
+            fast.restart(self.fabric.now());
+        }
         self.fabric.forget_findings();
         self.fabric.restart_pauses();
         self.fabric.discard_recording();
@@ -191,6 +195,8 @@ impl Emulation {
         let sheet = self.sheet(at);
         self.spans.absorb(&sheet);
         self.fabric.restart_marks();
+        // A period is to have been seen whole since then.
+        self.fast.iter_mut().for_each(FastForward::forget);
         sheet
     }
 

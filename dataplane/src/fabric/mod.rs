@@ -13,6 +13,7 @@ mod partition;
 mod sampler;
 mod sampling;
 mod shard;
+mod steady;
 mod stories;
 mod totals;
 mod workers;
@@ -35,6 +36,7 @@ use workers::WorkerPool;
 pub use arrange::Spread;
 pub use node::Node;
 pub use sampling::Recording;
+pub use steady::Anchor;
 pub use totals::Totals;
 
 /// What the next event asks of the driver.

@@ -1,5 +1,7 @@
 //! How a link loses frames: processes with parameters from the plan, each drawing from the generator it is handed.
 
+mod steady;
+
 use rand_core::Rng;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 //! the receiver's: the frames in flight. The two ends may be looked after by different cores.
 
 pub mod loss;
+mod steady;
 
 use std::collections::VecDeque;
 

@@ -64,6 +64,11 @@ impl Copies {
         *self = Copies { pairs, posted, engines: vec![Engines::default(); ranks], ..Copies::new(self.local) };
     }
 
+    /// How many copies have begun.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// When the next copy arrives.
     pub fn next(&self) -> Time {
         self.under_way.keys().next().map_or(Time::NEVER, |(at, _)| *at)

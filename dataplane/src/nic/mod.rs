@@ -14,6 +14,7 @@ pub mod schedule;
 mod sending;
 mod slot;
 mod spares;
+mod steady;
 pub mod storm;
 pub mod traced;
 mod transfer;

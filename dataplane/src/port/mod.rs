@@ -4,6 +4,7 @@ mod credits;
 mod mitigation;
 mod observed;
 mod pause;
+mod steady;
 
 use std::collections::VecDeque;
 

@@ -12,6 +12,7 @@ use super::queue::{Limit, LossyConfig, Queue};
 use crate::event::Cause;
 use crate::frame::Frame;
 use crate::priority::{Priority, PRIORITIES};
+use crate::steady::Visitor;
 
 /// A memory of so many bytes, and how it is shared.
 #[derive(Copy, Clone, Debug)]
@@ -222,6 +223,14 @@ impl Buffer {
         pools.into_iter().for_each(Pool::restart_marks);
         self.groups.iter_mut().for_each(Group::restart_marks);
         self.queues.iter_mut().for_each(Queue::restart_marks);
+    }
+
+    pub fn visit(&mut self, visitor: &mut impl Visitor) {
+        let Buffer { config: _, memory, unclaimed: _, pools, groups, lossy, lossy_held, queues } = self;
+        let GroupPools { shared, fixed, headroom } = pools;
+        [memory, shared, fixed, headroom, lossy, lossy_held].into_iter().for_each(|pool| pool.visit(visitor));
+        groups.iter_mut().for_each(|group| group.visit(visitor));
+        queues.iter_mut().for_each(|queue| queue.visit(visitor));
     }
 
     /// A group of an ingress port, by its number.

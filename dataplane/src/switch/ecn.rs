@@ -4,6 +4,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
 use crate::priority::{Priority, PRIORITIES};
+use crate::steady::{Reason, Visitor};
 
 /// Thresholds of an egress queue in bytes with FCS; `pmax` is the probability at Kmax.
 #[derive(Copy, Clone, PartialEq, Debug, serde::Deserialize)]
@@ -56,6 +57,12 @@ impl Marker {
         }
         let probability = pmax * (queued - kmin_bytes) as f64 / (kmax_bytes - kmin_bytes) as f64;
         ((self.random.next_u64() >> 11) as f64) < probability * (1u64 << 53) as f64
+    }
+
+    /// Nothing may have been drawn: the generator would say the same next.
+    pub fn visit(&mut self, visitor: &mut impl Visitor) {
+        let Marker { queues: _, random } = self;
+        visitor.fixed(random.clone().next_u64(), Reason::Congestion);
     }
 }
 

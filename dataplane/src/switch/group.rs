@@ -1,6 +1,7 @@
 //! A priority group: what one ingress port holds of one priority.
 
 use super::pool::{scaled, Pool};
+use crate::steady::{Reason, Visitor};
 
 /// What a frame's arrival or departure asks of PFC.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -197,5 +198,15 @@ impl Group {
         self.used_max = self.used();
         self.shared_max = self.shared;
         self.headroom_max = self.headroom;
+    }
+
+    /// In headroom something stands only while the peer is paused.
+    pub fn visit(&mut self, visitor: &mut impl Visitor) {
+        let Group { config: _, reserved, shared, headroom, used_max: _, shared_max: _, headroom_max: _ } = self;
+        visitor.same(*reserved);
+        visitor.same(*shared);
+        if *headroom > 0 {
+            visitor.refuse(Reason::Pauses);
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod pool;
 pub mod queue;
 pub mod queue_map;
 mod slot;
+mod steady;
 pub mod stop_requests;
 pub mod watchdog;
 

@@ -1,5 +1,7 @@
 //! What is shared: admission counters over one memory.
 
+use crate::steady::Visitor;
+
 /// What is left of something shared, and the most that was ever taken of it.
 #[derive(Copy, Clone, Debug)]
 pub struct Pool {
@@ -46,6 +48,12 @@ impl Pool {
     /// From here on count anew what is taken at most.
     pub fn restart_marks(&mut self) {
         self.used_max = self.used;
+    }
+
+    /// The most that is taken in one period is that of all that follow.
+    pub fn visit(&mut self, visitor: &mut impl Visitor) {
+        let Pool { size: _, used, used_max: _ } = self;
+        visitor.same(*used);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A lossy queue: what one egress port holds of one priority that has no priority group.
 
 use super::pool::{scaled, Pool};
+use crate::steady::Visitor;
 
 /// How much a lossy queue may hold.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -74,6 +75,12 @@ impl Queue {
     /// From here on count anew what it holds at most.
     pub fn restart_marks(&mut self) {
         self.used_max = self.used();
+    }
+
+    pub fn visit(&mut self, visitor: &mut impl Visitor) {
+        let Queue { reserved, shared, used_max: _ } = self;
+        visitor.same(*reserved);
+        visitor.same(*shared);
     }
 }
 

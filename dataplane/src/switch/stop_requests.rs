@@ -8,6 +8,7 @@ use super::queue_map::Class;
 use crate::frame::Frame;
 use crate::port::Port;
 use crate::priority::{Priority, PRIORITIES};
+use crate::steady::Visitor;
 use crate::units::Time;
 
 /// Why frames stand in an egress queue that no pause holds up.
@@ -265,6 +266,31 @@ impl StopRequests {
             self.shares.extend_from_slice(&shares[range]);
             self.open[request.group.slot(request.port)] = self.kept.len() as u32 + 1;
             self.kept.push(request);
+        }
+    }
+
+    /// What is asked is not visited: a fabric whose switches ask for pauses is in no steady state.
+    pub fn visit(&mut self, visitor: &mut impl Visitor, ports: &[Port]) {
+        let StopRequests {
+            ports: _,
+            tables: _,
+            classes: _,
+            bytes,
+            stood_until,
+            numbers: _,
+            open: _,
+            kept: _,
+            shares: _,
+            bound: _,
+            left_out: _,
+            detoured: _,
+        } = self;
+        bytes.iter().for_each(|bytes| visitor.same(*bytes));
+        let queues = (0..).zip(ports).flat_map(|(number, port)| Priority::ALL.map(|queue| (number, port, queue)));
+        for (number, port, queue) in queues {
+            // What is left to be sent of what stood still.
+            let until = stood_until.get(queue.slot(number)).copied().unwrap_or(0);
+            visitor.same(until.saturating_sub(port.counters[queue].bytes_tx));
         }
     }
 

@@ -7,6 +7,7 @@ pub mod flows;
 pub mod intervals;
 pub mod port_tracks;
 pub mod series;
+mod steady;
 pub mod track;
 
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
 //! DCQCN's reaction point: a sending rate that notifications cut and time and bytes raise (Zhu et al., SIGCOMM 2015, section 3.1).
 
+use crate::steady::{Reason, Visitor};
 use crate::units::{Rate, Time};
 
 /// A byte counter that never comes round. Time alone then leads from recovery to one additive step and on to hyper increase,
@@ -127,6 +128,20 @@ impl Dcqcn {
         if self.current >= self.line {
             // Back at line rate there is nothing left to raise.
             self.increase_at = Time::NEVER;
+        }
+    }
+
+    /// At the rate of its line a flow stays where it is until it is cut, and it does not matter then what it did meanwhile.
+    pub fn visit(&self, visitor: &mut impl Visitor) {
+        let Dcqcn { config: _, line, current, target, alpha, bytes, byte_rounds, timer_rounds, increase_at, last_cut } =
+            self;
+        if current < line {
+            visitor.refuse(Reason::Congestion);
+        }
+        let cut = last_cut.map_or(u64::MAX, Time::ps);
+        let rounds = u64::from(*byte_rounds) << 32 | u64::from(*timer_rounds);
+        for value in [*current, *target, alpha.to_bits(), *bytes, rounds, increase_at.ps(), cut] {
+            visitor.fixed(value, Reason::Congestion);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The sending end of an RC connection: numbers packets, sends them within a window, and sends again what was lost.
 
 mod answers;
+mod steady;
 
 use std::collections::{BTreeMap, VecDeque};
 

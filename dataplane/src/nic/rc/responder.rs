@@ -1,6 +1,7 @@
 //! The receiving end of an RC connection: takes packets in order, keeps or refuses those that are not, and says what is missing.
 
 mod erasure;
+mod steady;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,42 @@
+//! What a period does to a direction of a link, and to what is in flight on it.
+
+use super::{Direction, Flight};
+use crate::steady::{Reason, Visitor};
+use crate::units::Time;
+
+impl Direction {
+    /// Visit the sending end at `now`.
+    pub fn visit(&mut self, visitor: &mut impl Visitor, now: Time) {
+        let Direction {
+            delay,
+            jitter,
+            random_loss,
+            process,
+            up,
+            // What is drawn shows in what it is drawn for.
+            random: _,
+            last_sent,
+            last_arrival,
+            // For the real clock.
+            sample: _,
+        } = self;
+        if *jitter > Time::ZERO {
+            visitor.refuse(Reason::RandomLinks);
+        }
+        visitor.fixed(delay.ps() << 1 | u64::from(*up), Reason::Injected);
+        visitor.instant(last_sent);
+        visitor.instant(last_arrival);
+        random_loss.visit(visitor, now);
+        process.visit(visitor, now);
+    }
+}
+
+impl Flight {
+    pub fn visit(&mut self, visitor: &mut impl Visitor) {
+        visitor.same(self.0.len() as u64);
+        for (arrival, frame) in &mut self.0 {
+            visitor.instant(arrival);
+            frame.visit(visitor);
+        }
+    }
+}
