@@ -41,6 +41,13 @@ def incast(*settings: str) -> RunResult:
     return conclude(trial, run_trial(trial), "virtual", 1, "testbed run incast")
 
 
+def fast() -> RunResult:
+    """Return a run that skips what recurs in messages of 8 MiB."""
+    settings = ("workload.size=8MiB", "workload.payload=false", "fast=1%")
+    trial = make_trial("pair", "permutation", *settings)
+    return conclude(trial, run_trial(trial), "virtual", 1, "testbed run permutation --fast 1%")
+
+
 def write(path: Path, *shown: Run | Study, change: Callable[[Json], None] | None = None) -> Path:
     """Write a report; `change` may alter its document before."""
     text = page(shown)

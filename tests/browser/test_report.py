@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,17 @@ def test_the_sections_stand_in_the_order_in_which_they_are_read(page: Page, writ
     assert "1 expectation (drops.lossless == 0)" in texts(page, ".verdict")[0]
     assert "not lossless" in texts(page, ".failing li")[0]
     assert texts(page, ".command code") == ["testbed run permutation"]
+
+
+def test_fidelity_says_what_was_skipped_and_how_far_figures_are_off(page: Page, tmp_path: Path) -> None:
+    page.open(made.write(tmp_path / "fast.html", Run("fast", made.fast())))
+    open_all(page)
+    (told,) = texts(page, "section#fidelity")
+    assert (
+        "Under the virtual clock every event happens at its exact time" in told and "paced by this machine" not in told
+    )
+    assert re.search(r"were skipped: 9\d\.\d % of the frame-hops\. Figures are off by at most 0\.", told)
+    assert "event by event: messages began or ended" in told and page.faults == []
 
 
 def test_a_pause_leads_to_its_root_by_the_keyboard(page: Page, written: Callable[[str], Path]) -> None:

@@ -44,11 +44,34 @@ export function expectationsSection({ run }: ShownRun): Section {
   return { id: "expectations", title: "Expectations", body };
 }
 
+/** What a run skipped, as run.json has it. */
+interface Skipped {
+  tolerance: number; bound: number; skipped_ps: number; skips: number; share_of_frame_hops: number;
+  intervals: Record<string, number>[]; exact_ps: Record<string, number>;
+}
+
+function fastForward(skipped: Skipped): Child[] {
+  const time = (ps: number): string => format.time(ps / 1000);
+  const reasons = Object.entries(skipped.exact_ps).sort((a, b) => b[1] - a[1]);
+  return [
+    paragraph(skipped.skips
+      ? `Whole periods of what recurred were skipped: ${(100 * skipped.share_of_frame_hops).toFixed(1)} % of the frame-hops. Figures are off by at most ${skipped.bound}.`
+      : "The run was to skip what recurs, and skipped nothing: its figures are exact."),
+    pairs("Fast-forward", [
+      ["off by at most, allowed", written(skipped.tolerance)], ["off by at most", written(skipped.bound)],
+      ["skipped", time(skipped.skipped_ps)], ["intervals", format.count(skipped.skips)],
+      ...reasons.map(([reason, ps]) => [`event by event: ${reason}`, time(ps)] as const),
+    ]),
+  ];
+}
+
 export function fidelitySection({ run }: ShownRun): Section {
-  const rows = leaves(run.fidelity ?? {}).map(([key, value]) => [key, written(value)] as const);
+  const { fast_forward: skipped, ...paced } = (run.fidelity ?? {}) as Record<string, unknown> & { fast_forward?: Skipped };
+  const rows = leaves(paced).map(([key, value]) => [key, written(value)] as const);
   const body: Child[] = rows.length
     ? [paragraph(`The run was paced by this machine's clock, at dilation ${run.dilation}. It ${run.verdict.trusted ? "kept" : "did not keep"} within the bounds.`), pairs("Fidelity", rows)]
     : [paragraph("Under the virtual clock every event happens at its exact time: there is nothing that a machine could be late for.")];
+  if (skipped) body.push(...fastForward(skipped));
   body.push(pairs("What it was run with", [...Object.entries(run.versions), ...Object.entries(run.provenance ?? {}).map(([key, value]) => [key.replaceAll("_", " "), written(value)] as const), ["hash of the event log", written(run.event_log_hash)]]));
   return { id: "fidelity", title: "Fidelity", body };
 }
