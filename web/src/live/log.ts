@@ -54,7 +54,7 @@ export function logPart(): Part<Shown> {
 }
 
 function log(rows: readonly Entry[]): HTMLElement {
-  return table("What happened, the newest first; times are those of this browser's clock zone", rows, [
+  return table("What happened, the newest first; times are local", rows, [
     { name: "time", cell: (row) => clock(row.at) },
     { name: "what", cell: words, mark: (row) => (row.kind === "drops" ? "bad" : "") },
     { name: "where", cell: (row) => row.where },

@@ -46,7 +46,6 @@ class Page {
   private readonly form: HTMLFormElement;
   private lab: Lab | null = null;
   private wanted: string;
-  private isHeld = false;
 
   constructor(address: string) {
     this.wanted = this.given.lab;
@@ -61,7 +60,7 @@ class Page {
   show(): HTMLElement[] {
     this.changed({ is: "idle" });
     this.frames.all();
-    window.setInterval(() => { if (!this.isHeld) this.frames.request(); }, TICK_MS);
+    window.setInterval(() => this.frames.request(), TICK_MS);
     if (this.given.password) this.connection.open(this.given.user, this.given.password);
     const links = this.parts.map(({ element }) => h("li", {}, h("a", { href: `#${element.id}` }, element.querySelector("h2")?.textContent ?? "")));
     return [
@@ -77,7 +76,7 @@ class Page {
     if (this.lab && this.store.labs.get(this.lab.name) !== this.lab) this.follow(this.store.labs.get(this.lab.name) ?? null);
     if (!this.lab) this.follow((this.wanted ? this.store.labs.get(this.wanted) : this.store.labs.values().next().value) ?? null);
     this.work.add(performance.now() - began);
-    if (!this.isHeld) this.frames.request();
+    this.frames.request();
   }
 
   private choose(name: string): void {
@@ -119,10 +118,11 @@ class Page {
   /** Make the button that stops all that moves; messages are taken all the same. */
   private holder(): HTMLElement {
     const change = button("Hold", () => {
-      this.isHeld = !this.isHeld;
-      change.textContent = this.isHeld ? "Go on" : "Hold";
-      change.setAttribute("aria-pressed", String(this.isHeld));
-      if (!this.isHeld) this.frames.all();
+      const { frames } = this;
+      frames.isHeld = !frames.isHeld;
+      change.textContent = frames.isHeld ? "Go on" : "Hold";
+      change.setAttribute("aria-pressed", String(frames.isHeld));
+      if (!frames.isHeld) frames.all();
     }, { class: "hold", "aria-pressed": "false", title: "Stop what moves; messages are taken all the same" });
     return change;
   }
@@ -141,7 +141,7 @@ class Page {
         ["Messages", `${format.count(store.messages)}, ${format.digits(rate, 2)} a second`],
         ["Bytes", format.bytes(store.bytes)],
         ["Lost, by their numbers", format.count(store.missing)],
-        ["Malformed", store.malformed ? `${format.count(store.malformed)}, the last: ${store.lastFault || "a defect of this page"}` : "0"],
+        ["Malformed", store.malformed ? `${format.count(store.malformed)}, the last: ${store.lastFault}` : "0"],
         ["Work in a frame", `${format.digits(medianMs, 2)} ms, at most ${format.digits(longestMs, 2)} ms`],
       ]);
     };

@@ -184,6 +184,11 @@ function ended(value: unknown): Ended {
   };
 }
 
+/** A run that could not be carried out has no verdict but its reason. */
+function failed(document: Document): Ended {
+  return ended({ ...document, complete: false, reasons: [document["reason"]], verdict: "" });
+}
+
 function state(document: Document, lab: string): State {
   const fidelity = typeof document["fidelity"] === "object" && document["fidelity"] !== null ? document["fidelity"] as Document : {};
   const late = typeof fidelity["lateness_ns"] === "object" && fidelity["lateness_ns"] !== null ? fidelity["lateness_ns"] as Document : {};
@@ -223,7 +228,7 @@ function event(document: Document, lab: string): Event {
   if (!name) throw new Malformed("event has no name");
   return {
     kind: "event", ...head(document, lab), event: name, details: detailsOf(document), started: name === "run started" ? started(document) : null,
-    ended: name === "run ended" ? ended(document) : null, progress: name === "run progress" ? progress(document) : null,
+    ended: name === "run ended" ? ended(document) : name === "run failed" ? failed(document) : null, progress: name === "run progress" ? progress(document) : null,
   };
 }
 

@@ -193,8 +193,9 @@ export class Store {
       this.apply(topic, payload, now);
     } catch (fault) {
       this.malformed += 1;
-      if (!(fault instanceof Malformed)) throw fault;
-      this.lastFault = fault.message;
+      this.lastFault = fault instanceof Malformed ? fault.message : "a defect of this page";
+      // Those that come after it are taken all the same.
+      if (!(fault instanceof Malformed)) reportError(fault);
     }
   }
 

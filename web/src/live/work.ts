@@ -36,6 +36,8 @@ export class Work {
 }
 
 export class Frames<T> {
+  /** While it is held nothing is drawn, not even what was asked for before. */
+  isHeld = false;
   private isAsked = false;
   private free = 0;
   private readonly drawn = new Map<Part<T>, number>();
@@ -44,7 +46,7 @@ export class Frames<T> {
 
   /** Draw at the next frame. */
   request(): void {
-    if (this.isAsked) return;
+    if (this.isAsked || this.isHeld) return;
     this.isAsked = true;
     const wait = this.free - performance.now();
     if (wait > 0) setTimeout(() => requestAnimationFrame(() => this.draw()), wait);
@@ -59,6 +61,7 @@ export class Frames<T> {
 
   private draw(): void {
     this.isAsked = false;
+    if (this.isHeld) return;
     const began = performance.now();
     const shown = this.shown();
     for (const part of this.parts) {
