@@ -59,11 +59,14 @@ def main() -> int:
                 page.evaluate(
                     f"scrollTo(0, document.querySelector('{top}').getBoundingClientRect().top + scrollY - 12)"
                 )
-                image = Image.open(io.BytesIO(page.screenshot(whole=False))).convert("RGB")
-                image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-                    TARGET / f"{name}-{theme}.png", optimize=True
-                )
+                keep(page.screenshot(whole=False), TARGET / f"{name}-{theme}.png")
     return 0
+
+
+def keep(shot: bytes, path: Path) -> None:
+    """Write a picture with a palette of its own, which takes a third."""
+    image = Image.open(io.BytesIO(shot)).convert("RGB")
+    image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":
