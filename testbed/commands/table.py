@@ -60,6 +60,12 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             "testbed sweep incast -t two-dc --over topology.length=1km,80km",
         ),
         Verb(
+            "search",
+            "search:run_search",
+            "Search for the least or greatest value under which conditions hold: by bisection, or by optuna (virtual clock).",
+            "testbed search incast -t two-dc --maximise topology.length --between 1km:99km",
+        ),
+        Verb(
             "report",
             "report:report",
             "Write results as one HTML page that needs no network: verdict, pictures, tables; several runs side by side.",

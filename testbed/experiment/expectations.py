@@ -110,6 +110,19 @@ def parse(text: str) -> Expectation:
     return _Parser(text).expectation()
 
 
+def parse_sum(text: str) -> Expression:
+    """Read one side of an expectation, as `busbw / ideal`; raise ExpectationSyntaxError as `parse` does."""
+    return _Parser(text).alone()
+
+
+def value_of(text: str, document: Mapping[str, Any], figures: Mapping[str, float]) -> Any:
+    """Return what one side of an expectation comes to in a result; None where it lacks something, or it cannot be calculated."""
+    try:
+        return _value(parse_sum(text), document, figures)
+    except _Unanswerable:
+        return None
+
+
 def paths(text: str) -> list[Path]:
     """Return the paths that an expectation looks up, from left to right."""
 
@@ -166,6 +179,12 @@ class _Parser:
         if self.next < len(self.tokens):
             self._fail(f"it should end {self._place()}; write two expectations for two comparisons")
         return Expectation(self.text, measured, sign, wanted)
+
+    def alone(self) -> Expression:
+        expression = self._sum()
+        if self.next < len(self.tokens):
+            self._fail(f"it should end {self._place()}")
+        return expression
 
     def _sum(self) -> Expression:
         left = self._product()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from testbed.errors import TestbedError
-from testbed.experiment.axes import Axis, Setting, combinations
+from testbed.experiment.axes import LAB, Axis, Setting, combinations
 from testbed.experiment.file import Experiment, check_axis
 from testbed.lab.topology import Lab, lab_source, load_lab, with_parameters
 from testbed.replay.streamed import Streamed
@@ -65,13 +65,24 @@ def combine(base: Experiment, axes: Sequence[Axis], replay: Callable[[str, list[
     """
     for axis in axes:
         check_axis(axis)
+    check_lab_keys(base, axes)
+    return combinations_of(base, combinations(axes), replay)
+
+
+def check_lab_keys(base: Experiment, axes: Sequence[Axis]) -> None:
+    """Raise UsageError for a parameter or key that the lab does not have: it is no fault of single combinations."""
     parameters = {axis.parameter: axis.values[0] for axis in axes if axis.parameter is not None}
-    if not any(axis.key == "topology" for axis in axes):
-        # That a key is not there is no fault of single combinations.
+    if not any(axis.key == LAB for axis in axes):
         lab_source(with_parameters(base.topology, parameters))
+
+
+def combinations_of(
+    base: Experiment, every: Iterable[tuple[Setting, ...]], replay: Callable[[str, list[str]], str]
+) -> list[Combination]:
+    """Return these combinations of an experiment's settings, in order; see `combine`."""
     bare = base.model_copy(update={"sweep": None, "clock": "virtual"})
     labs: dict[str, Lab] = {}
-    return [_combination(bare, settings, labs, replay) for settings in combinations(axes)]
+    return [_combination(bare, settings, labs, replay) for settings in every]
 
 
 def _combination(

@@ -13,7 +13,7 @@ import pytest
 
 from testbed.errors import TestbedError
 from testbed.run import perform
-from testbed.study import campaign, sweep
+from testbed.study import campaign, search, sweep
 from tests.conftest import ROOT
 from tests.documents import MARKS, Block, blocks, pages
 
@@ -32,6 +32,7 @@ HARMLESS = (
     "report",
     "dashboard",
     "sweep",
+    "search",
     "schedule",
     "campaign",
     "graph",
@@ -64,7 +65,7 @@ def to_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object, **__: object) -> None:
         raise Started
 
-    for owner, name in ((perform, "run_virtual"), (sweep, "run"), (suite.Suite, "run"), (campaign, "run")):
+    for owner, name in ((perform, "run_virtual"), (sweep, "run"), (search, "bisect"), (suite.Suite, "run"), (campaign, "run")):
         monkeypatch.setattr(owner, name, start)
 
 
