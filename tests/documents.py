@@ -6,6 +6,7 @@ else it is run, or why it is not:
 
     <!-- needs root -->                                by tests/live
     <!-- needs a broker -->                            by tests/live, with mosquitto
+    <!-- needs slurm -->                               by tests/live, with a Slurm of its own
     <!-- needs docker -->                              by tests/docker, with an engine of its own
     <!-- to its first frame: reason -->                accepted, but not run to its end
     <!-- not run: reason -->
@@ -21,7 +22,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 LANGUAGES = ("sh", "yaml", "python")
-MARKS = ("needs root", "needs docker", "needs a broker", "to its first frame: ", "not run: ")
+MARKS = ("needs root", "needs docker", "needs slurm", "needs a broker", "to its first frame: ", "not run: ")
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^>]*) -->\n+)?^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.M | re.S,

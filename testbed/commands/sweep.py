@@ -45,6 +45,7 @@ from testbed.commands.results import result_directory
 from testbed.commands.run_options import ColumnsOption, read_columns
 from testbed.errors import HostError, TestbedError, UsageError
 from testbed.experiment import axes
+from testbed.exports.tables import arrow, parquet_bytes
 from testbed.lab.topology import load_lab
 from testbed.report import sweep as sweep_report
 from testbed.report.tables import with_columns
@@ -66,6 +67,7 @@ class SweepFormat(enum.StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+    parquet = "parquet"
 
 
 WhatArgument = Annotated[
@@ -89,7 +91,8 @@ BestByOption = Annotated[
     typer.Option("--best-by", help="settings, with commas: name the best of the others for each of their values"),
 ]
 FormatOption = Annotated[
-    SweepFormat, typer.Option("--format", help="table for people; json or csv on standard output, and nothing else")
+    SweepFormat,
+    typer.Option("--format", help="table for people; json, csv or parquet on standard output, and nothing else"),
 ]
 
 
@@ -128,6 +131,8 @@ def run_sweep(
         seeded = any(setting.startswith("seed=") for setting in settings)
         return shlex.join([*command, *([] if seeded else ["--seed", str(base.seed)])])
 
+    if format_ is SweepFormat.parquet:
+        _check_parquet()
     work = combine(base, chosen, replay)
     used = means_of(jobs, cache, no_cache, shard, collect, scheduler)
     if used.shard is not None:
@@ -152,14 +157,23 @@ def run_sweep(
     raise typer.Exit(document.exit_code)
 
 
+def _check_parquet() -> None:
+    """Raise what keeps rows from being written as Parquet: before the runs, not after them."""
+    arrow()
+    if sys.stdout.isatty():
+        raise UsageError("--format parquet writes no text: lead it into a file or a pipe")
+
+
 def _print(document: sweep.SweepResult, format_: SweepFormat, columns: Sequence[str]) -> None:
     """Print the rows in the form that was asked for."""
     if format_ is SweepFormat.table:
         print_whole(sweep_report.render(document), columns)
     elif format_ is SweepFormat.json:
         output.write_json(document.to_json())
-    else:
+    elif format_ is SweepFormat.csv:
         sys.stdout.write(sweep_report.as_csv(document))
+    else:
+        output.write_raw(parquet_bytes(sweep_report.as_rows(document)))
 
 
 def _axes(

@@ -84,12 +84,17 @@ def series_parquet(series: TimeSeries) -> bytes:
     return out.getvalue()
 
 
-def parquet_bytes(rows: Sequence[Row]) -> bytes:
-    """Return rows as Parquet: a column for each name, null where a row does not have it. Raises HostError without pyarrow."""
+def arrow() -> tuple[Any, Any]:
+    """Import pyarrow and its part for Parquet. Raises HostError where it is not installed."""
     try:
-        pyarrow, parquet = (importlib.import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise HostError(_NO_PYARROW) from None
+
+
+def parquet_bytes(rows: Sequence[Row]) -> bytes:
+    """Return rows as Parquet: a column for each name, null where a row does not have it. Raises HostError without pyarrow."""
+    pyarrow, parquet = arrow()
     table = pyarrow.table({name: [row.get(name) for row in rows] for name in _columns(rows)})
     out = io.BytesIO()
     parquet.write_table(table, out)

@@ -158,20 +158,31 @@ def _near(result: SweepResult, winner: Winner, keys: Sequence[str]) -> Text:
     return Text(", ".join(shown) or _NOTHING)
 
 
-def as_csv(result: SweepResult) -> str:
-    """Return one line a row, with every figure under the name that it has in the document."""
+def as_rows(result: SweepResult) -> list[dict[str, object]]:
+    """Return a mapping for each row: settings, every figure under the name that it has in the document, and the verdict.
+
+    All have the same keys; a figure that a row does not have is null.
+    """
     names = [name for name in Figures.model_fields if name != "drops"]
     causes = sorted({cause for row in result.rows if row.figures for cause in row.figures.drops})
+    return [
+        {
+            **{key: row.settings[key] for key in result.over},
+            **{name: getattr(row.figures, name, None) for name in names},
+            **{f"drops_{cause}": row.figures and row.figures.drops.get(cause, 0) for cause in causes},
+            "verdict": row.verdict,
+            "reasons": "; ".join(row.reasons),
+            "replay": row.replay,
+        }
+        for row in result.rows
+    ]
+
+
+def as_csv(result: SweepResult) -> str:
+    """Return one line a row, of `as_rows`; null is empty."""
+    rows = as_rows(result)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*result.over, *names, *(f"drops_{cause}" for cause in causes), "verdict", "reasons", "replay"])
-    for row in result.rows:
-        figures: list[object]
-        if row.figures is None:
-            figures = [""] * (len(names) + len(causes))
-        else:
-            values = row.figures.model_dump()
-            figures = [*(values[name] for name in names), *(row.figures.drops.get(cause, 0) for cause in causes)]
-        settings = [row.settings[key] for key in result.over]
-        writer.writerow([*settings, *figures, row.verdict, "; ".join(row.reasons), row.replay])
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()

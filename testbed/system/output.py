@@ -93,6 +93,12 @@ def write_json(text: str) -> None:
     sys.stdout.write(text)
 
 
+def write_raw(raw: bytes) -> None:
+    """Write bytes on standard output."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(raw)
+
+
 def flush() -> None:
     """Write what is still held back. Raises ReaderGone where nobody reads it."""
     for stream in (sys.stdout, sys.stderr):

@@ -65,7 +65,13 @@ def to_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object, **__: object) -> None:
         raise Started
 
-    for owner, name in ((perform, "run_virtual"), (sweep, "run"), (search, "bisect"), (suite.Suite, "run"), (campaign, "run")):
+    for owner, name in (
+        (perform, "run_virtual"),
+        (sweep, "run"),
+        (search, "bisect"),
+        (suite.Suite, "run"),
+        (campaign, "run"),
+    ):
         monkeypatch.setattr(owner, name, start)
 
 

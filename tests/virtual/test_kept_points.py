@@ -1,15 +1,20 @@
 """Sweeps and campaigns by kept points: nothing is run twice, shares make the same table, and what is missing is named."""
 
+import csv
 import gzip
+import io
 import itertools
 import json
+import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from testbed.study import combinations
 
@@ -188,3 +193,18 @@ def test_a_lab_file_is_swept_by_its_keys_and_each_row_can_be_repeated(call_testb
     assert json.loads(repeated.stdout)["event_log_hash"] == swept[3]["event_log_hash"]
     unknown = call_testbed(*small[:-6], "--over", "topology.links[7].length=1km,80km")
     assert unknown.returncode == 2 and "topology.links[7]: not in this lab: topology.links has 2" in unknown.stderr
+
+
+def test_rows_are_written_as_parquet_too(call_testbed: Cli, tmp_path: Path) -> None:
+    over = ("sweep", "incast", "-t", "incast:senders=2", "--over", SIZES, "--over", "transport.mtu=1024,9000", *ONE)
+    lines = list(csv.DictReader(io.StringIO(call_testbed(*over, "--format", "csv").stdout)))
+    code = "import sys; from testbed.start import main; sys.exit(main())"
+    with (tmp_path / "rows.parquet").open("wb") as file:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        command = [sys.executable, "-c", code, *over, "--format", "parquet"]
+        subprocess.run(command, cwd=tmp_path, env=environment, stdout=file, stderr=subprocess.DEVNULL, check=False)
+    table = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert len(table) == len(lines) == 10 and list(table[0]) == list(lines[0])
+    for row, line in zip(table, lines, strict=True):
+        assert {key: "" if value is None else str(value) for key, value in row.items()} == line
+    assert table[1]["time_us"] is None and table[0]["drops_lossless"] == 0
