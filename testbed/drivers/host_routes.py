@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from testbed.contract.plan import Plan, Station
-from testbed.contract.routes import tables_of
+from testbed.contract.routes import RouteTable
 
 Port = tuple[int, int]
 """Index of a node, and of a port of it."""
@@ -29,7 +29,8 @@ class Reach:
     """Which ports of hosts reach each other, by the links and the routes of a plan. `speakers`: kernels by port."""
 
     def __init__(self, plan: Plan, speakers: Mapping[Port, Station]) -> None:
-        self._tables = tables_of(plan)
+        self._nodes = plan["nodes"]
+        self._tables: dict[int, RouteTable] = {}
         self._speakers = speakers
         self._peers: dict[Port, Port] = {}
         for link in plan["links"]:
@@ -75,8 +76,12 @@ class Reach:
         peer = self._peers.get(here)
         if peer is None or peer == there:
             return peer is not None
-        table = self._tables.get(peer[0])
-        return table is not None and bool(table[self._stations[there]])
+        node = self._nodes[peer[0]]
+        if node["kind"] != "switch":
+            return False
+        if peer[0] not in self._tables:
+            self._tables[peer[0]] = RouteTable(node)
+        return bool(self._tables[peer[0]][self._stations[there]])
 
 
 def _first(number: int, numbers: Collection[int]) -> list[int]:
