@@ -119,7 +119,7 @@ GENERATORS: Mapping[str, Generator] = {
             "spines": Parameter(2, "spines (2 tiers)", high=256),
             "leaves": Parameter(4, "leaves (2 tiers)", high=1024),
             "hosts": Parameter(2, "hosts on each leaf (2 tiers)", high=256),
-            "radix": Parameter(4, "ports of each switch, even (3 tiers)", low=2, high=32),
+            "radix": Parameter(4, "ports of each switch, even (3 tiers)", low=2, high=64),
             "rate": RATE,
             "delay": Parameter("", f"delay of every link; {DEFAULT_DELAY} where no length or profile is given"),
             "length": Parameter("", f"length of every link, instead of a delay; {DEFAULT_LENGTH} with a profile"),

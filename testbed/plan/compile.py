@@ -26,7 +26,7 @@ from testbed.plan.addressing import stable_hash
 from testbed.plan.dilation import LATE_FRAMES
 from testbed.plan.jobs import all_ranks, ranks_of_jobs
 from testbed.plan.packets import credited_bytes
-from testbed.plan.routing import Routing
+from testbed.plan.routing import routing_of
 from testbed.schema.fields import AUTO
 from testbed.schema.source import KeyPath, dotted
 
@@ -173,7 +173,7 @@ class _Compiler:
     def __init__(self, lab: Lab, experiment: Experiment) -> None:
         self.lab = lab
         self.experiment = experiment
-        self.routing = Routing(lab)
+        self.routing = routing_of(lab)
         self.node_index = {node.name: index for index, node in enumerate(lab.nodes)}
         self.nodes = {node.name: node for node in lab.nodes}
         self.nic_index = {end: index for index, end in enumerate(lab.nics)}
@@ -183,8 +183,11 @@ class _Compiler:
         self.next_address = 2 * len(lab.nics)
         self.response: Mapping[int, int] = {link.rate_bps: self._response(link.rate_bps) for link in lab.links}
         addresses = self.next_address + sum(len(lab.ports[switch.name]) for switch in lab.switches)
-        if addresses > addressing.MAX_MACS or len(lab.nics) > addressing.MAX_HOSTS:
+        if addresses > addressing.MAX_MACS:
             raise TopologyError.at(f"lab {lab.name}", "topology.nodes", f"more than {addressing.MAX_MACS} addresses")
+        if experiment.clock == "real" and len(lab.nics) > addressing.MAX_HOSTS:
+            message = f"more than {addressing.MAX_HOSTS} ports of hosts, which the real clock has addresses for"
+            raise TopologyError.at(f"lab {lab.name}", "topology.nodes", message)
 
     def plan(self) -> Plan:
         # Who imposes the links is for the driver to read, and only where there is one.

@@ -187,6 +187,16 @@ def _bits(keys: Iterable[str | Target]) -> dict[Any, int]:
     return places
 
 
+_last: list[Routing] = []
+
+
+def routing_of(lab: Lab) -> Routing:
+    """Return the paths of a lab, the same as the last time if it is the same lab: its plan and every workload ask for them."""
+    if not (_last and _last[0].lab is lab):
+        _last[:] = [Routing(lab)]
+    return _last[0]
+
+
 class PathCosts:
     """Round trips and rates between ports of hosts; `cost` says what one link costs."""
 
