@@ -17,6 +17,7 @@ KILLS ?= 100
 FIRST ?= 0
 ARGS ?=
 BASE ?=
+RECORD ?=
 SECONDS ?= 60
 SEED ?=
 OF ?=
@@ -89,8 +90,8 @@ python-test: setup $(WEB) ## Run pytest, on all processors where tests do not me
 		@echo "left out, since they make network namespaces and need root: $(LIVE_TESTS)")
 	$(BIN)/pytest $(ARGS) tests/netem
 
-bench: setup ## Measure speed; FORMAT=json for one JSON document
-	@$(BIN)/python -m bench --format $(FORMAT)
+bench: setup ## Measure speed, beside the last release and rivals; FORMAT=json for one JSON document, RECORD=1 to keep the figures
+	@$(BIN)/python -m bench --format $(FORMAT) $(if $(RECORD),--record)
 
 validation: setup ## Hold the testbed against closed forms and published figures; writes docs/validation.md
 	@$(BIN)/python -m validation $(ARGS)

@@ -1,6 +1,8 @@
 """Run every benchmark and print one table or one JSON document.
 
-    python -m bench [--format table|json]
+    python -m bench [--format table|json] [--record]
+
+Each figure of the table is held against that of the last release (history.jsonl); `--record` appends this run's.
 
 The exit code says whether everything was measured, not whether the goals were met: 1 if something misbehaved, 3 if the
 machine lacks what a benchmark needs (network namespaces take root).
@@ -19,8 +21,21 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import containers, deploy, fast, real, report, telemetry, traces, virtual
-from bench.table import render
+from bench import (
+    BenchError,
+    chain,
+    containers,
+    deploy,
+    fast,
+    history,
+    real,
+    report,
+    start_up,
+    telemetry,
+    traces,
+    virtual,
+)
+from bench.table import figures, render
 from testbed.errors import TestbedError
 
 SCHEMA = 1
@@ -38,6 +53,11 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "deploy": deploy.measure,
     "deploy_1000": deploy.measure_large,
     "containers": containers.measure,
+    "chain": chain.measure,
+    "start_up": start_up.measure,
+    "fabric_1024": start_up.measure_fabric,
+    "fabric_8192": start_up.measure_large,
+    "fabric_65536": start_up.measure_largest,
 }
 
 
@@ -57,7 +77,15 @@ def main() -> int:
     """Parse the command line, measure, print; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure how fast the testbed is.")
     parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "--record", action="store_true", help="append the figures to history.jsonl, as those of a release"
+    )
     options = parser.parse_args()
+    try:
+        releases = history.read()
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     document: dict[str, Any] = {"schema": SCHEMA, "machine": machine()}
     errors = Console(stderr=True)
     exit_code = 0
@@ -71,7 +99,10 @@ def main() -> int:
     if options.format == "json":
         print(json.dumps(document, indent=2))
     else:
-        Console().print(render(document))
+        Console().print(render(document, releases[-1] if releases else None))
+    if options.record:
+        release = history.append(document["machine"], figures(document))
+        print(f"recorded: {release.place()}", file=sys.stderr)
     return exit_code
 
 

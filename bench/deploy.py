@@ -2,7 +2,8 @@
 (a torus of 25 × 40). Needs root.
 
 A round is one deploy and one destroy of the whole lab through the netns driver, in this process. Four nodes of ten are
-hosts whose kernels have addresses, neighbours and shaping.
+hosts whose kernels have addresses, neighbours and shaping. Of a grid Mininet builds the same nodes and links, in turns with
+this, where it is installed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, cast
 
+from bench import mininet
 from testbed.contract.plan import Plan
 from testbed.drivers.netns import NetnsDriver
 
 ROUNDS = 10
+# Mininet takes a hundred times as long.
+MININET_ROUNDS = 2
 GOAL_SECONDS = 1.5
 GOAL_DESTROY_SECONDS = 2.0
 GOAL_LARGE_SECONDS = 20.0
@@ -70,26 +74,30 @@ def _octets(number: int, separator: str, form: str) -> str:
     return f"{number // 256:{form}}{separator}{number % 256:{form}}"
 
 
-def measure_large(rounds: int = 1) -> dict[str, float | int]:
+def measure_large(rounds: int = 1) -> dict[str, Any]:
     """Do as `measure` with 1000 namespaces and 2000 links."""
     return measure(rounds, LARGE)
 
 
-def measure(rounds: int = ROUNDS, shape: Grid = SMALL) -> dict[str, float | int]:
+def measure(rounds: int = ROUNDS, shape: Grid = SMALL) -> dict[str, Any]:
     """Build and destroy a grid `rounds` times; return medians and maxima in seconds. Raises DriverError without root."""
     driver = NetnsDriver()
     lab = f"bench-{os.getpid()}"
     plan = grid(lab, shape)
     count = len(plan["nodes"])
     build, destroy = [], []
+    theirs: list[tuple[float, float]] = []
+    compared = not shape.torus and mininet.installed()
     try:
-        for _ in range(rounds):
+        for number in range(rounds):
             start = time.perf_counter_ns()
             driver.deploy(plan, dilation=1000)
             middle = time.perf_counter_ns()
             driver.destroy(lab)
             destroy.append((time.perf_counter_ns() - middle) / 1e9)
             build.append((middle - start) / 1e9)
+            if compared and number < MININET_ROUNDS:
+                theirs.append(mininet.build(plan))
     finally:
         driver.destroy(lab)
     return {
@@ -100,4 +108,12 @@ def measure(rounds: int = ROUNDS, shape: Grid = SMALL) -> dict[str, float | int]
         f"seconds_{count}_nodes_max": max(build),
         f"destroy_seconds_{count}_nodes": statistics.median(destroy),
         f"destroy_seconds_{count}_nodes_max": max(destroy),
+        "rival": _rival(theirs),
     }
+
+
+def _rival(theirs: list[tuple[float, float]]) -> dict[str, Any]:
+    if not theirs:
+        return {"install": mininet.INSTALL}
+    build, destroy = (statistics.median(each) for each in zip(*theirs, strict=True))
+    return {"name": "Mininet", "seconds": build, "destroy_seconds": destroy}

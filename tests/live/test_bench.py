@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from bench import __main__ as command
-from bench import containers, deploy, real, report, telemetry, traces, virtual
+from bench import chain, containers, deploy, real, report, start_up, telemetry, traces, virtual
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
 from tests.live.netns_lab import isolated
@@ -30,6 +30,9 @@ SMALL = {
     "deploy": lambda: deploy.measure(rounds=1),
     "deploy_1000": lambda: deploy.measure(1, deploy.Grid(5, 8, torus=True)),
     "containers": lambda: containers.measure(1, hosts=1),
+    "chain": lambda: chain.measure(1, 50),
+    "start_up": lambda: start_up.measure(1),
+    **dict.fromkeys(("fabric_1024", "fabric_8192", "fabric_65536"), lambda: start_up.measure_fabric(16, 1)),
 }
 
 
@@ -71,6 +74,9 @@ def test_one_document_holds_every_figure() -> None:
     assert (document["deploy_1000"]["nodes"], document["deploy_1000"]["links"]) == (40, 80)
     assert document["deploy_1000"]["seconds_40_nodes"] > 0
     assert document["containers"]["containers"] == 3 and document["containers"]["seconds"] > 0
+    assert document["chain"]["hops_per_s"] > 0 and document["chain"]["rival"].keys() & {"install", "name"}
+    assert document["start_up"]["processor_seconds"] > 0
+    assert document["fabric_1024"]["hosts"] == 16 and document["fabric_1024"]["memory_bytes"] > 10**7
     assert NetnsDriver().list_labs() == {}
 
 
