@@ -42,9 +42,9 @@ def section() -> bytes:
     return _block(_SECTION_HEADER, struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1))
 
 
-def interface(name: str) -> bytes:
+def interface(name: str, snap_bytes: int = SNAP_BYTES) -> bytes:
     """Return the block of an Ethernet interface; interfaces are numbered from 0 in the order of their blocks."""
-    fixed = struct.pack("<HHI", _LINKTYPE_ETHERNET, 0, SNAP_BYTES)
+    fixed = struct.pack("<HHI", _LINKTYPE_ETHERNET, 0, snap_bytes)
     return _block(_INTERFACE, fixed + _option(_INTERFACE_NAME, name.encode()) + _option(_RESOLUTION, _NANOSECONDS))
 
 

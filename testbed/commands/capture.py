@@ -7,15 +7,20 @@ import sys
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testbed import pcapng
 from testbed.commands import completion
 from testbed.commands.common import ForceOption, LabName, keep_existing, open_new, print_note
 from testbed.errors import UsageError, cannot_write
 
+if TYPE_CHECKING:
+    from testbed.system import capture_files
+
 _PLUGIN = "testbed.lua"
+_LEAST_RING_BYTES = 100_000
 # Where Wireshark and tshark look for scripts of a user; see "Files and Folders" in the Wireshark User's Guide.
 _PLUGINS = Path(".local/lib/wireshark/plugins")
 
@@ -48,40 +53,96 @@ DissectorOption = Annotated[
 
 def capture(
     name: LabName,
-    port: Annotated[
-        str, typer.Argument(help="node and port: leaf-a:eth1", metavar="NODE:PORT", autocompletion=completion.port)
+    ports: Annotated[
+        list[str],
+        typer.Argument(
+            help="nodes and ports: leaf-a:eth1, or patterns: 'leaf[1-4]:eth1', 'border-*:*'",
+            metavar="NODE:PORT",
+            autocompletion=completion.port,
+        ),
     ],
     write: Annotated[str, typer.Option("--write", "-w", help="pcapng file; - for standard output")],
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", "-f", help="frames to keep: 'pause or priority 3 and src a1'; see the guide on labs"),
+    ] = None,
+    snap_length: Annotated[
+        int | None, typer.Option("--snap-length", "-s", min=14, max=65_535, help="bytes of each frame to keep")
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, help="end after so many frames")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="end after so much wall time")] = None,
+    ring_size: Annotated[
+        str | None, typer.Option("--ring-size", help="begin another file at so many bytes: 100MB; files are numbered")
+    ] = None,
+    ring_frames: Annotated[
+        int | None, typer.Option("--ring-frames", min=1, help="begin another file after so many frames")
+    ] = None,
+    ring_files: Annotated[
+        int | None, typer.Option("--ring-files", min=1, max=99_999, help="numbered files to keep, the newest")
+    ] = None,
     force: ForceOption = False,
     dissector: DissectorOption = False,
 ) -> None:
-    """Write what crosses a link, both ways, into a pcapng file, until Ctrl-C. Each end of the link is an interface of it."""
+    """Write what crosses links, both ways, into a pcapng file, until Ctrl-C. Each end of a link is an interface of it."""
     from testbed.control import inspection
-    from testbed.lab.endpoints import parse_endpoint
+    from testbed.control.ports import check
     from testbed.system import capture as packet_capture
+    from testbed.system import capture_files
+    from testbed.system.capture_filter import parse
 
-    try:
-        end = parse_endpoint(port)
-    except ValueError as error:
-        raise UsageError(f"{port}: {error}") from None
-    keep_existing([Path(write)] if write != "-" else [], force)
-    points = asyncio.run(inspection.capture_points(name, end.node, end.port))
+    check(ports)
+    bounds = _bounds(ring_size, ring_frames, ring_files, write)
+    if filter_ is not None:
+        parse(filter_, None)
+    is_ring = bounds is not None
+    path = None if write == "-" else Path(write)
+    keep_existing((capture_files.existing(path) if is_ring else [path]) if path is not None else [], force)
+    points, hosts = asyncio.run(inspection.capture_points(name, ports))
+    keeps = None if filter_ is None else parse(filter_, hosts)
+    choice = packet_capture.Choice(count, seconds, snap_length or pcapng.SNAP_BYTES, keeps)
     with ExitStack() as stack:
+        sink: packet_capture.Sink
         try:
-            out = sys.stdout.buffer if write == "-" else stack.enter_context(open_new(Path(write), force))
-        except OSError as error:
-            raise cannot_write(write, error) from None
-        try:
+            if bounds is not None and path is not None:
+                sink = ring = capture_files.Ring(path, bounds, lambda each: open_new(each, force))
+                stack.callback(ring.close)
+                reader = None
+            else:
+                out = sys.stdout.buffer if path is None else stack.enter_context(open_new(path, force))
+                sink, reader = capture_files.Single(out), None if path is not None and path.is_file() else out.fileno()
             captured = packet_capture.capture(
                 points,
-                out,
-                count=count,
-                seconds=seconds,
-                on_listening=lambda: print_note(f"listening to {end}; Ctrl-C ends it"),
+                sink,
+                choice,
+                reader=reader,
+                on_listening=lambda: print_note(f"listening to {', '.join(ports)}; Ctrl-C ends it"),
             )
         except OSError as error:
-            raise cannot_write("standard output" if write == "-" else write, error) from None
+            raise cannot_write("standard output" if path is None else write, error) from None
     missed = f", {captured.missed:,} missed: this machine is too slow" if captured.missed else ""
-    print_note(f"frames: {captured.frames:,}{missed}{'' if write == '-' else f', in {write}'}")
+    where = "" if path is None else f", in {write}"
+    if bounds is not None:
+        where = f", in {', '.join(map(str, ring.kept))}"
+    print_note(f"frames: {captured.frames:,}{missed}{where}")
+
+
+def _bounds(size: str | None, frames: int | None, files: int | None, write: str) -> capture_files.Bounds | None:
+    """Return what a ring of files is bounded by; None without a ring. Raises UsageError for options that do not fit."""
+    from testbed.system.capture_files import Bounds
+    from testbed.units import parse_size
+
+    if size is None and frames is None:
+        if files is not None:
+            raise UsageError("--ring-files needs --ring-size or --ring-frames, which say when a file is full")
+        return None
+    if write == "-":
+        raise UsageError("a ring of files needs a name: -w FILE, which the files have with a number")
+    try:
+        length = None if size is None else parse_size(size)
+    except ValueError as error:
+        raise UsageError(f"--ring-size: {error}") from None
+    if length is not None and length < _LEAST_RING_BYTES:
+        raise UsageError(
+            f"--ring-size: {size} is less than {_LEAST_RING_BYTES} bytes, of which a file holds some frames"
+        )
+    return Bounds(length, frames, files)

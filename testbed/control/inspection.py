@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from testbed.agent.ledger import default_state_dir
 from testbed.bus import client, messages, verbs
 from testbed.bus.client import BusError
 from testbed.control.agents import one_lab
+from testbed.control.ports import chosen_ports
 from testbed.control.target import Target as Target
 from testbed.control.targets import IMPATIENT_S, existing_agents
 from testbed.drivers.machine import MachineDriver
@@ -24,6 +26,9 @@ from testbed.health import Health, Wanted, lacking
 from testbed.system import namespaces
 
 Document = dict[str, Any]
+
+MOST_POINTS = 512
+"""Ends of links that one capture listens at: each takes a socket."""
 
 # Between two looks at a lab that is waited for.
 _LOOK_S = 0.25
@@ -117,14 +122,41 @@ async def follow(target: Target, lab: str, ports: bool) -> AsyncGenerator[tuple[
         yield message
 
 
-async def capture_points(lab: str, node: str, port: str) -> list[Document]:
-    """Return where to listen to a port of a running lab on this machine: [{"netns", "interface"}]."""
+async def capture_points(lab: str, ports: Sequence[str]) -> tuple[list[Document], dict[str, list[bytes]]]:
+    """Return where to listen to ports of a running lab on this machine, and the addresses of its hosts, MAC and IPv4.
+
+    Ports are named, or by patterns (`leaf[1-4]:eth1`, `border-*:*`). Points are {"netns", "interface", "port"}, each once.
+    Raises UsageError for a port that is not there, and for a pattern that fits none.
+    """
     async with existing_agents(Target()) as agents:
         if agents is None:
             raise UsageError(f"no lab {lab} is running on this machine")
-        body = {"lab": lab, "node": node, "port": port}
-        points: list[Document] = (await agents.ask_first(verbs.CAPTURE_POINTS, body, lab=lab))["points"]
-        for point in points:
-            if Path(point["netns"]).parent != Path(namespaces.NAMESPACE_DIRECTORY):
-                raise BusError(f"the agent names {point['netns']}, which is not the namespace of a lab")
-        return points
+        row = await agents.ask_first(verbs.INSPECT, {"lab": lab}, lab=lab)
+        known = [end for link in row.get("links", ()) for end in link["ends"]]
+        points: dict[str, Document] = {}
+        without: UsageError | None = None
+        for end in chosen_ports(ports, known):
+            if str(end) in points:
+                continue
+            body = {"lab": lab, "node": end.node, "port": end.port}
+            try:
+                answer = await agents.ask_first(verbs.CAPTURE_POINTS, body, lab=lab)
+            except UsageError as error:
+                # A pattern fits ports on links in memory too, which have no interface.
+                if str(end) in ports:
+                    raise
+                without = error
+                continue
+            for point in answer["points"]:
+                if Path(point["netns"]).parent != Path(namespaces.NAMESPACE_DIRECTORY):
+                    raise BusError(f"the agent names {point['netns']}, which is not the namespace of a lab")
+                points.setdefault(point["port"], point)
+            if len(points) > MOST_POINTS:
+                raise UsageError(f"more than {MOST_POINTS} ends of links to listen at; name fewer ports")
+    if not points and without is not None:
+        raise without
+    hosts: dict[str, list[bytes]] = {}
+    for station in row.get("stations", ()):
+        mac, ip = bytes.fromhex(station["mac"].replace(":", "")), IPv4Address(station["ip"]).packed
+        hosts.setdefault(station["node"], []).extend((mac, ip))
+    return list(points.values()), hosts

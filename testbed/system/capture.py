@@ -7,18 +7,16 @@ it on its way out.
 from __future__ import annotations
 
 import heapq
-import itertools
-import os
 import select
+import signal
 import socket
-import stat
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 from testbed import pcapng
 from testbed.errors import DriverError
@@ -32,6 +30,10 @@ _PACKET_IGNORE_OUTGOING = 23
 _SO_RCVBUFFORCE = 33
 _SO_TIMESTAMPNS = 35
 _RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
+_LEAST_BUFFER_BYTES = 1024 * 1024
+_ALL_BUFFERS_BYTES = 1024 * 1024 * 1024
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _BATCH = 256
 HOLD_S = 0.125
@@ -99,55 +101,55 @@ class InOrder:
         return rest
 
 
-class Blocks:
-    """A file that ends with a whole block, however little room there is for the next."""
+class Sink(Protocol):
+    """Where a capture goes: blocks that a file begins with, then blocks of a frame each."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def begin(self, head: Sequence[bytes]) -> None:
+        """Write what a file begins with."""
 
     def write(self, blocks: Sequence[bytes]) -> None:
-        """Write blocks, all of each or nothing. Raises OSError, ReaderGone for a closed pipe."""
-        data, done = memoryview(b"".join(blocks)), 0
-        try:
-            while done < len(data):
-                done += os.write(self._descriptor, data[done:])
-        except BrokenPipeError:
-            raise output.ReaderGone from None
-        except OSError:
-            facts = os.fstat(self._descriptor)
-            if stat.S_ISREG(facts.st_mode):
-                ends = [0, *itertools.accumulate(map(len, blocks))]
-                os.ftruncate(self._descriptor, facts.st_size - (done - max(end for end in ends if end <= done)))
-            raise
+        """Write frames. Raises OSError, ReaderGone for a closed pipe."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which frames are kept, how much of each, and when to stop: after `count` of them, or `seconds` of wall time."""
+
+    count: int | None = None
+    seconds: float | None = None
+    snap_bytes: int = pcapng.SNAP_BYTES
+    keeps: Callable[[bytes], bool] | None = None
 
 
 def capture(
     points: Sequence[Mapping[str, str]],
-    out: BinaryIO,
+    sink: Sink,
+    choice: Choice,
     *,
-    count: int | None,
-    seconds: float | None,
+    reader: int | None = None,
     on_listening: Callable[[], None],
 ) -> Captured:
-    """Capture at `points` ({"netns", "interface", "port"}) until `count` frames, `seconds` of wall time, or KeyboardInterrupt.
+    """Capture at `points` ({"netns", "interface", "port"}) until the choice says so, or KeyboardInterrupt.
 
     Each point is an interface of the file, named by its port. Calls `on_listening` once no frame can be missed any more. Raises
-    DriverError when a point cannot be listened to, OSError when `out` cannot be written, ReaderGone as soon as nobody reads it
-    any more, whether there are frames or not.
+    DriverError when a point cannot be listened to, OSError when the sink cannot be written, ReaderGone as soon as nobody reads
+    the pipe `reader` any more, whether there are frames or not.
     """
     with ExitStack() as stack:
-        sockets = [stack.enter_context(_listen(point["netns"], point["interface"])) for point in points]
-        blocks = Blocks(out.fileno())
-        blocks.write([pcapng.section(), *(pcapng.interface(point["port"]) for point in points)])
+        buffer_bytes = max(_LEAST_BUFFER_BYTES, min(_RECEIVE_BUFFER_BYTES, _ALL_BUFFERS_BYTES // max(1, len(points))))
+        sockets = [stack.enter_context(_listen(at["netns"], at["interface"], buffer_bytes)) for at in points]
+        sink.begin([pcapng.section(), *(pcapng.interface(at["port"], choice.snap_bytes) for at in points)])
         on_listening()
-        order = InOrder()
-        deadline = None if seconds is None else time.monotonic() + seconds
+        order, count = InOrder(), choice.count
+        deadline = None if choice.seconds is None else time.monotonic() + choice.seconds
         written = 0
 
         def write(received: Sequence[Received]) -> None:
             nonlocal written
-            chosen = received if count is None else received[: count - written]
-            blocks.write([pcapng.packet(e.source, e.time_ns, pcapng.INBOUND, e.data) for e in chosen])
+            kept = received if choice.keeps is None else [each for each in received if choice.keeps(each.data)]
+            chosen = kept if count is None else kept[: count - written]
+            snap = choice.snap_bytes
+            sink.write([pcapng.packet(e.source, e.time_ns, pcapng.INBOUND, e.data[:snap], len(e.data)) for e in chosen])
             written += len(chosen)
 
         with suppress(KeyboardInterrupt):  # the usual way to end a capture
@@ -157,17 +159,26 @@ def capture(
                 if limits and limits[0] <= 0:
                     break
                 held_s = order.wait_s(now_s)
-                ready = _wait(
-                    sockets, out.fileno(), min([*limits, *([] if held_s is None else [held_s])], default=None)
-                )
-                for listener in ready:
+                limit_s = min([*limits, *([] if held_s is None else [held_s])], default=None)
+                for listener in _wait(sockets, reader, limit_s):
                     _receive(order, listener, sockets.index(listener))
-                write(order.due(time.monotonic()))
+                with ExitStack() if reader is not None else _undisturbed():
+                    write(order.due(time.monotonic()))
         for source, listener in enumerate(sockets):
             while _receive(order, listener, source) == _BATCH:
                 pass
         write(order.remaining())
         return Captured(written, sum(_missed(listener) for listener in sockets))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals wait until what is begun is done: a write to a file, which does not wait for anybody."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _receive(order: InOrder, listener: socket.socket, source: int) -> int:
@@ -177,20 +188,20 @@ def _receive(order: InOrder, listener: socket.socket, source: int) -> int:
     return len(received)
 
 
-def _wait(sockets: Sequence[socket.socket], out: int, seconds: float | None) -> list[socket.socket]:
+def _wait(sockets: Sequence[socket.socket], out: int | None, seconds: float | None) -> list[socket.socket]:
     """Return the sockets that have frames, none after `seconds`. Raises ReaderGone if nobody reads `out` any more."""
     poll = select.poll()
     for listener in sockets:
         poll.register(listener, select.POLLIN)
-    if output.watched(out):
+    if out is not None and output.watched(out):
         poll.register(out, 0)  # which still tells that the other end is closed
     ready = {descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000)}
-    if out in ready:
+    if out is not None and out in ready:
         output.require_reader(out)
     return [listener for listener in sockets if listener.fileno() in ready]
 
 
-def _listen(netns: str, interface: str) -> socket.socket:
+def _listen(netns: str, interface: str, buffer_bytes: int) -> socket.socket:
     """Open a packet socket in a namespace that hears what arrives on an interface."""
 
     def work() -> socket.socket:
@@ -199,7 +210,7 @@ def _listen(netns: str, interface: str) -> socket.socket:
         listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
             listener.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
+            listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
             listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             listener.bind((interface, _ETH_P_ALL))
         except OSError as error:

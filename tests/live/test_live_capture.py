@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +67,46 @@ def test_comments_tell_what_the_real_clock_knows(machine: Machine, tmp_path: Pat
     assert lost == result["drops"]["link"] > 0
     assert told["sent again"] == sum(qp["retransmitted"] for qp in result["qps"]) > 0
     assert 0 < told["repaired"] <= lost
+
+
+def test_several_ports_filtered_cut_short_and_in_a_ring(machine: Machine, tmp_path: Path) -> None:
+    machine.ok("deploy", *LAB)
+    everything, ring = tmp_path / "all.pcapng", tmp_path / "ring.pcapng"
+    options = ("--filter", "data and not src s1 or pause", "-s", "60", "--ring-frames", "40", "--ring-files", "3")
+    with (
+        machine.start("capture", "--name", "incast", "leaf:*", "-w", str(everything)) as whole,
+        machine.start("capture", "--name", "incast", "s?:eth1", "leaf:eth[1-9]", *options, "-w", str(ring)) as some,
+    ):
+        for listener in (whole, some):
+            assert listener.stderr is not None and "listening" in listener.stderr.readline()
+        run = machine.run("run", "incast", *LAB, "--clock", "real", "-b", "1M", "--format", "json")
+        some.send_signal(signal.SIGINT)
+        said = some.communicate(timeout=30)[1]
+        whole.send_signal(signal.SIGINT)
+        whole.communicate(timeout=30)
+    assert run.stdout, run.stderr
+    # All ends of all links, each an interface; each frame once.
+    frames = list(pcapng.frames(everything.read_bytes()))
+    assert {frame.interface for frame in frames} == {f"leaf:eth{port}" for port in (1, 2, 3, 4)} | {
+        f"{host}:eth1" for host in ("r1", "s1", "s2", "s3")
+    }
+    counts = json.loads(run.stdout)["ports"]
+    came = collections.Counter(frame.interface for frame in frames if frame.data[12:14] == b"\x08\x00")
+    assert came == {port: counts[port]["priorities"]["3"]["frames_rx"] for port in came}
+    # What the other kept is what its filter says of these, the newest of it.
+    s1 = {Ether(frame.data).src for frame in frames if frame.interface == "leaf:eth2"}
+    opcodes = {bytes([opcode]) for opcode in WRITES | {0x0A}}
+    wanted = [
+        frame
+        for frame in frames
+        if frame.data[12:14] == b"\x88\x08" or (frame.data[42:43] in opcodes and Ether(frame.data).src not in s1)
+    ]
+    files = sorted(tmp_path.glob("ring_*.pcapng"))
+    kept = [frame for path in files for frame in pcapng.frames(path.read_bytes())]
+    assert len(files) == 3 and f"frames: {len(wanted):,}" in said and all(str(path) in said for path in files)
+    # Two listeners stamp a frame each; frames of one instant may stand in either order.
+    newest = wanted[-len(kept) :]
+    assert collections.Counter(frame.data for frame in kept) == collections.Counter(each.data[:60] for each in newest)
+    assert {len(list(pcapng.frames(path.read_bytes()))) for path in files[:-1]} == {40}
+    lengths = tshark(files[0], "frame.len", "frame.cap_len", "_ws.malformed")
+    assert {row[1] for row in lengths} == {"60"} and max(int(row[0]) for row in lengths) > 1000

@@ -15,7 +15,8 @@ from unittest import mock
 from testbed import pcapng
 from testbed.agent import captures
 from testbed.errors import TestbedError
-from testbed.system.capture import HOLD_S, Blocks, InOrder, Received
+from testbed.system.capture import HOLD_S, InOrder, Received
+from testbed.system.capture_files import Blocks
 from tools.fuzz import mutation
 from tools.fuzz.target import Target, require
 

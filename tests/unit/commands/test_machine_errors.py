@@ -17,7 +17,7 @@ from testbed.agent import captures
 from testbed.errors import HostError
 from testbed.run import perform, result
 from testbed.run.execution import Outcome
-from testbed.system.capture import Blocks
+from testbed.system.capture_files import Blocks
 from tests.conftest import ROOT
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
