@@ -42,7 +42,8 @@ MetricsOption = Annotated[
 TraceOption = Annotated[
     Path | None,
     typer.Option(
-        "--trace", help="write a timeline for ui.perfetto.dev into this file too: pauses and what they caused, messages"
+        "--trace",
+        help="write a timeline for ui.perfetto.dev into this file too: pauses and what they caused, messages, series",
     ),
 ]
 CoresOption = Annotated[

@@ -52,7 +52,12 @@ class Written:
             result.write_text(openmetrics(judged), self.metrics.parent, self.metrics.name)
             places.append(f"metrics: {self.metrics}")
         if self.trace is not None:
-            result.write_bytes(timeline(judged), self.trace.parent, self.trace.name)
+            # Series need numpy.
+            from testbed.report.page.series import recorded_beside
+
+            result.write_bytes(
+                timeline(judged, recorded_beside(judged, self.directory)), self.trace.parent, self.trace.name
+            )
             places.append(f"timeline: {self.trace}")
         if self.has_report:
             places.append(f"report: {write_report(judged, self.directory)}")

@@ -1,19 +1,24 @@
 """A result as a timeline for Perfetto: a process a node, a track a port and priority, pauses with arrows to those they caused.
 
-Messages are slices of the host that sends them, and iterations those of their job. Times count from the first that is shown.
+Messages are slices of the host that sends them, and iterations those of their job. Where a run recorded series, there are
+counters of them, and the steps of each rank are slices of its host. Times count from the first that is shown.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from testbed.exports import timeline_series
 from testbed.exports.perfetto import Note, Trace
 from testbed.run.job_result import JobResult
 from testbed.run.pauses import PausedQueue, PauseGraph
 from testbed.run.result import Flow, RunResult
 from testbed.units import PS_PER_NS
+
+if TYPE_CHECKING:
+    from testbed.timeseries import TimeSeries
 
 _NS_PER_US = 1_000
 
@@ -29,8 +34,8 @@ class _Slice(NamedTuple):
     ended: Sequence[int] = ()
 
 
-def timeline(result: RunResult) -> bytes:
-    """Return a result as a file for Perfetto."""
+def timeline(result: RunResult, series: TimeSeries | None = None) -> bytes:
+    """Return a result as a file for Perfetto, with what it recorded over time."""
     pauses = result.pauses or PauseGraph()
     nodes: dict[str, dict[str, list[_Slice]]] = defaultdict(dict)
     for (node, port, priority), slices in sorted(_paused(pauses).items()):
@@ -40,19 +45,30 @@ def timeline(result: RunResult) -> bytes:
             nodes[host][f"messages {number}"] = lane
     for job in result.jobs:
         nodes[f"job {job.name}"]["iterations"] = list(_iterations(job))
+    counters = list[timeline_series.Counter]()
+    if series is not None:
+        series = timeline_series.thinned(series)
+        counters = [each for each in timeline_series.counters(series) if each.values]
+        for rank in timeline_series.steps(series, result):
+            nodes[rank.node][rank.track] = [_Slice(*each, {}) for each in rank.slices]
     everything = [each for tracks in nodes.values() for slices in tracks.values() for each in slices]
-    first_ns = min((each.begin_ns for each in everything), default=0)
+    first_ns = min([*(each.begin_ns for each in everything), *(0 for _ in counters[:1])], default=0)
     last_ns = max((end for each in everything for end in (each.begin_ns, each.end_ns or 0)), default=0)
     trace = Trace()
     _count(trace, pauses.intervals, first_ns)
-    for node, tracks in sorted(nodes.items()):
+    for node in sorted({*nodes, *(each.node for each in counters)}):
         process = trace.process(node)
-        for name, slices in tracks.items():
+        for name, slices in nodes.get(node, {}).items():
             track = trace.track(name, process)
             for each in slices:
                 end_ns = last_ns if each.end_ns is None else each.end_ns
                 begun_ns, ended_ns = each.begin_ns - first_ns, max(each.begin_ns, end_ns) - first_ns
                 trace.slice(track, each.name, begun_ns, ended_ns, each.notes, each.flows, each.ended)
+        for counter in counters:
+            if counter.node == node:
+                number = trace.counter(counter.name, process, counter.unit)
+                for at_ns, value in counter.values:
+                    trace.count(number, at_ns - first_ns, value)
     return trace.to_bytes()
 
 

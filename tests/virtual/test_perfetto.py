@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
+
+from testbed import timeseries
+from testbed.exports import timeline_series
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 PS_PER_NS = 1_000
@@ -102,3 +106,69 @@ def test_pauses_and_their_causes_are_those_of_the_result(
     else:
         sent = sorted((each.process, each.name) for each in slices if each.track.startswith("messages"))
         assert sent == sorted((row["src"], f"to {row['dst']}") for row in result["flows"])
+
+
+def counted(path: Path) -> dict[tuple[str, str], tuple[str, list[tuple[int, int]]]]:
+    """Return unit and values of every counter, by its process and its name."""
+    packets = protos.Trace.FromString(path.read_bytes()).packet
+    tracks = {
+        each.track_descriptor.uuid: each.track_descriptor for each in packets if each.HasField("track_descriptor")
+    }
+    values: dict[int, list[tuple[int, int]]] = {}
+    for packet in packets:
+        if packet.HasField("track_event") and packet.track_event.type == protos.TrackEvent.Type.TYPE_COUNTER:
+            values.setdefault(packet.track_event.track_uuid, []).append(
+                (packet.timestamp, packet.track_event.counter_value)
+            )
+    return {
+        (tracks[tracks[uuid].parent_uuid].process.process_name, tracks[uuid].name): (tracks[uuid].counter.unit_name, of)
+        for uuid, of in values.items()
+    }
+
+
+@pytest.mark.parametrize("arguments", CASES.values(), ids=CASES)
+def test_series_are_counters_and_the_steps_of_ranks_are_slices(
+    tmp_path: Path, call_testbed: Cli, arguments: list[str]
+) -> None:
+    (tmp_path / "jobs.yaml").write_text(JOBS)
+    asked = ("--out", "here", "--trace", "run.pftrace", "--series", "1us")
+    done = call_testbed("run", *arguments, *asked)
+    assert done.returncode == 0, done.stderr
+    series, counters = timeseries.read("here"), counted(Path("run.pftrace"))
+    assert series is not None
+    period_ns = series.period_ps // PS_PER_NS
+    levels = {"queue_bytes": "queue", "shared_bytes": "shared buffer", "headroom_bytes": "headroom"}
+    for key, points, values in series.tracks():
+        node, _, port = key.name.partition(":")
+        if key.quantity in levels:
+            unit, shown = counters.pop((node, f"{port} priority {key.priority} {levels[key.quantity]}"))
+            assert unit == "bytes"
+            assert shown == [(at * period_ns, value) for at, value in zip(points, values, strict=True)]
+        elif key.quantity == "bytes_tx":
+            unit, shown = counters.pop((node, f"{port} priority {key.priority} sent"))
+            # What each rate comes to over its time is what was sent, to a bit a period and in the order of the series.
+            ends = [at for at, _ in shown[1:]]
+            bits = sum(rate * (end - at) / 10**9 for (at, rate), end in zip(shown, ends, strict=False))
+            assert unit == "bit/s" and bits == pytest.approx(8 * int(values[-1]), abs=len(shown)) and shown[-1][1] == 0
+    assert set(counters) == {("fabric", "queues that stand still")}
+    result = json.loads(Path("here/run.json").read_text())
+    slices, _ = read(Path("run.pftrace"))
+    of = "one" if result["jobs"] else "incast"
+    for place in result["ranks"]:
+        name = place["host"] if result["jobs"] else place["rank"]
+        steps = [each for each in slices if (each.process, each.track) == (place["host"], f"rank {name} of {of}")]
+        points, values = series.changes(timeseries.Key("rank", str(place["rank"]), -1, "step"))
+        # Each ends where the count grew, and begins where it last changed; what it is called says up to which op.
+        grown = [(int(at), int(value)) for at, value in zip(points, values, strict=True) if value > 0]
+        assert [(each.end_ns, int(each.name.split()[-1])) for each in steps] == [(at * period_ns, v) for at, v in grown]
+        assert all(before.end_ns <= after.begin_ns for before, after in itertools.pairwise(steps)) and steps
+
+
+def test_a_timeline_has_no_more_changes_than_a_timeline_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline_series, "MOST_CHANGES", 300)
+    points = np.arange(1, 2001)
+    long = timeseries.TimeSeries(10**6, 2001, {timeseries.Key("port", "a:eth1", 3, "queue_bytes"): (points, points)})
+    thin = timeline_series.thinned(long)
+    assert (thin.rows, thin.period_ps) == (250, 8 * 10**6)
+    (counter,) = timeline_series.counters(thin)
+    assert counter.values[-1] == (2_000_000, 2000) and len(counter.values) == 250

@@ -16,14 +16,19 @@ _FEWEST_POINTS = 16
 
 
 def recorded(result: RunResult, directory: Path) -> Json | None:
-    """Return the series that lie beside a result, thinned; None where none were recorded, or where they did not come along.
+    """Return the series that lie beside a result, thinned, as `recorded_beside` finds them."""
+    series = recorded_beside(result, directory)
+    return None if series is None else thinned(series)
+
+
+def recorded_beside(result: RunResult, directory: Path) -> TimeSeries | None:
+    """Return the series that lie beside a result; None where none were recorded, or where they did not come along.
 
     Raises UsageError for a file of series that cannot be read.
     """
     if result.time_series is None or not (directory / Path(result.time_series.file).name).is_file():
         return None
-    series = read(directory)
-    return None if series is None else thinned(series)
+    return read(directory)
 
 
 def thinned(series: TimeSeries) -> Json:
