@@ -101,15 +101,8 @@ def capture(
     keeps = None if filter_ is None else parse(filter_, hosts)
     choice = packet_capture.Choice(count, seconds, snap_length or pcapng.SNAP_BYTES, keeps)
     with ExitStack() as stack:
-        sink: packet_capture.Sink
         try:
-            if bounds is not None and path is not None:
-                sink = ring = capture_files.Ring(path, bounds, lambda each: open_new(each, force))
-                stack.callback(ring.close)
-                reader = None
-            else:
-                out = sys.stdout.buffer if path is None else stack.enter_context(open_new(path, force))
-                sink, reader = capture_files.Single(out), None if path is not None and path.is_file() else out.fileno()
+            sink, reader = _sink(stack, path, bounds, force)
             captured = packet_capture.capture(
                 points,
                 sink,
@@ -120,10 +113,23 @@ def capture(
         except OSError as error:
             raise cannot_write("standard output" if path is None else write, error) from None
     missed = f", {captured.missed:,} missed: this machine is too slow" if captured.missed else ""
-    where = "" if path is None else f", in {write}"
-    if bounds is not None:
-        where = f", in {', '.join(map(str, ring.kept))}"
+    files = sink.kept if isinstance(sink, capture_files.Ring) else [path] if path is not None else []
+    where = f", in {', '.join(map(str, files))}" if files else ""
     print_note(f"frames: {captured.frames:,}{missed}{where}")
+
+
+def _sink(
+    stack: ExitStack, path: Path | None, bounds: capture_files.Bounds | None, force: bool
+) -> tuple[capture_files.Ring | capture_files.Single, int | None]:
+    """Return what frames are written to, and the descriptor of a pipe whose reader may go away. Raises OSError."""
+    from testbed.system.capture_files import Ring, Single
+
+    if bounds is not None and path is not None:
+        ring = Ring(path, bounds, lambda each: open_new(each, force))
+        stack.callback(ring.close)
+        return ring, None
+    out = sys.stdout.buffer if path is None else stack.enter_context(open_new(path, force))
+    return Single(out), None if path is not None and path.is_file() else out.fileno()
 
 
 def _bounds(size: str | None, frames: int | None, files: int | None, write: str) -> capture_files.Bounds | None:
