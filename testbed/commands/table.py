@@ -145,7 +145,7 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb(
             "capture",
             "capture:capture",
-            "Write what crosses a link, both ways, into a pcapng file, until Ctrl-C. Each end of the link is an interface of it.",
+            "Write what crosses links, both ways, into a pcapng file, until Ctrl-C. Each end of a link is an interface of it.",
             "testbed capture --name two-dc leaf-a:eth1 -w leaf.pcap --seconds 5",
         ),
         Verb(
