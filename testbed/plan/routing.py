@@ -6,6 +6,7 @@ share their way through the fabric.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, groupby
@@ -69,6 +70,7 @@ class Routing:
         ends = (end for index in failed for end in (lab.links[index].a, lab.links[index].b))
         gone = {(end.node, lab.ports[end.node].index(end.port)) for end in ends}
         self.tables = Tables(self.adjacent, self.hosts, lab.routing, lab.roots, lab.stated_routes, gone)
+        self._known: dict[str, tuple[list[int], list[list[int]]]] = {}
 
     def towards(self, target: Target) -> Ways[Adjacency]:
         """Return, for every switch that reaches a port of a host, the ways by which it forwards to it, by port.
@@ -84,9 +86,12 @@ class Routing:
             return self.towards(target).get(node)
         if node == key:
             return ()
-        bit = self._bit_of_leaf[key]
+        runs = self._runs(node)
+        if runs is None:
+            return None
+        ends, rows = runs
         adjacent = self.adjacent[node]
-        return [adjacent[port] for port, bits in self._by_port.get(node, {}).items() if bits >> bit & 1] or None
+        return [adjacent[port] for port in rows[bisect_right(ends, self._bit_of_leaf[key])]] or None
 
     def routes(self, switch: str) -> list[list[int]]:
         """Return, for every port of a host in the order of `Lab.nics`, the ports by which a switch forwards to it."""
@@ -94,24 +99,40 @@ class Routing:
 
     def table(self, switch: str) -> list[tuple[list[int], int]]:
         """Return the same in fewer rows: the ports, and for how many ports of hosts in succession they are."""
-        stretches, first = self._stretches, self._first
-        by_port = self._by_port[switch].items()
+        first, behind = self._first, self._behind.get(switch, 0)
+        table: list[tuple[list[int], int]] = []
+        start = 0
+        for end, ports in zip(*(self._runs(switch) or ((), ())), strict=True):
+            if behind >> start & 1:
+                table += [([self._plugged[target]], 1) for target in self.targets[first[start] : first[end]]]
+            else:
+                table.append((ports, first[end] - first[start]))
+            start = end
+        return table
+
+    def _runs(self, switch: str) -> tuple[list[int], list[list[int]]] | None:
+        """Return the ports of a switch for runs of stretches, and the stretch that each run ends before; None of a host.
+
+        A stretch behind the switch itself is a run of its own.
+        """
+        if switch in self._known or switch not in self._by_port:
+            return self._known.get(switch)
+        by_port, count = self._by_port[switch].items(), len(self._stretches)
         # Where a bit is set the next stretch is another row, or this one is behind the switch itself.
         behind = self._behind.get(switch, 0)
-        changes = behind | behind >> 1 | 1 << len(stretches) - 1 if stretches else 0
+        changes = behind | behind >> 1 | 1 << count >> 1
         for _, bits in by_port:
             changes |= bits ^ bits >> 1
-        rows: list[tuple[list[int], int]] = []
+        ends: list[int] = []
+        rows: list[list[int]] = []
         start = 0
-        while start < len(stretches):
+        while start < count:
             later = changes >> start
-            end = start + (later & -later).bit_length()
-            if behind >> start & 1:
-                rows += [([self._plugged[target]], 1) for target in self.targets[first[start] : first[end]]]
-            else:
-                rows.append(([port for port, bits in by_port if bits >> start & 1], first[end] - first[start]))
-            start = end
-        return rows
+            rows.append([port for port, bits in by_port if bits >> start & 1])
+            start += (later & -later).bit_length()
+            ends.append(start)
+        self._known[switch] = ends, rows
+        return ends, rows
 
     def planned(self, switch: str) -> contract.Routes:
         """Return the table of a switch as a plan has it, by station: kernels are reached as the NICs of their ports are."""
@@ -228,15 +249,14 @@ class PathCosts:
     def _from(self, start: str, target: Target) -> PathCost | None:
         """Return the worst cost from a switch to that of a port. Each switch on the way is looked at once, last ones first."""
         costs = self._costs.setdefault(self.routing.tables.shared(target), {})
-        waiting = [start]
+        waiting = [(start, self.routing.ways(start, target))]
         while waiting:
-            node = waiting[-1]
-            ways = () if node in costs else self.routing.ways(node, target)
+            node, ways = waiting[-1]
             if ways is None:
                 return None
-            ahead = [way.node for way in ways if way.node not in costs]
+            ahead = () if node in costs else [way.node for way in ways if way.node not in costs]
             if ahead:
-                waiting += ahead
+                waiting += [(onward, self.routing.ways(onward, target)) for onward in ahead]
                 continue
             if node not in costs:
                 costs[node] = _worst([(self.cost(way.link), costs[way.node]) for way in ways])
