@@ -30,7 +30,8 @@ def test_an_import_ends_with_what_it_took_and_left_out(call_testbed: Cli, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == (
-        "took 2 hosts, 1 switch, 2 links, 1 setting of config.txt; left out: U_TARGET 0.95 (config.txt:2)"
+        "took 2 hosts, 1 switch, 2 links, 1 setting of config.txt, packets of 1024 bytes and 48 of headers, "
+        "acknowledgements of 60; left out: U_TARGET 0.95 (config.txt:2)"
     )
     assert load_lab(str(tmp_path / "lab.yaml")).name == "mine"
     assert call_testbed("validate", "lab.yaml", "e.yaml").returncode == 0
