@@ -81,6 +81,8 @@ def observe(labs: Mapping[str, OwnedLab]) -> Observation:
     """Look at labs with a data plane: their ports, and each as a whole."""
     ports: dict[tuple[str, str, str], Document] = {}
     observations: dict[str, Document] = {}
+    moments: dict[str, Document] = {}
+    topologies: dict[str, Document] = {}
     stopped_ns = 0
     for lab, present in labs.items():
         try:
@@ -92,4 +94,8 @@ def observe(labs: Mapping[str, OwnedLab]) -> Observation:
             node, _, name = port.partition(":")
             ports[lab, node, name] = dict(counters)
         observations[lab] = summary(present, seen)
-    return Observation(ports, observations, stopped_ns / 1e9)
+        run = present.current
+        moments[lab] = {"nominal_ns": seen["now_ps"] // 1000, "run": None if run is None else run.run_id}
+        if (made_of := present.topology) is not None:
+            topologies[lab] = made_of
+    return Observation(ports, observations, stopped_ns / 1e9, moments, topologies)

@@ -10,12 +10,15 @@ from typing import Any, Protocol
 
 from testbed.agent.kernel_part import Counters, KernelPart
 from testbed.agent.link_desk import LinkDesk
+from testbed.agent.story import Story
+from testbed.agent.topology import topology
 from testbed.contract.plan import Attachment, Plan
 from testbed.contract.report import Telemetry
 from testbed.drivers import NOTHING_BY_HAND, ByHand, Traffic, emulation
 from testbed.drivers.emulation import Emulation
 from testbed.errors import TestbedError
 from testbed.health import Health
+from testbed.lab.topology import Lab
 from testbed.plan.placement import agents_of, part_of
 from testbed.progress import BuildProgress
 from testbed.run.engine import Engine
@@ -145,7 +148,8 @@ class InterruptibleFabric:
     A workload is over for it when the kernel, too, is through with its frames.
     """
 
-    def __init__(self, fabric: Engine, part: KernelPart, run: CurrentRun) -> None:
+    def __init__(self, fabric: Fabric, part: KernelPart, run: CurrentRun, dilation: int = 1) -> None:
+        self.dilation = dilation
         self._fabric = fabric
         self._part = part
         self._run = run
@@ -190,6 +194,10 @@ class InterruptibleFabric:
             self._part.settle(self._fabric, self._run.ending)
         return over
 
+    def telemetry(self) -> str:
+        """Return what changes of the lab."""
+        return self._fabric.telemetry()
+
     def report(self) -> str:
         """Return the fabric's report."""
         return self._fabric.report()
@@ -220,11 +228,16 @@ class InterruptibleFabric:
 
 @dataclass(frozen=True)
 class Observation:
-    """Counters of ports by (lab, node, port), labs by name, and for how long a data plane stood still to be looked at."""
+    """Counters of ports by (lab, node, port), labs by name, and for how long a data plane stood still to be looked at.
+
+    By lab too: the moment at which it was looked at, `nominal_ns` and `run`, and what it is made of, where that is known.
+    """
 
     ports: dict[tuple[str, str, str], Document]
     labs: dict[str, Document]
     stopped_s: float
+    moments: dict[str, Document] = field(default_factory=dict)
+    topologies: dict[str, Document] = field(default_factory=dict)
 
 
 @dataclass
@@ -243,6 +256,8 @@ class OwnedLab:
     lock: threading.Lock = field(default_factory=threading.Lock)
     current: CurrentRun | None = None
     closing: bool = False
+    story: Story = field(default_factory=Story)
+    _topology: tuple[Lab, Document] | None = None
 
     def begin_run(self, run_id: str | None) -> CurrentRun:
         """Note that a run begins, under `lock`; one on a lab that is being closed is to end at once."""
@@ -261,6 +276,17 @@ class OwnedLab:
     def built(self) -> Plan:
         """What of the plan a driver has built here."""
         return emulation.with_native(part_of(self.plan, self.agent), self.native)
+
+    @property
+    def topology(self) -> Document | None:
+        """What the lab is made of, for those who draw it; None where that is told by another agent, or not known."""
+        agents = agents_of(self.plan)
+        if self.links is None or (agents and agents[0] != self.agent):
+            return None
+        lab = self.links.lab
+        if self._topology is None or self._topology[0] is not lab:
+            self._topology = lab, topology(self.plan, lab, self.dilation)
+        return self._topology[1]
 
     def close(self) -> None:
         """Stop the data plane and let go of the kernel's part."""
@@ -284,4 +310,7 @@ def summary(present: OwnedLab, seen: Telemetry) -> Document:
         "busy": present.lock.locked(),
         **({"agent": present.agent} if agents_of(present.plan) else {}),
         **{key: figures[key] for key in _FIGURES if key in figures},
+        "current": present.story.current,
+        "progress": present.story.progress,
+        "last": present.story.last,
     }

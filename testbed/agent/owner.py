@@ -10,6 +10,7 @@ the truth about what exists is in the system, and this object only adds who is a
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ from testbed.agent.ledger import Ledger
 from testbed.agent.link_desk import read_impairment
 from testbed.agent.register import Register
 from testbed.agent.runs import Execute, Progress
-from testbed.bus import messages
+from testbed.bus import messages, told
 from testbed.errors import HostError, UsageError
 from testbed.plan.placement import is_here
 
@@ -40,7 +41,8 @@ class LabOwner:
     What is brought up is written into the ledger, if there is one, for `adopt` of an owner to come. `agent` is whose labs
     they are, `underlay` the address at which other machines reach this one, for links that cross; `captures` has the files of
     captures. `check_fabric` raises UsageError for a plan that no data plane can be made of. `claims` keeps labs from having two
-    owners: what another drives is neither changed nor destroyed.
+    owners: what another drives is neither changed nor destroyed. `tell(lab, event)` hears what happens to runs, from their
+    threads, as it happens.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class LabOwner:
         check_fabric: Callable[[str], None] = lambda _: None,
         claims: Claims | None = None,
     ) -> None:
+        self.tell: Callable[[str, Document], None] = lambda lab, event: None
         self._agent = agent
         self._underlay = underlay
         self._driver = driver
@@ -96,15 +99,31 @@ class LabOwner:
         present = self._register.running(body.lab)
         if not present.lock.acquire(blocking=False):
             raise UsageError(f"lab {body.lab} is busy with another run")
-        run = present.begin_run(body.run_id)
+        run_id = body.run_id or uuid.uuid4().hex
+        run = present.begin_run(run_id)
+        story = present.story
+
+        def tell(event: Document) -> None:
+            self.tell(body.lab, event)
+
+        def hear(step: Document) -> None:
+            if step.get("event") == told.RUN_STARTED:
+                story.begin(step, run_id, tell)
+            elif step.get("event") == told.RUN_ENDED:
+                story.end(step, None if body.result is None else body.result.model_dump(), tell)
+            else:
+                progress(step)
+                story.go_on(step, tell)
+
         try:
             if body.run_id is not None and body.run_id in self._cancelled:
                 run.end(_BY_REQUEST)
-            engine = InterruptibleFabric(present.fabric, present.part, run)
-            return runs.perform(engine, self._driver, present, body, self._execute, self._captures, progress)
+            engine = InterruptibleFabric(present.fabric, present.part, run, present.dilation)
+            return runs.perform(engine, self._driver, present, body, self._execute, self._captures, hear)
         except OSError as error:
             raise HostError(f"run on lab {body.lab}: {error}") from error
         finally:
+            story.give_up()
             present.current = None
             present.lock.release()
             run.over.set()

@@ -12,15 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from testbed.agent import local, privileges
+from testbed.agent import announcement, local, privileges
 from testbed.agent.captures import Captures
 from testbed.agent.claims import Claims
-from testbed.agent.lab import Document
+from testbed.agent.lab import Document, InterruptibleFabric
 from testbed.agent.ledger import Ledger
 from testbed.agent.metrics import read_address, served
 from testbed.agent.owner import LabOwner
-from testbed.agent.runs import Progress
+from testbed.agent.runs import Executed, Progress
 from testbed.agent.service import Agent
+from testbed.agent.telemetry import PERIOD_S
 from testbed.bus import messages
 from testbed.bus.address import LOCAL_AGENT, BrokerAddress, written
 from testbed.bus.embedded import embedded_broker
@@ -29,9 +30,8 @@ from testbed.drivers.machine import MachineDriver
 from testbed.errors import ExperimentError, HostError, UsageError
 from testbed.plan.difference import keep_addresses
 from testbed.progress import Pace
-from testbed.run.engine import Engine
 from testbed.run.execution import Progress as Where
-from testbed.run.perform import outcome_data, perform
+from testbed.run.perform import outcome_data, outcome_from, perform
 from testbed.run.trial import from_spec
 from testbed.system import bounded_log
 
@@ -95,18 +95,23 @@ def become_local(metrics: tuple[str, int]) -> NoReturn:
 
 
 def serve_broker(
-    address: BrokerAddress, name: str, underlay: str | None = None, metrics: tuple[str, int] | None = None
+    address: BrokerAddress,
+    name: str,
+    underlay: str | None = None,
+    metrics: tuple[str, int] | None = None,
+    period_s: float = PERIOD_S,
 ) -> None:
     """Be an agent on somebody else's broker until told to stop; a lost broker is waited for.
 
-    `underlay` is the address at which the machines of other agents reach this one, `metrics` where its own are served.
+    `underlay` is the address at which the machines of other agents reach this one, `metrics` where its own are served; labs are
+    looked at every `period_s` at most.
     """
     _log_to_stderr()
     privileges.lay_down()
 
     async def work() -> None:
         owner = make_owner(local.state_dir(), name, underlay)
-        agent = Agent(name, owner, keepalive_s=_KEEPALIVE_S, retain=True)
+        agent = Agent(name, owner, keepalive_s=_KEEPALIVE_S, retain=True, period_s=period_s)
         async with served(metrics, owner.observe) as where:
             at = f", metrics at {where}" if where else ""
             await agent.serve(address, lambda: print(f"agent {name} is ready on {address}{at}", flush=True), True)
@@ -146,8 +151,8 @@ def _open_fabric(plan: str, dilation: int, attachments: str) -> RealFabric:
         raise HostError(f"start the data plane: {error}") from error
 
 
-def _execute(agent: str, engine: Engine, plan: Plan, spec: Document, progress: Progress) -> Document:
-    """Run a trial that came over the bus, and say where it is a few times a second."""
+def _execute(agent: str, engine: InterruptibleFabric, plan: Plan, spec: Document, progress: Progress) -> Executed:
+    """Run a trial that came over the bus, and say what it is, a few times a second where it is, and how it ended."""
     trial = from_spec(spec)
     if keep_addresses(plan, json.loads(json.dumps(trial.plan))) != plan:
         raise UsageError(f"lab {trial.lab.name} is deployed with another plan; destroy it first")
@@ -159,7 +164,13 @@ def _execute(agent: str, engine: Engine, plan: Plan, spec: Document, progress: P
         if pace.is_due():
             progress(messages.RunStep.model_validate(where).model_dump())
 
-    return outcome_data(perform(trial, engine, "real", publish, agent))
+    progress(announcement.started(trial, spec["experiment"], engine.dilation))
+    outcome = perform(trial, engine, "real", publish, agent, meter=announcement.LabMeter(engine, plan))
+
+    def ended(document: Document) -> Document:
+        return announcement.ended(trial, outcome_from(document), engine.dilation)
+
+    return Executed(outcome_data(outcome), ended)
 
 
 def _log_to_stderr(file: Path | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from testbed.agent.captures import Captures
 from testbed.agent.lab import Document, Fabric, InterruptibleFabric, LabDriver, OwnedLab, deviations
@@ -11,10 +12,18 @@ from testbed.bus import messages
 from testbed.contract.plan import Plan
 from testbed.errors import HostError, UsageError
 from testbed.plan.placement import agents_of, check_members
-from testbed.run.engine import Engine
 
 Progress = Callable[[Document], None]
-Execute = Callable[[Engine, Plan, Document, Progress], Document]
+
+
+class Executed(NamedTuple):
+    """The outcome of a run as a document, and what tells how it ended once that is complete: a `told.RunEnded`."""
+
+    document: Document
+    ended: Callable[[Document], Document] | None = None
+
+
+Execute = Callable[[InterruptibleFabric, Plan, Document, Progress], Executed]
 
 
 def perform(
@@ -45,7 +54,7 @@ def perform(
     if body.capture:
         present.fabric.capture(_captured(captures, body.lab, progress))
     try:
-        document = execute(engine, present.plan, body.spec, progress)
+        document, ended = execute(engine, present.plan, body.spec, progress)
     finally:
         if party is not None:
             present.fabric.leave()
@@ -59,6 +68,8 @@ def perform(
         document["report"] = present.part.complete(document["report"])
         if wrong := deviations(driver, present):
             document["report"]["fidelity"]["altered"] = wrong
+    if ended is not None:
+        progress(ended(document))
     return document if fault is None else {**document, "capture_fault": fault}
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import aiomqtt
 
 from testbed.agent.owner import LabOwner
-from testbed.agent.telemetry import Telemetry
+from testbed.agent.telemetry import PERIOD_S, Telemetry
 from testbed.bus import client, messages, verbs
 from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import Broadcast
@@ -45,7 +45,8 @@ class Agent:
     """Serve one `LabOwner` on a bus, until `shutdown`, a signal, or `idle_exit_s` without labs and requests.
 
     The broker takes the agent for lost when it has heard nothing of it for one and a half times `keepalive_s`, and with `retain`
-    keeps what it last said of its labs. `broadcast` is the short way to a broker in this process.
+    keeps what it last said of its labs, which it looks at every `period_s` at most. `broadcast` is the short way to a broker in
+    this process.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Agent:
         keepalive_s: int = client.KEEPALIVE_S,
         retain: bool = False,
         broadcast: Broadcast | None = None,
+        period_s: float = PERIOD_S,
     ) -> None:
         if not messages.is_name(name):
             raise UsageError(f"agent name {name!r}: letters, digits, dots, dashes and underscores only")
@@ -70,7 +72,9 @@ class Agent:
         self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT + 1, thread_name_prefix="verb")
         self._stopping = asyncio.Event()
         self._lost: tuple[float, str] | None = None
-        self._telemetry = Telemetry(name, owner.observe, self._threads, retain, broadcast)
+        self._telemetry = Telemetry(name, owner.observe, self._threads, retain, broadcast, period_s)
+        self._told: tuple[aiomqtt.Client, asyncio.AbstractEventLoop] | None = None
+        owner.tell = self._tell
 
     def stop(self) -> None:
         """Ask the agent to end; `serve` returns soon after. To be called from the event loop's thread."""
@@ -110,6 +114,8 @@ class Agent:
             if self._telemetry.retained:
                 await mqtt.subscribe([(topic, 0) for topic in self._telemetry.retained])
             await mqtt.publish(status, messages.ONLINE, qos=1, retain=True)
+            self._telemetry.begin_session()
+            self._told = mqtt, asyncio.get_running_loop()
             on_ready()
             await self._publish_return(mqtt)
             telling = asyncio.create_task(self._telemetry.run(mqtt))
@@ -125,7 +131,13 @@ class Agent:
                 await self._telemetry.take_back(mqtt)
                 await mqtt.publish(status, messages.OFFLINE, qos=1, retain=True)
             finally:
+                self._told = None
                 await client.end(*tasks)
+
+    def _tell(self, lab: str, event: dict[str, Any]) -> None:
+        """Publish what happens to a run, from its thread; nobody is told what happens while the broker is lost."""
+        if (session := self._told) is not None:
+            asyncio.run_coroutine_threadsafe(self._telemetry.event(session[0], lab, **event), session[1])
 
     async def _publish_return(self, mqtt: aiomqtt.Client) -> None:
         """Publish that this agent was off line and why, if it was: somebody else may have connected as it."""
@@ -240,7 +252,7 @@ class Agent:
             return
         if kind == "error":
             await self._telemetry.event(mqtt, lab, f"{verb} failed", reason=content["message"])
-        elif content.get("changed", True):
+        elif not verb.is_told and content.get("changed", True):
             about = {key: content[key] for key in ("complete", "reasons", "directions", "lost") if key in content}
             await self._telemetry.event(mqtt, lab, verb.event, **about)
 

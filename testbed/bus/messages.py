@@ -9,6 +9,8 @@ Topics::
     testbed/<lab>/<agent>/command              requests to an agent; lab `-` for verbs that concern no single lab
     testbed/<lab>/<agent>/reply/<client>       replies; each client reads its own topic only
     testbed/<lab>/<node>/<port>/telemetry      port counters while they change, at most ten a second
+    testbed/<lab>/<agent>/live                 the same of all ports of a lab in one short message
+    testbed/<lab>/topology                     what the lab is made of
     testbed/<lab>/state                        the lab as a whole, likewise
     testbed/<lab>/events                       what was done to the lab, once each
     testbed/agents/<agent>/status              retained `online` or `offline`; `offline` is the agent's last will
@@ -173,16 +175,25 @@ class Participants(_Message):
     agents: list[Participant]
 
 
+class ResultPlace(_Message):
+    """A file on a host."""
+
+    host: str
+    path: str
+
+
 class RunBody(LabBody):
     """Run a trial on a lab that is up: `Trial.spec()`. With `capture` the agent writes every frame into a file of its own.
 
-    `party` is for labs of several agents: each is told to run its part. `run_id` names the run, for `cancel`.
+    `party` is for labs of several agents: each is told to run its part. `run_id` names the run, for `cancel`. `result` is
+    where the controller writes run.json, for those who are told of the run.
     """
 
     spec: dict[str, Any]
     capture: bool = False
     party: Participants | None = None
     run_id: CorrelationId | None = None
+    result: ResultPlace | None = None
 
 
 class CancelBody(LabBody):
@@ -250,6 +261,16 @@ def status_topic(agent: str) -> str:
 def telemetry_topic(lab: str, node: str, port: str) -> str:
     """Name the topic of one port's counters."""
     return f"{PREFIX}/{lab}/{node}/{port}/telemetry"
+
+
+def live_topic(lab: str, agent: str) -> str:
+    """Name the topic of what changed at the ports of a lab that `agent` has."""
+    return f"{PREFIX}/{lab}/{agent}/live"
+
+
+def topology_topic(lab: str) -> str:
+    """Name the retained topic of a lab's nodes and links."""
+    return f"{PREFIX}/{lab}/topology"
 
 
 def state_topic(lab: str) -> str:

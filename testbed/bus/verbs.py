@@ -71,12 +71,13 @@ class Owner(Protocol):
 
 @dataclass(frozen=True)
 class Verb(Generic[_Body]):
-    """One verb. `event` is what is told to everybody when it has changed a lab, if anything."""
+    """One verb. `event` is what is told to everybody when it has changed a lab, if anything; the owner may tell it itself."""
 
     name: str
     body: type[_Body]
     perform: Callable[[Owner, _Body, Progress], Document]
     event: str | None = None
+    is_told: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -89,7 +90,7 @@ DESTROY = Verb("destroy", LabBody, lambda owner, body, _: owner.destroy(body.lab
 INSPECT = Verb("inspect", LabBody, lambda owner, body, _: owner.inspect(body.lab))
 DESCRIBE = Verb("describe", LabBody, lambda owner, body, _: owner.describe(body.lab))
 HEALTH = Verb("health", LabBody, lambda owner, body, _: owner.health(body.lab))
-RUN = Verb("run", RunBody, lambda owner, body, progress: owner.run(body, progress), "run ended")
+RUN = Verb("run", RunBody, lambda owner, body, progress: owner.run(body, progress), "run ended", is_told=True)
 CANCEL = Verb("cancel", CancelBody, lambda owner, body, _: owner.cancel(body), "run cancelled")
 CAPTURE_POINTS = Verb(
     "capture_points", PortBody, lambda owner, body, _: owner.capture_points(body.lab, body.node, body.port)

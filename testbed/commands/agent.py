@@ -28,18 +28,26 @@ def agent(
             "of the local agent, which this then is"
         ),
     ] = None,
+    telemetry: Annotated[
+        str,
+        typer.Option(
+            help="how often labs are looked at for what readers are told, 50ms to 1min; less if that costs much"
+        ),
+    ] = "100ms",
     local: Annotated[bool, typer.Option(hidden=True)] = False,
     state_dir: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Own the labs of this machine and serve them on a broker. Other commands start a local agent by themselves."""
     from testbed.agent import process
     from testbed.agent.metrics import read_address
+    from testbed.agent.telemetry import read_period
     from testbed.bus.address import broker_address
 
     if local and state_dir is not None:
         process.serve_local(state_dir)
         return
     at = None if metrics is None else read_address(metrics)
+    period_s = read_period(telemetry)
     settings = (context.obj or {}).get("agent", (None, None, None, None))
     url = broker or settings[0]
     if url is None and at is not None:
@@ -47,4 +55,4 @@ def agent(
     if url is None:
         raise UsageError("--broker is missing; without a broker no agent is needed, the other commands start one")
     address = broker_address(url, credentials or settings[2], ca_file or settings[3])
-    process.serve_broker(address, name, check_underlay(underlay) if underlay else None, at)
+    process.serve_broker(address, name, check_underlay(underlay) if underlay else None, at, period_s)

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed.bus import messages
+from testbed.bus import messages, told
 from testbed.commands.common import Format, FormatOption, LabName, target
+from testbed.report.figures import format_ns
 from testbed.system import output
 
 # What changes all the time is shown to people no more often than they can read.
@@ -123,9 +124,26 @@ class Digest:
 
 def event_words(event: Mapping[str, Any]) -> str:
     """Return what was done, and with it what there is to say of it."""
+    if run := _run_words(event):
+        return f"{event['event']}: {run}"
     about = [] if event.get("complete", True) else ["not complete"]
     about += [event["reason"]] if "reason" in event else event.get("reasons", [])
     about += [f"what {way['from']} sends to {way['to']}" for way in event.get("directions", ())]
     for lost in event.get("lost", ()):
         about.append(f"{lost['frames']:,} frames lost{' at ' + lost['port'] if lost['port'] else ''}: {lost['cause']}")
     return f"{event['event']}: {', '.join(about)}" if about else str(event["event"])
+
+
+def _run_words(event: Mapping[str, Any]) -> str:
+    """Return what there is to say of a run that began, goes on, or has its verdict; nothing of anything else."""
+    match event["event"]:
+        case told.RUN_STARTED:
+            rows = f", {event['rows']} rows" if event["rows"] > 1 else ""
+            return f"{event['name']} on {event['ranks']} ranks{rows}, dilation {event['dilation']:,}"
+        case told.RUN_PROGRESS:
+            share = [] if event["share"] is None else [f"{event['share']:.0%}"]
+            left = [] if event["left_s"] is None else [f"{event['left_s']:.0f} s left"]
+            return ", ".join([f"{format_ns(event['nominal_ns'])} of nominal time", *share, *left])
+        case told.RUN_ENDED if event.get("verdict") is not None:
+            return ". ".join([event["verdict"], *event["reasons"]])
+    return ""

@@ -210,7 +210,8 @@ def run_trial(context: typer.Context, where: Target, subject: Trial, options: Ru
         def carry_out(part: Trial, capture: Path | None) -> tuple[Outcome, int]:
             if chosen == "virtual":
                 return _run_virtual(part, capture, show, spread, style is not Style.none), factor
-            return _run_real(where, part, factor, chooses, options.keep, capture, show)
+            place = directory / result.FILE_NAME
+            return _run_real(where, part, factor, chooses, options.keep, capture, show, place)
 
         outcome, factor = carry_out(subject, written.capture)
         apart = _alone(subject, outcome, lambda part: carry_out(part, None)[0]) if options.alone else {}
@@ -304,12 +305,19 @@ def _run_virtual(subject: Trial, capture: Path | None, show: Follow, cores: int,
 
 
 def _run_real(
-    chosen: Target, subject: Trial, dilation: int, chooses: bool, keep: bool, capture: Path | None, show: Follow
+    chosen: Target,
+    subject: Trial,
+    dilation: int,
+    chooses: bool,
+    keep: bool,
+    capture: Path | None,
+    show: Follow,
+    place: Path,
 ) -> tuple[Outcome, int]:
     """Run under the real clock and return the outcome with its dilation.
 
     A run that cannot be trusted is repeated once at a larger dilation, if it `chooses` its dilation by itself. A lab that was up
-    before stays as it is: its dilation is its owner's.
+    before stays as it is: its dilation is its owner's. `place` is where the result is written.
     """
     import asyncio
 
@@ -320,7 +328,8 @@ def _run_real(
 
     def once(factor: int) -> Outcome:
         with interruptible() as fate:
-            return asyncio.run(verbs.run(chosen, subject, factor, keep=keep, pcap=capture, on_step=show, fate=fate))
+            work = verbs.run(chosen, subject, factor, keep=keep, pcap=capture, on_step=show, fate=fate, result=place)
+            return asyncio.run(work)
 
     lab = subject.lab.name
     stands = chooses and asyncio.run(verbs.is_up(chosen, lab))

@@ -1,4 +1,4 @@
-"""testbed schema: the JSON Schema of the files that users write, and of the result that they read."""
+"""testbed schema: the JSON Schema of the files that users write, of the result that they read, and of what agents tell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from testbed.bus import told
 from testbed.commands.common import print_json
 from testbed.experiment.file import experiment_schema
 from testbed.lab.topology import lab_schema
@@ -20,14 +21,18 @@ class Subject(enum.StrEnum):
     lab = "lab"
     experiment = "experiment"
     run = "run"
+    telemetry = "telemetry"
 
 
 def schema(
     of: Annotated[
-        Subject, typer.Argument(metavar="KIND", help="which file: lab, experiment, or run for run.json")
+        Subject,
+        typer.Argument(
+            metavar="KIND", help="lab, experiment, run for run.json, or telemetry for what agents tell over MQTT"
+        ),
     ] = Subject.lab,
 ) -> None:
-    """Print the JSON Schema of lab files, experiment files or run.json."""
+    """Print the JSON Schema of lab files, experiment files, run.json, or what agents tell of labs."""
     print_json(_SCHEMAS[of]())
 
 
@@ -35,4 +40,5 @@ _SCHEMAS: Mapping[Subject, Callable[[], dict[str, Any]]] = {
     Subject.lab: lab_schema,
     Subject.experiment: experiment_schema,
     Subject.run: result.schema,
+    Subject.telemetry: told.schema,
 }

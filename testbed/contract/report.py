@@ -378,6 +378,7 @@ class Report(TypedDict):
 class Telemetry(TypedDict):
     """A fabric at one moment: of the lab, whatever the span."""
 
+    now_ps: Annotated[int, "ps of nominal time since it was made"]
     frame_hops: Annotated[int, "frames that crossed a link"]
     ranks: Annotated[int, "ranks of the workload"]
     ranks_finished: Annotated[int, "those that have finished"]

@@ -96,14 +96,22 @@ class Agents:
         return answer, done
 
     async def run(
-        self, trial: Trial, deployed: Answers, capture: bool, on_progress: Callable[[Document], None]
+        self,
+        trial: Trial,
+        deployed: Answers,
+        capture: bool,
+        on_progress: Callable[[Document], None],
+        result: Document | None = None,
     ) -> Outcome:
         """Run a trial on the lab that `deployed` says is up; with `capture`, the agent names the file of it as a step.
+
+        `result` is the host and path of run.json, for those who are told of the run.
 
         Who is cancelled meanwhile, or loses sight of an agent, has the run ended there before that is raised.
         """
         run_id = uuid.uuid4().hex
         body: Document = {"lab": trial.lab.name, "spec": trial.spec(), "capture": capture, "run_id": run_id}
+        body |= {} if result is None else {"result": result}
         try:
             return await self._run(trial, deployed, body, on_progress)
         except (asyncio.CancelledError, BusError):

@@ -8,6 +8,7 @@ there is none. Where the agent is lost, what it left in the system is dealt with
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -130,16 +131,18 @@ async def run(
     pcap: Path | None,
     on_step: Follow = _ignore,
     fate: Fate | None = None,
+    result: Path | None = None,
 ) -> Outcome:
     """Deploy a lab, run a trial on it, and destroy it again, whatever happens in between.
 
     A lab that was up before stays up; with `keep` one that was not does too. An interrupt (KeyboardInterrupt) ends the
     run and destroys the lab before it is raised again; a lab that was still being built goes even with `keep`. Every frame of
-    the run is written to `pcap`.
+    the run is written to `pcap`. `result` is where the caller writes run.json: those who are told of the run are told of it.
     """
     lab, fate = trial.lab.name, fate or Fate()
     if pcap is not None:
         captures.require_writable(pcap)
+    place = None if result is None else {"host": socket.gethostname(), "path": str(result.absolute())}
     async with started(target) as agents:
         placed = await agents.enlist(trial, target.placement)
         placed.check_agents()
@@ -156,7 +159,7 @@ async def run(
             receive = _steps(follow)
             work = agents.deploy(lab, _deployment(placed, dilation), receive)
             _, deployed = await fate.build(lab, work, stood_before, lambda: _destroy(target, agents, lab))
-            outcome = await agents.run(placed, deployed, pcap is not None, receive)
+            outcome = await agents.run(placed, deployed, pcap is not None, receive, place)
         finally:
             if not keep and not stood_before:
                 async with fate.destroying(lab):

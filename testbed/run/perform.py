@@ -18,7 +18,7 @@ from testbed.plan.workload import compile_workload
 from testbed.run import flow_times, job_payload, job_times, storms, timeline, traces_on_disk
 from testbed.run.engine import Engine
 from testbed.run.execution import Outcome, Progress, execute, weight_of
-from testbed.run.gauge import Gauge
+from testbed.run.gauge import Gauge, Meter, ReportMeter
 from testbed.run.program_execution import execute_program
 from testbed.run.trial import Clock, Trial
 from testbed.traffic import Schedule
@@ -39,28 +39,27 @@ def perform(
     progress: Callable[[Progress], None],
     agent: str | None = None,
     budget: int | None = None,
-    is_followed: bool = False,
+    meter: Meter | None = None,
 ) -> Outcome:
     """Run every row on an engine that holds this trial's plan; its timeline starts with the first of them.
 
     Of a lab that several agents have, what `agent` has: the others run the rest. Directions of links that were left down
-    are named among the reasons of an outcome that is not complete. `budget` is what `Engine.advance` is given. Where
-    somebody follows it, `progress` hears of nominal time, under the virtual clock.
+    are named among the reasons of an outcome that is not complete. `budget` is what `Engine.advance` is given. With a
+    `meter`, `progress` hears of nominal time and of the share that is done.
     """
 
     def compile_schedule(schedule: Schedule) -> Workload:
         return compile_workload(trial.lab, trial.experiment, schedule)
 
-    asked = engine if is_followed and clock == "virtual" else None
     if trial.series_plan is not None:
         engine.record_series(json.dumps(trial.series_plan))
     try:
         if trial.program is not None:
-            outcome = _perform_program(trial, trial.program, engine, progress, budget or _BUDGET[clock], asked)
+            outcome = _perform_program(trial, trial.program, engine, progress, budget or _BUDGET[clock], meter)
         else:
             series = dataclasses.replace(trial.series, budget=budget or _BUDGET[clock])
             calls = series.iterations * (2 if series.collective.in_place else 1)
-            gauge = Gauge(asked, calls * sum(map(weight_of, series.shapes())))
+            gauge = Gauge(meter, calls * sum(map(weight_of, series.shapes())))
             outcome = execute(engine, series, compile_schedule, progress, trial.ranks_of(agent), trial.changes, gauge)
     except MemoryError as error:
         # Others took since what was there when it was reckoned.
@@ -84,7 +83,7 @@ def _perform_program(
     engine: Engine,
     progress: Callable[[Progress], None],
     budget: int,
-    asked: Engine | None,
+    meter: Meter | None,
 ) -> Outcome:
     """Run the jobs or the flows of a trial."""
     experiment = trial.experiment
@@ -101,7 +100,7 @@ def _perform_program(
 
     on_disk = traces_on_disk.of_experiment(experiment)
     load = {} if on_disk is None else {"load": traces_on_disk.loader(on_disk)}
-    gauge = Gauge(asked)
+    gauge = Gauge(meter)
     if on_disk is not None:
         gauge.follow(lambda: traces_on_disk.share(engine, on_disk))
     outcome = execute_program(engine, workload, what, progress, budget, spans, trial.changes, fill, gauge, **load)
@@ -180,7 +179,8 @@ def run_virtual(
         fabric.capture(str(pcap) if pcap else None)
     except OSError as error:
         raise captured_error(pcap, error) from error
-    outcome = perform(trial, fabric, "virtual", progress, budget=budget, is_followed=is_followed)
+    meter = ReportMeter(fabric) if is_followed else None
+    outcome = perform(trial, fabric, "virtual", progress, budget=budget, meter=meter)
     try:
         fabric.capture(None)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -88,6 +89,11 @@ class Listener:
         with self._changed:
             assert self._changed.wait_for(lambda: bool(messages()), timeout_s), self.heard
             return messages()[-1]
+
+    def wait_until(self, is_heard: Callable[[list[tuple[float, str, bytes]]], bool], timeout_s: float = 60) -> None:
+        """Wait until what was heard is as wanted."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: is_heard(self.heard), timeout_s), self.heard
 
     def close(self) -> None:
         self._client.disconnect()

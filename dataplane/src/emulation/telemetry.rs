@@ -12,6 +12,7 @@ use crate::units::Time;
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Telemetry {
+    pub now_ps: u64,
     pub frame_hops: u64,
     pub ranks: u64,
     pub ranks_finished: u64,
@@ -28,6 +29,7 @@ impl Emulation {
     pub fn telemetry(&self, fidelity: Fidelity) -> Telemetry {
         let sheet = self.of_lab();
         Telemetry {
+            now_ps: sheet.at.ps(),
             frame_hops: sheet.totals.frame_hops,
             ranks: self.ranks.len() as u64,
             ranks_finished: self.ranks.iter().filter(|rank| self.finished(**rank).is_some()).count() as u64,

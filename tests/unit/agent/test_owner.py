@@ -15,6 +15,7 @@ from testbed.agent.claims import Claims
 from testbed.agent.kernel_part import KernelPart
 from testbed.agent.lab import Document, OwnedLab
 from testbed.agent.link_desk import LinkDesk
+from testbed.agent.runs import Executed
 from testbed.bus import messages
 from testbed.errors import HostError, UsageError
 from testbed.run.fidelity import FidelityBounds, judge_fidelity
@@ -144,9 +145,9 @@ def test_a_lab_that_was_altered_during_a_run_makes_it_untrusted(monkeypatch: pyt
     monkeypatch.setattr(KernelPart, "complete", lambda _part, report: report)
     driver = MemoryDriver()
 
-    def execute_and_alter(*_: object) -> Document:
+    def execute_and_alter(*_: object) -> Executed:
         driver.altered = {"h1": "eth1 is down"}
-        return {"report": {"fidelity": {}}}
+        return Executed({"report": {"fidelity": {}}})
 
     labs = owner.LabOwner(cast(Any, driver), lambda *_: cast(Any, MemoryFabric()), execute_and_alter)
     labs.deploy(messages.DeployBody(plan=PLAN, dilation=1))

@@ -17,6 +17,7 @@ from testbed.agent.service import Agent
 from testbed.bus import client, messages, verbs
 from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
+from testbed.bus.told import model_of
 from tests.unit.agent.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
 
 
@@ -114,9 +115,11 @@ async def test_telemetry_is_published_only_when_counters_change(w: World) -> Non
     async with client.connect(w.address, "local") as caller, client.client(w.address, "watcher") as mqtt:
         await mqtt.subscribe(topic)
         await deploy(caller)
-        assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 0}
+        first = await asyncio.wait_for(next_on(mqtt, topic), 5)
+        assert (first["frames_tx"], first["nominal_ns"], first["seq"], first["run"]) == (0, 0, 1, None)
         await caller.request(verbs.RUN, {"lab": "tiny", "spec": {"steps": 5}}, lab="tiny")
-        assert await asyncio.wait_for(next_on(mqtt, topic), 5) == {"frames_tx": 5}
+        then = await asyncio.wait_for(next_on(mqtt, topic), 5)
+        assert (then["frames_tx"], then["nominal_ns"], then["seq"], then["session"]) == (5, 5, 2, first["session"])
         assert len(mqtt.messages) == 0
 
 
@@ -151,6 +154,14 @@ async def test_what_is_done_to_a_lab_is_published_once_and_what_changes_nothing_
                 await asyncio.sleep(0.01)
     listener.cancel()
     await asyncio.gather(listener, return_exceptions=True)
-    assert [document["event"] for topic, document in told if topic == events] == ["deployed", "run ended", "destroyed"]
+    assert [document["event"] for topic, document in told if topic == events] == [
+        *("deployed", "run started", "run ended", "destroyed")
+    ]
     states = [document for topic, document in told if topic == state]
     assert states and all(document["state"] == "running" for document in states)
+    for topic, document in told:
+        model_of(topic, document).model_validate_json(json.dumps(document))
+    numbers = [document["seq"] for topic, document in told if topic == events]
+    assert numbers == [1, 2, 3, 4]
+    began, ended = (document for topic, document in told if topic == events and "run" in document)
+    assert began["run"] == ended["run"] and (ended["verdict"], ended["exit_code"]) == ("PASSED: all", 0)
