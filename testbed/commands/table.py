@@ -206,7 +206,7 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
         Verb(
             "schema",
             "schema:schema",
-            "Print the JSON Schema of lab files, experiment files or run.json.",
+            "Print the JSON Schema of lab files, experiment files, run.json, or what agents tell of labs.",
             "testbed schema run",
         ),
         Verb(
