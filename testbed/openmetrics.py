@@ -30,6 +30,13 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
 }
 """Kind and meaning of each family, by its name, in the order in which they are written."""
 
+_CAPITALS = {
+    "all_reduce": "AllReduce",
+    "all_gather": "AllGather",
+    "reduce_scatter": "ReduceScatter",
+    "all_to_all": "AlltoAll",
+}
+
 Labels = dict[str, str]
 Sample = tuple[str, Labels, float]
 
@@ -66,6 +73,11 @@ def samples_of_drops(lab: str, drops: Mapping[str, Any]) -> Iterator[Sample]:
     """Yield how many frames were lost, by cause."""
     for cause, count in drops.items():
         yield "testbed_drops", {"lab": lab, "cause": cause}, float(count)
+
+
+def called(collective: str) -> str:
+    """Return how NCCL's Inspector calls a collective."""
+    return _CAPITALS.get(collective, collective.title().replace("_", ""))
 
 
 def _escaped(text: str) -> str:

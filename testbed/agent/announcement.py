@@ -51,7 +51,8 @@ def _expected_ns(trial: Trial) -> int | None:
 def ended(trial: Trial, outcome: Outcome, dilation: int) -> Document:
     """Return how a trial ended, as `told.RunEnded` without its id; of a part of one, without verdict."""
     last = outcome.rows[-1] if outcome.rows else {}
-    names = {"busbw": "busbw_gbytes_per_s", "algbw": "algbw_gbytes_per_s", "time_us": "time_us"}
+    names = {key: key for key in ("size_bytes", "time_us")}
+    names |= {"busbw": "busbw_gbytes_per_s", "algbw": "algbw_gbytes_per_s"}
     figures = {name: last[key] for name, key in names.items() if last.get(key) is not None}
     span = None if outcome.end_ps is None or outcome.start_ps is None else (outcome.end_ps - outcome.start_ps) // 1000
     about = {

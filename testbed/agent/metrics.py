@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 from testbed import openmetrics
-from testbed.agent.lab import Observation
+from testbed.agent.lab import Document, Observation
 from testbed.agent.telemetry import pause_s
 from testbed.bus.address import read_listening, written
 from testbed.errors import HostError
 from testbed.openmetrics import Sample
+from testbed.run.verdict import UNTRUSTED
 
 PATH = "/metrics"
 LEAST_S = 1.0
@@ -52,8 +53,24 @@ def _samples(seen: Observation) -> Iterator[Sample]:
         yield "testbed_ranks", labels, float(state.get("ranks", 0))
         yield "testbed_ranks_finished", labels, float(state.get("ranks_finished", 0))
         yield from openmetrics.samples_of_drops(lab, state.get("drops", {}))
+        yield from _samples_of_last(lab, state.get("last"))
     for (lab, node, port), counters in seen.ports.items():
         yield from openmetrics.samples_of_port(lab, f"{node}:{port}", counters.get("priorities", {}))
+
+
+def _samples_of_last(lab: str, last: Document | None) -> Iterator[Sample]:
+    """Yield what the run before gave: its verdict, and of its largest row the figures under the Inspector's names."""
+    if last is None:
+        return
+    if last["verdict"] is not None:
+        yield "testbed_passed", {"lab": lab}, float(last["passed"])
+        yield "testbed_trusted", {"lab": lab}, float(last["exit_code"] != UNTRUSTED)
+    labels = {"comm_name": lab, "collective": openmetrics.called(last["name"])}
+    figures = last["figures"]
+    if "busbw" in figures:
+        labels["message_size"] = f"{figures['size_bytes']:.0f}"
+        yield "nccl_bus_bandwidth_gbs", labels, figures["busbw"]
+        yield "nccl_collective_exec_time_microseconds", labels, figures["time_us"]
 
 
 class MetricsServer:

@@ -178,7 +178,9 @@ class RunEnded(_Part):
     verdict: Annotated[str | None, Field(description="the verdict in a sentence")] = None
     passed: bool | None = None
     exit_code: Annotated[int | None, Field(description="as the command ends: 0, 1 or 4")] = None
-    figures: Annotated[dict[str, float], Field(description="busbw, algbw and time of the last row, GB/s and us")]
+    figures: Annotated[
+        dict[str, float], Field(description="of the last row: size_bytes, time_us, and algbw and busbw in GB/s")
+    ]
     nominal_ns: Annotated[Count | None, Field(description="nominal ns from its first byte to its last; null: cut off")]
     wall_s: Annotated[float, Field(ge=0)] = 0.0
     result: Annotated[ResultPlace | None, Field(description="where its controller writes run.json, if it does")] = None

@@ -9,16 +9,10 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from testbed.openmetrics import Sample, samples_of_drops, samples_of_port, text_of
+from testbed.openmetrics import Sample, called, samples_of_drops, samples_of_port, text_of
 from testbed.run.result import RunResult
 
 FORMAT_VERSION = "v4.0"
-_CAPITALS = {
-    "all_reduce": "AllReduce",
-    "all_gather": "AllGather",
-    "reduce_scatter": "ReduceScatter",
-    "all_to_all": "AlltoAll",
-}
 
 
 class _Call(NamedTuple):
@@ -56,7 +50,7 @@ def inspector_lines(result: RunResult) -> str:
                     "pid": 0,
                 },
                 "coll_perf": {
-                    "coll": _called(call.name),
+                    "coll": called(call.name),
                     "coll_sn": number,
                     "coll_msg_size_bytes": call.size_bytes,
                     "coll_exec_time_us": call.time_us,
@@ -67,10 +61,6 @@ def inspector_lines(result: RunResult) -> str:
             }
         )
     return "".join(f"{json.dumps(line)}\n" for line in lines)
-
-
-def _called(name: str) -> str:
-    return _CAPITALS.get(name, name.title().replace("_", ""))
 
 
 def _calls(result: RunResult) -> Iterator[_Call]:
@@ -105,7 +95,7 @@ def _samples(result: RunResult) -> Iterator[Sample]:
             "comm_name": result.lab,
             "n_nodes": str(call.hosts),
             "nranks": str(call.ranks),
-            "collective": _called(call.name),
+            "collective": called(call.name),
             "message_size": str(call.size_bytes),
             "algo_proto": f"{call.algorithm}_RoCE",
             "call": str(number),

@@ -25,9 +25,13 @@ COUNTERS = {
     "headroom_bytes_max": 64,
 }
 STATE = {"driver": "netns", "dilation": 1000, "busy": True, "ranks": 4, "ranks_finished": 1}
+LAST = {
+    **{"name": "all_reduce", "verdict": "UNTRUSTED: not trusted", "passed": True, "exit_code": 4},
+    "figures": {"size_bytes": 65536, "time_us": 12.5, "algbw": 2.0, "busbw": 3.5},
+}
 SEEN = Observation(
     {("pair", "a1", "eth1"): {"priorities": {"3": COUNTERS}}, ("pair", "b1", "eth1"): {}},
-    {"pair": {**STATE, "drops": {"lossless": 0, "link": 5}}},
+    {"pair": {**STATE, "drops": {"lossless": 0, "link": 5}, "last": LAST}},
     0.0,
 )
 
@@ -70,6 +74,10 @@ def test_what_a_lab_counts_is_read_by_the_parser_of_prometheus() -> None:
     assert samples["testbed_lab_running", "1000", "netns", "pair"] == 1
     assert samples["testbed_ranks_finished", "pair"] == samples["testbed_lab_busy", "pair"] == 1
     assert samples["testbed_drops_total", "link", "pair"] == 5
+    assert (samples["testbed_passed", "pair"], samples["testbed_trusted", "pair"]) == (1, 0)
+    call = ("65536", "AllReduce", "pair")
+    assert samples["nccl_bus_bandwidth_gbs", *call] == 3.5
+    assert samples["nccl_collective_exec_time_microseconds", *call] == 12.5
     port = ("3", "a1", "eth1", "pair")
     assert samples["testbed_pfc_pause_seconds_total", *port] == 2.5
     assert samples["testbed_link_bytes_total", *port] == 10**15 + 1
