@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 from bench import BenchError
 from testbed._dataplane import RealFabric
-from testbed.agent.lab import Document
 from testbed.agent.owner import LabOwner
+from testbed.agent.runs import Executed
 from testbed.agent.telemetry import PERIOD_S, Telemetry
 from testbed.bus import client, messages
 from testbed.bus.embedded import embedded_broker
@@ -96,7 +96,7 @@ def measure(rounds: int = ROUNDS, seconds: float = SECONDS, shape: str = SHAPE) 
         fabrics.append(RealFabric(plan, dilation, attachments))
         return fabrics[-1]
 
-    def refuse(*_: object) -> Document:
+    def refuse(*_: object) -> Executed:
         raise BenchError("no run was asked for")
 
     lab = load_lab(f"clos:name=bench-{os.getpid()},{shape}")
@@ -138,6 +138,7 @@ async def _take_turns(watched: _Watched, path: Path, rounds: int, seconds: float
             telemetry = Telemetry("bench", watched.observe, threads, False, say)
 
             async def stretch(told: bool) -> _Stretch:
+                telemetry.begin_session()
                 speaking = [asyncio.create_task(telemetry.run(mqtt))] if told else []
                 await asyncio.sleep(PERIOD_S)
                 looks, published, stopped_s = len(watched.looked_at), watched.published, watched.stopped_s
