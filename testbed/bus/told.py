@@ -220,19 +220,6 @@ class LabEvent(Told):
     event: str
 
 
-MODELS = (Live, Topology, State, PortTelemetry, StartedEvent, ProgressEvent, EndedEvent, LabEvent)
-
-
-def model_of(topic: str, document: Document) -> type[Told]:
-    """Return the model of a document by its topic. Raises KeyError for a topic on which nothing is told."""
-    kind = topic.rpartition("/")[2]
-    if kind == "events":
-        runs: dict[str, type[Told]] = {RUN_STARTED: StartedEvent, RUN_PROGRESS: ProgressEvent, RUN_ENDED: EndedEvent}
-        return runs.get(str(document.get("event")), LabEvent)
-    others: dict[str, type[Told]] = {"live": Live, "topology": Topology, "state": State, "telemetry": PortTelemetry}
-    return others[kind]
-
-
 def schema() -> Document:
     """Return the JSON Schema of all that is told of labs: a document is one of its alternatives, by its topic."""
     union = TypeAdapter(

@@ -17,6 +17,7 @@ from testbed.bus import messages, mosquitto, told
 from testbed.bus.websockets import Websockets
 from tests.live.machine import Machine, private_machine
 from tests.live.shared_broker import Broker, Listener
+from tests.told import check
 
 pytestmark = [pytest.mark.usefixtures("require_root"), pytest.mark.timeout(240)]
 
@@ -85,7 +86,7 @@ def test_a_page_is_told_of_a_lab_from_its_topology_to_the_verdict_of_a_run(machi
     page.close()
     numbers: dict[str, list[int]] = {}
     for topic, document in heard:
-        told.model_of(topic, document).model_validate_json(json.dumps(document))
+        check(topic, document)
         numbers.setdefault(topic, []).append(document["seq"])
     assert len({document["session"] for _, document in heard}) == 1
     assert {topic: each for topic, each in numbers.items() if each != list(range(1, 1 + len(each)))} == {}

@@ -9,7 +9,7 @@ import pytest
 
 from testbed.agent.live import FULL_S, MOST_HAPPENED, LiveLab
 from testbed.agent.story import PERIOD_S, Story
-from testbed.bus import told
+from tests.told import check
 
 Document = dict[str, Any]
 HEAD = {"v": 1, "agent": "m1", "lab": "pair", "at": "2026-11-30T19:00:00.000+00:00", "session": "0011aabb", "seq": 1}
@@ -26,7 +26,7 @@ def ports(*names: str, priority: str = "3", **figures: Any) -> dict[str, Documen
 def message(lab: LiveLab, seen: dict[str, Document], now_s: float) -> Document:
     made = lab.message(seen, now_s)
     assert made is not None
-    told.Live.model_validate_json(json.dumps({**HEAD, "nominal_ns": 1, "run": None, **made}))
+    check("testbed/pair/m1/live", {**HEAD, "nominal_ns": 1, "run": None, **made})
     return made
 
 
@@ -111,8 +111,7 @@ def test_a_run_is_told_from_its_beginning_to_its_verdict_and_at_most_once_a_seco
     assert (story.current, story.progress, story.last) == (None, None, heard[-1])
     assert (heard[-1]["run"], heard[-1]["wall_s"]) == ("r1", 3.0)
     for number, event in enumerate(heard):
-        topic = "testbed/pair/events"
-        told.model_of(topic, event).model_validate_json(json.dumps({**HEAD, "seq": 1 + number, **event}))
+        check("testbed/pair/events", {**HEAD, "seq": 1 + number, **event})
 
 
 def test_a_run_that_was_given_up_is_told_no_more_of() -> None:

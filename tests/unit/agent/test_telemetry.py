@@ -17,7 +17,7 @@ from testbed.agent.service import Agent
 from testbed.bus import client, messages, verbs
 from testbed.bus.address import BrokerAddress
 from testbed.bus.embedded import embedded_broker
-from testbed.bus.told import model_of
+from tests.told import check
 from tests.unit.agent.bus_world import MemoryDriver, MemoryFabric, World, bus_test, deploy, execute, next_on
 
 
@@ -160,7 +160,7 @@ async def test_what_is_done_to_a_lab_is_published_once_and_what_changes_nothing_
     states = [document for topic, document in told if topic == state]
     assert states and all(document["state"] == "running" for document in states)
     for topic, document in told:
-        model_of(topic, document).model_validate_json(json.dumps(document))
+        check(topic, document)
     numbers = [document["seq"] for topic, document in told if topic == events]
     assert numbers == [1, 2, 3, 4]
     began, ended = (document for topic, document in told if topic == events and "run" in document)
