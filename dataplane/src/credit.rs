@@ -8,6 +8,7 @@
 
 use serde::Deserialize;
 
+use crate::credit_waits::CreditWaits;
 use crate::frame::Frame;
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
@@ -111,31 +112,12 @@ impl Receiver {
     }
 }
 
-/// How long a priority had a frame to send, and no credit for it.
-#[derive(Copy, Clone, Default, Debug)]
-struct Wait {
-    /// Since when, and for how many bytes.
-    open: Option<(Time, u32)>,
-    spent: Time,
-}
-
-impl Wait {
-    fn close(&mut self, now: Time) {
-        self.spent = self.total(now);
-        self.open = None;
-    }
-
-    fn total(&self, now: Time) -> Time {
-        self.spent + self.open.map_or(Time::ZERO, |(since, _)| now.since(since))
-    }
-}
-
 /// Both halves at one end of a link, by priority, and what is to be told to the other end.
 #[derive(Debug)]
 pub struct Credits {
     senders: [Option<Sender>; PRIORITIES],
     receivers: [Option<Receiver>; PRIORITIES],
-    waits: [Wait; PRIORITIES],
+    waits: CreditWaits,
     /// The priorities of which a frame is due, and those of which it is to ask.
     due: PrioritySet,
     asking: PrioritySet,
@@ -152,7 +134,7 @@ impl Credits {
         let mut credits = Credits {
             senders: Default::default(),
             receivers: Default::default(),
-            waits: Default::default(),
+            waits: CreditWaits::default(),
             due: PrioritySet::NONE,
             asking: PrioritySet::NONE,
             outstanding: PrioritySet::NONE,
@@ -193,20 +175,25 @@ impl Credits {
             self.ask_at = now + ask_every(rate);
         }
         self.outstanding.insert(priority);
-        if self.waits[priority].open.is_some() {
-            self.waits[priority].close(now);
-        }
+        self.waits.close(priority, now);
     }
 
     /// Note that a frame of so many bytes is there and may not start.
     pub fn wait(&mut self, priority: Priority, frame_bytes: u32, now: Time) {
-        let since = self.waits[priority].open.map_or(now, |(since, _)| since);
-        self.waits[priority].open = Some((since, frame_bytes));
+        self.waits.open(priority, frame_bytes, now);
     }
 
     /// How long `priority` has waited up to `now`.
     pub fn wait_time(&self, priority: Priority, now: Time) -> Time {
-        self.waits[priority].total(now)
+        self.waits.total(priority, now)
+    }
+
+    pub fn waits(&self) -> &CreditWaits {
+        &self.waits
+    }
+
+    pub fn waits_mut(&mut self) -> &mut CreditWaits {
+        &mut self.waits
     }
 
     /// A frame has arrived, and will take room until it is released.
@@ -215,6 +202,12 @@ impl Credits {
         let blocks = receiver.grant.blocks_of(frame_bytes);
         receiver.received = receiver.received.wrapping_add(blocks);
         receiver.held = receiver.held.saturating_add(blocks);
+    }
+
+    /// Whether at least half of what is granted here is in the buffer, and not under way.
+    pub fn holds_most(&self, priority: Priority) -> bool {
+        self.receivers[priority]
+            .is_some_and(|receiver| u64::from(receiver.held) * 2 >= u64::from(receiver.grant.blocks))
     }
 
     /// Free the blocks of a frame that has left the buffer. Returns whether an update to the sender is due.
@@ -240,8 +233,8 @@ impl Credits {
         }
         let Some(sender) = &mut self.senders[priority] else { return };
         sender.limit = credit.limit;
-        if self.waits[priority].open.is_some_and(|(_, frame_bytes)| sender.admits(frame_bytes)) {
-            self.waits[priority].close(now);
+        if self.waits.waits_for(priority).is_some_and(|frame_bytes| sender.admits(frame_bytes)) {
+            self.waits.close(priority, now);
         }
         if !sender.is_outstanding() {
             self.outstanding.remove(priority);

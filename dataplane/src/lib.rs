@@ -9,6 +9,7 @@ pub mod codec;
 #[cfg(test)]
 mod contract;
 pub mod credit;
+pub mod credit_waits;
 pub mod deadlock;
 pub mod emulation;
 pub mod event;

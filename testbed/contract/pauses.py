@@ -6,11 +6,11 @@ clock.
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-Backlog = Literal["incast", "slow link", "other priorities", "failed link", "drained", "credits"]
+Backlog = Literal["incast", "slow link", "other priorities", "failed link", "drained"]
 
 
 class PausedInterval(TypedDict):
-    """A time for which an egress queue stood still because of PAUSE, from the moment at which the pause took hold."""
+    """A time for which an egress queue stood still: because of PAUSE, from when that took hold, or for want of credit."""
 
     port: Annotated[str, "port, `node:port`"]
     priority: Annotated[int, "egress queue, which has the number of a priority"]
@@ -25,6 +25,7 @@ class PausedInterval(TypedDict):
         "a NIC that takes in too little, 1 for a storm, 2 for a tester's frame. null: it came over a real wire",
     ]
     last: Annotated[int | None, "what the last frame stands for that renewed it"]
+    credits: Annotated[bool, "true: it waited for credit of the far end, and no PAUSE frame kept it"]
 
 
 class QueueShare(TypedDict):
@@ -33,11 +34,16 @@ class QueueShare(TypedDict):
     port: Annotated[str, "port, `node:port`"]
     priority: Annotated[int, "egress queue"]
     bytes: Annotated[int, "bytes of the group in it"]
-    stood: Annotated[bool, "true: it stood still because of PAUSE, then or while bytes waited that were in it"]
+    stood: Annotated[
+        bool, "true: it stood still, by PAUSE or for want of credit, or did while bytes waited that were in it"
+    ]
 
 
 class StopRequest(TypedDict):
-    """What a priority group of a switch asked of the peer behind its port, from XOFF to XON."""
+    """What a priority group of a switch asked of the peer behind its port, from XOFF to XON.
+
+    On a link with credits: a frame that granted it more, while the group held at least half of what is granted in all.
+    """
 
     port: Annotated[str, "port, `node:port`"]
     named: Annotated[list[int], "priorities on the wire that the group counts"]

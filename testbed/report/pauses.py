@@ -9,8 +9,8 @@ from testbed.run.pauses import PauseRoot
 from testbed.run.result import RunResult
 
 ROOTS_SHOWN = 4
-# A lossless network pauses senders whenever several of them meet: that alone is no news.
-_ORDINARY = frozenset({"incast", "slow link", "other priorities"})
+# A lossless network holds up senders whenever several of them meet, and over long links: that alone is no news.
+_ORDINARY = frozenset({"incast", "slow link", "other priorities", "credits"})
 
 
 def telling_roots(result: RunResult) -> list[PauseRoot]:

@@ -1,9 +1,12 @@
 """Who paused whom, and why: the records of the data plane joined into a graph. Pure.
 
-A node is an interval in which an egress queue stood still because of PAUSE. Its cause is what filled the priority group that
-asked for the pause: an egress queue of that switch that holds a share of the group's bytes and stood still itself is an upstream
-cause, an edge; a queue that did not is a root, as is a host that asks for pauses. The main cause is the largest share, and
-following main causes from any interval leads to exactly one root.
+A node is an interval in which an egress queue stood still because of PAUSE, or waited for credit of the far end. Its cause is
+what filled the priority group that asked for the pause: an egress queue of that switch that holds a share of the group's bytes
+and stood still itself is an upstream cause, an edge; a queue that did not is a root, as is a host that asks for pauses. The
+main cause is the largest share, and following main causes from any interval leads to exactly one root.
+
+A port that waits for credit waits for the bytes that its far end holds when it grants more. Where these are less than half of
+what it grants in all, the credits are under way, and the port is a root itself.
 """
 
 from __future__ import annotations
@@ -18,10 +21,13 @@ from testbed.contract.pauses import PausedInterval, Pauses, StopRequest
 from testbed.contract.plan import Plan, hosts_of, receivers_of
 from testbed.contract.report import FoundDeadlock
 from testbed.lab.endpoints import name_of
+from testbed.units import PS_PER_NS, PS_PER_SECOND
 
 STORM, SLOW_RECEIVER, DEADLOCK, DISTANCE, HEADROOM = "storm", "slow receiver", "deadlock", "distance", "headroom"
+CREDITS = "credits"
 _ASKED_BY_HOST = {0: SLOW_RECEIVER, 1: STORM, 2: STORM}
-PS_PER_NS = 1000
+_CONTROL_BITS = 84 * 8
+"""Of a control frame on the line: the shortest frame, its preamble, and the gap behind it."""
 
 
 class RootKey(NamedTuple):
@@ -49,6 +55,7 @@ class Interval:
     main: int | None = None
     root: RootKey | None = None
     request: StopRequest | None = None
+    credits: bool = False
 
 
 class _Wiring:
@@ -63,12 +70,22 @@ class _Wiring:
                 self.peers[near] = far
                 self.delays_ps[near] = link["delay_ps"]
         self.hosts = {host["name"]: dict(receivers_of(host)) for host in hosts_of(plan)}
+        self.control_ps = {
+            f"{node['name']}:{port['name']}": -(-_CONTROL_BITS * PS_PER_SECOND // port["rate_bps"])
+            for node in plan["nodes"]
+            for port in node["ports"]
+        }
         self.responses_ps = {
             f"{node['name']}:{port['name']}": port["response_ps"] for node in plan["nodes"] for port in node["ports"]
         }
 
     def is_host(self, port: str) -> bool:
         return port.partition(":")[0] in self.hosts
+
+    def drains(self, port: str) -> bool:
+        """Return whether the NIC behind a port of a host takes in no more than a rate."""
+        node, _, name = port.partition(":")
+        return self.hosts[node].get(name) is not None
 
     def is_slow(self, port: str, priority: int) -> bool:
         """Return whether the NIC behind a port of a host asks for pauses of a priority when its buffer fills."""
@@ -86,7 +103,12 @@ class Graph:
         rows = sorted(records["intervals"], key=lambda row: (row["from_ps"], row["port"], row["priority"]))
         self.intervals = [
             Interval(
-                row["port"], row["priority"], row["from_ps"], row["to_ps"], self._wiring.peers.get(row["port"], "")
+                row["port"],
+                row["priority"],
+                row["from_ps"],
+                row["to_ps"],
+                self._wiring.peers.get(row["port"], ""),
+                credits=row["credits"],
             )
             for row in rows
         ]
@@ -103,8 +125,7 @@ class Graph:
             self._explain(interval, row)
         self._mark_deadlocks(deadlocks)
         for interval in self.intervals:
-            if interval.main is not None and interval.root is None:
-                interval.root = self.intervals[interval.main].root
+            self._settle(interval)
 
     def peer(self, port: str) -> str:
         """Return the port at the other end of a link; empty where there is none."""
@@ -118,6 +139,9 @@ class Graph:
         """Give an interval its causes, and its reason where it hangs on a root."""
         if not interval.by:
             return
+        if interval.credits:
+            self._explain_wait(interval)
+            return
         if self._wiring.is_host(interval.by):
             interval.reason = self._of_host(interval, row)
             interval.root = RootKey(interval.reason, interval.by, interval.priority)
@@ -125,6 +149,33 @@ class Graph:
         interval.request = self._asked(interval, row)
         if interval.request is not None:
             self._follow(interval, interval.request)
+
+    def _explain_wait(self, interval: Interval) -> None:
+        """Give a wait for credit its causes: a NIC that takes in too little, bytes that a switch holds, or credits under way."""
+        if self._wiring.is_host(interval.by):
+            if self._wiring.drains(interval.by):
+                interval.reason = SLOW_RECEIVER
+                interval.root = RootKey(SLOW_RECEIVER, interval.by, interval.priority)
+                return
+        elif interval.by in self.records["requests_omitted"]:
+            return
+        else:
+            interval.request = self._granted(interval)
+            if interval.request is not None:
+                self._follow(interval, interval.request)
+                return
+        interval.reason = CREDITS
+        interval.root = RootKey(CREDITS, interval.port, interval.priority)
+
+    def _granted(self, interval: Interval) -> StopRequest | None:
+        """Return the grant that ended a wait, of one that is not over the last grant; None if the far end held little then."""
+        requests = self._requests.get((interval.by, interval.priority), [])
+        if interval.end_ps is None:
+            return requests[-1] if requests else None
+        sent_ps = interval.end_ps - self._wiring.delays_ps[interval.port]
+        before = bisect_right(requests, sent_ps, key=lambda request: request["from_ps"])
+        took_ps = self._wiring.control_ps[interval.by]
+        return requests[before - 1] if before and sent_ps - requests[before - 1]["from_ps"] <= took_ps else None
 
     def _of_host(self, interval: Interval, row: PausedInterval) -> str:
         asked = {_ASKED_BY_HOST[number] for number in (row["first"], row["last"]) if number in _ASKED_BY_HOST}
@@ -179,11 +230,26 @@ class Graph:
         interval.main = cause
         above = self.intervals[cause]
         asked = above.request
-        if asked is None or asked["to_ps"] is None:
+        if above.credits or asked is None or asked["to_ps"] is None:
             return
         if request["from_ps"] - asked["to_ps"] > asked["to_ps"] - asked["from_ps"]:
             interval.reason = DISTANCE
             interval.root = RootKey(DISTANCE, above.port, above.priority)
+
+    def _settle(self, interval: Interval) -> None:
+        """Let an interval and all that it follows from have the root that main causes lead to.
+
+        Waits for credit may lead in a circle that is no deadlock, as it dissolves: its first port is the root then.
+        """
+        chain: dict[int, Interval] = {}
+        while interval.root is None and interval.main is not None and id(interval) not in chain:
+            chain[id(interval)] = interval
+            interval = self.intervals[interval.main]
+        root = interval.root
+        if root is None and id(interval) in chain:
+            root = RootKey(CREDITS, interval.port, interval.priority)
+        for each in chain.values():
+            each.root = root
 
     def _mark_deadlocks(self, deadlocks: Sequence[FoundDeadlock]) -> None:
         """Make the intervals of a circle, as the data plane proved it, roots of their own."""

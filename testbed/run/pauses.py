@@ -16,7 +16,17 @@ from testbed.contract.pauses import Pauses
 from testbed.contract.plan import Plan, hosts_of, receivers_of
 from testbed.contract.report import FoundDeadlock
 from testbed.run.observed import Observed
-from testbed.run.pause_graph import DEADLOCK, DISTANCE, HEADROOM, SLOW_RECEIVER, STORM, Graph, Interval, RootKey
+from testbed.run.pause_graph import (
+    CREDITS,
+    DEADLOCK,
+    DISTANCE,
+    HEADROOM,
+    SLOW_RECEIVER,
+    STORM,
+    Graph,
+    Interval,
+    RootKey,
+)
 from testbed.units import PS_PER_NS, format_rate
 
 Json = dict[str, Any]
@@ -27,13 +37,13 @@ _PORTS_NAMED = 2
 
 
 class PausedQueue(Observed):
-    """A time for which an egress queue stood still because of PAUSE; times count from the start of the first workload."""
+    """A time for which an egress queue stood still, by PAUSE or for want of credit, since the start of the first workload."""
 
     port: str = Field(description="port whose queue it is, `node:port`")
     priority: int = Field(description="priority, of a switch the queue")
     from_ps: int = Field(description="when the pause took hold; negative if that was before the start")
     to_ps: int | None = Field(description="when it ended; null: it stood still at the end of the run")
-    by: str = Field(description="port whose PAUSE frames kept it")
+    by: str = Field(description="port at the other end: its PAUSE frames kept it, or it granted no credit")
     causes: list[tuple[int, float]] = Field(
         description="queues that stood still and so filled the group behind `by`: index in this list, and share of the bytes"
         " that the group held, the largest first"
@@ -43,6 +53,7 @@ class PausedQueue(Observed):
         " `causes` is the main cause"
     )
     root: int | None = Field(description="index of what started it in `roots`; null: not known")
+    credits: bool = Field(default=False, description="true: it waited for credit, and no PAUSE frame kept it")
 
 
 class Victim(Observed):
@@ -121,6 +132,7 @@ def pauses_of(plan: Plan, records: Pauses, deadlocks: Sequence[FoundDeadlock], s
                 "causes": [(index, round(share, 6)) for index, share in interval.causes],
                 "reason": interval.reason,
                 "root": None if interval.root is None else place[interval.root],
+                "credits": interval.credits,
             }
             for interval in listed
         ],
@@ -181,7 +193,8 @@ def _congested(graph: Graph, key: RootKey) -> set[str]:
     """Return the ports whose egress queues are what a root congests; who passes one of them is no victim of it."""
     if key.reason == DEADLOCK:
         return set(graph.circles[key])
-    return {graph.peer(key.at) if graph.is_host(key.at) or key.reason == HEADROOM else key.at}
+    is_asking = graph.is_host(key.at) and key.reason != CREDITS
+    return {graph.peer(key.at) if is_asking or key.reason == HEADROOM else key.at}
 
 
 def _victims(graph: Graph, root: _Root, now_ps: int) -> dict[tuple[str, str], int]:
@@ -243,26 +256,29 @@ def _sentence(plan: Plan, graph: Graph, root: _Root, ports: Sequence[str], pause
     """Return a root in a sentence: what it is, whom it paused, what that came to, and who had no part in it."""
     parts = [_why(plan, graph, root)]
     if root.intervals and root.key.reason != HEADROOM:
-        parts[0] += f": it paused {_chain(graph, root, ports)}"
+        paused = "held up" if any(interval.credits for interval in root.intervals) else "paused"
+        held = ports if root.key.reason != CREDITS else [port for port in ports if port != root.key.at]
+        parts[0] += f": it {paused} {_chain(graph, root, held, paused)}" if held else ""
         count = f"{len(ports)} port{'s' if len(ports) > 1 else ''}"
         parts[0] += f"{' … ' if len(ports) > _PORTS_NAMED else '; '}{count}, {_span(paused_ps)} in sum"
     if victims:
-        passed = root.key.at.partition(":")[0] if graph.is_host(root.key.at) else None
+        is_asking = graph.is_host(root.key.at) and root.key.reason != CREDITS
+        passed = root.key.at.partition(":")[0] if is_asking else None
         never = f"never went to {passed}" if passed else f"never went through {root.key.at}"
         least = "at least " if graph.records["paths_omitted"] or graph.records["intervals_omitted"] else ""
         parts.append(f"victims: {least}{victims} flow{'s' if victims > 1 else ''} that {never}")
     return "; ".join(parts)
 
 
-def _chain(graph: Graph, root: _Root, ports: Sequence[str]) -> str:
+def _chain(graph: Graph, root: _Root, ports: Sequence[str], paused: str) -> str:
     """Return the first port of a root, and the first that followed from it."""
     first = next(
         (each.port for each in root.intervals if each.main is None or each.root != _root_above(graph, each)), ""
     )
-    first = first or ports[0]
+    first = first if first in ports else ports[0]
     for interval in root.intervals:
         if interval.main is not None and graph.intervals[interval.main].port == first and interval.port != first:
-            return f"{first}, which paused {interval.port}"
+            return f"{first}, which {paused} {interval.port}"
     return first
 
 
@@ -289,7 +305,7 @@ def _why(plan: Plan, graph: Graph, root: _Root) -> str:
         "other priorities": f"other priorities take the line of {at}",
         "failed link": f"{at} carries what links that failed do not",
         "drained": f"{at} is drained and starts nothing new",
-        "credits": f"{at} waits for credits",
+        CREDITS: f"{at} waits for credits that are under way",
     }[reason]
 
 

@@ -64,7 +64,7 @@ def check(pauses: Json, report: Json) -> None:
         assert sum(share for _, share in row["causes"]) <= 1.00001
         for cause, _ in row["causes"]:
             above = pauses["intervals"][cause]
-            assert above["from_ps"] < row["from_ps"]
+            assert above["from_ps"] < row["from_ps"] or row["credits"]
             assert above["port"].partition(":")[0] == row["by"].partition(":")[0], (
                 "what filled a group is of its switch"
             )
@@ -72,10 +72,10 @@ def check(pauses: Json, report: Json) -> None:
     if pauses["omitted"]:
         return
     counted = {
-        (name, int(number)): figures["paused_ns"]
+        (name, int(number)): figures["paused_ns"] + figures["credit_wait_ns"]
         for name, port in report["ports"].items()
         for number, figures in port["priorities"].items()
-        if figures["paused_ns"]
+        if figures["paused_ns"] or figures["credit_wait_ns"]
     }
     # Counters of a span are differences of whole ns.
     assert {queue: time / 1000 for queue, time in paused.items()} == pytest.approx(counted, abs=1)

@@ -105,10 +105,16 @@ impl Emulation {
     }
 
     fn queues_that_stood(&self) -> HashSet<(usize, u16, Priority)> {
-        let queues = |(node, watch): (usize, &Watch)| {
+        let paused = |(node, watch): (usize, &Watch)| {
             watch.intervals().kept().iter().map(|kept| (node, kept.port, kept.priority)).collect::<Vec<_>>()
         };
-        self.fabric.watches().enumerate().flat_map(queues).collect()
+        let mut stood: HashSet<_> = self.fabric.watches().enumerate().flat_map(paused).collect();
+        for (node, state) in self.fabric.nodes().enumerate() {
+            for (port, waits) in state.credit_waits() {
+                stood.extend(waits.kept().map(|wait| (node, port, wait.priority)));
+            }
+        }
+        stood
     }
 
     /// The way of what one end of a connection sends, by the tables of the switches as they are now.

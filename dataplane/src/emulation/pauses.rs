@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::paths::{Active, Path};
 use super::Emulation;
+use crate::credit_waits::CreditWait;
 use crate::priority::Priority;
 use crate::switch::queue_map::QueueMap;
 use crate::switch::stop_requests::{Backlog, Share, StopRequest};
@@ -45,6 +46,8 @@ pub struct IntervalRow {
     to_ps: Option<u64>,
     first: Option<u32>,
     last: Option<u32>,
+    /// It waited for credit of the far end: no PAUSE frame kept it.
+    credits: bool,
 }
 
 /// What a priority group of a switch asked of the peer behind its port.
@@ -116,6 +119,7 @@ impl Emulation {
             paths_omitted: 0,
         };
         let mut intervals: Vec<(usize, Interval)> = Vec::new();
+        let mut waits: Vec<(usize, Interval)> = Vec::new();
         let mut requests: Vec<(usize, &StopRequest, &[Share])> = Vec::new();
         for (node, watch) in self.fabric.watches().enumerate() {
             let (omitted, first, time) = watch.intervals().left_out();
@@ -130,14 +134,20 @@ impl Emulation {
             });
             // A pause that was called off before it took hold kept nobody from sending.
             intervals.extend(kept.filter(|(_, interval)| interval.to.is_none_or(|to| to > interval.from)));
+            self.add_credit_waits(node, &mut records, &mut waits);
             let Some(of_switch) = self.fabric.node(node).switch().map(Switch::stop_requests) else { continue };
             requests.extend(of_switch.kept().map(|(request, shares)| (node, request, shares)));
             records.requests_omitted.extend(of_switch.left_out().map(|(port, first)| (name(node, port), first)));
         }
-        intervals.sort_by_key(|(node, interval)| (interval.from, *node, interval.port, interval.priority));
         requests.sort_by_key(|(node, request, _)| (request.from, *node, request.port, request.number));
-        let row = |(node, interval): &(usize, Interval)| self.interval_row(*node, interval, &names);
-        records.intervals = intervals.iter().map(row).collect();
+        let row = |credits: bool| move |(node, interval): (usize, Interval)| (interval.from, node, interval, credits);
+        let mut all: Vec<_> = intervals.into_iter().map(row(false)).chain(waits.into_iter().map(row(true))).collect();
+        all.sort_by_key(|(from, node, interval, credits)| (*from, *node, interval.port, interval.priority, *credits));
+        let row = |(_, node, interval, credits): &(_, usize, Interval, bool)| IntervalRow {
+            credits: *credits,
+            ..self.interval_row(*node, interval, &names)
+        };
+        records.intervals = all.iter().map(row).collect();
         let row = |(node, request, shares): &(usize, &StopRequest, &[Share])| RequestRow {
             port: name(*node, request.port),
             named: self.queue_map(*node).map_or(vec![request.group], |map| map.counted_in(request.group)),
@@ -174,6 +184,30 @@ impl Emulation {
             to_ps: interval.to.map(Time::ps),
             first: interval.first,
             last: interval.last,
+            credits: false,
+        }
+    }
+
+    /// Add the times for which frames of a node waited for credit, and count those that are not kept.
+    fn add_credit_waits(&self, node: usize, records: &mut PauseRecords, waits: &mut Vec<(usize, Interval)>) {
+        for (port, of_port) in self.fabric.node(node).credit_waits() {
+            let interval = |wait: CreditWait| Interval {
+                port,
+                priority: wait.priority,
+                from: wait.from,
+                to: wait.to,
+                first: None,
+                last: None,
+            };
+            waits.extend(of_port.kept().map(|wait| (node, interval(wait))));
+            let (omitted, first, time) = of_port.left_out();
+            records.intervals_omitted += omitted;
+            records.omitted_ps += time.ps();
+            if let Some(from) = first {
+                let earliest = records.intervals_omitted_from_ps.entry(self.plan.nodes[node].name().to_owned());
+                let earliest = earliest.or_insert(from.ps());
+                *earliest = from.ps().min(*earliest);
+            }
         }
     }
 

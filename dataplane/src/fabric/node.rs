@@ -1,5 +1,6 @@
 //! A node, switch or host, by its five verbs.
 
+use crate::credit_waits::CreditWaits;
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::nic::Host;
@@ -92,6 +93,29 @@ impl Node {
             Node::Switch(switch) => switch.restart_marks(),
             Node::Host(host) => host.restart_marks(),
         }
+    }
+
+    /// Keep so many times at most, of all ports, for which frames wait for credit.
+    pub(super) fn record_credit_waits(&mut self, bound: usize) {
+        let share = bound.div_ceil(self.ports().len().max(1));
+        self.each_credit_waits(|waits| waits.set_bound(share));
+    }
+
+    /// Forget those times that are over.
+    pub(super) fn restart_credit_waits(&mut self) {
+        self.each_credit_waits(CreditWaits::restart);
+    }
+
+    fn each_credit_waits(&mut self, call: impl FnMut(&mut CreditWaits)) {
+        match self {
+            Node::Switch(switch) => switch.credit_waits_mut().for_each(call),
+            Node::Host(host) => host.credit_waits_mut().for_each(call),
+        }
+    }
+
+    /// The times for which frames of a port waited for credit, by the number of the port.
+    pub fn credit_waits(&self) -> impl Iterator<Item = (u16, &CreditWaits)> {
+        (0..).zip(self.ports()).filter_map(|(port, of_port)| Some((port, of_port.credit_waits()?)))
     }
 
     /// The priorities of a port that were touched since they were last taken.

@@ -43,6 +43,7 @@ impl Fabric {
         let bound = if record { (RECORDED / self.places.len().max(1)).max(RECORDED_AT_LEAST) } else { 0 };
         for placed in self.shards.iter_mut().flat_map(|shard| &mut shard.nodes) {
             placed.watch.record(bound);
+            placed.node.record_credit_waits(bound);
             if let Node::Switch(switch) = &mut placed.node {
                 switch.record(bound);
             }
@@ -54,6 +55,7 @@ impl Fabric {
         let now = self.now;
         for placed in self.shards.iter_mut().flat_map(|shard| &mut shard.nodes) {
             placed.watch.restart_intervals(now);
+            placed.node.restart_credit_waits();
             if let Node::Switch(switch) = &mut placed.node {
                 switch.stop_requests_mut().restart();
             }

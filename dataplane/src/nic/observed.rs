@@ -1,7 +1,9 @@
 //! What a host tells of itself to whoever records it.
 
 use super::Host;
+use crate::credit_waits::CreditWaits;
 use crate::frame::Station;
+use crate::port::Port;
 use crate::priority::PrioritySet;
 use crate::units::Time;
 
@@ -46,5 +48,10 @@ impl Host {
     /// How many ops of its work each rank has finished.
     pub fn steps(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.ranks.iter().map(|rank| rank.schedule.finished()).enumerate()
+    }
+
+    /// The waits for credit of its ports that need any.
+    pub fn credit_waits_mut(&mut self) -> impl Iterator<Item = &mut CreditWaits> {
+        self.ports.iter_mut().filter_map(Port::credit_waits_mut)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Port;
 use crate::credit::{ask_every, Credits, Grant};
+use crate::credit_waits::CreditWaits;
 use crate::frame::{Body, Frame};
 use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
@@ -26,6 +27,25 @@ impl Port {
         if let Some(credits) = &mut self.credits {
             credits.reserve(priority, bytes);
         }
+    }
+
+    /// Whether at least half of what is granted to the far end is held here.
+    pub fn holds_most_of_credit(&self, priority: Priority) -> bool {
+        self.credits.as_ref().is_some_and(|credits| credits.holds_most(priority))
+    }
+
+    /// Whether frames of `priority` have waited for credit since the last one left.
+    pub fn awaits_credit(&self, priority: Priority) -> bool {
+        self.credits.as_ref().is_some_and(|credits| credits.waits().waits_for(priority).is_some())
+    }
+
+    /// The times for which frames here waited for credit; `None` where none is needed.
+    pub fn credit_waits(&self) -> Option<&CreditWaits> {
+        self.credits.as_ref().map(|credits| credits.waits())
+    }
+
+    pub fn credit_waits_mut(&mut self) -> Option<&mut CreditWaits> {
+        self.credits.as_mut().map(|credits| credits.waits_mut())
     }
 
     /// A frame that came in by this port takes no room any more; the answer is whether the port has something to tell, and is to be polled.

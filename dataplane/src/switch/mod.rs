@@ -228,7 +228,11 @@ impl Switch {
         match frame.body {
             Body::Pause(said) => self.handle_pause(port, said, frame.request(), now),
             Body::Credit(credit) => {
-                self.ports[usize::from(port)].handle_credit(&credit, now);
+                let at = &mut self.ports[usize::from(port)];
+                if self.stop_requests.is_on() && at.awaits_credit(credit.priority) {
+                    self.stop_requests.stand(port, credit.priority, at);
+                }
+                at.handle_credit(&credit, now);
                 self.events.push_back(Event::CreditReceived { port, credit });
             }
             Body::Roce(_) | Body::Opaque => {}
@@ -265,6 +269,8 @@ impl Switch {
                     let demand = self.buffer.release(Place::of(&frame, port), u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.group, demand, now);
                     self.return_credit(&frame);
+                } else if let Body::Credit(credit) = frame.body {
+                    self.tell_credit(port, credit.priority, now);
                 }
                 return Some((port, frame));
             }
@@ -300,6 +306,13 @@ impl Switch {
         self.ports[usize::from(frame.ingress)].touch(PrioritySet::only(frame.group));
         if self.ports[usize::from(frame.ingress)].return_credit(frame.priority, frame.buffer_bytes()) {
             self.ready.push(frame.ingress);
+        }
+    }
+
+    /// A credit frame leaves by `port`. If the far end had to wait for it, that was for what is held here, where that is most.
+    fn tell_credit(&mut self, port: u16, priority: Priority, now: Time) {
+        if self.stop_requests.is_on() && self.ports[usize::from(port)].holds_most_of_credit(priority) {
+            self.stop_requests.tell((port, priority), &self.ports, now);
         }
     }
 

@@ -30,9 +30,6 @@ pub enum Backlog {
     /// Its port is drained: nothing new may start.
     #[serde(rename = "drained")]
     Drained,
-    /// It waits for credits.
-    #[serde(rename = "credits")]
-    Credits,
 }
 
 /// What a group held in one egress queue.
@@ -41,7 +38,7 @@ pub struct Share {
     pub port: u16,
     pub queue: Priority,
     pub bytes: u64,
-    /// The queue stands still because of PAUSE, or did while bytes waited that are still in it.
+    /// The queue stands still because of PAUSE or for want of credit, or PAUSE held it up while bytes waited that are still in it.
     pub stood: bool,
 }
 
@@ -204,7 +201,9 @@ impl StopRequests {
     }
 
     fn stood(&self, egress: u16, queue: Priority, port: &Port, now: Time) -> bool {
-        port.is_paused(queue, now) || port.counters[queue].bytes_tx < self.stood_until[queue.slot(egress)]
+        port.is_paused(queue, now)
+            || port.starves(queue)
+            || port.counters[queue].bytes_tx < self.stood_until[queue.slot(egress)]
     }
 
     /// Why frames stand in a queue that no pause held up, and how many ports send into it.
@@ -215,8 +214,6 @@ impl StopRequests {
         let senders = (0..self.ports).filter(|ingress| from(*ingress) > 0).count() as u16;
         let reason = if egress.is_held() {
             Backlog::Drained
-        } else if egress.starves(most.queue) {
-            Backlog::Credits
         } else if self.detoured && egress.queue(most.queue).any(|frame| frame.detoured) {
             Backlog::FailedLink
         } else if senders > 1 {
@@ -242,6 +239,17 @@ impl StopRequests {
             request.to = Some(now);
         }
         self.open[group.slot(port)] = 0;
+    }
+
+    /// Credit of `queue` was granted to the peer, so much less than all as the groups of its frames hold.
+    pub fn tell(&mut self, (port, queue): (u16, Priority), ports: &[Port], now: Time) {
+        for index in 0..self.classes.len() {
+            let class = self.classes[index];
+            if class.queue == queue {
+                self.begin((port, class.group), ports, now);
+                self.end((port, class.group), now);
+            }
+        }
     }
 
     /// A group lost a frame for want of headroom.

@@ -34,7 +34,15 @@ def plan(delay_ps: int = US) -> Plan:
 
 
 def interval(port: str, start: int, end: int | None, first: int | None) -> Json:
-    return {"port": port, "priority": 3, "from_ps": start, "to_ps": end, "first": first, "last": first}
+    return {
+        "port": port,
+        "priority": 3,
+        "from_ps": start,
+        "to_ps": end,
+        "first": first,
+        "last": first,
+        "credits": False,
+    }
 
 
 def request(port: str, number: int, start: int, end: int | None, *held: tuple[str, int, bool], **more: Any) -> Json:
