@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from testbed.commands.beginning import nothing_begun
 from testbed.commands.common import (
@@ -31,6 +30,7 @@ from testbed.commands.common import (
 )
 from testbed.commands.progress import bar_of, followed
 from testbed.errors import UsageError
+from testbed.report.tables import empty_table
 from testbed.run.trial import Trial
 from testbed.study import preflight
 
@@ -133,7 +133,9 @@ def _print_answer(answer: dict[str, Any], format_: Format, done: str) -> None:
         print_json(answer)
         return
     if rows := answer.get("changes"):
-        table = Table(box=None, pad_edge=False, show_header=False)
+        table = empty_table(show_header=False)
+        for ratio in (None, None, None, 1):
+            table.add_column(ratio=ratio)
         for row in rows:
             table.add_row(_SIGNS[row["action"]], row["kind"], row["name"], ", ".join(row["settings"]))
         console().print(table)

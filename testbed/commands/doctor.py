@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import typer
-from rich.table import Table
 
 from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.errors import HostError
+from testbed.report.tables import empty_table
 
 # What a check may be needed for, that the real clock cannot do without.
 _INDISPENSABLE = ("real clock", "every run")
@@ -23,9 +23,9 @@ def doctor(format_: FormatOption = Format.table) -> None:
     if format_ is Format.json:
         print_json({"real_clock": obstacle is None, "checks": [asdict(check) for check in checks]})
     else:
-        table = Table(box=None, pad_edge=False)
+        table = empty_table()
         for title in ("check", "", "found", "needed for"):
-            table.add_column(title)
+            table.add_column(title, ratio=1 if title in ("found", "needed for") else None)
         for check in checks:
             mark = "[green]ok[/]" if check.ok else "[red]missing[/]"
             table.add_row(check.name, mark, check.detail, check.needed_for)

@@ -17,6 +17,7 @@ from testbed.commands.common import Format, FormatOption, console, print_json
 from testbed.errors import UsageError, nearest
 from testbed.experiment.file import Experiment
 from testbed.lab.file import LabFile
+from testbed.report.tables import empty_table
 from testbed.schema.keys import CHOSEN, EACH, Key, keys_of, matching
 
 MUST_BE_GIVEN = "must be given"
@@ -101,9 +102,9 @@ def _spaced(parts: Sequence[RenderableType]) -> RenderableType:
 
 def _in_full(meaning: Meaning) -> RenderableType:
     key = meaning.key
-    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    facts.add_column(no_wrap=True)
+    facts = empty_table(show_header=False)
     facts.add_column()
+    facts.add_column(ratio=1)
     facts.add_row("holds", Text(key.holds + (f", as {key.example}" if key.example else "")))
     facts.add_row("default", Text(MUST_BE_GIVEN if key.default is None else key.default))
     facts.add_row(
@@ -124,10 +125,10 @@ def _is_named(meaning: Meaning) -> bool:
 
 def key_table(keys: Iterable[Key]) -> Table:
     """Return a table with a row for each key."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("key", overflow="fold")
-    table.add_column("default", overflow="fold")
-    table.add_column("meaning")
+    table = empty_table()
+    table.add_column("key")
+    for title in ("default", "meaning"):
+        table.add_column(title, overflow="fold", ratio=1)
     for key in keys:
         sentence = f"{key.sentence} Holds: {key.holds}." if not key.section else key.sentence
         table.add_row(Text(key.path), Text(MUST_BE_GIVEN if key.default is None else key.default), Text(sentence))

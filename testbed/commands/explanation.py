@@ -12,11 +12,13 @@ from rich.text import Text
 from testbed.lab import watchdog
 from testbed.lab.thresholds import NOTHING_LOG2, UNLIMITED_LOG2
 from testbed.report.figures import format_bytes, format_ns
+from testbed.report.tables import empty_table
 from testbed.run.trial import Trial
 from testbed.units import format_length, format_rate
 
 Document = dict[str, Any]
 MOST_ROWS = 64
+_TEXTS = ("from", "why", "action", "value", "profile")
 
 
 def document(trial: Trial) -> Document:
@@ -188,10 +190,11 @@ def _first(rows: Iterator[Any]) -> list[Any]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = empty_table(title)
     for index, name in enumerate(columns):
-        # The first names the row: on a narrow terminal the others give way.
-        table.add_column(name, overflow="fold", no_wrap=index == 0)
+        # The first names the row; of the others words break, and figures do not.
+        is_text = name in _TEXTS
+        table.add_column(name, justify="left" if index == 0 or is_text else "right", ratio=1 if is_text else None)
     return table
 
 

@@ -13,6 +13,7 @@ from testbed.commands.common import Format, FormatOption, LabName, console, prin
 from testbed.commands.help import example
 from testbed.errors import UsageError
 from testbed.experiment.impairments import Direction
+from testbed.report.tables import empty_table
 
 app = typer.Typer(help="Change, show or reset the link at a port of a running lab.", no_args_is_help=True)
 
@@ -119,12 +120,10 @@ def _table(row: dict[str, Any]) -> Table:
     from testbed.report.run import impairment_text
 
     past = row["measured"]
-    table = Table(
-        title=f"{row['from']} to {row['to']} ({row['emulation']})", title_justify="left", box=None, pad_edge=False
-    )
+    table = empty_table(f"{row['from']} to {row['to']} ({row['emulation']})")
     columns = ("asked", "configured")
     for title in ("", *columns, f"measured over {format_ns(past['over_ns'])}"):
-        table.add_column(title)
+        table.add_column(title, ratio=1 if title else None)
     measured = {
         "delay_ns": None if past["delay_ns"] is None else f"{format_ns(past['delay_ns'])} mean",
         "rate_bps": None if past["rate_bps"] is None else f"{past['rate_bps'] / 1e9:.3f} Gb/s sent",

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import typer
-from rich.table import Table
+from rich.console import Group
 
 from testbed.commands.common import (
     Format,
@@ -16,8 +16,11 @@ from testbed.commands.common import (
     console,
     one_lab,
     print_json,
+    print_note,
     target,
 )
+from testbed.commands.run_options import ColumnsOption, read_columns
+from testbed.report.tables import empty_table, with_columns
 
 _SHOWN = 4
 
@@ -26,6 +29,7 @@ def inspect(
     context: typer.Context,
     topology: TopologyOption = None,
     name: NameOption = None,
+    columns: ColumnsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Show labs with their state, nodes and addresses; for one lab also the live figures of its ports."""
@@ -39,11 +43,27 @@ def inspect(
     if not rows:
         print("no lab is deployed")
     for row in rows:
-        _print_lab(row, with_ports=lab is not None)
+        _print_lab(row)
+        if lab is not None and "ports" in row:
+            _print_ports(row["ports"], read_columns(columns))
 
 
-def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
-    from testbed.report.live import lab_words, port_table
+def _print_ports(ports: dict[str, Any], columns: list[str]) -> None:
+    """Print what has passed ports, of some columns alone if these are named."""
+    from testbed.report.live import port_table
+
+    table = port_table(ports)
+    if table is None:
+        print("no frame has passed a port yet")
+        return
+    report, headings = with_columns(Group(table), columns) if columns else (table, set(columns))
+    if missing := sorted(set(columns) - headings):
+        print_note(f"note: --columns: no table has {', '.join(missing)}")
+    console().print(report)
+
+
+def _print_lab(row: dict[str, Any]) -> None:
+    from testbed.report.live import lab_words
 
     out = console()
     broken = row["state"] not in ("running", "foreign")
@@ -57,9 +77,9 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
     elif "frame_hops" in row:
         out.print(lab_words(row))
     stations = row.get("stations", [])
-    table = Table(box=None, pad_edge=False)
+    table = empty_table()
     for title in ("node", "kernel address", "NIC address", "health"):
-        table.add_column(title)
+        table.add_column(title, ratio=None if title == "node" else 1)
     for node in row["nodes"]:
         # Of a host with several ports, the address of each.
         address: dict[str, str] = {}
@@ -75,8 +95,6 @@ def _print_lab(row: dict[str, Any], with_ports: bool) -> None:
         out.print(_emulation_text(row["links"]))
     for change in row.get("by_hand", ()):
         out.print(f"changed by hand: what {change['port']} sends, {' '.join(change['options'])}")
-    if with_ports and "ports" in row:
-        out.print(port_table(row["ports"]) or "no frame has passed a port yet")
 
 
 def _fault_lines(row: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.report.figures import format_bytes, format_ns
+from testbed.report.tables import empty_table
 
 Document = Mapping[str, Any]
 
@@ -63,7 +64,7 @@ def port_table(ports: Mapping[str, Document]) -> Table | None:
         for priority, figures in counters["priorities"].items()
     ]
     columns = [column for column in _COLUMNS if column.always or any(_figure(row[2], column) for row in rows)]
-    table = Table(box=None, pad_edge=False)
+    table = empty_table()
     for title in ("port", "priority"):
         table.add_column(title)
     for column in columns:

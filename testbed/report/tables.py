@@ -33,7 +33,9 @@ class FittedTable(Table):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render the table in the widest form that fits."""
-        if _room(self._fix_widths(console, options), _GAP) <= options.max_width:
+        widths = self._fix_widths(console, options)
+        if _room(widths, _GAP) <= options.max_width:
+            self._share_out(widths, console, options)
             yield from super().__rich_console__(console, options)
             return
         table = self.of_columns([column for column in self.columns if _has_content(column)])
@@ -43,7 +45,7 @@ class FittedTable(Table):
                 if isinstance(column.header, str) and column.ratio is None:
                     column.header = column.header.replace(" ", "\n")
         for part in table._parts(table._fix_widths(console, options), options.max_width):
-            part._fix_widths(console, options)
+            part._share_out(part._fix_widths(console, options), console, options)
             yield from Table.__rich_console__(part, console, options)
 
     def names(self) -> int:
@@ -84,6 +86,22 @@ class FittedTable(Table):
             rest = rest[count:]
             title = f"{self.title}, continued" if self.title else ""
             yield part
+
+    def _share_out(self, widths: Sequence[int], console: Console, options: ConsoleOptions) -> None:
+        """Share out the width that is left among columns that wrap, by how much each would take beyond its longest word."""
+        (_, gap, _, _) = self.padding
+        left = options.max_width - _room(widths, gap)
+        unbounded = options.update(max_width=_UNBOUNDED)
+        wanted = {}
+        for column, width in zip(self.columns, widths, strict=True):
+            if not column.no_wrap:
+                cells = (Measurement.get(console, unbounded, cell) for cell in (column.header, *column.cells))
+                wanted[id(column)] = max(cell.maximum for cell in cells) - width
+                column.width = width
+        total = sum(wanted.values())
+        for column in self.columns:
+            if left > 0 and column.width is not None and id(column) in wanted:
+                column.width += wanted[id(column)] * min(left, total) // max(total, 1)
 
     def _fix_widths(self, console: Console, options: ConsoleOptions) -> list[int]:
         """Give columns of names and figures the width of their widest cell, others that of their longest word."""
