@@ -20,7 +20,7 @@ from testbed.commands.means import (
     print_counts,
     print_going_on,
 )
-from testbed.commands.progress import counted, style_of
+from testbed.commands.progress import ProgressOption, Style, counted, style_of
 from testbed.commands.results import result_directory
 from testbed.errors import cannot_write
 from testbed.report.sweep import spans
@@ -43,6 +43,7 @@ def run_campaign(
         Path | None, typer.Option("--out", help="directory for the lab and the experiment of each case that fails")
     ] = None,
     force: ForceOption = False,
+    progress: ProgressOption = Style.auto,
     format_: FormatOption = Format.table,
 ) -> None:
     """Run random labs, workloads and faults, and check what must always hold (virtual clock)."""
@@ -51,7 +52,7 @@ def run_campaign(
         context.with_resource(result_directory(out, ""))
         keep_existing((out / f"seed-{seed}" / name for seed in numbers for name in campaign.CASE_FILES), force)
     used = means_of(jobs, cache, no_cache, shard, collect, scheduler)
-    with counted(style_of(context, format_)) as follower:
+    with counted(style_of(context, format_, progress)) as follower:
         results = campaign.run(numbers, used.following(follower))
     if results.interrupted:
         print_note(f"interrupted after {len(results.verdicts)} of {len(numbers)} cases")

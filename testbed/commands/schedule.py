@@ -23,8 +23,9 @@ from testbed.commands.common import (
     read_lab,
 )
 from testbed.commands.means import CacheOption, JobsOption, NoCacheOption, means_of, print_counts
-from testbed.commands.progress import style_of
+from testbed.commands.progress import ProgressOption, Style, style_of
 from testbed.commands.results import result_directory
+from testbed.commands.run_options import ColumnsOption, read_columns
 from testbed.commands.sweep import noted, print_whole, run_rows
 from testbed.errors import HostError, TestbedError
 from testbed.importers.slurm_jobs import write_jobs
@@ -67,6 +68,8 @@ def schedule(
         Path | None, typer.Option("--out", help="directory for the results", show_default="a new one below results")
     ] = None,
     force: ForceOption = False,
+    columns: ColumnsOption = None,
+    progress: ProgressOption = Style.auto,
     format_: FormatOption = Format.table,
 ) -> None:
     """Try policies that place, shift and prioritise the jobs of an experiment, the best first (virtual clock)."""
@@ -87,7 +90,7 @@ def schedule(
     keep_existing([*there, *filter(None, [write_placement])], force)
     faults: list[TestbedError] = []
     used = means_of(jobs, cache, no_cache)
-    rows = run_rows(work, directory, faults, used, style_of(context, format_), schedules.run)
+    rows = run_rows(work, directory, faults, used, style_of(context, format_, progress), schedules.run)
     document = schedules.ScheduleResult(
         lab=lab.name,
         seed=base.seed,
@@ -101,7 +104,7 @@ def schedule(
             best = {job.name: job.ranks for job in document.rows[0].jobs}
             result.write_text(write_jobs(best), write_placement.parent, write_placement.name)
     if format_ is Format.table:
-        print_whole(schedule_report.render(document))
+        print_whole(schedule_report.render(document), read_columns(columns))
     else:
         output.write_json(document.to_json())
     print_counts(used)

@@ -39,7 +39,7 @@ from testbed.commands.means import (
 )
 from testbed.commands.pages import FILE_NAME as REPORT_NAME
 from testbed.commands.pages import NoReportOption, write_report
-from testbed.commands.progress import Style, counted, style_of
+from testbed.commands.progress import ProgressOption, Style, counted, style_of
 from testbed.commands.recording import SeriesOption, series_settings, write_series
 from testbed.commands.results import result_directory
 from testbed.commands.run_options import ColumnsOption, read_columns
@@ -115,6 +115,7 @@ def run_sweep(
     force: ForceOption = False,
     no_report: NoReportOption = False,
     columns: ColumnsOption = None,
+    progress: ProgressOption = Style.auto,
     format_: FormatOption = SweepFormat.table,
 ) -> None:
     """Run an experiment under every combination of some settings, and say which wins where (virtual clock)."""
@@ -136,13 +137,13 @@ def run_sweep(
     work = combine(base, chosen, replay)
     used = means_of(jobs, cache, no_cache, shard, collect, scheduler)
     if used.shard is not None:
-        raise typer.Exit(run_share(work, used, style_of(context, format_)))
+        raise typer.Exit(run_share(work, used, style_of(context, format_, progress)))
     lab = next((one.trial.lab.name for one in work if one.trial), None) or load_lab(base.topology).name
     directory = context.with_resource(result_directory(out, f"{lab}-sweep"))
     page = [directory / REPORT_NAME] if format_ is SweepFormat.table and not no_report else []
     keep_existing([directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}")), *page], force)
     faults: list[TestbedError] = []
-    rows = run_rows(work, directory, faults, used, style_of(context, format_), sweep.run)
+    rows = run_rows(work, directory, faults, used, style_of(context, format_, progress), sweep.run)
     whole = result.replay_command(sys.argv[1:], base.seed)
     document = sweep.assemble(base, lab, chosen, rows, named, whole)
     with noted(faults):

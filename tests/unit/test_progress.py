@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -285,3 +286,22 @@ def test_how_much_of_a_file_has_been_read_is_shown_to_whoever_looks_on(monkeypat
     with measured(("MB read",), Style.none) as (read,):
         read(7, 200)
     assert "7/200" not in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sweep all_reduce -t pair --set workload.size=4K --over seed=1,2 -j 1 --no-report",
+        "campaign --seeds 2 -j 1",
+        "schedule jobs-on-rails --policy packed,random -j 1",
+    ],
+    ids=lambda command: command.partition(" ")[0],
+)
+def test_verbs_of_many_runs_count_them_when_asked_to(
+    call_testbed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Beside a document for programs, too, where there is no progress otherwise."""
+    monkeypatch.setattr(shown, "LINE_PERIOD_S", 0.0)
+    done = call_testbed(*command.split(), "--progress", "plain", "--format", "json")
+    assert "progress: 1 of 2 done" in done.stderr and json.loads(done.stdout)
+    assert "progress" not in call_testbed(*command.split(), "--format", "json").stderr
