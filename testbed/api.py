@@ -37,6 +37,7 @@ from testbed.lab.endpoints import parse_endpoint
 from testbed.machine import calibration
 from testbed.run import result
 from testbed.run.judgement import conclude
+from testbed.run.provenance import Stopwatch
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
@@ -187,12 +188,14 @@ class Lab(Described):
         experiment = experiment_of(self._experiment, what, self._deployed(), given)
         trial = Trial(experiment, self._lab)
         preflight.check(trial, here=self._target.is_local)
+        watch = Stopwatch()
         outcome = await verbs.run(self._target, trial, self._dilation, keep=True, pcap=pcap)
         if outcome.capture_fault is not None:
             warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=3)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "real", "--dilation", str(self._dilation)]
         arguments += [part for override in overrides({**self._deployed(), **given}) for part in ("--set", override)]
-        return conclude(trial, outcome, "real", self._dilation, result.replay_command(arguments, experiment.seed))
+        replay = result.replay_command(arguments, experiment.seed)
+        return conclude(trial, outcome, "real", self._dilation, replay).of(watch.provenance())
 
     def destroy(self) -> None:
         """Take the lab down; one that is gone already stays gone."""

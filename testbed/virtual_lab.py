@@ -15,6 +15,7 @@ from testbed.lab import topology
 from testbed.run import result
 from testbed.run.judgement import conclude
 from testbed.run.perform import run_virtual
+from testbed.run.provenance import Stopwatch
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial, with_settings
 from testbed.study import preflight
@@ -85,12 +86,14 @@ class VirtualLab(Described):
         experiment = experiment_of(self._experiment, what, self._settings, given)
         trial = Trial(experiment, self._lab)
         preflight.check(trial)
+        watch = Stopwatch()
         outcome = run_virtual(trial, pcap, lambda progress: None, cores)
         if outcome.capture_fault is not None:
             warnings.warn(outcome.capture_fault, RuntimeWarning, stacklevel=2)
         arguments = ["run", str(what), "-t", experiment.topology, "--clock", "virtual"]
         arguments += [part for text in overrides({**self._settings, **given}) for part in ("--set", text)]
-        return conclude(trial, outcome, "virtual", self.dilation, result.replay_command(arguments, experiment.seed))
+        replay = result.replay_command(arguments, experiment.seed)
+        return conclude(trial, outcome, "virtual", self.dilation, replay).of(watch.provenance())
 
 
 def workload_settings(workload: Mapping[str, Any]) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class RunResult(ResultModel):
     settings: Settings | None = Field(default=None, description="the whole lab and experiment")
     addresses: dict[str, Address] = Field(default_factory=dict, description="addresses of NICs, by port")
     provenance: Provenance | None = Field(
-        default=None, description="date, machine and wall time; null where a program made the result"
+        default=None, description="date, machine and wall time; null in results of older versions"
     )
     time_series: RecordedSeries | None = Field(
         default=None, description="series that were recorded, in a file beside this one; null without `--series`"

@@ -17,6 +17,7 @@ from testbed.replay.streamed import Streamed
 from testbed.run import perform
 from testbed.run.execution import Outcome
 from testbed.run.judgement import conclude, unknown_names, unreached
+from testbed.run.provenance import Stopwatch
 from testbed.run.result import RunResult
 from testbed.run.trial import Trial
 from testbed.study import parallel, points, preflight
@@ -109,6 +110,7 @@ def run_combination(combination: Combination) -> Finished:
     subject = combination.trial
     if subject is None:
         return Finished(_row(combination, "invalid", combination.fault.splitlines()), None)
+    watch = Stopwatch()
     try:
         preflight.check(subject)
         outcome = _run_virtual(subject)
@@ -117,7 +119,7 @@ def run_combination(combination: Combination) -> Finished:
         return Finished(_row(combination, "invalid", str(error).splitlines()), None)
     if outcome.interrupted:
         raise KeyboardInterrupt
-    judged = conclude(subject, outcome, "virtual", 1, combination.replay, apart)
+    judged = conclude(subject, outcome, "virtual", 1, combination.replay, apart).of(watch.provenance())
     missed = [str(fault) for fault in [*unreached(subject, outcome), *unknown_names(subject, judged)]]
     reasons = [*judged.verdict.reasons, *missed]
     row = _row(combination, "failed" if missed else verdict_of(judged), reasons)

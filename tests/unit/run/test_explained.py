@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from testbed import Lab
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
+from testbed.run import result
 from testbed.run.trial import Trial, from_spec
 
 Json = dict[str, Any]
@@ -48,6 +50,29 @@ def test_a_result_says_when_and_where_it_was_made(call_testbed: Cli, tmp_path: P
     assert before <= datetime.fromisoformat(made["started"]) <= datetime.now(UTC)
     assert made["host"] == platform.node() and made["processors"] >= 1
     assert 0 < made["wall_s"] <= (datetime.now(UTC) - before).total_seconds()
+
+
+def test_results_of_python_and_of_the_rows_of_a_sweep_say_when_and_where_too(call_testbed: Cli, tmp_path: Path) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    made = [Lab.virtual("pair").run(size="4K")]
+    call_testbed(
+        "sweep",
+        "all_reduce",
+        "-t",
+        "pair",
+        "--set",
+        "workload.size=4K",
+        "--over",
+        "seed=1,2",
+        "--out",
+        str(tmp_path / "s"),
+    )
+    made += [result.read(tmp_path / "s" / f"row-{number}") for number in (0, 1)]
+    for each in made:
+        assert each.provenance is not None and each.provenance.host == platform.node()
+        assert before <= datetime.fromisoformat(each.provenance.started) <= datetime.now(UTC)
+        assert 0 < each.provenance.wall_s <= (datetime.now(UTC) - before).total_seconds()
+        assert each.addresses.keys() == {"a1:eth1", "b1:eth1"} and each.versions["testbed"]
 
 
 def test_expectations_are_listed_whether_they_held_or_not(call_testbed: Cli, tmp_path: Path) -> None:
