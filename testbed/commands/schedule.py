@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +30,7 @@ from testbed.commands.results import result_directory
 from testbed.commands.run_options import ColumnsOption, read_columns
 from testbed.commands.sweep import noted, print_whole, run_rows
 from testbed.errors import HostError, TestbedError
+from testbed.experiment.file import Experiment
 from testbed.importers.slurm_jobs import write_jobs
 from testbed.lab.topology import lab_from
 from testbed.report import schedules as schedule_report
@@ -78,13 +81,7 @@ def schedule(
     base = read_experiment(what, topology, overrides, seed)
     lab = lab_from(read_lab(base, named=topology is not None))
 
-    def replay(name: str) -> str:
-        options = [word for setting in [*overrides, f"placement={name}"] for word in ("--set", setting)]
-        seeded = ["--seed", str(base.seed)]
-        where = ["-t", base.topology]
-        return shlex.join(["testbed", "run", what, *where, "--clock", "virtual", *options, *seeded, "--alone"])
-
-    work = schedules.combine(base, lab, chosen, replay)
+    work = schedules.combine(base, lab, chosen, partial(_replay, what, base, overrides))
     directory = context.with_resource(result_directory(out, f"{lab.name}-schedule"))
     there = [directory / FILE_NAME, *sorted(directory.glob(f"row-*/{result.FILE_NAME}"))]
     keep_existing([*there, *filter(None, [write_placement])], force)
@@ -112,3 +109,10 @@ def schedule(
         raise HostError(str(faults[0]))
     print_note(f"result: {path}")
     raise typer.Exit(document.exit_code)
+
+
+def _replay(what: str, base: Experiment, overrides: Sequence[str], policy: str) -> str:
+    """Return the command that runs one policy."""
+    options = [word for setting in [*overrides, f"placement={policy}"] for word in ("--set", setting)]
+    command = ["testbed", "run", what, "-t", base.topology, "--clock", "virtual", *options]
+    return shlex.join([*command, "--seed", str(base.seed), "--alone"])
