@@ -16,7 +16,7 @@ use crate::units::Time;
 use crate::watch::intervals::Interval;
 
 /// What is recorded of the pauses of a span.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PauseRecords {
     pub now_ps: u64,
@@ -107,17 +107,7 @@ impl Emulation {
         let now = self.fabric.now();
         let names = self.names_of_ports();
         let name = |node: usize, port: u16| names[node][usize::from(port)].clone();
-        let mut records = PauseRecords {
-            now_ps: now.ps(),
-            intervals: Vec::new(),
-            intervals_omitted: 0,
-            intervals_omitted_from_ps: BTreeMap::new(),
-            omitted_ps: 0,
-            requests: Vec::new(),
-            requests_omitted: BTreeMap::new(),
-            paths: Vec::new(),
-            paths_omitted: 0,
-        };
+        let mut records = PauseRecords { now_ps: now.ps(), ..PauseRecords::default() };
         let mut intervals: Vec<(usize, Interval)> = Vec::new();
         let mut waits: Vec<(usize, Interval)> = Vec::new();
         let mut requests: Vec<(usize, &StopRequest, &[Share])> = Vec::new();

@@ -4,6 +4,7 @@
 
 pub mod buffer;
 pub mod config;
+mod credits;
 pub mod defective;
 pub mod defects;
 pub mod ecn;
@@ -227,14 +228,7 @@ impl Switch {
     fn handle_control(&mut self, port: u16, frame: &Frame, now: Time) {
         match frame.body {
             Body::Pause(said) => self.handle_pause(port, said, frame.request(), now),
-            Body::Credit(credit) => {
-                let at = &mut self.ports[usize::from(port)];
-                if self.stop_requests.is_on() && at.awaits_credit(credit.priority) {
-                    self.stop_requests.stand(port, credit.priority, at);
-                }
-                at.handle_credit(&credit, now);
-                self.events.push_back(Event::CreditReceived { port, credit });
-            }
+            Body::Credit(credit) => self.handle_credit(port, credit, now),
             Body::Roce(_) | Body::Opaque => {}
         }
         self.ready.push(port);
@@ -306,13 +300,6 @@ impl Switch {
         self.ports[usize::from(frame.ingress)].touch(PrioritySet::only(frame.group));
         if self.ports[usize::from(frame.ingress)].return_credit(frame.priority, frame.buffer_bytes()) {
             self.ready.push(frame.ingress);
-        }
-    }
-
-    /// A credit frame leaves by `port`. If the far end had to wait for it, that was for what is held here, where that is most.
-    fn tell_credit(&mut self, port: u16, priority: Priority, now: Time) {
-        if self.stop_requests.is_on() && self.ports[usize::from(port)].holds_most_of_credit(priority) {
-            self.stop_requests.tell((port, priority), &self.ports, now);
         }
     }
 
