@@ -11,8 +11,9 @@ import typer
 
 from testbed.bus import mosquitto
 from testbed.bus.address import BrokerAddress
-from testbed.commands.common import ForceOption, keep_existing, write_out
+from testbed.commands.common import ForceOption, keep_existing, print_note, write_out
 from testbed.errors import HostError, UsageError, cannot_write
+from testbed.exports import grafana
 from testbed.report.page.file import live_page
 
 _DEFAULT = Path("results") / "dashboard.html"
@@ -32,12 +33,21 @@ def dashboard(
     directory: Annotated[
         Path | None, typer.Option("--dir", help="directory of the broker of this machine, as of `testbed broker up`")
     ] = None,
+    as_grafana: Annotated[
+        bool,
+        typer.Option("--grafana", help="a dashboard for Grafana instead, of what `testbed agent --metrics` serves"),
+    ] = False,
     force: ForceOption = False,
 ) -> None:
     """Write a page that shows labs as they run: topology, pauses, queues, progress, events, losses.
 
     It is one file, needs no server, and reads from the broker with the reader's rights. It holds no password: it asks for one.
     """
+    if as_grafana:
+        if broker is not None or directory is not None:
+            raise UsageError("--grafana takes metrics, not a broker: leave out --broker and --dir")
+        _write_grafana(out, force)
+        return
     place = (directory or mosquitto.default_directory()).absolute()
     address = _local(place) if broker is None else _checked(broker)
     keep_existing([out] if out else [], force)
@@ -56,6 +66,13 @@ def dashboard(
     print(f"  user {mosquitto.READER}, password {where}")
     if address.startswith("wss:"):
         print("  a browser trusts the broker once it was given ca.pem from there as an authority")
+
+
+def _write_grafana(out: Path | None, force: bool) -> None:
+    keep_existing([out] if out else [], force)
+    write_out(grafana.dashboard(), out)
+    if out is not None:
+        print_note(f"written: {out}; in Grafana: Dashboards, New, Import")
 
 
 def _local(directory: Path) -> str:

@@ -87,3 +87,11 @@ def test_a_file_that_was_named_is_not_replaced_unasked(broker: Path) -> None:
     assert Path("page.html").read_text(encoding="utf-8") == "mine"
     assert dashboard("--dir", str(broker), "-o", "page.html", "--force").exit_code == 0
     assert [dashboard("--dir", str(broker)).exit_code for _ in range(2)] == [0, 0]
+
+
+def test_grafana_has_its_dashboard_on_standard_output_or_in_a_file(broker: Path) -> None:
+    printed = dashboard("--grafana")
+    assert printed.exit_code == 0 and "testbed_" in printed.output
+    assert dashboard("--grafana", "-o", "grafana.json").exit_code == 0
+    assert json.loads(Path("grafana.json").read_text(encoding="utf-8")) == json.loads(printed.output)
+    assert isinstance(dashboard("--grafana", "--broker", LOCAL).exception, UsageError)
