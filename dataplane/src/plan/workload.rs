@@ -9,11 +9,13 @@ use crate::nic::rc::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::rc::message::{FrameSizes, Verb, LEAST_FRAME_BYTES, MOST_HEADER_BYTES};
 use crate::nic::rc::qp::{Recovery, Rnr, RNR_FOR_EVER};
 use crate::priority::Priority;
+use crate::wire::sizes;
 
 /// The longest message: IBTA volume 1, chapter 9. `testbed/ops.py` cuts what is longer.
 const MAX_MESSAGE_BYTES: u64 = 1 << 31;
-/// What packets of sizes of their own come to with their headers, so that they are not longer than ports take.
-const MOST_PACKET_BYTES: u32 = 9_216;
+/// What packets of sizes of their own carry, and what they come to with their headers: no more than ports take.
+const LEAST_PAYLOAD_BYTES: u32 = sizes::LEAST_OWN_PAYLOAD_BYTES as u32;
+const MOST_PACKET_BYTES: u32 = sizes::LONGEST_MTU_BYTES as u32;
 const MAX_QPN: u32 = 0xff_ffff;
 /// Half the PSN space, less one: what keeps 24-bit numbers unambiguous.
 const MAX_WINDOW_PACKETS: u64 = (1 << 23) - 1;
@@ -80,7 +82,7 @@ impl TransportPlan {
             });
         };
         let fits = LEAST_FRAME_BYTES..=MOST_HEADER_BYTES;
-        let payload = 64..=MOST_PACKET_BYTES - u32::from(header_bytes.min(MOST_HEADER_BYTES));
+        let payload = LEAST_PAYLOAD_BYTES..=MOST_PACKET_BYTES - u32::from(header_bytes.min(MOST_HEADER_BYTES));
         require(fits.contains(&header_bytes) && fits.contains(&ack_bytes) && payload.contains(&mtu), || {
             format!("frames of {mtu} and {header_bytes} bytes, with acknowledgements of {ack_bytes}")
         })

@@ -41,4 +41,7 @@ pub const LONGEST_ON_LINE_BYTES: usize = 9_300;
 /// The longest time that a PAUSE frame can ask for (IEEE 802.3 annex 31B), in quanta of 512 bits.
 pub const LONGEST_PAUSE_QUANTA: usize = 65_535;
 
+/// The least payload of a full packet whose sizes are not those of RoCEv2.
+pub const LEAST_OWN_PAYLOAD_BYTES: usize = 64;
+
 const _: () = assert!(LONGEST_FRAME_BYTES + FCS_BYTES + LINE_OVERHEAD_BYTES <= LONGEST_ON_LINE_BYTES);
