@@ -60,6 +60,26 @@ def test_axe_finds_no_serious_fault(page: Page, written: Callable[[str], Path], 
     assert (axe(page), overflow(page), empty_pictures(page), page.faults) == ([], [], [], [])
 
 
+@pytest.mark.parametrize(("name", "width"), [("sweep", 1040), ("pauses", 700)], ids=["landscape", "portrait"])
+def test_paper_cuts_no_table_off(page: Page, written: Callable[[str], Path], name: str, width: int) -> None:
+    """The widths are those of A4 within its margins, in pixels; a table of twelve columns asks for landscape."""
+    page.open(written(name), width)
+    page.call("Emulation.setEmulatedMedia", media="print")
+    beyond = "[...document.querySelectorAll('table')].filter((each) => each.getBoundingClientRect().right > innerWidth)"
+    assert page.evaluate(f"{beyond}.map((each) => each.caption.textContent)") == []
+
+
+def test_settings_are_open_on_paper_alone(page: Page, written: Callable[[str], Path]) -> None:
+    page.open(written("pauses"))
+    before = texts(page, "#settings details[open] > summary")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = texts(page, "#settings details[open] > summary")
+    assert len(printed) > len(before) and any(text.startswith("transport (") for text in printed), printed
+    assert not any("run.json" in text for text in printed)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert texts(page, "#settings details[open] > summary") == before
+
+
 def test_the_sections_stand_in_the_order_in_which_they_are_read(page: Page, written: Callable[[str], Path]) -> None:
     """The verdict leads with what failed, and the command that repeats the run stands with it."""
     page.open(written("pauses"))

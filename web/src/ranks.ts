@@ -66,9 +66,12 @@ export function ranksSection({ run, series }: ShownRun): Section | null {
   // Of very many bars the longest are seen.
   const drawn = bars.filter((bar) => kept.has(bar.row)).sort((a, b) => b.to - b.from - (a.to - a.from)).slice(0, BARS);
   const what = steps.length ? "Each bar lasts until a rank has done one operation more" : "Each bar is what a rank sent to another, from its first message to the last byte's arrival";
+  const critical = steps.length
+    ? "of each step the rank that ended it last is orange, to the period of the series: the critical path"
+    : "orange is the critical path as far as times tell it: back from the last arrival, each time to what had last arrived at or left the sender before it sent";
   const left = rows.length > shown.length ? ` The first ${shown.length} of ${rows.length} are drawn.` : "";
   const body: Child[] = [
-    figure(`${what}; the critical path, for which all else waited, is orange.${left}`, responsive((width) => drawing("Ranks over time", drawn, shown, end, width)), () => barTable(bars)),
+    figure(`${what}; ${critical}.${left}`, responsive((width) => drawing("Ranks over time", drawn, shown, end, width)), () => barTable(bars)),
     h("p", { class: "legend" }, ...[["even", steps.length ? "even steps" : "sending"], ...(steps.length ? [["odd", "odd steps"]] : []), ["critical", "critical path"]].map(([kind, text]) => h("span", { class: "step" }, h("i", { class: `swatch ${kind}` }), text))),
   ];
   return { id: "ranks", title: "Ranks over time", body };

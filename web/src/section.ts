@@ -24,6 +24,8 @@ export function figure(sentence: string, drawn: Child, alternative: (() => HTMLE
   return h("figure", { "aria-labelledby": id }, ...parts);
 }
 
+const fillers = new WeakMap<HTMLDetailsElement, () => void>();
+
 /** Make a part that is closed at first, and filled when it is opened. */
 export function folded(title: string, fill: () => Child): HTMLDetailsElement {
   const details = h("details", {}, h("summary", {}, title));
@@ -34,7 +36,24 @@ export function folded(title: string, fill: () => Child): HTMLDetailsElement {
     if (content !== null && content !== undefined && content !== false) details.append(content instanceof Node ? content : String(content));
   };
   details.addEventListener("toggle", once);
+  fillers.set(details, once);
   return details;
+}
+
+/** Open a part and those within while the page is printed: nobody can click on paper. */
+export function openOnPaper(part: HTMLDetailsElement): void {
+  let opened: HTMLDetailsElement[] = [];
+  addEventListener("beforeprint", () => { opened = unfold(part); });
+  addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
+}
+
+/** Open a part and those within, and return those that were closed. */
+function unfold(part: HTMLDetailsElement): HTMLDetailsElement[] {
+  const wasOpen = part.open;
+  part.open = true;
+  fillers.get(part)?.();
+  const within = [...part.querySelectorAll("details")].flatMap(unfold);
+  return wasOpen ? within : [part, ...within];
 }
 
 /** Make a paragraph. */

@@ -3,8 +3,11 @@
 import { h, type Child } from "./dom";
 import * as format from "./format";
 import { lost, priorities, type Run, type ShownRun } from "./model";
-import { folded, paragraph, type Section } from "./section";
+import { folded, openOnPaper, paragraph, type Section } from "./section";
 import { pairs, table } from "./table";
+
+// A page of paper holds some 200 lines in three columns.
+const MOST_ON_PAPER = 400;
 
 /** Write a value of a document as text. */
 export function written(value: unknown): string {
@@ -132,6 +135,16 @@ function tree(title: string, value: unknown, isOpen: boolean): HTMLElement {
   return part;
 }
 
+/** Return a tree that is open on paper; a long one is left to run.json there. */
+function printable(name: string, value: unknown): Child[] {
+  const part = tree(name, value, name === "in force");
+  if (!(part instanceof HTMLDetailsElement)) return [part];
+  const count = leaves(value).length;
+  if (count > MOST_ON_PAPER) return [part, h("p", { class: "paper" }, `${name}: ${format.count(count)} values, which are in run.json.`)];
+  openOnPaper(part);
+  return [part];
+}
+
 export function settingsSection({ run }: ShownRun): Section {
   const body: Child[] = [];
   if (run.hints.length) {
@@ -140,8 +153,8 @@ export function settingsSection({ run }: ShownRun): Section {
       { name: "why", cell: (row) => row.text },
     ]));
   }
-  for (const [name, value] of Object.entries(run.settings ?? {})) body.push(tree(name, value, false));
-  body.push(tree("in force", run.in_force, true), tree("links", run.links, false), tree("addresses", run.addresses ?? {}, false));
+  const parts: [string, unknown][] = [...Object.entries(run.settings ?? {}), ["in force", run.in_force], ["links", run.links], ["addresses", run.addresses ?? {}]];
+  for (const [name, value] of parts) body.push(...printable(name, value));
   body.push(folded("run.json, whole", () => whole(run)));
   return { id: "settings", title: "Settings", body };
 }
