@@ -253,14 +253,14 @@ def test_pause_and_credit_frames_that_a_link_lost_are_accounted_for(evidence: Ev
 
 
 def test_a_campaign_that_is_interrupted_prints_what_it_had(call_testbed: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = campaign.run_case
+    real = random_cases.draw
 
-    def interrupted(seed: int) -> campaign.Verdict:
+    def interrupted(seed: int) -> random_cases.Case:
         if seed == 13:
             raise KeyboardInterrupt
         return real(seed)
 
-    monkeypatch.setattr(campaign, "run_case", interrupted)
+    monkeypatch.setattr(random_cases, "draw", interrupted)
     done = call_testbed("campaign", "--first", "10", "--seeds", "9", "--jobs", "1")
     assert done.returncode == 130
     assert done.stdout.startswith("3 cases, ") and "at work: " in done.stdout

@@ -33,10 +33,14 @@ def computed(directory: Path) -> dict[str, int]:
     return {name: len(head["computed"]) for name, head in heads.items()}
 
 
-def files(directory: Path) -> dict[str, bytes]:
-    """Return the files below a directory; what ran when and by which command is no part of it."""
+def files(directory: Path) -> dict[str, Any]:
+    """Return what the files below a directory hold; what ran when and by which command is no part of it."""
+
+    def held(path: Path) -> Any:
+        return json.loads(path.read_text()) | {"provenance": None} if path.suffix == ".json" else path.read_bytes()
+
     return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
+        path.relative_to(directory).as_posix(): held(path)
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name not in ("report.html", "sweep.json")
     }
