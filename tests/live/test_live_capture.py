@@ -66,7 +66,10 @@ def test_comments_tell_what_the_real_clock_knows(machine: Machine, tmp_path: Pat
     lost = sum(count for kind, count in told.items() if kind.startswith("lost behind "))
     assert lost == result["drops"]["link"] > 0
     assert told["sent again"] == sum(qp["retransmitted"] for qp in result["qps"]) > 0
-    assert 0 < told["repaired"] <= lost
+    # A machine that is too slow may lose some at the switch besides.
+    dropped = sum(count for kind, count in told.items() if kind.startswith("dropped at "))
+    assert dropped == result["drops"]["lossless"]
+    assert 0 < told["repaired"] <= lost + dropped
 
 
 def test_several_ports_filtered_cut_short_and_in_a_ring(machine: Machine, tmp_path: Path) -> None:
