@@ -135,7 +135,11 @@ class _TooMany(Exception):
 class _BoundedComposer(Composer):
     """Compose nodes as long as there are not too many: the text behind is not even scanned."""
 
-    count = 0
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.count = 0
+        # An anchor may be set anew (YAML 1.2, section 7.1): aliases below mean the later one.
+        self.warn_double_anchors = False
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a key or a value."""

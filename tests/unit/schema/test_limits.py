@@ -30,6 +30,12 @@ def read(text: str) -> Source:
     return parse_yaml(text, "lab.yaml", TopologyError)
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_anchor_that_is_set_anew_means_the_later_one_below() -> None:
+    """YAML 1.2, section 7.1. Its library says so to the user as a warning about a line of its own."""
+    assert read("a: &x 1\nb: *x\nc: &x 2\nd: *x").data == {"a": 1, "b": 1, "c": 2, "d": 2}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
