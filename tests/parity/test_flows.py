@@ -15,7 +15,7 @@ flows:
     - {from: h1, to: h3, bytes: 1MiB}
     - {from: h2, to: h3, bytes: 512KiB, start: 20us}
     - {from: h1, to: h3, bytes: 256KiB, start: 100us}
-    - {from: h4, to: h1, bytes: 64KiB, start: 1ms}
+    - {from: h4, to: h1, bytes: 768KiB, start: 1ms}
 """
 
 
