@@ -41,15 +41,15 @@ def _broker() -> tuple[str, bool, str, str]:
 
     purpose = "shared labs, the live page"
     try:
-        found = mosquitto.program()
+        description = mosquitto.program()
     except HostError as error:
         return "mosquitto", False, str(error), purpose
     directory = mosquitto.default_directory()
     if (process := mosquitto.running(directory)) is not None:
-        found += f"; a broker runs, process {process}"
+        description += f"; a broker runs, process {process}"
     if (page_url := mosquitto.websockets_url(directory)) is not None:
-        found += f", websockets at {page_url}"
-    return "mosquitto", True, found, purpose
+        description += f", websockets at {page_url}"
+    return "mosquitto", True, description, purpose
 
 
 def real_clock_obstacle() -> str | None:

@@ -61,8 +61,8 @@ class Finished:
 def combine(base: Experiment, axes: Sequence[Axis], replay: Callable[[str, list[str]], str]) -> list[Combination]:
     """Return every combination of an experiment's settings, in order.
 
-    `replay(topology, overrides)` is the command that runs one. Raises UsageError for an axis that is none, and for too
-    many combinations; values that a setting cannot have are faults of their combinations.
+    `replay(topology, overrides)` is the command that runs one. Raises UsageError for an axis that cannot be
+    read, and for too many combinations; values that a setting cannot have are faults of their combinations.
     """
     for axis in axes:
         check_axis(axis)
@@ -71,7 +71,7 @@ def combine(base: Experiment, axes: Sequence[Axis], replay: Callable[[str, list[
 
 
 def check_lab_keys(base: Experiment, axes: Sequence[Axis]) -> None:
-    """Raise UsageError for a parameter or key that the lab does not have: it is no fault of single combinations."""
+    """Raise UsageError for a parameter or key that the lab does not have, since no combination could be run then."""
     parameters = {axis.parameter: axis.values[0] for axis in axes if axis.parameter is not None}
     if not any(axis.key == LAB for axis in axes):
         lab_source(with_parameters(base.topology, parameters))

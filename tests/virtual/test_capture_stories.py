@@ -31,8 +31,8 @@ class Told:
 
     def matching(self, pattern: str) -> list[tuple[int, re.Match[str]]]:
         """Return the numbers of the frames of which something is told, and what."""
-        found = ((number, re.search(pattern, frame.comment)) for number, frame in enumerate(self.frames, start=1))
-        return [(number, match) for number, match in found if match]
+        matches = ((number, re.search(pattern, frame.comment)) for number, frame in enumerate(self.frames, start=1))
+        return [(number, match) for number, match in matches if match]
 
     def packet(self, number: int) -> tuple[str, str, int, int]:
         """Return what tells a packet from others: both addresses, the QP number, and the PSN."""
