@@ -3,7 +3,9 @@
 use std::ops::{Add, AddAssign, Sub};
 
 /// An instant or a span of nominal time, in picoseconds (213 days fit).
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "u64"))]
+#[serde(transparent)]
 pub struct Time(u64);
 
 impl Time {

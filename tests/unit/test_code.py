@@ -78,6 +78,7 @@ RUST_DIRECTION = {
     "switch": (*PURE_RUST, "crate::nic"),
     "nic": (*PURE_RUST, "crate::switch"),
     "nic/rc": ("crate::port", "crate::nic::", "crate::timers", "crate::link"),
+    "nic/congestion": ("crate::port", "crate::nic::", "crate::timers", "crate::link", "crate::wire"),
     "link": (*PURE_RUST, "crate::switch", "crate::nic"),
     "fabric": ("crate::emulation", "crate::clock", "crate::io"),
     "emulation": ("crate::clock", "crate::io"),

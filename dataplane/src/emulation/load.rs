@@ -9,7 +9,6 @@ use crate::frame::Station;
 use crate::goal::feed::{Feed, RankFeed};
 use crate::nic::copies::CopyPair;
 use crate::nic::memory::{Memory, Reduce};
-use crate::nic::rc::dcqcn::DcqcnConfig;
 use crate::nic::rc::message::Verb;
 use crate::nic::rc::qp::Transport;
 use crate::nic::schedule::{Op, Schedule};
@@ -17,7 +16,7 @@ use crate::nic::traced::Traced;
 use crate::nic::work::Work;
 use crate::nic::{Lane, Load, QpConfig, Rank};
 use crate::plan::require;
-use crate::plan::workload::{CongestionPlan, OpKind, QpPlan, Workload};
+use crate::plan::workload::{OpKind, QpPlan, Workload};
 use crate::plan::PlanError;
 use crate::units::Time;
 
@@ -25,8 +24,14 @@ impl Emulation {
     /// Where each rank of a workload is, and what each host of them runs.
     pub(super) fn loads(&self, workload: &Workload) -> Result<(Vec<RankPlace>, BTreeMap<usize, Load>), PlanError> {
         let transport = transport(workload, self.generation + 1)?;
-        let load =
-            || Load { transport, ack_dscp: workload.ack_dscp, qps: Vec::new(), copies: Vec::new(), ranks: Vec::new() };
+        let load = || Load {
+            transport,
+            congestion: workload.transport.congestion_control,
+            ack_dscp: workload.ack_dscp,
+            qps: Vec::new(),
+            copies: Vec::new(),
+            ranks: Vec::new(),
+        };
         let mut loads: BTreeMap<usize, Load> = BTreeMap::new();
         let mut places = Vec::with_capacity(workload.ranks.len());
         for (index, rank) in workload.ranks.iter().enumerate() {
@@ -135,7 +140,6 @@ fn transport(workload: &Workload, generation: u64) -> Result<Transport, PlanErro
     Ok(Transport {
         verb,
         recovery: plan.recovery()?,
-        congestion: plan.congestion_control.map(congestion),
         frames: plan.frames,
         mtu: plan.mtu_bytes,
         ack_every: plan.ack_every,
@@ -145,35 +149,4 @@ fn transport(workload: &Workload, generation: u64) -> Result<Transport, PlanErro
         rnr: plan.rnr,
         first_psn: first_psn(generation),
     })
-}
-
-fn congestion(plan: CongestionPlan) -> DcqcnConfig {
-    let CongestionPlan::Dcqcn {
-        g,
-        initial_alpha,
-        alpha_timer_ps,
-        increase_timer_ps,
-        byte_counter_bytes,
-        fast_recovery_rounds,
-        additive_bps,
-        hyper_bps,
-        minimum_bps,
-        cut_interval_ps,
-        notify_interval_ps,
-        notify_dscp,
-    } = plan;
-    DcqcnConfig {
-        g,
-        initial_alpha,
-        alpha_timer: Time::from_ps(alpha_timer_ps),
-        increase_timer: Time::from_ps(increase_timer_ps),
-        byte_counter: byte_counter_bytes,
-        fast_recovery_rounds,
-        additive: additive_bps,
-        hyper: hyper_bps,
-        minimum: minimum_bps,
-        cut_interval: Time::from_ps(cut_interval_ps),
-        notify_interval: Time::from_ps(notify_interval_ps),
-        notify_dscp,
-    }
 }

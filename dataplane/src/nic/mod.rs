@@ -2,10 +2,12 @@
 
 pub mod arithmetic;
 mod awake;
+pub mod congestion;
 pub mod copies;
 pub mod inject;
 pub mod memory;
 mod observed;
+mod queue_pair;
 mod ranks;
 pub mod rc;
 pub mod receive_buffer;
@@ -32,13 +34,15 @@ use crate::wire::pfc::Pfc;
 use crate::wire::roce::Opcode;
 
 use awake::Awake;
+use congestion::{Control, Notification};
 use copies::{Copies, CopyPair};
 use inject::Injector;
 use memory::Memory;
+pub use queue_pair::QpConfig;
+use queue_pair::QueuePair;
 use ranks::RunningRank;
 pub use ranks::{Lane, Rank};
 use rc::code::Coder;
-use rc::dcqcn::{Dcqcn, DcqcnConfig};
 use rc::message::{self, FrameSizes};
 use rc::qp::{Failure, Recovery, RequesterCounters, Rnr, Transport};
 use rc::requester::Requester;
@@ -51,60 +55,16 @@ use storm::PauseStorm;
 /// ECT(0): the transport understands congestion marks.
 const ECN_CAPABLE: u8 = 2;
 
-/// One end of a connection as the plan gives it.
-#[derive(Copy, Clone, Debug)]
-pub struct QpConfig {
-    pub qpn: u32,
-    /// 0 or 1: which end of the connection this is.
-    pub end: u8,
-    pub peer: Station,
-    pub entropy: u16,
-    /// The port that it uses.
-    pub nic: u16,
-    /// The rank that it belongs to, of those of the host, and its lane in the schedule of that rank.
-    pub rank: u32,
-    pub lane: u32,
-    /// What its packets travel on.
-    pub priority: Priority,
-    pub dscp: u8,
-}
-
-impl QpConfig {
-    /// What packets for this end name: the port that they come in by, and their QP number.
-    fn key(&self) -> u64 {
-        u64::from(self.nic) << 32 | u64::from(self.qpn)
-    }
-}
-
 /// What a host runs: connections, pairs of ranks that copy, and the schedules of its ranks.
 #[derive(Debug)]
 pub struct Load {
     pub transport: Transport,
+    pub congestion: Option<congestion::Config>,
     /// What acknowledgements travel on; `None`: what the data does.
     pub ack_dscp: Option<u8>,
     pub qps: Vec<QpConfig>,
     pub copies: Vec<CopyPair>,
     pub ranks: Vec<Rank>,
-}
-
-#[derive(Debug)]
-struct QueuePair {
-    config: QpConfig,
-    /// Its priority, as an index of `Host::classes`.
-    class: usize,
-    /// Priority and DSCP of its acknowledgements.
-    ack: (Priority, u8),
-    requester: Requester,
-    responder: Responder,
-    /// The reaction point, with congestion control; the next packet may start at `ready_at`.
-    rate: Option<Dcqcn>,
-    ready_at: Time,
-    /// When the notification point may send the next CNP.
-    notify_at: Time,
-    /// Listed in the `active` of its NIC.
-    active: bool,
-    /// Payloads of the parity packets that are next to be sent, for a rank with memory.
-    parity: Vec<Vec<u8>>,
 }
 
 /// What belongs to one port of a host, beside the port itself.
@@ -142,7 +102,8 @@ pub struct Host {
     /// What the longest packet of the workload takes of a buffer.
     longest_bytes: u32,
     frames: Option<FrameSizes>,
-    congestion: Option<DcqcnConfig>,
+    /// How senders are notified of marks, if they are.
+    notification: Option<Notification>,
     /// The rate of a queue pair may have changed since that was last asked.
     rates_changed: bool,
     rnr: Option<Rnr>,
@@ -180,7 +141,7 @@ impl Host {
             classes: vec![Priority::P0],
             longest_bytes: 0,
             frames: None,
-            congestion: None,
+            notification: None,
             rates_changed: false,
             rnr: None,
             qps: Vec::new(),
@@ -219,7 +180,9 @@ impl Host {
                 .map_or((config.priority, config.dscp), |dscp| (self.priority_of(config.nic.into(), dscp), dscp)),
             requester: Requester::new(load.transport, config.qpn),
             responder: Responder::new(&load.transport),
-            rate: load.transport.congestion.map(|dcqcn| Dcqcn::new(dcqcn, self.ports[usize::from(config.nic)].rate())),
+            control: load
+                .congestion
+                .map(|control| Box::new(Control::new(control, self.ports[usize::from(config.nic)].rate()))),
             ready_at: Time::ZERO,
             notify_at: Time::ZERO,
             active: false,
@@ -233,7 +196,7 @@ impl Host {
         self.reset();
         self.longest_bytes = load.transport.longest_bytes();
         self.frames = load.transport.frames;
-        self.congestion = load.transport.congestion;
+        self.notification = load.congestion.and_then(|control| control.notification());
         self.rates_changed = true;
         self.rnr = load.transport.rnr;
         let has_memory = self.ranks.iter().any(|rank| !rank.memory.is_empty());

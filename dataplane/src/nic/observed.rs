@@ -1,5 +1,6 @@
 //! What a host tells of itself to whoever records it.
 
+use super::congestion::Algorithm;
 use super::Host;
 use crate::credit_waits::CreditWaits;
 use crate::frame::Station;
@@ -21,7 +22,7 @@ impl Host {
     /// The rate that congestion control gives each queue pair, by number and end, in bit/s.
     pub fn rates(&self) -> impl Iterator<Item = ((u32, u8), u64)> + '_ {
         self.qps.iter().filter_map(|qp| {
-            let rate = qp.rate.as_ref()?.rate()?;
+            let rate = qp.control.as_ref()?.rate()?;
             Some(((qp.config.qpn, qp.config.end), rate.bps()))
         })
     }

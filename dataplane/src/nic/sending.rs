@@ -1,5 +1,6 @@
 //! The sending half of NICs: whose turn it is, the next packet of a connection, and the timers that send again or raise rates.
 
+use super::congestion::Algorithm;
 use super::rc::message;
 use super::slot::Slot;
 use super::{Host, QpConfig, ECN_CAPABLE};
@@ -126,12 +127,12 @@ impl Host {
         }
         self.timers.set_if_idle(slot, qp.requester.deadline());
         let len = message::around_bytes(&segment.packet, self.frames) + segment.bytes as u16;
-        if let Some(rate) = &mut qp.rate {
+        if let Some(control) = &mut qp.control {
             let wire_bytes = u64::from(len) + (FCS_BYTES + LINE_OVERHEAD_BYTES) as u64;
-            let before = rate.rate();
-            rate.sent(wire_bytes);
-            self.rates_changed |= rate.rate() != before;
-            qp.ready_at = now + rate.rate().map_or(Time::ZERO, |rate| rate.serialisation(wire_bytes));
+            let before = control.rate();
+            control.sent(wire_bytes);
+            self.rates_changed |= control.rate() != before;
+            qp.ready_at = now + control.pace(wire_bytes);
         }
         let config = qp.config;
         let payload = if segment.packet.opcode == Opcode::Parity {
@@ -183,10 +184,10 @@ impl Host {
     /// A timer of a connection's rate fired.
     pub(super) fn adapt(&mut self, index: usize, now: Time) {
         let slot = self.slots.index(Slot::Rate(index));
-        if let Some(rate) = &mut self.qps[index].rate {
-            rate.handle_timeout(now);
+        if let Some(control) = &mut self.qps[index].control {
+            control.handle_timeout(now);
             self.rates_changed = true;
-            self.timers.set(slot, rate.deadline());
+            self.timers.set(slot, control.deadline());
         }
     }
 

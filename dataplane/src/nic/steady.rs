@@ -1,7 +1,9 @@
 //! What a period does to a host.
 
+use super::congestion::Algorithm;
+use super::queue_pair::QueuePair;
 use super::slot::Slot;
-use super::{Host, Nic, QpConfig, QueuePair};
+use super::{Host, Nic, QpConfig};
 use crate::steady::{Head, Reason, Sender, Visitor};
 use crate::units::Time;
 
@@ -49,7 +51,7 @@ impl Host {
             classes: _,
             longest_bytes: _,
             frames: _,
-            congestion: _,
+            notification: _,
             // For series, which are not recorded here.
             rates_changed: _,
             rnr: _,
@@ -110,15 +112,15 @@ impl Nic {
 
 impl QueuePair {
     fn visit(&mut self, visitor: &mut impl Visitor, sender: Sender) {
-        let QueuePair { config, class: _, ack: _, requester, responder, rate, ready_at, notify_at, active, parity } =
+        let QueuePair { config, class: _, ack: _, requester, responder, control, ready_at, notify_at, active, parity } =
             self;
         if !parity.is_empty() {
             visitor.refuse(Reason::Coding);
         }
         requester.visit(visitor, sender);
         responder.visit(visitor, config.peer());
-        if let Some(rate) = rate {
-            rate.visit(visitor);
+        if let Some(control) = control {
+            control.visit(visitor);
         }
         visitor.instant(ready_at);
         visitor.instant(notify_at);

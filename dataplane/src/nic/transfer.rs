@@ -1,5 +1,6 @@
 //! The receiving half of NICs: data packets into memory, acknowledgements and notifications back, and what comes of those.
 
+use super::congestion::{Algorithm, Notification};
 use super::rc::message::{self, Place, Verb};
 use super::rc::qp::PSN_MASK;
 use super::rc::responder::{Unit, Verdict};
@@ -142,15 +143,15 @@ impl Host {
     /// The notification point: tell the sender of a marked packet, not too often.
     pub(super) fn notify(&mut self, index: usize, now: Time) {
         let qp = &mut self.qps[index];
-        let Some(config) = self.congestion else { return };
+        let Some(Notification { interval, dscp }) = self.notification else { return };
         if now < qp.notify_at {
             return;
         }
-        qp.notify_at = now + config.notify_interval;
+        qp.notify_at = now + interval;
         let end = qp.config;
         let frame = self.frame_to(end, response(end.qpn, Opcode::Cnp, 0));
-        let priority = self.priority_of(usize::from(end.nic), config.notify_dscp);
-        let notification = Frame { dscp: config.notify_dscp, priority, ecn: 0, ..frame };
+        let priority = self.priority_of(usize::from(end.nic), dscp);
+        let notification = Frame { dscp, priority, ecn: 0, ..frame };
         self.ports[usize::from(end.nic)].enqueue(Box::new(notification));
     }
 
@@ -179,10 +180,10 @@ impl Host {
     pub(super) fn handle_response(&mut self, index: usize, packet: &Packet, now: Time) {
         let (retransmission, pacing) = (self.slots.index(Slot::Retransmit(index)), self.slots.index(Slot::Rate(index)));
         let qp = &mut self.qps[index];
-        if let (Opcode::Cnp, Some(rate)) = (packet.opcode, &mut qp.rate) {
-            rate.notify(now);
+        if let (Opcode::Cnp, Some(control)) = (packet.opcode, &mut qp.control) {
+            control.notified(now);
             self.rates_changed = true;
-            self.timers.set(pacing, rate.deadline());
+            self.timers.set(pacing, control.deadline());
             return;
         }
         if packet.opcode != Opcode::Ack || qp.requester.failure().is_some() {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::check::require;
 use super::{NodePlan, Plan, PlanError, SCHEMA};
 use crate::nic::arithmetic::{Dtype, Redop};
+use crate::nic::congestion;
 use crate::nic::rc::code::{Code, MAX_BLOCK_PACKETS};
 use crate::nic::rc::message::{FrameSizes, Verb, LEAST_FRAME_BYTES, MOST_HEADER_BYTES};
 use crate::nic::rc::qp::{Recovery, Rnr, RNR_FOR_EVER};
@@ -67,7 +68,7 @@ pub struct TransportPlan {
     #[serde(default)]
     pub rnr: Option<Rnr>,
     #[serde(default)]
-    pub congestion_control: Option<CongestionPlan>,
+    pub congestion_control: Option<congestion::Config>,
     /// Sizes of frames that are not those of RoCEv2.
     #[serde(default)]
     pub frames: Option<FrameSizes>,
@@ -112,50 +113,6 @@ impl TransportPlan {
                 })?;
                 Ok(Recovery::Erasure(code))
             }
-        }
-    }
-}
-
-/// Congestion control as the plan states it; rates in bit/s.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum CongestionPlan {
-    Dcqcn {
-        g: f64,
-        initial_alpha: f64,
-        alpha_timer_ps: u64,
-        increase_timer_ps: u64,
-        byte_counter_bytes: u64,
-        fast_recovery_rounds: u32,
-        additive_bps: u64,
-        hyper_bps: u64,
-        minimum_bps: u64,
-        cut_interval_ps: u64,
-        notify_interval_ps: u64,
-        notify_dscp: u8,
-    },
-}
-
-impl CongestionPlan {
-    fn fault(&self) -> Option<&'static str> {
-        let CongestionPlan::Dcqcn {
-            g,
-            initial_alpha,
-            alpha_timer_ps,
-            increase_timer_ps,
-            byte_counter_bytes,
-            minimum_bps,
-            notify_dscp,
-            ..
-        } = *self;
-        let shares = (0.0..=1.0).contains(&g) && (0.0..=1.0).contains(&initial_alpha);
-        let positive = alpha_timer_ps > 0 && increase_timer_ps > 0 && byte_counter_bytes > 0 && minimum_bps > 0;
-        match (shares, positive, notify_dscp < 64) {
-            (false, ..) => Some("g and alpha are shares"),
-            (_, false, _) => Some("timers, byte counter and minimum rate must be positive"),
-            (.., false) => Some("a DSCP is below 64"),
-            _ => None,
         }
     }
 }
@@ -286,7 +243,7 @@ impl Workload {
         let transport = &self.transport;
         transport.check_sizes()?;
         require(transport.ack_every > 0, || "ack_every 0".into())?;
-        let fault = transport.congestion_control.as_ref().and_then(CongestionPlan::fault);
+        let fault = transport.congestion_control.as_ref().and_then(congestion::Config::fault);
         require(fault.is_none(), || format!("congestion control: {}", fault.unwrap_or_default()))?;
         transport.recovery()?;
         let fits = transport.rnr.is_none_or(|rnr| rnr.timer < 32 && rnr.retries <= RNR_FOR_EVER);

@@ -73,7 +73,6 @@ pub fn transport(verb: Verb) -> Transport {
         rnr: None,
         first_psn: 0,
         recovery: Recovery::GoBackN,
-        congestion: None,
         frames: None,
     }
 }
@@ -127,7 +126,7 @@ impl Pair {
             let memory = Memory::new(bytes).unwrap();
             let rank = Rank { schedule: Schedule::new(ops, 1).into(), memory, lanes: vec![Lane::Qp(0)] };
             let (qps, copies, ranks) = (vec![qp], vec![], vec![rank]);
-            host.load(Load { transport, ack_dscp: None, qps, copies, ranks });
+            host.load(Load { transport, congestion: None, ack_dscp: None, qps, copies, ranks });
             host
         };
         let (mut a, mut b) = (host(0, 1, sends.collect()), host(1, 0, recvs.collect()));

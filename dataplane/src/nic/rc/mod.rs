@@ -3,7 +3,6 @@
 pub(super) mod blocks;
 pub(super) mod chunks;
 pub mod code;
-pub mod dcqcn;
 pub mod message;
 mod pending_naks;
 pub mod qp;

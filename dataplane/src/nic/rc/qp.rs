@@ -3,7 +3,6 @@
 //! Sequence numbers are 64 bits inside and 24 bits on the wire; a window below 2^23 packets makes that unambiguous (IBTA volume 1, 9.7.1).
 
 use super::code::Code;
-use super::dcqcn::DcqcnConfig;
 use super::message::{overhead_bytes, FrameSizes, Verb, LEAST_FRAME_BYTES};
 use crate::units::Time;
 use crate::wire::roce::Opcode;
@@ -41,7 +40,6 @@ pub struct Transport {
     pub rnr: Option<Rnr>,
     /// Number of the first packet, each way.
     pub first_psn: u64,
-    pub congestion: Option<DcqcnConfig>,
     /// How long frames are; `None`: as RoCEv2 has them.
     pub frames: Option<FrameSizes>,
 }

@@ -1,5 +1,6 @@
 //! DCQCN's reaction point: a sending rate that notifications cut and time and bytes raise (Zhu et al., SIGCOMM 2015, section 3.1).
 
+use super::{Algorithm, Notification};
 use crate::steady::{Reason, Visitor};
 use crate::units::{Rate, Time};
 
@@ -7,27 +8,55 @@ use crate::units::{Rate, Time};
 /// as in the simulator of HPCC (Li et al., SIGCOMM 2019).
 pub const NO_BYTE_COUNTER: u64 = u64::MAX;
 
-/// The parameters, named as the paper names them.
-#[derive(Copy, Clone, PartialEq, Debug)]
-pub struct DcqcnConfig {
+/// The parameters, named as the paper names them; rates in bit/s.
+#[derive(Copy, Clone, PartialEq, Debug, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Dcqcn"))]
+#[serde(deny_unknown_fields)]
+pub struct Config {
     /// Gain of the estimate of congestion.
     pub g: f64,
     pub initial_alpha: f64,
     /// Each time that so long passes without a notification, alpha decays. Above zero.
+    #[serde(rename = "alpha_timer_ps")]
     pub alpha_timer: Time,
     /// What makes an increase due: so much time, or so many bytes.
+    #[serde(rename = "increase_timer_ps")]
     pub increase_timer: Time,
+    #[serde(rename = "byte_counter_bytes")]
     pub byte_counter: u64,
     /// Increases of each kind that only recover, before the target rises.
     pub fast_recovery_rounds: u32,
+    #[serde(rename = "additive_bps")]
     pub additive: u64,
+    #[serde(rename = "hyper_bps")]
     pub hyper: u64,
+    #[serde(rename = "minimum_bps")]
     pub minimum: u64,
     /// The least time between two cuts, and between two notifications of a flow.
+    #[serde(rename = "cut_interval_ps")]
     pub cut_interval: Time,
+    #[serde(rename = "notify_interval_ps")]
     pub notify_interval: Time,
     /// DSCP of notifications.
     pub notify_dscp: u8,
+}
+
+impl Config {
+    /// What is wrong with the figures, if anything.
+    pub fn fault(&self) -> Option<&'static str> {
+        let shares = (0.0..=1.0).contains(&self.g) && (0.0..=1.0).contains(&self.initial_alpha);
+        let timers = self.alpha_timer > Time::ZERO && self.increase_timer > Time::ZERO;
+        match (shares, timers && self.byte_counter > 0 && self.minimum > 0, self.notify_dscp < 64) {
+            (false, ..) => Some("g and alpha are shares"),
+            (_, false, _) => Some("timers, byte counter and minimum rate must be positive"),
+            (.., false) => Some("a DSCP is below 64"),
+            _ => None,
+        }
+    }
+
+    pub fn notification(&self) -> Notification {
+        Notification { interval: self.notify_interval, dscp: self.notify_dscp }
+    }
 }
 
 /// Alpha below this is none: a cut by it would be no cut.
@@ -36,7 +65,7 @@ const NO_ALPHA: f64 = 1e-20;
 /// The rate of one flow. Rates are in bit/s.
 #[derive(Clone, Debug)]
 pub struct Dcqcn {
-    config: DcqcnConfig,
+    config: Config,
     line: u64,
     current: u64,
     target: u64,
@@ -49,7 +78,7 @@ pub struct Dcqcn {
 }
 
 impl Dcqcn {
-    pub fn new(config: DcqcnConfig, line: Rate) -> Dcqcn {
+    pub fn new(config: Config, line: Rate) -> Dcqcn {
         Dcqcn {
             config,
             line: line.bps(),
@@ -64,34 +93,6 @@ impl Dcqcn {
         }
     }
 
-    /// The rate to send at now.
-    pub fn rate(&self) -> Option<Rate> {
-        Rate::from_bps(self.current)
-    }
-
-    /// When `handle_timeout` is due; `Time::NEVER` at line rate. Alpha needs no timer: what it has come to is reckoned at a cut.
-    pub fn deadline(&self) -> Time {
-        self.increase_at
-    }
-
-    /// A notification arrived: cut the rate in proportion to alpha, and begin to recover from there.
-    pub fn notify(&mut self, now: Time) {
-        let config = self.config;
-        if self.last_cut.is_some_and(|cut| now.since(cut) < config.cut_interval) {
-            return;
-        }
-        self.decay(now);
-        self.last_cut = Some(now);
-        self.target = self.current;
-        let cut = self.current as f64 * (1.0 - self.alpha / 2.0);
-        self.current = (cut as u64).max(config.minimum);
-        self.alpha = (1.0 - config.g) * self.alpha + config.g;
-        self.bytes = 0;
-        self.byte_rounds = 0;
-        self.timer_rounds = 0;
-        self.increase_at = now + config.increase_timer;
-    }
-
     /// Let alpha decay once for each alpha timer that has run out since the last cut, at line rate too. One that runs out now has not:
     /// the notification came first.
     fn decay(&mut self, now: Time) {
@@ -103,45 +104,6 @@ impl Dcqcn {
                 self.alpha = 0.0;
                 break;
             }
-        }
-    }
-
-    /// So many bytes were sent.
-    pub fn sent(&mut self, bytes: u64) {
-        if self.current >= self.line {
-            return;
-        }
-        self.bytes += bytes;
-        if self.bytes >= self.config.byte_counter {
-            self.bytes -= self.config.byte_counter;
-            self.byte_rounds += 1;
-            self.increase();
-        }
-    }
-
-    pub fn handle_timeout(&mut self, now: Time) {
-        if self.increase_at <= now {
-            self.timer_rounds += 1;
-            self.increase_at = now + self.config.increase_timer;
-            self.increase();
-        }
-        if self.current >= self.line {
-            // Back at line rate there is nothing left to raise.
-            self.increase_at = Time::NEVER;
-        }
-    }
-
-    /// At the rate of its line a flow stays where it is until it is cut, and it does not matter then what it did meanwhile.
-    pub fn visit(&self, visitor: &mut impl Visitor) {
-        let Dcqcn { config: _, line, current, target, alpha, bytes, byte_rounds, timer_rounds, increase_at, last_cut } =
-            self;
-        if current < line {
-            visitor.refuse(Reason::Congestion);
-        }
-        let cut = last_cut.map_or(u64::MAX, Time::ps);
-        let rounds = u64::from(*byte_rounds) << 32 | u64::from(*timer_rounds);
-        for value in [*current, *target, alpha.to_bits(), *bytes, rounds, increase_at.ps(), cut] {
-            visitor.fixed(value, Reason::Congestion);
         }
     }
 
@@ -165,6 +127,73 @@ impl Dcqcn {
     }
 }
 
+impl Algorithm for Dcqcn {
+    fn rate(&self) -> Option<Rate> {
+        Rate::from_bps(self.current)
+    }
+
+    /// At line rate there is none. Alpha needs no timer: what it has come to is reckoned at a cut.
+    fn deadline(&self) -> Time {
+        self.increase_at
+    }
+
+    /// A notification arrived: cut the rate in proportion to alpha, and begin to recover from there.
+    fn notified(&mut self, now: Time) {
+        let config = self.config;
+        if self.last_cut.is_some_and(|cut| now.since(cut) < config.cut_interval) {
+            return;
+        }
+        self.decay(now);
+        self.last_cut = Some(now);
+        self.target = self.current;
+        let cut = self.current as f64 * (1.0 - self.alpha / 2.0);
+        self.current = (cut as u64).max(config.minimum);
+        self.alpha = (1.0 - config.g) * self.alpha + config.g;
+        self.bytes = 0;
+        self.byte_rounds = 0;
+        self.timer_rounds = 0;
+        self.increase_at = now + config.increase_timer;
+    }
+
+    fn sent(&mut self, bytes: u64) {
+        if self.current >= self.line {
+            return;
+        }
+        self.bytes += bytes;
+        if self.bytes >= self.config.byte_counter {
+            self.bytes -= self.config.byte_counter;
+            self.byte_rounds += 1;
+            self.increase();
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        if self.increase_at <= now {
+            self.timer_rounds += 1;
+            self.increase_at = now + self.config.increase_timer;
+            self.increase();
+        }
+        if self.current >= self.line {
+            // Back at line rate there is nothing left to raise.
+            self.increase_at = Time::NEVER;
+        }
+    }
+
+    /// At the rate of its line a flow stays where it is until it is cut, and it does not matter then what it did meanwhile.
+    fn visit(&self, visitor: &mut impl Visitor) {
+        let Dcqcn { config: _, line, current, target, alpha, bytes, byte_rounds, timer_rounds, increase_at, last_cut } =
+            self;
+        if current < line {
+            visitor.refuse(Reason::Congestion);
+        }
+        let cut = last_cut.map_or(u64::MAX, Time::ps);
+        let rounds = u64::from(*byte_rounds) << 32 | u64::from(*timer_rounds);
+        for value in [*current, *target, alpha.to_bits(), *bytes, rounds, increase_at.ps(), cut] {
+            visitor.fixed(value, Reason::Congestion);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,8 +201,8 @@ mod tests {
     const LINE: u64 = 100_000_000_000;
 
     /// The paper's parameters.
-    fn paper() -> DcqcnConfig {
-        DcqcnConfig {
+    fn paper() -> Config {
+        Config {
             g: 1.0 / 256.0,
             initial_alpha: 1.0,
             alpha_timer: Time::from_ns(55_000),
@@ -196,11 +225,11 @@ mod tests {
     #[test]
     fn the_first_cut_halves_and_a_second_too_soon_does_nothing() {
         let mut flow = flow();
-        flow.notify(Time::from_ns(1));
+        flow.notified(Time::from_ns(1));
         assert_eq!(flow.current, LINE / 2);
-        flow.notify(Time::from_ns(49_000));
+        flow.notified(Time::from_ns(49_000));
         assert_eq!(flow.current, LINE / 2);
-        flow.notify(Time::from_ns(50_001));
+        flow.notified(Time::from_ns(50_001));
         assert!(flow.current.abs_diff(LINE / 4) < LINE / 1_000, "{}", flow.current);
     }
 
@@ -208,8 +237,8 @@ mod tests {
     #[test]
     fn fast_recovery_halves_the_distance_and_additive_increase_follows() {
         let mut flow = flow();
-        flow.notify(Time::ZERO);
-        flow.notify(Time::from_ns(50_000));
+        flow.notified(Time::ZERO);
+        flow.notified(Time::from_ns(50_000));
         let (start, target) = (flow.current, flow.target);
         let mut now = Time::from_ns(50_000);
         for _ in 0..5 {
@@ -224,8 +253,8 @@ mod tests {
     #[test]
     fn bytes_and_time_together_go_hyper() {
         let mut flow = flow();
-        flow.notify(Time::ZERO);
-        flow.notify(Time::from_ns(50_000));
+        flow.notified(Time::ZERO);
+        flow.notified(Time::from_ns(50_000));
         let target = flow.target;
         let mut now = Time::from_ns(50_000);
         for _ in 0..6 {
@@ -240,10 +269,10 @@ mod tests {
 
     #[test]
     fn without_a_byte_counter_time_alone_goes_hyper() {
-        let config = DcqcnConfig { byte_counter: NO_BYTE_COUNTER, fast_recovery_rounds: 1, ..paper() };
+        let config = Config { byte_counter: NO_BYTE_COUNTER, fast_recovery_rounds: 1, ..paper() };
         let mut flow = Dcqcn::new(config, Rate::from_bps(LINE).unwrap());
-        flow.notify(Time::ZERO);
-        flow.notify(Time::from_ns(50_000));
+        flow.notified(Time::ZERO);
+        flow.notified(Time::from_ns(50_000));
         let mut targets = vec![flow.target];
         for _ in 0..4 {
             flow.sent(10_000_000);
@@ -260,7 +289,7 @@ mod tests {
             flow.handle_timeout(flow.deadline());
         }
         let before = flow.current;
-        flow.notify(now);
+        flow.notified(now);
         1.0 - flow.current as f64 / before as f64
     }
 
@@ -286,7 +315,7 @@ mod tests {
     #[test]
     fn it_comes_back_to_line_rate_and_rests() {
         let mut flow = flow();
-        flow.notify(Time::ZERO);
+        flow.notified(Time::ZERO);
         while flow.deadline() != Time::NEVER {
             flow.handle_timeout(flow.deadline());
             assert!(flow.current <= LINE && flow.current >= LINE / 2);
