@@ -45,7 +45,7 @@ fn frames_follow_each_other_at_line_rate() {
     assert_eq!(port.next_start(ns(7)), Time::NEVER);
     assert!(port.is_empty());
     assert_eq!(port.queue_bytes(Priority::P3), 0);
-    assert_eq!(port.counters[3].queue_bytes_max, 3_000);
+    assert_eq!(port.queue_marks(Priority::P3), (3_000, 0));
 }
 
 #[test]

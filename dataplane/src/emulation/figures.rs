@@ -255,6 +255,7 @@ impl Emulation {
     fn priority(&self, node: usize, port: usize, priority: Priority, at: Time) -> PriorityFigures {
         let state = &self.fabric.node(node).ports()[port];
         let counters: &PriorityCounters = &state.counters[priority];
+        let (queue_bytes_max, queue_bytes_min) = state.queue_marks(priority);
         let watch = self.fabric.watch(node);
         let mut drops = counters.drops;
         for cause in [Cause::Link, Cause::Outage] {
@@ -288,11 +289,11 @@ impl Emulation {
             },
             queue_bytes: state.queue_bytes(priority),
             marks: Marks {
-                queue_bytes_max: counters.queue_bytes_max,
+                queue_bytes_max,
                 headroom_bytes_max,
                 shared_bytes_max,
                 ingress_bytes_max,
-                queue_bytes_min: Some(counters.queue_bytes_min),
+                queue_bytes_min: Some(queue_bytes_min),
             },
             paused: state.is_paused(priority, at),
         }

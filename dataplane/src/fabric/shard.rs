@@ -20,11 +20,11 @@ const TIMER: u16 = u16::MAX;
 /// No direction.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// A node with what the shard keeps beside it.
+/// A node with what the shard keeps beside it. What each event needs fits two cache lines.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct PlacedNode {
     pub node: Node,
-    pub watch: Watch,
     /// What a defective switch does wrong with what comes in.
     pub defective: Option<Box<Defective>>,
     /// Where its series are recorded, and whether it was called since it was last sampled.
@@ -34,6 +34,7 @@ pub(super) struct PlacedNode {
     pub number: u32,
     /// The slot of its port 0; the one after its last port is that of its timer.
     first: u32,
+    pub watch: Watch,
 }
 
 impl PlacedNode {
@@ -75,11 +76,14 @@ impl PlacedNode {
 
 /// A direction that leaves a port, and the shard and slot where its frames arrive.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Line {
     pub direction: Direction,
     pub shard: u32,
     pub slot: u32,
 }
+
+const _: () = assert!(std::mem::size_of::<Option<Line>>() == 64, "a cache line");
 
 /// A frame on its way into another shard.
 #[derive(Debug)]

@@ -1,18 +1,18 @@
 //! One direction of a link. At the sender's end: propagation with jitter, loss drawn from a generator of its own, being up or down. At
 //! the receiver's: the frames in flight. The two ends may be looked after by different cores.
 
+mod chance;
 pub mod loss;
 mod steady;
 
 use std::collections::VecDeque;
 
-use rand_core::{Rng, SeedableRng};
-use rand_pcg::Pcg64;
-
 use crate::event::Cause;
 use crate::frame::Frame;
-use crate::link::loss::{Loss, ProcessPlan};
+use crate::link::loss::ProcessPlan;
 use crate::units::Time;
+
+use chance::Chance;
 
 /// What a direction is made with.
 #[derive(Clone, Debug)]
@@ -27,37 +27,34 @@ pub struct DirectionConfig {
 }
 
 /// One direction of a link at the sender's end. Frames arrive in the order they were sent, whatever jitter and changes of delay do.
+///
+/// What each frame needs fits a cache line, with what a shard keeps beside it.
 #[derive(Debug)]
 pub struct Direction {
     delay: Time,
-    jitter: Time,
-    random_loss: Loss,
-    process: Loss,
-    up: bool,
-    random: Pcg64,
     /// When the last bit of the latest frame leaves the sender, and when that frame arrives.
     last_sent: Time,
     last_arrival: Time,
-    /// Of one frame in flight at a time: when it arrives, and when its last bit left.
-    sample: Option<(Time, Time)>,
+    /// Of one frame in flight at a time: when it arrives (`Time::NEVER`: of none), and when its last bit left.
+    sample: (Time, Time),
+    /// What it loses and delays by chance.
+    chance: Box<Chance>,
+    /// It does neither.
+    is_clean: bool,
+    up: bool,
 }
 
 impl Direction {
     pub fn new(config: &DirectionConfig) -> Direction {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&config.seed[0].to_le_bytes());
-        key[8..16].copy_from_slice(&config.seed[1].to_le_bytes());
-        let mut random = Pcg64::from_seed(key);
+        let chance = Box::new(Chance::new(config.seed, config.loss, config.process.as_ref()));
         Direction {
             delay: config.delay,
-            jitter: Time::ZERO,
-            random_loss: Loss::bernoulli(config.loss, &mut random),
-            process: config.process.as_ref().map_or(Loss::None, |plan| Loss::new(plan, &mut random)),
-            up: config.up,
-            random,
             last_sent: Time::ZERO,
             last_arrival: Time::ZERO,
-            sample: None,
+            sample: (Time::NEVER, Time::ZERO),
+            is_clean: chance.is_none(),
+            chance,
+            up: config.up,
         }
     }
 
@@ -68,21 +65,17 @@ impl Direction {
         if !self.up {
             return Err(Cause::Outage);
         }
-        let bytes = frame.buffer_bytes();
-        // Both are asked, so that what one draws does not depend on the other.
-        let lost = self.random_loss.loses(bytes, sent, &mut self.random);
-        if self.process.loses(bytes, sent, &mut self.random) || lost {
-            return Err(Cause::Link);
-        }
         let mut arrival = sent + self.delay;
-        if self.jitter > Time::ZERO {
-            arrival += Time::from_ps(self.random.next_u64() % (self.jitter.ps() + 1));
+        if !self.is_clean {
+            arrival += self.chance.delay(frame.buffer_bytes(), sent).ok_or(Cause::Link)?;
         }
         // Neither jitter nor a shorter delay makes a line deliver faster than it sends.
         arrival = arrival.max(self.last_arrival + sent.since(started));
         self.last_sent = sent;
         self.last_arrival = arrival;
-        self.sample.get_or_insert((arrival, sent));
+        if self.sample.0 == Time::NEVER {
+            self.sample = (arrival, sent);
+        }
         Ok(arrival)
     }
 
@@ -94,17 +87,17 @@ impl Direction {
     /// When the last bit of the frame left that arrives at `arrival`, if that is the one whose time is taken. Asked at every arrival.
     #[inline]
     pub fn take_sample(&mut self, arrival: Time) -> Option<Time> {
-        let (due, sent) = self.sample?;
-        if due > arrival {
+        let (due, sent) = self.sample;
+        if due > arrival || due == Time::NEVER {
             return None;
         }
-        self.sample = None;
+        self.sample.0 = Time::NEVER;
         (due == arrival).then_some(sent)
     }
 
     /// The longest that a frame put on the link now may take from its last bit on.
     pub fn longest_delay(&self) -> Time {
-        self.delay + self.jitter
+        self.delay + self.chance.jitter()
     }
 
     /// From now on frames take this long. What is in flight is not touched.
@@ -114,13 +107,14 @@ impl Direction {
 
     /// From now on frames take up to so much longer, evenly drawn.
     pub fn set_jitter(&mut self, jitter: Time) {
-        self.jitter = jitter;
+        self.chance.set_jitter(jitter);
+        self.is_clean = self.chance.is_none();
     }
 
     /// Lose frames by this process alone, or none.
     pub fn set_loss(&mut self, plan: Option<&ProcessPlan>) {
-        self.random_loss = Loss::None;
-        self.process = plan.map_or(Loss::None, |plan| Loss::new(plan, &mut self.random));
+        self.chance.set_loss(plan);
+        self.is_clean = self.chance.is_none();
     }
 
     /// Bring the link up, or cut it at the sender's end: true if a frame was on its way out, which is then the latest in flight.

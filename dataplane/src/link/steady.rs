@@ -9,25 +9,18 @@ impl Direction {
     pub fn visit(&mut self, visitor: &mut impl Visitor, now: Time) {
         let Direction {
             delay,
-            jitter,
-            random_loss,
-            process,
-            up,
-            // What is drawn shows in what it is drawn for.
-            random: _,
             last_sent,
             last_arrival,
             // For the real clock.
             sample: _,
+            chance,
+            is_clean: _,
+            up,
         } = self;
-        if *jitter > Time::ZERO {
-            visitor.refuse(Reason::RandomLinks);
-        }
         visitor.fixed(delay.ps() << 1 | u64::from(*up), Reason::Injected);
         visitor.instant(last_sent);
         visitor.instant(last_arrival);
-        random_loss.visit(visitor, now);
-        process.visit(visitor, now);
+        chance.visit(visitor, now);
     }
 }
 

@@ -68,7 +68,7 @@ impl Port {
     /// How long a frame may lack credit that the far end could give, beyond the way there and back: until the sender requests it.
     pub fn request_delay(&self) -> Time {
         if self.credits.is_some() {
-            ask_every(self.config.rate)
+            ask_every(self.rate)
         } else {
             Time::ZERO
         }
@@ -90,9 +90,9 @@ impl Port {
     #[inline]
     pub(super) fn starved(&self) -> PrioritySet {
         let Some(credits) = &self.credits else { return PrioritySet::NONE };
-        let bytes = |priority: Priority| self.queues[priority].front().map_or(0, |frame| frame.buffer_bytes());
         let credited = self.occupied & credits.credited();
-        credited.into_iter().filter(|priority| !credits.admits(*priority, bytes(*priority))).collect()
+        let lacks = |priority: &Priority| !credits.admits(*priority, self.queues[*priority].first_bytes());
+        credited.into_iter().filter(lacks).collect()
     }
 
     /// Whether the first frame of a queue waits for credit.
@@ -110,8 +110,7 @@ impl Port {
     /// Note that the first frames of `priorities` wait for credit.
     pub(super) fn note_starved(&mut self, priorities: PrioritySet, now: Time) {
         for priority in priorities {
-            let bytes = self.queues[priority].front().map_or(0, |frame| frame.buffer_bytes());
-            self.await_credit(priority, bytes, now);
+            self.await_credit(priority, self.queues[priority].first_bytes(), now);
         }
     }
 
@@ -119,7 +118,7 @@ impl Port {
     #[inline]
     pub(super) fn next_credit_frame(&mut self, now: Time) -> Option<Box<Frame>> {
         let credits = self.credits.as_mut().filter(|credits| credits.next_due() <= now)?;
-        let credit = credits.next_frame(self.config.rate, now)?;
+        let credit = credits.next_frame(self.rate, now)?;
         self.counters[credit.priority].credit_tx += 1;
         Some(Box::new(Frame::control(Body::Credit(credit))))
     }

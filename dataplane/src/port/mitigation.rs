@@ -27,9 +27,8 @@ impl Port {
 
     /// Take away all that waits of `priority`.
     pub fn flush(&mut self, priority: Priority) -> VecDeque<Box<Frame>> {
-        self.shorten(priority, self.queue_bytes[priority]);
-        self.deficits[priority] = 0;
+        self.touch(PrioritySet::only(priority));
         self.occupied.remove(priority);
-        std::mem::take(&mut self.queues[priority])
+        self.queues[priority].flush()
     }
 }

@@ -4,39 +4,37 @@ mod credits;
 mod mitigation;
 mod observed;
 mod pause;
+mod queue;
 mod steady;
-
-use std::collections::VecDeque;
 
 use crate::credit::Credits;
 use crate::event::Cause;
-use crate::frame::{Body, Frame};
+use crate::frame::{Body, Frame, Frames};
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::units::{Rate, Time};
 use crate::wire::sizes::LONGEST_ON_LINE_BYTES;
 
 use pause::Pause;
+use queue::Queue;
 
 /// DWRR credit of weight 1 for a round: at least the longest frame, so that every visit can send.
 const DWRR_QUANTUM_BYTES: i64 = LONGEST_ON_LINE_BYTES as i64;
 
-/// What a port counted for one priority since it was made.
+/// What a port counted for one priority since it was made: what each frame adds to in a cache line, then the rest.
 #[derive(Clone, Default, Debug)]
+#[repr(C, align(64))]
 pub struct PriorityCounters {
     pub frames_tx: u64,
-    pub frames_rx: u64,
     pub bytes_tx: u64,
-    pub bytes_rx: u64,
     pub data_frames_tx: u64,
+    pub frames_rx: u64,
+    pub bytes_rx: u64,
+    pub ecn_marked: u64,
     pub drops: [u64; Cause::ALL.len()],
     pub pause_tx: u64,
     pub pause_rx: u64,
     pub credit_tx: u64,
     pub credit_rx: u64,
-    /// The most and the least since marks were restarted.
-    pub queue_bytes_max: u64,
-    pub queue_bytes_min: u64,
-    pub ecn_marked: u64,
     /// Frames of hosts' kernels that asked for this priority, which is lossless, and were given a lossy one.
     pub demoted: u64,
 }
@@ -52,61 +50,71 @@ pub struct PortConfig {
 }
 
 /// An egress port. The frame in flight always completes; control frames (PAUSE) pass every queue and are never paused.
+///
+/// A frame that passes an idle port needs three of its cache lines: what comes first here, the queue and the counters of its priority.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Port {
-    config: PortConfig,
-    queues: [VecDeque<Box<Frame>>; PRIORITIES],
-    queue_bytes: [u64; PRIORITIES],
-    control: VecDeque<Box<Frame>>,
+    busy_until: Time,
+    rate: Rate,
+    /// Where the link runs credits.
+    credits: Option<Box<Credits>>,
+    /// MAC control frames, seldom more than one.
+    control: Frames,
     /// The priorities whose queues hold a frame.
     occupied: PrioritySet,
     /// Those that may be paused: their timers must be asked.
     pausable: PrioritySet,
-    pauses: [Pause; PRIORITIES],
-    deficits: [i64; PRIORITIES],
-    turn: Priority,
-    /// The link runs PFC: PAUSE frames are heeded.
-    pfc: bool,
-    /// Those whose pauses are not heeded.
-    deaf: PrioritySet,
     /// Those of which something may have changed since they were last taken: for series.
     touched: PrioritySet,
+    /// Those whose pauses are not heeded.
+    deaf: PrioritySet,
     /// Nothing new may start, whatever waits, but control frames.
     held: bool,
-    busy_until: Time,
-    /// Where the link runs credits.
-    credits: Option<Box<Credits>>,
+    /// The link runs PFC: PAUSE frames are heeded.
+    pfc: bool,
+    turn: Priority,
+    queues: [Queue; PRIORITIES],
     pub counters: [PriorityCounters; PRIORITIES],
+    pauses: [Pause; PRIORITIES],
+    response: Time,
+    weights: [u32; PRIORITIES],
 }
 
 impl Port {
     pub fn new(config: PortConfig) -> Port {
+        let PortConfig { rate, response, weights } = config;
         Port {
-            config,
-            queues: Default::default(),
-            queue_bytes: [0; PRIORITIES],
-            control: VecDeque::new(),
+            busy_until: Time::ZERO,
+            rate,
+            credits: None,
+            control: Vec::new(),
             occupied: PrioritySet::NONE,
             pausable: PrioritySet::NONE,
-            pauses: Default::default(),
-            deficits: [0; PRIORITIES],
-            turn: Priority::P0,
-            pfc: true,
-            deaf: PrioritySet::NONE,
             touched: PrioritySet::NONE,
+            deaf: PrioritySet::NONE,
             held: false,
-            busy_until: Time::ZERO,
-            credits: None,
+            pfc: true,
+            turn: Priority::P0,
+            queues: Default::default(),
             counters: Default::default(),
+            pauses: Default::default(),
+            response,
+            weights,
         }
     }
 
     pub fn rate(&self) -> Rate {
-        self.config.rate
+        self.rate
     }
 
     pub fn queue_bytes(&self, priority: Priority) -> u64 {
-        self.queue_bytes[priority]
+        self.queues[priority].bytes()
+    }
+
+    /// The most and the least bytes in a queue since marks were restarted.
+    pub fn queue_marks(&self, priority: Priority) -> (u64, u64) {
+        self.queues[priority].marks()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -121,12 +129,12 @@ impl Port {
 
     /// Frames in the queues, PAUSE frames not counted.
     pub fn frames_waiting(&self) -> impl Iterator<Item = &Frame> {
-        self.queues.iter().flatten().map(Box::as_ref)
+        self.queues.iter().flat_map(Queue::frames)
     }
 
     /// Frames in one queue, the next to leave first.
     pub fn queue(&self, priority: Priority) -> impl Iterator<Item = &Frame> {
-        self.queues[priority].iter().map(Box::as_ref)
+        self.queues[priority].frames()
     }
 
     /// Queue a frame for transmission behind those of its priority.
@@ -134,33 +142,18 @@ impl Port {
     pub fn enqueue(&mut self, frame: Box<Frame>) {
         let priority = frame.priority;
         self.touched.insert(priority);
-        self.queue_bytes[priority] += u64::from(frame.buffer_bytes());
-        let counters = &mut self.counters[priority];
-        counters.queue_bytes_max = counters.queue_bytes_max.max(self.queue_bytes[priority]);
-        self.queues[priority].push_back(frame);
+        self.queues[priority].push(frame);
         self.occupied.insert(priority);
-    }
-
-    /// A queue holds so many bytes less.
-    #[inline]
-    fn shorten(&mut self, priority: Priority, bytes: u64) {
-        self.touched.insert(priority);
-        self.queue_bytes[priority] -= bytes;
-        let counters = &mut self.counters[priority];
-        counters.queue_bytes_min = counters.queue_bytes_min.min(self.queue_bytes[priority]);
     }
 
     /// From here on count anew what queues hold at most and at least.
     pub fn restart_marks(&mut self) {
-        for (counters, bytes) in self.counters.iter_mut().zip(self.queue_bytes) {
-            counters.queue_bytes_max = bytes;
-            counters.queue_bytes_min = bytes;
-        }
+        self.queues.iter_mut().for_each(Queue::restart_marks);
     }
 
     /// Queue a MAC control frame: it leaves as soon as the frame in flight is out.
     pub fn enqueue_control(&mut self, frame: Box<Frame>) {
-        self.control.push_back(frame);
+        self.control.push(frame);
     }
 
     #[inline]
@@ -170,10 +163,7 @@ impl Port {
 
     /// Let the last frame of a queue go before the one ahead of it: what no port does by itself.
     pub fn swap_last(&mut self, priority: Priority) {
-        let queue = &mut self.queues[priority];
-        if let Some(before) = queue.len().checked_sub(2) {
-            queue.swap(before, before + 1);
-        }
+        self.queues[priority].swap_last();
     }
 
     /// Start the next frame at `now`: control first, then what scheduling and pauses allow. `None` while the line is busy.
@@ -182,7 +172,7 @@ impl Port {
             return None;
         }
         if !self.control.is_empty() || self.credits.is_some() {
-            if let Some(frame) = self.control.pop_front().or_else(|| self.next_credit_frame(now)) {
+            if let Some(frame) = self.next_control_frame(now) {
                 self.occupy_line(&frame, now);
                 return Some(frame);
             }
@@ -199,15 +189,23 @@ impl Port {
             }
         }
         let priority = self.select(eligible)?;
-        let frame = self.queues[priority].pop_front()?;
-        if self.queues[priority].is_empty() {
+        let queue = &mut self.queues[priority];
+        let frame = queue.pop()?;
+        if queue.is_empty() {
             self.occupied.remove(priority);
-            self.deficits[priority] = 0;
         }
-        self.shorten(priority, u64::from(frame.buffer_bytes()));
         self.count_transmit(&frame, now);
         self.occupy_line(&frame, now);
         Some(frame)
+    }
+
+    /// The frame that goes before all queues, if there is one.
+    fn next_control_frame(&mut self, now: Time) -> Option<Box<Frame>> {
+        if self.control.is_empty() {
+            self.next_credit_frame(now)
+        } else {
+            Some(self.control.remove(0))
+        }
     }
 
     /// Send a frame that never waited in a queue (a NIC builds its data packets when the line is free).
@@ -240,13 +238,13 @@ impl Port {
         counters.bytes_tx += u64::from(frame.buffer_bytes());
         counters.data_frames_tx += u64::from(frame.is_data());
         if let Some(credits) = &mut self.credits {
-            credits.spend(frame.priority, frame.buffer_bytes(), self.config.rate, now);
+            credits.spend(frame.priority, frame.buffer_bytes(), self.rate, now);
         }
     }
 
     #[inline]
     fn occupy_line(&mut self, frame: &Frame, now: Time) {
-        self.busy_until = now + self.config.rate.serialisation(frame.wire_bytes());
+        self.busy_until = now + self.rate.serialisation(frame.wire_bytes());
     }
 
     /// Choose among eligible queues: strict ones first, highest priority first, then deficit round robin by weight.
@@ -256,7 +254,7 @@ impl Port {
         if PrioritySet::only(lowest) == eligible {
             return Some(lowest);
         }
-        let strict = eligible.into_iter().filter(|priority| self.config.weights[*priority] == 0).last();
+        let strict = eligible.into_iter().filter(|priority| self.weights[*priority] == 0).last();
         if strict.is_some() {
             return strict;
         }
@@ -264,12 +262,13 @@ impl Port {
         for _ in 0..=2 * PRIORITIES {
             let priority = self.turn;
             if eligible.contains(priority) {
-                let head = self.queues[priority].front().map_or(0, |frame| i64::from(frame.buffer_bytes()));
-                if self.deficits[priority] >= head {
-                    self.deficits[priority] -= head;
+                let queue = &mut self.queues[priority];
+                let head = i64::from(queue.first_bytes());
+                if queue.deficit >= head {
+                    queue.deficit -= head;
                     return Some(priority);
                 }
-                self.deficits[priority] += i64::from(self.config.weights[priority]) * DWRR_QUANTUM_BYTES;
+                queue.deficit += i64::from(self.weights[priority]) * DWRR_QUANTUM_BYTES;
             }
             self.turn = Priority::from_bits(priority.number() + 1);
         }
@@ -278,13 +277,13 @@ impl Port {
 
     /// Share the line among priorities by other weights from the next frame on; what was saved up is forgotten.
     pub fn set_weights(&mut self, weights: [u32; PRIORITIES]) {
-        self.config.weights = weights;
-        self.deficits = [0; PRIORITIES];
+        self.weights = weights;
+        self.queues.iter_mut().for_each(|queue| queue.deficit = 0);
     }
 
     /// Serialise at another rate from the next frame on.
     pub fn set_rate(&mut self, rate: Rate) {
-        self.config.rate = rate;
+        self.rate = rate;
     }
 
     /// Let nothing new start (`true`), or let it start again. Control frames pass: whoever sends towards a port that is being drained

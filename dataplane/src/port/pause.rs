@@ -66,8 +66,8 @@ impl Port {
         self.touch(pfc.class_enable);
         for priority in pfc.class_enable {
             if !self.deaf.contains(priority) {
-                let span = self.config.rate.quanta(pfc.quanta[priority]);
-                self.pauses[priority].update(span, self.config.response, now);
+                let span = self.rate.quanta(pfc.quanta[priority]);
+                self.pauses[priority].update(span, self.response, now);
                 self.pausable.insert(priority);
             }
         }
@@ -113,8 +113,8 @@ impl Port {
 
     /// Whether frames of `priority` stand here that the peer keeps from leaving.
     pub fn waits(&self, priority: Priority, now: Time) -> bool {
-        let first = self.queues[priority].front();
-        first.is_some_and(|frame| self.is_paused(priority, now) || !self.has_credit(priority, frame.buffer_bytes()))
+        let queue = &self.queues[priority];
+        !queue.is_empty() && (self.is_paused(priority, now) || !self.has_credit(priority, queue.first_bytes()))
     }
 
     /// Whether another queue than that of `priority` holds frames.

@@ -9,23 +9,23 @@ impl Port {
     /// Visit all that the port holds at `now`.
     pub fn visit(&mut self, visitor: &mut impl Visitor, now: Time) {
         let Port {
-            config: _,
-            queues,
-            queue_bytes,
+            busy_until,
+            rate: _,
+            credits,
             control,
             occupied,
             pausable: _,
-            pauses,
-            deficits,
-            turn,
-            pfc,
-            deaf,
             // For series, which are not recorded here.
             touched: _,
+            deaf,
             held,
-            busy_until,
-            credits,
+            pfc,
+            turn,
+            queues,
             counters,
+            pauses,
+            response: _,
+            weights: _,
         } = self;
         if !control.is_empty() || pauses.iter().any(|pause| now < pause.until) {
             visitor.refuse(Reason::Pauses);
@@ -39,9 +39,7 @@ impl Port {
         visitor.same(u64::from(occupied.bits()) << 8 | u64::from(turn.number()));
         for priority in Priority::ALL {
             counters[priority].visit(visitor);
-            visitor.same(deficits[priority] as u64);
-            visitor.same(queue_bytes[priority] << 16 | queues[priority].len() as u64);
-            queues[priority].iter_mut().for_each(|frame| frame.visit(visitor));
+            queues[priority].visit(visitor);
         }
     }
 }
@@ -50,19 +48,16 @@ impl PriorityCounters {
     fn visit(&mut self, visitor: &mut impl Visitor) {
         let PriorityCounters {
             frames_tx,
-            frames_rx,
             bytes_tx,
-            bytes_rx,
             data_frames_tx,
+            frames_rx,
+            bytes_rx,
+            ecn_marked,
             drops,
             pause_tx,
             pause_rx,
             credit_tx,
             credit_rx,
-            // The most and the least of one period are those of all that follow.
-            queue_bytes_max: _,
-            queue_bytes_min: _,
-            ecn_marked,
             demoted,
         } = self;
         visitor.fixed(*pause_tx + *pause_rx, Reason::Pauses);

@@ -56,9 +56,11 @@ pub struct GroupPools {
     pub headroom: Pool,
 }
 
+/// What each frame needs fits a cache line: all but the mark of the headroom.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Group {
-    config: GroupConfig,
+    threshold: Threshold,
     /// Parts of what the group holds.
     reserved: u64,
     shared: u64,
@@ -67,22 +69,34 @@ pub struct Group {
     /// Of the shared part, with a dynamic threshold.
     shared_max: u64,
     headroom_max: u64,
+    /// What the headroom may hold.
+    headroom_bytes: u64,
 }
 
 impl Group {
     pub fn new(config: GroupConfig) -> Group {
-        Group { config, reserved: 0, shared: 0, headroom: 0, used_max: 0, shared_max: 0, headroom_max: 0 }
+        let GroupConfig { threshold, headroom_bytes } = config;
+        Group {
+            threshold,
+            reserved: 0,
+            shared: 0,
+            headroom: 0,
+            used_max: 0,
+            shared_max: 0,
+            headroom_max: 0,
+            headroom_bytes,
+        }
     }
 
     #[inline]
     pub fn is_lossy(&self) -> bool {
-        matches!(self.config.threshold, Threshold::Open)
+        matches!(self.threshold, Threshold::Open)
     }
 
     /// Take a frame, or `None` if the headroom is used up.
     #[inline]
     pub fn admit(&mut self, bytes: u64, pools: &mut GroupPools) -> Option<Demand> {
-        let demand = match self.config.threshold {
+        let demand = match self.threshold {
             Threshold::Open => {
                 self.shared += bytes;
                 Demand::None
@@ -123,7 +137,7 @@ impl Group {
     }
 
     fn reserve_headroom(&mut self, bytes: u64, pool: &mut Pool) -> Option<Demand> {
-        if self.headroom + bytes > self.config.headroom_bytes || bytes > pool.free() {
+        if self.headroom + bytes > self.headroom_bytes || bytes > pool.free() {
             return None;
         }
         pool.reserve(bytes);
@@ -142,7 +156,7 @@ impl Group {
         self.shared -= of_shared;
         self.reserved -= bytes - of_headroom - of_shared;
         pools.headroom.give(of_headroom);
-        let goes_on = match self.config.threshold {
+        let goes_on = match self.threshold {
             Threshold::Open => false,
             Threshold::Static { xon_bytes, .. } => {
                 pools.fixed.give(of_shared);
@@ -183,7 +197,7 @@ impl Group {
 
     /// The most that ever stood in the shared part; with a static threshold, below it.
     pub fn shared_max(&self) -> u64 {
-        match self.config.threshold {
+        match self.threshold {
             Threshold::Dynamic { .. } => self.shared_max,
             _ => self.used_max - self.headroom_max,
         }
@@ -202,7 +216,16 @@ impl Group {
 
     /// In headroom something stands only while the peer is paused.
     pub fn visit(&mut self, visitor: &mut impl Visitor) {
-        let Group { config: _, reserved, shared, headroom, used_max: _, shared_max: _, headroom_max: _ } = self;
+        let Group {
+            threshold: _,
+            reserved,
+            shared,
+            headroom,
+            used_max: _,
+            shared_max: _,
+            headroom_max: _,
+            headroom_bytes: _,
+        } = self;
         visitor.same(*reserved);
         visitor.same(*shared);
         if *headroom > 0 {

@@ -72,8 +72,6 @@ struct WatchedPort {
     rate: Rate,
     response: Time,
     windows: [PauseWindow; PRIORITIES],
-    /// Some window may still be open.
-    paused: bool,
     /// Where the link runs credits.
     credits: Option<Box<Ledger>>,
     /// The priorities whose pauses the watchdog lets nobody heed.
@@ -83,19 +81,24 @@ struct WatchedPort {
     cut: [u64; PRIORITIES],
 }
 
-/// Watches a node; all of it is derived from transmissions and events, nothing feeds back into the node.
+/// Watches a node; all of it is derived from transmissions and events, nothing feeds back into the node. What each of them needs comes
+/// first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Watch {
     /// Events taken from the queue for it, frames that it put on a link.
     pub events: u64,
     pub frame_hops: u64,
+    hash: u64,
+    /// No pause of its ports ends later; `Time::NEVER` where some run credits.
+    bound_until: Time,
+    pub last_progress: Time,
     /// What became of the NICs' packets, and of the frames of the hosts' kernels (real clock only), as far as it happened here.
     pub packets: Tally,
     pub kernel_frames: Tally,
-    hash: u64,
-    ports: Vec<WatchedPort>,
     /// By connection: the PSN that must be accepted next.
     expected: Vec<u64>,
+    ports: Vec<WatchedPort>,
     /// Messages posted here, and arrived here, since the workload was loaded.
     pub posted: Vec<Sighting>,
     pub arrived: Vec<Sighting>,
@@ -103,7 +106,6 @@ pub struct Watch {
     merged: Option<HashMap<(u32, u8, bool), usize>>,
     /// By rank of the node.
     pub finished: Vec<Option<Time>>,
-    pub last_progress: Time,
     /// The first violations, and how many there were.
     pub violations: Vec<(Time, String)>,
     pub violation_count: u64,
@@ -118,7 +120,6 @@ impl Watch {
             rate,
             response,
             windows: Default::default(),
-            paused: false,
             credits: None,
             deaf: PrioritySet::NONE,
             lost: [0; PRIORITIES],
@@ -127,16 +128,17 @@ impl Watch {
         Watch {
             events: 0,
             frame_hops: 0,
+            hash: 0,
+            bound_until: Time::ZERO,
+            last_progress: Time::ZERO,
             packets: Tally::default(),
             kernel_frames: Tally::default(),
-            hash: 0,
             expected: Vec::new(),
             ports: ports.into_iter().map(watched).collect(),
             posted: Vec::new(),
             arrived: Vec::new(),
             merged: None,
             finished: Vec::new(),
-            last_progress: Time::ZERO,
             violations: Vec::new(),
             violation_count: 0,
             intervals: Intervals::default(),
@@ -166,6 +168,7 @@ impl Watch {
     /// What leaves `port` needs the credits that the far end grants.
     pub fn grant(&mut self, port: u16, granted: &[Grant]) {
         self.ports[usize::from(port)].credits = Some(Box::new(Ledger::new(granted)));
+        self.bound_until = Time::NEVER;
     }
 
     /// Forget the messages of the last workload; the node has so many connections and ranks in the next one.
@@ -238,22 +241,21 @@ impl Watch {
         self.frame_hops += 1;
         let place = u64::from(seen.port) << 32 | u64::from(seen.frame.len) << 8 | u64::from(seen.frame.priority);
         self.hash = fold(fold(self.hash ^ seen.at.ps(), place), digest(seen.frame));
-        let port = &mut self.ports[usize::from(seen.port)];
-        let credited = port.credits.as_mut().is_none_or(|ledger| ledger.start(seen.frame));
-        if port.paused && !seen.frame.is_control() {
-            let window = port.windows[seen.frame.priority];
-            let obeys = seen.frame.ingress != Frame::OUTSIDE;
-            if obeys && window.from <= seen.at && seen.at < window.until {
-                let priority = seen.frame.priority;
-                self.violate(
-                    seen.at,
-                    format!("port {}: a frame of priority {priority} starts while paused", seen.port),
-                );
-            }
+        if seen.at < self.bound_until {
+            self.check(seen);
         }
-        if !credited {
-            let priority = seen.frame.priority;
-            self.violate(seen.at, format!("port {}: a frame of priority {priority} starts without credit", seen.port));
+    }
+
+    /// A frame must not start while its priority is paused, nor without credit.
+    fn check(&mut self, seen: &Transmission<'_>) {
+        let (number, frame) = (seen.port, seen.frame);
+        let port = &mut self.ports[usize::from(number)];
+        let credited = port.credits.as_mut().is_none_or(|ledger| ledger.start(frame));
+        let window = port.windows[frame.priority];
+        let obeys = !frame.is_control() && frame.ingress != Frame::OUTSIDE;
+        let paused = obeys && window.from <= seen.at && seen.at < window.until;
+        for (_, how) in [(paused, "while paused"), (!credited, "without credit")].iter().filter(|(broken, _)| *broken) {
+            self.violate(seen.at, format!("port {number}: a frame of priority {} starts {how}", frame.priority));
         }
     }
 
@@ -322,6 +324,7 @@ impl Watch {
             let window = &mut watched.windows[priority];
             let until = now + watched.rate.quanta(pfc.quanta[priority]);
             let running = now < window.until;
+            self.bound_until = self.bound_until.max(until);
             if pfc.quanta[priority] == 0 {
                 window.until = window.until.min(now);
                 self.intervals.end(port, priority, window.from, window.until);
@@ -334,7 +337,6 @@ impl Watch {
                 self.intervals.begin(port, priority, window.from, request);
             }
         }
-        watched.paused = watched.windows.iter().any(|window| now < window.until);
     }
 
     /// A watchdog decides that pauses do not hold, or hold again.

@@ -10,17 +10,19 @@ impl Watch {
         let Watch {
             events,
             frame_hops,
-            packets,
-            kernel_frames,
             // It is of every event, and means nothing where some are skipped.
             hash: _,
-            ports,
+            // In the future only while a pause is.
+            bound_until: _,
+            last_progress,
+            packets,
+            kernel_frames,
             expected,
+            ports,
             posted,
             arrived,
             merged: _,
             finished,
-            last_progress,
             violations: _,
             violation_count,
             // These begin and end with pauses.
@@ -55,7 +57,7 @@ impl Tally {
 
 impl WatchedPort {
     fn visit(&mut self, visitor: &mut impl Visitor) {
-        let WatchedPort { rate, response: _, windows: _, paused: _, credits, deaf, lost, cut } = self;
+        let WatchedPort { rate, response: _, windows: _, credits, deaf, lost, cut } = self;
         if credits.is_some() {
             visitor.refuse(Reason::Credits);
         }
