@@ -91,7 +91,7 @@ impl Table {
             [port] => Some(*port),
             equal_cost => {
                 let hash = flow_hash(frame, self.hash_seed);
-                Some(equal_cost[(hash % equal_cost.len() as u64) as usize])
+                Some(pick(equal_cost, hash))
             }
         }
     }
@@ -130,10 +130,18 @@ impl Table {
     /// so stays when yet another port fails.
     fn detour(&self, planned: &[u16], ports: &[u16], frame: &Frame) -> Option<u16> {
         let hash = flow_hash(frame, self.hash_seed);
-        let own = (!planned.is_empty()).then(|| planned[(hash % planned.len() as u64) as usize]);
+        let own = (!planned.is_empty()).then(|| pick(planned, hash));
         let spread = || ports.iter().copied().max_by_key(|port| mix(hash ^ u64::from(*port) << 48));
         own.filter(|port| ports.contains(port)).or_else(spread)
     }
+}
+
+/// The port that a hash chooses: its remainder, for which powers of two take no division.
+#[inline]
+fn pick(ports: &[u16], hash: u64) -> u16 {
+    let count = ports.len() as u64;
+    let place = if count.is_power_of_two() { hash & (count - 1) } else { hash % count };
+    ports[place as usize]
 }
 
 /// The same for all frames of a flow, different from switch to switch (`seed`) so that hops do not polarise.

@@ -248,14 +248,12 @@ impl Switch {
     /// The next frame to put on a link at `now`, with its port.
     #[inline]
     pub fn poll_transmit(&mut self, now: Time) -> Option<(u16, Box<Frame>)> {
-        while let Some(&port) = self.ready.last() {
+        while let Some(port) = self.ready.pop() {
             let egress = &mut self.ports[usize::from(port)];
+            // One at a time: the line is busy with it.
             let frame = egress.dequeue(now);
-            if frame.is_none() || egress.is_empty() {
-                self.ready.pop();
-                let next = egress.next_start(now);
-                self.timers.set(Slot::Port(port).index(self.ports.len()), next);
-            }
+            let next = egress.next_start(now);
+            self.timers.set(Slot::Port(port).index(self.ports.len()), next);
             if let Some(mut frame) = frame {
                 if !frame.is_control() {
                     self.mark(port, &mut frame);
