@@ -56,6 +56,12 @@ class VirtualFabric:
     def inject(self, frames: str) -> None:
         """Put raw frames on the links of hosts, in trains: a JSON list, see docs/internals/plan.md."""
 
+    def withdraw(self, flows: str) -> None:
+        """Forget what is left of the trains of these flows, a JSON list of numbers."""
+
+    def meters(self) -> str:
+        """Return what the ports of hosts have sent and received of flows: a JSON list of PortMeters."""
+
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""
 
@@ -120,6 +126,12 @@ class RealFabric:
 
     def inject(self, frames: str) -> None:
         """Put raw frames on the links of hosts, in trains: a JSON list, see docs/internals/plan.md."""
+
+    def withdraw(self, flows: str) -> None:
+        """Forget what is left of the trains of these flows, a JSON list of numbers."""
+
+    def meters(self) -> str:
+        """Return what the ports of hosts have sent and received of flows: a JSON list of PortMeters."""
 
     def write_memory(self, rank: int, offset: int, data: bytes) -> None:
         """Copy `data` into the rank's memory, `offset` in bytes."""

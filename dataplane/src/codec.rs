@@ -6,7 +6,7 @@ use crate::frame::{Body, Buffer, Frame, Packet, Station};
 use crate::plan::{Plan, PlanError, StationKind};
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::wire::credit;
-use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4};
+use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
 use crate::wire::pfc::{self, MacControl, Pfc};
 use crate::wire::roce::{
@@ -14,7 +14,9 @@ use crate::wire::roce::{
 };
 use crate::wire::sizes::{
     AETH_BYTES, BTH_BYTES, ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, PETH_BYTES, RETH_BYTES, UDP_HEADER_BYTES,
+    VLAN_TAG_BYTES,
 };
+use crate::wire::stamp::Stamp;
 use crate::wire::udp::{Udp, ROCE_PORT};
 use crate::wire::WireError;
 
@@ -189,8 +191,8 @@ impl Codec {
         buffer.clear();
         buffer.extend_from_slice(bytes);
         decoded.bytes = Some(buffer);
-        let Ok((ip, datagram)) = Ipv4::parse(packet) else {
-            return (reader == Reader::Switch).then_some(decoded);
+        let Ok((ip, datagram)) = Ipv4::parse(untagged(&ethernet, packet)) else {
+            return taken(decoded, reader);
         };
         decoded.dscp = ip.dscp;
         decoded.ecn = ip.ecn as u8;
@@ -218,9 +220,28 @@ impl Codec {
                 }
                 Some(decoded)
             }
-            Err(_) => (reader == Reader::Switch).then_some(decoded),
+            Err(_) => taken(decoded, reader),
         }
     }
+}
+
+/// A frame that is no RoCEv2 packet: a switch forwards any, a NIC takes a tester's.
+fn taken(frame: Frame, reader: Reader) -> Option<Frame> {
+    let stamped = || frame.bytes.as_deref().is_some_and(|bytes| Stamp::read(bytes).is_some());
+    (reader == Reader::Switch || stamped()).then_some(frame)
+}
+
+/// What follows the VLAN tags of a frame, two at most.
+fn untagged<'a>(ethernet: &Ethernet, packet: &'a [u8]) -> &'a [u8] {
+    let (mut ethertype, mut rest) = (ethernet.ethertype, packet);
+    for _ in 0..2 {
+        let [_, _, high, low, ..] = *rest else { break };
+        if !matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN) {
+            break;
+        }
+        (ethertype, rest) = (u16::from_be_bytes([high, low]), &rest[VLAN_TAG_BYTES..]);
+    }
+    rest
 }
 
 fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
 use crate::clock::real::{Attachment, Loss, Participants};
-use crate::emulation::inject::TrainPlan;
+use crate::emulation::inject::{PortMeters, TrainPlan};
 use crate::emulation::pauses::PauseRecords;
 use crate::emulation::report::Report;
 use crate::emulation::span::Statistics;
@@ -38,6 +38,7 @@ struct Reports {
     pauses: PauseRecords,
     telemetry: Telemetry,
     loss: Loss,
+    portmeters: PortMeters,
 }
 
 /// Leave out the descriptions of keys and types: Python's side does that.

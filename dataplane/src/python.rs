@@ -150,6 +150,14 @@ impl VirtualFabric {
         Ok(self.emulation.inject(frames)?)
     }
 
+    fn withdraw(&mut self, flows: &str) -> PyResult<()> {
+        Ok(self.emulation.withdraw(flows)?)
+    }
+
+    fn meters(&self) -> PyResult<String> {
+        document(&self.emulation.meters())
+    }
+
     fn report(&self) -> String {
         self.emulation.report(None).json().to_string()
     }
@@ -296,6 +304,14 @@ impl RealFabric {
 
     fn inject(&self, py: Python<'_>, frames: String) -> PyResult<()> {
         Ok(py.detach(|| self.runner.call(move |clock| clock.inject(&frames)))??)
+    }
+
+    fn withdraw(&self, py: Python<'_>, flows: String) -> PyResult<()> {
+        Ok(py.detach(|| self.runner.call(move |clock| clock.emulation.withdraw(&flows)))??)
+    }
+
+    fn meters(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| self.runner.call(|clock| clock.emulation.meters()).map(|meters| document(&meters)))?
     }
 
     fn report(&self, py: Python<'_>) -> PyResult<String> {

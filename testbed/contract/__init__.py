@@ -7,13 +7,15 @@ bit/s. Indices refer to positions in the lists of the same document. docs/intern
 nothing of testbed, so that whoever reads a document can name its type.
 """
 
+from testbed.contract.meters import PortMeters
 from testbed.contract.pauses import Pauses
-from testbed.contract.plan import Attachment, Change, Participants, Plan, SeriesPlan, Statistics, Train
+from testbed.contract.plan import Attachment, Change, Participants, Plan, SeriesPlan, Statistics
 from testbed.contract.report import Loss, Report, Telemetry
+from testbed.contract.train import Train
 from testbed.contract.workload import Workload
 
 ROOTS = (Plan, Workload, Change, Train, Attachment, Participants, Statistics, SeriesPlan)
 """The documents that the data plane reads; each of the others is part of one."""
 
-REPORTS = (Report, Telemetry, Pauses, Loss)
+REPORTS = (Report, Telemetry, Pauses, Loss, PortMeters)
 """Those that it writes."""

@@ -309,19 +309,6 @@ class Change(TypedDict):
     ]
 
 
-class Train(TypedDict):
-    """Raw frames on the link of a host."""
-
-    node: Annotated[str, "name of the host"]
-    port: Annotated[str, "name of its port"]
-    hex: Annotated[str, "frame from destination MAC to payload, without FCS, in hexadecimal; 14 to 9234 bytes"]
-    at_ps: NotRequired[Annotated[int | None, "ps after the next start of a workload; null: now"]]
-    every_ps: NotRequired[Annotated[int, "ps between two frames"]]
-    count: NotRequired[Annotated[int, "frames; absent: 1"]]
-    priority: NotRequired[Annotated[int | None, "priority whose pauses it heeds; null: none"]]
-    sequence: NotRequired[Annotated[bool, "true: a RoCEv2 packet whose PSN counts up"]]
-
-
 class Attachment(TypedDict):
     """Where the data plane finds a port under the real clock."""
 

@@ -6,6 +6,7 @@ pub mod congestion;
 pub mod copies;
 pub mod inject;
 pub mod memory;
+pub mod meters;
 mod observed;
 mod queue_pair;
 mod ranks;
@@ -38,6 +39,7 @@ use congestion::{Control, Notification};
 use copies::{Copies, CopyPair};
 use inject::Injector;
 use memory::Memory;
+use meters::Meters;
 pub use queue_pair::QpConfig;
 use queue_pair::QueuePair;
 use ranks::RunningRank;
@@ -79,6 +81,8 @@ struct Nic {
     turn: usize,
     /// What a tester puts on the link, if there is one.
     injector: Option<Box<Injector>>,
+    /// What came in that no connection took, if anything did.
+    meters: Option<Box<Meters>>,
     /// The pauses that it asks for without need, if it does.
     storm: Option<Box<PauseStorm>>,
     /// Where packets wait that it cannot take in as fast as they come, if it is so slow.
@@ -127,6 +131,7 @@ impl Host {
             active: vec![VecDeque::new()],
             turn: 0,
             injector: None,
+            meters: None,
             storm: None,
             receive_buffer: None,
         };
@@ -248,11 +253,6 @@ impl Host {
         self.ranks.get_mut(rank).map(|rank| &mut rank.memory)
     }
 
-    /// The calcs of a rank that have ended, by op, and when.
-    pub fn calcs(&self, rank: usize) -> &[(usize, Time)] {
-        self.ranks.get(rank).map_or(&[], |rank| rank.schedule.slept())
-    }
-
     pub fn is_finished(&self) -> bool {
         self.ranks.iter().all(|rank| rank.schedule.is_finished())
     }
@@ -289,7 +289,7 @@ impl Host {
                 state.handle_credit(&credit, now);
                 self.events.push_back(Event::CreditReceived { port, credit });
             }
-            Body::Opaque => self.pass_credit(nic, &frame, self.priority_of(nic, frame.dscp)),
+            Body::Opaque => self.pass_opaque(nic, &frame, now),
         }
     }
 
@@ -297,7 +297,7 @@ impl Host {
     #[inline]
     fn handle_packet(&mut self, nic: usize, frame: Box<Frame>, now: Time) {
         let Body::Roce(packet) = frame.body else { return };
-        let Some(index) = self.find(nic, packet.dst_qp, frame.src) else { return };
+        let Some(index) = self.find(nic, packet.dst_qp, frame.src) else { return self.meter(nic, &frame, now) };
         match message::decode(packet.opcode) {
             Some(data) => self.handle_data(index, frame, &packet, data, now),
             None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),

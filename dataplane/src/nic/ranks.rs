@@ -44,6 +44,11 @@ impl Host {
         self.ranks.get(rank).and_then(|rank| rank.schedule.traced())
     }
 
+    /// The calcs of a rank that have ended, by op, and when.
+    pub fn calcs(&self, rank: usize) -> &[(usize, Time)] {
+        self.ranks.get(rank).map_or(&[], |rank| rank.schedule.slept())
+    }
+
     /// Do all that the schedule of a rank allows at `now`.
     pub(super) fn run_rank(&mut self, rank: usize, now: Time) {
         if !self.ranks[rank].running {

@@ -95,7 +95,7 @@ impl Host {
 
 impl Nic {
     fn visit(&mut self, visitor: &mut impl Visitor) {
-        let Nic { station: _, priorities: _, active, turn, injector, storm, receive_buffer } = self;
+        let Nic { station: _, priorities: _, active, turn, injector, meters: _, storm, receive_buffer } = self;
         if injector.is_some() || storm.is_some() {
             visitor.refuse(Reason::Injected);
         }

@@ -6,6 +6,9 @@ use super::{split, Field, WireError};
 pub type Mac = [u8; 6];
 
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// IEEE 802.1Q, customer and service tags.
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
+pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 pub const ETHERTYPE_MAC_CONTROL: u16 = 0x8808;
 /// Local Experimental EtherType 1 (IEEE 802, clause 9.2.4).
 pub const ETHERTYPE_EXPERIMENTAL: u16 = 0x88b5;

@@ -17,6 +17,7 @@ pub mod ipv4;
 pub mod pfc;
 pub mod roce;
 pub mod sizes;
+pub mod stamp;
 pub mod udp;
 
 /// Say why bytes are not the frame they were taken for, or why a value cannot be put on the wire.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from testbed._dataplane import VirtualFabric
-from testbed.contract import REPORTS, ROOTS, report
+from testbed.contract import REPORTS, ROOTS, report, train
 from testbed.contract import plan as contract
 from testbed.contract.workload import Workload
 from testbed.experiment.file import new_experiment
@@ -173,7 +173,7 @@ def test_a_key_removed_from_rust_alone_is_noticed(
     ("document", "key"),
     [
         (contract.Port, "weights"),
-        (contract.Train, "sequence"),
+        (train.Train, "sequence"),
         (report.Connection, "timeouts"),
         (report.MeasuredFidelity, "late_frames"),
     ],
