@@ -329,7 +329,10 @@ def read_dilation(option: str | None, trial: Trial, where: Target | None = None)
         running = asyncio.run(verbs.dilation_of(where, trial.lab.name))
         if running is not None:
             return running
-    return calibration.resolve_dilation(dilation, trial.plan)
+    factor = calibration.resolve_dilation(dilation, trial.plan)
+    if dilation == AUTO and sys.stderr.isatty():
+        print_note(f"dilation {factor}: {calibration.describe(calibration.load_or_measure())}")
+    return factor
 
 
 def read_named(

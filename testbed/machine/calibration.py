@@ -1,10 +1,16 @@
-"""What this machine can carry, measured once and kept in the user's cache."""
+"""What this machine can carry, measured and kept in the user's cache.
+
+A measurement is kept for a day, on the machine that made it. One that other work disturbed says too little, which makes every
+run that rests on it too slow: it is kept for ten minutes.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import platform
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,6 +37,10 @@ TURNS = 4
 ENDLESS_BYTES = 2 << 30
 # A measurement takes a few seconds, and its lab waits for up to a minute until others are built.
 MEASURING_LIMIT_S = 90.0
+MAX_AGE_S = 24 * 3600.0
+MAX_AGE_DISTURBED_S = 600.0
+# So much of the processors' time went to others while they were measured.
+DISTURBED_SHARE = 0.25
 
 
 class CalibrationFile(BaseModel):
@@ -47,10 +57,34 @@ class CalibrationFile(BaseModel):
 
     frame_hops_per_s: float = Field(gt=0)
     lateness_ns: Lateness
+    measured_at_s: float = Field(0, ge=0)
+    """When, in seconds since 1970; left out by older versions, whose measurements are made anew."""
+    machine: str = ""
+    """What was measured: kernel, architecture and number of processors."""
+    others_share: float = Field(0, ge=0, le=1)
+    """How much of the processors' time other processes took meanwhile."""
 
     def calibration(self) -> Calibration:
         """Return the figures that the choice of a dilation rests on."""
         return Calibration(int(self.frame_hops_per_s), int(self.lateness_ns.p99))
+
+    def age_s(self) -> float:
+        """Return how many seconds ago it was made; below zero where the clock went back."""
+        return time.time() - self.measured_at_s
+
+    def is_disturbed(self) -> bool:
+        """Return whether others took so much of the processors that the machine is faster than was measured."""
+        return self.others_share > DISTURBED_SHARE
+
+    def is_valid(self) -> bool:
+        """Return whether it may be used still, on this machine."""
+        limit_s = MAX_AGE_DISTURBED_S if self.is_disturbed() else MAX_AGE_S
+        return self.machine == machine() and 0 <= self.age_s() < limit_s
+
+
+def machine() -> str:
+    """Name what a measurement holds for: kernel, architecture, processors that this process may use."""
+    return f"{platform.release()} {platform.machine()}, {len(os.sched_getaffinity(0))} processors"
 
 
 def default_path() -> Path:
@@ -75,6 +109,7 @@ def measure(seconds: float = SECONDS) -> CalibrationFile:
     driver = NetnsDriver()
     attachments = json.dumps(driver.deploy(plan))
     turn_s = seconds / (2 * TURNS)
+    before = _processor_times_s()
     try:
         full = [_run(json.dumps(plan), workload, 1, attachments, turn_s) for _ in range(TURNS)]
         hops_per_s = max(report["frame_hops"] for report in full) / turn_s
@@ -84,7 +119,30 @@ def measure(seconds: float = SECONDS) -> CalibrationFile:
         driver.destroy(lab.name)
     nominal: dict[str, int] = min((run["fidelity"]["lateness_ns"] for run in carried), key=lambda late: late["p99"])
     lateness = CalibrationFile.Lateness.model_validate({key: ns * dilation for key, ns in nominal.items()})
-    return CalibrationFile(frame_hops_per_s=hops_per_s, lateness_ns=lateness)
+    return CalibrationFile(
+        frame_hops_per_s=hops_per_s,
+        lateness_ns=lateness,
+        measured_at_s=time.time(),
+        machine=machine(),
+        others_share=_others_share(before, _processor_times_s()),
+    )
+
+
+def _processor_times_s() -> tuple[float, float, float]:
+    """Return seconds of all processors so far: in all, taken by processes or by other machines, and by this process."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, idle, waiting, interrupts, deferred, stolen = map(int, file.readline().split()[1:9])
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    # What the kernel does for the frames of the measurement is in `deferred`, and is nobody else's.
+    taken = user + nice + system + stolen
+    own = os.times()
+    return (taken + idle + waiting + interrupts + deferred) * tick_s, taken * tick_s, own.user + own.system
+
+
+def _others_share(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
+    """Return how much of the processors' time others took."""
+    total_s, taken_s, own_s = (late - early for early, late in zip(before, after, strict=True))
+    return min(max((taken_s - own_s) / total_s, 0.0), 1.0) if total_s > 0 else 0.0
 
 
 def _run(plan: str, workload: str, dilation: int, attachments: str, seconds: float) -> dict[str, Any]:
@@ -113,19 +171,30 @@ def store(measured: CalibrationFile, path: Path) -> None:
 
 
 def load_or_measure() -> CalibrationFile:
-    """Return the kept measurement, made first if there is none: by one process, while others that ask for it wait.
+    """Return the kept measurement, made anew if there is none that is valid: by one process, while others that ask wait.
 
     Two that measured at once would each find half a machine.
     """
     path = default_path()
-    if calibration := load(path):
+    if (calibration := load(path)) and calibration.is_valid():
         return calibration
     with locked(path.with_suffix(".lock"), MEASURING_LIMIT_S):
-        if calibration := load(path):
+        if (calibration := load(path)) and calibration.is_valid():
             return calibration
         measured = measure()
         store(measured, path)
         return measured
+
+
+def describe(calibration: CalibrationFile) -> str:
+    """Say how old a measurement is, and whether to trust it."""
+    minutes = int(max(calibration.age_s(), 0) // 60)
+    hours = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    age = f"measured {hours} ago" if minutes else "measured just now"
+    if not calibration.is_disturbed():
+        return age
+    busy = f"others had {calibration.others_share:.0%} of the processors then"
+    return f"{age}; {busy}, so that the machine may be faster: testbed calibrate measures again"
 
 
 def resolve_dilation(dilation: int | str, plan: Plan) -> int:

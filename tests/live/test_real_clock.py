@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from testbed._dataplane import RealFabric
+from testbed._dataplane import RealFabric, VirtualFabric
 from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
@@ -138,6 +138,58 @@ def test_a_frame_that_the_kernel_loses_is_waited_for_only_so_long_and_named() ->
         assert figures["lost_in_kernel"].keys() == {"leaf:eth2"}
         reasons = judge_fidelity(figures, FidelityBounds())
         assert any("lost inside the kernel on their way from leaf:eth2" in reason for reason in reasons), reasons
+
+
+def _overload(topology: str, collective: str, size_bytes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a collective at dilation 1, which no machine keeps up with, and under the virtual clock; return both reports."""
+    lab, experiment = load_lab(topology), new_experiment(topology, collective)
+    plan = {**compile_fabric(lab, experiment), "emulation": "native"}
+    hosts = sum(node["kind"] == "host" for node in plan["nodes"])
+    schedule = COLLECTIVES[collective].schedule(Shape(hosts, size_bytes // 4, payload=False))
+    workload = json.dumps(compile_workload(lab, experiment, schedule))
+    exact = VirtualFabric(json.dumps(plan))
+    exact.load(workload)
+    assert exact.advance(10**9)
+    driver = NetnsDriver()
+    attachments = [dict(attachment) for attachment in driver.deploy(plan)]
+    try:
+        fabric = RealFabric(json.dumps(plan), 1, json.dumps(attachments))
+        try:
+            fabric.load(workload)
+            assert fabric.advance(PATIENCE_MS)
+            return json.loads(fabric.report()), json.loads(exact.report())
+        finally:
+            fabric.close()
+    finally:
+        driver.destroy(lab.name)
+
+
+def _marks(report: dict[str, Any]) -> dict[str, int]:
+    return {name: port["priorities"]["3"]["headroom_bytes_max"] for name, port in report["ports"].items()}
+
+
+def _times_ps(report: dict[str, Any]) -> list[int]:
+    return [rank["finish_ps"] - report["start_ps"] for rank in report["ranks"]]
+
+
+def _check_overload(topology: str, collective: str, size_bytes: int) -> None:
+    real, exact = _overload(topology, collective, size_bytes)
+    assert real["drops"] == exact["drops"] and real["drops"]["lossless"] == 0
+    assert max(_marks(exact).values()) > 0, "nobody was paused"
+    assert _marks(real) == _marks(exact)
+    assert _times_ps(real) == _times_ps(exact)
+    assert any("held back" in reason for reason in judge_fidelity(real["fidelity"], FidelityBounds()))
+
+
+@isolated
+def test_a_permutation_that_overloads_the_machine_is_as_exact_as_the_virtual_clock() -> None:
+    """A step of nominal time later at each end of a link, and pauses take effect two frames later than headroom has room for."""
+    _check_overload(f"clos:name={LAB}", "permutation", 1 << 19)
+
+
+@isolated
+def test_an_incast_over_a_slow_spine_is_as_exact_as_the_virtual_clock() -> None:
+    _check_overload(f"clos:name={LAB},leaves=2,hosts=3,spines=1,rate=25G", "incast", 1 << 18)
 
 
 @isolated

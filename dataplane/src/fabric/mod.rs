@@ -82,6 +82,8 @@ pub struct Fabric {
     /// Nodes that another agent has.
     pub elsewhere: HashSet<u32>,
     pub impairments: Vec<Logged>,
+    /// Frames that have been handed out and that the driver keeps until they arrive: without a transport, and packets.
+    pub ahead: [u64; 2],
 }
 
 impl Fabric {
@@ -108,6 +110,7 @@ impl Fabric {
             past_faults: Vec::new(),
             elsewhere: HashSet::new(),
             impairments: Vec::new(),
+            ahead: [0; 2],
         };
         for (index, (.., direction)) in directions.into_iter().enumerate() {
             fabric.connect(index, direction, Flight::default());

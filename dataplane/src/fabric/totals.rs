@@ -111,6 +111,7 @@ impl Fabric {
         let flying = self.shards.iter().flat_map(|shard| &shard.flights).flat_map(Flight::frames);
         let switches = self.nodes().filter(|node| !node.is_host());
         let waiting = switches.flat_map(Node::ports).flat_map(Port::frames_waiting);
-        flying.chain(waiting).filter(|frame| !frame.is_control() && frame.is_packet() == packets).count() as u64
+        let here = flying.chain(waiting).filter(|frame| !frame.is_control() && frame.is_packet() == packets).count();
+        here as u64 + self.ahead[usize::from(packets)]
     }
 }

@@ -32,6 +32,9 @@ pub struct DirectionConfig {
 #[derive(Debug)]
 pub struct Direction {
     delay: Time,
+    /// How long before they arrive frames are handed out, so that the kernel can carry them meanwhile; no longer than the delay. In
+    /// picoseconds, at most some 4 ms, so that a direction stays within its cache line.
+    lead_ps: u32,
     /// When the last bit of the latest frame leaves the sender, and when that frame arrives.
     last_sent: Time,
     last_arrival: Time,
@@ -49,6 +52,7 @@ impl Direction {
         let chance = Box::new(Chance::new(config.seed, config.loss, config.process.as_ref()));
         Direction {
             delay: config.delay,
+            lead_ps: 0,
             last_sent: Time::ZERO,
             last_arrival: Time::ZERO,
             sample: (Time::NEVER, Time::ZERO),
@@ -58,8 +62,8 @@ impl Direction {
         }
     }
 
-    /// Put a frame on the link whose first bit leaves at `started` and its last at `sent`; the answer is when it arrives, or why it is
-    /// lost.
+    /// Put a frame on the link whose first bit leaves at `started` and its last at `sent`; the answer is when it arrives, less the lead,
+    /// or why it is lost.
     #[inline]
     pub fn send(&mut self, frame: &Frame, started: Time, sent: Time) -> Result<Time, Cause> {
         if !self.up {
@@ -73,10 +77,22 @@ impl Direction {
         arrival = arrival.max(self.last_arrival + sent.since(started));
         self.last_sent = sent;
         self.last_arrival = arrival;
+        let due = Time::from_ps(arrival.ps() - u64::from(self.lead_ps));
         if self.sample.0 == Time::NEVER {
-            self.sample = (arrival, sent);
+            self.sample = (due, sent);
         }
-        Ok(arrival)
+        Ok(due)
+    }
+
+    /// Hand frames out up to so long before they arrive.
+    pub fn set_lead(&mut self, lead: Time) {
+        self.lead_ps = u32::try_from(lead.min(self.delay).ps()).unwrap_or(u32::MAX);
+    }
+
+    /// How long before they arrive frames are handed out.
+    #[inline]
+    pub fn lead(&self) -> Time {
+        Time::from_ps(u64::from(self.lead_ps))
     }
 
     /// No frame that is sent from now on arrives sooner after its last bit left.
@@ -84,7 +100,7 @@ impl Direction {
         self.delay
     }
 
-    /// When the last bit of the frame left that arrives at `arrival`, if that is the one whose time is taken. Asked at every arrival.
+    /// When the last bit of the frame left that is handed out at `arrival`, if that is the one whose time is taken. Asked for every frame.
     #[inline]
     pub fn take_sample(&mut self, arrival: Time) -> Option<Time> {
         let (due, sent) = self.sample;
@@ -103,6 +119,8 @@ impl Direction {
     /// From now on frames take this long. What is in flight is not touched.
     pub fn set_delay(&mut self, delay: Time) {
         self.delay = delay;
+        // It never grows again, so that frames stay in order.
+        self.set_lead(self.lead());
     }
 
     /// From now on frames take up to so much longer, evenly drawn.

@@ -12,6 +12,7 @@ impl Direction {
             last_sent,
             last_arrival,
             // For the real clock.
+            lead_ps: _,
             sample: _,
             chance,
             is_clean: _,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,50 @@ def test_a_calibration_is_kept_and_a_broken_one_is_no_calibration(tmp_path: Path
     assert measured.calibration() == Calibration(250_000, 20)
     path.write_text('{"frame_hops_per_s": 0}')
     assert calibration.load(path) is None
+
+
+def _measured(**fields: Any) -> calibration.CalibrationFile:
+    lateness = calibration.CalibrationFile.Lateness(p50=1, p99=20, max=300)
+    given = {"measured_at_s": time.time(), "machine": calibration.machine(), **fields}
+    return calibration.CalibrationFile(frame_hops_per_s=1_000, lateness_ns=lateness, **given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "valid"),
+    [
+        ({}, True),
+        ({"measured_at_s": 0}, False),
+        ({"machine": "5.4.0 riscv64, 1 processors"}, False),
+        ({"others_share": 0.2}, True),
+        ({"others_share": 0.6}, True),
+        ({"measured_at_s": time.time() - 3600}, True),
+        ({"measured_at_s": time.time() - 3600, "others_share": 0.6}, False),
+        ({"measured_at_s": time.time() - 25 * 3600}, False),
+        ({"measured_at_s": time.time() + 3600}, False),
+    ],
+)
+def test_a_measurement_that_is_old_disturbed_or_of_another_machine_is_made_anew(
+    fields: dict[str, Any], valid: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept, fresh = _measured(**fields), _measured().model_copy(update={"frame_hops_per_s": 2_000.0})
+    monkeypatch.setattr(calibration, "measure", lambda: fresh)
+    calibration.store(kept, calibration.default_path())
+    assert calibration.load_or_measure() == (kept if valid else fresh)
+    assert calibration.load(calibration.default_path()) == (kept if valid else fresh)
+
+
+def test_the_age_of_a_measurement_and_what_disturbed_it_are_said() -> None:
+    assert calibration.describe(_measured()) == "measured just now"
+    old = _measured(measured_at_s=time.time() - 3 * 3600 - 130, others_share=0.6)
+    assert calibration.describe(old) == (
+        "measured 3 h 2 min ago; others had 60% of the processors then, so that the machine may be faster: "
+        "testbed calibrate measures again"
+    )
+
+
+def test_what_others_took_is_what_was_taken_less_our_own() -> None:
+    share = calibration._others_share
+    assert share((10, 4, 1), (20, 10, 3)) == pytest.approx(0.4)
+    assert share((10, 4, 1), (20, 5, 3)) == 0
+    assert share((10, 4, 1), (10, 4, 1)) == 0

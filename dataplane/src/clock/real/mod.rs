@@ -6,9 +6,11 @@
 //! kernel back to the fabric time stands still (`transit.rs`), but where a netem delays it; while none is there is nothing of the
 //! fabric's own to see, and several such steps go by from one look to the next.
 //!
-//! A frame on a veth link spends serialisation and delay in the queue like any other; when it would arrive it is written to the
-//! sender's end of the veth pair and read, at once, at the other. Between memory-linked nodes nothing leaves the queue at all.
+//! A frame on a veth link spends serialisation and delay in the queue like any other. A step before it arrives it is written to the
+//! sender's end of the veth pair and read, at once, at the other, to arrive at its instant (`arrivals.rs`). Between memory-linked
+//! nodes nothing leaves the queue at all.
 
+mod arrivals;
 mod fidelity;
 mod heartbeats;
 mod incoming;
@@ -23,6 +25,7 @@ mod wiring;
 
 use std::time::Instant;
 
+use self::arrivals::Arrivals;
 use self::fidelity::BeforeSpan;
 use self::heartbeats::Heartbeats;
 use self::inlet::Inlets;
@@ -84,6 +87,10 @@ pub struct RealClock {
     spare: Vec<Buffer>,
     dirty: Vec<u32>,
     transit: Transit,
+    /// Frames that the kernel has carried already and that arrive later.
+    arrivals: Arrivals,
+    /// Not all that is due has been dealt with: time stands still until it has.
+    behind: bool,
     /// Frames of hosts' kernels that wait for their line.
     inlets: Inlets,
     /// Of the span.
@@ -104,7 +111,7 @@ pub struct RealClock {
 
 impl RealClock {
     /// Open the sockets of every port that has an attachment. `dilation` is wall time by nominal time.
-    pub fn new(emulation: Emulation, dilation: u64, attachments: &[Attachment]) -> Result<RealClock, RealError> {
+    pub fn new(mut emulation: Emulation, dilation: u64, attachments: &[Attachment]) -> Result<RealClock, RealError> {
         let poller = Poller::new()?;
         let mut sockets = Vec::new();
         for attachment in attachments {
@@ -114,9 +121,12 @@ impl RealClock {
         }
         let exits = wiring::exits(&emulation, &sockets)?;
         let step = wiring::longest_step(&emulation);
+        wiring::lead(&mut emulation, step);
         Ok(RealClock {
             kernel_stations: wiring::kernel_stations(&emulation),
             transit: Transit::new(wiring::awaited(&emulation)),
+            arrivals: Arrivals::default(),
+            behind: false,
             inlets: Inlets::new(wiring::rates(&emulation)),
             emulation,
             pace: Pace::new(dilation, step),
@@ -141,8 +151,13 @@ impl RealClock {
 
     /// Let the fabric know what time it is, where nothing was due that would have told it.
     fn catch_up(&mut self) {
-        let fabric = &mut self.emulation.fabric;
-        fabric.advance_to(self.pace.at().min(fabric.next_event()));
+        let now = self.pace.at().min(self.pending()).min(self.transit.horizon());
+        self.emulation.fabric.advance_to(now);
+    }
+
+    /// When the next event of the fabric is due, or the next frame that the kernel has carried arrives.
+    fn pending(&self) -> Time {
+        self.emulation.fabric.next_event().min(self.arrivals.next())
     }
 
     pub fn waker(&self) -> Waker {
@@ -232,8 +247,7 @@ impl RealClock {
     /// Whether nominal time has come to `until`, and all that was due by then has been dealt with.
     pub fn has_come(&mut self, until: Time) -> bool {
         self.catch_up();
-        let fabric = &self.emulation.fabric;
-        self.pace.at() >= until && fabric.next_event() > until
+        self.pace.at() >= until && self.pending() > until
     }
 
     /// One turn of the loop: what is due, a wait for the next event or frame, what came in.
@@ -241,11 +255,12 @@ impl RealClock {
         let began = Instant::now();
         self.keep_step();
         self.transit.expire(began);
-        self.pace.stand(self.transit.holds());
+        self.pace.stand(self.transit.holds() || self.behind);
         let mut work = 0;
         for _ in 0..STEPS_A_TURN {
             let now = self.pace.tick(0);
             work += self.run_due(now);
+            self.behind = self.pending() <= now;
             self.let_in();
             let pressing = self.next_due() <= self.pace.next() && !self.pace.is_halted();
             if self.transit.under_way() > 0 || !pressing || work >= EVENTS_A_TURN {
@@ -253,7 +268,7 @@ impl RealClock {
             }
         }
         self.flush()?;
-        self.pace.stand(self.transit.holds());
+        self.pace.stand(self.transit.holds() || self.behind);
         let timeout_ns = self.timeout_ns();
         let mut busy = began.elapsed();
         let ready: Vec<_> = self.poller.wait(timeout_ns)?.to_vec();
@@ -284,13 +299,13 @@ impl RealClock {
 
     /// When there is something to do, at the earliest.
     fn next_due(&self) -> Time {
-        self.emulation.fabric.next_event().min(self.inlets.next())
+        self.pending().min(self.inlets.next())
     }
 
     /// How long the loop may sleep, in wall nanoseconds, unless a frame comes.
     fn timeout_ns(&self) -> u64 {
         let due = self.next_due();
-        let still = due > self.pace.at();
+        let still = due > self.pace.at().min(self.transit.horizon());
         if still && self.transit.holds() {
             let patience_ns = self.transit.patience_left(Instant::now()).as_nanos() as u64;
             return patience_ns.min(NAP_NS).min(self.heartbeat_due_ns());
@@ -303,27 +318,22 @@ impl RealClock {
         (wait_ns - SPIN_NS).min(NAP_NS).min(self.heartbeat_due_ns())
     }
 
-    /// Deal with events due at `now`, a bounded number; the answer is how many.
+    /// Deal with events due at `now`, a bounded number, and none later than a frame arrives that is inside the kernel. Return how many.
     fn run_due(&mut self, now: Time) -> usize {
         for count in 0..EVENTS_A_TURN {
+            let now = now.min(self.transit.horizon());
             let cut = self.emulation.next_cut();
-            if cut <= now && self.emulation.fabric.next_event() > cut {
+            if cut <= now && self.pending() > cut {
                 self.emulation.cut_window();
                 continue;
             }
+            let early = self.arrivals.next();
+            if early <= now.min(cut) && early <= self.emulation.fabric.next_event() {
+                self.arrive();
+                continue;
+            }
             match self.emulation.fabric.step(now.min(cut)) {
-                Some(Step::Arrival { direction, frame }) => match self.exits[direction as usize] {
-                    Exit::Memory => self.emulation.fabric.receive(direction, frame),
-                    // What a host's kernel sent is at the far end already, and so far only that comes from elsewhere.
-                    Exit::Elsewhere if enters(&frame, &self.kernel_stations) => {
-                        self.emulation.fabric.receive(direction, frame)
-                    }
-                    Exit::Elsewhere => {}
-                    Exit::Socket(socket) if self.is_of_kernel(socket, &frame) => {
-                        self.emulation.fabric.receive(direction, frame)
-                    }
-                    Exit::Socket(socket) => self.emit(socket, direction, frame),
-                },
+                Some(Step::Arrival { direction, frame }) => self.hand_out(direction, frame),
                 Some(Step::Done) => {}
                 None => return count,
             }

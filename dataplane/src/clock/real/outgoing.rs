@@ -1,17 +1,71 @@
-//! What leaves by the sockets: frames that have come to the end of their link in the event queue.
+//! What becomes of frames that have come to the end of their link in the event queue: most leave by the sockets.
 
+use super::arrivals::Then;
+use super::wiring::Exit;
 use super::{enters, RealClock};
 use crate::codec::Reader;
 use crate::frame::Frame;
 use crate::io::{IoError, BATCH_FRAMES};
+use crate::link::Direction;
+use crate::units::Time;
 
 impl RealClock {
+    /// Deal with a frame that has come to the end of its link, less the lead.
+    pub(super) fn hand_out(&mut self, direction: u32, frame: Box<Frame>) {
+        match self.exits[direction as usize] {
+            Exit::Memory => self.emulation.fabric.receive(direction, frame),
+            // What a host's kernel sent is at the far end already, and so far only that comes from elsewhere.
+            Exit::Elsewhere if enters(&frame, &self.kernel_stations) => self.emulation.fabric.receive(direction, frame),
+            Exit::Elsewhere => {}
+            Exit::Socket(socket) if self.is_of_kernel(socket, &frame) => self.keep(direction, Then::Receive, frame),
+            Exit::Socket(socket) if self.leaves(direction, &frame) => self.keep(direction, Then::Leave(socket), frame),
+            Exit::Socket(socket) => self.emit(socket, direction, frame),
+        }
+    }
+
+    /// Keep a frame that does not go through the kernel until it arrives.
+    fn keep(&mut self, direction: u32, then: Then, frame: Box<Frame>) {
+        let lead = self.lead(direction as usize);
+        if lead == Time::ZERO {
+            return self.finish(direction, then, frame);
+        }
+        let at = self.emulation.fabric.now() + lead;
+        self.arrivals.keep(at, direction, then, frame, &mut self.emulation.fabric);
+    }
+
+    /// Let the next frame of `arrivals` arrive.
+    pub(super) fn arrive(&mut self) {
+        if let Some((at, direction, then, frame)) = self.arrivals.take(&mut self.emulation.fabric) {
+            self.emulation.fabric.advance_to(at);
+            self.finish(direction, then, frame);
+        }
+    }
+
+    fn finish(&mut self, direction: u32, then: Then, frame: Box<Frame>) {
+        match then {
+            Then::Receive => self.emulation.fabric.receive(direction, frame),
+            Then::Leave(socket) => self.emit(socket, direction, frame),
+        }
+    }
+
+    /// How long before they arrive the frames of a direction are handed out.
+    fn lead(&self, direction: usize) -> Time {
+        self.emulation.fabric.direction(direction).map_or(Time::ZERO, Direction::lead)
+    }
+
     /// A frame that a host's kernel put on the link which leaves by a NIC's socket.
     pub(super) fn is_of_kernel(&self, socket: u32, frame: &Frame) -> bool {
         self.sockets[socket as usize].place.reader == Reader::Nic && enters(frame, &self.kernel_stations)
     }
 
-    /// Hand a frame to the kernel: it is due now at the far end of its link.
+    /// A frame whose link leads to the kernel of a host that it is for.
+    pub(super) fn leaves(&self, direction: u32, frame: &Frame) -> bool {
+        let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
+        let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
+        for_kernel && self.emulation.fabric.node(towards).is_host()
+    }
+
+    /// Hand a frame to the kernel: it is due at the far end of its link, now or a lead later.
     pub(super) fn emit(&mut self, socket: u32, direction: u32, mut frame: Box<Frame>) {
         let due = self.emulation.fabric.now();
         let lateness = self.pace.nominal().since(due);
@@ -21,8 +75,8 @@ impl RealClock {
             self.emulation.fabric.capture_late(direction as usize, &frame, lateness);
         }
         let (_, (towards, _)) = self.emulation.fabric.ends(direction as usize);
-        let for_kernel = self.kernel_stations.get(frame.dst.0 as usize).copied().unwrap_or(false);
-        let leaves = for_kernel && self.emulation.fabric.node(towards).is_host();
+        let leaves = self.leaves(direction, &frame);
+        let lead = self.lead(direction as usize);
         if leaves {
             self.emulation.fabric.watch_mut(towards).kernel_frames.delivered += 1;
         }
@@ -48,7 +102,7 @@ impl RealClock {
         debug_assert!(sound, "the fabric makes no frame that has no bytes");
         if queued {
             if !leaves && !crosses {
-                self.transit.enter(direction as usize);
+                self.transit.enter(direction as usize, due + lead);
             }
             attached.crossed.out += u64::from(own);
             self.mark_dirty(socket);

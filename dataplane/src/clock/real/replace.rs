@@ -1,5 +1,6 @@
 //! Another plan for a quiesced fabric: what stays keeps its sockets, and loses no frame.
 
+use super::arrivals::Arrivals;
 use super::quiesce::{names, Quiesce};
 use super::wiring::{self, Attached, Attachment};
 use super::{Inlets, Probe, RealClock, RealError, Transit};
@@ -74,7 +75,10 @@ impl RealClock {
         self.transit = Transit::new(wiring::awaited(&emulation));
         self.inlets = Inlets::new(wiring::rates(&emulation));
         self.before_span.forget_directions();
-        self.pace.set_step(wiring::longest_step(&emulation));
+        self.arrivals = Arrivals::default();
+        let step = wiring::longest_step(&emulation);
+        wiring::lead(&mut emulation, step);
+        self.pace.set_step(step);
         emulation.fabric.advance_to(self.pace.at().min(emulation.fabric.next_event()));
         let capture = self.emulation.fabric.capture(None);
         emulation.fabric.capture(capture);

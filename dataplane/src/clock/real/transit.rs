@@ -4,7 +4,10 @@
 //! time stands still: else a frame would be late by as long as the kernel took, and every feedback loop of the fabric longer. A frame that
 //! the kernel has lost never comes; after `PATIENCE` without any it is given up, counted, and no longer waited for.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use crate::units::Time;
 
 /// How long no frame may have come out of the kernel before those that are awaited are given up.
 pub const PATIENCE: Duration = Duration::from_millis(500);
@@ -12,7 +15,8 @@ pub const PATIENCE: Duration = Duration::from_millis(500);
 /// One direction of a link, as far as it leads through the kernel.
 #[derive(Debug, Default)]
 struct Line {
-    under_way: u64,
+    /// When the frames under way arrive, the oldest first.
+    arrivals: VecDeque<Time>,
     lost: u64,
     /// The kernel imposes nothing here, so that time waits for it. Not any more once it has lost a frame, until it is told to.
     awaited: bool,
@@ -25,6 +29,8 @@ pub struct Transit {
     lines: Vec<Line>,
     under_way: u64,
     awaited: u64,
+    /// When the first of the awaited frames arrives: before that alone something may happen until they have come out.
+    first: Time,
     /// A frame has come out or gone in since the last look, and when there was one that found so.
     moved: bool,
     still_since: Option<Instant>,
@@ -34,42 +40,54 @@ impl Transit {
     /// Watch directions; `awaited` says of each whether frames come out of it as soon as the kernel can.
     pub fn new(awaited: impl Iterator<Item = bool>) -> Transit {
         let lines = awaited.map(|awaited| Line { awaited, ..Line::default() }).collect();
-        Transit { lines, under_way: 0, awaited: 0, moved: false, still_since: None }
+        Transit { lines, under_way: 0, awaited: 0, first: Time::NEVER, moved: false, still_since: None }
     }
 
-    /// A frame is handed to the kernel.
+    /// A frame is handed to the kernel that arrives at `arrival`.
     #[inline]
-    pub fn enter(&mut self, direction: usize) {
-        self.count(direction, 1, true);
+    pub fn enter(&mut self, direction: usize, arrival: Time) {
+        let line = &mut self.lines[direction];
+        line.arrivals.push_back(arrival);
+        self.under_way += 1;
+        if line.awaited && !line.given_up {
+            self.awaited += 1;
+            self.first = self.first.min(arrival);
+        }
+        self.moved = true;
     }
 
-    /// A frame has come out at the far end.
+    /// A frame has come out at the far end. Return when it arrives; `None` for one that was given up before.
     #[inline]
-    pub fn leave(&mut self, direction: usize) {
-        self.count(direction, 1, false);
+    pub fn leave(&mut self, direction: usize) -> Option<Time> {
+        let line = &mut self.lines[direction];
+        let arrival = line.arrivals.pop_front()?;
+        self.under_way -= 1;
+        if line.awaited && !line.given_up {
+            self.awaited -= 1;
+            self.forget_horizon();
+        }
+        self.moved = true;
+        Some(arrival)
+    }
+
+    fn forget_horizon(&mut self) {
+        if self.awaited == 0 {
+            self.first = Time::NEVER;
+        }
+    }
+
+    /// The latest instant at which something may happen while frames are awaited: the last before one of them arrives, of all that
+    /// were awaited together.
+    #[inline]
+    pub fn horizon(&self) -> Time {
+        Time::from_ps(self.first.ps().saturating_sub(1))
     }
 
     /// The kernel would not take frames after all.
     pub fn refuse(&mut self, direction: usize, frames: u64) {
-        self.count(direction, frames, false);
-    }
-
-    #[inline]
-    fn count(&mut self, direction: usize, frames: u64, enters: bool) {
-        let line = &mut self.lines[direction];
-        // What comes out after it was given up has been subtracted already.
-        let frames = if enters { frames } else { frames.min(line.under_way) };
-        let of_awaited = if line.awaited && !line.given_up { frames } else { 0 };
-        if enters {
-            line.under_way += frames;
-            self.under_way += frames;
-            self.awaited += of_awaited;
-        } else {
-            line.under_way -= frames;
-            self.under_way -= frames;
-            self.awaited -= of_awaited;
+        for _ in 0..frames {
+            self.leave(direction);
         }
-        self.moved = true;
     }
 
     /// Frames under way, those inside a netem included.
@@ -97,13 +115,14 @@ impl Transit {
         if now.duration_since(*self.still_since.get_or_insert(now)) < PATIENCE {
             return;
         }
-        for line in self.lines.iter_mut().filter(|line| line.awaited && line.under_way > 0) {
-            line.lost += line.under_way;
-            self.under_way -= line.under_way;
-            line.under_way = 0;
+        for line in self.lines.iter_mut().filter(|line| line.awaited && !line.arrivals.is_empty()) {
+            let lost = std::mem::take(&mut line.arrivals).len() as u64;
+            line.lost += lost;
+            self.under_way -= lost;
             line.given_up = true;
         }
         self.awaited = 0;
+        self.forget_horizon();
         self.still_since = None;
     }
 
@@ -111,7 +130,7 @@ impl Transit {
     pub fn trust_again(&mut self) {
         for line in &mut self.lines {
             if std::mem::take(&mut line.given_up) {
-                self.awaited += line.under_way;
+                self.awaited += line.arrivals.len() as u64;
             }
         }
     }
@@ -138,10 +157,10 @@ mod tests {
     #[test]
     fn time_waits_for_frames_that_the_kernel_only_hands_over() {
         let mut transit = transit();
-        transit.enter(1);
+        transit.enter(1, Time::ZERO);
         assert!(!transit.holds(), "a netem keeps frames for as long as it was told to");
-        transit.enter(0);
-        transit.enter(0);
+        transit.enter(0, Time::ZERO);
+        transit.enter(0, Time::ZERO);
         transit.leave(0);
         assert!(transit.holds());
         transit.leave(0);
@@ -152,7 +171,7 @@ mod tests {
     #[test]
     fn a_frame_that_does_not_come_is_given_up_and_counted_once() {
         let (mut transit, began) = (transit(), Instant::now());
-        transit.enter(0);
+        transit.enter(0, Time::ZERO);
         transit.expire(began);
         transit.expire(began + PATIENCE - Duration::from_nanos(1));
         assert!(transit.holds() && lost(&transit) == [0, 0]);
@@ -160,7 +179,7 @@ mod tests {
         assert_eq!((transit.holds(), transit.under_way(), lost(&transit)), (false, 0, vec![1, 0]));
         // It comes after all: too late, and not instead of another.
         transit.leave(0);
-        transit.enter(0);
+        transit.enter(0, Time::ZERO);
         assert_eq!(
             (transit.holds(), transit.under_way()),
             (false, 1),
@@ -175,7 +194,7 @@ mod tests {
     #[test]
     fn frames_that_trickle_out_are_waited_for() {
         let (mut transit, mut now) = (transit(), Instant::now());
-        (0..3).for_each(|_| transit.enter(0));
+        (0..3).for_each(|_| transit.enter(0, Time::ZERO));
         for _ in 0..3 {
             transit.expire(now);
             now += PATIENCE - Duration::from_millis(1);
@@ -190,7 +209,7 @@ mod tests {
     fn patience_is_for_the_time_since_the_last_frame() {
         let (mut transit, began) = (transit(), Instant::now());
         assert_eq!(transit.patience_left(began), PATIENCE);
-        transit.enter(0);
+        transit.enter(0, Time::ZERO);
         transit.expire(began);
         let later = began + Duration::from_millis(100);
         assert_eq!(transit.patience_left(later), PATIENCE - Duration::from_millis(100));
@@ -202,13 +221,13 @@ mod tests {
     #[test]
     fn a_line_that_lost_nothing_is_waited_for_all_the_same() {
         let (mut transit, began) = (Transit::new([true, true, false].into_iter()), Instant::now());
-        [0, 0, 2].into_iter().for_each(|direction| transit.enter(direction));
+        [0, 0, 2].into_iter().for_each(|direction| transit.enter(direction, Time::ZERO));
         transit.expire(began);
         transit.expire(began + PATIENCE);
         assert_eq!((transit.holds(), transit.under_way(), lost(&transit)), (false, 1, vec![2, 0, 0]));
-        [0, 0, 0].into_iter().for_each(|direction| transit.enter(direction));
+        [0, 0, 0].into_iter().for_each(|direction| transit.enter(direction, Time::ZERO));
         assert!(!transit.holds());
-        transit.enter(1);
+        transit.enter(1, Time::ZERO);
         assert!(transit.holds());
         transit.leave(1);
         transit.trust_again();
@@ -222,7 +241,7 @@ mod tests {
     #[test]
     fn what_the_kernel_refuses_is_not_waited_for() {
         let mut transit = transit();
-        (0..3).for_each(|_| transit.enter(0));
+        (0..3).for_each(|_| transit.enter(0, Time::ZERO));
         transit.refuse(0, 5);
         assert_eq!((transit.holds(), transit.under_way()), (false, 0));
     }

@@ -189,6 +189,16 @@ pub fn awaited(emulation: &Emulation) -> impl Iterator<Item = bool> + '_ {
     emulation.plan.links.iter().flat_map(move |link| [awaited(link); 2])
 }
 
+/// Let frames that go through the kernel of this machine alone be handed to it up to a step before they arrive.
+pub fn lead(emulation: &mut Emulation, step: Time) {
+    let through: Vec<bool> = awaited(emulation).collect();
+    for direction in (0..through.len()).filter(|direction| through[*direction]) {
+        if let Some(direction) = emulation.fabric.direction_mut(direction) {
+            direction.set_lead(step);
+        }
+    }
+}
+
 /// By direction, the rate of the port that it leaves.
 pub fn rates(emulation: &Emulation) -> impl Iterator<Item = Rate> + '_ {
     let fabric = &emulation.fabric;
