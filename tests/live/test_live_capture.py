@@ -13,6 +13,7 @@ from scapy.contrib.roce import BTH
 from scapy.layers.l2 import Ether
 
 from testbed import pcapng
+from testbed.run.verdict import PASSED, UNTRUSTED
 from tests.captures import assert_icrc, read_capture, tshark
 from tests.live.machine import Machine, private_machine
 
@@ -35,7 +36,8 @@ def test_tshark_and_scapy_read_what_crossed_the_link(machine: Machine, tmp_path:
         run = machine.run("run", "incast", *LAB, "--clock", "real", "-b", "1M", "--format", "json")
         capture.terminate()
         errors = capture.communicate(timeout=30)[1]
-    assert run.returncode == 0, run.stderr
+    # Whether the machine could carry the run is not asked here: what crossed the link is counted all the same.
+    assert run.returncode in (PASSED, UNTRUSTED), run.stderr
     assert "missed" not in errors
 
     counters = json.loads(run.stdout)["ports"]["leaf:eth2"]["priorities"]["3"]
@@ -54,9 +56,12 @@ def test_tshark_and_scapy_read_what_crossed_the_link(machine: Machine, tmp_path:
 
 
 def test_comments_tell_what_the_real_clock_knows(machine: Machine, tmp_path: Path) -> None:
-    """Losses on links and what repaired them are the data plane's own, and so is what the machine delivered late."""
+    """Losses on links and what repaired them are the data plane's own, and so is what the machine delivered late.
+
+    Of 1,024 packets at 5 % none is lost once in 10^22 runs.
+    """
     loss = "timeline=[{at: 0us, link: 'leaf:eth2', impair: {loss: 0.05}}]"
-    run = machine.run("run", "incast", *LAB, "--clock", "real", "-b", "1M", "--set", loss, "--pcap", "--format", "json")
+    run = machine.run("run", "incast", *LAB, "--clock", "real", "-b", "4M", "--set", loss, "--pcap", "--format", "json")
     assert run.stdout, run.stderr
     result = json.loads(run.stdout)
     (path,) = machine.directory.rglob("capture.pcapng")

@@ -1,7 +1,6 @@
 """Whole labs whose links the kernel imposes, inside user-mode Linux, beside the same labs native on this kernel."""
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +12,11 @@ import pytest
 
 from testbed.run import fidelity, perform
 from testbed.run.fidelity import FidelityBounds
+from tests.chance import is_plausible
 from tests.live.machine import CODE, private_machine
 from tests.netem import labs, uml
 from tests.netem.labs import DELAY_DILATION, DELAYS_NS, DILATION, LOSS
 
-QUANTILE_999 = 3.2905  # of the normal distribution, two-sided
 TOLERANCE = 0.05  # between one clock or kernel and another, of the time of a collective
 
 # A collective over netem at a dilation that makes a machine of one processor, itself a program, trustworthy.
@@ -141,7 +140,7 @@ def test_losses_are_as_many_as_asked_and_stand_where_they_happened(measured: Mea
         assert lost == figures["kernel_dropped"] and report["fidelity"]["netem_overflow"] == 0
     frames = sent["frames_tx"]
     assert frames > 2_000
-    assert abs(lost - LOSS * frames) <= QUANTILE_999 * math.sqrt(frames * LOSS * (1 - LOSS))
+    assert is_plausible(lost, frames, LOSS)
     tally = report["conservation"]
     assert tally["sent"] == tally["delivered"] + tally["dropped"] + tally["in_flight"]
     assert tally["dropped"] == lost and report["complete"]
@@ -174,7 +173,9 @@ def all_reduce_by_netem() -> Json:
 def test_an_all_reduce_between_data_centres_over_netem(repo_root: Path, tmp_path: Path, require_root: None) -> None:
     document = all_reduce_by_netem()
     with private_machine(repo_root, tmp_path) as machine:
-        native = json.loads(machine.ok(*ALL_REDUCE, "--emulation", "native"))
+        done = machine.run_carried(*ALL_REDUCE, "--emulation", "native")
+    assert done.stdout, done.stderr
+    native = json.loads(done.stdout)
     assert {link["emulation"] for link in document["fidelity"]["links"]} == {"netem"}
     assert {link["emulation"] for link in native["fidelity"]["links"]} == {"native"}
     for result in (document, native):

@@ -12,10 +12,12 @@ import pytest
 
 from testbed.system import netem
 from testbed.system.netem import GilbertElliott
+from tests.chance import is_plausible
 from tests.netem import scenarios, uml
 from tests.netem.scenarios import DELAYS_NS, JITTER, LOSSES, MS, SCENARIOS, SETTINGS, WINDOW_FRAMES
 
-QUANTILE_99 = 2.5758  # of the normal distribution, two-sided
+QUANTILE = 4.4172  # of the normal distribution: outside, on either side, lies one of 10^5
+ATTEMPTS = 3
 
 Measured = Callable[[str], dict[str, Any]]
 
@@ -32,6 +34,15 @@ def measure(*names: str) -> dict[str, Any]:
 def all_figures() -> dict[str, Any]:
     """Run every scenario in one boot, once for all tests."""
     return measure(*SCENARIOS)
+
+
+def in_time(figures: dict[str, Any], name: str, is_right: Callable[[dict[str, Any]], bool]) -> bool:
+    """Return whether times of a scenario are right; measured again where they are not, since the host may have been busy."""
+    for _ in range(ATTEMPTS):
+        if is_right(figures):
+            return True
+        figures = measure(name)[name]
+    return False
 
 
 @pytest.fixture
@@ -75,18 +86,20 @@ def test_settings_by_hand_are_seen_and_do_not_outlive_ours(measured: Measured) -
 @pytest.mark.parametrize("kind", ["60", "1500", "4200", "PFC"])
 @pytest.mark.parametrize("delay_ns", DELAYS_NS, ids=lambda delay_ns: f"{delay_ns // MS}ms")
 def test_frames_take_as_long_as_asked(measured: Measured, delay_ns: int, kind: str) -> None:
-    taken_ns = measured("delay")[str(delay_ns)][kind]
+    figures = measured("delay")
+    taken_ns = figures[str(delay_ns)][kind]
     assert len(taken_ns) == scenarios.DELAY_FRAMES // 4
     assert min(taken_ns) >= delay_ns
     # The middle one: the host may well leave this kernel without a processor for a while, and a frame or two late.
-    assert median(taken_ns) <= delay_ns + MS // 2 + delay_ns // 50
+    most_ns = delay_ns + MS // 2 + delay_ns // 50
+    assert in_time(figures, "delay", lambda figures: median(figures[str(delay_ns)][kind]) <= most_ns)
 
 
 # Loss
 
 
 def loss_is_right(figures: dict[str, Any], process: netem.Loss, frames: int) -> bool:
-    """Return whether the share of lost frames and the mean length of their runs lie in their 99 % intervals."""
+    """Return whether the share of lost frames and the mean length of their runs lie in their intervals."""
     if isinstance(process, GilbertElliott):
         expected, to_stay, run = process.loss, 1 - process.to_good, 1 / process.to_good
         memory = 1 - process.to_bad - process.to_good
@@ -98,16 +111,16 @@ def loss_is_right(figures: dict[str, Any], process: netem.Loss, frames: int) -> 
     # The sum over a stationary chain of two states varies (1 + memory)/(1 − memory) times as much as independent draws.
     deviation = math.sqrt(expected * (1 - expected) / frames * (1 + memory) / (1 - memory))
     deviation_of_run = run * math.sqrt(to_stay / len(runs))
-    share_is_right = abs(lost / frames - expected) <= QUANTILE_99 * deviation
-    return share_is_right and abs(mean(runs) - run) <= QUANTILE_99 * deviation_of_run
+    share_is_right = abs(lost / frames - expected) <= QUANTILE * deviation
+    return share_is_right and abs(mean(runs) - run) <= QUANTILE * deviation_of_run
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_and_mean_burst_are_as_asked(measured: Measured, name: str) -> None:
     process, frames = LOSSES[name]
     samples = [measured("loss")[name]]
-    # The kernel's draws are not ours to seed, and one right sample in fifty lies outside; three in a row, one in 125,000.
-    while not loss_is_right(samples[-1], process, frames) and len(samples) < 3:
+    # The kernel's draws are not ours to seed, and some right samples in 10^5 lie outside; three in a row, one in 10^13.
+    while not loss_is_right(samples[-1], process, frames) and len(samples) < ATTEMPTS:
         samples.append(measure("loss")["loss"][name])
     assert loss_is_right(samples[-1], process, frames), [sum(sample["runs"]) / frames for sample in samples]
 
@@ -139,8 +152,7 @@ def test_a_full_window_overflows_the_default_limit(measured: Measured) -> None:
 def test_losses_are_drops_less_refusals(measured: Measured) -> None:
     figures = measured("overflow_and_loss")
     assert figures["arrived"] == 3000 - figures["dropped"] == netem.DEFAULT_LIMIT_FRAMES
-    lost = figures["dropped"] - figures["refused"]
-    assert abs(lost - 300) <= 4 * math.sqrt(3000 * 0.1 * 0.9)
+    assert is_plausible(figures["dropped"] - figures["refused"], 3000, 0.1)
 
 
 # Order
@@ -151,7 +163,9 @@ def test_jitter_keeps_the_order(measured: Measured) -> None:
     assert figures["numbers"] == list(range(scenarios.ORDER_FRAMES))
     assert min(figures["delays_ns"]) >= JITTER.delay_ns - JITTER.jitter_ns
     assert max(figures["delays_ns"]) - min(figures["delays_ns"]) > JITTER.jitter_ns
-    assert median(figures["delays_ns"]) <= (JITTER.delay_ns + JITTER.jitter_ns) * 1.02 + MS / 2
+    most_ns = (JITTER.delay_ns + JITTER.jitter_ns) * 1.02 + MS / 2
+    order = measured("order")
+    assert in_time(order, "order", lambda order: median(order["jitter, in order"]["delays_ns"]) <= most_ns)
 
 
 @pytest.mark.parametrize("name", ["jitter, free", "jitter, FIFO below"])
@@ -175,17 +189,25 @@ def test_without_order_a_delay_made_shorter_lets_frames_overtake(measured: Measu
 def test_the_nic_is_delayed_but_not_shaped(measured: Measured) -> None:
     figures = measured("shaped")
     assert len(figures["nic_ns"]) == 50 and min(figures["nic_ns"]) >= 20 * MS
-    assert median(figures["nic_ns"]) <= 20.9 * MS
     assert len(figures["nic_after_ns"]) == 20 and figures["still_there"]
-    assert min(figures["nic_after_ns"]) >= 5 * MS and median(figures["nic_after_ns"]) <= 5.6 * MS
+    assert min(figures["nic_after_ns"]) >= 5 * MS
+
+    def is_prompt(figures: dict[str, Any]) -> bool:
+        return median(figures["nic_ns"]) <= 20.9 * MS and median(figures["nic_after_ns"]) <= 5.6 * MS
+
+    assert in_time(figures, "shaped", is_prompt)
 
 
 def test_the_kernel_is_delayed_and_shaped(measured: Measured) -> None:
     figures = measured("shaped")
-    at_ns = figures["kernel_at_ns"]
-    rate_bps = (len(at_ns) - 1) * 1514 * 8 * 1_000_000_000 / (at_ns[-1] - at_ns[0])
-    # A bucket of two frames was full at the start.
-    assert scenarios.SHAPED_RATE_BPS * 0.9 < rate_bps < scenarios.SHAPED_RATE_BPS * 1.1
+
+    def is_shaped(figures: dict[str, Any]) -> bool:
+        at_ns = figures["kernel_at_ns"]
+        rate_bps = (len(at_ns) - 1) * 1514 * 8 * 1_000_000_000 / (at_ns[-1] - at_ns[0])
+        # A bucket of two frames was full at the start.
+        return scenarios.SHAPED_RATE_BPS * 0.9 < rate_bps < scenarios.SHAPED_RATE_BPS * 1.1
+
+    assert in_time(figures, "shaped", is_shaped)
 
 
 def test_drops_of_the_shaper_are_counted_there_as_well(measured: Measured) -> None:
@@ -210,7 +232,7 @@ def test_frames_inside_do_not_fill_the_send_buffer(measured: Measured) -> None:
 def test_the_guest_keeps_time(measured: Measured) -> None:
     figures = measured("clock")
     assert figures["late_ns"][0] >= 0
-    assert median(figures["late_ns"]) < MS // 2
+    assert in_time(figures, "clock", lambda figures: median(figures["late_ns"]) < MS // 2)
 
 
 def test_the_command_line_runs_inside() -> None:

@@ -12,7 +12,7 @@ ERASURE = """\
 topology: lab.yaml
 emulation: native
 workload: {collective: all_reduce, size: 4MB}
-transport: {recovery: erasure, erasure: {data: 16, parity: 4}}
+transport: {recovery: erasure, erasure: {data: 16, parity: 8}}
 """
 LATE = """\
 topology: lab.yaml
@@ -52,7 +52,10 @@ def both(root: Path, folder: Path, experiment: str, network: str) -> tuple[Json,
 
 
 def test_losses_are_made_up_for_by_parity(repo_root: Path, tmp_path: Path, require_root: None) -> None:
-    """Payload that was lost is rebuilt from real frames: equal to numpy's sum, and nothing sent again."""
+    """Payload that was lost is rebuilt from real frames: equal to numpy's sum, and nothing sent again.
+
+    Nine of the 24 packets of a block, which could not be rebuilt, are lost less than once in 10^11.
+    """
     computed, real = both(repo_root, tmp_path, ERASURE, lab(loss=0.01))
     for document in (computed, real):
         assert sum(qp["erasure"]["recovered"] for qp in document["qps"]) > 5
