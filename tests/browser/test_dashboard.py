@@ -17,6 +17,7 @@ import pytest
 
 from testbed.bus import mosquitto
 from testbed.bus.websockets import Websockets
+from testbed.errors import DriverError
 from testbed.report.page.file import live_page
 from tests.browser.checks import axe, count, empty_pictures, open_all, overflow, texts
 from tests.browser.told import AGENT, Message, ToldLab
@@ -24,6 +25,7 @@ from tools.chromium import Page
 
 FRAME_MS = 1000 / 60
 LOOKS = 20
+ATTEMPTS = 5
 NUMBERS = itertools.count(1)
 HOSTILE = "<img src=x onerror='document.title=1'>"
 
@@ -33,18 +35,30 @@ class Bus:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        ports = free_ports(2)
-        self.listener = mosquitto.Listener(port=ports[0], websockets=Websockets("127.0.0.1", ports[1], tls=False))
-        self.up()
+        self.listener = self._start()
         self._agent = paho.Client(paho.CallbackAPIVersion.VERSION2)
         self._agent.username_pw_set(AGENT, self.password(AGENT))
         self._agent.tls_set(str(directory / "ca.pem"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
         self._online = threading.Event()
         self._agent.on_connect = lambda *_: self._online.set()
         self._agent.reconnect_delay_set(1, 1)
-        self._agent.connect("localhost", ports[0])
+        self._agent.connect("localhost", self.listener.port)
         self._agent.loop_start()
         self._retained: set[str] = set()
+
+    def _start(self) -> mosquitto.Listener:
+        """Start the broker on ports that are free; on others, where somebody takes one of them first."""
+        for attempt in itertools.count(1):
+            ports = free_ports(2)
+            listener = mosquitto.Listener(port=ports[0], websockets=Websockets("127.0.0.1", ports[1], tls=False))
+            try:
+                mosquitto.up(self.directory, listener, [AGENT])
+            except DriverError:
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                break
+        return listener
 
     def up(self) -> None:
         mosquitto.up(self.directory, self.listener, [AGENT])
