@@ -47,8 +47,9 @@ def test_a_lab_of_containers_carries_a_collective_and_goes(machine: Machine, eng
     assert (row["state"], row["driver"], row["nodes"]) == ("running", "docker", NODES)
     assert " 0% packet loss" in machine.ok("exec", "--name", "pair", "a1", "--", "ping", "-c", "2", "b1")
     assert machine.run("exec", "--name", "pair", "a1", "--", "sh", "-c", "exit 7").returncode == 7
-    run = machine.ok("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "-e", "64K", "--format", "json")
-    result = json.loads(run)
+    run = machine.run_carried("run", "all_reduce", *PAIR, "--clock", "real", "-b", "64K", "--format", "json")
+    assert run.stdout, run.stderr
+    result = json.loads(run.stdout)
     assert result["verdict"]["lossless"] and result["verdict"]["correct"] and result["verdict"]["complete"]
     machine.ok("destroy", "--name", "pair")
     assert names(engine) == []
@@ -66,9 +67,9 @@ def test_hosts_have_several_ports_in_containers_too(machine: Machine, engine: Do
     addresses = machine.ok("exec", "--name", "sides", "a", "--", "ip", "-4", "-o", "addr").split()
     assert {"eth1", "eth2"} <= set(addresses) and len({each for each in addresses if each.startswith("198.19.")}) == 2
     settings = ("--set", "transport.port=[eth1, eth2]", "--set", "transport.qps=2", "--set", "transport.spread=slices")
-    result = json.loads(
-        machine.ok("run", "all_reduce", *lab, "--clock", "real", "-b", "64K", *settings, "--format", "json")
-    )
+    run = machine.run_carried("run", "all_reduce", *lab, "--clock", "real", "-b", "64K", *settings, "--format", "json")
+    assert run.stdout, run.stderr
+    result = json.loads(run.stdout)
     assert result["verdict"]["lossless"] and result["verdict"]["correct"]
     sent = [result["ports"][f"a:eth{number}"]["priorities"]["3"]["data_frames_tx"] for number in (1, 2)]
     assert sent[0] == sent[1] > 0

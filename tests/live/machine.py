@@ -19,7 +19,7 @@ from testbed.run.verdict import UNTRUSTED
 from testbed.system import node_spaces
 
 CODE = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
-ATTEMPTS = 3
+ATTEMPTS = 5
 STATE = Path("/run/testbed")
 
 

@@ -250,8 +250,10 @@ def test_frames_that_a_nic_cannot_read_are_counted() -> None:
         sender = inside(LAB, "a1", raw_socket)
         ends = mac_of(plan, "nic", "b1") + mac_of(plan, "kernel", "a1")
         cut_short = ends + bytes.fromhex("0800450000540000400040110000c6120001")
-        for _ in range(frames):
+        for sent in range(1, frames + 1):
             sender.send(cut_short)
+            if sent % 2_000 == 0:
+                settled(fabric, sent)  # a machine that is busy elsewhere reads as many in the end
         report = settled(fabric, frames)
         figures = report["fidelity"]
         read = frames - figures["socket_drops"] - sum(figures["kernel_drops"].values())
@@ -338,11 +340,13 @@ def test_every_datagram_that_a_program_misses_is_in_a_counter() -> None:
         for number in range(datagrams):
             sender.sendto(number.to_bytes(4).ljust(3_900, b"\0"), (address, port))
         dropped = settled(fabric, datagrams)["fidelity"]["kernel_drops"]["a1:eth1"]
-        received = 0
-        with suppress(BlockingIOError):
-            while receiver.recv(4_000):
-                received += 1
-        figures = counted("b1")
+        received, deadline = 0, time.monotonic() + 60
+        # What is written to an interface may wait there, until the kernel of a busy machine has dealt with it.
+        while received + (figures := counted("b1"))["RcvbufErrors"] + dropped < datagrams:
+            assert time.monotonic() < deadline, (received, figures, dropped)
+            with suppress(BlockingIOError):
+                while receiver.recv(4_000):
+                    received += 1
         assert 0 < received < datagrams and figures["RcvbufErrors"] > 0 and dropped > 0
         assert received + figures["RcvbufErrors"] + dropped == datagrams
         assert (figures["InDatagrams"], counted("a1")["OutDatagrams"]) == (received, datagrams)
@@ -353,7 +357,7 @@ def test_the_emulated_nic_keeps_its_pace_while_the_kernel_floods() -> None:
     topology, dilation = "pair:rate=100G", 1000
     with running(topology, dilation) as (plan, fabric):
         lab, experiment = load_lab(f"{topology},name={LAB}"), new_experiment("pair", "permutation")
-        schedule = COLLECTIVES["permutation"].schedule(Shape(2, 1 << 21, payload=False))
+        schedule = COLLECTIVES["permutation"].schedule(Shape(2, 1 << 23, payload=False))
         workload = json.dumps(compile_workload(lab, experiment, schedule))
 
         def duration_ps() -> int:
@@ -383,5 +387,6 @@ def test_the_emulated_nic_keeps_its_pace_while_the_kernel_floods() -> None:
         finally:
             flood.kill()
             flood.wait()
-        assert abs(together_ps - alone_ps) < alone_ps // 100
+        # A second of wall time; what the kernel sends would take half of the line.
+        assert abs(together_ps - alone_ps) < alone_ps // 20
         check_report(fabric)

@@ -34,7 +34,7 @@ def packet_socket(lab: str, node: str, interface: str) -> socket.socket:
     def work() -> socket.socket:
         made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         made.bind((interface, 3))
-        made.settimeout(5)
+        made.settimeout(30)
         return made
 
     return inside(lab, node, work)
@@ -44,7 +44,7 @@ def udp_socket(lab: str, node: str, address: str) -> socket.socket:
     def work() -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.bind((address, 7000))
-        made.settimeout(5)
+        made.settimeout(30)
         return made
 
     return inside(lab, node, work)

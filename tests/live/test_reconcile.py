@@ -21,7 +21,8 @@ LINKS = [
     ("leaf-a:eth9", "leaf-b:eth9"),
     ("b1:eth1", "leaf-b:eth1"),
 ]
-DATAGRAMS_BPS = "4M"
+DATAGRAMS_BPS = "1M"
+"""The buffer of a socket holds what comes in half a second, in which no kernel leaves a program without a processor."""
 LONGER_S = 300
 """Longer than any test: the client is told to end."""
 
@@ -62,6 +63,11 @@ def start_client(machine: Machine) -> subprocess.Popen[str]:
     return machine.start("exec", "--name", "grows", "a1", "--", "iperf3", "-J", "-c", "a2", *datagrams)
 
 
+def await_frames(machine: Machine) -> None:
+    """Wait until a1 has sent some; counters begin at zero with each change."""
+    wait_for(lambda: machine.labs()[0]["ports"]["leaf-a:eth1"]["priorities"].get("0", {}).get("frames_rx", 0) > 100)
+
+
 def end_client(client: subprocess.Popen[str]) -> Any:
     """Let a client end, and its server with it; return its result."""
     assert client.poll() is None, "it was to run all the while"
@@ -75,8 +81,9 @@ def test_what_stays_loses_nothing_while_a_lab_grows_and_shrinks(machine: Machine
     before = addresses(machine)
     heard = tmp_path / "heard.json"
     machine.ok("exec", "--name", "grows", "a2", "--", "iperf3", "-s", "-1", "-J", "-D", "--logfile", str(heard))
+    wait_for(lambda: bool(machine.ok("exec", "--name", "grows", "a2", "--", "ss", "-Hltn", "sport = :5201")))
     datagrams = start_client(machine)
-    wait_for(lambda: machine.labs()[0]["ports"]["leaf-a:eth1"]["priorities"].get("0", {}).get("frames_rx", 0) > 100)
+    await_frames(machine)
     large = write(tmp_path / "large.yaml", "2km", "b2")
     planned = json.loads(machine.ok("deploy", *large[:2], "--dry-run", "--format", "json"))
     assert addresses(machine) == before
@@ -90,11 +97,12 @@ def test_what_stays_loses_nothing_while_a_lab_grows_and_shrinks(machine: Machine
     assert not json.loads(machine.ok("deploy", *large, "--format", "json"))["changed"]
     machine.ok("deploy", *write(tmp_path / "small.yaml", "2km"))
     assert addresses(machine) == before
+    await_frames(machine)
     sent = end_client(datagrams)["sum"]
     wait_for(lambda: heard.exists() and heard.read_text().rstrip().endswith("}"))
     received = json.loads(heard.read_text())["end"]["sum"]
     # The last ones may be under way when the server hears that it is over.
-    assert received["lost_packets"] == 0 < 1000 < received["packets"] <= sent["packets"], (received, sent)
+    assert received["lost_packets"] == 0 < 200 < received["packets"] <= sent["packets"], (received, sent)
 
 
 def test_a_lab_that_was_changed_still_carries_a_collective(machine: Machine, tmp_path: Path) -> None:

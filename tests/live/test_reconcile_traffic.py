@@ -55,7 +55,7 @@ ending = []
 signal.signal(signal.SIGTERM, lambda *_: ending.append(True))
 heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 heard.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
-heard.settimeout(2)
+heard.settimeout(5)
 heard.bind(("", 9000))
 seen = set()
 while True:

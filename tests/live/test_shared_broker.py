@@ -91,7 +91,7 @@ def test_a_lab_lives_through_its_broker(machine: Machine, broker: Broker) -> Non
     agent = start_agent(machine, broker)
     try:
         machine.ok(*controller, "deploy", *PAIR)
-        run = machine.start(*controller, "run", "all_reduce", *PAIR, "--clock", "real", "-b", "16M", "--out", "here")
+        run = machine.start(*controller, "run", "all_reduce", *PAIR, "--clock", "real", "-b", "32M", "--out", "here")
         wait_for(lambda: any(lab.get("busy") for lab in machine.labs_of(*controller)))
         pid = mosquitto.running(broker.directory)
         assert pid is not None
