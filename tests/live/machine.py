@@ -18,7 +18,18 @@ from testbed.agent.local import ProcessId
 from testbed.run.verdict import UNTRUSTED
 from testbed.system import node_spaces
 
-CODE = "import sys; from testbed.start import main; sys.argv[0] = 'testbed'; sys.exit(main())"
+# An interpreter that starts is nobody's to answer for: an interrupt waits until the command itself begins.
+CODE = """
+import sys
+from signal import SIG_UNBLOCK, SIGINT, pthread_sigmask
+from testbed.start import main
+sys.argv[0] = "testbed"
+try:
+    pthread_sigmask(SIG_UNBLOCK, [SIGINT])
+except KeyboardInterrupt:
+    sys.exit(130)
+sys.exit(main())
+"""
 ATTEMPTS = 5
 STATE = Path("/run/testbed")
 
@@ -41,7 +52,8 @@ class Machine:
     def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start testbed with the given arguments."""
         inside = ["nsenter", *self._namespaces, f"--wd={self.directory}"]
-        inside += ["env", "--default-signal=INT"]  # ignored where the tests themselves run in the background
+        # It is ignored where the tests themselves run in the background.
+        inside += ["env", "--default-signal=INT", "--block-signal=INT"]
         return subprocess.Popen(
             [*inside, sys.executable, "-c", CODE, *arguments],
             env=self._environment,

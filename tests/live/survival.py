@@ -23,7 +23,7 @@ PAIR = ("-t", "pair", "--dilation", "1000")
 OTHER = ("-t", "two-dc:hosts=1,name=pair", "--dilation", "1000")
 END_S = 90
 EARLIEST_S, LATEST_S = 0.1, 3.0
-"""Before that there is nothing but an interpreter that starts."""
+"""Before that there is nothing but an interpreter that starts; on a busy machine it does so for longer."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 # What is under way: what stands before, and the command that is hit.
