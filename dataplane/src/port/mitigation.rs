@@ -1,7 +1,5 @@
 //! What a watchdog sees of a port's pauses, and does about them.
 
-use std::collections::VecDeque;
-
 use super::Port;
 use crate::frame::Frame;
 use crate::priority::{Priority, PrioritySet};
@@ -26,9 +24,9 @@ impl Port {
     }
 
     /// Take away all that waits of `priority`.
-    pub fn flush(&mut self, priority: Priority) -> VecDeque<Box<Frame>> {
+    pub fn flush(&mut self, priority: Priority) -> impl Iterator<Item = Box<Frame>> {
         self.touch(PrioritySet::only(priority));
-        self.occupied.remove(priority);
+        self.vacate(priority);
         self.queues[priority].flush()
     }
 }

@@ -69,6 +69,8 @@ pub struct Port {
     touched: PrioritySet,
     /// Those whose pauses are not heeded.
     deaf: PrioritySet,
+    /// Those of weighted ones that have something left of their turns.
+    saving: PrioritySet,
     /// Nothing new may start, whatever waits, but control frames.
     held: bool,
     /// The link runs PFC: PAUSE frames are heeded.
@@ -77,6 +79,8 @@ pub struct Port {
     queues: [Queue; PRIORITIES],
     pub counters: [PriorityCounters; PRIORITIES],
     pauses: [Pause; PRIORITIES],
+    /// What those that save have left.
+    deficits: [i64; PRIORITIES],
     response: Time,
     weights: [u32; PRIORITIES],
 }
@@ -93,12 +97,14 @@ impl Port {
             pausable: PrioritySet::NONE,
             touched: PrioritySet::NONE,
             deaf: PrioritySet::NONE,
+            saving: PrioritySet::NONE,
             held: false,
             pfc: true,
             turn: Priority::P0,
             queues: Default::default(),
             counters: Default::default(),
             pauses: Default::default(),
+            deficits: [0; PRIORITIES],
             response,
             weights,
         }
@@ -192,11 +198,18 @@ impl Port {
         let queue = &mut self.queues[priority];
         let frame = queue.pop()?;
         if queue.is_empty() {
-            self.occupied.remove(priority);
+            self.vacate(priority);
         }
         self.count_transmit(&frame, now);
         self.occupy_line(&frame, now);
         Some(frame)
+    }
+
+    /// A queue holds nothing any more, and saves nothing up.
+    #[inline]
+    fn vacate(&mut self, priority: Priority) {
+        self.occupied.remove(priority);
+        self.saving.remove(priority);
     }
 
     /// The frame that goes before all queues, if there is one.
@@ -262,13 +275,14 @@ impl Port {
         for _ in 0..=2 * PRIORITIES {
             let priority = self.turn;
             if eligible.contains(priority) {
-                let queue = &mut self.queues[priority];
-                let head = i64::from(queue.first_bytes());
-                if queue.deficit >= head {
-                    queue.deficit -= head;
+                let saved = if self.saving.contains(priority) { self.deficits[priority] } else { 0 };
+                let left = saved - i64::from(self.queues[priority].first_bytes());
+                self.saving.insert(priority);
+                if left >= 0 {
+                    self.deficits[priority] = left;
                     return Some(priority);
                 }
-                queue.deficit += i64::from(self.weights[priority]) * DWRR_QUANTUM_BYTES;
+                self.deficits[priority] = saved + i64::from(self.weights[priority]) * DWRR_QUANTUM_BYTES;
             }
             self.turn = Priority::from_bits(priority.number() + 1);
         }
@@ -278,7 +292,7 @@ impl Port {
     /// Share the line among priorities by other weights from the next frame on; what was saved up is forgotten.
     pub fn set_weights(&mut self, weights: [u32; PRIORITIES]) {
         self.weights = weights;
-        self.queues.iter_mut().for_each(|queue| queue.deficit = 0);
+        self.saving = PrioritySet::NONE;
     }
 
     /// Serialise at another rate from the next frame on.

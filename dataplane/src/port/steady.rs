@@ -18,12 +18,14 @@ impl Port {
             // For series, which are not recorded here.
             touched: _,
             deaf,
+            saving,
             held,
             pfc,
             turn,
             queues,
             counters,
             pauses,
+            deficits,
             response: _,
             weights: _,
         } = self;
@@ -39,6 +41,7 @@ impl Port {
         visitor.same(u64::from(occupied.bits()) << 8 | u64::from(turn.number()));
         for priority in Priority::ALL {
             counters[priority].visit(visitor);
+            visitor.same(if saving.contains(priority) { deficits[priority] as u64 } else { 0 });
             queues[priority].visit(visitor);
         }
     }
