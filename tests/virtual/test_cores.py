@@ -86,6 +86,14 @@ def test_what_these_runs_are_made_of() -> None:
     assert reports["a span that changes"]["drops"]["outage"] > 0
 
 
+def test_a_large_lab_has_the_order_of_two_small_ones() -> None:
+    """Of 4096 ports and timers and more the queue is of another kind; each half of them has the usual one."""
+    ranks = ("workload.ranks=[a1, a2, a800, b1, b2, b800]", "workload.payload=false")
+    trial = make_trial("two-dc:hosts=800,length=1km,rate=100G", "all_reduce", "workload.size=600KB", *ranks, *CONGESTED)
+    alone = on_cores(trial, 1)
+    assert alone.complete and alone == on_cores(trial, 2)
+
+
 def test_a_capture_is_in_order_on_any_number_of_cores(tmp_path: Any) -> None:
     trial = make_trial(TWO_DC, "permutation", "workload.size=200KB", "workload.payload=false")
     captures = []

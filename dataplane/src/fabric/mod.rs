@@ -4,18 +4,21 @@
 //! Equal times have a documented order: by node, then arrivals by port before timers. No two frames arrive on one port at one
 //! instant, so the order is total and does not depend on how events came into the queue, nor on which core ran which node.
 
+mod ahead;
 mod arrange;
 mod change;
 mod directions;
 pub mod impair;
 mod node;
 mod partition;
+mod queue;
 mod sampler;
 mod sampling;
 mod shard;
 mod steady;
 mod stories;
 mod totals;
+mod wheel;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
@@ -266,7 +269,7 @@ impl Fabric {
             return None;
         }
         shard.sample_before(next);
-        let taken = shard.advance();
+        let taken = shard.queue.take(next).and_then(|event| shard.handle(event));
         self.now = shard.now;
         let Some((slot, frame)) = taken else { return Some(Step::Done) };
         Some(Step::Arrival { direction: shard.entering[slot], frame })

@@ -1,6 +1,7 @@
 //! The part of a fabric that one core runs: nodes, the directions that leave them, the frames in flight towards them, and what is
 //! about to happen to them. A fabric that runs on one core is one shard.
 
+use super::queue::Queue;
 use super::sampler::Sampler;
 use super::Node;
 use crate::capture::Capture;
@@ -9,7 +10,6 @@ use crate::frame::Frame;
 use crate::link::{Direction, Flight};
 use crate::priority::PRIORITIES;
 use crate::switch::defective::Defective;
-use crate::timers::Timers;
 use crate::units::Time;
 use crate::watch::series::Recorder;
 use crate::watch::Watch;
@@ -104,7 +104,7 @@ pub(super) struct Shard {
     pub entering: Vec<u32>,
     pub lines: Vec<Option<Line>>,
     pub flights: Vec<Flight>,
-    pub queue: Timers,
+    pub queue: Queue,
     pub outbox: Vec<Crossing>,
     pub now: Time,
     pub capture: Option<Box<Capture>>,
@@ -125,7 +125,7 @@ impl Shard {
             placed
         };
         let nodes = (0..).zip(nodes).map(settle).collect();
-        let mut queue = Timers::new(slots.len());
+        let mut queue = Queue::new(slots.len(), now);
         wakes.into_iter().for_each(|(slot, wake)| queue.set(slot, wake));
         Shard {
             number,
@@ -169,8 +169,13 @@ impl Shard {
     /// The same, without samples.
     pub fn run_events(&mut self, until: Time, budget: u64) -> u64 {
         let mut left = budget;
-        while left > 0 && self.queue.next() <= until {
-            if let Some((slot, frame)) = self.advance() {
+        while left > 0 {
+            let is_next_bucket = self.queue.is_worked_off();
+            let Some(event) = self.queue.take(until) else { break };
+            if is_next_bucket {
+                self.read_ahead();
+            }
+            if let Some((slot, frame)) = self.handle(event) {
                 let (index, port) = self.slots[slot];
                 self.receive(index as usize, port, frame);
             }
@@ -179,10 +184,9 @@ impl Shard {
         budget - left
     }
 
-    /// Go on to the next event, of which there must be one. Handle a timer, or return the frame that arrived and its slot.
+    /// Go on to an event that was taken from the queue. Handle a timer, or return the frame that arrived and its slot.
     #[inline]
-    pub fn advance(&mut self) -> Option<(usize, Box<Frame>)> {
-        let (at, slot) = self.queue.earliest();
+    pub fn handle(&mut self, (at, slot): (Time, usize)) -> Option<(usize, Box<Frame>)> {
         debug_assert!(at >= self.now, "time goes forward");
         self.now = at;
         let (index, port) = self.slots[slot];

@@ -162,6 +162,17 @@ impl Flight {
         self.0.front().map_or(Time::NEVER, |(at, _)| *at)
     }
 
+    /// The frame that arrives next.
+    #[inline]
+    pub fn first(&self) -> Option<&Frame> {
+        self.0.front().map(|(_, frame)| &**frame)
+    }
+
+    /// When the latest frame arrives; `Time::NEVER` if there is none.
+    pub fn last_arrival(&self) -> Time {
+        self.0.back().map_or(Time::NEVER, |(at, _)| *at)
+    }
+
     #[inline]
     pub fn arrive(&mut self) -> Option<Box<Frame>> {
         self.0.pop_front().map(|(_, frame)| frame)

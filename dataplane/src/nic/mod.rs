@@ -1,5 +1,6 @@
 //! A host: a RoCEv2 NIC behind each port, RC queue pairs over NICs that obey PFC, and the ranks whose schedules it executes.
 
+mod ahead;
 pub mod arithmetic;
 mod awake;
 pub mod congestion;

@@ -1,5 +1,6 @@
 //! One egress port: queues by priority, strict and DWRR scheduling, PFC pause timers, serialisation at line rate. Used by switch and NIC.
 
+mod ahead;
 mod credits;
 mod mitigation;
 mod observed;

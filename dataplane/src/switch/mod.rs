@@ -2,6 +2,7 @@
 //!
 //! The road of a frame: `handle_frame` → forwarding → buffer admission (→ XOFF) → egress queue → `poll_transmit` (→ XON).
 
+mod ahead;
 pub mod buffer;
 pub mod config;
 mod credits;

@@ -1,7 +1,7 @@
 //! A fixed table of deadlines, one slot a purpose, of which the earliest is known at once.
 
 mod flat;
-mod tournament;
+pub(crate) mod tournament;
 
 use crate::units::Time;
 
@@ -11,24 +11,24 @@ use tournament::Tournament;
 /// A deadline in the upper half, and its slot in the lower: as numbers, earlier ones are less, and of equal ones that of the lower
 /// slot. Their minimum takes no branch, which a processor could seldom predict.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Due(u128);
+pub(crate) struct Due(u128);
 
 impl Due {
     /// Nothing is due.
-    const NEVER: Due = Due::new(Time::NEVER, 0);
+    pub const NEVER: Due = Due::new(Time::NEVER, 0);
 
     #[inline]
-    const fn new(at: Time, slot: usize) -> Due {
+    pub const fn new(at: Time, slot: usize) -> Due {
         Due((at.ps() as u128) << 64 | slot as u128)
     }
 
     #[inline]
-    fn at(self) -> Time {
+    pub fn at(self) -> Time {
         Time::from_ps((self.0 >> 64) as u64)
     }
 
     #[inline]
-    fn slot(self) -> usize {
+    pub fn slot(self) -> usize {
         self.0 as usize
     }
 }

@@ -6,7 +6,7 @@ use crate::units::Time;
 /// A binary tree in which every node holds the earlier of its two children, of equal ones that of the lower slot. Setting a deadline
 /// replays the matches that it was or becomes part of, at most one a level.
 #[derive(Debug)]
-pub(super) struct Tournament {
+pub(crate) struct Tournament {
     /// Node n plays the winners of nodes 2n and 2n + 1; the leaves are the slots, from `leaves` on.
     tree: Vec<Due>,
     leaves: usize,
