@@ -14,6 +14,8 @@ from fractions import Fraction
 from testbed.errors import UnitError
 
 PS_PER_NS = 1_000
+PS_PER_US = 10**6
+PS_PER_MS = 10**9
 PS_PER_SECOND = 10**12
 BITS_PER_QUANTUM = 512  # IEEE 802.3 annex 31B: one pause quantum is 512 bit times
 

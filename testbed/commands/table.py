@@ -234,6 +234,12 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             "testbed conformance --list",
         ),
         Verb(
+            "otg",
+            "otg:otg",
+            "Serve the Open Traffic Generator API: scripts of snappi configure and run traffic on a lab's hosts.",
+            "testbed otg -t clos --http",
+        ),
+        Verb(
             "headroom",
             "headroom:headroom",
             "Add up the headroom of a lossless priority, and say how far a buffer reaches; exit code 1 where it is short.",

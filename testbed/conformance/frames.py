@@ -116,11 +116,12 @@ def _packet(source: Address, to: Address, dscp: int, source_port: int, port: int
     header = struct.pack(
         ">BBHHHBBH4s4s", 0x45, dscp << 2 | _ECN_CAPABLE, 20 + len(datagram), 0, 0x4000, 64, 17, 0, source.ip, to.ip
     )
-    header = header[:10] + _checksum(header).to_bytes(2) + header[12:]
+    header = header[:10] + checksum(header).to_bytes(2) + header[12:]
     return to.mac + source.mac + b"\x08\x00" + header + datagram
 
 
-def _checksum(header: bytes) -> int:
+def checksum(header: bytes) -> int:
+    """Return the checksum of a header (RFC 1071)."""
     total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -24,13 +24,12 @@ TRUNK = (*DESCRIBED, "buffers", "plan", "scheduling", "run")
 KERNEL = ("system", "drivers", "_dataplane")
 OWNERS = ("bus", "agent", "machine")
 FACES = ("api", "cli", "commands", "pytest_plugin", "start", "virtual_lab")
-TOP = ("control", "study", "report", "exports", "conformance", *FACES)
+TOP = ("control", "study", "report", "exports", "conformance", "otg", *FACES)
 FORMS = ("contract", "errors", "files", "units", "sizes", "health", "pcapng", "openmetrics")
 SHARED = (*FORMS, "progress", "timeseries", "data")
-# All of the conformance suite but what opens fabrics.
-CASES = sorted(
-    path.stem for path in (ROOT / "testbed" / "conformance").glob("*.py") if path.stem not in ("__init__", "engines")
-)
+# All of the conformance suite and of the traffic generator but what opens fabrics.
+BENCHES = sorted((ROOT / "testbed").glob("conformance/*.py")) + sorted((ROOT / "testbed").glob("otg/*.py"))
+CASES = [f"{path.parent.name}.{path.stem}" for path in BENCHES if path.stem not in ("__init__", "engines", "serving")]
 PACKAGES = {
     **dict.fromkeys(("traffic", "topologies", "containers"), (*SHARED, *TRUNK, *KERNEL, *OWNERS, *TOP)),
     **dict.fromkeys(SHARED, (*TRUNK, *KERNEL, *OWNERS, *TOP)),
@@ -43,12 +42,13 @@ PACKAGES = {
     "bus": (*TRUNK, "drivers", "_dataplane", "agent", "machine", *TOP),
     "agent": ("machine", *TOP),
     "machine": ("run", "bus", "agent", *TOP),
-    "control": ("machine", "study", "report", "conformance", *FACES),
-    "study": ("system", "drivers", *OWNERS, "control", "report", "conformance", *FACES),
-    "report": (*KERNEL, *OWNERS, "control", "conformance", *FACES),
-    "exports": (*KERNEL, *OWNERS, "control", "study", "report", "conformance", *FACES),
-    "conformance": ("bus", "agent", "control", "study", "report", *FACES),
-    **{f"conformance.{name}": (*KERNEL, *OWNERS) for name in CASES},
+    "control": ("machine", "study", "report", "conformance", "otg", *FACES),
+    "study": ("system", "drivers", *OWNERS, "control", "report", "conformance", "otg", *FACES),
+    "report": (*KERNEL, *OWNERS, "control", "conformance", "otg", *FACES),
+    "exports": (*KERNEL, *OWNERS, "control", "study", "report", "conformance", "otg", *FACES),
+    "conformance": ("bus", "agent", "control", "study", "report", "otg", *FACES),
+    "otg": ("bus", "agent", "control", "study", "report", "exports", *FACES),
+    **dict.fromkeys(CASES, (*KERNEL, *OWNERS)),
 }
 PYTHON_DIRECTION = {
     f"testbed.{name}": ("bench", "validation", *(f"testbed.{other}" for other in forbidden))
@@ -306,10 +306,9 @@ USED_FROM_OUTSIDE = {
     "testbed/optics/lanes.py": {"degraded_probability", "HOURS_PER_YEAR"},  # closed forms, for whoever has spares
     "testbed/bus/embedded.py": {"authenticate", "get_peer_info"},  # called by the broker's library
     "testbed/commands/help.py": {"format_commands"},  # called by the library of the command line
+    "testbed/otg/server.py": {"send_error", "log_message", "process_request", "handle_error"},  # called by http.server
     "testbed/pytest_plugin.py": {
-        "pytest_addoption",
-        "pytest_configure",
-        "pytest_make_parametrize_id",
+        *(f"pytest_{each}" for each in ("addoption", "configure", "make_parametrize_id")),
         *(f"_{scope}_labs" for scope in ("function", "class", "module", "package", "session")),
     },  # called by pytest, or fixtures that it finds
 }

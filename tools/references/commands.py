@@ -27,6 +27,7 @@ MARKS = {
     "events": LIVE,
     "images": "needs docker",
     "import": "not run: it reads files of another tool",
+    "otg": "not run: it serves until it is interrupted",
     "replay": "not run: it reads files of another tool",
 }
 """What an HTML comment before the example of a verb says of how a test runs it; nothing of one that needs nothing."""
