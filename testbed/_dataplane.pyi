@@ -6,7 +6,14 @@ ValueError; a refusal of the system (socket, namespace, file) raises OSError, an
 
 from typing import Self, final
 
-__all__ = ["GoalReader", "GoalTrace", "RealFabric", "VirtualFabric", "measure_forwarder", "measure_load"]
+__all__ = [
+    "GoalReader",
+    "GoalTrace",
+    "RealFabric",
+    "VirtualFabric",
+    "measure_forwarder",
+    "measure_load",
+]
 
 @final
 class VirtualFabric:
@@ -73,6 +80,14 @@ class VirtualFabric:
 
     def run_until(self, until_ps: int, budget: int) -> bool:
         """Run at most `budget` events, workload or none; return True once nominal time has come to `until_ps`."""
+
+    def turns(self) -> str:
+        """Return how the fabric was run on several cores, as JSON; no result, as it depends on the machine.
+
+        {"shards", "lookahead_ps", "turns", "apart_turns", "events", "apart_events", "longest_events"}: shards and the
+        shortest link between two of them now; turns between two meetings, those that threads ran, the events of both,
+        and those of the busiest shard of each turn, summed.
+        """
 
     def report(self) -> str:
         """Return the state of the fabric as JSON; counters are those of the span, or since the fabric was made."""

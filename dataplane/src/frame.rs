@@ -62,8 +62,10 @@ pub type Buffer = Box<Vec<u8>>;
 pub type Frames = Vec<Box<Frame>>;
 
 /// A frame: one cache line, made by whoever sends it and travelling in a `Box` until somebody takes it in or loses it. Queues and
-/// links hold its address alone, so that it is written once and never copied.
+/// links hold its address alone, so that it is written once and never copied. It begins where a line does: cores that had two frames
+/// in one line would take it from one another all the time.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Frame {
     /// The payload (`payload_at` 0) or, for a frame read from an interface, the whole frame with the payload at `payload_at`.
     pub bytes: Option<Buffer>,

@@ -162,6 +162,10 @@ impl VirtualFabric {
         self.emulation.report(None).json().to_string()
     }
 
+    fn turns(&self) -> PyResult<String> {
+        document(&self.emulation.fabric.turns())
+    }
+
     fn pauses(&self) -> PyResult<String> {
         document(&self.emulation.pauses())
     }

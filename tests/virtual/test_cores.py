@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import VirtualFabric
+from testbed.errors import ExperimentError
+from testbed.experiment.file import experiment_from
+from testbed.lab.topology import load_lab
+from testbed.plan.workload import compile_workload
 from testbed.run.execution import Outcome
 from testbed.run.perform import run_virtual
 from testbed.run.trial import Trial
+from testbed.schema.source import parse_yaml
 from testbed.traffic.point_to_point import permutation
-from tests.virtual.harness import check_conservation, loaded_fabric, make_trial
+from tests.virtual.harness import check_conservation, finish, loaded_fabric, make_trial
 
 CONGESTED = ("lossless.ecn={kmin: 20KB, kmax: 200KB, pmax: 0.2}", "transport.congestion-control=dcqcn")
 
@@ -51,6 +56,25 @@ CASES = {
         ],
     ),
     "three sites": (three_sites(), "all_reduce", (*SIZE, *CONGESTED), []),
+    "a clos of short links, recorded": (
+        "clos:tiers=3,rate=100G,delay=1us",
+        "incast",
+        ("workload.size=200KB", "workload.iterations=1", "series=auto", *CONGESTED),
+        [],
+    ),
+    "leaves and spines": (
+        "clos:spines=2,leaves=4,hosts=2",
+        "all_to_all",
+        ("workload.size=400KB", "workload.iterations=2", *CONGESTED),
+        [],
+    ),
+    "a super-node": ("super-node:domains=2,size=4", "all_reduce", ("workload.size=500KB", "workload.iterations=1"), []),
+    "a span with series, skipped where it recurs": (
+        TWO_DC,
+        "permutation",
+        ("workload.payload=false", "workload.size=4MB", "workload.iterations=1", "fast=1%"),
+        [],
+    ),
 }
 
 
@@ -68,7 +92,7 @@ def test_cores_and_slices_do_not_show(case: str) -> None:
     alone = on_cores(trial, 1)
     assert alone.complete
     check_conservation(alone.report)
-    for cores, budget in [(2, 1 << 20), (3, 7_777), (1, 7_777), (0, 100)]:
+    for cores, budget in [(2, 1 << 20), (3, 7_777), (1, 7_777), (8, 7_777), (0, 100)]:
         assert on_cores(trial, cores, budget) == alone, f"{cores} cores, {budget} events at a time"
 
 
@@ -94,14 +118,47 @@ def test_a_large_lab_has_the_order_of_two_small_ones() -> None:
     assert alone.complete and alone == on_cores(trial, 2)
 
 
+JOBS = """
+topology: clos:spines=2,leaves=4,hosts=2,delay=500ns
+jobs:
+  - {name: one, ranks: [h1, h3, h5], repeat: 3, program: [{compute: 20us}, {all_reduce: 300KB}]}
+  - {name: two, ranks: [h2, h8], start: 10us, repeat: 4, program: [{send: 200KB, from: 0, to: 1}, {compute: 5us}]}
+"""
+
+
+def test_jobs_and_what_paused_them_are_the_same_on_any_number_of_cores() -> None:
+    lab = load_lab("clos:spines=2,leaves=4,hosts=2,delay=500ns")
+    trial = Trial(experiment_from(parse_yaml(JOBS, "e.yaml", ExperimentError)), lab)
+    alone = on_cores(trial, 1)
+    assert alone.complete and [len(job["iterations"]) for job in alone.jobs] == [3, 4]
+    for cores in (2, 3, 8):
+        assert on_cores(trial, cores, 7_777) == alone, f"{cores} cores"
+
+
+@pytest.mark.parametrize("cores", [2, 3, 8])
+def test_links_of_a_microsecond_are_cut_where_cores_are_asked_for(cores: int) -> None:
+    """What is shared out is shared out evenly, and threads are tried."""
+    trial = make_trial("clos:tiers=3,rate=100G,delay=1us", "permutation", "workload.payload=false")
+    loaded = json.dumps(compile_workload(trial.lab, trial.experiment, permutation(16, 1 << 20, 8)))
+    hashes = set()
+    for number in (1, cores):
+        fabric = VirtualFabric(json.dumps(trial.plan), number)
+        fabric.load(loaded)
+        hashes.add(finish(fabric)["event_log_hash"])
+    turns = json.loads(fabric.turns())
+    assert len(hashes) == 1 and turns["shards"] == cores and turns["lookahead_ps"] == 1_000_000
+    assert 0 < turns["apart_turns"] <= turns["turns"] and turns["apart_events"] > 0
+    assert turns["longest_events"] / turns["events"] < 2 / cores
+
+
 def test_a_capture_is_in_order_on_any_number_of_cores(tmp_path: Any) -> None:
     trial = make_trial(TWO_DC, "permutation", "workload.size=200KB", "workload.payload=false")
     captures = []
-    for cores in (1, 2):
+    for cores in (1, 2, 3, 8):
         path = tmp_path / f"{cores}.pcapng"
         run_virtual(trial, path, lambda progress: None, cores)
         captures.append(path.read_bytes())
-    assert len(captures[0]) > 100_000 and captures[0] == captures[1]
+    assert len(captures[0]) > 100_000 and captures == captures[:1] * 4
 
 
 def test_one_core_is_the_default_and_a_negative_number_is_none() -> None:

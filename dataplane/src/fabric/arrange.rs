@@ -1,32 +1,65 @@
 //! Which shard a node belongs to, and moving nodes between shards. A run is the same however its nodes are arranged.
 
-use super::partition::{partition, Link};
+use super::pace::MEETING_NS;
+use super::partition::{heaviest_share, lookahead, partition, tiers, Link, Prices, Task};
 use super::shard::{Line, PlacedNode, Shard};
 use super::{Direction, Fabric, Place};
 use crate::link::Flight;
 use crate::units::Time;
 
+/// Several cores must be sooner done with an event than one by this factor,
+const WORTH: f64 = 0.9;
+/// and another cut of the fabric than the one there is by this.
+const WORTH_MOVING: f64 = 0.98;
+/// A port that sends all the time has a frame of this size on the line, and 1.6 events for each.
+const FRAME_BITS: f64 = 8.0 * 4178.0;
+const EVENTS_PER_FRAME: f64 = 1.6;
+/// Fewer events of a node than this, in the mean, do not tell what nodes have to do.
+const TELLING_EVENTS: u64 = 4;
+
 /// How far a run may be spread.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Spread {
-    pub cores: usize,
-    /// Links that take less are not cut: what the cores do between two meetings must be worth the meeting.
-    pub least: Time,
+    cores: usize,
+    extent: Extent,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Extent {
+    /// As far as it pays: until something was measured, not at all.
+    WhereItPays,
+    /// From the beginning, a thread for each shard where that is sooner done.
+    Asked,
+    /// A thread for each shard in every turn.
+    Forced,
 }
 
 impl Spread {
-    pub const ONE_CORE: Spread = Spread { cores: 1, least: Time::NEVER };
+    pub const ONE_CORE: Spread = Spread { cores: 1, extent: Extent::WhereItPays };
 
-    /// `cores` as asked for, wherever there is a link that takes any time.
+    /// `cores` as asked for, wherever there is a link that takes any time; with fewer threads while that is sooner done.
     pub fn over(cores: usize) -> Spread {
-        Spread { cores, least: Time::from_ps(1) }
+        Spread { cores, extent: Extent::Asked }
     }
 
-    /// As many cores as there are, where it pays: a busy 100G port starts sixty frames in 20 µs, and a meeting takes as long as a
-    /// hundred events.
+    /// As many threads as `cores` in every turn, however little there is to do.
+    pub fn forced_over(cores: usize) -> Spread {
+        Spread { cores, extent: Extent::Forced }
+    }
+
+    /// As many cores as there are, where it pays.
     pub fn where_it_pays() -> Spread {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Spread { cores, least: Time::from_ns(20_000) }
+        Spread { cores, extent: Extent::WhereItPays }
+    }
+
+    /// Whether there may be more than one core.
+    pub(super) fn is_wide(self) -> bool {
+        self.cores > 1
+    }
+
+    pub(super) fn is_forced(self) -> bool {
+        self.extent == Extent::Forced
     }
 }
 
@@ -37,23 +70,96 @@ impl Fabric {
         self.arrange();
     }
 
-    /// Arrange the nodes for the links as they are now. Whoever writes a capture wants to see frames in order: one shard.
+    /// Arrange the nodes by what they had to do and by the links as they are now. Whoever writes a capture wants to see frames in
+    /// order: one shard.
     pub(super) fn arrange(&mut self) {
         let cores = if self.shards[0].capture.is_some() { 1 } else { self.spread.cores };
-        let loads: Vec<u64> =
-            self.nodes().map(|node| node.ports().iter().map(|port| port.rate().bps()).sum()).collect();
-        let homes = partition(&loads, &self.links(), cores, self.spread.least);
-        if homes.iter().zip(&self.places).any(|(home, place)| *home != place.shard) {
+        let homes = if cores > 1 { self.choose_homes(cores) } else { Some(vec![0; self.places.len()]) };
+        if let Some(homes) =
+            homes.filter(|homes| homes.iter().zip(&self.places).any(|(home, place)| *home != place.shard))
+        {
             self.move_to(&homes);
         }
+        self.note_lookahead();
+        self.pace.recut(self.places.len() + self.ends.len());
+        self.busy = self.events_of_nodes();
+    }
+
+    fn note_lookahead(&mut self) {
         self.lookahead = self.shards.iter().map(|shard| shard.lookahead()).min().unwrap_or(Time::NEVER);
     }
 
     /// A delay has changed: nodes move if they no longer can, or only now can, be kept apart.
     pub(super) fn rearrange(&mut self) {
-        self.lookahead = self.shards.iter().map(|shard| shard.lookahead()).min().unwrap_or(Time::NEVER);
-        if self.shards.len() == 1 || self.lookahead < self.spread.least {
+        let before = self.lookahead;
+        self.note_lookahead();
+        if self.spread.is_wide() && (self.shards.len() == 1 || self.lookahead != before) {
             self.arrange();
+        }
+    }
+
+    /// The shard of each node; `None` to leave all where they are.
+    fn choose_homes(&self, cores: usize) -> Option<Vec<usize>> {
+        if self.spread.extent == Extent::WhereItPays && self.pace.density().is_none() {
+            return Some(vec![0; self.places.len()]);
+        }
+        let links = self.links();
+        let tasks = self.tasks(&links);
+        let prices = self.prices();
+        let now: Vec<usize> = self.places.iter().map(|place| place.shard).collect();
+        let as_it_is = match lookahead(&links, &now) {
+            Some(lookahead) if lookahead > Time::ZERO => prices.cut(heaviest_share(&tasks, &now), lookahead),
+            Some(_) => f64::INFINITY,
+            None if self.spread.extent == Extent::WhereItPays => prices.event_ns,
+            None => f64::INFINITY,
+        };
+        // Fewer cores are better where threads meet often, or where there is little to share out.
+        let numbers = std::iter::successors(Some(cores), |cores| {
+            (self.spread.extent == Extent::WhereItPays && *cores > 2).then(|| cores.div_ceil(2))
+        });
+        let best = numbers
+            .filter_map(|shards| partition(&tasks, &links, shards, &prices))
+            .min_by(|one, other| one.event_ns.total_cmp(&other.event_ns));
+        let apart = best.as_ref().map_or(f64::INFINITY, |best| best.event_ns);
+        if self.spread.extent == Extent::WhereItPays && prices.event_ns * WORTH < apart.min(as_it_is) {
+            return Some(vec![0; self.places.len()]);
+        }
+        match best {
+            Some(best) => (apart < as_it_is * WORTH_MOVING).then_some(best.homes),
+            None => Some(vec![0; self.places.len()]),
+        }
+    }
+
+    fn tasks(&self, links: &[Link]) -> Vec<Task> {
+        let hosts = self.nodes().enumerate().filter(|(_, node)| node.is_host()).map(|(number, _)| number);
+        let tiers = tiers(self.places.len(), links, hosts);
+        self.loads().into_iter().zip(tiers).map(|(load, tier)| Task { load, tier }).collect()
+    }
+
+    /// What each node has to do: the events that it had since this was last asked, or the rates of its ports.
+    fn loads(&self) -> Vec<u64> {
+        let events = self.events_of_nodes();
+        let since = events.iter().zip(self.busy.iter().chain(std::iter::repeat(&0)));
+        let since: Vec<u64> = since.map(|(now, before)| now.saturating_sub(*before) + 1).collect();
+        if since.iter().sum::<u64>() > (TELLING_EVENTS + 1) * since.len() as u64 {
+            return since;
+        }
+        self.nodes().map(|node| node.ports().iter().map(|port| port.rate().bps()).sum()).collect()
+    }
+
+    fn events_of_nodes(&self) -> Vec<u64> {
+        self.watches().map(|watch| watch.events).collect()
+    }
+
+    /// What was measured, or what would be if all ports sent all the time.
+    fn prices(&self) -> Prices {
+        let ports = self.nodes().flat_map(|node| node.ports());
+        let rate: f64 = ports.map(|port| port.rate().bps() as f64).sum();
+        let densest = rate / FRAME_BITS * EVENTS_PER_FRAME / 1e12;
+        Prices {
+            event_ns: self.pace.event_ns(),
+            events_per_ps: self.pace.density().unwrap_or(densest).max(f64::MIN_POSITIVE),
+            meeting_ns: MEETING_NS,
         }
     }
 
@@ -82,6 +188,8 @@ impl Fabric {
         }
         let shard = |(number, placed)| Shard::new(number as u32, placed, self.now);
         self.shards = shards.into_iter().enumerate().map(shard).collect();
+        let number = if self.shards.len() > 1 { self.shards.len() } else { 0 };
+        self.shards.iter_mut().for_each(|shard| shard.outboxes.resize_with(number, Vec::new));
         for (index, (line, flight)) in moved.into_iter().enumerate() {
             if let Some(line) = line {
                 self.connect(index, line.direction, flight);

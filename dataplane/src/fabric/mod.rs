@@ -9,7 +9,9 @@ mod arrange;
 mod change;
 mod directions;
 pub mod impair;
+mod meeting;
 mod node;
+mod pace;
 mod partition;
 mod queue;
 mod sampler;
@@ -18,6 +20,7 @@ mod shard;
 mod steady;
 mod stories;
 mod totals;
+mod turns;
 mod wheel;
 mod workers;
 
@@ -33,14 +36,16 @@ use crate::priority::Priority;
 use crate::units::Time;
 use crate::watch::{match_up, Violation, Watch, MAX_VIOLATIONS};
 
+use pace::Pace;
 use shard::{PlacedNode, Shard};
-use workers::WorkerPool;
+use workers::{exchange, WorkerPool};
 
 pub use arrange::Spread;
 pub use node::Node;
 pub use sampling::Recording;
 pub use steady::Anchor;
 pub use totals::Totals;
+pub use turns::Turns;
 
 /// What the next event asks of the driver.
 pub enum Step {
@@ -70,7 +75,12 @@ pub struct Fabric {
     spread: Spread,
     /// The shortest link between two shards.
     lookahead: Time,
-    workers: WorkerPool,
+    /// Threads for the shards, once they were worth it.
+    workers: Option<WorkerPool>,
+    pace: Pace,
+    turns: Turns,
+    /// Events of each node when the fabric was last cut.
+    busy: Vec<u64>,
     /// By node.
     places: Vec<Place>,
     names: Vec<String>,
@@ -104,7 +114,10 @@ impl Fabric {
             shards: vec![Shard::new(0, placed, Time::ZERO)],
             spread: Spread::ONE_CORE,
             lookahead: Time::NEVER,
-            workers: WorkerPool::default(),
+            workers: None,
+            pace: Pace::default(),
+            turns: Turns::default(),
+            busy: Vec::new(),
             names,
             ends,
             timeline: Timeline::default(),
@@ -224,16 +237,8 @@ impl Fabric {
             return 1;
         }
         let until = until.min(Time::from_ps(self.timeline.next().ps().saturating_sub(1)));
-        let events = match &mut self.shards[..] {
-            [shard] => shard.run(until, budget),
-            _ => {
-                // What is sent after the first event arrives later than its time and the lookahead.
-                let until = until.min(self.next_of_nodes() + self.lookahead);
-                let events = self.workers.run(&mut self.shards, until);
-                self.exchange();
-                events
-            }
-        };
+        let events =
+            if self.spread.is_wide() { self.run_spread(until, budget) } else { self.shards[0].run(until, budget) };
         self.now = self.shards.iter().map(|shard| shard.now).max().unwrap_or(self.now).max(self.now);
         events
     }
@@ -242,18 +247,7 @@ impl Fabric {
     fn drain(&mut self, node: usize) {
         let (shard, index) = self.shard_of(node);
         shard.drain(index);
-        self.exchange();
-    }
-
-    /// Hand over the frames that left a shard for another one.
-    fn exchange(&mut self) {
-        for index in 0..self.shards.len() {
-            let mut outbox = std::mem::take(&mut self.shards[index].outbox);
-            for crossing in outbox.drain(..) {
-                self.shards[crossing.shard as usize].accept(crossing);
-            }
-            self.shards[index].outbox = outbox;
-        }
+        exchange(&mut self.shards);
     }
 
     /// Take the next event, if it is due at `until` or before, and leave to the caller what becomes of a frame that arrives.

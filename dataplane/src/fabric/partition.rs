@@ -1,9 +1,22 @@
-//! Where to cut a fabric so that several cores can run it: along links that take long.
+//! Where to cut a fabric so that several cores can run it: into parts with equal work, along few links, and those long ones if that
+//! costs no balance.
+
+mod bisect;
+
+use std::collections::{HashMap, VecDeque};
 
 use crate::units::Time;
+use bisect::Graph;
 
-/// What a longer lookahead is given up for: a speed-up that is better by this much, in percent.
-const WORTH_PERCENT: u128 = 110;
+/// Delays that differ by less than this, in percent, are not told apart.
+const ALIKE_PERCENT: u64 = 125;
+
+/// What a node has to do, in any unit, and how many links it is from a host at least.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Task {
+    pub load: u64,
+    pub tier: usize,
+}
 
 /// A link between two nodes, and the least that a frame takes over it.
 #[derive(Copy, Clone, Debug)]
@@ -12,29 +25,91 @@ pub struct Link {
     pub delay: Time,
 }
 
-/// Give every node to one of at most `cores` shards; the answer is the shard of each node, all 0 if nothing is to be gained.
-///
-/// No link that takes less than `least` is cut. Nodes joined by shorter links than a threshold stay together; such groups are dealt
-/// out, the largest first, each to the shard that has least to do. Of all thresholds the longest is taken, unless a shorter one
-/// balances `loads` (what each node has to do, in any unit) much better: between two meetings of the cores lies the shortest link cut.
-pub fn partition(loads: &[u64], links: &[Link], cores: usize, least: Time) -> Vec<usize> {
-    let mut thresholds: Vec<Time> = links.iter().map(|link| link.delay).filter(|delay| *delay >= least).collect();
-    thresholds.sort_unstable();
-    thresholds.dedup();
-    let total: u128 = loads.iter().map(|load| u128::from(*load)).sum();
-    let (mut best, mut heaviest) = (vec![0; loads.len()], total);
-    for threshold in thresholds.into_iter().rev().filter(|_| cores > 1) {
-        let (shards, load) = deal(loads, &groups(loads.len(), links, threshold), cores);
-        if u128::from(load) * WORTH_PERCENT < heaviest * 100 {
-            (best, heaviest) = (shards, u128::from(load));
-        }
-    }
-    best
+/// What events take, and threads to meet.
+#[derive(Copy, Clone, Debug)]
+pub struct Prices {
+    pub event_ns: f64,
+    /// In the whole fabric, while something happens in it.
+    pub events_per_ps: f64,
+    pub meeting_ns: f64,
 }
 
-/// The group of each node, as the lowest node in it: those joined by links that take less than `threshold`.
-fn groups(nodes: usize, links: &[Link], threshold: Time) -> Vec<usize> {
-    let mut parent: Vec<usize> = (0..nodes).collect();
+impl Prices {
+    /// What an event takes, in nanoseconds, where the busiest core has `share` of them and threads meet once in a lookahead.
+    pub fn cut(&self, share: f64, lookahead: Time) -> f64 {
+        self.event_ns * share + self.meeting_ns / (self.events_per_ps * lookahead.ps() as f64)
+    }
+}
+
+/// The shard of each node, and what an event takes then.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Partition {
+    pub homes: Vec<usize>,
+    pub event_ns: f64,
+}
+
+/// Give every node to one of `shards`, or fewer if there are fewer nodes that can be kept apart. `None` if all belong together.
+///
+/// Nodes joined by links shorter than a threshold stay together; of all thresholds the one is taken with which an event takes least.
+pub fn partition(tasks: &[Task], links: &[Link], shards: usize, prices: &Prices) -> Option<Partition> {
+    let cut = |threshold: Time| {
+        let graph = group(tasks, links, threshold);
+        let homes = graph.cut(shards);
+        let share = graph.heaviest(&homes) as f64 / graph.load().max(1) as f64;
+        let homes = graph.spread_out(&homes);
+        let lookahead = lookahead(links, &homes)?;
+        Some(Partition { event_ns: prices.cut(share, lookahead), homes })
+    };
+    let cuts = thresholds(links).into_iter().filter_map(cut);
+    cuts.min_by(|one, other| one.event_ns.total_cmp(&other.event_ns))
+}
+
+/// The share of the busiest shard.
+pub fn heaviest_share(tasks: &[Task], homes: &[usize]) -> f64 {
+    let mut filled = vec![0u64; homes.iter().max().map_or(1, |most| most + 1)];
+    homes.iter().zip(tasks).for_each(|(home, task)| filled[*home] += task.load);
+    let all: u64 = filled.iter().sum();
+    filled.into_iter().max().unwrap_or(0) as f64 / all.max(1) as f64
+}
+
+/// The shortest link that is cut.
+pub fn lookahead(links: &[Link], homes: &[usize]) -> Option<Time> {
+    let cut = links.iter().filter(|link| homes[link.nodes.0] != homes[link.nodes.1]);
+    cut.map(|link| link.delay).min()
+}
+
+/// Delays of links that take any time, the shortest of those that are alike.
+fn thresholds(links: &[Link]) -> Vec<Time> {
+    let mut delays: Vec<Time> = links.iter().map(|link| link.delay).filter(|delay| *delay > Time::ZERO).collect();
+    delays.sort_unstable();
+    delays.dedup_by(|next, kept| next.ps() / ALIKE_PERCENT <= kept.ps() / 100);
+    delays
+}
+
+/// How many links each node is from the nearest of `hosts`; where none is reached, none.
+pub fn tiers(nodes: usize, links: &[Link], hosts: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut neighbours = vec![Vec::new(); nodes];
+    for link in links {
+        neighbours[link.nodes.0].push(link.nodes.1);
+        neighbours[link.nodes.1].push(link.nodes.0);
+    }
+    let mut tiers = vec![None; nodes];
+    let mut reached: VecDeque<usize> = hosts.inspect(|host| tiers[*host] = Some(0)).collect();
+    while let Some(node) = reached.pop_front() {
+        let next = tiers[node].map(|tier: usize| tier + 1);
+        for neighbour in &neighbours[node] {
+            if tiers[*neighbour].is_none() {
+                tiers[*neighbour] = next;
+                reached.push_back(*neighbour);
+            }
+        }
+    }
+    tiers.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+/// The graph of what stays together: nodes joined by links that take less than `threshold`.
+fn group(tasks: &[Task], links: &[Link], threshold: Time) -> Graph {
+    let mut parent: Vec<usize> = (0..tasks.len()).collect();
     fn root(parent: &mut [usize], mut node: usize) -> usize {
         while parent[node] != node {
             parent[node] = parent[parent[node]];
@@ -46,73 +121,16 @@ fn groups(nodes: usize, links: &[Link], threshold: Time) -> Vec<usize> {
         let (a, b) = (root(&mut parent, link.nodes.0), root(&mut parent, link.nodes.1));
         parent[a.max(b)] = a.min(b);
     }
-    (0..nodes).map(|node| root(&mut parent, node)).collect()
-}
-
-/// Deal groups out to shards: the shard of each node, and the largest load of a shard.
-fn deal(loads: &[u64], groups: &[usize], cores: usize) -> (Vec<usize>, u64) {
-    let mut weights = vec![0u64; loads.len()];
-    for (group, load) in groups.iter().zip(loads) {
-        weights[*group] += load;
-    }
-    let mut order: Vec<usize> = (0..loads.len()).filter(|node| groups[*node] == *node).collect();
-    order.sort_by_key(|group| std::cmp::Reverse(weights[*group]));
-    let mut filled = vec![0u64; cores.min(order.len())];
-    let mut home = vec![0; loads.len()];
-    for group in order {
-        let lightest = (0..filled.len()).min_by_key(|shard| filled[*shard]).unwrap_or(0);
-        filled[lightest] += weights[group];
-        home[group] = lightest;
-    }
-    (groups.iter().map(|group| home[*group]).collect(), filled.into_iter().max().unwrap_or(0))
+    let mut numbers = HashMap::new();
+    let group_of: Vec<usize> = (0..tasks.len())
+        .map(|node| {
+            let next = numbers.len();
+            *numbers.entry(root(&mut parent, node)).or_insert(next)
+        })
+        .collect();
+    let ends = links.iter().map(|link| (group_of[link.nodes.0], group_of[link.nodes.1]));
+    Graph::new(tasks, group_of.clone(), numbers.len(), ends)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn link(a: usize, b: usize, us: u64) -> Link {
-        Link { nodes: (a, b), delay: Time::from_ns(us * 1_000) }
-    }
-
-    fn us(us: u64) -> Time {
-        Time::from_ns(us * 1_000)
-    }
-
-    /// Two sites of three nodes each, 1500 µs apart.
-    fn two_sites() -> Vec<Link> {
-        vec![link(0, 1, 1), link(1, 2, 1), link(2, 3, 1_500), link(3, 4, 1), link(4, 5, 1)]
-    }
-
-    #[test]
-    fn two_sites_are_cut_at_the_span() {
-        assert_eq!(partition(&[1; 6], &two_sites(), 2, us(20)), [0, 0, 0, 1, 1, 1]);
-        assert_eq!(partition(&[1; 6], &two_sites(), 8, us(20)), [0, 0, 0, 1, 1, 1], "two groups, two shards");
-    }
-
-    #[test]
-    fn short_links_are_not_cut_and_one_core_cuts_nothing() {
-        assert_eq!(partition(&[1; 6], &two_sites(), 2, us(2_000)), [0; 6]);
-        assert_eq!(partition(&[1; 6], &two_sites(), 1, us(20)), [0; 6]);
-        assert_eq!(partition(&[], &[], 2, us(1)), [0; 0]);
-    }
-
-    #[test]
-    fn a_better_balance_is_worth_a_shorter_lookahead() {
-        // A small site far away from two large ones that are 100 µs apart.
-        let links = [link(0, 1, 1_500), link(1, 2, 1), link(1, 3, 100), link(3, 4, 1)];
-        assert_eq!(partition(&[1, 10, 10, 10, 10], &links, 2, us(20)), [0, 0, 0, 1, 1]);
-        assert_eq!(
-            partition(&[1, 10, 10, 10, 10], &links, 2, us(200)),
-            [0; 5],
-            "one part in forty is not worth a core"
-        );
-    }
-
-    #[test]
-    fn three_sites_share_two_cores() {
-        let links = [link(0, 1, 1_000), link(1, 2, 1_500), link(2, 0, 2_000)];
-        assert_eq!(partition(&[5, 3, 3], &links, 2, us(20)), [0, 1, 1]);
-        assert_eq!(partition(&[5, 3, 3], &links, 3, us(20)), [0, 1, 2]);
-    }
-}
+mod tests;

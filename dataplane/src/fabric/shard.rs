@@ -88,9 +88,8 @@ const _: () = assert!(std::mem::size_of::<Option<Line>>() == 64, "a cache line")
 /// A frame on its way into another shard.
 #[derive(Debug)]
 pub(super) struct Crossing {
-    pub shard: u32,
     slot: u32,
-    arrival: Time,
+    pub arrival: Time,
     frame: Box<Frame>,
 }
 
@@ -105,7 +104,8 @@ pub(super) struct Shard {
     pub lines: Vec<Option<Line>>,
     pub flights: Vec<Flight>,
     pub queue: Queue,
-    pub outbox: Vec<Crossing>,
+    /// By shard: what was sent there and has not been handed over.
+    pub outboxes: Vec<Vec<Crossing>>,
     pub now: Time,
     pub capture: Option<Box<Capture>>,
     /// Where series are recorded.
@@ -135,7 +135,7 @@ impl Shard {
             entering: vec![NOWHERE; slots.len()],
             queue,
             slots,
-            outbox: Vec::new(),
+            outboxes: Vec::new(),
             now,
             capture: None,
             sampler: None,
@@ -281,7 +281,7 @@ impl Shard {
                 }
                 self.propagate(slot as usize, arrival, frame);
             }
-            Ok((shard, slot, arrival)) => self.outbox.push(Crossing { shard, slot, arrival, frame }),
+            Ok((shard, slot, arrival)) => self.outboxes[shard as usize].push(Crossing { slot, arrival, frame }),
             Err(cause) => {
                 let packet = (!frame.is_control()).then_some(frame.is_packet());
                 placed.watch.lost(port, frame.priority, packet, cause, self.now);
@@ -292,9 +292,13 @@ impl Shard {
         }
     }
 
-    /// Take in a frame that another shard has sent.
-    pub fn accept(&mut self, crossing: Crossing) {
-        self.propagate(crossing.slot as usize, crossing.arrival, crossing.frame);
+    /// Take in the frames that another shard has sent. Each is in the cache of the core that sent it: all are looked at now, which
+    /// fetches them side by side, since one at a time, as they arrive, would each be waited for.
+    pub fn accept(&mut self, crossings: &mut Vec<Crossing>) {
+        std::hint::black_box(crossings.iter().fold(0, |seen, crossing| seen ^ crossing.frame.len));
+        for crossing in crossings.drain(..) {
+            self.propagate(crossing.slot as usize, crossing.arrival, crossing.frame);
+        }
     }
 
     /// Add a frame to a flight. Only the oldest frame of a flight is in the queue.

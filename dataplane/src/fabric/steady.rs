@@ -88,12 +88,12 @@ impl Shard {
             flights,
             // What it says follows from the flights and the timers of nodes.
             queue: _,
-            outbox,
+            outboxes,
             now: _,
             capture,
             sampler,
         } = self;
-        debug_assert!(outbox.is_empty(), "there is one shard");
+        debug_assert!(outboxes.is_empty(), "there is one shard");
         if capture.is_some() || sampler.is_some() {
             visitor.refuse(Reason::Recording);
         }
