@@ -11,6 +11,7 @@ __all__ = [
     "GoalTrace",
     "RealFabric",
     "VirtualFabric",
+    "indent_json",
     "measure_forwarder",
     "measure_load",
 ]
@@ -247,6 +248,9 @@ class GoalReader:
 
     def nics(self) -> tuple[int, int]:
         """Return how many messages name a nic, and the line of the first."""
+
+def indent_json(compact: str) -> str:
+    """Return JSON without spaces laid out as `json.dumps(..., indent=2)` does it."""
 
 def measure_forwarder(path: str, frame: bytes, seconds: float) -> str:
     """Measure how many copies of `frame` a bare recvmmsg/sendmmsg forwarder moves along a path; return rates as JSON.

@@ -16,6 +16,7 @@ pub mod event;
 pub mod fabric;
 pub mod frame;
 pub mod goal;
+pub mod indent;
 pub mod io;
 pub mod link;
 pub mod nic;

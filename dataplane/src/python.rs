@@ -175,6 +175,12 @@ impl VirtualFabric {
     }
 }
 
+/// Give every value of compact JSON a line.
+#[pyfunction]
+fn indent_json(compact: &str) -> String {
+    crate::indent::indent(compact)
+}
+
 fn document(value: &impl Serialize) -> PyResult<String> {
     serde_json::to_string(value).map_err(|error| PyRuntimeError::new_err(error.to_string()))
 }
@@ -378,5 +384,6 @@ fn _dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<goal::GoalReader>()?;
     module.add_class::<goal::GoalTrace>()?;
     module.add_function(wrap_pyfunction!(measuring::measure_forwarder, module)?)?;
+    module.add_function(wrap_pyfunction!(indent_json, module)?)?;
     module.add_function(wrap_pyfunction!(measuring::measure_load, module)?)
 }

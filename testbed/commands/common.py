@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from testbed.experiment.axes import LAB
 from testbed.experiment.file import Experiment, experiment_from, load_experiment, new_experiment
 from testbed.lab.topology import lab_from, lab_source, load_lab, renamed
 from testbed.plan.placement import How, order
+from testbed.run.layout import laid_out
 from testbed.run.trial import Trial, with_settings
 from testbed.schema.fields import AUTO, check_name
 from testbed.schema.source import Source
@@ -188,7 +188,7 @@ def print_notes(source: Source) -> None:
 
 def print_json(document: Any) -> None:
     """Write one JSON document, and nothing else, on standard output."""
-    output.write_json(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    output.write_json(laid_out(document))
 
 
 def keep_existing(paths: Iterable[Path], force: bool) -> None:

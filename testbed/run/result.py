@@ -25,6 +25,7 @@ from testbed.run.execution import Outcome
 from testbed.run.flow_result import FlowCompletion
 from testbed.run.job_result import JobResult
 from testbed.run.job_times import makespan_us
+from testbed.run.layout import laid_out
 from testbed.run.observed import Deadlock, Observed, StormFound, WatchdogSettings, Watermarks, deadlocks_of
 from testbed.run.pauses import PauseGraph
 from testbed.run.provenance import Address, CheckedExpectation, Provenance, Settings
@@ -227,7 +228,7 @@ class RunResult(ResultModel):
 
     def to_json(self) -> str:
         """Return the document as text, one key a line."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return laid_out(self.model_dump(mode="json"))
 
 
 def assemble(facts: RunFacts, outcome: Outcome, checks: Sequence[Checked] = ()) -> RunResult:

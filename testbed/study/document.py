@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from testbed.run.layout import laid_out
 
 Verdict = Literal["passed", "lossy", "failed", "incomplete", "invalid", "missing", "defect"]
 """Of one row: all held; all held but frames were lost for lack of buffer; an expectation, an invariant or the payload failed;
@@ -34,7 +35,7 @@ class Document(Model):
 
     def to_json(self) -> str:
         """Return the document as text, one key a line."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return laid_out(self.model_dump(mode="json"))
 
 
 def exit_code_of(verdicts: Iterable[Verdict]) -> int:
