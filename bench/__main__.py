@@ -25,6 +25,7 @@ from bench import (
     BenchError,
     chain,
     containers,
+    cores,
     deploy,
     fast,
     history,
@@ -42,7 +43,8 @@ SCHEMA = 1
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "virtual": virtual.measure,
     "virtual_128": virtual.measure_large,
-    "virtual_cores": virtual.measure_cores,
+    **cores.BENCHMARKS,
+    **cores.MODELS,
     "causes": virtual.measure_causes,
     "report": report.measure,
     "traces": traces.measure,

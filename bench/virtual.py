@@ -5,7 +5,6 @@ each host writes to the one half of the lab away in packets of 4096 B, each ackn
 fabric fits the caches, with 128 it does not.
 The same lab, all hosts writing to one: what the record of pauses and their causes costs.
 With series at `auto` and without, in turns: what recording costs.
-On two cores, two sites of eight hosts 300 km apart, all flows across the span: how much sooner two cores are done than one.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ SETTINGS = (
 INCAST_SETTINGS = ("transport.ack-every=1", "transport.mtu=4096")
 
 GOAL_FRAME_HOPS_PER_S = 3_000_000
-GOAL_CORES_RATIO = 1.7
 GOAL_CAUSES_COST = 0.02
 GOAL_SERIES_COST = 0.10
 
@@ -69,14 +67,14 @@ def measure(rounds: int = ROUNDS, work: Permutation = SMALL) -> dict[str, Any]:
     `seconds` is the wall time of the median run. Raises BenchError if a run is incomplete, breaks an invariant, or
     differs from the first.
     """
-    plan, workload = _compile(work)
+    plan, workload = compile_permutation(work)
     seconds: list[float] = []
     first: dict[str, Any] = {}
     for _ in range(rounds):
         took, report = _run(plan, workload, 1)
         seconds.append(took)
         first = first or report
-        _check_same(first, report)
+        check_same(first, report)
     hops = first["frame_hops"]
     return {
         "hosts": work.hosts,
@@ -98,38 +96,13 @@ def measure_large(rounds: int = 3) -> dict[str, Any]:
     return measure(rounds, LARGE)
 
 
-def measure_cores(rounds: int = ROUNDS, work: Permutation = SPAN) -> dict[str, Any]:
-    """Run a lab of two sites on one core and on two, in turns; return how many times as fast the second is.
-
-    Raises BenchError if the two are not the same run.
-    """
-    plan, workload = _compile(work)
-    seconds: dict[int, list[float]] = {1: [], 2: []}
-    first: dict[str, Any] = {}
-    for _ in range(rounds):
-        for cores, taken in seconds.items():
-            took, report = _run(plan, workload, cores)
-            taken.append(took)
-            first = first or report
-            _check_same(first, report)
-    one, two = (statistics.median(taken) for taken in seconds.values())
-    return {
-        "ratio": one / two,
-        "ratio_best": min(seconds[1]) / min(seconds[2]),
-        "rounds": rounds,
-        "frame_hops": first["frame_hops"],
-        "frame_hops_per_s_one": first["frame_hops"] / one,
-        "frame_hops_per_s_two": first["frame_hops"] / two,
-    }
-
-
 def measure_causes(rounds: int = 2 * ROUNDS, work: Permutation = PAUSED) -> dict[str, Any]:
     """Run an incast with and without the record of pauses, in turns; return what share of the speed the record costs.
 
     It is so little that processor time counts, which a busy machine disturbs less. `cost` is one less the ratio of the
     medians, `cost_best` of the best. Raises BenchError if the record changes the run.
     """
-    plan, workload = _compile(work, incast=True)
+    plan, workload = compile_permutation(work, incast=True)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     first: dict[str, Any] = {}
     for number in range(rounds):
@@ -137,7 +110,7 @@ def measure_causes(rounds: int = 2 * ROUNDS, work: Permutation = PAUSED) -> dict
             took, report = _run(plan, workload, 1, causes, time.process_time_ns)
             seconds[causes].append(took)
             first = first or report
-            _check_same(first, report)
+            check_same(first, report)
     priorities = [port["priorities"].get("3", {}) for port in first["ports"].values()]
     return {
         "cost": 1 - statistics.median(seconds[False]) / statistics.median(seconds[True]),
@@ -153,7 +126,7 @@ def measure_series(rounds: int = ROUNDS, work: Permutation = SMALL) -> dict[str,
 
     Raises BenchError if the two are not the same run, or nothing was recorded.
     """
-    plan, workload = _compile(work)
+    plan, workload = compile_permutation(work)
     recorded = plan_series("auto", json.loads(plan), partial(_least_ps, work, json.loads(plan)))
     seconds: dict[bool, list[float]] = {False: [], True: []}
     first: dict[str, Any] = {}
@@ -163,10 +136,10 @@ def measure_series(rounds: int = ROUNDS, work: Permutation = SMALL) -> dict[str,
             fabric = VirtualFabric(plan, 1)
             if records:
                 fabric.record_series(json.dumps(recorded))
-            took, report = _advance(fabric, workload, time.process_time_ns)
+            took, report = advance(fabric, workload, time.process_time_ns)
             taken.append(took)
             first = first or report
-            _check_same(first, report)
+            check_same(first, report)
             if records:
                 series = decode(fabric.series())
                 if series is None or series.rows == 0:
@@ -184,7 +157,8 @@ def measure_series(rounds: int = ROUNDS, work: Permutation = SMALL) -> dict[str,
     }
 
 
-def _compile(work: Permutation, incast: bool = False) -> tuple[str, str]:
+def compile_permutation(work: Permutation, incast: bool = False) -> tuple[str, str]:
+    """Return plan and workload of a permutation, or of all hosts writing to the last, as JSON."""
     lab = load_lab(work.topology)
     settings = INCAST_SETTINGS if incast else SETTINGS
     experiment = new_experiment(work.topology, "permutation").with_overrides(settings)
@@ -214,10 +188,11 @@ def _run(
     plan: str, workload: str, cores: int, causes: bool = True, clock_ns: Callable[[], int] = time.perf_counter_ns
 ) -> tuple[float, dict[str, Any]]:
     """Return the seconds of a run, of wall time unless another clock is given, and its report."""
-    return _advance(VirtualFabric(plan, cores, causes), workload, clock_ns)
+    return advance(VirtualFabric(plan, cores, causes), workload, clock_ns)
 
 
-def _advance(fabric: VirtualFabric, workload: str, clock_ns: Callable[[], int]) -> tuple[float, dict[str, Any]]:
+def advance(fabric: VirtualFabric, workload: str, clock_ns: Callable[[], int]) -> tuple[float, dict[str, Any]]:
+    """Run a workload to its end; return the seconds of that, and the report. Raises BenchError where the run broke."""
     fabric.load(workload)
     start = clock_ns()
     while not fabric.advance(BUDGET_EVENTS):
@@ -228,7 +203,8 @@ def _advance(fabric: VirtualFabric, workload: str, clock_ns: Callable[[], int]) 
     return took, report
 
 
-def _check_same(first: dict[str, Any], report: dict[str, Any]) -> None:
+def check_same(first: dict[str, Any], report: dict[str, Any]) -> None:
+    """Raise BenchError unless two reports are of the same run."""
     if report["event_log_hash"] != first["event_log_hash"]:
         raise BenchError("two runs of one seed have different event logs")
 

@@ -10,18 +10,21 @@ from unittest import mock
 import pytest
 
 from bench import __main__ as command
-from bench import chain, containers, deploy, real, report, start_up, telemetry, traces, virtual
+from bench import chain, containers, cores, deploy, real, report, start_up, telemetry, traces, virtual
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
 from tests.live.netns_lab import isolated
 
 pytestmark = pytest.mark.usefixtures("require_root")
 
+CLOSE = cores.Comparison(replace(virtual.SMALL, flow_bytes=1 << 17), 1.5)
 SMALL = {
     "virtual": lambda: virtual.measure(2, replace(virtual.SMALL, flow_bytes=1 << 18)),
     "virtual_128": lambda: virtual.measure(1, replace(virtual.LARGE, flow_bytes=1 << 14)),
     "series": lambda: virtual.measure_series(1, replace(virtual.SMALL, flow_bytes=1 << 18)),
-    "virtual_cores": lambda: virtual.measure_cores(1, replace(virtual.SPAN, flow_bytes=1 << 18)),
+    "virtual_cores": lambda: cores.measure(cores.Comparison(replace(virtual.SPAN, flow_bytes=1 << 18), 1.8), 1),
+    **dict.fromkeys(("virtual_cores_16", "virtual_cores_256", "virtual_cores_1024"), lambda: cores.measure(CLOSE, 1)),
+    **dict.fromkeys(("cores_model_256", "cores_model_1024"), lambda: cores.model(CLOSE, (2, 4))),
     "causes": lambda: virtual.measure_causes(2, replace(virtual.PAUSED, flow_bytes=1 << 18)),
     "report": lambda: report.measure(1, "clos:spines=1,leaves=2,hosts=2", is_opened=False),
     "traces": lambda: traces.measure(1, 1),
@@ -55,7 +58,11 @@ def test_one_document_holds_every_figure() -> None:
     assert document["virtual"]["conservation"]["sent"] == 2 * 16 * 64
     assert document["virtual"]["frame_hops"] >= 4 * 16 * 64
     assert document["virtual_128"]["frame_hops"] >= 4 * 128 * 4
-    assert document["virtual_cores"]["ratio"] > 0
+    for name in ("virtual_cores", "virtual_cores_16"):
+        assert document[name]["ratio"] > 0 and document[name]["turns"]["shards"] == 2
+    parts = document["cores_model_256"]["parts"]
+    assert [part["shards"] for part in parts.values()] == [2, 4]
+    assert all(1 / part["shards"] <= part["share"] < 1 for part in parts.values())
     assert document["causes"]["pauses"] > 0
     assert document["report"]["hosts"] == 4 and 0 < document["report"]["bytes"] < 1_000_000
     assert document["traces"]["ops"] > 5000 and document["traces"]["read_mb_per_s"] > 0
