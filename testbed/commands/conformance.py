@@ -56,7 +56,10 @@ def conformance(
     clock: Annotated[ConformanceClock, typer.Option(help="virtual, or real in namespaces of this machine (root)")] = (
         ConformanceClock.virtual
     ),
-    only: Annotated[list[str] | None, typer.Option("--only", help="run only this case; may be repeated")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="run only this case, by its name or a public one; may be repeated"),
+    ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="write JUnit XML into this file")] = None,
     force: ForceOption = False,
     list_: Annotated[bool, typer.Option("--list", help="list the cases and what they assert, and run none")] = False,
@@ -131,15 +134,26 @@ def _opener(clock: ConformanceClock, dilation: str | None) -> OpenEngine:
 
 
 def _list(cases: Any, format_: Format) -> None:
+    from testbed.conformance.names import PUBLIC
+
     if format_ is Format.json:
-        rows = [{"name": case.name, "asserts": case.asserts, "source": case.source} for case in cases]
+        rows = [
+            {
+                "name": case.name,
+                "asserts": case.asserts,
+                "source": case.source,
+                "public": list(PUBLIC.get(case.name, ())),
+            }
+            for case in cases
+        ]
         return print_json({"cases": rows})
     table = empty_table()
     table.add_column("case")
     for column in ("asserts", "source"):
         table.add_column(column, ratio=1)
+    table.add_column("public names")
     for case in cases:
-        table.add_row(case.name, case.asserts, case.source)
+        table.add_row(case.name, case.asserts, case.source, " ".join(PUBLIC.get(case.name, ())))
     console().print(table)
 
 

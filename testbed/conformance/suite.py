@@ -9,6 +9,7 @@ from typing import Any
 
 from testbed.conformance import (
     classes,
+    congestion,
     fluctuation,
     generation,
     headroom,
@@ -25,6 +26,7 @@ from testbed.conformance import (
 from testbed.conformance.bench import Bench, Clock, OpenEngine
 from testbed.conformance.case import Case, Lab, Measured, Place
 from testbed.conformance.device import Device, Unsuitable, alike, device_of, without_watchdog
+from testbed.conformance.names import PUBLIC, cases_of
 from testbed.contract.plan import Plan
 from testbed.errors import UsageError
 from testbed.experiment.file import Experiment, experiment_from
@@ -42,6 +44,7 @@ CASES: tuple[Case, ...] = (
     *headroom.CASES,
     *lines.CASES,
     *incast.CASES,
+    *congestion.CASES,
     *fluctuation.CASES,
     *storms.CASES,
     *classes.CASES,
@@ -107,6 +110,7 @@ class Outcome:
             "outcome": self.outcome,
             "asserts": self.case.asserts,
             "source": self.case.source,
+            "public": list(PUBLIC.get(self.case.name, ())),
             "measured": dict(decisive.measured) if decisive else {},
             "failures": self.failures,
             "reason": self.skipped,
@@ -145,14 +149,15 @@ def document(outcomes: Sequence[Outcome], clock: Clock, lab: str | None) -> dict
 
 
 def select(names: Sequence[str]) -> list[Case]:
-    """Return the cases of these names, all of them for none; raise UsageError for a name that no case has."""
+    """Return the cases of these names, their own or public ones, all for none; raise UsageError for a name that no case has."""
     known = [case.name for case in CASES]
+    chosen = {each for name in names for each in (cases_of(name) or [name])}
     for name in names:
-        if name not in known:
+        if name not in known and not cases_of(name):
             near = difflib.get_close_matches(name, known, 1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             raise UsageError(f'no case is called "{name}"{hint}')
-    return [case for case in CASES if not names or case.name in names]
+    return [case for case in CASES if not names or case.name in chosen]
 
 
 def own_devices(case: Case, clock: Clock, name: str) -> list[Device]:

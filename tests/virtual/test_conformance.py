@@ -15,7 +15,9 @@ import pytest
 from testbed import cli
 from testbed.conformance import engines, suite
 from testbed.conformance.device import switch_of
+from testbed.conformance.names import PUBLIC
 from testbed.conformance.suite import Mutation, Outcome, Suite
+from testbed.errors import UsageError
 
 Json = dict[str, Any]
 RunTestbed = Callable[..., CompletedProcess[str]]
@@ -78,6 +80,12 @@ def of_watchdog(**settings: Any) -> Mutation:
     return edit(lambda switch: switch["watchdog"].update(settings))
 
 
+def lossless_too(switch: Json) -> None:
+    """Let a switch take priority 0 for a lossless one."""
+    switch["lossless"] = [0, *switch["lossless"]]
+    switch["priority_groups"] += [{**g, "priority": 0} for g in switch["priority_groups"] if g["priority"] == 3]
+
+
 def dscp_leads_to(dscp: int, priority: int) -> Mutation:
     def change(switch: Json) -> None:
         switch["dscp_to_priority"][dscp] = priority
@@ -129,6 +137,8 @@ MUTANTS: dict[str, dict[str, Mutation]] = {
     "drop-threshold": {
         "a cell late": by_a_cell("headroom_bytes", 1),
         "a cell early": by_a_cell("headroom_bytes", -1),
+        "a handful of frames short": each_group(headroom_bytes=lambda group, _: group["headroom_bytes"] - 5 * 1518),
+        "drops with half of it free": each_group(headroom_bytes=lambda group, _: group["headroom_bytes"] // 2),
     },
     "xon-threshold": {
         "a cell late": by_a_cell("xon_bytes", -1),
@@ -169,6 +179,20 @@ MUTANTS: dict[str, dict[str, Mutation]] = {
         "has no priority groups": edit(lambda switch: switch.update(priority_groups=[])),
         "has no headroom": each_group(headroom_bytes=lambda *_: 0),
         "has a deep lossy queue": edit(lambda switch: switch.update(lossy_queue_bytes=20_000_000)),
+    },
+    "lossy-congestion": {
+        "pauses for a lossy priority": edit(lossless_too),
+        "holds what it should drop": edit(lambda switch: switch.update(lossy_queue_bytes=20_000_000)),
+    },
+    "equal-classes": {
+        "pauses for one of them alone": edit(
+            lambda switch: (
+                [g.update(xoff_bytes=10**7) for g in switch["priority_groups"] if g["priority"] == 4] and None
+            )
+        ),
+        "never pauses one peer": defect("spares-last-port"),
+        "names the next priority": defect("asks-next-priority"),
+        "has no headroom": each_group(headroom_bytes=lambda *_: 0),
     },
     "fluctuating-load": {
         "never says XON": defect("never-xon"),
@@ -281,6 +305,21 @@ def test_a_defective_switch_fails(name: str, mutant: str) -> None:
 
 def test_every_case_can_fail() -> None:
     assert MUTANTS.keys() == {case.name for case in suite.CASES}
+
+
+def test_cases_are_found_by_the_names_of_public_plans() -> None:
+    known = {case.name for case in suite.CASES}
+    assert set(PUBLIC) <= known
+    assert [case.name for case in suite.select(["l08"])] == [
+        "drop-threshold",
+        "late-peer",
+        "oversubscription",
+        "equal-classes",
+    ]
+    assert [case.name for case in suite.select(["Y06", "pause-lossy"])] == ["pause-lossy", "lossy-congestion"]
+    assert suite.Outcome(suite.select(["L01"])[0]).data()["public"] == ["L01", "Y01", "Y05", "PFC-1"]
+    with pytest.raises(UsageError, match="no case is called"):
+        suite.select(["L99"])
 
 
 def test_cases_are_named_and_sourced() -> None:
