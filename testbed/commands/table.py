@@ -240,6 +240,12 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             "testbed otg -t clos --http",
         ),
         Verb(
+            "dut",
+            "dut:dut",
+            "Show counters, watermarks and buffers of a switch of a served lab, under the columns of SONiC's commands.",
+            "testbed dut --server http://127.0.0.1:8443 show pfc counters",
+        ),
+        Verb(
             "headroom",
             "headroom:headroom",
             "Add up the headroom of a lossless priority, and say how far a buffer reaches; exit code 1 where it is short.",

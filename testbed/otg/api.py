@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.contract.plan import Plan
-from testbed.otg import metrics
+from testbed.otg import dut, metrics
 from testbed.otg.passing import Clock, Generator, OpenGenerator
 from testbed.otg.requests import REQUESTS
 from testbed.otg.schema import API_VERSION
@@ -61,6 +61,7 @@ class Api:
             ("POST", "/monitor/states"): self._states,
             ("POST", "/monitor/capture"): self._capture,
             ("GET", "/capabilities/version"): self._version_of,
+            ("POST", "/testbed/show"): self._show,
         }
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -169,6 +170,13 @@ class Api:
     def _capture(self, document: Any) -> Answer:
         request = checked("CaptureRequest", document, REQUESTS)
         return Answer(200, BYTES, self.session.captured(request["port_name"]))
+
+    def _show(self, document: Any) -> Answer:
+        """Answer what a script would ask of a switch; it is no part of the published API."""
+        request = checked("Show", document, REQUESTS)
+        words = request["command"].split()
+        tables = dut.show(self.session.lab_plan, self.session.look().report, request["switch"], words)
+        return Answer.of({"tables": [table.data() for table in tables]})
 
     def _version_of(self, document: Any) -> Answer:
         return Answer.of({"api_spec_version": API_VERSION, "sdk_version": "", "app_version": self._version})

@@ -89,6 +89,7 @@ REQUESTS: Mapping[str, Object] = {
     ),
     "Neighborsv4StatesRequest": Object({"ethernet_names": Many(Text())}),
     "CaptureRequest": Object({"port_name": Text()}, ("port_name",), beyond=("packets",)),
+    "Show": Object({"command": Text(), "switch": Text()}, ("command",)),
     "ConfigUpdate": Object(
         {"choice": _among("flows", beyond=("protocols",)), "flows": Part("FlowsUpdate")}, beyond=("protocols",)
     ),

@@ -24,6 +24,7 @@ MARKS = {
     **dict.fromkeys(("agent", "broker"), BROKER),
     **dict.fromkeys(("calibrate", "doctor"), "needs root"),
     "cancel": LIVE,
+    "dut": "not run: it asks a server",
     "events": LIVE,
     "images": "needs docker",
     "import": "not run: it reads files of another tool",

@@ -21,7 +21,10 @@ def published_class(name: str) -> Any:
     return getattr(published, NAMES.get(name, name))
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+PUBLISHED = [name for name in REQUESTS if name != "Show"]  # the one object that is the server's own
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_every_field_of_the_published_schema_is_known_or_named_as_not_supported(name: str) -> None:
     known, fields = REQUESTS[name], set(published_class(name)._TYPES)
     # Its list of what `protocol` chooses from lacks rocev2, whose object is there.
@@ -30,7 +33,7 @@ def test_every_field_of_the_published_schema_is_known_or_named_as_not_supported(
     assert set(known.required) == set(published_class(name)._REQUIRED)
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_types_bounds_and_defaults_are_the_published_ones(name: str) -> None:
     of, known = published_class(name), REQUESTS[name]
     for key, field in known.fields.items():
