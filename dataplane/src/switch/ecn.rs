@@ -31,23 +31,30 @@ impl EcnConfig {
 pub struct Marker {
     /// The thresholds of each egress queue that marks, by port and priority.
     queues: Vec<Option<EcnConfig>>,
+    /// No queue marks that holds no more.
+    least_bytes: u64,
     random: Pcg64,
 }
 
 impl Marker {
     /// A marker of a switch with so many ports, none of whose queues marks.
     pub fn new(ports: usize, seed: u64) -> Marker {
-        Marker { queues: vec![None; ports * PRIORITIES], random: Pcg64::seed_from_u64(seed) }
+        let queues = vec![None; ports * PRIORITIES];
+        Marker { queues, least_bytes: u64::MAX, random: Pcg64::seed_from_u64(seed) }
     }
 
     /// Mark in the queue of a priority at a port.
     pub fn set(&mut self, port: u16, priority: Priority, config: EcnConfig) {
+        self.least_bytes = self.least_bytes.min(config.kmin_bytes);
         self.queues[priority.slot(port)] = Some(config);
     }
 
     /// Whether a frame is marked that leaves a queue of `queued` bytes, its own included.
     #[inline]
     pub fn marks(&mut self, port: u16, priority: Priority, queued: u64) -> bool {
+        if queued <= self.least_bytes {
+            return false;
+        }
         let Some(EcnConfig { kmin_bytes, kmax_bytes, pmax }) = self.queues[priority.slot(port)] else { return false };
         if queued <= kmin_bytes {
             return false;
@@ -61,7 +68,7 @@ impl Marker {
 
     /// Nothing may have been drawn: the generator would say the same next.
     pub fn visit(&mut self, visitor: &mut impl Visitor) {
-        let Marker { queues: _, random } = self;
+        let Marker { queues: _, least_bytes: _, random } = self;
         visitor.fixed(random.clone().next_u64(), Reason::Congestion);
     }
 }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use crate::frame::{Frame, Station};
 
-/// Entries of the index by station: with more stations an entry is for several.
-const INDEXED: usize = 2048;
+/// Entries of the index by station: with more stations an entry is for several. It is small since each switch has one, and frames of
+/// many stations pass it.
+const INDEXED: usize = 256;
 
 /// The ports towards each station. Stations in succession that are reached by the same ports share a run, as all behind a distant
 /// switch do, so that the table of a switch stays in the caches however many stations there are.
