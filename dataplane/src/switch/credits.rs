@@ -2,7 +2,8 @@
 
 use super::Switch;
 use crate::event::Event;
-use crate::priority::Priority;
+use crate::frame::Frame;
+use crate::priority::{Priority, PrioritySet};
 use crate::units::Time;
 use crate::wire::credit::Credit;
 
@@ -20,6 +21,15 @@ impl Switch {
     pub(super) fn tell_credit(&mut self, port: u16, priority: Priority, now: Time) {
         if self.stop_requests.is_on() && self.ports[usize::from(port)].holds_most_of_credit(priority) {
             self.stop_requests.tell((port, priority), &self.ports, now);
+        }
+    }
+
+    /// A frame takes no room any more at the port it came in by.
+    #[inline]
+    pub(super) fn return_credit(&mut self, frame: &Frame) {
+        self.ports[usize::from(frame.ingress)].touch(PrioritySet::only(frame.group));
+        if self.ports[usize::from(frame.ingress)].return_credit(frame.priority, frame.buffer_bytes()) {
+            self.ready.push(frame.ingress);
         }
     }
 }

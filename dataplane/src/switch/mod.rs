@@ -206,7 +206,16 @@ impl Switch {
             Err(cause) => return self.drop_frame(&frame, cause),
         }
         self.ports[usize::from(egress)].enqueue(frame);
-        self.ready.push(egress);
+        self.wake(egress, now);
+    }
+
+    /// Let a port send what has joined a queue, unless it is busy and its timer set for when it no longer is.
+    #[inline]
+    fn wake(&mut self, port: u16, now: Time) {
+        let free_at = self.ports[usize::from(port)].free_at(now);
+        if free_at == now || self.timers.get(Slot::Port(port).index(self.ports.len())) != free_at {
+            self.ready.push(port);
+        }
     }
 
     /// The port by which a frame would leave, and its queue there; `None` where the plan has no route.
@@ -290,15 +299,6 @@ impl Switch {
         if marker.marks(port, frame.priority, egress.queue_bytes(frame.priority) + u64::from(frame.buffer_bytes())) {
             frame.ecn = Ecn::Ce as u8;
             egress.counters[frame.priority].ecn_marked += 1;
-        }
-    }
-
-    /// A frame takes no room any more at the port it came in by.
-    #[inline]
-    fn return_credit(&mut self, frame: &Frame) {
-        self.ports[usize::from(frame.ingress)].touch(PrioritySet::only(frame.group));
-        if self.ports[usize::from(frame.ingress)].return_credit(frame.priority, frame.buffer_bytes()) {
-            self.ready.push(frame.ingress);
         }
     }
 

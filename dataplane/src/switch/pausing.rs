@@ -30,9 +30,13 @@ impl Switch {
     /// Send what the buffer demands of the peer behind `port`.
     #[inline]
     pub(super) fn answer(&mut self, port: u16, group: Priority, demand: Demand, now: Time) {
-        if demand == Demand::None || !self.pfc {
-            return;
+        if demand != Demand::None && self.pfc {
+            self.ask(port, group, demand, now);
         }
+    }
+
+    /// Ask the peer behind `port` to stop or to go on, if that is not what it was asked last.
+    fn ask(&mut self, port: u16, group: Priority, demand: Demand, now: Time) {
         let sender = &mut self.senders[usize::from(port)];
         let frame = if demand == Demand::Xoff { sender.xoff(group) } else { sender.xon(group) };
         let Some(frame) = frame else { return };

@@ -33,6 +33,9 @@ impl Flat {
 
     #[inline]
     pub fn set(&mut self, slot: usize, at: Time) {
+        if self.deadlines[slot] == at {
+            return;
+        }
         self.deadlines[slot] = at;
         self.armed = self.armed & !(1 << slot) | u64::from(at != Time::NEVER) << slot;
         let due = Due::new(at, slot);
