@@ -84,7 +84,7 @@ pub struct Frame {
     pub group: Priority,
     pub dscp: u8,
     pub ecn: u8,
-    /// A host's kernel sent it, which heeds no pause: no switch lets it into a lossless priority.
+    /// A host's kernel sent it that heeds no pause: no switch lets it into a lossless priority.
     pub of_kernel: bool,
     /// Some switch sent it another way than planned, since links failed.
     pub detoured: bool,

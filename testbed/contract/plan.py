@@ -63,6 +63,10 @@ class HostOptions(TypedDict, total=False):
         list[list[int]],
         "by port, the priority of each of the 64 DSCPs at its NIC; empty, and absent for all: class selectors",
     ]
+    kernel_lossless: Annotated[
+        list[int],
+        "priorities whose pauses the frames of its kernel heed, and which are lossless for them; absent: none",
+    ]
     elsewhere: Annotated[bool, "true: another agent has it"]
     agent: Annotated[str, "agent that has it. For agents"]
     container: Annotated[Container, "what it is made of. For drivers"]

@@ -275,6 +275,9 @@ class MeasuredFidelity(TypedDict):
     kernel_drops: Annotated[
         dict[str, int], "by port of a host: frames of its kernel that found no room in the emulator"
     ]
+    kernel_gates: Annotated[
+        dict[str, int], "by port of a host whose kernel heeds pauses: ns of its slowest gate; 0: it has none"
+    ]
 
 
 class PeerRow(TypedDict):

@@ -207,6 +207,7 @@ def _fidelity(reports: Mapping[str, Report], lost: Mapping[str, int]) -> Fidelit
         "refused": _joined(each.get("refused", {}) for each in figures),
         "lost_in_kernel": _joined(each.get("lost_in_kernel", {}) for each in figures),
         "kernel_drops": _joined(each.get("kernel_drops", {}) for each in figures),
+        "kernel_gates": _joined(each.get("kernel_gates", {}) for each in figures),
         "delays": [delay for each in figures for delay in each["delays"]],
         "netem_overflow": sum(each.get("netem_overflow", 0) for each in figures),
         "links": _links(figures),

@@ -10,13 +10,14 @@ from testbed.drivers import links
 from testbed.drivers.layout import Interface, Layout, Node, Tunnel
 from testbed.errors import DriverError, HostError
 from testbed.progress import BuildProgress
-from testbed.system import ipv4, netem, netlink, qdisc, routes, vxlan
+from testbed.system import gates, ipv4, netem, netlink, qdisc, routes, vxlan
 from testbed.system import namespaces as kernel
 from testbed.system.namespaces import Namespace
 from testbed.system.netem import Netem
 from testbed.system.netlink import Endpoint, Message, Netlink
 from testbed.system.offloads import disable_offloads
 from testbed.system.qdisc import Qdisc
+from testbed.system.steering import keep_order
 
 _CARRIER_TIMEOUT_NS = 10_000_000_000
 _CARRIER_POLL_S = 0.001
@@ -89,6 +90,7 @@ def _configure(node: Node, namespace: Namespace, interfaces: Collection[Interfac
     """Bring new interfaces of a node up, offloads off before, with neighbours, shaping and netem; verify netem."""
     for interface in interfaces:
         disable_offloads(namespace.netlink.fileno(), interface.name)
+    keep_order(namespace, [interface.name for interface in interfaces if interface.in_order])
     new = {interface.index for interface in interfaces}
     messages = [*_configuration(node, interfaces)]
     for index, discipline in disciplines(node, dilation):
@@ -177,15 +179,22 @@ def disciplines(node: Node, dilation: int) -> Iterator[tuple[int, Qdisc]]:
         shaper = None
         if interface.rate_bps:
             rate_bps = max(interface.rate_bps // dilation, qdisc.MINIMUM_RATE_BPS)
-            shaper = qdisc.htb(rate_bps, interface.mtu_bytes)
+            shaper = gates.gated(rate_bps, interface.mtu_bytes, held) if (held := _gates(interface)) else None
+            shaper = shaper or qdisc.htb(rate_bps, interface.mtu_bytes)
         if interface.netem is not None:
             yield interface.index, netem.qdisc(interface.netem, shaper)
         elif shaper is not None:
             yield interface.index, shaper
 
 
+def _gates(interface: Interface) -> Mapping[int, Collection[int]]:
+    """Return the gates of an interface, none where the kernel has none: then the data plane alone holds what it sends."""
+    return interface.gates if interface.gates and not gates.probe() else {}
+
+
 def set_anew(namespace: Namespace, node: Node, dilation: int) -> None:
     """Give the interfaces of a node that stands their queueing disciplines; take away those that are not planned."""
+    keep_order(namespace, [interface.name for interface in node.interfaces if interface.in_order])
     wanted = dict(disciplines(node, dilation))
     roots = qdisc.read_qdiscs(namespace.netlink)
     for index in {interface.index for interface in node.interfaces} - wanted.keys():

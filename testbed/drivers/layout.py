@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from testbed.contract.plan import Attachment, Host, Plan, Station, Switch
 from testbed.drivers.emulation import Place
 from testbed.drivers.host_routes import Reach
+from testbed.lab.priorities import CLASS_SELECTORS
 from testbed.lab.topology import DEFAULT_MTU_BYTES
 from testbed.system import namespaces, routes
 from testbed.system.netem import Netem
@@ -24,7 +25,11 @@ _TOWARDS = "to "
 
 @dataclass
 class Interface:
-    """What one end of a link shall be. `address` and `rate_bps` are set where a host's kernel speaks, `netem` where it acts."""
+    """What one end of a link shall be.
+
+    `address` and `rate_bps` are set where a host's kernel speaks, `netem` where it acts. `gates` has the priorities in which
+    the kernel heeds pauses, each with its DSCPs; both ends of such a link have to keep frames `in_order`.
+    """
 
     name: str
     index: int
@@ -33,6 +38,8 @@ class Interface:
     mac: str | None
     address: str | None = None
     rate_bps: int = 0
+    gates: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    in_order: bool = False
     netem: Netem | None = None
 
 
@@ -111,6 +118,7 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
                 continue
             interface = _interface(plan, (here[0], here[1]), (there[0], there[1]), mtu_bytes, speakers)
             interface.netem = imposed.get((here[0], here[1]))
+            interface.in_order = any("kernel_lossless" in plan["nodes"][end[0]] for end in (here, there))
             ends.append((places[here[0]], interface))
             nodes[ends[-1][0]].interfaces.append(interface)
         if link["medium"] == "vxlan":
@@ -164,10 +172,21 @@ def _interface(
     speaker = speakers.get(here)
     if speaker is not None:
         interface.mac, interface.address, interface.rate_bps = speaker["mac"], speaker["ip"], int(port["rate_bps"])
+        if node["kind"] == "host":
+            interface.gates = _gates(node, here[1])
     elif node["kind"] == "host":
         # The port's own MAC is the emulated NIC's; the kernel must not take its frames for frames to itself.
         interface.mac = None
     return interface
+
+
+def _gates(host: Host, port: int) -> dict[int, tuple[int, ...]]:
+    """Return the priorities in which the kernel of a host heeds pauses, each with the DSCPs that it has at a port."""
+    table = (host.get("dscp_to_priority") or [[]] * len(host["ports"]))[port] or CLASS_SELECTORS
+    return {
+        priority: tuple(dscp for dscp in range(len(table)) if table[dscp] == priority)
+        for priority in host.get("kernel_lossless", ())
+    }
 
 
 def part_of(layout: Layout, names: Collection[str]) -> Layout:

@@ -32,7 +32,7 @@ _ONLY_SWITCH = (
     "queues",
     "groups",
 )
-_ONLY_HOST = ("accelerators", "ports", "local")
+_ONLY_HOST = ("accelerators", "kernel", "ports", "local")
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

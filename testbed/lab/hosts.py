@@ -73,6 +73,8 @@ class HostSettings(FileModel):
     """Accelerators of a host, each of which can have a rank; left out, 1."""
     ports: HostPorts | None = None
     """Ports by fabric; left out, those that lead into the `domain` of the host are scale-up, all others scale-out."""
+    kernel: Literal["lossless"] | None = None
+    """Frames of the host's kernel: with `lossless` they wait while their priority is paused; left out, they go on a lossy one."""
     local: LocalSettings | None = None
     """Copies between ranks of one host; left out, by its scale-up ports if it has any, else 3.6 Tb/s after 1 us."""
 
@@ -107,6 +109,7 @@ class Host(Resolved):
     domain: str | None = None
     scale_out: tuple[str, ...] = ()
     scale_up: tuple[str, ...] = ()
+    kernel: Literal["lossless"] | None = None
     local: Local | None = Local.model_construct()
     container: Container = Container(image=DEFAULT_IMAGES["host"])
     agent: str | None = None
@@ -155,6 +158,7 @@ def resolve_host(
         domain=domain,
         scale_out=scale_out,
         scale_up=scale_up,
+        kernel=settings.get("kernel"),
         local=_local(settings.get("local"), scale_up),
         container=container,
     )

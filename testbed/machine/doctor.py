@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from testbed.errors import DriverError
 from testbed.system import namespaces, netem, netlink
+from testbed.system.gates import gated
 from testbed.system.netlink import Endpoint, Netlink
 from testbed.system.qdisc import htb, set_qdisc
 
@@ -86,6 +87,7 @@ def _kernel_features() -> list[Check]:
         "veth": "real clock",
         "AF_PACKET": "real clock",
         "htb": "kernel traffic of hosts at the rate of their links",
+        "tbf": "kernel traffic of hosts that loses nothing, `kernel: lossless`",
         "netem": "links imposed by netem; without it they are native to the data plane",
     }
     features = dict.fromkeys(needs, "not looked at: it needs what is missing above")
@@ -119,6 +121,7 @@ def _probe(features: dict[str, str]) -> None:
             if attempt("veth", lambda: control.apply([pair])):
                 attempt("AF_PACKET", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close())
                 attempt("htb", lambda: set_qdisc(control, a.index, htb(1_000_000, 1500)))
+                attempt("tbf", lambda: set_qdisc(control, a.index, gated(1_000_000, 1500, {3: (24,)})))
                 attempt("netem", lambda: set_qdisc(control, b.index, netem.qdisc(netem.Netem())))
     finally:
         os.close(home)

@@ -265,6 +265,8 @@ class _Compiler:
                 planned["receive"] = received[0]
         if host.accelerators > 1 and host.local is not None:
             planned["local"] = {"rate_bps": host.local.rate_bps, "latency_ps": host.local.latency_ps}
+        if host.kernel == "lossless" and self._pfc_ports(links):
+            planned["kernel_lossless"] = [self.experiment.lossless.priority]
         tables = [self._table_beyond(host.name, link) for _, link in links]
         if any(table != CLASS_SELECTORS for table in tables):
             planned["dscp_to_priority"] = [[] if table == CLASS_SELECTORS else list(table) for table in tables]

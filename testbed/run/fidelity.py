@@ -45,6 +45,8 @@ def judge_fidelity(fidelity: Fidelity | None, bounds: FidelityBounds) -> list[st
     refused: Mapping[str, int] = fidelity.get("refused", {})
     stolen: Mapping[str, int] = fidelity.get("lost_in_kernel", {})
     late: Mapping[str, int] = fidelity.get("kernel_drops", {})
+    gates: Mapping[str, int] = fidelity.get("kernel_gates", {})
+    held = _UNHELD if any(gates.get(port) == 0 for port in late) else ""
     figures: list[tuple[str, Any, float, str]] = [
         ("99th percentile of lateness", lateness.get("p99"), bounds.lateness_p99_ns, " ns"),
         ("share of the time held back", fidelity.get("held_share"), held_share, ""),
@@ -52,7 +54,7 @@ def judge_fidelity(fidelity: Fidelity | None, bounds: FidelityBounds) -> list[st
         ("frames lost to full queues of the emulator", fidelity.get("overflow"), bounds.overflow, ""),
         ("frames that interfaces refused" + _where(refused, _REFUSED), sum(refused.values()), bounds.overflow, ""),
         ("frames lost inside the kernel" + _on_their_way(stolen), sum(stolen.values()), bounds.overflow, ""),
-        ("frames of hosts' kernels lost by the emulator" + _where(late), sum(late.values()), bounds.overflow, ""),
+        ("frames of hosts' kernels lost by the emulator" + _where(late, held), sum(late.values()), bounds.overflow, ""),
         ("share of a processor", fidelity.get("cpu_share"), bounds.cpu_share, ""),
     ]
     if "agents" in fidelity:
@@ -72,6 +74,7 @@ def judge_fidelity(fidelity: Fidelity | None, bounds: FidelityBounds) -> list[st
     return reasons
 
 
+_UNHELD = " (`kernel: lossless` needs tbf and u32 in the kernel: see testbed doctor)"
 _REFUSED = " (too long for the MTU, or the interface is down)"
 
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     RTM_DELQDISC,
+    RTM_DELTFILTER,
     RTM_GETQDISC,
     RTM_GETTCLASS,
     RTM_NEWQDISC,
     RTM_NEWTCLASS,
+    RTM_NEWTFILTER,
     TC_H_ROOT,
 )
 
@@ -40,6 +42,7 @@ _WAITING_PER_SECOND = 10  # 100 ms
 _WAITING_BYTES = 16 << 20
 # Kinds of which the kernel changes the classes alone.
 _NOT_CHANGEABLE = ("htb",)
+_GATE = "tbf"
 _TICK_NS = 64  # what the kernel counts a bucket's size in
 _U32 = 0xFFFFFFFF
 _ETHERNET = 1  # a link layer that is named frees us from the rate tables of old
@@ -52,21 +55,33 @@ _HTB_PARAMETERS, _HTB_INIT, _HTB_DIRECT_QLEN, _HTB_RATE64, _HTB_CEIL64 = 1, 2, 5
 
 @dataclass(frozen=True)
 class TrafficClass:
-    """A class of a queueing discipline. `options` None: the discipline makes this class by itself."""
+    """A class of a queueing discipline. `options` None: the discipline makes this class by itself; `parent` 0: no class."""
 
     class_id: int
     options: bytes | None
     leaf: Qdisc | None = None
+    parent: int = 0
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter of a queueing discipline: kind, number (which is its preference), protocol in the order of the network."""
+
+    kind: str
+    number: int
+    protocol: int
+    options: bytes
 
 
 @dataclass(frozen=True)
 class Qdisc:
-    """A queueing discipline: kind, encoded attributes inside TCA_OPTIONS, handle (0: the kernel chooses), classes."""
+    """A queueing discipline: kind, encoded attributes in TCA_OPTIONS, handle (0: the kernel chooses), classes, filters."""
 
     kind: str
     options: bytes = b""
     handle: int = 0
     classes: tuple[TrafficClass, ...] = ()
+    filters: tuple[Filter, ...] = ()
 
 
 def htb(rate_bps: int, mtu_bytes: int) -> Qdisc:
@@ -77,22 +92,42 @@ def htb(rate_bps: int, mtu_bytes: int) -> Qdisc:
     """
     if rate_bps < MINIMUM_RATE_BPS or mtu_bytes < 1:
         raise ValueError(f"at least {MINIMUM_RATE_BPS} bit/s and packets of 1 byte, not {rate_bps} and {mtu_bytes}")
-    frame_bytes = mtu_bytes + ETHERNET_HEADER_BYTES
-    rate = rate_bps // 8
-    burst_bytes = max(2 * frame_bytes, rate // _BURST_PER_SECOND)
-    burst_ticks = min(burst_bytes * 1_000_000_000 // rate // _TICK_NS, _U32)
-    speed = _RATE.pack(0, _ETHERNET, 0, 0, 0, min(rate, _U32))
-    # struct tc_htb_opt: rate, ceiling, the bucket of each, quantum (of no meaning for a single class), level, priority
-    parameters = speed + speed + struct.pack("=5I", burst_ticks, burst_ticks, frame_bytes, 0, 0)
-    options = attribute(_HTB_PARAMETERS, parameters)
-    if rate >= _U32:
-        options += attribute(_HTB_RATE64, struct.pack("=Q", rate)) + attribute(_HTB_CEIL64, struct.pack("=Q", rate))
+    options = class_options(rate_bps, mtu_bytes, ceiling_bps=rate_bps)
+    frame_bytes, rate = mtu_bytes + ETHERNET_HEADER_BYTES, rate_bps // 8
     waiting_bytes = max(_WAITING_FRAMES * frame_bytes, min(rate // _WAITING_PER_SECOND, _WAITING_BYTES))
     leaf = Qdisc("bfifo", struct.pack("=I", waiting_bytes))
+    return Qdisc("htb", htb_start(_SHAPED_CLASS), SHAPER_HANDLE, (TrafficClass(_SHAPED_CLASS, options, leaf),))
+
+
+def htb_start(default_class: int) -> bytes:
+    """Encode the options of an htb whose frames are in `default_class` unless a filter has them elsewhere."""
     # struct tc_htb_glob: version, divisor of the quantum, default class, debug, direct packets
-    start = attribute(_HTB_INIT, struct.pack("=5I", 3, 10, _SHAPED_CLASS & 0xFFFF, 0, 0))
-    start += attribute(_HTB_DIRECT_QLEN, struct.pack("=I", _DIRECT_FRAMES))
-    return Qdisc("htb", start, SHAPER_HANDLE, (TrafficClass(_SHAPED_CLASS, options, leaf),))
+    start = attribute(_HTB_INIT, struct.pack("=5I", 3, 10, default_class & 0xFFFF, 0, 0))
+    return start + attribute(_HTB_DIRECT_QLEN, struct.pack("=I", _DIRECT_FRAMES))
+
+
+def class_options(rate_bps: int, mtu_bytes: int, ceiling_bps: int) -> bytes:
+    """Encode the options of a class of an htb: what it has for sure, and what it may have of its parent's."""
+    frame_bytes = mtu_bytes + ETHERNET_HEADER_BYTES
+    rate, ceiling = rate_bps // 8, ceiling_bps // 8
+    burst_ticks, ceiling_ticks = (
+        min(max(2 * frame_bytes, speed // _BURST_PER_SECOND) * 1_000_000_000 // speed // _TICK_NS, _U32)
+        for speed in (rate, ceiling)
+    )
+    # struct tc_htb_opt: rate, ceiling, the bucket of each, quantum (by which classes take turns), level, priority
+    parameters = rate_spec(rate) + rate_spec(ceiling)
+    parameters += struct.pack("=5I", burst_ticks, ceiling_ticks, frame_bytes, 0, 0)
+    options = attribute(_HTB_PARAMETERS, parameters)
+    if rate >= _U32:
+        options += attribute(_HTB_RATE64, struct.pack("=Q", rate))
+    if ceiling >= _U32:
+        options += attribute(_HTB_CEIL64, struct.pack("=Q", ceiling))
+    return options
+
+
+def rate_spec(rate: int) -> bytes:
+    """Encode a rate in bytes/s; from 2**32 on its attribute of 64 bits has the rest."""
+    return _RATE.pack(0, _ETHERNET, 0, 0, 0, min(rate, _U32))
 
 
 def new_qdisc(index: int, qdisc: Qdisc) -> list[Message]:
@@ -111,7 +146,8 @@ def set_qdisc(netlink: Netlink, index: int, qdisc: Qdisc | None) -> None:
     """
     there = {present.handle: present.kind for place, _parent, present in _read_all(netlink) if place == index}
     present = read_qdiscs(netlink).get(index)
-    if qdisc and present and present.handle and (present.kind, present.handle) == (qdisc.kind, qdisc.handle):
+    same = qdisc is not None and present is not None and (present.kind, present.handle) == (qdisc.kind, qdisc.handle)
+    if qdisc and present and present.handle and same and _has_gates(qdisc) == (_GATE in there.values()):
         netlink.apply(list(_update_messages(index, qdisc, TC_H_ROOT, there)))
         return
     messages = []
@@ -123,6 +159,12 @@ def set_qdisc(netlink: Netlink, index: int, qdisc: Qdisc | None) -> None:
     netlink.apply(messages)
 
 
+def _has_gates(qdisc: Qdisc) -> bool:
+    """Return whether a discipline, or one below it, has gates: an htb with them has other classes than one without."""
+    leaves = [entry.leaf for entry in qdisc.classes if entry.leaf is not None]
+    return qdisc.kind == _GATE or any(map(_has_gates, leaves))
+
+
 def _messages(index: int, qdisc: Qdisc, parent: int) -> Iterator[Message]:
     """Ask for a discipline below `parent` with all that is below it; what is there of the same kind is changed."""
     yield _message(RTM_NEWQDISC, index, qdisc.handle, parent, qdisc.kind, qdisc.options)
@@ -132,9 +174,12 @@ def _messages(index: int, qdisc: Qdisc, parent: int) -> Iterator[Message]:
 def _class_messages(index: int, qdisc: Qdisc) -> Iterator[Message]:
     for entry in qdisc.classes:
         if entry.options is not None:
-            yield _message(RTM_NEWTCLASS, index, entry.class_id, qdisc.handle, qdisc.kind, entry.options)
+            parent = entry.parent or qdisc.handle
+            yield _message(RTM_NEWTCLASS, index, entry.class_id, parent, qdisc.kind, entry.options)
         if entry.leaf is not None:
             yield from _messages(index, entry.leaf, entry.class_id)
+    for own in qdisc.filters:
+        yield _filter_message(index, qdisc.handle, own)
 
 
 def _update_messages(index: int, qdisc: Qdisc, parent: int, there: Mapping[int, str]) -> Iterator[Message]:
@@ -143,9 +188,15 @@ def _update_messages(index: int, qdisc: Qdisc, parent: int, there: Mapping[int, 
         yield _message(RTM_NEWQDISC, index, qdisc.handle, parent, qdisc.kind, qdisc.options)
     for entry in qdisc.classes:
         if entry.options is not None:
-            yield _message(RTM_NEWTCLASS, index, entry.class_id, qdisc.handle, qdisc.kind, entry.options)
+            parent = entry.parent or qdisc.handle
+            yield _message(RTM_NEWTCLASS, index, entry.class_id, parent, qdisc.kind, entry.options)
         if entry.leaf is not None:
             yield from _update_messages(index, entry.leaf, entry.class_id, there)
+    if qdisc.filters:
+        data = _TCMSG.pack(socket.AF_UNSPEC, index, 0, qdisc.handle, 0)
+        yield Message(encode_request(RTM_DELTFILTER, 0, data), f"remove filters of interface {index}")
+    for own in qdisc.filters:
+        yield _filter_message(index, qdisc.handle, own)
 
 
 def _message(kind: int, index: int, handle: int, parent: int, name: str, options: bytes) -> Message:
@@ -155,6 +206,15 @@ def _message(kind: int, index: int, handle: int, parent: int, name: str, options
     what = "qdisc" if kind == RTM_NEWQDISC else "class of"
     hint = f"does this kernel have sch_{name}?"
     return Message(encode_request(kind, CREATE | REPLACE, data), f"set {what} {name} on interface {index}", hint)
+
+
+def _filter_message(index: int, parent: int, entry: Filter) -> Message:
+    """Ask for a filter."""
+    info = entry.number << 16 | entry.protocol
+    data = _TCMSG.pack(socket.AF_UNSPEC, index, 0, parent, info) + attribute(_TCA_KIND, entry.kind.encode() + b"\0")
+    data += attribute(_TCA_OPTIONS, entry.options)
+    hint = f"does this kernel have cls_{entry.kind}?"
+    return Message(encode_request(RTM_NEWTFILTER, CREATE | REPLACE, data), f"set filter on interface {index}", hint)
 
 
 def read_qdiscs(netlink: Netlink) -> dict[int, Qdisc]:

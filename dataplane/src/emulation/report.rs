@@ -40,6 +40,8 @@ pub struct Fidelity {
     pub lost_in_kernel: BTreeMap<String, u64>,
     /// By port of a host, of frames that its kernel sent faster than nominal time went, and that the emulator had no room for.
     pub kernel_drops: BTreeMap<String, u64>,
+    /// By port of a host whose kernel heeds pauses, the ns that its slowest gate took to open or close; 0: the kernel has no gates.
+    pub kernel_gates: BTreeMap<String, u64>,
     /// Frames that left later than three frame times of the fastest link.
     pub late_frames: u64,
 }

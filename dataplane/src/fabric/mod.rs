@@ -8,6 +8,7 @@ mod ahead;
 mod arrange;
 mod change;
 mod directions;
+mod guests;
 pub mod impair;
 mod meeting;
 mod node;
@@ -281,17 +282,6 @@ impl Fabric {
     pub fn receive_at(&mut self, node: usize, port: u16, frame: Box<Frame>) {
         let (shard, index) = self.shard_of(node);
         shard.receive(index, port, frame);
-    }
-
-    /// Put a frame of a host's kernel, come in at the far end already, on the link that leads to `port`: it has delay and loss to
-    /// suffer like any other. Its time on the line has passed: the host shapes what its kernel sends.
-    pub fn inject(&mut self, node: usize, port: u16, frame: Box<Frame>) {
-        let Some(direction) = self.entering(node, port) else { return };
-        let (host, from) = self.ends[direction].0;
-        let now = self.now;
-        let (shard, index) = self.shard_of(host);
-        shard.nodes[index].watch.tally(frame.is_packet()).sent += 1;
-        shard.send(index, from, frame, now);
     }
 
     /// Count a frame that arrived at a port and cannot be read; of what can, `seen` tells. With `enters` it had not been sent by a node.

@@ -54,7 +54,7 @@ pub fn wait_until_up(ends: &[Attachment], timeout: Duration) -> Result<(), IoErr
     })
 }
 
-fn rtnetlink() -> io::Result<File> {
+pub(super) fn rtnetlink() -> io::Result<File> {
     // SAFETY: no pointers; a descriptor or -1 comes back.
     let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
     if fd < 0 {

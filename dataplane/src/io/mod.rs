@@ -6,6 +6,7 @@
 mod batch;
 mod carrier;
 mod forwarder;
+mod gate;
 mod load;
 mod message_vector;
 mod netns;
@@ -15,6 +16,7 @@ mod poller;
 pub use batch::{Frames, RxBatch, TxBatch, TxOutcome, BATCH_FRAMES};
 pub use carrier::wait_until_up;
 pub use forwarder::{forward, measure_forwarder, ForwardPath, Forwarded};
+pub use gate::Gates;
 pub use load::{measure_load, probe_frame, Attachment, Rates};
 pub use netns::open_in;
 pub use packet_socket::{close_all, Filter, Options, PacketSocket, SocketStatistics, UNSHAPED_PRIORITY};

@@ -5,6 +5,7 @@ pub mod arithmetic;
 mod awake;
 pub mod congestion;
 pub mod copies;
+mod guests;
 pub mod inject;
 pub mod memory;
 pub mod meters;
@@ -38,6 +39,7 @@ use crate::wire::roce::Opcode;
 use awake::Awake;
 use congestion::{Control, Notification};
 use copies::{Copies, CopyPair};
+use guests::Guests;
 use inject::Injector;
 use memory::Memory;
 use meters::Meters;
@@ -84,6 +86,8 @@ struct Nic {
     injector: Option<Box<Injector>>,
     /// What came in that no connection took, if anything did.
     meters: Option<Box<Meters>>,
+    /// What the kernel puts on the link, if it heeds pauses.
+    guests: Option<Box<Guests>>,
     /// The pauses that it asks for without need, if it does.
     storm: Option<Box<PauseStorm>>,
     /// Where packets wait that it cannot take in as fast as they come, if it is so slow.
@@ -133,6 +137,7 @@ impl Host {
             turn: 0,
             injector: None,
             meters: None,
+            guests: None,
             storm: None,
             receive_buffer: None,
         };
@@ -325,7 +330,7 @@ impl Host {
         while let Some(slot) = self.timers.pop(now) {
             match self.slots.of(slot) {
                 Slot::Ranks => self.wake_ranks(now),
-                Slot::Port(nic) | Slot::Inject(nic) => self.awake.set(nic),
+                Slot::Port(nic) | Slot::Inject(nic) | Slot::Guests(nic) => self.awake.set(nic),
                 Slot::Storm(nic) => {
                     self.awake.set(nic);
                     self.emit_storm(nic, now);

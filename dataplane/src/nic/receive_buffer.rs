@@ -159,7 +159,7 @@ impl Host {
 
     /// The priority of a DSCP at a NIC.
     #[inline]
-    pub(super) fn priority_of(&self, nic: usize, dscp: u8) -> Priority {
+    pub fn priority_of(&self, nic: usize, dscp: u8) -> Priority {
         self.nics[nic].priorities[usize::from(dscp & 63)]
     }
 

@@ -20,6 +20,11 @@ impl Host {
                 return Some(frame);
             }
         }
+        if self.nics[nic].guests.is_some() {
+            if let Some(frame) = self.next_guest(nic, now) {
+                return Some(frame);
+            }
+        }
         let port = &mut self.ports[nic];
         if port.is_busy(now) {
             self.arm_port(nic, Time::NEVER, now);

@@ -9,6 +9,8 @@ pub(super) enum Slot {
     Port(usize),
     Inject(usize),
     Storm(usize),
+    /// A frame of the kernel may start.
+    Guests(usize),
     Retransmit(usize),
     /// The rate of a connection is to change.
     Rate(usize),
@@ -16,7 +18,7 @@ pub(super) enum Slot {
 
 /// Slots before those of NICs, and of each NIC.
 const FIXED: usize = 1;
-const OF_A_NIC: usize = 3;
+const OF_A_NIC: usize = 4;
 
 /// The slots of a host with so many NICs: one, those of the NICs, and two of each connection.
 #[derive(Copy, Clone, Debug)]
@@ -37,6 +39,7 @@ impl Slots {
             Slot::Port(nic) => FIXED + OF_A_NIC * nic,
             Slot::Inject(nic) => FIXED + OF_A_NIC * nic + 1,
             Slot::Storm(nic) => FIXED + OF_A_NIC * nic + 2,
+            Slot::Guests(nic) => FIXED + OF_A_NIC * nic + 3,
             Slot::Retransmit(connection) => self.count(connection),
             Slot::Rate(connection) => self.count(connection) + 1,
         }
@@ -53,7 +56,8 @@ impl Slots {
             return match (index - FIXED) % OF_A_NIC {
                 0 => Slot::Port(nic),
                 1 => Slot::Inject(nic),
-                _ => Slot::Storm(nic),
+                2 => Slot::Storm(nic),
+                _ => Slot::Guests(nic),
             };
         }
         let connection = (index - self.count(0)) / 2;

@@ -85,7 +85,12 @@ impl Host {
                     visitor.instant(&mut at);
                     self.timers.set(index, at);
                 }
-                Slot::Ranks | Slot::Inject(_) | Slot::Storm(_) | Slot::Retransmit(_) | Slot::Rate(_) => {
+                Slot::Ranks
+                | Slot::Inject(_)
+                | Slot::Guests(_)
+                | Slot::Storm(_)
+                | Slot::Retransmit(_)
+                | Slot::Rate(_) => {
                     visitor.until(at);
                 }
             }
@@ -95,8 +100,8 @@ impl Host {
 
 impl Nic {
     fn visit(&mut self, visitor: &mut impl Visitor) {
-        let Nic { station: _, priorities: _, active, turn, injector, meters: _, storm, receive_buffer } = self;
-        if injector.is_some() || storm.is_some() {
+        let Nic { station: _, priorities: _, active, turn, injector, guests, meters: _, storm, receive_buffer } = self;
+        if injector.is_some() || guests.is_some() || storm.is_some() {
             visitor.refuse(Reason::Injected);
         }
         if receive_buffer.is_some() {

@@ -146,6 +146,9 @@ pub struct HostPlan {
     /// By port, the priority of each DSCP at its NIC; empty, and so all of them: that of its class selector.
     #[serde(default)]
     pub dscp_to_priority: Vec<Vec<Priority>>,
+    /// Priorities whose pauses the frames of its kernel heed, in which switches take them for lossless; empty: none.
+    #[serde(default)]
+    pub kernel_lossless: Vec<Priority>,
 }
 
 impl HostPlan {

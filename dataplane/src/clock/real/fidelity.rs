@@ -56,7 +56,7 @@ impl RealClock {
         self.before_span.truncated = self.rx.truncated();
         self.before_span.late_frames = self.late_frames;
         self.before_span.lost_in_kernel = self.transit.lost().collect();
-        self.before_span.kernel_drops = self.inlets.lost().collect();
+        self.before_span.kernel_drops = self.lost_at_entry().collect();
         for attached in &mut self.sockets {
             attached.at_span = attached.shortfall();
         }
@@ -70,7 +70,7 @@ impl RealClock {
         let all = self.figures(&self.lateness, lost, before.truncated, delays);
         Fidelity {
             lost_in_kernel: self.by_sender(since(self.transit.lost(), &before.lost_in_kernel)),
-            kernel_drops: self.by_sender(since(self.inlets.lost(), &before.kernel_drops)),
+            kernel_drops: self.by_sender(since(self.lost_at_entry(), &before.kernel_drops)),
             late_frames: self.late_frames - before.late_frames,
             ..all
         }
@@ -108,19 +108,30 @@ impl RealClock {
             turned_away: self.by_port(lost.iter().map(|lost| lost.turned_away)),
             refused: self.by_port(lost.iter().map(|lost| lost.refused)),
             lost_in_kernel: self.by_sender(self.transit.lost()),
-            kernel_drops: self.by_sender(self.inlets.lost()),
+            kernel_drops: self.by_sender(self.lost_at_entry()),
+            kernel_gates: self.named(self.edges.slowest_ns()),
             late_frames: self.late_frames,
         }
     }
 
+    /// By direction, how many frames of hosts' kernels found no room.
+    fn lost_at_entry(&self) -> impl Iterator<Item = u64> + '_ {
+        self.inlets.lost().zip(self.edges.lost()).map(|(inlet, edge)| inlet + edge)
+    }
+
     /// A figure of each direction, by the port that sends, where it is not zero.
     fn by_sender(&self, figures: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
-        let named = |(direction, figure): (usize, u64)| {
+        self.named(figures.map(|figure| (figure > 0).then_some(figure)))
+    }
+
+    /// A figure of each direction, by the port that sends, where there is one.
+    fn named(&self, figures: impl Iterator<Item = Option<u64>>) -> BTreeMap<String, u64> {
+        let named = |(direction, figure): (usize, Option<u64>)| {
             let ((node, port), _) = self.emulation.fabric.ends(direction);
             let node = &self.emulation.plan.nodes[node];
-            (format!("{}:{}", node.name(), node.ports()[usize::from(port)].name), figure)
+            Some((format!("{}:{}", node.name(), node.ports()[usize::from(port)].name), figure?))
         };
-        figures.enumerate().filter(|(_, figure)| *figure > 0).map(named).collect()
+        figures.enumerate().filter_map(named).collect()
     }
 
     /// What was lost before does not count.

@@ -30,14 +30,16 @@ impl RealClock {
             back += u64::from(place.crosses && !enters && !entered);
             match frame {
                 Some(frame) if enters => {
-                    let frame = Box::new(Frame { of_kernel: true, ..frame });
+                    let frame = Box::new(Frame { of_kernel: !self.edges.obeys(&frame), ..frame });
                     let now = fabric.now();
-                    if let Some(frame) = entering.and_then(|direction| self.inlets.admit(direction, frame, now)) {
+                    let Some(direction) = entering else { continue };
+                    let frame = self.edges.admit(direction, frame, fabric);
+                    if let Some(frame) = frame.and_then(|frame| self.inlets.admit(direction, frame, now)) {
                         fabric.inject(place.node, place.port, frame);
                     }
                 }
                 Some(frame) => {
-                    let frame = Box::new(Frame { of_kernel: entered, ..frame });
+                    let frame = Box::new(Frame { of_kernel: entered && !self.edges.obeys(&frame), ..frame });
                     match entering {
                         Some(line) if at > fabric.now() => {
                             self.arrivals.keep(at, line as u32, Then::Receive, frame, fabric);
@@ -58,6 +60,7 @@ impl RealClock {
 
     /// Let in what hosts' kernels sent and what had to wait until now.
     pub(super) fn let_in(&mut self) {
+        self.edges.open(&self.emulation.fabric);
         let now = self.pace.at();
         if self.inlets.next() > now {
             return;

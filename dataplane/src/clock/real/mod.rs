@@ -11,6 +11,7 @@
 //! nodes nothing leaves the queue at all.
 
 mod arrivals;
+mod edge;
 mod fidelity;
 mod heartbeats;
 mod incoming;
@@ -26,6 +27,7 @@ mod wiring;
 use std::time::Instant;
 
 use self::arrivals::Arrivals;
+use self::edge::Edges;
 use self::fidelity::BeforeSpan;
 use self::heartbeats::Heartbeats;
 use self::inlet::Inlets;
@@ -93,6 +95,8 @@ pub struct RealClock {
     behind: bool,
     /// Frames of hosts' kernels that wait for their line.
     inlets: Inlets,
+    /// Where frames of hosts' kernels that heed pauses enter.
+    edges: Edges,
     /// Of the span.
     lateness: Histogram,
     /// Frames that left later than the network may notice.
@@ -127,6 +131,7 @@ impl RealClock {
             transit: Transit::new(wiring::awaited(&emulation)),
             arrivals: Arrivals::default(),
             behind: false,
+            edges: Edges::new(&emulation, &sockets, dilation.max(1)),
             inlets: Inlets::new(wiring::rates(&emulation)),
             emulation,
             pace: Pace::new(dilation, step),

@@ -82,7 +82,12 @@ impl RealClock {
         let fabric = &self.emulation.fabric;
         let events = fabric.totals().events;
         let moves = !quiesce.emptying.is_empty()
-            || fabric.in_flight(true) + fabric.in_flight(false) + self.inlets.waiting() + self.arrivals.waiting() > 0
+            || fabric.in_flight(true)
+                + fabric.in_flight(false)
+                + self.inlets.waiting()
+                + self.arrivals.waiting()
+                + self.edges.waiting(fabric)
+                > 0
             || self.sockets.iter().any(|attached| !attached.tx.is_empty());
         if moves || events != quiesce.events {
             quiesce.still_since = None;

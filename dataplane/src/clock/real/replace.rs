@@ -1,6 +1,7 @@
 //! Another plan for a quiesced fabric: what stays keeps its sockets, and loses no frame.
 
 use super::arrivals::Arrivals;
+use super::edge::Edges;
 use super::quiesce::{names, Quiesce};
 use super::wiring::{self, Attached, Attachment};
 use super::{Inlets, Probe, RealClock, RealError, Transit};
@@ -32,7 +33,8 @@ impl RealClock {
             }
         }
         let fabric = &self.emulation.fabric;
-        let under_way = fabric.in_flight(true) + fabric.in_flight(false) + self.inlets.waiting();
+        let under_way =
+            fabric.in_flight(true) + fabric.in_flight(false) + self.inlets.waiting() + self.edges.waiting(fabric);
         quiesce.lose(None, "not arrived in time", under_way);
         self.part_with(before, &mut quiesce)?;
         self.quiesce = Some(quiesce);
@@ -75,6 +77,9 @@ impl RealClock {
         self.transit = Transit::new(wiring::awaited(&emulation));
         self.inlets = Inlets::new(wiring::rates(&emulation));
         self.before_span.forget_directions();
+        // What is held so far goes on first.
+        self.edges = Edges::default();
+        self.edges = Edges::new(&emulation, &self.sockets, self.pace.dilation());
         self.arrivals = Arrivals::default();
         let step = wiring::longest_step(&emulation);
         wiring::lead(&mut emulation, step);

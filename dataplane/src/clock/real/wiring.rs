@@ -112,6 +112,11 @@ impl Attached {
         }
     }
 
+    /// Its namespace and its name there.
+    pub(super) fn interface(&self) -> &(PathBuf, String) {
+        &self.interface
+    }
+
     /// Whether this socket hears, at the interface of `attachment`, what one made for it would.
     pub fn serves(&self, attachment: &Attachment, filter: Filter) -> bool {
         !attachment.fresh
