@@ -75,3 +75,35 @@ def test_a_limit_of_the_control_group_counts(repo_root: Path, tmp_path: Path) ->
     (tmp_path / "memory.stat").write_text(f"active_file 5\ninactive_file {300 << 20}\n")
     done = run(repo_root / "tools" / "build-dataplane", str(tmp_path), CGROUPS=str(tmp_path))
     assert done.stdout == "1\n" and "only 600 MB" in done.stderr
+
+
+def test_a_wheel_for_publishing_is_built_by_what_runs_count(repo_root: Path, tmp_path: Path) -> None:
+    """Twice: with counters, and by a profile in which what did not run is left out."""
+    profdata = tmp_path / "sysroot/lib/rustlib/here/bin/llvm-profdata"
+    log = tmp_path / "log"
+    stubs = {
+        tmp_path / "path/rustc": f'[ "$1" = -vV ] && echo "host: here" || echo {tmp_path}/sysroot',
+        tmp_path / "venv/bin/maturin": f'echo "$RUSTFLAGS build $*" >> {log}',
+        tmp_path / "venv/bin/python": f'echo "${{PYTHONPATH%%:*}} python $*" >> {log}',
+        profdata: f'echo "llvm-profdata $*" >> {log}',
+    }
+    for path, text in stubs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/path:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    arguments = (str(tmp_path / "venv"), "out")
+    done = run(repo_root / "tools" / "pgo-wheel", *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    count, unpack, train, merge, use = log.read_text().splitlines()
+    work = count.split("=")[1].split("/counts")[0]
+    build = "build build --quiet --release --locked --target here --out"
+    assert count == f"-Cprofile-generate={work}/counts {build} {work}/counting"
+    assert unpack.endswith(f" -m zipfile -e {work}/counting/*.whl {work}/site")
+    assert train == f"{work}/site python -P -m bench.training"
+    assert merge == f"llvm-profdata merge --sparse --output {work}/profile {work}/counts"
+    assert use == f"-Cprofile-use={work}/profile {build} out"
+    assert not Path(work).exists()
+    profdata.unlink()
+    done = run(repo_root / "tools" / "pgo-wheel", *arguments, **environment)
+    assert done.returncode == 3 and done.stderr.endswith("llvm-profdata: rustup component add llvm-tools\n")
