@@ -32,8 +32,10 @@ class Reach:
 def deepest_queue(plan: Plan, priority: int, pairs: Iterable[tuple[int, int]]) -> Reach | None:
     """Return the queue that comes nearest to its kmin of all that pairs of stations use; None where nothing marks.
 
-    Each pair counts both ways. Cost: for each receiver one pass over the links that lead to it.
+    Each pair counts both ways. Cost: for each receiver one pass over the links that lead to it, if any switch marks.
     """
+    if not any(node.get("ecn") or node.get("queue_ecn") for node in plan["nodes"] if node["kind"] == "switch"):
+        return None
     depths = [
         _reach(switch, name_of(plan, place), inputs, priority, kmin)
         for place, inputs in _feeding(plan, pairs).items()

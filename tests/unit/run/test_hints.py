@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -55,6 +56,15 @@ def test_what_a_queue_can_hold_is_not_exceeded(call_testbed: Cli) -> None:
     result, _ = run(call_testbed, FOUR, "lossless.ecn=sonic")
     held = result["ports"][reach.port]["priorities"]["3"]["queue_bytes_max"]
     assert reach.unpaused_bytes < held <= reach.most_bytes
+
+
+def test_queues_are_not_looked_for_where_nothing_marks() -> None:
+    """Which they are is a pass over the links to each receiver: no table of a switch is asked."""
+    trial = Trial(new_experiment(FOUR, "incast"), load_lab(FOUR))
+    with mock.patch("testbed.buffers.queues.tables_of", side_effect=AssertionError):
+        assert deepest_queue(trial.plan, 3, trial.pairs) is None
+    marked = Trial(new_experiment(FOUR, "incast").with_overrides([MARKS]), load_lab(FOUR))
+    assert deepest_queue(marked.plan, 3, marked.pairs) is not None
 
 
 def test_congestion_control_without_enough_in_a_queue_says_how_much_was_missing(call_testbed: Cli) -> None:
