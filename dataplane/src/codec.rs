@@ -10,7 +10,8 @@ use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLA
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
 use crate::wire::pfc::{self, MacControl, Pfc};
 use crate::wire::roce::{
-    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Reth, RoceFrame, RocePacket, Syndrome, DEFAULT_PKEY,
+    build_frame, parse_frame, parse_frame_in_transit, Aeth, Bth, Opcode, Reth, RoceFrame, RocePacket, Syndrome,
+    DEFAULT_PKEY,
 };
 use crate::wire::sizes::{
     AETH_BYTES, BTH_BYTES, ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, PETH_BYTES, RETH_BYTES, UDP_HEADER_BYTES,
@@ -125,7 +126,7 @@ impl Codec {
             migration: true,
             pkey: DEFAULT_PKEY,
             fecn: false,
-            becn: packet.opcode == crate::wire::roce::Opcode::Cnp,
+            becn: packet.marked || packet.opcode == Opcode::Cnp,
             dest_qp: packet.dst_qp,
             ack_request: packet.ack_request,
             psn: packet.psn,
@@ -172,7 +173,7 @@ impl Codec {
             Ok(Some(_)) | Err(_) => {
                 let none = Pfc { class_enable: PrioritySet::NONE, quanta: [0; PRIORITIES] };
                 let control = frame(Station::UNKNOWN, Station::UNKNOWN, bytes, Body::Pause(none));
-                return Some(Frame { bytes: Some(Box::new(bytes.to_vec())), ..control });
+                return Some(Frame { bytes: Some(Box::new(bytes.to_vec().into())), ..control });
             }
         }
         match credit::parse(bytes) {
@@ -277,6 +278,7 @@ fn packet_of(packet: &RocePacket<'_>) -> Packet {
         opcode: packet.bth.opcode,
         pad: (packet.payload.len().wrapping_neg() & 3) as u8,
         ack_request: packet.bth.ack_request,
+        marked: packet.bth.becn && packet.bth.opcode == Opcode::Ack,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A frame as it moves between state machines: header fields and a length, with bytes only where a wire or a payload needs them.
 
 use crate::priority::Priority;
+use crate::units::Time;
 use crate::wire::credit::Credit;
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::{Opcode, Peth, Syndrome};
@@ -29,6 +30,8 @@ pub struct Packet {
     /// Bytes that fill the payload up to a multiple of four, 0 to 3.
     pub pad: u8,
     pub ack_request: bool,
+    /// Of an acknowledgement: its packet came marked for congestion (BECN).
+    pub marked: bool,
 }
 
 impl Packet {
@@ -53,9 +56,45 @@ pub enum Body {
     Opaque,
 }
 
+/// What a switch says of the port by which a packet left it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Hop {
+    pub at: Time,
+    /// Bytes of line time sent before the packet, and those of its queue behind it.
+    pub sent_bytes: u64,
+    pub queued_bytes: u64,
+    pub rate_bps: u64,
+}
+
+/// What a frame has on the heap: its bytes, which it is to whoever asks for no more, and telemetry.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Attached {
+    pub bytes: Vec<u8>,
+    /// What switches on its path said, where they are to say something.
+    pub hops: Option<Vec<Hop>>,
+}
+
+impl From<Vec<u8>> for Attached {
+    fn from(bytes: Vec<u8>) -> Attached {
+        Attached { bytes, hops: None }
+    }
+}
+
+impl std::ops::Deref for Attached {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl std::ops::DerefMut for Attached {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
 /// Bytes of a frame on the heap; a thin pointer keeps the frame within a cache line.
-#[allow(clippy::box_collection)]
-pub type Buffer = Box<Vec<u8>>;
+pub type Buffer = Box<Attached>;
 
 /// Frames that are kept, each where it was made.
 #[allow(clippy::vec_box)]
@@ -157,6 +196,11 @@ impl Frame {
             _ => bytes.len(),
         };
         bytes.get(usize::from(self.payload_at)..end).unwrap_or(&[])
+    }
+
+    /// What switches said, of a packet that collects that or an acknowledgement that brings it back.
+    pub fn hops(&self) -> &[Hop] {
+        self.bytes.as_deref().and_then(|attached| attached.hops.as_deref()).unwrap_or_default()
     }
 
     /// True for a RoCEv2 packet, of whatever kind.

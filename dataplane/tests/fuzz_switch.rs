@@ -158,9 +158,10 @@ impl Fuzzer {
             opcode,
             pad: pad as u8,
             ack_request: self.below(2) == 0,
+            marked: false,
         };
         let (src, dst) = (self.below(9) as u32, self.below(9) as u32);
-        let bytes = (payload > 0).then(|| Box::new(vec![0x77; payload]));
+        let bytes = (payload > 0).then(|| Box::new(vec![0x77; payload].into()));
         let len = message::overhead_bytes(opcode) + (payload + pad) as u16;
         let dscp = self.below(64) as u8;
         let frame = Frame { bytes, len, dscp, body: Body::Roce(packet), ..frame(src, dst, Priority::P0, 64) };

@@ -178,7 +178,7 @@ fn a_pause_longer_than_all_retries_fails_no_connection() {
 /// A data packet for `b` that the harness forges.
 fn forged(src: u32, packet: Packet, payload: &[u8]) -> Frame {
     let len = 74 + payload.len() as u16;
-    let bytes = (!payload.is_empty()).then(|| Box::new(payload.to_vec()));
+    let bytes = (!payload.is_empty()).then(|| Box::new(payload.to_vec().into()));
     Frame { bytes, len, src: Station(src), body: Body::Roce(packet), ..frame(src, 1, PRIORITY, 64) }
 }
 
@@ -193,6 +193,7 @@ fn write_only(psn: u32, va: u64, bytes: u32) -> Packet {
         opcode: Opcode::WriteOnly,
         pad: 0,
         ack_request: true,
+        marked: false,
     }
 }
 
@@ -261,6 +262,7 @@ fn any_packet(random: &mut Pcg64) -> Packet {
         opcode: Opcode::ALL[(word >> 11) as usize % Opcode::ALL.len()],
         pad: (word >> 20 & 3) as u8,
         ack_request: word >> 22 & 1 == 1,
+        marked: false,
     }
 }
 

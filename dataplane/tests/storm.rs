@@ -139,6 +139,7 @@ fn fill(stormy: &mut Stormy) {
         opcode: Opcode::WriteMiddle,
         pad: 0,
         ack_request: false,
+        marked: false,
     };
     for _ in 0..15 {
         let body = Body::Roce(packet);

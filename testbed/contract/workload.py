@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
+from testbed.contract.congestion import CongestionControl
+
 Dtype = Literal[
     "int8", "uint8", "int32", "uint32", "int64", "uint64", "half", "float", "double", "bfloat16"
 ]  # fmt: skip
@@ -21,24 +23,6 @@ class Rnr(TypedDict):
     retries: Annotated[int, "times that a requester tries again; 7: for ever"]
 
 
-class Dcqcn(TypedDict):
-    """Congestion control of NICs."""
-
-    kind: Annotated[Literal["dcqcn"], "kind of congestion control"]
-    g: Annotated[float, "gain of alpha, 0 to 1"]
-    initial_alpha: Annotated[float, "alpha before the first cut, 0 to 1"]
-    alpha_timer_ps: Annotated[int, "ps between two decays of alpha"]
-    increase_timer_ps: Annotated[int, "ps between two increases of the rate"]
-    byte_counter_bytes: Annotated[int, "bytes sent between two increases; 2^64 − 1: none"]
-    fast_recovery_rounds: Annotated[int, "increases that only halve the distance to the target"]
-    additive_bps: Annotated[int, "bit/s of an additive increase"]
-    hyper_bps: Annotated[int, "bit/s of a hyper increase"]
-    minimum_bps: Annotated[int, "bit/s that no cut goes below"]
-    cut_interval_ps: Annotated[int, "ps between two cuts at least"]
-    notify_interval_ps: Annotated[int, "ps between two notifications of a queue pair at least"]
-    notify_dscp: Annotated[int, "DSCP of notifications"]
-
-
 class FrameSizes(TypedDict):
     """Sizes on the line, preamble and gap included, of frames that are not those of RoCEv2."""
 
@@ -56,7 +40,7 @@ class Transport(TypedDict):
     window_bytes: Annotated[int, "bytes under way at most"]
     timeout_ps: Annotated[int, "ps without progress after which packets are sent again"]
     retries: Annotated[int, "timeouts in a row after which a queue pair fails"]
-    congestion_control: NotRequired[Annotated[Dcqcn | None, "congestion control; null: none"]]
+    congestion_control: NotRequired[Annotated[CongestionControl | None, "congestion control; null: none"]]
     erasure: NotRequired[Annotated[Erasure, "code, with recovery erasure"]]
     chunk_packets: NotRequired[Annotated[int, "packets of a chunk, with recovery timer"]]
     frames: NotRequired[Annotated[FrameSizes, "sizes of frames, under the virtual clock; absent: those of RoCEv2"]]

@@ -10,16 +10,18 @@ the queues that they report, and one that is lost is followed by another as long
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from testbed.lab.presets import Figure, Figures, PresetSet, known
 from testbed.schema.fields import Rate, Ratio, Size, Time
 from testbed.units import PS_PER_SECOND
 
 NOTIFY_PRIORITY = 6
+# Algorithms that do nothing without marks.
+ACTING_ON_MARKS = ("dcqcn", "dctcp", "nscc")
 # What the data plane takes for a byte counter that never comes round.
 NO_BYTE_COUNTER = 2**64 - 1
 
@@ -27,6 +29,7 @@ _US = PS_PER_SECOND // 10**6
 _M = 10**6
 
 _HPCC = "ns-3 HPCC, run.py"
+_LCMP = "LCMP, config.txt"
 _PAPER = "Zhu et al., SIGCOMM 2015"
 
 
@@ -60,18 +63,75 @@ DCQCN: Mapping[str, Figures] = {
             4 * _US, "there every acknowledgement repeats the mark; more often than a cut is idle"
         ),
     },
+    "lcmp": {
+        "g": Figure(1 / 256, _LCMP),
+        "initial_alpha": Figure(1.0, "ns-3 HPCC, rdma-hw.cc"),
+        "alpha_timer": Figure(55 * _US, "ns-3 HPCC, rdma-hw.cc, which LCMP leaves as it is"),
+        "increase_timer": Figure(900 * _US, _LCMP),
+        "byte_counter": Figure(NO_BYTE_COUNTER, "ns-3 HPCC, rdma-hw.cc has none: time alone leads to hyper increase"),
+        "fast_recovery": Figure(1, _LCMP),
+        "additive": Figure(50 * _M, _LCMP),
+        "hyper": Figure(100 * _M, _LCMP),
+        "minimum": Figure(100 * _M, _LCMP),
+        "cut_interval": Figure(4 * _US, _LCMP),
+        "notify_interval": Figure(4 * _US, "as hpcc-ns3"),
+    },
 }
+
+
+def _scaled(factor: int, unit: str) -> Callable[[Any], Any]:
+    """Return how a whole number of a unit is written."""
+    return lambda value: f"{value * factor}{unit}"
+
+
+# Parameters of adapters, by the names that mlx5 gives them: the key that means the same, and how its value is written there.
+ADAPTERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "rpg_time_reset": ("increase-timer", _scaled(1, "us")),
+    "rpg_byte_reset": ("byte-counter", int),
+    "rpg_threshold": ("fast-recovery", int),
+    "rpg_ai_rate": ("additive", _scaled(1, "M")),
+    "rpg_hai_rate": ("hyper", _scaled(1, "M")),
+    "rpg_min_rate": ("minimum", _scaled(1, "M")),
+    "rate_reduce_monitor_period": ("cut-interval", _scaled(1, "us")),
+    "dce_tcp_g": ("g", lambda value: (1024 - value) / 1024),
+    "dce_tcp_rtt": ("alpha-timer", _scaled(1, "us")),
+    "initial_alpha_value": ("initial-alpha", lambda value: value / 1024),
+    "min_time_between_cnps": ("notify-interval", _scaled(1, "us")),
+}
+_LARGEST_OF_ADAPTERS = 2**32 - 1
+
+
+def in_own_names(given: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with those that have names of adapters under their own; raise ValueError for one that is given twice."""
+    own = {key: value for key, value in given.items() if key not in ADAPTERS}
+    for name, value in given.items():
+        if name not in ADAPTERS:
+            continue
+        key, written = ADAPTERS[name]
+        most = 1024 if name in ("dce_tcp_g", "initial_alpha_value") else _LARGEST_OF_ADAPTERS
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"{name} is a whole number from 0 to {most}, as adapters have it")
+        if key in own:
+            raise ValueError(f"{name} is {key}, which is given too")
+        own[key] = written(value)
+    return own
 
 
 class Dcqcn(PresetSet):
     """Parameters of DCQCN; what is not given is that of the preset, and the preset, if none is named, is the paper's.
 
     `additive` and `hyper` are the steps of a rate's target, `minimum` is what no cut goes below, and `fast-recovery` is
-    how many rounds of timer or byte counter only halve the distance to the target.
+    how many rounds of timer or byte counter only halve the distance to the target. Names of adapters stand for their keys,
+    with whole numbers in the adapters' units: `rpg_time_reset: 300` is `increase-timer: 300us`.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"patternProperties": {"^x-": {}, f"^({'|'.join(ADAPTERS)})$": {"type": "integer"}}}
+    )
 
     presets: ClassVar[Mapping[str, Figures]] = DCQCN
     what: ClassVar[str] = "DCQCN parameter set"
+    other_names: ClassVar[frozenset[str]] = frozenset(ADAPTERS)
 
     preset: Annotated[str, *known(DCQCN, "DCQCN parameter set")] = "paper"
     """Named set of parameters; every other key replaces one figure of it."""
@@ -97,6 +157,11 @@ class Dcqcn(PresetSet):
     """Least time between two cuts of a rate; left out, the preset's."""
     notify_interval: Time | None = None
     """Least time between two notifications to a sender; left out, the preset's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_adapters(cls, value: Any) -> Any:
+        return in_own_names(value) if isinstance(value, dict) else value
 
     def plan(self, rate_bps: int) -> dict[str, Any]:
         """Return the plan of congestion control for NICs of which the slowest has this rate."""

@@ -217,7 +217,7 @@ def check_setting(path: str) -> None:
     keys = path.split(".")
     for depth, key in enumerate(keys):
         known = fields.known_keys(Experiment, keys[:depth])
-        if key not in known:
+        if key not in known and key not in fields.other_names(Experiment, keys[:depth]):
             raise UsageError(f'no setting is called "{path}": unknown key "{key}"{nearest(key, known)}')
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from testbed import units
 from testbed.experiment.congestion import Dcqcn
+from testbed.experiment.controls import Dctcp, Hpcc, Nscc, Swift, Timely
 from testbed.experiment.frame_sizes import FrameSizes
 from testbed.lab.routes import parse_ports
 from testbed.schema.fields import AUTO, DscpOrAuto, FileModel, Size, SizeOrAuto
@@ -130,7 +131,9 @@ class Transport(FileModel):
     parity of `erasure` makes up for it. With `timer` nothing is asked for: each `chunk` of so many bytes arrives whole or not
     at all, and is sent again when its own timeout runs out before it is acknowledged, as in the model of SDR-RDMA.
 
-    `congestion-control` acts on the marks of `lossless.ecn`; `dcqcn` is a preset, or parameters that differ from one.
+    `congestion-control` acts on the marks of `lossless.ecn` (`dcqcn`, `dctcp`, `nscc`), on round trips (`timely`, `swift`,
+    `nscc`) or on what switches write into packets (`hpcc`); the section of its name is a preset, or parameters that differ
+    from one.
 
     `timeout`, after which what is not acknowledged is sent again: a time (75ms), round trips of the longest path between two
     ranks that talk, without queues (3rtt), or InfiniBand's exponent n of 4.096 us x 2^n (14).
@@ -145,16 +148,28 @@ class Transport(FileModel):
     to wait by the InfiniBand code `rnr-timer` (12 is 0.64 ms), `rnr-retries` times without progress; 7 is for ever.
     """
 
+    other_names: ClassVar[frozenset[str]] = frozenset({"cnp_dscp"})
+
     recovery: Literal["go-back-n", "selective-repeat", "erasure", "timer"] = "go-back-n"
     """What is sent again after a loss: all that follows, the packet alone, what parity cannot rebuild, or its chunk."""
     erasure: Erasure = Erasure.model_construct()
     """The code of `recovery: erasure`."""
     chunk: Size = 64 * 2**10
     """Bytes that `recovery: timer` acknowledges and sends again as one, a whole number of packets of `mtu`."""
-    congestion_control: Literal["none", "dcqcn"] = "none"
-    """What acts on the marks of `lossless.ecn`."""
+    congestion_control: Literal["none", "dcqcn", "timely", "swift", "dctcp", "hpcc", "nscc"] = "none"
+    """Algorithm that slows senders down: by marks of `lossless.ecn`, round trips, or telemetry of switches (virtual clock)."""
     dcqcn: Dcqcn = Dcqcn.model_construct()
     """Parameters of DCQCN: the name of a preset, or figures that differ from one."""
+    timely: Timely = Timely.model_construct()
+    """Parameters of TIMELY: the name of a preset, or figures that differ from one."""
+    swift: Swift = Swift.model_construct()
+    """Parameters of Swift: the name of a preset, or figures that differ from one."""
+    dctcp: Dctcp = Dctcp.model_construct()
+    """Parameters of DCTCP: the name of a preset, or figures that differ from one."""
+    hpcc: Hpcc = Hpcc.model_construct()
+    """Parameters of HPCC: the name of a preset, or figures that differ from one."""
+    nscc: Nscc = Nscc.model_construct()
+    """Parameters of NSCC: the name of a preset, or figures that differ from one."""
     verb: Literal["write", "send"] = "write"
     """How data is sent: RDMA writes, or sends that need a receive."""
     mtu: Literal[1024, 2048, 4096] = 4096
@@ -162,7 +177,7 @@ class Transport(FileModel):
     frames: FrameSizes | None = None
     """Sizes of packets as another simulator has them, by its name or in bytes (virtual clock); left out, those of RoCEv2."""
     ack_every: int = Field(default=16, strict=True, ge=1, le=4096)
-    """Packets after which an acknowledgement is asked for."""
+    """Packets after which an acknowledgement is asked for; left out, each where a congestion control but DCQCN hears of them."""
     window: SizeOrAuto = AUTO
     """Bytes that a connection may have sent without acknowledgement; `auto` is what its longest path needs."""
     timeout: Timeout = AUTO
@@ -190,6 +205,16 @@ class Transport(FileModel):
     rnr_retries: int = Field(default=7, strict=True, ge=0, le=7)
     """Times that a send may be told to wait, without progress, before a connection fails; 7 is for ever."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_adapters(cls, value: Any) -> Any:
+        """Take `cnp_dscp`, as adapters write it."""
+        if not isinstance(value, dict) or "cnp_dscp" not in value:
+            return value
+        if "cnp-dscp" in value:
+            raise ValueError("cnp_dscp is cnp-dscp, which is given too")
+        return {"cnp-dscp" if key == "cnp_dscp" else key: item for key, item in value.items()}
+
     @model_validator(mode="after")
     def _agrees(self) -> Transport:
         if self.receive_queue == "posted" and self.verb != "send":
@@ -202,6 +227,12 @@ class Transport(FileModel):
         if not self.chunk or (chunked and self.chunk % self.payload_bytes):
             raise ValueError(f"chunk: {self.chunk} bytes are not a multiple of the MTU, {self.payload_bytes}")
         return self
+
+    @property
+    def packets_per_ack(self) -> int:
+        """Packets after which an acknowledgement is asked for, as given or as congestion control needs it."""
+        hears = self.congestion_control not in ("none", "dcqcn")
+        return 1 if hears and "ack_every" not in self.model_fields_set else self.ack_every
 
     @property
     def payload_bytes(self) -> int:

@@ -46,6 +46,8 @@ class PresetSet(FileModel):
 
     presets: ClassVar[Mapping[str, Figures]]
     what: ClassVar[str]
+    # Fields that no set has, since what they are left out follows from the lab.
+    derived: ClassVar[frozenset[str]] = frozenset()
 
     preset: str | None = None
     """Named set of all figures; left out, those of the file alone."""
@@ -64,7 +66,7 @@ class PresetSet(FileModel):
         figures = self.presets[self.preset] if self.preset is not None else {}
         chosen = {}
         for name in type(self).model_fields:
-            if name != "preset":
+            if name != "preset" and name not in self.derived:
                 given = getattr(self, name)
                 chosen[name] = figures[name].at(rate_bps) if given is None else given
         return chosen

@@ -14,6 +14,7 @@ from testbed.buffers.thresholds import DynamicGroup, Group, divide_buffer
 from testbed.contract import plan as contract
 from testbed.contract.plan import Plan
 from testbed.errors import ExperimentError, TopologyError
+from testbed.experiment.congestion import ACTING_ON_MARKS
 from testbed.experiment.file import Experiment
 from testbed.lab import circuits, watchdog
 from testbed.lab.endpoints import Endpoint
@@ -161,7 +162,7 @@ def _check_queues(lab: Lab, experiment: Experiment) -> None:
 
 
 def _check_marking(lab: Lab, experiment: Experiment) -> None:
-    controlled = experiment.transport.congestion_control != "none"
+    controlled = experiment.transport.congestion_control in ACTING_ON_MARKS
     if controlled and not marking.marks_somewhere(lab.switches, experiment.lossless):
         message = (
             f"{experiment.transport.congestion_control} acts on marks, and lossless.ecn is off; set it, say to sonic"

@@ -25,14 +25,15 @@ MOST_LISTED = 256
 class PathCost(NamedTuple):
     """What a link costs, or the worst over all equal paths between ports of two hosts.
 
-    The longest round trip, the lowest rate of a line, the lowest rate that credits carry, and the bytes for which the links of
-    a path grant credits: `UNLIMITED` if one of them runs none.
+    The longest round trip, the lowest rate of a line, the lowest rate that credits carry, the bytes for which the links of a
+    path grant credits: `UNLIMITED` if one of them runs none; and the most links.
     """
 
     round_trip_ps: int
     rate_bps: int
     carried_bps: int
     held_bytes: int
+    links: int = 1
 
     def then(self, other: PathCost) -> PathCost:
         """Return the cost of what leads over both."""
@@ -41,6 +42,7 @@ class PathCost(NamedTuple):
             min(self.rate_bps, other.rate_bps),
             min(self.carried_bps, other.carried_bps),
             self.held_bytes + other.held_bytes,
+            self.links + other.links,
         )
 
     def worse(self, other: PathCost) -> PathCost:
@@ -50,6 +52,7 @@ class PathCost(NamedTuple):
             min(self.rate_bps, other.rate_bps),
             min(self.carried_bps, other.carried_bps),
             max(self.held_bytes, other.held_bytes),
+            max(self.links, other.links),
         )
 
 
@@ -271,4 +274,5 @@ def _worst(ahead: Sequence[tuple[PathCost, PathCost]]) -> PathCost:
         min((min(own.rate_bps, cost.rate_bps) for own, cost in ahead), default=UNLIMITED),
         min((min(own.carried_bps, cost.carried_bps) for own, cost in ahead), default=UNLIMITED),
         max((own.held_bytes + cost.held_bytes for own, cost in ahead), default=0),
+        max((own.links + cost.links for own, cost in ahead), default=0),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import cast
 
 from testbed.buffers import credits
 from testbed.contract import workload as planned
@@ -11,10 +10,9 @@ from testbed.errors import ExperimentError, nearest
 from testbed.experiment.file import Experiment
 from testbed.experiment.transport import Transport
 from testbed.lab.endpoints import Endpoint
-from testbed.lab.hosts import DEFAULT_RATE_BPS
 from testbed.lab.ranks import Rank, expand
 from testbed.lab.topology import Lab, Link
-from testbed.plan import timeout
+from testbed.plan import controlling, timeout
 from testbed.plan.compile import SCHEMA, chosen_ranks, dscp_of_data
 from testbed.plan.ops import compile_ops
 from testbed.plan.packets import ack_bytes, credited_bytes, full_packet_bytes
@@ -142,6 +140,7 @@ def _check_frames(lab: Lab, experiment: Experiment) -> None:
 def _transport(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.Transport:
     settings = experiment.transport
     costs = _path_costs(pairs)
+    controlling.check(lab, experiment, costs)
     window = _window(costs, settings) if settings.window == AUTO else settings.window
     if not 1 <= window // settings.payload_bytes <= LARGEST_WINDOW_PACKETS:
         most = LARGEST_WINDOW_PACKETS * settings.payload_bytes
@@ -166,11 +165,11 @@ def _transport(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.T
         "recovery": settings.recovery,
         "verb": settings.verb,
         "mtu_bytes": settings.payload_bytes,
-        "ack_every": settings.ack_every,
+        "ack_every": settings.packets_per_ack,
         "window_bytes": window,
         "timeout_ps": timeout.in_force(pairs, costs, window),
         "retries": settings.retries,
-        "congestion_control": _congestion_control(lab, experiment, pairs),
+        "congestion_control": controlling.compiled(lab, experiment, pairs, costs),
     }
     if settings.frames is not None:
         sizes = settings.frames
@@ -182,18 +181,6 @@ def _transport(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.T
     if posted:
         document["rnr"] = {"timer": settings.rnr_timer, "retries": settings.rnr_retries}
     return document
-
-
-def _congestion_control(lab: Lab, experiment: Experiment, pairs: QueuePairs) -> planned.Dcqcn | None:
-    settings = experiment.transport
-    if settings.congestion_control == "none":
-        return None
-    used = {target for ends in pairs.ends if ends is not None for target in ends}
-    rates = [lab.adjacent[host][port].link.rate_bps for host, port in used]
-    compiled = cast(planned.Dcqcn, settings.dcqcn.plan(min(rates, default=DEFAULT_RATE_BPS)))
-    if settings.cnp_dscp != AUTO:
-        compiled["notify_dscp"] = settings.cnp_dscp
-    return compiled
 
 
 def _path_costs(pairs: QueuePairs) -> list[PathCost]:
@@ -218,7 +205,7 @@ def _window(costs: Sequence[PathCost], settings: Transport) -> int:
     product = max((cost.rate_bps * cost.round_trip_ps for cost in costs), default=0)
     times = 2 if settings.recovery == "go-back-n" else 3
     packets = -(-times * product // (8 * PS_PER_SECOND * settings.payload_bytes))
-    waited_for = settings.ack_every
+    waited_for = settings.packets_per_ack
     if settings.recovery == "erasure":
         waited_for = max(waited_for, settings.erasure.data + settings.erasure.parity)
     elif settings.recovery == "timer":

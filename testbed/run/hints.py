@@ -101,14 +101,17 @@ def _holds(reach: Reach) -> str:
 
 
 def _minimum_above_line(setup: Setup) -> Iterator[Hint]:
-    """A lowest rate of DCQCN that is no lower than the line: no cut can have an effect."""
+    """A lowest rate that is no lower than the line: no cut can have an effect."""
     control = setup.transport["congestion_control"]
-    if control is None:
+    if control is None or control["kind"] == "swift" or control["kind"] == "nscc":
         return
     line_bps = min(_station_rates(setup))
     if control["minimum_bps"] >= line_bps:
         least, line = format_rate(control["minimum_bps"]), format_rate(line_bps)
-        yield Hint("transport.dcqcn.minimum", f"{least} is not below the line's {line}, so no cut slows a sender down")
+        yield Hint(
+            f"transport.{control['kind']}.minimum",
+            f"{least} is not below the line's {line}, so no cut slows a sender down",
+        )
 
 
 def _station_rates(setup: Setup) -> list[int]:
@@ -118,10 +121,12 @@ def _station_rates(setup: Setup) -> list[int]:
     return [port["rate_bps"] for port in ports] or [2**63]
 
 
-def _dcqcn_without_control(setup: Setup) -> Iterator[Hint]:
-    """Parameters of DCQCN that nobody uses."""
-    if _given(setup.experiment.transport, "dcqcn") and setup.transport["congestion_control"] is None:
-        yield Hint("transport.dcqcn", "has no effect without congestion-control: dcqcn")
+def _parameters_without_control(setup: Setup) -> Iterator[Hint]:
+    """Parameters of a congestion control that is not in use."""
+    chosen = setup.experiment.transport.congestion_control
+    for name in ("dcqcn", "timely", "swift", "dctcp", "hpcc", "nscc"):
+        if _given(setup.experiment.transport, name) and name != chosen:
+            yield Hint(f"transport.{name}", f"has no effect without congestion-control: {name}")
 
 
 def _erasure_without_coding(setup: Setup) -> Iterator[Hint]:
@@ -326,7 +331,8 @@ def _marks(node: Switch, priority: int) -> list[Marking]:
 
 def _never_acted(setup: Setup, report: Report) -> Iterator[Hint]:
     """Congestion control that was never told to slow down."""
-    if setup.transport["congestion_control"] is None:
+    control = setup.transport["congestion_control"]
+    if control is None or control["kind"] != "dcqcn":
         return
     hosts = {host.name for host in setup.lab.hosts}
     notified = sum(
@@ -355,7 +361,7 @@ def _named(links: Sequence[Link]) -> str:
 _RULES: tuple[Rule, ...] = (
     _marks_out_of_reach,
     _minimum_above_line,
-    _dcqcn_without_control,
+    _parameters_without_control,
     _erasure_without_coding,
     _chunk_without_timers,
     _rnr_without_posted_receives,

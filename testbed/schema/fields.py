@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -38,6 +38,9 @@ class FileModel(BaseModel):
     A field that is a model has `Model.model_construct()` as its default: `Model()` would have pydantic build a validator for it
     when the module is imported, whether a file has the key or not.
     """
+
+    # What other tools call keys, which the model reads too.
+    other_names: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(
         frozen=True,
@@ -269,6 +272,15 @@ def known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
         annotation = member(annotation, part)
     inner = as_model(annotation)
     return [field.alias or name for name, field in inner.model_fields.items()] if inner else []
+
+
+def other_names(model: type[BaseModel], path: Sequence[str | int]) -> frozenset[str]:
+    """Return what other tools call keys of the mapping at `path` of a model."""
+    annotation: Any = model
+    for part in path:
+        annotation = member(annotation, part)
+    inner = as_model(annotation)
+    return inner.other_names if inner is not None and issubclass(inner, FileModel) else frozenset()
 
 
 def member(annotation: Any, part: str | int) -> Any:

@@ -29,6 +29,16 @@ class Case:
     traits: tuple[str, ...]
 
 
+_CONTROLS = ["dcqcn", "dcqcn", "timely", "swift", "dctcp", "hpcc", "nscc"]
+_CONTROLLED_BY = {
+    "timely": "delays",
+    "swift": "delays",
+    "dctcp": "echoed marks",
+    "nscc": "echoed marks",
+    "hpcc": "telemetry",
+}
+
+
 def draw(seed: int) -> Case:
     """Draw the case of a seed; the same seed gives the same case."""
     luck = Luck(seed)
@@ -68,8 +78,11 @@ def _experiment(luck: Luck, wiring: Wiring, traits: list[str]) -> Data:
         lossless["ecn"] = luck.pick(["sonic", "hpcc-ns3", {"kmin": "20KB", "kmax": "200KB", "pmax": 0.2}])
         traits.append("marking")
         if luck.chance(0.7):
-            transport |= {"congestion-control": "dcqcn", "dcqcn": luck.pick(["paper", "hpcc-ns3"])}
-            traits.append("dcqcn")
+            control = luck.pick(_CONTROLS) if transport["recovery"] != "erasure" else "dcqcn"
+            transport["congestion-control"] = control
+            if control == "dcqcn":
+                transport["dcqcn"] = luck.pick(["paper", "hpcc-ns3"])
+            traits.append(_CONTROLLED_BY.get(control, control))
     if luck.chance(0.2):
         # A window holds a block at least.
         block = transport.get("erasure", {"data": 0})["data"] * transport["mtu"] // 1024

@@ -44,6 +44,7 @@ TWO_DC = "two-dc:hosts=3,length=60km,rate=100G"
 SIZE = ("workload.size=2MB", "workload.iterations=2")
 CASES = {
     "incast over a span, paused and marked": (TWO_DC, "incast", (*SIZE, *CONGESTED), []),
+    "telemetry of switches over a span": (TWO_DC, "incast", (*SIZE, "transport.congestion-control=hpcc"), []),
     "a lossy span": (f"{TWO_DC},loss=1e-3", "all_reduce", (*SIZE, "transport.recovery=selective-repeat"), []),
     "a span that changes": (
         TWO_DC,

@@ -15,6 +15,7 @@ from testbed.lab.topology import load_lab
 from testbed.plan.queue_pairs import MOST
 from testbed.run.trial import Trial
 from testbed.study import preflight
+from tests.virtual.congestion_faults import CONGESTION_FAULTS, Case
 from tests.virtual.harness import Json, loaded_fabric
 
 SOURCES = Path(__file__).resolve().parents[2] / "dataplane" / "src"
@@ -48,10 +49,8 @@ AGENT = "agents name their peers and attachments themselves"
 TRACE = "a trace is matched, checked and compiled before it is fed to a fabric"
 WRAPS = "stands around another fault of this list"
 
-Case = tuple[tuple[str | int, ...], Any, str]
-"""Where a value is put, the value, and the key of the fault that it must be."""
-
 FAULTS: dict[str, str | Case | list[Case]] = {
+    **CONGESTION_FAULTS,
     # emulation/, clock/, codec.rs, python.rs
     "train {index}: {what}": WRAPS,
     "no node {}": TESTER,
@@ -262,6 +261,7 @@ FAULTS: dict[str, str | Case | list[Case]] = {
         "transport.frames.header",
     ),
     "real frames have the sizes of RoCEv2": "a run on the real clock is refused before its workload is compiled",
+    "real frames carry no telemetry": "a run on the real clock is refused before its workload is compiled",
     "series: a period takes time, and there are two points at least": (("experiment", "series"), "0s", "series"),
     "the queue pairs are not those of the trace": TRACE,
     "the trace is not matched": TRACE,

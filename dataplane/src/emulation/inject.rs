@@ -259,7 +259,7 @@ fn frame(codec: &Codec, plan: &TrainPlan, hex: &str) -> Result<Frame, String> {
     }
     if frame.is_control() {
         frame.priority = CONTROL_PRIORITY;
-        frame.bytes = Some(Box::new(bytes));
+        frame.bytes = Some(Box::new(bytes.into()));
     }
     if plan.sequence {
         frame = rebuilt(frame)?;
@@ -273,7 +273,7 @@ fn rebuilt(frame: Frame) -> Result<Frame, String> {
         return Err("only a RoCEv2 packet between NICs of the plan can be numbered".into());
     }
     let payload = Some(frame.payload().to_vec()).filter(|payload| payload.iter().any(|byte| *byte != 0));
-    Ok(Frame { bytes: payload.map(Box::new), payload_at: 0, ..frame })
+    Ok(Frame { bytes: payload.map(|bytes| Box::new(bytes.into())), payload_at: 0, ..frame })
 }
 
 fn bytes_of(hex: &str) -> Option<Vec<u8>> {

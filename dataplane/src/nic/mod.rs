@@ -5,6 +5,7 @@ pub mod arithmetic;
 mod awake;
 pub mod congestion;
 pub mod copies;
+mod feedback;
 mod guests;
 pub mod inject;
 pub mod memory;
@@ -35,10 +36,12 @@ use crate::timers::Timers;
 use crate::units::Time;
 use crate::wire::pfc::Pfc;
 use crate::wire::roce::Opcode;
+use crate::wire::sizes::LINE_OVERHEAD_BYTES;
 
 use awake::Awake;
-use congestion::{Control, Notification};
+use congestion::{Control, Needs, Sending};
 use copies::{Copies, CopyPair};
+use feedback::Echo;
 use guests::Guests;
 use inject::Injector;
 use memory::Memory;
@@ -111,8 +114,10 @@ pub struct Host {
     /// What the longest packet of the workload takes of a buffer.
     longest_bytes: u32,
     frames: Option<FrameSizes>,
-    /// How senders are notified of marks, if they are.
-    notification: Option<Notification>,
+    /// What congestion control has to be told, and what telemetry makes packets longer.
+    needs: Needs,
+    telemetry_bytes: u16,
+    echo: Echo,
     /// The rate of a queue pair may have changed since that was last asked.
     rates_changed: bool,
     rnr: Option<Rnr>,
@@ -152,7 +157,9 @@ impl Host {
             classes: vec![Priority::P0],
             longest_bytes: 0,
             frames: None,
-            notification: None,
+            needs: Needs::NOTHING,
+            telemetry_bytes: 0,
+            echo: Echo::default(),
             rates_changed: false,
             rnr: None,
             qps: Vec::new(),
@@ -183,6 +190,15 @@ impl Host {
         if !classes.is_empty() {
             self.classes = classes;
         }
+        self.needs = load.congestion.map_or(Needs::NOTHING, |control| control.needs());
+        self.telemetry_bytes = self.needs.telemetry_bytes.unwrap_or(0);
+        self.longest_bytes = load.transport.longest_bytes() + u32::from(self.telemetry_bytes);
+        self.echo = Echo::default();
+        let sending = Sending {
+            payload_bytes: u64::from(load.transport.mtu),
+            packet_bytes: u64::from(self.longest_bytes) + LINE_OVERHEAD_BYTES as u64,
+            timeout: load.transport.timeout,
+        };
         let queue_pair = |config: &QpConfig| QueuePair {
             config: *config,
             class: self.classes.binary_search(&config.priority).unwrap_or(0),
@@ -193,7 +209,7 @@ impl Host {
             responder: Responder::new(&load.transport),
             control: load
                 .congestion
-                .map(|control| Box::new(Control::new(control, self.ports[usize::from(config.nic)].rate()))),
+                .map(|control| Box::new(Control::new(control, self.ports[usize::from(config.nic)].rate(), sending))),
             ready_at: Time::ZERO,
             notify_at: Time::ZERO,
             active: false,
@@ -205,9 +221,8 @@ impl Host {
         self.ranks = load.ranks.into_iter().map(RunningRank::new).collect();
         self.copies.load(load.copies, self.ranks.len());
         self.reset();
-        self.longest_bytes = load.transport.longest_bytes();
+        self.begin_control();
         self.frames = load.transport.frames;
-        self.notification = load.congestion.and_then(|control| control.notification());
         self.rates_changed = true;
         self.rnr = load.transport.rnr;
         let has_memory = self.ranks.iter().any(|rank| !rank.memory.is_empty());
@@ -308,7 +323,7 @@ impl Host {
             Some(data) => self.handle_data(index, frame, &packet, data, now),
             None if packet.opcode == Opcode::Parity => self.handle_parity(index, frame, &packet, now),
             None => {
-                self.handle_response(index, &packet, now);
+                self.handle_response(index, &packet, &frame, now);
                 self.spares.give(frame);
             }
         }

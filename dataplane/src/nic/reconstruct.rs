@@ -37,7 +37,7 @@ impl Host {
         if frame.ecn == Ecn::Ce as u8 {
             self.notify(index, now);
         }
-        let bytes = frame.len.saturating_sub(message::around_bytes(packet, self.frames));
+        let bytes = frame.len.saturating_sub(message::around_bytes(packet, self.frames, self.telemetry_bytes));
         let Some(first) = self.qps[index].responder.accept_parity(packet, u64::from(bytes), frame) else { return };
         if self.reconstruct(index, first, true, now) {
             self.acknowledge(index);
@@ -82,9 +82,9 @@ impl Host {
             let (packet, bytes) = blocks.packet(block, psn, config.qpn);
             let payload = payloads.remove(&psn).map(|mut payload| {
                 payload.truncate(bytes as usize);
-                Box::new(payload)
+                Box::new(payload.into())
             });
-            let len = message::around_bytes(&packet, self.frames) + bytes as u16;
+            let len = message::around_bytes(&packet, self.frames, self.telemetry_bytes) + bytes as u16;
             let (src, dst) = (config.peer, self.nics[usize::from(config.nic)].station);
             let frame = Frame { bytes: payload, len, src, dst, ..self.frame_to(*config, packet) };
             rebuilt.push((psn, Box::new(frame)));

@@ -131,7 +131,7 @@ impl Host {
             qp.active = false;
         }
         self.timers.set_if_idle(slot, qp.requester.deadline());
-        let len = message::around_bytes(&segment.packet, self.frames) + segment.bytes as u16;
+        let len = message::around_bytes(&segment.packet, self.frames, self.telemetry_bytes) + segment.bytes as u16;
         if let Some(control) = &mut qp.control {
             let wire_bytes = u64::from(len) + (FCS_BYTES + LINE_OVERHEAD_BYTES) as u64;
             let before = control.rate();
@@ -146,7 +146,7 @@ impl Host {
             let payload = self.ranks[config.rank as usize].memory.get(segment.offset, u64::from(segment.bytes));
             payload.filter(|payload| !payload.is_empty()).map(<[u8]>::to_vec)
         };
-        let frame = Frame { bytes: payload.map(Box::new), len, ..self.frame_to(config, segment.packet) };
+        let frame = Frame { bytes: self.attach(payload), len, ..self.frame_to(config, segment.packet) };
         self.spares.make(frame)
     }
 
@@ -156,7 +156,7 @@ impl Host {
             bytes: None,
             dst: config.peer,
             src: self.nics[usize::from(config.nic)].station,
-            len: message::around_bytes(&packet, self.frames),
+            len: message::around_bytes(&packet, self.frames, self.telemetry_bytes),
             entropy: config.entropy,
             ingress: 0,
             payload_at: 0,
@@ -177,12 +177,14 @@ impl Host {
         let qp = &mut self.qps[index];
         if qp.requester.deadline() <= now {
             qp.requester.time_out(now);
+            self.tell_timeout(index, now);
+            let qp = &mut self.qps[index];
             if qp.requester.failure().is_some() {
                 self.events.push_back(Event::QpFailed { qpn: qp.config.qpn });
                 return;
             }
         }
-        self.timers.set(slot, qp.requester.deadline());
+        self.timers.set(slot, self.qps[index].requester.deadline());
         self.activate(index);
     }
 

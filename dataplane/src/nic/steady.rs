@@ -51,7 +51,10 @@ impl Host {
             classes: _,
             longest_bytes: _,
             frames: _,
-            notification: _,
+            needs: _,
+            telemetry_bytes: _,
+            // It is of the packet that was dealt with last.
+            echo: _,
             // For series, which are not recorded here.
             rates_changed: _,
             rnr: _,

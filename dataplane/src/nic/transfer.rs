@@ -16,7 +16,7 @@ impl Host {
     pub(super) fn handle_data(
         &mut self,
         index: usize,
-        frame: Box<Frame>,
+        mut frame: Box<Frame>,
         packet: &Packet,
         data: (Verb, Place),
         now: Time,
@@ -27,10 +27,10 @@ impl Host {
         if frame.ecn == Ecn::Ce as u8 {
             self.notify(index, now);
         }
+        let mut acknowledge = self.note(&mut frame);
         if self.qps[index].responder.is_chunked() {
             return self.handle_unit(index, frame, packet, data.1, now);
         }
-        let mut acknowledge = false;
         // Where blocks are coded, a packet that is new may make one whole, or show that one will not be.
         let coded = self.qps[index].responder.blocks().is_some().then(|| self.qps[index].responder.number(packet.psn));
         match self.receive(index, &frame, packet, data) {
@@ -45,7 +45,7 @@ impl Host {
                     acknowledge |= self.reconstruct(index, at, false, now);
                 }
             }
-            Verdict::Duplicate => acknowledge = packet.ack_request,
+            Verdict::Duplicate => acknowledge |= packet.ack_request,
             Verdict::Gap { missing, keep } => {
                 if keep {
                     self.qps[index].responder.keep(packet.psn, frame);
@@ -94,7 +94,8 @@ impl Host {
     /// Have the responder judge a packet.
     fn receive(&mut self, index: usize, frame: &Frame, packet: &Packet, (verb, place): (Verb, Place)) -> Verdict {
         let qp = &mut self.qps[index];
-        let bytes = u64::from(frame.len.saturating_sub(message::around_bytes(packet, self.frames)));
+        let bytes =
+            u64::from(frame.len.saturating_sub(message::around_bytes(packet, self.frames, self.telemetry_bytes)));
         let wants_receive =
             self.rnr.is_some() && verb == Verb::Send && place.starts() && qp.responder.is_due(packet.psn);
         let (schedule, lane) = (&self.ranks[qp.config.rank as usize].schedule, qp.config.lane as usize);
@@ -143,7 +144,7 @@ impl Host {
     /// The notification point: tell the sender of a marked packet, not too often.
     pub(super) fn notify(&mut self, index: usize, now: Time) {
         let qp = &mut self.qps[index];
-        let Some(Notification { interval, dscp }) = self.notification else { return };
+        let Some(Notification { interval, dscp }) = self.needs.notification else { return };
         if now < qp.notify_at {
             return;
         }
@@ -177,7 +178,8 @@ impl Host {
         self.run_rank(rank as usize, now);
     }
 
-    pub(super) fn handle_response(&mut self, index: usize, packet: &Packet, now: Time) {
+    pub(super) fn handle_response(&mut self, index: usize, packet: &Packet, frame: &Frame, now: Time) {
+        let before = self.before(index);
         let (retransmission, pacing) = (self.slots.index(Slot::Retransmit(index)), self.slots.index(Slot::Rate(index)));
         let qp = &mut self.qps[index];
         if let (Opcode::Cnp, Some(control)) = (packet.opcode, &mut qp.control) {
@@ -203,7 +205,10 @@ impl Host {
             }
         };
         let QpConfig { qpn, rank, lane, .. } = qp.config;
-        if qp.requester.failure().is_some() {
+        if let Some(before) = before {
+            self.tell(index, before, frame, packet.marked, now);
+        }
+        if self.qps[index].requester.failure().is_some() {
             self.events.push_back(Event::QpFailed { qpn });
         }
         self.activate(index);
@@ -221,9 +226,11 @@ impl Host {
     pub(super) fn respond(&mut self, index: usize, syndrome: Syndrome, psn: u32) {
         let qp = &self.qps[index];
         let msn = qp.responder.msn();
-        let packet = Packet { psn, msn, syndrome, ..response(qp.config.qpn, Opcode::Ack, psn) };
+        let marked = self.echo.is_marked();
+        let packet = Packet { psn, msn, syndrome, marked, ..response(qp.config.qpn, Opcode::Ack, psn) };
         let (config, (priority, dscp)) = (qp.config, qp.ack);
-        let frame = Frame { priority, dscp, ..self.frame_to(config, packet) };
+        let bytes = self.echo.attached();
+        let frame = Frame { bytes, priority, dscp, ..self.frame_to(config, packet) };
         self.ports[usize::from(config.nic)].enqueue(self.spares.make(frame));
     }
 
@@ -241,5 +248,16 @@ impl Host {
 
 /// A packet without payload to the peer's end of a connection.
 fn response(dst_qp: u32, opcode: Opcode, psn: u32) -> Packet {
-    Packet { va: 0, dst_qp, psn, dma_bytes: 0, msn: 0, syndrome: Syndrome::ACK, opcode, pad: 0, ack_request: false }
+    Packet {
+        va: 0,
+        dst_qp,
+        psn,
+        dma_bytes: 0,
+        msn: 0,
+        syndrome: Syndrome::ACK,
+        opcode,
+        pad: 0,
+        ack_request: false,
+        marked: false,
+    }
 }

@@ -47,7 +47,7 @@ impl Frame {
 }
 
 fn visit_packet(packet: &mut Packet, sender: Sender, visitor: &mut impl Visitor) {
-    let Packet { va, dst_qp, psn, dma_bytes, msn, syndrome, opcode, pad, ack_request } = packet;
+    let Packet { va, dst_qp, psn, dma_bytes, msn, syndrome, opcode, pad, ack_request, marked } = packet;
     let credits = match syndrome {
         Syndrome::Ack { credits } => *credits,
         Syndrome::RnrNak { .. } | Syndrome::Nak(_) => return visitor.refuse(Reason::Losses),
@@ -60,6 +60,10 @@ fn visit_packet(packet: &mut Packet, sender: Sender, visitor: &mut impl Visitor)
     }
     visitor.same(*va);
     visitor.same(u64::from(*dst_qp) << 32 | u64::from(*dma_bytes));
-    let kind = u64::from(credits) << 24 | (*opcode as u64) << 16 | u64::from(*pad) << 8 | u64::from(*ack_request);
+    let kind = u64::from(credits) << 24
+        | (*opcode as u64) << 16
+        | u64::from(*pad) << 8
+        | u64::from(*marked) << 1
+        | u64::from(*ack_request);
     visitor.same(u64::from(*msn) << 32 | kind);
 }

@@ -20,6 +20,7 @@ pub mod queue_map;
 mod slot;
 mod steady;
 pub mod stop_requests;
+mod telemetry;
 pub mod watchdog;
 
 use std::collections::VecDeque;
@@ -267,6 +268,7 @@ impl Switch {
             if let Some(mut frame) = frame {
                 if !frame.is_control() {
                     self.mark(port, &mut frame);
+                    self.stamp(port, &mut frame, now);
                     self.stop_requests.leave(&frame, port);
                     let demand = self.buffer.release(Place::of(&frame, port), u64::from(frame.buffer_bytes()));
                     self.answer(frame.ingress, frame.group, demand, now);

@@ -106,7 +106,10 @@ def test_xon_must_not_be_above_xoff() -> None:
         ("transport: {rnr-timer: 32}", 'transport.rnr-timer: "32" should be less than or equal to 31'),
         ("workload: {late: {b1: 5}}", 'workload.late.b1: "5": a time needs a unit; write it like 80us'),
         ("transport: {erasure: {parity: 0}}", 'transport.erasure.parity: "0" should be greater than or equal to 1'),
-        ("transport: {congestion-control: dctcp}", 'transport.congestion-control: "dctcp" is not "none" or "dcqcn"'),
+        (
+            "transport: {congestion-control: bbr}",
+            'transport.congestion-control: "bbr" is not "none", "dcqcn", "timely", "swift", "dctcp", "hpcc" or "nscc"',
+        ),
     ],
 )
 def test_faults_of_congestion_settings(text: str, fault: str) -> None:

@@ -84,18 +84,19 @@ def worst(lab: Lab, a: str, b: str) -> PathCost | None:
     routing = Routing(lab)
     costs: list[PathCost] = []
 
-    def walk(node: str, delay: int, rate: int) -> None:
+    def walk(node: str, delay: int, rate: int, links: int) -> None:
         if node == b:
-            costs.append(PathCost(delay, rate, rate, 0))
+            costs.append(PathCost(delay, rate, rate, 0, links))
             return
         for way in routing.adjacent[node]:
             nearer = distance.get(way.node) == distance[node] - 1
             if nearer and (way.node == b or way.node not in routing.hosts):
-                walk(way.node, delay + way.link.delay_ps, min(rate, way.link.rate_bps))
+                walk(way.node, delay + way.link.delay_ps, min(rate, way.link.rate_bps), links + 1)
 
-    walk(a, 0, 2**63)
+    walk(a, 0, 2**63, 0)
     rate = min(cost.rate_bps for cost in costs)
-    return PathCost(max(cost.round_trip_ps for cost in costs), rate, rate, 0)
+    links = max(cost.links for cost in costs)
+    return PathCost(max(cost.round_trip_ps for cost in costs), rate, rate, 0, links)
 
 
 @settings(max_examples=60)
@@ -200,7 +201,7 @@ def test_stated_routes_win_and_both_ways_count() -> None:
     assert (
         costs.between(("h1", 0), ("h2", 0))
         == costs.between(("h2", 0), ("h1", 0))
-        == PathCost(4, 100 * 10**9, 100 * 10**9, 0)
+        == PathCost(4, 100 * 10**9, 100 * 10**9, 0, 4)
     )
 
 

@@ -174,6 +174,9 @@ impl RealClock {
         self.catch_up();
         let workload = Workload::parse(json, &self.emulation.plan)?;
         require(workload.transport.frames.is_none(), || "real frames have the sizes of RoCEv2".into())?;
+        let needs = workload.transport.congestion_control.map(|control| control.needs());
+        let telemetry = needs.is_some_and(|needs| needs.telemetry_bytes.is_some());
+        require(!telemetry, || "real frames carry no telemetry".into())?;
         self.emulation.install(workload)?;
         self.started = false;
         if let Some(lockstep) = self.lockstep() {

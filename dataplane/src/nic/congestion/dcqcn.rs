@@ -250,6 +250,34 @@ mod tests {
         assert_eq!(flow.target, target + 40_000_000);
     }
 
+    /// Three notifications 50 µs apart at 40 Gb/s: target, rate and alpha after each step of the timer.
+    #[test]
+    fn rates_and_alpha_of_the_paper() {
+        let mut flow = Dcqcn::new(paper(), Rate::from_bps(40_000_000_000).unwrap());
+        for (step, rates) in [(40, 20), (20, 10), (10, 5)].into_iter().enumerate() {
+            flow.notified(Time::from_ns(1_000 + 50_000 * step as u64));
+            assert_eq!((flow.target / 1_000_000_000, flow.current / 1_000_000_000), rates);
+        }
+        let steps = [
+            (10.0, 7.5, 0.996_094),
+            (10.0, 8.75, 0.992_203),
+            (10.0, 9.375, 0.988_327),
+            (10.0, 9.687_5, 0.984_466),
+            (10.0, 9.843_75, 0.980_621),
+            (10.04, 9.941_875, f64::NAN),
+            (10.08, 10.010_938, f64::NAN),
+        ];
+        for (target, current, alpha) in steps {
+            let now = flow.deadline();
+            flow.handle_timeout(now);
+            let mut later = flow.clone();
+            later.decay(now + Time::from_ps(1));
+            assert!((flow.target as f64 / 1e9 - target).abs() < 5.1e-7, "{}", flow.target);
+            assert!((flow.current as f64 / 1e9 - current).abs() < 5.1e-7, "{}", flow.current);
+            assert!(alpha.is_nan() || (later.alpha - alpha).abs() < 5.1e-7, "{}", later.alpha);
+        }
+    }
+
     #[test]
     fn bytes_and_time_together_go_hyper() {
         let mut flow = flow();

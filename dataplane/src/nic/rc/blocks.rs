@@ -114,6 +114,7 @@ impl Blocks {
             opcode: message::encode(self.verb, Place::of(block.starts && psn == block.first, left <= self.mtu)),
             pad: (bytes.wrapping_neg() & 3) as u8,
             ack_request: true,
+            marked: false,
         };
         (packet, bytes)
     }

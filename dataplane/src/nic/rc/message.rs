@@ -84,14 +84,16 @@ pub struct FrameSizes {
 pub const LEAST_FRAME_BYTES: u16 = (FCS_BYTES + LINE_OVERHEAD_BYTES) as u16;
 pub const MOST_HEADER_BYTES: u16 = 1_024;
 
-/// Bytes of the frame of a packet besides its payload, without FCS.
+/// Bytes of the frame of a packet besides its payload, without FCS; telemetry takes so many of data and acknowledgements.
 #[inline]
-pub fn around_bytes(packet: &Packet, sizes: Option<FrameSizes>) -> u16 {
-    match sizes {
-        None => overhead_bytes(packet.opcode) + u16::from(packet.pad),
-        Some(sizes) if packet.opcode.extension().payload => sizes.header_bytes - LEAST_FRAME_BYTES,
-        Some(sizes) => sizes.ack_bytes - LEAST_FRAME_BYTES,
-    }
+pub fn around_bytes(packet: &Packet, sizes: Option<FrameSizes>, telemetry_bytes: u16) -> u16 {
+    let telemetry = if packet.opcode == Opcode::Cnp { 0 } else { telemetry_bytes };
+    telemetry
+        + match sizes {
+            None => overhead_bytes(packet.opcode) + u16::from(packet.pad),
+            Some(sizes) if packet.opcode.extension().payload => sizes.header_bytes - LEAST_FRAME_BYTES,
+            Some(sizes) => sizes.ack_bytes - LEAST_FRAME_BYTES,
+        }
 }
 
 /// Bytes of a frame with this opcode besides its padded payload, without FCS.

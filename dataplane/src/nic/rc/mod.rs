@@ -9,3 +9,4 @@ pub mod qp;
 pub mod requester;
 mod resend;
 pub mod responder;
+mod round_trips;

@@ -1,6 +1,7 @@
 //! The sending end of an RC connection: numbers packets, sends them within a window, and sends again what was lost.
 
 mod answers;
+mod control;
 mod steady;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +11,7 @@ use super::code::{parity_bytes, Code};
 use super::message::{self, Place};
 use super::qp::{Failure, Recovery, RequesterCounters, Transport, PSN_MASK};
 use super::resend::Resend;
+use super::round_trips::RoundTrips;
 use crate::frame::Packet;
 use crate::units::Time;
 use crate::wire::roce::{Opcode, Peth, Syndrome};
@@ -69,6 +71,10 @@ pub struct Requester {
     missing: BTreeMap<u64, u64>,
     /// The block whose parity is due before anything new (erasure).
     parity: Option<Block>,
+    /// Packets under way at most: the window of the transport, or less if congestion control says so.
+    window: u64,
+    /// When packets were sent, for a congestion control that asks for it.
+    round_trips: Option<Box<RoundTrips>>,
     /// The timers of the chunks, where nothing else repeats.
     chunks: Option<Box<Timers>>,
     deadline: Time,
@@ -96,6 +102,8 @@ impl Requester {
             resend: Resend::default(),
             missing: BTreeMap::new(),
             parity: None,
+            window: transport.window,
+            round_trips: None,
             chunks: Timers::of(&transport).map(Box::new),
             deadline: Time::NEVER,
             retries_left: transport.retries,
@@ -117,7 +125,7 @@ impl Requester {
 
     #[inline]
     pub fn can_send(&self) -> bool {
-        let fresh = self.next < self.posted && self.next - self.unacknowledged < self.transport.window;
+        let fresh = self.next < self.posted && self.next - self.unacknowledged < self.window;
         self.failure.is_none() && !self.waiting && (fresh || !self.resend.is_empty() || self.parity.is_some())
     }
 
@@ -141,6 +149,9 @@ impl Requester {
         let psn = again.unwrap_or(self.next);
         let index = if again.is_some() { self.message_of(psn) } else { self.current };
         let segment = self.segment(psn, &self.messages[index], again.is_some());
+        if let Some(trips) = &mut self.round_trips {
+            trips.send(psn, segment.packet.ack_request, now);
+        }
         if let Some(chunks) = &mut self.chunks {
             let unit = chunks.unit(psn, &self.messages[index].packets());
             if psn + 1 == unit.end {
@@ -190,6 +201,7 @@ impl Requester {
             opcode: Opcode::Parity,
             pad: 0,
             ack_request: false,
+            marked: false,
         };
         let bytes = parity_bytes(left.min(u64::from(self.transport.mtu))) as u32;
         Segment { packet, offset: message.offset + done, bytes }
@@ -209,7 +221,7 @@ impl Requester {
         let ack_request = match &self.chunks {
             Some(chunks) => psn + 1 == chunks.unit(psn, &message.packets()).end,
             None => {
-                let window_closes = psn + 1 - self.unacknowledged >= transport.window;
+                let window_closes = psn + 1 - self.unacknowledged >= self.window;
                 again || place.ends() || (psn + 1).is_multiple_of(transport.ack_every) || window_closes
             }
         };
@@ -223,6 +235,7 @@ impl Requester {
             opcode: message::encode(transport.verb, place),
             pad: (bytes.wrapping_neg() & 3) as u8,
             ack_request,
+            marked: false,
         };
         Segment { packet, offset: message.offset + done, bytes }
     }

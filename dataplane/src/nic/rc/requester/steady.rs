@@ -30,6 +30,8 @@ impl Requester {
             resend,
             missing,
             parity,
+            window,
+            round_trips,
             chunks,
             deadline,
             retries_left,
@@ -41,6 +43,10 @@ impl Requester {
         if parity.is_some() || chunks.is_some() {
             visitor.refuse(Reason::Coding);
         }
+        if round_trips.is_some() {
+            visitor.refuse(Reason::Congestion);
+        }
+        visitor.fixed(*window, Reason::Congestion);
         if !resend.is_empty() || !missing.is_empty() || *waiting {
             visitor.refuse(Reason::Losses);
         }
