@@ -39,6 +39,17 @@ def peers_of(plan: Plan) -> Mapping[str, tuple[str, int, int]]:
     return peers
 
 
+def with_addresses(plan: Plan, mac: Mapping[str, str], ip: Mapping[str, str]) -> Plan:
+    """Return a plan whose NICs have these addresses, by `node:port`."""
+    stations = [station.copy() for station in plan["stations"]]
+    for station in stations:
+        if station["kind"] == "nic":
+            place = place_of(plan, station["node"], station["port"])
+            station["mac"] = mac.get(place, station["mac"])
+            station["ip"] = ip.get(place, station["ip"])
+    return {**plan, "stations": stations}
+
+
 def ends_of(plan: Plan) -> Ends:
     """Return the addresses, rates and priorities of the ports of hosts."""
     mac, ip, rate_bps = {}, {}, {}

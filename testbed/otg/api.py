@@ -159,6 +159,13 @@ class Api:
             asked = request["port"]
             rows = metrics.port_metrics(self.session, asked["port_names"], asked["column_names"])
             return Answer.of({"choice": "port_metrics", "port_metrics": rows})
+        if request["choice"] == "rocev2_ipv4":
+            asked = request["rocev2_ipv4"]["per_peer"]
+            rows = metrics.peer_metrics(self.session, asked["peer_names"], asked["column_names"])
+            return Answer.of({"choice": "rocev2_ipv4_per_peer_metrics", "rocev2_ipv4_per_peer_metrics": rows})
+        if request["choice"] == "rocev2_flow":
+            rows = metrics.queue_pair_metrics(self.session, request["rocev2_flow"]["per_qp"]["column_names"])
+            return Answer.of({"choice": "rocev2_flow_per_qp_metrics", "rocev2_flow_per_qp_metrics": rows})
         asked = request["flow"]
         rows = metrics.flow_metrics(self.session, asked["flow_names"], asked["metric_names"])
         return Answer.of({"choice": "flow_metrics", "flow_metrics": rows})

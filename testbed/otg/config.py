@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.otg import schema
+from testbed.otg import rocev2, schema
+from testbed.otg.schema_rocev2 import ROCEV2
 from testbed.otg.validation import UNSET, Refused, checked
 
-OBJECTS = {**schema.CONFIG, **schema.FLOWS, **schema.HEADERS}
+OBJECTS = {**schema.CONFIG, **schema.FLOWS, **schema.HEADERS, **ROCEV2}
 _AFTER: Mapping[str, Sequence[str]] = {
     "ethernet": ("vlan", "ipv4"),
     "vlan": ("vlan", "ipv4"),
@@ -95,6 +96,7 @@ class Config:
     classes: Mapping[str, Mapping[int, int]]
     captures: Mapping[str, Capture]
     flows: Mapping[str, Flow]
+    devices: rocev2.Devices
     sent: Mapping[str, Any]
 
 
@@ -105,12 +107,12 @@ def parse(document: Any, lab_ports: Mapping[str, Sequence[str]]) -> Config:
     ports = _ports(data["ports"], lab_ports, faults)
     classes = _classes(data["layer1"], ports, faults)
     captures = _captures(data["captures"], ports, faults)
-    endpoints: Mapping[str, str] = {}
-    flows = [_flow(each, f"flows[{index}]", ports, endpoints, faults) for index, each in enumerate(data["flows"])]
-    _unique([flow["name"] for flow in data["flows"]], "flows", faults)
+    devices = rocev2.read(data, ports, faults)
+    flows = [_flow(each, f"flows[{index}]", ports, devices.ports, faults) for index, each in enumerate(data["flows"])]
+    _unique([*devices.flows, *(flow["name"] for flow in data["flows"])], "flows", faults)
     if faults:
         raise Refused(faults)
-    return Config(ports, classes, captures, {flow.name: flow for flow in flows if flow is not None}, document)
+    return Config(ports, classes, captures, {flow.name: flow for flow in flows if flow is not None}, devices, document)
 
 
 def _unique(names: Sequence[str], at: str, faults: list[str]) -> None:

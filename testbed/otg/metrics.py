@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from testbed.otg.config import known
 from testbed.otg.flows import Ends
 from testbed.otg.packets import is_control
 from testbed.otg.passing import Counted, Running
 from testbed.otg.session import Session
+from testbed.otg.validation import Refused
 from testbed.sizes import LINE_OVERHEAD_BYTES
 from testbed.units import PS_PER_NS, PS_PER_SECOND
 
@@ -163,6 +165,29 @@ def _per(count: float, seconds: float) -> float:
 
 def _only(row: dict[str, Any], columns: Sequence[str], always: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if not columns or key in columns or key in always}
+
+
+def queue_pair_metrics(session: Session, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the metrics of the queue pairs of RoCEv2 flows that were started. Raises Refused."""
+    ends, report = session.ends(), session.look().report
+    rows = session.roce.rows(session.configured(), ends, report)
+    return [_only(row, columns, ("flow_name", "port_tx", "port_rx", "src_qp", "dest_qp")) for row in rows]
+
+
+def peer_metrics(session: Session, names: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return how many queue pairs each peer has, all peers for no names. Raises Refused."""
+    config = session.configured()
+    faults: list[str] = []
+    chosen = known(names, config.devices.peers, "rocev2_ipv4.per_peer.peer_names", faults, "peer")
+    if faults:
+        raise Refused(faults)
+    session.look()
+    rows = []
+    for name in chosen or config.devices.peers:
+        count = len(config.devices.peers[name])
+        row = {"name": name, "qp_configured": count, "qp_up": count, "qp_down": 0}
+        rows.append(_only(row, columns, ("name",)))
+    return rows
 
 
 def neighbours(session: Session) -> list[dict[str, Any]]:

@@ -90,6 +90,7 @@ class Passing:
         self._step_ps = step_ps
         self._engine: Generator | None = None
         self._unseen = False
+        self.stateful = False
 
     def configured(self) -> Config:
         """Return the configuration. Raises Refused if there is none yet."""
@@ -126,7 +127,7 @@ class Passing:
             return
         self._unseen = False
         started = [each for each in self.running.values() if each.transmit == "started"]
-        if not started:
+        if not started and not self.stateful:
             return
         deadline = time.monotonic() + _PATIENCE_S
         ending = [each.ends_ps for each in started if each.ends_ps is not None]
@@ -149,8 +150,9 @@ class Passing:
             self._run(min(until_ps, self._now_ps() + DEFAULT_STEP_PS), deadline)
 
     def _settle_if_over(self) -> None:
-        self.counted()
-        if all(each.transmit != "started" for each in self.running.values()):
+        counted = self.counted()
+        self.stateful = self.stateful and not counted.report["complete"]
+        if not self.stateful and all(each.transmit != "started" for each in self.running.values()):
             self._settle()
 
     def _settle(self) -> None:

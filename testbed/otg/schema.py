@@ -119,9 +119,12 @@ CONFIG: Mapping[str, Object] = {
             "ports": Many(Part("Port")),
             "layer1": Many(Part("Layer1")),
             "captures": Many(Part("Capture")),
+            "devices": Many(Part("Device")),
             "flows": Many(Part("Flow")),
+            "options": Part("ConfigOptions"),
+            "stateful_flows": Part("StatefulFlow"),
         },
-        beyond=("lags", "events", "lldp", "egress_only_tracking", "devices", "options", "stateful_flows"),
+        beyond=("lags", "events", "lldp", "egress_only_tracking"),
     ),
     "Port": Object({"name": Text(), "location": Text()}, ("name",)),
     "Layer1": Object(

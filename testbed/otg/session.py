@@ -8,11 +8,12 @@ from typing import Any
 
 from testbed.contract.plan import Plan
 from testbed.otg import config as configuration
-from testbed.otg.addresses import ends_of, lab_ports, links_of
+from testbed.otg.addresses import ends_of, lab_ports, links_of, with_addresses
 from testbed.otg.captures import Captures
 from testbed.otg.config import Flow, Port
 from testbed.otg.flows import Begun, Ends, Translator
 from testbed.otg.passing import Clock, Counted, Generator, Passing, Running
+from testbed.otg.stateful import Stateful
 from testbed.otg.validation import Refused
 
 MOST_STREAMS = 2**16
@@ -26,6 +27,7 @@ class Session(Passing):
     def __init__(self, plan: Plan, clock: Clock, step_ps: int | None = None) -> None:
         super().__init__(plan, clock, step_ps)
         self.link_down: set[str] = set()
+        self.roce = Stateful()
         self.captures = Captures()
         self._ends: Ends | None = None
         self._next_number = 0
@@ -36,13 +38,17 @@ class Session(Passing):
     def configure(self, document: Any, engine: Callable[[Plan], Generator]) -> list[str]:
         """Take a configuration, on a fabric that `engine` opens; return notes. Raises Refused, and then all stays as it was."""
         config = configuration.parse(document, lab_ports(self.lab_plan))
-        ends = ends_of(self.lab_plan)
+        place = {name: port.place for name, port in config.ports.items()}
+        mac = {place[name]: each for name, each in config.devices.mac.items()}
+        plan = with_addresses(self.lab_plan, mac, {place[name]: each for name, each in config.devices.ip.items()})
+        ends = ends_of(plan)
         translator = Translator(config, ends)
         for flow in config.flows.values():
             for stream in flow.streams:
                 translator.begun(flow, stream, 0)
         self.captures.clear()
-        self._engine = engine(self.lab_plan)
+        self._engine = engine(plan)
+        self.roce, self.stateful = Stateful(), False
         self.config, self._ends = config, ends
         self.running, self.link_down, self._next_number, self._unseen = {}, set(), 0, False
         if self.clock == "real":
@@ -77,12 +83,20 @@ class Session(Passing):
         config = self.configured()
         faults: list[str] = []
         at = "traffic.flow_transmit.flow_names"
-        chosen = configuration.known(names, config.flows, at, faults, "flow") or list(config.flows)
+        every = {**config.flows, **config.devices.flows}
+        named = configuration.known(names, every, at, faults, "flow") or list(every)
+        chosen = [name for name in named if name in config.flows]
+        stateful = [name for name in named if name in config.devices.flows]
+        if stateful and state in ("pause", "resume") and names:
+            faults.append(f"traffic.flow_transmit.state: {state} of RoCEv2 flows is not supported by this server")
         if faults:
             raise Refused(faults)
         if state == "start":
-            return self._start(chosen)
+            return self._start(chosen, stateful)
         self._let_pass(to_their_end=state == "stop")
+        if state == "stop":
+            self.roce.stop(stateful, config, self.lab_plan, self._known_ends(), self.engine)
+            self.stateful = self.roce.running
         for name in chosen:
             running = self.running.get(name)
             if running is not None and state == "pause" and running.transmit == "started":
@@ -107,9 +121,14 @@ class Session(Passing):
         self.configured()
         return self._known_ends()
 
-    def _start(self, names: Sequence[str]) -> list[str]:
+    def _start(self, names: Sequence[str], stateful: Sequence[str]) -> list[str]:
         translator = Translator(self.configured(), self._known_ends())
         self._stop(names)
+        if stateful:
+            self.roce.start(stateful, self.configured(), self.lab_plan, self._known_ends(), self.engine)
+            self.stateful = True
+            if self.clock == "real":
+                self.engine.run_until(_FAR_PS, _REAL_MS)
         now_ps, trains = self._now_ps(), []
         for name in names:
             flow = self.configured().flows[name]
@@ -136,7 +155,12 @@ class Session(Passing):
             self.engine.withdraw(json.dumps(numbers))
         for each in chosen:
             each.transmit = "stopped"
-        if numbers and self.clock == "virtual" and all(each.transmit != "started" for each in self.running.values()):
+        if (
+            numbers
+            and self.clock == "virtual"
+            and not self.stateful
+            and all(each.transmit != "started" for each in self.running.values())
+        ):
             self._settle()
 
     def _pause(self, running: Running) -> Running:
