@@ -36,7 +36,6 @@ from testbed.plan.workload import queue_pairs_of, transport_of
 from testbed.run import footprint, hints, in_force, length, rerouting, timeline
 from testbed.run.fidelity import FidelityBounds
 from testbed.run.series import Series
-from testbed.scheduling.schedule import scheduled
 from testbed.schema.listed import split_list
 from testbed.timeseries.limits import plan_series
 from testbed.traffic import Collective, Schedule
@@ -61,7 +60,11 @@ class Trial:
     only: str | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "experiment", scheduled(self.lab, self.experiment))
+        if self.experiment.jobs:
+            # Policies take a while to import, and most runs have no jobs.
+            from testbed.scheduling.schedule import scheduled
+
+            object.__setattr__(self, "experiment", scheduled(self.lab, self.experiment))
 
     def under(self, clock: Clock, dilation: int | None = None) -> Trial:
         """Return this trial on a clock, and at a dilation if one is given, whatever the experiment says; not yet compiled."""
