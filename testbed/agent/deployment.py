@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 
+from testbed.agent.confinement import require_allowed
 from testbed.agent.data_plane import MakeFabric, lead_over, open_lab
 from testbed.agent.lab import Document, OwnedLab, deviations
 from testbed.agent.ledger import Ledger
@@ -65,6 +66,8 @@ class Deployment:
         )
         wanted = check_plan(body.plan, body.native)
         lab = wanted["lab"]
+        if self._agent:
+            require_allowed(part_of(wanted, self._agent), self._agent)
         require_underlay(wanted, self._agent, self._underlay)
         described = None if body.topology is None else read_lab(body.topology, wanted)
         with self._register.building(lab):

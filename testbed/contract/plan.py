@@ -4,6 +4,8 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal, NotRequired, TypedDict
 
+from testbed.contract.container import Container
+
 
 class Station(TypedDict):
     """Somebody with addresses: of P ports of hosts, station p is the NIC of port p and station P + p the kernel there."""
@@ -24,14 +26,6 @@ class Port(TypedDict):
     rate_bps: Annotated[int, "bit/s on the line"]
     response_ps: Annotated[int, "ps after the arrival of a PAUSE frame in which frames may still start"]
     weights: Annotated[list[int], "weights of deficit round robin, of eight priorities; 0: strict"]
-
-
-class Container(TypedDict):
-    """What a node is made of where nodes are containers. For drivers."""
-
-    image: Annotated[str, "name of the image"]
-    cpu_millis: Annotated[int, "thousandths of a processor; 0: no limit"]
-    memory_bytes: Annotated[int, "bytes of memory; 0: no limit"]
 
 
 class Receive(TypedDict):
@@ -70,6 +64,7 @@ class HostOptions(TypedDict, total=False):
     elsewhere: Annotated[bool, "true: another agent has it"]
     agent: Annotated[str, "agent that has it. For agents"]
     container: Annotated[Container, "what it is made of. For drivers"]
+    private_pids: Annotated[bool, "true: a namespace with processes of its own. For drivers"]
 
 
 class Host(HostOptions):
@@ -165,6 +160,7 @@ class SwitchOptions(TypedDict, total=False):
     elsewhere: Annotated[bool, "true: another agent has it"]
     agent: Annotated[str, "agent that has it. For agents"]
     container: Annotated[Container, "what it is made of. For drivers"]
+    private_pids: Annotated[bool, "true: a namespace with processes of its own. For drivers"]
 
 
 class Routes(TypedDict):

@@ -92,6 +92,7 @@ class Construction:
             for namespace, node in zip(made, layout.nodes, strict=True):
                 building.give_addresses(layout, node, namespace, node.interfaces)
             building.await_links(layout, namespaces)
+            self._inhabitants.begin(layout, namespaces)
             self._inhabitants.require_alive(layout)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])
@@ -136,6 +137,7 @@ class Construction:
                 traffic.replace(attached)
             give_addresses()
             self._inhabitants.introduce(layout)
+            self._inhabitants.begin(layout, {namespace.node for namespace in made})
             self._inhabitants.require_alive(layout)
             for namespace in made:
                 namespace.netlink.apply([_LAB_STANDS])

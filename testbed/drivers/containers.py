@@ -16,11 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.drivers import setup
 from testbed.drivers.layout import Contained, Node
 from testbed.errors import DriverError, HostError
 from testbed.health import HEALTHY, Health
 from testbed.plan.addressing import NETWORK
 from testbed.progress import BuildProgress
+from testbed.system.namespaces import NETWORK_SETTINGS, namespace_path
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -116,6 +118,14 @@ class Engine:
         with connected() as client:
             return {container.labels[NODE_LABEL]: health_of(container) for container in _ours(client, lab)}
 
+    def begin(self, lab: str, nodes: Sequence[Node]) -> None:
+        """Run the commands of nodes whose links are up, and let ports of the machine lead to theirs; raises what `setup` does."""
+        asked = [(node.name, made.setup) for node in nodes if (made := node.container) and made.setup]
+        with connected() as client:
+            for node, given in asked:
+                setup.run_commands(client.containers.get(container_name(lab, node)), node, given["exec"])
+                setup.publish(namespace_path(lab, node), node, given["ports"])
+
     def introduce(self, lab: str, hosts: Mapping[str, Mapping[str, str]]) -> None:
         """Give the hosts file of each container of a lab its present hosts. `hosts`: addresses by name, by node.
 
@@ -201,18 +211,20 @@ def _start(client: Any, lab: str, node: Node) -> int:
             hostname=node.name,
             labels={LAB_LABEL: lab, NODE_LABEL: node.name, "testbed.kind": node.kind},
             network_mode="none",
-            extra_hosts=dict(settings.hosts),
+            extra_hosts=node.hosts.all(),
             init=True,
             # Keeps an image whose command is a shell from ending at once.
             tty=True,
             stdin_open=True,
             cap_drop=["ALL"],
-            cap_add=list(_CAPABILITIES),
+            cap_add=[*_CAPABILITIES, *(settings.setup["cap_add"] if settings.setup else ())],
             security_opt=["no-new-privileges"],
             pids_limit=_PROCESSES,
+            sysctls={**NETWORK_SETTINGS, **(settings.setup["sysctls"] if settings.setup else {})},
             mem_limit=settings.memory_bytes,
             memswap_limit=settings.memory_bytes,
             **({"nano_cpus": settings.cpu_millis * 1_000_000} if settings.cpu_millis else {}),
+            **setup.creation(settings.setup, client.images.get(settings.image).labels if settings.setup else {}),
         )
     except APIError as error:
         if error.status_code == 409:

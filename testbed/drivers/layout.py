@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from testbed.contract.container import Setup
 from testbed.contract.plan import Attachment, Host, Plan, Station, Switch
 from testbed.drivers.emulation import Place
 from testbed.drivers.host_routes import Reach
@@ -13,6 +14,7 @@ from testbed.lab.priorities import CLASS_SELECTORS
 from testbed.lab.topology import DEFAULT_MTU_BYTES
 from testbed.system import namespaces, routes
 from testbed.system.netem import Netem
+from testbed.system.node_spaces import Hosts
 
 DEFAULT_PREFIX_LENGTH = 15
 
@@ -59,21 +61,26 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class Contained:
-    """What a node is made of where nodes are containers; a CPU limit of 0 is none. `hosts`: addresses by name."""
+    """What a node is made of where nodes are containers; a CPU limit of 0 is none. `setup`: what else it is given."""
 
     image: str
     cpu_millis: int
     memory_bytes: int
-    hosts: Mapping[str, str]
+    setup: Setup | None = None
 
 
 @dataclass
 class Node:
-    """What one namespace shall hold. `neighbours`: (interface index, address, MAC); `routes`: (index, subnet, length)."""
+    """What one namespace shall hold. `neighbours`: (interface index, address, MAC); `routes`: (index, subnet, length).
+
+    `hosts`: all hosts of the lab, those with other agents too.
+    """
 
     name: str
     kind: str
     container: Contained | None = None
+    hosts: Hosts = field(default_factory=Hosts)
+    private_pids: bool = False
     interfaces: list[Interface] = field(default_factory=list)
     neighbours: list[tuple[int, str, str]] = field(default_factory=list)
     routes: list[tuple[int, str, int]] = field(default_factory=list)
@@ -100,10 +107,7 @@ def layout_of(plan: Plan, imposed: Mapping[Place, Netem]) -> Layout:
     """
     lab = str(plan["lab"])
     speakers = {(entry["node"], entry["port"]): entry for entry in plan["stations"] if entry["kind"] == "kernel"}
-    # A host is known by the address of its first port.
-    hosts: dict[str, str] = {}
-    for (number, _port), entry in sorted(speakers.items()):
-        hosts.setdefault(plan["nodes"][number]["name"], entry["ip"])
+    hosts = _hosts(plan, speakers)
     numbers = [number for number, node in enumerate(plan["nodes"]) if not node.get("elsewhere")]
     places = {number: place for place, number in enumerate(numbers)}
     nodes = [_node(plan["nodes"][number], hosts) for number in numbers]
@@ -148,9 +152,20 @@ def _route(node: Node, number: int, reach: Reach, prefix_length: int) -> None:
         node.routes = [(FIRST_INDEX + port, address, routes.HOST_LENGTH) for port, address in known.routes]
 
 
-def _node(node: Host | Switch, hosts: Mapping[str, str]) -> Node:
+def _hosts(plan: Plan, speakers: Mapping[tuple[int, int], Station]) -> Hosts:
+    """Return the addresses of hosts: each has that of its first port, and ports of hosts with several are like `h1-eth2`."""
+    by_host: dict[str, dict[str, str]] = {}
+    for (number, port), entry in sorted(speakers.items()):
+        node = plan["nodes"][number]
+        by_host.setdefault(node["name"], {})[node["ports"][port]["name"]] = entry["ip"]
+    ports = {f"{host}-{port}": ip for host, own in by_host.items() if len(own) > 1 for port, ip in own.items()}
+    return Hosts({host: next(iter(own.values())) for host, own in by_host.items()}, ports)
+
+
+def _node(node: Host | Switch, hosts: Hosts) -> Node:
     settings = node.get("container")
-    return Node(node["name"], node["kind"], None if settings is None else Contained(**settings, hosts=hosts))
+    container = None if settings is None else Contained(**settings)
+    return Node(node["name"], node["kind"], container, hosts, bool(node.get("private_pids")))
 
 
 def _interface(

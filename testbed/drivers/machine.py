@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
+from testbed.contract.container import Setup
 from testbed.contract.plan import Plan
 from testbed.drivers import contained
 from testbed.drivers.containers import Engine
@@ -54,7 +55,7 @@ class Containers(Inhabitants):
         """Return which containers of a lab do not run, or not where they were put, by node."""
         contained = [namespace.node for namespace in existing if namespace.contained]
         if not contained:
-            return {}
+            return super().faults(lab, existing)
         strayed = self._strayed(lab, existing)
         states = self._engine.states(lab).get(lab, {})
         by_node = {node: states.get(node, ("gone", ""))[0] for node in contained}
@@ -104,9 +105,17 @@ class Containers(Inhabitants):
         return misfits | self._strayed(layout.lab, existing) | (states.keys() - nodes)
 
     def introduce(self, layout: Layout) -> None:
-        """Write the names of all hosts into the containers that were there before."""
+        """Write the names of all hosts into the nodes that were there before."""
         if any(node.container is not None for node in layout.nodes):
-            self._engine.introduce(layout.lab, {n.name: n.container.hosts for n in layout.nodes if n.container})
+            self._engine.introduce(layout.lab, {node.name: node.hosts.all() for node in layout.nodes if node.container})
+        else:
+            super().introduce(layout)
+
+    def begin(self, layout: Layout, nodes: Collection[str]) -> None:
+        """Run the commands of containers, and publish their ports."""
+        asked = [node for node in layout.nodes if node.name in nodes and node.container and node.container.setup]
+        if asked:
+            self._engine.begin(layout.lab, asked)
 
     def require_alive(self, layout: Layout) -> None:
         """Raise HostError if a container has ended already."""
@@ -118,7 +127,7 @@ class Containers(Inhabitants):
         planned = {node.name: (_RUNNING, node.container.image) for node in layout.nodes if node.container is not None}
         nodes = {namespace.node for namespace in existing if namespace.contained}
         if not planned and not nodes:
-            return True
+            return super().are_as_planned(layout, existing)
         return (
             nodes == planned.keys()
             and not self._strayed(layout.lab, existing)
@@ -126,13 +135,14 @@ class Containers(Inhabitants):
         )
 
     def start(
-        self, node: Namespace, argv: Sequence[str], hosts: Mapping[str, str], captured: bool
+        self, node: Namespace, argv: Sequence[str], captured: bool, variables: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         """Start a program in a namespace, or in the container that lives there."""
         if not node.contained:
-            return super().start(node, argv, hosts, captured)
-        return contained.start(node.lab, node.node, argv, captured, terminal=not captured and sys.stdin.isatty())
+            return super().start(node, argv, captured, variables)
+        terminal = not captured and sys.stdin.isatty()
+        return contained.start(node.lab, node.node, argv, captured, terminal, variables)
 
 
-def _limits(container: Contained | None) -> tuple[int, int] | None:
-    return None if container is None else (container.cpu_millis, container.memory_bytes)
+def _limits(container: Contained | None) -> tuple[int, int, Setup | None] | None:
+    return None if container is None else (container.cpu_millis, container.memory_bytes, container.setup)

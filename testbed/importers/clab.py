@@ -30,7 +30,12 @@ KINDS: Mapping[str, str] = {
 """Kinds that are known, and what they are in a lab; those of routers and testers are for `--kind-map`."""
 ROLES = ("host", "switch", "skip")
 _OURS = ("host", "switch")
-_CONTAINER = ("image", "cpu", "memory")
+# What a lab says of a container in the same words; of the second ones all that is said is put together.
+_CONTAINER = (
+    "image", "cpu", "memory", "binds", "exec", "cmd", "entrypoint", "ports", "cap-add", "startup-config", "healthcheck", "env",
+    "sysctls",
+)  # fmt: skip
+_TOGETHER = ("env", "sysctls")
 # Ends of links that are no nodes, and links that lead out of the lab.
 _OUTSIDE = ("host", "mgmt-net", "macvlan")
 _INSIDE = ("veth", "veth-stitch", None)
@@ -136,9 +141,13 @@ class _Reader:
 
     def _said(self, entry: Mapping[str, Any], key: str, kind: str | None = None) -> Any:
         """Return what is said of a node: by itself, its group, its kind, or the defaults."""
+        return next((value for value in self._layers(entry, key, kind) if value is not None), None)
+
+    def _layers(self, entry: Mapping[str, Any], key: str, kind: str | None) -> list[Any]:
+        """Return what each layer says of a node, the innermost first."""
         groups, kinds = (_mapping(self.body.get(section)) for section in ("groups", "kinds"))
         layers = (entry, groups.get(str(entry.get("group"))), kinds.get(str(kind)), self.body.get("defaults"))
-        return next((value for layer in layers if (value := _mapping(layer).get(key)) is not None), None)
+        return [_mapping(layer).get(key) for layer in layers]
 
     def _kind(self, entry: Mapping[str, Any]) -> str | None:
         kind = self._said(entry, "kind")
@@ -178,6 +187,10 @@ class _Reader:
     def _container(self, entry: Mapping[str, Any], kind: str | None) -> dict[str, Any]:
         """Return what a host is as a container, which a lab says in the same words; but a memory has a unit of its own."""
         container = {key: value for key in _CONTAINER if (value := self._said(entry, key, kind)) is not None}
+        for key in _TOGETHER:
+            said = [value for value in self._layers(entry, key, kind) if isinstance(value, dict)]
+            if len(said) > 1:
+                container[key] = {name: value for layer in reversed(said) for name, value in layer.items()}
         try:
             parse_size(container.get("memory", 0))
         except UnitError:

@@ -32,6 +32,7 @@ from testbed.lab.routes import check_routes, stated_routes
 from testbed.lab.spec import check_keys, is_file, is_key, parse_parameters, split_spec, with_keys
 from testbed.lab.switches import Layer, switch_figures
 from testbed.lab.thresholds import GroupFigures, OwnThresholds, group_figures
+from testbed.lab.trust import confined
 from testbed.lab.watchdog import Watchdog
 from testbed.optics.behaviour import LinkBehaviour, OpticalSettings, behaviour_of
 from testbed.optics.catalogue import Catalogue, load_catalogue
@@ -352,7 +353,8 @@ def lab_source(spec: str) -> Source:
         from testbed.importers.clab import is_clab, read_clab
 
         source = read_yaml(Path(stored.get(name, name)), TopologyError)
-        source = source if not is_clab(source) else read_clab(source).noted()
+        foreign = is_clab(source)
+        source = confined(read_clab(source).noted() if foreign else source, foreign)
         parameters: dict[str, str] = {}
         check_keys(f'the lab "{name}" is a file', changed)
     elif name not in generators:

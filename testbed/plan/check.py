@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from testbed.contract.plan import Plan
 from testbed.errors import UsageError
-from testbed.lab.containers import SMALLEST_MEMORY_BYTES, Image
 from testbed.lab.topology import DEFAULT_MTU_BYTES
+from testbed.plan.check_container import ContainerPart
 
 MAX_NODES = 20_000
 MAX_LINKS = 100_000
@@ -65,14 +65,6 @@ class _Port(_Part):
     rate_bps: Rate = 1
 
 
-class _Container(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    image: Image
-    cpu_millis: Annotated[int, Field(strict=True, ge=0, le=1024_000)]
-    memory_bytes: Annotated[int, Field(strict=True, ge=SMALLEST_MEMORY_BYTES, lt=2**62)]
-
-
 class _Group(_Part):
     port: Index
     priority: Annotated[int, Field(strict=True, ge=0, lt=8)]
@@ -83,7 +75,8 @@ class _Node(_Part):
     kind: Literal["host", "switch"]
     ports: Annotated[list[_Port], Field(max_length=MAX_PORTS)]
     station: Index | None = None
-    container: _Container | None = None
+    container: ContainerPart | None = None
+    private_pids: Annotated[bool, Field(strict=True)] = False
     agent: Name | None = None
     # Only an agent says so, of the plan that it was given.
     elsewhere: Literal[False] = False

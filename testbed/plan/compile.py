@@ -26,6 +26,7 @@ from testbed.plan import addressing, marking
 from testbed.plan.addressing import stable_hash
 from testbed.plan.dilation import LATE_FRAMES
 from testbed.plan.jobs import all_ranks, ranks_of_jobs
+from testbed.plan.makings import add_makings
 from testbed.plan.packets import credited_bytes
 from testbed.plan.routing import routing_of
 from testbed.schema.fields import AUTO
@@ -208,9 +209,8 @@ class _Compiler:
             "nodes": [self._node(node) for node in self.lab.nodes],
             "links": [self._link(index, link) for index, link in enumerate(self.lab.links)],
         }
-        if contained:
-            for planned, node in zip(plan["nodes"], self.lab.nodes, strict=True):
-                planned["container"] = _container(node)
+        if self.experiment.clock == "real":
+            add_makings(plan, self.lab, contained)
         return plan
 
     def _node(self, node: Host | Switch) -> contract.Host | contract.Switch:
@@ -390,8 +390,3 @@ def _grant(grant: credits.Grant) -> contract.Grant:
         "blocks": grant.blocks,
         "update_blocks": grant.update_blocks,
     }
-
-
-def _container(node: Host | Switch) -> contract.Container:
-    made_of = node.container
-    return {"image": made_of.image, "cpu_millis": made_of.cpu_millis, "memory_bytes": made_of.memory_bytes}

@@ -43,6 +43,14 @@ _CONTAINED = ":docker"
 _MARK_MODE = stat.S_ISVTX
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
+# A new namespace takes the values of the first one. A host without a route back goes on hearing.
+NETWORK_SETTINGS = {
+    "net.ipv4.ip_forward": "0",
+    "net.ipv4.conf.all.rp_filter": "0",
+    "net.ipv4.conf.default.rp_filter": "0",
+}
+"""What the network stack of a node begins with, by the names of sysctl(8)."""
+
 _CLONE_NEWNET = 0x40000000
 MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 1 << 20
 MNT_DETACH = 2
@@ -200,10 +208,9 @@ def _name(lab: str, node: str, contained: bool) -> Namespace:
         undo.callback(os.close, fd)
         socket = undo.enter_context(Netlink())
         _write_sysctl("ipv6/conf/all/disable_ipv6", "1")
-        # A new namespace takes the values of the first one.
-        _write_sysctl("ipv4/ip_forward", "0")
-        for scope in ("all", "default"):
-            _write_sysctl(f"ipv4/conf/{scope}/rp_filter", "0")  # a host without a route back goes on hearing
+        # That of a container was made with these, or with others that its lab asks for.
+        for name, value in NETWORK_SETTINGS.items() if not contained else ():
+            _write_sysctl(name.removeprefix("net.").replace(".", "/"), value)
         socket.apply([netlink.set_link(netlink.LOOPBACK_INDEX, up=False, alias=label(lab, node, contained))])
         _mark(path)
         undo.callback(os.unlink, path)

@@ -103,7 +103,7 @@ def test_containers_that_start_side_by_side_are_all_counted(monkeypatch: pytest.
     monkeypatch.setattr(containers, "connected", connected)
     monkeypatch.setattr(containers, "_require_image", lambda client, image: None)
     monkeypatch.setattr(containers, "_start", start)
-    nodes = [Node(str(number), "host", Contained("image", 0, 1, {})) for number in range(30)]
+    nodes = [Node(str(number), "host", Contained("image", 0, 1)) for number in range(30)]
     progress = BuildProgress(lambda *step: told.append(step), clock)
     assert containers.Engine().create("lab", nodes, progress) == [(node.name, int(node.name)) for node in nodes]
     assert (told[0], told[-1]) == (("containers", 0, 30), ("containers", 30, 30))

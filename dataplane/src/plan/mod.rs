@@ -1,6 +1,7 @@
 //! The compiled plan, read from JSON; `check` sees to it that every index leads somewhere.
 
 mod check;
+mod container;
 pub(crate) use check::require;
 mod queue_ecn;
 pub mod workload;
@@ -17,6 +18,7 @@ use crate::switch::defects::Defect;
 use crate::switch::ecn::EcnConfig;
 use crate::switch::watchdog::Action;
 
+pub use container::ContainerPlan;
 pub use queue_ecn::QueueEcnPlan;
 
 /// Why a plan or workload cannot be used.
@@ -69,16 +71,6 @@ pub enum Driver {
     Docker,
 }
 
-/// What a driver makes a node of, where nodes are containers.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ContainerPlan {
-    pub image: String,
-    pub cpu_millis: u64,
-    pub memory_bytes: u64,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -128,6 +120,8 @@ pub struct HostPlan {
     pub agent: Option<String>,
     #[serde(default)]
     pub container: Option<ContainerPlan>,
+    #[serde(default)]
+    pub private_pids: bool,
     /// Another agent has it: here it only stands for whom there is to talk to.
     #[serde(default)]
     pub elsewhere: bool,
@@ -186,6 +180,8 @@ pub struct SwitchPlan {
     /// Read by a driver alone.
     #[serde(default)]
     pub container: Option<ContainerPlan>,
+    #[serde(default)]
+    pub private_pids: bool,
     /// Another agent has it.
     #[serde(default)]
     pub elsewhere: bool,
