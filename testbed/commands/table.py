@@ -128,6 +128,12 @@ VERBS: Mapping[str, tuple[Verb, ...]] = {
             takes_any=True,
         ),
         Verb(
+            "hostfile",
+            "hostfile:hostfile",
+            "Print the hosts of a lab that is up, in the order of their ranks, as a launcher of parallel programs reads them.",
+            "testbed hostfile --name two-dc mpich",
+        ),
+        Verb(
             "wait-for",
             "wait_for:wait_for",
             "Wait until every node of a lab is healthy (or one is unhealthy, or all are gone); "

@@ -314,12 +314,29 @@ def exec_in(lab: str, node: str, argv: Sequence[str]) -> int:
     return MachineDriver().exec_in(lab, node, argv)
 
 
+def exec_all(lab: str, argv: Sequence[str], write: Callable[[str, bytes], None]) -> dict[str, int]:
+    """Run a program in every host of a lab that is on this machine; return exit statuses by host."""
+    _require_lab(lab)
+    return MachineDriver().exec_all(lab, argv, write)
+
+
+def hosts_of(lab: str) -> list[str]:
+    """Return the hosts of a lab on this machine, in the order of their ranks; those at other agents too."""
+    _require_lab(lab)
+    return list(MachineDriver().hosts(lab))
+
+
 def _require_node(lab: str, node: str) -> None:
+    nodes = _require_lab(lab)
+    if node not in nodes:
+        raise UsageError(f"lab {lab} has no node {node}; it has {', '.join(nodes)}")
+
+
+def _require_lab(lab: str) -> list[str]:
     labs = MachineDriver().list_labs()
     if lab not in labs:
         raise UsageError(f"no lab {lab} is deployed on this machine")
-    if node not in labs[lab]:
-        raise UsageError(f"lab {lab} has no node {node}; it has {', '.join(labs[lab])}")
+    return labs[lab]
 
 
 def run_in(lab: str, node: str, argv: Sequence[str], timeout_s: float | None) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from testbed.drivers.containers import container_name
@@ -37,11 +37,14 @@ class ContainerProgram(Deputy):
             super().send_signal(sig)
 
 
-def start(lab: str, node: str, argv: Sequence[str], captured: bool, terminal: bool) -> ContainerProgram:
+def start(
+    lab: str, node: str, argv: Sequence[str], captured: bool, terminal: bool, variables: Mapping[str, str]
+) -> ContainerProgram:
     """Run `argv` in the container of a node, with the caller's standard streams or captured. Raises HostError without docker."""
     mark = f"{_MARK}={secrets.token_hex(8)}"
     interactive = ["--interactive", *(["--tty"] if terminal else [])]
-    command = ["docker", "exec", *interactive, "--env", mark, container_name(lab, node), *argv]
+    given = [word for variable in (mark, *map("=".join, variables.items())) for word in ("--env", variable)]
+    command = ["docker", "exec", *interactive, *given, container_name(lab, node), *argv]
     try:
         program = ContainerProgram(command, **streams(captured))
     except FileNotFoundError:

@@ -7,9 +7,10 @@ send for all links and one for each namespace (`construction.py`); comparing rea
 from __future__ import annotations
 
 import errno
+import ipaddress
 import subprocess
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -25,7 +26,7 @@ from testbed.drivers.layout import FIRST_INDEX, Layout, attachments, keep_indice
 from testbed.errors import DriverError
 from testbed.health import HEALTHY, Health
 from testbed.progress import BuildProgress
-from testbed.system import forwarding, ipv4, netem, netlink, qdisc
+from testbed.system import forwarding, gathering, ipv4, netem, netlink, node_spaces, qdisc
 from testbed.system import namespaces as kernel
 from testbed.system.namespaces import Namespace
 from testbed.system.netem import Netem
@@ -125,12 +126,40 @@ class NetnsDriver:
     def exec_in(self, lab: str, node: str, argv: Sequence[str]) -> int:
         """Run a program inside a node with this process's standard streams; return its exit status.
 
-        The names of the lab's hosts lead to the addresses of their kernels. A program ended by signal n gives 128 + n,
-        as in a shell. TERM, HUP and INT are sent on to the program; ^C reaches it from the terminal. Raises DriverError if the
-        program cannot be started.
+        The names of the lab's hosts, at whatever agent, lead to the addresses of their kernels. A program ended by signal n
+        gives 128 + n, as in a shell. TERM, HUP and INT are sent on to the program; ^C reaches it from the terminal. Raises
+        DriverError if the program cannot be started.
         """
-        status = forwarding.wait(lambda: self._start(lab, node, argv, captured=False))
-        return status if status >= 0 else 128 - status
+        (status,) = forwarding.wait(lambda: [self._start(lab, node, argv, captured=False)])
+        return _as_in_a_shell(status)
+
+    def exec_all(self, lab: str, argv: Sequence[str], write: Callable[[str, bytes], None]) -> dict[str, int]:
+        """Run a program inside every host of a lab that is here, at once and without input; return exit statuses by host.
+
+        `write` hears each line of what they say, with its host, one at a time. `TESTBED_RANK`, `TESTBED_SIZE` and
+        `TESTBED_HOST` in the environment tell one from the others. Otherwise as `exec_in`.
+        """
+        hosts = self.hosts(lab)
+        here = [host for host in hosts if host in self.list_labs().get(lab, [])]
+        ranks = {host: str(rank) for rank, host in enumerate(hosts)}
+        gathered = gathering.Gathering(write)
+
+        def start() -> list[subprocess.Popen[bytes]]:
+            for host in here:
+                own = {"TESTBED_RANK": ranks[host], "TESTBED_SIZE": str(len(hosts)), "TESTBED_HOST": host}
+                gathered.add(host, self._start(lab, host, argv, captured=True, variables=own))
+            return gathered.processes
+
+        with gathered:
+            statuses = forwarding.wait(start)
+        return {host: _as_in_a_shell(status) for host, status in zip(here, statuses, strict=True)}
+
+    def hosts(self, lab: str) -> dict[str, str]:
+        """Return the addresses of a lab's hosts by name, in the order of their ranks: of all, or of containers of those here."""
+        with _system_errors("find hosts"), opened(lab) as namespaces:
+            bare = next((each for each in namespaces if not each.contained), None)
+            hosts = _addresses(namespaces) if bare is None else node_spaces.hosts_of(bare.path)
+        return dict(sorted(hosts.items(), key=lambda entry: ipaddress.ip_address(entry[1])))
 
     def emulations(self, plan: Plan, dilation: int = 1) -> list[Emulation]:
         """Return for each link of a plan whether `deploy` has it imposed by netem. Raises HostError as `deploy` does."""
@@ -196,10 +225,8 @@ class NetnsDriver:
             except BaseException:
                 process.kill()
                 raise
-        status = process.returncode if process.returncode >= 0 else 128 - process.returncode
-        return subprocess.CompletedProcess(
-            list(argv), status, out.decode(errors="replace"), errors.decode(errors="replace")
-        )
+        said = out.decode(errors="replace"), errors.decode(errors="replace")
+        return subprocess.CompletedProcess(list(argv), _as_in_a_shell(process.returncode), *said)
 
     def faults(self, lab: str) -> dict[str, str]:
         """Return what is wrong with nodes of a lab that stands, by node, as far as that is known without its plan."""
@@ -233,12 +260,14 @@ class NetnsDriver:
                 states[node] = health
         return states
 
-    def _start(self, lab: str, node: str, argv: Sequence[str], captured: bool) -> subprocess.Popen[bytes]:
+    def _start(
+        self, lab: str, node: str, argv: Sequence[str], captured: bool, variables: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         with _system_errors("exec"), opened(lab) as namespaces:
             nodes = {namespace.node: namespace for namespace in namespaces}
             if node not in nodes:
                 raise DriverError(f"find node {node} of lab {lab}", errno.ENOENT)
-            return self._inhabitants.start(nodes[node], argv, _addresses(namespaces), captured)
+            return self._inhabitants.start(nodes[node], argv, captured, variables or {})
 
 
 @contextmanager
@@ -248,6 +277,21 @@ def _system_errors(operation: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DriverError(operation, error.errno or 0, error.filename or "") from error
+
+
+def _as_in_a_shell(status: int) -> int:
+    """Return the exit status of a program as shells have it: 128 + n of one that signal n ended."""
+    return status if status >= 0 else 128 - status
+
+
+def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
+    """Return the address at which each host's kernel is found, that of its first port; switches have none."""
+    by_node = {namespace.node: ipv4.read_addresses(namespace.netlink) for namespace in namespaces}
+    return {
+        node: min(entry for entry in addresses if entry[0] >= FIRST_INDEX)[1]
+        for node, addresses in by_node.items()
+        if any(index >= FIRST_INDEX for index, _address, _length in addresses)
+    }
 
 
 def _health(namespace: Namespace) -> Health:
@@ -264,16 +308,6 @@ def _by_lab(namespaces: Sequence[Namespace], others: Mapping[str, Collection[str
     for lab, nodes in others.items():
         labs[lab].update(nodes)
     return {lab: sorted(nodes) for lab, nodes in sorted(labs.items())}
-
-
-def _addresses(namespaces: Sequence[Namespace]) -> dict[str, str]:
-    """Return the address at which each host's kernel is found, that of its first port; switches have none."""
-    by_node = {namespace.node: ipv4.read_addresses(namespace.netlink) for namespace in namespaces}
-    return {
-        node: min(entry for entry in addresses if entry[0] >= FIRST_INDEX)[1]
-        for node, addresses in by_node.items()
-        if any(index >= FIRST_INDEX for index, _address, _length in addresses)
-    }
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Signals that this process gets while it waits for a program, and which are meant for the program."""
+"""Signals that this process gets while it waits for programs, and which are meant for these."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -21,29 +21,28 @@ class Deputy(subprocess.Popen[bytes]):
     """A command that stands for a program elsewhere, which hears nothing of this process's terminal; `send_signal` reaches it."""
 
 
-def wait(start: Callable[[], subprocess.Popen[bytes]]) -> int:
-    """Start a program, wait for its end and return its status; TERM, HUP and INT are sent on to it, from before it starts.
+def wait(start: Callable[[], Sequence[subprocess.Popen[bytes]]]) -> list[int]:
+    """Start programs, wait for the end of all and return their statuses; TERM, HUP and INT are sent on, from before they start.
 
-    ^C on the terminal reaches the program by itself, and is not sent again. In a thread that is not the main one no signal comes
+    ^C on the terminal reaches programs by itself, and is not sent again. In a thread that is not the main one no signal comes
     by, and none is sent on.
     """
     if threading.current_thread() is not threading.main_thread():
-        return start().wait()
+        return [process.wait() for process in start()]
     with _received() as early:
-        process = start()
+        processes = start()
         # Only now, since a program inherits what is blocked where it is started.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
         try:
-            while process.poll() is None:
+            while running := [process for process in processes if process.poll() is None]:
                 while early:
-                    _send(process, early.pop(0))
+                    _send(running, early.pop(0))
                 received = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, _LOOK_S)
                 if received is None or received.si_signo == signal.SIGCHLD:
                     continue
                 by_terminal = received.si_signo == signal.SIGINT and received.si_code == _SI_KERNEL
-                if isinstance(process, Deputy) or not by_terminal:
-                    _send(process, received.si_signo)
-            return process.wait()
+                _send([each for each in running if isinstance(each, Deputy) or not by_terminal], received.si_signo)
+            return [process.wait() for process in processes]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -64,6 +63,7 @@ def _received() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _send(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
+def _send(processes: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)

@@ -3,7 +3,8 @@
 Programs of one node share them, programs of two nodes do not: else what two hosts say to each other could pass by shared
 memory, and no link between them would matter. A container has all of it from its engine.
 
-Of each node a tmpfs in `DIRECTORY` holds the two namespaces, bound to files, and what is its /dev/shm. It has the name of the
+Of each node a tmpfs in `DIRECTORY` holds the two namespaces, bound to files, what is its /dev/shm, and the names and addresses
+of the hosts of its lab, which go into /etc/hosts. It has the name of the
 node's network namespace and belongs to it: one whose namespace is gone is left over, and is removed with the next. What is
 mounted within goes with it, in one call: each costs an RCU grace period.
 """
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.errors import DriverError
@@ -24,13 +26,29 @@ DIRECTORY = Path("/run/testbed-nodes")
 _SPACES = {"uts": 0x04000000, "ipc": 0x08000000}
 _SHM = Path("/dev/shm")
 _QUEUES = Path("/dev/mqueue")
+_HOSTS = "hosts"
+_OF_A_PORT = "#port"
 _MS_PLAIN = 0x2 | 0x4  # no set-user-id, no devices
 _SOURCE = b"testbed"
 
 
-def make(lab: str, nodes: Iterable[str]) -> None:
-    """Give each node namespaces of its own. Call under `kernel.exclusive`, after its network namespace was made."""
-    folders = [(node, _folder(namespaces.namespace_path(lab, node))) for node in nodes]
+@dataclass(frozen=True)
+class Hosts:
+    """The hosts of a lab: an address for each by its name, and of those with several ports one for each port."""
+
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, str] = field(default_factory=dict)
+
+    def all(self) -> dict[str, str]:
+        """Return every address by name; a host's name wins over that of another's port."""
+        return {**self.ports, **self.addresses}
+
+
+def make(lab: str, nodes: Mapping[str, Hosts]) -> None:
+    """Give each node namespaces of its own, and addresses of hosts by name. Call under `kernel.exclusive`, after its
+    network namespace was made.
+    """
+    folders = [(node, folder_of(namespaces.namespace_path(lab, node))) for node in nodes]
 
     def work() -> None:
         for node, folder in folders:
@@ -45,15 +63,41 @@ def make(lab: str, nodes: Iterable[str]) -> None:
                 _mount(f"/proc/thread-self/ns/{space}".encode(), folder / space, b"none", MS_BIND)
             (folder / "shm").mkdir()
             (folder / "shm").chmod(0o1777)
+            (folder / _HOSTS).write_text(_lines(nodes[node]))
 
     if folders:
         _prepare_directory()
         namespaces.in_thread(work)
 
 
+def write_hosts(path: str, hosts: Hosts) -> None:
+    """Give the node whose network namespace is bound at `path` other hosts; programs that start from now on see them."""
+    target = folder_of(path) / _HOSTS
+    fresh = target.with_suffix(".new")
+    fresh.write_text(_lines(hosts))
+    fresh.rename(target)
+
+
+def read_hosts(path: str) -> bytes:
+    """Return the lines that a node's /etc/hosts begins with."""
+    return (folder_of(path) / _HOSTS).read_bytes()
+
+
+def hosts_of(path: str) -> dict[str, str]:
+    """Return the addresses of the hosts of a node's lab by name, without those of single ports."""
+    lines = [line.split() for line in read_hosts(path).decode().splitlines()]
+    return {name: address for address, name, *more in lines if more != [_OF_A_PORT]}
+
+
+def _lines(hosts: Hosts) -> str:
+    named = "".join(f"{address}\t{name}\n" for name, address in sorted(hosts.addresses.items()))
+    ports = "".join(f"{address}\t{name} {_OF_A_PORT}\n" for name, address in sorted(hosts.ports.items()))
+    return named + ports
+
+
 def enter(path: str) -> None:
     """Move the calling thread into the spaces of the node whose network namespace is bound at `path`; it must end there."""
-    folder = _folder(path)
+    folder = folder_of(path)
     for space, flag in _SPACES.items():
         try:
             fd = os.open(folder / space, os.O_RDONLY | os.O_CLOEXEC)
@@ -69,7 +113,7 @@ def enter(path: str) -> None:
 def mount(path: str) -> None:
     """Show a node's /dev/shm and message queues; in a thread that is in the node's spaces and has mounts of its own."""
     if _SHM.is_dir():
-        _mount(bytes(_folder(path) / "shm"), _SHM, b"none", MS_BIND)
+        _mount(bytes(folder_of(path) / "shm"), _SHM, b"none", MS_BIND)
     if _QUEUES.is_dir():
         # Where the kernel has no such queues there is nothing to part.
         libc.mount(b"mqueue", bytes(_QUEUES), b"mqueue", _MS_PLAIN, None)
@@ -91,7 +135,8 @@ def remove_leftovers() -> None:
         DIRECTORY.rmdir()
 
 
-def _folder(path: str) -> Path:
+def folder_of(path: str) -> Path:
+    """Return where the spaces of the node are whose network namespace is bound at `path`."""
     return DIRECTORY / os.path.basename(path)
 
 

@@ -31,7 +31,7 @@ def machine(repo_root: Path, tmp_path: Path, require_root: None) -> Iterator[Mac
 
 
 def test_every_block_that_needs_root_is_run() -> None:
-    assert [block.page for block in GUIDES] == ["docs/guides/hosts.md", "docs/guides/labs.md"]
+    assert [block.page for block in GUIDES] == [f"docs/guides/{name}.md" for name in ("hosts", "labs", "programs")]
     assert len(GUIDES) + len(EXAMPLES) == len(BLOCKS)
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from testbed.drivers.netns import NetnsDriver
 from testbed.errors import DriverError
-from testbed.system import namespaces, node_spaces
+from testbed.system import namespaces, node_spaces, private_pids
 from testbed.system import processes as node_programs
+from tests.live.machine import wait_for
 from tests.live.netns_lab import isolated, make_plan, snapshot
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -121,7 +122,7 @@ def test_a_killed_program_leaves_nothing_and_one_that_lives_on_keeps_nothing() -
     with_lab = snapshot()
     path = namespaces.namespace_path("live", "h0")
     script = "grep -c h0 /etc/hosts; kill -STOP $$"
-    programs = [node_programs.spawn_in(path, ["sh", "-c", script], {"h0": "198.19.0.1"}) for _ in range(2)]
+    programs = [node_programs.spawn_in(path, ["sh", "-c", script]) for _ in range(2)]
     for program in programs:
         assert os.WIFSTOPPED(os.waitpid(program.pid, os.WUNTRACED)[1])
     assert snapshot() == with_lab  # while they are there, nobody else sees what they see
@@ -149,3 +150,35 @@ def test_a_program_may_die_with_the_testbed_at_any_moment() -> None:
     assert snapshot() == before
     subprocess.run(["test", "!", "-e", "/sys/hosts"], check=True)
     NetnsDriver().destroy("live")
+
+
+@isolated
+def test_a_node_that_asks_for_it_has_processes_of_its_own() -> None:
+    driver, before = NetnsDriver(), snapshot()
+    plan = make_plan("live")
+    plan["nodes"][0]["private_pids"] = True
+    driver.deploy(plan)
+    seen = output("h0", 'exec sh -c \'ls -d /proc/[0-9]*; echo $$; cat /proc/1/cmdline | tr "\\0" " "; hostname\'')
+    assert seen[-1].endswith("h0") and "testbed-node" in seen[-1]
+    assert f"/proc/{seen[-2]}" in seen and len(seen) <= 6, "its first process, what that waits for, and its own"
+    assert len(output("h1", "ls -d /proc/[0-9]*")) > len(seen), "the other sees those of the machine"
+    # Programs of one node see each other, and what is left of them is taken in.
+    output("h0", "sleep 1000 & echo")
+    assert "sleep 1000" in driver.run_in("live", "h0", ["ps", "-e", "-o", "args="], 20).stdout
+    output("h0", "(sleep 0.01 &)")
+    wait_for(lambda: "sleep 0.01" not in driver.run_in("live", "h0", ["ps", "-e", "-o", "args="], 20).stdout)
+    assert "defunct" not in driver.run_in("live", "h0", ["ps", "-e"], 20).stdout
+    assert driver.faults("live") == {}
+    driver.deploy(plan)  # as planned
+    first = int((node_spaces.folder_of(namespaces.namespace_path("live", "h0")) / "first").read_text())
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: driver.faults("live") == {"h0": private_pids.GONE})
+    with pytest.raises(DriverError, match="the first of its processes has ended"):
+        driver.exec_in("live", "h0", ["true"])
+    driver.reconcile(plan, plan)
+    assert driver.faults("live") == {} and output("h0", "hostname") == ["h0"]
+    shared = make_plan("live")
+    driver.reconcile(shared, plan)
+    assert len(output("h0", "ls -d /proc/[0-9]*")) > len(seen)
+    driver.destroy("live")
+    assert snapshot() == before and not node_spaces.DIRECTORY.exists()

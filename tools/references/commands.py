@@ -19,7 +19,7 @@ LIVE = "needs root"
 BROKER = "needs a broker"
 MARKS = {
     **dict.fromkeys(
-        ("deploy", "redeploy", "inspect", "exec", "wait-for", "capture", "impair", "destroy", "save"), LIVE
+        ("deploy", "redeploy", "inspect", "exec", "hostfile", "wait-for", "capture", "impair", "destroy", "save"), LIVE
     ),
     **dict.fromkeys(("agent", "broker"), BROKER),
     **dict.fromkeys(("calibrate", "doctor"), "needs root"),
