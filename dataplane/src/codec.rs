@@ -6,7 +6,7 @@ use crate::frame::{Body, Buffer, Frame, Packet, Station};
 use crate::plan::{Plan, PlanError, StationKind};
 use crate::priority::{Priority, PrioritySet, PRIORITIES};
 use crate::wire::credit;
-use crate::wire::ethernet::{Ethernet, Mac, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN};
+use crate::wire::ethernet::{beyond_tags, Ethernet, Mac, ETHERTYPE_IPV4};
 use crate::wire::ipv4::{set_ecn_ce, Ecn, Ipv4, PROTOCOL_UDP};
 use crate::wire::pfc::{self, MacControl, Pfc};
 use crate::wire::roce::{
@@ -15,7 +15,6 @@ use crate::wire::roce::{
 };
 use crate::wire::sizes::{
     AETH_BYTES, BTH_BYTES, ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES, PETH_BYTES, RETH_BYTES, UDP_HEADER_BYTES,
-    VLAN_TAG_BYTES,
 };
 use crate::wire::stamp::Stamp;
 use crate::wire::udp::{Udp, ROCE_PORT};
@@ -79,14 +78,13 @@ impl Codec {
             }
             (Body::Roce(_), Some(bytes)) if frame.payload_at > 0 => {
                 out.extend_from_slice(bytes);
-                if frame.ecn == CE {
-                    set_ecn_ce(out)?;
-                }
+                mark(frame, out);
                 Ok(())
             }
             (Body::Roce(packet), _) => self.encode_packet(frame, packet, out),
             (Body::Opaque | Body::Pause(_), bytes) => {
                 out.extend_from_slice(bytes.as_deref().map_or(&[][..], |bytes| bytes));
+                mark(frame, out);
                 Ok(())
             }
         }
@@ -95,12 +93,13 @@ impl Codec {
     /// Do as `encode` and take the frame's own bytes where they leave as they came; the frame is left with what `out` held.
     pub fn encode_from(&self, node: usize, port: u16, frame: &mut Frame, out: &mut Vec<u8>) -> Result<(), WireError> {
         match (&frame.body, &mut frame.bytes) {
-            (Body::Opaque, Some(bytes)) => std::mem::swap(out, bytes),
+            (Body::Opaque, Some(bytes)) => {
+                std::mem::swap(out, bytes);
+                mark(frame, out);
+            }
             (Body::Roce(_), Some(bytes)) if frame.payload_at > 0 => {
                 std::mem::swap(out, bytes);
-                if frame.ecn == CE {
-                    set_ecn_ce(out)?;
-                }
+                mark(frame, out);
             }
             _ => return self.encode(node, port, frame, out),
         }
@@ -163,7 +162,7 @@ impl Codec {
 
     /// Do as `decode` and keep the bytes in a buffer from `spare`, if there is one.
     pub fn decode_into(&self, bytes: &[u8], reader: Reader, spare: &mut Vec<Buffer>) -> Option<Frame> {
-        let (ethernet, packet) = Ethernet::parse(bytes).ok()?;
+        let (ethernet, _) = Ethernet::parse(bytes).ok()?;
         match pfc::parse(bytes) {
             Ok(None) => {}
             Ok(Some(MacControl::Pfc(pfc))) => {
@@ -192,7 +191,8 @@ impl Codec {
         buffer.clear();
         buffer.extend_from_slice(bytes);
         decoded.bytes = Some(buffer);
-        let Ok((ip, datagram)) = Ipv4::parse(untagged(&ethernet, packet)) else {
+        let (_, at) = beyond_tags(bytes).ok()?;
+        let Ok((ip, datagram)) = Ipv4::parse(&bytes[at..]) else {
             return taken(decoded, reader);
         };
         decoded.dscp = ip.dscp;
@@ -232,17 +232,12 @@ fn taken(frame: Frame, reader: Reader) -> Option<Frame> {
     (reader == Reader::Switch || stamped()).then_some(frame)
 }
 
-/// What follows the VLAN tags of a frame, two at most.
-fn untagged<'a>(ethernet: &Ethernet, packet: &'a [u8]) -> &'a [u8] {
-    let (mut ethertype, mut rest) = (ethernet.ethertype, packet);
-    for _ in 0..2 {
-        let [_, _, high, low, ..] = *rest else { break };
-        if !matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN) {
-            break;
-        }
-        (ethertype, rest) = (u16::from_be_bytes([high, low]), &rest[VLAN_TAG_BYTES..]);
+/// Write a congestion mark into a frame that leaves as it came.
+fn mark(frame: &Frame, out: &mut [u8]) {
+    if frame.ecn == CE {
+        // What only looks like IPv4 has no field for it.
+        let _ = set_ecn_ce(out);
     }
-    rest
 }
 
 fn frame(dst: Station, src: Station, bytes: &[u8], body: Body) -> Frame {

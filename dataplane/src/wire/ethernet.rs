@@ -1,6 +1,6 @@
 //! Ethernet II framing (IEEE 802.3 clause 3), untagged.
 
-use super::sizes::{ETHERNET_HEADER_BYTES as HEADER_BYTES, FCS_BYTES, SHORTEST_FRAME_BYTES};
+use super::sizes::{ETHERNET_HEADER_BYTES as HEADER_BYTES, FCS_BYTES, SHORTEST_FRAME_BYTES, VLAN_TAG_BYTES};
 use super::{split, Field, WireError};
 
 pub type Mac = [u8; 6];
@@ -57,6 +57,24 @@ impl Ethernet {
         field::ETHERTYPE.set(&mut header, self.ethertype.to_be_bytes());
         header
     }
+}
+
+/// Return the EtherType behind the VLAN tags of a frame, two at most, and where its packet begins.
+///
+/// # Errors
+/// `Truncated` below 14 bytes.
+pub fn beyond_tags(frame: &[u8]) -> Result<(u16, usize), WireError> {
+    let (ethernet, mut rest) = Ethernet::parse(frame)?;
+    let (mut ethertype, mut at) = (ethernet.ethertype, HEADER_BYTES);
+    for _ in 0..2 {
+        if !matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN) {
+            break;
+        }
+        let Some((tag, behind)) = rest.split_first_chunk::<VLAN_TAG_BYTES>() else { break };
+        let [_, _, high, low] = *tag;
+        (ethertype, at, rest) = (u16::from_be_bytes([high, low]), at + VLAN_TAG_BYTES, behind);
+    }
+    Ok((ethertype, at))
 }
 
 /// Compute the frame check sequence of a frame, its bytes in the order of travel (IEEE 802.3 clause 3.2.9).

@@ -1,6 +1,6 @@
 //! IPv4 headers (RFC 791) with DSCP (RFC 2474) and ECN (RFC 3168); no options, no fragments.
 
-use super::sizes::{ETHERNET_HEADER_BYTES, IPV4_HEADER_BYTES as HEADER_BYTES};
+use super::sizes::IPV4_HEADER_BYTES as HEADER_BYTES;
 use super::{at_most, ethernet, prefix, split, Field, WireError};
 
 pub const PROTOCOL_UDP: u8 = 17;
@@ -140,14 +140,14 @@ impl Ipv4 {
 /// `Truncated`, `NotIpv4`, `BadVersion`, `BadLength`, `Options`; the frame is then unchanged.
 pub fn set_ecn_ce(frame: &mut [u8]) -> Result<Ecn, WireError> {
     let have = frame.len();
-    let (ethernet, _) = ethernet::Ethernet::parse(frame)?;
-    if ethernet.ethertype != ethernet::ETHERTYPE_IPV4 {
-        return Err(WireError::NotIpv4 { ethertype: ethernet.ethertype });
+    let (ethertype, at) = ethernet::beyond_tags(frame)?;
+    if ethertype != ethernet::ETHERTYPE_IPV4 {
+        return Err(WireError::NotIpv4 { ethertype });
     }
     let header: &mut [u8; HEADER_BYTES] = frame
-        .get_mut(ETHERNET_HEADER_BYTES..)
+        .get_mut(at..)
         .and_then(|packet| packet.first_chunk_mut())
-        .ok_or(WireError::Truncated { what: "IPv4 header", need: ETHERNET_HEADER_BYTES + HEADER_BYTES, have })?;
+        .ok_or(WireError::Truncated { what: "IPv4 header", need: at + HEADER_BYTES, have })?;
     let version_and_ihl = field::VERSION_AND_IHL.u8(header);
     check_version_and_ihl(version_and_ihl)?;
     let tos = field::TOS.u8(header);
