@@ -16,9 +16,10 @@ from tests.live.machine import Machine, private_machine, wait_for
 pytestmark = [pytest.mark.usefixtures("require_root", "images"), pytest.mark.timeout(300)]
 
 PUBLISHED = 17070
-# The daemons give up what root may do but these; of a container that is not root they would have to be given.
+# No daemon starts while it is installed; as root they need not give up what root may do.
 IMAGE = """\
 FROM testbed-host
+RUN printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d
 RUN echo frr >/tmp/packages && sh /usr/share/testbed/install /tmp/packages
 RUN mkdir -p /run/frr /etc/frr && chown -R root:root /run/frr /etc/frr && usermod -a -G frrvty root
 LABEL testbed.startup-config=/etc/frr/frr.conf
