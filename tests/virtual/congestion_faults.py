@@ -6,6 +6,12 @@ Case = tuple[tuple[str | int, ...], Any, str]
 """Where a value is put, the value, and the key of the fault that it must be."""
 
 CONGESTION_FAULTS: dict[str, Case | list[Case]] = {
+    "g and alpha are shares": (("experiment", "transport", "dcqcn"), {"g": 2}, "transport.dcqcn.g"),
+    "timers, byte counter and minimum rate must be positive": (
+        ("experiment", "transport", "dcqcn"),
+        {"alpha-timer": 0},
+        "transport.dcqcn.alpha-timer",
+    ),
     "alpha and beta are shares": (("experiment", "transport", "timely"), {"beta": 2}, "transport.timely.beta"),
     "the minimum round trip and rate must be positive": [
         (("experiment", "transport", "timely"), {"minimum-rtt": 0}, "transport.timely.minimum-rtt"),
