@@ -68,13 +68,14 @@ SUBJECTS = (
     Subject("dataplane/src/pause.rs", ("--lib", "--test=pfc", "--test=storm")),
     Subject("dataplane/src/timers/tournament.rs", ("--lib",)),
     Subject("dataplane/src/clock/lateness.rs", ("--lib",)),
+    Subject("dataplane/src/clock/real/arrivals.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/inlet.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/pace.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/transit.rs", ("--lib",)),
     Subject("dataplane/src/clock/real/lockstep.rs", ("--lib",)),
     *(
         Subject(f"dataplane/src/clock/real/{name}.rs", _REAL_CLOCK)
-        for name in ("fidelity", "heartbeats", "incoming", "mod", "outgoing", "quiesce", "replace", "wiring")
+        for name in ("edge", "fidelity", "heartbeats", "incoming", "mod", "outgoing", "quiesce", "replace", "wiring")
     ),
 )
 

@@ -15,7 +15,7 @@ TOPOLOGY = "3 1 2\n2\n0 2 100Gbps 1us 0\n1 2 100Gbps 1us 0\n"
 CLAB = """\
 name: small
 topology:
-  nodes: {h1: {kind: linux, exec: [a]}, h2: {kind: linux}, br: {kind: bridge}}
+  nodes: {h1: {kind: linux, user: root}, h2: {kind: linux}, br: {kind: bridge}}
   links:
     - {endpoints: ["h1:eth1", "br:eth1"]}
     - {endpoints: ["h2:eth1", "br:eth2"]}
@@ -76,7 +76,7 @@ def test_a_file_of_containerlab_is_taken_as_it_is(call_testbed: Cli, tmp_path: P
     (tmp_path / "a.clab.yml").write_text(CLAB)
     done = call_testbed(*command)
     assert done.returncode == 0, done.stderr
-    assert "a.clab.yml: took 2 hosts, 1 switch, 2 links; left out: exec of nodes (a.clab.yml:3)" in done.stderr
+    assert "a.clab.yml: took 2 hosts, 1 switch, 2 links; left out: user of nodes (a.clab.yml:3)" in done.stderr
 
 
 def test_a_file_of_containerlab_with_other_kinds_says_what_to_do(call_testbed: Cli, tmp_path: Path) -> None:
