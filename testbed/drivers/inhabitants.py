@@ -46,8 +46,9 @@ class Inhabitants:
         """Raise HostError if a node is more than a namespace, and that has ended already."""
 
     def are_as_planned(self, layout: Layout, existing: Sequence[Namespace]) -> bool:
-        """Return whether what is more than a namespace is there and as planned."""
-        return not self.misfits(layout, None, existing)
+        """Return whether what is more than a namespace is there and as planned; nodes too many or too few are not judged."""
+        wanted = {node.name: node for node in layout.nodes}
+        return not any(_is_otherwise(each, wanted[each.node]) for each in existing if each.node in wanted)
 
     def labs(self, lab: str | None) -> Mapping[str, Collection[str]]:
         """Return the nodes, by lab, that are more than a namespace: of one lab or of all."""
