@@ -179,7 +179,7 @@ class Api:
         return Answer(200, BYTES, self.session.captured(request["port_name"]))
 
     def _show(self, document: Any) -> Answer:
-        """Answer what a script would ask of a switch; it is no part of the published API."""
+        """Answer what a script would ask of a switch; the published API has no such request."""
         request = checked("Show", document, REQUESTS)
         words = request["command"].split()
         tables = dut.show(self.session.lab_plan, self.session.look().report, request["switch"], words)

@@ -70,7 +70,7 @@ class Captures:
         if place not in self.windows:
             raise Refused([f"port_name: nothing was captured at {place}"])
         if self._is_open:
-            # A capture is whole when it has ended; what follows is no part of it any more.
+            # The file is whole once the capture has ended, so it ends here; later frames are left out.
             self.windows = {
                 name: window if window.to_ps != _FAR_PS else Window(window.from_ps, _FAR_PS - 1)
                 for name, window in self.windows.items()

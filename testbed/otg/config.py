@@ -148,6 +148,15 @@ def known(names: Sequence[str], ports: Mapping[str, Any], at: str, faults: list[
     return [name for name in names if name in ports]
 
 
+def chosen(names: Sequence[str], every: Mapping[str, Any], at: str, what: str = "port") -> list[str]:
+    """Return the names that a request gives, all there are if it gives none. Raises Refused."""
+    faults: list[str] = []
+    named = known(names, every, at, faults, what)
+    if faults:
+        raise Refused(faults)
+    return named or list(every)
+
+
 def _classes(entries: Sequence[Any], ports: Mapping[str, Port], faults: list[str]) -> dict[str, Mapping[int, int]]:
     classes: dict[str, Mapping[int, int]] = {}
     for index, entry in enumerate(entries):

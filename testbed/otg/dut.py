@@ -109,9 +109,9 @@ def _queue_counters(switch: Switch, figures: Figures) -> list[Table]:
     for port in switch["ports"]:
         rows = []
         for each in _PRIORITIES:
-            found = figures(port["name"], each)
+            figure = figures(port["name"], each)
             # The switch counts what it loses where it comes in, in frames.
-            counted = {"Counter/pkts": found.get("frames_tx", 0), "Counter/bytes": found.get("bytes_tx", 0)}
+            counted = {"Counter/pkts": figure.get("frames_tx", 0), "Counter/bytes": figure.get("bytes_tx", 0)}
             rows.append({"Port": port["name"], "TxQ": f"UC{each}", **counted, "Drop/pkts": "N/A", "Drop/bytes": "N/A"})
         tables.append(Table("", columns, rows))
     return tables

@@ -154,6 +154,12 @@ class Translator:
         self._ends = ends
         self.notes: list[str] = []
 
+    def check(self) -> None:
+        """Write every train once, and keep what there is to note. Raises Refused."""
+        for flow in self._config.flows.values():
+            for stream in flow.streams:
+                self.begun(flow, stream, 0)
+
     def begun(self, flow: Flow, stream: Stream, number: int, sent: int = 0, spent_ps: int = 0) -> Begun:
         """Return the train of a stream, of which so much has gone before. Raises Refused."""
         line_bps = self._ends.rate_bps[stream.source.place]

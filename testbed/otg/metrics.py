@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from testbed.otg.config import known
+from testbed.otg.config import chosen
 from testbed.otg.flows import Ends
 from testbed.otg.packets import is_control
 from testbed.otg.passing import Counted, Running
 from testbed.otg.session import Session
-from testbed.otg.validation import Refused
 from testbed.sizes import LINE_OVERHEAD_BYTES
 from testbed.units import PS_PER_NS, PS_PER_SECOND
 
@@ -177,13 +176,10 @@ def queue_pair_metrics(session: Session, columns: Sequence[str]) -> list[dict[st
 def peer_metrics(session: Session, names: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Return how many queue pairs each peer has, all peers for no names. Raises Refused."""
     config = session.configured()
-    faults: list[str] = []
-    chosen = known(names, config.devices.peers, "rocev2_ipv4.per_peer.peer_names", faults, "peer")
-    if faults:
-        raise Refused(faults)
+    named = chosen(names, config.devices.peers, "rocev2_ipv4.per_peer.peer_names", "peer")
     session.look()
     rows = []
-    for name in chosen or config.devices.peers:
+    for name in named:
         count = len(config.devices.peers[name])
         row = {"name": name, "qp_configured": count, "qp_up": count, "qp_down": 0}
         rows.append(_only(row, columns, ("name",)))

@@ -43,9 +43,7 @@ class Session(Passing):
         plan = with_addresses(self.lab_plan, mac, {place[name]: each for name, each in config.devices.ip.items()})
         ends = ends_of(plan)
         translator = Translator(config, ends)
-        for flow in config.flows.values():
-            for stream in flow.streams:
-                translator.begun(flow, stream, 0)
+        translator.check()
         self.captures.clear()
         self._engine = engine(plan)
         self.roce, self.stateful = Stateful(), False
@@ -60,9 +58,7 @@ class Session(Passing):
         config = self.configured()
         changed = configuration.parse({**config.sent, "flows": list(flows)}, lab_ports(self.lab_plan))
         translator = Translator(changed, self._known_ends())
-        for flow in changed.flows.values():
-            for stream in flow.streams:
-                translator.begun(flow, stream, 0)
+        translator.check()
         self._stop([name for name in self.running if name not in changed.flows])
         self.config = changed
         for name, running in list(self.running.items()):
@@ -109,12 +105,8 @@ class Session(Passing):
 
     def flows(self, names: Sequence[str]) -> list[Flow]:
         """Return flows by name, all of them for none. Raises Refused."""
-        config = self.configured()
-        faults: list[str] = []
-        chosen = configuration.known(names, config.flows, "flow.flow_names", faults, "flow")
-        if faults:
-            raise Refused(faults)
-        return [config.flows[name] for name in chosen or config.flows]
+        every = self.configured().flows
+        return [every[name] for name in configuration.chosen(names, every, "flow.flow_names", "flow")]
 
     def ends(self) -> Ends:
         """Return the addresses and rates of the lab's ports. Raises Refused without a configuration."""
@@ -189,12 +181,8 @@ class Session(Passing):
 
     def ports(self, names: Sequence[str], at: str) -> list[Port]:
         """Return ports by name, all of them for none. Raises Refused."""
-        config = self.configured()
-        faults: list[str] = []
-        chosen = configuration.known(names, config.ports, at, faults)
-        if faults:
-            raise Refused(faults)
-        return [config.ports[name] for name in chosen or config.ports]
+        every = self.configured().ports
+        return [every[name] for name in configuration.chosen(names, every, at)]
 
     def set_links(self, names: Sequence[str], up: bool) -> None:
         """Let the links of ports go down, or come up. Raises Refused."""
