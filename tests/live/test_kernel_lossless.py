@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import RealFabric
-from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
+from tests.live.data_plane import forwarding
 from tests.live.netns_lab import inside, isolated
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -44,16 +44,8 @@ def running(kernel: str, dilation: int, shaped: int | None = None) -> Iterator[t
         f"  links:\n{links}\n"
     )
     plan = {**compile_fabric(load_lab(str(file)), new_experiment(LAB, "incast")), "emulation": "native"}
-    driver = NetnsDriver()
-    attachments = driver.deploy(plan, shaped or dilation)
-    try:
-        fabric = RealFabric(json.dumps(plan), dilation, json.dumps(attachments))
-        try:
-            yield plan, fabric
-        finally:
-            fabric.close()
-    finally:
-        driver.destroy(LAB)
+    with forwarding(plan, dilation, shaped) as fabric:
+        yield plan, fabric
 
 
 def address_of(plan: dict[str, Any], host: str) -> str:

@@ -26,6 +26,7 @@ from testbed.report.live import lab_words
 from testbed.run.fidelity import FidelityBounds
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape
+from tests.live.data_plane import forwarding
 from tests.live.netns_lab import inside, isolated
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -43,16 +44,8 @@ def running(topology: str, dilation: int) -> Iterator[tuple[dict[str, Any], Real
     """Deploy a lab and let its data plane forward."""
     lab = load_lab(f"{topology},name={LAB}")
     plan = {**compile_fabric(lab, new_experiment(topology.split(":")[0], "all_reduce")), "emulation": "native"}
-    driver = NetnsDriver()
-    attachments = driver.deploy(plan, dilation)
-    try:
-        fabric = RealFabric(json.dumps(plan), dilation, json.dumps(attachments))
-        try:
-            yield plan, fabric
-        finally:
-            fabric.close()
-    finally:
-        driver.destroy(LAB)
+    with forwarding(plan, dilation) as fabric:
+        yield plan, fabric
 
 
 def output(node: str, *argv: str) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from testbed._dataplane import RealFabric
-from testbed.drivers.netns import NetnsDriver
 from testbed.experiment.file import new_experiment
 from testbed.lab.topology import load_lab
 from testbed.plan.compile import compile_fabric
 from testbed.plan.workload import compile_workload
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape
+from tests.live.data_plane import forwarding
 from tests.live.netns_lab import isolated
 
 pytestmark = pytest.mark.usefixtures("require_root")
@@ -47,10 +47,7 @@ def run(fabric: RealFabric, size: int, payload: bool) -> tuple[dict[str, Any], i
 def test_longer_vectors_take_no_more_memory_and_as_long_as_with_payload() -> None:
     lab, experiment = load_lab(f"pair:name={LAB}"), new_experiment("pair", "all_reduce")
     plan: dict[str, Any] = {**compile_fabric(lab, experiment), "emulation": "native"}
-    driver = NetnsDriver()
-    attachments = [dict(attachment) for attachment in driver.deploy(plan)]
-    fabric = RealFabric(json.dumps(plan), DILATION, json.dumps(attachments))
-    try:
+    with forwarding(plan, DILATION, shaped=1) as fabric:
         run(fabric, 1 << 20, payload=False)
         _, grown = run(fabric, 64 << 20, payload=False)
         assert grown < 8 << 20, f"{grown} bytes for vectors of 64 MiB"
@@ -59,6 +56,3 @@ def test_longer_vectors_take_no_more_memory_and_as_long_as_with_payload() -> Non
         data = [report["ports"]["a1:eth1"]["priorities"]["3"]["data_frames_tx"] for report in (silent, checked)]
         # Reports count from the first workload on.
         assert data[1] - data[0] == (4 << 20) // 4096
-    finally:
-        fabric.close()
-        driver.destroy(LAB)

@@ -22,6 +22,7 @@ from testbed.plan.workload import compile_workload
 from testbed.run.fidelity import FidelityBounds, judge_fidelity
 from testbed.traffic import COLLECTIVES
 from testbed.traffic.collective import Shape
+from tests.live.data_plane import forwarding
 from tests.live.machine import ATTEMPTS
 from tests.live.netns_lab import inside, isolated
 
@@ -46,15 +47,9 @@ def loaded(dilation: int = 100, **transport: Any) -> Iterator[RealFabric]:
     """Two hosts on a switch, each with 100 kB for the other."""
     workload = json.loads(WORKLOAD)
     workload["transport"] |= transport
-    driver = NetnsDriver()
-    attachments = [dict(attachment) for attachment in driver.deploy(PLAN)]
-    fabric = RealFabric(json.dumps(PLAN), dilation, json.dumps(attachments))
-    try:
+    with forwarding(PLAN, dilation, shaped=1) as fabric:
         fabric.load(json.dumps(workload))
         yield fabric
-    finally:
-        fabric.close()
-        driver.destroy(LAB)
 
 
 def tc(node: str, *arguments: str) -> None:
