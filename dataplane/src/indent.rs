@@ -4,7 +4,7 @@
 /// Spaces to a level.
 const STEP: usize = 2;
 
-/// Lay out a document that has no spaces between its tokens. What is no JSON comes out as something that is none either.
+/// Lay out a document that has no spaces between its tokens. Text that is not JSON is not made JSON by it.
 pub fn indent(compact: &str) -> String {
     let mut text = String::with_capacity(compact.len() * 2);
     let mut depth = 0;

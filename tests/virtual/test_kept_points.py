@@ -34,7 +34,7 @@ def computed(directory: Path) -> dict[str, int]:
 
 
 def files(directory: Path) -> dict[str, Any]:
-    """Return what the files below a directory hold; what ran when and by which command is no part of it."""
+    """Return what the files below a directory hold; times and commands are left out."""
 
     def held(path: Path) -> Any:
         return json.loads(path.read_text()) | {"provenance": None} if path.suffix == ".json" else path.read_bytes()

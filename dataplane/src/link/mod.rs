@@ -62,8 +62,8 @@ impl Direction {
         }
     }
 
-    /// Put a frame on the link whose first bit leaves at `started` and its last at `sent`; the answer is when it arrives, less the lead,
-    /// or why it is lost.
+    /// Put a frame on the link whose first bit leaves at `started` and its last at `sent`. Return when it arrives, less the lead, or
+    /// why it is lost.
     #[inline]
     pub fn send(&mut self, frame: &Frame, started: Time, sent: Time) -> Result<Time, Cause> {
         if !self.up {
