@@ -54,12 +54,13 @@ def on_dask(scheduler: str, jobs: int) -> Runner:
 
 
 def _result(future: Any) -> Any:
-    if future.status == "finished":
-        return future.result()
     if future.status == "error":
         # The task itself raises nothing: its workers have ended, each in the middle of it.
         return Defect(f"its workers ended one after the other: {future.exception()}", "")
-    raise HostError("the Dask scheduler is gone; the same command goes on from there")
+    if future.status == "cancelled":
+        raise HostError("the Dask scheduler is gone; the same command goes on from there")
+    # A worker that ends takes results along that nobody has fetched; they are computed anew, and waited for.
+    return future.result()
 
 
 def _distributed() -> Any:

@@ -116,3 +116,8 @@ def test_a_scheduler_that_is_none_is_refused(call_testbed: Cli, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "distributed", None)
     missing = call_testbed(*SWEEP, *SEEDS, "--scheduler", "dask", "--no-cache")
     assert missing.returncode == 3 and "pip install 'lossless-testbed[sweep]'" in missing.stderr
+
+
+def test_a_result_that_went_with_its_worker_is_waited_for() -> None:
+    assert dask._result(type("Again", (), {"status": "lost", "result": lambda self: 7})()) == 7
+    assert dask._result(type("Again", (), {"status": "pending", "result": lambda self: 8})()) == 8
